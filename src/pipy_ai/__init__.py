@@ -1,0 +1,127 @@
+"""pipy-ai: talk to any language model.
+
+    from pipy_ai import quick, complete, stream, ctx, user
+
+    print(quick("What is 2+2?").text)
+
+    result = complete("anthropic/claude-sonnet-4-5", ctx(user("Hello!"), system="Be brief."))
+    print(result.text, result.usage.total_tokens)
+
+    for event in stream("anthropic/claude-sonnet-4-5", "Write a haiku."):
+        if event.type == "text_delta":
+            print(event.delta, end="", flush=True)
+
+`acomplete` and `astream` are the asynchronous twins. Names load when they are first used, so
+importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .abort import AbortController as AbortController
+    from .abort import AbortSignal as AbortSignal
+    from .api import acomplete as acomplete
+    from .api import acomplete_simple as acomplete_simple
+    from .api import aquick as aquick
+    from .api import astream as astream
+    from .api import astream_simple as astream_simple
+    from .api import complete as complete
+    from .api import complete_simple as complete_simple
+    from .api import default_model as default_model
+    from .api import quick as quick
+    from .api import stream as stream
+    from .api import stream_simple as stream_simple
+    from .context import assistant as assistant
+    from .context import ctx as ctx
+    from .context import image as image
+    from .context import tool_result as tool_result
+    from .context import user as user
+    from .errors import ErrorInfo as ErrorInfo
+    from .errors import ErrorKind as ErrorKind
+    from .errors import PipyError as PipyError
+    from .provider import LiteLLMProvider as LiteLLMProvider
+    from .provider import faux as faux
+    from .provider import register_provider as register_provider
+    from .stream import AssistantMessageEvent as AssistantMessageEvent
+    from .stream import AssistantMessageEventStream as AssistantMessageEventStream
+    from .stream import AsyncAssistantMessageEventStream as AsyncAssistantMessageEventStream
+    from .stream import DoneEvent as DoneEvent
+    from .stream import ErrorEvent as ErrorEvent
+    from .stream import StartEvent as StartEvent
+    from .stream import TextDeltaEvent as TextDeltaEvent
+    from .stream import TextEndEvent as TextEndEvent
+    from .stream import TextStartEvent as TextStartEvent
+    from .stream import ThinkingDeltaEvent as ThinkingDeltaEvent
+    from .stream import ThinkingEndEvent as ThinkingEndEvent
+    from .stream import ThinkingStartEvent as ThinkingStartEvent
+    from .stream import ToolCallDeltaEvent as ToolCallDeltaEvent
+    from .stream import ToolCallEndEvent as ToolCallEndEvent
+    from .stream import ToolCallStartEvent as ToolCallStartEvent
+    from .types import AssistantMessage as AssistantMessage
+    from .types import CacheRetention as CacheRetention
+    from .types import Context as Context
+    from .types import Cost as Cost
+    from .types import ImageContent as ImageContent
+    from .types import Message as Message
+    from .types import SimpleStreamOptions as SimpleStreamOptions
+    from .types import StopReason as StopReason
+    from .types import StreamOptions as StreamOptions
+    from .types import TextContent as TextContent
+    from .types import ThinkingBudgets as ThinkingBudgets
+    from .types import ThinkingContent as ThinkingContent
+    from .types import ThinkingLevel as ThinkingLevel
+    from .types import Tool as Tool
+    from .types import ToolCall as ToolCall
+    from .types import ToolResultMessage as ToolResultMessage
+    from .types import Usage as Usage
+    from .types import UserMessage as UserMessage
+
+_MODULES = {
+    "abort": "AbortController AbortSignal",
+    "api": "acomplete acomplete_simple aquick astream astream_simple complete complete_simple"
+    " default_model quick stream stream_simple",
+    "context": "assistant ctx image tool_result user",
+    "errors": "ErrorInfo ErrorKind PipyError",
+    "provider": "LiteLLMProvider register_provider",
+    "stream": "AssistantMessageEvent AssistantMessageEventStream AsyncAssistantMessageEventStream"
+    " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
+    " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent ToolCallEndEvent"
+    " ToolCallStartEvent",
+    "types": "AssistantMessage CacheRetention Context Cost ImageContent Message"
+    " SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets ThinkingContent"
+    " ThinkingLevel Tool ToolCall ToolResultMessage Usage UserMessage",
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+__all__ = ["__version__", "faux", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "faux":
+        value: Any = import_module(".provider.faux", __name__)
+    elif name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: object) -> None:
+        # Importing the submodule `pipy_ai.stream` binds it here; the verb of that name stays.
+        if not (name == "stream" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+__import__("sys").modules[__name__].__class__ = _Package

@@ -1,0 +1,74 @@
+"""Stopping a request from anywhere: the `AbortController` and `AbortSignal` of the web."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class AbortSignal:
+    """The receiving end: pass it as `signal=`; one signal may stop many requests.
+
+    Make one with `AbortController().signal`. All methods may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: dict[int, Callable[[], None]] = {}
+        self._next = 0
+        self._aborted = False
+        self._reason: str | None = None
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `AbortController.abort()` was called."""
+        return self._aborted
+
+    @property
+    def reason(self) -> str | None:
+        """What was passed to `AbortController.abort()`."""
+        return self._reason
+
+    def add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` once on abort (at once when that has happened). Returns its remover."""
+        with self._lock:
+            if not self._aborted:
+                key = self._next
+                self._next += 1
+                self._listeners[key] = listener
+                return lambda: self._remove(key)
+        listener()
+        return lambda: None
+
+    def _remove(self, key: int) -> None:
+        with self._lock:
+            self._listeners.pop(key, None)
+
+    def _abort(self, reason: str | None) -> None:
+        with self._lock:
+            if self._aborted:
+                return
+            self._aborted, self._reason = True, reason
+            listeners = list(self._listeners.values())
+            self._listeners.clear()
+        for listener in listeners:
+            listener()
+
+
+class AbortController:
+    """The sending end.
+
+    Example:
+        >>> from pipy_ai import AbortController, faux, complete
+        >>> controller = AbortController()
+        >>> controller.abort("no longer needed")
+        >>> complete("faux/echo", "Hi", signal=controller.signal).stop_reason
+        <StopReason.ABORTED: 'aborted'>
+    """
+
+    def __init__(self) -> None:
+        self.signal = AbortSignal()
+
+    def abort(self, reason: str | None = None) -> None:
+        """Stop every request that was given this controller's signal. From any thread."""
+        self.signal._abort(reason)

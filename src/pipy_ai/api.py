@@ -1,0 +1,322 @@
+"""The verbs: `stream`, `complete`, `quick` and their twins.
+
+All of them are one path: `complete(x)` is `stream(x).result()`, and the asynchronous twins run
+the same engine in the caller's own event loop.
+
+A request that fails raises nothing: the message has `error`. Wrong use (an unknown option, an
+empty prompt) raises before any I/O.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict, Unpack
+
+from .abort import AbortSignal
+from .context import Prompt, as_context, ctx, user
+from .provider import Request, get_provider
+from .provider.engine import Run
+from .provider.keys import VARIABLES
+from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream, EventQueue
+from .types import (
+    AssistantMessage,
+    CacheRetention,
+    SimpleStreamOptions,
+    StreamOptions,
+    ThinkingBudgets,
+    ThinkingLevel,
+)
+
+__all__ = [
+    "acomplete",
+    "acomplete_simple",
+    "aquick",
+    "astream",
+    "astream_simple",
+    "complete",
+    "complete_simple",
+    "ctx",
+    "default_model",
+    "quick",
+    "stream",
+    "stream_simple",
+    "user",
+]
+
+DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
+LOCAL_MODEL = "local/smollm2"
+
+
+class Options(TypedDict, total=False):
+    """The keywords of every verb: the fields of `SimpleStreamOptions`, where they are explained."""
+
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    stop: str | list[str] | None
+    seed: int | None
+    tool_choice: str | dict[str, Any] | None
+    cache_retention: CacheRetention | Literal["none", "short", "long"] | None
+    session_id: str | None
+    api_key: str | None
+    api_base: str | None
+    headers: dict[str, str] | None
+    metadata: dict[str, Any] | None
+    timeout: float | None
+    idle_timeout: float | None
+    max_retries: int
+    max_retry_delay_ms: int
+    signal: AbortSignal | None
+    on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
+    transport: Literal["auto", "litellm", "direct"] | None
+    extra: dict[str, Any] | None
+    reasoning: (
+        ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None
+    )
+    thinking_budgets: ThinkingBudgets | dict[str, int] | None
+
+
+# === Streaming ===
+
+
+def stream(
+    model: str,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream:
+    """Ask, and get the answer's events as they come. Returns at once.
+
+    Args:
+        model: `provider/model`, e.g. `"anthropic/claude-sonnet-4-5"`.
+        context: A `Context`, or a string, a message, a list of messages.
+        options: How to ask; keywords win over its fields.
+        **keywords: Any field of `SimpleStreamOptions`: `temperature=0`, `reasoning="high"`.
+
+    Raises:
+        TypeError: an unknown keyword, or a prompt that is none.
+        ValueError: an option with a wrong value, an empty context, a model without a provider.
+
+    Example:
+        >>> from pipy_ai import stream
+        >>> for event in stream("faux/echo", "Write a poem."):
+        ...     if event.type == "text_delta":
+        ...         print(event.delta, end="")
+        Write a poem.
+    """
+    run, queue = _prepare(model, context, options, keywords)
+    run.begin_in_background()
+    return AssistantMessageEventStream(run, queue)
+
+
+def astream(
+    model: str,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream:
+    """The asynchronous twin of `stream`: an object to `async for` over, not a coroutine.
+
+    The request starts at once when an event loop runs, otherwise with the first use.
+
+    Example:
+        >>> import asyncio
+        >>> from pipy_ai import astream
+        >>> async def main():
+        ...     async for event in astream("faux/echo", "Hello"):
+        ...         if event.type == "text_delta":
+        ...             print(event.delta, end="")
+        >>> asyncio.run(main())
+        Hello
+    """
+    run, queue = _prepare(model, context, options, keywords)
+    events = AsyncAssistantMessageEventStream(run, queue)
+    run.begin_if_running()
+    return events
+
+
+# === Completion ===
+
+
+def complete(
+    model: str,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessage:
+    """Ask, and wait for the whole answer. Arguments and errors as for `stream`.
+
+    Example:
+        >>> from pipy_ai import complete, ctx, user
+        >>> result = complete("faux/echo", ctx(user("Hello!"), system="You are helpful."))
+        >>> result.text
+        'Hello!'
+    """
+    return stream(model, context, options, **keywords).result()
+
+
+async def acomplete(
+    model: str,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessage:
+    """The asynchronous twin of `complete`.
+
+    Example:
+        >>> import asyncio
+        >>> from pipy_ai import acomplete
+        >>> asyncio.run(acomplete("faux/echo", "Hello!")).text
+        'Hello!'
+    """
+    return await astream(model, context, options, **keywords).result()
+
+
+# === With reasoning: the same verbs under the names of pi-ai ===
+
+
+def stream_simple(
+    model: str,
+    context: Prompt,
+    options: SimpleStreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream:
+    """`stream` by its name in pi-ai; `reasoning=` works in both."""
+    return stream(model, context, options, **keywords)
+
+
+def astream_simple(
+    model: str,
+    context: Prompt,
+    options: SimpleStreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream:
+    """`astream` by its name in pi-ai; `reasoning=` works in both."""
+    return astream(model, context, options, **keywords)
+
+
+def complete_simple(
+    model: str,
+    context: Prompt,
+    options: SimpleStreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessage:
+    """`complete` by its name in pi-ai; `reasoning=` works in both."""
+    return complete(model, context, options, **keywords)
+
+
+async def acomplete_simple(
+    model: str,
+    context: Prompt,
+    options: SimpleStreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessage:
+    """`acomplete` by its name in pi-ai; `reasoning=` works in both."""
+    return await acomplete(model, context, options, **keywords)
+
+
+# === One line ===
+
+
+def quick(
+    prompt: str,
+    model: str | None = None,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int = 4096,
+    reasoning: ThinkingLevel | None = None,
+) -> AssistantMessage:
+    """One question, one answer. Without `model`, `default_model()` chooses.
+
+    Example:
+        >>> from pipy_ai import quick
+        >>> quick("What is 2+2?", "faux/echo").text
+        'What is 2+2?'
+    """
+    return complete(
+        model or default_model(),
+        ctx(prompt, system=system),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        reasoning=reasoning,
+    )
+
+
+async def aquick(
+    prompt: str,
+    model: str | None = None,
+    system: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int = 4096,
+    reasoning: ThinkingLevel | None = None,
+) -> AssistantMessage:
+    """The asynchronous twin of `quick`."""
+    return await acomplete(
+        model or default_model(),
+        ctx(prompt, system=system),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        reasoning=reasoning,
+    )
+
+
+def default_model() -> str:
+    """The model when none is named: `PIPY_MODEL`, else `anthropic/claude-sonnet-4-5` when its
+    key is set, else the embedded `local/smollm2` when the `local` extra is installed.
+
+    Raises:
+        LookupError: none of the three; the text says what would help.
+    """
+    if chosen := os.environ.get("PIPY_MODEL", "").strip():
+        return chosen
+    variables = VARIABLES[DEFAULT_MODEL.split("/")[0]]
+    if any(os.environ.get(name, "").strip() for name in variables):
+        return DEFAULT_MODEL
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return LOCAL_MODEL
+    raise LookupError(
+        f"No model: set {variables[0]} (then {DEFAULT_MODEL} answers), or install the embedded "
+        'model with  pip install "pipy-ai[local]" && pipy local pull'
+    )
+
+
+# === How ===
+
+
+def _prepare(
+    model: str, context: Prompt, options: StreamOptions | None, keywords: Options
+) -> tuple[Run, EventQueue]:
+    request = build_request(model, context, options, keywords)
+    queue = EventQueue()
+    return Run(get_provider(request.provider), request, queue), queue
+
+
+def build_request(
+    model: str, context: Prompt, options: StreamOptions | None, keywords: Options
+) -> Request:
+    """The request that a verb's arguments mean; raises as `stream` does."""
+    if not isinstance(model, str):
+        raise TypeError(f"a model is a string like {DEFAULT_MODEL!r}, not {type(model).__name__}")
+    provider, slash, model_id = model.strip().partition("/")
+    if not slash or not provider or not model_id:
+        raise ValueError(f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}")
+    merged = _options(options, keywords)
+    return Request(provider, model_id, as_context(context), merged)
+
+
+def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:
+    fields = SimpleStreamOptions.model_fields
+    for name in keywords:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"unknown option {name!r}{hint}")
+    if options is None:
+        return SimpleStreamOptions.model_validate(keywords)
+    if not isinstance(options, StreamOptions):
+        raise TypeError(f"options are StreamOptions, not {type(options).__name__}")
+    given = {name: getattr(options, name) for name in options.model_fields_set}
+    return SimpleStreamOptions.model_validate({**given, **keywords})

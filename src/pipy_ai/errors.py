@@ -1,0 +1,383 @@
+"""What can go wrong, in the words of the field.
+
+A failed request raises nothing: it is a message whose `error` is an `ErrorInfo`. Who prefers
+exceptions calls `message.raise_for_error()`, which raises one of:
+
+    PipyError
+    ├── AuthenticationError       auth           the key was refused
+    │   └── MissingKeyError       missing_key    no key was found
+    ├── NotFoundError             not_found      no such model or address
+    ├── BadRequestError           bad_request    the provider refused the request
+    │   └── ContextOverflowError  context_overflow   the prompt is longer than the window
+    ├── RateLimitError            rate_limit     too many requests or tokens
+    ├── QuotaError                quota          credit or plan used up
+    ├── OverloadedError           overloaded     the provider is at its limit
+    ├── ServerError               server         the provider failed
+    ├── RequestTimeoutError       timeout        `timeout` or `idle_timeout` ran out
+    ├── APIConnectionError        connection     the provider was not reached
+    ├── IncompleteError           incomplete     the answer was cut off
+    ├── ContentFilterError        content_filter the provider withheld the answer
+    ├── AbortedError              aborted        somebody stopped it
+    └── BudgetError               budget         the caller's budget is spent
+
+Every one has `.error` (the `ErrorInfo`) and `.response` (the message with all text so far).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+if TYPE_CHECKING:
+    from .types import AssistantMessage
+
+MAX_MESSAGE = 4096  # characters of provider text that an error keeps
+
+
+class ErrorKind(StrEnum):
+    """The kinds of failure; compare with a plain string: `error.kind == "rate_limit"`."""
+
+    AUTH = "auth"
+    NOT_FOUND = "not_found"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_OVERFLOW = "context_overflow"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    SERVER = "server"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    INCOMPLETE = "incomplete"
+    CONTENT_FILTER = "content_filter"
+    ABORTED = "aborted"
+    BUDGET = "budget"
+    MISSING_KEY = "missing_key"
+    UNKNOWN = "unknown"
+
+
+RETRYABLE = frozenset(
+    {
+        ErrorKind.RATE_LIMIT,
+        ErrorKind.OVERLOADED,
+        ErrorKind.SERVER,
+        ErrorKind.TIMEOUT,
+        ErrorKind.CONNECTION,
+    }
+)
+
+
+class ErrorInfo(BaseModel):
+    """What happened, and what the caller can do about it. Never holds a key.
+
+    `retry_after` is in seconds. `retryable` says whether the same request may succeed later.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
+
+    kind: ErrorKind = ErrorKind.UNKNOWN
+    message: str = ""
+    status_code: int | None = None
+    provider: str | None = None
+    retryable: bool = False
+    retry_after: float | None = None
+    request_id: str | None = None
+
+
+class PipyError(Exception):
+    """A failed request, as an exception. See the tree at the top of `pipy_ai.errors`."""
+
+    def __init__(self, error: ErrorInfo, response: AssistantMessage | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.response = response
+
+    @property
+    def kind(self) -> ErrorKind:
+        """The kind of failure, as in `ErrorInfo.kind`."""
+        return self.error.kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.error, self.response)
+
+
+class AuthenticationError(PipyError):
+    """The provider refused the key."""
+
+
+class MissingKeyError(AuthenticationError):
+    """No key was given and none of the provider's variables is set."""
+
+
+class NotFoundError(PipyError):
+    """The provider knows no such model or address."""
+
+
+class BadRequestError(PipyError):
+    """The provider refused the request as it was."""
+
+
+class ContextOverflowError(BadRequestError):
+    """The prompt is longer than the model's context window."""
+
+
+class RateLimitError(PipyError):
+    """Too many requests or tokens in too short a time; see `error.retry_after` (s)."""
+
+
+class QuotaError(PipyError):
+    """The account's credit or plan is used up; waiting does not help."""
+
+
+class OverloadedError(PipyError):
+    """The provider has no capacity just now."""
+
+
+class ServerError(PipyError):
+    """The provider failed."""
+
+
+class RequestTimeoutError(PipyError):
+    """`timeout` or `idle_timeout` ran out."""
+
+
+class APIConnectionError(PipyError):
+    """The provider could not be reached, or the connection broke."""
+
+
+class IncompleteError(PipyError):
+    """The answer ended before the provider said that it was complete."""
+
+
+class ContentFilterError(PipyError):
+    """The provider withheld the answer, or the model refused."""
+
+
+class AbortedError(PipyError):
+    """The request was stopped by the caller."""
+
+
+class BudgetError(PipyError):
+    """The caller's budget does not cover the request."""
+
+
+_EXCEPTIONS: dict[ErrorKind, type[PipyError]] = {
+    ErrorKind.AUTH: AuthenticationError,
+    ErrorKind.NOT_FOUND: NotFoundError,
+    ErrorKind.BAD_REQUEST: BadRequestError,
+    ErrorKind.CONTEXT_OVERFLOW: ContextOverflowError,
+    ErrorKind.RATE_LIMIT: RateLimitError,
+    ErrorKind.QUOTA: QuotaError,
+    ErrorKind.OVERLOADED: OverloadedError,
+    ErrorKind.SERVER: ServerError,
+    ErrorKind.TIMEOUT: RequestTimeoutError,
+    ErrorKind.CONNECTION: APIConnectionError,
+    ErrorKind.INCOMPLETE: IncompleteError,
+    ErrorKind.CONTENT_FILTER: ContentFilterError,
+    ErrorKind.ABORTED: AbortedError,
+    ErrorKind.BUDGET: BudgetError,
+    ErrorKind.MISSING_KEY: MissingKeyError,
+}
+
+
+def exception_for(error: ErrorInfo, response: AssistantMessage | None = None) -> PipyError:
+    """The exception of the tree above that belongs to `error.kind`."""
+    return _EXCEPTIONS.get(error.kind, PipyError)(error, response)
+
+
+# --- Classification -------------------------------------------------------------------------
+# By the exception's class, then its HTTP status, then its text. By class *name*, so that
+# neither LiteLLM nor an HTTP library has to be imported to read an error.
+
+_BY_CLASS: dict[str, ErrorKind] = {
+    "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
+    "ContentPolicyViolationError": ErrorKind.CONTENT_FILTER,
+    "AuthenticationError": ErrorKind.AUTH,
+    "PermissionDeniedError": ErrorKind.AUTH,
+    "NotFoundError": ErrorKind.NOT_FOUND,
+    "RateLimitError": ErrorKind.RATE_LIMIT,
+    "PaymentRequiredError": ErrorKind.QUOTA,
+    "Timeout": ErrorKind.TIMEOUT,
+    "APITimeoutError": ErrorKind.TIMEOUT,
+    "TimeoutException": ErrorKind.TIMEOUT,
+    "TimeoutError": ErrorKind.TIMEOUT,
+    "UnsupportedParamsError": ErrorKind.BAD_REQUEST,
+    "APIConnectionError": ErrorKind.CONNECTION,
+    "TransportError": ErrorKind.CONNECTION,
+    "ConnectionError": ErrorKind.CONNECTION,
+}
+
+_BY_STATUS: dict[int, ErrorKind] = {
+    400: ErrorKind.BAD_REQUEST,
+    401: ErrorKind.AUTH,
+    402: ErrorKind.QUOTA,
+    403: ErrorKind.AUTH,
+    404: ErrorKind.NOT_FOUND,
+    408: ErrorKind.TIMEOUT,
+    409: ErrorKind.SERVER,
+    413: ErrorKind.CONTEXT_OVERFLOW,
+    422: ErrorKind.BAD_REQUEST,
+    429: ErrorKind.RATE_LIMIT,
+    503: ErrorKind.OVERLOADED,
+    504: ErrorKind.TIMEOUT,
+    529: ErrorKind.OVERLOADED,
+}
+
+_OVERFLOW = re.compile(
+    r"exceed_context_size|exceeds the available context size|context[_ ]length[_ ]exceeded"
+    r"|maximum context length|prompt is too long|context window (is )?exceed"
+    r"|exceeds the context window|input token count .* exceeds|request_too_large",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(
+    r"insufficient_quota|exceeded your current quota|billing|credit balance", re.IGNORECASE
+)
+_OVERLOADED = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
+_CONNECTION = re.compile(
+    r"connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
+    r"|all connection attempts failed|name or service not known|cannot connect",
+    re.IGNORECASE,
+)
+
+
+class ProviderError(Exception):
+    """What a provider raises to say exactly what went wrong; it becomes the message's `error`."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.error,)
+
+
+def error_info(
+    kind: ErrorKind,
+    message: str,
+    *,
+    status_code: int | None = None,
+    provider: str | None = None,
+    retryable: bool | None = None,
+    retry_after: float | None = None,
+    request_id: str | None = None,
+) -> ErrorInfo:
+    """An `ErrorInfo` whose `retryable` follows from its kind unless it is given."""
+    return ErrorInfo(
+        kind=kind,
+        message=message[:MAX_MESSAGE],
+        status_code=status_code,
+        provider=provider,
+        retryable=kind in RETRYABLE if retryable is None else retryable,
+        retry_after=retry_after,
+        request_id=request_id,
+    )
+
+
+def classify_status(status: int | None, text: str) -> ErrorKind:
+    """The kind of failure that an HTTP status and the provider's own words mean."""
+    if _OVERFLOW.search(text):
+        return ErrorKind.CONTEXT_OVERFLOW
+    if _QUOTA.search(text) and status in (None, 400, 402, 403, 429):
+        return ErrorKind.QUOTA
+    if status is None or status < 400:
+        return ErrorKind.OVERLOADED if _OVERLOADED.search(text) else ErrorKind.UNKNOWN
+    if status >= 500 and _OVERLOADED.search(text):
+        return ErrorKind.OVERLOADED
+    by_range = ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST
+    return _BY_STATUS.get(status, by_range)
+
+
+def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
+    """Read any exception of a backend: its class, its HTTP status, its text."""
+    # LiteLLM wraps failures within a stream in an exception that hides their class.
+    inner = getattr(exc, "original_exception", None)
+    source = inner if isinstance(inner, BaseException) else exc
+    text = clean_text(str(source) or type(source).__name__)
+    status = getattr(source, "status_code", None)
+    if not isinstance(status, int):
+        status = None
+    names = [cls.__name__ for cls in type(source).__mro__]
+    kind = ErrorKind.UNKNOWN
+    by_text = classify_status(None, text)
+    # A refused connection reaches us as "status 500" of a server that was never reached.
+    unreached = _CONNECTION.search(text) and not _response_headers(source)
+    if by_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
+        kind = by_text
+    elif unreached:
+        kind, status = ErrorKind.CONNECTION, None
+    else:
+        kind = next((_BY_CLASS[name] for name in names if name in _BY_CLASS), kind)
+        if kind is ErrorKind.UNKNOWN:
+            kind = classify_status(status, text)
+    if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not _response_headers(source):
+        status = None
+    headers = _response_headers(source) or _response_headers(exc)
+    return error_info(
+        kind,
+        text,
+        status_code=status,
+        provider=provider,
+        retry_after=retry_after_seconds(headers),
+        request_id=headers.get("request-id") or headers.get("x-request-id"),
+    )
+
+
+def _response_headers(exc: BaseException) -> dict[str, str]:
+    headers = getattr(exc, "litellm_response_headers", None)
+    if not headers:
+        headers = getattr(getattr(exc, "response", None), "headers", None)
+    try:
+        return {str(key).lower(): str(value) for key, value in dict(headers or {}).items()}
+    except (TypeError, ValueError):
+        return {}
+
+
+def retry_after_seconds(headers: dict[str, str]) -> float | None:
+    """How long the provider asks to wait (s), from `retry-after-ms` or `retry-after`."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * scale
+        except (KeyError, ValueError):
+            continue
+        if 0 <= seconds < 1e6:
+            return seconds
+    return None
+
+
+_WRAPPER = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b[:\s-]*)+")
+
+
+def clean_text(text: str) -> str:
+    """The provider's own words out of an exception's text: no wrapper names, no `b'…'`."""
+    text = text.strip()
+    previous = None
+    while previous != text:
+        previous = text
+        text = _WRAPPER.sub("", text).strip()
+        text = re.sub(r"^litellm\.", "", text)
+    start, end = text.find("{"), text.rfind("}")
+    if 0 <= start < end:
+        try:
+            body = json.loads(text[start : end + 1])
+        except ValueError:
+            body = None
+        found = _message_of(body)
+        if found:
+            text = found
+    return (text or previous or "").replace("\r\n", "\n")[:MAX_MESSAGE]
+
+
+def _message_of(body: Any) -> str | None:
+    """The human sentence in a vendor's JSON error body."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error", body)
+    if isinstance(error, str):
+        return error
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return str(error["message"])
+    return None

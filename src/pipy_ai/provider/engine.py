@@ -1,0 +1,280 @@
+"""Runs a request: opens the provider, feeds the assembler, watches the clock, tries again.
+
+A `Run` lives in one task of one event loop: the caller's own for `astream`, the background
+thread's for `stream`. Whatever happens, it ends with exactly one terminal event, and with the
+provider's connection closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import math
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from ..errors import ErrorInfo, ErrorKind, ProviderError, classify, error_info
+from ..stream import AssistantMessageEvent, DoneEvent, ErrorEvent, EventQueue
+from ..types import AssistantMessage
+from ..utils.tokens import estimate_input, estimate_output
+from . import loop as loops
+from .assembler import Assembler
+from .deltas import Delta
+from .request import Request
+
+BACKOFF, MAX_BACKOFF = 0.5, 8.0  # seconds, before full jitter
+
+
+class Provider(Protocol):
+    """What answers requests. `api` names the wire that it speaks (`message.api`).
+
+    `stream` yields batches of deltas: all that one read from the wire gave. Its first batch, even
+    an empty one, says that the request was accepted. It raises `ProviderError` for a failure that
+    it understands; any other exception is classified. When it is cancelled or closed it must
+    release its connection without waiting.
+    """
+
+    @property
+    def api(self) -> str:
+        """The name of the wire."""
+        ...
+
+    def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
+        """Answer `request`."""
+        ...
+
+
+_running: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+
+
+class Run:
+    """One request under way; a stream's source. `begin`, `abort`, `closed` from any thread."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: Request,
+        queue: EventQueue,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._provider = provider
+        self._request = request
+        self._queue = queue
+        self._sleep = sleep
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._assembler = self._new_assembler()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._begun = False
+        self._stop: ErrorInfo | None = None  # why we cancelled the task, if we did
+        self._accepted = False  # whether `start` was told
+        self._began_at = 0.0
+        self._heard_at = 0.0  # when the newest content came
+        self._first_at: float | None = None
+
+    def _new_assembler(self) -> Assembler:
+        return Assembler(
+            api=self._provider.api,
+            provider=self._request.provider,
+            model=self._request.model_id,
+        )
+
+    # --- Starting and stopping --------------------------------------------------------------
+
+    def begin_in_background(self) -> None:
+        """Start in the background thread's loop."""
+        thread = loops.ensure()
+        if thread.is_current:
+            raise RuntimeError(
+                "a blocking call inside pipy-ai's own event loop would never return: "
+                "use the asynchronous twin (astream, acomplete) here"
+            )
+        self._begun = True
+        thread.spawn(self.drive())
+
+    def begin(self) -> None:
+        """Start in the running loop, unless it has been started."""
+        with self._lock:
+            if self._begun:
+                return
+            self._begun = True
+        task = asyncio.get_running_loop().create_task(self.drive())
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+
+    def begin_if_running(self) -> None:
+        """Start if the caller has a running loop."""
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self.begin()
+
+    def abort(self, reason: str | None = None) -> None:
+        """Stop the request at once."""
+        text = "The request was aborted" + (f": {reason}" if reason else ".")
+        self._cancel(error_info(ErrorKind.ABORTED, text, provider=self._request.provider))
+
+    def _cancel(self, why: ErrorInfo) -> None:
+        with self._lock:
+            if self._stop is not None or self._ended.done():
+                return
+            self._stop = why
+            never_begun, self._begun = not self._begun, True
+            task, loop = self._task, self._loop
+        if never_begun:
+            self._finish(self._assembler.fail(why))
+            self._ended.set_result(None)
+        elif task is not None and loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the task with it
+                loop.call_soon_threadsafe(task.cancel)
+
+    async def closed(self) -> None:
+        """Wait until the task has ended and the connection is closed."""
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    # --- The task ---------------------------------------------------------------------------
+
+    async def drive(self) -> None:
+        """Carry the request to its terminal event."""
+        self._began_at = self._heard_at = time.perf_counter()
+        forget: Callable[[], None] | None = None
+        try:
+            with self._lock:
+                self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+                stopped = self._stop
+            signal = self._request.options.signal
+            if signal is not None and stopped is None:
+                forget = signal.add_listener(lambda: self.abort(signal.reason))
+                stopped = self._stop
+            if stopped is not None:
+                self._finish(self._assembler.fail(stopped))
+                return
+            self._watch()
+            await self._carry()
+        except asyncio.CancelledError:
+            why = self._stop
+            reason = why or error_info(ErrorKind.ABORTED, "The request's task was cancelled.")
+            self._finish(self._assembler.fail(reason))
+            if why is None:  # not by us: whoever closes the loop wants to see it cancelled
+                raise
+        finally:
+            if forget is not None:
+                forget()
+            if self._timer is not None:
+                self._timer.cancel()
+            with self._lock:
+                self._task = self._loop = None
+                self._ended.set_result(None)
+
+    async def _carry(self) -> None:
+        tries = 0
+        while True:
+            try:
+                events = await self._attempt()
+            except Exception as exc:
+                known = isinstance(exc, ProviderError)
+                error = exc.error if known else classify(exc, self._request.provider)
+                events = self._assembler.fail(error)
+            wait = self._wait_before_retry(events[-1], tries)
+            if wait is None:
+                self._finish(events)
+                return
+            tries += 1
+            self._heard_at = time.perf_counter() + wait
+            await self._sleep(wait)
+            self._assembler = self._new_assembler()
+
+    async def _attempt(self) -> list[AssistantMessageEvent]:
+        """One try: tells all events but the last batch, which it returns."""
+        assembler = self._assembler
+        stream = self._provider.stream(self._request)
+        try:
+            async for deltas in stream:
+                if not self._accepted:
+                    self._accepted = True
+                    self._queue.push([assembler.start()])
+                events = assembler.feed(deltas)
+                if events:
+                    self._heard_at = time.perf_counter()
+                    if self._first_at is None:
+                        self._first_at = self._heard_at
+                    self._queue.push(events)
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+        return assembler.finish()
+
+    def _wait_before_retry(self, last: AssistantMessageEvent, tries: int) -> float | None:
+        """Seconds to wait before another try; None when there shall be none."""
+        error = last.error.error if isinstance(last, ErrorEvent) else None
+        options = self._request.options
+        if error is None or not error.retryable or self._assembler.has_content:
+            return None
+        if tries >= options.max_retries:
+            return None
+        if error.retry_after is None:
+            return self._jitter(0.0, min(MAX_BACKOFF, BACKOFF * 2**tries))
+        if error.retry_after * 1000 > options.max_retry_delay_ms:
+            error.message += (
+                f" The provider asks to wait {error.retry_after:g} s, longer than"
+                f" max_retry_delay_ms={options.max_retry_delay_ms} allows."
+            )
+            assert isinstance(last, ErrorEvent)
+            last.error.error_message = error.message
+            return None
+        return error.retry_after
+
+    def _watch(self) -> None:
+        """Stop the request when its time is over, else look again when it may be."""
+        options = self._request.options
+        total = math.inf if options.timeout is None else options.timeout
+        idle = math.inf if options.idle_timeout is None else options.idle_timeout
+        now = time.perf_counter()
+        if now >= self._began_at + total:
+            self._time_out(f"The answer took longer than timeout={total:g} s.")
+        elif now >= self._heard_at + idle:
+            self._time_out(f"Nothing came for idle_timeout={idle:g} s.")
+        else:
+            due = min(self._began_at + total, self._heard_at + idle)
+            if due < math.inf:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(due - now, self._watch)
+
+    def _time_out(self, text: str) -> None:
+        hint = " Raise it, or ask for less."
+        self._cancel(error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider))
+
+    # --- The end ----------------------------------------------------------------------------
+
+    def _finish(self, events: list[AssistantMessageEvent]) -> None:
+        last = events[-1] if events else None
+        if isinstance(last, DoneEvent | ErrorEvent):
+            self._complete(last.partial)
+        self._queue.push(events)
+
+    def _complete(self, message: AssistantMessage) -> None:
+        """Fill in what only the whole request tells: times, warnings, usage nobody reported."""
+        if self._began_at:
+            now = time.perf_counter()
+            message.duration_ms = round((now - self._began_at) * 1000, 3)
+            if self._first_at is not None:
+                message.ttft_ms = round((self._first_at - self._began_at) * 1000, 3)
+        message.warnings = list(self._request.warnings)
+        usage = message.usage
+        if self._accepted and not self._assembler.reported_usage:
+            usage.estimated = True
+            usage.output = estimate_output(message)
+            if not self._assembler.reported_input:
+                usage.input = estimate_input(self._request.context)
+            usage.total_tokens = (
+                usage.input + usage.output + usage.cache_read + usage.cache_write
+            )

@@ -1,0 +1,302 @@
+"""LiteLLM: the reach to 100+ providers. The one file that imports it, and only for a request.
+
+LiteLLM runs in the background loop, whoever calls: its HTTP clients belong to a loop, and one
+loop that stays keeps its connections. Only its asynchronous streams are used, never its retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ..errors import ErrorKind, ProviderError, classify, error_info
+from ..types import SimpleStreamOptions, ThinkingLevel
+from ..utils.channel import Channel
+from . import loop as loops
+from .deltas import (
+    Delta,
+    Finish,
+    RedactedThinking,
+    ResponseInfo,
+    Text,
+    Thinking,
+    ThinkingSignature,
+    ToolFragment,
+    UsageReport,
+)
+from .keys import NO_KEY, key_for
+from .request import Request, openai_messages, openai_tool_choice, openai_tools
+
+# What LiteLLM must be told before it is imported, unless the user told it otherwise.
+_ENVIRONMENT = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of a price list
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # no download of a list of headers
+    "LITELLM_MODE": "PRODUCTION",  # no .env of some directory above
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indents repeat, rightly
+}
+
+_EFFORT = {
+    ThinkingLevel.MINIMAL: "low",
+    ThinkingLevel.LOW: "low",
+    ThinkingLevel.MEDIUM: "medium",
+    ThinkingLevel.HIGH: "high",
+    ThinkingLevel.XHIGH: "high",
+    ThinkingLevel.MAX: "high",
+}
+
+_REPORTS_NO_FINISH = frozenset({"gemini", "vertex_ai", "vertex_ai_beta"})
+
+_import_lock = threading.Lock()
+_module: Any = None
+_cleaned: weakref.WeakSet[loops.LoopThread] = weakref.WeakSet()
+
+
+def _import_litellm() -> Any:
+    global _module
+    with _import_lock:
+        if _module is not None:
+            return _module
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        collecting = gc.isenabled()
+        gc.disable()  # thousands of classes, none of them garbage: an eighth of the time
+        try:
+            litellm = importlib.import_module("litellm")
+        finally:
+            if collecting:
+                gc.enable()
+        litellm.suppress_debug_info = True
+        litellm.disable_aiohttp_transport = True  # it hangs on a bad chunk header, timeout or not
+        litellm.disable_hf_tokenizer_download = True
+        for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _module = litellm
+        return litellm
+
+
+async def _litellm() -> Any:
+    """LiteLLM, imported once, in a thread: it takes seconds that an abort need not wait for."""
+    module = _module or await loops.in_thread("pipy-ai-import", _import_litellm)
+    thread = loops.ensure()
+    if thread not in _cleaned:
+        _cleaned.add(thread)
+        cleanup = importlib.import_module("litellm.llms.custom_httpx.async_client_cleanup")
+        thread.at_end(cleanup.close_litellm_async_clients)
+    return module
+
+
+class LiteLLMProvider:
+    """Every provider that LiteLLM knows, by LiteLLM's own names: `anthropic/claude-sonnet-4-5`."""
+
+    api = "litellm"
+
+    async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
+        """Answer a request; see `Provider`."""
+        arguments, secret = build(request)
+        channel: Channel[Delta] = Channel()
+        cancel = loops.ensure().spawn(_pump(request, arguments, secret, channel))
+        try:
+            while deltas := await channel.aget():
+                yield deltas
+        finally:
+            cancel()
+
+
+def build(request: Request) -> tuple[dict[str, Any], str | None]:
+    """What `litellm.acompletion` is called with, and the key that must not be told."""
+    options = request.options
+    if options.transport == "direct":
+        raise ProviderError(
+            error_info(
+                ErrorKind.BAD_REQUEST,
+                f'transport="direct" has no lane for {request.provider}; leave it at "auto".',
+                provider=request.provider,
+            )
+        )
+    key = key_for(request)
+    arguments: dict[str, Any] = {
+        "model": request.model,
+        "messages": openai_messages(request),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "tools": openai_tools(request.context.tools),
+        "tool_choice": openai_tool_choice(options.tool_choice),
+        "temperature": options.temperature,
+        "max_tokens": options.max_tokens,
+        "top_p": options.top_p,
+        "stop": options.stop,
+        "seed": options.seed,
+        "extra_headers": dict(options.headers) if options.headers else None,
+        "api_base": options.api_base,
+        "reasoning_effort": _effort(request),
+    }
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    arguments.update(options.extra or {})
+    for name in ("cache_retention", "session_id", "metadata"):
+        if getattr(options, name) is not None:
+            request.warn("option_ignored", f"{name} is not sent to {request.provider}")
+    if options.on_payload is not None:
+        arguments = options.on_payload(arguments) or arguments
+    return arguments, key
+
+
+def _effort(request: Request) -> str | None:
+    level = request.reasoning
+    if level is None or level is ThinkingLevel.OFF:
+        return None
+    effort = _EFFORT[level]
+    if effort != level:
+        request.warn("reasoning_changed", f"reasoning={level} was sent as {effort}")
+    return effort
+
+
+async def _pump(
+    request: Request, arguments: dict[str, Any], secret: str | None, channel: Channel[Delta]
+) -> None:
+    response: Any = None
+    try:
+        litellm = await _litellm()
+        response = await litellm.acompletion(
+            **arguments,
+            api_key=secret,
+            timeout=_read_timeout(request.options),
+            max_retries=0,
+            num_retries=0,
+            _skip_mcp_handler=True,
+        )
+        channel.put([ResponseInfo()])  # accepted
+        reason: str | None = None
+        count = 0
+        async for chunk in response:
+            deltas, stop = decode(chunk, request.provider)
+            channel.put(deltas)
+            reason = reason or stop
+            count += 1
+            if count % 16 == 0:
+                await asyncio.sleep(0)  # a burst never lets others run by itself
+        # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
+        if request.provider not in _REPORTS_NO_FINISH:
+            reason = getattr(response, "received_finish_reason", reason)
+        if reason is not None:
+            channel.put([Finish(reason)])
+        channel.close()
+    except asyncio.CancelledError:
+        channel.close()
+        raise
+    except Exception as exc:
+        error = classify(exc, request.provider)
+        if secret and secret != NO_KEY:
+            error.message = error.message.replace(secret, "***")
+        channel.close(ProviderError(error))
+    finally:
+        await _release(response)
+
+
+def _read_timeout(options: SimpleStreamOptions) -> float:
+    # Ours are enforced by the engine; this only ends what the engine can no longer see.
+    return max(600.0, (options.idle_timeout or 0.0) * 2)
+
+
+async def _release(response: Any) -> None:
+    """Close the connection under a stream, by whatever name this version has for it."""
+    for stream in (response, getattr(response, "completion_stream", None)):
+        close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+        if close is not None:
+            with contextlib.suppress(Exception):
+                pending = close()
+                if asyncio.iscoroutine(pending):
+                    await asyncio.wait_for(pending, 1.0)
+
+
+# --- Chunks ---------------------------------------------------------------------------------
+
+
+def decode(chunk: Any, provider: str = "") -> tuple[list[Delta], str | None]:
+    """A LiteLLM chunk as deltas, and its finish reason. Attributes may be absent anywhere."""
+    deltas: list[Delta] = []
+    reason: str | None = None
+    identity = getattr(chunk, "id", None)
+    if identity:
+        deltas.append(ResponseInfo(identity, getattr(chunk, "model", None)))
+    for choice in getattr(chunk, "choices", None) or ():
+        delta = getattr(choice, "delta", None)
+        if delta is not None:
+            _thinking(delta, deltas)
+            for name in ("content", "refusal"):
+                value = getattr(delta, name, None)
+                if isinstance(value, str) and value:
+                    deltas.append(Text(value))
+            for call in getattr(delta, "tool_calls", None) or ():
+                deltas.append(_tool(call))
+        reason = reason or getattr(choice, "finish_reason", None)
+        break  # one answer is asked for
+    usage = getattr(chunk, "usage", None)
+    if usage is not None:
+        deltas.append(_usage(usage, provider))
+    return deltas, reason
+
+
+def _thinking(delta: Any, deltas: list[Delta]) -> None:
+    blocks = getattr(delta, "thinking_blocks", None)
+    if blocks:
+        for block in blocks:
+            number = block.get("index")
+            if block.get("type") == "redacted_thinking":
+                deltas.append(RedactedThinking(block.get("data") or "", number))
+                continue
+            if block.get("thinking"):
+                deltas.append(Thinking(block["thinking"], number))
+            if block.get("signature"):
+                deltas.append(ThinkingSignature(block["signature"], number))
+        return
+    for name in ("reasoning_content", "reasoning", "reasoning_text"):
+        value = getattr(delta, name, None)
+        if isinstance(value, str) and value:
+            deltas.append(Thinking(value))
+            return
+
+
+def _tool(call: Any) -> ToolFragment:
+    function = getattr(call, "function", None)
+    identity = getattr(call, "id", None) or None
+    signature = None
+    if identity and "__thought__" in identity:  # LiteLLM hides Gemini's signature in the id
+        identity, _, signature = identity.partition("__thought__")
+    return ToolFragment(
+        index=getattr(call, "index", None),
+        id=identity,
+        name=getattr(function, "name", None) or None,
+        arguments=getattr(function, "arguments", None) or "",
+        thought_signature=signature,
+    )
+
+
+def _usage(usage: Any, provider: str) -> UsageReport:
+    prompt = getattr(usage, "prompt_tokens", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    read = getattr(details, "cached_tokens", None) or getattr(usage, "prompt_cache_hit_tokens", 0)
+    write = getattr(details, "cache_creation_tokens", None) or getattr(
+        usage, "cache_creation_input_tokens", 0
+    )
+    hour = getattr(
+        getattr(details, "cache_creation_token_details", None), "ephemeral_1h_input_tokens", None
+    )
+    out = getattr(usage, "completion_tokens_details", None)
+    return UsageReport(
+        input=None if prompt is None else max(0, prompt - (read or 0) - (write or 0)),
+        output=getattr(usage, "completion_tokens", None),
+        cache_read=read or 0,
+        cache_write=write or 0,
+        cache_write_1h=hour,
+        reasoning=getattr(out, "reasoning_tokens", None),
+        # Others' figure is LiteLLM's own guess; OpenRouter bills what it says.
+        cost=getattr(usage, "cost", None) if provider == "openrouter" else None,
+    )

@@ -1,0 +1,162 @@
+"""One background thread with one event loop, for the whole process.
+
+It starts with the first request that needs it, carries every synchronous call, and ends with the
+interpreter, leaving no thread, task or socket behind. A forked child starts its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop in a daemon thread. Start it with `ensure()`."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._cleanups: list[Callable[[], Awaitable[object]]] = []
+        self._thread = threading.Thread(target=self._run, name="pipy-ai", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(self._leave())
+        finally:
+            self.loop.close()
+
+    async def _leave(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        for cleanup in self._cleanups:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(cleanup(), 1.0)
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=1.0)
+        await self.loop.shutdown_asyncgens()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread, where blocking would block everything."""
+        return threading.current_thread() is self._thread
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Callable[[], None]:
+        """Run a coroutine as a task of the loop; returns what cancels it, from any thread."""
+        started: list[asyncio.Task[Any]] = []
+        cancelled = False
+
+        def start() -> None:
+            if cancelled:
+                coroutine.close()
+                return
+            task = self.loop.create_task(coroutine)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            started.append(task)
+
+        def stop() -> None:
+            for task in started:
+                task.cancel()
+
+        def cancel() -> None:
+            nonlocal cancelled
+            cancelled = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+                self.loop.call_soon_threadsafe(stop)
+
+        self.loop.call_soon_threadsafe(start)
+        return cancel
+
+    def at_end(self, cleanup: Callable[[], Awaitable[object]]) -> None:
+        """Await `cleanup()` in the loop before it closes."""
+        self._cleanups.append(cleanup)
+
+    def stop(self) -> None:
+        """Cancel everything, close the loop, end the thread."""
+        if self._thread.is_alive() and not self.is_current:
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(timeout=5.0)
+
+
+_lock = threading.Lock()
+_current: LoopThread | None = None
+
+
+def ensure() -> LoopThread:
+    """The process's loop thread, started if need be."""
+    global _current
+    with _lock:
+        if _current is None or not _current._thread.is_alive():
+            _current = LoopThread()
+        return _current
+
+
+def running() -> LoopThread | None:
+    """The loop thread if one was started."""
+    return _current
+
+
+def shutdown() -> None:
+    """Stop the loop thread if there is one; the next request starts another."""
+    global _current
+    with _lock:
+        thread, _current = _current, None
+    if thread is not None:
+        thread.stop()
+
+
+def _after_fork() -> None:
+    # The parent's thread does not exist here; its loop and sockets belong to the parent.
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+atexit.register(shutdown)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+async def in_thread(name: str, function: Callable[[], T]) -> T:
+    """Run a blocking function in a thread of its own, which ends with it.
+
+    Unlike an executor's, the thread is gone afterwards. On cancellation the caller goes on at
+    once and the function's result is dropped.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = function()
+        except BaseException as exc:
+            error = exc
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done

@@ -1,0 +1,95 @@
+"""A hand-over of batches from any thread to one consumer, who may wait or await."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+# Windows does not interrupt a wait for Ctrl-C, so there it is cut into short ones.
+WAIT = 0.1 if sys.platform == "win32" else None
+
+
+class Channel(Generic[T]):
+    """An unbounded queue that hands over everything that is ready at once.
+
+    Any thread may `put` and `close`; one consumer at a time calls `get` (blocks) or `aget`
+    (awaits). Both return `[]` when the channel is closed and empty, and raise the error that it
+    was closed with.
+    """
+
+    __slots__ = ("_closed", "_error", "_items", "_ready", "_waiter")
+
+    def __init__(self) -> None:
+        self._items: list[T] = []
+        self._closed = False
+        self._error: BaseException | None = None
+        self._ready = threading.Condition(threading.Lock())
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, batch: Iterable[T]) -> None:
+        """Add items and wake the consumer. After `close` they are dropped."""
+        with self._ready:
+            if self._closed:
+                return
+            self._items.extend(batch)
+            if self._items:
+                self._wake()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """No more items. What is ready is still handed over, then `error` is raised."""
+        with self._ready:
+            if not self._closed:
+                self._closed, self._error = True, error
+                self._wake()
+
+    def _wake(self) -> None:
+        self._ready.notify_all()
+        waiter, self._waiter = self._waiter, None
+        if waiter is None:
+            return
+        loop = waiter.get_loop()
+        try:
+            if asyncio._get_running_loop() is loop:
+                _resolve(waiter)
+            else:
+                loop.call_soon_threadsafe(_resolve, waiter)
+        except RuntimeError:  # the consumer's loop is closed: nobody waits any more
+            pass
+
+    def _take(self) -> list[T] | None:
+        if self._items:
+            batch, self._items = self._items, []
+            return batch
+        if not self._closed:
+            return None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        return []
+
+    def get(self) -> list[T]:
+        """All that is ready; blocks until there is something."""
+        with self._ready:
+            while (batch := self._take()) is None:
+                self._ready.wait(WAIT)
+            return batch
+
+    async def aget(self) -> list[T]:
+        """All that is ready; awaits until there is something."""
+        while True:
+            with self._ready:
+                batch = self._take()
+                if batch is not None:
+                    return batch
+                waiter = self._waiter = asyncio.get_running_loop().create_future()
+            await waiter
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

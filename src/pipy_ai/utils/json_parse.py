@@ -1,0 +1,62 @@
+"""JSON that is still being written, or was written badly."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from pydantic_core import from_json
+
+from .unicode import clean_json
+
+
+def parse_streaming_json(text: str) -> dict[str, Any]:
+    """The best object that a prefix of a JSON text gives. Always a dict, never raises.
+
+    Example:
+        >>> parse_streaming_json('{"city": "Par')
+        {'city': 'Par'}
+        >>> parse_streaming_json("")
+        {}
+    """
+    try:
+        value = from_json(text, allow_partial="trailing-strings")
+    except (ValueError, RecursionError):
+        try:
+            value = from_json(_forgive(text), allow_partial="trailing-strings")
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+# Models write raw newlines inside strings and halves of surrogate pairs; strict JSON has neither.
+_CONTROLS = {code: " " for code in range(32)}
+_LONE_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
+
+
+def _forgive(text: str) -> str:
+    return _LONE_ESCAPE.sub(r"\\ufffd", text.translate(_CONTROLS))
+
+
+def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
+    """The final arguments of a tool call, and what is wrong with them (None: nothing).
+
+    No text at all means no arguments. Raw control characters in strings are forgiven.
+    """
+    if not raw.strip():
+        return {}, None
+    try:
+        value = from_json(raw)
+    except (ValueError, RecursionError):
+        try:
+            value = clean_json(json.loads(raw, strict=False))
+        except (ValueError, RecursionError) as error:
+            return {}, f"the arguments are not valid JSON: {error}"
+    if not isinstance(value, dict):
+        kind = {list: "a list", str: "a string", type(None): "null"}.get(type(value), "a number")
+        return {}, f"the arguments are {kind}, not a JSON object"
+    return value, None
