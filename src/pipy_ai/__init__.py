@@ -99,7 +99,7 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-__all__ = ["__version__", "faux", *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", "faux", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -215,9 +215,7 @@ def as_context(prompt: Prompt) -> Context:
     """
     if isinstance(prompt, Context):
         context = prompt
-    elif isinstance(prompt, str):
-        context = ctx(prompt)
-    elif isinstance(prompt, UserMessage | AssistantMessage | ToolResultMessage):
+    elif isinstance(prompt, str | UserMessage | AssistantMessage | ToolResultMessage):
         context = ctx(prompt)
     elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes):
         context = ctx(*prompt)
@@ -236,6 +234,4 @@ def _says_something(message: Message) -> bool:
         return True
     if isinstance(message.content, str):
         return bool(message.content.strip())
-    return any(
-        not isinstance(part, TextContent) or part.text.strip() for part in message.content
-    )
+    return any(not isinstance(part, TextContent) or part.text.strip() for part in message.content)

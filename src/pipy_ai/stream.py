@@ -24,8 +24,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from .errors import ErrorKind, error_info
-from .utils.channel import WAIT, Channel
 from .types import AssistantMessage, StopReason, ToolCall
+from .utils.channel import WAIT, Channel
 
 if TYPE_CHECKING:
     from typing import Self
@@ -234,13 +234,13 @@ class ToolCallEndEvent(_Event):
     def _at(
         cls, log: _Log, position: int, content_index: int, tool_call: ToolCall
     ) -> ToolCallEndEvent:
-        event = cls.__new__(cls)
+        event: Any = cls.__new__(cls)
         event.type = "toolcall_end"
         event.content_index = content_index
         event.tool_call = tool_call
         event._log = log
         event._position = position
-        return event
+        return event  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -265,9 +265,7 @@ class Tool(_Data):
 
     name: str
     description: str = ""
-    parameters: dict[str, Any] = Field(
-        default_factory=lambda: {"type": "object", "properties": {}}
-    )
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
 class Context(_Data):
@@ -275,7 +273,8 @@ class Context(_Data):
 
     Example:
         >>> from pipy_ai import Context, UserMessage
-        >>> Context(system_prompt="Be brief.", messages=[UserMessage(content="Hi")]).messages[0].role
+        >>> context = Context(system_prompt="Be brief.", messages=[UserMessage(content="Hi")])
+        >>> context.messages[0].role
         'user'
     """
 
@@ -306,7 +305,9 @@ class StreamOptions(BaseModel):
     provider parameters that are passed on as they are. Unknown fields raise `ValidationError`.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
     temperature: float | None = None
     max_tokens: int | None = Field(default=None, gt=0)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError
 from .deltas import (
@@ -77,10 +77,10 @@ class _FunctionProvider:
             async for item in source:
                 if isinstance(item, str):
                     yield (Text(item),)
-                elif isinstance(item, Sequence):
-                    yield item
-                else:
+                elif isinstance(item, Delta):
                     yield (item,)
+                else:
+                    yield item
         finally:
             close = getattr(source, "aclose", None)
             if close is not None:
@@ -104,10 +104,11 @@ def register_provider(
     """
     if not name or "/" in name:
         raise ValueError(f"a provider's name is one word without a slash, not {name!r}")
+    registered: Any = provider
     if not hasattr(provider, "stream"):
-        provider = _FunctionProvider(api or name, provider)
+        registered = _FunctionProvider(api or name, cast("ProviderFunction", provider))
     with _lock:
-        _providers[name] = provider
+        _providers[name] = registered
 
 
 def unregister_provider(name: str) -> None:

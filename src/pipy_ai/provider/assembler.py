@@ -307,16 +307,20 @@ class Assembler:
     def _outcome(self) -> tuple[StopReason, ErrorInfo | None]:
         reason = (self._reason or "").lower()
         if reason in _FILTERED:
-            what = "The model refused to answer." if reason == "refusal" else (
-                f"The provider withheld the answer ({self._reason})."
+            what = (
+                "The model refused to answer."
+                if reason == "refusal"
+                else (f"The provider withheld the answer ({self._reason}).")
             )
             return StopReason.ERROR, error_info(
                 ErrorKind.CONTENT_FILTER, f"{what} Rephrase the request.", provider=self._provider
             )
         if reason == "error":
             return StopReason.ERROR, error_info(
-                ErrorKind.SERVER, "The provider failed while it was answering.",
-                provider=self._provider, retryable=False,
+                ErrorKind.SERVER,
+                "The provider failed while it was answering.",
+                provider=self._provider,
+                retryable=False,
             )
         if reason in _LENGTH:
             return StopReason.LENGTH, None
@@ -560,20 +564,18 @@ class Assembler:
         if not at:
             return Usage()
         report = self._usage[at - 1][1]
-        count = {
-            name: max(0, getattr(report, name) or 0)
-            for name in ("input", "output", "cache_read", "cache_write")
-        }
-        cost = Cost()
-        if report.cost is not None:
-            cost = Cost(total=report.cost, source="provider")
-        return Usage(
-            **count,
-            total_tokens=sum(count.values()),
+        usage = Usage(
+            input=max(0, report.input or 0),
+            output=max(0, report.output or 0),
+            cache_read=max(0, report.cache_read or 0),
+            cache_write=max(0, report.cache_write or 0),
             reasoning=report.reasoning,
             cache_write_1h=report.cache_write_1h,
-            cost=cost,
         )
+        usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
+        if report.cost is not None:
+            usage.cost = Cost(total=report.cost, source="provider")
+        return usage
 
 
 def _another(known: int | None, given: int | None) -> bool:

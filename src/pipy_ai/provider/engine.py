@@ -179,10 +179,10 @@ class Run:
         while True:
             try:
                 events = await self._attempt()
+            except ProviderError as failure:
+                events = self._assembler.fail(failure.error)
             except Exception as exc:
-                known = isinstance(exc, ProviderError)
-                error = exc.error if known else classify(exc, self._request.provider)
-                events = self._assembler.fail(error)
+                events = self._assembler.fail(classify(exc, self._request.provider))
             wait = self._wait_before_retry(events[-1], tries)
             if wait is None:
                 self._finish(events)
@@ -275,6 +275,4 @@ class Run:
             usage.output = estimate_output(message)
             if not self._assembler.reported_input:
                 usage.input = estimate_input(self._request.context)
-            usage.total_tokens = (
-                usage.input + usage.output + usage.cache_read + usage.cache_write
-            )
+            usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write

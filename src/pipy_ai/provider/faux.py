@@ -78,7 +78,9 @@ def redacted(data: str = "b3BhcXVl") -> _Step:
     return _Step("redacted", data)
 
 
-def tool(name: str, arguments: str | None = None, /, *, id: str | None = None, **kwargs: Any) -> _Step:
+def tool(
+    name: str, arguments: str | None = None, /, *, id: str | None = None, **kwargs: Any
+) -> _Step:
     """Call a tool with keyword arguments, or with `arguments` as raw JSON text, right or wrong."""
     raw = json.dumps(kwargs) if arguments is None else arguments
     return _Step("tool", raw, name=name, id=id or f"call_{uuid4().hex[:12]}")
@@ -102,8 +104,12 @@ def error(
 ) -> _Step:
     """Fail: as the only step, before the request is accepted; after others, in mid-stream."""
     info = error_info(
-        ErrorKind(kind), message, status_code=status_code, retryable=retryable,
-        retry_after=retry_after, provider="faux",
+        ErrorKind(kind),
+        message,
+        status_code=status_code,
+        retryable=retryable,
+        retry_after=retry_after,
+        provider="faux",
     )
     return _Step("error", data=info)
 

@@ -69,7 +69,7 @@ def _import_litellm() -> Any:
         collecting = gc.isenabled()
         gc.disable()  # thousands of classes, none of them garbage: an eighth of the time
         try:
-            litellm = importlib.import_module("litellm")
+            litellm: Any = importlib.import_module("litellm")
         finally:
             if collecting:
                 gc.enable()

@@ -127,9 +127,7 @@ def _assistant_turn(message: AssistantMessage) -> dict[str, Any] | None:
     return turn if text or calls else None
 
 
-def _tool_turns(
-    request: Request, message: ToolResultMessage, images: bool
-) -> list[dict[str, Any]]:
+def _tool_turns(request: Request, message: ToolResultMessage, images: bool) -> list[dict[str, Any]]:
     text = "".join(part.text for part in message.content if isinstance(part, TextContent))
     pictures = [part for part in message.content if isinstance(part, ImageContent)]
     text = clean_surrogates(text) or ("(see attached image)" if pictures else "(no tool output)")

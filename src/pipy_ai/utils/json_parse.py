@@ -31,7 +31,7 @@ def parse_streaming_json(text: str) -> dict[str, Any]:
 
 
 # Models write raw newlines inside strings and halves of surrogate pairs; strict JSON has neither.
-_CONTROLS = {code: " " for code in range(32)}
+_CONTROLS = dict.fromkeys(range(32), " ")
 _LONE_ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"

@@ -1,0 +1,126 @@
+"""`pipy ask`: one question, the answer as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+
+from pydantic import ValidationError
+
+from .. import AssistantMessage, AssistantMessageEventStream, UserMessage, ctx, default_model, image
+from .. import stream as start_stream
+from ..types import ImageContent, TextContent, UserContent
+from .terminal import DIM, PLAIN, complain, write, write_json
+
+
+def ask(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        prompt = _prompt(arguments.prompt)
+        images = [image(source) for source in arguments.attach]
+        model = arguments.model or default_model()
+        events = start_stream(
+            model,
+            ctx(_message(prompt, images), system=arguments.system),
+            temperature=arguments.temperature,
+            max_tokens=arguments.max_tokens,
+            reasoning=arguments.thinking,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        complain(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+        return 2
+    except (ValueError, LookupError, OSError) as error:
+        complain(str(error))
+        return 2
+    try:
+        with events:
+            message = _show(events, arguments)
+    except KeyboardInterrupt:
+        message = events.result()
+        if not (arguments.json or arguments.events):
+            write("\n")
+        if arguments.usage:
+            _show_usage(message)
+        return 130
+    for warning in message.warnings:
+        complain(warning.message)
+    if message.error is not None:
+        complain(message.error.message)
+    if arguments.usage:
+        _show_usage(message)
+    return 0 if message.error is None else 1
+
+
+def _prompt(words: list[str]) -> str:
+    """What was piped in, then what was typed."""
+    parts = []
+    if _has_input():
+        try:
+            parts.append(sys.stdin.buffer.read().decode("utf-8").rstrip("\n"))
+        except UnicodeDecodeError:
+            raise ValueError("what was piped in is not UTF-8 text; attach images with -a") from None
+    parts.append(" ".join(words))
+    prompt = "\n\n".join(part for part in parts if part.strip())
+    if not prompt:
+        raise ValueError('nothing to ask: pipy ask "What is 2+2?", or pipe text in')
+    return prompt
+
+
+def _has_input() -> bool:
+    """Whether stdin is a pipe or a file, rather than a terminal or nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # closed, or not a real file
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def _message(prompt: str, images: list[ImageContent]) -> UserMessage:
+    if not images:
+        return UserMessage(content=prompt)
+    content: list[UserContent] = [TextContent(text=prompt), *images]
+    return UserMessage(content=content)
+
+
+def _show(events: AssistantMessageEventStream, arguments: argparse.Namespace) -> AssistantMessage:
+    if arguments.json:
+        message = events.result()
+        write_json(message.model_dump(mode="json"))
+        return message
+    if arguments.events:
+        for event in events:
+            write_json(event.to_dict())
+        return events.result()
+    dim, plain = (DIM, PLAIN) if sys.stderr.isatty() else ("", "")
+    ends_in_newline = True
+    for event in events:
+        match event.type:
+            case "text_delta":
+                write(event.delta)
+                ends_in_newline = event.delta.endswith("\n")
+            case "thinking_start":
+                sys.stderr.write(dim)
+            case "thinking_delta":
+                write(event.delta, sys.stderr)
+            case "toolcall_end":
+                call = event.tool_call
+                write(f"{call.name}({call.arguments})\n", sys.stderr)
+        if event.type == "thinking_end" or (event.type == "error" and dim):
+            sys.stderr.write(f"{plain}\n")
+    if not ends_in_newline:
+        write("\n")
+    return events.result()
+
+
+def _show_usage(message: AssistantMessage) -> None:
+    usage = message.usage
+    about = "about " if usage.estimated else ""
+    cached = f" + {usage.cache_read:,} cached" if usage.cache_read else ""
+    cost = "cost unknown" if usage.cost.total is None else f"${usage.cost.total:.4f}"
+    line = f"{about}{usage.input:,}{cached} in / {usage.output:,} out  {cost}"
+    if message.duration_ms is not None:
+        line += f"  {message.duration_ms / 1000:.1f} s"
+    write(line + "\n", sys.stderr)

