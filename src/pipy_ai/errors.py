@@ -67,6 +67,7 @@ RETRYABLE = frozenset(
         ErrorKind.SERVER,
         ErrorKind.TIMEOUT,
         ErrorKind.CONNECTION,
+        ErrorKind.INCOMPLETE,
     }
 )
 
@@ -209,6 +210,7 @@ _BY_CLASS: dict[str, ErrorKind] = {
     "APIConnectionError": ErrorKind.CONNECTION,
     "TransportError": ErrorKind.CONNECTION,
     "ConnectionError": ErrorKind.CONNECTION,
+    "ProtocolError": ErrorKind.CONNECTION,
 }
 
 _BY_STATUS: dict[int, ErrorKind] = {
@@ -239,7 +241,8 @@ _QUOTA = re.compile(
 _OVERLOADED = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
 _CONNECTION = re.compile(
     r"connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
-    r"|all connection attempts failed|name or service not known|cannot connect",
+    r"|all connection attempts failed|name or service not known|cannot connect"
+    r"|ended before a finish_reason",
     re.IGNORECASE,
 )
 
@@ -296,7 +299,7 @@ def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     # LiteLLM wraps failures within a stream in an exception that hides their class.
     inner = getattr(exc, "original_exception", None)
     source = inner if isinstance(inner, BaseException) else exc
-    text = clean_text(str(source) or type(source).__name__)
+    text = clean_text(str(source))
     status = getattr(source, "status_code", None)
     if not isinstance(status, int):
         status = None
@@ -316,6 +319,9 @@ def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not _response_headers(source):
         status = None
     headers = _response_headers(source) or _response_headers(exc)
+    if not text:
+        broken = kind is ErrorKind.CONNECTION
+        text = "The connection broke." if broken else f"{type(source).__name__} without a word"
     return error_info(
         kind,
         text,

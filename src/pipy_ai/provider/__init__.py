@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError
 from .deltas import (
@@ -106,7 +106,7 @@ def register_provider(
         raise ValueError(f"a provider's name is one word without a slash, not {name!r}")
     registered: Any = provider
     if not hasattr(provider, "stream"):
-        registered = _FunctionProvider(api or name, cast("ProviderFunction", provider))
+        registered = _FunctionProvider(api or name, provider)
     with _lock:
         _providers[name] = registered
 

@@ -69,6 +69,7 @@ _LENGTH = frozenset(
 )
 _FILTERED = frozenset({"content_filter", "refusal", "sensitive", "safety"})
 
+CUT_OFF = "The answer was cut off; what came before is kept."
 UNFINISHED = "the answer ended before this call was complete"
 
 
@@ -294,15 +295,11 @@ class Assembler:
         return [ErrorEvent(reason=message.stop_reason, error=message)]
 
     def _incomplete(self) -> ErrorInfo:
+        text = "The provider answered with nothing at all. Ask again."
         if self.has_content:
-            text = "The answer was cut off: the connection ended before the provider said it was"
-            text += " complete. What came before is kept; ask again for a whole answer."
-        else:
-            text = "The provider answered with nothing at all. Ask again."
-        # Nothing has reached the caller yet when there is no content, so asking again is safe.
-        return error_info(
-            ErrorKind.INCOMPLETE, text, provider=self._provider, retryable=not self.has_content
-        )
+            text = "The connection ended before the provider said that the answer was complete."
+            text = f"{CUT_OFF} {text}"
+        return error_info(ErrorKind.INCOMPLETE, text, provider=self._provider)
 
     def _outcome(self) -> tuple[StopReason, ErrorInfo | None]:
         reason = (self._reason or "").lower()

@@ -22,7 +22,7 @@ from ..stream import AssistantMessageEvent, DoneEvent, ErrorEvent, EventQueue
 from ..types import AssistantMessage
 from ..utils.tokens import estimate_input, estimate_output
 from . import loop as loops
-from .assembler import Assembler
+from .assembler import CUT_OFF, Assembler
 from .deltas import Delta
 from .request import Request
 
@@ -179,10 +179,8 @@ class Run:
         while True:
             try:
                 events = await self._attempt()
-            except ProviderError as failure:
-                events = self._assembler.fail(failure.error)
             except Exception as exc:
-                events = self._assembler.fail(classify(exc, self._request.provider))
+                events = self._assembler.fail(self._understand(exc))
             wait = self._wait_before_retry(events[-1], tries)
             if wait is None:
                 self._finish(events)
@@ -212,6 +210,17 @@ class Run:
             if close is not None:
                 await close()
         return assembler.finish()
+
+    def _understand(self, exc: Exception) -> ErrorInfo:
+        error = (
+            exc.error.model_copy()
+            if isinstance(exc, ProviderError)
+            else classify(exc, self._request.provider)
+        )
+        if error.kind is ErrorKind.CONNECTION and self._assembler.has_content:
+            error.kind = ErrorKind.INCOMPLETE
+            error.message = f"{CUT_OFF} {error.message}"
+        return error
 
     def _wait_before_retry(self, last: AssistantMessageEvent, tries: int) -> float | None:
         """Seconds to wait before another try; None when there shall be none."""

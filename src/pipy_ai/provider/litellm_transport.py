@@ -174,17 +174,24 @@ async def _pump(
         )
         channel.put([ResponseInfo()])  # accepted
         reason: str | None = None
+        usage: list[Delta] = []
         count = 0
         async for chunk in response:
-            deltas, stop = decode(chunk, request.provider)
+            deltas, stop = decode(chunk)
             channel.put(deltas)
             reason = reason or stop
+            if getattr(chunk, "usage", None) is not None:
+                usage.append(decode_usage(chunk.usage, request.provider))
             count += 1
             if count % 16 == 0:
                 await asyncio.sleep(0)  # a burst never lets others run by itself
         # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
         if request.provider not in _REPORTS_NO_FINISH:
             reason = getattr(response, "received_finish_reason", reason)
+        # It makes up token counts, too, when the provider sent none.
+        chunks = getattr(response, "chunks", None)
+        if not chunks or any(getattr(chunk, "usage", None) is not None for chunk in chunks):
+            channel.put(usage)
         if reason is not None:
             channel.put([Finish(reason)])
         channel.close()
@@ -219,7 +226,7 @@ async def _release(response: Any) -> None:
 # --- Chunks ---------------------------------------------------------------------------------
 
 
-def decode(chunk: Any, provider: str = "") -> tuple[list[Delta], str | None]:
+def decode(chunk: Any) -> tuple[list[Delta], str | None]:
     """A LiteLLM chunk as deltas, and its finish reason. Attributes may be absent anywhere."""
     deltas: list[Delta] = []
     reason: str | None = None
@@ -234,13 +241,9 @@ def decode(chunk: Any, provider: str = "") -> tuple[list[Delta], str | None]:
                 value = getattr(delta, name, None)
                 if isinstance(value, str) and value:
                     deltas.append(Text(value))
-            for call in getattr(delta, "tool_calls", None) or ():
-                deltas.append(_tool(call))
+            deltas.extend(_tool(call) for call in getattr(delta, "tool_calls", None) or ())
         reason = reason or getattr(choice, "finish_reason", None)
         break  # one answer is asked for
-    usage = getattr(chunk, "usage", None)
-    if usage is not None:
-        deltas.append(_usage(usage, provider))
     return deltas, reason
 
 
@@ -279,7 +282,8 @@ def _tool(call: Any) -> ToolFragment:
     )
 
 
-def _usage(usage: Any, provider: str) -> UsageReport:
+def decode_usage(usage: Any, provider: str) -> UsageReport:
+    """LiteLLM's usage, whose prompt counts what was cached, as ours, which does not."""
     prompt = getattr(usage, "prompt_tokens", None)
     details = getattr(usage, "prompt_tokens_details", None)
     read = getattr(details, "cached_tokens", None) or getattr(usage, "prompt_cache_hit_tokens", 0)

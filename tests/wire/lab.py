@@ -1,0 +1,232 @@
+"""A provider on loopback that says exactly what a test scripts, and remembers what it was asked.
+
+    with Lab() as lab:
+        lab.play(sse(text("Hello"), finish("stop"), DONE))
+        message = complete("hosted_vllm/m", "Hi", api_base=lab.url)
+        assert lab.seen[0].json["messages"] == [...]
+
+A scene is a list of steps: bytes to send, or one of the faults below. It runs in a thread of its
+own, over real sockets. A scene that ends without a fault ends the HTTP body cleanly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+
+class Fault(str):
+    """A step that is no data."""
+
+
+STALL = Fault("stall")  # send nothing more, keep the connection
+FIN = Fault("fin")  # close the connection in the middle of the body
+RESET = Fault("reset")  # reset it
+
+
+@dataclass
+class Pause:
+    """Wait until the test calls `lab.go()`."""
+
+
+@dataclass
+class Status:
+    """Answer with an HTTP status and a body instead of a stream."""
+
+    code: int
+    body: Any = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Seen:
+    """A request as it reached the server; times are of `time.perf_counter`."""
+
+    path: str
+    headers: dict[str, str]
+    json: Any
+    left: threading.Event = field(default_factory=threading.Event)
+    left_at: float = 0.0
+    sent: int = 0
+
+
+Scene = list[Any]
+
+
+def sse(*events: Any, newline: str = "\n") -> Scene:
+    """Server-sent events: dicts become JSON, strings stay, faults and bytes pass through."""
+    steps: Scene = []
+    for event in events:
+        if isinstance(event, Fault | Pause | bytes):
+            steps.append(event)
+        else:
+            data = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
+            steps.append(f"data: {data}{newline}{newline}".encode())
+    return steps
+
+
+# --- OpenAI Chat Completions ----------------------------------------------------------------
+
+DONE = "[DONE]"
+
+
+def chunk(delta: dict[str, Any] | None = None, /, **fields: Any) -> dict[str, Any]:
+    """A chunk of Chat Completions; `finish_reason` goes where it belongs."""
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": fields.pop("finish_reason", None)}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        **fields,
+    }
+
+
+def text(*pieces: str) -> list[dict[str, Any]]:
+    return [chunk({"content": piece}) for piece in pieces]
+
+
+def call(
+    index: int | None = None, id: str | None = None, name: str | None = None, args: str | None = None
+) -> dict[str, Any]:
+    """A fragment of a tool call; what is None is left out."""
+    function = {k: v for k, v in (("name", name), ("arguments", args)) if v is not None}
+    fragment: dict[str, Any] = {"type": "function", "function": function}
+    if index is not None:
+        fragment["index"] = index
+    if id is not None:
+        fragment["id"] = id
+    return chunk({"tool_calls": [fragment]})
+
+
+def finish(reason: str) -> dict[str, Any]:
+    return chunk({}, finish_reason=reason)
+
+
+def usage(prompt: int, completion: int, cached: int = 0) -> dict[str, Any]:
+    counts = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }
+    return chunk(choices=[], usage=counts)
+
+
+def chat(*events: Any) -> Scene:
+    """A whole answer of Chat Completions: the events, then `[DONE]`."""
+    flat: list[Any] = []
+    for event in events:
+        flat.extend(event if isinstance(event, list) else [event])
+    return sse(*flat, DONE)
+
+
+# --- The server -----------------------------------------------------------------------------
+
+
+class Lab:
+    """The server. `play` queues scenes, one a request; without one it answers "ok"."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self._scenes: list[Scene | Status | Callable[[Seen], Scene | Status]] = []
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._going = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lab", daemon=True)
+
+    def play(self, *scenes: Scene | Status | Callable[[Seen], Scene | Status]) -> Lab:
+        self._scenes.extend(scenes)
+        return self
+
+    def go(self) -> None:
+        """Let every `Pause` go on."""
+        self._going.set()
+
+    @property
+    def url(self) -> str:
+        """The base URL of an OpenAI-compatible host."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> Lab:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        app = web.Application(client_max_size=1 << 30)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        seen = Seen(request.path, dict(request.headers), json.loads(body) if body else None)
+        self.seen.append(seen)
+        scene: Any = self._scenes.pop(0) if self._scenes else chat(text("ok"), finish("stop"))
+        if callable(scene):
+            scene = scene(seen)
+        if isinstance(scene, Status):
+            content = scene.body if isinstance(scene.body, str) else json.dumps(scene.body)
+            kind = "text/html" if content.startswith("<") else "application/json"
+            return web.Response(
+                status=scene.code, text=content, headers=scene.headers, content_type=kind
+            )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        try:
+            await self._play(request, response, scene, seen)
+        except (asyncio.CancelledError, ConnectionResetError):
+            seen.left_at = time.perf_counter()
+            seen.left.set()
+            raise
+        return response
+
+    async def _play(
+        self, request: web.Request, response: web.StreamResponse, scene: Iterable[Any], seen: Seen
+    ) -> None:
+        await response.prepare(request)
+        for step in scene:
+            if isinstance(step, Pause):
+                while not self._going.is_set():
+                    await asyncio.sleep(0.002)
+            elif step == STALL:
+                await asyncio.Event().wait()
+            elif step in (FIN, RESET):
+                transport = request.transport
+                assert transport is not None
+                if step == RESET:
+                    linger = struct.pack("ii", 1, 0)
+                    sock = transport.get_extra_info("socket")
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                transport.close()
+                await asyncio.Event().wait()
+            else:
+                await response.write(step)
+                seen.sent += len(step)
+        await response.write_eof()
