@@ -97,7 +97,10 @@ def text(*pieces: str) -> list[dict[str, Any]]:
 
 
 def call(
-    index: int | None = None, id: str | None = None, name: str | None = None, args: str | None = None
+    index: int | None = None,
+    id: str | None = None,
+    name: str | None = None,
+    args: str | None = None,
 ) -> dict[str, Any]:
     """A fragment of a tool call; what is None is left out."""
     function = {k: v for k, v in (("name", name), ("arguments", args)) if v is not None}

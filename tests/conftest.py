@@ -1,0 +1,75 @@
+"""What every test starts from: no keys, a data directory of its own, no way out of loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipy_ai.provider.local import find_weights
+
+from .wire.lab import Lab
+
+WEIGHTS = find_weights()  # before the data directory is replaced
+_connect = socket.socket.connect
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name):
+            monkeypatch.delenv(name)
+    data = tmp_path / "pipy-data"
+    monkeypatch.setenv("PIPY_DATA_DIR", str(data))
+    if WEIGHTS is not None:
+        (data / "models").mkdir(parents=True)
+        (data / "models" / WEIGHTS.name).symlink_to(WEIGHTS)
+
+    def connect(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else "127.0.0.1"
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test wanted to talk to {host}")
+        _connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A scripted provider on loopback."""
+    with Lab() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """The embedded model's file; the tests of the real model cannot do without."""
+    if WEIGHTS is None:
+        pytest.fail("the weights of local/smollm2 are missing: pipy local pull")
+    return WEIGHTS
+
+
+@pytest.fixture(scope="session")
+def llama(weights: Path) -> Iterator[str]:
+    """llama.cpp's own HTTP server with the embedded model: its base URL."""
+    script = Path(__file__).parent / "wire" / "llama_server.py"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(weights)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), address
+        yield address + "/v1"
+    finally:
+        process.kill()
+        with contextlib.suppress(Exception):
+            process.wait(10)
+        process.stdout.close()
