@@ -186,9 +186,9 @@ class Run:
                 self._finish(events)
                 return
             tries += 1
+            self._assembler = self._new_assembler()  # before the wait, which may be aborted
             self._heard_at = time.perf_counter() + wait
             await self._sleep(wait)
-            self._assembler = self._new_assembler()
 
     async def _attempt(self) -> list[AssistantMessageEvent]:
         """One try: tells all events but the last batch, which it returns."""
