@@ -299,15 +299,16 @@ def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     # LiteLLM wraps failures within a stream in an exception that hides their class.
     inner = getattr(exc, "original_exception", None)
     source = inner if isinstance(inner, BaseException) else exc
-    text = clean_text(str(source))
+    raw = str(source)
+    text = clean_text(raw)
     status = getattr(source, "status_code", None)
     if not isinstance(status, int):
         status = None
     names = [cls.__name__ for cls in type(source).__mro__]
     kind = ErrorKind.UNKNOWN
-    by_text = classify_status(None, text)
+    by_text = classify_status(None, raw)  # codes stand beside the sentence that people read
     # A refused connection reaches us as "status 500" of a server that was never reached.
-    unreached = _CONNECTION.search(text) and not _response_headers(source)
+    unreached = _CONNECTION.search(raw) and not _response_headers(source)
     if by_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
         kind = by_text
     elif unreached:
@@ -315,7 +316,7 @@ def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     else:
         kind = next((_BY_CLASS[name] for name in names if name in _BY_CLASS), kind)
         if kind is ErrorKind.UNKNOWN:
-            kind = classify_status(status, text)
+            kind = classify_status(status, raw)
     if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not _response_headers(source):
         status = None
     headers = _response_headers(source) or _response_headers(exc)

@@ -170,6 +170,8 @@ class Run:
                 forget()
             if self._timer is not None:
                 self._timer.cancel()
+            if not self._queue.final.done():  # a bug of ours; whoever waits must not wait for ever
+                self._queue.fail(ErrorKind.UNKNOWN, "pipy-ai failed; please report it.")
             with self._lock:
                 self._task = self._loop = None
                 self._ended.set_result(None)
