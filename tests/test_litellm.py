@@ -242,7 +242,8 @@ def test_what_is_sent(lab: Lab) -> None:
     before = context.model_copy(deep=True)
     message = complete(
         MODEL, context, api_base=lab.url, api_key="k-1", temperature=0, max_tokens=5, top_p=0.5,
-        stop=["x"], seed=7, tool_choice="f", headers={"X-Mine": "yes"}, extra={"extra_body": {"top_k": 3}},
+        stop=["x"], seed=7, tool_choice="f", headers={"X-Mine": "yes"},
+        extra={"extra_body": {"top_k": 3}},
     )  # fmt: skip
     assert message.text == "ok"
     assert context == before

@@ -17,13 +17,16 @@ importing the package costs next to nothing.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # what checkers take for true; importing `typing` would double the cost
 if TYPE_CHECKING:
+    from typing import Any
+
     from .abort import AbortController as AbortController
     from .abort import AbortSignal as AbortSignal
     from .api import acomplete as acomplete
@@ -124,4 +127,4 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
 
-__import__("sys").modules[__name__].__class__ = _Package
+sys.modules[__name__].__class__ = _Package

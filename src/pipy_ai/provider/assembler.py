@@ -122,7 +122,7 @@ class _TextBlock(_Block):
     __slots__ = ()
 
     def content_at(self, position: int, closing: bool) -> AssistantContent:
-        return TextContent.model_construct(text=self.text_at(position))
+        return TextContent(text=self.text_at(position))
 
 
 class _ThinkingBlock(_Block):
@@ -134,7 +134,7 @@ class _ThinkingBlock(_Block):
         self.signatures: list[tuple[int, str]] = []
 
     def content_at(self, position: int, closing: bool) -> AssistantContent:
-        return ThinkingContent.model_construct(
+        return ThinkingContent(
             thinking=self.text_at(position),
             thinking_signature=_at(self.signatures, position),
             redacted=self.redacted,
@@ -160,7 +160,7 @@ class _ToolBlock(_Block):
         else:
             arguments = parse_streaming_json(raw)
             error = UNFINISHED if closing else None
-        return ToolCall.model_construct(
+        return ToolCall(
             id=self.id,
             name=self.name,
             arguments=arguments,
@@ -384,10 +384,10 @@ class Assembler:
             if type(block) is not _ThinkingBlock or _another(block.key, delta.block):
                 block = self._start_thinking(delta.block, out)
             self._position += 1
-            block.signatures.append((self._position, delta.signature))
+            block.signatures.append((self._position, clean_surrogates(delta.signature)))
         elif isinstance(delta, RedactedThinking):
             block = self._start_thinking(delta.block, out, redacted=True)
-            block.signatures.append((self._position, delta.data))
+            block.signatures.append((self._position, clean_surrogates(delta.data)))
             out.append(ThinkingStartEvent._at(self, self._position, block.index))
             self._end_open(out)
         elif isinstance(delta, UsageReport):
@@ -395,7 +395,8 @@ class Assembler:
             self._usage.append((self._position, self._merged(delta)))
         elif isinstance(delta, ResponseInfo):
             known = self._response[-1][1] if self._response else ResponseInfo()
-            new = ResponseInfo(delta.id or known.id, delta.model or known.model)
+            identity, model = (clean_surrogates(part or "") for part in (delta.id, delta.model))
+            new = ResponseInfo(identity or known.id, model or known.model)
             if new != known:
                 self._position += 1
                 self._response.append((self._position, new))
@@ -446,12 +447,13 @@ class Assembler:
             self._by_id[delta.id] = call
         if delta.thought_signature:
             self._position += 1
-            call.thought_signatures.append((self._position, delta.thought_signature))
+            signature = clean_surrogates(delta.thought_signature)
+            call.thought_signatures.append((self._position, signature))
         if call.index < 0:
             if delta.arguments:
                 call.append(delta.arguments, 0)
             if delta.name:
-                call.name = delta.name
+                call.name = clean_surrogates(delta.name)
                 self._start_call(call, out)
         elif delta.arguments:
             self._append_arguments(call, delta.arguments, out)
@@ -471,7 +473,7 @@ class Assembler:
         if delta.name and call.name:
             # Some hosts repeat the name with every fragment; another name is another call, and
             # where nothing numbers the calls, so is the same name after whole arguments.
-            if delta.name != call.name:
+            if clean_surrogates(delta.name) != call.name:
                 return None
             if delta.index is None and call.is_complete():
                 return None
@@ -479,7 +481,7 @@ class Assembler:
 
     def _start_call(self, call: _ToolBlock, out: list[AssistantMessageEvent]) -> None:
         self._end_open(out)
-        identity = call.wire_id
+        identity = clean_surrogates(call.wire_id)
         while not identity or identity in self._ids:
             identity = self._new_id()
         self._ids.add(identity)
@@ -528,7 +530,7 @@ class Assembler:
         response = next(
             (info for when, info in reversed(self._response) if when <= position), ResponseInfo()
         )
-        return AssistantMessage.model_construct(
+        return AssistantMessage(
             content=content,
             api=self._api,
             provider=self._provider,

@@ -1,0 +1,94 @@
+"""What a delta costs in the assembler, and that it does not grow with the stream.
+
+    python benchmarks/assembler.py
+
+CPU per delta of a long stream over that of a short one, in one run, medians of pairs. Streams of
+one kind carry the same deltas; the short one is played as often as it takes to equal the work.
+The figures with `partial` read at every event are there to tell, not to boast: each reader gets
+a message of its own, so a reader of everything pays for the text that it is handed.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from pipy_ai.provider import Delta, Finish, Text, ToolFragment
+from pipy_ai.provider.assembler import Assembler
+
+PAIRS = 7
+LIMIT = 1.2
+
+
+def text_stream(count: int) -> list[Delta]:
+    """`count` deltas of text of a usual length."""
+    words = ("The ", "quick ", "brown ", "fox ", "jumps. ")
+    return [*(Text(words[i % 5]) for i in range(count)), Finish("stop")]
+
+
+def tool_stream(size: int) -> list[Delta]:
+    """One call whose arguments are `size` characters of JSON, in pieces of 20."""
+    raw = '{"items": ["' + "x" * (size - 15) + '"]}'
+    pieces = [raw[i : i + 20] for i in range(0, len(raw), 20)]
+    first = ToolFragment(0, "call_1", "write_file", pieces[0])
+    return [first, *(ToolFragment(0, arguments=piece) for piece in pieces[1:]), Finish("tool_use")]
+
+
+def play(deltas: Sequence[Delta], read: bool) -> None:
+    """One stream, each delta by itself, as a slow wire gives it; events are dropped at once."""
+    assembler = Assembler()
+    assembler.start()
+    for delta in deltas:
+        for event in assembler.feed((delta,)):
+            if read:
+                _ = event.partial
+    assembler.finish()
+
+
+def cost(deltas: Sequence[Delta], times: int, read: bool) -> float:
+    """Microseconds of CPU per delta."""
+    gc.collect()
+    began = time.process_time()
+    for _ in range(times):
+        play(deltas, read)
+    return (time.process_time() - began) / times / len(deltas) * 1e6
+
+
+def compare(name: str, make: Callable[[int], list[Delta]], short: int, long: int) -> float:
+    """Print the cost of both and return the median of their ratios, `partial` unread."""
+    few, many = make(short), make(long)
+    times = max(1, len(many) // len(few))
+    play(few, False)
+    pairs = [(cost(few, times, False), cost(many, 1, False)) for _ in range(PAIRS)]
+    ratio = statistics.median(b / a for a, b in pairs)
+    low, high = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"{name:24}{len(few) - 1:>9,}{low:>10.2f}{len(many) - 1:>11,}{high:>10.2f}{ratio:>9.2f}")
+    return ratio
+
+
+def main() -> None:
+    """Run and print."""
+    print("µs of CPU per delta, partial unread")
+    print(f"{'':24}{'short':>9}{'µs':>10}{'long':>11}{'µs':>10}{'ratio':>9}")
+    ratios = [
+        compare("text", text_stream, 1_000, 100_000),
+        compare("1 MB tool argument", tool_stream, 20_000, 1_000_000),
+    ]
+    print("\nµs of CPU per delta, partial read at every event")
+    for name, deltas in (
+        ("text", text_stream(1_000)),
+        ("text", text_stream(20_000)),
+        ("tool argument", tool_stream(20_000)),
+        ("tool argument", tool_stream(200_000)),
+    ):
+        print(f"{name:24}{len(deltas) - 1:>9,}{cost(deltas, 1, True):>10.2f}")
+    verdict = "linear" if max(ratios) <= LIMIT else "NOT linear"
+    print(f"\n{verdict}: the worst ratio is {max(ratios):.2f}, the limit {LIMIT}")
+    if max(ratios) > LIMIT:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

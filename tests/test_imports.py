@@ -1,0 +1,82 @@
+"""What importing costs: nothing that is not needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"litellm", "openai", "httpx", "yaml", "rich", "jsonschema", "aiohttp", "requests"}
+
+
+def modules_after(code: str, *flags: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has imported after `code`."""
+    script = (
+        f"{code}\nimport sys\nprint('MODULES', *sorted({{m.split('.')[0] for m in sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("MODULES")[2].split())
+
+
+def test_the_package_alone_imports_next_to_nothing() -> None:
+    new = modules_after("import pipy_ai") - modules_after("pass")
+    assert new - sys.stdlib_module_names == {"pipy_ai"}
+    assert not new & {"asyncio", "dataclasses", "typing", "threading"}
+
+
+def test_importtime_lists_no_heavy_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import pipy_ai"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    listed = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "pipy_ai" in listed
+    assert not listed & (HEAVY | {"pydantic"})
+
+
+def test_every_public_name_loads_without_litellm() -> None:
+    code = "import pipy_ai\nfor name in pipy_ai.__all__: getattr(pipy_ai, name)"
+    assert not modules_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["ask", "--help"]])
+def test_help_needs_no_pydantic(arguments: list[str]) -> None:
+    code = f"""
+from pipy_ai.cli.main import main
+try:
+    main({arguments!r})
+except SystemExit as end:
+    assert not end.code
+"""
+    assert not modules_after(code) & (HEAVY | {"pydantic", "asyncio"})
+
+
+def test_asking_the_embedded_model_needs_no_litellm(weights: object) -> None:
+    code = """
+from pipy_ai.cli.main import main
+assert main(["ask", "-m", "local/smollm2", "--max-tokens", "3", "Hi"]) == 0
+"""
+    modules = modules_after(code)
+    assert "xllamacpp" in modules
+    assert not modules & HEAVY
+
+
+def test_importing_makes_no_thread_file_or_sound() -> None:
+    code = "import pipy_ai, threading, pipy_ai.api\nassert threading.active_count() == 1"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not os.path.isdir(os.environ["PIPY_DATA_DIR"]) or os.listdir(
+        os.environ["PIPY_DATA_DIR"]
+    ) == ["models"]

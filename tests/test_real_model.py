@@ -1,0 +1,270 @@
+"""The real model: embedded, and behind llama.cpp's own HTTP server through LiteLLM.
+
+What is asserted is structure, equality and effect, never wording: a 0.1 B model says odd things.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    AssistantMessage,
+    Tool,
+    acomplete,
+    aquick,
+    astream,
+    complete,
+    ctx,
+    quick,
+    stream,
+    tool_result,
+    user,
+)
+from pipy_ai.context import assistant
+from pipy_ai.provider.local import NOTICE
+
+from .grammar import check_events
+
+pytestmark = [
+    pytest.mark.usefixtures("weights"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+PROMPT = "What is 2+2?"
+WEATHER = Tool(
+    name="get_weather",
+    description="Get the weather of a city",
+    parameters={
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "enum": ["Paris", "Rome"]},
+            "unit": {"type": "string", "enum": ["c", "f"]},
+        },
+        "required": ["city", "unit"],
+    },
+)
+
+
+class Way:
+    """A way to the same model: embedded, or over a socket through LiteLLM."""
+
+    def __init__(self, base: str | None) -> None:
+        self.base = base
+        self.model = "local/smollm2" if base is None else "hosted_vllm/smollm2"
+
+    def options(self, *, think: bool = False, force: bool = False, **more: Any) -> dict[str, Any]:
+        """Keywords that ask for the same on both ways."""
+        options: dict[str, Any] = {"temperature": 0, "max_tokens": 40, **more}
+        if self.base is None:
+            if think:
+                options["reasoning"] = "low"
+        else:
+            template = {"enable_thinking": think, **({"force_tool": True} if force else {})}
+            body: dict[str, Any] = {"chat_template_kwargs": template}
+            if think:
+                body["thinking_budget_tokens"] = 4
+            options |= {"api_base": self.base, "extra": {"extra_body": body}}
+        if force:
+            options["tool_choice"] = "required"
+        return options
+
+
+@pytest.fixture(params=["local", "litellm"])
+def way(request: pytest.FixtureRequest) -> Way:
+    if request.param == "local":
+        return Way(None)
+    return Way(request.getfixturevalue("llama"))
+
+
+def essence(message: AssistantMessage) -> Any:
+    """What must be the same whichever verb was used (ids and times are not)."""
+    return (
+        [
+            part.model_dump(exclude={"id"} if part.type == "toolCall" else None)
+            for part in message.content
+        ],
+        message.stop_reason,
+        message.usage.output,
+        message.usage.input + message.usage.cache_read,
+    )
+
+
+async def every_verb(way: Way, prompt: str, options: dict[str, Any]) -> list[AssistantMessage]:
+    """The same question through every verb."""
+    loop = asyncio.get_running_loop()
+    events = await loop.run_in_executor(None, lambda: list(stream(way.model, prompt, **options)))
+    s = astream(way.model, prompt, **options)
+    async_events = [event async for event in s]
+    assert check_events(async_events) == await s.result()
+    return [
+        check_events(events),
+        check_events(async_events),
+        await asyncio.to_thread(complete, way.model, prompt, **options),
+        await acomplete(way.model, prompt, **options),
+    ]
+
+
+async def test_every_verb_gives_the_same_answer(way: Way) -> None:
+    messages = await every_verb(way, PROMPT, way.options())
+    for message in messages:
+        assert message.error is None, message.error
+        assert essence(message) == essence(messages[0])
+        assert not message.usage.estimated
+    assert re.search(r"\d", messages[0].text)
+    if way.base is None:
+        for message in (
+            await asyncio.to_thread(quick, PROMPT, way.model, max_tokens=40, temperature=0),
+            await aquick(PROMPT, way.model, max_tokens=40, temperature=0),
+        ):
+            assert essence(message) == essence(messages[0])
+
+
+async def test_thinking_comes_before_the_answer(way: Way) -> None:
+    messages = await every_verb(way, "What is the capital of France?", way.options(think=True))
+    for message in messages:
+        assert essence(message) == essence(messages[0])
+        assert [part.type for part in message.content] == ["thinking", "text"]
+        assert message.thinking_text
+        assert message.text
+
+
+async def test_a_forced_call_streams_in_fragments(way: Way) -> None:
+    context = ctx("What is the weather in Rome?", tools=[WEATHER])
+    options = way.options(force=True)
+    events = list(stream(way.model, context, **options))
+    message = check_events(events)
+    assert sum(event.type == "toolcall_delta" for event in events) > 3
+    assert message.stop_reason == "toolUse"
+    [call] = message.tool_calls
+    assert call.name == "get_weather"
+    assert call.id
+    assert call.arguments["city"] in ("Paris", "Rome")
+    assert call.arguments["unit"] in ("c", "f")
+    twin = await acomplete(way.model, context, **options)
+    assert essence(twin) == essence(message)
+
+
+async def test_a_tool_round_trip(way: Way) -> None:
+    context = ctx(user("What is the weather in Rome?"), tools=[WEATHER])
+    for asynchronous in (False, True):
+        asked = complete(way.model, context, **way.options(force=True))
+        [call] = asked.tool_calls
+        result = tool_result(call, {"temperature": "22 C", "sky": "clear"})
+        follow_up = ctx(*context.messages, asked, result, tools=[WEATHER])
+        options = way.options(tool_choice="none")
+        answer = (
+            await acomplete(way.model, follow_up, **options)
+            if asynchronous
+            else complete(way.model, follow_up, **options)
+        )
+        assert answer.error is None, answer.error
+        assert answer.text
+        assert not answer.tool_calls
+        assert answer.stop_reason in ("stop", "length")
+
+
+def test_the_second_turn_reads_the_cache(way: Way) -> None:
+    first = user("Tell me in a few words what a river is, and what a lake is, and what a sea is.")
+    answer = complete(way.model, ctx(first), **way.options())
+    second = complete(way.model, ctx(first, answer, user("And a pond?")), **way.options())
+    assert second.usage.cache_read > 20
+    assert second.usage.input > 0
+    assert second.usage.total_tokens == (
+        second.usage.input + second.usage.cache_read + second.usage.output
+    )
+
+
+def test_a_prompt_longer_than_the_window_is_an_overflow(way: Way) -> None:
+    message = complete(way.model, "word " * 6000, **way.options(timeout=60))
+    assert message.error is not None
+    assert message.error.kind == "context_overflow"
+    assert message.content == []
+
+
+def test_abort_stops_the_generation(way: Way) -> None:
+    s = stream(way.model, "Count from one to one thousand.", **way.options(max_tokens=3000))
+    for event in s:
+        if event.type == "text_delta":
+            s.abort()
+    assert s.result().stop_reason == "aborted"
+    assert s.result().usage.output < 3000
+    if way.base is not None:
+        deadline = time.monotonic() + 5
+        while busy(way.base) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert not busy(way.base)
+    else:  # the one slot is free again, long before 3,000 tokens could be made
+        began = time.perf_counter()
+        assert complete(way.model, PROMPT, **way.options()).text
+        assert time.perf_counter() - began < 20
+
+
+def busy(base: str) -> bool:
+    with urllib.request.urlopen(base.removesuffix("/v1") + "/slots", timeout=5) as answer:
+        return any(slot["is_processing"] for slot in json.load(answer))
+
+
+def test_an_image_is_left_out_with_a_warning() -> None:
+    from pipy_ai import ImageContent
+
+    message = complete(
+        "local/smollm2",
+        ctx(user("Say hi", ImageContent(data="aGk=", mime_type="image/png")), assistant("x"), "hi"),
+        max_tokens=3,
+        api_key="unused",
+    )
+    assert {w.code for w in message.warnings} == {"image_omitted", "option_ignored"}
+
+
+@pytest.mark.parametrize("model", ["local/nothing.gguf", "local/no-such-model"])
+def test_a_missing_file_is_told(model: str) -> None:
+    message = complete(model, "Hi")
+    assert message.error is not None
+    assert message.error.kind == "not_found"
+    assert model.removeprefix("local/") in message.error.message
+
+
+def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+    junk, broken = tmp_path / "junk.gguf", tmp_path / "broken.gguf"
+    junk.write_bytes(b"not a model")
+    broken.write_bytes(b"GGUF" + bytes(100))
+    for path in (junk, broken):
+        message = complete(f"local/{path}", "Hi")
+        assert message.error is not None
+        assert message.error.kind == "bad_request"
+        assert str(path) in message.error.message
+
+
+def test_any_gguf_file_answers(weights: Path) -> None:
+    message = complete(f"local/{weights}", PROMPT, max_tokens=10)
+    assert message.error is None, message.error
+    assert message.text
+
+
+def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "empty"))
+    monkeypatch.setattr("pipy_ai.provider.local.WEIGHTS_PACKAGE", "no_such_package")
+    message = complete("local/smollm2", "Hi")
+    assert message.error is not None
+    assert message.error.message.endswith("pipy local pull")
+
+
+def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    message = complete("local/smollm2", "Hi")
+    assert message.error is not None
+    assert 'pip install "pipy-ai[local]"' in message.error.message
+
+
+def test_the_notice_is_honest() -> None:
+    assert "demo" in NOTICE
+    assert "0.1 B" in NOTICE
