@@ -295,6 +295,8 @@ def scripts(draw: st.DrawFn) -> Script:
     numbered = draw(st.booleans())
     identified = draw(st.booleans())
     parallel = numbered or identified  # nothing else tells interleaved calls apart
+    if not parallel:  # nor two calls of one name without arguments from one that is named twice
+        calls = [(name, raw or "{}") for name, raw in calls]
     streams: list[list[ToolFragment]] = []
     for number, (name, raw) in enumerate(calls):
         index, identity = (number if numbered else None), (f"id{number}" if identified else None)

@@ -475,7 +475,8 @@ class Assembler:
             # where nothing numbers the calls, so is the same name after whole arguments.
             if clean_surrogates(delta.name) != call.name:
                 return None
-            if delta.index is None and call.is_complete():
+            more = delta.arguments.strip() or not delta.id
+            if delta.index is None and more and call.is_complete():
                 return None
         return call
 
