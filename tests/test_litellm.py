@@ -249,8 +249,8 @@ def test_what_is_sent(lab: Lab) -> None:
     assert context == before
     seen = lab.seen[0]
     assert seen.path == "/v1/chat/completions"
-    assert seen.headers["Authorization"] == "Bearer k-1"
-    assert seen.headers["X-Mine"] == "yes"
+    assert seen.headers["authorization"] == "Bearer k-1"
+    assert seen.headers["x-mine"] == "yes"
     assert seen.json == {
         "model": "m",
         "messages": [

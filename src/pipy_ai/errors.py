@@ -27,6 +27,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -343,16 +346,53 @@ def _response_headers(exc: BaseException) -> dict[str, str]:
         return {}
 
 
-def retry_after_seconds(headers: dict[str, str]) -> float | None:
-    """How long the provider asks to wait (s), from `retry-after-ms` or `retry-after`."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+_WAIT_IN_BODY = re.compile(
+    r"\"retryDelay\":\s*\"(?P<delay>[\d.]+)s\""
+    r"|(?:try again|retry)[a-z ]* in (?:(?P<m>\d+)m)?(?P<s>[\d.]+) ?(?P<ms>m?)s",
+    re.IGNORECASE,
+)
+
+
+def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | None:
+    """How long the provider asks to wait (s), in any of its spellings; headers beat the body.
+
+    `headers` have lower-case names. Nonsense (negative, infinite, past) counts as nothing said.
+    """
+    asked: list[float] = []
+    now = time.time()
+    if date := _http_date(headers.get("date", "")):
+        now = date  # the provider's clock, not ours
+    for name, scale in (
+        ("retry-after-ms", 0.001),
+        ("retry-after", 1.0),
+        ("x-ratelimit-reset-after", 1.0),
+        ("x-ratelimit-reset", 1.0),
+    ):
+        value = headers.get(name, "").strip()
         try:
-            seconds = float(headers[name]) * scale
-        except (KeyError, ValueError):
-            continue
-        if 0 <= seconds < 1e6:
-            return seconds
-    return None
+            seconds = float(value) * scale
+        except ValueError:
+            at = _http_date(value)
+            if at is None:
+                continue
+            seconds = at - now
+        if name == "x-ratelimit-reset" and seconds > 1e9:  # a Unix time, not a duration
+            seconds = (seconds / 1000 if seconds > 1e11 else seconds) - now
+        asked.append(seconds)
+    if found := _WAIT_IN_BODY.search(body):
+        if found["delay"]:
+            asked.append(float(found["delay"]))
+        else:
+            seconds = float(found["s"]) * (0.001 if found["ms"] else 1.0)
+            asked.append(seconds + 60 * int(found["m"] or 0))
+    return next((seconds for seconds in asked if 0 <= seconds < 1e7), None)
+
+
+def _http_date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 _WRAPPER = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b[:\s-]*)+")

@@ -49,7 +49,7 @@ class Status:
 
 @dataclass
 class Seen:
-    """A request as it reached the server; times are of `time.perf_counter`."""
+    """A request as it reached the server; header names in lower case, times of `perf_counter`."""
 
     path: str
     headers: dict[str, str]
@@ -190,7 +190,8 @@ class Lab:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        seen = Seen(request.path, dict(request.headers), json.loads(body) if body else None)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        seen = Seen(request.path, headers, json.loads(body) if body else None)
         self.seen.append(seen)
         scene: Any = self._scenes.pop(0) if self._scenes else chat(text("ok"), finish("stop"))
         if callable(scene):

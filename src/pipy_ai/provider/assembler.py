@@ -51,6 +51,7 @@ from .deltas import (
     RedactedThinking,
     ResponseInfo,
     Text,
+    TextSignature,
     Thinking,
     ThinkingSignature,
     ToolFragment,
@@ -67,7 +68,20 @@ _LENGTH = frozenset(
         "model_context_window_exceeded",
     }
 )
-_FILTERED = frozenset({"content_filter", "refusal", "sensitive", "safety"})
+_FILTERED = frozenset(
+    {
+        "content_filter",
+        "refusal",
+        "sensitive",
+        "safety",
+        "recitation",
+        "blocklist",
+        "prohibited_content",
+        "spii",
+        "image_safety",
+    }
+)
+_BROKEN = frozenset({"error", "malformed_function_call", "unexpected_tool_call"})
 
 CUT_OFF = "The answer was cut off; what came before is kept."
 UNFINISHED = "the answer ended before this call was complete"
@@ -119,10 +133,15 @@ class _Block:
 
 
 class _TextBlock(_Block):
-    __slots__ = ()
+    __slots__ = ("signatures",)
+
+    def __init__(self, index: int, opened: int, key: int | None) -> None:
+        super().__init__(index, opened, key)
+        self.signatures: list[tuple[int, str]] = []
 
     def content_at(self, position: int, closing: bool) -> AssistantContent:
-        return TextContent(text=self.text_at(position))
+        signature = _at(self.signatures, position)
+        return TextContent(text=self.text_at(position), text_signature=signature)
 
 
 class _ThinkingBlock(_Block):
@@ -312,10 +331,10 @@ class Assembler:
             return StopReason.ERROR, error_info(
                 ErrorKind.CONTENT_FILTER, f"{what} Rephrase the request.", provider=self._provider
             )
-        if reason == "error":
+        if reason in _BROKEN:
             return StopReason.ERROR, error_info(
                 ErrorKind.SERVER,
-                "The provider failed while it was answering.",
+                f"The provider broke off the answer ({self._reason}).",
                 provider=self._provider,
                 retryable=False,
             )
@@ -390,13 +409,18 @@ class Assembler:
             block.signatures.append((self._position, clean_surrogates(delta.data)))
             out.append(ThinkingStartEvent._at(self, self._position, block.index))
             self._end_open(out)
+        elif isinstance(delta, TextSignature):
+            last = self._blocks[-1] if self._blocks else None
+            if isinstance(last, _TextBlock) and delta.signature:
+                self._position += 1
+                last.signatures.append((self._position, clean_surrogates(delta.signature)))
         elif isinstance(delta, UsageReport):
             self._position += 1
             self._usage.append((self._position, self._merged(delta)))
         elif isinstance(delta, ResponseInfo):
             known = self._response[-1][1] if self._response else ResponseInfo()
             identity, model = (clean_surrogates(part or "") for part in (delta.id, delta.model))
-            new = ResponseInfo(identity or known.id, model or known.model)
+            new = ResponseInfo(identity or known.id, model or known.model, delta.api or known.api)
             if new != known:
                 self._position += 1
                 self._response.append((self._position, new))
@@ -533,7 +557,7 @@ class Assembler:
         )
         return AssistantMessage(
             content=content,
-            api=self._api,
+            api=response.api or self._api,
             provider=self._provider,
             model=self._model,
             usage=self._usage_at(position),

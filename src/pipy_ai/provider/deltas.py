@@ -19,6 +19,13 @@ class Text:
 
 
 @dataclass(slots=True)
+class TextSignature:
+    """The signature of the newest text block."""
+
+    signature: str
+
+
+@dataclass(slots=True)
 class Thinking:
     """A piece of readable reasoning."""
 
@@ -78,14 +85,16 @@ class UsageReport:
 
 @dataclass(slots=True)
 class ResponseInfo:
-    """What the provider calls this answer, and the model that really gave it."""
+    """What the provider calls this answer, the model that really gave it, and the wire."""
 
     id: str | None = None
     model: str | None = None
+    api: str | None = None
 
 
 Delta: TypeAlias = (
     Text
+    | TextSignature
     | Thinking
     | ThinkingSignature
     | RedactedThinking

@@ -17,6 +17,10 @@ import weakref
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import httpx
+
+from pipy_ai import __version__
+
 from ..errors import ErrorKind, ProviderError, classify, error_info
 from ..types import SimpleStreamOptions, ThinkingLevel
 from ..utils.channel import Channel
@@ -33,7 +37,9 @@ from .deltas import (
     UsageReport,
 )
 from .keys import NO_KEY, key_for
+from .litellm_capture import Captured, recording_client
 from .request import Request, openai_messages, openai_tool_choice, openai_tools
+from .wire.sender import exchange, new_client
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
 _ENVIRONMENT = {
@@ -103,11 +109,14 @@ class LiteLLMProvider:
         arguments, secret = build(request)
         channel: Channel[Delta] = Channel()
         cancel = loops.ensure().spawn(_pump(request, arguments, secret, channel))
+        complete = False
         try:
             while deltas := await channel.aget():
                 yield deltas
+            complete = True  # the connection may still be read to its end, to be used again
         finally:
-            cancel()
+            if not complete:
+                cancel()
 
 
 def build(request: Request) -> tuple[dict[str, Any], str | None]:
@@ -161,30 +170,121 @@ def _effort(request: Request) -> str | None:
 async def _pump(
     request: Request, arguments: dict[str, Any], secret: str | None, channel: Channel[Delta]
 ) -> None:
-    response: Any = None
+    """Answer one request into `channel`, in the background loop."""
     try:
         litellm = await _litellm()
-        response = await litellm.acompletion(
-            **arguments,
-            api_key=secret,
-            timeout=_read_timeout(request.options),
-            max_retries=0,
-            num_retries=0,
-            _skip_mcp_handler=True,
-        )
-        channel.put([ResponseInfo()])  # accepted
-        reason: str | None = None
-        usage: list[Delta] = []
-        count = 0
+        opened = await _open(litellm, request, arguments, secret)
+        if isinstance(opened, Captured):
+            await _exchange(opened, request, channel)
+        else:
+            await _through_litellm(*opened, request, channel)
+        channel.close()
+    except asyncio.CancelledError:
+        channel.close()
+        raise
+    except Exception as exc:
+        error = exc.error if isinstance(exc, ProviderError) else classify(exc)
+        error.provider = request.provider
+        if secret and secret != NO_KEY:
+            error.message = error.message.replace(secret, "***")
+        channel.close(ProviderError(error))
+
+
+_foreign: set[str] = set()  # providers whose wires are not spoken here
+
+
+async def _open(
+    litellm: Any, request: Request, arguments: dict[str, Any], secret: str | None
+) -> Captured | tuple[Any, Any]:
+    """The HTTP request that LiteLLM makes of a request; where its wire is not spoken here, or
+    LiteLLM sends it by other means, LiteLLM's own stream and its first chunk."""
+    arguments = {
+        **arguments,
+        "api_key": secret,
+        "timeout": _read_timeout(request.options),
+        "max_retries": 0,
+        "num_retries": 0,
+        "_skip_mcp_handler": True,
+    }
+    if request.provider not in _foreign:
+        client = recording_client(litellm, arguments, secret)
+        try:
+            return await _prime(await litellm.acompletion(**arguments, client=client))
+        except Captured as captured:
+            if captured.decoder is not None:
+                return captured
+            _foreign.add(request.provider)
+    return await _prime(await litellm.acompletion(**arguments))
+
+
+async def _prime(response: Any) -> tuple[Any, Any]:
+    """A stream of LiteLLM's and its first chunk: some providers are asked with the first read."""
+    try:
         async for chunk in response:
-            deltas, stop = decode(chunk)
+            return response, chunk
+    except BaseException:
+        await _release(response)
+        raise
+    return response, None
+
+
+# --- LiteLLM builds, we send and read -------------------------------------------------------
+
+_clients: weakref.WeakKeyDictionary[loops.LoopThread, httpx.AsyncClient]
+_clients = weakref.WeakKeyDictionary()
+
+
+def _client() -> httpx.AsyncClient:
+    """The connection pool of the background loop."""
+    thread = loops.ensure()
+    client = _clients.get(thread)
+    if client is None:
+        client = _clients[thread] = new_client()
+        thread.at_end(client.aclose)
+    return client
+
+
+async def _exchange(captured: Captured, request: Request, channel: Channel[Delta]) -> None:
+    """Send a captured request and decode its answer."""
+    assert captured.decoder is not None
+    client = _client()
+    own = request.provider == "openai"
+    http = captured.rebuild(client, f"pipy-ai/{__version__}", own)
+    batches = exchange(client, http, captured.decoder())
+    try:
+        async for deltas in batches:
             channel.put(deltas)
-            reason = reason or stop
-            if getattr(chunk, "usage", None) is not None:
-                usage.append(decode_usage(chunk.usage, request.provider))
-            count += 1
-            if count % 16 == 0:
-                await asyncio.sleep(0)  # a burst never lets others run by itself
+    finally:
+        await batches.aclose()
+
+
+# --- LiteLLM sends and reads: the wires that are not spoken here ----------------------------
+
+
+async def _through_litellm(
+    response: Any, first: Any, request: Request, channel: Channel[Delta]
+) -> None:
+    reason: str | None = None
+    usage: list[Delta] = []
+    count = 0
+
+    def take(chunk: Any) -> None:
+        nonlocal reason
+        deltas, stop = decode(chunk)
+        channel.put(deltas)
+        reason = reason or stop
+        if getattr(chunk, "usage", None) is not None:
+            usage.append(decode_usage(chunk.usage, request.provider))
+
+    try:
+        channel.put([ResponseInfo()])  # accepted
+        if first is not None:
+            take(first)
+            async for chunk in response:
+                take(chunk)
+                count += 1
+                if count % 16 == 0:
+                    await asyncio.sleep(0)  # a burst never lets others run by itself
         # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
         if request.provider not in _REPORTS_NO_FINISH:
             reason = getattr(response, "received_finish_reason", reason)
@@ -194,15 +294,6 @@ async def _pump(
             channel.put(usage)
         if reason is not None:
             channel.put([Finish(reason)])
-        channel.close()
-    except asyncio.CancelledError:
-        channel.close()
-        raise
-    except Exception as exc:
-        error = classify(exc, request.provider)
-        if secret and secret != NO_KEY:
-            error.message = error.message.replace(secret, "***")
-        channel.close(ProviderError(error))
     finally:
         await _release(response)
 

@@ -1,0 +1,121 @@
+"""LiteLLM builds, we read: a client for LiteLLM that keeps the request instead of sending it.
+
+LiteLLM's official `client=` argument takes a client of one's own. This one raises the prepared
+request as `Captured`, a `BaseException` that no `except Exception` on the way can mistake for a
+failure. No litellm import here: its classes are handed in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from .wire import Decoder, decoder_for
+
+# Headers that belong to a connection or to an SDK, not to the request.
+_DROPPED = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "keep-alive"}
+)
+_OPENAI_ONLY = frozenset({"openai-organization", "openai-project"})
+
+
+class Captured(BaseException):
+    """The request that LiteLLM was about to send, and how to read its answer."""
+
+    def __init__(
+        self, request: httpx.Request, content: bytes, decoder: Callable[[], Decoder] | None
+    ) -> None:
+        super().__init__(str(request.url.host))
+        self.request = request
+        self.content = content
+        self.decoder = decoder
+
+    def rebuild(self, client: httpx.AsyncClient, user_agent: str, own: bool) -> httpx.Request:
+        """The request for our own client. `own`: it goes to OpenAI itself."""
+        headers = [
+            (name, value)
+            for name, value in self.request.headers.multi_items()
+            if (key := name.lower()) not in _DROPPED
+            and not key.startswith("x-stainless-")
+            and (own or key not in _OPENAI_ONLY)
+        ]
+        agent = self.request.headers.get("user-agent", "")
+        if agent.startswith(("litellm", "AsyncOpenAI", "OpenAI", "python-httpx")):
+            headers = [(n, v) for n, v in headers if n.lower() != "user-agent"]
+            headers.append(("user-agent", user_agent))
+        return client.build_request(
+            self.request.method, self.request.url, headers=headers, content=self.content
+        )
+
+
+class _Recorder(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise Captured(request, await request.aread(), decoder_for(str(request.url)))
+
+
+_http: httpx.AsyncClient | None = None
+_class: Any = None
+
+
+def recording_client(litellm: Any, arguments: dict[str, Any], key: str | None) -> Any:
+    """A client for one call that both of LiteLLM's ways to send HTTP accept: its own handler,
+    and the OpenAI SDK."""
+    global _http, _class
+    if _http is None:
+        _http = httpx.AsyncClient(transport=_Recorder())
+    http = _http
+    if _class is None:
+        from importlib import import_module
+
+        handler = import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
+        _class = _recording_class(handler)
+
+    def sdk() -> Any:
+        from importlib import import_module
+
+        _, provider, _, base = litellm.get_llm_provider(
+            model=arguments["model"], api_base=arguments.get("api_base"), api_key=key
+        )
+        if base is None and provider == "openai":
+            base = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+        return import_module("openai").AsyncOpenAI(
+            api_key=key or "none",
+            base_url=base or "https://api.openai.com/v1",
+            http_client=http,
+            max_retries=0,
+        )
+
+    return _class(http, sdk)
+
+
+def _recording_class(handler: Any) -> Any:
+    class RecordingClient(handler):  # type: ignore[misc]
+        def __init__(self, http: httpx.AsyncClient, sdk: Callable[[], Any]) -> None:
+            self.client = http
+            self.timeout = None
+            self.event_hooks = None
+            self._make_sdk = sdk
+            self._sdk: Any = None
+
+        def __getattr__(self, name: str) -> Any:  # what only the OpenAI SDK's client has
+            if name.startswith("__") or name in ("_sdk", "_make_sdk"):
+                raise AttributeError(name)
+            if self._sdk is None:
+                self._sdk = self._make_sdk()
+            return getattr(self._sdk, name)
+
+        async def post(self, *args: Any, **kwargs: Any) -> Any:
+            if "cast_to" in kwargs:  # the SDK's `post`, which newer versions of LiteLLM call
+                return await self.__getattr__("post")(*args, **kwargs)
+            return await super().post(*args, **kwargs)
+
+        async def close(self) -> None:  # the HTTP client is everybody's
+            pass
+
+        def __del__(self) -> None:
+            pass
+
+    return RecordingClient

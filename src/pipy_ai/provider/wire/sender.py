@@ -1,0 +1,178 @@
+"""Sends a prepared HTTP request and reads the answer. Nothing else talks HTTP to providers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import httpx
+
+from ...errors import (
+    ErrorKind,
+    ProviderError,
+    classify_status,
+    error_info,
+    retry_after_seconds,
+)
+from ..deltas import Delta, ResponseInfo
+from . import Decoder
+from .reading import unreadable
+from .sse import LineTooLong, SSEReader
+
+MAX_ERROR_BODY = 64 << 10  # bytes
+MAX_BODY = 256 << 20  # bytes, of an answer that is not streamed
+CONNECT = 5.0  # seconds; everything else is the engine's to time
+DRAIN = 0.25  # seconds to wait for the end of a body whose answer is complete
+
+
+def new_client() -> httpx.AsyncClient:
+    """A pool of connections for one event loop. Proxies and CA files come from the environment."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(None, connect=CONNECT),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        follow_redirects=False,  # a key must not follow to another host
+    )
+
+
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, decoder: Decoder
+) -> AsyncGenerator[list[Delta], None]:
+    """Send `request` and yield the deltas of each read. The first batch says: accepted.
+
+    Raises:
+        ProviderError: the provider refused or reports a failure.
+        httpx.TransportError: it was not reached, or the connection broke.
+    """
+    response = await client.send(request, stream=True)
+    try:
+        if response.status_code >= 300:
+            raise await _refusal(response)
+        yield [ResponseInfo(api=decoder.api)]
+        body = response.aiter_bytes()
+        first = b""
+        async for piece in body:
+            first += piece
+            if first.lstrip():
+                break
+        # What a body is shows in its first character, whatever its content type claims.
+        opening = first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if opening == b"<":
+            raise unreadable(first.decode("utf-8", "replace"))
+        if opening in (b"{", b"["):
+            yield decoder.decode_whole(await _rest(first, body))
+            return
+        reader = SSEReader()
+        try:
+            deltas = _decode(decoder, reader.feed(first))
+            if deltas:
+                yield deltas
+            if not decoder.done:
+                async for piece in body:
+                    deltas = _decode(decoder, reader.feed(piece))
+                    if deltas:
+                        yield deltas
+                    if decoder.done:
+                        break
+        except LineTooLong:
+            raise unreadable("a line without end") from None
+        if decoder.done:
+            await _drain(body)
+            return
+        with contextlib.suppress(ProviderError):  # half an event is no event
+            deltas = _decode(decoder, reader.end())
+            if deltas:
+                yield deltas
+    finally:
+        await response.aclose()
+
+
+def _decode(decoder: Decoder, events: list[tuple[str, str]]) -> list[Delta]:
+    deltas: list[Delta] = []
+    for event, data in events:
+        deltas += decoder.decode(event, data)
+    return deltas
+
+
+async def _rest(first: bytes, body: AsyncIterator[bytes]) -> str:
+    pieces, size = [first], len(first)
+    async for piece in body:
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            raise unreadable("a body without end")
+    return b"".join(pieces).decode("utf-8", "replace")
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Read to the end of the body if it is near, so that the connection can be used again."""
+
+    async def read() -> None:
+        async for _ in body:
+            pass
+
+    with contextlib.suppress(Exception):
+        await asyncio.wait_for(read(), DRAIN)
+
+
+async def _refusal(response: httpx.Response) -> ProviderError:
+    """An answer with an error status, as the failure that it tells of."""
+    body = b""
+
+    async def read() -> None:
+        nonlocal body
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) >= MAX_ERROR_BODY:
+                break
+
+    with contextlib.suppress(Exception):  # the status says enough
+        await asyncio.wait_for(read(), CONNECT)
+    raw = body[:MAX_ERROR_BODY].decode("utf-8", "replace")
+    status = response.status_code
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    if status < 400:
+        error = error_info(
+            ErrorKind.BAD_REQUEST,
+            f"The provider redirects (HTTP {status}), which is not followed: set api_base to the"
+            " address that it means.",
+            status_code=status,
+        )
+        return ProviderError(error)
+    kind = classify_status(status, raw)
+    retryable = None
+    if headers.get("x-should-retry") in ("true", "false"):
+        retryable = headers["x-should-retry"] == "true"
+    error = error_info(
+        kind,
+        _sentence(raw) or f"The provider answered with HTTP {status}.",
+        status_code=status,
+        retryable=retryable,
+        retry_after=retry_after_seconds(headers, raw),
+        request_id=headers.get("request-id") or headers.get("x-request-id"),
+    )
+    return ProviderError(error)
+
+
+def _sentence(raw: str) -> str:
+    """The words for people in an error body."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return "" if raw.lstrip().startswith("<") else raw.strip()
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, dict):
+        return raw.strip()
+    for key in ("error", "message", "detail", "errors"):
+        found = body.get(key)
+        if isinstance(found, dict):
+            inner = found.get("message") or found.get("msg")
+            metadata = found.get("metadata")
+            detail = metadata.get("raw") if isinstance(metadata, dict) else None
+            if isinstance(inner, str):
+                return f"{inner}: {detail}" if isinstance(detail, str) else inner
+        if isinstance(found, str) and found:
+            return found
+    return raw.strip()
