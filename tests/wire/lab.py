@@ -54,6 +54,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     json: Any
+    peer: Any = None
     left: threading.Event = field(default_factory=threading.Event)
     left_at: float = 0.0
     sent: int = 0
@@ -192,6 +193,8 @@ class Lab:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         seen = Seen(request.path, headers, json.loads(body) if body else None)
+        if request.transport is not None:
+            seen.peer = request.transport.get_extra_info("peername")
         self.seen.append(seen)
         scene: Any = self._scenes.pop(0) if self._scenes else chat(text("ok"), finish("stop"))
         if callable(scene):

@@ -24,6 +24,7 @@ from pipy_ai import __version__
 from ..errors import ErrorKind, ProviderError, classify, error_info
 from ..types import SimpleStreamOptions, ThinkingLevel
 from ..utils.channel import Channel
+from ..utils.unicode import clean_surrogates
 from . import loop as loops
 from .deltas import (
     Delta,
@@ -38,7 +39,15 @@ from .deltas import (
 )
 from .keys import NO_KEY, key_for
 from .litellm_capture import Captured, recording_client
-from .request import Request, openai_messages, openai_tool_choice, openai_tools
+from .request import (
+    Request,
+    openai_messages,
+    openai_tool_choice,
+    openai_tools,
+    responses_input,
+    responses_tool_choice,
+    responses_tools,
+)
 from .wire.sender import exchange, new_client
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
@@ -120,7 +129,7 @@ class LiteLLMProvider:
 
 
 def build(request: Request) -> tuple[dict[str, Any], str | None]:
-    """What `litellm.acompletion` is called with, and the key that must not be told."""
+    """What LiteLLM is called with, and the key that must not be told."""
     options = request.options
     if options.transport == "direct":
         raise ProviderError(
@@ -131,21 +140,13 @@ def build(request: Request) -> tuple[dict[str, Any], str | None]:
             )
         )
     key = key_for(request)
-    arguments: dict[str, Any] = {
-        "model": request.model,
-        "messages": openai_messages(request),
+    arguments = _for_responses(request) if _is_responses(request) else _for_chat(request)
+    arguments |= {
         "stream": True,
-        "stream_options": {"include_usage": True},
-        "tools": openai_tools(request.context.tools),
-        "tool_choice": openai_tool_choice(options.tool_choice),
         "temperature": options.temperature,
-        "max_tokens": options.max_tokens,
         "top_p": options.top_p,
-        "stop": options.stop,
-        "seed": options.seed,
         "extra_headers": dict(options.headers) if options.headers else None,
         "api_base": options.api_base,
-        "reasoning_effort": _effort(request),
     }
     arguments = {name: value for name, value in arguments.items() if value is not None}
     arguments.update(options.extra or {})
@@ -155,6 +156,44 @@ def build(request: Request) -> tuple[dict[str, Any], str | None]:
     if options.on_payload is not None:
         arguments = options.on_payload(arguments) or arguments
     return arguments, key
+
+
+def _is_responses(request: Request) -> bool:
+    return request.model_id.startswith("responses/")
+
+
+def _for_chat(request: Request) -> dict[str, Any]:
+    options = request.options
+    return {
+        "model": request.model,
+        "messages": openai_messages(request),
+        "stream_options": {"include_usage": True},
+        "tools": openai_tools(request.context.tools),
+        "tool_choice": openai_tool_choice(options.tool_choice),
+        "max_tokens": options.max_tokens,
+        "stop": options.stop,
+        "seed": options.seed,
+        "reasoning_effort": _effort(request),
+    }
+
+
+def _for_responses(request: Request) -> dict[str, Any]:
+    options = request.options
+    for name in ("stop", "seed"):
+        if getattr(options, name) is not None:
+            request.warn("option_ignored", f"the Responses API knows no {name}")
+    effort = _effort(request)
+    return {
+        "model": f"{request.provider}/{request.model_id.removeprefix('responses/')}",
+        "instructions": clean_surrogates(request.context.system_prompt or "") or None,
+        "input": responses_input(request),
+        "tools": responses_tools(request.context.tools),
+        "tool_choice": responses_tool_choice(options.tool_choice),
+        "max_output_tokens": options.max_tokens,
+        "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
+        "include": ["reasoning.encrypted_content"],
+        "store": False,
+    }
 
 
 def _effort(request: Request) -> str | None:
@@ -203,18 +242,21 @@ async def _open(
         "api_key": secret,
         "timeout": _read_timeout(request.options),
         "max_retries": 0,
-        "num_retries": 0,
-        "_skip_mcp_handler": True,
     }
+    if _is_responses(request):
+        call = litellm.aresponses
+    else:
+        call = litellm.acompletion
+        arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
     if request.provider not in _foreign:
         client = recording_client(litellm, arguments, secret)
         try:
-            return await _prime(await litellm.acompletion(**arguments, client=client))
+            return await _prime(await call(**arguments, client=client))
         except Captured as captured:
             if captured.decoder is not None:
                 return captured
             _foreign.add(request.provider)
-    return await _prime(await litellm.acompletion(**arguments))
+    return await _prime(await call(**arguments))
 
 
 async def _prime(response: Any) -> tuple[Any, Any]:

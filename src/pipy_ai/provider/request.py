@@ -19,6 +19,7 @@ from ..types import (
     TextContent,
     ThinkingLevel,
     Tool,
+    ToolCall,
     ToolResultMessage,
     UserMessage,
     Warning,
@@ -163,3 +164,96 @@ def openai_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, A
     if choice is None or isinstance(choice, dict) or choice in ("auto", "none", "required"):
         return choice
     return {"type": "function", "function": {"name": choice}}
+
+
+# --- The words of OpenAI Responses ----------------------------------------------------------
+
+
+def responses_input(request: Request) -> list[dict[str, Any]]:
+    """The conversation in the words of OpenAI Responses. Reasoning goes back as the item it was."""
+    items: list[dict[str, Any]] = []
+    for message in request.context.messages:
+        if isinstance(message, UserMessage):
+            content = message.content
+            if isinstance(content, str):
+                content = [TextContent(text=content)]
+            parts = _responses_parts(content)
+            if parts:
+                items.append({"role": "user", "content": parts})
+        elif isinstance(message, AssistantMessage):
+            items.extend(_responses_turn(message))
+        else:
+            items.append(_responses_result(message))
+    return items
+
+
+def _responses_parts(content: Sequence[TextContent | ImageContent]) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for part in content:
+        if isinstance(part, ImageContent):
+            url = part.url or f"data:{part.mime_type or 'image/png'};base64,{part.data}"
+            parts.append({"type": "input_image", "image_url": url, "detail": "auto"})
+        elif part.text:
+            parts.append({"type": "input_text", "text": clean_surrogates(part.text)})
+    return parts
+
+
+def _responses_turn(message: AssistantMessage) -> list[dict[str, Any]]:
+    if message.stop_reason == "error" or message.stop_reason == "aborted":
+        text = clean_surrogates(message.text) if message.stop_reason == "aborted" else ""
+        return [_said(text)] if text else []
+    items: list[dict[str, Any]] = []
+    for part in message.content:
+        if isinstance(part, TextContent):
+            if part.text:
+                items.append(_said(clean_surrogates(part.text), part.text_signature))
+        elif isinstance(part, ToolCall):
+            items.append(
+                {
+                    "type": "function_call",
+                    "call_id": part.id,
+                    "name": part.name,
+                    "arguments": json.dumps(clean_json(part.arguments), ensure_ascii=False),
+                }
+            )
+        elif part.thinking_signature and part.thinking_signature.startswith("{"):
+            items.append(json.loads(part.thinking_signature))
+    return items
+
+
+def _said(text: str, identity: str | None = None) -> dict[str, Any]:
+    item: dict[str, Any] = {
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": text, "annotations": []}],
+    }
+    if identity:
+        item["id"] = identity
+    return item
+
+
+def _responses_result(message: ToolResultMessage) -> dict[str, Any]:
+    parts = _responses_parts(message.content)
+    if message.is_error:
+        parts.insert(0, {"type": "input_text", "text": "[tool error]"})
+    output: Any = parts
+    if all(part["type"] == "input_text" for part in parts):
+        output = " ".join(part["text"] for part in parts) or "(no tool output)"
+    return {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
+
+
+def responses_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
+    """Tools in the words of OpenAI Responses; copies."""
+    chat = openai_tools(tools)
+    return [
+        {"type": "function", **tool["function"], "strict": False} for tool in chat or ()
+    ] or None
+
+
+def responses_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """`auto`, `none`, `required` as they are; any other name forces that one tool."""
+    choice = openai_tool_choice(choice)
+    if isinstance(choice, dict) and "function" in choice:
+        return {"type": "function", "name": choice["function"]["name"]}
+    return choice

@@ -64,19 +64,22 @@ async def exchange(
             yield decoder.decode_whole(await _rest(first, body))
             return
         reader = SSEReader()
+        broken: httpx.TransportError | None = None
         try:
             deltas = _decode(decoder, reader.feed(first))
             if deltas:
                 yield deltas
-            if not decoder.done:
-                async for piece in body:
-                    deltas = _decode(decoder, reader.feed(piece))
-                    if deltas:
-                        yield deltas
-                    if decoder.done:
-                        break
+            while not decoder.done:
+                piece = await anext(body, b"")
+                if not piece:
+                    break
+                deltas = _decode(decoder, reader.feed(piece))
+                if deltas:
+                    yield deltas
         except LineTooLong:
             raise unreadable("a line without end") from None
+        except httpx.TransportError as error:
+            broken = error
         if decoder.done:
             await _drain(body)
             return
@@ -84,6 +87,8 @@ async def exchange(
             deltas = _decode(decoder, reader.end())
             if deltas:
                 yield deltas
+        if broken is not None:
+            raise broken
     finally:
         await response.aclose()
 
