@@ -72,6 +72,7 @@ class Options(TypedDict, total=False):
     signal: AbortSignal | None
     on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
     transport: Literal["auto", "litellm", "direct"] | None
+    handoff_thinking: Literal["drop", "text"]
     extra: dict[str, Any] | None
     reasoning: (
         ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None

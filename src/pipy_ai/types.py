@@ -302,7 +302,8 @@ class StreamOptions(BaseModel):
 
     `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
     in milliseconds. `max_retries` counts tries before the first content only. `extra` holds
-    provider parameters that are passed on as they are. Unknown fields raise `ValidationError`.
+    provider parameters that are passed on as they are. `handoff_thinking` says what becomes of
+    another model's thinking in the history: it is dropped, or kept as text. Unknown fields raise `ValidationError`.
     """
 
     model_config = ConfigDict(
@@ -330,6 +331,7 @@ class StreamOptions(BaseModel):
         default=None, exclude=True, repr=False
     )
     transport: Literal["auto", "litellm", "direct"] | None = None
+    handoff_thinking: Literal["drop", "text"] = "drop"
     extra: dict[str, Any] | None = Field(default=None, repr=False)
 
 

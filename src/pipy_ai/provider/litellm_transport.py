@@ -21,10 +21,9 @@ import httpx
 
 from pipy_ai import __version__
 
-from ..errors import ErrorKind, ProviderError, classify, error_info
-from ..types import SimpleStreamOptions, ThinkingLevel
+from ..errors import ProviderError, classify
+from ..types import SimpleStreamOptions
 from ..utils.channel import Channel
-from ..utils.unicode import clean_surrogates
 from . import loop as loops
 from .deltas import (
     Delta,
@@ -38,16 +37,9 @@ from .deltas import (
     UsageReport,
 )
 from .keys import NO_KEY, key_for
+from .litellm_build import build, style_of
 from .litellm_capture import Captured, recording_client
-from .request import (
-    Request,
-    openai_messages,
-    openai_tool_choice,
-    openai_tools,
-    responses_input,
-    responses_tool_choice,
-    responses_tools,
-)
+from .request import Request
 from .wire.sender import exchange, new_client
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
@@ -56,15 +48,6 @@ _ENVIRONMENT = {
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # no download of a list of headers
     "LITELLM_MODE": "PRODUCTION",  # no .env of some directory above
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indents repeat, rightly
-}
-
-_EFFORT = {
-    ThinkingLevel.MINIMAL: "low",
-    ThinkingLevel.LOW: "low",
-    ThinkingLevel.MEDIUM: "medium",
-    ThinkingLevel.HIGH: "high",
-    ThinkingLevel.XHIGH: "high",
-    ThinkingLevel.MAX: "high",
 }
 
 _REPORTS_NO_FINISH = frozenset({"gemini", "vertex_ai", "vertex_ai_beta"})
@@ -115,7 +98,10 @@ class LiteLLMProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
-        arguments, secret = build(request)
+        secret = key_for(request)
+        arguments = build(request)
+        if request.options.on_payload is not None:
+            arguments = request.options.on_payload(arguments) or arguments
         channel: Channel[Delta] = Channel()
         cancel = loops.ensure().spawn(_pump(request, arguments, secret, channel))
         complete = False
@@ -126,84 +112,6 @@ class LiteLLMProvider:
         finally:
             if not complete:
                 cancel()
-
-
-def build(request: Request) -> tuple[dict[str, Any], str | None]:
-    """What LiteLLM is called with, and the key that must not be told."""
-    options = request.options
-    if options.transport == "direct":
-        raise ProviderError(
-            error_info(
-                ErrorKind.BAD_REQUEST,
-                f'transport="direct" has no lane for {request.provider}; leave it at "auto".',
-                provider=request.provider,
-            )
-        )
-    key = key_for(request)
-    arguments = _for_responses(request) if _is_responses(request) else _for_chat(request)
-    arguments |= {
-        "stream": True,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "extra_headers": dict(options.headers) if options.headers else None,
-        "api_base": options.api_base,
-    }
-    arguments = {name: value for name, value in arguments.items() if value is not None}
-    arguments.update(options.extra or {})
-    for name in ("cache_retention", "session_id", "metadata"):
-        if getattr(options, name) is not None:
-            request.warn("option_ignored", f"{name} is not sent to {request.provider}")
-    if options.on_payload is not None:
-        arguments = options.on_payload(arguments) or arguments
-    return arguments, key
-
-
-def _is_responses(request: Request) -> bool:
-    return request.model_id.startswith("responses/")
-
-
-def _for_chat(request: Request) -> dict[str, Any]:
-    options = request.options
-    return {
-        "model": request.model,
-        "messages": openai_messages(request),
-        "stream_options": {"include_usage": True},
-        "tools": openai_tools(request.context.tools),
-        "tool_choice": openai_tool_choice(options.tool_choice),
-        "max_tokens": options.max_tokens,
-        "stop": options.stop,
-        "seed": options.seed,
-        "reasoning_effort": _effort(request),
-    }
-
-
-def _for_responses(request: Request) -> dict[str, Any]:
-    options = request.options
-    for name in ("stop", "seed"):
-        if getattr(options, name) is not None:
-            request.warn("option_ignored", f"the Responses API knows no {name}")
-    effort = _effort(request)
-    return {
-        "model": f"{request.provider}/{request.model_id.removeprefix('responses/')}",
-        "instructions": clean_surrogates(request.context.system_prompt or "") or None,
-        "input": responses_input(request),
-        "tools": responses_tools(request.context.tools),
-        "tool_choice": responses_tool_choice(options.tool_choice),
-        "max_output_tokens": options.max_tokens,
-        "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
-        "include": ["reasoning.encrypted_content"],
-        "store": False,
-    }
-
-
-def _effort(request: Request) -> str | None:
-    level = request.reasoning
-    if level is None or level is ThinkingLevel.OFF:
-        return None
-    effort = _EFFORT[level]
-    if effort != level:
-        request.warn("reasoning_changed", f"reasoning={level} was sent as {effort}")
-    return effort
 
 
 async def _pump(
@@ -243,7 +151,7 @@ async def _open(
         "timeout": _read_timeout(request.options),
         "max_retries": 0,
     }
-    if _is_responses(request):
+    if style_of(request) == "responses":
         call = litellm.aresponses
     else:
         call = litellm.acompletion

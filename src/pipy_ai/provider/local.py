@@ -32,7 +32,8 @@ from .deltas import (
     ToolFragment,
     UsageReport,
 )
-from .request import Request, openai_messages, openai_tools
+from .history import Target, hand_over
+from .request import Request, chat_messages, openai_tools
 
 SMOLLM2 = "smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -135,8 +136,10 @@ def build(request: Request, embedded: bool) -> dict[str, Any]:
     for name in _IGNORED:
         if getattr(options, name) is not None:
             request.warn("option_ignored", f"{name} means nothing to a local model")
+    target = Target("local", request.model_id, "local", vision=False, plain_thinking=True)
+    messages = hand_over(request.context.messages, target, request.warn)
     body: dict[str, Any] = {
-        "messages": openai_messages(request, images=False),
+        "messages": chat_messages(request.context.system_prompt, messages),
         "stream": True,
         "stream_options": {"include_usage": True},
         "temperature": 0.0 if options.temperature is None else options.temperature,

@@ -1,13 +1,12 @@
-"""Context + model + options → Request. Pure: no network, no clock.
+"""Context + model + options → Request, and a Request in the words of the wires. Pure.
 
-A `Request` is all that a provider is told. It never holds the caller's own objects where a
-backend could change them.
+Nothing here touches the caller's objects: backends that change what they are given change copies.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +14,10 @@ from ..types import (
     AssistantMessage,
     Context,
     ImageContent,
+    Message,
     SimpleStreamOptions,
     TextContent,
+    ThinkingContent,
     ThinkingLevel,
     Tool,
     ToolCall,
@@ -26,13 +27,12 @@ from ..types import (
 )
 from ..utils.unicode import clean_json, clean_surrogates
 
-OMITTED_IMAGE = "(image omitted: the model does not take images)"
-
 
 @dataclass(slots=True)
 class Request:
     """One request: `provider/model_id`, what to say, how to say it.
 
+    `record` is the model's entry in the catalogue, as models.dev has it, when there is one.
     `warnings` is open: whoever clamps, ignores or replaces something adds a line, which ends up
     in `message.warnings`.
     """
@@ -41,6 +41,7 @@ class Request:
     model_id: str
     context: Context
     options: SimpleStreamOptions
+    record: Mapping[str, Any] | None = None
     warnings: list[Warning] = field(default_factory=list)
 
     @property
@@ -53,6 +54,14 @@ class Request:
         """The level asked for; None: the model's own default."""
         return self.options.reasoning
 
+    @property
+    def vision(self) -> bool | None:
+        """Whether the model takes images; None: not known."""
+        if self.record is None:
+            return None
+        modalities = self.record.get("modalities") or {}
+        return "image" in (modalities.get("input") or ())
+
     def warn(self, code: str, message: str) -> None:
         """Tell the caller about something that is done differently than asked."""
         warning = Warning(code=code, message=message)
@@ -60,86 +69,126 @@ class Request:
             self.warnings.append(warning)
 
 
-def openai_messages(request: Request, *, images: bool = True) -> list[dict[str, Any]]:
-    """The conversation in the words of OpenAI Chat Completions, which LiteLLM and llama.cpp share.
+# --- OpenAI Chat Completions, which LiteLLM and llama.cpp share -----------------------------
 
-    Turns that ended in an error are left out, those that were aborted keep their text.
-    """
-    context = request.context
-    messages: list[dict[str, Any]] = []
-    if context.system_prompt:
-        messages.append({"role": "system", "content": clean_surrogates(context.system_prompt)})
-    for message in context.messages:
+
+def chat_messages(
+    system: str | None, messages: Sequence[Message], style: str = "chat"
+) -> list[dict[str, Any]]:
+    """A handed-over conversation in the words of Chat Completions, with LiteLLM's additions for
+    the wires behind it: `style` is `chat`, `anthropic` or `gemini`."""
+    out: list[dict[str, Any]] = []
+    if system:
+        out.append({"role": "system", "content": clean_surrogates(system)})
+    pictures: list[ImageContent] = []
+    for message in messages:
+        if pictures and not isinstance(message, ToolResultMessage):
+            out.append({"role": "user", "content": _parts(pictures)})
+            pictures = []
         if isinstance(message, UserMessage):
-            content = _user_content(request, message, images)
-            if content:
-                messages.append({"role": "user", "content": content})
+            content = message.content
+            out.append(
+                {
+                    "role": "user",
+                    "content": content if isinstance(content, str) else _parts(content),
+                }
+            )
         elif isinstance(message, AssistantMessage):
-            turn = _assistant_turn(message)
-            if turn is not None:
-                messages.append(turn)
+            out.append(_turn(message, style))
+        elif style == "chat":  # its results are text; images follow the whole run of them
+            out.append(_text_result(message))
+            pictures += [part for part in message.content if isinstance(part, ImageContent)]
         else:
-            messages.extend(_tool_turns(request, message, images))
-    return messages
-
-
-def _user_content(request: Request, message: UserMessage, images: bool) -> Any:
-    if isinstance(message.content, str):
-        return clean_surrogates(message.content)
-    return _parts(request, message.content, images)
-
-
-def _parts(request: Request, content: Sequence[TextContent | ImageContent], images: bool) -> Any:
-    parts: list[dict[str, Any]] = []
-    for part in content:
-        if isinstance(part, TextContent):
-            if part.text:
-                parts.append({"type": "text", "text": clean_surrogates(part.text)})
-        elif images:
-            url = part.url or f"data:{part.mime_type or 'image/png'};base64,{part.data}"
-            parts.append({"type": "image_url", "image_url": {"url": url}})
-        else:
-            request.warn("image_omitted", f"{request.model} does not take images; one was left out")
-            parts.append({"type": "text", "text": OMITTED_IMAGE})
-    if all(part["type"] == "text" for part in parts):
-        return "\n".join(part["text"] for part in parts)
-    return parts
-
-
-def _assistant_turn(message: AssistantMessage) -> dict[str, Any] | None:
-    failed = message.error is not None or message.stop_reason in ("error", "aborted")
-    text = clean_surrogates(message.text)
-    turn: dict[str, Any] = {"role": "assistant", "content": text or None}
-    if failed:
-        return turn if text and message.stop_reason == "aborted" else None
-    calls = message.tool_calls
-    if calls:
-        turn["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {
-                    "name": call.name,
-                    "arguments": json.dumps(clean_json(call.arguments), ensure_ascii=False),
-                },
-            }
-            for call in calls
-        ]
-    return turn if text or calls else None
-
-
-def _tool_turns(request: Request, message: ToolResultMessage, images: bool) -> list[dict[str, Any]]:
-    text = "".join(part.text for part in message.content if isinstance(part, TextContent))
-    pictures = [part for part in message.content if isinstance(part, ImageContent)]
-    text = clean_surrogates(text) or ("(see attached image)" if pictures else "(no tool output)")
-    if message.is_error:
-        text = f"[tool error] {text}"  # LiteLLM does not forward the flag
-    turns: list[dict[str, Any]] = [
-        {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
-    ]
+            out.append(_rich_result(message))
     if pictures:
-        turns.append({"role": "user", "content": _parts(request, pictures, images)})
-    return turns
+        out.append({"role": "user", "content": _parts(pictures)})
+    return out
+
+
+def _parts(content: Sequence[TextContent | ImageContent]) -> Any:
+    if all(isinstance(part, TextContent) for part in content):
+        return "\n".join(part.text for part in content if isinstance(part, TextContent))
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextContent)
+        else {"type": "image_url", "image_url": {"url": image_url(part)}}
+        for part in content
+    ]
+
+
+def image_url(image: ImageContent) -> str:
+    """The image as a URL: its own, or a `data:` URL."""
+    return image.url or f"data:{image.mime_type or 'image/png'};base64,{image.data}"
+
+
+def _turn(message: AssistantMessage, style: str) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+    if style == "anthropic":
+        _anthropic_thinking(message, turn)
+    elif style == "chat" and message.thinking_text:
+        turn["reasoning_content"] = message.thinking_text
+    calls = [_call(call, style) for call in message.tool_calls]
+    if calls:
+        turn["tool_calls"] = calls
+    return turn
+
+
+def _call(call: ToolCall, style: str) -> dict[str, Any]:
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    entry: dict[str, Any] = {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+    if style == "gemini" and call.thought_signature:
+        entry["provider_specific_fields"] = {"thought_signature": call.thought_signature}
+    return entry
+
+
+def _anthropic_thinking(message: AssistantMessage, turn: dict[str, Any]) -> None:
+    """Thinking blocks where LiteLLM expects them: apart when they lead, else among the text."""
+    blocks: list[dict[str, Any]] = []
+    leading = True
+    mixed = False
+    for part in message.content:
+        if isinstance(part, ThinkingContent):
+            mixed = mixed or not leading
+            if part.redacted:
+                blocks.append({"type": "redacted_thinking", "data": part.thinking_signature})
+            else:
+                blocks.append(
+                    {
+                        "type": "thinking",
+                        "thinking": part.thinking,
+                        "signature": part.thinking_signature,
+                    }
+                )
+        elif isinstance(part, TextContent):
+            leading = False
+            blocks.append({"type": "text", "text": part.text})
+    if mixed:
+        turn["content"] = blocks
+    elif thinking := [block for block in blocks if block["type"] != "text"]:
+        turn["thinking_blocks"] = thinking
+
+
+def _text_result(message: ToolResultMessage) -> dict[str, Any]:
+    text = "".join(part.text for part in message.content if isinstance(part, TextContent))
+    text = _marked(message, text or "(see attached image)")
+    return {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
+
+
+def _rich_result(message: ToolResultMessage) -> dict[str, Any]:
+    content = _parts(message.content)
+    if isinstance(content, str):
+        content = _marked(message, content)
+    elif message.is_error:
+        content.insert(0, {"type": "text", "text": "[tool error]"})
+    return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+
+
+def _marked(message: ToolResultMessage, text: str) -> str:
+    return f"[tool error] {text}" if message.is_error else text  # LiteLLM drops the flag
 
 
 def openai_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
@@ -166,20 +215,48 @@ def openai_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, A
     return {"type": "function", "function": {"name": choice}}
 
 
-# --- The words of OpenAI Responses ----------------------------------------------------------
+def mark_for_cache(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
+    """Tell an Anthropic-style provider what to cache: system, tools, all up to the last question.
+
+    The marks of a conversation move on as it grows; what stands before them stays as it was.
+    """
+    mark = {"type": "ephemeral"}
+    system = messages[0] if messages and messages[0]["role"] == "system" else None
+    last = next((m for m in reversed(messages) if m["role"] == "user"), None)
+    for message in (system, last):
+        if message is None:
+            continue
+        if isinstance(message["content"], str):
+            message["content"] = [{"type": "text", "text": message["content"]}]
+        message["content"][-1]["cache_control"] = dict(mark)
+    if tools:
+        tools[-1]["cache_control"] = dict(mark)
 
 
-def responses_input(request: Request) -> list[dict[str, Any]]:
-    """The conversation in the words of OpenAI Responses. Reasoning goes back as the item it was."""
+def lengthen_cache(value: Any) -> None:
+    """Make every mark of `mark_for_cache` last for an hour instead of five minutes."""
+    if isinstance(value, dict):
+        if "cache_control" in value:
+            value["cache_control"] = {"type": "ephemeral", "ttl": "1h"}
+        for inner in value.values():
+            lengthen_cache(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            lengthen_cache(inner)
+
+
+# --- OpenAI Responses -----------------------------------------------------------------------
+
+
+def responses_input(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A handed-over conversation in the words of OpenAI Responses. Reasoning goes back as the
+    item that it was."""
     items: list[dict[str, Any]] = []
-    for message in request.context.messages:
+    for message in messages:
         if isinstance(message, UserMessage):
             content = message.content
-            if isinstance(content, str):
-                content = [TextContent(text=content)]
-            parts = _responses_parts(content)
-            if parts:
-                items.append({"role": "user", "content": parts})
+            parts = [TextContent(text=content)] if isinstance(content, str) else content
+            items.append({"role": "user", "content": _responses_parts(parts)})
         elif isinstance(message, AssistantMessage):
             items.extend(_responses_turn(message))
         else:
@@ -188,32 +265,34 @@ def responses_input(request: Request) -> list[dict[str, Any]]:
 
 
 def _responses_parts(content: Sequence[TextContent | ImageContent]) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    for part in content:
-        if isinstance(part, ImageContent):
-            url = part.url or f"data:{part.mime_type or 'image/png'};base64,{part.data}"
-            parts.append({"type": "input_image", "image_url": url, "detail": "auto"})
-        elif part.text:
-            parts.append({"type": "input_text", "text": clean_surrogates(part.text)})
-    return parts
+    return [
+        {"type": "input_image", "image_url": image_url(part), "detail": "auto"}
+        if isinstance(part, ImageContent)
+        else {"type": "input_text", "text": part.text}
+        for part in content
+    ]
 
 
 def _responses_turn(message: AssistantMessage) -> list[dict[str, Any]]:
-    if message.stop_reason == "error" or message.stop_reason == "aborted":
-        text = clean_surrogates(message.text) if message.stop_reason == "aborted" else ""
-        return [_said(text)] if text else []
     items: list[dict[str, Any]] = []
     for part in message.content:
         if isinstance(part, TextContent):
-            if part.text:
-                items.append(_said(clean_surrogates(part.text), part.text_signature))
+            said: dict[str, Any] = {
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": part.text, "annotations": []}],
+            }
+            if part.text_signature:
+                said["id"] = part.text_signature
+            items.append(said)
         elif isinstance(part, ToolCall):
             items.append(
                 {
                     "type": "function_call",
                     "call_id": part.id,
                     "name": part.name,
-                    "arguments": json.dumps(clean_json(part.arguments), ensure_ascii=False),
+                    "arguments": json.dumps(part.arguments, ensure_ascii=False),
                 }
             )
         elif part.thinking_signature and part.thinking_signature.startswith("{"):
@@ -221,25 +300,13 @@ def _responses_turn(message: AssistantMessage) -> list[dict[str, Any]]:
     return items
 
 
-def _said(text: str, identity: str | None = None) -> dict[str, Any]:
-    item: dict[str, Any] = {
-        "type": "message",
-        "role": "assistant",
-        "status": "completed",
-        "content": [{"type": "output_text", "text": text, "annotations": []}],
-    }
-    if identity:
-        item["id"] = identity
-    return item
-
-
 def _responses_result(message: ToolResultMessage) -> dict[str, Any]:
-    parts = _responses_parts(message.content)
-    if message.is_error:
-        parts.insert(0, {"type": "input_text", "text": "[tool error]"})
-    output: Any = parts
-    if all(part["type"] == "input_text" for part in parts):
-        output = " ".join(part["text"] for part in parts) or "(no tool output)"
+    if any(isinstance(part, ImageContent) for part in message.content):
+        output: Any = _responses_parts(message.content)
+        if message.is_error:
+            output.insert(0, {"type": "input_text", "text": "[tool error]"})
+    else:
+        output = _text_result(message)["content"]
     return {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
 
 
