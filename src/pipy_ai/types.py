@@ -301,9 +301,10 @@ class StreamOptions(BaseModel):
     """How a request is made. Every field may also be a keyword of every verb.
 
     `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
-    in milliseconds. `max_retries` counts tries before the first content only. `extra` holds
-    provider parameters that are passed on as they are. `handoff_thinking` says what becomes of
-    another model's thinking in the history: it is dropped, or kept as text. Unknown fields raise `ValidationError`.
+    in milliseconds. `max_retries` counts tries before the first content only. `handoff_thinking`
+    says what becomes of another model's thinking in the history: it is dropped, or kept as text.
+    `extra` holds provider parameters that are passed on as they are. Unknown fields raise
+    `ValidationError`.
     """
 
     model_config = ConfigDict(

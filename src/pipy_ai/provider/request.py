@@ -87,12 +87,8 @@ def chat_messages(
             pictures = []
         if isinstance(message, UserMessage):
             content = message.content
-            out.append(
-                {
-                    "role": "user",
-                    "content": content if isinstance(content, str) else _parts(content),
-                }
-            )
+            said = content if isinstance(content, str) else _parts(content)
+            out.append({"role": "user", "content": said})
         elif isinstance(message, AssistantMessage):
             out.append(_turn(message, style))
         elif style == "chat":  # its results are text; images follow the whole run of them
@@ -312,10 +308,8 @@ def _responses_result(message: ToolResultMessage) -> dict[str, Any]:
 
 def responses_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
     """Tools in the words of OpenAI Responses; copies."""
-    chat = openai_tools(tools)
-    return [
-        {"type": "function", **tool["function"], "strict": False} for tool in chat or ()
-    ] or None
+    functions = [tool["function"] for tool in openai_tools(tools) or ()]
+    return [{"type": "function", **function, "strict": False} for function in functions] or None
 
 
 def responses_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
