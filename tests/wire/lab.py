@@ -54,6 +54,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     json: Any
+    body: bytes = b""
     peer: Any = None
     left: threading.Event = field(default_factory=threading.Event)
     left_at: float = 0.0
@@ -192,7 +193,7 @@ class Lab:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Seen(request.path, headers, json.loads(body) if body else None)
+        seen = Seen(request.path, headers, json.loads(body) if body else None, body)
         if request.transport is not None:
             seen.peer = request.transport.get_extra_info("peername")
         self.seen.append(seen)

@@ -32,6 +32,7 @@ NO_OUTPUT = "(no tool output)"
 NO_IMAGE = "(image omitted: the model does not take images)"
 
 _LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_OWN_ID = re.compile(r"[!-~]{1,64}")  # what a provider gives out, it takes back, within reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,15 @@ class Target:
     """Who a conversation is handed to.
 
     `api` may be empty where the wire is not known beforehand. `vision` None is unknown: images
-    are sent. `plain_thinking` says that the host takes unsigned thinking of its own back.
+    are sent. `signed_thinking` says that the wire takes signed thinking of its own back,
+    `plain_thinking` that the host takes unsigned thinking.
     """
 
     provider: str
     model: str
     api: str = ""
     vision: bool | None = None
+    signed_thinking: bool = True
     plain_thinking: bool = False
     thinking: Literal["drop", "text"] = "drop"
 
@@ -165,8 +168,8 @@ def _assistant(message: AssistantMessage, target: Target) -> _Turn | None:
             )
             calls.append(call)
             content.append(call)
-    if not content:
-        return None
+    if all(isinstance(part, ThinkingContent) for part in content):
+        return None  # a thought without a word after it is taken back by nobody
     turn = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(turn, calls)
 
@@ -174,7 +177,8 @@ def _assistant(message: AssistantMessage, target: Target) -> _Turn | None:
 def _thinking(
     part: ThinkingContent, target: Target, own: bool, aborted: bool
 ) -> TextContent | ThinkingContent | None:
-    if own and (part.thinking_signature or (target.plain_thinking and part.thinking.strip())):
+    signed = target.signed_thinking and part.thinking_signature
+    if own and (signed or (target.plain_thinking and part.thinking.strip())):
         return part.model_copy(update={"thinking": clean_surrogates(part.thinking)})
     if target.thinking == "text" and not own and not aborted and part.thinking.strip():
         return TextContent(text=clean_surrogates(part.thinking))
@@ -223,7 +227,8 @@ class _Ids:
         return [renamed[id(call)] for call in turn.calls]
 
     def _legal(self, identity: str, own: bool) -> str:
-        if identity and identity not in self._used and (own or self._is_legal(identity)):
+        legal = _OWN_ID.fullmatch(identity) if own else self._is_legal(identity)
+        if legal and identity not in self._used:
             return identity
         for attempt in range(1_000_000):
             seed = json.dumps([identity, attempt]).encode()

@@ -65,6 +65,7 @@ def build(request: Request) -> dict[str, Any]:
         model=request.model_id,
         api=_APIS.get(style, ""),
         vision=request.vision,
+        signed_thinking=style in ("anthropic", "responses"),
         plain_thinking=request.provider in _PLAIN_THINKING,
         thinking=options.handoff_thinking,
     )

@@ -1,0 +1,183 @@
+"""What each vendor refuses, as rules: a request that breaks one is named with the rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def violations(path: str, body: dict[str, Any], own: set[str] | None = None) -> list[str]:
+    """Everything that the vendor behind `path` would refuse. `own` are the signatures and
+    ids that it gave out itself: any other is foreign."""
+    text = json.dumps(body, ensure_ascii=False)
+    found = ["a lone surrogate"] if re.search("[\ud800-\udfff]", text) else []
+    if path.endswith("/chat/completions"):
+        return found + _chat(body, own or set())
+    if path.endswith("/v1/messages"):
+        return found + _anthropic(body, own or set())
+    if ":streamGenerateContent" in path:
+        return found + _gemini(body, own or set())
+    if path.endswith("/responses"):
+        return found + _responses(body, own or set())
+    return [*found, f"no wire at {path}"]
+
+
+def _chat(body: dict[str, Any], own: set[str]) -> list[str]:
+    found: list[str] = []
+    open_ids: list[str] = []
+    used: set[str] = set()
+    for number, message in enumerate(body["messages"]):
+        role, content = message["role"], message.get("content")
+        where = f"message {number} ({role})"
+        if open_ids and role != "tool":
+            found.append(f"{where}: calls without results {open_ids}")
+            open_ids = []
+        if role == "tool":
+            if message["tool_call_id"] not in open_ids:
+                found.append(f"{where}: a result without its call")
+            else:
+                open_ids.remove(message["tool_call_id"])
+            if not isinstance(content, str) or not content:
+                found.append(f"{where}: a result that is no text")
+            continue
+        calls = message.get("tool_calls") or []
+        if not content and not calls:
+            found.append(f"{where}: empty")
+        for part in content if isinstance(content, list) else []:
+            if "cache_control" in part:
+                found.append(f"{where}: a mark that only Anthropic knows")
+            if part["type"] == "text" and not part["text"].strip():
+                found.append(f"{where}: empty text")
+        if "thinking_blocks" in message:
+            found.append(f"{where}: thinking blocks")
+        for call in calls:
+            found += _call(where, call["id"], call["function"]["arguments"], used, own, 40)
+            open_ids.append(call["id"])
+    if open_ids:
+        found.append(f"the end: calls without results {open_ids}")
+    return found
+
+
+def _call(
+    where: str, identity: str, arguments: Any, used: set[str], own: set[str], longest: int
+) -> list[str]:
+    found = []
+    if identity not in own and not (ID.fullmatch(identity) and len(identity) <= longest):
+        found.append(f"{where}: illegal id {identity!r}")
+    if identity in used:
+        found.append(f"{where}: id used twice {identity!r}")
+    used.add(identity)
+    if isinstance(arguments, str):
+        arguments = json.loads(arguments)
+    if not isinstance(arguments, dict):
+        found.append(f"{where}: arguments are no object")
+    return found
+
+
+def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
+    found: list[str] = []
+    if not body.get("max_tokens"):
+        found.append("no max_tokens")
+    if body["messages"][0]["role"] != "user":
+        found.append("the first message is not the user's")
+    thinking = body.get("thinking") or {}
+    if thinking.get("type") == "enabled":
+        if not 1024 <= thinking["budget_tokens"] < body["max_tokens"]:
+            found.append("a budget outside 1024 … max_tokens")
+        if body.get("temperature", 1) != 1:
+            found.append("a temperature with thinking")
+        if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
+            found.append("a forced call with thinking")
+    if json.dumps(body).count('"cache_control"') > 4:
+        found.append("more than four marks")
+    used: set[str] = set()
+    open_ids: list[str] = []
+    before = None
+    for number, message in enumerate(body["messages"]):
+        role, content = message["role"], message["content"]
+        where = f"message {number} ({role})"
+        if role == before:
+            found.append(f"{where}: the same role twice")
+        before = role
+        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not blocks:
+            found.append(f"{where}: empty")
+        results = [b["tool_use_id"] for b in blocks if b["type"] == "tool_result"]
+        if sorted(results) != sorted(open_ids):
+            found.append(f"{where}: results {results} for calls {open_ids}")
+        if results and blocks[0]["type"] != "tool_result":
+            found.append(f"{where}: results do not come first")
+        open_ids = []
+        for block in blocks:
+            if block["type"] == "text" and not block["text"].strip():
+                found.append(f"{where}: empty text")
+            elif block["type"] == "thinking" and block.get("signature") not in own:
+                found.append(f"{where}: foreign signature {block.get('signature')!r}")
+            elif block["type"] == "redacted_thinking" and block["data"] not in own:
+                found.append(f"{where}: foreign redacted thinking")
+            elif block["type"] == "tool_use":
+                found += _call(where, block["id"], block["input"], used, own, 64)
+                open_ids.append(block["id"])
+    if open_ids:
+        found.append(f"the end: calls without results {open_ids}")
+    return found
+
+
+def _gemini(body: dict[str, Any], own: set[str]) -> list[str]:
+    found: list[str] = []
+    calls = 0
+    for number, message in enumerate(body["contents"]):
+        where = f"content {number} ({message['role']})"
+        if not message["parts"]:
+            found.append(f"{where}: empty")
+        answers = [p for p in message["parts"] if "function_response" in p]
+        if len(answers) != calls:
+            found.append(f"{where}: {len(answers)} responses to {calls} calls")
+        calls = 0
+        for part in message["parts"]:
+            signature = part.get("thoughtSignature")
+            if signature is not None and signature not in own:
+                found.append(f"{where}: foreign signature {signature!r}")
+            if "text" in part and not part["text"].strip():
+                found.append(f"{where}: empty text")
+            if "function_call" in part:
+                calls += 1
+                if not isinstance(part["function_call"]["args"], dict):
+                    found.append(f"{where}: arguments are no object")
+    if calls:
+        found.append("the end: calls without responses")
+    return found
+
+
+def _responses(body: dict[str, Any], own: set[str]) -> list[str]:
+    found: list[str] = []
+    open_ids: list[str] = []
+    used: set[str] = set()
+    for number, item in enumerate(body["input"]):
+        kind = item.get("type") or "message"
+        where = f"item {number} ({kind})"
+        if kind == "function_call":
+            found += _call(where, item["call_id"], item["arguments"], used, own, 64)
+            open_ids.append(item["call_id"])
+        elif kind == "function_call_output":
+            if item["call_id"] not in open_ids:
+                found.append(f"{where}: an output without its call")
+            else:
+                open_ids.remove(item["call_id"])
+            if not item["output"]:
+                found.append(f"{where}: empty")
+        elif kind == "reasoning":
+            if item.get("encrypted_content") not in own:
+                found.append(f"{where}: foreign reasoning")
+        else:
+            if open_ids:
+                found.append(f"{where}: calls without outputs {open_ids}")
+                open_ids = []
+            if not item["content"]:
+                found.append(f"{where}: empty")
+    if open_ids:
+        found.append(f"the end: calls without outputs {open_ids}")
+    return found
