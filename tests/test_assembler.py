@@ -123,13 +123,41 @@ def test_a_call_that_never_gets_a_name_is_still_told() -> None:
     assert calls_of(events) == [("a", "", {"x": 1})]
 
 
+def test_an_empty_fragment_is_no_call() -> None:
+    events = run(Text("a"), ToolFragment(0), Finish("stop"))
+    assert events[-1].type == "done"
+    assert events[-1].reason == "stop"
+    assert calls_of(events) == []
+
+
+def test_whole_calls_of_one_name_at_one_index_are_told_apart() -> None:
+    events = run(
+        ToolFragment(0, None, "f", '{"x":1}'), ToolFragment(0, None, "f", '{"x":2}'), Finish("stop")
+    )
+    assert [args for _, _, args in calls_of(events)] == [{"x": 1}, {"x": 2}]
+
+
 def test_no_arguments_are_the_empty_object() -> None:
     events = run(ToolFragment(0, "a", "ping"), ToolFragment(1, "b", "pong"), Finish("tool_calls"))
     assert calls_of(events) == [("a", "ping", {}), ("b", "pong", {})]
     assert [e.delta for e in events if e.type == "toolcall_delta"] == ["{}", "{}"]
 
 
-@pytest.mark.parametrize("raw", ["null", "[1]", '"x"', "7", '{"x": "lo', "{'x': 1}", '{"x":1}}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"x": NaN}',
+        '{"x": 1e999}',
+        '{"x":' * 400 + "1" + "}" * 400,
+        "null",
+        "[1]",
+        '"x"',
+        "7",
+        '{"x": "lo',
+        "{'x': 1}",
+        '{"x":1}}',
+    ],
+)
 def test_arguments_that_are_no_object_are_flagged_and_kept(raw: str) -> None:
     events = run(ToolFragment(0, "a", "f", raw), Finish("tool_calls"))
     call = events[-1].partial.tool_calls[0]

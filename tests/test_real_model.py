@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -268,3 +271,35 @@ def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_notice_is_honest() -> None:
     assert "demo" in NOTICE
     assert "0.1 B" in NOTICE
+
+
+def test_a_long_prompt_can_be_left(weights: Path) -> None:
+    s = stream("local/smollm2", "word " * 3000)
+    time.sleep(0.3)  # it is reading the prompt
+    s.abort()
+    assert s.result().stop_reason == "aborted"
+    began = time.perf_counter()
+    assert complete("local/smollm2", PROMPT, max_tokens=3).text
+    assert time.perf_counter() - began < 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_told_what_to_do(weights: Path) -> None:
+    code = (
+        "import os, sys\nfrom pipy_ai import complete\n"
+        "assert complete('local/smollm2', 'Hi', max_tokens=3).text\n"
+        "pid = os.fork()\n"
+        "message = complete('local/smollm2', 'Hi', max_tokens=3, timeout=30)\n"
+        "if pid: assert message.text\n"
+        "else: os._exit('spawn' not in message.error.message)  # as multiprocessing ends\n"
+        "if pid: sys.exit(os.waitpid(pid, 0)[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_quick_is_as_short_as_complete(weights: Path) -> None:
+    story = "Write a long story about a dragon."
+    assert quick(story, "local/smollm2").usage.output <= 256

@@ -6,22 +6,24 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import Context, SimpleStreamOptions, Tool, complete, ctx, user
+from pipy_ai import Context, SimpleStreamOptions, Tool, complete, ctx, preview, user
 from pipy_ai.api import build_request
-from pipy_ai.errors import ProviderError
+from pipy_ai.errors import BadRequestError, ProviderError
 from pipy_ai.provider.litellm_build import build
+from pipy_ai.provider.litellm_transport import CAPTURED
 from pipy_ai.provider.request import Request
 from pipy_ai.provider.thinking import plan
 
 from .wire.lab import Lab
 from .wire.strict import violations
-from .wire.wires import ANTHROPIC, GEMINI, say
+from .wire.wires import ANTHROPIC, GEMINI, WIRES, say
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
 
+OWN = {"hosted_vllm", "litellm_proxy"}  # servers of one's own: they want an api_base
 TOOL = Tool(name="f", description="d")
 
 
@@ -232,3 +234,42 @@ def test_a_request_of_nothing_is_refused() -> None:
     message = complete("openai/gpt-5", [failed], api_key="k")
     assert message.error is not None
     assert message.error.kind == "bad_request"
+
+
+# --- preview --------------------------------------------------------------------------------
+
+
+def test_preview_shows_what_is_sent_and_masks_the_key(lab: Lab) -> None:
+    key = "sk-very-secret-0123456789"
+    context = ctx("q", system="s", tools=[TOOL])
+    for wire in WIRES:
+        options: dict[str, Any] = {
+            "api_base": wire.base(lab), "api_key": key, "reasoning": "max", "top_p": None
+        }  # fmt: skip
+        shown = preview(wire.model, context, **options)
+        assert lab.seen == []
+        assert key not in repr(shown)
+        lab.play(wire.scene(say("ok")))
+        message = complete(wire.model, context, **options)
+        sent = lab.seen.pop()
+        assert shown.method == "POST"
+        assert shown.url.endswith(sent.path.lstrip("/")) or sent.path in shown.url
+        assert shown.body == sent.json
+        assert list(shown.warnings) == message.warnings
+
+
+@pytest.mark.parametrize("provider", sorted(CAPTURED))
+def test_preview_needs_no_key_and_no_network(provider: str) -> None:
+    base = "http://127.0.0.1:9/v1" if provider in OWN else None
+    shown = preview(f"{provider}/some-model", "q", api_base=base)
+    assert shown.url.startswith(base or "https://")
+    assert shown.body["messages"][-1]["content"] == "q"
+    assert shown.body["stream"] is True
+
+
+def test_preview_of_what_cannot_be_shown() -> None:
+    assert preview("cohere/command-x", "q", api_key="k").url == ""
+    with pytest.raises(ValueError, match="no preview"):
+        preview("faux/m", "q")
+    with pytest.raises(BadRequestError):
+        preview("openai/gpt-5", "q", transport="direct")

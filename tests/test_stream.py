@@ -554,3 +554,117 @@ def test_events_messages_and_errors_survive_pickle_and_deepcopy() -> None:
     assert twin.error == failed.error
     assert twin.response == failed
     assert copy.deepcopy(failed) == failed
+
+
+# --- Providers that misbehave ---------------------------------------------------------------
+
+
+@pytest.fixture
+def odd() -> Any:
+    """Registers one generator function as `odd/…`."""
+
+    def register(function: Any) -> None:
+        register_provider("odd", function)
+
+    yield register
+    unregister_provider("odd")
+
+
+def test_a_provider_that_swallows_cancellation_is_not_asked_again(odd: Any) -> None:
+    asked = 0
+
+    class Deaf:
+        api = "odd"
+
+        async def stream(self, request: Request) -> AsyncIterator[Any]:
+            nonlocal asked
+            asked += 1
+            yield []
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                if request.model_id == "raises":
+                    raise ConnectionError("gone") from None
+
+    odd(Deaf())
+    for model in ("odd/returns", "odd/raises"):
+        asked = 0
+        message = complete(model, "q", timeout=0.05)
+        assert message.error is not None
+        assert message.error.kind == "timeout"
+        assert asked == 1
+
+
+def test_nothing_a_provider_reports_keeps_the_end_from_coming(odd: Any) -> None:
+    from pipy_ai.provider import Text, UsageReport
+
+    async def floats(request: Request) -> AsyncIterator[Any]:
+        yield [UsageReport(input=1.5, output=float("nan"), reasoning="many")]  # type: ignore[arg-type]
+        yield Text("fine")
+
+    async def nonsense(request: Request) -> AsyncIterator[Any]:
+        yield [Text("told"), object()]
+
+    odd(floats)
+    assert complete("odd/m", "q").text == "fine"
+    odd(nonsense)
+    message = check_events(list(stream("odd/m", "q")))
+    assert message.text == "told"
+    assert message.error is not None
+
+
+def test_a_provider_that_exits_takes_nobody_with_it(odd: Any, watched: Watched) -> None:
+    async def leave(request: Request) -> AsyncIterator[str]:
+        yield "x"
+        raise SystemExit(3)
+
+    odd(leave)
+    other = stream("watched/m", "q")
+    message = complete("odd/m", "q")
+    assert message.error is not None
+    assert "SystemExit" in message.error.message
+    other.abort()
+    assert other.result().stop_reason == "aborted"
+
+
+def test_a_request_is_of_the_moment_it_was_made() -> None:
+    from pipy_ai import ctx, user
+
+    context = ctx("first")
+    s = astream("faux/echo", context)
+    context.messages.append(user("second"))
+    assert asyncio.run(s.result()).text == "first"
+
+
+def test_a_lone_surrogate_in_a_tool_does_no_harm(odd: Any) -> None:
+    from pipy_ai import Tool, ctx
+
+    async def plain(request: Request) -> AsyncIterator[str]:
+        yield "fine"
+
+    odd(plain)
+    context = ctx("q", tools=[Tool(name="f", description="\ud83d")])
+    assert complete("odd/m", context).text == "fine"
+
+
+def test_an_error_of_another_library_raises_too() -> None:
+    from pipy_ai import AssistantMessage
+
+    for reason, kind in (("error", PipyError), ("aborted", AbortedError)):
+        message = AssistantMessage.model_validate({"stopReason": reason, "errorMessage": "no"})
+        with pytest.raises(kind, match="no"):
+            message.raise_for_error()
+
+
+def test_scripts_can_be_nested() -> None:
+    with faux.script("outer"):
+        with faux.script("inner"):
+            assert complete("faux/m", "q").text == "inner"
+        assert complete("faux/m", "q").text == "outer"
+
+
+def test_options_with_a_signal_can_be_copied() -> None:
+    controller = AbortController()
+    options = copy.deepcopy(StreamOptions(signal=controller.signal))
+    controller.abort()
+    assert complete("faux/echo", "q", options).stop_reason == "aborted"

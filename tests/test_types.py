@@ -53,6 +53,7 @@ PI_SESSION: dict[str, Any] = {
             "model": "claude",
             "usage": {
                 "input": 1, "output": 2, "cacheRead": 3, "cacheWrite": 4, "totalTokens": 10,
+                "cacheWrite1h": 2,
                 "cost": {"input": 0.1, "output": 0.2, "cacheRead": 0, "total": 0.3},
             },
             "stopReason": "toolUse",
@@ -83,6 +84,7 @@ def test_pis_camel_case_is_read_and_nothing_is_lost() -> None:
     assert isinstance(answer, AssistantMessage)
     assert answer.stop_reason is StopReason.TOOL_USE
     assert answer.usage.cache_read == 3
+    assert answer.usage.cache_write_1h == 2
     assert isinstance(answer.content[0], ThinkingContent)
     assert answer.content[0].thinking_signature == "sig"
     again = json.loads(context.model_dump_json(by_alias=True, exclude_none=True))

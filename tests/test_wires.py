@@ -450,7 +450,111 @@ def test_a_key_goes_to_its_own_provider_only(lab: Lab, monkeypatch: pytest.Monke
         assert not {"sk-openai", "sk-ant", "sk-gem", "org-mine"} & set(
             " ".join(seen.headers.values()).split()
         )
-    for wire, own in ((ANTHROPIC, "sk-ant"), (GEMINI, "sk-gem"), (RESPONSES, "sk-openai")):
+    for wire, own in ((ANTHROPIC, "sk-ant"), (GEMINI, "sk-gem")):
         lab.play(wire.scene(say("ok")))
         complete(wire.model, "q", api_base=wire.base(lab))
         assert own in " ".join(lab.seen[-1].headers.values())
+    # `openai/` with another host's address is the usual way to a host that is not OpenAI.
+    for model in ("openai/gpt-x", RESPONSES.model, "text-completion-openai/x"):
+        complete(model, "q", api_base=lab.url, max_retries=0)
+        assert "sk-openai" not in " ".join(lab.seen[-1].headers.values())
+
+
+def test_a_listed_host_never_gets_another_ones_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
+    message = complete("novita/some-model", "q")
+    assert message.error is not None
+    assert message.error.kind == "missing_key"
+    assert "NOVITA_API_KEY" in message.error.message
+    monkeypatch.setenv("NOVITA_API_KEY", "nk")
+    assert complete("openai/gpt-5", "q", api_key="", api_base="http://127.0.0.1:9").error
+
+
+def test_a_hosts_own_variable_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOVITA_API_KEY", "nk-0123456789")
+    complete("novita/some-model", "q", api_base=lab.url)
+    assert lab.seen[-1].headers["authorization"] == "Bearer nk-0123456789"
+
+
+def test_keys_in_odd_places_are_not_told(lab: Lab) -> None:
+    lab.play(Status(401, {"error": {"message": f"bad {KEY}"}}))
+    message = ask(lab, CHAT, api_key=KEY + "\n")
+    assert KEY not in message.model_dump_json()
+    assert message.error is not None
+    assert message.error.kind == "auth"
+    lab.play(Status(401, {"error": {"message": f"bad {KEY}"}}))
+    message = ask(lab, CHAT, api_key="k", headers={"X-Api-Key": KEY})
+    assert KEY not in message.model_dump_json()
+    lab.play(Status(401, {"error": {"message": "x" * 4090 + KEY}}))
+    assert KEY[:6] not in ask(lab, CHAT).model_dump_json()
+    lab.play(RESET_AT_ONCE)
+    message = ask(lab, CHAT, api_key="k")
+    assert message.error is not None
+    assert "***" not in message.error.message
+
+
+RESET_AT_ONCE: Scene = [RESET]
+
+
+@pytest.mark.parametrize("end", [STALL, FIN, RESET])
+def test_an_answer_that_has_said_all_is_done(lab: Lab, wire: Wire, end: str) -> None:
+    scene = wire.scene(say("all"))
+    whole = body(scene)
+    cut = whole[: sign_at(wire, whole) + 2]  # the event with the sign, and no more
+    lab.play([cut, end])
+    message = ask(lab, wire, idle_timeout=60)
+    if end == RESET and message.error is not None:  # the system may throw away what had arrived
+        return
+    assert message.text == "all"
+    assert message.stop_reason == "stop"
+
+
+def test_text_and_an_error_in_one_packet_are_both_heard(lab: Lab, wire: Wire) -> None:
+    scene = wire.scene(say("half"), wire.error("too much", ERRORS[wire.name][0]), stop=None)
+    lab.play([body(scene)])
+    message = ask(lab, wire)
+    assert message.text == "half"
+    assert message.error is not None
+    assert message.error.message == "too much"
+
+
+@pytest.mark.parametrize(
+    "odd", ['{"choices": [null]}', '{"choices": [{"delta": {"tool_calls": [null]}}]}', "[]", "7"]
+)
+def test_data_of_another_shape_is_unreadable(lab: Lab, odd: str) -> None:
+    from .wire.lab import chunk, sse
+
+    lab.play(sse(chunk({"content": "half"}), odd))
+    message = ask(lab, CHAT)
+    assert message.text == "half"
+    assert message.error is not None
+    assert message.error.kind == "server"
+
+
+def test_only_the_first_of_several_answers_is_read(lab: Lab) -> None:
+    from .wire.lab import chat, chunk, finish
+
+    second = chunk({"content": "B"})
+    second["choices"][0]["index"] = 1
+    lab.play(chat(chunk({"content": "A"}), second, finish("stop")))
+    assert ask(lab, CHAT).text == "A"
+
+
+def test_a_rate_limit_that_mentions_billing_is_a_rate_limit(lab: Lab) -> None:
+    text = (
+        "Rate limit reached for gpt-5. Please try again in 1ms. You can increase your rate limit"
+        " by adding a payment method to your account at https://example.com/account/billing."
+    )
+    error = {"error": {"message": text, "code": "rate_limit_exceeded"}}
+    lab.play(Status(429, error), CHAT.scene(say("fine")))
+    assert ask(lab, CHAT, max_retries=1).text == "fine"
+
+
+def test_azure_is_left_to_litellm(lab: Lab) -> None:
+    from .wire.lab import chat, finish, text
+
+    lab.play(chat(text("ok"), finish("stop")))
+    base = lab.url.removesuffix("/v1")
+    message = complete("azure/m", "q", api_base=base, api_key="k", max_retries=0)
+    assert message.error is None, message.error
+    assert (message.text, message.api) == ("ok", "litellm")

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from .abort import AbortSignal as AbortSignal
     from .api import acomplete as acomplete
     from .api import acomplete_simple as acomplete_simple
+    from .api import apreview as apreview
     from .api import aquick as aquick
     from .api import astream as astream
     from .api import astream_simple as astream_simple
     from .api import complete as complete
     from .api import complete_simple as complete_simple
     from .api import default_model as default_model
+    from .api import preview as preview
     from .api import quick as quick
     from .api import stream as stream
     from .api import stream_simple as stream_simple
@@ -87,8 +89,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "abort": "AbortController AbortSignal",
-    "api": "acomplete acomplete_simple aquick astream astream_simple complete complete_simple"
-    " default_model quick stream stream_simple",
+    "api": "acomplete acomplete_simple apreview aquick"
+    " astream astream_simple complete complete_simple"
+    " default_model preview quick stream stream_simple",
     "context": "assistant ctx image tool_result user",
     "errors": "ErrorInfo ErrorKind PipyError",
     "provider": "LiteLLMProvider register_provider",

@@ -19,6 +19,9 @@ class AbortSignal:
         self._aborted = False
         self._reason: str | None = None
 
+    def __deepcopy__(self, memo: object) -> AbortSignal:
+        return self  # a copy of the options is stopped by the same signal
+
     @property
     def aborted(self) -> bool:
         """Whether `AbortController.abort()` was called."""

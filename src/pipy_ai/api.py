@@ -9,17 +9,23 @@ empty prompt) raises before any I/O.
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import difflib
 import importlib.util
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, TypedDict, Unpack
 
 from .abort import AbortSignal
 from .context import Prompt, as_context, ctx, user
+from .errors import ProviderError, exception_for
 from .provider import Request, get_provider
+from .provider import loop as loops
 from .provider.engine import Run
 from .provider.keys import VARIABLES
+from .provider.request import Preview
 from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream, EventQueue
 from .types import (
     AssistantMessage,
@@ -33,6 +39,7 @@ from .types import (
 __all__ = [
     "acomplete",
     "acomplete_simple",
+    "apreview",
     "aquick",
     "astream",
     "astream_simple",
@@ -40,6 +47,7 @@ __all__ = [
     "complete_simple",
     "ctx",
     "default_model",
+    "preview",
     "quick",
     "stream",
     "stream_simple",
@@ -219,6 +227,57 @@ async def acomplete_simple(
     return await acomplete(model, context, options, **keywords)
 
 
+# === Without sending ===
+
+
+def preview(
+    model: str,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> Preview:
+    """The request that `stream` would send for the same arguments, without sending it.
+
+    Keys are masked; none is needed. `warnings` tells what was clamped, ignored or replaced.
+
+    Raises:
+        TypeError, ValueError: as `stream`.
+        PipyError: no request can be made of it.
+
+    Example:
+        >>> from pipy_ai import preview
+        >>> shown = preview("local/smollm2", "Hi", max_tokens=5)
+        >>> shown.body["messages"], shown.body["max_tokens"]
+        ([{'role': 'user', 'content': 'Hi'}], 5)
+    """
+    request = build_request(model, context, options, keywords)
+    thread = loops.ensure()
+    if thread.is_current:
+        raise RuntimeError("use apreview inside pipy-ai's own event loop")
+    return asyncio.run_coroutine_threadsafe(_preview(request), thread.loop).result()
+
+
+async def apreview(
+    model: str,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> Preview:
+    """The asynchronous twin of `preview`."""
+    return await _preview(build_request(model, context, options, keywords))
+
+
+async def _preview(request: Request) -> Preview:
+    look = getattr(get_provider(request.provider), "preview", None)
+    if look is None:
+        raise ValueError(f"the provider {request.provider!r} has no preview")
+    try:
+        shown: Preview = await look(request)
+    except ProviderError as failure:
+        raise exception_for(failure.error) from None
+    return replace(shown, warnings=tuple(request.warnings))
+
+
 # === One line ===
 
 
@@ -227,21 +286,24 @@ def quick(
     model: str | None = None,
     system: str | None = None,
     temperature: float | None = None,
-    max_tokens: int = 4096,
+    max_tokens: int | None = None,
     reasoning: ThinkingLevel | None = None,
 ) -> AssistantMessage:
     """One question, one answer. Without `model`, `default_model()` chooses.
+
+    `max_tokens` is 4,096 when it is not given; the embedded model has a limit of its own.
 
     Example:
         >>> from pipy_ai import quick
         >>> quick("What is 2+2?", "faux/echo").text
         'What is 2+2?'
     """
+    model = model or default_model()
     return complete(
-        model or default_model(),
+        model,
         ctx(prompt, system=system),
         temperature=temperature,
-        max_tokens=max_tokens,
+        max_tokens=_quick_limit(model, max_tokens),
         reasoning=reasoning,
     )
 
@@ -251,17 +313,22 @@ async def aquick(
     model: str | None = None,
     system: str | None = None,
     temperature: float | None = None,
-    max_tokens: int = 4096,
+    max_tokens: int | None = None,
     reasoning: ThinkingLevel | None = None,
 ) -> AssistantMessage:
     """The asynchronous twin of `quick`."""
+    model = model or default_model()
     return await acomplete(
-        model or default_model(),
+        model,
         ctx(prompt, system=system),
         temperature=temperature,
-        max_tokens=max_tokens,
+        max_tokens=_quick_limit(model, max_tokens),
         reasoning=reasoning,
     )
+
+
+def _quick_limit(model: str, given: int | None) -> int | None:
+    return 4096 if given is None and model != LOCAL_MODEL else given
 
 
 def default_model() -> str:
@@ -305,7 +372,16 @@ def build_request(
     if not slash or not provider or not model_id:
         raise ValueError(f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}")
     merged = _options(options, keywords)
-    return Request(provider, model_id, as_context(context), merged)
+    if merged.extra is not None:
+        merged.extra = copy.deepcopy(merged.extra)
+    given = as_context(context)
+    own = given.model_copy(  # what the caller does to theirs afterwards is not in this request
+        update={
+            "messages": list(given.messages),
+            "tools": None if given.tools is None else list(given.tools),
+        }
+    )
+    return Request(provider, model_id, own, merged)
 
 
 def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:

@@ -28,13 +28,16 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+
+from .utils.overflow import says_overflow
 
 if TYPE_CHECKING:
     from .types import AssistantMessage
@@ -188,6 +191,15 @@ _EXCEPTIONS: dict[ErrorKind, type[PipyError]] = {
 }
 
 
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """`text` without these keys, as they are or as `repr` and URLs write them."""
+    for secret in secrets:
+        if len(secret) >= 8:  # a shorter one is no key, and stands in ordinary words
+            for form in {secret, repr(secret)[1:-1], quote(secret), quote(secret, safe="")}:
+                text = text.replace(form, "***")
+    return text
+
+
 def exception_for(error: ErrorInfo, response: AssistantMessage | None = None) -> PipyError:
     """The exception of the tree above that belongs to `error.kind`."""
     return _EXCEPTIONS.get(error.kind, PipyError)(error, response)
@@ -198,6 +210,7 @@ def exception_for(error: ErrorInfo, response: AssistantMessage | None = None) ->
 # neither LiteLLM nor an HTTP library has to be imported to read an error.
 
 _BY_CLASS: dict[str, ErrorKind] = {
+    "LocalProtocolError": ErrorKind.BAD_REQUEST,  # an illegal header, say
     "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
     "ContentPolicyViolationError": ErrorKind.CONTENT_FILTER,
     "AuthenticationError": ErrorKind.AUTH,
@@ -232,14 +245,10 @@ _BY_STATUS: dict[int, ErrorKind] = {
     529: ErrorKind.OVERLOADED,
 }
 
-_OVERFLOW = re.compile(
-    r"exceed_context_size|exceeds the available context size|context[_ ]length[_ ]exceeded"
-    r"|maximum context length|prompt is too long|context window (is )?exceed"
-    r"|exceeds the context window|input token count .* exceeds|request_too_large",
-    re.IGNORECASE,
-)
 _QUOTA = re.compile(
-    r"insufficient_quota|exceeded your current quota|billing|credit balance", re.IGNORECASE
+    r"insufficient_quota|exceeded your current quota|credit balance|out of credit"
+    r"|billing_error|billing (hard )?limit|billing details|check your plan",
+    re.IGNORECASE,
 )
 _OVERLOADED = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
 _CONNECTION = re.compile(
@@ -274,7 +283,7 @@ def error_info(
     """An `ErrorInfo` whose `retryable` follows from its kind unless it is given."""
     return ErrorInfo(
         kind=kind,
-        message=message[:MAX_MESSAGE],
+        message=message,
         status_code=status_code,
         provider=provider,
         retryable=kind in RETRYABLE if retryable is None else retryable,
@@ -285,8 +294,10 @@ def error_info(
 
 def classify_status(status: int | None, text: str) -> ErrorKind:
     """The kind of failure that an HTTP status and the provider's own words mean."""
-    if _OVERFLOW.search(text):
+    if status not in (401, 403, 404) and says_overflow(text):
         return ErrorKind.CONTEXT_OVERFLOW
+    if "rate_limit_exceeded" in text and status in (None, 429):
+        return ErrorKind.RATE_LIMIT
     if _QUOTA.search(text) and status in (None, 400, 402, 403, 429):
         return ErrorKind.QUOTA
     if status is None or status < 400:
@@ -415,7 +426,7 @@ def clean_text(text: str) -> str:
         found = _message_of(body)
         if found:
             text = found
-    return (text or previous or "").replace("\r\n", "\n")[:MAX_MESSAGE]
+    return (text or previous or "").replace("\r\n", "\n")
 
 
 def _message_of(body: Any) -> str | None:

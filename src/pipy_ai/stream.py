@@ -332,7 +332,10 @@ class EventQueue:
     def fail(self, kind: ErrorKind, text: str) -> None:
         """End with an error that keeps the message as of the last event."""
         last = self._last
-        message = AssistantMessage() if last is None else last.partial.model_copy()
+        try:
+            message = AssistantMessage() if last is None else last.partial.model_copy()
+        except Exception:  # a message that cannot be built; the end must come all the same
+            message = AssistantMessage()
         message.error = error_info(kind, text)
         message.error_message = text
         aborted = kind is ErrorKind.ABORTED

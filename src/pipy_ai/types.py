@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,7 +26,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 
 from .abort import AbortSignal
-from .errors import ErrorInfo, exception_for
+from .errors import ErrorInfo, ErrorKind, exception_for
 
 
 def now_ms() -> int:
@@ -158,7 +159,11 @@ class Usage(_Data):
     cache_write: int = 0
     total_tokens: int = 0
     reasoning: int | None = None
-    cache_write_1h: int | None = None
+    cache_write_1h: int | None = Field(
+        default=None,
+        validation_alias=AliasChoices("cache_write_1h", "cacheWrite1h"),
+        serialization_alias="cacheWrite1h",
+    )
     estimated: bool = False
     cost: Cost = Field(default_factory=Cost)
 
@@ -233,6 +238,10 @@ class AssistantMessage(_Data):
         """
         if self.error is not None:
             raise exception_for(self.error, self)
+        if self.stop_reason in (StopReason.ERROR, StopReason.ABORTED):  # of another library's
+            kind = "aborted" if self.stop_reason is StopReason.ABORTED else "unknown"
+            text = self.error_message or f"The answer ended with {self.stop_reason}."
+            raise exception_for(ErrorInfo(kind=ErrorKind(kind), message=text), self)
         return self
 
 

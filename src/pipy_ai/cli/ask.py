@@ -95,21 +95,28 @@ def _show(events: AssistantMessageEventStream, arguments: argparse.Namespace) ->
             write_json(event.to_dict())
         return events.result()
     dim, plain = (DIM, PLAIN) if sys.stderr.isatty() else ("", "")
-    ends_in_newline = True
-    for event in events:
-        match event.type:
-            case "text_delta":
-                write(event.delta)
-                ends_in_newline = event.delta.endswith("\n")
-            case "thinking_start":
-                sys.stderr.write(dim)
-            case "thinking_delta":
-                write(event.delta, sys.stderr)
-            case "toolcall_end":
-                call = event.tool_call
-                write(f"{call.name}({call.arguments})\n", sys.stderr)
-        if event.type == "thinking_end" or (event.type == "error" and dim):
+    thinking, ends_in_newline = False, True
+    try:
+        for event in events:
+            match event.type:
+                case "text_delta":
+                    write(event.delta)
+                    ends_in_newline = event.delta.endswith("\n")
+                case "thinking_start":
+                    thinking = True
+                    sys.stderr.write(dim)
+                case "thinking_delta":
+                    write(event.delta, sys.stderr)
+                case "thinking_end":
+                    thinking = False
+                    sys.stderr.write(f"{plain}\n")
+                case "toolcall_end":
+                    call = event.tool_call
+                    write(f"{call.name}({call.arguments})\n", sys.stderr)
+    finally:
+        if thinking:  # stopped in the middle of a thought: the terminal is not to stay dim
             sys.stderr.write(f"{plain}\n")
+            sys.stderr.flush()
     if not ends_in_newline:
         write("\n")
     return events.result()

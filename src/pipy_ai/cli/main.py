@@ -61,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pipy` and return its exit code."""
+    for name in ("stdout", "stderr"):  # closed by the caller, as in `pipy … >&-`
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     arguments = parser().parse_args(argv)
     try:
         if arguments.command == "local":
@@ -73,6 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `pipy … | head`: the reader has what it wanted
-        # Python would flush what is left at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
         return 0
+    except OSError as error:  # a full disk behind `>`, say
+        _forget_stdout()
+        if sys.stderr is not None:
+            sys.stderr.write(f"pipy: {error.strerror or error}\n")
+        return 1
+
+
+def _forget_stdout() -> None:
+    """Python would flush what is left at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

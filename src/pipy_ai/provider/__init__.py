@@ -119,6 +119,12 @@ def unregister_provider(name: str) -> None:
         _providers.pop(name, None)
 
 
+def registered(name: str) -> Provider | None:
+    """The provider that was registered under a name."""
+    with _lock:
+        return _providers.get(name)
+
+
 def get_provider(name: str) -> Provider:
     """The provider that answers `name/…`: a registered one, a built-in one, or LiteLLM."""
     with _lock:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from math import isfinite
 from uuid import uuid4
 
 from ..errors import ErrorInfo, ErrorKind, error_info
@@ -188,6 +189,11 @@ class _ToolBlock(_Block):
             raw_arguments=raw if error else None,
         )
 
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything to it: some hosts send empty fragments beside text."""
+        return bool(self.name or self.wire_id or self.pieces)
+
     def is_complete(self) -> bool:
         """Whether the arguments so far are a whole JSON object."""
         if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
@@ -258,9 +264,20 @@ class Assembler:
         """The first event: the provider has accepted the request."""
         return StartEvent._at(self, self._position)
 
-    def feed(self, deltas: Iterable[Delta]) -> list[AssistantMessageEvent]:
-        """The events that these deltas make, in order."""
-        out: list[AssistantMessageEvent] = []
+    @property
+    def finished(self) -> bool:
+        """Whether the wire has said that the answer is complete."""
+        return self._finished
+
+    def feed(
+        self, deltas: Iterable[Delta], out: list[AssistantMessageEvent] | None = None
+    ) -> list[AssistantMessageEvent]:
+        """The events that these deltas make, in order; they are added to `out` if it is given.
+
+        Raises:
+            TypeError: something among them is no delta. What came before is in `out`.
+        """
+        out = [] if out is None else out
         if self._closed:
             return out
         for delta in deltas:
@@ -284,6 +301,7 @@ class Assembler:
         if not self._finished:
             return self.fail(self._incomplete())
         self._end_open(out)
+        self._calls = [call for call in self._calls if call.says_something]
         for call in self._calls:
             if call.index < 0:
                 self._start_call(call, out)  # it never got a name; its arguments are still told
@@ -293,10 +311,10 @@ class Assembler:
         for block in self._blocks:
             if isinstance(block, _ToolBlock):
                 self._end_call(block, out)
-        self._closed = True
         message = self.message_at(self._position)
         message.stop_reason = stop
         message.raw_stop_reason = self._reason
+        self._closed = True
         out.append(DoneEvent(reason=stop, message=message))
         return out
 
@@ -304,13 +322,13 @@ class Assembler:
         """The last event of an answer that failed or was stopped. All content so far is kept."""
         if self._closed:
             return []
-        self._closed = True
         aborted = error.kind is ErrorKind.ABORTED
         message = self.message_at(self._position, closing=True)
         message.stop_reason = StopReason.ABORTED if aborted else StopReason.ERROR
         message.raw_stop_reason = self._reason
         message.error = error
         message.error_message = error.message
+        self._closed = True
         return [ErrorEvent(reason=message.stop_reason, error=message)]
 
     def _incomplete(self) -> ErrorInfo:
@@ -499,8 +517,9 @@ class Assembler:
             # where nothing numbers the calls, so is the same name after whole arguments.
             if clean_surrogates(delta.name) != call.name:
                 return None
-            more = delta.arguments.strip() or not delta.id
-            if delta.index is None and more and call.is_complete():
+            unnumbered = not delta.id and delta.index is None
+            told_apart = delta.id and delta.index is not None
+            if (delta.arguments.strip() or unnumbered) and not told_apart and call.is_complete():
                 return None
         return call
 
@@ -568,9 +587,12 @@ class Assembler:
         )
 
     def _merged(self, new: UsageReport) -> UsageReport:
-        if not self._usage:
-            return new
-        old = self._usage[-1][1]
+        old = self._usage[-1][1] if self._usage else UsageReport()
+        for name in ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning"):
+            value = getattr(new, name)
+            if value is not None and type(value) is not int:  # a host that counts in floats
+                whole = isinstance(value, float) and isfinite(value)
+                setattr(new, name, int(value) if whole else None)
         return UsageReport(
             input=old.input if new.input is None else new.input,
             output=old.output if new.output is None else new.output,

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from ..errors import ErrorInfo, ErrorKind, ProviderError, classify, error_info
+from ..errors import MAX_MESSAGE, ErrorInfo, ErrorKind, ProviderError, classify, error_info
 from ..stream import AssistantMessageEvent, DoneEvent, ErrorEvent, EventQueue
 from ..types import AssistantMessage
 from ..utils.tokens import estimate_input, estimate_output
@@ -46,6 +46,15 @@ class Provider(Protocol):
     def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer `request`."""
         ...
+
+
+AFTERWORD = 2.0  # seconds to wait for usage once the answer is complete
+
+_CANCELLED = error_info(ErrorKind.ABORTED, "The request's task was cancelled.")
+
+
+def _is_broken(error: ErrorInfo) -> bool:
+    return error.kind in (ErrorKind.CONNECTION, ErrorKind.INCOMPLETE)
 
 
 _running: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
@@ -124,9 +133,9 @@ class Run:
 
     def _cancel(self, why: ErrorInfo) -> None:
         with self._lock:
-            if self._stop is not None or self._ended.done():
+            if self._ended.done():
                 return
-            self._stop = why
+            self._stop = self._stop or why
             never_begun, self._begun = not self._begun, True
             task, loop = self._task, self._loop
         if never_begun:
@@ -161,20 +170,33 @@ class Run:
             await self._carry()
         except asyncio.CancelledError:
             why = self._stop
-            reason = why or error_info(ErrorKind.ABORTED, "The request's task was cancelled.")
-            self._finish(self._assembler.fail(reason))
+            self._finish(self._stopped(why or _CANCELLED))
             if why is None:  # not by us: whoever closes the loop wants to see it cancelled
                 raise
+        except (KeyboardInterrupt, SystemExit) as exc:
+            text = f"The provider raised {type(exc).__name__}."
+            self._finish(self._assembler.fail(error_info(ErrorKind.UNKNOWN, text)))
+            thread = loops.running()
+            if thread is None or not thread.is_current:  # that thread is everybody's
+                raise
         finally:
-            if forget is not None:
-                forget()
-            if self._timer is not None:
-                self._timer.cancel()
-            if not self._queue.final.done():  # a bug of ours; whoever waits must not wait for ever
-                self._queue.fail(ErrorKind.UNKNOWN, "pipy-ai failed; please report it.")
-            with self._lock:
-                self._task = self._loop = None
-                self._ended.set_result(None)
+            try:
+                if forget is not None:
+                    forget()
+                if self._timer is not None:
+                    self._timer.cancel()
+                if not self._queue.final.done():  # a bug of ours; nobody must wait for ever
+                    self._queue.fail(ErrorKind.UNKNOWN, "pipy-ai failed; please report it.")
+            finally:
+                with self._lock:
+                    self._task = self._loop = None
+                    self._ended.set_result(None)
+
+    def _stopped(self, why: ErrorInfo) -> list[AssistantMessageEvent]:
+        """The last events of a request that was stopped. One that had said all is done."""
+        if self._assembler.finished and why.kind is ErrorKind.TIMEOUT:
+            return self._assembler.finish()
+        return self._assembler.fail(why)
 
     async def _carry(self) -> None:
         tries = 0
@@ -182,7 +204,12 @@ class Run:
             try:
                 events = await self._attempt()
             except Exception as exc:
-                events = self._assembler.fail(self._understand(exc))
+                if self._stop is not None:
+                    events = self._stopped(self._stop)
+                else:
+                    error = self._understand(exc)
+                    told_all = self._assembler.finished and _is_broken(error)
+                    events = self._assembler.finish() if told_all else self._assembler.fail(error)
             wait = self._wait_before_retry(events[-1], tries)
             if wait is None:
                 self._finish(events)
@@ -195,22 +222,32 @@ class Run:
     async def _attempt(self) -> list[AssistantMessageEvent]:
         """One try: tells all events but the last batch, which it returns."""
         assembler = self._assembler
+        told_all = False
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
                 if not self._accepted:
                     self._accepted = True
                     self._queue.push([assembler.start()])
-                events = assembler.feed(deltas)
-                if events:
+                events: list[AssistantMessageEvent] = []
+                try:
+                    assembler.feed(deltas, events)
+                finally:  # what came before a delta that is none is told all the same
+                    if events:
+                        self._heard_at = time.perf_counter()
+                        if self._first_at is None:
+                            self._first_at = self._heard_at
+                        self._queue.push(events)
+                if assembler.finished and not told_all:
+                    told_all = True
                     self._heard_at = time.perf_counter()
-                    if self._first_at is None:
-                        self._first_at = self._heard_at
-                    self._queue.push(events)
+                    self._watch()
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
+        if self._stop is not None:  # a provider that takes being cancelled for an end
+            return self._stopped(self._stop)
         return assembler.finish()
 
     def _understand(self, exc: Exception) -> ErrorInfo:
@@ -228,7 +265,7 @@ class Run:
         """Seconds to wait before another try; None when there shall be none."""
         error = last.error.error if isinstance(last, ErrorEvent) else None
         options = self._request.options
-        if error is None or not error.retryable or self._assembler.has_content:
+        if error is None or not error.retryable or self._assembler.has_content or self._stop:
             return None
         if tries >= options.max_retries:
             return None
@@ -249,6 +286,10 @@ class Run:
         options = self._request.options
         total = math.inf if options.timeout is None else options.timeout
         idle = math.inf if options.idle_timeout is None else options.idle_timeout
+        if self._assembler.finished:  # only late usage can still come
+            idle = min(idle, AFTERWORD)
+        if self._timer is not None:
+            self._timer.cancel()
         now = time.perf_counter()
         if now >= self._began_at + total:
             self._time_out(f"The answer took longer than timeout={total:g} s.")
@@ -270,7 +311,7 @@ class Run:
         last = events[-1] if events else None
         if isinstance(last, DoneEvent | ErrorEvent):
             self._complete(last.partial)
-        self._queue.push(events)
+        self._queue.push(events)  # the queue ends the stream by itself when there is no last event
 
     def _complete(self, message: AssistantMessage) -> None:
         """Fill in what only the whole request tells: times, warnings, usage nobody reported."""
@@ -280,10 +321,15 @@ class Run:
             if self._first_at is not None:
                 message.ttft_ms = round((self._first_at - self._began_at) * 1000, 3)
         message.warnings = list(self._request.warnings)
+        if message.error is not None:
+            message.error.message = message.error.message[:MAX_MESSAGE]
+            message.error_message = message.error.message
         usage = message.usage
-        if self._accepted and not self._assembler.reported_usage:
+        output, prompt = self._assembler.reported_usage, self._assembler.reported_input
+        if self._accepted and not (output and prompt):
             usage.estimated = True
-            usage.output = estimate_output(message)
-            if not self._assembler.reported_input:
+            if not output:
+                usage.output = estimate_output(message)
+            if not prompt:
                 usage.input = estimate_input(self._request.context)
             usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write

@@ -249,11 +249,15 @@ def script(
         chunk_size: Characters of a delta.
         delay: Seconds before each delta.
     """
-    from . import register_provider, unregister_provider
+    from . import register_provider, registered, unregister_provider
 
     provider = FauxProvider(*replies, chunk_size=chunk_size, delay=delay)
+    outer = registered(name)
     register_provider(name, provider)
     try:
         yield provider
     finally:
-        unregister_provider(name)
+        if outer is None:
+            unregister_provider(name)
+        else:
+            register_provider(name, outer)

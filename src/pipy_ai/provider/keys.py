@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from ..errors import ErrorKind, ProviderError, error_info
 from .request import Request
@@ -43,27 +46,56 @@ OWN_SERVERS: dict[str, tuple[str, ...]] = {
 NO_KEY = "none"  # said to servers that want none, so that no backend looks for another one
 
 
-def key_for(request: Request) -> str | None:
+def key_for(request: Request, missing: str | None = None) -> str | None:
     """The key for a request: the option, else the provider's variables. None: not known here.
+
+    `missing` is what to use instead of a key that is needed and not there.
 
     Raises:
         ProviderError: the provider needs a key and there is none (kind `missing_key`).
     """
-    if request.options.api_key is not None:
-        return request.options.api_key.get_secret_value()
-    name = request.provider
-    variables = VARIABLES.get(name) or OWN_SERVERS.get(name, ())
-    for variable in variables:
-        if value := os.environ.get(variable, "").strip():
-            return value
-    if name in OWN_SERVERS or (name in VARIABLES and request.options.api_base is not None):
+    if given := (request.options.api_key or _EMPTY).get_secret_value().strip():
+        return given
+    name, base = request.provider, request.options.api_base
+    variables = VARIABLES.get(name) or OWN_SERVERS.get(name) or guessed_variables(name)
+    if name not in _OPENAI or base is None or _is_openai(base):
+        for variable in variables:
+            if value := os.environ.get(variable, "").strip():
+                return value
+    elif name in _OPENAI:
         return NO_KEY
+    if name in OWN_SERVERS or (name in VARIABLES and base is not None):
+        return NO_KEY
+    if name in VARIABLES and missing is not None:
+        return missing
     if name in VARIABLES:
-        raise ProviderError(
-            error_info(
-                ErrorKind.MISSING_KEY,
-                f"No key for {name}: set {' or '.join(variables)}, or pass api_key=.",
-                provider=name,
-            )
-        )
+        raise missing_key(name, variables)
     return None
+
+
+_EMPTY = SecretStr("")
+_OPENAI = frozenset({"openai", "text-completion-openai"})
+
+
+def _is_openai(base: str) -> bool:
+    """Whether an address is OpenAI's own, or the one that its variable names."""
+    host = urlsplit(base).hostname or ""
+    named = urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname
+    return host == "api.openai.com" or host.endswith(".openai.com") or host == named
+
+
+def guessed_variables(provider: str) -> tuple[str, ...]:
+    """Where a provider that is not listed most likely has its key."""
+    word = provider.upper().replace("-", "_")
+    return (f"{word}_API_KEY",)
+
+
+def missing_key(provider: str, variables: tuple[str, ...]) -> ProviderError:
+    """What to raise when there is no key."""
+    return ProviderError(
+        error_info(
+            ErrorKind.MISSING_KEY,
+            f"No key for {provider}: set {' or '.join(variables)}, or pass api_key=.",
+            provider=provider,
+        )
+    )

@@ -60,7 +60,7 @@ _http: httpx.AsyncClient | None = None
 _class: Any = None
 
 
-def recording_client(litellm: Any, arguments: dict[str, Any], key: str | None) -> Any:
+def recording_client(litellm: Any, handler: Any, arguments: dict[str, Any], key: str | None) -> Any:
     """A client for one call that both of LiteLLM's ways to send HTTP accept: its own handler,
     and the OpenAI SDK."""
     global _http, _class
@@ -68,9 +68,6 @@ def recording_client(litellm: Any, arguments: dict[str, Any], key: str | None) -
         _http = httpx.AsyncClient(transport=_Recorder())
     http = _http
     if _class is None:
-        from importlib import import_module
-
-        handler = import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler
         _class = _recording_class(handler)
 
     def sdk() -> Any:

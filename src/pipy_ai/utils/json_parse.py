@@ -21,10 +21,11 @@ def parse_streaming_json(text: str) -> dict[str, Any]:
         {}
     """
     try:
-        value = from_json(text, allow_partial="trailing-strings")
+        value = from_json(text, allow_inf_nan=False, allow_partial="trailing-strings")
     except (ValueError, RecursionError):
         try:
-            value = from_json(_forgive(text), allow_partial="trailing-strings")
+            forgiven = _forgive(text)
+            value = from_json(forgiven, allow_inf_nan=False, allow_partial="trailing-strings")
         except (ValueError, RecursionError):
             return {}
     return value if isinstance(value, dict) else {}
@@ -42,6 +43,13 @@ def _forgive(text: str) -> str:
     return _LONE_ESCAPE.sub(r"\\ufffd", text.translate(_CONTROLS))
 
 
+_HUGE = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
     """The final arguments of a tool call, and what is wrong with them (None: nothing).
 
@@ -50,10 +58,13 @@ def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
     if not raw.strip():
         return {}, None
     try:
-        value = from_json(raw)
+        value = from_json(raw, allow_inf_nan=False)
+        if _HUGE.search(raw):
+            json.dumps(value, allow_nan=False)  # a number too large for one is infinite
     except (ValueError, RecursionError):
         try:
-            value = clean_json(json.loads(raw, strict=False))
+            value = clean_json(json.loads(raw, strict=False, parse_constant=_refuse))
+            from_json(json.dumps(value, allow_nan=False))  # not too deep, nothing infinite
         except (ValueError, RecursionError) as error:
             return {}, f"the arguments are not valid JSON: {error}"
     if not isinstance(value, dict):

@@ -31,7 +31,8 @@ def estimate_input(context: Context) -> int:
     """About how many tokens a context has."""
     total = estimate_tokens(context.system_prompt or "")
     for tool in context.tools or []:
-        total += estimate_tokens(tool.model_dump_json())
+        schema = json.dumps(tool.parameters, default=str)
+        total += estimate_tokens(tool.name + tool.description + schema)
     for message in context.messages:
         if isinstance(message, AssistantMessage):
             total += estimate_output(message)

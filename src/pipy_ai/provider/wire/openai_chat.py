@@ -55,12 +55,13 @@ class OpenAIChat:
         usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
         reason = None
         for choice in chunk.get("choices") or ():
+            if choice.get("index"):
+                continue  # one answer is asked for
             delta = choice.get("delta") or choice.get("message")
             if delta:
                 self._delta(delta, deltas)
             reason = choice.get("finish_reason")
             usage = usage or choice.get("usage")
-            break  # one answer is asked for
         if isinstance(usage, dict):
             deltas.append(_usage(usage))
         if reason:

@@ -64,40 +64,48 @@ async def exchange(
             yield decoder.decode_whole(await _rest(first, body))
             return
         reader = SSEReader()
-        broken: httpx.TransportError | None = None
-        try:
-            deltas = _decode(decoder, reader.feed(first))
+        failure: Exception | None = None
+        piece = first
+        while True:
+            deltas, failure = _decode(decoder, reader, piece)
             if deltas:
                 yield deltas
-            while not decoder.done:
+            if failure is not None:
+                raise failure
+            if decoder.done:
+                await _drain(body)
+                return
+            try:
                 piece = await anext(body, b"")
-                if not piece:
-                    break
-                deltas = _decode(decoder, reader.feed(piece))
-                if deltas:
-                    yield deltas
-        except LineTooLong:
-            raise unreadable("a line without end") from None
-        except httpx.TransportError as error:
-            broken = error
-        if decoder.done:
-            await _drain(body)
-            return
-        with contextlib.suppress(ProviderError):  # half an event is no event
-            deltas = _decode(decoder, reader.end())
-            if deltas:
-                yield deltas
-        if broken is not None:
-            raise broken
+            except httpx.TransportError as error:
+                piece, failure = b"", error
+            if not piece:
+                break
+        deltas, _ = _decode(decoder, reader, None)  # half an event is no event
+        if deltas:
+            yield deltas
+        if failure is not None:
+            raise failure
     finally:
         await response.aclose()
 
 
-def _decode(decoder: Decoder, events: list[tuple[str, str]]) -> list[Delta]:
+def _decode(
+    decoder: Decoder, reader: SSEReader, piece: bytes | None
+) -> tuple[list[Delta], Exception | None]:
+    """The deltas of one read (None: the end), and what is wrong with what follows them."""
     deltas: list[Delta] = []
-    for event, data in events:
-        deltas += decoder.decode(event, data)
-    return deltas
+    try:
+        for event, data in reader.end() if piece is None else reader.feed(piece):
+            try:
+                deltas += decoder.decode(event, data)
+            except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+                raise unreadable(data) from None
+    except LineTooLong:
+        return deltas, unreadable("a line without end")
+    except ProviderError as error:
+        return deltas, error
+    return deltas, None
 
 
 async def _rest(first: bytes, body: AsyncIterator[bytes]) -> str:
