@@ -558,3 +558,15 @@ def test_azure_is_left_to_litellm(lab: Lab) -> None:
     message = complete("azure/m", "q", api_base=base, api_key="k", max_retries=0)
     assert message.error is None, message.error
     assert (message.text, message.api) == ("ok", "litellm")
+
+
+def test_chaos(lab: Lab) -> None:
+    from collections import Counter
+
+    from .wire.chaos import answer, run
+
+    lab.always = answer(Counter())
+    outcomes, wrong = asyncio.run(run(lab.url, list(range(150)), 25))
+    assert wrong == []
+    assert sum(outcomes.values()) == 150
+    assert len(outcomes) > 8

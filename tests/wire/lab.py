@@ -144,6 +144,7 @@ class Lab:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self.always: Scene | Callable[[Seen], Scene | Status] | None = None
         self._scenes: list[Scene | Status | Callable[[Seen], Scene | Status]] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -197,7 +198,9 @@ class Lab:
         if request.transport is not None:
             seen.peer = request.transport.get_extra_info("peername")
         self.seen.append(seen)
-        scene: Any = self._scenes.pop(0) if self._scenes else chat(text("ok"), finish("stop"))
+        scene: Any = self.always or chat(text("ok"), finish("stop"))
+        if self._scenes:
+            scene = self._scenes.pop(0)
         if callable(scene):
             scene = scene(seen)
         if isinstance(scene, Status):

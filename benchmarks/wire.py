@@ -1,0 +1,134 @@
+"""What a streamed delta costs, from the socket to the event: ours against LiteLLM's own stream.
+
+    python benchmarks/wire.py [DELTAS] [ROUNDS]
+
+LiteLLM builds the request in both cases; the same server on loopback, in a process of its own,
+sends the same bytes. Ours is the whole way to finished events; LiteLLM's is the bare iteration of
+its chunks, with no events and no message. CPU of the client process per delta, medians of rounds,
+ratios within a round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pipy_ai import complete, stream  # noqa: E402
+from pipy_ai.provider import litellm_transport  # noqa: E402
+from tests.wire.wires import WIRES, Wire  # noqa: E402
+
+DELTAS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+
+SERVER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.wire.lab import Lab
+from tests.wire.wires import WIRES, say
+bodies = {}
+for wire in WIRES:
+    bodies[wire.name] = b"".join(wire.scene(say(*["word "] * int(sys.argv[2]))))
+def answer(seen):
+    path = seen.path
+    name = ("anthropic" if path.endswith("/messages") else "gemini" if "Generate" in path
+            else "responses" if path.endswith("/responses") else "chat")
+    whole = bodies[name]
+    lab.play(answer)
+    return [whole[i:i + 16384] for i in range(0, len(whole), 16384)]
+with Lab() as lab:
+    lab.play(answer)
+    print(lab.port, flush=True)
+    sys.stdin.read()
+"""
+
+
+class Server:
+    """The server process."""
+
+    def __enter__(self) -> Server:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(ROOT), str(DELTAS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}/v1"
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+def ours(wire: Wire, base: str) -> float:
+    """Microseconds of CPU per delta, all events taken."""
+    began = time.process_time()
+    text = 0
+    for event in stream(wire.model, "q", api_base=base, api_key="k"):
+        if event.type == "text_delta":
+            text += len(event.delta)
+    spent = time.process_time() - began
+    assert text == DELTAS * 5, text
+    return spent / DELTAS * 1e6
+
+
+async def litellms(litellm: Any, wire: Wire, base: str) -> float:
+    """The same for LiteLLM's own asynchronous stream."""
+    fixed = {"api_base": base, "api_key": "k", "stream": True, "max_retries": 0}
+    began = time.process_time()
+    messages = [{"role": "user", "content": "q"}]
+    chunks = await litellm.acompletion(
+        model=wire.model, messages=messages, num_retries=0, _skip_mcp_handler=True, **fixed
+    )
+    count = 0
+    async for _ in chunks:
+        count += 1
+    spent = time.process_time() - began
+    assert count >= DELTAS, count
+    return spent / DELTAS * 1e6
+
+
+def main() -> None:
+    """Run and print; exits with 1 when a wire's ratio is above a tenth."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    with Server() as server:
+        for wire in WIRES:  # imports and first calls, of both
+            complete(wire.model, "q", api_base=wire.base(server), api_key="k")
+        litellm = importlib.import_module("litellm")
+        assert litellm_transport._module is litellm
+        loop = asyncio.new_event_loop()
+        print(f"µs of CPU per delta, {DELTAS:,} deltas, medians of {ROUNDS} rounds")
+        print(f"{'wire':12}{'LiteLLM':>10}{'pipy-ai':>10}{'ratio':>8}")
+        worst = 0.0
+        for wire in WIRES:
+            base = wire.base(server)
+            theirs, mine = [], []
+            for turn in range(ROUNDS + 1):
+                them = loop.run_until_complete(litellms(litellm, wire, base))
+                us = ours(wire, base)
+                if turn:  # the first round warms up
+                    theirs.append(them)
+                    mine.append(us)
+            ratio = statistics.median(b / a for a, b in zip(theirs, mine, strict=True))
+            worst = max(worst, ratio)
+            low, high = statistics.median(mine), statistics.median(theirs)
+            print(f"{wire.name:12}{high:>10.1f}{low:>10.1f}{ratio:>8.3f}", flush=True)
+        loop.close()
+    verdict = "at most a tenth" if worst <= 0.1 else "MORE than a tenth"
+    print(f"{verdict}: the worst ratio is {worst:.3f}")
+    if worst > 0.1:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
