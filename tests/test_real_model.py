@@ -131,6 +131,20 @@ async def test_every_verb_gives_the_same_answer(way: Way) -> None:
             assert essence(message) == essence(messages[0])
 
 
+async def test_quick_over_a_socket_gives_the_same(
+    llama: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", llama)
+    model = "hosted_vllm/smollm2"
+    expected = await acomplete(model, PROMPT, temperature=0, max_tokens=40)
+    assert expected.error is None, expected.error
+    for message in (
+        await asyncio.to_thread(quick, PROMPT, model, temperature=0, max_tokens=40),
+        await aquick(PROMPT, model, temperature=0, max_tokens=40),
+    ):
+        assert essence(message) == essence(expected)
+
+
 async def test_thinking_comes_before_the_answer(way: Way) -> None:
     messages = await every_verb(way, "What is the capital of France?", way.options(think=True))
     for message in messages:
