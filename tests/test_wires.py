@@ -14,7 +14,7 @@ import pytest
 from pipy_ai import AssistantMessage, acomplete, complete, stream
 
 from .grammar import check_events
-from .wire.lab import FIN, RESET, STALL, Lab, Scene, Status
+from .wire.lab import BAD_CHUNK, DONE, FIN, RESET, STALL, Lab, Pause, Scene, Status, chunk, sse
 from .wire.wires import (
     ANTHROPIC,
     CHAT,
@@ -280,8 +280,6 @@ def test_server_side_tools_are_not_the_clients(lab: Lab) -> None:
          "delta": {"type": "input_json_delta", "partial_json": '{"query":"x"}'}},
         {"type": "content_block_stop", "index": 7},
     ]  # fmt: skip
-    from .wire.lab import sse
-
     lab.play(sse(events[0], *server, *events[1:]))
     message = ask(lab, ANTHROPIC)
     assert shape(message) == ["found it"]
@@ -289,7 +287,7 @@ def test_server_side_tools_are_not_the_clients(lab: Lab) -> None:
 
 
 def test_refusals_are_told(lab: Lab) -> None:
-    from .wire.lab import chat, chunk, finish, sse
+    from .wire.lab import chat, finish
 
     lab.play(chat(chunk({"refusal": "I can"}), chunk({"refusal": "not."}), finish("stop")))
     lab.play(
@@ -522,8 +520,6 @@ def test_text_and_an_error_in_one_packet_are_both_heard(lab: Lab, wire: Wire) ->
     "odd", ['{"choices": [null]}', '{"choices": [{"delta": {"tool_calls": [null]}}]}', "[]", "7"]
 )
 def test_data_of_another_shape_is_unreadable(lab: Lab, odd: str) -> None:
-    from .wire.lab import chunk, sse
-
     lab.play(sse(chunk({"content": "half"}), odd))
     message = ask(lab, CHAT)
     assert message.text == "half"
@@ -532,7 +528,7 @@ def test_data_of_another_shape_is_unreadable(lab: Lab, odd: str) -> None:
 
 
 def test_only_the_first_of_several_answers_is_read(lab: Lab) -> None:
-    from .wire.lab import chat, chunk, finish
+    from .wire.lab import chat, finish
 
     second = chunk({"content": "B"})
     second["choices"][0]["index"] = 1
@@ -570,3 +566,123 @@ def test_chaos(lab: Lab) -> None:
     assert wrong == []
     assert sum(outcomes.values()) == 150
     assert len(outcomes) > 8
+
+
+def test_broken_framing_ends_at_once(lab: Lab, wire: Wire) -> None:
+    lab.play(wire.scene(say("half"), BAD_CHUNK, stop=None))
+    message = ask(lab, wire, idle_timeout=60)
+    assert message.text == "half"
+    assert message.error is not None
+    assert message.error.kind == "incomplete"
+
+
+def test_a_slow_drip_is_heard_as_it_comes(lab: Lab, wire: Wire) -> None:
+    lab.play(wire.scene(say("one "), Pause(), say("two ")))
+    heard = ""
+    for event in stream(wire.model, "q", api_base=wire.base(lab), api_key=KEY):
+        if event.type == "text_delta":
+            heard += event.delta
+            if heard == "one ":
+                lab.go()
+    assert heard == "one two "
+
+
+def test_a_paused_turn_is_a_stop(lab: Lab) -> None:
+    paused = [
+        part.replace(b'"end_turn"', b'"pause_turn"') for part in ANTHROPIC.scene(say("so far"))
+    ]
+    lab.play(paused)
+    message = ask(lab, ANTHROPIC)
+    assert (message.stop_reason, message.raw_stop_reason) == ("stop", "pause_turn")
+
+
+def test_gemini_says_what_it_could_not_say(lab: Lab) -> None:
+    for raw, kind in (("MALFORMED_FUNCTION_CALL", "server"), ("RECITATION", "content_filter")):
+        scene = [
+            part.replace(b'"STOP"', json.dumps(raw).encode()) for part in GEMINI.scene(say("so"))
+        ]
+        lab.play(scene)
+        message = ask(lab, GEMINI)
+        assert message.error is not None
+        assert (message.error.kind, message.raw_stop_reason) == (kind, raw)
+    lab.play(sse({"promptFeedback": {"blockReason": "SAFETY"}}))
+    message = ask(lab, GEMINI)
+    assert message.error is not None
+    assert message.error.kind == "content_filter"
+
+
+def test_usage_wherever_it_stands(lab: Lab) -> None:
+    counts = {"prompt_tokens": 9, "completion_tokens": 3}
+    finish = chunk({}, finish_reason="stop")
+    text = chunk({"content": "a"})
+    inside = chunk({}, finish_reason="stop")
+    inside["choices"][0]["usage"] = counts
+    for events in (
+        [text, chunk(choices=[], usage=counts), finish],  # before the finish
+        [text, {**finish, "usage": counts}],  # with it
+        [text, finish, chunk(choices=[], usage=counts)],  # after it
+        [{**text, "usage": {"prompt_tokens": 9, "completion_tokens": 1}}, finish,
+         chunk(choices=[], usage=counts)],  # twice
+        [text, inside],  # in the choice
+        [text, {**finish, "x_groq": {"usage": counts}}],  # Groq's own place
+        [finish, text, chunk(choices=[], usage=counts)],  # content after the finish
+    ):  # fmt: skip
+        lab.play(sse(*events, DONE))
+        message = ask(lab, CHAT)
+        assert message.text == "a"
+        assert (message.usage.input, message.usage.output) == (9, 3)
+        assert not message.usage.estimated
+    lab.play(sse(text, finish, DONE))
+    assert ask(lab, CHAT).usage.estimated
+
+
+OVERFLOWS = {
+    CHAT.name: "This model's maximum context length is 8192 tokens. You requested 9000 tokens.",
+    ANTHROPIC.name: "prompt is too long: 213462 tokens > 200000 maximum",
+    GEMINI.name: "The input token count (1196265) exceeds the maximum number of tokens allowed.",
+    RESPONSES.name: "Your input exceeds the context window of this model.",
+}
+
+
+def test_each_vendors_overflow_is_told(lab: Lab, wire: Wire) -> None:
+    text = OVERFLOWS[wire.name]
+    lab.play(Status(400, {"error": {"message": text, "type": "invalid_request_error"}}))
+    message = ask(lab, wire)
+    assert message.error is not None
+    assert (message.error.kind, message.error.message) == ("context_overflow", text)
+
+
+def test_openrouters_reasoning_details_are_kept(lab: Lab) -> None:
+    details = [
+        {"type": "reasoning.text", "text": "hm", "signature": "s", "index": 0},
+        {"type": "reasoning.encrypted", "data": "opaque", "index": 1},
+    ]
+    lab.play(
+        sse(
+            chunk({"reasoning": "hm", "reasoning_details": details}), chunk({"content": "ok"}),
+            chunk({}, finish_reason="stop"), DONE,
+        )
+    )  # fmt: skip
+    first, second, last = ask(lab, CHAT).content
+    assert first.type == second.type == "thinking"
+    assert (first.thinking, first.thinking_signature) == ("hm", "s")
+    assert second.redacted
+    assert "opaque" in (second.thinking_signature or "")
+    assert last.type == "text"
+
+
+def test_mistrals_lists_of_parts_are_read(lab: Lab) -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    content = [thinking, {"type": "text", "text": "ok"}]
+    lab.play(sse(chunk({"content": content}), chunk({}, finish_reason="stop"), DONE))
+    assert shape(ask(lab, CHAT)) == [{"think": "hm"}, "ok"]
+
+
+def test_arguments_as_an_object_are_read(lab: Lab) -> None:
+    calls = [{"function": {"name": "f", "arguments": {"x": 1}}, "index": 0, "id": "a"}]
+    lab.play(sse(chunk({"tool_calls": calls}), chunk({}, finish_reason="tool_calls"), DONE))
+    assert shape(ask(lab, CHAT)) == [("f", {"x": 1})]
+    old = chunk({"function_call": {"name": "f", "arguments": '{"x": 1}'}})
+    lab.play(sse(old, chunk({}, finish_reason="function_call"), DONE))
+    message = ask(lab, CHAT)
+    assert (shape(message), message.stop_reason) == ([("f", {"x": 1})], "toolUse")

@@ -31,6 +31,7 @@ class Fault(str):
 STALL = Fault("stall")  # send nothing more, keep the connection
 FIN = Fault("fin")  # close the connection in the middle of the body
 RESET = Fault("reset")  # reset it
+BAD_CHUNK = Fault("bad chunk")  # break the framing of the body, keep the connection
 
 
 @dataclass
@@ -226,7 +227,9 @@ class Lab:
             if isinstance(step, Pause):
                 while not self._going.is_set():
                     await asyncio.sleep(0.002)
-            elif step == STALL:
+            elif step in (STALL, BAD_CHUNK):
+                if step == BAD_CHUNK and request.transport is not None:
+                    request.transport.write(b"no hex\r\nwhatever\r\n")
                 await asyncio.Event().wait()
             elif step in (FIN, RESET):
                 transport = request.transport

@@ -162,7 +162,9 @@ def _failure(exc: Exception, request: Request, secret: str | None) -> ProviderEr
     error = exc.error if isinstance(exc, ProviderError) else classify(exc)
     error.provider = request.provider
     headers = request.options.headers or {}
-    secrets = [value.split()[-1] for name, value in headers.items() if value and _AUTH.search(name)]
+    secrets = [
+        value.split()[-1] for name, value in headers.items() if value.strip() and _AUTH.search(name)
+    ]
     error.message = redact(error.message, [secret, *secrets] if secret else secrets)
     return ProviderError(error)
 
