@@ -378,21 +378,28 @@ def test_abort_from_another_thread_is_quick_and_closes_the_connection(lab: Lab) 
     complete(MODEL, "warm up", api_base=lab.url)
     lab.play(sse(STALL), stalled(lab))
     for expected in ("", "one "):
-        s = stream(MODEL, "q", api_base=lab.url)
         count = len(lab.seen)
+        heard = threading.Event()
+        s = stream(MODEL, "q", api_base=lab.url)
         aborted_at = 0.0
 
-        def abort(s: Any = s, count: int = count) -> None:
+        def abort(s: Any = s, count: int = count, heard: Any = heard, text: str = expected) -> None:
             nonlocal aborted_at
-            while len(lab.seen) == count and not lab.seen[-1].sent:
+            while len(lab.seen) == count:  # until the request is there
                 time.sleep(0.001)
-            time.sleep(0.05)  # let the reader block in the stall
+            if text:
+                assert heard.wait(WAIT)
             aborted_at = time.perf_counter()
             s.abort()
 
         threading.Thread(target=abort).start()
-        message = check_events(list(s))
+        events = []
+        for event in s:
+            events.append(event)
+            if event.type == "text_delta":
+                heard.set()
         assert time.perf_counter() - aborted_at < 0.1
+        message = check_events(events)
         assert message.stop_reason == "aborted"
         assert message.text == expected
         assert lab.seen[-1].left.wait(WAIT)

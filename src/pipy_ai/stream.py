@@ -39,14 +39,29 @@ class _Log(Protocol):
     def message_at(self, position: int) -> AssistantMessage: ...
 
 
+E = TypeVar("E", bound="_Event")
+
+
 class _Event:
     """What all events share: a `partial` that is worked out when somebody looks."""
 
     __slots__ = ("_log", "_position")
 
     _type: ClassVar[str]
+    _own: ClassVar[tuple[str, ...]]  # the fields that `_at` is given
     _log: _Log
     _position: int
+
+    @classmethod
+    def _at(cls: type[E], log: _Log, position: int, *values: Any) -> E:
+        """The event at a position of a log; its `partial` is read when somebody asks."""
+        event: Any = cls.__new__(cls)
+        event.type = cls._type
+        for name, value in zip(cls._own, values, strict=True):
+            setattr(event, name, value)
+        event._log = log
+        event._position = position
+        return event  # type: ignore[no-any-return]
 
     if not TYPE_CHECKING:  # a checker would take any attribute for granted
 
@@ -80,64 +95,23 @@ def _field_names(event: Any) -> list[str]:
     return [field.name for field in fields(event)]
 
 
-E = TypeVar("E", bound=_Event)
-
-
-class _StartOfStream(_Event):
-    __slots__ = ()
-
-    @classmethod
-    def _at(cls: type[E], log: _Log, position: int) -> E:
-        event: Any = cls.__new__(cls)
-        event.type = cls._type
-        event._log = log
-        event._position = position
-        return event  # type: ignore[no-any-return]
-
-
-class _Start(_Event):
-    __slots__ = ()
-
-    @classmethod
-    def _at(cls: type[E], log: _Log, position: int, content_index: int) -> E:
-        event: Any = cls.__new__(cls)
-        event.type = cls._type
-        event.content_index = content_index
-        event._log = log
-        event._position = position
-        return event  # type: ignore[no-any-return]
-
-
 class _Delta(_Event):
+    """An event that comes by the thousand, made without detours."""
+
     __slots__ = ()
 
     @classmethod
-    def _at(cls: type[E], log: _Log, position: int, content_index: int, delta: str) -> E:
+    def _at(cls: type[E], log: _Log, position: int, *values: Any) -> E:
         event: Any = cls.__new__(cls)
         event.type = cls._type
-        event.content_index = content_index
-        event.delta = delta
-        event._log = log
-        event._position = position
-        return event  # type: ignore[no-any-return]
-
-
-class _End(_Event):
-    __slots__ = ()
-
-    @classmethod
-    def _at(cls: type[E], log: _Log, position: int, content_index: int, content: str) -> E:
-        event: Any = cls.__new__(cls)
-        event.type = cls._type
-        event.content_index = content_index
-        event.content = content
+        event.content_index, event.delta = values
         event._log = log
         event._position = position
         return event  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True, kw_only=True)
-class StartEvent(_StartOfStream):
+class StartEvent(_Event):
     """The provider has accepted the request."""
 
     type: Literal["start"] = "start"
@@ -145,7 +119,7 @@ class StartEvent(_StartOfStream):
 
 
 @dataclass(slots=True, kw_only=True)
-class TextStartEvent(_Start):
+class TextStartEvent(_Event):
     """A text block begins."""
 
     type: Literal["text_start"] = "text_start"
@@ -164,7 +138,7 @@ class TextDeltaEvent(_Delta):
 
 
 @dataclass(slots=True, kw_only=True)
-class TextEndEvent(_End):
+class TextEndEvent(_Event):
     """A text block is complete; `content` is all of it."""
 
     type: Literal["text_end"] = "text_end"
@@ -174,7 +148,7 @@ class TextEndEvent(_End):
 
 
 @dataclass(slots=True, kw_only=True)
-class ThinkingStartEvent(_Start):
+class ThinkingStartEvent(_Event):
     """A thinking block begins. A redacted one is whole at once and has no deltas."""
 
     type: Literal["thinking_start"] = "thinking_start"
@@ -193,7 +167,7 @@ class ThinkingDeltaEvent(_Delta):
 
 
 @dataclass(slots=True, kw_only=True)
-class ThinkingEndEvent(_End):
+class ThinkingEndEvent(_Event):
     """A thinking block is complete; `content` is all of it."""
 
     type: Literal["thinking_end"] = "thinking_end"
@@ -203,7 +177,7 @@ class ThinkingEndEvent(_End):
 
 
 @dataclass(slots=True, kw_only=True)
-class ToolCallStartEvent(_Start):
+class ToolCallStartEvent(_Event):
     """A tool call begins; its id and name stand in `partial.content[content_index]`."""
 
     type: Literal["toolcall_start"] = "toolcall_start"
@@ -229,18 +203,6 @@ class ToolCallEndEvent(_Event):
     content_index: int
     tool_call: ToolCall
     partial: AssistantMessage
-
-    @classmethod
-    def _at(
-        cls, log: _Log, position: int, content_index: int, tool_call: ToolCall
-    ) -> ToolCallEndEvent:
-        event: Any = cls.__new__(cls)
-        event.type = "toolcall_end"
-        event.content_index = content_index
-        event.tool_call = tool_call
-        event._log = log
-        event._position = position
-        return event  # type: ignore[no-any-return]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -289,6 +251,7 @@ AssistantMessageEvent: TypeAlias = (
 
 for _cls in get_args(AssistantMessageEvent):
     _cls._type = _cls.__dataclass_fields__["type"].default
+    _cls._own = tuple(n for n in _cls.__dataclass_fields__ if n not in ("type", "partial"))
 
 
 # === Streams ===
