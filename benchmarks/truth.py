@@ -1,0 +1,126 @@
+"""Who tells the truth? The scenario table of the tests through raw LiteLLM and through ours.
+
+    python benchmarks/truth.py
+
+An answer counts as right when its text, its calls and its end are those that were sent: a complete
+one must come out complete, a broken or withheld one must not look like success. LiteLLM is read
+as its documentation says: `acompletion(stream=True)`, text and tool fragments by index from the
+chunks, any exception as a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from pipy_ai import complete
+from tests.test_wires import CASES, ODD, Case, body
+from tests.wire.lab import FIN, RESET, Lab, Scene, Status
+from tests.wire.wires import WIRES, Wire, say
+
+Outcome = tuple[str, list[Any], bool]  # text, calls, success
+
+
+def expected(case: Case) -> Outcome:
+    """What a case is."""
+    text = "".join(part for part in case.content if isinstance(part, str))
+    calls = [part for part in case.content if isinstance(part, tuple)]
+    return text, calls, case.reason != "error"
+
+
+def broken(wire: Wire) -> dict[str, tuple[Scene | Status, Outcome]]:
+    """Answers that are none, or not whole."""
+    whole = body(wire.scene(say("one ", "two ", "three ")))
+    at = whole.index(b"two ")
+    half = whole[: whole.rindex(b"\n\n", 0, at) + 2]
+    cut: Outcome = ("one ", [], False)
+    found: dict[str, tuple[Scene | Status, Outcome]] = {
+        "cut by a clean end": ([half], cut),
+        "cut by a closed socket": ([half, FIN], cut),
+        "cut by a reset": ([half, RESET], cut),
+    }
+    for name, scene in ODD.items():
+        found[name] = (scene, ("", [], False))
+    return found
+
+
+async def raw(litellm: Any, wire: Wire, base: str) -> Outcome:
+    """The answer as a user of LiteLLM reads it."""
+    text, calls, reason = "", defaultdict(lambda: ["", ""]), None
+    try:
+        chunks = await litellm.acompletion(
+            model=wire.model, messages=[{"role": "user", "content": "q"}], stream=True,
+            api_base=base, api_key="k", max_retries=0, num_retries=0, timeout=10,
+            _skip_mcp_handler=True,
+        )  # fmt: skip
+        async for chunk in chunks:
+            for choice in chunk.choices:
+                text += choice.delta.content or ""
+                for call in choice.delta.tool_calls or ():
+                    calls[call.index][0] += call.function.name or ""
+                    calls[call.index][1] += call.function.arguments or ""
+                reason = choice.finish_reason or reason
+    except Exception:
+        return text, _parsed(calls), False
+    return text, _parsed(calls), reason not in (None, "content_filter")
+
+
+def _parsed(calls: dict[Any, list[str]]) -> list[Any]:
+    parsed = []
+    for name, arguments in calls.values():
+        try:
+            value = json.loads(arguments or "{}")
+        except ValueError:
+            value = {}
+        parsed.append((name, value if isinstance(value, dict) else {}))
+    return parsed
+
+
+def ours(wire: Wire, base: str) -> Outcome:
+    """The answer as a user of pipy-ai reads it."""
+    message = complete(wire.model, "q", api_base=base, api_key="k", max_retries=0)
+    calls = [(call.name, call.arguments) for call in message.tool_calls]
+    return message.text, calls, message.error is None
+
+
+def main() -> None:
+    """Run and print."""
+    with Lab() as lab:
+        complete(WIRES[0].model, "q", api_base=lab.url)
+        litellm = importlib.import_module("litellm")
+        loop = asyncio.new_event_loop()
+        table: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
+        for wire in WIRES:
+            base = wire.base(lab)
+            cases: dict[str, tuple[Scene | Status, Outcome]] = {
+                name: (wire.scene(*case.steps, stop=case.stop), expected(case))
+                for name, case in CASES.items()
+                if case.on(wire)
+            }
+            for name, (scene, truth) in {**cases, **broken(wire)}.items():
+                lab.play(scene)
+                theirs = loop.run_until_complete(raw(litellm, wire, base))
+                lab._scenes.clear()
+                lab.play(scene)
+                mine = ours(wire, base)
+                lab._scenes.clear()
+                table[name].append((theirs == truth, mine == truth))
+        loop.close()
+    print(f"{'right on so many wires':34}{'LiteLLM':>9}{'pipy-ai':>9}")
+    for name, rows in table.items():
+        counts = [sum(row[side] for row in rows) for side in (0, 1)]
+        print(f"{name:34}{counts[0]:>6}/{len(rows)}{counts[1]:>7}/{len(rows)}")
+    rows = [row for some in table.values() for row in some]
+    totals = [sum(row[side] for row in rows) for side in (0, 1)]
+    print(f"{'in all':34}{totals[0]:>5}/{len(rows)}{totals[1]:>6}/{len(rows)}")
+
+
+if __name__ == "__main__":
+    main()
