@@ -165,6 +165,22 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("redirect", "code", "says"),
+    [(">/dev/full", 1, "No space left"), (">&-", 0, ""), ("2>&-", 0, "")],
+)
+def test_odd_outputs_end_without_a_traceback(redirect: str, code: int, says: str) -> None:
+    shell = f"{sys.executable} -m pipy_ai ask -m faux/echo hi {redirect}"
+    done = subprocess.run(
+        ["bash", "-c", shell],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert says in done.stderr
+
+
 def test_ctrl_c_stops_cleanly(weights: Path) -> None:
     # A test runner in the background of a shell hands down an ignored SIGINT; a terminal does not.
     code = (
@@ -188,26 +204,34 @@ def test_ctrl_c_stops_cleanly(weights: Path) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_thinking_is_dim_on_a_terminal(weights: Path) -> None:
+@pytest.mark.parametrize("stop", [False, True])
+def test_thinking_is_dim_on_a_terminal_and_nothing_after_it(stop: bool) -> None:
+    then = "faux.stall()" if stop else "'yes'"
     code = (
-        "from pipy_ai import faux\nfrom pipy_ai.cli.main import main\n"
-        "with faux.script(faux.reply(faux.thinking('hm'), 'yes')):\n"
-        "    main(['ask', '-m', 'faux/m', 'q'])\n"
+        "import signal, sys\nfrom pipy_ai import faux\nfrom pipy_ai.cli.main import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"with faux.script(faux.reply(faux.thinking('hm'), {then})):\n"
+        "    sys.exit(main(['ask', '-m', 'faux/m', 'q']))\n"
     )
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=slave, stderr=slave, stdin=subprocess.DEVNULL
     )
     os.close(slave)
-    output = b""
+    output, stopped = b"", False
     try:
         while chunk := os.read(master, 1000):
             output += chunk
+            if stop and b"hm" in output:
+                process.send_signal(signal.SIGINT)
+                stop = False
+                stopped = True
     except OSError:  # Linux's way to say that the other end is closed
         pass
     os.close(master)
-    assert process.wait(30) == 0
-    assert output == b"\x1b[2mhm\x1b[0m\r\nyes\r\n"
+    assert process.wait(30) == (130 if stopped else 0)
+    assert output.startswith(b"\x1b[2mhm\x1b[0m\r\n")
+    assert output.strip().endswith(b"\x1b[0m" if stopped else b"yes")
 
 
 def test_version() -> None:

@@ -506,3 +506,18 @@ def test_many_threads_and_repeated_loops_share_the_connection_pool(lab: Lab) -> 
     for _ in range(5):
         assert asyncio.run(acomplete(MODEL, "q", api_base=lab.url)).text == "ok"
     assert not wrong
+
+
+def test_thinking_that_comes_again_with_its_signature_is_heard_once() -> None:
+    from types import SimpleNamespace as Data
+
+    from pipy_ai.provider import Thinking, ThinkingSignature
+    from pipy_ai.provider.litellm_transport import decode
+
+    def chunk_of(reasoning: str, **block: str) -> Any:  # as LiteLLM 1.105 hands them over
+        delta = Data(reasoning_content=reasoning, thinking_blocks=[{"type": "thinking", **block}])
+        return Data(id=None, choices=[Data(delta=delta, finish_reason=None)])
+
+    deltas = decode(chunk_of("hm", thinking="hm"))[0]
+    deltas += decode(chunk_of("", thinking="hm", signature="s"))[0]
+    assert deltas == [Thinking("hm"), ThinkingSignature("s")]

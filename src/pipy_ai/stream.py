@@ -439,7 +439,8 @@ class AsyncAssistantMessageEventStream(_Stream):
             raise
 
     async def aclose(self) -> None:
-        """Stop the request if it still runs, and wait until its connection is closed."""
+        """Stop the request if it still runs, and wait until it has ended. A backend that takes
+        longer than a moment to close its connection goes on closing it in the background."""
         self.abort()
         if self._source is not None:
             await self._source.closed()

@@ -146,7 +146,7 @@ class Run:
                 loop.call_soon_threadsafe(task.cancel)
 
     async def closed(self) -> None:
-        """Wait until the task has ended and the connection is closed."""
+        """Wait until the task has ended."""
         await asyncio.shield(asyncio.wrap_future(self._ended))
 
     # --- The task ---------------------------------------------------------------------------
