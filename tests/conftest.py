@@ -28,6 +28,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     data = tmp_path / "pipy-data"
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))
+    monkeypatch.setenv("PIPY_OFFLINE", "1")
     if WEIGHTS is not None:
         (data / "models").mkdir(parents=True)
         (data / "models" / WEIGHTS.name).symlink_to(WEIGHTS)

@@ -77,7 +77,7 @@ def test_usage_goes_to_stderr() -> None:
     ("arguments", "says"),
     [
         (["ask"], "nothing to ask"),
-        (["ask", "-m", "gpt-5", "Hi"], "provider/model"),
+        (["ask", "-m", "claude-sonnet-9-9", "Hi"], "did you mean anthropic/claude-sonnet"),
         (["ask", "-m", "faux/echo", "--max-tokens", "0", "Hi"], "--max-tokens"),
         (["ask", "-m", "faux/echo", "-a", "/no/such.png", "Hi"], "/no/such.png"),
         (["ask", "-m", "faux/echo", "-a", __file__, "Hi"], "is not an image"),

@@ -30,6 +30,7 @@ TOOL = Tool(name="f", description="d")
 def made(model: str, prompt: Any = "q", record: Any = None, **options: Any) -> tuple[Any, Request]:
     request = build_request(model, prompt, None, options)  # type: ignore[arg-type]
     request.record = record
+    request.warnings.clear()  # of names that the catalogue does not know
     return build(request), request
 
 
@@ -66,7 +67,8 @@ def test_efforts(level: str, values: list[str], sent: str, warned: bool) -> None
     warnings: list[str] = []
     options = SimpleStreamOptions(reasoning=level)  # type: ignore[arg-type]
     entry = record({"type": "effort", "values": values})
-    arguments = plan(options, "chat", "openai", entry, False, lambda c, t: warnings.append(c))
+    request = Request("openai", "m", Context(), options, entry)
+    arguments = plan(request, "chat", has_tools=False)
     assert arguments == {"reasoning_effort": sent}
     assert bool(warnings) == warned
 

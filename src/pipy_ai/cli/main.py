@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pipy_ai import __version__
 
@@ -53,10 +54,97 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--events", action="store_true", help="print each event as a line of JSON")
     ask.add_argument("--usage", action="store_true", help="end with tokens and cost, on stderr")
 
+    _catalogue(commands)
+
     local = commands.add_parser("local", help="the embedded model", allow_abbrev=False)
     actions = local.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("pull", help="download the weights of local/smollm2 (94 MB)")
     return top
+
+
+def _catalogue(commands: Any) -> None:
+    """The commands over the catalogue of models."""
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        text = help[0].upper() + help[1:] + "."
+        made = commands.add_parser(name, help=help, description=text, allow_abbrev=False)
+        assert isinstance(made, argparse.ArgumentParser)
+        if name != "config":
+            made.add_argument("--json", action="store_true", help="print JSON")
+        return made
+
+    sync = add("sync", "fetch the newest catalogue of models from models.dev")
+    sync.add_argument(
+        "--force", action="store_true", help="even if nothing changed, or half of it is gone"
+    )
+
+    config = add("config", "write a configuration for LiteLLM's Router and proxy")
+    config.add_argument("--providers", metavar="A,B", help="these (default: whose key is set)")
+    config.add_argument("--all", action="store_true", help="every provider")
+    config.add_argument("-o", "--output", metavar="FILE", help="default: ~/.pipy/router.yaml")
+
+    models = add("models", "list models")
+    _filters(models)
+    models.add_argument("--sort", metavar="COLUMN", help="model, context, in, out, released, …")
+    models.add_argument("--reverse", action="store_true", help="the other way round")
+    models.add_argument("--limit", type=_count, metavar="N", help="the first N only")
+    models.add_argument("--columns", metavar="A,B", help="a table of these, e.g. model,in,out")
+
+    info = add("info", "show what is known of a model")
+    info.add_argument("model", help="provider/model, or the bare name of a model")
+
+    cost = add("cost", "estimate what a request costs")
+    cost.add_argument("model", help="provider/model, or the bare name of a model")
+    _tokens(cost)
+
+    compare = add("compare", "rank models by what a request costs")
+    compare.add_argument("models", nargs="*", metavar="MODEL", help="these (default: all)")
+    _tokens(compare)
+    _filters(compare)
+    compare.add_argument("--limit", type=_count, metavar="N", help="the first N only")
+    compare.add_argument("--free", action="store_true", help="with those that list a price of 0")
+
+    providers = add("providers", "list providers and the variables of their keys")
+    providers.add_argument("--available", action="store_true", help="only those whose key is set")
+    providers.add_argument("--all", action="store_true", help="with those that have no route")
+
+
+def _tokens(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--input", type=_count, required=True, metavar="N", help="input tokens")
+    command.add_argument("--output", type=_count, default=0, metavar="N", help="output tokens")
+    command.add_argument(
+        "--cached", type=_count, default=0, metavar="N", help="input tokens that are cached"
+    )
+
+
+def _filters(command: argparse.ArgumentParser) -> None:
+    only = command.add_argument_group("filters")
+    only.add_argument("--provider", help="models.dev's name, e.g. anthropic")
+    only.add_argument("--capability", help="reasoning, tool_call, structured_output, …")
+    only.add_argument("--modality", help="what it reads: text, image, audio, video, pdf")
+    only.add_argument("--output-modality", metavar="MODALITY", help="what it writes")
+    only.add_argument("--min-context", type=_count, metavar="N", help="tokens")
+    only.add_argument("--min-output", type=_count, metavar="N", help="tokens")
+    only.add_argument("--max-cost-input", type=float, metavar="X", help="$/1M tokens")
+    only.add_argument("--max-cost-output", type=float, metavar="X", help="$/1M tokens")
+    only.add_argument("--status", help="active, alpha, beta, deprecated, removed")
+    only.add_argument("--available", action="store_true", help="whose key is set")
+    only.add_argument("--open-weights", action="store_true", help="with public weights")
+    only.add_argument("--released-after", metavar="DATE", help="like 2026-01")
+    only.add_argument("--search", action="append", metavar="WORD", help="in its names")
+    only.add_argument("--all", action="store_true", help="embedding, speech and image models, too")
+
+
+def _count(text: str) -> int:
+    """A number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
+    unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    number = int(float((text if unit == 1 else text[:-1]).replace(",", "")) * unit)
+    if number < 0:
+        raise ValueError("negative")
+    return number
+
+
+_count.__name__ = "count"  # what argparse calls it in its complaint
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,13 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     arguments = parser().parse_args(argv)
     try:
-        if arguments.command == "local":
-            from .local import pull
-
-            return pull()
-        from .ask import ask
-
-        return ask(arguments)
+        return _run(arguments)
+    except ValueError as error:  # wrong use, in words for the user
+        _complain(str(error))
+        return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `pipy … | head`: the reader has what it wanted
@@ -80,9 +165,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk behind `>`, say
         _forget_stdout()
-        if sys.stderr is not None:
-            sys.stderr.write(f"pipy: {error.strerror or error}\n")
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Carry out one command; its module loads only now."""
+    import warnings
+
+    from ..registry import auto
+
+    auto.detached = True
+    warnings.showwarning = lambda message, *_, **__: _complain(str(message))
+    command = arguments.command
+    if command == "ask":
+        from .ask import ask
+
+        return ask(arguments)
+    if command == "local":
+        from .local import pull
+
+        return pull()
+    if command in ("sync", "config"):
+        from . import sync
+
+        run = sync.sync if command == "sync" else sync.config
+        return run(arguments)
+    from . import catalogue
+
+    return int(getattr(catalogue, command)(arguments))
+
+
+def _complain(text: str) -> None:
+    from .terminal import complain
+
+    if sys.stderr is not None:
+        complain(text)
 
 
 def _forget_stdout() -> None:

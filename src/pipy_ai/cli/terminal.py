@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, TextIO
 
@@ -37,6 +38,21 @@ def write_json(data: Any) -> None:
     """One line of JSON on stdout: pure ASCII, so no terminal and no encoding stumbles over it."""
     sys.stdout.write(json.dumps(data) + "\n")
     sys.stdout.flush()
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+) -> None:
+    """Aligned columns on stdout; the last one is not padded."""
+    rows = [[safe(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths[-1] = widths[-1] if header[-1] in right else 0
+    pads = [str.rjust if name in right else str.ljust for name in header]
+    lines = [
+        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True))
+        for row in ([*header], *rows)
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def complain(text: str) -> None:

@@ -588,22 +588,15 @@ class Assembler:
 
     def _merged(self, new: UsageReport) -> UsageReport:
         old = self._usage[-1][1] if self._usage else UsageReport()
-        for name in ("input", "output", "cache_read", "cache_write", "cache_write_1h", "reasoning"):
+        merged = UsageReport()
+        for name in _COUNTS:
             value = getattr(new, name)
             if value is not None and type(value) is not int:  # a host that counts in floats
                 whole = isinstance(value, float) and isfinite(value)
-                setattr(new, name, int(value) if whole else None)
-        return UsageReport(
-            input=old.input if new.input is None else new.input,
-            output=old.output if new.output is None else new.output,
-            cache_read=old.cache_read if new.cache_read is None else new.cache_read,
-            cache_write=old.cache_write if new.cache_write is None else new.cache_write,
-            cache_write_1h=(
-                old.cache_write_1h if new.cache_write_1h is None else new.cache_write_1h
-            ),
-            reasoning=old.reasoning if new.reasoning is None else new.reasoning,
-            cost=old.cost if new.cost is None else new.cost,
-        )
+                value = int(value) if whole else None
+            setattr(merged, name, getattr(old, name) if value is None else value)
+        merged.cost = old.cost if new.cost is None else new.cost
+        return merged
 
     def _usage_at(self, position: int) -> Usage:
         at = bisect_right(self._usage, position, key=lambda entry: entry[0])
@@ -617,11 +610,25 @@ class Assembler:
             cache_write=max(0, report.cache_write or 0),
             reasoning=report.reasoning,
             cache_write_1h=report.cache_write_1h,
+            input_audio=report.input_audio,
+            output_audio=report.output_audio,
         )
         usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
         if report.cost is not None:
             usage.cost = Cost(total=report.cost, source="provider")
         return usage
+
+
+_COUNTS = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "reasoning",
+    "input_audio",
+    "output_audio",
+)
 
 
 def _another(known: int | None, given: int | None) -> bool:

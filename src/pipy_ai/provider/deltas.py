@@ -71,7 +71,8 @@ class Finish:
 class UsageReport:
     """Tokens as the provider reports them; later figures replace earlier ones.
 
-    `input` is without cache reads and writes; `output` includes `reasoning`.
+    `input` is without cache reads and writes; `output` includes `reasoning`; the audio counts are
+    parts of both.
     """
 
     input: int | None = None
@@ -80,6 +81,8 @@ class UsageReport:
     cache_write: int | None = None
     cache_write_1h: int | None = None
     reasoning: int | None = None
+    input_audio: int | None = None
+    output_audio: int | None = None
     cost: float | None = None
 
 

@@ -23,6 +23,7 @@ from ..types import AssistantMessage
 from ..utils.tokens import estimate_input, estimate_output
 from . import loop as loops
 from .assembler import CUT_OFF, Assembler
+from .bill import cost_of
 from .deltas import Delta
 from .request import Request
 
@@ -333,3 +334,5 @@ class Run:
             if not prompt:
                 usage.input = estimate_input(self._request.context)
             usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
+        if usage.cost.source == "unknown" and self._request.record is not None and self._accepted:
+            usage.cost = cost_of(self._request, usage)

@@ -1,8 +1,9 @@
-"""Which variable holds a provider's key, and reading it. A key goes to its own provider only."""
+"""Reading a provider's key. A key goes to its own provider only."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -10,40 +11,12 @@ from pydantic import SecretStr
 from ..errors import ErrorKind, ProviderError, error_info
 from .request import Request
 
-# LiteLLM's name of a provider → the variables that hold its key, the first set one counts.
-VARIABLES: dict[str, tuple[str, ...]] = {
-    "anthropic": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
-    "openai": ("OPENAI_API_KEY",),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "mistral": ("MISTRAL_API_KEY",),
-    "groq": ("GROQ_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "xai": ("XAI_API_KEY",),
-    "cerebras": ("CEREBRAS_API_KEY",),
-    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_API_KEY"),
-    "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY"),
-    "perplexity": ("PERPLEXITYAI_API_KEY", "PERPLEXITY_API_KEY"),
-    "moonshot": ("MOONSHOT_API_KEY",),
-    "dashscope": ("DASHSCOPE_API_KEY",),
-    "nvidia_nim": ("NVIDIA_NIM_API_KEY", "NVIDIA_API_KEY"),
-    "deepinfra": ("DEEPINFRA_API_KEY",),
-    "cohere": ("COHERE_API_KEY",),
-    "zai": ("ZAI_API_KEY",),
-    "minimax": ("MINIMAX_API_KEY",),
-}
-
-# Servers of one's own: a key where one is set, otherwise none is needed.
-OWN_SERVERS: dict[str, tuple[str, ...]] = {
-    "hosted_vllm": ("HOSTED_VLLM_API_KEY",),
-    "litellm_proxy": ("LITELLM_PROXY_API_KEY",),
-    "lm_studio": ("LM_STUDIO_API_KEY",),
-    "llamafile": (),
-    "ollama": (),
-    "ollama_chat": (),
-}
-
 NO_KEY = "none"  # said to servers that want none, so that no backend looks for another one
+
+_EMPTY = SecretStr("")
+_OPENAI = frozenset({"openai", "text-completion-openai"})
+# Clouds that log in with more than a key: LiteLLM finds their credentials.
+_LOGINS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 
 
 def key_for(request: Request, missing: str | None = None) -> str | None:
@@ -56,25 +29,20 @@ def key_for(request: Request, missing: str | None = None) -> str | None:
     """
     if given := (request.options.api_key or _EMPTY).get_secret_value().strip():
         return given
-    name, base = request.provider, request.options.api_base
-    variables = VARIABLES.get(name) or OWN_SERVERS.get(name) or guessed_variables(name)
-    if name not in _OPENAI or base is None or _is_openai(base):
-        for variable in variables:
-            if value := os.environ.get(variable, "").strip():
-                return value
-    elif name in _OPENAI:
+    way, base = request.route, request.options.api_base
+    if way.backend in _LOGINS:
+        return None
+    if request.provider in _OPENAI and base is not None and not _is_openai(base):
         return NO_KEY
-    if name in OWN_SERVERS or (name in VARIABLES and base is not None):
+    if key := way.key():
+        return key
+    if way.own_server or (way.rule != "litellm" and base is not None):
         return NO_KEY
-    if name in VARIABLES and missing is not None:
+    if way.rule == "litellm":
+        return None
+    if missing is not None:
         return missing
-    if name in VARIABLES:
-        raise missing_key(name, variables)
-    return None
-
-
-_EMPTY = SecretStr("")
-_OPENAI = frozenset({"openai", "text-completion-openai"})
+    raise missing_key(request.provider, way.missing())
 
 
 def _is_openai(base: str) -> bool:
@@ -84,18 +52,12 @@ def _is_openai(base: str) -> bool:
     return host == "api.openai.com" or host.endswith(".openai.com") or host == named
 
 
-def guessed_variables(provider: str) -> tuple[str, ...]:
-    """Where a provider that is not listed most likely has its key."""
-    word = provider.upper().replace("-", "_")
-    return (f"{word}_API_KEY",)
-
-
-def missing_key(provider: str, variables: tuple[str, ...]) -> ProviderError:
-    """What to raise when there is no key."""
+def missing_key(provider: str, variables: Sequence[str]) -> ProviderError:
+    """What to raise when a key, or a variable that belongs to it, is not set."""
     return ProviderError(
         error_info(
             ErrorKind.MISSING_KEY,
-            f"No key for {provider}: set {' or '.join(variables)}, or pass api_key=.",
+            f"No key for {provider}: set {' and '.join(variables)}, or pass api_key=.",
             provider=provider,
         )
     )

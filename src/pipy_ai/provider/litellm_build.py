@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
+from ..registry.routing import expand
 from ..types import CacheRetention
 from ..utils.unicode import clean_surrogates
 from .history import Target, hand_over
+from .keys import missing_key
 from .request import (
     Request,
     chat_messages,
@@ -38,13 +40,12 @@ _APIS = {
 
 def style_of(request: Request) -> str:
     """The family of the wire behind LiteLLM: `anthropic`, `gemini`, `responses` or `chat`."""
-    if request.model_id.startswith("responses/"):
+    backend = request.backend
+    if request.route.rule == "responses":
         return "responses"
-    if request.provider == "anthropic":
+    if backend == "anthropic" or (backend in _CLAUDE_HOSTS and "claude" in request.model_id):
         return "anthropic"
-    if request.provider in _CLAUDE_HOSTS and "claude" in request.model_id:
-        return "anthropic"
-    if request.provider in ("gemini", "vertex_ai"):
+    if backend in ("gemini", "vertex_ai"):
         return "gemini"
     return "chat"
 
@@ -60,13 +61,15 @@ def build(request: Request) -> dict[str, Any]:
     style = style_of(request)
     if options.transport == "direct":
         raise _refuse(request, f'transport="direct" has no lane for {request.provider}')
+    if request.route.problem and not options.api_base:
+        raise _refuse(request, request.route.problem)
     target = Target(
         provider=request.provider,
         model=request.model_id,
         api=_APIS.get(style, ""),
         vision=request.vision,
         signed_thinking=style in ("anthropic", "responses"),
-        plain_thinking=request.provider in _PLAIN_THINKING,
+        plain_thinking=request.backend in _PLAIN_THINKING,
         thinking=options.handoff_thinking,
     )
     messages = hand_over(request.context.messages, target, request.warn)
@@ -76,7 +79,7 @@ def build(request: Request) -> dict[str, Any]:
         "stream": True,
         "temperature": options.temperature,
         "top_p": options.top_p,
-        "api_base": options.api_base,
+        **_where(request),
     }
     system = request.context.system_prompt
     if style == "responses":
@@ -87,7 +90,7 @@ def build(request: Request) -> dict[str, Any]:
         arguments |= _chat(request)
         arguments["messages"] = chat_messages(system, messages, style)
     tools = bool(request.context.tools)
-    thinking = plan(options, style, request.provider, request.record, tools, request.warn)
+    thinking = plan(request, style, tools)
     beta = thinking.pop("beta", None)
     if style == "responses" and "reasoning_effort" in thinking:
         effort = thinking.pop("reasoning_effort")
@@ -101,6 +104,22 @@ def build(request: Request) -> dict[str, Any]:
     return _merged(arguments, options.extra or {})
 
 
+def _where(request: Request) -> dict[str, Any]:
+    """The address, and what else a cloud needs to be found."""
+    way, base = request.route, request.options.api_base
+    if base is None and way.api_base:
+        absent = [name for name in way.needs if not os.environ.get(name, "").strip()]
+        if absent:
+            raise missing_key(request.provider, absent)
+        found = expand(way.api_base)
+        # A cloud's address may also come from LiteLLM's own variables.
+        base = None if way.rule == "cloud" and "//." in found else found
+    where: dict[str, Any] = {"api_base": base}
+    for name, template in way.parameters.items():
+        where[name] = expand(template) or None
+    return where
+
+
 def _refuse(request: Request, text: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
 
@@ -108,7 +127,7 @@ def _refuse(request: Request, text: str) -> ProviderError:
 def _chat(request: Request) -> dict[str, Any]:
     options = request.options
     arguments: dict[str, Any] = {
-        "model": request.model,
+        "model": request.route.model,
         "stream_options": {"include_usage": True},
         "tools": openai_tools(request.context.tools),
         "tool_choice": openai_tool_choice(options.tool_choice),
@@ -128,7 +147,7 @@ def _responses(request: Request) -> dict[str, Any]:
         if getattr(options, name) is not None:
             request.warn("option_ignored", f"the Responses API knows no {name}")
     return {
-        "model": f"{request.provider}/{request.model_id.removeprefix('responses/')}",
+        "model": f"openai/{request.model_id}",
         "tools": responses_tools(request.context.tools),
         "tool_choice": responses_tool_choice(options.tool_choice),
         "max_output_tokens": options.max_tokens,
@@ -145,19 +164,19 @@ def _cache(request: Request, style: str, arguments: dict[str, Any]) -> None:
         return
     long = retention is CacheRetention.LONG
     marks = style == "anthropic" or (
-        request.provider == "openrouter" and request.model_id.startswith("anthropic/")
+        request.backend == "openrouter" and request.model_id.startswith("anthropic/")
     )
     if marks:
         mark_for_cache(arguments["messages"], arguments["tools"])
         if long:
             lengthen_cache([arguments["messages"], arguments["tools"]])
     session = request.options.session_id
-    if request.provider == "openai":
+    if request.backend == "openai":
         if session:
             arguments["prompt_cache_key"] = session
         if long:  # LiteLLM 1.106 drops the plain argument
             arguments["extra_body"] = {"prompt_cache_retention": "24h"}
-    elif request.provider in ("openrouter", "deepseek") and session:
+    elif request.backend in ("openrouter", "deepseek") and session:
         arguments["prompt_cache_key"] = session
     elif session and not marks:
         request.warn("option_ignored", f"session_id means nothing to {request.provider}")

@@ -24,6 +24,7 @@ import httpx
 from pipy_ai import __version__
 
 from ..errors import ProviderError, classify, redact
+from ..registry.routing import guessed_keys
 from ..types import SimpleStreamOptions
 from ..utils.channel import Channel
 from . import loop as loops
@@ -38,7 +39,7 @@ from .deltas import (
     ToolFragment,
     UsageReport,
 )
-from .keys import NO_KEY, guessed_variables, key_for, missing_key
+from .keys import NO_KEY, key_for, missing_key
 from .litellm_build import build, style_of
 from .litellm_capture import Captured, recording_client
 from .request import Preview, Request
@@ -139,7 +140,7 @@ class LiteLLMProvider:
         """What would be sent; see `pipy_ai.preview`."""
         secret = key_for(request, missing=NO_KEY)
         arguments = _arguments(request)
-        if style_of(request) == "chat" and request.provider not in CAPTURED:
+        if style_of(request) == "chat" and request.backend not in CAPTURED:
             return Preview("", "", {}, arguments)  # LiteLLM might send it to show it
         channel: Channel[Preview] = Channel()
         look = loops.ensure().spawn(_look(request, arguments, secret, channel))
@@ -232,7 +233,7 @@ async def _open(
     else:
         call = litellm.acompletion
         arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
-    kind = (request.provider, "claude" in request.model_id)
+    kind = (request.backend, "claude" in request.model_id)
     if kind not in _foreign:
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
         client = recording_client(litellm, handler.AsyncHTTPHandler, arguments, secret)
@@ -248,7 +249,7 @@ async def _open(
 def _key_of_litellm(litellm: Any, request: Request, arguments: dict[str, Any]) -> str | None:
     """The key that LiteLLM itself knows for a provider that we do not list. It must not be left
     to look for one while it sends: for an OpenAI-compatible host it would take OpenAI's."""
-    name = request.provider
+    name = request.backend
     if name not in litellm.openai_compatible_providers:
         return None
     model, base = arguments["model"], arguments.get("api_base")
@@ -257,7 +258,7 @@ def _key_of_litellm(litellm: Any, request: Request, arguments: dict[str, Any]) -
         return str(key)
     if base is not None:
         return NO_KEY
-    raise missing_key(name, guessed_variables(name))
+    raise missing_key(name, guessed_keys(name))
 
 
 async def _prime(response: Any) -> tuple[Any, Any]:
@@ -317,7 +318,7 @@ async def _through_litellm(
         channel.put(deltas)
         reason = reason or stop
         if getattr(chunk, "usage", None) is not None:
-            usage.append(decode_usage(chunk.usage, request.provider))
+            usage.append(decode_usage(chunk.usage, request.backend))
 
     try:
         channel.put([ResponseInfo()])  # accepted
@@ -329,7 +330,7 @@ async def _through_litellm(
                 if count % 16 == 0:
                     await asyncio.sleep(0)  # a burst never lets others run by itself
         # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
-        if request.provider not in _REPORTS_NO_FINISH:
+        if request.backend not in _REPORTS_NO_FINISH:
             reason = getattr(response, "received_finish_reason", reason)
         # It makes up token counts, too, when the provider sent none.
         chunks = getattr(response, "chunks", None)

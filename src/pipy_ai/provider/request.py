@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..registry.routing import Route
 from ..types import (
     AssistantMessage,
     Context,
@@ -32,7 +33,8 @@ from ..utils.unicode import clean_json, clean_surrogates
 class Request:
     """One request: `provider/model_id`, what to say, how to say it.
 
-    `record` is the model's entry in the catalogue, as models.dev has it, when there is one.
+    `record` is the model's entry in the catalogue, as models.dev has it, when there is one;
+    `route` is the way to it.
     `warnings` is open: whoever clamps, ignores or replaces something adds a line, which ends up
     in `message.warnings`.
     """
@@ -42,12 +44,18 @@ class Request:
     context: Context
     options: SimpleStreamOptions
     record: Mapping[str, Any] | None = None
+    route: Route = field(default_factory=Route)
     warnings: list[Warning] = field(default_factory=list)
 
     @property
     def model(self) -> str:
-        """The full name, as the caller wrote it."""
+        """The full name."""
         return f"{self.provider}/{self.model_id}" if self.model_id else self.provider
+
+    @property
+    def backend(self) -> str:
+        """LiteLLM's name of the provider."""
+        return self.route.backend or self.provider
 
     @property
     def reasoning(self) -> ThinkingLevel | None:

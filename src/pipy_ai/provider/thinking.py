@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..types import SimpleStreamOptions, ThinkingBudgets, ThinkingLevel
+from .request import Request
 
 Warn = Callable[[str, str], None]
 
@@ -19,39 +20,55 @@ ANSWER = 1024  # tokens that stay for the answer whatever the budget
 ASSUMED_OUTPUT = 32_000  # longest answer of a model without a record
 INTERLEAVED = "interleaved-thinking-2025-05-14"
 
-# How OpenAI-compatible hosts switch thinking on and off, in the body of the request.
-_SWITCHES: dict[str, Callable[[bool], dict[str, Any]]] = {
-    "deepseek": lambda on: {"thinking": {"type": "enabled" if on else "disabled"}},
-    "zai": lambda on: {"thinking": {"type": "enabled" if on else "disabled"}},
-    "moonshot": lambda on: {"thinking": {"type": "enabled" if on else "disabled"}},
-    "dashscope": lambda on: {"enable_thinking": on},
+Switch = Callable[[bool], dict[str, Any]]
+
+
+def _typed(on: bool) -> dict[str, Any]:
+    return {"thinking": {"type": "enabled" if on else "disabled"}}
+
+
+def _named(on: bool) -> dict[str, Any]:
+    return {"enable_thinking": on}
+
+
+# How OpenAI-compatible hosts switch thinking on and off, in the body of the request: by the first
+# word of the provider's name, else by LiteLLM's name.
+_SWITCHES: dict[str, Switch] = {
+    "alibaba": _named,
+    "dashscope": _named,
+    "deepseek": _typed,
+    "moonshot": _typed,
+    "moonshotai": _typed,
+    "siliconflow": _named,
+    "xiaomi": _typed,
+    "zai": _typed,
+    "zhipuai": _typed,
     "hosted_vllm": lambda on: {"chat_template_kwargs": {"enable_thinking": on}},
     "openrouter": lambda on: {"reasoning": {"enabled": on}},
 }
 
 
-def plan(
-    options: SimpleStreamOptions,
-    style: str,
-    provider: str,
-    record: Mapping[str, Any] | None,
-    has_tools: bool,
-    warn: Warn,
-) -> dict[str, Any]:
+def _switch(request: Request) -> Switch | None:
+    return _SWITCHES.get(request.provider.split("-")[0]) or _SWITCHES.get(request.backend)
+
+
+def plan(request: Request, style: str, has_tools: bool) -> dict[str, Any]:
     """LiteLLM's arguments for `options.reasoning`; a None in them takes an argument away.
 
     `style` is the family of the wire: `anthropic`, `gemini`, `chat` or `responses`.
     """
+    options, record, warn = request.options, request.record, request.warn
     level = options.reasoning
     if level is None:
         return {}
+    switch = _switch(request)
     if record is not None and not record.get("reasoning"):
         if level is not ThinkingLevel.OFF:
             warn("reasoning_ignored", "this model does not reason; reasoning= was left out")
         return {}
     efforts, budget, toggle = _options(style, record)
     if level is ThinkingLevel.OFF:
-        return _off(style, provider, efforts, budget, toggle, warn)
+        return _off(style, switch, efforts, budget, toggle, warn)
     by_budget = budget is not None and (
         not efforts or (style == "anthropic" and "max" not in efforts)
     )
@@ -63,10 +80,10 @@ def plan(
         if style == "anthropic":
             arguments |= _anthropic_rules(options, warn)
         return arguments
-    if provider in _SWITCHES and (toggle or budget is not None):
+    if switch is not None and (toggle or budget is not None):
         if level is not ThinkingLevel.HIGH:
             warn("reasoning_changed", f"thinking is only on or off here; reasoning={level} is on")
-        return {"extra_body": _SWITCHES[provider](True)}
+        return {"extra_body": switch(True)}
     warn("reasoning_ignored", "how much this model thinks cannot be set; reasoning= was left out")
     return {}
 
@@ -108,7 +125,7 @@ def _nearest(level: ThinkingLevel, efforts: list[str], warn: Warn) -> str:
 
 def _off(
     style: str,
-    provider: str,
+    switch: Switch | None,
     efforts: list[str],
     budget: Mapping[str, Any] | None,
     toggle: bool,
@@ -120,8 +137,8 @@ def _off(
         return {}  # it thinks only when it is asked to
     if style == "gemini" and budget is not None and (toggle or not budget.get("min")):
         return {"thinking": {"type": "enabled", "budget_tokens": 0}}
-    if toggle and provider in _SWITCHES:
-        return {"extra_body": _SWITCHES[provider](False)}
+    if toggle and switch is not None:
+        return {"extra_body": switch(False)}
     if known := [effort for effort in LEVELS if effort in efforts]:
         warn("reasoning_changed", f"thinking cannot be turned off here; it was set to {known[0]}")
         return {"reasoning_effort": known[0]}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def data_path() -> str:
+    """`PIPY_DATA_DIR`, or `~/.pipy`. It need not exist."""
+    return os.path.expanduser(os.environ.get("PIPY_DATA_DIR") or "~/.pipy")
 
 
 def data_dir() -> Path:
-    """`PIPY_DATA_DIR`, or `~/.pipy`. It need not exist.
+    """`data_path()` as a `Path`."""
+    from pathlib import Path
 
-    Raises:
-        RuntimeError: no variable is set and the user has no home directory.
-    """
-    configured = os.environ.get("PIPY_DATA_DIR")
-    return Path(configured).expanduser() if configured else Path.home() / ".pipy"
+    return Path(data_path())

@@ -94,4 +94,14 @@ def _usage(usage: dict[str, Any]) -> UsageReport:
         cache_read=cached,
         cache_write=0,
         reasoning=thoughts,
+        input_audio=_audio(usage.get("promptTokensDetails")),
+        output_audio=_audio(usage.get("candidatesTokensDetails")),
     )
+
+
+def _audio(details: Any) -> int | None:
+    """The tokens of sound in a list by modality."""
+    for part in details if isinstance(details, list) else ():
+        if isinstance(part, dict) and part.get("modality") == "AUDIO":
+            return integer(part.get("tokenCount"))
+    return None

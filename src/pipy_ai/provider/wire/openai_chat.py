@@ -157,11 +157,20 @@ def _usage(usage: dict[str, Any]) -> UsageReport:
     )
     out = usage.get("completion_tokens_details") or {}
     cost = usage.get("cost")
+    output, reasoning = (
+        integer(usage.get("completion_tokens")),
+        integer(out.get("reasoning_tokens")),
+    )
+    if reasoning and output is not None:
+        apart = (prompt or 0) + output + reasoning  # xAI counts it apart; the total tells
+        output += reasoning if integer(usage.get("total_tokens")) == apart else 0
     return UsageReport(
         input=None if prompt is None else max(0, prompt - read - write),
-        output=integer(usage.get("completion_tokens")),
+        output=output,
         cache_read=read,
         cache_write=write,
-        reasoning=integer(out.get("reasoning_tokens")),
+        reasoning=reasoning,
+        input_audio=integer(details.get("audio_tokens")),
+        output_audio=integer(out.get("audio_tokens")),
         cost=float(cost) if isinstance(cost, int | float) else None,
     )

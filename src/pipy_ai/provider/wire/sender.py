@@ -24,6 +24,7 @@ from .sse import LineTooLong, SSEReader
 MAX_ERROR_BODY = 64 << 10  # bytes
 MAX_BODY = 256 << 20  # bytes, of an answer that is not streamed
 CONNECT = 5.0  # seconds; everything else is the engine's to time
+CLEANING = 1000  # turns of the event loop that closing old connections may take
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is complete
 
 
@@ -45,7 +46,7 @@ async def exchange(
         ProviderError: the provider refused or reports a failure.
         httpx.TransportError: it was not reached, or the connection broke.
     """
-    response = await client.send(request, stream=True)
+    response = await _send(client, request)
     try:
         if response.status_code >= 300:
             raise await _refusal(response)
@@ -88,6 +89,31 @@ async def exchange(
             raise failure
     finally:
         await response.aclose()
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """`client.send`, safe to cancel. httpx first closes connections whose other end is gone, and
+    when it is cancelled meanwhile it forgets the rest of them, open."""
+    begun = False
+
+    async def trace(*_: object) -> None:  # the first event is about this request itself
+        nonlocal begun
+        begun = True
+
+    request.extensions = {**request.extensions, "trace": trace}
+    sending = asyncio.ensure_future(client.send(request, stream=True))
+    try:
+        return await asyncio.shield(sending)
+    except asyncio.CancelledError:
+        for _ in range(CLEANING):
+            if begun or sending.done():
+                break
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait({sending})
+        if not sending.cancelled() and sending.exception() is None:
+            await sending.result().aclose()
+        raise
 
 
 def _decode(

@@ -1,0 +1,31 @@
+"""The cost of an answer, from the catalogue's prices and what the request asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..registry.cost import calculate_cost
+from ..registry.schema import Model
+from ..types import Cost, Usage
+from .request import Request
+
+
+def cost_of(request: Request, usage: Usage) -> Cost:
+    """What `usage` costs: at the prices of the service level that the request asked for."""
+    record = request.record or {}
+    model = Model.from_dict({**record, "id": request.model_id}, request.provider)
+    return calculate_cost(model, usage, _mode(record, request.options.extra or {}))
+
+
+def _mode(record: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:
+    """The mode of a record whose parameters the request carries."""
+    said = {**extra, **(extra.get("extra_body") or {})}
+    experimental = record.get("experimental")
+    modes = experimental.get("modes") if isinstance(experimental, Mapping) else None
+    for name, mode in (modes or {}).items() if isinstance(modes, Mapping) else ():
+        provider = mode.get("provider") if isinstance(mode, Mapping) else None
+        body = provider.get("body") if isinstance(provider, Mapping) else None
+        if body and mode.get("cost") and all(said.get(key) == body[key] for key in body):
+            return str(name)
+    return None

