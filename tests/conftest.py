@@ -15,6 +15,7 @@ import pytest
 
 from pipy_ai.provider.local import find_weights
 
+from .feeds import install
 from .wire.lab import Lab
 
 WEIGHTS = find_weights()  # before the data directory is replaced
@@ -40,6 +41,14 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         _connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture
+def july(_alone: None) -> Path:
+    """The data directory with the catalogue of July 2026."""
+    directory = Path(os.environ["PIPY_DATA_DIR"])
+    install(directory)
+    return directory
 
 
 @pytest.fixture

@@ -64,13 +64,12 @@ TOGGLE = {"type": "toggle"}
     ],
 )
 def test_efforts(level: str, values: list[str], sent: str, warned: bool) -> None:
-    warnings: list[str] = []
     options = SimpleStreamOptions(reasoning=level)  # type: ignore[arg-type]
     entry = record({"type": "effort", "values": values})
     request = Request("openai", "m", Context(), options, entry)
     arguments = plan(request, "chat", has_tools=False)
     assert arguments == {"reasoning_effort": sent}
-    assert bool(warnings) == warned
+    assert bool(request.warnings) == warned
 
 
 @pytest.mark.parametrize(
@@ -135,9 +134,24 @@ def test_switches(level: str) -> None:
 
 def test_effort_beats_budget_where_the_model_is_adaptive() -> None:
     adaptive = record({"type": "effort", "values": ["low", "high", "max"]}, BUDGET)
-    assert made("anthropic/c", record=adaptive, reasoning="high")[0]["reasoning_effort"] == "high"
+    arguments, _ = made("anthropic/c", record=adaptive, reasoning="high")
+    assert arguments["thinking"] == {"type": "adaptive", "display": "summarized"}
+    assert arguments["output_config"] == {"effort": "high"}
     older = record(EFFORTS, BUDGET)
-    assert "thinking" in made("anthropic/c", record=older, reasoning="high")[0]
+    arguments, _ = made("anthropic/c", record=older, reasoning="high")
+    assert arguments["thinking"]["budget_tokens"] == 16_384
+
+
+def test_thinking_without_a_word_about_how() -> None:
+    """Older catalogues say that a model reasons, but not how it is told to."""
+    silent = {**record(), "release_date": "2025-09-29"}
+    del silent["reasoning_options"]
+    arguments, _ = made("anthropic/c", record=silent, reasoning="low")
+    assert arguments["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+    silent["release_date"] = "2026-04-16"
+    arguments, _ = made("anthropic/c", record=silent, reasoning="low")
+    assert arguments["output_config"] == {"effort": "low"}
+    assert made("openai/m", record=silent, reasoning="low")[0]["reasoning_effort"] == "low"
 
 
 def test_the_beta_header_is_joined_not_overwritten() -> None:
@@ -263,9 +277,13 @@ def test_preview_shows_what_is_sent_and_masks_the_key(lab: Lab) -> None:
 @pytest.mark.parametrize("provider", sorted(CAPTURED))
 def test_preview_needs_no_key_and_no_network(provider: str) -> None:
     base = "http://127.0.0.1:9/v1" if provider in OWN else None
-    shown = preview(f"{provider}/some-model", "q", api_base=base)
+    shown = preview(f"{provider}/some-model", "q", api_base=base, cache_retention="none")
     assert shown.url.startswith(base or "https://")
-    assert shown.body["messages"][-1]["content"] == "q"
+    if provider == "gemini":
+        assert shown.body["contents"] == [{"role": "user", "parts": [{"text": "q"}]}]
+        return
+    said = shown.body["messages"][-1]["content"]
+    assert said in ("q", [{"type": "text", "text": "q"}])
     assert shown.body["stream"] is True
 
 

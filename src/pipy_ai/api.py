@@ -25,7 +25,7 @@ from .provider import Request, get_provider, registered
 from .provider import loop as loops
 from .provider.engine import Run
 from .provider.request import Preview
-from .provider.resolve import Resolved, resolve
+from .provider.resolve import Resolved, by_router, resolve
 from .registry import Model
 from .registry.routing import Route
 from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream, EventQueue
@@ -370,8 +370,8 @@ def build_request(
     model: str | Model, context: Prompt, options: StreamOptions | None, keywords: Options
 ) -> Request:
     """The request that a verb's arguments mean; raises as `stream` does."""
-    found = _find(model)
     merged = _options(options, keywords)
+    found = _find(model, merged)
     if merged.extra is not None:
         merged.extra = copy.deepcopy(merged.extra)
     given = as_context(context)
@@ -388,7 +388,7 @@ def build_request(
     )
 
 
-def _find(model: str | Model) -> Resolved:
+def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:
     if isinstance(model, str):
         model = model.strip()
         provider, slash, model_id = model.partition("/")
@@ -402,7 +402,14 @@ def _find(model: str | Model) -> Resolved:
         raise TypeError(
             f"a model is a name like {DEFAULT_MODEL!r} or a Model, not {type(model).__name__}"
         )
-    return resolve(model)
+    name = model if isinstance(model, str) else model.qualified_name
+    config_path = getattr(registered("litellm"), "config_path", None)
+    direct = options.api_key is not None or options.api_base is not None  # the caller knows the way
+    if not direct and (routed := by_router(name, config_path)):
+        return routed
+    found = resolve(model)
+    full = f"{found.provider}/{found.model_id}"
+    return found if direct else by_router(full, config_path) or found
 
 
 def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:

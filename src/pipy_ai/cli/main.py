@@ -176,7 +176,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..registry import auto
 
     auto.detached = True
-    warnings.showwarning = lambda message, *_, **__: _complain(str(message))
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _complain(str(message))
+            return _command(arguments)
+    finally:
+        auto.detached = False
+
+
+def _command(arguments: argparse.Namespace) -> int:
     command = arguments.command
     if command == "ask":
         from .ask import ask

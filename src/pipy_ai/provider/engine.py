@@ -327,12 +327,17 @@ class Run:
             message.error_message = message.error.message
         usage = message.usage
         output, prompt = self._assembler.reported_usage, self._assembler.reported_input
-        if self._accepted and not (output and prompt):
-            usage.estimated = True
-            if not output:
-                usage.output = estimate_output(message)
-            if not prompt:
-                usage.input = estimate_input(self._request.context)
-            usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
+        if self._accepted:
+            self._estimate(message, output, prompt)
         if usage.cost.source == "unknown" and self._request.record is not None and self._accepted:
             usage.cost = cost_of(self._request, usage)
+
+    def _estimate(self, message: AssistantMessage, output: bool, prompt: bool) -> None:
+        """Work out what was not reported. A count told before the answer was over is too low."""
+        usage = message.usage
+        said = 0 if output and self._assembler.finished else estimate_output(message)
+        if not output or said > usage.output:
+            usage.output, usage.estimated = said, True
+        if not prompt:
+            usage.input, usage.estimated = estimate_input(self._request.context), True
+        usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write

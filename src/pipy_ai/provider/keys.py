@@ -30,7 +30,7 @@ def key_for(request: Request, missing: str | None = None) -> str | None:
     if given := (request.options.api_key or _EMPTY).get_secret_value().strip():
         return given
     way, base = request.route, request.options.api_base
-    if way.backend in _LOGINS:
+    if way.backend in _LOGINS or way.rule == "router":
         return None
     if request.provider in _OPENAI and base is not None and not _is_openai(base):
         return NO_KEY

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
-from ..registry.routing import expand
+from ..registry.routing import address, expand
 from ..types import CacheRetention
 from ..utils.unicode import clean_surrogates
 from .history import Target, hand_over
@@ -40,8 +40,10 @@ _APIS = {
 
 def style_of(request: Request) -> str:
     """The family of the wire behind LiteLLM: `anthropic`, `gemini`, `responses` or `chat`."""
-    backend = request.backend
-    if request.route.rule == "responses":
+    backend, way = request.backend, request.route
+    if way.rule != "router" and (
+        way.responses == "always" or (way.responses == "own" and _at_openai(request))
+    ):
         return "responses"
     if backend == "anthropic" or (backend in _CLAUDE_HOSTS and "claude" in request.model_id):
         return "anthropic"
@@ -50,8 +52,13 @@ def style_of(request: Request) -> str:
     return "chat"
 
 
-def build(request: Request) -> dict[str, Any]:
-    """The arguments, without the key.
+def _at_openai(request: Request) -> bool:
+    named = (request.options.api_base, *map(os.environ.get, ("OPENAI_BASE_URL", "OPENAI_API_BASE")))
+    return not any(named)
+
+
+def build(request: Request, preview: bool = False) -> dict[str, Any]:
+    """The arguments, without the key. For a preview, what is not set is named and warned of.
 
     Raises:
         ProviderError: nothing is left to say once empty and failed messages are left out, or the
@@ -62,7 +69,9 @@ def build(request: Request) -> dict[str, Any]:
     if options.transport == "direct":
         raise _refuse(request, f'transport="direct" has no lane for {request.provider}')
     if request.route.problem and not options.api_base:
-        raise _refuse(request, request.route.problem)
+        if not preview:
+            raise _refuse(request, request.route.problem)
+        request.warn("no_route", request.route.problem)
     target = Target(
         provider=request.provider,
         model=request.model_id,
@@ -79,7 +88,7 @@ def build(request: Request) -> dict[str, Any]:
         "stream": True,
         "temperature": options.temperature,
         "top_p": options.top_p,
-        **_where(request),
+        **_where(request, preview),
     }
     system = request.context.system_prompt
     if style == "responses":
@@ -104,14 +113,18 @@ def build(request: Request) -> dict[str, Any]:
     return _merged(arguments, options.extra or {})
 
 
-def _where(request: Request) -> dict[str, Any]:
+def _where(request: Request, preview: bool) -> dict[str, Any]:
     """The address, and what else a cloud needs to be found."""
     way, base = request.route, request.options.api_base
+    if way.rule == "router":  # its file says where
+        return {}
     if base is None and way.api_base:
         absent = [name for name in way.needs if not os.environ.get(name, "").strip()]
-        if absent:
+        if absent and not preview:
             raise missing_key(request.provider, absent)
-        found = expand(way.api_base)
+        if absent:
+            request.warn("missing_variable", f"{' and '.join(absent)} must be set")
+        found = address(way.api_base, {**os.environ, **{name: name for name in absent}})
         # A cloud's address may also come from LiteLLM's own variables.
         base = None if way.rule == "cloud" and "//." in found else found
     where: dict[str, Any] = {"api_base": base}
@@ -147,7 +160,7 @@ def _responses(request: Request) -> dict[str, Any]:
         if getattr(options, name) is not None:
             request.warn("option_ignored", f"the Responses API knows no {name}")
     return {
-        "model": f"openai/{request.model_id}",
+        "model": f"{request.backend}/{request.model_id}",
         "tools": responses_tools(request.context.tools),
         "tool_choice": responses_tool_choice(options.tool_choice),
         "max_output_tokens": options.max_tokens,

@@ -7,8 +7,9 @@ failure. No litellm import here: its classes are handed in.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -33,8 +34,16 @@ class Captured(BaseException):
         self.content = content
         self.decoder = decoder
 
-    def rebuild(self, client: httpx.AsyncClient, user_agent: str, own: bool) -> httpx.Request:
-        """The request for our own client. `own`: it goes to OpenAI itself."""
+    def patch(self, fields: Mapping[str, Any]) -> None:
+        """Set fields of the JSON body."""
+        if fields:
+            self.content = json.dumps({**json.loads(self.content), **fields}).encode()
+
+    def rebuild(
+        self, client: httpx.AsyncClient, user_agent: str, own: bool, key_header: str = ""
+    ) -> httpx.Request:
+        """The request for our own client. `own`: it goes to OpenAI itself; `key_header`: where
+        the key belongs instead of `Authorization`."""
         headers = [
             (name, value)
             for name, value in self.request.headers.multi_items()
@@ -46,6 +55,8 @@ class Captured(BaseException):
         if agent.startswith(("litellm", "AsyncOpenAI", "OpenAI", "python-httpx")):
             headers = [(n, v) for n, v in headers if n.lower() != "user-agent"]
             headers.append(("user-agent", user_agent))
+        if key_header:
+            headers = [(key_header if n.lower() == "authorization" else n, v) for n, v in headers]
         return client.build_request(
             self.request.method, self.request.url, headers=headers, content=self.content
         )

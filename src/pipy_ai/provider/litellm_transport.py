@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
 import importlib
 import json
@@ -43,6 +44,7 @@ from .keys import NO_KEY, key_for, missing_key
 from .litellm_build import build, style_of
 from .litellm_capture import Captured, recording_client
 from .request import Preview, Request
+from .router import litellm_settings, router_config
 from .wire.sender import exchange, new_client
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
@@ -56,9 +58,13 @@ _ENVIRONMENT = {
 # Providers whose requests LiteLLM hands to our client, proven by the tests.
 CAPTURED = frozenset(
     {
+        "anthropic",
         "cerebras",
+        "dashscope",
+        "deepinfra",
         "deepseek",
         "fireworks_ai",
+        "gemini",
         "groq",
         "hosted_vllm",
         "litellm_proxy",
@@ -68,7 +74,9 @@ CAPTURED = frozenset(
         "openrouter",
         "perplexity",
         "together_ai",
+        "vercel_ai_gateway",
         "xai",
+        "zai",
     }
 )
 CLOSING = 0.05  # seconds that leaving waits for the connection to be closed
@@ -116,9 +124,21 @@ async def _litellm() -> Any:
 
 
 class LiteLLMProvider:
-    """Every provider that LiteLLM knows, by LiteLLM's own names: `anthropic/claude-sonnet-4-5`."""
+    """Every provider that LiteLLM reaches, and the models of a Router configuration.
+
+    `config_path` is a file of `pipy config`, or any other of LiteLLM's Router; default:
+    `router.yaml` in the data directory, when there is one. Its models go through LiteLLM's Router,
+    all others go direct.
+
+    Example:
+        >>> from pipy_ai import LiteLLMProvider, register_provider
+        >>> register_provider("litellm", LiteLLMProvider("router.yaml"))    # doctest: +SKIP
+    """
 
     api = "litellm"
+
+    def __init__(self, config_path: str | os.PathLike[str] | None = None) -> None:
+        self.config_path = config_path
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
@@ -138,9 +158,11 @@ class LiteLLMProvider:
 
     async def preview(self, request: Request) -> Preview:
         """What would be sent; see `pipy_ai.preview`."""
+        arguments = _arguments(request, preview=True)
+        if request.route.problem and request.options.api_base is None:
+            return Preview("", "", {}, arguments)
         secret = key_for(request, missing=NO_KEY)
-        arguments = _arguments(request)
-        if style_of(request) == "chat" and request.backend not in CAPTURED:
+        if request.backend not in CAPTURED or request.route.rule == "router":
             return Preview("", "", {}, arguments)  # LiteLLM might send it to show it
         channel: Channel[Preview] = Channel()
         look = loops.ensure().spawn(_look(request, arguments, secret, channel))
@@ -151,8 +173,8 @@ class LiteLLMProvider:
             look.cancel()
 
 
-def _arguments(request: Request) -> dict[str, Any]:
-    arguments = build(request)
+def _arguments(request: Request, preview: bool = False) -> dict[str, Any]:
+    arguments = build(request, preview)
     if request.options.on_payload is not None:
         arguments = request.options.on_payload(arguments) or arguments
     return arguments
@@ -176,7 +198,7 @@ async def _look(
     try:
         opened = await _open(await _litellm(), request, arguments, secret)
         assert isinstance(opened, Captured), "a provider of CAPTURED was not captured"
-        http = opened.rebuild(_client(), _AGENT, request.provider == "openai")
+        http = _rebuild(opened, request)
         headers = {
             name: "***" if secret and secret in value else value
             for name, value in http.headers.items()
@@ -196,6 +218,12 @@ async def _pump(
     """Answer one request into `channel`, in the background loop."""
     try:
         litellm = await _litellm()
+        if request.route.rule == "router":
+            await _through_litellm(
+                *await _ask_router(litellm, request, arguments), request, channel
+            )
+            channel.close()
+            return
         opened = await _open(litellm, request, arguments, secret)
         if isinstance(opened, Captured):
             await _exchange(opened, request, channel)
@@ -228,11 +256,19 @@ async def _open(
         "timeout": _read_timeout(request.options),
         "max_retries": 0,
     }
+    patch: dict[str, Any] = {}
     if style_of(request) == "responses":
         call = litellm.aresponses
+        known = litellm.model_cost.get(request.model_id, {})
+        if known.get("litellm_provider") != request.backend:  # LiteLLM would not let it stream
+            patch["stream"] = True
     else:
         call = litellm.acompletion
         arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
+        if request.backend == "anthropic":  # LiteLLM refuses or rewrites them by the model's name
+            patch = {n: arguments.pop(n) for n in ("thinking", "output_config") if n in arguments}
+        elif request.backend in CAPTURED:
+            arguments |= _unlock(litellm, arguments)
     kind = (request.backend, "claude" in request.model_id)
     if kind not in _foreign:
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
@@ -241,9 +277,21 @@ async def _open(
             return await _prime(await call(**arguments, client=client))
         except Captured as captured:
             if captured.decoder is not None:
+                captured.patch(patch)
                 return captured
             _foreign.add(kind)
     return await _prime(await call(**arguments))
+
+
+_GATED = ("tools", "tool_choice", "reasoning_effort", "response_format", "seed", "stop", "user")
+
+
+def _unlock(litellm: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """LiteLLM refuses what its own list of models does not have; the catalogue knows better."""
+    backend, _, model = arguments["model"].partition("/")
+    known = litellm.get_supported_openai_params(model=model, custom_llm_provider=backend) or ()
+    refused = [name for name in _GATED if name in arguments and name not in known]
+    return {"allowed_openai_params": refused} if refused else {}
 
 
 def _key_of_litellm(litellm: Any, request: Request, arguments: dict[str, Any]) -> str | None:
@@ -272,6 +320,27 @@ async def _prime(response: Any) -> tuple[Any, Any]:
     return response, None
 
 
+_routers: dict[str, tuple[tuple[int, int], Any]] = {}
+
+
+async def _ask_router(litellm: Any, request: Request, arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """The stream of LiteLLM's Router, which must see the answers: it rests what fails, and falls
+    back. Its retries are as its file says; ours come on top only when all of that has failed."""
+    config = router_config(request.route.api_base or None)
+    if config is None:
+        raise ValueError("the router configuration is gone")
+    known = _routers.get(config.path)
+    if known is None or known[0] != config.stamp:
+        settings = {"num_retries": 0, **litellm_settings(config.settings)}
+        router = litellm.Router(model_list=copy.deepcopy(config.model_list), **settings)
+        if known is not None:
+            known[1].discard()
+        known = _routers[config.path] = (config.stamp, router)
+    return await _prime(
+        await known[1].acompletion(**arguments, timeout=_read_timeout(request.options))
+    )
+
+
 # --- LiteLLM builds, we send and read -------------------------------------------------------
 
 _clients: weakref.WeakKeyDictionary[loops.LoopThread, httpx.AsyncClient]
@@ -288,13 +357,15 @@ def _client() -> httpx.AsyncClient:
     return client
 
 
+def _rebuild(captured: Captured, request: Request) -> httpx.Request:
+    own = request.provider == "openai"
+    return captured.rebuild(_client(), _AGENT, own, request.route.key_header)
+
+
 async def _exchange(captured: Captured, request: Request, channel: Channel[Delta]) -> None:
     """Send a captured request and decode its answer."""
     assert captured.decoder is not None
-    client = _client()
-    own = request.provider == "openai"
-    http = captured.rebuild(client, _AGENT, own)
-    batches = exchange(client, http, captured.decoder())
+    batches = exchange(_client(), _rebuild(captured, request), captured.decoder())
     try:
         async for deltas in batches:
             channel.put(deltas)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import ProviderError
 from ..registry import Model, get_registry
 from ..registry.names import LITELLM_NAMES
 from ..registry.routing import Route, litellm_route, route
 from ..types import Warning
+from .router import router_config
 
 
 @dataclass(slots=True)
@@ -69,10 +72,40 @@ def _unknown(model: str) -> str:
     return f"{get_registry().unknown(model)}; its limits and its price are not known"
 
 
+def by_router(name: str, config_path: str | os.PathLike[str] | None) -> Resolved | None:
+    """A model of the Router's configuration, if there is one and the name is in it.
+
+    A broken file is told as the answer's error: nobody can know whether it has the name.
+    """
+    try:
+        config = router_config(config_path)
+    except ProviderError as broken:
+        way = litellm_route(name)
+        way.problem = broken.error.message
+        return Resolved(*_split(name), way)
+    if config is None or name not in config.models:
+        return None
+    behind = config.models[name]
+    try:
+        found = resolve(behind)
+    except ValueError:  # a bare name that LiteLLM knows, perhaps
+        found = Resolved("litellm", behind, litellm_route(behind))
+    found.warnings.clear()
+    found.route.rule, found.route.model = "router", name
+    found.route.api_base = "" if config_path is None else os.fspath(config_path)
+    found.route.needs, found.route.parameters, found.route.problem = (), {}, ""
+    return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    provider, slash, identity = name.partition("/")
+    return (provider, identity) if slash else ("litellm", name)
+
+
 def _by_responses(identity: str) -> Resolved:
     """LiteLLM's way to ask for OpenAI's Responses API."""
     found = resolve(f"openai/{identity}")
-    found.route.rule = "responses"
+    found.route.responses = "always"
     found.route.model = f"openai/responses/{identity}"
     return found
 

@@ -77,3 +77,13 @@ def _load(path: str, stamp: tuple[int, int]) -> RouterConfig:
 
 def _broken(path: str, text: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, f"{path}: {text}"))
+
+
+def litellm_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with each `os.environ/NAME` replaced, as the proxy does it; the Router does not."""
+    return {
+        name: os.environ.get(value.removeprefix("os.environ/"), "")
+        if isinstance(value, str) and value.startswith("os.environ/")
+        else value
+        for name, value in settings.items()
+    }

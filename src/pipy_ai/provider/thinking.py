@@ -76,10 +76,10 @@ def plan(request: Request, style: str, has_tools: bool) -> dict[str, Any]:
         assert budget is not None
         return _budget(options, style, level, budget, record, has_tools, warn)
     if efforts:
-        arguments: dict[str, Any] = {"reasoning_effort": _nearest(level, efforts, warn)}
+        effort = _nearest(level, efforts, warn)
         if style == "anthropic":
-            arguments |= _anthropic_rules(options, warn)
-        return arguments
+            return _adaptive(effort, request) | _anthropic_rules(options, warn)
+        return {"reasoning_effort": effort}
     if switch is not None and (toggle or budget is not None):
         if level is not ThinkingLevel.HIGH:
             warn("reasoning_changed", f"thinking is only on or off here; reasoning={level} is on")
@@ -92,10 +92,12 @@ def _options(
     style: str, record: Mapping[str, Any] | None
 ) -> tuple[list[str], Mapping[str, Any] | None, bool]:
     """Efforts, budget range and toggle of a model."""
-    if record is None:
-        if style == "anthropic":
-            return [], {"min": 1024}, False
-        return ["low", "medium", "high"], None, False
+    if record is None or "reasoning_options" not in record:
+        if style != "anthropic":
+            return ["low", "medium", "high"], None, False
+        if str((record or {}).get("release_date") or "") >= "2026-02":  # from Opus 4.6 on
+            return ["low", "medium", "high", "max"], None, False
+        return [], {"min": 1024}, False
     efforts: list[str] = []
     budget: Mapping[str, Any] | None = None
     toggle = False
@@ -175,6 +177,16 @@ def _budget(
         if has_tools:
             arguments["beta"] = INTERLEAVED
     return arguments
+
+
+def _adaptive(effort: str, request: Request) -> dict[str, Any]:
+    """Anthropic's newer way: the model decides how much, given how hard it shall try."""
+    if request.backend != "anthropic":  # another host's shape, which LiteLLM knows
+        return {"reasoning_effort": effort}
+    return {
+        "thinking": {"type": "adaptive", "display": "summarized"},
+        "output_config": {"effort": effort},
+    }
 
 
 def _tokens(budgets: ThinkingBudgets | None, level: ThinkingLevel) -> int:

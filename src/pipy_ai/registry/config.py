@@ -11,7 +11,7 @@ from typing import Any
 
 from ..utils.paths import data_dir
 from .registry import ModelRegistry, get_registry, has_key
-from .routing import Route, expand
+from .routing import Route, address
 from .store import write_atomically
 
 ROUTER = "router.yaml"
@@ -118,7 +118,7 @@ def _unreachable(way: Route) -> str:
 
 def _parameters(way: Route) -> dict[str, str]:
     parameters = {"model": way.model}
-    base = expand(way.api_base)
+    base = address(way.api_base)
     if base and "//." not in base:  # a cloud whose resource is named elsewhere
         parameters["api_base"] = base
     for name, template in way.parameters.items():

@@ -83,6 +83,7 @@ _PROBLEMS = {
     "OpenAI-compatible address) and api_key=",
 }
 
+_RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIALS|_PAT$")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
@@ -94,10 +95,11 @@ class Route:
 
     `backend` is LiteLLM's name of the provider, `model` LiteLLM's name of the model. `keys` are
     variables of which one must hold the key (none must when `key_optional`), `needs` variables
-    that must all be set; `api_base` and `parameters` name them as `${VAR}`. `problem` says why
-    there is no way, if there is none. `rule` is one of `native`, `generic`, `generic_template`,
-    `anthropic_compat`, `gemini_compat`, `responses`, `cloud`, `local`, `special`, `unsupported`,
-    or `litellm` for a provider that only LiteLLM knows.
+    that must all be set; `api_base` and `parameters` name them as `${VAR}`. `responses` tells
+    that the model is to be asked by OpenAI's Responses API: `always`, or at OpenAI's `own` address
+    only. `problem` says why there is no way, if there is none. `rule` is one of `native`,
+    `generic`, `generic_template`, `anthropic_compat`, `gemini_compat`, `responses`, `cloud`,
+    `local`, `special`, `unsupported`, or `litellm` for a provider that only LiteLLM knows.
     """
 
     rule: str = ""
@@ -107,6 +109,7 @@ class Route:
     keys: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
+    responses: str = ""
     key_header: str = ""
     key_optional: bool = False
     problem: str = ""
@@ -135,12 +138,16 @@ def _value(environment: Mapping[str, str], name: str) -> str:
 
 
 def expand(template: str, environment: Mapping[str, str] | None = None) -> str:
-    """`template` with each `${VAR}` replaced; a scheme is put in front where that lost it."""
+    """`template` with each `${VAR}` replaced."""
     environment = os.environ if environment is None else environment
-    said = _VARIABLE.sub(lambda match: _value(environment, match[1]).rstrip("/"), template)
-    # Some variables hold a host, others a whole address: `https://${HOST}` means both.
-    said = re.sub(r"^https://(https?://)", r"\1", said)
-    return said if "://" in said or template == said else f"https://{said}"
+    return _VARIABLE.sub(lambda match: _value(environment, match[1]), template)
+
+
+def address(template: str, environment: Mapping[str, str] | None = None) -> str:
+    """`expand` for an address. Some variables hold a host, others a whole address."""
+    said = re.sub(r"^https://(https?://)", r"\1", expand(template, environment))
+    said = re.sub(r"(?<!:)//+", "/", said).rstrip("/")
+    return said if "://" in said or not said else f"https://{said}"
 
 
 def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | None = None) -> Route:
@@ -174,8 +181,10 @@ def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | No
     if cloud := _cloud(provider, npm, identity, base, common):
         return cloud
     if provider in NATIVE and not own.get("npm"):
-        prefix, address = NATIVE[provider]
-        return Route(rule="native", api_base=address, **_to(prefix, identity, {"keys": keys}))
+        prefix, base = NATIVE[provider]
+        way = _to(prefix, identity, {"keys": keys})
+        responses = _responses(provider, identity, record or {})
+        return Route(rule="native", api_base=base, responses=responses, **way)
     if npm == "@ai-sdk/anthropic":
         base = base.removesuffix("/v1")  # LiteLLM adds /v1/messages
         return Route(rule="anthropic_compat", api_base=base, **_to("anthropic", identity, common))
@@ -184,7 +193,7 @@ def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | No
     if npm == "@ai-sdk/openai" or own.get("shape") == "responses":
         way = _to("openai", identity, common)
         way["model"] = f"openai/responses/{identity}"
-        return Route(rule="responses", api_base=base, **way)
+        return Route(rule="responses", api_base=base, responses="always", **way)
     generic = _to("hosted_vllm", identity, common)
     if not base:
         problem = f"models.dev does not say where {provider} is: pass api_base="
@@ -193,6 +202,15 @@ def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | No
         return Route(rule="local", api_base=base, key_optional=True, **generic)
     rule = "generic_template" if common["needs"] else "generic"
     return Route(rule=rule, api_base=base, **generic)
+
+
+def _responses(provider: str, identity: str, record: Mapping[str, Any]) -> str:
+    """Whether a model of OpenAI or xAI wants the Responses API."""
+    if provider in ("openai", "xai") and _RESPONSES_ONLY.search(identity):
+        return "always"
+    # From GPT-5.4 on, Chat Completions takes no tools from a model that reasons.
+    newer = str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
+    return "own" if provider == "openai" and newer else ""
 
 
 def _to(backend: str, identity: str, common: dict[str, Any]) -> dict[str, Any]:
