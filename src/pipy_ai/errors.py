@@ -213,6 +213,7 @@ _BY_CLASS: dict[str, ErrorKind] = {
     "LocalProtocolError": ErrorKind.BAD_REQUEST,  # an illegal header, say
     "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
     "ContentPolicyViolationError": ErrorKind.CONTENT_FILTER,
+    "RouterRateLimitError": ErrorKind.OVERLOADED,  # every deployment rests
     "AuthenticationError": ErrorKind.AUTH,
     "PermissionDeniedError": ErrorKind.AUTH,
     "NotFoundError": ErrorKind.NOT_FOUND,

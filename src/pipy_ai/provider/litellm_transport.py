@@ -44,7 +44,7 @@ from .keys import NO_KEY, key_for, missing_key
 from .litellm_build import build, style_of
 from .litellm_capture import Captured, recording_client
 from .request import Preview, Request
-from .router import litellm_settings, router_config
+from .router import resolved, router_config
 from .wire.sender import exchange, new_client
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
@@ -188,6 +188,10 @@ def _failure(exc: Exception, request: Request, secret: str | None) -> ProviderEr
     secrets = [
         value.split()[-1] for name, value in headers.items() if value.strip() and _AUTH.search(name)
     ]
+    if request.route.rule == "router":
+        with contextlib.suppress(ProviderError):
+            config = router_config(request.route.api_base or None)
+            secrets += config.secrets() if config is not None else []
     error.message = redact(error.message, [secret, *secrets] if secret else secrets)
     return ProviderError(error)
 
@@ -331,7 +335,7 @@ async def _ask_router(litellm: Any, request: Request, arguments: dict[str, Any])
         raise ValueError("the router configuration is gone")
     known = _routers.get(config.path)
     if known is None or known[0] != config.stamp:
-        settings = {"num_retries": 0, **litellm_settings(config.settings)}
+        settings = {"num_retries": 0, **resolved(config.settings)}
         router = litellm.Router(model_list=copy.deepcopy(config.model_list), **settings)
         if known is not None:
             known[1].discard()
@@ -382,6 +386,7 @@ async def _through_litellm(
     reason: str | None = None
     usage: list[Delta] = []
     count = 0
+    told = _innermost(response)
 
     def take(chunk: Any) -> None:
         nonlocal reason
@@ -397,12 +402,13 @@ async def _through_litellm(
             take(first)
             async for chunk in response:
                 take(chunk)
+                told = _innermost(response)
                 count += 1
                 if count % 16 == 0:
                     await asyncio.sleep(0)  # a burst never lets others run by itself
         # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
         if request.backend not in _REPORTS_NO_FINISH:
-            reason = getattr(response, "received_finish_reason", reason)
+            reason = getattr(told, "received_finish_reason", reason)
         # It makes up token counts, too, when the provider sent none.
         chunks = getattr(response, "chunks", None)
         if not chunks or any(getattr(chunk, "usage", None) is not None for chunk in chunks):
@@ -411,6 +417,17 @@ async def _through_litellm(
             channel.put([Finish(reason)])
     finally:
         await _release(response)
+
+
+def _innermost(response: Any) -> Any:
+    """The stream that knows how it ended: the Router wraps it in generators that do not."""
+    while True:
+        frame = getattr(getattr(response, "_async_generator", None), "ag_frame", None)
+        inside = {} if frame is None else frame.f_locals
+        inner = inside.get("fallback_response") or inside.get("model_response")
+        if inner is None:
+            return response
+        response = inner
 
 
 def _read_timeout(options: SimpleStreamOptions) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,19 @@ class RouterConfig:
     settings: dict[str, Any] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
 
+    def secrets(self) -> list[str]:
+        """Every key that the file holds or names."""
+        found = [
+            value
+            for entry in self.model_list
+            for name, value in resolved(entry["litellm_params"]).items()
+            if isinstance(value, str) and value and _SECRET.search(name)
+        ]
+        settings = resolved(self.settings).items()
+        return found + [str(value) for name, value in settings if value and "password" in name]
 
+
+_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
 _read: dict[str, RouterConfig] = {}
 
 
@@ -79,7 +92,7 @@ def _broken(path: str, text: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, f"{path}: {text}"))
 
 
-def litellm_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def resolved(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with each `os.environ/NAME` replaced, as the proxy does it; the Router does not."""
     return {
         name: os.environ.get(value.removeprefix("os.environ/"), "")

@@ -40,10 +40,10 @@ _TAIL = """\
 #   redis_host: os.environ/REDIS_HOST
 #   redis_port: os.environ/REDIS_PORT
 #   redis_password: os.environ/REDIS_PASSWORD
-#
-# The proxy's own key:
-# general_settings:
-#   master_key: os.environ/LITELLM_MASTER_KEY
+
+# The proxy's own key, which its clients must know; it does not start without one:
+general_settings:
+  master_key: os.environ/LITELLM_MASTER_KEY
 """
 
 

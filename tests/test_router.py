@@ -1,0 +1,311 @@
+"""The configuration of LiteLLM's Router and proxy: generated, and used by both of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipy_ai import (
+    LiteLLMProvider,
+    acomplete,
+    complete,
+    preview,
+    register_provider,
+    stream,
+    user,
+)
+from pipy_ai.provider import unregister_provider
+from pipy_ai.registry import generate_router_config
+from pipy_ai.registry.store import write_atomically
+
+from .wire.lab import Lab, Status, chunk, sse
+from .wire.wires import ANTHROPIC, CHAT, Counts, say, think, tool
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def entries(path: Path) -> dict[str, Any]:
+    said = yaml.safe_load(path.read_text())
+    return {entry["model_name"]: entry["litellm_params"] for entry in said["model_list"]}
+
+
+# --- The file -------------------------------------------------------------------------------
+
+
+def test_the_file_holds_providers_with_keys(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-secret")
+    monkeypatch.setenv("TOGETHERAI_API_KEY", "tog-secret")  # LiteLLM's name of it
+    path = generate_router_config()
+    assert path == july / "router.yaml"
+    text = path.read_text()
+    assert "secret" not in text
+    found = entries(path)
+    assert {name.partition("/")[0] for name in found} == {"anthropic", "togetherai"}
+    assert found["anthropic/claude-sonnet-4-5"] == {
+        "model": "anthropic/claude-sonnet-4-5", "api_key": "os.environ/ANTHROPIC_API_KEY"
+    }  # fmt: skip
+    assert found["togetherai/openai/gpt-oss-120b"] == {
+        "model": "together_ai/openai/gpt-oss-120b",
+        "api_base": "https://api.together.ai/v1",
+        "api_key": "os.environ/TOGETHERAI_API_KEY",
+    }
+    assert not any("embed" in name or "whisper" in name for name in found)
+    assert "# router_settings:" in text
+    assert "redis_host: os.environ/REDIS_HOST" in text
+
+
+def test_chosen_providers(july: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    target = tmp_path / "deep" / "mine.yaml"
+    chosen = ["minimax", "lmstudio", "amazon-bedrock", "cloudflare-workers-ai", "opencode"]
+    assert generate_router_config(target, chosen) == target
+    found = entries(target)
+    assert found["minimax/MiniMax-M2.1"] == {
+        "model": "anthropic/MiniMax-M2.1", "api_base": "https://api.minimax.io/anthropic",
+        "api_key": "os.environ/MINIMAX_API_KEY",
+    }  # fmt: skip
+    assert found["lmstudio/openai/gpt-oss-20b"]["api_key"] == "none"
+    assert found["opencode/gpt-5"]["model"] == "openai/responses/gpt-5"
+    bedrock = next(p for name, p in found.items() if name.startswith("amazon-bedrock/anthropic"))
+    assert bedrock["aws_region_name"] == "os.environ/AWS_REGION"
+    assert "api_key" not in bedrock
+    assert not any(name.startswith("cloudflare") for name in found)
+    assert "# Left out: cloudflare-workers-ai: CLOUDFLARE_ACCOUNT_ID not set" in target.read_text()
+
+
+def test_all_of_them(july: Path, tmp_path: Path) -> None:
+    found = entries(generate_router_config(tmp_path / "all.yaml", all=True))
+    assert len(found) > 4000
+    assert all(":" in name or "/" in name for name in found)
+
+
+# --- The Router in process ------------------------------------------------------------------
+
+
+def write(path: Path, *models: tuple[str, str, str], settings: str = "") -> None:
+    """A configuration of `(name, LiteLLM's name, address)`."""
+    lines = ["model_list:"]
+    for name, model, base in models:
+        lines += [f"  - model_name: {name}", "    litellm_params:", f"      model: {model}"]
+        lines += [f"      api_base: {base}", "      api_key: os.environ/LAB_KEY"]
+    write_atomically(str(path), ("\n".join(lines) + "\n" + settings).encode())
+
+
+@pytest.fixture
+def router(july: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LAB_KEY", "lab-key-0123456789")
+    return july / "router.yaml"
+
+
+ANSWER = CHAT.scene(think("hm"), say("Hel", "lo"), tool("c", "f", '{"x":', "1}"), stop="tool",
+                    counts=Counts(100, 20))  # fmt: skip
+
+
+def test_its_models_go_through_the_router(lab: Lab, router: Path) -> None:
+    write(router, ("fast", "hosted_vllm/m", lab.url), ("openai/gpt-5", "openai/m", lab.url))
+    lab.play(ANSWER)
+    message = complete("fast", "q")
+    assert message.error is None, message.error
+    assert (message.api, message.text, message.thinking_text) == ("litellm", "Hello", "hm")
+    assert message.tool_calls[0].arguments == {"x": 1}
+    assert (message.usage.input, message.usage.output) == (100, 20)
+    assert lab.seen[0].headers["authorization"] == "Bearer lab-key-0123456789"
+    lab.play(CHAT.scene(say("ok"), counts=Counts(1_000_000, 0)))
+    message = complete("gpt-5", "q")  # its full name is in the file
+    assert message.error is None, message.error
+    assert (message.provider, message.model, message.text) == ("openai", "m", "ok")
+    assert lab.seen[1].json["model"] == "m"
+    lab.play(CHAT.scene(say("direct")))
+    message = complete("openai/gpt-5", "q", api_base=lab.url, api_key="own")
+    assert (message.text, message.api) == ("direct", "openai-completions")
+    lab.play(CHAT.scene(say("other")))
+    message = complete("hosted_vllm/other", "q", api_base=lab.url)
+    assert message.api == "openai-completions"
+    shown = preview("fast", "q")
+    assert (shown.url, shown.body["model"]) == ("", "fast")
+    assert "lab-key" not in repr(shown)
+
+
+async def test_asynchronously(lab: Lab, router: Path) -> None:
+    write(router, ("fast", "hosted_vllm/m", lab.url))
+    lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
+    assert (await acomplete("fast", "q")).text == "ok"
+    assert (await acomplete("fast", [user("q")])).text == "ok"
+
+
+def test_a_changed_file_is_noticed(lab: Lab, router: Path) -> None:
+    write(router, ("fast", "hosted_vllm/one", lab.url))
+    lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
+    complete("fast", "q")
+    write(router, ("fast", "hosted_vllm/two", lab.url))
+    complete("fast", "q")
+    assert [seen.json["model"] for seen in lab.seen] == ["one", "two"]
+    router.unlink()
+    with pytest.raises(ValueError, match="no model 'fast'"):
+        complete("fast", "q")
+
+
+def test_a_fallback_takes_over(lab: Lab, router: Path) -> None:
+    settings = "router_settings:\n  fallbacks:\n    - first: [second]\n"
+    write(
+        router, ("first", "hosted_vllm/a", "http://127.0.0.1:9/v1"),
+        ("second", "anthropic/b", ANTHROPIC.base(lab)), settings=settings,
+    )  # fmt: skip
+    lab.play(ANTHROPIC.scene(say("saved")))
+    message = complete("first", "q", max_retries=0)
+    assert message.error is None, message.error
+    assert message.text == "saved"
+    assert lab.seen[0].json["model"] == "b"
+
+
+def test_its_failures_are_errors(lab: Lab, router: Path) -> None:
+    write(router, ("fast", "hosted_vllm/m", lab.url), ("slow", "hosted_vllm/m2", lab.url))
+    lab.play(Status(401, {"error": {"message": "bad key lab-key-0123456789"}}))
+    message = complete("fast", "q", max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "auth"
+    assert "lab-key" not in message.model_dump_json()
+    message = complete("fast", "q", max_retries=0)  # it rests now
+    assert message.error is not None
+    assert message.error.kind == "overloaded"
+    # LiteLLM makes up a "stop" for a stream without an end.
+    lab.play(sse(chunk({"content": "half"})))
+    message = complete("slow", "q", max_retries=0)
+    assert message.error is not None
+    assert (message.error.kind, message.text) == ("incomplete", "half")
+
+
+def test_leaving_closes_its_connection(lab: Lab, router: Path) -> None:
+    from .wire.lab import STALL
+
+    write(router, ("fast", "hosted_vllm/m", lab.url))
+    lab.play([*CHAT.scene(say("a"))[:1], STALL])
+    with stream("fast", "q") as events:
+        for event in events:
+            if event.type == "text_delta":
+                break
+    assert lab.seen[0].left.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model_list:\n  - model_name: [a\n", "line 3"),
+        ("model_list: []\n", "no model_list"),
+        ("model_list:\n  - model_name: a\n", "entry 1"),
+        ("- a\n", "no model_list"),
+        ("model_list:\n  - {model_name: a, litellm_params: {model: b}}\nrouter_settings: 3\n",
+         "router_settings"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_told(router: Path, text: str, said: str) -> None:
+    router.write_text(text)
+    message = complete("openai/gpt-5", "q")
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert said in message.error.message
+    assert str(router) in message.error.message
+
+
+def test_another_file(lab: Lab, router: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    write(mine, ("mine", "hosted_vllm/m", lab.url))
+    register_provider("litellm", LiteLLMProvider(config_path=mine))
+    try:
+        lab.play(CHAT.scene(say("ok")))
+        assert complete("mine", "q").text == "ok"
+        mine.unlink()
+        message = complete("mine", "q")
+        assert message.error is not None
+        assert "no such file" in message.error.message
+    finally:
+        unregister_provider("litellm")
+
+
+# --- The proxy ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backend() -> Iterator[Lab]:
+    with Lab() as server:
+        yield server
+
+
+def test_a_real_proxy_loads_it(
+    backend: Lab, july: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pipy config` → `litellm --config` → an answer through `litellm_proxy/…`; and a fallback."""
+    monkeypatch.setenv("LMSTUDIO_API_KEY", "lab-key-0123456789")
+    path = generate_router_config(tmp_path / "router.yaml", ["lmstudio"])
+    text = path.read_text().replace("http://127.0.0.1:1234/v1", backend.url)
+    dead = '  - model_name: "dead"\n    litellm_params:\n      model: "hosted_vllm/x"\n'
+    dead += '      api_base: "http://127.0.0.1:9/v1"\n      api_key: "none"\n'
+    text = text.replace("model_list:\n", "model_list:\n" + dead)
+    text += 'router_settings:\n  fallbacks: [{"dead": ["lmstudio/openai/gpt-oss-20b"]}]\n'
+    text += "  num_retries: 0\n"
+    path.write_text(text)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    log = open(tmp_path / "proxy.log", "wb")  # noqa: SIM115
+    command = [Path(sys.executable).with_name("litellm"), "--config", path, "--port", str(port),
+               "--host", "127.0.0.1"]  # fmt: skip
+    environment = {
+        **os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False",
+        "LITELLM_LOCAL_POLICY_TEMPLATES": "True", "LITELLM_MASTER_KEY": "sk-master-0123456789",
+        "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    }  # fmt: skip
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health/readiness", process, tmp_path / "proxy.log")
+        base = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("LITELLM_PROXY_API_KEY", "sk-master-0123456789")
+        backend.play(CHAT.scene(say("Hel", "lo"), counts=Counts(30, 4)))
+        model = "litellm_proxy/lmstudio/openai/gpt-oss-20b"
+        events = list(stream(model, "q", api_base=base))
+        message = events[-1].partial
+        assert message.error is None, message.error
+        assert message.text == "Hello"
+        assert (message.usage.input, message.usage.output) == (30, 4)
+        assert [e.delta for e in events if e.type == "text_delta"] == ["Hel", "lo"]
+        assert backend.seen[-1].json["model"] == "openai/gpt-oss-20b"
+        assert backend.seen[-1].headers["authorization"] == "Bearer lab-key-0123456789"
+        backend.play(CHAT.scene(say("saved")))
+        message = complete("litellm_proxy/dead", "q", api_base=base)
+        assert message.error is None, message.error
+        assert message.text == "saved"
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
