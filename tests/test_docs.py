@@ -56,7 +56,8 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     unregister_provider("openai")
 
 
-PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "aborted", "auth"]
+PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "aborted", "auth",
+          "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("providers")

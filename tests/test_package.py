@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shutil
 import subprocess
 import tomllib
 from importlib.metadata import metadata, requires
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import pipy_ai
+from pipy_ai.registry import registry
+
+from . import feeds
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +36,7 @@ def test_the_version_is_one() -> None:
 
 
 def test_bad_versions_of_litellm_are_excluded() -> None:
-    [litellm] = [r for r in requires("pipy-ai") or [] if r.startswith("litellm")]
+    [litellm] = [r for r in requires("pipy-ai") or [] if r.startswith("litellm") and ">=" in r]
     for bad in ("!=1.106.*", "!=1.107.*", "!=1.82.7", "!=1.82.8", ">=1.105"):
         assert bad in litellm
 
@@ -55,3 +63,32 @@ def test_only_one_file_imports_litellm() -> None:
         if imports.search(path.read_text(encoding="utf-8"))
     ]
     assert found == ["litellm_transport.py"]
+
+
+def test_a_wheel_can_carry_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    hook = module.SnapshotHook(str(ROOT), {}, None, None, "", "wheel")
+    told: dict[str, Any] = {"force_include": {}}
+    hook.initialize("standard", told)
+    assert told["force_include"] == {}
+    source = tmp_path / "api.json"
+    source.write_bytes(feeds.raw())
+    monkeypatch.setenv("PIPY_SNAPSHOT", str(source))
+    hook.initialize("editable", told)
+    assert told["force_include"] == {}
+    hook.initialize("standard", told)
+    for path, inside in told["force_include"].items():
+        shutil.copy(path, tmp_path / Path(inside).name)
+    monkeypatch.setattr(registry, "SNAPSHOT", str(tmp_path))
+    found = registry.ModelRegistry(tmp_path / "no files")
+    assert (found.date, len(found.rows())) == ("2026-06-30", 5276)
+    assert found.get("gpt-5.4") is not None
+    newer = tmp_path / "own"
+    feeds.install(newer)
+    assert registry.ModelRegistry(newer).about["source"] == "test"  # the newer one wins
+    feeds.install(newer, feeds.DAYS[0])
+    assert registry.ModelRegistry(newer).about["source"] == "snapshot of the wheel"

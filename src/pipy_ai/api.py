@@ -26,7 +26,7 @@ from .provider import loop as loops
 from .provider.engine import Run
 from .provider.request import Preview
 from .provider.resolve import Resolved, by_router, resolve
-from .registry import Model
+from .registry import Model, get_registry
 from .registry.routing import Route
 from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream, EventQueue
 from .types import (
@@ -396,8 +396,10 @@ def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:
             raise ValueError(
                 f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}"
             )
-        if slash and (provider in ("local", "faux") or registered(provider)):
+        if slash and provider in ("local", "faux"):
             return Resolved(provider, model_id, Route())
+        if slash and registered(provider):  # it may stand in for one of the catalogue
+            return Resolved(provider, model_id, Route(), get_registry().record(model))
     elif not isinstance(model, Model):
         raise TypeError(
             f"a model is a name like {DEFAULT_MODEL!r} or a Model, not {type(model).__name__}"

@@ -8,7 +8,6 @@ estimate_cost("openai/gpt-5", input_tokens=50_000, output_tokens=8_000)
 """
 
 from .cost import calculate_cost, estimate_cost
-from .names import AmbiguousModelError
 from .registry import (
     ModelRegistry,
     get_model,
@@ -50,6 +49,7 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import generate_router_config as generate_router_config
+    from .names import AmbiguousModelError as AmbiguousModelError
     from .sync import load_models_cache as load_models_cache
     from .sync import sync_models as sync_models
 
@@ -59,6 +59,10 @@ def __getattr__(name: str) -> object:  # what reads never need loads when it is 
         from . import sync
 
         return getattr(sync, name)
+    if name == "AmbiguousModelError":
+        from .names import AmbiguousModelError
+
+        return AmbiguousModelError
     if name == "generate_router_config":
         from .config import generate_router_config
 

@@ -14,8 +14,6 @@ import time
 from ..utils.paths import data_path
 from .auto import keep_fresh, state_of
 from .cost import price, total
-from .names import Names
-from .routing import Route, route
 from .schema import CAPABILITIES, CostTier, Model, ModelCost
 from .store import (
     CONTEXT,
@@ -41,6 +39,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any, Literal
+
+    from .names import Names
+    from .routing import Route
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot")
 OVERRIDES = "overrides.json"
@@ -120,6 +121,13 @@ class ModelRegistry:
         name = name.strip()
         if self.record(name) is not None:
             return name, False
+        if "/" not in name:  # a maker's own id needs no index of names
+            from .names import FIRST_PARTIES
+
+            for maker in FIRST_PARTIES:
+                record = self.record(f"{maker}/{name}")
+                if record is not None and record.get("status") != "removed":
+                    return f"{maker}/{name}", False
         return self.names.resolve(name, self._catalogue.hosts, self._has_key)
 
     def get(self, name: str) -> Model | None:
@@ -146,6 +154,8 @@ class ModelRegistry:
 
     def route(self, model: Model) -> Route:
         """How a model is reached."""
+        from .routing import route
+
         host = self.host(model.provider) or {"id": model.provider}
         return route(host, model.id, model.raw)
 
@@ -158,6 +168,8 @@ class ModelRegistry:
     @property
     def names(self) -> Names:
         """All full names but those of removed models, and what they may be called."""
+        from .names import Names  # most lookups need none of it
+
         if self._names is None:
             self._names = Names(
                 name for name, row in self.rows().items() if row[STATUS] != "removed"
@@ -293,6 +305,8 @@ def _bit(word: str, what: str, bits: dict[str, int]) -> int:
 
 def has_key(host: Mapping[str, Any]) -> bool:
     """Whether everything that a provider's requests need is set in the environment."""
+    from .routing import route
+
     way = route(host, "")
     return bool(way.key()) and not way.missing()
 
