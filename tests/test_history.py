@@ -29,7 +29,7 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.provider.history import NO_IMAGE, NO_OUTPUT, NO_RESULT, Target, hand_over
-from pipy_ai.provider.request import chat_messages
+from pipy_ai.provider.openai_words import chat_messages
 
 from .wire.lab import Lab
 from .wire.strict import violations

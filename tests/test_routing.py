@@ -326,7 +326,7 @@ def test_a_bare_name_will_do(lab: Lab, july: Any) -> None:
 
 
 def test_openais_newer_models_speak_responses(july: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipy_ai.provider.litellm_build import style_of
+    from pipy_ai.provider.prepare import style_of
 
     def style(name: str, **options: Any) -> str:
         return style_of(build_request(name, "q", None, options))

@@ -41,8 +41,9 @@ from .deltas import (
     UsageReport,
 )
 from .keys import NO_KEY, key_for, missing_key
-from .litellm_build import build, style_of
+from .litellm_build import build
 from .litellm_capture import Captured, recording_client
+from .prepare import style_of
 from .request import Preview, Request
 from .router import resolved, router_config
 from .wire.sender import exchange, new_client

@@ -35,7 +35,8 @@ from .deltas import (
     UsageReport,
 )
 from .history import Target, hand_over
-from .request import Preview, Request, chat_messages, openai_tools
+from .openai_words import chat_messages, openai_tools
+from .request import Preview, Request
 
 SMOLLM2 = "smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -1,0 +1,353 @@
+"""Requests in the words of OpenAI: Chat Completions, which half the world, LiteLLM and llama.cpp
+speak, and Responses. Pure.
+
+Nothing here touches the caller's objects: backends that change what they are given change copies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..types import (
+    AssistantMessage,
+    ImageContent,
+    Message,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    ToolCall,
+    ToolResultMessage,
+    UserMessage,
+)
+from ..utils.unicode import clean_json, clean_surrogates
+from .prepare import Prepared
+from .request import Request
+
+
+def chat_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
+    """A request of Chat Completions, without model and address. None: leave the field out.
+
+    For the wires behind LiteLLM its own additions are used, by `prepared.style`.
+    """
+    options = request.options
+    user = (options.metadata or {}).get("user_id")
+    fields: dict[str, Any] = {
+        "messages": chat_messages(prepared.system, prepared.messages, prepared.style),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": prepared.temperature,
+        "top_p": options.top_p,
+        "tools": openai_tools(request.context.tools),
+        "tool_choice": openai_tool_choice(options.tool_choice),
+        "max_tokens": options.max_tokens,
+        "stop": options.stop,
+        "seed": options.seed,
+        "user": None if user is None else str(user),
+    }
+    fields |= prepared.thinking
+    _cache(request, prepared, fields)
+    return fields
+
+
+def responses_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
+    """A request of the Responses API, without model and address. None: leave the field out."""
+    options = request.options
+    for name in ("stop", "seed"):
+        if getattr(options, name) is not None:
+            request.warn("option_ignored", f"the Responses API knows no {name}")
+    fields: dict[str, Any] = {
+        "input": responses_input(prepared.messages),
+        "instructions": prepared.system,
+        "stream": True,
+        "temperature": prepared.temperature,
+        "top_p": options.top_p,
+        "tools": responses_tools(request.context.tools),
+        "tool_choice": responses_tool_choice(options.tool_choice),
+        "max_output_tokens": options.max_tokens,
+        "include": ["reasoning.encrypted_content"],
+        "store": False,
+        "metadata": dict(options.metadata) if options.metadata else None,
+    }
+    thinking = dict(prepared.thinking)
+    if effort := thinking.pop("reasoning_effort", None):
+        thinking["reasoning"] = {"effort": effort, "summary": "auto"}
+    fields |= thinking
+    _cache(request, prepared, fields)
+    return fields
+
+
+def _cache(request: Request, prepared: Prepared, fields: dict[str, Any]) -> None:
+    """What the provider is to keep, and for how long."""
+    if prepared.retention == "none":
+        return
+    marks = prepared.style == "anthropic" or (
+        request.backend == "openrouter" and request.model_id.startswith("anthropic/")
+    )
+    if marks:
+        mark_for_cache(fields["messages"], fields["tools"])
+        if prepared.retention == "long":
+            lengthen_cache([fields["messages"], fields["tools"]])
+    session = request.options.session_id
+    if request.backend == "openai":
+        if session:
+            fields["prompt_cache_key"] = session
+        if prepared.retention == "long":  # LiteLLM 1.106 drops the plain argument
+            body = fields.get("extra_body") or {}
+            fields["extra_body"] = {**body, "prompt_cache_retention": "24h"}
+    elif request.backend in ("openrouter", "deepseek") and session:
+        fields["prompt_cache_key"] = session
+    elif session and not marks:
+        request.warn("option_ignored", f"session_id means nothing to {request.provider}")
+
+
+# --- OpenAI Chat Completions, which LiteLLM and llama.cpp share -----------------------------
+
+
+def chat_messages(
+    system: str | None, messages: Sequence[Message], style: str = "chat"
+) -> list[dict[str, Any]]:
+    """A handed-over conversation in the words of Chat Completions, with LiteLLM's additions for
+    the wires behind it: `style` is `chat`, `anthropic` or `gemini`."""
+    out: list[dict[str, Any]] = []
+    if system:
+        out.append({"role": "system", "content": clean_surrogates(system)})
+    pictures: list[ImageContent] = []
+    for message in messages:
+        if pictures and not isinstance(message, ToolResultMessage):
+            out.append({"role": "user", "content": _parts(pictures)})
+            pictures = []
+        if isinstance(message, UserMessage):
+            content = message.content
+            said = content if isinstance(content, str) else _parts(content)
+            out.append({"role": "user", "content": said})
+        elif isinstance(message, AssistantMessage):
+            out.append(_turn(message, style))
+        elif style == "chat":  # its results are text; images follow the whole run of them
+            out.append(_text_result(message))
+            pictures += [part for part in message.content if isinstance(part, ImageContent)]
+        else:
+            out.append(_rich_result(message))
+    if pictures:
+        out.append({"role": "user", "content": _parts(pictures)})
+    return out
+
+
+def _parts(content: Sequence[TextContent | ImageContent]) -> Any:
+    if all(isinstance(part, TextContent) for part in content):
+        return "\n".join(part.text for part in content if isinstance(part, TextContent))
+    return [
+        {"type": "text", "text": part.text}
+        if isinstance(part, TextContent)
+        else {"type": "image_url", "image_url": {"url": image_url(part)}}
+        for part in content
+    ]
+
+
+def image_url(image: ImageContent) -> str:
+    """The image as a URL: its own, or a `data:` URL."""
+    return image.url or f"data:{image.mime_type or 'image/png'};base64,{image.data}"
+
+
+def _turn(message: AssistantMessage, style: str) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+    if style == "anthropic":
+        _anthropic_thinking(message, turn)
+    elif style == "chat" and message.thinking_text:
+        turn["reasoning_content"] = message.thinking_text
+    calls = [_call(call, style) for call in message.tool_calls]
+    if calls:
+        turn["tool_calls"] = calls
+    return turn
+
+
+def _call(call: ToolCall, style: str) -> dict[str, Any]:
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    entry: dict[str, Any] = {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+    if style == "gemini" and call.thought_signature:
+        entry["provider_specific_fields"] = {"thought_signature": call.thought_signature}
+    return entry
+
+
+def _anthropic_thinking(message: AssistantMessage, turn: dict[str, Any]) -> None:
+    """Thinking blocks where LiteLLM expects them: apart when they lead, else among the text."""
+    blocks: list[dict[str, Any]] = []
+    leading = True
+    mixed = False
+    for part in message.content:
+        if isinstance(part, ThinkingContent):
+            mixed = mixed or not leading
+            if part.redacted:
+                blocks.append({"type": "redacted_thinking", "data": part.thinking_signature})
+            else:
+                blocks.append(
+                    {
+                        "type": "thinking",
+                        "thinking": part.thinking,
+                        "signature": part.thinking_signature,
+                    }
+                )
+        elif isinstance(part, TextContent):
+            leading = False
+            blocks.append({"type": "text", "text": part.text})
+    if mixed:
+        turn["content"] = blocks
+    elif thinking := [block for block in blocks if block["type"] != "text"]:
+        turn["thinking_blocks"] = thinking
+
+
+def _text_result(message: ToolResultMessage) -> dict[str, Any]:
+    text = "".join(part.text for part in message.content if isinstance(part, TextContent))
+    text = _marked(message, text or "(see attached image)")
+    return {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
+
+
+def _rich_result(message: ToolResultMessage) -> dict[str, Any]:
+    content = _parts(message.content)
+    if isinstance(content, str):
+        content = _marked(message, content)
+    elif message.is_error:
+        content.insert(0, {"type": "text", "text": "[tool error]"})
+    return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+
+
+def _marked(message: ToolResultMessage, text: str) -> str:
+    return f"[tool error] {text}" if message.is_error else text  # LiteLLM drops the flag
+
+
+def openai_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
+    """Tools in the words of OpenAI Chat Completions; copies, since backends change them."""
+    if not tools:
+        return None
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": tool.name,
+                "description": clean_surrogates(tool.description),
+                "parameters": clean_json(tool.parameters),
+            },
+        }
+        for tool in tools
+    ]
+
+
+def openai_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """`auto`, `none`, `required` as they are; any other name forces that one tool."""
+    if choice is None or isinstance(choice, dict) or choice in ("auto", "none", "required"):
+        return choice
+    return {"type": "function", "function": {"name": choice}}
+
+
+def mark_for_cache(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
+    """Tell an Anthropic-style provider what to cache: system, tools, all up to the last question.
+
+    The marks of a conversation move on as it grows; what stands before them stays as it was.
+    """
+    mark = {"type": "ephemeral"}
+    system = messages[0] if messages and messages[0]["role"] == "system" else None
+    last = next((m for m in reversed(messages) if m["role"] == "user"), None)
+    for message in (system, last):
+        if message is None:
+            continue
+        if isinstance(message["content"], str):
+            message["content"] = [{"type": "text", "text": message["content"]}]
+        message["content"][-1]["cache_control"] = dict(mark)
+    if tools:
+        tools[-1]["cache_control"] = dict(mark)
+
+
+def lengthen_cache(value: Any) -> None:
+    """Make every mark of `mark_for_cache` last for an hour instead of five minutes."""
+    if isinstance(value, dict):
+        if "cache_control" in value:
+            value["cache_control"] = {"type": "ephemeral", "ttl": "1h"}
+        for inner in value.values():
+            lengthen_cache(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            lengthen_cache(inner)
+
+
+# --- OpenAI Responses -----------------------------------------------------------------------
+
+
+def responses_input(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A handed-over conversation in the words of OpenAI Responses. Reasoning goes back as the
+    item that it was."""
+    items: list[dict[str, Any]] = []
+    for message in messages:
+        if isinstance(message, UserMessage):
+            content = message.content
+            parts = [TextContent(text=content)] if isinstance(content, str) else content
+            items.append({"role": "user", "content": _responses_parts(parts)})
+        elif isinstance(message, AssistantMessage):
+            items.extend(_responses_turn(message))
+        else:
+            items.append(_responses_result(message))
+    return items
+
+
+def _responses_parts(content: Sequence[TextContent | ImageContent]) -> list[dict[str, Any]]:
+    return [
+        {"type": "input_image", "image_url": image_url(part), "detail": "auto"}
+        if isinstance(part, ImageContent)
+        else {"type": "input_text", "text": part.text}
+        for part in content
+    ]
+
+
+def _responses_turn(message: AssistantMessage) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for part in message.content:
+        if isinstance(part, TextContent):
+            said: dict[str, Any] = {
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": part.text, "annotations": []}],
+            }
+            if part.text_signature:
+                said["id"] = part.text_signature
+            items.append(said)
+        elif isinstance(part, ToolCall):
+            items.append(
+                {
+                    "type": "function_call",
+                    "call_id": part.id,
+                    "name": part.name,
+                    "arguments": json.dumps(part.arguments, ensure_ascii=False),
+                }
+            )
+        elif part.thinking_signature and part.thinking_signature.startswith("{"):
+            items.append(json.loads(part.thinking_signature))
+    return items
+
+
+def _responses_result(message: ToolResultMessage) -> dict[str, Any]:
+    if any(isinstance(part, ImageContent) for part in message.content):
+        output: Any = _responses_parts(message.content)
+        if message.is_error:
+            output.insert(0, {"type": "input_text", "text": "[tool error]"})
+    else:
+        output = _text_result(message)["content"]
+    return {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
+
+
+def responses_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
+    """Tools in the words of OpenAI Responses; copies."""
+    functions = [tool["function"] for tool in openai_tools(tools) or ()]
+    return [{"type": "function", **function, "strict": False} for function in functions] or None
+
+
+def responses_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """`auto`, `none`, `required` as they are; any other name forces that one tool."""
+    choice = openai_tool_choice(choice)
+    if isinstance(choice, dict) and "function" in choice:
+        return {"type": "function", "name": choice["function"]["name"]}
+    return choice
