@@ -21,7 +21,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from .abort import AbortSignal
 from .context import Prompt, as_context, ctx, user
 from .errors import ProviderError, exception_for
-from .provider import Request, get_provider, registered
+from .provider import Request, provider_for, registered
 from .provider import loop as loops
 from .provider.engine import Run
 from .provider.request import Preview
@@ -272,7 +272,7 @@ async def apreview(
 
 
 async def _preview(request: Request) -> Preview:
-    look = getattr(get_provider(request.provider), "preview", None)
+    look = getattr(provider_for(request), "preview", None)
     if look is None:
         raise ValueError(f"the provider {request.provider!r} has no preview")
     try:
@@ -363,7 +363,7 @@ def _prepare(
 ) -> tuple[Run, EventQueue]:
     request = build_request(model, context, options, keywords)
     queue = EventQueue()
-    return Run(get_provider(request.provider), request, queue), queue
+    return Run(provider_for(request), request, queue), queue
 
 
 def build_request(

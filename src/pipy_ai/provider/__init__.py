@@ -56,6 +56,7 @@ __all__ = [
     "ToolFragment",
     "UsageReport",
     "get_provider",
+    "provider_for",
     "register_provider",
     "unregister_provider",
 ]
@@ -126,7 +127,7 @@ def registered(name: str) -> Provider | None:
 
 
 def get_provider(name: str) -> Provider:
-    """The provider that answers `name/…`: a registered one, a built-in one, or LiteLLM."""
+    """A provider by its name: a registered one, a built-in one, or LiteLLM."""
     with _lock:
         found = _providers.get(name)
         if found is not None:
@@ -147,6 +148,18 @@ def get_provider(name: str) -> Provider:
             if "litellm" in _providers:
                 return _providers["litellm"]
         return _providers.setdefault(name, built_in)
+
+
+def provider_for(request: Request) -> Provider:
+    """The provider that answers a request: a registered one, a built-in one, a direct lane where
+    one carries it, or LiteLLM."""
+    name = request.provider
+    if registered(name) is not None or name in ("local", "faux"):
+        return get_provider(name)
+    from .direct import DirectProvider, lane_for
+
+    lane = lane_for(request)
+    return DirectProvider(lane) if lane is not None else get_provider("litellm")
 
 
 def __getattr__(name: str) -> Any:

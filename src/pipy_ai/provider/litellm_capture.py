@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from .wire import Decoder, decoder_for
+from .wire.http import Call
 
 # Headers that belong to a connection or to an SDK, not to the request.
 _DROPPED = frozenset(
@@ -39,10 +40,8 @@ class Captured(BaseException):
         if fields:
             self.content = json.dumps({**json.loads(self.content), **fields}).encode()
 
-    def rebuild(
-        self, client: httpx.AsyncClient, user_agent: str, own: bool, key_header: str = ""
-    ) -> httpx.Request:
-        """The request for our own client. `own`: it goes to OpenAI itself; `key_header`: where
+    def call(self, user_agent: str, own: bool, key_header: str = "") -> Call:
+        """The request for our own sender. `own`: it goes to OpenAI itself; `key_header`: where
         the key belongs instead of `Authorization`."""
         headers = [
             (name, value)
@@ -57,9 +56,7 @@ class Captured(BaseException):
             headers.append(("user-agent", user_agent))
         if key_header:
             headers = [(key_header if n.lower() == "authorization" else n, v) for n, v in headers]
-        return client.build_request(
-            self.request.method, self.request.url, headers=headers, content=self.content
-        )
+        return Call(self.request.method, str(self.request.url), headers, self.content)
 
 
 class _Recorder(httpx.AsyncBaseTransport):

@@ -11,20 +11,13 @@ import contextlib
 import copy
 import gc
 import importlib
-import json
 import logging
 import os
-import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import httpx
-
-from pipy_ai import __version__
-
-from ..errors import ProviderError, classify, redact
 from ..registry.routing import guessed_keys
 from ..types import SimpleStreamOptions
 from ..utils.channel import Channel
@@ -44,9 +37,11 @@ from .keys import NO_KEY, key_for, missing_key
 from .litellm_build import build
 from .litellm_capture import Captured, recording_client
 from .prepare import style_of
+from .remote import AGENT, failure, masked
 from .request import Preview, Request
 from .router import resolved, router_config
-from .wire.sender import exchange, new_client
+from .wire.http import Call
+from .wire.sender import exchange
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
 _ENVIRONMENT = {
@@ -81,8 +76,6 @@ CAPTURED = frozenset(
     }
 )
 CLOSING = 0.05  # seconds that leaving waits for the connection to be closed
-_AUTH = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
-_AGENT = f"pipy-ai/{__version__}"
 _REPORTS_NO_FINISH = frozenset({"gemini", "vertex_ai", "vertex_ai_beta"})
 
 _import_lock = threading.Lock()
@@ -181,40 +174,19 @@ def _arguments(request: Request, preview: bool = False) -> dict[str, Any]:
     return arguments
 
 
-def _failure(exc: Exception, request: Request, secret: str | None) -> ProviderError:
-    """What an exception means, without the key."""
-    error = exc.error if isinstance(exc, ProviderError) else classify(exc)
-    error.provider = request.provider
-    headers = request.options.headers or {}
-    secrets = [
-        value.split()[-1] for name, value in headers.items() if value.strip() and _AUTH.search(name)
-    ]
-    if request.route.rule == "router":
-        with contextlib.suppress(ProviderError):
-            config = router_config(request.route.api_base or None)
-            secrets += config.secrets() if config is not None else []
-    error.message = redact(error.message, [secret, *secrets] if secret else secrets)
-    return ProviderError(error)
-
-
 async def _look(
     request: Request, arguments: dict[str, Any], secret: str | None, channel: Channel[Preview]
 ) -> None:
     try:
         opened = await _open(await _litellm(), request, arguments, secret)
         assert isinstance(opened, Captured), "a provider of CAPTURED was not captured"
-        http = _rebuild(opened, request)
-        headers = {
-            name: "***" if secret and secret in value else value
-            for name, value in http.headers.items()
-        }
-        channel.put([Preview(http.method, str(http.url), headers, json.loads(opened.content))])
+        channel.put([masked(_call(opened, request), secret)])
         channel.close()
     except asyncio.CancelledError:
         channel.close()
         raise
     except Exception as exc:
-        channel.close(_failure(exc, request, secret))
+        channel.close(failure(exc, request, secret))
 
 
 async def _pump(
@@ -239,7 +211,7 @@ async def _pump(
         channel.close()
         raise
     except Exception as exc:
-        channel.close(_failure(exc, request, secret))
+        channel.close(failure(exc, request, secret))
 
 
 # Who is left to LiteLLM: wires that are not spoken here, and Azure, which wants its own SDK's
@@ -348,29 +320,16 @@ async def _ask_router(litellm: Any, request: Request, arguments: dict[str, Any])
 
 # --- LiteLLM builds, we send and read -------------------------------------------------------
 
-_clients: weakref.WeakKeyDictionary[loops.LoopThread, httpx.AsyncClient]
-_clients = weakref.WeakKeyDictionary()
 
-
-def _client() -> httpx.AsyncClient:
-    """The connection pool of the background loop."""
-    thread = loops.ensure()
-    client = _clients.get(thread)
-    if client is None:
-        client = _clients[thread] = new_client()
-        thread.at_end(client.aclose)
-    return client
-
-
-def _rebuild(captured: Captured, request: Request) -> httpx.Request:
+def _call(captured: Captured, request: Request) -> Call:
     own = request.provider == "openai"
-    return captured.rebuild(_client(), _AGENT, own, request.route.key_header)
+    return captured.call(AGENT, own, request.route.key_header)
 
 
 async def _exchange(captured: Captured, request: Request, channel: Channel[Delta]) -> None:
     """Send a captured request and decode its answer."""
     assert captured.decoder is not None
-    batches = exchange(_client(), _rebuild(captured, request), captured.decoder())
+    batches = exchange(_call(captured, request), captured.decoder())
     try:
         async for deltas in batches:
             channel.put(deltas)

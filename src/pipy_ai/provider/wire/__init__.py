@@ -16,7 +16,14 @@ from .gemini import Gemini
 from .openai_chat import OpenAIChat
 from .openai_responses import OpenAIResponses
 
-__all__ = ["Decoder", "decoder_for"]
+__all__ = [
+    "AnthropicMessages",
+    "Decoder",
+    "Gemini",
+    "OpenAIChat",
+    "OpenAIResponses",
+    "decoder_for",
+]
 
 
 class Decoder(Protocol):

@@ -7,8 +7,6 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 
-import httpx
-
 from ...errors import (
     ErrorKind,
     ProviderError,
@@ -18,40 +16,29 @@ from ...errors import (
 )
 from ..deltas import Delta, ResponseInfo
 from . import Decoder
+from .http import BROKEN, Answer, Call, send
 from .reading import unreadable
 from .sse import LineTooLong, SSEReader
 
 MAX_ERROR_BODY = 64 << 10  # bytes
 MAX_BODY = 256 << 20  # bytes, of an answer that is not streamed
-CONNECT = 5.0  # seconds; everything else is the engine's to time
-CLEANING = 1000  # turns of the event loop that closing old connections may take
+REFUSAL = 5.0  # seconds that the body of an error may take
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is complete
 
 
-def new_client() -> httpx.AsyncClient:
-    """A pool of connections for one event loop. Proxies and CA files come from the environment."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(None, connect=CONNECT),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-        follow_redirects=False,  # a key must not follow to another host
-    )
-
-
-async def exchange(
-    client: httpx.AsyncClient, request: httpx.Request, decoder: Decoder
-) -> AsyncGenerator[list[Delta], None]:
-    """Send `request` and yield the deltas of each read. The first batch says: accepted.
+async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], None]:
+    """Send `call` and yield the deltas of each read. The first batch says: accepted.
 
     Raises:
         ProviderError: the provider refused or reports a failure.
-        httpx.TransportError: it was not reached, or the connection broke.
+        Exception: one of `BROKEN`: it was not reached, or the connection broke.
     """
-    response = await _send(client, request)
+    answer = await send(call)
     try:
-        if response.status_code >= 300:
-            raise await _refusal(response)
+        if answer.status >= 300:
+            raise await _refusal(answer)
         yield [ResponseInfo(api=decoder.api)]
-        body = response.aiter_bytes()
+        body = answer.body()
         first = b""
         async for piece in body:
             first += piece
@@ -78,7 +65,7 @@ async def exchange(
                 return
             try:
                 piece = await anext(body, b"")
-            except httpx.TransportError as error:
+            except BROKEN as error:
                 piece, failure = b"", error
             if not piece:
                 break
@@ -88,32 +75,7 @@ async def exchange(
         if failure is not None:
             raise failure
     finally:
-        await response.aclose()
-
-
-async def _send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """`client.send`, safe to cancel. httpx first closes connections whose other end is gone, and
-    when it is cancelled meanwhile it forgets the rest of them, open."""
-    begun = False
-
-    async def trace(*_: object) -> None:  # the first event is about this request itself
-        nonlocal begun
-        begun = True
-
-    request.extensions = {**request.extensions, "trace": trace}
-    sending = asyncio.ensure_future(client.send(request, stream=True))
-    try:
-        return await asyncio.shield(sending)
-    except asyncio.CancelledError:
-        for _ in range(CLEANING):
-            if begun or sending.done():
-                break
-            await asyncio.sleep(0)
-        sending.cancel()
-        await asyncio.wait({sending})
-        if not sending.cancelled() and sending.exception() is None:
-            await sending.result().aclose()
-        raise
+        await answer.close()
 
 
 def _decode(
@@ -155,22 +117,21 @@ async def _drain(body: AsyncIterator[bytes]) -> None:
         await asyncio.wait_for(read(), DRAIN)
 
 
-async def _refusal(response: httpx.Response) -> ProviderError:
+async def _refusal(answer: Answer) -> ProviderError:
     """An answer with an error status, as the failure that it tells of."""
     body = b""
 
     async def read() -> None:
         nonlocal body
-        async for piece in response.aiter_bytes():
+        async for piece in answer.body():
             body += piece
             if len(body) >= MAX_ERROR_BODY:
                 break
 
     with contextlib.suppress(Exception):  # the status says enough
-        await asyncio.wait_for(read(), CONNECT)
+        await asyncio.wait_for(read(), REFUSAL)
     raw = body[:MAX_ERROR_BODY].decode("utf-8", "replace")
-    status = response.status_code
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    status, headers = answer.status, answer.headers
     if status < 400:
         error = error_info(
             ErrorKind.BAD_REQUEST,

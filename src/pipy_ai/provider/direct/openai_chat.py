@@ -1,0 +1,105 @@
+"""OpenAI Chat Completions, as OpenAI and its many lookalikes take it. Pure.
+
+What hosts do differently is data: `QUIRKS`, by LiteLLM's name of the backend.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..openai_words import chat_fields
+from ..prepare import Prepared
+from ..request import Request
+
+OPENAI = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """How a host's Chat Completions differ.
+
+    `names` renames fields (to nothing: leaves them out), `choices` the words of `tool_choice`,
+    `adds` are fields that the host wants, and `thought` is what stands for the reasoning of a
+    turn with calls that has none.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, str] = field(default_factory=dict)
+    adds: dict[str, Any] = field(default_factory=dict)
+    thought: str | None = None
+
+
+QUIRKS = {
+    "cerebras": Quirk(names={"stream_options": ""}),  # these three send usage unasked
+    "perplexity": Quirk(names={"stream_options": ""}),
+    "mistral": Quirk(
+        names={"seed": "random_seed", "stream_options": "", "user": ""},
+        choices={"required": "any"},
+    ),
+    "deepseek": Quirk(thought=""),
+    "fireworks_ai": Quirk(choices={"required": "any"}),
+    "moonshot": Quirk(choices={"required": "auto"}, thought=" "),
+    "openrouter": Quirk(adds={"usage": {"include": True}}),  # what it bills
+}
+
+# Backends that are asked without LiteLLM, by its names of them.
+BACKENDS = frozenset(
+    {
+        "cerebras", "dashscope", "deepinfra", "deepseek", "fireworks_ai", "groq", "hosted_vllm",
+        "litellm_proxy", "llamafile", "lm_studio", "mistral", "moonshot", "openai", "openrouter",
+        "perplexity", "together_ai", "vercel_ai_gateway", "xai", "zai",
+    }
+)  # fmt: skip
+_PLAIN = Quirk()
+
+
+def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """URL, headers and body, without the key."""
+    fields = chat_fields(request, prepared)
+    body = {"model": request.model_id, **fields, **(fields.pop("extra_body", None) or {})}
+    body.pop("extra_body", None)
+    quirk = QUIRKS.get(request.backend, _PLAIN)
+    if request.backend == "openai" and (request.record or {}).get("reasoning") is True:
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    if request.backend == "openrouter" and "reasoning_effort" in body:
+        body["reasoning"] = {"effort": body.pop("reasoning_effort")}
+    for name, other in quirk.names.items():
+        value = body.pop(name, None)
+        if other and value is not None:
+            body[other] = value
+    _choose(request, quirk, body)
+    if quirk.thought is not None and (request.record or {}).get("interleaved"):
+        for turn in body["messages"]:
+            if turn.get("tool_calls"):
+                turn.setdefault("reasoning_content", quirk.thought)
+    body |= quirk.adds
+    base = prepared.base or _openais_address()
+    return f"{base.rstrip('/')}/chat/completions", openai_headers(request), body
+
+
+def _choose(request: Request, quirk: Quirk, body: dict[str, Any]) -> None:
+    choice = body.get("tool_choice")
+    if isinstance(choice, str) and choice in quirk.choices:
+        body["tool_choice"] = quirk.choices[choice]
+        if body["tool_choice"] == "auto":
+            text = f'{request.provider} takes no forced call; sent "auto"'
+            request.warn("tool_choice_changed", text)
+
+
+def _openais_address() -> str:
+    named = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+    return named or OPENAI
+
+
+def openai_headers(request: Request) -> dict[str, str]:
+    """OpenAI's own: which organization and project pay."""
+    if request.provider != "openai":
+        return {}
+    named = {
+        "openai-organization": os.environ.get("OPENAI_ORG_ID")
+        or os.environ.get("OPENAI_ORGANIZATION"),
+        "openai-project": os.environ.get("OPENAI_PROJECT_ID") or os.environ.get("OPENAI_PROJECT"),
+    }
+    return {name: value for name, value in named.items() if value}

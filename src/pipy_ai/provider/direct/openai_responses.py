@@ -1,0 +1,21 @@
+"""OpenAI Responses. Pure."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..openai_words import responses_fields
+from ..prepare import Prepared
+from ..request import Request
+from .openai_chat import OPENAI, openai_headers
+
+
+def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """URL, headers and body, without the key."""
+    fields = responses_fields(request, prepared)
+    body = {"model": request.model_id, **fields, **(fields.pop("extra_body", None) or {})}
+    body.pop("extra_body", None)
+    named = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+    base = prepared.base or named or OPENAI
+    return f"{base.rstrip('/')}/responses", openai_headers(request), body
