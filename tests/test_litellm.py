@@ -55,6 +55,13 @@ pytestmark = [
 ]
 
 MODEL = "hosted_vllm/m"
+
+
+@pytest.fixture(autouse=True)
+def _through_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPY_TRANSPORT", "litellm")
+
+
 WAIT = 10.0
 PNG_URL = "data:image/png;base64,iVBORw0KGgo="
 PNG = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")

@@ -1,5 +1,5 @@
-"""The scenario table: every hard answer on every wire that can carry it, built by real LiteLLM,
-sent over a real socket, cut and split every way."""
+"""The scenario table: every hard answer on every wire that can carry it, over the direct lanes and
+with requests that real LiteLLM builds, over real sockets, cut and split every way."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+@pytest.fixture(autouse=True, params=["direct", "litellm"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for both ways to send a request."""
+    monkeypatch.setenv("PIPY_TRANSPORT", request.param)
+    return str(request.param)
+
 
 KEY = "sk-very-secret-0123456789"
 

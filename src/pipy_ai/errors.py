@@ -226,6 +226,8 @@ _BY_CLASS: dict[str, ErrorKind] = {
     "UnsupportedParamsError": ErrorKind.BAD_REQUEST,
     "APIConnectionError": ErrorKind.CONNECTION,
     "TransportError": ErrorKind.CONNECTION,
+    "NetworkError": ErrorKind.CONNECTION,
+    "ProxyError": ErrorKind.CONNECTION,
     "ConnectionError": ErrorKind.CONNECTION,
     "ProtocolError": ErrorKind.CONNECTION,
 }
