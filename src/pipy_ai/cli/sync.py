@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import asdict
 
@@ -49,4 +50,6 @@ def config(arguments: argparse.Namespace) -> int:
     providers = [name.strip() for name in (arguments.providers or "").split(",") if name.strip()]
     path = generate_router_config(arguments.output, providers or None, arguments.all)
     print(f"Generated {path}")
+    if os.path.isfile(f"{path}.bak"):
+        print(f"What was there before is in {path}.bak")
     return 0

@@ -52,7 +52,7 @@ def table(
         "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True))
         for row in ([*header], *rows)
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    write("\n".join(lines) + "\n")
 
 
 def complain(text: str) -> None:

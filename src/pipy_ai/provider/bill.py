@@ -9,13 +9,32 @@ from ..registry.cost import calculate_cost
 from ..registry.schema import Model
 from ..types import Cost, Usage
 from .request import Request
+from .resolve import resolve
+from .router import router_config
 
 
-def cost_of(request: Request, usage: Usage) -> Cost:
-    """What `usage` costs: at the prices of the service level that the request asked for."""
+def cost_of(request: Request, usage: Usage, answered: str | None) -> Cost:
+    """What `usage` costs: at the prices of the service level that the request asked for.
+
+    `answered` is the model that gave the answer, by the provider's word: a Router may have asked
+    another one than was wanted.
+    """
+    if request.route.rule == "router":
+        return _behind_router(request, usage, answered)
     record = request.record or {}
     model = Model.from_dict({**record, "id": request.model_id}, request.provider)
     return calculate_cost(model, usage, _mode(record, request.options.extra or {}))
+
+
+def _behind_router(request: Request, usage: Usage, answered: str | None) -> Cost:
+    config = router_config(request.route.api_base or None)
+    found = {} if config is None else {name: resolve(name, True) for name in config.deployments}
+    for one in found.values():
+        names = (one.model_id, one.model_id.rpartition("/")[2])
+        if answered in names and one.record is not None:
+            model = Model.from_dict({**one.record, "id": one.model_id}, one.provider)
+            return calculate_cost(model, usage)
+    return Cost()
 
 
 def _mode(record: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:

@@ -330,7 +330,8 @@ class Run:
         if self._accepted:
             self._estimate(message, output, prompt)
         if usage.cost.source == "unknown" and self._request.record is not None and self._accepted:
-            usage.cost = cost_of(self._request, usage)
+            with contextlib.suppress(ValueError, ProviderError):  # of a Router file, by now broken
+                usage.cost = cost_of(self._request, usage, message.response_model)
 
     def _estimate(self, message: AssistantMessage, output: bool, prompt: bool) -> None:
         """Work out what was not reported. A count told before the answer was over is too low."""

@@ -32,7 +32,8 @@ def key_for(request: Request, missing: str | None = None) -> str | None:
     way, base = request.route, request.options.api_base
     if way.backend in _LOGINS or way.rule == "router":
         return None
-    if request.provider in _OPENAI and base is not None and not _is_openai(base):
+    base = base or (way.api_base if request.provider in _OPENAI else None) or None
+    if request.provider in _OPENAI and base is not None and not is_openai(base):
         return NO_KEY
     if key := way.key():
         return key
@@ -45,7 +46,7 @@ def key_for(request: Request, missing: str | None = None) -> str | None:
     raise missing_key(request.provider, way.missing())
 
 
-def _is_openai(base: str) -> bool:
+def is_openai(base: str) -> bool:
     """Whether an address is OpenAI's own, or the one that its variable names."""
     host = urlsplit(base).hostname or ""
     named = urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname
@@ -54,10 +55,6 @@ def _is_openai(base: str) -> bool:
 
 def missing_key(provider: str, variables: Sequence[str]) -> ProviderError:
     """What to raise when a key, or a variable that belongs to it, is not set."""
-    return ProviderError(
-        error_info(
-            ErrorKind.MISSING_KEY,
-            f"No key for {provider}: set {' and '.join(variables)}, or pass api_key=.",
-            provider=provider,
-        )
-    )
+    said = f"set {' and '.join(variables)}, or pass api_key=" if variables else "pass api_key="
+    text = f"No key for {provider}: {said}."
+    return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))

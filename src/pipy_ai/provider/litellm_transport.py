@@ -33,10 +33,10 @@ from .deltas import (
     ToolFragment,
     UsageReport,
 )
-from .keys import NO_KEY, key_for, missing_key
+from .keys import NO_KEY, is_openai, key_for, missing_key
 from .litellm_build import build
 from .litellm_capture import Captured, recording_client
-from .prepare import style_of
+from .prepare import refuse, style_of
 from .remote import AGENT, failure, masked
 from .request import Preview, Request
 from .router import resolved, router_config
@@ -178,7 +178,9 @@ async def _look(
     request: Request, arguments: dict[str, Any], secret: str | None, channel: Channel[Preview]
 ) -> None:
     try:
-        opened = await _open(await _litellm(), request, arguments, secret)
+        litellm = await _litellm()
+        secret = secret or _key_of_litellm(litellm, request, arguments)
+        opened = await _open(litellm, request, arguments, secret, look=True)
         assert isinstance(opened, Captured), "a provider of CAPTURED was not captured"
         channel.put([masked(_call(opened, request), secret)])
         channel.close()
@@ -201,6 +203,7 @@ async def _pump(
             )
             channel.close()
             return
+        secret = secret or _key_of_litellm(litellm, request, arguments)
         opened = await _open(litellm, request, arguments, secret)
         if isinstance(opened, Captured):
             await _exchange(opened, request, channel)
@@ -222,11 +225,15 @@ _foreign: set[tuple[str, bool]] = {
 
 
 async def _open(
-    litellm: Any, request: Request, arguments: dict[str, Any], secret: str | None
+    litellm: Any,
+    request: Request,
+    arguments: dict[str, Any],
+    secret: str | None,
+    look: bool = False,
 ) -> Captured | tuple[Any, Any]:
     """The HTTP request that LiteLLM makes of a request; where its wire is not spoken here, or
-    LiteLLM sends it by other means, LiteLLM's own stream and its first chunk."""
-    secret = secret or _key_of_litellm(litellm, request, arguments)
+    LiteLLM sends it by other means, LiteLLM's own stream and its first chunk. `look`: nothing is
+    sent."""
     arguments = {
         **arguments,
         "api_key": secret,
@@ -253,13 +260,17 @@ async def _open(
         try:
             return await _prime(await call(**arguments, client=client))
         except Captured as captured:
-            if captured.decoder is not None:
+            if captured.decoder is not None or look:
                 captured.patch(patch)
                 return captured
+            if request.backend in CAPTURED:  # it is the address that is odd, not the backend
+                where = captured.request.url.copy_with(query=None)
+                raise refuse(request, f"{where} is no address of a wire that is known") from None
             _foreign.add(kind)
     return await _prime(await call(**arguments))
 
 
+_BORROWERS = frozenset({"aiohttp_openai", "text-completion-inception"})  # of OpenAI's key
 _GATED = ("tools", "tool_choice", "reasoning_effort", "response_format", "seed", "stop", "user")
 
 
@@ -275,7 +286,9 @@ def _key_of_litellm(litellm: Any, request: Request, arguments: dict[str, Any]) -
     """The key that LiteLLM itself knows for a provider that we do not list. It must not be left
     to look for one while it sends: for an OpenAI-compatible host it would take OpenAI's."""
     name = request.backend
-    if name not in litellm.openai_compatible_providers:
+    if name in _BORROWERS:
+        return NO_KEY
+    if request.route.rule != "litellm" or name not in litellm.openai_compatible_providers:
         return None
     model, base = arguments["model"], arguments.get("api_base")
     _, _, key, _ = litellm.get_llm_provider(model=model, api_base=base, api_key=None)
@@ -297,6 +310,15 @@ async def _prime(response: Any) -> tuple[Any, Any]:
     return response, None
 
 
+def _no_borrowed_key(parameters: dict[str, Any]) -> None:
+    """LiteLLM would send OpenAI's key to whatever host an entry names without a key."""
+    backend, _, _ = str(parameters.get("model", "")).partition("/")
+    base = parameters.get("api_base") or parameters.get("base_url")
+    if base and not parameters.get("api_key") and not is_openai(str(base)):
+        if backend in _BORROWERS or "openai" in backend:
+            parameters["api_key"] = NO_KEY
+
+
 _routers: dict[str, tuple[tuple[int, int], Any]] = {}
 
 
@@ -309,7 +331,10 @@ async def _ask_router(litellm: Any, request: Request, arguments: dict[str, Any])
     known = _routers.get(config.path)
     if known is None or known[0] != config.stamp:
         settings = {"num_retries": 0, **resolved(config.settings)}
-        router = litellm.Router(model_list=copy.deepcopy(config.model_list), **settings)
+        entries = copy.deepcopy(config.model_list)
+        for entry in entries:
+            _no_borrowed_key(entry["litellm_params"])
+        router = litellm.Router(model_list=entries, **settings)
         if known is not None:
             known[1].discard()
         known = _routers[config.path] = (config.stamp, router)

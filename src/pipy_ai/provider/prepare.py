@@ -108,6 +108,13 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
     )
 
 
+def endpoint(base: str, path: str, query: str = "") -> str:
+    """An address of a host with `path` behind its own; its query stays at the end."""
+    head, _, own = base.partition("?")
+    queries = "&".join(part for part in (own, query) if part)
+    return f"{head.rstrip('/')}{path}" + (f"?{queries}" if queries else "")
+
+
 def refuse(request: Request, text: str) -> ProviderError:
     """The error of a request that cannot be."""
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))

@@ -46,10 +46,9 @@ class Request:
     @property
     def vision(self) -> bool | None:
         """Whether the model takes images; None: not known."""
-        if self.record is None:
-            return None
-        modalities = self.record.get("modalities") or {}
-        return "image" in (modalities.get("input") or ())
+        modalities = (self.record or {}).get("modalities")
+        reads = modalities.get("input") if isinstance(modalities, Mapping) else None
+        return "image" in reads if isinstance(reads, list) else None
 
     def warn(self, code: str, message: str) -> None:
         """Tell the caller about something that is done differently than asked."""

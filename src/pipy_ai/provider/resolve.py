@@ -24,12 +24,13 @@ class Resolved:
     route: Route
     record: Mapping[str, Any] | None = None
     warnings: list[Warning] = field(default_factory=list)
+    api_base: str | None = None  # of a model made by hand
 
 
-def resolve(model: str | Model) -> Resolved:
+def resolve(model: str | Model, quiet: bool = False) -> Resolved:
     """What a name, or a `Model` that may be made by hand, stands for.
 
-    A name that the catalogue does not know is passed on to LiteLLM, with a warning.
+    A name that the catalogue does not know is passed on to LiteLLM, with a warning unless `quiet`.
 
     Raises:
         AmbiguousModelError: a bare name that several hosts have.
@@ -37,19 +38,19 @@ def resolve(model: str | Model) -> Resolved:
     """
     registry = get_registry()
     if isinstance(model, Model):
-        if not model.provider or not model.id:
-            raise ValueError("a Model needs a provider and an id to be asked")
-        host = registry.host(model.provider) or _host_of(model)
-        way = route(host, model.id, model.raw) if host else litellm_route(model.qualified_name)
-        return Resolved(model.provider, model.id, way, model.to_dict())
+        return _by_hand(model)
     provider, slash, identity = model.partition("/")
     if provider == "openai" and identity.startswith("responses/"):
         return _by_responses(identity.removeprefix("responses/"))
     full, guessed = registry.find(model)
     if full is not None:
         provider, _, identity = full.partition("/")
-        record = registry.record(full)
-        way = route(registry.host(provider) or {"id": provider}, identity, record)
+        record = registry.record(full) or {}
+        host = registry.host(provider)
+        if host is None and not (record.get("provider") or {}).get("api"):
+            way = litellm_route(full)  # of the user's own list; only LiteLLM knows the provider
+        else:
+            way = route(host or {"id": provider}, identity, record)
         found = Resolved(provider, identity, way, record)
         if guessed:
             text = f"{model!r} is offered by {provider} alone, which is asked; write {full}"
@@ -63,13 +64,33 @@ def resolve(model: str | Model) -> Resolved:
     if way.rule == "cloud" and known != provider:
         way = litellm_route(model)  # LiteLLM's own spelling tells it more than ours would
     found = Resolved(known if host else provider, identity, way)
-    if not way.own_server:
-        found.warnings.append(Warning(code="unknown_model", message=_unknown(model)))
+    if not way.own_server and not quiet:
+        guess = way.rule not in ("cloud", "litellm")  # names there are the user's own
+        text = f"{registry.unknown(model, guess)}; its limits and its price are not known"
+        found.warnings.append(Warning(code="unknown_model", message=text))
     return found
 
 
-def _unknown(model: str) -> str:
-    return f"{get_registry().unknown(model)}; its limits and its price are not known"
+def _by_hand(model: Model) -> Resolved:
+    """What a `Model` says of itself counts more than what the catalogue says of its provider."""
+    if not model.provider or not model.id:
+        raise ValueError("a Model needs a provider and an id to be asked")
+    host = get_registry().host(model.provider)
+    record = model.to_dict()
+    own = record.get("provider")
+    own = dict(own) if isinstance(own, dict) else {}
+    if host is None and (model.api or model.npm):
+        npm = model.npm or "@ai-sdk/openai-compatible"
+        host = {"id": model.provider, "npm": npm, "api": model.api, "env": model.env}
+    if host is None:
+        return Resolved(model.provider, model.id, litellm_route(model.qualified_name), record)
+    own |= {n: v for n in ("npm", "shape") if (v := getattr(model, n)) and v != host.get(n)}
+    record["provider"] = own
+    usual = own.get("api") or host.get("api") or ""
+    found = Resolved(model.provider, model.id, route(host, model.id, record), record)
+    if model.api and model.api != usual:
+        found.api_base = model.api  # as if it were given with the request
+    return found
 
 
 def by_router(name: str, config_path: str | os.PathLike[str] | None) -> Resolved | None:
@@ -83,14 +104,13 @@ def by_router(name: str, config_path: str | os.PathLike[str] | None) -> Resolved
         way = litellm_route(name)
         way.problem = broken.error.message
         return Resolved(*_split(name), way)
-    if config is None or name not in config.models:
+    behind = None if config is None else config.match(name)
+    if behind is None:
         return None
-    behind = config.models[name]
     try:
-        found = resolve(behind)
+        found = resolve(behind, quiet=True)
     except ValueError:  # a bare name that LiteLLM knows, perhaps
         found = Resolved("litellm", behind, litellm_route(behind))
-    found.warnings.clear()
     found.route.rule, found.route.model = "router", name
     found.route.api_base = "" if config_path is None else os.fspath(config_path)
     found.route.needs, found.route.parameters, found.route.problem = (), {}, ""
@@ -108,11 +128,3 @@ def _by_responses(identity: str) -> Resolved:
     found.route.responses = "always"
     found.route.model = f"openai/responses/{identity}"
     return found
-
-
-def _host_of(model: Model) -> dict[str, Any] | None:
-    """The provider that a model made by hand describes."""
-    if not model.api and not model.npm:
-        return None
-    npm = model.npm or "@ai-sdk/openai-compatible"
-    return {"id": model.provider, "npm": npm, "api": model.api, "env": model.env}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
@@ -21,6 +22,22 @@ class RouterConfig:
     model_list: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    deployments: list[str] = field(default_factory=list)
+
+    def match(self, name: str) -> str | None:
+        """LiteLLM's name of the model behind a name, which may be an alias or fit a pattern."""
+        aliases = self.settings.get("model_group_alias")
+        alias = aliases.get(name) if isinstance(aliases, dict) else None
+        if isinstance(alias, dict):
+            alias = alias.get("model")
+        name = alias if isinstance(alias, str) else name
+        if name in self.models:
+            return self.models[name]
+        for pattern, behind in self.models.items():
+            if "*" in pattern and fnmatchcase(name, pattern):
+                star = name[len(pattern.partition("*")[0]) :]
+                return behind.replace("*", star, 1)
+        return None
 
     def secrets(self) -> list[str]:
         """Every key that the file holds or names."""
@@ -81,6 +98,7 @@ def _load(path: str, stamp: tuple[int, int]) -> RouterConfig:
         if not isinstance(name, str) or not isinstance(model, str):
             raise _broken(path, f"entry {number} of model_list needs model_name and litellm_params")
         config.models.setdefault(name, model)
+        config.deployments.append(model)
     settings = said.get("router_settings")
     if settings is not None and not isinstance(settings, dict):
         raise _broken(path, "router_settings is no mapping")

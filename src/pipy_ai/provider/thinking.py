@@ -62,7 +62,7 @@ def plan(request: Request, style: str, has_tools: bool) -> dict[str, Any]:
     if level is None:
         return {}
     switch = _switch(request)
-    if record is not None and not record.get("reasoning"):
+    if record is not None and record.get("reasoning") is False:
         if level is not ThinkingLevel.OFF:
             warn("reasoning_ignored", "this model does not reason; reasoning= was left out")
         return {}

@@ -20,25 +20,25 @@ class field:
         self.make = default_factory
 
 
-class _Dataclass(type):
-    def __getattr__(cls, name: str) -> Any:
-        if name != "__dataclass_fields__":
-            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+class _Fields:
+    """`__dataclass_fields__`, made when somebody asks for it."""
+
+    def __init__(self, defaults: dict[str, Any]) -> None:
+        self._defaults = defaults
+
+    def __get__(self, _: object, cls: type) -> Any:
         import dataclasses
 
         specs = []
-        for key, default in cls._defaults.items():
+        for key, default in self._defaults.items():
             if isinstance(default, field):
                 spec = dataclasses.field(default_factory=default.make)
             else:
                 spec = dataclasses.field(default=default)
             specs.append((key, cls.__annotations__[key], spec))
-        made = dataclasses.make_dataclass(cls.__name__, specs)
-        found = vars(made)["__dataclass_fields__"]
-        setattr(cls, name, found)
+        found = vars(dataclasses.make_dataclass(cls.__name__, specs))["__dataclass_fields__"]
+        setattr(cls, "__dataclass_fields__", found)  # noqa: B010
         return found
-
-    _defaults: dict[str, Any]
 
 
 def dataclass(cls: type) -> type:
@@ -66,10 +66,9 @@ def dataclass(cls: type) -> type:
         "__repr__": _repr,
         "__eq__": _eq,
         "__hash__": None,
+        "__dataclass_fields__": _Fields(defaults),
     }
-    built = _Dataclass(cls.__name__, cls.__bases__, namespace)
-    built._defaults = defaults
-    return built
+    return type(cls)(cls.__name__, cls.__bases__, namespace)
 
 
 def _repr(self: Any) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DAY = 86_400.0  # seconds
+KILLED = 600.0  # seconds until an attempt that was killed is tried again
 PATIENCE = 3.0  # seconds that an attempt may take
 STATE = "sync.json"
 
@@ -22,13 +23,22 @@ _next_look = 0.0
 
 
 def state_of(directory: str) -> dict[str, Any]:
-    """What is known of earlier attempts: `attempted` and `checked` (Unix time), `error`."""
+    """What is known of earlier attempts: `attempted` and `checked` (Unix time), `error`.
+
+    A time that is none, or lies ahead, is left out.
+    """
     try:
         with open(os.path.join(directory, STATE), encoding="utf-8") as file:
             state = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return state if isinstance(state, dict) else {}
+    if not isinstance(state, dict):
+        return {}
+    soon = time.time() + 60
+    for key in ("attempted", "checked"):
+        if not (type(state.get(key)) in (int, float) and 0 <= state[key] <= soon):
+            state.pop(key, None)
+    return state
 
 
 def offline() -> bool:
@@ -43,19 +53,25 @@ def keep_fresh(directory: str) -> None:
     if now < _next_look or offline():
         return
     _next_look = now + DAY / 24
-    state = state_of(directory)
-    newest = max(float(state.get(key) or 0) for key in ("attempted", "checked"))
-    if now - newest < DAY:
+    if not _is_due(state_of(directory), now):
         return
-    writable = os.access(
-        directory if os.path.isdir(directory) else os.path.dirname(directory), os.W_OK
-    )
-    if not writable:  # nothing could be kept
+    place = os.path.abspath(directory)
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    if not os.access(place, os.W_OK):  # nothing could be kept
         return
     if detached:
         _in_process()
     else:
         _in_thread()
+
+
+def _is_due(state: dict[str, Any], now: float) -> bool:
+    if now - state.get("checked", 0.0) < DAY:
+        return False
+    # One that neither failed nor ended was killed with its process; it is soon tried again.
+    ended = state.get("error") is not None or state.get("checked", 0.0) >= state.get("attempted", 0)
+    return bool(now - state.get("attempted", 0.0) >= (DAY if ended else KILLED))
 
 
 def attempt() -> None:
@@ -80,7 +96,7 @@ def _in_process() -> None:
 
     if not sys.executable or getattr(sys, "frozen", False):
         return
-    command = [sys.executable, "-c", "from pipy_ai.registry.auto import attempt; attempt()"]
+    command = [sys.executable, "-P", "-c", "from pipy_ai.registry.auto import attempt; attempt()"]
     null = subprocess.DEVNULL
     with contextlib.suppress(OSError):
         subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)

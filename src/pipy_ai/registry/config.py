@@ -55,7 +55,8 @@ def generate_router_config(
     """Write a configuration for LiteLLM's Router and proxy.
 
     Args:
-        output_path: Where to; default `router.yaml` in the data directory.
+        output_path: Where to; default `router.yaml` in the data directory. What was there is kept
+            as `….bak`.
         providers: models.dev's names; default: those whose key is set.
         all: Every provider that can be reached. LiteLLM takes seconds to load thousands of models.
 
@@ -76,8 +77,19 @@ def generate_router_config(
     head = _HEAD.format(date=registry.date, count=len(entries), providers=len(chosen), path=target)
     notes = "".join(f"# Left out: {note}\n" for note in left_out)
     tail = _TAIL.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
-    write_atomically(str(target), (head + notes + _yaml(entries) + tail).encode())
+    _write(target, (head + notes + _yaml(entries) + tail).encode())
     return target
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Replace the file, whose old content stays beside it; a device or pipe is written to."""
+    real = Path(os.path.realpath(target))
+    if real.exists() and not real.is_file():
+        real.write_bytes(content)
+        return
+    if real.exists() and real.read_bytes() != content:
+        write_atomically(f"{real}.bak", real.read_bytes())
+    write_atomically(str(real), content)
 
 
 def _chosen(registry: ModelRegistry, providers: Sequence[str] | None, all: bool) -> list[str]:
@@ -113,6 +125,8 @@ def _entries(registry: ModelRegistry, providers: Iterable[str]) -> tuple[list[An
 
 def _unreachable(way: Route) -> str:
     absent = [name for name in way.needs if not os.environ.get(name, "").strip()]
+    if way.key_header:
+        return "its key goes into a header of its own, which such a file cannot say"
     return way.problem or (f"{' and '.join(absent)} not set" if absent else "")
 
 

@@ -142,7 +142,7 @@ def _tier(prices: ModelCost, provider: str, prompt: int) -> CostTier | None:
     for tier in prices.tiers:
         # xAI's higher price begins at the size itself, everybody else's above it.
         if prompt > tier.size or (prompt == tier.size and provider == "xai"):
-            reached = tier
+            reached = tier if reached is None or tier.size > reached.size else reached
     return reached
 
 

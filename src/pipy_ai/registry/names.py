@@ -52,6 +52,7 @@ LITELLM_NAMES = {
     "github": "github-models",
     "gmi": "gmicloud",
     "lm_studio": "lmstudio",
+    "meta_llama": "llama",
     "moonshot": "moonshotai",
     "novita": "novita-ai",
     "nvidia_nim": "nvidia",
@@ -96,6 +97,7 @@ class Names:
         self._ids: dict[str, dict[str, str]] = {}  # provider → folded id → id
         self._hosts: dict[str, list[str]] = {}  # bare id → providers
         self._exact = set(names)
+        self._near: dict[str, list[str]] = {}
         for full in sorted(self._exact):
             provider, _, identity = full.partition("/")
             self._ids.setdefault(provider, {}).setdefault(fold(identity), identity)
@@ -121,14 +123,16 @@ class Names:
             if name in self:
                 return name, False
             known = set(providers)
+            provider = provider if provider in known else provider.lower()
             provider = provider if provider in known else LITELLM_NAMES.get(provider, provider)
             if provider in known:
                 return self._within(provider, rest), False
+            return self._elsewhere(name, has_key, exact=True)
         for find in (self._same, self._folded, self._alias):
             for provider in FIRST_PARTIES:
                 if found := find(provider, name):
                     return found, False
-        return self._elsewhere(name, has_key)
+        return self._elsewhere(name, has_key, exact=False)
 
     def _within(self, provider: str, rest: str) -> str | None:
         """A name within a provider, which it never leaves."""
@@ -158,9 +162,12 @@ class Names:
         newest = max(dated, key=lambda key: key[len(stem) :].replace("-", ""), default=None)
         return f"{provider}/{ids[newest]}" if newest else None
 
-    def _elsewhere(self, name: str, has_key: Callable[[str], bool]) -> tuple[str | None, bool]:
+    def _elsewhere(
+        self, name: str, has_key: Callable[[str], bool], exact: bool
+    ) -> tuple[str | None, bool]:
+        """The host of a model whose maker serves it not, or under another name."""
         found = [f"{host}/{name}" for host in self._hosts.get(name, ())]
-        if not found:
+        if not found and not exact:
             wanted = fold(name)
             found = sorted(
                 f"{host}/{identity}"
@@ -172,13 +179,20 @@ class Names:
             return None, False
         keyed = [full for full in found if has_key(full.partition("/")[0])]
         if len(keyed) == 1:
-            return keyed[0], False
+            return keyed[0], exact  # a maker's name in front is worth a word
         if len(found) == 1:
             return found[0], True
         raise AmbiguousModelError(name, keyed or found)
 
     def suggest(self, name: str, count: int = 3) -> list[str]:
         """Full names that look like `name`, the most alike first."""
+        if name not in self._near:
+            if len(self._near) > 200:
+                self._near.clear()
+            self._near[name] = self._look_for(name, count)
+        return self._near[name]
+
+    def _look_for(self, name: str, count: int) -> list[str]:
         import difflib
 
         provider, slash, rest = name.partition("/")
@@ -186,11 +200,8 @@ class Names:
         if near:
             short = {full.partition("/")[2]: full for full in near}
             alike = difflib.get_close_matches(rest, short, count, 0.5)
-            if alike:
-                return [short[identity] for identity in alike]
+            return [short[identity] for identity in alike]
         makers = [full for full in sorted(self._exact) if full.partition("/")[0] in FIRST_PARTIES]
         short = {full.partition("/")[2]: full for full in reversed(makers)}
         alike = difflib.get_close_matches(rest if slash else name, short, count, 0.6)
-        return [short[identity] for identity in alike] or difflib.get_close_matches(
-            name, sorted(self._exact), count, 0.6
-        )
+        return [short[identity] for identity in alike]

@@ -14,7 +14,7 @@ import time
 from ..utils.paths import data_path
 from .auto import keep_fresh, state_of
 from .cost import price, total
-from .schema import CAPABILITIES, CostTier, Model, ModelCost
+from .schema import CAPABILITIES, CostTier, Model, ModelCost, sound_record
 from .store import (
     CONTEXT,
     FAMILY,
@@ -37,11 +37,13 @@ from .store import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any, Literal
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Literal, TypeVar
 
     from .names import Names
     from .routing import Route
+
+    T = TypeVar("T")
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot")
 OVERRIDES = "overrides.json"
@@ -59,10 +61,24 @@ class ModelRegistry:
         self._stamp = _stamp(self.directory)
         self._catalogue = _open(self.directory)
         self._own = getattr(self._catalogue, "directory", None) == self.directory
-        self._overrides = _overrides(self.directory)
+        self._overrides: dict[str, dict[str, Any]] = self._canonical(_overrides(self.directory))
         self._records: dict[str, dict[str, Any] | None] = {}  # those asked for; not to be changed
         self._names: Names | None = None
         self._rows: dict[str, list[Any]] | None = None
+
+    def _canonical(self, changes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The user's changes by full names; LiteLLM's names of providers are understood."""
+        if not changes:
+            return {}
+        from .names import LITELLM_NAMES
+
+        named = {}
+        for name, change in changes.items():
+            provider, _, identity = name.partition("/")
+            if self.host(provider) is None:
+                provider = LITELLM_NAMES.get(provider, provider)
+            named[f"{provider}/{identity}"] = change
+        return named
 
     @property
     def about(self) -> dict[str, Any]:
@@ -89,28 +105,46 @@ class ModelRegistry:
 
     def record(self, full: str) -> dict[str, Any] | None:
         """The record of `provider/id` in the words of models.dev, the user's changes included."""
-        if full in self._records:
-            return self._records[full]
-        record = self._catalogue.record(full)
+        if full not in self._records:
+            if len(self._records) > 1000:
+                self._records.clear()
+            self._records[full] = self._fresh(full)
+        return self._records[full]
+
+    def _fresh(self, full: str) -> dict[str, Any] | None:
+        record = self._ask(lambda catalogue: catalogue.record(full))
         changes = self._overrides.get(full)
+        identity = full.partition("/")[2]
         if changes is not None:
-            record = _merged(record or {"id": full.partition("/")[2]}, changes)
-        if len(self._records) > 1000:
-            self._records.clear()
-        self._records[full] = record
-        return record
+            record = _merged(record or {}, changes)
+        return None if record is None else sound_record(record, identity)
 
     def host(self, provider: str) -> dict[str, Any] | None:
         """A provider's record, without its models."""
-        return self._catalogue.host(provider)
+        return self._ask(lambda catalogue: catalogue.host(provider))
 
     def model(self, full: str) -> Model | None:
-        """The model of a full name, which must be exact."""
-        record = self.record(full)
+        """The model of a full name, which must be exact. The caller may change it."""
+        record = self._fresh(full)
         if record is None:
             return None
         provider = full.partition("/")[0]
         return Model.from_dict(record, self.host(provider) or {"id": provider})
+
+    def _ask(self, question: Callable[[Catalogue], T]) -> T:
+        """Put a question to the catalogue; when its files are damaged, or two syncs have gone by
+        since they were opened, to the one that takes its place."""
+        try:
+            return question(self._catalogue)
+        except (Corrupted, OSError):
+            self._names = self._rows = None
+        self._catalogue = _open(self.directory)
+        try:
+            return question(self._catalogue)
+        except (Corrupted, OSError) as error:
+            _say(f"the catalogue in {self.directory} cannot be read ({error}); run pipy sync")
+            self._catalogue, self._own = _fallback(), False
+        return question(self._catalogue)
 
     def find(self, name: str) -> tuple[str | None, bool]:
         """The full name that `name` means, and whether that was a guess.
@@ -128,7 +162,7 @@ class ModelRegistry:
                 record = self.record(f"{maker}/{name}")
                 if record is not None and record.get("status") != "removed":
                     return f"{maker}/{name}", False
-        return self.names.resolve(name, self._catalogue.hosts, self._has_key)
+        return self.names.resolve(name, self.hosts(), self._has_key)
 
     def get(self, name: str) -> Model | None:
         """See `get_model`."""
@@ -146,9 +180,9 @@ class ModelRegistry:
             raise ValueError(self.unknown(name))
         return model
 
-    def unknown(self, name: str) -> str:
-        """What to say about a name that means no model."""
-        near = self.names.suggest(name)
+    def unknown(self, name: str, guess: bool = True) -> str:
+        """What to say about a name that means no model; `guess`: with what might be meant."""
+        near = self.names.suggest(name) if guess else []
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         return f"no model {name!r} in the catalogue of {self.date or 'unknown date'}{hint}"
 
@@ -178,12 +212,12 @@ class ModelRegistry:
 
     def hosts(self) -> dict[str, dict[str, Any]]:
         """All providers by id."""
-        return self._catalogue.hosts
+        return self._ask(lambda catalogue: catalogue.hosts)
 
     def rows(self) -> dict[str, list[Any]]:
         """The index: what is asked of many models at once; see `store.row_of`."""
         if self._rows is None:
-            rows = self._catalogue.rows()
+            rows = self._ask(lambda catalogue: catalogue.rows())
             if self._overrides:
                 changed = {name: row_of(self.record(name) or {}) for name in self._overrides}
                 rows = dict(sorted({**rows, **changed}.items()))
@@ -200,13 +234,16 @@ class ModelRegistry:
         if len(wanted) < 100:
             return [model for name in wanted if (model := self.model(name)) is not None]
         hosts = self.hosts()
-        records = dict(self._catalogue.records())
+        records = self._ask(lambda catalogue: dict(catalogue.records()))
         for name in self._overrides:
             records[name] = self.record(name) or {}
         return [
-            Model.from_dict(records[name], hosts.get(provider) or {"id": provider})
+            Model.from_dict(
+                sound_record(records[name], identity), hosts.get(provider) or {"id": provider}
+            )
             for name in wanted
-            if (provider := name.partition("/")[0])
+            for provider, _, identity in (name.partition("/"),)
+            if name in records
         ]
 
     def query(
@@ -238,6 +275,8 @@ class ModelRegistry:
         for value, flag in ((open_weights, FLAG["open_weights"]), (chat, FLAG["chat"])):
             want |= flag if value else 0
             refuse |= flag if value is False else 0
+        if released_after is not None and not _is_date(released_after):
+            raise ValueError(f"{released_after!r} is no date like 2026-01 or 2026-01-31")
         if status is not None and status not in STATUSES:
             raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
         rows = self.rows().items()
@@ -290,6 +329,12 @@ class ModelRegistry:
         raise ValueError(f"unknown provider {provider!r}{hint}")
 
 
+def _is_date(text: str) -> bool:
+    parts = text.split("-")
+    whole = all(part.isascii() and part.isdigit() for part in parts)
+    return whole and [len(part) for part in parts] in ([4], [4, 2], [4, 2, 2])
+
+
 def _at_most(row: list[Any], which: int, limit: float) -> bool:
     """Whether a price is known and at most `limit`."""
     prices = row[PRICES] if len(row) > PRICES else ()
@@ -340,7 +385,13 @@ def _open(directory: str) -> Catalogue:
         shipped = None
     if own is not None and (shipped is None or own.about["date"] >= shipped.about["date"]):
         return own
-    return shipped or _packaged() or Catalogue({}, {"date": "", "source": "nothing", "count": 0})
+    return shipped or _fallback()
+
+
+def _fallback() -> Catalogue:
+    """What is there without any file of ours."""
+    nothing = {"date": "", "source": "nothing", "count": 0}
+    return _packaged() or Catalogue({}, nothing)
 
 
 def _packaged() -> Catalogue | None:
@@ -384,23 +435,23 @@ def _overrides(directory: str) -> dict[str, dict[str, Any]]:
     """The user's own changes and models, by full name."""
     path = os.path.join(directory, OVERRIDES)
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             said = json.load(file)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         _say(f"{path} cannot be read ({error}); it is left out")
         return {}
     if not isinstance(said, dict):
         _say(f"{path} is no JSON object of full names; it is left out")
         return {}
-    good = {
-        name: change
-        for name, change in said.items()
-        if isinstance(change, dict) and "/" in name.strip("/")
-    }
-    for name in sorted(said.keys() - good.keys()):
-        _say(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
+    good: dict[str, dict[str, Any]] = {}
+    for name, change in said.items():
+        provider, _, identity = name.strip().partition("/")
+        if isinstance(change, dict) and provider and identity:
+            good[f"{provider}/{identity}"] = change
+        else:
+            _say(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
     return good
 
 

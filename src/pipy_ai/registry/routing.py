@@ -53,7 +53,6 @@ _ADDRESSES = {
 
 # Variables that hold a provider's key besides those that models.dev lists.
 _MORE_KEYS = {
-    "anthropic": ("ANTHROPIC_AUTH_TOKEN",),
     "fireworks-ai": ("FIREWORKS_AI_API_KEY",),
     "lmstudio": ("LM_STUDIO_API_KEY",),
     "nvidia": ("NVIDIA_NIM_API_KEY",),
@@ -145,7 +144,7 @@ def expand(template: str, environment: Mapping[str, str] | None = None) -> str:
 
 def address(template: str, environment: Mapping[str, str] | None = None) -> str:
     """`expand` for an address. Some variables hold a host, others a whole address."""
-    said = re.sub(r"^https://(https?://)", r"\1", expand(template, environment))
+    said = re.sub(r"(?i)^https://(https?://)", r"\1", expand(template, environment))
     said = re.sub(r"(?<!:)//+", "/", said).rstrip("/")
     return said if "://" in said or not said else f"https://{said}"
 
@@ -167,8 +166,9 @@ def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | No
     npm = str(own.get("npm") or host.get("npm") or "")
     listed = own.get("api") or host.get("api") or _ADDRESSES.get(provider) or ""
     base = str(listed).rstrip("/").removesuffix("/chat/completions")
-    variables = [name for name in host.get("env") or () if isinstance(name, str)]
+    variables = [n for n in own.get("env") or host.get("env") or () if isinstance(n, str)]
     keys = tuple(name for name in variables if _SECRET.search(name))
+    keys = keys or tuple(name for name in variables if f"${{{name}}}" not in base)
     keys += tuple(name for name in _MORE_KEYS.get(provider, ()) if name not in keys)
     common: dict[str, Any] = {"keys": keys, "needs": tuple(_VARIABLE.findall(base))}
 
@@ -181,7 +181,8 @@ def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | No
     if cloud := _cloud(provider, npm, identity, base, common):
         return cloud
     if provider in NATIVE and not own.get("npm"):
-        prefix, base = NATIVE[provider]
+        prefix, usual = NATIVE[provider]
+        base = base if own.get("api") else usual
         way = _to(prefix, identity, {"keys": keys})
         responses = _responses(provider, identity, record or {})
         return Route(rule="native", api_base=base, responses=responses, **way)
@@ -253,6 +254,10 @@ def _cloud(
 def litellm_route(name: str) -> Route:
     """The way to a model that the catalogue does not know, by LiteLLM's own name for it."""
     backend = name.partition("/")[0]
+    if backend == "github_copilot":  # LiteLLM would start a login in the middle of the request
+        return Route(
+            rule="special", backend=backend, model=name, problem=_PROBLEMS["github-copilot"]
+        )
     own = backend in OWN_SERVERS
     keys = OWN_SERVERS.get(backend) or guessed_keys(backend)
     return Route(rule="litellm", backend=backend, model=name, keys=keys, key_optional=own)

@@ -71,10 +71,10 @@ class ModelCost:
             for tier in tiers:
                 span = tier.get("tier") if isinstance(tier, dict) else None
                 span = span if isinstance(span, dict) else {}
-                if not _is_count(span.get("size")):
+                if not is_price(span.get("size")):
                     _note(problems, "cost.tiers")
                 elif span.get("type", "context") == "context":
-                    cost.tiers.append(CostTier(span["size"], *_rates(tier, problems)))
+                    cost.tiers.append(CostTier(int(span["size"]), *_rates(tier, problems)))
             cost.tiers.sort(key=lambda tier: tier.size)
         elif isinstance(legacy := data.get("context_over_200k"), dict):
             cost.tiers.append(CostTier(200_000, *_rates(legacy, problems)))
@@ -222,10 +222,9 @@ class Model:
 
     def to_dict(self) -> dict[str, Any]:
         """The record in the words of models.dev: `raw`, with this object's fields over it."""
-        cost = {rate: value for rate in RATES if (value := getattr(self.cost, rate)) is not None}
+        cost = _listed(self.cost)
         tiers = [
-            {rate: value for rate in RATES if (value := getattr(tier, rate)) is not None}
-            | {"tier": {"type": "context", "size": tier.size}}
+            _listed(tier) | {"tier": {"type": "context", "size": tier.size}}
             for tier in self.cost.tiers
         ]
         known = {name: getattr(self.capabilities, name) for name in CAPABILITIES}
@@ -250,6 +249,17 @@ class Model:
             "reasoning_options": self.reasoning_options,
         }
         record |= {name: value for name, value in optional.items() if value}
+        if not self.raw and self.modalities == ModelModalities():
+            del record["modalities"]  # made by hand, without a word about them
+        if modes := {n: {"cost": _listed(mode)} for n, mode in self.cost.modes.items()}:
+            experimental = record.get("experimental")
+            experimental = experimental if isinstance(experimental, dict) else {}
+            known_modes = experimental.get("modes")
+            known_modes = known_modes if isinstance(known_modes, dict) else {}
+            record["experimental"] = {
+                **experimental,
+                "modes": {n: {**(known_modes.get(n) or {}), **mode} for n, mode in modes.items()},
+            }
         if self.open_weights is not None:
             record["open_weights"] = self.open_weights
         if cost:
@@ -283,6 +293,42 @@ _NOT_CHAT = (
 
 
 # --- Reading what may have any type ---------------------------------------------------------
+
+
+def sound_record(record: Mapping[str, Any], identity: str) -> dict[str, Any]:
+    """A record without the parts that have a wrong type, which nobody could use."""
+    sound = {**record, "id": identity}
+    for name in ("limit", "modalities", "cost", "provider", "experimental"):
+        if name in sound and not isinstance(sound[name], dict):
+            del sound[name]
+    if isinstance(modalities := sound.get("modalities"), dict) and not all(
+        isinstance(modalities.get(side, []), list) for side in ("input", "output")
+    ):
+        del sound["modalities"]
+    if "reasoning_options" in sound:
+        options = sound["reasoning_options"]
+        sound["reasoning_options"] = [
+            option
+            for option in (options if isinstance(options, list) else ())
+            if isinstance(option, dict)
+            and isinstance(option.get("values") or [], list)
+            and all(_is_count(option.get(side) or 0) for side in ("min", "max"))
+        ]
+    return sound
+
+
+def sound_host(host: Mapping[str, Any], identity: str) -> dict[str, Any]:
+    """A provider's record, its variables in a list and its words words."""
+    env = host.get("env")
+    variables = [env] if isinstance(env, str) else env if isinstance(env, list) else []
+    words = {n: v for n in ("npm", "api", "name") if isinstance(v := host.get(n), str)}
+    rest = {name: value for name, value in host.items() if name not in ("npm", "api", "name")}
+    return {**rest, **words, "id": identity, "env": [v for v in variables if isinstance(v, str)]}
+
+
+def _listed(prices: Any) -> dict[str, Any]:
+    """The rates that are listed."""
+    return {rate: value for rate in RATES if (value := getattr(prices, rate)) is not None}
 
 
 def _note(problems: list[str] | None, name: str) -> None:

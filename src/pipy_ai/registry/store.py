@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 
-from .schema import CAPABILITIES, RATES, is_chat, is_price
+from .schema import CAPABILITIES, RATES, is_chat, is_price, sound_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Corrupted(Exception):
 def hosts_of(feed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The providers of a feed by id, without their models."""
     return {
-        name: {**{key: value for key, value in host.items() if key != "models"}, "id": name}
+        name: sound_host({key: value for key, value in host.items() if key != "models"}, name)
         for name, host in feed.items()
         if isinstance(host, dict) and name and "/" not in name
     }
@@ -190,17 +190,24 @@ class FileCatalogue(Catalogue):
         if at < 0:
             return None
         end = self._index.find(b"\n", at + 1)
-        return json.loads(self._index[at + len(start) : end].rstrip(b","))
+        value = self._index[at + len(start) : end].rstrip(b",")
+        # `models` and `providers` are no hosts but the beginnings of the two parts.
+        return None if value == b"{" else _parsed(value, INDEX)
 
     def _whole(self) -> dict[str, Any]:
         if self._parsed is None:
-            self._parsed = json.loads(self._index)
+            whole = _parsed(self._index, INDEX)
+            if not all(isinstance(whole.get(part), dict) for part in ("providers", "models")):
+                raise Corrupted(f"{INDEX} is damaged")
+            self._parsed = whole
         return self._parsed
 
     def record(self, name: str) -> dict[str, Any] | None:
         row = self._line(name) if "/" in name else None
         if row is None:
             return None
+        if not isinstance(row, list) or len(row) <= FAMILY:
+            raise Corrupted(f"{INDEX} is damaged")
         with self._open() as file:
             file.seek(row[OFFSET])
             return _record(file.read(row[LENGTH]))
@@ -233,13 +240,17 @@ def _opening(hash_: str) -> bytes:
 
 
 def _record(line: bytes) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        record = None
+    record: dict[str, Any] = _parsed(line, MODELS)
     if not isinstance(record, dict):
         raise Corrupted(f"{MODELS} is damaged")
     return record
+
+
+def _parsed(text: bytes, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise Corrupted(f"{name} is damaged") from None
 
 
 # --- Writing --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from pipy_ai import __version__
 from ..utils.paths import data_path
 from .auto import STATE, state_of
 from .registry import reload_registry
-from .schema import ModelCost
+from .schema import Model, ModelCost
 from .store import (
-    INDEX,
     MODELS,
+    STATUS,
     Catalogue,
     Corrupted,
     FileCatalogue,
@@ -36,6 +37,7 @@ URL = "https://models.dev/api.json"
 MAX_BYTES = 64 << 20
 LEAST_PROVIDERS, LEAST_MODELS = 20, 500  # of models.dev itself; a mirror may be small
 LOCK = "sync.lock"
+READ = 30.0  # seconds that one read may take; the whole has its own clock
 
 
 class SyncError(Exception):
@@ -105,21 +107,23 @@ def _address(url: str | None) -> str:
 
 
 def _sync(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
-    state: dict[str, Any] = {**state_of(directory), "attempted": time.time(), "url": url}
+    shown = _public(url)
+    state: dict[str, Any] = {**state_of(directory), "attempted": time.time(), "url": shown}
+    state.pop("error", None)
     _remember(directory, state)
     old = _present(directory)
-    same_source = old is not None and old.about.get("source") == url
+    same_source = old is not None and old.about.get("source") == shown
     try:
         etag = old.about.get("etag") if old is not None and same_source and not force else None
-        body, etag = _fetch(url, etag, deadline)
+        body, etag = _in_time(url, etag, deadline)
         state["checked"] = time.time()
-        state.pop("error", None)
         if body is None:
-            assert old is not None
+            if old is None:
+                raise SyncError(f"{shown} says that nothing is new, and was not asked that")
             _remember(directory, state)
             path = os.path.join(directory, MODELS)
             return SyncResult(False, _live(old), len(old.hosts), path)
-        result, models, index = _judge(body, etag, url, old, same_source, force, directory)
+        result, models, index = _judge(body, etag, shown, old, force, directory)
         write(directory, models, index)
     except SyncError as error:
         _remember(directory, {**state, "error": str(error)})
@@ -147,49 +151,67 @@ def _present(directory: str) -> Catalogue | None:
 # --- Over the network -----------------------------------------------------------------------
 
 
-def _fetch(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
+def _public(url: str) -> str:
+    """An address without the name and password that it may hold."""
+    head, slashes, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{head}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _in_time(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
+    """`_fetch`, ended by the clock: a server may keep each single read waiting."""
+    done: list[tuple[bytes | None, str | None] | Exception] = []
+
+    def work() -> None:
+        try:
+            done.append(_fetch(url, etag))
+        except Exception as error:
+            done.append(error)
+
+    thread = threading.Thread(target=work, name="pipy-ai-fetch", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if not done:
+        raise SyncError(f"{_public(url)} took too long")
+    if isinstance(done[0], Exception):
+        raise done[0]
+    return done[0]
+
+
+def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     """The body and its ETag; no body: nothing has changed."""
     import httpx
 
     headers = {"accept": "application/json", "user-agent": f"pipy-ai/{__version__}"}
     if etag:
         headers["if-none-match"] = etag
-    left = _left(deadline)
+    shown = _public(url)
     try:
-        with httpx.stream(
-            "GET", url, headers=headers, timeout=left, follow_redirects=False
-        ) as response:
-            if response.status_code == 304 and etag:
+        with httpx.stream("GET", url, headers=headers, timeout=READ) as response:
+            if response.status_code == 304:
                 return None, etag
             if response.is_redirect:
                 where = response.headers.get("location", "elsewhere")
-                raise SyncError(f"{url} has moved to {where}; set PIPY_MODELS_URL")
+                raise SyncError(f"{shown} has moved to {where}; set PIPY_MODELS_URL")
             if response.status_code != 200:
-                raise SyncError(f"{url} answered HTTP {response.status_code}")
+                raise SyncError(f"{shown} answered HTTP {response.status_code}")
             kind = response.headers.get("content-type", "")
             if "html" in kind:
-                raise SyncError(f"{url} answered with a web page, not with JSON")
+                raise SyncError(f"{shown} answered with a web page, not with JSON")
             pieces, size = [], 0
             for piece in response.iter_bytes():
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_BYTES:
-                    raise SyncError(f"{url} sends more than {MAX_BYTES >> 20} MB")
-                _left(deadline)
-            return b"".join(pieces), response.headers.get("etag")
-    except httpx.InvalidURL as error:
-        raise SyncError(f"{url!r} is no address: {error}") from None
+                    raise SyncError(f"{shown} sends more than {MAX_BYTES >> 20} MB")
+            fresh = response.headers.get("etag", "")
+            return b"".join(pieces), fresh if fresh.isascii() and fresh.isprintable() else None
     except httpx.TimeoutException:
-        raise SyncError(f"{url} did not answer in time") from None
-    except httpx.HTTPError as error:
-        raise SyncError(f"{url} was not reached: {error or type(error).__name__}") from None
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise SyncError("it took too long")
-    return left
+        raise SyncError(f"{shown} did not answer in time") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SyncError(f"{shown} was not reached: {error or type(error).__name__}") from None
+    except ValueError as error:
+        raise SyncError(f"{shown} was not asked: {error}") from None
 
 
 # --- Whether it is better -------------------------------------------------------------------
@@ -200,19 +222,18 @@ def _judge(
     etag: str | None,
     url: str,
     old: Catalogue | None,
-    same_source: bool,
     force: bool,
     directory: str,
 ) -> tuple[SyncResult, bytes, bytes]:
     try:
-        feed = json.loads(body)
+        feed = json.loads(body, parse_constant=lambda _: None)  # NaN is no JSON
     except (ValueError, RecursionError) as error:
         raise SyncError(f"{url} did not send JSON: {error}") from None
     if not isinstance(feed, dict):
         raise SyncError(f"{url} did not send a catalogue but a {type(feed).__name__}")
     hosts = hosts_of(feed)
     records, skipped = records_of(feed)
-    before = _live(old) if old is not None and same_source else 0
+    before = _live(old) if old is not None else 0
     if not records:
         raise SyncError(f"{url} did not send a catalogue: it lists no model")
     if not force and len(records) * 2 < before:
@@ -270,8 +291,6 @@ def _judge(
 
 
 def _live(catalogue: Catalogue) -> int:
-    from .store import STATUS
-
     return sum(row[STATUS] != "removed" for row in catalogue.rows().values())
 
 
@@ -280,8 +299,6 @@ def _prices(record: Mapping[str, Any]) -> ModelCost:
 
 
 def _check(record: Mapping[str, Any], problems: list[str]) -> None:
-    from .schema import Model
-
     Model.from_dict(record, "", problems)
 
 
@@ -303,4 +320,4 @@ def load_models_cache() -> dict[str, Any]:
     return feed
 
 
-__all__ = ["INDEX", "SyncError", "SyncResult", "load_models_cache", "sync_models"]
+__all__ = ["SyncError", "SyncResult", "load_models_cache", "sync_models"]

@@ -10,8 +10,16 @@ if TYPE_CHECKING:
 
 
 def data_path() -> str:
-    """`PIPY_DATA_DIR`, or `~/.pipy`. It need not exist."""
-    return os.path.expanduser(os.environ.get("PIPY_DATA_DIR") or "~/.pipy")
+    """`PIPY_DATA_DIR`, or `~/.pipy`. It need not exist.
+
+    A user without a home, as in some containers, has a place among the temporary files.
+    """
+    path = os.path.expanduser(os.environ.get("PIPY_DATA_DIR") or "~/.pipy")
+    if path.startswith("~"):
+        import tempfile
+
+        return os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")
+    return path
 
 
 def data_dir() -> Path:

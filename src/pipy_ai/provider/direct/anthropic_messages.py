@@ -18,7 +18,7 @@ from ...types import (
     UserMessage,
 )
 from ...utils.unicode import clean_json, clean_surrogates
-from ..prepare import Prepared
+from ..prepare import Prepared, endpoint
 from ..request import Request
 
 BASE = "https://api.anthropic.com"
@@ -60,8 +60,9 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         _mark(body, prepared.retention == "long")
     named = os.environ.get("ANTHROPIC_BASE_URL") or os.environ.get("ANTHROPIC_API_BASE")
     base = prepared.base or (named if request.provider == "anthropic" else None) or BASE
-    root = base.rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
-    return f"{root}/v1/messages", {"anthropic-version": VERSION}, body
+    head, mark, query = base.partition("?")
+    head = head.rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
+    return endpoint(head + mark + query, "/v1/messages"), {"anthropic-version": VERSION}, body
 
 
 def _longest(request: Request) -> int:

@@ -19,7 +19,7 @@ from ...types import (
     ToolResultMessage,
 )
 from ...utils.unicode import clean_surrogates
-from ..prepare import Prepared
+from ..prepare import Prepared, endpoint
 from ..request import Request
 from .schema import reduced
 
@@ -53,9 +53,9 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         "toolConfig": _choice(options.tool_choice) if there_are_tools else None,
         "generationConfig": config or None,
     }
-    base = (prepared.base or BASE).rstrip("/")
     model = quote(request.model_id, safe="/@:-._~")
-    return f"{base}/models/{model}:streamGenerateContent?alt=sse", {}, body
+    url = endpoint(prepared.base or BASE, f"/models/{model}:streamGenerateContent", "alt=sse")
+    return url, {}, body
 
 
 def _thinking(plan: dict[str, Any]) -> dict[str, Any] | None:

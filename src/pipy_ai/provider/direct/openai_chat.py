@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..openai_words import chat_fields
-from ..prepare import Prepared
+from ..prepare import Prepared, endpoint
 from ..request import Request
 
 OPENAI = "https://api.openai.com/v1"
@@ -76,7 +76,7 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
                 turn.setdefault("reasoning_content", quirk.thought)
     body |= quirk.adds
     base = prepared.base or _openais_address()
-    return f"{base.rstrip('/')}/chat/completions", openai_headers(request), body
+    return endpoint(base, "/chat/completions"), openai_headers(request), body
 
 
 def _choose(request: Request, quirk: Quirk, body: dict[str, Any]) -> None:

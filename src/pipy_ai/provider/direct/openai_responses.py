@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..openai_words import responses_fields
-from ..prepare import Prepared
+from ..prepare import Prepared, endpoint
 from ..request import Request
 from .openai_chat import OPENAI, openai_headers
 
@@ -18,4 +18,4 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     body.pop("extra_body", None)
     named = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
     base = prepared.base or named or OPENAI
-    return f"{base.rstrip('/')}/responses", openai_headers(request), body
+    return endpoint(base, "/responses"), openai_headers(request), body

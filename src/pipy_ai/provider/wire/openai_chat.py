@@ -157,6 +157,8 @@ def _usage(usage: dict[str, Any]) -> UsageReport:
     )
     out = usage.get("completion_tokens_details") or {}
     cost = usage.get("cost")
+    if isinstance(cost, dict):  # Perplexity's
+        cost = cost.get("total_cost")
     output, reasoning = (
         integer(usage.get("completion_tokens")),
         integer(out.get("reasoning_tokens")),
