@@ -133,7 +133,7 @@ def test_info(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "Knowledge Cutoff: 2025-07-31\n"
         "Released: 2025-09-29\n"
         "LiteLLM: anthropic/claude-sonnet-4-5\n"
-        "Key: not set: ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN\n"
+        "Key: not set: ANTHROPIC_API_KEY\n"
         "Prices of: 2026-07-01\n"
     )
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")

@@ -292,4 +292,4 @@ def test_preview_of_what_cannot_be_shown() -> None:
     with pytest.raises(ValueError, match="no preview"):
         preview("faux/m", "q")
     with pytest.raises(BadRequestError):
-        preview("openai/gpt-5", "q", transport="direct")
+        preview("cohere/command-x", "q", transport="direct")

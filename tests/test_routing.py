@@ -8,6 +8,7 @@ import json
 import warnings
 from collections import Counter, defaultdict
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -237,9 +238,10 @@ SAMPLE: list[tuple[str, Wire]] = [
 ]
 
 
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
 @pytest.mark.parametrize(("name", "wire"), SAMPLE, ids=[name for name, _ in SAMPLE])
 def test_the_bytes_on_the_wire(
-    lab: Lab, july: Any, name: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, july: Any, name: str, wire: Wire, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request goes to the provider's path with its id, its key only, and the tool."""
     registry = get_registry()
@@ -253,9 +255,9 @@ def test_the_bytes_on_the_wire(
     for variable in way.keys:
         monkeypatch.setenv(variable, "own-key-0123456789")
     prompt = ctx("What?", system="Brief.", tools=[TOOL])
-    wanted = build_request(name, prompt, None, {})
-    _send_to(lab, wanted.route, monkeypatch)
+    _send_to(lab, monkeypatch)
     lab.play(wire.scene(say("ok")))
+    monkeypatch.setenv("PIPY_TRANSPORT", transport)
     message = complete(name, prompt, max_tokens=500)
     assert message.error is None, message.error
     assert (message.text, message.api) == ("ok", wire.api)
@@ -268,7 +270,7 @@ def test_the_bytes_on_the_wire(
     assert "foreign-" not in everything
     if wire is GEMINI:
         assert f"/models/{model.id}:streamGenerateContent" in seen.path
-        [declared] = seen.json["tools"][0]["function_declarations"]
+        [declared] = next(iter(seen.json["tools"][0].values()))
     else:
         assert seen.json["model"] == model.id
         [declared] = seen.json["tools"]
@@ -280,22 +282,18 @@ def test_the_bytes_on_the_wire(
         assert "authorization" not in seen.headers
 
 
-def _send_to(lab: Lab, way: Route, monkeypatch: pytest.MonkeyPatch) -> None:
+def _send_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every request go to the laboratory instead, with its own path."""
-    import httpx
+    from pipy_ai.provider.wire import sender
 
-    from pipy_ai.provider import litellm_transport
+    send = sender.send
 
-    rebuild = litellm_transport._rebuild
+    async def redirected(call: Any) -> Any:
+        own = urlsplit(call.url)
+        call.url = urlunsplit(own._replace(scheme="http", netloc=urlsplit(lab.url).netloc))
+        return await send(call)
 
-    def redirected(captured: Any, request: Any) -> httpx.Request:
-        made = rebuild(captured, request)
-        url = httpx.URL(lab.url)
-        made.url = made.url.copy_with(scheme=url.scheme, host=url.host, port=url.port)
-        made.headers["host"] = f"{url.host}:{url.port}"
-        return made
-
-    monkeypatch.setattr(litellm_transport, "_rebuild", redirected)
+    monkeypatch.setattr(sender, "send", redirected)
 
 
 # --- Warnings and names ---------------------------------------------------------------------

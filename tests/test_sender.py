@@ -1,17 +1,30 @@
-"""The connection pool, where cancelling meets connections whose other end is gone."""
+"""HTTP as it goes wrong: connections whose other end is gone, compression that lies, certificates,
+proxies, addresses that are none."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import gzip
+import ssl
+import subprocess
 import sys
+import threading
 import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from pipy_ai.provider.wire import OpenAIChat
-from pipy_ai.provider.wire.sender import exchange, new_client
+from pipy_ai import AssistantMessage, acomplete, complete
+from pipy_ai.provider.wire import OpenAIChat, http
+from pipy_ai.provider.wire.http import Call, proxy_for
+from pipy_ai.provider.wire.sender import exchange
+
+from .wire.lab import Lab, Status
+from .wire.wires import CHAT, say
 
 ANSWER = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -31,9 +44,9 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
     left: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda failure: left.append(repr(failure)))
 
-    async def ask(client: object, port: int) -> None:
-        request = client.build_request("GET", f"http://127.0.0.1:{port}/")  # type: ignore[attr-defined]
-        async for _ in exchange(client, request, OpenAIChat()):  # type: ignore[arg-type]
+    async def ask(port: int) -> None:
+        call = Call("POST", f"http://127.0.0.1:{port}/", [])
+        async for _ in exchange(call, OpenAIChat()):
             pass
 
     for turns in range(0, 45, 3):
@@ -49,21 +62,20 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
             await _serve(reader, writer)
 
         dead = await asyncio.start_server(dying, "127.0.0.1", 0)
-        client = new_client()
         port = dead.sockets[0].getsockname()[1]
-        await asyncio.gather(*(ask(client, port) for _ in range(12)))
+        await asyncio.gather(*(ask(port) for _ in range(12)))
         assert len(writers) == 12
         for writer in writers:
             writer.close()
             await writer.wait_closed()
         dead.close()
-        task = asyncio.ensure_future(ask(client, alive.sockets[0].getsockname()[1]))
+        task = asyncio.ensure_future(ask(alive.sockets[0].getsockname()[1]))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await client.aclose()
+        await http._by_loop.pop(asyncio.get_running_loop())._guard.aclose()  # type: ignore[union-attr]
         alive.close()
         await asyncio.sleep(0)
         with warnings.catch_warnings(record=True) as told:
@@ -71,3 +83,204 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
             gc.collect()
         left += [str(one.message) for one in told]
     assert left == []
+
+
+# --- Bodies ---------------------------------------------------------------------------------
+
+BODY = b"".join(CHAT.scene(say("Hel", "lo")))
+
+
+def served(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server that gives one raw answer to whoever asks: its address."""
+    ready = threading.Event()
+    stop: list[object] = []
+
+    def run() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(Exception):
+                head = await reader.readuntil(b"\r\n\r\n")
+                seen.append(head.decode("latin-1"))
+                writer.write(answer)
+                await writer.drain()
+                writer.close()
+
+        async def main() -> None:
+            server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+            done = asyncio.Event()
+            stop.extend([asyncio.get_running_loop(), done])
+            address.append(server.sockets[0].getsockname()[1])
+            ready.set()
+            await done.wait()
+            server.close()
+
+        asyncio.run(main())
+
+    seen: list[str] = []
+    address: list[int] = []
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    served.seen = seen  # type: ignore[attr-defined]
+    yield f"{'https' if tls else 'http'}://127.0.0.1:{address[0]}/v1"
+    loop, done = stop
+    loop.call_soon_threadsafe(done.set)  # type: ignore[attr-defined]
+    thread.join(10)
+
+
+def asked(answer: bytes, **options: object) -> AssistantMessage:
+    for base in served(answer):
+        return complete("hosted_vllm/m", "q", api_base=base, max_retries=0, **options)  # type: ignore[arg-type]
+    raise AssertionError
+
+
+def response(body: bytes, coding: str) -> bytes:
+    head = f"content-encoding: {coding}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return b"HTTP/1.1 200 OK\r\n" + head.encode() + body
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY)[2:-4]),
+        ("identity", BODY),
+    ],
+)
+def test_compression_that_nobody_asked_for_is_undone(coding: str, body: bytes) -> None:
+    assert asked(response(body, coding)).text == "Hello"
+    assert "accept-encoding: identity" in served.seen[0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_compression_that_lies_is_an_error(coding: str) -> None:
+    message = asked(response(BODY, coding))
+    assert message.error is not None
+    assert message.error.kind == "server"
+    assert coding in message.error.message
+
+
+@pytest.mark.parametrize(
+    "raw", [b"not http at all\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n"]
+)
+def test_what_is_no_http_is_an_error(raw: bytes) -> None:
+    message = asked(raw)
+    assert message.error is not None
+    assert message.error.kind in ("connection", "bad_request")
+    assert message.error.message
+
+
+def test_a_line_without_end_is_an_error() -> None:
+    from pipy_ai.provider.wire import sse
+
+    endless = b"data: " + b"x" * (sse.MAX_LINE + 1)
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(endless)}\r\n\r\n".encode()
+    message = asked(head + endless)
+    assert message.error is not None
+    assert "without end" in message.error.message
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("127.0.0.1/v1", "http://"), ("ftp://x/v1", "http://"), ("http://", "host"),
+        ("http://x:99999/v1", "is no address"), ("http://[::1/v1", "is no address"),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none(base: str, said: str) -> None:
+    message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert said in message.error.message
+
+
+def test_a_key_that_http_cannot_say() -> None:
+    message = complete("openai/gpt-4o", "q", api_key="sk-ключ-0123456789", max_retries=0)
+    assert message.error is not None
+    assert "ключ" not in message.error.message
+    assert message.error.kind == "bad_request"
+
+
+# --- Certificates and proxies ---------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-signed certificate of 127.0.0.1, and its key, in one file."""
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+               "/CN=lab", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    both = tmp_path / "both.pem"
+    both.write_bytes(cert.read_bytes() + key.read_bytes())
+    return both
+
+
+def test_a_certificate_that_is_not_trusted(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipy_ai.provider import loop as loops
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    answer = response(BODY, "identity")
+    for base in served(answer, tls):
+        message = complete("hosted_vllm/m", "q", api_base=base, max_retries=2)
+        assert message.error is not None
+        assert message.error.kind == "connection"
+        assert not message.error.retryable
+        assert "127.0.0.1 is not trusted" in message.error.message
+        assert "SSL_CERT_FILE" in message.error.message
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        loops.shutdown()  # certificates are read with the first connection of a loop
+        message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+        assert message.text == "Hello", message.error
+        monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file.pem")
+        loops.shutdown()
+        message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+        assert message.error is not None
+        assert "/no/such/file.pem (SSL_CERT_FILE)" in message.error.message
+    monkeypatch.undo()
+    loops.shutdown()
+
+
+def test_the_environments_proxy_is_used(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert proxy_for("https", "api.openai.com") == ""
+    lab.play(CHAT.scene(say("by proxy")))
+    monkeypatch.setenv("HTTP_PROXY", lab.url.removesuffix("/v1"))
+    message = complete("hosted_vllm/m", "q", api_base="http://provider.example/v1", max_retries=0)
+    assert message.text == "by proxy", message.error
+    assert lab.seen[0].headers["host"] == "provider.example"
+    monkeypatch.setenv("NO_PROXY", "provider.example")
+    assert proxy_for("http", "provider.example") == ""
+    monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:9")
+    message = complete("hosted_vllm/m", "q", api_base="http://other.example/v1", max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "connection"
+
+
+def test_a_redirect_takes_no_key_along(lab: Lab) -> None:
+    lab.play(Status(307, "", {"location": f"{lab.url}/elsewhere"}))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url, api_key="k" * 20, max_retries=0)
+    assert message.error is not None
+    assert "redirects" in message.error.message
+    assert len(lab.seen) == 1
+
+
+def test_loop_after_loop_leaves_nothing(lab: Lab) -> None:
+    """Each `asyncio.run` has its own connections, which end with it."""
+    lab.play(lambda _: CHAT.scene(say("ok")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(5):
+            lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
+
+            async def twice() -> list[str]:
+                return [(await acomplete("hosted_vllm/m", "q", api_base=lab.url)).text] * 2
+
+            assert asyncio.run(twice()) == ["ok", "ok"]
+        gc.collect()
+    assert len(http._by_loop) <= 2

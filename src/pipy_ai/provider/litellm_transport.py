@@ -314,9 +314,9 @@ def _no_borrowed_key(parameters: dict[str, Any]) -> None:
     """LiteLLM would send OpenAI's key to whatever host an entry names without a key."""
     backend, _, _ = str(parameters.get("model", "")).partition("/")
     base = parameters.get("api_base") or parameters.get("base_url")
-    if base and not parameters.get("api_key") and not is_openai(str(base)):
-        if backend in _BORROWERS or "openai" in backend:
-            parameters["api_key"] = NO_KEY
+    borrows = backend in _BORROWERS or "openai" in backend
+    if borrows and base and not parameters.get("api_key") and not is_openai(str(base)):
+        parameters["api_key"] = NO_KEY
 
 
 _routers: dict[str, tuple[tuple[int, int], Any]] = {}

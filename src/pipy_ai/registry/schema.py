@@ -298,7 +298,7 @@ _NOT_CHAT = (
 def sound_record(record: Mapping[str, Any], identity: str) -> dict[str, Any]:
     """A record without the parts that have a wrong type, which nobody could use."""
     sound = {**record, "id": identity}
-    for name in ("limit", "modalities", "cost", "provider", "experimental"):
+    for name in ("limit", "modalities", "cost", "provider"):
         if name in sound and not isinstance(sound[name], dict):
             del sound[name]
     if isinstance(modalities := sound.get("modalities"), dict) and not all(
@@ -312,7 +312,7 @@ def sound_record(record: Mapping[str, Any], identity: str) -> dict[str, Any]:
             for option in (options if isinstance(options, list) else ())
             if isinstance(option, dict)
             and isinstance(option.get("values") or [], list)
-            and all(_is_count(option.get(side) or 0) for side in ("min", "max"))
+            and all(type(option.get(side) or 0) is int for side in ("min", "max"))
         ]
     return sound
 

@@ -78,13 +78,12 @@ async def _inflated(stream: Any, coding: str) -> AsyncGenerator[bytes, None]:
     decoder = zlib.decompressobj(47 if "gzip" in coding else zlib.MAX_WBITS)
     first = True
     async for piece in stream:
+        if first and coding == "deflate" and piece[:1] != b"\x78":  # some leave the header out
+            decoder = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             plain = decoder.decompress(piece)
         except zlib.error:
-            if not first or coding != "deflate":
-                raise _unreadable(f"an answer that is not {coding}, as it says") from None
-            decoder = zlib.decompressobj(-zlib.MAX_WBITS)  # some leave the header out
-            plain = decoder.decompress(piece)
+            raise _unreadable(f"an answer that is not {coding}, as it says") from None
         first = False
         if plain:
             yield plain
@@ -126,6 +125,7 @@ class _Pools:
             for pool in self._pools.values():
                 await pool.aclose()
             self._pools.clear()
+            _by_loop.pop(asyncio.get_running_loop(), None)
 
 
 _by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools]
