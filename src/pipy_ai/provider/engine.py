@@ -23,7 +23,6 @@ from ..types import AssistantMessage
 from ..utils.tokens import estimate_input, estimate_output
 from . import loop as loops
 from .assembler import CUT_OFF, Assembler
-from .bill import cost_of
 from .deltas import Delta
 from .request import Request
 
@@ -330,6 +329,8 @@ class Run:
         if self._accepted:
             self._estimate(message, output, prompt)
         if usage.cost.source == "unknown" and self._request.record is not None and self._accepted:
+            from .bill import cost_of
+
             with contextlib.suppress(ValueError, ProviderError):  # of a Router file, by now broken
                 usage.cost = cost_of(self._request, usage, message.response_model)
 

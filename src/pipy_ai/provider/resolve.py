@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ProviderError
 from ..registry import Model, get_registry
 from ..registry.names import LITELLM_NAMES
-from ..registry.routing import Route, litellm_route, route
+from ..registry.routing import OWN_SERVERS, Route, litellm_route, route
 from ..types import Warning
 from .router import router_config
 
@@ -40,6 +40,9 @@ def resolve(model: str | Model, quiet: bool = False) -> Resolved:
     if isinstance(model, Model):
         return _by_hand(model)
     provider, slash, identity = model.partition("/")
+    if provider in OWN_SERVERS and identity:  # whose names are the user's own
+        way = litellm_route(model)
+        return Resolved(provider, identity, way, registry.override(model))
     if provider == "openai" and identity.startswith("responses/"):
         return _by_responses(identity.removeprefix("responses/"))
     full, guessed = registry.find(model)

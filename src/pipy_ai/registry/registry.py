@@ -59,8 +59,7 @@ class ModelRegistry:
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self.directory = data_path() if directory is None else os.fspath(directory)
         self._stamp = _stamp(self.directory)
-        self._catalogue = _open(self.directory)
-        self._own = getattr(self._catalogue, "directory", None) == self.directory
+        self._opened: Catalogue | None = None
         self._overrides: dict[str, dict[str, Any]] = self._canonical(_overrides(self.directory))
         self._records: dict[str, dict[str, Any] | None] = {}  # those asked for; not to be changed
         self._names: Names | None = None
@@ -81,6 +80,12 @@ class ModelRegistry:
         return named
 
     @property
+    def _catalogue(self) -> Catalogue:
+        if self._opened is None:  # not before it is needed: a model of one's own needs none
+            self._opened = _open(self.directory)
+        return self._opened
+
+    @property
     def about(self) -> dict[str, Any]:
         """Where the data comes from and how old it is."""
         return self._catalogue.about
@@ -89,7 +94,7 @@ class ModelRegistry:
     def date(self) -> str:
         """The day, in ISO form, of which the data is: when it was fetched or last confirmed."""
         date = str(self.about.get("date") or "")
-        if not self._own:
+        if getattr(self._catalogue, "directory", None) != self.directory:
             return date
         checked = state_of(self.directory).get("checked")
         if not isinstance(checked, int | float):
@@ -110,6 +115,11 @@ class ModelRegistry:
                 self._records.clear()
             self._records[full] = self._fresh(full)
         return self._records[full]
+
+    def override(self, full: str) -> dict[str, Any] | None:
+        """What the user's own list says of a model that no catalogue has."""
+        changes = self._overrides.get(full)
+        return None if changes is None else sound_record(changes, full.partition("/")[2])
 
     def _fresh(self, full: str) -> dict[str, Any] | None:
         record = self._ask(lambda catalogue: catalogue.record(full))
@@ -138,12 +148,12 @@ class ModelRegistry:
             return question(self._catalogue)
         except (Corrupted, OSError):
             self._names = self._rows = None
-        self._catalogue = _open(self.directory)
+        self._opened = _open(self.directory)
         try:
             return question(self._catalogue)
         except (Corrupted, OSError) as error:
             _say(f"the catalogue in {self.directory} cannot be read ({error}); run pipy sync")
-            self._catalogue, self._own = _fallback(), False
+            self._opened = _fallback()
         return question(self._catalogue)
 
     def find(self, name: str) -> tuple[str | None, bool]:

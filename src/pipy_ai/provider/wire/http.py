@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpcore
 
 from ...errors import ErrorKind, ProviderError, error_info
+from .asyncio_backend import Backend
 
 CONNECT = 5.0  # seconds; everything else is the engine's to time
 KEPT = 100  # idle connections that a pool keeps
@@ -115,6 +116,7 @@ class _Pools:
                 max_connections=None,
                 max_keepalive_connections=KEPT,
                 keepalive_expiry=60.0,
+                network_backend=Backend(),
             )
         return pool
 
