@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import socket
 import ssl
 import subprocess
 import sys
@@ -30,13 +31,16 @@ ANSWER = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\
 
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+    try:
         await reader.readuntil(b"\r\n\r\n")
         head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
         writer.write(head + ANSWER)
         await writer.drain()
         await reader.read()
-    writer.close()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.transport.abort()
 
 
 async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +81,8 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
             await task
         await http._by_loop.pop(asyncio.get_running_loop())._guard.aclose()  # type: ignore[union-attr]
         alive.close()
-        await asyncio.sleep(0)
+        for _ in range(3):  # the servers' sides end, too
+            await asyncio.sleep(0)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", ResourceWarning)
             gc.collect()
@@ -92,41 +97,32 @@ BODY = b"".join(CHAT.scene(say("Hel", "lo")))
 
 def served(answer: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server that gives one raw answer to whoever asks: its address."""
-    ready = threading.Event()
-    stop: list[object] = []
+    seen: list[str] = []
+    served.seen = seen  # type: ignore[attr-defined]
+    listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(Exception):
-                head = await reader.readuntil(b"\r\n\r\n")
-                seen.append(head.decode("latin-1"))
-                writer.write(answer)
-                await writer.drain()
-            writer.close()
-            with contextlib.suppress(Exception):
-                await writer.wait_closed()
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), plain:
+                connection = tls.wrap_socket(plain, server_side=True) if tls else plain
+                with connection, connection.makefile("rb") as reader:
+                    head = b"".join(iter(lambda: reader.readline().strip(b"\r\n") + b"\n", b"\n"))
+                    seen.append(head.decode("latin-1"))
+                    reader.read(int(head.partition(b"content-length: ")[2].partition(b"\n")[0]))
+                    connection.sendall(answer)
 
-        async def main() -> None:
-            server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-            done = asyncio.Event()
-            stop.extend([asyncio.get_running_loop(), done])
-            address.append(server.sockets[0].getsockname()[1])
-            ready.set()
-            await done.wait()
-            server.close()
-
-        asyncio.run(main())
-
-    seen: list[str] = []
-    address: list[int] = []
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert ready.wait(10)
-    served.seen = seen  # type: ignore[attr-defined]
-    yield f"{'https' if tls else 'http'}://127.0.0.1:{address[0]}/v1"
-    loop, done = stop
-    loop.call_soon_threadsafe(done.set)  # type: ignore[attr-defined]
-    thread.join(10)
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
 
 
 def asked(answer: bytes, **options: object) -> AssistantMessage:
