@@ -293,3 +293,14 @@ def test_preview_of_what_cannot_be_shown() -> None:
         preview("faux/m", "q")
     with pytest.raises(BadRequestError):
         preview("cohere/command-x", "q", transport="direct")
+
+
+def test_an_image_is_what_its_bytes_say() -> None:
+    import base64
+
+    from pipy_ai import ImageContent, TextContent, UserMessage
+
+    jpeg = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(20)).decode()
+    said = UserMessage(content=[TextContent(text="look"), ImageContent(data=jpeg)])
+    for model in ("anthropic/claude-sonnet-4-5", "openai/gpt-4o", "google/gemini-2.5-flash"):
+        assert "image/jpeg" in str(preview(model, [said]).body)

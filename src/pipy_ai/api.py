@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -432,6 +431,8 @@ def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOp
     fields = SimpleStreamOptions.model_fields
     for name in keywords:
         if name not in fields:
+            import difflib
+
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise TypeError(f"unknown option {name!r}{hint}")

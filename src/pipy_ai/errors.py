@@ -432,7 +432,8 @@ def clean_text(text: str) -> str:
         found = _message_of(body)
         if found:
             text = found
-    return (text or previous or "").replace("\r\n", "\n")
+    text = (text or previous or "").replace("\r\n", "\n")
+    return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # LiteLLM adds its own
 
 
 def _message_of(body: Any) -> str | None:

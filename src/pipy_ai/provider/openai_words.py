@@ -6,10 +6,13 @@ Nothing here touches the caller's objects: backends that change what they are gi
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..context import sniff_image
 from ..types import (
     AssistantMessage,
     ImageContent,
@@ -147,7 +150,16 @@ def _parts(content: Sequence[TextContent | ImageContent]) -> Any:
 
 def image_url(image: ImageContent) -> str:
     """The image as a URL: its own, or a `data:` URL."""
-    return image.url or f"data:{image.mime_type or 'image/png'};base64,{image.data}"
+    return image.url or f"data:{media_type(image)};base64,{image.data}"
+
+
+def media_type(image: ImageContent) -> str:
+    """What kind of image it is: as it says, else as its first bytes do."""
+    if image.mime_type:
+        return image.mime_type
+    with contextlib.suppress(ValueError):
+        return sniff_image(base64.b64decode(image.data[:64])) or "image/png"
+    return "image/png"
 
 
 def _turn(message: AssistantMessage, style: str) -> dict[str, Any]:
@@ -202,7 +214,7 @@ def _anthropic_thinking(message: AssistantMessage, turn: dict[str, Any]) -> None
 
 
 def _text_result(message: ToolResultMessage) -> dict[str, Any]:
-    text = "".join(part.text for part in message.content if isinstance(part, TextContent))
+    text = "\n".join(part.text for part in message.content if isinstance(part, TextContent))
     text = _marked(message, text or "(see attached image)")
     return {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
 

@@ -18,6 +18,7 @@ from ...types import (
     UserMessage,
 )
 from ...utils.unicode import clean_json, clean_surrogates
+from ..openai_words import media_type
 from ..prepare import Prepared, endpoint
 from ..request import Request
 
@@ -131,7 +132,7 @@ def _part(part: TextContent | ImageContent) -> dict[str, Any]:
         return {"type": "text", "text": part.text}
     if part.url and not part.url.startswith("data:"):
         return {"type": "image", "source": {"type": "url", "url": part.url}}
-    media, data = part.mime_type or "image/png", part.data
+    media, data = media_type(part), part.data
     if part.url:  # data:image/png;base64,…
         head, _, data = part.url.partition(",")
         media = head.removeprefix("data:").partition(";")[0] or media

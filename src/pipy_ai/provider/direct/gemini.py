@@ -19,6 +19,7 @@ from ...types import (
     ToolResultMessage,
 )
 from ...utils.unicode import clean_surrogates
+from ..openai_words import media_type
 from ..prepare import Prepared, endpoint
 from ..request import Request
 from .schema import reduced
@@ -129,7 +130,7 @@ def contents(given: Sequence[Message], newer: bool = False) -> list[dict[str, An
 def _part(part: TextContent | ImageContent) -> dict[str, Any]:
     if isinstance(part, TextContent):
         return {"text": part.text}
-    media, data = part.mime_type or "image/png", part.data
+    media, data = media_type(part), part.data
     if part.url and part.url.startswith("data:"):
         head, _, data = part.url.partition(",")
         media = head.removeprefix("data:").partition(";")[0] or media
@@ -149,7 +150,7 @@ def _said(part: TextContent | ThinkingContent | ToolCall, newer: bool) -> dict[s
 
 
 def _result(message: ToolResultMessage, newer: bool) -> list[dict[str, Any]]:
-    text = "".join(part.text for part in message.content if isinstance(part, TextContent))
+    text = "\n".join(part.text for part in message.content if isinstance(part, TextContent))
     images = [_part(part) for part in message.content if isinstance(part, ImageContent)]
     said = {"error" if message.is_error else "output": text or "(see attached image)"}
     response = {"name": message.tool_name, "response": said}
