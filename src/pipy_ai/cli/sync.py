@@ -49,7 +49,8 @@ def config(arguments: argparse.Namespace) -> int:
     """Write a configuration for LiteLLM's Router and proxy."""
     providers = [name.strip() for name in (arguments.providers or "").split(",") if name.strip()]
     path = generate_router_config(arguments.output, providers or None, arguments.all)
-    print(f"Generated {path}")
+    special = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
+    print(f"Generated {path}", file=sys.stderr if special else sys.stdout)
     if os.path.isfile(f"{path}.bak"):
         print(f"What was there before is in {path}.bak")
     return 0

@@ -310,13 +310,24 @@ async def _prime(response: Any) -> tuple[Any, Any]:
     return response, None
 
 
-def _no_borrowed_key(parameters: dict[str, Any]) -> None:
-    """LiteLLM would send OpenAI's key to whatever host an entry names without a key."""
-    backend, _, _ = str(parameters.get("model", "")).partition("/")
+def _no_borrowed_key(litellm: Any, parameters: dict[str, Any]) -> None:
+    """LiteLLM would send OpenAI's key to whatever OpenAI-compatible host an entry names without a
+    key of its own."""
+    model = str(parameters.get("model", ""))
+    backend = parameters.get("custom_llm_provider") or model.partition("/")[0]
     base = parameters.get("api_base") or parameters.get("base_url")
-    borrows = backend in _BORROWERS or "openai" in backend
-    if borrows and base and not parameters.get("api_key") and not is_openai(str(base)):
-        parameters["api_key"] = NO_KEY
+    compatible = backend in _BORROWERS or backend in litellm.openai_compatible_providers
+    openais = backend in ("openai", "text-completion-openai", "custom_openai")
+    if parameters.get("api_key") or not (compatible or openais):
+        return
+    if openais:
+        key = None if base is None or is_openai(str(base)) else NO_KEY
+    else:
+        key = NO_KEY
+        with contextlib.suppress(Exception):
+            key = litellm.get_llm_provider(model=model, api_base=base)[2] or NO_KEY
+    if key:
+        parameters["api_key"] = key
 
 
 _routers: dict[str, tuple[tuple[int, int], Any]] = {}
@@ -333,7 +344,7 @@ async def _ask_router(litellm: Any, request: Request, arguments: dict[str, Any])
         settings = {"num_retries": 0, **resolved(config.settings)}
         entries = copy.deepcopy(config.model_list)
         for entry in entries:
-            _no_borrowed_key(entry["litellm_params"])
+            _no_borrowed_key(litellm, entry["litellm_params"])
         router = litellm.Router(model_list=entries, **settings)
         if known is not None:
             known[1].discard()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 
 from pipy_ai import __version__
@@ -14,6 +15,7 @@ from .router import router_config
 from .wire.http import Call
 
 AGENT = f"pipy-ai/{__version__}"
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$")
 _AUTH = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 
 
@@ -29,7 +31,11 @@ def failure(exc: Exception, request: Request, secret: str | None) -> ProviderErr
         with contextlib.suppress(ProviderError):
             config = router_config(request.route.api_base or None)
             secrets += config.secrets() if config is not None else []
-    error.message = redact(error.message, [secret, *secrets] if secret else secrets)
+    if secret:
+        secrets.append(secret)
+    else:  # LiteLLM found one itself
+        secrets += [value for name, value in os.environ.items() if _SECRET.search(name)]
+    error.message = redact(error.message, secrets)
     return ProviderError(error)
 
 

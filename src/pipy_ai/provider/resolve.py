@@ -56,7 +56,7 @@ def resolve(model: str | Model, quiet: bool = False) -> Resolved:
             way = route(host or {"id": provider}, identity, record)
         found = Resolved(provider, identity, way, record)
         if guessed:
-            text = f"{model!r} is offered by {provider} alone, which is asked; write {full}"
+            text = f"{model!r} is asked of {provider}, which offers it; write {full}"
             found.warnings.append(Warning(code="model_guessed", message=text))
         return found
     if not slash or not provider or not identity:

@@ -83,10 +83,11 @@ def generate_router_config(
 
 def _write(target: Path, content: bytes) -> None:
     """Replace the file, whose old content stays beside it; a device or pipe is written to."""
-    real = Path(os.path.realpath(target))
-    if real.exists() and not real.is_file():
-        real.write_bytes(content)
+    if target.exists() and not target.is_file():
+        with open(target, "wb") as file:
+            file.write(content)
         return
+    real = Path(os.path.realpath(target))
     if real.exists() and real.read_bytes() != content:
         write_atomically(f"{real}.bak", real.read_bytes())
     write_atomically(str(real), content)

@@ -138,6 +138,7 @@ class ModelRegistry:
         record = self._fresh(full)
         if record is None:
             return None
+        record = json.loads(json.dumps(record))  # so that nobody changes the catalogue
         provider = full.partition("/")[0]
         return Model.from_dict(record, self.host(provider) or {"id": provider})
 
@@ -249,7 +250,8 @@ class ModelRegistry:
             records[name] = self.record(name) or {}
         return [
             Model.from_dict(
-                sound_record(records[name], identity), hosts.get(provider) or {"id": provider}
+                json.loads(json.dumps(sound_record(records[name], identity))),
+                hosts.get(provider) or {"id": provider},
             )
             for name in wanted
             for provider, _, identity in (name.partition("/"),)

@@ -145,6 +145,7 @@ def expand(template: str, environment: Mapping[str, str] | None = None) -> str:
 def address(template: str, environment: Mapping[str, str] | None = None) -> str:
     """`expand` for an address. Some variables hold a host, others a whole address."""
     said = re.sub(r"(?i)^https://(https?://)", r"\1", expand(template, environment))
+    said = re.sub(r"^\w+://", lambda scheme: scheme[0].lower(), said)
     said = re.sub(r"(?<!:)//+", "/", said).rstrip("/")
     return said if "://" in said or not said else f"https://{said}"
 
@@ -180,11 +181,13 @@ def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | No
         return Route(rule="special", api_base=base, key_header="cf-aig-authorization", **way)
     if cloud := _cloud(provider, npm, identity, base, common):
         return cloud
-    if provider in NATIVE and not own.get("npm"):
+    asked = "responses" if own.get("shape") == "responses" else ""
+    native = provider in NATIVE and not own.get("npm")
+    if native and (not asked or provider in ("openai", "xai")):
         prefix, usual = NATIVE[provider]
         base = base if own.get("api") else usual
         way = _to(prefix, identity, {"keys": keys})
-        responses = _responses(provider, identity, record or {})
+        responses = "always" if asked else _responses(provider, identity, record or {})
         return Route(rule="native", api_base=base, responses=responses, **way)
     if npm == "@ai-sdk/anthropic":
         base = base.removesuffix("/v1")  # LiteLLM adds /v1/messages

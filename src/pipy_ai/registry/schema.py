@@ -301,6 +301,10 @@ def sound_record(record: Mapping[str, Any], identity: str) -> dict[str, Any]:
     for name in ("limit", "modalities", "cost", "provider"):
         if name in sound and not isinstance(sound[name], dict):
             del sound[name]
+    if "provider" in sound:
+        sound["provider"] = _sound_way(sound["provider"])
+    if "limit" in sound:
+        sound["limit"] = {name: v for name, v in sound["limit"].items() if is_price(v)}
     if isinstance(modalities := sound.get("modalities"), dict) and not all(
         isinstance(modalities.get(side, []), list) for side in ("input", "output")
     ):
@@ -319,11 +323,17 @@ def sound_record(record: Mapping[str, Any], identity: str) -> dict[str, Any]:
 
 def sound_host(host: Mapping[str, Any], identity: str) -> dict[str, Any]:
     """A provider's record, its variables in a list and its words words."""
-    env = host.get("env")
-    variables = [env] if isinstance(env, str) else env if isinstance(env, list) else []
-    words = {n: v for n in ("npm", "api", "name") if isinstance(v := host.get(n), str)}
-    rest = {name: value for name, value in host.items() if name not in ("npm", "api", "name")}
-    return {**rest, **words, "id": identity, "env": [v for v in variables if isinstance(v, str)]}
+    return {"env": [], **_sound_way(host), "id": identity}
+
+
+def _sound_way(said: Mapping[str, Any]) -> dict[str, Any]:
+    words = ("npm", "api", "name", "shape")
+    sound = {n: v for n, v in said.items() if n not in words or isinstance(v, str)}
+    if "env" in sound:
+        env = sound["env"]
+        variables = [env] if isinstance(env, str) else env if isinstance(env, list) else []
+        sound["env"] = [variable for variable in variables if isinstance(variable, str)]
+    return sound
 
 
 def _listed(prices: Any) -> dict[str, Any]:

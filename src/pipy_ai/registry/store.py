@@ -199,6 +199,8 @@ class FileCatalogue(Catalogue):
             whole = _parsed(self._index, INDEX)
             if not all(isinstance(whole.get(part), dict) for part in ("providers", "models")):
                 raise Corrupted(f"{INDEX} is damaged")
+            for row in whole["models"].values():
+                _check_row(row)
             self._parsed = whole
         return self._parsed
 
@@ -206,8 +208,7 @@ class FileCatalogue(Catalogue):
         row = self._line(name) if "/" in name else None
         if row is None:
             return None
-        if not isinstance(row, list) or len(row) <= FAMILY:
-            raise Corrupted(f"{INDEX} is damaged")
+        _check_row(row)
         with self._open() as file:
             file.seek(row[OFFSET])
             return _record(file.read(row[LENGTH]))
@@ -232,6 +233,11 @@ class FileCatalogue(Catalogue):
             data = file.read()
         for name, row in self.rows().items():
             yield name, _record(data[row[OFFSET] : row[OFFSET] + row[LENGTH]])
+
+
+def _check_row(row: Any) -> None:
+    if not isinstance(row, list) or len(row) <= FAMILY or type(row[OFFSET]) is not int:
+        raise Corrupted(f"{INDEX} is damaged")
 
 
 def _opening(hash_: str) -> bytes:

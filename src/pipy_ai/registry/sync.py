@@ -7,7 +7,9 @@ Models that a feed no longer lists stay, as `removed`. What fails leaves the old
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -115,6 +117,8 @@ def _sync(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
     same_source = old is not None and old.about.get("source") == shown
     try:
         etag = old.about.get("etag") if old is not None and same_source and not force else None
+        if etag and not (etag.isascii() and etag.isprintable()):
+            etag = None
         body, etag = _in_time(url, etag, deadline)
         state["checked"] = time.time()
         if body is None:
@@ -153,9 +157,7 @@ def _present(directory: str) -> Catalogue | None:
 
 def _public(url: str) -> str:
     """An address without the name and password that it may hold."""
-    head, slashes, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{head}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+    return re.sub(r"^(\w+://|//)?.*@", r"\1", url, flags=re.DOTALL)
 
 
 def _in_time(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
@@ -192,7 +194,7 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
                 return None, etag
             if response.is_redirect:
                 where = response.headers.get("location", "elsewhere")
-                raise SyncError(f"{shown} has moved to {where}; set PIPY_MODELS_URL")
+                raise SyncError(f"{shown} has moved to {_public(where)}; set PIPY_MODELS_URL")
             if response.status_code != 200:
                 raise SyncError(f"{shown} answered HTTP {response.status_code}")
             kind = response.headers.get("content-type", "")
@@ -208,7 +210,9 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
             return b"".join(pieces), fresh if fresh.isascii() and fresh.isprintable() else None
     except httpx.TimeoutException:
         raise SyncError(f"{shown} did not answer in time") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except httpx.InvalidURL:
+        raise SyncError(f"{shown!r} is no address") from None
+    except httpx.HTTPError as error:
         raise SyncError(f"{shown} was not reached: {error or type(error).__name__}") from None
     except ValueError as error:
         raise SyncError(f"{shown} was not asked: {error}") from None
@@ -226,7 +230,7 @@ def _judge(
     directory: str,
 ) -> tuple[SyncResult, bytes, bytes]:
     try:
-        feed = json.loads(body, parse_constant=lambda _: None)  # NaN is no JSON
+        feed = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise SyncError(f"{url} did not send JSON: {error}") from None
     if not isinstance(feed, dict):
@@ -288,6 +292,12 @@ def _judge(
         problems=len(problems),
     )
     return result, models, index
+
+
+def _finite(text: str) -> float | None:
+    """A number that JSON can write again: NaN and 1e400 it cannot."""
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _live(catalogue: Catalogue) -> int:

@@ -18,7 +18,10 @@ def data_path() -> str:
     if path.startswith("~"):
         import tempfile
 
-        return os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")
+        path = os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if os.stat(path).st_uid != os.getuid():  # somebody else's, and what is in it
+            raise OSError(f"{path} belongs to another user; set PIPY_DATA_DIR")
     return path
 
 

@@ -102,25 +102,30 @@ def tools(given: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
 
 
 def contents(given: Sequence[Message], newer: bool = False) -> list[dict[str, Any]]:
-    """A handed-over conversation. What the user and the tools say in a row is one turn.
+    """A handed-over conversation. What one side says in a row is one turn, as are the
+    results of a turn's calls.
 
     `newer` models, from Gemini 3 on, want calls to have ids, and signatures: other models' calls
     get the one that stands for none.
     """
     out: list[dict[str, Any]] = []
+    names: dict[str, str] = {}  # of the functions, by the ids of their calls
+    kind: type | None = None
     for message in given:
         if isinstance(message, AssistantMessage):
+            names |= {call.id: call.name for call in message.tool_calls}
             role, parts = "model", [_said(part, newer) for part in message.content]
             first = next((part for part in parts if "functionCall" in part), None)
             if newer and first is not None:
                 first.setdefault("thoughtSignature", _UNSIGNED)
         elif isinstance(message, ToolResultMessage):
-            role, parts = "user", _result(message, newer)
+            role, parts = "user", _result(message, names, newer)
         elif isinstance(message.content, str):
             role, parts = "user", [{"text": message.content}]
         else:
             role, parts = "user", [_part(part) for part in message.content]
-        if out and out[-1]["role"] == role:
+        kind, before = type(message), kind
+        if out and kind is before:
             out[-1]["parts"] += parts
         else:
             out.append({"role": role, "parts": parts})
@@ -149,10 +154,11 @@ def _said(part: TextContent | ThinkingContent | ToolCall, newer: bool) -> dict[s
     return {**said, "thoughtSignature": signature} if signature else said
 
 
-def _result(message: ToolResultMessage, newer: bool) -> list[dict[str, Any]]:
+def _result(message: ToolResultMessage, names: dict[str, str], newer: bool) -> list[dict[str, Any]]:
     text = "\n".join(part.text for part in message.content if isinstance(part, TextContent))
     images = [_part(part) for part in message.content if isinstance(part, ImageContent)]
     said = {"error" if message.is_error else "output": text or "(see attached image)"}
-    response = {"name": message.tool_name, "response": said}
+    name = names.get(message.tool_call_id) or message.tool_name
+    response: dict[str, Any] = {"name": name, "response": said}
     response |= {"id": message.tool_call_id} if newer else {}
     return [{"functionResponse": response}, *images]

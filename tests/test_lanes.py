@@ -1,0 +1,351 @@
+"""The direct lanes against LiteLLM: the same request for the same conversation, or a difference
+that is listed here with the reason why ours is right."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    AssistantMessage,
+    Context,
+    ImageContent,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    ToolCall,
+    ToolResultMessage,
+    UserMessage,
+    apreview,
+    complete,
+    ctx,
+    preview,
+)
+from pipy_ai.provider.direct.schema import reduced
+
+from .wire.lab import Lab
+from .wire.strict import violations
+from .wire.wires import WIRES, Wire, say
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+MODELS = {
+    "chat": ["openai/gpt-4o", "groq/openai/gpt-oss-120b", "novita-ai/deepseek/deepseek-v3.2"],
+    "responses": ["openai/gpt-5.4", "openai/gpt-5-codex"],
+    "anthropic": ["anthropic/claude-sonnet-4-5", "anthropic/claude-opus-4-7"],
+    "gemini": ["google/gemini-2.5-flash", "google/gemini-2.5-pro"],
+}
+APIS = {
+    "chat": "openai-completions",
+    "responses": "openai-responses",
+    "anthropic": "anthropic-messages",
+    "gemini": "google-generative-ai",
+}
+IMAGE = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
+WORDS = ["yes", "Straße", "日本", "a\nb", "😀", '{"x": 1}', "data: [DONE]"]
+
+
+def conversation(dice: random.Random, model: str, api: str) -> Context:
+    """A conversation with everything that can be in one; some of it by another model."""
+    provider, _, identity = model.partition("/")
+    own = {"provider": provider, "model": identity, "api": api}
+    other = {"provider": "acme", "model": "m", "api": "openai-completions"}
+    messages: list[Any] = [UserMessage(content=dice.choice(WORDS))]
+    for turn in range(dice.randrange(4)):
+        who = dice.choice([own, own, other])
+        content: list[Any] = []
+        if dice.random() < 0.3:
+            content.append(ThinkingContent(thinking="hm", thinking_signature=_signed(api)))
+        if dice.random() < 0.7:
+            content.append(TextContent(text=dice.choice(WORDS)))
+        calls = [
+            ToolCall(
+                id=f"call_{turn}_{n}", name="look", arguments={"x": dice.choice(WORDS), "n": n}
+            )
+            for n in range(dice.choice([0, 0, 1, 2]))
+        ]
+        stop = "toolUse" if calls else "stop"
+        messages.append(AssistantMessage(content=[*content, *calls], stop_reason=stop, **who))
+        for call in calls:
+            said: list[Any] = [TextContent(text=dice.choice(WORDS))]
+            messages.append(
+                ToolResultMessage(
+                    tool_call_id=call.id, tool_name="look", content=said,
+                    is_error=dice.random() < 0.2,
+                )
+            )  # fmt: skip
+        parts: list[Any] = [TextContent(text=dice.choice(WORDS))]
+        parts += [IMAGE] if dice.random() < 0.3 else []
+        messages.append(UserMessage(content=parts if dice.random() < 0.5 else dice.choice(WORDS)))
+    look = Tool(
+        name="look", description="Look.",
+        parameters={
+            "type": "object", "required": ["x"],
+            "properties": {"x": {"type": "string"}, "n": {"type": "integer"}},
+        },
+    )  # fmt: skip
+    called = any(isinstance(message, ToolResultMessage) for message in messages)
+    system = dice.choice([None, "Be brief."])
+    tools = [look] if called or dice.random() < 0.5 else None
+    return Context(system_prompt=system, messages=messages, tools=tools)
+
+
+def _signed(api: str) -> str:
+    item = '{"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "sig"}'
+    return item if "responses" in api else "sig"
+
+
+def options(dice: random.Random, wire: str, tools: bool) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    if dice.random() < 0.5:
+        chosen["max_tokens"] = dice.choice([100, 5000])
+    if dice.random() < 0.3 and wire in ("chat", "gemini"):
+        chosen |= {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": dice.choice(["X", ["X"]])}
+    if dice.random() < 0.3:
+        chosen["reasoning"] = dice.choice(["low", "high", "max"])
+    if tools and dice.random() < 0.4:
+        chosen["tool_choice"] = dice.choice(["auto", "none", "required", "look"])
+    if dice.random() < 0.2:
+        chosen["cache_retention"] = dice.choice(["none", "long"])
+    return chosen
+
+
+# --- Where they differ ----------------------------------------------------------------------
+
+
+def plain(wire: str, body: Any) -> Any:
+    """A body without the differences that are listed."""
+    body = copy.deepcopy(body)
+    return {"anthropic": _anthropic, "gemini": _gemini, "chat": _chat}.get(wire, dict)(body)
+
+
+def _chat(body: Any) -> Any:
+    """- A turn without text says so with null, as OpenAI does; on some routes LiteLLM leaves the
+    field out: the same."""
+    for message in body["messages"]:
+        if message.get("content") is None:
+            message.pop("content", None)
+    return body
+
+
+def _anthropic(body: Any) -> Any:
+    """- A failed result says `is_error`, as Anthropic documents it; LiteLLM drops the flag, so that
+      there the text begins with "[tool error]".
+    - A result's text is a block or a string, and a tool is `custom` by default: the same."""
+    for tool in body.get("tools") or ():
+        tool.pop("type", None)
+    for message in body["messages"]:
+        if isinstance(message["content"], str):
+            message["content"] = [{"type": "text", "text": message["content"]}]
+        for block in message["content"]:
+            if block["type"] == "tool_result":
+                content = block["content"]
+                text = content if isinstance(content, str) else "".join(b["text"] for b in content)
+                failed = block.pop("is_error", False) or text.startswith("[tool error] ")
+                block["content"] = (failed, text.removeprefix("[tool error] "))
+    return body
+
+
+def _gemini(body: Any) -> Any:
+    """- Names are camelCase, as Google's documents have them; its servers read both.
+    - Two calls alike in a turn stay two; LiteLLM sends one (none are alike here).
+    - A result says `output` or `error`, the words that Google gives a meaning; LiteLLM's `content`
+      has none, so that there the text begins with "[tool error]"."""
+    body = _camel(body)
+    for turn in body["contents"]:
+        for part in turn["parts"]:
+            if "functionResponse" in part:
+                said = part["functionResponse"]["response"]
+                # LiteLLM takes a text that is a JSON object for the response itself.
+                known = said.keys() & {"output", "error", "content"}
+                text = said[known.pop()] if known else json.dumps(said)
+                failed = "error" in said or text.startswith("[tool error] ")
+                part["functionResponse"]["response"] = (failed, text.removeprefix("[tool error] "))
+    return body
+
+
+def _camel(value: Any, inside: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if inside else re.sub("_([a-z])", lambda m: m[1].upper(), key): _camel(
+                inner, inside or key in ("args", "response", "properties")
+            )
+            for key, inner in value.items()
+        }
+    return [_camel(inner, inside) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("wire", sorted(MODELS))
+def test_the_request_is_the_one_that_litellm_builds(july: Any, wire: str) -> None:
+    """200 conversations a wire."""
+
+    async def compare() -> None:
+        for seed in range(200):
+            dice = random.Random(seed)
+            model = dice.choice(MODELS[wire])
+            context = conversation(dice, model, APIS[wire])
+            asked = options(dice, wire, bool(context.tools))
+            ours = await apreview(model, context, **asked)
+            theirs = await apreview(model, context, transport="litellm", **asked)
+            assert ours.url == theirs.url, (seed, model)
+            assert plain(wire, ours.body) == plain(wire, theirs.body), (seed, model, asked)
+            assert ours.warnings == theirs.warnings
+            shown = {name.lower(): value for name, value in ours.headers.items()}
+            for name, value in theirs.headers.items():
+                if name.lower() not in ("accept-encoding", "user-agent", "accept"):
+                    assert shown.get(name.lower()) == value, (seed, name)
+            path = ours.url.partition("?")[0]
+            assert violations(path, ours.body, {"sig"}) == [], seed
+
+    asyncio.run(compare())
+
+
+# --- What only the lanes can do -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_no_litellm_and_no_sdk_is_loaded(lab: Lab, wire: Wire) -> None:
+    import subprocess
+    import sys
+
+    lab.play(wire.scene(say("ok")))
+    code = (
+        "import sys; from pipy_ai import complete;"
+        f"m = complete({wire.model!r}, 'q', api_base={wire.base(lab)!r}, api_key='k');"
+        "assert m.text == 'ok', m; print(*sorted({n.partition('.')[0] for n in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not {"litellm", "httpx", "openai", "anthropic", "google", "aiohttp", "yaml"} & loaded
+
+
+def test_thinking_between_calls_keeps_its_place() -> None:
+    """LiteLLM puts calls last, which Anthropic refuses when thinking came between them."""
+    turn = AssistantMessage(
+        provider="anthropic", model="claude-sonnet-4-5", api="anthropic-messages",
+        stop_reason="toolUse",
+        content=[
+            ThinkingContent(thinking="a", thinking_signature="s1"),
+            ToolCall(id="c1", name="f", arguments={}),
+            ThinkingContent(thinking="b", thinking_signature="s2"),
+            ToolCall(id="c2", name="f", arguments={}),
+        ],
+    )  # fmt: skip
+    results = [ToolResultMessage(tool_call_id=i, tool_name="f") for i in ("c1", "c2")]
+    context = ctx("q", turn, *results, tools=[Tool(name="f")])
+    body = preview("anthropic/claude-sonnet-4-5", context).body
+    kinds = [block["type"] for block in body["messages"][1]["content"]]
+    assert kinds == ["thinking", "tool_use", "thinking", "tool_use"]
+
+
+def test_gemini_3_wants_signatures_and_ids() -> None:
+    call = ToolCall(id="c1", name="f", arguments={}, thought_signature="own")
+    mine = AssistantMessage(
+        provider="google", model="gemini-3-flash-preview", api="google-generative-ai",
+        content=[call, ToolCall(id="c2", name="f")], stop_reason="toolUse",
+    )  # fmt: skip
+    foreign = mine.model_copy(update={"provider": "acme"})
+    results = [ToolResultMessage(tool_call_id=i, tool_name="f") for i in ("c1", "c2")]
+    for turn, signature in (
+        (mine, "own"),
+        (foreign, "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="),
+    ):
+        context = ctx("q", turn, *results, tools=[Tool(name="f")])
+        body = preview("google/gemini-3-flash-preview", context).body
+        first, second = body["contents"][1]["parts"]
+        assert first["thoughtSignature"] == signature
+        assert "thoughtSignature" not in second  # the first of parallel calls carries it
+        ids = [part["functionResponse"]["id"] for part in body["contents"][2]["parts"]]
+        assert ids == [first["functionCall"]["id"], second["functionCall"]["id"]]
+
+
+@pytest.mark.parametrize(
+    ("extra", "api"),
+    [
+        ({"service_tier": "flex"}, "openai-completions"),
+        ({"drop_params": True}, "litellm"),
+        ({"mock_response": "x"}, "litellm"),
+    ],
+)
+def test_an_argument_of_litellms_goes_to_litellm(extra: dict[str, Any], api: str) -> None:
+    from pipy_ai.api import build_request
+    from pipy_ai.provider import provider_for
+
+    request = build_request("openai/gpt-4o", "q", None, {"extra": extra})
+    assert provider_for(request).api == api
+
+
+def test_openais_words_on_another_wire_are_translated(lab: Lab) -> None:
+    form = {"type": "json_object"}
+    ours = preview("openai/gpt-4o", "q", extra={"response_format": form})
+    assert ours.body["response_format"] == form
+    theirs = preview("anthropic/claude-sonnet-4-5", "q", extra={"response_format": form})
+    assert "response_format" not in theirs.body  # LiteLLM made a tool of it
+
+
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipy_ai.api import build_request
+    from pipy_ai.provider import provider_for
+
+    monkeypatch.setenv("PIPY_TRANSPORT", "litellm")
+    assert provider_for(build_request("openai/gpt-4o", "q", None, {})).api == "litellm"
+    chosen = build_request("openai/gpt-4o", "q", None, {"transport": "direct"})
+    assert provider_for(chosen).api == "openai-completions"
+    message = complete("cohere/command-r-plus", "q", api_key="k", transport="direct")
+    assert message.error is not None
+    assert "no lane" in message.error.message
+
+
+# --- Schemas for Gemini ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"type": "string", "const": "a"}, {"type": "string", "enum": ["a"]}),
+        ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"type": "string", "nullable": True}),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]},
+         {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+        ({"$ref": "#/$defs/P"}, {"type": "object", "properties": {"y": {"type": "number"}}}),
+        ({"allOf": [{"$ref": "#/$defs/P"}], "description": "d"},
+         {"type": "object", "properties": {"y": {"type": "number"}}, "description": "d"}),
+        ({"type": "string", "format": "email"}, {"type": "string"}),
+        ({"type": "string", "format": "date-time"}, {"type": "string", "format": "date-time"}),
+        ({"enum": [1, 2]}, {"type": "integer"}),
+        ({"enum": ["a", None]}, {"type": "string", "enum": ["a"], "nullable": True}),
+        ({"type": "array"}, {"type": "array", "items": {"type": "string"}}),
+        ({"type": "object", "properties": {}, "additionalProperties": False},
+         {"type": "object", "properties": {}}),
+        ({"type": "integer", "exclusiveMinimum": 0, "default": 3}, {"type": "integer"}),
+    ],
+)  # fmt: skip
+def test_schemas_are_reduced(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {"x": given},
+        "$defs": {"P": {"type": "object", "properties": {"y": {"type": "number"}}}},
+    }
+    before = copy.deepcopy(schema)
+    assert reduced(schema) == {"type": "object", "properties": {"x": taken}}
+    assert schema == before
+
+
+def test_a_schema_that_holds_itself_ends() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
+    }
+    schema = {**tree, "$defs": {"Tree": tree}}
+    assert len(str(reduced(schema))) < 5000
+    assert reduced({"type": "object", "properties": {}}) == {}
