@@ -76,8 +76,7 @@ TOOL = """
 SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}}
 TOOLS = [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}]
 """
-CLIENTS = {
-    "httpx": """
+RAW = """
 import httpx, json
 def body(kind):
     more = {"tools": TOOLS} if kind == "tool" else {}
@@ -91,25 +90,17 @@ def count(line):
     delta = choices[0]["delta"]
     calls = delta.get("tool_calls")
     return len(calls[0]["function"]["arguments"]) if calls else len(delta.get("content") or "")
+"""
+CLIENTS = {
+    "httpx": RAW
+    + """
 client = httpx.Client(timeout=None)
 def once(base, kind):
     with client.stream("POST", base + "/chat/completions", json=body(kind)) as response:
         return sum(map(count, response.iter_lines()))
 """,
-    "httpx async": """
-import httpx, json
-def body(kind):
-    more = {"tools": TOOLS} if kind == "tool" else {}
-    return {"model": "m", "stream": True, "messages": [{"role": "user", "content": "q"}], **more}
-def count(line):
-    if not line.startswith("data: ") or line == "data: [DONE]":
-        return 0
-    choices = json.loads(line[6:])["choices"]
-    if not choices:
-        return 0
-    delta = choices[0]["delta"]
-    calls = delta.get("tool_calls")
-    return len(calls[0]["function"]["arguments"]) if calls else len(delta.get("content") or "")
+    "httpx async": RAW
+    + """
 client = httpx.AsyncClient(timeout=None)
 async def aonce(base, kind):
     async with client.stream("POST", base + "/chat/completions", json=body(kind)) as response:

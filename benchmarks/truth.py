@@ -85,7 +85,8 @@ def _parsed(calls: dict[Any, list[str]]) -> list[Any]:
 
 def ours(wire: Wire, base: str) -> Outcome:
     """The answer as a user of pipy-ai reads it."""
-    message = complete(wire.model, "q", api_base=base, api_key="k", max_retries=0)
+    options: Any = {"api_base": base, "api_key": "k", "max_retries": 0, "transport": "litellm"}
+    message = complete(wire.model, "q", **options)
     calls = [(call.name, call.arguments) for call in message.tool_calls]
     return message.text, calls, message.error is None
 
@@ -93,7 +94,7 @@ def ours(wire: Wire, base: str) -> Outcome:
 def main() -> None:
     """Run and print."""
     with Lab() as lab:
-        complete(WIRES[0].model, "q", api_base=lab.url)
+        complete(WIRES[0].model, "q", api_base=lab.url, transport="litellm")
         litellm = importlib.import_module("litellm")
         loop = asyncio.new_event_loop()
         table: dict[str, list[tuple[bool, bool]]] = defaultdict(list)

@@ -43,6 +43,10 @@ def key_for(request: Request, missing: str | None = None) -> str | None:
         return None
     if missing is not None:
         return missing
+    if way.problem:  # no key that could be set would help
+        raise ProviderError(
+            error_info(ErrorKind.BAD_REQUEST, way.problem, provider=request.provider)
+        )
     raise missing_key(request.provider, way.missing())
 
 

@@ -38,12 +38,31 @@ from .store import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Any, Literal, TypeVar
+    from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
     from .names import Names
     from .routing import Route
 
     T = TypeVar("T")
+
+    class Filters(TypedDict, total=False):
+        """The filters of `get_models`, which explains them."""
+
+        provider: str | None
+        capability: str | None
+        modality: str | None
+        output_modality: str | None
+        min_context: int | None
+        min_output: int | None
+        max_cost_input: float | None
+        max_cost_output: float | None
+        status: str | None
+        available: bool | None
+        open_weights: bool | None
+        released_after: str | None
+        search: str | None
+        chat: bool | None
+
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot")
 OVERRIDES = "overrides.json"
@@ -593,23 +612,11 @@ def get_models(
 
 def select_model(
     by: Literal["price", "context", "date"] = "price",
-    *,
-    provider: str | None = None,
-    capability: str | None = None,
-    modality: str | None = None,
-    min_context: int | None = None,
-    max_cost_input: float | None = None,
-    output_modality: str | None = None,
-    max_cost_output: float | None = None,
-    min_output: int | None = None,
-    status: str | None = "active",
-    available: bool | None = None,
-    open_weights: bool | None = None,
-    released_after: str | None = None,
-    search: str | None = None,
-    chat: bool | None = True,
+    **filters: Unpack[Filters],
 ) -> Model | None:
     """The best of the models that pass all filters of `get_models`, or None if none does.
+
+    Unless it is said otherwise, only active models that one can talk to are looked at.
 
     Args:
         by: `price` (the cheapest for three tokens in and one out; a price of 0 is a plan's, not
@@ -617,6 +624,7 @@ def select_model(
 
     Raises:
         ValueError: as `get_models`.
+        TypeError: an unknown filter.
 
     Example:
         >>> from pipy_ai import select_model
@@ -624,22 +632,9 @@ def select_model(
         'anthropic'
     """
     registry = get_registry()
-    names = registry.query(
-        provider=provider,
-        capability=capability,
-        modality=modality,
-        output_modality=output_modality,
-        min_context=min_context,
-        min_output=min_output,
-        max_cost_input=max_cost_input,
-        max_cost_output=max_cost_output,
-        status=status,
-        available=available,
-        open_weights=open_weights,
-        released_after=released_after,
-        search=search,
-        chat=chat,
-    )
+    wanted: Filters = {"status": "active", "chat": True}
+    wanted.update(filters)
+    names = registry.query(**wanted)
     rows = registry.rows()
     if by == "price":
         priced = {name: cost for name in names if (cost := row_cost(name, rows[name], 3, 1))}

@@ -5,6 +5,7 @@ import than a first request takes to send.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -96,7 +97,9 @@ class Backend(httpcore.AsyncNetworkBackend):
         except TimeoutError:
             raise httpcore.ConnectTimeout(f"{host}:{port} did not answer") from None
         except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
+            number = error.errno or 0  # asyncio's own words repeat the address
+            why = os.strerror(number) if number > 0 else error.strerror or error
+            raise httpcore.ConnectError(f"{host}:{port} was not reached: {why}") from error
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
