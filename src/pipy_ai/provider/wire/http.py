@@ -1,36 +1,29 @@
-"""HTTP to providers: pooled connections, proxies and certificates from the environment, and nothing
-that a stream of events does not need. Nothing else talks HTTP to providers.
+"""HTTP to providers: pooled connections and nothing that a stream of events does not need. Nothing
+else talks HTTP to providers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
-import sys
+import re
 import weakref
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import httpcore
-
 from ...errors import ErrorKind, ProviderError, error_info
-from .asyncio_backend import Backend
+from .connection import Broken, Connection
+from .opening import connect, proxy_authorization, proxy_for
 
-CONNECT = 5.0  # seconds; everything else is the engine's to time
-KEPT = 100  # idle connections that a pool keeps
-CLEANING = 1000  # turns of the event loop that closing old connections may take
+KEPT = 100  # idle connections that a loop keeps
+EXPIRY = 60.0  # seconds that it keeps them
+INFLATED = 1 << 20  # bytes that one piece may become at once
 
-# What can go wrong on the way; they have no common base.
-BROKEN = (
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.TimeoutException,
-    httpcore.ProxyError,
-)
+# What can go wrong on the way, beside a `ProviderError` for what no other try would mend.
+BROKEN = (Broken, TimeoutError)
 
 
 @dataclass(slots=True)
@@ -46,48 +39,52 @@ class Call:
 class Answer:
     """An HTTP response whose body is still to come. Close it."""
 
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-        self.status: int = response.status
-        self.headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in response.headers
-        }
+    def __init__(self, connection: Connection, pool: _Pool, key: Key) -> None:
+        self._connection, self._pool, self._key = connection, pool, key
+        self.status = connection.status
+        self.headers = connection.headers
+        self._coding = self.headers.get("content-encoding", "").strip().lower()
+        self._inflater: Any = None
+        self._deflated = b""  # what it has not taken yet
 
-    def body(self) -> AsyncIterator[bytes]:
-        """The body as it comes, decompressed where a host compresses unasked.
+    async def read(self) -> bytes:
+        """The next piece of the body, decompressed where a host compresses unasked; empty: the end.
 
         Raises:
             ProviderError: it is not compressed the way it says.
             Exception: one of `BROKEN`.
         """
-        stream: Any = self._response.stream
-        coding = self.headers.get("content-encoding", "").strip().lower()
-        if coding in ("", "identity"):
-            source: AsyncIterator[bytes] = stream.__aiter__()
-            return source
-        return _inflated(stream, coding)
+        if self._coding in ("", "identity"):
+            return await self._connection.read()
+        while True:
+            deflated = self._deflated or await self._connection.read()
+            plain = self._inflate(deflated)
+            if plain or not deflated:
+                return plain
 
-    async def close(self) -> None:
-        """Give the connection back if the body was read to its end, else close it."""
-        await self._response.aclose()
-
-
-async def _inflated(stream: Any, coding: str) -> AsyncGenerator[bytes, None]:
-    if coding not in ("gzip", "x-gzip", "deflate"):
-        raise _unreadable(f"an answer compressed with {coding!r}, which was not asked for")
-    decoder = zlib.decompressobj(47 if "gzip" in coding else zlib.MAX_WBITS)
-    first = True
-    async for piece in stream:
-        if first and coding == "deflate" and piece[:1] != b"\x78":  # some leave the header out
-            decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    def _inflate(self, deflated: bytes) -> bytes:
+        if self._coding not in ("gzip", "x-gzip", "deflate"):
+            raise _unreadable(f"an answer compressed with {self._coding!r}, which nobody asked for")
+        if self._inflater is None and deflated:
+            headless = self._coding == "deflate" and deflated[:1] != b"\x78"  # some leave it out
+            bits = 47 if "gzip" in self._coding else zlib.MAX_WBITS
+            self._inflater = zlib.decompressobj(-zlib.MAX_WBITS if headless else bits)
+        if self._inflater is None:
+            return b""
+        if not deflated and not self._inflater.eof:
+            raise Broken("The compressed answer ends in its middle.")
+        if self._inflater.eof:
+            return b""
         try:
-            plain = decoder.decompress(piece)
+            plain: bytes = self._inflater.decompress(deflated, INFLATED)
         except zlib.error:
-            raise _unreadable(f"an answer that is not {coding}, as it says") from None
-        first = False
-        if plain:
-            yield plain
+            raise _unreadable(f"an answer that is not {self._coding}, as it says") from None
+        self._deflated = self._inflater.unconsumed_tail
+        return plain
+
+    def close(self) -> None:
+        """Keep the connection for the next request if the body was read to its end."""
+        self._pool.put(self._key, self._connection)
 
 
 def _unreadable(what: str) -> ProviderError:
@@ -96,86 +93,88 @@ def _unreadable(what: str) -> ProviderError:
 
 # --- Connections ----------------------------------------------------------------------------
 
+Key: TypeAlias = tuple[str, int, bool, str]  # host, port, TLS, proxy
 
-class _Pools:
-    """The connections of one event loop, by scheme and proxy. They close with the loop."""
+
+class _Pool:
+    """The idle connections of one event loop. They close with the loop."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[bool, str], httpcore.AsyncConnectionPool] = {}
+        self._idle: dict[Key, list[Connection]] = {}
         self._guard: AsyncGenerator[None, None] | None = None
 
-    async def get(self, secure: bool, proxy: str) -> httpcore.AsyncConnectionPool:
-        pool = self._pools.get((secure, proxy))
-        if pool is None:
-            if self._guard is None:  # a loop that ends closes the generators that it has begun
-                self._guard = self._until_the_loop_ends()
-                await anext(self._guard)
-            pool = self._pools[secure, proxy] = httpcore.AsyncConnectionPool(
-                ssl_context=_ssl_context() if secure else None,
-                proxy=_proxy(proxy) if proxy else None,
-                max_connections=None,
-                max_keepalive_connections=KEPT,
-                keepalive_expiry=60.0,
-                network_backend=Backend(),
-            )
-        return pool
+    async def get(self, key: Key) -> Connection:
+        """A connection that leads there: the one used last, or a new one."""
+        if self._guard is None:  # a loop that ends closes the generators that it has begun
+            self._guard = self._until_the_loop_ends()
+            await anext(self._guard)
+        self._sweep()
+        if kept := self._idle.get(key):
+            return kept.pop()
+        return await connect(*key)
+
+    def put(self, key: Key, connection: Connection) -> None:
+        """Take a connection back; it is closed if nothing can follow on it."""
+        self._sweep()
+        if connection.reusable and sum(map(len, self._idle.values())) < KEPT:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.setdefault(key, []).append(connection)
+        else:
+            connection.transport.abort()  # TLS would wait for the other end's goodbye
+
+    def _sweep(self) -> None:
+        """Close what is too old, forget what the other end has closed."""
+        oldest = asyncio.get_running_loop().time() - EXPIRY
+        for key, kept in list(self._idle.items()):
+            if any(one.idle_since < oldest or one.lost for one in kept):
+                for one in kept:
+                    if one.idle_since < oldest:
+                        one.transport.abort()
+                self._idle[key] = [one for one in kept if not one.lost]
+            if not self._idle[key]:
+                del self._idle[key]
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            for pool in self._pools.values():
-                await pool.aclose()
-            self._pools.clear()
+            for kept in self._idle.values():
+                for one in kept:
+                    one.transport.abort()
+            self._idle.clear()
             _by_loop.pop(asyncio.get_running_loop(), None)
+            await asyncio.sleep(0)  # asyncio closes sockets a turn later
+            await asyncio.sleep(0)
 
 
-_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools]
+_by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool]
 _by_loop = weakref.WeakKeyDictionary()
 
 
 async def send(call: Call) -> Answer:
-    """Send a request and wait for the head of its answer.
-
-    Safe to cancel. The pool first closes connections whose other end is gone; cancelled meanwhile,
-    it would forget the rest of them, open.
+    """Send a request and wait for the head of its answer. Safe to cancel.
 
     Raises:
-        ProviderError: the address is none, or its certificate is not trusted.
+        ProviderError: the address is none, its certificate is not trusted, a proxy refuses.
         Exception: one of `BROKEN`.
     """
-    begun = False
-
-    async def trace(*_: object) -> None:  # the first event is about this request itself
-        nonlocal begun
-        begun = True
-
-    request, secure, host = _request(call, trace)
-    pools = _by_loop.setdefault(asyncio.get_running_loop(), _Pools())
+    key, request = _request(call)
+    pool = _by_loop.setdefault(asyncio.get_running_loop(), _Pool())
+    connection = await pool.get(key)
     try:
-        pool = await pools.get(secure, proxy_for("https" if secure else "http", host))
-    except ImportError as error:  # a SOCKS proxy
-        raise _failed(f"The proxy needs another package: {error}") from None
-    sending = asyncio.ensure_future(pool.handle_async_request(request))
-    try:
-        return Answer(await asyncio.shield(sending))
-    except asyncio.CancelledError:
-        for _ in range(CLEANING):
-            if begun or sending.done():
-                break
-            await asyncio.sleep(0)
-        sending.cancel()
-        await asyncio.wait({sending})
-        if not sending.cancelled() and sending.exception() is None:
-            await sending.result().aclose()
+        await connection.ask(request)
+    except BaseException:
+        connection.transport.abort()
         raise
-    except httpcore.ConnectError as error:
-        if "CERTIFICATE" in str(error) or isinstance(error.__cause__, ssl.SSLError):
-            raise _untrusted(host, error) from None
-        raise
+    return Answer(connection, pool, key)
 
 
-def _request(call: Call, trace: Any) -> tuple[httpcore.Request, bool, str]:
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _request(call: Call) -> tuple[Key, bytes]:
+    """Where a call goes, and what is sent there."""
     try:
         parts = urlsplit(call.url)
         host, port = parts.hostname or "", parts.port
@@ -183,97 +182,47 @@ def _request(call: Call, trace: Any) -> tuple[httpcore.Request, bool, str]:
         raise _bad_address(call.url, str(error)) from None
     if parts.scheme not in ("http", "https") or not host:
         raise _bad_address(call.url, "it has to begin with http:// or https:// and a host")
+    secure = parts.scheme == "https"
     try:
-        ascii_host = host if host.isascii() else host.encode("idna").decode()
+        host = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError as error:
         raise _bad_address(call.url, str(error)) from None
-    netloc = f"[{ascii_host}]" if ":" in ascii_host else ascii_host
+    netloc = f"[{host}]" if ":" in host else host
     netloc += "" if port is None else f":{port}"
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
+    target = urlunsplit(("", "", path, query, ""))
     headers = [("host", netloc), ("content-length", str(len(call.content))), *call.headers]
+    proxy = proxy_for(parts.scheme, host)
+    if proxy.startswith("http") and not secure:  # it wants the whole address, and asks for us
+        target = f"http://{netloc}{target}"
+        if authorization := proxy_authorization(proxy):
+            headers.append(("proxy-authorization", authorization))
+    lines = [f"{call.method} {target} HTTP/1.1"]
+    for name, value in headers:
+        value = value.strip()  # a key out of a file may end in a line break
+        if not _NAME.fullmatch(name) or _CONTROL.search(value):
+            raise _bad_header(name)
+        lines.append(f"{name}: {value}")
     try:
-        encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
     except UnicodeEncodeError:
         raise ProviderError(
             error_info(
                 ErrorKind.BAD_REQUEST, "A header or the key holds letters that HTTP has not."
             )
         ) from None
-    request = httpcore.Request(
-        call.method,
-        urlunsplit((parts.scheme, netloc, path, query, "")),
-        headers=encoded,
-        content=call.content,
-        extensions={"timeout": {"connect": CONNECT, "pool": None}, "trace": trace},
-    )
-    return request, parts.scheme == "https", host
+    return (host, port or (443 if secure else 80), secure, proxy), head + call.content
+
+
+def _bad_header(name: str) -> ProviderError:
+    text = f"The header {name!r} holds a line break or another character that HTTP forbids there."
+    return ProviderError(error_info(ErrorKind.BAD_REQUEST, text))
 
 
 def _bad_address(url: str, why: str) -> ProviderError:
     shown = url.partition("?")[0]
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, f"{shown!r} is no address: {why}."))
-
-
-def _failed(text: str) -> ProviderError:
-    return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=False))
-
-
-def _untrusted(host: str, error: Exception) -> ProviderError:
-    name, path = _trusted()
-    return _failed(
-        f"The certificate of {host} is not trusted: {error}. If it is yours, set SSL_CERT_FILE to"
-        f" a PEM file with its authority (now {name}: {path})."
-    )
-
-
-def _trusted() -> tuple[str, str]:
-    """Where trusted authorities come from: which variable, and its file."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
-        if value := os.environ.get(name, "").strip():
-            return name, value
-    import certifi
-
-    return "the package certifi", certifi.where()
-
-
-def _ssl_context() -> ssl.SSLContext:
-    name, path = _trusted()
-    try:
-        if name == "SSL_CERT_DIR" or os.path.isdir(path):
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
-    except (OSError, ssl.SSLError) as error:
-        raise _failed(f"{path} ({name}) cannot be read as certificates: {error}") from None
-
-
-# --- Proxies --------------------------------------------------------------------------------
-
-
-def proxy_for(scheme: str, host: str) -> str:
-    """The proxy that the environment wants for a host; empty: none."""
-    variables = ("http_proxy", "https_proxy", "all_proxy")
-    named = any(os.environ.get(name) or os.environ.get(name.upper()) for name in variables)
-    if not named and sys.platform not in ("darwin", "win32"):
-        return ""
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all") or ""
-    if not proxy or proxy_bypass(host):
-        return ""
-    return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _proxy(url: str) -> httpcore.Proxy:
-    parts = urlsplit(url)
-    auth = None
-    if parts.username is not None:
-        auth = (parts.username, parts.password or "")
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    port = "" if parts.port is None else f":{parts.port}"
-    scheme = "socks5" if parts.scheme == "socks5h" else parts.scheme
-    return httpcore.Proxy(f"{scheme}://{host}{port}", auth=auth)
 
 
 def _after_fork() -> None:
@@ -282,6 +231,6 @@ def _after_fork() -> None:
     _by_loop.clear()
 
 
-_abandoned: list[_Pools] = []
+_abandoned: list[_Pool] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

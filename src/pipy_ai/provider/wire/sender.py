@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 
 from ...errors import (
     ErrorKind,
@@ -38,18 +38,15 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
         if answer.status >= 300:
             raise await _refusal(answer)
         yield [ResponseInfo(api=decoder.api)]
-        body = answer.body()
-        first = b""
-        async for piece in body:
-            first += piece
-            if first.lstrip():
-                break
+        first = piece = await answer.read()
+        while piece and not first.lstrip():
+            first += (piece := await answer.read())
         # What a body is shows in its first character, whatever its content type claims.
         opening = first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if opening == b"<":
             raise unreadable(first.decode("utf-8", "replace"))
         if opening in (b"{", b"["):
-            yield decoder.decode_whole(await _rest(first, body))
+            yield decoder.decode_whole(await _rest(first, answer))
             return
         reader = SSEReader()
         failure: Exception | None = None
@@ -61,10 +58,10 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
             if failure is not None:
                 raise failure
             if decoder.done:
-                await _drain(body)
+                await _drain(answer)
                 return
             try:
-                piece = await anext(body, b"")
+                piece = await answer.read()
             except BROKEN as error:
                 piece, failure = b"", error
             if not piece:
@@ -75,7 +72,7 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
         if failure is not None:
             raise failure
     finally:
-        await answer.close()
+        answer.close()
 
 
 def _decode(
@@ -96,9 +93,9 @@ def _decode(
     return deltas, None
 
 
-async def _rest(first: bytes, body: AsyncIterator[bytes]) -> str:
+async def _rest(first: bytes, answer: Answer) -> str:
     pieces, size = [first], len(first)
-    async for piece in body:
+    while piece := await answer.read():
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BODY:
@@ -106,11 +103,11 @@ async def _rest(first: bytes, body: AsyncIterator[bytes]) -> str:
     return b"".join(pieces).decode("utf-8", "replace")
 
 
-async def _drain(body: AsyncIterator[bytes]) -> None:
+async def _drain(answer: Answer) -> None:
     """Read to the end of the body if it is near, so that the connection can be used again."""
 
     async def read() -> None:
-        async for _ in body:
+        while await answer.read():
             pass
 
     with contextlib.suppress(Exception):
@@ -123,10 +120,8 @@ async def _refusal(answer: Answer) -> ProviderError:
 
     async def read() -> None:
         nonlocal body
-        async for piece in answer.body():
+        while len(body) < MAX_ERROR_BODY and (piece := await answer.read()):
             body += piece
-            if len(body) >= MAX_ERROR_BODY:
-                break
 
     with contextlib.suppress(Exception):  # the status says enough
         await asyncio.wait_for(read(), REFUSAL)

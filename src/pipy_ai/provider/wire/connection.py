@@ -1,0 +1,185 @@
+"""One HTTP/1.1 connection: asyncio brings the bytes, httptools (llhttp) takes them apart.
+
+All that one read of the socket gives comes as one piece, so that a burst of small chunks costs
+little more than their text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+
+MAX_HEAD = 256 << 10  # bytes of an answer's headers
+READ = 4 << 10  # bytes that are read at once: 200 streams shall not keep a loop from its other work
+WAITING = 64 << 10  # bytes that wait for the caller before the other end is slowed down
+
+
+class Broken(ConnectionError):
+    """The other end was not reached, went away too early, or speaks something else."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection that carries one exchange after the other; see `reusable`.
+
+    Until the first `ask` it hands over plain bytes: proxies are talked to in their own way.
+    """
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # by connection_made
+        self.idle_since = 0.0
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._buffer = bytearray(READ)
+        self._parser: httptools.HttpResponseParser | None = None
+        self._head_size = 0
+        self._headed = False  # whether the answer's head is here
+        self._complete = False  # and its body
+        self._spoilt = False  # nothing can follow on this connection
+        self._error: Exception | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    # --- What a caller does -----------------------------------------------------------------
+
+    async def ask(self, request: bytes) -> None:
+        """Send a request and wait for the head of its answer: `status`, `headers`.
+
+        Raises:
+            Broken: there is none.
+        """
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(  # dangerous to those who pass it on, which we do not
+            lenient_chunked_length=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+        self.status, self.headers = 0, {}
+        self._headed = self._complete = self._spoilt = False
+        self._head_size = 0
+        self.transport.write(request)
+        while not self._headed:
+            await self._news()
+
+    async def read(self) -> bytes:
+        """What came since the last call, at least something; empty: that was all.
+
+        Raises:
+            Broken: it ended too early.
+        """
+        while not self._pieces:
+            if self._complete:
+                return b""
+            await self._news()
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+        return data
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing more can come or go."""
+        return self._error is not None or self.transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow."""
+        over = self._complete and not self._pieces and not self._paused and not self._spoilt
+        return over and not self.lost and not self.transport.get_write_buffer_size()
+
+    async def _news(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _tell(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- What asyncio calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = memoryview(self._buffer)[:nbytes]
+        if self._parser is None:
+            self.on_body(bytes(data))
+        elif self._complete:  # nothing was asked
+            self.transport.abort()
+        else:
+            if not self._headed:
+                self._head_size += len(data)
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+                if not self._complete:
+                    self._fail(f"The answer is not HTTP as it should be: {error}")
+                self._spoilt = True
+            if not self._headed and self._head_size > MAX_HEAD:
+                self._fail("The answer's headers have no end.")
+        if self._size > WAITING and not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+        self._tell()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        told = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self._headed and not told and exc is None:
+            self._complete = True  # the end of the connection is the end of such a body
+        if self._error is None:
+            when = "in the middle of its answer" if self._headed else "without an answer"
+            why = f": {exc}" if exc is not None and str(exc) else ""
+            self._error = Broken(f"The other end closed the connection {when}{why}.")
+        self._parser = None  # it knows us, too
+        self._tell()
+
+    def _fail(self, text: str) -> None:
+        self._error = Broken(text)
+        self.transport.abort()
+
+    # --- What httptools calls ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:  # a second answer to one request
+            self._spoilt = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._headed:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            known = self.headers.get(key)
+            self.headers[key] = text if known is None else f"{known}, {text}"
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        if self._complete:
+            return
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status, self._headed = status, True
+        else:
+            self.headers.clear()  # the real answer is still to come
+
+    def on_body(self, body: bytes) -> None:
+        if not self._complete:
+            self._pieces.append(body)
+            self._size += len(body)
+
+    def on_message_complete(self) -> None:
+        assert self._parser is not None
+        if self._headed and not self._complete:
+            self._complete = True
+            self._spoilt = not self._parser.should_keep_alive()
