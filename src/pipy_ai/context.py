@@ -127,7 +127,7 @@ def user(*parts: ImageSource | TextContent | ImageContent) -> UserMessage:
     if not parts:
         raise ValueError('user() needs a text or an image: user("Hello")')
     if len(parts) == 1 and isinstance(parts[0], str):
-        return UserMessage(content=parts[0])
+        return UserMessage.model_construct({"content"}, content=parts[0])
     content: list[UserContent] = []
     has_text = False
     for part in parts:
@@ -199,11 +199,18 @@ def ctx(
         >>> ctx(user("Hello!"), system="You are helpful.").system_prompt
         'You are helpful.'
     """
+    said = [user(m) if isinstance(m, str) else m for m in messages]
+    if tools is None and isinstance(system, str | None) and all(map(_is_message, said)):
+        # Nothing to convert: building Pydantic's validator would be half of a first request.
+        fields = {"system_prompt", "messages", "tools"}
+        return Context.model_construct(fields, system_prompt=system, messages=said, tools=None)
     return Context(
-        system_prompt=system,
-        messages=[user(m) if isinstance(m, str) else m for m in messages],
-        tools=list(tools) if tools is not None else None,
+        system_prompt=system, messages=said, tools=list(tools) if tools is not None else None
     )
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, UserMessage | AssistantMessage | ToolResultMessage)
 
 
 def as_context(prompt: Prompt) -> Context:

@@ -285,7 +285,7 @@ def error_info(
     request_id: str | None = None,
 ) -> ErrorInfo:
     """An `ErrorInfo` whose `retryable` follows from its kind unless it is given."""
-    return ErrorInfo(
+    return ErrorInfo.model_construct(  # of the right types as they are
         kind=kind,
         message=message,
         status_code=status_code,

@@ -303,7 +303,7 @@ class Context(_Data):
 class ThinkingBudgets(BaseModel):
     """Thinking tokens per level, for models that take a budget."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     minimal: int = 1024
     low: int = 2048

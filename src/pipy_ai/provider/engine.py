@@ -50,7 +50,7 @@ class Provider(Protocol):
 
 AFTERWORD = 2.0  # seconds to wait for usage once the answer is complete
 
-_CANCELLED = error_info(ErrorKind.ABORTED, "The request's task was cancelled.")
+_CANCELLED = "The request's task was cancelled."
 
 
 def _is_broken(error: ErrorInfo) -> bool:
@@ -170,7 +170,7 @@ class Run:
             await self._carry()
         except asyncio.CancelledError:
             why = self._stop
-            self._finish(self._stopped(why or _CANCELLED))
+            self._finish(self._stopped(why or error_info(ErrorKind.ABORTED, _CANCELLED)))
             if why is None:  # not by us: whoever closes the loop wants to see it cancelled
                 raise
         except (KeyboardInterrupt, SystemExit) as exc:

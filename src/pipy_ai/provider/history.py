@@ -117,7 +117,7 @@ def _user(
 ) -> UserMessage | None:
     if isinstance(message.content, str):
         text = clean_surrogates(message.content)
-        return UserMessage(content=text, timestamp=message.timestamp) if text.strip() else None
+        return message.model_copy(update={"content": text}) if text.strip() else None
     parts = _seen(message.content, target, warn)
     return UserMessage(content=list(parts), timestamp=message.timestamp) if parts else None
 
