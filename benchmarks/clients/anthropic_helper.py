@@ -1,0 +1,25 @@
+"""Anthropic's SDK with its helper, which keeps the message so far with its arguments parsed."""
+
+import anthropic
+
+PACKAGE = "anthropic"
+client = None
+
+
+async def astream(base, wire, model, tools):
+    global client
+    client = client or anthropic.AsyncAnthropic(base_url=base, api_key="k", max_retries=0)
+    more = {}
+    if tools:
+        more["tools"] = [{"name": "f", "input_schema": tools[0]["function"]["parameters"]}]
+    request = client.messages.stream(
+        model=model, max_tokens=9, messages=[{"role": "user", "content": "q"}], **more
+    )
+    async with request as events:
+        async for event in events:
+            if event.type == "text":
+                yield "text", event.text
+            elif event.type == "thinking":
+                yield "thinking", event.thinking
+            elif event.type == "input_json":
+                yield "tool", event.partial_json

@@ -1,0 +1,26 @@
+"""Anthropic's SDK: its events, without its helper that adds them up."""
+
+import anthropic
+
+PACKAGE = "anthropic"
+client = None
+
+
+async def astream(base, wire, model, tools):
+    global client
+    client = client or anthropic.AsyncAnthropic(base_url=base, api_key="k", max_retries=0)
+    more = {}
+    if tools:
+        more["tools"] = [{"name": "f", "input_schema": tools[0]["function"]["parameters"]}]
+    events = await client.messages.create(
+        model=model, max_tokens=9, stream=True, messages=[{"role": "user", "content": "q"}], **more
+    )
+    async for event in events:
+        if event.type == "content_block_delta":
+            delta = event.delta
+            if delta.type == "text_delta":
+                yield "text", delta.text
+            elif delta.type == "thinking_delta":
+                yield "thinking", delta.thinking
+            elif delta.type == "input_json_delta":
+                yield "tool", delta.partial_json

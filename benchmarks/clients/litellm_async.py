@@ -1,0 +1,29 @@
+"""LiteLLM."""
+
+import os
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it looks for prices on the network
+os.environ["REPEATED_STREAMING_CHUNK_LIMIT"] = "1000000000"  # the same word is no fault here
+
+import litellm
+
+PACKAGE = "litellm"
+litellm.suppress_debug_info = True
+
+
+async def astream(base, wire, model, tools):
+    # Without the second, some versions fail every call with tools on a plain install.
+    more = {"tools": tools, "_skip_mcp_handler": True} if tools else {}
+    chunks = await litellm.acompletion(
+        model=f"hosted_vllm/{model}", api_base=base + "/v1", api_key="k", stream=True,
+        messages=[{"role": "user", "content": "q"}], max_retries=0, **more,
+    )  # fmt: skip
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            delta = choice.delta
+            if delta.tool_calls:
+                yield "tool", delta.tool_calls[0].function.arguments or ""
+            elif delta.content:
+                yield "text", delta.content
+            elif thought := getattr(delta, "reasoning_content", None):
+                yield "thinking", thought

@@ -1,0 +1,25 @@
+"""From nothing to the first token: `python -P lanes_cold.py clients/NAME.py BASE WIRE`.
+
+Nothing is imported that the client does not need.
+"""
+
+import sys
+
+path, base, wire = sys.argv[1:]
+client: dict = {"__name__": "client"}
+with open(path) as file:
+    exec(compile(file.read(), path, "exec"), client)
+
+if "stream" in client:
+    for _, piece in client["stream"](base, wire, "text-20", []):
+        print(piece, flush=True)
+        break
+else:
+    import asyncio
+
+    async def first() -> None:
+        async for _, piece in client["astream"](base, wire, "text-20", []):
+            print(piece, flush=True)
+            break
+
+    asyncio.run(first())

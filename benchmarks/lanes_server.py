@@ -1,0 +1,138 @@
+"""The server of `lanes.py`: answers on two wires, made before they are sent.
+
+It prints its port. The model's name says what is wanted: `text-5000` is 5,000 deltas of text,
+`thinking-5000` as many of which the first half is thought, `tool-5000` the arguments of a call in
+5,000 fragments. Any other name gets a short text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+WORD = "word "
+ASKED = re.compile(rb'"model": ?"(text|thinking|tool)-(\d+)"')
+LENGTH = re.compile(rb"content-length: ?(\d+)", re.IGNORECASE)
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def fragments(deltas: int) -> list[str]:
+    """A call's arguments in pieces of four characters, about as a model's tokens are."""
+    arguments = json.dumps({"x": "a" * (4 * deltas - 9)})
+    return [arguments[at : at + 4] for at in range(0, len(arguments), 4)]
+
+
+def expected(kind: str, deltas: int) -> dict[str, int]:
+    """How many characters a client must get."""
+    if kind == "tool":
+        return {"thinking": 0, "text": 0, "tool": sum(map(len, fragments(deltas)))}
+    thoughts = deltas // 2 if kind == "thinking" else 0
+    words = deltas - thoughts
+    return {"thinking": thoughts * len(WORD), "text": words * len(WORD), "tool": 0}
+
+
+def chat(kind: str, deltas: int) -> Iterator[bytes]:
+    """The frames of an answer over OpenAI's Chat Completions."""
+
+    def frame(*choices: dict[str, Any], **more: Any) -> bytes:
+        head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        return b"data: %s\n\n" % json.dumps({**head, "choices": choices, **more}).encode()
+
+    def delta(reason: str | None = None, **said: Any) -> bytes:
+        return frame({"index": 0, "delta": said, "finish_reason": reason})
+
+    if kind == "tool":
+        function = {"name": "f", "arguments": ""}
+        call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+        yield delta(role="assistant", tool_calls=[call])
+        for piece in fragments(deltas):
+            yield delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
+    else:
+        yield delta(role="assistant", content="")
+        thoughts = deltas // 2 if kind == "thinking" else 0
+        yield from [delta(reasoning_content=WORD)] * thoughts
+        yield from [delta(content=WORD)] * (deltas - thoughts)
+    yield delta("tool_calls" if kind == "tool" else "stop")
+    usage = {"prompt_tokens": 9, "completion_tokens": deltas, "total_tokens": 9 + deltas}
+    yield frame(usage=usage)
+    yield b"data: [DONE]\n\n"
+
+
+def anthropic(kind: str, deltas: int) -> Iterator[bytes]:
+    """The frames of an answer over Anthropic's Messages."""
+
+    def frame(name: str, **more: Any) -> bytes:
+        data = json.dumps({"type": name, **more}).encode()
+        return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
+
+    def block(index: int, start: dict[str, Any], pieces: Iterable[dict[str, Any]]) -> list[bytes]:
+        return [
+            frame("content_block_start", index=index, content_block=start),
+            *(frame("content_block_delta", index=index, delta=piece) for piece in pieces),
+            frame("content_block_stop", index=index),
+        ]
+
+    message: dict[str, Any] = {
+        "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": None, "stop_sequence": None,
+        "usage": {"input_tokens": 9, "output_tokens": 1},
+    }  # fmt: skip
+    yield frame("message_start", message=message)
+    if kind == "tool":
+        pieces = [{"type": "input_json_delta", "partial_json": p} for p in fragments(deltas)]
+        yield from block(0, {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}, pieces)
+    else:
+        thoughts = deltas // 2 if kind == "thinking" else 0
+        if thoughts:
+            told = [{"type": "thinking_delta", "thinking": WORD}] * thoughts
+            signed = [{"type": "signature_delta", "signature": "c2ln"}]
+            yield from block(
+                0, {"type": "thinking", "thinking": "", "signature": ""}, told + signed
+            )
+        words = [{"type": "text_delta", "text": WORD}] * (deltas - thoughts)
+        yield from block(1 if thoughts else 0, {"type": "text", "text": ""}, words)
+    end = {"stop_reason": "tool_use" if kind == "tool" else "end_turn", "stop_sequence": None}
+    yield frame("message_delta", delta=end, usage={"output_tokens": deltas})
+    yield frame("message_stop")
+
+
+@cache
+def answer(wire: str, kind: str, deltas: int) -> list[bytes]:
+    """The bytes to send, 64 frames to a write: hosts and proxies send in bursts, too."""
+    frames = list((anthropic if wire == "anthropic" else chat)(kind, deltas))
+    pieces = [HEAD, *(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames), b"0\r\n\r\n"]
+    return [b"".join(pieces[at : at + 64]) for at in range(0, len(pieces), 64)]
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection, kept for as many requests as come."""
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = LENGTH.search(head)
+            body = await reader.readexactly(int(length[1]) if length else 0)
+            wire = "anthropic" if b"/messages" in head.split(b"\r\n", 1)[0] else "chat"
+            asked = ASKED.search(body)
+            kind, deltas = (asked[1].decode(), int(asked[2])) if asked else ("text", 20)
+            for piece in answer(wire, kind, deltas):
+                writer.write(piece)
+                await writer.drain()
+    except (OSError, asyncio.IncompleteReadError):  # the client left
+        pass
+    finally:
+        writer.close()
+
+
+async def main() -> None:
+    """Serve until killed."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
