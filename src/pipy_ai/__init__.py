@@ -82,6 +82,14 @@ if TYPE_CHECKING:
     from .stream import ToolCallDeltaEvent as ToolCallDeltaEvent
     from .stream import ToolCallEndEvent as ToolCallEndEvent
     from .stream import ToolCallStartEvent as ToolCallStartEvent
+    from .tool_loop import AsyncToolRun as AsyncToolRun
+    from .tool_loop import ToolResultEvent as ToolResultEvent
+    from .tool_loop import ToolRun as ToolRun
+    from .tool_loop import arun_tools as arun_tools
+    from .tool_loop import run_tools as run_tools
+    from .tools import ToolValidationError as ToolValidationError
+    from .tools import tool as tool
+    from .tools import validate_tool_call as validate_tool_call
     from .types import AssistantMessage as AssistantMessage
     from .types import CacheRetention as CacheRetention
     from .types import Context as Context
@@ -116,6 +124,8 @@ _MODULES = {
     " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
     " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent ToolCallEndEvent"
     " ToolCallStartEvent",
+    "tool_loop": "AsyncToolRun ToolResultEvent ToolRun arun_tools run_tools",
+    "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage CacheRetention Context Cost ImageContent Message"
     " SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets ThinkingContent"
     " ThinkingLevel Tool ToolCall ToolResultMessage Usage UserMessage",

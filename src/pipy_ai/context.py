@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from .types import (
@@ -20,12 +20,14 @@ from .types import (
     StopReason,
     TextContent,
     ThinkingContent,
-    Tool,
     ToolCall,
     ToolResultMessage,
     UserContent,
     UserMessage,
 )
+
+if TYPE_CHECKING:
+    from .tools import ToolLike
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes
 Prompt: TypeAlias = (
@@ -190,9 +192,9 @@ def tool_result(
 def ctx(
     *messages: str | Message,
     system: str | None = None,
-    tools: Sequence[Tool] | None = None,
+    tools: Sequence[ToolLike] | None = None,
 ) -> Context:
-    """A context from messages; a plain string is a user message.
+    """A context from messages; a plain string is a user message, a plain function a tool.
 
     Example:
         >>> from pipy_ai import ctx, user
@@ -204,9 +206,8 @@ def ctx(
         # Nothing to convert: building Pydantic's validator would be half of a first request.
         fields = {"system_prompt", "messages", "tools"}
         return Context.model_construct(fields, system_prompt=system, messages=said, tools=None)
-    return Context(
-        system_prompt=system, messages=said, tools=list(tools) if tools is not None else None
-    )
+    given: Any = None if tools is None else list(tools)
+    return Context(system_prompt=system, messages=said, tools=given)
 
 
 def _is_message(value: object) -> bool:

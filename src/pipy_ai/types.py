@@ -8,7 +8,7 @@ know, so that a round trip loses nothing. Options are different: they refuse unk
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     SerializerFunctionWrapHandler,
     field_serializer,
@@ -275,11 +276,54 @@ Message: TypeAlias = Annotated[
 
 
 class Tool(_Data):
-    """A function that the model may call; `parameters` is its JSON Schema."""
+    """A function that the model may call; `parameters` is its JSON Schema.
+
+    Wherever tools are taken, a plain function, a Pydantic model class, or a dict in the words of
+    OpenAI, Anthropic or MCP is taken as well.
+    """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    _code: Any = PrivateAttr(default=None)  # a `tools.Code`, when a function or a type made it
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Tool:
+        """A tool out of a function, sync or async: its name, type hints and docstring (Google's,
+        NumPy's or reST's style) say what the model has to know.
+
+        Raises:
+            TypeError: a parameter cannot be given as JSON, or has no name (`*args`).
+            ValueError: the function has no name that a tool can have; `name=` gives it one.
+
+        Example:
+            >>> from pipy_ai import Tool
+            >>> def get_weather(city: str) -> str:
+            ...     "The weather of a city."
+            ...     return "sunny"
+            >>> tool = Tool.from_function(get_weather)
+            >>> tool.name, tool.parameters["required"], tool("Rome")
+            ('get_weather', ['city'], 'sunny')
+        """
+        from .tools import from_function
+
+        return from_function(function, name=name, description=description)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function that the tool was made of.
+
+        Raises:
+            TypeError: it was not made of one.
+        """
+        if self._code is None or self._code.function is None:
+            raise TypeError(f"the tool {self.name!r} was not made of a function")
+        return self._code.function(*args, **kwargs)
 
 
 class Context(_Data):
@@ -295,6 +339,19 @@ class Context(_Data):
     system_prompt: str | None = None
     messages: list[Message] = Field(default_factory=list)
     tools: list[Tool] | None = None
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _as_tools(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or all(type(one) is Tool for one in value):
+            return value
+        from .tools import as_tools
+
+        return as_tools(value)
+
+    def extend(self, messages: Iterable[Message]) -> None:
+        """Go on from there: add messages, for instance those of a `run_tools`."""
+        self.messages.extend(messages)
 
 
 # === Options ===

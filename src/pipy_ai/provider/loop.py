@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import contextvars
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -86,12 +87,14 @@ class LoopThread:
         """Whether the caller runs in this thread, where blocking would block everything."""
         return threading.current_thread() is self._thread
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Spawned:
-        """Run a coroutine as a task of the loop. From any thread."""
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
+    ) -> Spawned:
+        """Run a coroutine as a task of the loop, in `context` if one is given. From any thread."""
         spawned = Spawned(self.loop)
 
         def start() -> None:
-            task = spawned.task = self.loop.create_task(coroutine)
+            task = spawned.task = self.loop.create_task(coroutine, context=context)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _: spawned.ended.set_result(None))
