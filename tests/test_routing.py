@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from pipy_ai import Tool, apreview, complete, ctx, get_registry
+from pipy_ai import Tool, apreview, complete, ctx, get_registry, preview
 from pipy_ai.api import build_request
 from pipy_ai.provider.request import Preview
 from pipy_ai.registry.routing import Route, address, route
@@ -336,3 +336,22 @@ def test_openais_newer_models_speak_responses(july: Any, monkeypatch: pytest.Mon
     assert style("openai/gpt-5.4", api_base="http://gateway/v1") == "chat"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway/v1")
     assert style("openai/gpt-5.4") == "chat"
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("hosted_vllm", "http://127.0.0.1:8000/v1"), ("lm_studio", "http://127.0.0.1:1234/v1"),
+        ("llamafile", "http://127.0.0.1:8080/v1"), ("litellm_proxy", "http://127.0.0.1:4000"),
+    ],
+)  # fmt: skip
+def test_a_server_of_ones_own_is_where_it_usually_listens_or_where_one_says(
+    name: str, usual: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"{name.upper()}_API_BASE"
+    monkeypatch.delenv(variable, raising=False)
+    assert preview(f"{name}/m", "q").url == f"{usual}/chat/completions"
+    monkeypatch.setenv(variable, "http://gpu.lan:9/v1")
+    assert preview(f"{name}/m", "q").url == "http://gpu.lan:9/v1/chat/completions"
+    base = "http://other.lan/v1"
+    assert preview(f"{name}/m", "q", api_base=base).url == f"{base}/chat/completions"

@@ -72,6 +72,14 @@ OWN_SERVERS: dict[str, tuple[str, ...]] = {
     "ollama_chat": (),
 }
 
+# Where they listen unless somebody says otherwise: `api_base=`, or e.g. `LM_STUDIO_API_BASE`.
+USUAL_ADDRESSES = {
+    "hosted_vllm": "http://127.0.0.1:8000/v1",
+    "litellm_proxy": "http://127.0.0.1:4000",
+    "llamafile": "http://127.0.0.1:8080/v1",
+    "lm_studio": "http://127.0.0.1:1234/v1",
+}
+
 _PROBLEMS = {
     "github-copilot": "GitHub Copilot wants a short-lived token of its own login: pass it as "
     "api_key= together with api_base='https://api.githubcopilot.com'",
@@ -262,8 +270,15 @@ def litellm_route(name: str) -> Route:
             rule="special", backend=backend, model=name, problem=_PROBLEMS["github-copilot"]
         )
     own = backend in OWN_SERVERS
-    keys = OWN_SERVERS.get(backend) or guessed_keys(backend)
-    return Route(rule="litellm", backend=backend, model=name, keys=keys, key_optional=own)
+    base = _value(os.environ, f"{backend.upper()}_API_BASE") if own else ""
+    return Route(
+        rule="litellm",
+        backend=backend,
+        model=name,
+        api_base=base or USUAL_ADDRESSES.get(backend, ""),
+        keys=OWN_SERVERS.get(backend) or guessed_keys(backend),
+        key_optional=own,
+    )
 
 
 def guessed_keys(provider: str) -> tuple[str, ...]:
