@@ -1,0 +1,3 @@
+"""Faults of the direct lanes that a second review found."""
+
+from __future__ import annotations
