@@ -18,6 +18,11 @@ _KEPT = frozenset(
 )  # fmt: skip
 _FORMATS = {"string": ("enum", "date-time"), "number": ("float", "double"),
             "integer": ("int32", "int64")}  # fmt: skip
+# Words that only one type of value has.
+_OF_TYPE = {
+    "array": ("items", "maxItems", "minItems", "prefixItems"),
+    "object": ("maxProperties", "minProperties", "properties", "propertyOrdering", "required"),
+}
 _DEPTH = 12  # levels of a type that holds itself
 
 
@@ -36,7 +41,7 @@ def _reduce(schema: Any, definitions: Mapping[str, Any], depth: int) -> dict[str
     _alternatives(schema, out, definitions, depth)
     kinds = out.get("type")
     if isinstance(kinds, list):
-        _one_type(kinds, out)
+        _one_type(kinds, schema, out, definitions, depth)
     if "const" in schema:
         out["enum"] = [schema["const"]]
     if "enum" in out:
@@ -49,8 +54,9 @@ def _reduce(schema: Any, definitions: Mapping[str, Any], depth: int) -> dict[str
             for name, inner in out["properties"].items()
         }
         out.setdefault("type", "object")
-        if "required" in out:
-            out["required"] = [name for name in out["required"] if name in out["properties"]]
+    if "required" in out:  # Gemini wants every one of them defined beside it
+        needed = [name for name in out.pop("required") if name in out.get("properties", ())]
+        out |= {"required": needed} if needed else {}
     if "items" in out:
         out["items"] = _reduce(out["items"], definitions, depth - 1)
     elif out.get("type") == "array":
@@ -92,14 +98,22 @@ def _alternatives(
     if any(kind.get("type") == "null" for kind in kinds):
         out["nullable"] = True
     kinds = [kind for kind in kinds if kind.get("type") != "null"]
+    if not any(kinds):  # they said what Gemini has no words for
+        return
     if len(kinds) == 1:
         out |= {key: value for key, value in kinds[0].items() if key not in out}
-    elif kinds:
+    else:
         out["anyOf"] = kinds
         out.pop("type", None)
 
 
-def _one_type(kinds: list[Any], out: dict[str, Any]) -> None:
+def _one_type(
+    kinds: list[Any],
+    schema: Mapping[str, Any],
+    out: dict[str, Any],
+    definitions: Mapping[str, Any],
+    depth: int,
+) -> None:
     real = [kind for kind in kinds if kind != "null"]
     if len(real) < len(kinds):
         out["nullable"] = True
@@ -107,19 +121,28 @@ def _one_type(kinds: list[Any], out: dict[str, Any]) -> None:
         out["type"] = real[0]
     else:
         del out["type"]
-        out["anyOf"] = [{"type": kind} for kind in real]
+        for word in (word for words in _OF_TYPE.values() for word in words):
+            out.pop(word, None)
+        out["anyOf"] = [
+            _reduce(
+                {"type": kind, **{w: schema[w] for w in _OF_TYPE.get(kind, ()) if w in schema}},
+                definitions,
+                depth - 1,
+            )
+            for kind in real
+        ]
 
 
 def _strings(out: dict[str, Any]) -> None:
-    """Gemini's enums are strings."""
-    values = [value for value in out["enum"] if value is not None]
-    if len(values) < len(out["enum"]):
+    """Gemini's enums are strings, and none of them is empty."""
+    values = [value for value in out["enum"] if value not in (None, "")]
+    if None in out["enum"]:
         out["nullable"] = True
-    if all(isinstance(value, str) for value in values):
+    if values and all(isinstance(value, str) for value in values):
         out["enum"], out["type"] = values, "string"
     else:
         del out["enum"]  # the type still says what it is
-        out.setdefault("type", _type_of(values))
+        out.setdefault("type", _type_of(values) if values else "string")
 
 
 def _type_of(values: list[Any]) -> str:
