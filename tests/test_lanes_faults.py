@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipy_ai import preview
 from pipy_ai.provider.direct.schema import reduced
 
 
@@ -28,3 +29,11 @@ from pipy_ai.provider.direct.schema import reduced
 def test_schemas_that_gemini_refuses(given: dict[str, Any], taken: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"x": given}}
     assert reduced(schema)["properties"]["x"] == taken
+
+
+def test_a_model_of_openai_that_nobody_knows_yet(july: Any) -> None:
+    """Those that reason refuse `max_tokens`; elsewhere only that is known."""
+    body = preview("openai/gpt-9-new", "q", max_tokens=10).body
+    assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (10, None)
+    body = preview("openai/gpt-9-new", "q", max_tokens=10, api_base="http://127.0.0.1/v1").body
+    assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (None, 10)

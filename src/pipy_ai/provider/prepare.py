@@ -32,7 +32,7 @@ def style_of(request: Request) -> str:
     """The family of the wire: `anthropic`, `gemini`, `responses` or `chat`."""
     backend, way = request.backend, request.route
     if way.rule != "router" and (
-        way.responses == "always" or (way.responses == "own" and _at_openai(request))
+        way.responses == "always" or (way.responses == "own" and at_openai(request))
     ):
         return "responses"
     if backend == "anthropic" or (backend in _CLAUDE_HOSTS and "claude" in request.model_id):
@@ -42,7 +42,8 @@ def style_of(request: Request) -> str:
     return "chat"
 
 
-def _at_openai(request: Request) -> bool:
+def at_openai(request: Request) -> bool:
+    """Whether a request of OpenAI's goes to OpenAI's own address."""
     named = (request.options.api_base, *map(os.environ.get, ("OPENAI_BASE_URL", "OPENAI_API_BASE")))
     return not any(named)
 

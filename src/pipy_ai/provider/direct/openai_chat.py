@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..openai_words import chat_fields
-from ..prepare import Prepared, endpoint
+from ..prepare import Prepared, at_openai, endpoint
 from ..request import Request
 
 OPENAI = "https://api.openai.com/v1"
@@ -61,7 +61,7 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     body = {"model": request.model_id, **fields, **(fields.pop("extra_body", None) or {})}
     body.pop("extra_body", None)
     quirk = QUIRKS.get(request.backend, _PLAIN)
-    if request.backend == "openai" and (request.record or {}).get("reasoning") is True:
+    if request.backend == "openai" and _takes_new_words(request):
         body["max_completion_tokens"] = body.pop("max_tokens")
     if request.backend == "openrouter" and "reasoning_effort" in body:
         body["reasoning"] = {"effort": body.pop("reasoning_effort")}
@@ -77,6 +77,13 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     body |= quirk.adds
     base = prepared.base or _openais_address()
     return endpoint(base, "/chat/completions"), openai_headers(request), body
+
+
+def _takes_new_words(request: Request) -> bool:
+    """Whether a model refuses `max_tokens`. OpenAI's own servers take the newer word for all."""
+    if request.record is None:
+        return at_openai(request)
+    return request.record.get("reasoning") is True
 
 
 def _choose(request: Request, quirk: Quirk, body: dict[str, Any]) -> None:
