@@ -37,3 +37,11 @@ def test_a_model_of_openai_that_nobody_knows_yet(july: Any) -> None:
     assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (10, None)
     body = preview("openai/gpt-9-new", "q", max_tokens=10, api_base="http://127.0.0.1/v1").body
     assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (None, 10)
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "openai/gpt-5.4"])
+def test_nothing_is_chosen_where_nothing_can_be_called(july: Any, model: str) -> None:
+    """OpenAI refuses `tool_choice` without tools."""
+    assert "tool_choice" not in preview(model, "q", tool_choice="auto").body
+    given = {"tools": [{"type": "web_search"}]}  # of the provider's own
+    assert preview(model, "q", tool_choice="auto", extra=given).body["tool_choice"] == "auto"

@@ -50,6 +50,11 @@ class Request:
         reads = modalities.get("input") if isinstance(modalities, Mapping) else None
         return "image" in reads if isinstance(reads, list) else None
 
+    @property
+    def offers_tools(self) -> bool:
+        """Whether there is anything to call."""
+        return bool(self.context.tools) or "tools" in (self.options.extra or {})
+
     def warn(self, code: str, message: str) -> None:
         """Tell the caller about something that is done differently than asked."""
         warning = Warning(code=code, message=message)

@@ -52,7 +52,7 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         "top_p": options.top_p,
         "stop_sequences": _stops(options.stop),
         "tools": tools(request.context.tools),
-        "tool_choice": _choice(options.tool_choice, bool(request.context.tools)),
+        "tool_choice": _choice(options.tool_choice, request.offers_tools),
         "metadata": None if user is None else {"user_id": str(user)},
     }
     for name, value in prepared.thinking.items():

@@ -46,12 +46,11 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         "thinkingConfig": _thinking(prepared.thinking),
     }
     config = {name: value for name, value in config.items() if value is not None}
-    there_are_tools = bool(request.context.tools)
     body: dict[str, Any] = {
         "contents": contents(prepared.messages, newer=_NEWER.search(request.model_id) is not None),
         "systemInstruction": {"parts": [{"text": prepared.system}]} if prepared.system else None,
         "tools": tools(request.context.tools),
-        "toolConfig": _choice(options.tool_choice) if there_are_tools else None,
+        "toolConfig": _choice(options.tool_choice) if request.offers_tools else None,
         "generationConfig": config or None,
     }
     model = quote(request.model_id, safe="/@:-._~")
