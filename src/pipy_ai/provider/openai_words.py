@@ -156,7 +156,7 @@ def image_url(image: ImageContent) -> str:
 def media_type(image: ImageContent) -> str:
     """What kind of image it is: as it says, else as its first bytes do."""
     if image.mime_type:
-        return image.mime_type
+        return "image/jpeg" if image.mime_type == "image/jpg" else image.mime_type
     with contextlib.suppress(ValueError):
         return sniff_image(base64.b64decode(image.data[:64])) or "image/png"
     return "image/png"
