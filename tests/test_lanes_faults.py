@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from pipy_ai import preview
+from pipy_ai import (
+    AssistantMessage,
+    ImageContent,
+    TextContent,
+    ToolCall,
+    ToolResultMessage,
+    UserMessage,
+    ctx,
+    preview,
+)
 from pipy_ai.provider.direct.schema import reduced
 
 
@@ -45,3 +55,31 @@ def test_nothing_is_chosen_where_nothing_can_be_called(july: Any, model: str) ->
     assert "tool_choice" not in preview(model, "q", tool_choice="auto").body
     given = {"tools": [{"type": "web_search"}]}  # of the provider's own
     assert preview(model, "q", tool_choice="auto", extra=given).body["tool_choice"] == "auto"
+
+
+def _turn(*content: Any, **fields: Any) -> AssistantMessage:
+    return AssistantMessage(content=list(content), **{"stop_reason": "stop", **fields})
+
+
+def test_anthropic_is_told_of_the_tools_that_were_called(july: Any) -> None:
+    """It refuses calls and results in a conversation without tools; none shall be called now."""
+    turn = _turn(*(ToolCall(id=i, name=n) for i, n in (("1", "f"), ("2", "g"), ("3", "f"))))
+    results = [ToolResultMessage(tool_call_id=i) for i in ("1", "2", "3")]
+    body = preview("anthropic/claude-sonnet-4-5", ctx("q", turn, *results)).body
+    assert [tool["name"] for tool in body["tools"]] == ["f", "g"]
+    assert body["tool_choice"] == {"type": "none"}
+    assert "tools" not in preview("anthropic/claude-sonnet-4-5", "q").body
+
+
+def test_anthropic_goes_on_from_words_without_a_space_behind_them(july: Any) -> None:
+    context = ctx("q", _turn(TextContent(text="Sure: \n")))
+    [_, said] = preview("anthropic/claude-sonnet-4-5", context).body["messages"]
+    assert said["content"] == [{"type": "text", "text": "Sure:"}]
+
+
+def test_a_jpg_is_a_jpeg(july: Any) -> None:
+    image = UserMessage(content=[ImageContent(data="/9j/4AAQ", mime_type="image/jpg")])
+    for model in ("anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash", "openai/gpt-4o"):
+        shown = json.dumps(preview(model, ctx(image)).body)
+        assert "image/jpeg" in shown
+        assert "image/jpg" not in shown

@@ -57,6 +57,8 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     }
     for name, value in prepared.thinking.items():
         body[name] = _choice(value, True) if name == "tool_choice" else value
+    if not request.offers_tools and (known := _called(prepared.messages)):
+        body |= {"tools": known, "tool_choice": {"type": "none"}}
     if prepared.retention != "none":
         _mark(body, prepared.retention == "long")
     named = os.environ.get("ANTHROPIC_BASE_URL") or os.environ.get("ANTHROPIC_API_BASE")
@@ -104,6 +106,14 @@ def tools(given: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
     ]
 
 
+def _called(given: Sequence[Message]) -> list[dict[str, Any]]:
+    """The tools that a conversation has called: Anthropic wants to be told of them, even when
+    there is nothing more to call."""
+    calls = [c for m in given if isinstance(m, AssistantMessage) for c in m.tool_calls]
+    names = dict.fromkeys(call.name for call in calls)
+    return [{"name": name, "input_schema": {"type": "object"}} for name in names]
+
+
 def messages(given: Sequence[Message]) -> list[dict[str, Any]]:
     """A handed-over conversation. What the user and the tools say in a row is one message."""
     out: list[dict[str, Any]] = []
@@ -118,6 +128,9 @@ def messages(given: Sequence[Message]) -> list[dict[str, Any]]:
             out[-1]["content"] += blocks
         else:
             out.append({"role": role, "content": blocks})
+    if out and out[-1]["role"] == "assistant" and out[-1]["content"][-1]["type"] == "text":
+        last = out[-1]["content"][-1]  # what it shall go on from must not end in a space
+        last["text"] = last["text"].rstrip()
     return out
 
 
