@@ -83,3 +83,22 @@ def test_a_jpg_is_a_jpeg(july: Any) -> None:
         shown = json.dumps(preview(model, ctx(image)).body)
         assert "image/jpeg" in shown
         assert "image/jpg" not in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "sent"),
+    [
+        ("openai/gpt-5", {}, None),
+        ("openai/gpt-5.4", {}, None),
+        ("anthropic/claude-opus-4-7", {}, None),
+        ("anthropic/claude-sonnet-4-5", {"reasoning": "low"}, None),
+        ("anthropic/claude-sonnet-4-5", {}, 0.5),
+        ("openai/gpt-4o", {}, 0.5),
+    ],
+)
+def test_top_p_is_left_out_where_it_is_refused(
+    july: Any, model: str, asked: Any, sent: float | None
+) -> None:
+    shown = preview(model, "q", top_p=0.5, **asked)
+    assert shown.body.get("top_p") == sent
+    assert ("top_p_ignored" in [warning.code for warning in shown.warnings]) is (sent is None)

@@ -60,6 +60,7 @@ class Prepared:
     messages: list[Message]
     system: str | None
     temperature: float | None
+    top_p: float | None
     thinking: dict[str, Any]
     retention: str
     base: str | None
@@ -97,11 +98,16 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
     if temperature is not None and temperature != 1 and _takes_no_temperature(request):
         request.warn("temperature_ignored", "this model takes no temperature")
         temperature = None
+    top_p = options.top_p
+    if top_p is not None and top_p != 1 and _takes_no_temperature(request):
+        request.warn("top_p_ignored", "this model takes no top_p, as it takes no temperature")
+        top_p = None
     return Prepared(
         style=style,
         messages=messages,
         system=clean_surrogates(system) if system else None,
         temperature=thinking.pop("temperature", temperature),
+        top_p=thinking.pop("top_p", top_p),
         thinking=thinking,
         retention=(options.cache_retention or _default_retention()).value,
         base=_base(request, preview),

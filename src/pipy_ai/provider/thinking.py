@@ -207,6 +207,9 @@ def _anthropic_rules(options: SimpleStreamOptions, warn: Warn) -> dict[str, Any]
     if options.temperature is not None and options.temperature != 1:
         warn("temperature_ignored", "Anthropic takes no temperature with thinking")
         arguments["temperature"] = None
+    if options.top_p is not None and options.top_p < 0.95:
+        warn("top_p_ignored", "Anthropic takes no top_p below 0.95 with thinking")
+        arguments["top_p"] = None
     if options.tool_choice not in (None, "auto", "none"):
         warn("tool_choice_changed", 'with thinking Anthropic takes no forced call; sent "auto"')
         arguments["tool_choice"] = "auto"

@@ -49,7 +49,7 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         "max_tokens": options.max_tokens or _longest(request),
         "stream": True,
         "temperature": prepared.temperature,
-        "top_p": options.top_p,
+        "top_p": prepared.top_p,
         "stop_sequences": _stops(options.stop),
         "tools": tools(request.context.tools),
         "tool_choice": _choice(options.tool_choice, request.offers_tools),

@@ -39,7 +39,7 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     options = request.options
     config: dict[str, Any] = {
         "temperature": prepared.temperature,
-        "topP": options.top_p,
+        "topP": prepared.top_p,
         "maxOutputTokens": prepared.thinking.get("max_tokens", options.max_tokens),
         "stopSequences": [options.stop] if isinstance(options.stop, str) else options.stop,
         "seed": options.seed,
