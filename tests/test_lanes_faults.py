@@ -102,3 +102,29 @@ def test_top_p_is_left_out_where_it_is_refused(
     shown = preview(model, "q", top_p=0.5, **asked)
     assert shown.body.get("top_p") == sent
     assert ("top_p_ignored" in [warning.code for warning in shown.warnings]) is (sent is None)
+
+
+@pytest.mark.parametrize(
+    ("model", "long"),
+    [
+        ("gpt-5.1", True), ("gpt-5.4", True), ("gpt-5.1-codex-mini", True),
+        ("gpt-5.1-chat-latest", True), ("gpt-5.5-pro", True), ("gpt-5", True),
+        ("gpt-4o", False), ("gpt-4.1", False), ("gpt-5-mini", False), ("o3", False),
+        ("gpt-5.6", False),
+    ],
+)  # fmt: skip
+def test_a_day_in_the_cache_is_asked_of_those_that_give_it(
+    july: Any, model: str, long: bool
+) -> None:
+    """OpenAI: "prompt_cache_retention is not supported on this model"."""
+    shown = preview(f"openai/{model}", "q", cache_retention="long", session_id="s" * 65)
+    assert shown.body.get("prompt_cache_retention") == ("24h" if long else None)
+    assert ("option_ignored" in [warning.code for warning in shown.warnings]) is not long
+    assert len(shown.body["prompt_cache_key"]) == 64  # the longest that OpenAI takes
+
+
+def test_reasoning_is_not_asked_of_a_model_that_has_none(july: Any) -> None:
+    """OpenAI: "Encrypted content is not supported with this model"."""
+    assert "include" not in preview("openai/responses/gpt-4o", "q").body
+    for model in ("openai/gpt-5.4", "openai/responses/o3", "openai/responses/new"):
+        assert preview(model, "q").body["include"] == ["reasoning.encrypted_content"]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +29,11 @@ from ..types import (
 from ..utils.unicode import clean_json, clean_surrogates
 from .prepare import Prepared
 from .request import Request
+
+# OpenAI's models that keep a prompt for a day; the others refuse to be asked.
+_KEEPS_LONG = re.compile(
+    r"gpt-5(\.[1-5])?(-codex(-max|-mini)?|(?<=\.\d)-(chat-latest|pro))?(-\d{4}-\d\d-\d\d)?$"
+)
 
 
 def chat_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def responses_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
         "tools": responses_tools(request.context.tools),
         "tool_choice": responses_tool_choice(options.tool_choice) if request.offers_tools else None,
         "max_output_tokens": options.max_tokens,
-        "include": ["reasoning.encrypted_content"],
+        "include": ["reasoning.encrypted_content"] if _may_reason(request) else None,
         "store": False,
         "metadata": dict(options.metadata) if options.metadata else None,
     }
@@ -79,6 +86,11 @@ def responses_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
     fields |= thinking
     _cache(request, prepared, fields)
     return fields
+
+
+def _may_reason(request: Request) -> bool:
+    """Whether there may be reasoning to bring back; OpenAI's other models refuse to be asked."""
+    return (request.record or {}).get("reasoning") is not False
 
 
 def _cache(request: Request, prepared: Prepared, fields: dict[str, Any]) -> None:
@@ -95,14 +107,20 @@ def _cache(request: Request, prepared: Prepared, fields: dict[str, Any]) -> None
     session = request.options.session_id
     if request.backend == "openai":
         if session:
-            fields["prompt_cache_key"] = session
-        if prepared.retention == "long":  # LiteLLM 1.106 drops the plain argument
-            body = fields.get("extra_body") or {}
+            fields["prompt_cache_key"] = session if len(session) <= 64 else _short(session)
+        if prepared.retention == "long" and _KEEPS_LONG.match(request.model_id):
+            body = fields.get("extra_body") or {}  # LiteLLM 1.106 drops the plain argument
             fields["extra_body"] = {**body, "prompt_cache_retention": "24h"}
+        elif request.options.cache_retention == "long":
+            request.warn("option_ignored", "how long this model's cache lasts cannot be set")
     elif request.backend in ("openrouter", "deepseek") and session:
         fields["prompt_cache_key"] = session
     elif session and not marks:
         request.warn("option_ignored", f"session_id means nothing to {request.provider}")
+
+
+def _short(session: str) -> str:
+    return hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()
 
 
 # --- OpenAI Chat Completions, which LiteLLM and llama.cpp share -----------------------------
