@@ -201,6 +201,8 @@ def _call(call: ToolCall, style: str) -> dict[str, Any]:
     }
     if style == "gemini" and call.thought_signature:
         entry["provider_specific_fields"] = {"thought_signature": call.thought_signature}
+    elif style == "chat" and call.thought_signature:  # Gemini behind an OpenAI-compatible host
+        entry["extra_content"] = {"google": {"thought_signature": call.thought_signature}}
     return entry
 
 

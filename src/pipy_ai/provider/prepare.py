@@ -116,8 +116,9 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
 
 
 def endpoint(base: str, path: str, query: str = "") -> str:
-    """An address of a host with `path` behind its own; its query stays at the end."""
+    """An address of a host with `path` behind its own, once; its query stays at the end."""
     head, _, own = base.partition("?")
+    head = head.rstrip("/").removesuffix(path)
     queries = "&".join(part for part in (own, query) if part)
     return f"{head.rstrip('/')}{path}" + (f"?{queries}" if queries else "")
 

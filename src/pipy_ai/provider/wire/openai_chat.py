@@ -57,7 +57,9 @@ class OpenAIChat:
         for choice in chunk.get("choices") or ():
             if choice.get("index"):
                 continue  # one answer is asked for
-            delta = choice.get("delta") or choice.get("message")
+            delta = choice.get("delta")
+            if delta is None:  # a whole answer; in a stream it would say all again
+                delta = choice.get("message")
             if delta:
                 self._delta(delta, deltas)
             reason = choice.get("finish_reason")
