@@ -14,10 +14,14 @@ from pipy_ai import (
     ToolCall,
     ToolResultMessage,
     UserMessage,
+    complete,
     ctx,
     preview,
+    user,
 )
 from pipy_ai.provider.direct.schema import reduced
+
+from .wire.lab import Lab, call, chat, finish, text
 
 
 @pytest.mark.parametrize(
@@ -128,3 +132,52 @@ def test_reasoning_is_not_asked_of_a_model_that_has_none(july: Any) -> None:
     assert "include" not in preview("openai/responses/gpt-4o", "q").body
     for model in ("openai/gpt-5.4", "openai/responses/o3", "openai/responses/new"):
         assert preview(model, "q").body["include"] == ["reasoning.encrypted_content"]
+
+
+def test_mistral_takes_turns(july: Any) -> None:
+    """It refuses a user after results ("Unexpected role 'user' after role 'tool'"), and to go on
+    from an answer that is not marked as one to go on from."""
+    call = _turn(ToolCall(id="a23456789", name="f"), stop_reason="toolUse")
+    image = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
+    result = ToolResultMessage(tool_call_id="a23456789", content=[image])
+    shown = preview("mistral/mistral-medium-2604", ctx("q", call, result)).body["messages"]
+    assert [m["role"] for m in shown] == ["user", "assistant", "tool", "assistant", "user"]
+    assert shown[3]["content"]
+    context = ctx("q", call, result.model_copy(update={"content": []}), user("No, stop."))
+    shown = preview("mistral/mistral-medium-2604", context).body["messages"]
+    assert [m["role"] for m in shown] == ["user", "assistant", "tool", "assistant", "user"]
+    shown = preview("mistral/mistral-medium-2604", ctx("q", _turn(TextContent(text="Sure:"))))
+    assert shown.body["messages"][-1]["prefix"] is True
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("hosted_vllm/m", "/v1/chat/completions"),
+        ("openai/gpt-5-codex", "/v1/responses"),
+        ("anthropic/claude-sonnet-4-5", "/v1/messages"),
+    ],
+)
+def test_an_address_may_be_whole(july: Any, model: str, path: str) -> None:
+    for tail in ("", "/"):
+        url = preview(model, "q", api_base=f"http://127.0.0.1{path}{tail}?v=1").url
+        assert url == f"http://127.0.0.1{path}?v=1"
+
+
+def test_a_host_that_says_all_again_at_the_end(lab: Lab) -> None:
+    whole = {"role": "assistant", "content": "Hello"}
+    last = {"choices": [{"index": 0, "delta": {}, "message": whole, "finish_reason": "stop"}]}
+    lab.play(chat(text("Hel", "lo"), [last]))
+    assert complete("hosted_vllm/m", "q", api_base=lab.url).text == "Hello"
+
+
+def test_a_signature_goes_back_the_way_it_came(lab: Lab) -> None:
+    """Gemini 3 behind an OpenAI-compatible host refuses its calls without them."""
+    signed = call(0, "c1", "f", "{}")
+    extra = {"google": {"thought_signature": "SIG"}}
+    signed["choices"][0]["delta"]["tool_calls"][0]["extra_content"] = extra
+    lab.play(chat(signed, finish("tool_calls")), chat(text("ok"), finish("stop")))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url)
+    result = ToolResultMessage(tool_call_id="c1", tool_name="f")
+    complete("hosted_vllm/m", ctx("q", message, result), api_base=lab.url)
+    assert lab.seen[1].json["messages"][1]["tool_calls"][0]["extra_content"] == extra

@@ -22,13 +22,14 @@ class Quirk:
 
     `names` renames fields (to nothing: leaves them out), `choices` the words of `tool_choice`,
     `adds` are fields that the host wants, and `thought` is what stands for the reasoning of a
-    turn with calls that has none.
+    turn with calls that has none. `in_turn`: after results the model speaks before the user does.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     adds: dict[str, Any] = field(default_factory=dict)
     thought: str | None = None
+    in_turn: bool = False
 
 
 QUIRKS = {
@@ -37,6 +38,7 @@ QUIRKS = {
     "mistral": Quirk(
         names={"seed": "random_seed", "stream_options": "", "user": ""},
         choices={"required": "any"},
+        in_turn=True,
     ),
     "deepseek": Quirk(thought=""),
     "fireworks_ai": Quirk(choices={"required": "any"}),
@@ -74,9 +76,20 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         for turn in body["messages"]:
             if turn.get("tool_calls"):
                 turn.setdefault("reasoning_content", quirk.thought)
+    if quirk.in_turn:
+        _take_turns(body["messages"])
     body |= quirk.adds
     base = prepared.base or _openais_address()
     return endpoint(base, "/chat/completions"), openai_headers(request), body
+
+
+def _take_turns(messages: list[dict[str, Any]]) -> None:
+    """Mistral refuses a user right after results, and to go on from a turn that is not marked."""
+    for at in range(len(messages) - 1, 0, -1):
+        if messages[at]["role"] == "user" and messages[at - 1]["role"] == "tool":
+            messages.insert(at, {"role": "assistant", "content": "I have read the results."})
+    if messages[-1]["role"] == "assistant":
+        messages[-1]["prefix"] = True
 
 
 def _takes_new_words(request: Request) -> bool:
