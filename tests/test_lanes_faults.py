@@ -181,3 +181,26 @@ def test_a_signature_goes_back_the_way_it_came(lab: Lab) -> None:
     result = ToolResultMessage(tool_call_id="c1", tool_name="f")
     complete("hosted_vllm/m", ctx("q", message, result), api_base=lab.url)
     assert lab.seen[1].json["messages"][1]["tool_calls"][0]["extra_content"] == extra
+
+
+def test_settings_of_the_caller_are_joined_with_ours(july: Any) -> None:
+    asked = {"generationConfig": {"topK": 40}}
+    body = preview("google/gemini-2.5-flash", "q", max_tokens=9, extra=asked).body
+    assert body["generationConfig"] == {"maxOutputTokens": 9, "topK": 40}
+    asked = {"stream_options": {"include_obfuscation": False}}
+    for extra in (asked, {"extra_body": asked}):
+        body = preview("openai/gpt-4o", "q", extra=extra).body
+        assert body["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+        assert "extra_body" not in body
+    asked = {"reasoning": {"summary": "detailed"}}
+    body = preview("openai/gpt-5.4", "q", reasoning="high", extra=asked).body
+    assert body["reasoning"] == {"effort": "high", "summary": "detailed"}
+
+
+def test_a_word_that_gemini_does_not_know_is_translated(july: Any) -> None:
+    """Google refuses it where the caller wrote it, at the top."""
+    body = preview("google/gemini-2.5-flash", "q", extra={"top_k": 40}).body
+    assert "top_k" not in body
+    assert body["generationConfig"] == {"top_k": 40}  # Google reads both spellings
+    safe = {"safetySettings": [{"category": "C", "threshold": "BLOCK_NONE"}]}
+    assert preview("google/gemini-2.5-flash", "q", extra=safe).body["safetySettings"]

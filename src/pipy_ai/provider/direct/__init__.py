@@ -43,6 +43,21 @@ _OPENAI_WORDS = frozenset(
         "verbosity", "web_search_options",
     }
 )  # fmt: skip
+# What Gemini knows at the top of a request; LiteLLM finds the place of everything else.
+_GEMINI_WORDS = frozenset(
+    {
+        "cachedContent", "cached_content", "contents", "extra_body", "extra_headers",
+        "generationConfig", "labels", "safetySettings", "safety_settings", "serviceTier", "store",
+        "systemInstruction", "toolConfig", "tools",
+    }
+)  # fmt: skip
+# Fields of a body that hold settings: those of the caller are joined with ours.
+_SETTINGS = frozenset(
+    {
+        "chat_template_kwargs", "generationConfig", "metadata", "output_config", "reasoning",
+        "stream_options", "text",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,8 @@ def lane_for(request: Request) -> Lane | None:
     if any(name in _LITELLM_ONLY or name.startswith("litellm_") for name in extra):
         return None
     if style in ("anthropic", "gemini") and not _OPENAI_WORDS.isdisjoint(extra):
+        return None
+    if style == "gemini" and not _GEMINI_WORDS.issuperset(extra):
         return None
     if style == "gemini" and any(_is_remote(part) for part in _parts(request)):
         return None  # LiteLLM fetches images for it
@@ -149,8 +166,9 @@ class DirectProvider:
         extra = dict(request.options.extra or {})
         headers = {**headers, **(extra.pop("extra_headers", None) or {})}
         body = {name: value for name, value in body.items() if value is not None}
-        body |= {**extra, **(extra.pop("extra_body", None) or {})}
-        body.pop("extra_body", None)
+        for name, value in (extra | (extra.pop("extra_body", None) or {})).items():
+            old = body.get(name) if name in _SETTINGS and isinstance(value, dict) else None
+            body[name] = {**old, **value} if isinstance(old, dict) else value
         if request.options.on_payload is not None:
             body = request.options.on_payload(body) or body
         key = self._lane.sign(secret or NO_KEY)
