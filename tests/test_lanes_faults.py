@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import socket
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -20,6 +24,8 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.provider.direct.schema import reduced
+from pipy_ai.provider.wire.http import Call
+from pipy_ai.provider.wire.opening import proxy_for
 
 from .wire.lab import Lab, call, chat, finish, text
 
@@ -204,3 +210,64 @@ def test_a_word_that_gemini_does_not_know_is_translated(july: Any) -> None:
     assert body["generationConfig"] == {"top_k": 40}  # Google reads both spellings
     safe = {"safetySettings": [{"category": "C", "threshold": "BLOCK_NONE"}]}
     assert preview("google/gemini-2.5-flash", "q", extra=safe).body["safetySettings"]
+
+
+def test_a_proxys_password_and_exceptions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("http_proxy", f"http://me:p%40ss%3A@127.0.0.1:{lab.port}")
+    lab.play(chat(text("ok"), finish("stop")))
+    assert complete("hosted_vllm/m", "q", api_base="http://far.example/v1").text == "ok"
+    known = base64.b64decode(lab.seen[0].headers["proxy-authorization"].split()[1])
+    assert known == b"me:p@ss:"
+    monkeypatch.setenv("no_proxy", "near.example:8000, 10.0.0.0/8,::1")
+    asked = {
+        ("near.example", 8000): False, ("near.example", 80): True, ("10.1.2.3", None): False,
+        ("11.1.2.3", None): True, ("::1", 8000): False, ("ten.example", None): True,
+    }  # fmt: skip
+    assert {place: bool(proxy_for("http", *place)) for place in asked} == asked
+    monkeypatch.setenv("http_proxy", "ftp://me:secret@127.0.0.1:1")
+    error = complete("hosted_vllm/m", "q", api_base="http://far.example/v1").error
+    assert error is not None
+    assert "proxy" in error.message
+    assert "secret" not in error.message
+
+
+def test_a_last_word_on_an_idle_connection(lab: Lab) -> None:
+    """A server that says HTTP 408 before it closes is not asked on that connection again."""
+    answer = b"".join(chat(text("ok"), finish("stop")))
+    said, peers = threading.Event(), []
+
+    def serve() -> None:
+        for _ in range(2):
+            peer, _ = server.accept()
+            peers.append(peer)
+            while not peer.recv(65536).endswith(b"}"):
+                pass
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+            assert said.wait(10)
+            peer.sendall(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        base = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        assert complete("hosted_vllm/m", "q", api_base=base).text == "ok"
+        said.set()
+        time.sleep(0.3)
+        again = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+        assert again.text == "ok", again.error
+        assert len(peers) == 2
+        for peer in peers:
+            peer.close()
+
+
+def test_the_callers_host_counts(lab: Lab) -> None:
+    lab.play(chat(text("ok"), finish("stop")))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url, headers={"Host": "other.example"})
+    assert message.text == "ok", message.error
+    assert lab.seen[0].headers["host"] == "other.example"
+
+
+def test_no_key_in_the_repr_of_a_request() -> None:
+    assert "sk-" not in repr(Call("POST", "http://h", [("authorization", "Bearer sk-1")], b"{}"))

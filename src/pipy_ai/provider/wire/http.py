@@ -10,7 +10,7 @@ import re
 import weakref
 import zlib
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -32,8 +32,8 @@ class Call:
 
     method: str
     url: str
-    headers: list[tuple[str, str]]
-    content: bytes = b""
+    headers: list[tuple[str, str]] = field(repr=False)  # a key is among them
+    content: bytes = field(default=b"", repr=False)
 
 
 class Answer:
@@ -192,8 +192,10 @@ def _request(call: Call) -> tuple[Key, bytes]:
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
     target = urlunsplit(("", "", path, query, ""))
-    headers = [("host", netloc), ("content-length", str(len(call.content))), *call.headers]
-    proxy = proxy_for(parts.scheme, host)
+    headers = [("content-length", str(len(call.content))), *call.headers]
+    if not any(name.lower() == "host" for name, _ in call.headers):
+        headers.insert(0, ("host", netloc))
+    proxy = proxy_for(parts.scheme, host, port or (443 if secure else 80))
     if proxy.startswith("http") and not secure:  # it wants the whole address, and asks for us
         target = f"http://{netloc}{target}"
         if authorization := proxy_authorization(proxy):

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import ssl
 import sys
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -130,7 +132,7 @@ def _tls() -> ssl.SSLContext:
 # --- Proxies --------------------------------------------------------------------------------
 
 
-def proxy_for(scheme: str, host: str) -> str:
+def proxy_for(scheme: str, host: str, port: int | None = None) -> str:
     """The proxy that the environment wants for a host; empty: none."""
     variables = ("http_proxy", "https_proxy", "all_proxy")
     named = any(os.environ.get(name) or os.environ.get(name.upper()) for name in variables)
@@ -140,9 +142,25 @@ def proxy_for(scheme: str, host: str) -> str:
 
     proxies = getproxies()
     proxy = proxies.get(scheme) or proxies.get("all") or ""
-    if not proxy or proxy_bypass(host):
+    where = f"[{host}]" if ":" in host else host
+    where += "" if port is None else f":{port}"
+    if not proxy or proxy_bypass(host) or proxy_bypass(where) or _in_a_network(host, proxies):
         return ""
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _in_a_network(host: str, proxies: Mapping[str, str]) -> bool:
+    """Whether NO_PROXY names a network, as 10.0.0.0/8, that the host is in."""
+    networks = [part.strip() for part in proxies.get("no", "").split(",") if "/" in part]
+    if not networks:
+        return False
+    import ipaddress
+
+    for network in networks:
+        with contextlib.suppress(ValueError):  # one of them is none
+            if ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False):
+                return True
+    return False
 
 
 def proxy_authorization(proxy: str) -> str | None:
