@@ -80,9 +80,21 @@ _FILTERED = frozenset(
         "prohibited_content",
         "spii",
         "image_safety",
+        "image_prohibited_content",
+        "image_recitation",
+        "language",
     }
 )
-_BROKEN = frozenset({"error", "malformed_function_call", "unexpected_tool_call"})
+_BROKEN = frozenset(
+    {
+        "error",
+        "malformed_function_call",
+        "malformed_response",
+        "missing_thought_signature",
+        "too_many_tool_calls",
+        "unexpected_tool_call",
+    }
+)
 
 CUT_OFF = "The answer was cut off; what came before is kept."
 UNFINISHED = "the answer ended before this call was complete"
@@ -349,7 +361,9 @@ class Assembler:
             return StopReason.ERROR, error_info(
                 ErrorKind.CONTENT_FILTER, f"{what} Rephrase the request.", provider=self._provider
             )
-        if reason in _BROKEN:
+        if reason in _BROKEN or (
+            reason in ("other", "image_other", "no_image") and not self._blocks
+        ):
             return StopReason.ERROR, error_info(
                 ErrorKind.SERVER,
                 f"The provider broke off the answer ({self._reason}).",

@@ -168,8 +168,10 @@ def _assistant(message: AssistantMessage, target: Target) -> _Turn | None:
             )
             calls.append(call)
             content.append(call)
-    if all(isinstance(part, ThinkingContent) for part in content):
-        return None  # a thought without a word after it is taken back by nobody
+    while content and isinstance(content[-1], ThinkingContent):
+        content.pop()  # a thought without a word after it is taken back by nobody
+    if not content:
+        return None
     turn = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(turn, calls)
 
