@@ -15,6 +15,7 @@ from pipy_ai import (
     AssistantMessage,
     ImageContent,
     TextContent,
+    ThinkingContent,
     ToolCall,
     ToolResultMessage,
     UserMessage,
@@ -27,7 +28,7 @@ from pipy_ai.provider.direct.schema import reduced
 from pipy_ai.provider.wire.http import Call
 from pipy_ai.provider.wire.opening import proxy_for
 
-from .wire.lab import Lab, call, chat, finish, text
+from .wire.lab import Lab, Status, call, chat, finish, sse, text
 
 
 @pytest.mark.parametrize(
@@ -271,3 +272,67 @@ def test_the_callers_host_counts(lab: Lab) -> None:
 
 def test_no_key_in_the_repr_of_a_request() -> None:
     assert "sk-" not in repr(Call("POST", "http://h", [("authorization", "Bearer sk-1")], b"{}"))
+
+
+def test_a_failure_is_not_a_full_window(lab: Lab) -> None:
+    """Hosts that tell of the next window with every answer: HTTP 500 is tried again at once."""
+    reset = {"x-ratelimit-reset": "3600"}
+    lab.play(Status(500, "x", reset), chat(text("ok"), finish("stop")))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url)
+    assert message.text == "ok", message.error
+    lab.play(Status(429, "x", reset))
+    error = complete("hosted_vllm/m", "q", api_base=lab.url).error
+    assert error is not None
+    assert error.retry_after == 3600
+
+
+def test_a_whole_answer_of_no_known_shape(lab: Lab) -> None:
+    lab.play([b'{"choices": ["x"]}'])
+    error = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0).error
+    assert error is not None
+    assert error.kind == "server"
+    assert "cannot be read" in error.message
+
+
+def test_keys_among_the_callers_headers_are_hidden(lab: Lab) -> None:
+    key = "sk-of-the-caller-12345"
+    for asked in (
+        {"headers": {"X-Api-Key": key}},
+        {"extra": {"extra_headers": {"Authorization": f"Bearer {key}", "X-Number": 1}}},
+    ):
+        assert key not in repr(preview("hosted_vllm/m", "q", api_base=lab.url, **asked))
+        lab.play(Status(401, json.dumps({"error": {"message": f"no such key {key}"}})))
+        error = complete("hosted_vllm/m", "q", api_base=lab.url, **asked).error
+        assert error is not None
+        assert error.kind == "auth"
+        assert key not in error.message
+    assert lab.seen[-1].headers["x-number"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("LANGUAGE", "content_filter"),
+        ("IMAGE_PROHIBITED_CONTENT", "content_filter"),
+        ("MALFORMED_RESPONSE", "server"),
+        ("TOO_MANY_TOOL_CALLS", "server"),
+        ("MISSING_THOUGHT_SIGNATURE", "server"),
+        ("OTHER", "server"),
+    ],
+)
+def test_gemini_breaks_off_without_a_word(lab: Lab, reason: str, kind: str) -> None:
+    lab.play(sse({"candidates": [{"finishReason": reason}]}))
+    base = lab.url.replace("/v1", "/v1beta")
+    message = complete("google/gemini-2.5-flash", "q", api_base=base, api_key="k", max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == kind
+    assert message.raw_stop_reason == reason
+
+
+def test_no_thought_comes_last_in_a_turn(july: Any) -> None:
+    """Anthropic: "The final block in an assistant message cannot be `thinking`"."""
+    thought = ThinkingContent(thinking="hm", thinking_signature="s")
+    who = {"provider": "anthropic", "model": "claude-sonnet-4-5", "api": "anthropic-messages"}
+    turn = _turn(thought, TextContent(text="Well"), thought, **who)
+    body = preview("anthropic/claude-sonnet-4-5", ctx("q", turn, user("go on"))).body
+    assert [b["type"] for b in body["messages"][1]["content"]] == ["thinking", "text"]

@@ -23,9 +23,12 @@ def failure(exc: Exception, request: Request, secret: str | None) -> ProviderErr
     """What an exception means, without any key."""
     error = exc.error if isinstance(exc, ProviderError) else classify(exc)
     error.provider = request.provider
-    headers = request.options.headers or {}
+    added = (request.options.extra or {}).get("extra_headers")
+    headers = {**(request.options.headers or {}), **(added if isinstance(added, dict) else {})}
     secrets = [
-        value.split()[-1] for name, value in headers.items() if value.strip() and _AUTH.search(name)
+        value.split()[-1]
+        for name, value in headers.items()
+        if isinstance(value, str) and value.strip() and _AUTH.search(name)
     ]
     if request.route.rule == "router":
         with contextlib.suppress(ProviderError):
@@ -40,7 +43,10 @@ def failure(exc: Exception, request: Request, secret: str | None) -> ProviderErr
 
 
 def masked(call: Call, secret: str | None) -> Preview:
-    """A request to look at; its key is masked."""
-    headers = {name: "***" if secret and secret in value else value for name, value in call.headers}
+    """A request to look at; its key is masked, and so are those that the caller put in."""
+    headers = {
+        name: "***" if (secret and secret in value) or _AUTH.search(name) else value
+        for name, value in call.headers
+    }
     url = call.url.replace(secret, "***") if secret and len(secret) >= 8 else call.url
     return Preview(call.method, url, headers, json.loads(call.content))

@@ -189,7 +189,7 @@ def _joined(*sources: Mapping[str, str]) -> list[tuple[str, str]]:
     }
     for source in sources:
         for name, value in source.items():
-            key = name.lower()
+            key, value = name.lower(), str(value)
             if key == "anthropic-beta" and key in joined:
                 features = [*joined[key][1].split(","), *value.split(",")]
                 value = ",".join(dict.fromkeys(part.strip() for part in features if part.strip()))

@@ -46,7 +46,11 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
         if opening == b"<":
             raise unreadable(first.decode("utf-8", "replace"))
         if opening in (b"{", b"["):
-            yield decoder.decode_whole(await _rest(first, answer))
+            whole = await _rest(first, answer)
+            try:
+                yield decoder.decode_whole(whole)
+            except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+                raise unreadable(whole) from None
             return
         reader = SSEReader()
         failure: Exception | None = None
@@ -139,6 +143,8 @@ async def _refusal(answer: Answer) -> ProviderError:
     retryable = None
     if headers.get("x-should-retry") in ("true", "false"):
         retryable = headers["x-should-retry"] == "true"
+    if status != 429:  # some hosts say with every answer when the next window begins
+        headers = {n: v for n, v in headers.items() if not n.startswith("x-ratelimit-reset")}
     error = error_info(
         kind,
         _sentence(raw) or f"The provider answered with HTTP {status}.",
