@@ -26,12 +26,12 @@ from . import anthropic_messages, gemini, openai_chat, openai_responses
 # What `extra` may hold that only LiteLLM understands, besides everything that begins so.
 _LITELLM_ONLY = frozenset(
     {
-        "allowed_openai_params", "api_type", "api_version", "base_url", "cache", "caching",
-        "client",
-        "context_window_fallback_dict", "cooldown_time", "custom_llm_provider", "drop_params",
-        "fallbacks", "input_cost_per_token", "max_retries", "mock_response", "mock_timeout",
-        "model_list", "no-log", "num_retries", "organization", "output_cost_per_token",
-        "preset_cache_key", "request_timeout", "ssl_verify", "supports_system_message",
+        "allowed_openai_params", "api_base", "api_key", "api_type", "api_version", "base_url",
+        "cache", "caching", "client", "context_window_fallback_dict", "cooldown_time",
+        "custom_llm_provider", "drop_params", "extra_query", "fallbacks", "input_cost_per_token",
+        "max_retries", "mock_response", "mock_timeout", "model_list", "no-log", "num_retries",
+        "organization", "output_cost_per_token", "preset_cache_key", "request_timeout",
+        "ssl_verify", "stream_timeout", "supports_system_message", "timeout",
     }
 )  # fmt: skip
 # OpenAI's words, which LiteLLM translates for other wires.
