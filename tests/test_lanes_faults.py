@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -24,11 +25,13 @@ from pipy_ai import (
     preview,
     user,
 )
+from pipy_ai.api import build_request
+from pipy_ai.provider import provider_for
 from pipy_ai.provider.direct.schema import reduced
 from pipy_ai.provider.wire.http import Call
 from pipy_ai.provider.wire.opening import proxy_for
 
-from .wire.lab import Lab, Status, call, chat, finish, sse, text
+from .wire.lab import Lab, Pause, Status, call, chat, finish, sse, text
 
 
 @pytest.mark.parametrize(
@@ -54,9 +57,9 @@ def test_schemas_that_gemini_refuses(given: dict[str, Any], taken: dict[str, Any
 
 def test_a_model_of_openai_that_nobody_knows_yet(july: Any) -> None:
     """Those that reason refuse `max_tokens`; elsewhere only that is known."""
-    body = preview("openai/gpt-9-new", "q", max_tokens=10).body
+    body = preview("openai/o9-new", "q", max_tokens=10).body
     assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (10, None)
-    body = preview("openai/gpt-9-new", "q", max_tokens=10, api_base="http://127.0.0.1/v1").body
+    body = preview("openai/o9-new", "q", max_tokens=10, api_base="http://127.0.0.1/v1").body
     assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (None, 10)
 
 
@@ -336,3 +339,65 @@ def test_no_thought_comes_last_in_a_turn(july: Any) -> None:
     turn = _turn(thought, TextContent(text="Well"), thought, **who)
     body = preview("anthropic/claude-sonnet-4-5", ctx("q", turn, user("go on"))).body
     assert [b["type"] for b in body["messages"][1]["content"]] == ["thinking", "text"]
+
+
+def test_an_answer_in_one_piece_may_take_its_time(lab: Lab, july: Any) -> None:
+    """GPT-5 Pro does not stream, and thinks for longer than a stream may be silent."""
+    said = {"type": "message", "content": [{"type": "output_text", "text": "late"}]}
+    lab.play([json.dumps({"status": "completed", "output": [said]}).encode()])
+    request = build_request("openai/gpt-5-pro", "q", None, {"api_base": lab.url, "api_key": "k"})
+
+    async def answer() -> None:
+        async for _ in provider_for(request).stream(request):
+            pass
+
+    asyncio.run(answer())
+    assert request.options.idle_timeout == 1800
+    lab.play([Pause()])
+    message = complete(
+        "openai/gpt-5-pro", "q", api_base=lab.url, api_key="k", idle_timeout=0.2, max_retries=0
+    )
+    assert message.error is not None
+    assert message.error.kind == "timeout"
+    lab.go()
+
+
+def test_responses_take_what_chat_takes(july: Any) -> None:
+    shown = preview("openai/gpt-5.4", "q", max_tokens=5, metadata={"user_id": 7, "a": "b"})
+    assert shown.body["max_output_tokens"] == 16  # the least that OpenAI takes
+    assert [warning.code for warning in shown.warnings] == ["max_tokens_changed"]
+    assert shown.body["metadata"] == {"user_id": "7", "a": "b"}  # it takes strings
+
+
+@pytest.mark.parametrize(
+    ("model", "adaptive"),
+    [
+        ("claude-opus-4-9", True), ("claude-sonnet-6-20280101", True), ("claude-opus-4-10", True),
+        ("claude-haiku-4-5-20990101", False), ("claude-3-7-sonnet-20990101", False),
+        ("claude-sonnet-4-20990101", False),
+    ],
+)  # fmt: skip
+def test_a_claude_that_nobody_knows_yet_thinks_as_its_like(
+    july: Any, model: str, adaptive: bool
+) -> None:
+    """From Opus 4.7 on a budget is refused."""
+    thinking = preview(f"anthropic/{model}", "q", reasoning="low").body["thinking"]
+    assert (thinking["type"] == "adaptive") is adaptive
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [("gpt-6", "responses"), ("gpt-5.7-mini", "responses"), ("gpt-5.7-chat-latest", "completions"),
+     ("gpt-4.9", "completions")],
+)  # fmt: skip
+def test_a_gpt_that_nobody_knows_yet_goes_where_it_can_call(
+    july: Any, model: str, path: str
+) -> None:
+    """From GPT-5.4 on Chat Completions takes no tools from a model that reasons."""
+    assert preview(f"openai/{model}", "q").url.endswith(path)
+
+
+@pytest.mark.parametrize("word", ["api_key", "timeout", "extra_query"])
+def test_more_words_of_litellms(word: str) -> None:
+    request = build_request("openai/gpt-4o", "q", None, {"extra": {word: {}}})
+    assert provider_for(request).api == "litellm"

@@ -30,6 +30,7 @@ from ..utils.unicode import clean_json, clean_surrogates
 from .prepare import Prepared
 from .request import Request
 
+LEAST = 16  # tokens that OpenAI's Responses API lets an answer have at least
 # OpenAI's models that keep a prompt for a day; the others refuse to be asked.
 _KEEPS_LONG = re.compile(
     r"gpt-5(\.[1-5])?(-codex(-max|-mini)?|(?<=\.\d)-(chat-latest|pro))?(-\d{4}-\d\d-\d\d)?$"
@@ -75,10 +76,14 @@ def responses_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
         "top_p": prepared.top_p,
         "tools": responses_tools(request.context.tools),
         "tool_choice": responses_tool_choice(options.tool_choice) if request.offers_tools else None,
-        "max_output_tokens": options.max_tokens,
+        "max_output_tokens": _at_least(request, options.max_tokens),
         "include": ["reasoning.encrypted_content"] if _may_reason(request) else None,
         "store": False,
-        "metadata": dict(options.metadata) if options.metadata else None,
+        "metadata": {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in (options.metadata or {}).items()
+        }
+        or None,
     }
     thinking = dict(prepared.thinking)
     if effort := thinking.pop("reasoning_effort", None):
@@ -86,6 +91,13 @@ def responses_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
     fields |= thinking
     _cache(request, prepared, fields)
     return fields
+
+
+def _at_least(request: Request, tokens: int | None) -> int | None:
+    if tokens is None or tokens >= LEAST or request.backend != "openai":
+        return tokens
+    request.warn("max_tokens_changed", f"the Responses API takes no max_tokens below {LEAST}")
+    return LEAST
 
 
 def _may_reason(request: Request) -> bool:

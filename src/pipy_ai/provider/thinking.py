@@ -7,6 +7,7 @@ default for the provider stands in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ LEVELS = ["minimal", "low", "medium", "high", "xhigh", "max"]
 ANSWER = 1024  # tokens that stay for the answer whatever the budget
 ASSUMED_OUTPUT = 32_000  # longest answer of a model without a record
 INTERLEAVED = "interleaved-thinking-2025-05-14"
+
+# Claude from 4.6 on, by its name.
+_ADAPTIVE = re.compile(r"claude-[a-z]+-(4[.-]([6-9]|\d\d)|[5-9])(?!\d)")
 
 Switch = Callable[[bool], dict[str, Any]]
 
@@ -66,7 +70,7 @@ def plan(request: Request, style: str, has_tools: bool) -> dict[str, Any]:
         if level is not ThinkingLevel.OFF:
             warn("reasoning_ignored", "this model does not reason; reasoning= was left out")
         return {}
-    efforts, budget, toggle = _options(style, record)
+    efforts, budget, toggle = _options(style, record, request.model_id)
     if level is ThinkingLevel.OFF:
         return _off(style, switch, efforts, budget, toggle, warn)
     by_budget = budget is not None and (
@@ -89,13 +93,14 @@ def plan(request: Request, style: str, has_tools: bool) -> dict[str, Any]:
 
 
 def _options(
-    style: str, record: Mapping[str, Any] | None
+    style: str, record: Mapping[str, Any] | None, model: str
 ) -> tuple[list[str], Mapping[str, Any] | None, bool]:
     """Efforts, budget range and toggle of a model."""
     if record is None or "reasoning_options" not in record:
         if style != "anthropic":
             return ["low", "medium", "high"], None, False
-        if str((record or {}).get("release_date") or "") >= "2026-02":  # from Opus 4.6 on
+        released = str((record or {}).get("release_date") or "")
+        if released >= "2026-02" or _ADAPTIVE.match(model):  # from Opus 4.6 on
             return ["low", "medium", "high", "max"], None, False
         return [], {"min": 1024}, False
     efforts: list[str] = []

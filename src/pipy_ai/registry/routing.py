@@ -91,6 +91,7 @@ _PROBLEMS = {
 }
 
 _RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
+_NEWER = re.compile(r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)")  # what no catalogue knows yet
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIALS|_PAT$")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
@@ -222,6 +223,7 @@ def _responses(provider: str, identity: str, record: Mapping[str, Any]) -> str:
         return "always"
     # From GPT-5.4 on, Chat Completions takes no tools from a model that reasons.
     newer = str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
+    newer = newer or (not record and _NEWER.match(identity) is not None)
     return "own" if provider == "openai" and newer else ""
 
 

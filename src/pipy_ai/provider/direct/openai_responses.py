@@ -11,6 +11,7 @@ from ..prepare import Prepared, endpoint
 from ..request import Request
 from .openai_chat import OPENAI, openai_headers
 
+SILENCE = 1800.0  # seconds to wait for an answer in one piece, where nobody said
 _UNSTREAMED = re.compile(r"(o1-pro|gpt-5-pro)(-\d|$)")  # they answer in one piece only
 
 
@@ -21,6 +22,9 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     body.pop("extra_body", None)
     if _UNSTREAMED.match(request.model_id):
         del body["stream"]
+        if "idle_timeout" not in request.options.model_fields_set:
+            waiting = {"idle_timeout": SILENCE}  # they think for many minutes before they speak
+            request.options = request.options.model_copy(update=waiting)
     named = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
     base = prepared.base or named or OPENAI
     return endpoint(base, "/responses"), openai_headers(request), body
