@@ -17,6 +17,7 @@ from pipy_ai import (
     ImageContent,
     TextContent,
     ThinkingContent,
+    Tool,
     ToolCall,
     ToolResultMessage,
     UserMessage,
@@ -31,7 +32,7 @@ from pipy_ai.provider.direct.schema import reduced
 from pipy_ai.provider.wire.http import Call
 from pipy_ai.provider.wire.opening import proxy_for
 
-from .wire.lab import Lab, Pause, Status, call, chat, finish, sse, text
+from .wire.lab import Lab, Pause, Status, call, chat, chunk, finish, sse, text
 
 
 @pytest.mark.parametrize(
@@ -401,3 +402,36 @@ def test_a_gpt_that_nobody_knows_yet_goes_where_it_can_call(
 def test_more_words_of_litellms(word: str) -> None:
     request = build_request("openai/gpt-4o", "q", None, {"extra": {word: {}}})
     assert provider_for(request).api == "litellm"
+
+
+def test_openrouters_signatures_go_back(lab: Lab, july: Any) -> None:
+    """It refuses Gemini's calls without them, and Claude's thinking."""
+    hidden = {"type": "reasoning.encrypted", "data": "E", "id": "c1", "format": "google-gemini-v1"}
+    signed = {"type": "reasoning.text", "text": "hm", "signature": "S"}
+    lab.play(
+        chat(
+            chunk({"reasoning": "hm", "reasoning_details": [signed]}), call(0, "c1", "f", "{}"),
+            chunk({"reasoning_details": [hidden]}), finish("tool_calls"),
+        ),
+        chat(text("ok"), finish("stop")), chat(text("ok"), finish("stop")),
+    )  # fmt: skip
+    models = ["openrouter/google/gemini-3-flash-preview", "openrouter/anthropic/claude-sonnet-4.5"]
+    context = ctx("q", tools=[Tool(name="f")])
+    for model in models[:1] * 2 + models[1:]:
+        message = complete(model, context, api_base=lab.url, api_key="k")
+        assert message.error is None
+        if message.tool_calls:
+            context = ctx("q", message, ToolResultMessage(tool_call_id="c1", tool_name="f"))
+    own, other = (seen.json["messages"][1] for seen in lab.seen[1:])
+    assert own["reasoning_details"] == [signed, hidden]
+    assert "reasoning_details" not in other
+    assert "reasoning_content" not in {**own, **other}
+
+
+@pytest.mark.parametrize("reason", ["insufficient_system_resource", "network_error"])
+def test_a_host_that_breaks_off(lab: Lab, reason: str) -> None:
+    lab.play(chat(text("half"), finish(reason)))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "server"
+    assert message.text == "half"

@@ -88,9 +88,11 @@ _FILTERED = frozenset(
 _BROKEN = frozenset(
     {
         "error",
+        "insufficient_system_resource",  # DeepSeek
         "malformed_function_call",
         "malformed_response",
         "missing_thought_signature",
+        "network_error",  # Z.ai
         "too_many_tool_calls",
         "unexpected_tool_call",
     }

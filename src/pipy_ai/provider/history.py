@@ -168,10 +168,10 @@ def _assistant(message: AssistantMessage, target: Target) -> _Turn | None:
             )
             calls.append(call)
             content.append(call)
-    while content and isinstance(content[-1], ThinkingContent):
-        content.pop()  # a thought without a word after it is taken back by nobody
-    if not content:
-        return None
+    while target.api and content and isinstance(content[-1], ThinkingContent):
+        content.pop()  # neither Anthropic nor OpenAI takes a turn that ends in a thought
+    if all(isinstance(part, ThinkingContent) for part in content):
+        return None  # a thought without a word after it is taken back by nobody
     turn = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(turn, calls)
 

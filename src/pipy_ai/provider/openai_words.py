@@ -196,12 +196,27 @@ def _turn(message: AssistantMessage, style: str) -> dict[str, Any]:
     turn: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     if style == "anthropic":
         _anthropic_thinking(message, turn)
+    elif style == "chat" and (details := _details(message)):
+        turn["reasoning_details"] = details
     elif style == "chat" and message.thinking_text:
         turn["reasoning_content"] = message.thinking_text
     calls = [_call(call, style) for call in message.tool_calls]
     if calls:
         turn["tool_calls"] = calls
     return turn
+
+
+def _details(message: AssistantMessage) -> list[dict[str, Any]]:
+    """Signed thinking as OpenRouter gave it out, and wants it back."""
+    details: list[dict[str, Any]] = []
+    for part in message.content:
+        if isinstance(part, ThinkingContent) and (signature := part.thinking_signature):
+            if not part.redacted:
+                signed = {"text": part.thinking, "signature": signature}
+                details.append({"type": "reasoning.text", **signed})
+            elif signature.startswith("{"):
+                details.append(json.loads(signature))
+    return details
 
 
 def _call(call: ToolCall, style: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class AnthropicMessages:
         elif kind == "message_stop":
             self.done = True
             deltas.append(Finish())
-        elif kind == "error" or "error" in body:
+        elif kind == "error" or body.get("error"):
             raise reported(body.get("error", body))
         return deltas
 
