@@ -435,3 +435,39 @@ def test_a_host_that_breaks_off(lab: Lab, reason: str) -> None:
     assert message.error is not None
     assert message.error.kind == "server"
     assert message.text == "half"
+
+
+def test_zeros_at_the_end_of_an_anthropic_answer_take_nothing_back(lab: Lab) -> None:
+    first = {"id": "m", "model": "c", "usage": {"input_tokens": 9, "cache_read_input_tokens": 4}}
+    last = {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 2}
+    lab.play(
+        sse(
+            {"type": "message_start", "message": first},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+            {"type": "content_block_delta", "index": 0,
+             "delta": {"type": "text_delta", "text": "Hi"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
+            {"type": "message_stop"},
+        )
+    )  # fmt: skip
+    base = lab.url.removesuffix("/v1")
+    message = complete("anthropic/claude-sonnet-4-5", "q", api_base=base, api_key="k")
+    assert message.text == "Hi", message.error
+    assert (message.usage.input, message.usage.cache_read, message.usage.output) == (9, 4, 2)
+
+
+def test_a_call_that_is_null_is_no_call(lab: Lab) -> None:
+    delta = {"content": "Hi", "tool_calls": [None]}
+    lab.play(sse({"choices": [{"delta": delta, "finish_reason": "stop"}]}))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0)
+    assert (message.text, message.error) == ("Hi", None)
+
+
+@pytest.mark.usefixtures("july")
+def test_openrouter_is_told_how_long_to_think() -> None:
+    sent = {}
+    for level in ("low", "high"):
+        found = preview("openrouter/anthropic/claude-sonnet-4.5", "q", reasoning=level, api_key="k")
+        sent[level] = found.body["reasoning"]
+    assert sent == {"low": {"max_tokens": 2048}, "high": {"max_tokens": 16384}}

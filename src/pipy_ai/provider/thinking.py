@@ -84,6 +84,9 @@ def plan(request: Request, style: str, has_tools: bool) -> dict[str, Any]:
         if style == "anthropic":
             return _adaptive(effort, request) | _anthropic_rules(options, warn)
         return {"reasoning_effort": effort}
+    if budget is not None and request.backend == "openrouter":
+        tokens = max(_tokens(options.thinking_budgets, level), int(budget.get("min") or 0))
+        return {"extra_body": {"reasoning": {"max_tokens": tokens}}}
     if switch is not None and (toggle or budget is not None):
         if level is not ThinkingLevel.HIGH:
             warn("reasoning_changed", f"thinking is only on or off here; reasoning={level} is on")

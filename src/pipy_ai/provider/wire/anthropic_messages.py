@@ -42,7 +42,10 @@ class AnthropicMessages:
             deltas.append(ResponseInfo(message.get("id"), message.get("model")))
             _usage(message.get("usage"), deltas)
         elif kind == "message_delta":
-            _usage(body.get("usage"), deltas)
+            usage = body.get("usage")
+            if isinstance(usage, dict):  # some hosts say 0 here to what `message_start` has counted
+                usage = {name: value for name, value in usage.items() if value != 0}
+            _usage(usage, deltas)
             reason = (body.get("delta") or {}).get("stop_reason")
             if reason:
                 deltas.append(Finish(str(reason)))
