@@ -68,7 +68,7 @@ def weights() -> Path:
 
 @pytest.fixture(scope="session")
 def llama(weights: Path) -> Iterator[str]:
-    """llama.cpp's own HTTP server with the embedded model: its base URL."""
+    """llama.cpp's own HTTP server with the embedded model: its address."""
     script = Path(__file__).parent / "wire" / "llama_server.py"
     process = subprocess.Popen(
         [sys.executable, str(script), str(weights)], stdout=subprocess.PIPE, text=True
@@ -77,7 +77,7 @@ def llama(weights: Path) -> Iterator[str]:
     try:
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:"), address
-        yield address + "/v1"
+        yield address
     finally:
         process.kill()
         with contextlib.suppress(Exception):

@@ -9,6 +9,7 @@ import gc
 import gzip
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -88,6 +89,42 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
             gc.collect()
         left += [str(one.message) for one in told]
     assert left == []
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_kept_connection_that_is_closed_costs_nothing(reset: bool) -> None:
+    """Another one is opened at once; but a new one that is closed without a word is a failure."""
+    requests: list[str] = []  # connection and number of the request on it
+    dead: set[int] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = len({name.split()[0] for name in requests})
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            for number in range(10):
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+                requests.append(f"{connection} {number}")
+                await reader.readexactly(size)
+                if number or connection in dead:  # it was closing while the request came
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\n")
+                writer.write(f"content-length: {len(ANSWER)}\r\n\r\n".encode() + ANSWER)
+        if reset:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        for _ in range(3):
+            message = await acomplete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+            assert message.text == "a", message.error
+        assert requests == ["0 0", "0 1", "1 0", "1 1", "2 0"]
+        dead.add(3)
+        message = await acomplete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+        assert message.error is not None
+        assert message.error.kind == "connection"
+        assert requests[5:] == ["2 1", "3 0"]
 
 
 # --- Bodies ---------------------------------------------------------------------------------

@@ -83,6 +83,11 @@ class Connection(asyncio.BufferedProtocol):
         return data
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing at all has come since the request was sent."""
+        return self._head_size == 0
+
+    @property
     def lost(self) -> bool:
         """Whether nothing more can come or go."""
         return self._error is not None or self.transport.is_closing()

@@ -103,15 +103,15 @@ class _Pool:
         self._idle: dict[Key, list[Connection]] = {}
         self._guard: AsyncGenerator[None, None] | None = None
 
-    async def get(self, key: Key) -> Connection:
-        """A connection that leads there: the one used last, or a new one."""
+    async def get(self, key: Key) -> tuple[Connection, bool]:
+        """A connection that leads there, and whether it was kept: the one used last, or a new one."""
         if self._guard is None:  # a loop that ends closes the generators that it has begun
             self._guard = self._until_the_loop_ends()
             await anext(self._guard)
         self._sweep()
         if kept := self._idle.get(key):
-            return kept.pop()
-        return await connect(*key)
+            return kept.pop(), True
+        return await connect(*key), False
 
     def put(self, key: Key, connection: Connection) -> None:
         """Take a connection back; it is closed if nothing can follow on it."""
@@ -154,19 +154,25 @@ _by_loop = weakref.WeakKeyDictionary()
 async def send(call: Call) -> Answer:
     """Send a request and wait for the head of its answer. Safe to cancel.
 
+    A kept connection may have been closed at its other end just now; then the request is sent over
+    another one. llama.cpp closes its own after every stream, without a word.
+
     Raises:
         ProviderError: the address is none, its certificate is not trusted, a proxy refuses.
         Exception: one of `BROKEN`.
     """
     key, request = _request(call)
     pool = _by_loop.setdefault(asyncio.get_running_loop(), _Pool())
-    connection = await pool.get(key)
-    try:
-        await connection.ask(request)
-    except BaseException:
-        connection.transport.abort()
-        raise
-    return Answer(connection, pool, key)
+    while True:
+        connection, kept = await pool.get(key)
+        try:
+            await connection.ask(request)
+        except BaseException as error:
+            connection.transport.abort()
+            if not (kept and isinstance(error, Broken) and connection.silent):
+                raise
+        else:
+            return Answer(connection, pool, key)
 
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
