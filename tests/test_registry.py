@@ -10,7 +10,10 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -528,3 +531,25 @@ def test_a_big_catalogue_is_no_trouble(tmp_path: Path) -> None:
     assert len(registry.list_all()) == 10_552
     assert registry.get("copy-openai/gpt-5") is not None
     assert raw()[:1] == b"{"
+
+
+def test_many_threads_open_the_catalogue_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    together = threading.Barrier(8)
+
+    def slowly(directory: str) -> Catalogue:
+        opened.append(directory)
+        time.sleep(0.05)  # long enough for the others to come
+        return Catalogue({}, {"date": ""})
+
+    def ask(_: int) -> ModelRegistry:
+        together.wait(10)
+        registry = get_registry()
+        assert registry.record("a/b") is None
+        return registry
+
+    monkeypatch.setattr(registry_module, "_open", slowly)
+    monkeypatch.setattr(registry_module, "_current", None)
+    with ThreadPoolExecutor(8) as threads:
+        registries = list(threads.map(ask, range(8)))
+    assert len(opened) == len({id(registry) for registry in registries}) == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 
 from ..utils.paths import data_path
@@ -101,7 +102,9 @@ class ModelRegistry:
     @property
     def _catalogue(self) -> Catalogue:
         if self._opened is None:  # not before it is needed: a model of one's own needs none
-            self._opened = _open(self.directory)
+            with _lock:
+                if self._opened is None:
+                    self._opened = _open(self.directory)
         return self._opened
 
     @property
@@ -507,7 +510,18 @@ def _say(text: str) -> None:
         warnings.warn(text, stacklevel=2)
 
 
+# Many threads may ask at once, and to open a catalogue may take half a second and 40 MB.
+_lock = threading.RLock()
 _current: ModelRegistry | None = None
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def get_registry() -> ModelRegistry:
@@ -516,10 +530,11 @@ def get_registry() -> ModelRegistry:
     When the files are missing or older than a day, a sync begins in the background (see `auto`).
     """
     global _current
-    keep_fresh(data_path())
-    if _current is None or _current.directory != data_path() or not _current.is_current:
-        _current = ModelRegistry()
-    return _current
+    with _lock:
+        keep_fresh(data_path())
+        if _current is None or _current.directory != data_path() or not _current.is_current:
+            _current = ModelRegistry()
+        return _current
 
 
 def reload_registry() -> ModelRegistry:
