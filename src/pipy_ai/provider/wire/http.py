@@ -104,7 +104,7 @@ class _Pool:
         self._guard: AsyncGenerator[None, None] | None = None
 
     async def get(self, key: Key) -> tuple[Connection, bool]:
-        """A connection that leads there, and whether it was kept: the one used last, or a new one."""
+        """A connection that leads there, used last or new, and whether it was kept."""
         if self._guard is None:  # a loop that ends closes the generators that it has begun
             self._guard = self._until_the_loop_ends()
             await anext(self._guard)
