@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,6 +15,9 @@ from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
     Context,
+    Cost,
+    ErrorInfo,
+    ErrorKind,
     ImageContent,
     Message,
     SimpleStreamOptions,
@@ -23,6 +27,7 @@ from pipy_ai import (
     ThinkingContent,
     ToolCall,
     ToolResultMessage,
+    Usage,
     UserMessage,
     assistant,
     ctx,
@@ -33,6 +38,7 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.api import Options
+from pipy_ai.utils.made import made
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 KEY = "sk-very-secret-0123456789"
@@ -195,9 +201,9 @@ def test_events_are_a_discriminated_union_and_read_back_from_json() -> None:
 def test_images_are_known_by_their_bytes(data: bytes, mime_type: str, tmp_path: Path) -> None:
     misnamed = tmp_path / "picture.txt"
     misnamed.write_bytes(data)
-    for made in (image(data), image(misnamed), image(str(misnamed))):
-        assert made.mime_type == mime_type
-        assert made.data
+    for found in (image(data), image(misnamed), image(str(misnamed))):
+        assert found.mime_type == mime_type
+        assert found.data
 
 
 def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path) -> None:
@@ -234,3 +240,29 @@ def test_contexts_and_results() -> None:
     assert (result.tool_call_id, result.tool_name) == ("c1", "f")
     assert [p.text for p in result.content if isinstance(p, TextContent)] == ["a", "7", '{"b": 1}']
     assert assistant(call).stop_reason == "toolUse"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (AssistantMessage, {"content": [TextContent(text="a")], "model": "m", "timestamp": 1}),
+        (Usage, {"input": 1}), (Cost, {}), (TextContent, {"text": "a"}),
+        (ThinkingContent, {"thinking": "a"}), (ErrorInfo, {"kind": ErrorKind.AUTH}),
+        (ToolCall, {"id": "1", "name": "f", "arguments": {"a": 1}}),
+        (UserMessage, {"content": "a", "timestamp": 1}), (Context, {"system_prompt": "a"}),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: Any) -> None:
+    fast, slow = made(kind, **fields), kind(**fields)
+    assert fast == slow
+    assert repr(fast) == repr(slow)
+    assert fast.model_dump_json() == slow.model_dump_json()
+    assert fast.model_fields_set == slow.model_fields_set
+    assert pickle.loads(pickle.dumps(fast)) == slow
+    assert fast.model_copy(deep=True) == slow
+    fast.more = 1  # fields of other versions are kept
+    assert fast.model_dump()["more"] == 1
+    other = made(kind, **fields)
+    for name in set(kind.model_fields) - set(fields):  # no default is shared
+        mine = getattr(other, name)
+        assert not isinstance(mine, list | dict | Usage | Cost) or mine is not getattr(fast, name)

@@ -25,6 +25,7 @@ from .types import (
     UserContent,
     UserMessage,
 )
+from .utils.made import made
 
 if TYPE_CHECKING:
     from .tools import ToolLike
@@ -129,7 +130,7 @@ def user(*parts: ImageSource | TextContent | ImageContent) -> UserMessage:
     if not parts:
         raise ValueError('user() needs a text or an image: user("Hello")')
     if len(parts) == 1 and isinstance(parts[0], str):
-        return UserMessage.model_construct({"content"}, content=parts[0])
+        return made(UserMessage, content=parts[0])
     content: list[UserContent] = []
     has_text = False
     for part in parts:
@@ -204,8 +205,7 @@ def ctx(
     said = [user(m) if isinstance(m, str) else m for m in messages]
     if tools is None and isinstance(system, str | None) and all(map(_is_message, said)):
         # Nothing to convert: building Pydantic's validator would be half of a first request.
-        fields = {"system_prompt", "messages", "tools"}
-        return Context.model_construct(fields, system_prompt=system, messages=said, tools=None)
+        return made(Context, system_prompt=system, messages=said, tools=None)
     given: Any = None if tools is None else list(tools)
     return Context(system_prompt=system, messages=said, tools=given)
 

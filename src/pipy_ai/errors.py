@@ -36,6 +36,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from .utils.made import made
 from .utils.overflow import says_overflow
 
 if TYPE_CHECKING:
@@ -285,7 +286,8 @@ def error_info(
     request_id: str | None = None,
 ) -> ErrorInfo:
     """An `ErrorInfo` whose `retryable` follows from its kind unless it is given."""
-    return ErrorInfo.model_construct(  # of the right types as they are
+    return made(
+        ErrorInfo,
         kind=kind,
         message=message,
         status_code=status_code,

@@ -45,6 +45,7 @@ from ..types import (
     now_ms,
 )
 from ..utils.json_parse import parse_arguments, parse_streaming_json
+from ..utils.made import made
 from ..utils.unicode import clean_surrogates, has_surrogates
 from .deltas import (
     Delta,
@@ -156,7 +157,7 @@ class _TextBlock(_Block):
 
     def content_at(self, position: int, closing: bool) -> AssistantContent:
         signature = _at(self.signatures, position)
-        return TextContent(text=self.text_at(position), text_signature=signature)
+        return made(TextContent, text=self.text_at(position), text_signature=signature)
 
 
 class _ThinkingBlock(_Block):
@@ -168,7 +169,8 @@ class _ThinkingBlock(_Block):
         self.signatures: list[tuple[int, str]] = []
 
     def content_at(self, position: int, closing: bool) -> AssistantContent:
-        return ThinkingContent(
+        return made(
+            ThinkingContent,
             thinking=self.text_at(position),
             thinking_signature=_at(self.signatures, position),
             redacted=self.redacted,
@@ -194,7 +196,8 @@ class _ToolBlock(_Block):
         else:
             arguments = parse_streaming_json(raw)
             error = UNFINISHED if closing else None
-        return ToolCall(
+        return made(
+            ToolCall,
             id=self.id,
             name=self.name,
             arguments=arguments,
@@ -590,7 +593,8 @@ class Assembler:
         response = next(
             (info for when, info in reversed(self._response) if when <= position), ResponseInfo()
         )
-        return AssistantMessage(
+        return made(
+            AssistantMessage,
             content=content,
             api=response.api or self._api,
             provider=self._provider,
@@ -617,9 +621,10 @@ class Assembler:
     def _usage_at(self, position: int) -> Usage:
         at = bisect_right(self._usage, position, key=lambda entry: entry[0])
         if not at:
-            return Usage()
+            return made(Usage)
         report = self._usage[at - 1][1]
-        usage = Usage(
+        usage = made(
+            Usage,
             input=max(0, report.input or 0),
             output=max(0, report.output or 0),
             cache_read=max(0, report.cache_read or 0),
@@ -631,7 +636,7 @@ class Assembler:
         )
         usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
         if report.cost is not None:
-            usage.cost = Cost(total=report.cost, source="provider")
+            usage.cost = made(Cost, total=report.cost, source="provider")
         return usage
 
 
