@@ -457,13 +457,6 @@ def test_zeros_at_the_end_of_an_anthropic_answer_take_nothing_back(lab: Lab) -> 
     assert (message.usage.input, message.usage.cache_read, message.usage.output) == (9, 4, 2)
 
 
-def test_a_call_that_is_null_is_no_call(lab: Lab) -> None:
-    delta = {"content": "Hi", "tool_calls": [None]}
-    lab.play(sse({"choices": [{"delta": delta, "finish_reason": "stop"}]}))
-    message = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0)
-    assert (message.text, message.error) == ("Hi", None)
-
-
 @pytest.mark.usefixtures("july")
 def test_openrouter_is_told_how_long_to_think() -> None:
     sent = {}

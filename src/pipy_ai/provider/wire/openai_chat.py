@@ -93,7 +93,7 @@ class OpenAIChat:
             self._refused = True
             deltas.append(Text(refusal))
         calls = delta.get("tool_calls") or ()
-        deltas.extend(_call(call, call.get("index")) for call in calls if call)
+        deltas.extend(_call(call, call.get("index")) for call in calls)
         if isinstance(delta.get("function_call"), dict):  # the older form: one call, no id
             deltas.append(_call({"function": delta["function_call"]}, 0))
 
