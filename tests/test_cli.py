@@ -17,6 +17,9 @@ from pipy_ai import AssistantMessage, __version__
 from pipy_ai.cli.main import main
 from pipy_ai.cli.terminal import safe
 
+from .wire.lab import Lab
+from .wire.wires import CHAT, say
+
 
 def pipy(
     *arguments: str, stdin: str | bytes | None = None, **env: str
@@ -48,6 +51,12 @@ def test_what_is_piped_in_goes_before_the_prompt() -> None:
     binary = pipy("ask", "-m", "faux/echo", stdin=b"\xff\xfe\x00")
     assert binary.returncode == 2
     assert "UTF-8" in binary.stderr
+
+
+def test_a_server_of_ones_own(lab: Lab) -> None:
+    lab.play(CHAT.scene(say("from here")))
+    done = pipy("ask", "-m", "hosted_vllm/m", "--api-base", lab.url, "hi")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "from here\n", "")
 
 
 def test_json_is_the_message() -> None:

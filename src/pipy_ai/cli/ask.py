@@ -9,7 +9,15 @@ import sys
 
 from pydantic import ValidationError
 
-from .. import AssistantMessage, AssistantMessageEventStream, UserMessage, ctx, default_model, image
+from .. import (
+    AssistantMessage,
+    AssistantMessageEventStream,
+    UserMessage,
+    ctx,
+    default_model,
+    image,
+    user,
+)
 from .. import stream as start_stream
 from ..types import ImageContent, TextContent, UserContent
 from .terminal import DIM, PLAIN, complain, write, write_json
@@ -27,6 +35,7 @@ def ask(arguments: argparse.Namespace) -> int:
             temperature=arguments.temperature,
             max_tokens=arguments.max_tokens,
             reasoning=arguments.thinking,
+            api_base=arguments.api_base,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -80,7 +89,7 @@ def _has_input() -> bool:
 
 def _message(prompt: str, images: list[ImageContent]) -> UserMessage:
     if not images:
-        return UserMessage(content=prompt)
+        return user(prompt)
     content: list[UserContent] = [TextContent(text=prompt), *images]
     return UserMessage(content=content)
 

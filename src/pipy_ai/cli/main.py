@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="an image to show, by path or URL (may be repeated)",
     )
+    ask.add_argument("--api-base", metavar="URL", help="where the model is, e.g. a server of yours")
     ask.add_argument("--temperature", type=float, metavar="T")
     ask.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     form = ask.add_mutually_exclusive_group()
