@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from .stream import ToolCallEndEvent as ToolCallEndEvent
     from .stream import ToolCallStartEvent as ToolCallStartEvent
     from .tool_loop import AsyncToolRun as AsyncToolRun
+    from .tool_loop import ToolEvent as ToolEvent
     from .tool_loop import ToolResultEvent as ToolResultEvent
     from .tool_loop import ToolRun as ToolRun
     from .tool_loop import arun_tools as arun_tools
@@ -124,7 +125,7 @@ _MODULES = {
     " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
     " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent ToolCallEndEvent"
     " ToolCallStartEvent",
-    "tool_loop": "AsyncToolRun ToolResultEvent ToolRun arun_tools run_tools",
+    "tool_loop": "AsyncToolRun ToolEvent ToolResultEvent ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage CacheRetention Context Cost ImageContent Message"
     " SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets ThinkingContent"

@@ -31,10 +31,12 @@ from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStrea
 from .types import (
     AssistantMessage,
     CacheRetention,
+    Context,
     SimpleStreamOptions,
     StreamOptions,
     ThinkingBudgets,
     ThinkingLevel,
+    Tool,
 )
 
 __all__ = [
@@ -375,16 +377,22 @@ def build_request(
         merged.extra = copy.deepcopy(merged.extra)
     given = as_context(context)
     own = given.model_copy(  # what the caller does to theirs afterwards is not in this request
-        update={
-            "messages": list(given.messages),
-            "tools": None if given.tools is None else list(given.tools),
-        }
+        update={"messages": list(given.messages), "tools": _tools(given)}
     )
     if merged.api_base is None:
         merged.api_base = found.api_base
     return Request(
         found.provider, found.model_id, own, merged, found.record, found.route, found.warnings
     )
+
+
+def _tools(context: Context) -> list[Tool] | None:
+    given = context.tools
+    if given is None or all(type(one) is Tool for one in given):
+        return None if given is None else list(given)
+    from .tools import as_tools  # a function was added to the list afterwards
+
+    return as_tools(given)
 
 
 def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:

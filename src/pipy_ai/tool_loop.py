@@ -13,36 +13,43 @@ What is to be done next stands in `_Round`, which knows no I/O; the two runs aro
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from .abort import AbortSignal
-from .api import Options, astream, stream
+from .api import Options, _options, astream, build_request, stream
 from .context import Prompt, as_context, tool_result
 from .errors import ErrorKind, error_info
 from .provider import loop as loops
-from .stream import (
-    AssistantMessageEvent,
-    AssistantMessageEventStream,
-    AsyncAssistantMessageEventStream,
-    DoneEvent,
-    ErrorEvent,
-)
-from .tools import ToolLike, ToolValidationError, arguments_for, as_tools, found_tool
+from .stream import AssistantMessageEvent, DoneEvent, ErrorEvent, _Event
+from .tools import Code, ToolLike, ToolValidationError, arguments_for, as_tools, found_tool
 from .types import (
     AssistantMessage,
     Context,
     Cost,
     ImageContent,
     Message,
+    SimpleStreamOptions,
     StopReason,
+    StreamOptions,
     TextContent,
     ToolCall,
     ToolResultMessage,
@@ -56,14 +63,17 @@ if TYPE_CHECKING:
 
     from .registry import Model
 
+T = TypeVar("T")
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str]]
 
 REFUSED = "The user did not allow this call."
 ABORTED = "The call was aborted."
+GRACE = 1.0  # seconds that cancelled tools are waited for
 
 
 @dataclass(slots=True, kw_only=True)
-class ToolResultEvent:
+class ToolResultEvent(_Event):
     """A tool has answered `tool_call`; `message` is what the model will be told."""
 
     type: Literal["tool_result"] = "tool_result"
@@ -82,11 +92,12 @@ def run_tools(
     max_turns: int = 8,
     approve: Approve | None = None,
     concurrency: int = 8,
-    **options: Unpack[Options],
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
 ) -> ToolRun:
     """Ask; call the tools that the model wants; tell it what they said; until it answers.
 
-    Nothing happens before the run is iterated or its `result()` is asked for.
+    Nothing is sent before the run is iterated or its `result()` is asked for.
 
     Args:
         model: As for `stream`.
@@ -95,11 +106,12 @@ def run_tools(
         tools: Functions or tools made of functions; None: those of the context.
         max_turns: How often the model is asked at most. Calls of the last answer are not carried
             out, which a warning of the message says.
-        approve: Asked before each call, in order: True lets it run; False, or a string that says
-            why, goes back to the model as the call's error.
+        approve: Asked before each call that fits its tool, in order: True lets it run; False, or
+            a string that says why, goes back to the model as the call's error. May be async.
         concurrency: How many calls of a turn run side by side. A single call, and any with 1, runs
-            in the caller's own thread.
-        **options: As for `stream`. A `tool_choice` that forces a call holds for the first turn.
+            in the caller's own thread, unless it is asynchronous.
+        options: As for `stream`. A `tool_choice` that forces a call holds for the first turn.
+        **keywords: As for `stream`.
 
     Raises:
         TypeError, ValueError: as `stream`; a tool has no function, or the name of another.
@@ -118,7 +130,8 @@ def run_tools(
         5
         It is 5.
     """
-    return ToolRun(_Round(model, context, tools, max_turns, approve, concurrency, options))
+    given = _options(options, keywords)
+    return ToolRun(_Round(model, context, tools, max_turns, approve, concurrency, given))
 
 
 def arun_tools(
@@ -129,13 +142,27 @@ def arun_tools(
     max_turns: int = 8,
     approve: Approve | None = None,
     concurrency: int = 8,
-    **options: Unpack[Options],
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
 ) -> AsyncToolRun:
     """The asynchronous twin of `run_tools`: an object to `async for` over.
 
     Synchronous functions run in threads, so that they do not hold the event loop up.
+
+    Example:
+        >>> import asyncio
+        >>> from pipy_ai import arun_tools, faux
+        >>> async def add(a: int, b: int) -> int:
+        ...     "Add two numbers."
+        ...     return a + b
+        >>> async def main():
+        ...     with faux.script(faux.reply(faux.tool("add", a=2, b=3)), "It is 5."):
+        ...         return await arun_tools("faux/any", "What is 2 + 3?", [add]).result()
+        >>> asyncio.run(main()).text
+        'It is 5.'
     """
-    return AsyncToolRun(_Round(model, context, tools, max_turns, approve, concurrency, options))
+    given = _options(options, keywords)
+    return AsyncToolRun(_Round(model, context, tools, max_turns, approve, concurrency, given))
 
 
 class _Round:
@@ -149,7 +176,7 @@ class _Round:
         max_turns: int,
         approve: Approve | None,
         concurrency: int,
-        options: Options,
+        options: SimpleStreamOptions,
     ) -> None:
         if max_turns < 1 or concurrency < 1:
             raise ValueError("max_turns and concurrency are at least 1")
@@ -158,27 +185,30 @@ class _Round:
         for one in self.tools:
             if one._code is None or one._code.function is None:
                 raise ValueError(f"the tool {one.name!r} has no function that could be run")
-        self.model, self.given, self.max_turns = model, given, max_turns
+        # What the caller does to theirs afterwards is not in this run.
+        own = {"messages": list(given.messages), "tools": self.tools or None}
+        self.given = given.model_copy(update=own)
+        self.model, self.options, self.max_turns = model, options, max_turns
         self.approve, self.concurrency = approve, concurrency
-        self.options = options
         self.messages: list[Message] = []
         self.final: AssistantMessage | None = None
         self.turns = 0
+        self.calls: dict[str, ToolCall] = {}  # of the turn, by id: an answer has no id twice
+        self.results: dict[str, ToolResultMessage] = {}
+        build_request(model, self.given, options, {})  # wrong use is told at once
 
-    def ask(self) -> tuple[str | Model, Context, Options]:
+    def ask(self) -> tuple[str | Model, Context, SimpleStreamOptions]:
         """The arguments of the next `stream`."""
         messages = [*self.given.messages, *self.messages]
-        context = Context(
-            system_prompt=self.given.system_prompt, messages=messages, tools=self.tools or None
-        )
-        options = self.options.copy()
-        if self.turns and options.get("tool_choice") not in (None, "auto", "none"):
-            del options["tool_choice"]  # forced again and again, it would never answer
+        options = self.options
+        if self.turns and options.tool_choice not in (None, "auto", "none"):
+            # Forced again and again, it would never answer.
+            options = options.model_copy(update={"tool_choice": None})
         self.turns += 1
-        return self.model, context, options
+        return self.model, self.given.model_copy(update={"messages": messages}), options
 
-    def hear(self, last: AssistantMessageEvent) -> list[ToolCall]:
-        """Take an answer in; the calls that are to be carried out. None: it is the last one."""
+    def hear(self, last: DoneEvent | ErrorEvent) -> None:
+        """Take an answer in; `calls` are then to be carried out. None: it is the last one."""
         message = last.partial
         self.messages.append(message)
         calls = message.tool_calls if isinstance(last, DoneEvent) else []
@@ -186,12 +216,23 @@ class _Round:
             text = f"max_turns={self.max_turns} is reached: the calls were not carried out"
             message.warnings.append(Warning(code="max_turns", message=text))
             calls = []
+        self.calls, self.results = {call.id: call for call in calls}, {}
         if not calls:
             self.final = message
-        return calls
+
+    def tell(self, result: ToolResultMessage) -> ToolResultEvent:
+        """Take a call's result in."""
+        self.results[result.tool_call_id] = result
+        return ToolResultEvent(tool_call=self.calls[result.tool_call_id], message=result)
+
+    def settle(self) -> None:
+        """The turn is over: each call's result, in the order of the calls."""
+        for identity, call in self.calls.items():
+            known = self.results.get(identity) or tool_result(call, ABORTED, is_error=True)
+            self.messages.append(known)
 
     def abort(self, reason: str | None) -> ErrorEvent:
-        """End while tools run."""
+        """End while no answer is under way."""
         said = "The run was aborted" + (f": {reason}" if reason else ".")
         last = next((m for m in reversed(self.messages) if isinstance(m, AssistantMessage)), None)
         self.final = AssistantMessage(
@@ -203,75 +244,108 @@ class _Round:
         )
         return ErrorEvent(reason=StopReason.ABORTED, error=self.final)
 
-    def prepare(self, call: ToolCall) -> Callable[[], Any] | ToolResultMessage:
-        """The function to call, or what is wrong with the call."""
+    def prepare(self, call: ToolCall) -> _Job | ToolResultMessage:
+        """The call ready to be carried out, or what is wrong with it."""
         try:
             tool = found_tool(self.tools, call)
-            arguments = arguments_for(tool, call)
+            return _Job(call, tool._code, arguments_for(tool, call))
         except ToolValidationError as error:
             return tool_result(call, str(error), is_error=True)
-        return lambda: tool._code.call(arguments)
-
-    def is_async(self, call: ToolCall) -> bool:
-        """Whether a call gives something to await."""
-        return any(one.name == call.name and one._code.is_async for one in self.tools)
+        except Exception as error:  # out of a validator of the caller's
+            return _failed(call, error)
 
 
-def _allowed(call: ToolCall, said: bool | str) -> ToolResultMessage | None:
+# === One call ===============================================================================
+
+
+@dataclass(slots=True)
+class _Job:
+    """A call that fits its tool."""
+
+    call: ToolCall
+    code: Code
+    arguments: dict[str, Any]
+
+    def run(self) -> Any:
+        """What the function gives; a failure as the model is told."""
+        try:
+            return self.code.call(self.arguments)
+        except (Exception, asyncio.CancelledError) as error:  # not all of them pass through futures
+            return _failed(self.call, error)
+
+    async def carry_out(self) -> ToolResultMessage:
+        """Run in the event loop; a function that does not await gets a thread."""
+        if self.code.is_async:
+            return await self.finish(self.run())
+        here = contextvars.copy_context()
+        return await self.finish(await loops.in_thread("pipy-ai tool", lambda: here.run(self.run)))
+
+    async def finish(self, value: Any) -> ToolResultMessage:
+        """What the model is told of a value, which may have to be awaited first."""
+        try:
+            return self.told(await value if inspect.isawaitable(value) else value)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return _failed(self.call, error)  # the tool cancelled something of its own
+        except Exception as error:
+            return _failed(self.call, error)
+
+    def told(self, value: Any) -> ToolResultMessage:
+        """What the model is told of a value."""
+        call = self.call
+        if isinstance(value, ToolResultMessage):
+            return value.model_copy(update={"tool_call_id": call.id, "tool_name": call.name})
+        parts = value if isinstance(value, list | tuple) and value else [value]
+        if all(isinstance(part, TextContent | ImageContent) for part in parts):
+            return tool_result(call, *parts)
+        if isinstance(value, str):
+            return tool_result(call, value)
+        try:
+            text = to_json(value, serialize_unknown=True, fallback=str, bytes_mode="base64")
+        except Exception as error:  # it refers to itself, …
+            return _failed(call, error)
+        details = value if isinstance(value, BaseModel) else None
+        return tool_result(call, text.decode(), details=details)
+
+
+def _failed(call: ToolCall, error: BaseException) -> ToolResultMessage:
+    said = str(error)
+    name = type(error).__name__
+    return tool_result(call, f"{name}: {said}" if said else name, is_error=True)
+
+
+def _refusal(call: ToolCall, said: bool | str) -> ToolResultMessage | None:
     if said is True:
         return None
     text = said if isinstance(said, str) and said else REFUSED
     return tool_result(call, text, is_error=True)
 
 
-def _told(call: ToolCall, value: Any) -> ToolResultMessage:
-    """What a function returned, as the model is told."""
-    if isinstance(value, ToolResultMessage):
-        return value.model_copy(update={"tool_call_id": call.id, "tool_name": call.name})
-    parts = value if isinstance(value, list | tuple) and value else [value]
-    if all(isinstance(part, TextContent | ImageContent) for part in parts):
-        return tool_result(call, *parts)
-    if isinstance(value, str):
-        return tool_result(call, value)
-    details = value if isinstance(value, BaseModel) else None
-    text = to_json(value, serialize_unknown=True, fallback=str).decode()
-    return tool_result(call, text, details=details)
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable
 
 
-def _failed(call: ToolCall, error: Exception) -> ToolResultMessage:
-    said = str(error)
-    name = type(error).__name__
-    return tool_result(call, f"{name}: {said}" if said else name, is_error=True)
+async def _side_by_side(work: Sequence[Work[T]], concurrency: int, done: Channel[T]) -> None:
+    """Do all of it, `concurrency` at a time; each outcome is handed over as it comes."""
+    places = asyncio.Semaphore(concurrency)
 
-
-async def _carry_out(round: _Round, call: ToolCall) -> ToolResultMessage:
-    """One call, in the running loop; a function that does not await gets a thread."""
-    ready = round.prepare(call)
-    if isinstance(ready, ToolResultMessage):
-        return ready
-    try:
-        if round.is_async(call):
-            return _told(call, await ready())
-        here = contextvars.copy_context()
-        value = await loops.in_thread("pipy-ai tool", lambda: here.run(ready))
-        return _told(call, await value if inspect.isawaitable(value) else value)
-    except Exception as error:
-        return _failed(call, error)
-
-
-async def _side_by_side(
-    round: _Round, calls: Sequence[ToolCall], told: Callable[[ToolCall, ToolResultMessage], None]
-) -> None:
-    """Carry out calls, `concurrency` at a time; each is told as it ends."""
-    places = asyncio.Semaphore(round.concurrency)
-
-    async def one(call: ToolCall) -> None:
+    async def one(start: Work[T]) -> None:
         async with places:
-            told(call, await _carry_out(round, call))
+            try:
+                done.put([await start()])
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # SystemExit: the consumer's affair, not this loop's
+                done.close(error)
 
     async with asyncio.TaskGroup() as group:
-        for call in calls:
-            group.create_task(one(call))
+        for start in work:
+            group.create_task(one(start))
+
+
+# === The runs ===============================================================================
 
 
 class _Run:
@@ -279,11 +353,9 @@ class _Run:
 
     def __init__(self, round: _Round) -> None:
         self._round = round
-        self._signal: AbortSignal | None = round.options.get("signal")
-        self._reason: str | None = None
+        self._signal: AbortSignal | None = round.options.signal
         self._aborted = False
-        self._answer: AssistantMessageEventStream | AsyncAssistantMessageEventStream | None = None
-        self._stop_tools: Callable[[], None] | None = None
+        self._stop: Callable[[], None] | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -295,30 +367,43 @@ class _Run:
         """Tokens and cost of all answers so far. A cost that one of them lacks is not known."""
         return summed(m.usage for m in self._round.messages if isinstance(m, AssistantMessage))
 
-    def abort(self, reason: str | None = None) -> None:
-        """Stop: the answer under way, or the tools. Asynchronous ones are cancelled, threads are
-        not waited for. From any thread; the run ends with an `error` event of reason `aborted`."""
-        self._aborted, self._reason = True, reason
-        if self._answer is not None:
-            self._answer.abort()
-        if self._stop_tools is not None:
-            self._stop_tools()
+    def abort(self) -> None:
+        """Stop: the answer under way, or the tools. Asynchronous ones are cancelled; those in
+        threads are not waited for, but the one in the caller's own is. From any thread; the run
+        ends with an `error` event of reason `aborted`."""
+        self._aborted = True
+        stop = self._stop
+        if stop is not None:
+            stop()
 
     @property
     def _stopped(self) -> bool:
         return self._aborted or (self._signal is not None and self._signal.aborted)
 
-    def _listen(self) -> Callable[[], None]:
-        signal = self._signal
-        if signal is None:
-            return lambda: None
-        return signal.add_listener(lambda: self.abort(signal.reason))
+    @contextlib.contextmanager
+    def _stoppable(self, stop: Callable[[], None], *, signal: bool) -> Iterator[None]:
+        """An abort within the block calls `stop`; the signal's, too, if `signal` says so."""
+        self._stop = stop
+        forget = None
+        if signal and self._signal is not None:
+            forget = self._signal.add_listener(stop)
+        try:
+            if self._aborted:
+                stop()
+            yield
+        finally:
+            self._stop = None
+            if forget is not None:
+                forget()
 
-    def _settle(self, calls: Sequence[ToolCall], results: dict[int, ToolResultMessage]) -> None:
-        """Each call's result, in the order of the calls."""
-        for place, call in enumerate(calls):
-            known = results.get(place) or tool_result(call, ABORTED, is_error=True)
-            self._round.messages.append(known)
+    def _abort_event(self) -> ErrorEvent:
+        return self._round.abort(self._signal.reason if self._signal is not None else None)
+
+    def _final(self) -> AssistantMessage:
+        if self._round.final is None:  # it was left early
+            self._abort_event()
+        assert self._round.final is not None
+        return self._round.final
 
 
 class ToolRun(_Run):
@@ -335,111 +420,84 @@ class ToolRun(_Run):
             self._events.close()
 
     def result(self) -> AssistantMessage:
-        """The last answer; runs to the end if need be."""
-        if self._round.final is None:
-            for _ in self:
-                pass
-        if self._round.final is None:  # it was left early
-            self._round.abort(self._reason)
-        assert self._round.final is not None
-        return self._round.final
+        """The last answer; runs to the end if need be, without the events that are left."""
+        for _ in self:
+            pass
+        return self._final()
 
     def _run(self) -> Generator[ToolEvent, None, None]:
         round = self._round
-        forget = self._listen()
-        try:
-            while round.final is None:
-                calls: list[ToolCall] = []
-                model, context, options = round.ask()
-                with stream(model, context, **options) as answer:
-                    self._answer = answer
-                    if self._stopped:
-                        answer.abort()
-                    for event in answer:
-                        if isinstance(event, DoneEvent | ErrorEvent):
-                            calls = round.hear(event)
-                        yield event
-                self._answer = None
-                if calls:
-                    yield from self._call(calls)
-                    if self._stopped:
-                        yield round.abort(self._reason)
-        finally:
-            forget()
-
-    def _call(self, calls: list[ToolCall]) -> Generator[ToolEvent, None, None]:
-        results: dict[int, ToolResultMessage] = {}
-        try:
-            for place, call in enumerate(calls):
-                if round_refusal := self._refusal(call):
-                    results[place] = round_refusal
-                    yield ToolResultEvent(tool_call=call, message=round_refusal)
-            rest = [place for place in range(len(calls)) if place not in results]
-            alone = len(rest) == 1 or self._round.concurrency == 1
-            if alone and not any(self._round.is_async(calls[place]) for place in rest):
-                for place in rest:
-                    if self._stopped:
-                        break
-                    results[place] = self._here(calls[place])
-                    yield ToolResultEvent(tool_call=calls[place], message=results[place])
-            elif rest:
-                for place, result in self._beside(calls, rest):
-                    results[place] = result
-                    yield ToolResultEvent(tool_call=calls[place], message=result)
-        finally:
-            self._settle(calls, results)
-
-    def _refusal(self, call: ToolCall) -> ToolResultMessage | None:
-        if self._round.approve is None:
-            return None
-        said = self._round.approve(call)
-        if inspect.isawaitable(said):
-            said = _blocking(said)
-        return _allowed(call, said)
-
-    def _here(self, call: ToolCall) -> ToolResultMessage:
-        ready = self._round.prepare(call)
-        if isinstance(ready, ToolResultMessage):
-            return ready
-        try:
-            value = ready()
-            return _told(call, _blocking(value) if inspect.isawaitable(value) else value)
-        except Exception as error:
-            return _failed(call, error)
-
-    def _beside(
-        self, calls: list[ToolCall], rest: list[int]
-    ) -> Generator[tuple[int, ToolResultMessage], None, None]:
-        """Carry out calls in the background loop; hand over each result as it comes."""
-        done: Channel[tuple[int, ToolResultMessage]] = Channel()
-        places = {id(calls[place]): place for place in rest}
-
-        async def carry() -> None:
-            failure: BaseException | None = None
-            try:
-                await _side_by_side(
-                    self._round,
-                    [calls[place] for place in rest],
-                    lambda call, result: done.put([(places[id(call)], result)]),
-                )
-            except asyncio.CancelledError:
-                raise
-            except BaseExceptionGroup as group:  # a tool wants to end the program
-                failure = group.exceptions[0]
-            finally:
-                done.close(failure)
-
-        here = contextvars.copy_context()
-        task = loops.ensure().spawn(carry(), here)
-        self._stop_tools = task.cancel
-        try:
+        while round.final is None:
             if self._stopped:
-                task.cancel()
-            while batch := done.get():
-                yield from batch
-        finally:
-            self._stop_tools = None
+                yield self._abort_event()
+                return
+            with (
+                stream(*round.ask()) as answer,
+                self._stoppable(answer.abort, signal=False),  # which the request listens to itself
+            ):
+                for event in answer:
+                    if isinstance(event, DoneEvent | ErrorEvent):
+                        round.hear(event)
+                    yield event
+            try:
+                with contextlib.closing(self._results()) as results:
+                    for result in results:
+                        yield round.tell(result)
+            finally:
+                round.settle()
+
+    def _results(self) -> Generator[ToolResultMessage, None, None]:
+        jobs: list[_Job] = []
+        for call in self._round.calls.values():
+            if self._stopped:
+                return
+            ready = self._ready(call)
+            if isinstance(ready, _Job):
+                jobs.append(ready)
+            else:
+                yield ready
+        side_by_side = len(jobs) > 1 and self._round.concurrency > 1
+        if side_by_side or any(job.code.is_async for job in jobs):
+            yield from self._beside([job.carry_out for job in jobs])
+            return
+        for job in jobs:
+            if not self._stopped:
+                yield from self._here(job)
+
+    def _ready(self, call: ToolCall) -> _Job | ToolResultMessage:
+        ready, approve = self._round.prepare(call), self._round.approve
+        if approve is None or isinstance(ready, ToolResultMessage):
+            return ready
+        said = approve(call)
+        if inspect.isawaitable(said):
+            said = next(iter([*self._beside([partial(_awaited, said)]), ABORTED]))
+        return _refusal(call, said) or ready
+
+    def _here(self, job: _Job) -> Iterator[ToolResultMessage]:
+        value = job.run()
+        if inspect.isawaitable(value):
+            yield from self._beside([partial(job.finish, value)])
+        else:
+            yield job.told(value)
+
+    def _beside(self, work: Sequence[Work[T]]) -> Generator[T, None, None]:
+        """What it comes to, in the background loop."""
+        done: Channel[T] = Channel()
+        doing = _side_by_side(work, self._round.concurrency, done)
+        task = loops.ensure().spawn(doing, contextvars.copy_context())
+        task.ended.add_done_callback(lambda _: done.close())
+
+        def stop() -> None:
             task.cancel()
+            done.close()
+
+        try:
+            with self._stoppable(stop, signal=True):
+                while batch := done.get():
+                    yield from batch
+        finally:
+            task.cancel()
+            concurrent.futures.wait([task.ended], GRACE)
 
     def __enter__(self) -> Self:
         return self
@@ -449,13 +507,6 @@ class ToolRun(_Run):
             self.abort()
         if self._events is not None:
             self._events.close()
-
-
-def _blocking(awaitable: Awaitable[Any]) -> Any:
-    async def wait() -> Any:
-        return await awaitable
-
-    return asyncio.run_coroutine_threadsafe(wait(), loops.ensure().loop).result()
 
 
 class AsyncToolRun(_Run):
@@ -473,80 +524,75 @@ class AsyncToolRun(_Run):
             await self._events.aclose()
 
     async def result(self) -> AssistantMessage:
-        """The last answer; runs to the end if need be."""
-        if self._round.final is None:
-            async with contextlib.aclosing(self.__aiter__()) as events:
-                async for _ in events:
-                    pass
-        if self._round.final is None:  # it was left early
-            self._round.abort(self._reason)
-        assert self._round.final is not None
-        return self._round.final
+        """The last answer; runs to the end if need be, without the events that are left."""
+        async with contextlib.aclosing(self.__aiter__()) as events:
+            async for _ in events:
+                pass
+        return self._final()
 
     async def _run(self) -> AsyncGenerator[ToolEvent, None]:
         round = self._round
-        forget = self._listen()
-        try:
-            while round.final is None:
-                calls: list[ToolCall] = []
-                model, context, options = round.ask()
-                async with astream(model, context, **options) as answer:
-                    self._answer = answer
-                    if self._stopped:
-                        answer.abort()
+        while round.final is None:
+            if self._stopped:
+                yield self._abort_event()
+                return
+            async with astream(*round.ask()) as answer:
+                with self._stoppable(answer.abort, signal=False):
                     async for event in answer:
                         if isinstance(event, DoneEvent | ErrorEvent):
-                            calls = round.hear(event)
+                            round.hear(event)
                         yield event
-                self._answer = None
-                if calls:
-                    async with contextlib.aclosing(self._call(calls)) as results:
-                        async for result in results:
-                            yield result
-                    if self._stopped:
-                        yield round.abort(self._reason)
-        finally:
-            forget()
+            try:
+                async with contextlib.aclosing(self._results()) as results:
+                    async for result in results:
+                        yield round.tell(result)
+            finally:
+                round.settle()
 
-    async def _call(self, calls: list[ToolCall]) -> AsyncGenerator[ToolEvent, None]:
-        results: dict[int, ToolResultMessage] = {}
-        done: Channel[tuple[int, ToolResultMessage]] = Channel()
-        task: asyncio.Future[None] | None = None
-        try:
-            for place, call in enumerate(calls):
-                if self._round.approve is not None:
-                    said = self._round.approve(call)
-                    refusal = _allowed(call, await said if inspect.isawaitable(said) else said)
-                    if refusal is not None:
-                        results[place] = refusal
-                        yield ToolResultEvent(tool_call=call, message=refusal)
-            rest = [place for place in range(len(calls)) if place not in results]
-            places = {id(calls[place]): place for place in rest}
-            task = asyncio.ensure_future(
-                _side_by_side(
-                    self._round,
-                    [calls[place] for place in rest],
-                    lambda call, result: done.put([(places[id(call)], result)]),
-                )
-            )
-            task.add_done_callback(lambda _: done.close())
-            loop = asyncio.get_running_loop()
-            cancel = task.cancel
-            self._stop_tools = lambda: _soon(loop, cancel)
+    async def _results(self) -> AsyncGenerator[ToolResultMessage, None]:
+        work: list[Work[ToolResultMessage]] = []
+        for call in self._round.calls.values():
             if self._stopped:
-                task.cancel()
-            while batch := await done.aget():
-                for place, result in batch:
-                    results[place] = result
-                    yield ToolResultEvent(tool_call=calls[place], message=result)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
+                return
+            ready = await self._ready(call)
+            if isinstance(ready, _Job):
+                work.append(ready.carry_out)
+            else:
+                yield ready
+        async with contextlib.aclosing(self._beside(work)) as results:
+            async for result in results:
+                yield result
+
+    async def _ready(self, call: ToolCall) -> _Job | ToolResultMessage:
+        ready, approve = self._round.prepare(call), self._round.approve
+        if approve is None or isinstance(ready, ToolResultMessage):
+            return ready
+        said = approve(call)
+        if inspect.isawaitable(said):
+            async with contextlib.aclosing(self._beside([partial(_awaited, said)])) as outcome:
+                said = await anext(outcome, ABORTED)
+        return _refusal(call, said) or ready
+
+    async def _beside(self, work: Sequence[Work[T]]) -> AsyncGenerator[T, None]:
+        """What it comes to, in the running loop."""
+        done: Channel[T] = Channel()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(_side_by_side(work, self._round.concurrency, done))
+        task.add_done_callback(lambda _: done.close())
+
+        def stop() -> None:
+            done.close()
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and all that ran in it
+                loop.call_soon_threadsafe(task.cancel)
+
+        try:
+            with self._stoppable(stop, signal=True):
+                while batch := await done.aget():
+                    for outcome in batch:
+                        yield outcome
         finally:
-            self._stop_tools = None
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-            self._settle(calls, results)
+            task.cancel()
+            await asyncio.wait({task}, timeout=GRACE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -558,13 +604,9 @@ class AsyncToolRun(_Run):
             await self._events.aclose()
 
 
-def _soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed, and all that ran in it
-        loop.call_soon_threadsafe(function)
-
-
 def summed(usages: Iterable[Usage]) -> Usage:
-    """The usage of several answers together. What one of them does not know is not known."""
+    """The usage of several answers together. A cost that one of them lacks is not known; of the
+    parts that not every provider tells, those that were told count."""
     usages = list(usages)
     total = Usage()
     for name in ("input", "output", "cache_read", "cache_write", "total_tokens"):

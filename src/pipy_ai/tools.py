@@ -19,17 +19,24 @@ the function's own type hints, and what does not fit goes back to it in words.
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypeAlias, get_type_hints, overload
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, to_json
 
 from .types import Tool, ToolCall
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all providers take
 
@@ -45,31 +52,47 @@ class ToolValidationError(ValueError):
         self.problems = list(problems)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Code:
-    """What stands behind a tool: a function, or only a type; and how its arguments are read."""
+    """What stands behind a tool: a function, or only a type; and how its arguments are read.
+
+    It is no part of the tool's data: two tools that say the same are equal, a pickle leaves it
+    out as JSON does, a copy shares it.
+    """
 
     function: Callable[..., Any] | None
-    adapter: TypeAdapter[Any] = field(compare=False, repr=False)
-    positional: tuple[str, ...] = ()  # parameters that take no name
+    adapter: TypeAdapter[Any]
+    positional: Mapping[str, Any]  # parameters that take no name, with their defaults
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
         """Call the function with validated arguments."""
         if self.function is None:
             raise TypeError("this tool has no function")
         named = dict(arguments)
-        leading = [named.pop(name) for name in self.positional if name in named]
+        leading = [named.pop(name, default) for name, default in self.positional.items()]
         return self.function(*leading, **named)
 
     @property
     def is_async(self) -> bool:
         """Whether a call gives something to await."""
         inner: Any = self.function
-        while hasattr(inner, "func"):  # functools.partial
+        while isinstance(inner, functools.partial):
             inner = inner.func
         return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
             getattr(inner, "__call__", None)  # noqa: B004
         )
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Code)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()  # functions and validators do not pickle
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 # === Out of functions =======================================================================
@@ -110,31 +133,42 @@ def from_function(
     function: Callable[..., Any], *, name: str | None = None, description: str | None = None
 ) -> Tool:
     """See `Tool.from_function`."""
-    name = name or getattr(function, "__name__", None) or type(function).__name__
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a tool: give it one with name=")
+    core = _core(function)
+    if isinstance(core, type):
+        raise TypeError(f"the class {core.__name__} is no tool: give a function")
+    named = getattr(function, "__name__", None) or getattr(core, "__name__", None)
+    name = _legal(name or named or type(core).__name__)
     types: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
-    positional: list[str] = []
+    positional: dict[str, Any] = {}
     rest: Any = None
-    hints = _hints(function, name)
-    for parameter in inspect.signature(function).parameters.values():
+    hints = _hints(core, name)
+    # What a partial has bound is the caller's: the model neither sees nor sets it.
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    for parameter in _signature(function, name):
         kind = hints.get(parameter.name, Any)
         if parameter.kind is parameter.VAR_POSITIONAL:
             raise TypeError(
                 f"{name}(*{parameter.name}) is no tool: arguments have names. Take a list instead."
             )
+        if parameter.name in bound:
+            continue
         if parameter.kind is parameter.VAR_KEYWORD:
             rest = kind
             continue
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            positional.append(parameter.name)
+        if not types and parameter.name == "self" and "self" not in hints:
+            raise TypeError(f"{name}() is a method: make a tool of an object's, as `thing.{name}`")
+        if isinstance(parameter.default, FieldInfo):
+            raise TypeError(
+                f"{name}({parameter.name}=Field(…)) is no default: write Annotated[…, Field(…)]"
+            )
         types[parameter.name] = kind
         if parameter.default is not parameter.empty:
             defaults[parameter.name] = parameter.default
-    adapter = _adapter(name, types, defaults, rest)
-    about, parameters = _docstring(function)
-    schema = _tidy(adapter.json_schema())
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            positional[parameter.name] = parameter.default
+    adapter, schema = _adapter(name, types, defaults, rest)
+    about, parameters = _docstring(core)
     schema.setdefault("properties", {})
     for parameter_name, inner in schema["properties"].items():
         if parameter_name in parameters:
@@ -146,22 +180,51 @@ def from_function(
     made = Tool(
         name=name, description=about if description is None else description, parameters=schema
     )
-    made._code = Code(function, adapter, tuple(positional))
+    made._code = Code(function, adapter, positional)
     return made
 
 
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    inner: Any = function
-    while hasattr(inner, "func"):  # functools.partial
-        inner = inner.func
-    if not inspect.isroutine(inner):
-        inner = type(inner).__call__
-    near = {}
-    if inspect.isfunction(inner):  # types that the function around it defines
-        near = dict(inspect.getclosurevars(inner).nonlocals)
+def _legal(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a tool: give it one with name=")
+    return name
+
+
+def _core(function: Any) -> Any:
+    """What somebody wrote: the function within partials and decorators."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        else:
+            return function
+
+
+def _signature(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
     try:
-        return get_type_hints(inspect.unwrap(inner), localns=near or None, include_extras=True)
-    except NameError as error:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError as error:  # of something built in
+        raise TypeError(f"{name}() is no tool: {error}") from None
+
+
+def _hints(core: Any, name: str) -> dict[str, Any]:
+    inner = core if inspect.isroutine(core) else type(core).__call__
+    inner = getattr(inner, "__func__", inner)
+    near = {}
+    if inspect.isfunction(inner):  # types that the function around it defines, and it uses
+        for variable, cell in zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=True):
+            try:
+                near[variable] = cell.cell_contents
+            except ValueError:  # not yet filled: the function itself, while it is decorated
+                continue
+    try:
+        # What it returns does not matter here, and is often imported for type checkers only.
+        hints = {k: v for k, v in getattr(inner, "__annotations__", {}).items() if k != "return"}
+        bare: Any = SimpleNamespace(__annotations__=hints)
+        known = getattr(inner, "__globals__", {})
+        return get_type_hints(bare, globalns=known, localns=near, include_extras=True)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise TypeError(
             f"the type hints of {name}() cannot be read: {error}. Define the type in the module,"
             " or leave out `from __future__ import annotations`."
@@ -170,7 +233,7 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 def _adapter(
     name: str, types: Mapping[str, Any], defaults: Mapping[str, Any], rest: Any
-) -> TypeAdapter[Any]:
+) -> tuple[TypeAdapter[Any], dict[str, Any]]:
     # A TypedDict, since a model's fields may not be called `json`, `copy`, `_x`.
     from typing_extensions import TypedDict  # Pydantic wants this one before Python 3.12
 
@@ -178,31 +241,35 @@ def _adapter(
     arguments: Any = TypedDict(name, fields)  # type: ignore[misc]
     extra: Any = "forbid" if rest is None else "allow"
     try:
-        return TypeAdapter(with_config(ConfigDict(extra=extra))(arguments))
+        adapter: TypeAdapter[Any] = TypeAdapter(with_config(ConfigDict(extra=extra))(arguments))
+        return adapter, _tidy(adapter.json_schema())
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise TypeError(f"{name}() has a parameter that JSON cannot give: {reason}") from None
 
 
-def _docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+def _docstring(core: Any) -> tuple[str, dict[str, str]]:
     """What a function does, and what its parameters are; in Google's, NumPy's or reST's style."""
-    text = inspect.getdoc(function if inspect.isroutine(function) else type(function))
+    if not inspect.isroutine(core):  # an object: what its `__call__` says, else its class
+        core = type(core).__call__ if type(core).__call__.__doc__ else type(core)
+    text = inspect.getdoc(core)
     if not text:
         return "", {}
     import docstring_parser
 
     found = docstring_parser.parse(text)
     said = [found.short_description, found.long_description]
+    between = "\n\n" if found.blank_after_short_description else "\n"
     parameters = {
         one.arg_name.strip("`* "): one.description for one in found.params if one.description
     }
-    return "\n\n".join(part for part in said if part), parameters
+    return between.join(part for part in said if part), parameters
 
 
 def _plain(value: Any) -> Any:
     """A default as JSON; None when it has no such form."""
     try:
-        return to_jsonable_python(value)
+        return json.loads(to_json(value, inf_nan_mode="null"))
     except (PydanticSerializationError, ValueError):
         return None
 
@@ -254,6 +321,7 @@ def as_tool(given: ToolLike) -> Tool:
 
     Raises:
         TypeError: it is none of these, or has a parameter that JSON cannot give.
+        ValueError: it has no name, or one that a tool cannot have.
     """
     if isinstance(given, Tool):
         return given
@@ -283,24 +351,29 @@ def as_tools(given: Iterable[ToolLike]) -> list[Tool]:
 
 def _from_model(model: type[BaseModel]) -> Tool:
     adapter = TypeAdapter(model)
-    own = model.__doc__ if model.__doc__ != BaseModel.__doc__ else ""
     schema = _tidy(adapter.json_schema())
+    if reference := schema.pop("$ref", None):  # it refers to itself
+        schema = {**schema["$defs"][reference.rpartition("/")[2]], **schema}
+    if schema.get("type") != "object":
+        raise TypeError(f"the model {model.__name__} is no tool: arguments are an object")
     schema.pop("description", None)
-    made = Tool(name=model.__name__, description=inspect.cleandoc(own or ""), parameters=schema)
-    made._code = Code(None, adapter)
+    own = model.__doc__ if model.__doc__ != BaseModel.__doc__ else ""
+    name = _legal(model.__name__)
+    made = Tool(name=name, description=inspect.cleandoc(own or ""), parameters=schema)
+    made._code = Code(None, adapter, {})
     return made
 
 
 def _from_mapping(given: Mapping[str, Any]) -> Tool:
     inner = given.get("function")
-    body = inner if isinstance(inner, Mapping) else given
-    if not isinstance(body.get("name"), str):
-        raise TypeError("a tool given as a dict needs a name")
-    schema = next(
-        (body[key] for key in ("parameters", "input_schema", "inputSchema") if key in body), None
-    )
-    fields = {"name": body["name"], "description": body.get("description") or ""}
-    return Tool(**fields) if schema is None else Tool(**fields, parameters=dict(schema))
+    fields = dict(inner if isinstance(inner, Mapping) else given)
+    for foreign in ("input_schema", "inputSchema"):
+        if foreign in fields:
+            fields.setdefault("parameters", fields.pop(foreign))
+    for name in ("parameters", "description"):
+        if fields.get(name, "") is None:
+            del fields[name]
+    return Tool.model_validate(fields)
 
 
 # === Arguments ==============================================================================
@@ -347,18 +420,23 @@ def arguments_for(tool: Tool, call: ToolCall) -> dict[str, Any]:
         raise ToolValidationError(
             f"The arguments of {tool.name} are no JSON object: {call.arguments_error}"
         )
-    mended = _mended(call.arguments, tool.parameters, tool.parameters)
-    if tool._code is None:
-        problems = list(_schema_problems(mended, tool.parameters))
-    else:
-        try:
-            value = tool._code.adapter.validate_python(mended)
-            return dict(value)  # of a model: its fields
-        except ValidationError as error:
-            problems = list(validation_problems(error))
+    given = copy.deepcopy(call.arguments)  # whoever gets them may change them
+    arguments, problems = _read(tool, given)
+    if problems:  # what fits is left as it is
+        arguments, problems = _read(tool, _mended(given, tool.parameters, tool.parameters))
     if problems:
         raise ToolValidationError(f"The arguments of {tool.name} do not fit:", problems)
-    return dict(mended)
+    return arguments
+
+
+def _read(tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The arguments as the tool takes them, and what is wrong with them."""
+    if tool._code is None:
+        return arguments, list(_schema_problems(arguments, tool.parameters))
+    try:
+        return dict(tool._code.adapter.validate_python(arguments)), []  # of a model: its fields
+    except ValidationError as error:
+        return {}, list(validation_problems(error))
 
 
 def path_of(parts: Iterable[str | int]) -> str:
@@ -373,17 +451,24 @@ def validation_problems(error: ValidationError) -> Iterator[str]:
         yield f"{path_of(one['loc'])}: {one['msg']}"
 
 
-def _schema_problems(value: Any, schema: Mapping[str, Any]) -> Iterator[str]:
+def _schema_problems(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError, best_match
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
+    kind = validator_for(schema, default=Draft202012Validator)
+    nowhere: Registry[Any] = Registry()  # a schema's references fetch nothing
     try:
-        Draft202012Validator.check_schema(schema)
-        for error in Draft202012Validator(schema).iter_errors(value):
+        kind.check_schema(schema)
+        for error in kind(schema, registry=nowhere).iter_errors(value):
             error = best_match([error])  # the alternative that comes nearest
             yield f"{path_of(error.absolute_path)}: {error.message[:300]}"
     except SchemaError as error:
         raise ValueError(f"the tool's parameters are no JSON Schema: {error.message}") from None
+    except Unresolvable as error:
+        raise ValueError(f"the tool's parameters refer to what is not there: {error}") from None
 
 
 # --- Mending --------------------------------------------------------------------------------
@@ -405,9 +490,15 @@ def _mended(value: Any, schema: Any, root: Mapping[str, Any], depth: int = 40) -
     if isinstance(value, dict):
         properties = schema.get("properties") or {}
         others = schema.get("additionalProperties")
+        needed = schema.get("required") or ()
         return {
             key: _mended(inner, properties.get(key, others), root, depth - 1)
             for key, inner in value.items()
+            # Many models write null for what they want to leave out.
+            if inner is not None
+            or key in needed
+            or key not in properties
+            or _takes_null(properties[key], root)
         }
     if isinstance(value, list):
         return [_mended(inner, schema.get("items"), root, depth - 1) for inner in value]
@@ -415,7 +506,10 @@ def _mended(value: Any, schema: Any, root: Mapping[str, Any], depth: int = 40) -
 
 
 def _mended_to_one(value: Any, options: list[Any], root: Mapping[str, Any], depth: int) -> Any:
+    nothing = isinstance(value, str) and value.strip() == "null"
     for mend in (False, True):  # one that it is already comes first
+        if mend and nothing and any(_takes_null(option, root) for option in options):
+            return None
         for option in options:
             resolved = _resolved(option, root)
             if resolved is None:
@@ -443,6 +537,15 @@ def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any] | None:
             target = target.get(part) if isinstance(target, Mapping) and part else target
         schema = target
     return None
+
+
+def _takes_null(schema: Any, root: Mapping[str, Any], depth: int = 10) -> bool:
+    resolved = _resolved(schema, root)
+    if resolved is None or depth == 0:
+        return True
+    if options := resolved.get("anyOf") or resolved.get("oneOf"):
+        return any(_takes_null(option, root, depth - 1) for option in options)
+    return None in resolved.get("enum", [None]) and "null" in resolved.get("type", "null")
 
 
 def _is(value: Any, kind: str) -> bool:
@@ -473,4 +576,6 @@ def _converted(value: Any, kind: str) -> Any:
             read = int(read)
         if read is not None and _is(read, kind):
             return read
+        if text.startswith("["):  # meant as a list, and broken
+            return value
     return [value] if kind == "array" else value
