@@ -300,11 +300,14 @@ class _Job:
         parts = value if isinstance(value, list | tuple) and value else [value]
         if all(isinstance(part, TextContent | ImageContent) for part in parts):
             return tool_result(call, *parts)
+        if isinstance(value, bytes):
+            with contextlib.suppress(UnicodeDecodeError):
+                value = value.decode()
         if isinstance(value, str):
             return tool_result(call, value)
         try:
             text = to_json(value, serialize_unknown=True, fallback=str, bytes_mode="base64")
-        except Exception as error:  # it refers to itself, …
+        except Exception as error:  # what it is made of cannot be told
             return _failed(call, error)
         details = value if isinstance(value, BaseModel) else None
         return tool_result(call, text.decode(), details=details)

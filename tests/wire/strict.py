@@ -126,28 +126,35 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
     return found
 
 
+def part_of(part: dict[str, Any], kind: str) -> Any:
+    """A part's `functionCall` or `functionResponse`: LiteLLM writes them with an underscore."""
+    return part.get(kind) or part.get(re.sub("[A-Z]", lambda c: "_" + c[0].lower(), kind))
+
+
 def _gemini(body: dict[str, Any], own: set[str]) -> list[str]:
     found: list[str] = []
-    calls = 0
+    open_names: list[str] = []
     for number, message in enumerate(body["contents"]):
         where = f"content {number} ({message['role']})"
         if not message["parts"]:
             found.append(f"{where}: empty")
-        answers = [p for p in message["parts"] if "function_response" in p]
-        if len(answers) != calls:
-            found.append(f"{where}: {len(answers)} responses to {calls} calls")
-        calls = 0
+        # Without ids, their order tells which response belongs to which call.
+        answers = [part_of(part, "functionResponse") for part in message["parts"]]
+        names = [answer["name"] for answer in answers if answer]
+        if names != open_names:
+            found.append(f"{where}: responses {names} to calls {open_names}")
+        open_names = []
         for part in message["parts"]:
             signature = part.get("thoughtSignature")
             if signature is not None and signature not in own:
                 found.append(f"{where}: foreign signature {signature!r}")
             if "text" in part and not part["text"].strip():
                 found.append(f"{where}: empty text")
-            if "function_call" in part:
-                calls += 1
-                if not isinstance(part["function_call"]["args"], dict):
+            if call := part_of(part, "functionCall"):
+                open_names.append(call["name"])
+                if not isinstance(call["args"], dict):
                     found.append(f"{where}: arguments are no object")
-    if calls:
+    if open_names:
         found.append("the end: calls without responses")
     return found
 
