@@ -21,6 +21,7 @@ from pipy_ai.provider import Request, unregister_provider
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai.")
@@ -28,8 +29,8 @@ MODULES = sorted(
 )
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def answer(request: Request) -> faux.Reply:
@@ -37,6 +38,8 @@ def answer(request: Request) -> faux.Reply:
     last = request.context.messages[-1]
     if last.role == "toolResult":
         return faux.reply("It is sunny.")
+    if request.context.tools and "place" in request.context.tools[0].parameters["properties"]:
+        return faux.reply(faux.tool("get_weather", place={"city": "Tokyo"}))
     if request.context.tools:
         return faux.reply(
             faux.tool("get_weather", location="Tokyo"), faux.tool("get_weather", location="Tōkyō")
@@ -56,8 +59,8 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     unregister_provider("openai")
 
 
-PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "aborted", "auth",
-          "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
+PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "It is sunny.",
+          "aborted", "auth", "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("providers")
@@ -69,6 +72,21 @@ def test_the_readmes_python_runs(number: int) -> None:
     with contextlib.redirect_stdout(printed):
         exec(compile(code[number], f"README, block {number}", "exec"), {"__name__": "readme"})
     assert PRINTS[number] in printed.getvalue()
+
+
+@pytest.mark.usefixtures("providers")
+def test_the_guide_to_tools_runs() -> None:
+    code = "".join(blocks("python", TOOLS))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "docs/tools.md", "exec"), {"__name__": "guide"})
+    for text in (
+        "{'place': {'city': 'Tokyo'}}",
+        "get_weather [TextContent(type='text', text='Sunny in Tokyo, 22 °C'",
+        "It is sunny.",
+        "days: Input should be less than or equal to 14",
+    ):
+        assert text in printed.getvalue()
 
 
 def test_the_readmes_commands_exist() -> None:

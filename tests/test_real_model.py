@@ -15,19 +15,21 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from pipy_ai import (
     AssistantMessage,
     Tool,
+    ToolResultMessage,
     acomplete,
     aquick,
     astream,
     complete,
     ctx,
     quick,
+    run_tools,
     stream,
     tool_result,
     user,
@@ -198,6 +200,39 @@ async def test_a_tool_round_trip(way: Way) -> None:
     assert answer.text
     assert not answer.tool_calls
     assert answer.stop_reason in ("stop", "length")
+
+
+def test_a_function_chosen_from_two_is_called() -> None:
+    done: list[dict[str, Any]] = []
+
+    def get_weather(city: Literal["Paris", "Rome"], unit: Literal["c", "f"]) -> str:
+        """Get the weather of a city."""
+        done.append({"city": city, "unit": unit})
+        return "22 degrees, clear"
+
+    def count(times: int) -> int:
+        """Count up to a number."""
+        done.append({"times": times})
+        return times
+
+    run = run_tools(
+        "local/smollm2", "What is the weather in Rome?", [get_weather, count],
+        tool_choice="required", temperature=0, max_tokens=60, max_turns=3,
+    )  # fmt: skip
+    events = list(run)
+    asked, result, *rest = run.messages
+    assert isinstance(asked, AssistantMessage)
+    assert isinstance(result, ToolResultMessage)
+    [call] = asked.tool_calls
+    assert call.name in ("get_weather", "count")
+    assert not result.is_error, result
+    assert done[0] == call.arguments
+    assert result.tool_call_id == call.id
+    assert rest[-1] is run.result()
+    assert run.result().error is None, run.result().error
+    told = [event.message for event in events if event.type == "tool_result"]
+    assert told == [m for m in run.messages if m.role == "toolResult"]
+    assert run.usage.output == sum(m.usage.output for m in run.messages if m.role == "assistant")
 
 
 def test_the_second_turn_reads_the_cache(way: Way) -> None:

@@ -1,18 +1,29 @@
-"""Checked by mypy, never run: what a type checker tells users of the events."""
+"""Checked by mypy, never run: what a type checker tells users of the events and of tools."""
 
 from __future__ import annotations
 
 from typing import Any, assert_type
 
+from pydantic import BaseModel
+
 from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
     StopReason,
+    Tool,
     ToolCall,
+    ToolEvent,
+    ToolResultEvent,
+    ToolResultMessage,
     acomplete,
+    arun_tools,
     astream,
     complete,
+    ctx,
+    run_tools,
     stream,
+    tool,
+    validate_tool_call,
 )
 
 
@@ -47,3 +58,44 @@ async def twins() -> Any:
     assert_type(await acomplete("a/b", "Hi"), AssistantMessage)
     async for event in astream("a/b", "Hi"):
         assert_type(event, AssistantMessageEvent)
+
+
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+async def aadd(a: int) -> int:
+    return a
+
+
+class Point(BaseModel):
+    x: int
+
+
+def narrow_tools(event: ToolEvent) -> None:
+    if event.type == "tool_result":
+        assert_type(event, ToolResultEvent)
+        assert_type(event.message, ToolResultMessage)
+        assert_type(event.tool_call, ToolCall)
+        event.partial  # type: ignore[attr-defined]
+    elif event.type == "text_delta":
+        assert_type(event.delta, str)
+
+
+async def tools() -> None:
+    context = ctx("q", tools=[add, aadd, Point, Tool(name="f"), {"name": "g"}])
+    ctx("q", tools=[5])  # type: ignore[list-item]
+    assert_type(tool(add), Tool)
+    assert_type(tool(name="x")(add), Tool)
+    assert_type(Tool.from_function(add), Tool)
+    assert_type(validate_tool_call([add], ToolCall()), dict[str, Any])
+    run = run_tools("a/b", context, [add, aadd], approve=lambda call: "no", temperature=0)
+    run_tools("a/b", context, temprature=0)  # type: ignore[call-arg]
+    for event in run:
+        narrow_tools(event)
+    assert_type(run.result(), AssistantMessage)
+    context.extend(run.messages)
+    arun = arun_tools("a/b", context)
+    async for event in arun:
+        narrow_tools(event)
+    assert_type(await arun.result(), AssistantMessage)
