@@ -27,7 +27,7 @@ from pipy_ai import (
     ctx,
     preview,
 )
-from pipy_ai.provider.direct.schema import reduced
+from pipy_ai.utils.json_schema import reduced
 
 from .wire.lab import Lab
 from .wire.strict import violations
@@ -315,7 +315,13 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"type": "string", "nullable": True}),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]},
-         {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+         {"type": "string", "description": "string or integer"}),
+        ({"type": ["integer", "number", "null"]}, {"type": "number", "nullable": True}),
+        ({"anyOf": [{"$ref": "#/$defs/P"}, {"type": "object", "properties": {
+            "y": {"const": "n"}, "z": {"type": "array", "items": {"type": "string"}}}}]},
+         {"type": "object", "description": "{y} or {y, z}", "properties": {
+             "y": {"type": "string", "description": "number or string"},
+             "z": {"type": "array", "items": {"type": "string"}}}}),
         ({"$ref": "#/$defs/P"}, {"type": "object", "properties": {"y": {"type": "number"}}}),
         ({"allOf": [{"$ref": "#/$defs/P"}], "description": "d"},
          {"type": "object", "properties": {"y": {"type": "number"}}, "description": "d"}),

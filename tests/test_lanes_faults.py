@@ -28,9 +28,9 @@ from pipy_ai import (
 )
 from pipy_ai.api import build_request
 from pipy_ai.provider import provider_for
-from pipy_ai.provider.direct.schema import reduced
 from pipy_ai.provider.wire.http import Call
 from pipy_ai.provider.wire.opening import proxy_for
+from pipy_ai.utils.json_schema import reduced
 
 from .wire.lab import Lab, Pause, Status, call, chat, chunk, finish, sse, text
 
@@ -39,10 +39,10 @@ from .wire.lab import Lab, Pause, Status, call, chat, chunk, finish, sse, text
     ("given", "taken"),
     [
         ({"type": ["array", "string"], "items": {"type": "integer"}},
-         {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "string"}]}),
+         {"type": "array", "items": {"type": "integer"}, "description": "array or string"}),
         ({"type": ["array", "null", "string"], "description": "d"},
-         {"description": "d", "nullable": True,
-          "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}),
+         {"description": "d (array or string)", "nullable": True, "type": "array",
+          "items": {"type": "string"}}),
         ({"type": "string", "enum": ["", "a"]}, {"type": "string", "enum": ["a"]}),
         ({"type": "string", "enum": [""]}, {"type": "string"}),
         ({"type": "object", "required": ["a"]}, {"type": "object"}),

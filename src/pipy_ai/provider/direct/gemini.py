@@ -18,11 +18,11 @@ from ...types import (
     ToolCall,
     ToolResultMessage,
 )
+from ...utils.json_schema import reduced
 from ...utils.unicode import clean_surrogates
 from ..openai_words import media_type
 from ..prepare import Prepared, endpoint
 from ..request import Request
-from .schema import reduced
 
 _NEWER = re.compile(r"gemini-([3-9]|\d\d)")
 _UNSIGNED = base64.b64encode(b"skip_thought_signature_validator").decode()
