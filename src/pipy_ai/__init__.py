@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from .context import user as user
     from .errors import ErrorInfo as ErrorInfo
     from .errors import ErrorKind as ErrorKind
+    from .errors import InvalidOutputError as InvalidOutputError
     from .errors import PipyError as PipyError
+    from .output import OutputValidationError as OutputValidationError
+    from .output import ParsedMessage as ParsedMessage
     from .provider import LiteLLMProvider as LiteLLMProvider
     from .provider import faux as faux
     from .provider import register_provider as register_provider
@@ -116,7 +119,8 @@ _MODULES = {
     " astream astream_simple complete complete_simple"
     " default_model preview quick stream stream_simple",
     "context": "assistant ctx image tool_result user",
-    "errors": "ErrorInfo ErrorKind PipyError",
+    "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
+    "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"
     " calculate_cost estimate_cost get_model get_models get_registry reload_registry select_model"

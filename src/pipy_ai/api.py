@@ -15,7 +15,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from .abort import AbortSignal
 from .context import Prompt, as_context, ctx, user
@@ -38,6 +38,13 @@ from .types import (
     ThinkingLevel,
     Tool,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from .output import Mode, Output, ParsedMessage, Turns
+
+T = TypeVar("T")
 
 __all__ = [
     "acomplete",
@@ -94,12 +101,54 @@ class Options(TypedDict, total=False):
 # === Streaming ===
 
 
+@overload
 def stream(
     model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
+    *,
+    output: type[T],
+    output_mode: Mode | None = None,
     **keywords: Unpack[Options],
-) -> AssistantMessageEventStream:
+) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
+@overload
+def stream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
+@overload
+def stream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: dict[str, Any] | Output,
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream[ParsedMessage[Any]]: ...
+@overload
+def stream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream: ...
+def stream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: Any = None,
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream[Any]:
     """Ask, and get the answer's events as they come. Returns at once.
 
     Args:
@@ -107,10 +156,15 @@ def stream(
             LiteLLM's, or a `Model`.
         context: A `Context`, or a string, a message, a list of messages.
         options: How to ask; keywords win over its fields.
+        output: The type that the answer shall have: a Pydantic model, a dataclass, a TypedDict,
+            `list[X]`, `Literal[…]`, an Enum, a JSON Schema. `event.parsed_partial` is what has
+            come of it, `result().parsed` the value; there is no second try in a stream.
+        output_mode: How it is asked for: `"native"` (the provider's own way), `"tool"` or
+            `"prompt"`; by default the best that the catalogue knows of.
         **keywords: Any field of `SimpleStreamOptions`: `temperature=0`, `reasoning="high"`.
 
     Raises:
-        TypeError: an unknown keyword, or a prompt that is none.
+        TypeError: an unknown keyword, a prompt that is none, an `output` that is no type.
         ValueError: an option with a wrong value, an empty context, a bare name that no model has
             or (`AmbiguousModelError`) several have.
 
@@ -121,17 +175,59 @@ def stream(
         ...         print(event.delta, end="")
         Write a poem.
     """
-    run, queue = _prepare(model, context, options, keywords)
+    run, queue = _prepare(model, context, options, keywords, output, output_mode)
     run.begin_in_background()
     return AssistantMessageEventStream(run, queue)
 
 
+@overload
 def astream(
     model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
+    *,
+    output: type[T],
+    output_mode: Mode | None = None,
     **keywords: Unpack[Options],
-) -> AsyncAssistantMessageEventStream:
+) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
+@overload
+def astream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
+@overload
+def astream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: dict[str, Any] | Output,
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream[ParsedMessage[Any]]: ...
+@overload
+def astream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream: ...
+def astream(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: Any = None,
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream[Any]:
     """The asynchronous twin of `stream`: an object to `async for` over, not a coroutine.
 
     The request starts at once when an event loop runs, otherwise with the first use.
@@ -146,7 +242,7 @@ def astream(
         >>> asyncio.run(main())
         Hello
     """
-    run, queue = _prepare(model, context, options, keywords)
+    run, queue = _prepare(model, context, options, keywords, output, output_mode)
     events = AsyncAssistantMessageEventStream(run, queue)
     run.begin_if_running()
     return events
@@ -155,13 +251,63 @@ def astream(
 # === Completion ===
 
 
+@overload
 def complete(
     model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
+    *,
+    output: type[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
     **keywords: Unpack[Options],
-) -> AssistantMessage:
+) -> ParsedMessage[T]: ...
+@overload
+def complete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> ParsedMessage[T]: ...
+@overload
+def complete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: dict[str, Any] | Output,
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> ParsedMessage[Any]: ...
+@overload
+def complete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessage: ...
+def complete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: Any = None,
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> Any:
     """Ask, and wait for the whole answer. Arguments and errors as for `stream`.
+
+    With `output=`, an answer that is not of the type goes back to the model with what is wrong,
+    `output_retries` times; its usage counts. Then `message.error.kind` is `"invalid_output"`.
+    `timeout` and the other options hold for each turn.
 
     Example:
         >>> from pipy_ai import complete, ctx, user
@@ -169,15 +315,67 @@ def complete(
         >>> result.text
         'Hello!'
     """
-    return stream(model, context, options, **keywords).result()
+    if output is None:
+        return stream(model, context, options, **keywords).result()
+    turns = _turns(context, output, output_retries)
+    asked: dict[str, Any] = {"output": turns.output, "output_mode": output_mode, **keywords}
+    while turns.take(stream(model, turns.context, options, **asked).result()):
+        pass
+    return turns.result()
 
 
+@overload
 async def acomplete(
     model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
+    *,
+    output: type[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
     **keywords: Unpack[Options],
-) -> AssistantMessage:
+) -> ParsedMessage[T]: ...
+@overload
+async def acomplete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> ParsedMessage[T]: ...
+@overload
+async def acomplete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: dict[str, Any] | Output,
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> ParsedMessage[Any]: ...
+@overload
+async def acomplete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessage: ...
+async def acomplete(
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: Any = None,
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> Any:
     """The asynchronous twin of `complete`.
 
     Example:
@@ -186,7 +384,13 @@ async def acomplete(
         >>> asyncio.run(acomplete("faux/echo", "Hello!")).text
         'Hello!'
     """
-    return await astream(model, context, options, **keywords).result()
+    if output is None:
+        return await astream(model, context, options, **keywords).result()
+    turns = _turns(context, output, output_retries)
+    asked: dict[str, Any] = {"output": turns.output, "output_mode": output_mode, **keywords}
+    while turns.take(await astream(model, turns.context, options, **asked).result()):
+        pass
+    return turns.result()
 
 
 # === With reasoning: the same verbs under the names of pi-ai ===
@@ -239,6 +443,9 @@ def preview(
     model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
+    *,
+    output: Any = None,
+    output_mode: Mode | None = None,
     **keywords: Unpack[Options],
 ) -> Preview:
     """The request that `stream` would send for the same arguments, without sending it.
@@ -255,7 +462,7 @@ def preview(
         >>> shown.body["messages"], shown.body["max_tokens"]
         ([{'role': 'user', 'content': 'Hi'}], 5)
     """
-    request = build_request(model, context, options, keywords)
+    request = build_request(model, context, options, keywords, output, output_mode)
     thread = loops.ensure()
     if thread.is_current:
         raise RuntimeError("use apreview inside pipy-ai's own event loop")
@@ -266,10 +473,14 @@ async def apreview(
     model: str | Model,
     context: Prompt,
     options: StreamOptions | None = None,
+    *,
+    output: Any = None,
+    output_mode: Mode | None = None,
     **keywords: Unpack[Options],
 ) -> Preview:
     """The asynchronous twin of `preview`."""
-    return await _preview(build_request(model, context, options, keywords))
+    request = build_request(model, context, options, keywords, output, output_mode)
+    return await _preview(request)
 
 
 async def _preview(request: Request) -> Preview:
@@ -359,16 +570,32 @@ def default_model() -> str:
 # === How ===
 
 
+def _turns(context: Prompt, output: Any, retries: int) -> Turns:
+    from .output import Output, Turns
+
+    return Turns(as_context(context), Output.of(output), retries)
+
+
 def _prepare(
-    model: str | Model, context: Prompt, options: StreamOptions | None, keywords: Options
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None,
+    keywords: Options,
+    output: Any,
+    output_mode: Mode | None,
 ) -> tuple[Run, EventQueue]:
-    request = build_request(model, context, options, keywords)
+    request = build_request(model, context, options, keywords, output, output_mode)
     queue = EventQueue()
     return Run(provider_for(request), request, queue), queue
 
 
 def build_request(
-    model: str | Model, context: Prompt, options: StreamOptions | None, keywords: Options
+    model: str | Model,
+    context: Prompt,
+    options: StreamOptions | None,
+    keywords: Options,
+    output: Any = None,
+    output_mode: Mode | None = None,
 ) -> Request:
     """The request that a verb's arguments mean; raises as `stream` does."""
     merged = _options(options, keywords)
@@ -381,9 +608,14 @@ def build_request(
     )
     if merged.api_base is None:
         merged.api_base = found.api_base
-    return Request(
+    request = Request(
         found.provider, found.model_id, own, merged, found.record, found.route, found.warnings
     )
+    if output is not None:
+        from .output import Output, ask_for
+
+        ask_for(request, Output.of(output), output_mode)
+    return request
 
 
 def _tools(context: Context) -> list[Tool] | None:

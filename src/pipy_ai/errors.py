@@ -18,7 +18,8 @@ exceptions calls `message.raise_for_error()`, which raises one of:
     ├── IncompleteError           incomplete     the answer was cut off
     ├── ContentFilterError        content_filter the provider withheld the answer
     ├── AbortedError              aborted        somebody stopped it
-    └── BudgetError               budget         the caller's budget is spent
+    ├── BudgetError               budget         the caller's budget is spent
+    └── InvalidOutputError        invalid_output the answer is not of the type that was asked for
 
 Every one has `.error` (the `ErrorInfo`) and `.response` (the message with all text so far).
 """
@@ -63,6 +64,7 @@ class ErrorKind(StrEnum):
     ABORTED = "aborted"
     BUDGET = "budget"
     MISSING_KEY = "missing_key"
+    INVALID_OUTPUT = "invalid_output"
     UNKNOWN = "unknown"
 
 
@@ -174,6 +176,10 @@ class BudgetError(PipyError):
     """The caller's budget does not cover the request."""
 
 
+class InvalidOutputError(PipyError):
+    """The answer is not what `output=` asked for; its text says what is wrong where."""
+
+
 _EXCEPTIONS: dict[ErrorKind, type[PipyError]] = {
     ErrorKind.AUTH: AuthenticationError,
     ErrorKind.NOT_FOUND: NotFoundError,
@@ -190,6 +196,7 @@ _EXCEPTIONS: dict[ErrorKind, type[PipyError]] = {
     ErrorKind.ABORTED: AbortedError,
     ErrorKind.BUDGET: BudgetError,
     ErrorKind.MISSING_KEY: MissingKeyError,
+    ErrorKind.INVALID_OUTPUT: InvalidOutputError,
 }
 
 

@@ -21,7 +21,9 @@ import threading
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, get_args
+
+from typing_extensions import TypeVar
 
 from .errors import ErrorKind, error_info
 from .types import AssistantMessage, StopReason, ToolCall
@@ -40,6 +42,7 @@ class _Log(Protocol):
 
 
 E = TypeVar("E", bound="_Event")
+M = TypeVar("M", bound=AssistantMessage, default=AssistantMessage)  # what a stream ends with
 
 
 class _Event:
@@ -71,6 +74,15 @@ class _Event:
                 self.partial = message
                 return message
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def parsed_partial(self) -> Any:
+        """What has come of a typed answer (`output=`), as plain JSON data; None: nothing yet.
+
+        It is worked out when somebody looks, and not checked against the type.
+        """
+        event: Any = self
+        return getattr(event.partial, "parsed_partial", None)
 
     def to_dict(self, *, partial: bool = False) -> dict[str, Any]:
         """The event as JSON-ready data, without the message so far unless `partial` is true."""
@@ -275,7 +287,7 @@ class EventQueue:
 
     def __init__(self) -> None:
         self.channel: Channel[AssistantMessageEvent] = Channel()
-        self.final: concurrent.futures.Future[AssistantMessage] = concurrent.futures.Future()
+        self.final: concurrent.futures.Future[Any] = concurrent.futures.Future()  # the message
         self._last: AssistantMessageEvent | None = None
         self._lock = threading.Lock()
 
@@ -354,7 +366,7 @@ class _Stream:
             self.abort()
 
 
-class AssistantMessageEventStream(_Stream):
+class AssistantMessageEventStream(_Stream, Generic[M]):
     """The events of an answer, as a blocking iterable.
 
     Iterate it, or call `result()`. Leaving the loop, the `with` block or the scope closes the
@@ -378,13 +390,13 @@ class AssistantMessageEventStream(_Stream):
         finally:
             self.abort()  # does nothing after the last event
 
-    def result(self) -> AssistantMessage:
+    def result(self) -> M:
         """The final message; blocks until it is there. Works before, during, after iteration."""
         self._begin()
         try:
             while True:
                 try:
-                    return self._queue.final.result(WAIT)
+                    return self._queue.final.result(WAIT)  # type: ignore[no-any-return]
                 except TimeoutError:
                     continue
         except BaseException:
@@ -403,7 +415,7 @@ class AssistantMessageEventStream(_Stream):
         self.abort()
 
 
-class AsyncAssistantMessageEventStream(_Stream):
+class AsyncAssistantMessageEventStream(_Stream, Generic[M]):
     """The events of an answer, as an asynchronous iterable: the twin of
     `AssistantMessageEventStream`.
 
@@ -429,7 +441,7 @@ class AsyncAssistantMessageEventStream(_Stream):
         finally:
             self.abort()  # does nothing after the last event
 
-    async def result(self) -> AssistantMessage:
+    async def result(self) -> M:
         """The final message. Works before, during, after iteration."""
         self._begin()
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AliasChoices,
@@ -28,6 +28,9 @@ from pydantic_core import to_jsonable_python
 
 from .abort import AbortSignal
 from .errors import ErrorInfo, ErrorKind, exception_for
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 def now_ms() -> int:
@@ -236,7 +239,7 @@ class AssistantMessage(_Data):
         """All tool calls, in order."""
         return [c for c in self.content if isinstance(c, ToolCall)]
 
-    def raise_for_error(self) -> AssistantMessage:
+    def raise_for_error(self) -> Self:
         """Return self, or raise the exception that belongs to `error`.
 
         Raises:

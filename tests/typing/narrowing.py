@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
+
+from pydantic import BaseModel
 
 from pydantic import BaseModel
 
@@ -47,14 +49,35 @@ def narrow(event: AssistantMessageEvent) -> None:
 
 def verbs() -> None:
     assert_type(complete("a/b", "Hi", temperature=0).stop_reason, StopReason | None)
-    complete("a/b", "Hi", temprature=0)  # type: ignore[call-arg]
+    complete("a/b", "Hi", temprature=0)  # type: ignore[call-overload]
     complete("a/b", "Hi", reasoning="high")
-    complete("a/b", "Hi", reasoning="hgih")  # type: ignore[arg-type]
+    complete("a/b", "Hi", reasoning="hgih")  # type: ignore[call-overload]
     for event in stream("a/b", "Hi"):
         assert_type(event, AssistantMessageEvent)
 
 
+class Invoice(BaseModel):
+    total: float
+
+
+def typed() -> None:
+    assert_type(complete("a/b", "Hi", output=Invoice).parsed, Invoice)
+    assert_type(complete("a/b", "Hi", output=Invoice).raise_for_error().parsed.total, float)
+    assert_type(complete("a/b", "Hi", output=list[Invoice]).parsed, list[Invoice])
+    assert_type(complete("a/b", "Hi", output=Literal["x", "y"]).parsed, Literal["x", "y"])
+    assert_type(complete("a/b", "Hi", output=Invoice | None).parsed, Invoice | None)
+    assert_type(complete("a/b", "Hi", output={"type": "object"}).parsed, Any)
+    assert_type(stream("a/b", "Hi", output=Invoice).result().parsed, Invoice)
+    complete("a/b", "Hi", output=Invoice).parsed.totl  # type: ignore[attr-defined]
+    complete("a/b", "Hi", output=Invoice(total=1))  # type: ignore[call-overload]
+    complete("a/b", "Hi", output=Invoice, output_mode="json")  # type: ignore[call-overload]
+    complete("a/b", "Hi").parsed  # type: ignore[attr-defined]
+    stream("a/b", "Hi", output=Invoice, output_retries=2)  # type: ignore[call-overload]
+
+
 async def twins() -> Any:
+    assert_type((await acomplete("a/b", "Hi", output=Invoice)).parsed, Invoice)
+    assert_type((await astream("a/b", "Hi", output=Invoice).result()).parsed, Invoice)
     assert_type(await acomplete("a/b", "Hi"), AssistantMessage)
     async for event in astream("a/b", "Hi"):
         assert_type(event, AssistantMessageEvent)

@@ -15,6 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import isfinite
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..errors import ErrorInfo, ErrorKind, error_info
@@ -59,6 +60,9 @@ from .deltas import (
     ToolFragment,
     UsageReport,
 )
+
+if TYPE_CHECKING:
+    from ..output import Output
 
 _LENGTH = frozenset(
     {
@@ -241,12 +245,14 @@ class Assembler:
         model: str = "",
         timestamp: int | None = None,
         new_id: Callable[[], str] = _fresh_id,
+        output: Output | None = None,
     ) -> None:
         self._api = api
         self._provider = provider
         self._model = model
         self._timestamp = now_ms() if timestamp is None else timestamp
         self._new_id = new_id
+        self._output = output
         self._position = 0
         self._blocks: list[_Block] = []
         self._open: _TextBlock | _ThinkingBlock | None = None
@@ -331,6 +337,10 @@ class Assembler:
         message = self.message_at(self._position)
         message.stop_reason = stop
         message.raw_stop_reason = self._reason
+        if self._output is not None:
+            error = self._output.judge(message)
+            if error is not None:
+                return [*out, self._failed(message, error)]
         self._closed = True
         out.append(DoneEvent(reason=stop, message=message))
         return out
@@ -339,14 +349,16 @@ class Assembler:
         """The last event of an answer that failed or was stopped. All content so far is kept."""
         if self._closed:
             return []
+        return [self._failed(self.message_at(self._position, closing=True), error)]
+
+    def _failed(self, message: AssistantMessage, error: ErrorInfo) -> ErrorEvent:
         aborted = error.kind is ErrorKind.ABORTED
-        message = self.message_at(self._position, closing=True)
         message.stop_reason = StopReason.ABORTED if aborted else StopReason.ERROR
         message.raw_stop_reason = self._reason
         message.error = error
         message.error_message = error.message
         self._closed = True
-        return [ErrorEvent(reason=message.stop_reason, error=message)]
+        return ErrorEvent(reason=message.stop_reason, error=message)
 
     def _incomplete(self) -> ErrorInfo:
         text = "The provider answered with nothing at all. Ask again."
@@ -593,8 +605,8 @@ class Assembler:
         response = next(
             (info for when, info in reversed(self._response) if when <= position), ResponseInfo()
         )
-        return made(
-            AssistantMessage,
+        message: AssistantMessage = made(
+            AssistantMessage if self._output is None else self._output.message,
             content=content,
             api=response.api or self._api,
             provider=self._provider,
@@ -605,6 +617,9 @@ class Assembler:
             response_model=response.model,
             timestamp=self._timestamp,
         )
+        if self._output is not None:
+            self._output.mark(message)
+        return message
 
     def _merged(self, new: UsageReport) -> UsageReport:
         old = self._usage[-1][1] if self._usage else UsageReport()

@@ -95,6 +95,7 @@ class Run:
             api=self._provider.api,
             provider=self._request.provider,
             model=self._request.model_id,
+            output=self._request.output,
         )
 
     # --- Starting and stopping --------------------------------------------------------------

@@ -35,7 +35,7 @@ from .deltas import (
     UsageReport,
 )
 from .history import Target, hand_over
-from .openai_words import chat_messages, openai_tools
+from .openai_words import chat_messages, openai_tools, response_format
 from .request import Preview, Request
 
 SMOLLM2 = "smollm2"
@@ -183,6 +183,8 @@ def build(request: Request, embedded: bool) -> dict[str, Any]:
     for name in ("max_tokens", "top_p", "stop", "seed"):
         if getattr(options, name) is not None:
             body[name] = getattr(options, name)
+    if (form := response_format(request)) is not None:
+        body["response_format"] = form  # it becomes a grammar
     if embedded:
         body.setdefault("max_tokens", _ANSWER_TOKENS)
     template: dict[str, Any] = {}

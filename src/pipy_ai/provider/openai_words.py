@@ -56,6 +56,8 @@ def chat_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
         "stop": options.stop,
         "seed": options.seed,
         "user": None if user is None else str(user),
+        # To Anthropic it goes in Anthropic's own words, with what `prepared` has.
+        "response_format": None if request.backend == "anthropic" else response_format(request),
     }
     fields |= prepared.thinking
     _cache(request, prepared, fields)
@@ -85,6 +87,8 @@ def responses_fields(request: Request, prepared: Prepared) -> dict[str, Any]:
         }
         or None,
     }
+    if (form := json_schema(request)) is not None:
+        fields["text"] = {"format": {"type": "json_schema", **form}}
     thinking = dict(prepared.thinking)
     if effort := thinking.pop("reasoning_effort", None):
         thinking["reasoning"] = {"effort": effort, "summary": "auto"}
@@ -103,6 +107,24 @@ def _at_least(request: Request, tokens: int | None) -> int | None:
 def _may_reason(request: Request) -> bool:
     """Whether there may be reasoning to bring back; OpenAI's other models refuse to be asked."""
     return (request.record or {}).get("reasoning") is not False
+
+
+def json_schema(request: Request) -> dict[str, Any] | None:
+    """The type that the answer shall have, in OpenAI's words: strict where it can be."""
+    output = request.output
+    if output is None or output.mode != "native":
+        return None
+    from ..utils.json_schema import strict
+
+    schema = strict(output.schema)
+    loose = schema is None
+    return {"name": output.name, "schema": output.schema if loose else schema, "strict": not loose}
+
+
+def response_format(request: Request) -> dict[str, Any] | None:
+    """The same, as Chat Completions and llama.cpp take it."""
+    form = json_schema(request)
+    return None if form is None else {"type": "json_schema", "json_schema": form}
 
 
 def _cache(request: Request, prepared: Prepared, fields: dict[str, Any]) -> None:

@@ -94,6 +94,8 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
         raise refuse(request, "the conversation holds only empty or failed messages")
     system = request.context.system_prompt
     thinking = plan(request, style, bool(request.context.tools))
+    if style == "anthropic" and request.backend == "anthropic":
+        _shape(request, thinking)
     temperature = options.temperature
     if temperature is not None and temperature != 1 and _takes_no_temperature(request):
         request.warn("temperature_ignored", "this model takes no temperature")
@@ -113,6 +115,16 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
         base=_base(request, preview),
         headers=_headers(options.headers, thinking.pop("beta", None)),
     )
+
+
+def _shape(request: Request, fields: dict[str, Any]) -> None:
+    """The type that the answer shall have, in Anthropic's words, beside how hard it shall try."""
+    output = request.output
+    if output is not None and output.mode == "native":
+        from ..utils.json_schema import closed
+
+        form = {"type": "json_schema", "schema": closed(output.schema)}
+        fields["output_config"] = {**fields.get("output_config", {}), "format": form}
 
 
 def endpoint(base: str, path: str, query: str = "") -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..registry.routing import Route
 from ..types import Context, SimpleStreamOptions, ThinkingLevel, Warning
+
+if TYPE_CHECKING:
+    from ..output import Output
 
 
 @dataclass(slots=True)
@@ -15,7 +18,7 @@ class Request:
     """One request: `provider/model_id`, what to say, how to say it.
 
     `record` is the model's entry in the catalogue, as models.dev has it, when there is one;
-    `route` is the way to it.
+    `route` is the way to it. `output` is the type that the answer shall have, if one was asked for.
     `warnings` is open: whoever clamps, ignores or replaces something adds a line, which ends up
     in `message.warnings`.
     """
@@ -27,6 +30,7 @@ class Request:
     record: Mapping[str, Any] | None = None
     route: Route = field(default_factory=Route)
     warnings: list[Warning] = field(default_factory=list)
+    output: Output | None = None
 
     @property
     def model(self) -> str:

@@ -44,6 +44,7 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         "stopSequences": [options.stop] if isinstance(options.stop, str) else options.stop,
         "seed": options.seed,
         "thinkingConfig": _thinking(prepared.thinking),
+        **_shape(request),
     }
     config = {name: value for name, value in config.items() if value is not None}
     body: dict[str, Any] = {
@@ -56,6 +57,13 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
     model = quote(request.model_id, safe="/@:-._~")
     url = endpoint(prepared.base or BASE, f"/models/{model}:streamGenerateContent", "alt=sse")
     return url, {}, body
+
+
+def _shape(request: Request) -> dict[str, Any]:
+    output = request.output
+    if output is None or output.mode != "native":
+        return {}
+    return {"responseMimeType": "application/json", "responseSchema": reduced(output.schema)}
 
 
 def _thinking(plan: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,0 +1,90 @@
+"""The table of types against what each family of providers accepts."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipy_ai.output import Output
+from pipy_ai.utils.json_schema import closed, reduced, strict
+
+from .schemas import KINDS, Kind, Tree, anthropic_refuses, gemini_refuses, openai_refuses
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture
+def schema(kind: Kind) -> dict[str, Any]:
+    return Output.of(kind.kind).schema
+
+
+def test_a_schema_is_of_2020_12_with_an_object_at_its_root(schema: dict[str, Any]) -> None:
+    Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object"
+
+
+def test_openai(kind: Kind, schema: dict[str, Any]) -> None:
+    before = copy.deepcopy(schema)
+    taken = strict(schema)
+    assert schema == before
+    if not kind.closed:
+        assert taken is None
+        return
+    assert taken is not None
+    assert openai_refuses(taken) == []
+    Draft202012Validator.check_schema(taken)
+
+
+def test_anthropic(kind: Kind, schema: dict[str, Any]) -> None:
+    before = copy.deepcopy(schema)
+    taken = closed(schema)
+    assert schema == before
+    if not kind.closed or kind.kind is Tree:
+        assert taken is None
+        return
+    assert taken is not None
+    assert anthropic_refuses(taken) == []
+    # It says the same as before, but for limits that it has no words for.
+    assert Draft202012Validator(taken).is_valid(kind.written)
+
+
+def test_gemini(kind: Kind, schema: dict[str, Any]) -> None:
+    before = copy.deepcopy(schema)
+    taken = reduced(schema)
+    assert schema == before
+    if "properties" in schema:
+        assert gemini_refuses(taken) == []
+        assert set(taken["properties"]) == set(schema["properties"])
+
+
+def test_limits_without_a_word_are_told() -> None:
+    text = {"type": "string", "minLength": 2, "pattern": "a+", "description": "d"}
+    schema = {"type": "object", "properties": {"x": text}, "required": ["x"]}
+    x = {"type": "string", "description": "d (minLength: 2)", "pattern": "a+"}
+    assert strict(schema)["properties"]["x"] == x  # type: ignore[index]
+    x = {"type": "string", "description": "d (pattern: a+, minLength: 2)"}
+    assert closed(schema)["properties"]["x"] == x  # type: ignore[index]
+
+
+def test_what_is_optional_becomes_nullable_in_strict_mode() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}},
+        "required": ["a"],
+    }
+    assert strict(schema) == {
+        "type": "object",
+        "properties": {
+            "a": {"type": "string"},
+            "b": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        },
+        "required": ["a", "b"],
+        "additionalProperties": False,
+    }
