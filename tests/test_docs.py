@@ -38,6 +38,8 @@ def answer(request: Request) -> faux.Reply:
     last = request.context.messages[-1]
     if last.role == "toolResult":
         return faux.reply("It is sunny.")
+    if request.output is not None:
+        return faux.reply('{"number": "2026-7", "total": 12.5}')
     if request.context.tools and "place" in request.context.tools[0].parameters["properties"]:
         return faux.reply(faux.tool("get_weather", place={"city": "Tokyo"}))
     if request.context.tools:
@@ -60,7 +62,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "It is sunny.",
-          "aborted", "auth", "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
+          "12.5", "aborted", "auth", "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("providers")
