@@ -6,8 +6,6 @@ from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
 
-from pydantic import BaseModel
-
 from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
