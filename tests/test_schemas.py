@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from pipy_ai import ctx, preview
 from pipy_ai.output import Output
 from pipy_ai.utils.json_schema import closed, reduced, strict
 
 from .schemas import KINDS, Kind, Tree, anthropic_refuses, gemini_refuses, openai_refuses
+from .test_tools import SCHEMAS as SIGNATURES
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
@@ -88,3 +90,50 @@ def test_what_is_optional_becomes_nullable_in_strict_mode() -> None:
         "required": ["a", "b"],
         "additionalProperties": False,
     }
+
+
+# --- Functions as tools: what goes over each wire ---------------------------------------------
+
+# Those whose keys or values may be anything, which strict mode has no way to say.
+OPEN = {
+    "**kwargs", "a type variable", "bare containers", "containers", "defaults that JSON lacks",
+    "no hints",
+}  # fmt: skip
+
+
+def _sent(wire: str, function: Any) -> dict[str, Any]:
+    """A function's schema in a request."""
+    models = {
+        "chat": "groq/llama-3.3-70b-versatile", "responses": "openai/gpt-5-codex",
+        "anthropic": "anthropic/claude-sonnet-4-5", "gemini": "gemini/gemini-2.5-flash",
+    }  # fmt: skip
+    body = preview(models[wire], ctx("q", tools=[function]), api_key="k").body
+    (only,) = body["tools"]
+    if wire == "gemini":
+        (only,) = only["functionDeclarations"]
+    elif wire == "chat":
+        only = only["function"]
+    found = only.get("input_schema") or only.get("parameters") or {}
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.usefixtures("july")
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_a_functions_schema_is_taken_on_every_wire(name: str) -> None:
+    function = SIGNATURES[name][0]
+    for wire in ("chat", "responses", "anthropic"):
+        schema = _sent(wire, function)
+        assert schema["type"] == "object", wire
+        Draft202012Validator.check_schema(schema)
+    if taken := _sent("gemini", function):
+        assert gemini_refuses(taken) == []
+        assert set(taken["properties"]) == set(_sent("chat", function)["properties"])
+    taken = strict(_sent("chat", function)) or {}
+    assert bool(taken) == (name not in OPEN), taken
+    if taken:
+        assert openai_refuses(taken) == []
+
+
+def test_there_are_forty_kinds() -> None:
+    assert len(SIGNATURES) + len(KINDS) >= 40
