@@ -16,8 +16,8 @@ import pytest
 from pipy_ai import acomplete, complete
 from pipy_ai.provider import loop as loops
 
-from .test_sender import response, served
 from .wire.lab import Lab
+from .wire.raw import Raw, response
 from .wire.wires import CHAT, say
 
 BODY = b"".join(CHAT.scene(say("by proxy")))
@@ -139,7 +139,7 @@ def test_socks_leads_to_the_host_that_it_looks_up(
 
 
 @pytest.mark.parametrize(
-    ("user", "refuses", "said"), [("you", 0, "the user or the password"), ("me", 2, "its rules")]
+    ("user", "refuses", "said"), [("you", 0, "the name and the password"), ("me", 2, "its rules")]
 )
 def test_socks_that_refuses(
     user: str, refuses: int, said: str, proxies: Callable[[str], None]
@@ -180,8 +180,8 @@ def test_a_tunnel_to_a_host_with_tls(
     context, authority = tls
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
     seen: list[bytes] = []
-    for base in served(response(BODY, "identity"), context):
-        target = int(base.rpartition(":")[2].partition("/")[0])
+    with Raw(response(BODY), context) as server:
+        target = int(server.address.rpartition(":")[2])
         own = context if scheme == "https" else None
         with listening(tunnel(target, seen), own) as port:
             proxies(f"{scheme}://me:secret@127.0.0.1:{port}")
@@ -236,14 +236,14 @@ def test_uvloop(host: str, lab: Lab) -> None:
     ],
 )
 def test_servers_that_are_careless_with_http(head: bytes) -> None:
-    for base in served(head + BODY):
-        message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+    with Raw(head + BODY) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
         assert message.text == "by proxy", message.error
 
 
 def test_a_chunked_answer_whose_length_is_told_too() -> None:
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n"
-    for base in served(head + chunks):
-        message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+    with Raw(head + chunks) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
         assert message.text == "by proxy", message.error

@@ -17,7 +17,7 @@ WAITING = 64 << 10  # bytes that wait for the caller before the other end is slo
 
 
 class Broken(ConnectionError):
-    """The other end was not reached, went away too early, or speaks something else."""
+    """The other end was not reached, went away too early, or speaks something else: why."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -29,7 +29,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # by connection_made
         self.idle_since = 0.0
-        self.status = 0
+        self.status, self.reason = 0, ""
         self.headers: dict[str, str] = {}
         self._buffer = bytearray(READ)
         self._parser: httptools.HttpResponseParser | None = None
@@ -57,7 +57,7 @@ class Connection(asyncio.BufferedProtocol):
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
-        self.status, self.headers = 0, {}
+        self.status, self.reason, self.headers = 0, "", {}
         self._headed = self._complete = self._spoilt = False
         self._head_size = 0
         self.transport.write(request)
@@ -132,10 +132,10 @@ class Connection(asyncio.BufferedProtocol):
                 self._parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
                 if not self._complete:
-                    self._fail(f"The answer is not HTTP as it should be: {error}")
+                    self._fail(f"what came is not HTTP ({error})")
                 self._spoilt = True
             if not self._headed and self._head_size > MAX_HEAD:
-                self._fail("The answer's headers have no end.")
+                self._fail("its headers have no end")
         if self._size > WAITING and not self._paused and not self.transport.is_closing():
             self._paused = True
             self.transport.pause_reading()
@@ -146,9 +146,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._headed and not told and exc is None:
             self._complete = True  # the end of the connection is the end of such a body
         if self._error is None:
-            when = "in the middle of its answer" if self._headed else "without an answer"
-            why = f": {exc}" if exc is not None and str(exc) else ""
-            self._error = Broken(f"The other end closed the connection {when}{why}.")
+            self._error = Broken(str(exc or "") or "the other end closed it")
         self._parser = None  # it knows us, too
         self._tell()
 
@@ -161,6 +159,10 @@ class Connection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         if self._complete:  # a second answer to one request
             self._spoilt = True
+
+    def on_status(self, reason: bytes) -> None:
+        if not self._headed:
+            self.reason = reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._headed:

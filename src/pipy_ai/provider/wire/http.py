@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ...errors import ErrorKind, ProviderError, error_info
 from .connection import Broken, Connection
-from .opening import connect, proxy_authorization, proxy_for
+from .opening import broken_before, connect, proxy_authorization, proxy_for
 
 KEPT = 100  # idle connections that a loop keeps
 EXPIRY = 60.0  # seconds that it keeps them
@@ -41,6 +41,7 @@ class Answer:
 
     def __init__(self, connection: Connection, pool: _Pool, key: Key) -> None:
         self._connection, self._pool, self._key = connection, pool, key
+        self.proxy = key[3]
         self.status = connection.status
         self.headers = connection.headers
         self._coding = self.headers.get("content-encoding", "").strip().lower()
@@ -72,7 +73,7 @@ class Answer:
         if self._inflater is None:
             return b""
         if not deflated and not self._inflater.eof:
-            raise Broken("The compressed answer ends in its middle.")
+            raise Broken(f"the answer ended within the {self._coding}")
         if self._inflater.eof:
             return b""
         try:
@@ -101,6 +102,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._idle: dict[Key, list[Connection]] = {}
+        self._swept = 0.0
         self._guard: AsyncGenerator[None, None] | None = None
 
     async def get(self, key: Key) -> tuple[Connection, bool]:
@@ -108,31 +110,39 @@ class _Pool:
         if self._guard is None:  # a loop that ends closes the generators that it has begun
             self._guard = self._until_the_loop_ends()
             await anext(self._guard)
-        self._sweep()
-        if kept := self._idle.get(key):
-            return kept.pop(), True
+        kept = self._idle.get(key, [])
+        while kept:
+            connection = kept.pop()
+            if not connection.lost and connection.idle_since > self._now() - EXPIRY:
+                return connection, True
+            connection.transport.abort()
         return await connect(*key), False
 
     def put(self, key: Key, connection: Connection) -> None:
         """Take a connection back; it is closed if nothing can follow on it."""
         self._sweep()
         if connection.reusable and sum(map(len, self._idle.values())) < KEPT:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = self._now()
             self._idle.setdefault(key, []).append(connection)
         else:
             connection.transport.abort()  # TLS would wait for the other end's goodbye
 
     def _sweep(self) -> None:
-        """Close what is too old, forget what the other end has closed."""
-        oldest = asyncio.get_running_loop().time() - EXPIRY
+        """Now and then: close what is too old, forget what the other end has closed."""
+        now = self._now()
+        if now < self._swept + 1.0:
+            return
+        self._swept = now
         for key, kept in list(self._idle.items()):
-            if any(one.idle_since < oldest or one.lost for one in kept):
-                for one in kept:
-                    if one.idle_since < oldest:
-                        one.transport.abort()
-                self._idle[key] = [one for one in kept if not one.lost]
+            for one in kept:
+                if one.idle_since <= now - EXPIRY:
+                    one.transport.abort()
+            self._idle[key] = [one for one in kept if not one.lost]
             if not self._idle[key]:
                 del self._idle[key]
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         try:
@@ -169,8 +179,11 @@ async def send(call: Call) -> Answer:
             await connection.ask(request)
         except BaseException as error:
             connection.transport.abort()
-            if not (kept and isinstance(error, Broken) and connection.silent):
+            if not isinstance(error, Broken):
                 raise
+            if not (kept and connection.silent):
+                host, _, _, proxy = key
+                raise broken_before(host, proxy, error) from None
         else:
             return Answer(connection, pool, key)
 

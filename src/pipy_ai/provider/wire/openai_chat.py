@@ -16,7 +16,7 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from .reading import integer, parse, reported
+from .reading import DONE, integer, parse, reported
 
 _REASONING = ("reasoning_content", "reasoning", "reasoning_text")
 
@@ -33,7 +33,7 @@ class OpenAIChat:
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """The deltas of one server-sent event."""
-        if data.strip() == "[DONE]":
+        if data.strip() == DONE:
             self.done = True
             return [Finish()]
         return self._chunk(parse(data), event)

@@ -16,7 +16,7 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from .reading import integer, parse, reported
+from .reading import DONE, integer, parse, reported
 
 
 class OpenAIResponses:
@@ -31,7 +31,7 @@ class OpenAIResponses:
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """The deltas of one server-sent event."""
-        if data.strip() == "[DONE]":
+        if data.strip() == DONE:
             return []
         body = parse(data)
         kind = body.get("type") or event

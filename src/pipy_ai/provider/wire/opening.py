@@ -18,6 +18,7 @@ from ...errors import ErrorKind, ProviderError, error_info
 from .connection import Broken, Connection
 
 CONNECT = 10.0  # seconds until a connection must stand, proxy and TLS included
+VARIABLES = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
 PROXIES = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}  # and their usual ports
 EYEBALLS = 0.25  # seconds until another address of a name is tried beside the first
 
@@ -40,11 +41,11 @@ async def connect(host: str, port: int, secure: bool, proxy: str) -> Connection:
                 await _encrypt(connection, tls, host)
             return connection
     except TimeoutError:
-        way = f" by the proxy {_shown(proxy)}" if proxy else ""
-        raise TimeoutError(f"{host}:{port} was not reached{way} within {CONNECT:g} s.") from None
+        text = f"{host}:{port}{through(proxy)} was not reached within {CONNECT:g} s. Ask again."
+        raise TimeoutError(text) from None
 
 
-async def _open(host: str, port: int, tls: ssl.SSLContext | None, what: str = "") -> Connection:
+async def _open(host: str, port: int, tls: ssl.SSLContext | None, proxy: str = "") -> Connection:
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {}
     if isinstance(loop, asyncio.BaseEventLoop) and not host.replace(".", "").isdigit():
@@ -54,9 +55,11 @@ async def _open(host: str, port: int, tls: ssl.SSLContext | None, what: str = ""
     try:
         _, connection = await loop.create_connection(Connection, host, port, **options)
     except ssl.SSLError as error:
-        raise _no_tls(host, error) from None
+        raise _insecure(host, error) from None
     except OSError as error:
-        raise Broken(f"{what}{host}:{port} was not reached: {_why(error)}.") from None
+        what = f"The proxy {shown(proxy)}" if proxy else f"{host}:{port}"
+        hint = f"its address right ({VARIABLES})" if proxy else "the address right"
+        raise Broken(f"{what} was not reached: {_why(error)}. Is {hint}?") from None
     return connection
 
 
@@ -67,9 +70,11 @@ async def _encrypt(connection: Connection, tls: ssl.SSLContext, host: str) -> No
             connection.transport, connection, tls, server_hostname=host
         )
     except ssl.SSLError as error:
-        raise _no_tls(host, error) from None
+        raise _insecure(host, error) from None
     except OSError as error:
-        raise Broken(f"{host} broke off while TLS was agreed on: {_why(error)}.") from None
+        raise Broken(
+            f"{host} broke off while TLS was agreed on: {_why(error)}. Ask again."
+        ) from None
     assert transport is not None
     connection.transport = transport
 
@@ -86,18 +91,28 @@ def _failed(text: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=False))
 
 
-def _no_tls(host: str, error: ssl.SSLError) -> ProviderError:
+# OpenSSL's numbers of what is wrong with a certificate that trust would not mend.
+_EXPIRED, _TOO_EARLY, _OTHER_NAME = (10,), (9,), (62, 64)
+
+
+def _insecure(host: str, error: ssl.SSLError) -> ProviderError:
     if not isinstance(error, ssl.SSLCertVerificationError):
-        why = error.reason or error
-        return _failed(f"{host} does not speak TLS as it should ({why}). Is it http:// there?")
-    said = f"The certificate of {host} is not trusted: {error.verify_message}"
-    if error.verify_code in (10, 62, 64):  # expired, another host's, another address's
-        return _failed(f"{said.rstrip('.')}.")
-    name, path = _trusted()
-    return _failed(
-        f"{said.rstrip('.')}. If it is yours, set SSL_CERT_FILE to a PEM file with its authority"
-        f" (now {name}: {path})."
-    )
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        return _failed(f"TLS with {host} failed: {why}. Does it speak https:// at this port?")
+    if error.verify_code in _EXPIRED:
+        hint = "Who runs it has to renew it, unless the clock of this machine is wrong."
+    elif error.verify_code in _TOO_EARLY:
+        hint = "Is the clock of this machine right?"
+    elif error.verify_code in _OTHER_NAME:
+        hint = "Is the address right?"
+    else:
+        name, path = _trusted()
+        hint = (
+            "If it is yours, or your network's, set SSL_CERT_FILE to a PEM file with its authority"
+            f" (now {name}: {path})."
+        )
+    why = error.verify_message.rstrip(".")
+    return _failed(f"The certificate of {host} is not trusted: {why}. {hint}")
 
 
 def _trusted() -> tuple[str, str]:
@@ -172,33 +187,70 @@ def proxy_authorization(proxy: str) -> str | None:
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
-def _shown(proxy: str) -> str:
-    """A proxy's address, without its password."""
-    return proxy.rpartition("@")[2].rpartition("://")[2].partition("/")[0]
+def shown(proxy: str) -> str:
+    """A proxy's address without name and password; empty: it cannot be read."""
+    try:
+        parts = urlsplit(proxy)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:  # its words repeat a part of the password
+        return ""
+    if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+def through(proxy: str) -> str:
+    """` (by the proxy …)`, where there is one."""
+    return f" (by the proxy {shown(proxy)})" if proxy else ""
+
+
+def refused_by_proxy(proxy: str, what: str) -> ProviderError:
+    """What to raise when a proxy answers instead of the provider; `what` begins with its status."""
+    if what.startswith("407"):
+        given = urlsplit(proxy).username is not None
+        hint = (
+            "It does not take the name and the password in its address."
+            if given
+            else "Its address has to be http://name:password@host:port."
+        )
+    else:
+        hint = "Ask who runs it, or name the host in NO_PROXY if it can be reached without."
+    text = f"The proxy {shown(proxy)} refused: {what.strip()}. {hint}"
+    retryable = what.startswith("5")
+    return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=retryable))
 
 
 async def _reach(proxy: str, host: str, port: int, secure: bool) -> Connection:
     """A connection to a proxy that leads to `host`."""
-    try:
-        parts = urlsplit(proxy)
-        address, at = parts.hostname or "", parts.port
-    except ValueError:
-        address, at = "", None
-    usual = PROXIES.get(parts.scheme) if address else None
+    parts = urlsplit(shown(proxy))
+    usual = PROXIES.get(parts.scheme)
     if usual is None:
-        known = ", ".join(PROXIES)
-        raise _failed(f"The environment's proxy {_shown(proxy)!r} is none of {known}.")
+        raise _failed(
+            "The address of the proxy cannot be read. It has to be http://host:port or"
+            " http://name:password@host:port, with %40 for @ and the like; https:// and socks5://"
+            f" will do as well ({VARIABLES})."
+        )
     tls = _tls() if parts.scheme == "https" else None
-    connection = await _open(address, at or usual, tls, "the proxy ")
+    connection = await _open(parts.hostname or "", parts.port or usual, tls, proxy)
     try:
         if parts.scheme.startswith("socks"):
             await _socks(connection, proxy, host, port)
         elif secure:
             await _tunnel(connection, proxy, host, port)
-    except BaseException:
+    except BaseException as error:
         connection.transport.abort()
+        if isinstance(error, Broken):
+            raise broken_before(host, proxy, error) from None
         raise
     return connection
+
+
+def broken_before(host: str, proxy: str, error: Broken) -> Broken:
+    """What to raise for a connection that broke before an answer came."""
+    why = str(error).rstrip(".")
+    text = f"The connection to {host}{through(proxy)} broke before an answer: {why}. Ask again."
+    return Broken(text)
 
 
 async def _tunnel(connection: Connection, proxy: str, host: str, port: int) -> None:
@@ -207,17 +259,8 @@ async def _tunnel(connection: Connection, proxy: str, host: str, port: int) -> N
     if authorization := proxy_authorization(proxy):
         lines.append(f"proxy-authorization: {authorization}")
     await connection.ask("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    status = connection.status
-    if status >= 300:
-        hint = ": it wants a user and a password (http://user:password@host)"
-        raise ProviderError(
-            error_info(
-                ErrorKind.CONNECTION,
-                f"The proxy {_shown(proxy)} does not let through to {host}"
-                f" (HTTP {status}){hint if status == 407 else ''}.",
-                retryable=status >= 500,
-            )
-        )
+    if connection.status >= 300:
+        raise refused_by_proxy(proxy, f"{connection.status} {connection.reason}")
 
 
 _REFUSALS = {2: "its rules forbid it", 3: "no way to the network", 4: "the host is not reached",
@@ -245,9 +288,11 @@ async def _socks(connection: Connection, proxy: str, host: str, port: int) -> No
         connection.transport.write(b"\x01" + pair)
         _, refused = await answer(2)
         if refused:
-            raise _failed(f"The proxy {_shown(proxy)} does not accept the user or the password.")
+            raise _failed(
+                f"The proxy {shown(proxy)} refused: it does not take the name and the password."
+            )
     elif version != 5 or method:
-        raise _failed(f"The proxy {_shown(proxy)} does not accept us: it wants another login.")
+        raise _failed(f"The proxy {shown(proxy)} refused: it wants another kind of login.")
     name = host.encode("idna")
     connection.transport.write(
         b"\x05\x01\x00\x03" + bytes([len(name)]) + name + port.to_bytes(2, "big")
@@ -260,7 +305,7 @@ async def _socks(connection: Connection, proxy: str, host: str, port: int) -> No
         raise ProviderError(
             error_info(
                 ErrorKind.CONNECTION,
-                f"The proxy {_shown(proxy)} does not let through to {host}: {why}.",
+                f"The proxy {shown(proxy)} refused: {why}.",
                 retryable=refused in (1, 4, 6),
             )
         )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic_core import from_json
 
 from ...errors import ErrorKind, ProviderError, classify_status, error_info
+
+DONE = "[DONE]"  # what ends a stream of OpenAI's
+_SPACE = re.compile(r"\s*")
 
 
 def parse(data: str) -> dict[str, Any]:
@@ -28,12 +32,34 @@ def parse(data: str) -> dict[str, Any]:
     return value
 
 
-def unreadable(data: str) -> ProviderError:
+class Unreadable(ProviderError):
+    """What came is not what the wire says it should be."""
+
+
+def unreadable(data: str) -> Unreadable:
     """What to raise for something that is not what the wire says it should be."""
     shown = data if len(data) <= 80 else data[:80] + "…"
-    return ProviderError(
-        error_info(ErrorKind.SERVER, f"The provider sent something that cannot be read: {shown!r}")
-    )
+    page = data.lstrip().startswith("<")
+    text = "a web page, not an answer" if page else "something that cannot be read"
+    hint = "Is api_base right?" if page else "Ask again."
+    text = f"The provider sent {text}: {shown!r}. {hint}"
+    return Unreadable(error_info(ErrorKind.SERVER, text))
+
+
+def documents(data: str) -> list[str]:
+    """The JSON documents of an event that holds one behind the other; empty: it does not."""
+    found: list[str] = []
+    end = 0
+    while (begin := _SPACE.match(data, end).end()) < len(data):  # type: ignore[union-attr]
+        if data.startswith(DONE, begin):
+            end = begin + len(DONE)
+        else:
+            try:
+                _, end = json.JSONDecoder().raw_decode(data, begin)
+            except (ValueError, RecursionError):
+                return []
+        found.append(data[begin:end])
+    return found
 
 
 # The words of the vendors for what an HTTP status says elsewhere.

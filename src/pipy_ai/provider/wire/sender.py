@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncGenerator
 
 from ...errors import (
+    RETRYABLE,
     ErrorKind,
     ProviderError,
+    classify,
     classify_status,
     error_info,
     retry_after_seconds,
@@ -17,11 +20,11 @@ from ...errors import (
 from ..deltas import Delta, ResponseInfo
 from . import Decoder
 from .http import BROKEN, Answer, Call, send
-from .reading import unreadable
-from .sse import LineTooLong, SSEReader
+from .opening import refused_by_proxy
+from .reading import Unreadable, documents, unreadable
+from .sse import MAX_EVENT, EventTooLong, SSEReader
 
 MAX_ERROR_BODY = 64 << 10  # bytes
-MAX_BODY = 256 << 20  # bytes, of an answer that is not streamed
 REFUSAL = 5.0  # seconds that the body of an error may take
 DRAIN = 0.25  # seconds to wait for the end of a body whose answer is complete
 
@@ -31,7 +34,7 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
 
     Raises:
         ProviderError: the provider refused or reports a failure.
-        Exception: one of `BROKEN`: it was not reached, or the connection broke.
+        Exception: one of `BROKEN`: it was not reached.
     """
     answer = await send(call)
     try:
@@ -39,8 +42,8 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
             raise await _refusal(answer)
         yield [ResponseInfo(api=decoder.api)]
         first = piece = await answer.read()
-        while piece and not first.lstrip():
-            first += (piece := await answer.read())
+        while piece and not (first := first.lstrip()):
+            first = piece = await answer.read()
         # What a body is shows in its first character, whatever its content type claims.
         opening = first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if opening == b"<":
@@ -75,6 +78,10 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
             yield deltas
         if failure is not None:
             raise failure
+    except BROKEN as error:
+        info = classify(error)
+        info.message = f"The connection broke: {str(error).rstrip('.')}. Ask again."
+        raise ProviderError(info) from None
     finally:
         answer.close()
 
@@ -86,15 +93,25 @@ def _decode(
     deltas: list[Delta] = []
     try:
         for event, data in reader.end() if piece is None else reader.feed(piece):
-            try:
-                deltas += decoder.decode(event, data)
-            except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
-                raise unreadable(data) from None
-    except LineTooLong:
-        return deltas, unreadable("a line without end")
+            _event(decoder, event, data, deltas)
+    except EventTooLong:
+        return deltas, _endless("a line")
     except ProviderError as error:
         return deltas, error
     return deltas, None
+
+
+def _event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) -> None:
+    try:
+        deltas += decoder.decode(event, data)
+    except Unreadable:
+        several = documents(data)
+        if len(several) < 2:
+            raise
+        for document in several:  # some hosts put more than one into an event
+            _event(decoder, event, document, deltas)
+    except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+        raise unreadable(data) from None
 
 
 async def _rest(first: bytes, answer: Answer) -> str:
@@ -102,9 +119,14 @@ async def _rest(first: bytes, answer: Answer) -> str:
     while piece := await answer.read():
         pieces.append(piece)
         size += len(piece)
-        if size > MAX_BODY:
-            raise unreadable("a body without end")
+        if size > MAX_EVENT:
+            raise _endless("a body")
     return b"".join(pieces).decode("utf-8", "replace")
+
+
+def _endless(what: str) -> ProviderError:
+    text = f"The provider sent {what} without end: {MAX_EVENT >> 20} MB so far. Is api_base right?"
+    return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
 
 
 async def _drain(answer: Answer) -> None:
@@ -132,13 +154,16 @@ async def _refusal(answer: Answer) -> ProviderError:
     raw = body[:MAX_ERROR_BODY].decode("utf-8", "replace")
     status, headers = answer.status, answer.headers
     if status < 400:
+        target = re.sub("//[^/]*@", "//", headers.get("location", "nowhere").partition("?")[0])
         error = error_info(
             ErrorKind.BAD_REQUEST,
-            f"The provider redirects (HTTP {status}), which is not followed: set api_base to the"
-            " address that it means.",
+            f"The provider redirects (HTTP {status}) to {target}, which is not followed, lest a key"
+            " goes astray: set api_base to the address that it means.",
             status_code=status,
         )
         return ProviderError(error)
+    if status == 407 and answer.proxy:
+        return refused_by_proxy(answer.proxy, f"407 {_sentence(raw)}")
     kind = classify_status(status, raw)
     retryable = None
     if headers.get("x-should-retry") in ("true", "false"):
@@ -147,13 +172,22 @@ async def _refusal(answer: Answer) -> ProviderError:
         headers = {n: v for n, v in headers.items() if not n.startswith("x-ratelimit-reset")}
     error = error_info(
         kind,
-        _sentence(raw) or f"The provider answered with HTTP {status}.",
+        _sentence(raw) or _silence(status, raw, kind),
         status_code=status,
         retryable=retryable,
         retry_after=retry_after_seconds(headers, raw),
         request_id=headers.get("request-id") or headers.get("x-request-id"),
     )
     return ProviderError(error)
+
+
+def _silence(status: int, raw: str, kind: ErrorKind) -> str:
+    """What to say when the provider said nothing that is for people."""
+    title = re.search(r"<title>\s*(.{1,200}?)\s*</title>", raw, re.IGNORECASE | re.DOTALL)
+    page = f" and a web page, {title[1]!r}" if title else ""
+    hint = {ErrorKind.AUTH: " Is the key right?", ErrorKind.NOT_FOUND: " Is api_base right?"}
+    again = " Ask again." if kind in RETRYABLE else ""
+    return f"The provider answered with HTTP {status}{page}.{hint.get(kind, again)}"
 
 
 def _sentence(raw: str) -> str:

@@ -6,24 +6,25 @@ line. Only `event` and `data` fields matter here; comments, ids and retries are 
 
 from __future__ import annotations
 
-MAX_LINE = 64 << 20  # bytes; more than any answer, less than all memory
+MAX_EVENT = 32 << 20  # bytes; more than any answer, less than all memory
 
 
-class LineTooLong(Exception):
-    """A line of the stream is longer than `MAX_LINE`."""
+class EventTooLong(Exception):
+    """A line, or all data of an event, is longer than `MAX_EVENT`."""
 
 
 class SSEReader:
     """Feed it bytes as they come; it returns the `(event, data)` pairs that are complete."""
 
-    def __init__(self, max_line: int = MAX_LINE) -> None:
-        self._max_line = max_line
+    def __init__(self, limit: int = MAX_EVENT) -> None:
+        self._limit = limit
         self._tail: list[bytes] = []  # the pieces of a line that has not ended
         self._tail_size = 0
         self._after_cr = False  # a CR ended the last piece: a LF now belongs to it
         self._first = True
         self._event = b""
         self._data: list[bytes] = []
+        self._data_size = 0
 
     def feed(self, piece: bytes) -> list[tuple[str, str]]:
         """The events that `piece` completes."""
@@ -48,8 +49,8 @@ class SSEReader:
         if rest:
             self._tail.append(rest)
             self._tail_size += len(rest)
-            if self._tail_size > self._max_line:
-                raise LineTooLong
+            if self._tail_size > self._limit:
+                raise EventTooLong
         return found
 
     def end(self) -> list[tuple[str, str]]:
@@ -74,9 +75,13 @@ class SSEReader:
                     (self._event.decode("utf-8", "replace"), data.decode("utf-8", "replace"))
                 )
                 self._data.clear()
+                self._data_size = 0
             self._event = b""
         elif line.startswith(b"data:"):
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._data_size += len(line)
+            if self._data_size > self._limit:
+                raise EventTooLong
         elif line.startswith(b"event:"):
             self._event = line[6:].strip()
         elif line == b"data":
