@@ -121,7 +121,8 @@ class _Pool:
     def put(self, key: Key, connection: Connection) -> None:
         """Take a connection back; it is closed if nothing can follow on it."""
         self._sweep()
-        if connection.reusable and sum(map(len, self._idle.values())) < KEPT:
+        kept = sum(map(len, self._idle.values()))
+        if connection.reusable and kept < KEPT and self._guard is not None:
             connection.idle_since = self._now()
             self._idle.setdefault(key, []).append(connection)
         else:
@@ -148,6 +149,7 @@ class _Pool:
         try:
             yield
         finally:
+            self._guard = None  # nothing is kept any more
             for kept in self._idle.values():
                 for one in kept:
                     one.transport.abort()
@@ -242,7 +244,7 @@ def _bad_header(name: str) -> ProviderError:
 
 
 def _bad_address(url: str, why: str) -> ProviderError:
-    shown = url.partition("?")[0]
+    shown = re.sub("//.*@", "//", url.partition("?")[0])
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, f"{shown!r} is no address: {why}."))
 
 
