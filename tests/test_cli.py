@@ -59,6 +59,24 @@ def test_a_server_of_ones_own(lab: Lab) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "from here\n", "")
 
 
+def test_preview_shows_the_request_and_sends_nothing(lab: Lab) -> None:
+    asked = ("preview", "-m", "hosted_vllm/m", "--api-base", lab.url, "--max-tokens", "5", "hi")
+    key = "sk-very-secret-0123456789"
+    done = pipy(*asked, HOSTED_VLLM_API_KEY=key)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *headers = done.stdout.partition("\n\n")[0].splitlines()
+    assert first == f"POST {lab.url}/chat/completions"
+    assert "authorization: ***" in headers
+    body = json.loads(done.stdout.partition("\n\n")[2])
+    assert body["messages"] == [{"role": "user", "content": "hi"}]
+    data = json.loads(pipy(*asked, "--json", HOSTED_VLLM_API_KEY=key).stdout)
+    assert data["body"] == body
+    assert key not in done.stdout + json.dumps(data)
+    assert lab.seen == []
+    nowhere = pipy("preview", "-m", "sap-ai-core/gpt-4o", "hi", "--max-tokens", "0")
+    assert (nowhere.returncode, nowhere.stderr.startswith("pipy: --max-tokens")) == (2, True)
+
+
 def test_json_is_the_message() -> None:
     done = pipy("ask", "-m", "faux/echo", "--json", "Zürich \u202e")
     message = AssistantMessage.model_validate_json(done.stdout)

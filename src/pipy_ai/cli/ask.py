@@ -1,23 +1,28 @@
-"""`pipy ask`: one question, the answer as it comes."""
+"""`pipy ask`: one question, the answer as it comes; `pipy preview`: what would be sent for it."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import stat
 import sys
+from typing import Any
 
 from pydantic import ValidationError
 
 from .. import (
     AssistantMessage,
     AssistantMessageEventStream,
+    Context,
+    PipyError,
     UserMessage,
     ctx,
     default_model,
     image,
     user,
 )
+from .. import preview as show_request
 from .. import stream as start_stream
 from ..types import ImageContent, TextContent, UserContent
 from .terminal import DIM, PLAIN, complain, write, write_json
@@ -26,21 +31,9 @@ from .terminal import DIM, PLAIN, complain, write, write_json
 def ask(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     try:
-        prompt = _prompt(arguments.prompt)
-        images = [image(source) for source in arguments.attach]
-        model = arguments.model or default_model()
-        events = start_stream(
-            model,
-            ctx(_message(prompt, images), system=arguments.system),
-            temperature=arguments.temperature,
-            max_tokens=arguments.max_tokens,
-            reasoning=arguments.thinking,
-            api_base=arguments.api_base,
-        )
+        events = start_stream(*_question(arguments), **_options(arguments))
     except ValidationError as error:
-        first = error.errors()[0]
-        complain(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
-        return 2
+        return _wrong(error)
     except (ValueError, LookupError, OSError) as error:
         complain(str(error))
         return 2
@@ -61,6 +54,54 @@ def ask(arguments: argparse.Namespace) -> int:
     if arguments.usage:
         _show_usage(message)
     return 0 if message.error is None else 1
+
+
+def preview(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        shown = show_request(*_question(arguments), **_options(arguments))
+    except ValidationError as error:
+        return _wrong(error)
+    except (ValueError, LookupError, OSError) as error:
+        complain(str(error))
+        return 2
+    except PipyError as error:  # there is no way to ask for this
+        complain(str(error))
+        return 1
+    for warning in shown.warnings:
+        complain(warning.message)
+    if arguments.json:
+        names = ("method", "url", "headers", "body")
+        write_json({name: getattr(shown, name) for name in names})
+        return 0
+    head = [f"{shown.method} {shown.url}"] if shown.url else ["By LiteLLM, with:"]
+    head += [f"{name}: {value}" for name, value in shown.headers.items()]
+    body = json.dumps(shown.body, indent=2, ensure_ascii=False, default=str)
+    write("\n".join([*head, "", body, ""]))
+    return 0
+
+
+def _question(arguments: argparse.Namespace) -> tuple[str, Context]:
+    """Of whom, and what."""
+    prompt = _prompt(arguments.prompt)
+    images = [image(source) for source in arguments.attach]
+    context = ctx(_message(prompt, images), system=arguments.system)
+    return arguments.model or default_model(), context
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "temperature": arguments.temperature,
+        "max_tokens": arguments.max_tokens,
+        "reasoning": arguments.thinking,
+        "api_base": arguments.api_base,
+    }
+
+
+def _wrong(error: ValidationError) -> int:
+    first = error.errors()[0]
+    complain(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+    return 2
 
 
 def _prompt(words: list[str]) -> str:

@@ -31,29 +31,21 @@ def parser() -> argparse.ArgumentParser:
         " the prompt.",
         allow_abbrev=False,
     )
-    ask.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask")
-    ask.add_argument(
-        "-m", "--model", help="provider/model (default: PIPY_MODEL, else what is set up)"
-    )
-    ask.add_argument("-s", "--system", help="system prompt")
-    ask.add_argument(
-        "--thinking", metavar="LEVEL", choices=THINKING, help=f"one of {', '.join(THINKING)}"
-    )
-    ask.add_argument(
-        "-a",
-        "--attach",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="an image to show, by path or URL (may be repeated)",
-    )
-    ask.add_argument("--api-base", metavar="URL", help="where the model is, e.g. a server of yours")
-    ask.add_argument("--temperature", type=float, metavar="T")
-    ask.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    _question(ask)
     form = ask.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the whole message as JSON")
     form.add_argument("--events", action="store_true", help="print each event as a line of JSON")
     ask.add_argument("--usage", action="store_true", help="end with tokens and cost, on stderr")
+
+    preview = commands.add_parser(
+        "preview",
+        help="show the request that `ask` would send",
+        description="Show the request that `pipy ask` would send for the same arguments, without"
+        " sending it. Keys are masked.",
+        allow_abbrev=False,
+    )
+    _question(preview)
+    preview.add_argument("--json", action="store_true", help="print JSON")
 
     _catalogue(commands)
 
@@ -61,6 +53,31 @@ def parser() -> argparse.ArgumentParser:
     actions = local.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("pull", help="download the weights of local/smollm2 (94 MB)")
     return top
+
+
+def _question(command: argparse.ArgumentParser) -> None:
+    """What is asked, of whom and how."""
+    command.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask")
+    command.add_argument(
+        "-m", "--model", help="provider/model (default: PIPY_MODEL, else what is set up)"
+    )
+    command.add_argument("-s", "--system", help="system prompt")
+    command.add_argument(
+        "--thinking", metavar="LEVEL", choices=THINKING, help=f"one of {', '.join(THINKING)}"
+    )
+    command.add_argument(
+        "-a",
+        "--attach",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an image to show, by path or URL (may be repeated)",
+    )
+    command.add_argument(
+        "--api-base", metavar="URL", help="where the model is, e.g. a server of yours"
+    )
+    command.add_argument("--temperature", type=float, metavar="T")
+    command.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
 
 
 def _catalogue(commands: Any) -> None:
@@ -187,10 +204,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _command(arguments: argparse.Namespace) -> int:
     command = arguments.command
-    if command == "ask":
-        from .ask import ask
+    if command in ("ask", "preview"):
+        from . import ask
 
-        return ask(arguments)
+        return ask.ask(arguments) if command == "ask" else ask.preview(arguments)
     if command == "local":
         from .local import pull
 
