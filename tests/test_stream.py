@@ -505,6 +505,8 @@ def test_an_unknown_keyword_names_the_nearest_option() -> None:
         complete("faux/echo", "Hi", temprature=0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unknown option"):
         astream("faux/echo", "Hi", nonsense=0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unknown option 'tools'; it belongs to the context"):
+        stream("faux/echo", "Hi", tools=[print])  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", [], [assistant()]])

@@ -675,6 +675,8 @@ def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOp
 
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
+            if name in ("tools", "system", "messages"):
+                hint = "; it belongs to the context: ctx(*messages, system=…, tools=[…])"
             raise TypeError(f"unknown option {name!r}{hint}")
     if options is None:
         if all(_is_plain(name, value) for name, value in keywords.items()):
