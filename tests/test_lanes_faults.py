@@ -27,7 +27,9 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.api import build_request
+from pipy_ai.provider import loop as loops
 from pipy_ai.provider import provider_for
+from pipy_ai.provider.wire import http
 from pipy_ai.provider.wire.http import Call
 from pipy_ai.provider.wire.opening import proxy_for
 from pipy_ai.utils.json_schema import reduced
@@ -256,10 +258,14 @@ def test_a_last_word_on_an_idle_connection(lab: Lab) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=serve, daemon=True).start()
-        base = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        port = server.getsockname()[1]
+        base = f"http://127.0.0.1:{port}/v1"
         assert complete("hosted_vllm/m", "q", api_base=base).text == "ok"
+        (kept,) = http._by_loop[loops.ensure().loop]._idle["127.0.0.1", port, False, ""]
         said.set()
-        time.sleep(0.3)
+        deadline = time.monotonic() + 10
+        while not kept.lost and time.monotonic() < deadline:
+            time.sleep(0.001)
         again = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
         assert again.text == "ok", again.error
         assert len(peers) == 2
