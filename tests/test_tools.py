@@ -24,6 +24,7 @@ from pipy_ai import (
     complete,
     ctx,
     faux,
+    run_tools,
     stream,
     tool,
     validate_tool_call,
@@ -804,3 +805,18 @@ def test_own_validators_speak_to_the_model() -> None:
     with pytest.raises(ToolValidationError) as caught:
         check(Odd, x=3)
     assert caught.value.problems == ["x: Value error, must be even"]
+
+
+def test_a_single_tool_is_no_list_of_tools() -> None:
+    for one in (add, tool(add), "add", {"name": "add"}):
+        with pytest.raises(TypeError, match="given as a list"):
+            ctx("q", tools=one)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"given as a list, \[add\]"):
+        run_tools("faux/echo", "q", add)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^'<lambda>' is no name"):
+        ctx("q", tools=[lambda x: x])
+
+
+def test_output_is_not_for_runs() -> None:
+    with pytest.raises(TypeError, match="unknown option 'output'; stream and complete take it"):
+        run_tools("faux/echo", "q", [add], output=int)  # type: ignore[call-arg]

@@ -677,6 +677,8 @@ def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOp
             hint = f"; did you mean {near[0]!r}?" if near else ""
             if name in ("tools", "system", "messages"):
                 hint = "; it belongs to the context: ctx(*messages, system=…, tools=[…])"
+            elif name.startswith("output"):
+                hint = "; stream and complete take it, for one answer of a type"
             raise TypeError(f"unknown option {name!r}{hint}")
     if options is None:
         if all(_is_plain(name, value) for name, value in keywords.items()):

@@ -20,6 +20,7 @@ from .types import (
     StopReason,
     TextContent,
     ThinkingContent,
+    Tool,
     ToolCall,
     ToolResultMessage,
     UserContent,
@@ -206,7 +207,12 @@ def ctx(
     if tools is None and isinstance(system, str | None) and all(map(_is_message, said)):
         # Nothing to convert: building Pydantic's validator would be half of a first request.
         return made(Context, system_prompt=system, messages=said, tools=None)
-    given: Any = None if tools is None else list(tools)
+    if tools is None or (isinstance(tools, list) and all(type(one) is Tool for one in tools)):
+        given: Any = tools
+    else:
+        from .tools import as_tools
+
+        given = as_tools(tools)
     return Context(system_prompt=system, messages=said, tools=given)
 
 

@@ -340,8 +340,11 @@ def as_tools(given: Iterable[ToolLike]) -> list[Tool]:
     """All of them as tools.
 
     Raises:
+        TypeError: it is a single one, or none at all.
         ValueError: two have the same name.
     """
+    if callable(given) or isinstance(given, str | Mapping):
+        raise TypeError(f"tools are given as a list, [{getattr(given, '__name__', '…')}]")
     tools = [as_tool(one) for one in given]
     names = [one.name for one in tools]
     if twice := {name for name in names if names.count(name) > 1}:
