@@ -44,6 +44,14 @@ def test_ask_prints_the_answer_and_nothing_else() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "What is this?\n", "")
 
 
+def test_a_prompt_needs_no_command_but_a_slip_is_no_prompt() -> None:
+    assert pipy("What is this?", PIPY_MODEL="faux/echo").stdout == "What is this?\n"
+    assert pipy("-m", "faux/echo", "models").stdout == "models\n"
+    slip = pipy("modles", "--json", PIPY_MODEL="faux/echo")
+    assert (slip.returncode, slip.stdout) == (2, "")
+    assert "did you mean models?" in slip.stderr
+
+
 def test_what_is_piped_in_goes_before_the_prompt() -> None:
     done = pipy("ask", "-m", "faux/echo", "what broke?", stdin="a log\nof lines\n")
     assert done.stdout == "a log\nof lines\n\nwhat broke?\n"
@@ -286,7 +294,7 @@ def test_a_failed_pull_is_one_line_that_says_what_to_do(
     setup: str, says: str, tmp_path: Path
 ) -> None:
     code = (
-        "import importlib.util, sys\nfrom pipy_ai.cli import local\n"
+        "import importlib.util, sys\nfrom pipy_ai.cli import weights as local\n"
         "local.find_weights = lambda: None\n"
         f"{setup}\n"
         "if 'find_spec' in globals(): importlib.util.find_spec = find_spec\n"

@@ -1,20 +1,27 @@
-"""`pipy sync` and `pipy config`."""
+"""`pipy sync`: the newest catalogue of models."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import asdict
 
-from ..registry.config import generate_router_config
 from ..registry.sync import SyncError, sync_models
+from .catalogue import add_json
 from .terminal import complain, safe, write_json
 
 SHOWN = 10  # names of each kind that are printed
 
 
-def sync(arguments: argparse.Namespace) -> int:
+def arguments(command: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    command.add_argument(
+        "--force", action="store_true", help="even if nothing changed, or half of it is gone"
+    )
+    add_json(command)
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Bring the catalogue up to date."""
     if sys.stderr.isatty():
         sys.stderr.write("Fetching the catalogue …\r")
@@ -42,15 +49,4 @@ def sync(arguments: argparse.Namespace) -> int:
     if result.skipped:
         print(f"{result.skipped} entries were no models and are left out")
     print(f"Saved to {result.path}")
-    return 0
-
-
-def config(arguments: argparse.Namespace) -> int:
-    """Write a configuration for LiteLLM's Router and proxy."""
-    providers = [name.strip() for name in (arguments.providers or "").split(",") if name.strip()]
-    path = generate_router_config(arguments.output, providers or None, arguments.all)
-    special = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
-    print(f"Generated {path}", file=sys.stderr if special else sys.stdout)
-    if os.path.isfile(f"{path}.bak"):
-        print(f"What was there before is in {path}.bak")
     return 0

@@ -1,0 +1,27 @@
+"""`pipy config`: a configuration for LiteLLM's Router and proxy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def arguments(command: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    command.add_argument("--providers", metavar="A,B", help="these (default: whose key is set)")
+    command.add_argument("--all", action="store_true", help="every provider")
+    command.add_argument("-o", "--output", metavar="FILE", help="default: ~/.pipy/router.yaml")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write a configuration for LiteLLM's Router and proxy."""
+    from ..registry.config import generate_router_config
+
+    providers = [name.strip() for name in (arguments.providers or "").split(",") if name.strip()]
+    path = generate_router_config(arguments.output, providers or None, arguments.all)
+    special = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
+    print(f"Generated {path}", file=sys.stderr if special else sys.stdout)
+    if os.path.isfile(f"{path}.bak"):
+        print(f"What was there before is in {path}.bak")
+    return 0
