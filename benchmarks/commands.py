@@ -1,0 +1,109 @@
+"""Cold starts of `pipy` beside `llm`: what a command costs that calls no model.
+
+    python benchmarks/commands.py --llm path/to/llm [--runs 20] [--markdown]
+
+Each figure is the median CPU of cold processes that take turns, over that of `python -c pass` of
+the same environment; only the ratios of one run mean something. `llm` (simonw/llm) must be
+installed somewhere. The data directories are new, so that pipy answers from what it was shipped
+with; the first round, which compiles and fills caches, does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PIPY = [
+    ["--help"],
+    ["models"],
+    ["models", "--capability", "reasoning", "--sort", "in", "--limit", "10"],
+    ["info", "claude-sonnet-4-5"],
+    ["cost", "gpt-5", "--input", "10k", "--output", "2k"],
+    ["keys", "list"],
+    ["templates", "list"],
+    ["completion", "bash"],
+]
+# What comes next to it; llm has no prices and no completion.
+LLM = {
+    "--help": ["--help"],
+    "models": ["models"],
+    "keys": ["keys"],
+    "templates": ["templates"],
+}
+
+
+def cpu(command: list[str], environment: dict[str, str]) -> float:
+    """Milliseconds of CPU that one process takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        command,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--llm", default=shutil.which("llm"))
+    options.add_argument("--pipy", default=str(Path(sys.executable).with_name("pipy")))
+    options.add_argument("--runs", type=int, default=20)
+    options.add_argument("--markdown", action="store_true")
+    arguments = options.parse_args()
+
+    directory = tempfile.mkdtemp()
+    environment = {
+        **os.environ,
+        "PIPY_DATA_DIR": os.path.join(directory, "pipy"),
+        "PIPY_OFFLINE": "1",
+        "LLM_USER_PATH": os.path.join(directory, "llm"),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    commands = {"python": [str(Path(arguments.pipy).with_name("python")), "-c", "pass"]}
+    commands |= {f"pipy {' '.join(words)}": [arguments.pipy, *words] for words in PIPY}
+    if arguments.llm:
+        own = str(Path(arguments.llm).with_name("python"))
+        commands["python of llm"] = [own, "-c", "pass"]
+        commands |= {f"llm {' '.join(w)}": [arguments.llm, *w] for w in LLM.values()}
+    spent: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(arguments.runs + 1):
+        for name, command in commands.items():
+            took = cpu(command, environment)
+            if turn:
+                spent[name].append(took)
+    shutil.rmtree(directory)
+    middle = {name: statistics.median(all_) for name, all_ in spent.items()}
+
+    def ratio(name: str) -> str:
+        bare = "python of llm" if name.startswith("llm ") else "python"
+        return f"{middle[name] / middle[bare]:.1f}" if name in middle else ""
+
+    rows = [["command", "× bare python", "llm", "× bare python"]]
+    for words in PIPY:
+        near = LLM.get(words[0]) if words[0] != "models" or len(words) == 1 else None
+        other = f"llm {' '.join(near)}" if near and arguments.llm else ""
+        name = f"pipy {' '.join(words)}"
+        rows.append([f"`{name}`", ratio(name), f"`{other}`" if other else "–", ratio(other)])
+    if arguments.markdown:
+        rows.insert(1, ["---", "---:", "---", "---:"])
+        print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    else:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    print(f"\npython -c pass: {middle['python']:.1f} ms of CPU")
+
+
+if __name__ == "__main__":
+    main()
