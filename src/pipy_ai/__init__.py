@@ -44,13 +44,15 @@ if TYPE_CHECKING:
     from .api import stream_simple as stream_simple
     from .context import assistant as assistant
     from .context import ctx as ctx
-    from .context import image as image
     from .context import tool_result as tool_result
     from .context import user as user
     from .errors import ErrorInfo as ErrorInfo
     from .errors import ErrorKind as ErrorKind
     from .errors import InvalidOutputError as InvalidOutputError
     from .errors import PipyError as PipyError
+    from .files import attachment as attachment
+    from .files import document as document
+    from .files import image as image
     from .output import OutputValidationError as OutputValidationError
     from .output import ParsedMessage as ParsedMessage
     from .provider import LiteLLMProvider as LiteLLMProvider
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from .types import CacheRetention as CacheRetention
     from .types import Context as Context
     from .types import Cost as Cost
+    from .types import DocumentContent as DocumentContent
     from .types import ImageContent as ImageContent
     from .types import Message as Message
     from .types import SimpleStreamOptions as SimpleStreamOptions
@@ -118,8 +121,9 @@ _MODULES = {
     "api": "acomplete acomplete_simple apreview aquick"
     " astream astream_simple complete complete_simple"
     " default_model preview quick stream stream_simple",
-    "context": "assistant ctx image tool_result user",
+    "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
+    "files": "attachment document image",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"
@@ -131,9 +135,9 @@ _MODULES = {
     " ToolCallStartEvent",
     "tool_loop": "AsyncToolRun ToolEvent ToolResultEvent ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
-    "types": "AssistantMessage CacheRetention Context Cost ImageContent Message"
-    " SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets ThinkingContent"
-    " ThinkingLevel Tool ToolCall ToolResultMessage Usage UserMessage",
+    "types": "AssistantMessage CacheRetention Context Cost DocumentContent ImageContent"
+    " Message SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets"
+    " ThinkingContent ThinkingLevel Tool ToolCall ToolResultMessage Usage UserMessage",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote_to_bytes
 
+from .files import FileSource, attachment, image, is_web, url_kind
 from .types import (
     AssistantContent,
     AssistantMessage,
     Context,
+    DocumentContent,
     ImageContent,
     Message,
     StopReason,
@@ -22,6 +19,7 @@ from .types import (
     ThinkingContent,
     Tool,
     ToolCall,
+    ToolResultContent,
     ToolResultMessage,
     UserContent,
     UserMessage,
@@ -31,7 +29,6 @@ from .utils.made import made
 if TYPE_CHECKING:
     from .tools import ToolLike
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes
 Prompt: TypeAlias = (
     str
     | Context
@@ -42,83 +39,14 @@ Prompt: TypeAlias = (
 )
 
 
-def image(source: ImageSource) -> ImageContent:
-    """An image from a path, from bytes, or from a URL (`https:`, `http:` or `data:`).
+def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> UserMessage:
+    """A user message. The first string is its text; further strings are paths or URLs of files.
 
-    The MIME type is read off the data itself, never off the file's name. Web URLs are not
-    fetched here: the provider does that.
-
-    Raises:
-        ValueError: the data is no image that models take (PNG, JPEG, GIF, WebP, BMP, TIFF,
-            HEIC, AVIF).
-        OSError: the file cannot be read.
-
-    Example:
-        >>> from pipy_ai import image
-        >>> image(b"GIF89a" + bytes(20)).mime_type
-        'image/gif'
-    """
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return ImageContent(url=source)
-    if isinstance(source, str) and source.startswith("data:"):
-        return _image_from_bytes(_data_url_bytes(source), "this data: URL")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _image_from_bytes(bytes(source), f"these {len(source):,} bytes")
-    path = Path(source)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not an image")
-    return _image_from_bytes(path.read_bytes(), str(path))
-
-
-def _image_from_bytes(data: bytes, what: str) -> ImageContent:
-    mime_type = sniff_image(data)
-    if mime_type is None:
-        raise ValueError(
-            f"{what} is not an image that models take (PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF)"
-        )
-    return ImageContent(data=base64.b64encode(data).decode("ascii"), mime_type=mime_type)
-
-
-def _data_url_bytes(url: str) -> bytes:
-    head, comma, payload = url.partition(",")
-    try:
-        if not comma:
-            raise ValueError("no comma")
-        if head.endswith(";base64"):
-            return base64.b64decode(payload, validate=True)
-        return unquote_to_bytes(payload)
-    except (ValueError, binascii.Error) as error:
-        raise ValueError(f"this data: URL is malformed ({error})") from None
-
-
-def sniff_image(data: bytes) -> str | None:
-    """The MIME type of an image by its first bytes, or None."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    if data.startswith(b"BM") and len(data) > 14:
-        return "image/bmp"
-    if data.startswith((b"II*\0", b"MM\0*")):
-        return "image/tiff"
-    if data[4:8] == b"ftyp":
-        brand = data[8:12]
-        if brand in (b"avif", b"avis"):
-            return "image/avif"
-        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-            return "image/heic"
-    return None
-
-
-def user(*parts: ImageSource | TextContent | ImageContent) -> UserMessage:
-    """A user message. The first string is its text; further strings are image paths or URLs.
+    A file is an image, a PDF or UTF-8 text, as for `attachment`; a web address that does not end
+    in `.pdf` is an image's.
 
     Raises:
-        ValueError: there is no part at all, or a path or URL is no image.
+        ValueError: there is no part at all, or a file is none of these.
         OSError: a file cannot be read.
 
     Example:
@@ -129,19 +57,21 @@ def user(*parts: ImageSource | TextContent | ImageContent) -> UserMessage:
         ['text', 'image']
     """
     if not parts:
-        raise ValueError('user() needs a text or an image: user("Hello")')
+        raise ValueError('user() needs a text or a file: user("Hello")')
     if len(parts) == 1 and isinstance(parts[0], str):
         return made(UserMessage, content=parts[0])
     content: list[UserContent] = []
     has_text = False
     for part in parts:
-        if isinstance(part, TextContent | ImageContent):
+        if isinstance(part, TextContent | ImageContent | DocumentContent):
             content.append(part)
         elif isinstance(part, str) and not has_text:
             content.append(TextContent(text=part))
             has_text = True
-        else:
+        elif is_web(part) and url_kind(part) is None:
             content.append(image(part))
+        else:
+            content.append(attachment(part))
     return UserMessage(content=content)
 
 
@@ -164,7 +94,7 @@ def assistant(*parts: str | TextContent | ThinkingContent | ToolCall) -> Assista
 
 def tool_result(
     call: ToolCall | str,
-    *content: str | TextContent | ImageContent | dict[str, Any] | list[Any] | float | bool | None,
+    *content: str | ToolResultContent | dict[str, Any] | list[Any] | float | bool | None,
     name: str = "",
     is_error: bool = False,
     details: Any = None,
@@ -178,7 +108,7 @@ def tool_result(
     """
     blocks = [
         part
-        if isinstance(part, TextContent | ImageContent)
+        if isinstance(part, TextContent | ImageContent | DocumentContent)
         else TextContent(text=part if isinstance(part, str) else json.dumps(part, default=str))
         for part in content
     ]

@@ -45,6 +45,7 @@ from .types import (
     AssistantMessage,
     Context,
     Cost,
+    DocumentContent,
     ImageContent,
     Message,
     SimpleStreamOptions,
@@ -298,7 +299,7 @@ class _Job:
         if isinstance(value, ToolResultMessage):
             return value.model_copy(update={"tool_call_id": call.id, "tool_name": call.name})
         parts = value if isinstance(value, list | tuple) and value else [value]
-        if all(isinstance(part, TextContent | ImageContent) for part in parts):
+        if all(isinstance(part, TextContent | ImageContent | DocumentContent) for part in parts):
             return tool_result(call, *parts)
         if isinstance(value, bytes):
             with contextlib.suppress(UnicodeDecodeError):

@@ -110,6 +110,17 @@ class ImageContent(_Data):
     url: str | None = None
 
 
+class DocumentContent(_Data):
+    """A PDF: base64 `data`, or a `url` that the provider fetches itself; `name` is what the model
+    is told that it is called, where the provider does so."""
+
+    type: Literal["document"] = "document"
+    data: str = Field(default="", repr=False)
+    mime_type: str = "application/pdf"
+    url: str | None = None
+    name: str | None = None
+
+
 class ToolCall(_Data):
     """The model's wish to call a tool.
 
@@ -126,11 +137,15 @@ class ToolCall(_Data):
     raw_arguments: str | None = None
 
 
-UserContent: TypeAlias = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+UserContent: TypeAlias = Annotated[
+    TextContent | ImageContent | DocumentContent, Field(discriminator="type")
+]
 AssistantContent: TypeAlias = Annotated[
     TextContent | ThinkingContent | ToolCall, Field(discriminator="type")
 ]
-ToolResultContent: TypeAlias = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+ToolResultContent: TypeAlias = Annotated[
+    TextContent | ImageContent | DocumentContent, Field(discriminator="type")
+]
 
 
 # === Usage and cost ===
@@ -188,7 +203,7 @@ class Warning(_Data):
 
 
 class UserMessage(_Data):
-    """What the user says: plain text, or text and images."""
+    """What the user says: plain text, or text, images and documents."""
 
     role: Literal["user"] = "user"
     content: str | list[UserContent] = ""

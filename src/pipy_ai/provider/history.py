@@ -16,13 +16,15 @@ from typing import Literal
 from ..types import (
     AssistantContent,
     AssistantMessage,
-    ImageContent,
+    DocumentContent,
     Message,
     StopReason,
     TextContent,
     ThinkingContent,
     ToolCall,
+    ToolResultContent,
     ToolResultMessage,
+    UserContent,
     UserMessage,
 )
 from ..utils.unicode import clean_json, clean_surrogates
@@ -30,6 +32,7 @@ from ..utils.unicode import clean_json, clean_surrogates
 NO_RESULT = "No result provided"
 NO_OUTPUT = "(no tool output)"
 NO_IMAGE = "(image omitted: the model does not take images)"
+NO_DOCUMENT = "(document omitted: the model does not take PDF files)"
 
 _LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _OWN_ID = re.compile(r"[!-~]{1,64}")  # what a provider gives out, it takes back, within reason
@@ -39,15 +42,16 @@ _OWN_ID = re.compile(r"[!-~]{1,64}")  # what a provider gives out, it takes back
 class Target:
     """Who a conversation is handed to.
 
-    `api` may be empty where the wire is not known beforehand. `vision` None is unknown: images
-    are sent. `signed_thinking` says that the wire takes signed thinking of its own back,
-    `plain_thinking` that the host takes unsigned thinking.
+    `api` may be empty where the wire is not known beforehand. `vision` (images) and `documents`
+    (PDFs) None is unknown: they are sent. `signed_thinking` says that the wire takes signed
+    thinking of its own back, `plain_thinking` that the host takes unsigned thinking.
     """
 
     provider: str
     model: str
     api: str = ""
     vision: bool | None = None
+    documents: bool | None = None
     signed_thinking: bool = True
     plain_thinking: bool = False
     thinking: Literal["drop", "text"] = "drop"
@@ -79,7 +83,7 @@ def hand_over(
     - Turns that failed are left out; one that was aborted keeps its text.
     - Every call has exactly one result right after it; a result without a call is left out.
     - Ids of calls are legal, and different calls have different ids.
-    - Empty messages are left out, images are named to models that cannot see.
+    - Empty messages are left out, images and documents are named to models that take none.
     """
     order: list[UserMessage | _Turn] = []
     waiting: dict[str, list[tuple[_Turn, int]]] = {}
@@ -123,23 +127,36 @@ def _user(
 
 
 def _seen(
-    content: Sequence[TextContent | ImageContent],
+    content: Sequence[UserContent],
     target: Target,
     warn: Callable[[str, str], None],
-) -> list[TextContent | ImageContent]:
-    """Parts that say something; one placeholder for each run of images that cannot be seen."""
-    parts: list[TextContent | ImageContent] = []
+) -> list[UserContent]:
+    """Parts that say something; one placeholder for each run of images, or of documents, that
+    cannot be read."""
+    parts: list[UserContent] = []
     for part in content:
         if isinstance(part, TextContent):
             if part.text.strip():
                 parts.append(TextContent(text=clean_surrogates(part.text)))
+        elif isinstance(part, DocumentContent):
+            name = clean_surrogates(part.name) if part.name else None
+            if target.documents is False:
+                what = name or "one"
+                warn("document_omitted", f"{target.model} takes no PDF files; {what} was left out")
+                _say_once(NO_DOCUMENT, parts)
+            else:
+                parts.append(part if name == part.name else part.model_copy(update={"name": name}))
         elif target.vision is False:
             warn("image_omitted", f"{target.model} does not take images; one was left out")
-            if not (parts and isinstance(parts[-1], TextContent) and parts[-1].text == NO_IMAGE):
-                parts.append(TextContent(text=NO_IMAGE))
+            _say_once(NO_IMAGE, parts)
         else:
             parts.append(part)
     return parts
+
+
+def _say_once(text: str, parts: list[UserContent]) -> None:
+    if not (parts and isinstance(parts[-1], TextContent) and parts[-1].text == text):
+        parts.append(TextContent(text=text))
 
 
 def _assistant(message: AssistantMessage, target: Target) -> _Turn | None:
@@ -194,7 +211,7 @@ def _result(
     warn: Callable[[str, str], None],
 ) -> ToolResultMessage:
     if result is None:
-        content: list[TextContent | ImageContent] = [TextContent(text=NO_RESULT)]
+        content: list[ToolResultContent] = [TextContent(text=NO_RESULT)]
         return ToolResultMessage(
             tool_call_id=call.id, tool_name=call.name, content=content, is_error=True, timestamp=0
         )

@@ -171,7 +171,9 @@ def build(request: Request, embedded: bool) -> dict[str, Any]:
     for name in _IGNORED:
         if getattr(options, name) is not None:
             request.warn("option_ignored", f"{name} means nothing to a local model")
-    target = Target("local", request.model_id, "local", vision=False, plain_thinking=True)
+    target = Target(
+        "local", request.model_id, "local", vision=False, documents=False, plain_thinking=True
+    )
     messages = hand_over(request.context.messages, target, request.warn)
     body: dict[str, Any] = {
         "messages": chat_messages(request.context.system_prompt, messages),

@@ -14,9 +14,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..context import sniff_image
+from ..files import sniff_image
 from ..types import (
     AssistantMessage,
+    DocumentContent,
     ImageContent,
     Message,
     TextContent,
@@ -24,6 +25,7 @@ from ..types import (
     Tool,
     ToolCall,
     ToolResultMessage,
+    UserContent,
     UserMessage,
 )
 from ..utils.unicode import clean_json, clean_surrogates
@@ -168,50 +170,81 @@ def chat_messages(
     out: list[dict[str, Any]] = []
     if system:
         out.append({"role": "system", "content": clean_surrogates(system)})
-    pictures: list[ImageContent] = []
+    files: list[UserContent] = []
     for message in messages:
-        if pictures and not isinstance(message, ToolResultMessage):
-            out.append({"role": "user", "content": _parts(pictures)})
-            pictures = []
+        if files and not isinstance(message, ToolResultMessage):
+            out.append({"role": "user", "content": _parts(files)})
+            files = []
         if isinstance(message, UserMessage):
             content = message.content
             said = content if isinstance(content, str) else _parts(content)
             out.append({"role": "user", "content": said})
         elif isinstance(message, AssistantMessage):
             out.append(_turn(message, style))
-        elif style == "chat":  # its results are text; images follow the whole run of them
+        elif style == "chat":  # its results are text; files follow the whole run of them
             out.append(_text_result(message))
-            pictures += [part for part in message.content if isinstance(part, ImageContent)]
+            files += [part for part in message.content if not isinstance(part, TextContent)]
         else:
             out.append(_rich_result(message))
-    if pictures:
-        out.append({"role": "user", "content": _parts(pictures)})
+    if files:
+        out.append({"role": "user", "content": _parts(files)})
     return out
 
 
-def _parts(content: Sequence[TextContent | ImageContent]) -> Any:
+def _parts(content: Sequence[UserContent]) -> Any:
     if all(isinstance(part, TextContent) for part in content):
         return "\n".join(part.text for part in content if isinstance(part, TextContent))
-    return [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextContent)
-        else {"type": "image_url", "image_url": {"url": image_url(part)}}
-        for part in content
-    ]
+    return [_part(part) for part in content]
 
 
-def image_url(image: ImageContent) -> str:
-    """The image as a URL: its own, or a `data:` URL."""
-    return image.url or f"data:{media_type(image)};base64,{image.data}"
+def _part(part: UserContent) -> dict[str, Any]:
+    if isinstance(part, TextContent):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ImageContent):
+        return {"type": "image_url", "image_url": {"url": file_url(part)}}
+    if is_remote(part):  # LiteLLM's word for it; it fetches what the wire cannot name
+        return {"type": "file", "file": {"file_id": part.url}}
+    return {"type": "file", "file": {"filename": file_name(part), "file_data": file_url(part)}}
 
 
-def media_type(image: ImageContent) -> str:
-    """What kind of image it is: as it says, else as its first bytes do."""
-    if image.mime_type:
-        return "image/jpeg" if image.mime_type == "image/jpg" else image.mime_type
+def is_remote(file: ImageContent | DocumentContent) -> bool:
+    """Whether somebody has to fetch it."""
+    return bool(file.url) and not str(file.url).startswith("data:")
+
+
+def file_url(file: ImageContent | DocumentContent) -> str:
+    """The file as a URL: its own, or a `data:` URL."""
+    return file.url or f"data:{media_type(file)};base64,{file.data}"
+
+
+def file_name(document: DocumentContent) -> str:
+    """What it is called: OpenAI takes no file without a name."""
+    return document.name or "document.pdf"
+
+
+def inline(file: ImageContent | DocumentContent) -> tuple[str, str]:
+    """The MIME type and the base64 data of a file that is not remote."""
+    if not file.url:
+        return media_type(file), file.data
+    head, _, data = file.url.partition(",")  # data:image/png;base64,…
+    return head.partition(":")[2].partition(";")[0] or media_type(file), data
+
+
+def media_type(file: ImageContent | DocumentContent) -> str:
+    """What kind of file it is: as it says, else as an image's first bytes do."""
+    if file.mime_type:
+        return "image/jpeg" if file.mime_type == "image/jpg" else file.mime_type
+    if isinstance(file, DocumentContent):
+        return "application/pdf"
     with contextlib.suppress(ValueError):
-        return sniff_image(base64.b64decode(image.data[:64])) or "image/png"
+        return sniff_image(base64.b64decode(file.data[:64])) or "image/png"
     return "image/png"
+
+
+def result_text(message: ToolResultMessage) -> str:
+    """What a tool said, where files cannot stand among it."""
+    said = [part.text for part in message.content if isinstance(part, TextContent)]
+    return "\n".join(said) or f"(see attached {message.content[0].type})"
 
 
 def _turn(message: AssistantMessage, style: str) -> dict[str, Any]:
@@ -283,8 +316,7 @@ def _anthropic_thinking(message: AssistantMessage, turn: dict[str, Any]) -> None
 
 
 def _text_result(message: ToolResultMessage) -> dict[str, Any]:
-    text = "\n".join(part.text for part in message.content if isinstance(part, TextContent))
-    text = _marked(message, text or "(see attached image)")
+    text = _marked(message, result_text(message))
     return {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
 
 
@@ -374,13 +406,18 @@ def responses_input(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return items
 
 
-def _responses_parts(content: Sequence[TextContent | ImageContent]) -> list[dict[str, Any]]:
-    return [
-        {"type": "input_image", "image_url": image_url(part), "detail": "auto"}
-        if isinstance(part, ImageContent)
-        else {"type": "input_text", "text": part.text}
-        for part in content
-    ]
+def _responses_parts(content: Sequence[UserContent]) -> list[dict[str, Any]]:
+    return [_responses_part(part) for part in content]
+
+
+def _responses_part(part: UserContent) -> dict[str, Any]:
+    if isinstance(part, TextContent):
+        return {"type": "input_text", "text": part.text}
+    if isinstance(part, ImageContent):
+        return {"type": "input_image", "image_url": file_url(part), "detail": "auto"}
+    if is_remote(part):
+        return {"type": "input_file", "file_url": part.url}
+    return {"type": "input_file", "filename": file_name(part), "file_data": file_url(part)}
 
 
 def _responses_turn(message: AssistantMessage) -> list[dict[str, Any]]:
@@ -411,7 +448,7 @@ def _responses_turn(message: AssistantMessage) -> list[dict[str, Any]]:
 
 
 def _responses_result(message: ToolResultMessage) -> dict[str, Any]:
-    if any(isinstance(part, ImageContent) for part in message.content):
+    if not all(isinstance(part, TextContent) for part in message.content):
         output: Any = _responses_parts(message.content)
         if message.is_error:
             output.insert(0, {"type": "input_text", "text": "[tool error]"})

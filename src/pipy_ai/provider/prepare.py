@@ -85,6 +85,7 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
         model=request.model_id,
         api=_APIS.get(style, ""),
         vision=request.vision,
+        documents=request.documents,
         signed_thinking=style in ("anthropic", "responses") or request.backend == "openrouter",
         plain_thinking=_wants_thinking_back(request),
         thinking=options.handoff_thinking,

@@ -50,9 +50,24 @@ class Request:
     @property
     def vision(self) -> bool | None:
         """Whether the model takes images; None: not known."""
+        return self._reads("image")
+
+    @property
+    def documents(self) -> bool | None:
+        """Whether the model takes PDFs; None: not known.
+
+        The catalogue is behind here: all of OpenAI's models that see read PDFs, and OpenRouter
+        reads them to those that do not.
+        """
+        if self.backend == "openrouter":
+            return True
+        known = self._reads("pdf")
+        return known or self.vision if self.backend == "openai" else known
+
+    def _reads(self, kind: str) -> bool | None:
         modalities = (self.record or {}).get("modalities")
         reads = modalities.get("input") if isinstance(modalities, Mapping) else None
-        return "image" in reads if isinstance(reads, list) else None
+        return kind in reads if isinstance(reads, list) else None
 
     @property
     def offers_tools(self) -> bool:

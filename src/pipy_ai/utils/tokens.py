@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
+import re
 
 from ..types import (
     AssistantMessage,
     Context,
+    DocumentContent,
     ImageContent,
     TextContent,
     ThinkingContent,
@@ -15,6 +19,11 @@ from ..types import (
 
 BYTES_PER_TOKEN = 3.5  # of UTF-8: about right for English and code, a little high for CJK
 TOKENS_PER_IMAGE = 1200
+# A page counts as its text and its picture: Anthropic tells of 1,500 to 3,000 for the text alone.
+TOKENS_PER_PAGE = 2500
+BYTES_PER_PAGE = 50_000  # where a file does not show its pages: between print and scan
+
+_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 
 def estimate_tokens(text: str) -> int:
@@ -44,7 +53,18 @@ def estimate_input(context: Context) -> int:
                     total += estimate_tokens(part.text)
                 elif isinstance(part, ImageContent):
                     total += TOKENS_PER_IMAGE
+                elif isinstance(part, DocumentContent):
+                    total += TOKENS_PER_PAGE * _pages(part)
     return total
+
+
+def _pages(document: DocumentContent) -> int:
+    """About how many pages a PDF has; one that is on the web counts as one."""
+    try:
+        data = base64.b64decode(document.data or (document.url or "").partition(",")[2])
+    except (ValueError, binascii.Error):
+        return 1
+    return len(_PAGE.findall(data)) or -(-len(data) // BYTES_PER_PAGE) or 1
 
 
 def estimate_output(message: AssistantMessage) -> int:

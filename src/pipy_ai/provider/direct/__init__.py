@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ProviderError
-from ...types import ImageContent
+from ...types import DocumentContent, ImageContent
 from ..deltas import Delta
 from ..keys import NO_KEY, key_for
+from ..openai_words import is_remote
 from ..prepare import Prepared, prepare, style_of
 from ..remote import AGENT, failure, masked
 from ..request import Preview, Request
@@ -107,8 +108,8 @@ def lane_for(request: Request) -> Lane | None:
         return None
     if style == "gemini" and not _GEMINI_WORDS.issuperset(extra):
         return None
-    if style == "gemini" and any(_is_remote(part) for part in _parts(request)):
-        return None  # LiteLLM fetches images for it
+    if any(_must_be_fetched(part, request, style) for part in _parts(request)):
+        return None  # LiteLLM fetches what these wires take no address of
     return LANES[style]
 
 
@@ -131,8 +132,13 @@ def _parts(request: Request) -> list[Any]:
     ]
 
 
-def _is_remote(part: Any) -> bool:
-    return isinstance(part, ImageContent) and bool(part.url)
+def _must_be_fetched(part: Any, request: Request, style: str) -> bool:
+    """Whether it is named by an address, where the wire wants the data."""
+    if isinstance(part, DocumentContent):
+        wants_data = style in ("chat", "gemini") and request.documents is not False
+    else:
+        wants_data = style == "gemini" and isinstance(part, ImageContent)
+    return wants_data and is_remote(part)
 
 
 class DirectProvider:

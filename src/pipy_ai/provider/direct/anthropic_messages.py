@@ -8,17 +8,18 @@ from typing import Any
 
 from ...types import (
     AssistantMessage,
-    ImageContent,
+    DocumentContent,
     Message,
     TextContent,
     ThinkingContent,
     Tool,
     ToolCall,
     ToolResultMessage,
+    UserContent,
     UserMessage,
 )
 from ...utils.unicode import clean_json, clean_surrogates
-from ..openai_words import media_type
+from ..openai_words import inline, is_remote
 from ..prepare import Prepared, endpoint
 from ..request import Request
 
@@ -140,16 +141,16 @@ def _user(message: UserMessage) -> list[dict[str, Any]]:
     return [_part(part) for part in message.content]
 
 
-def _part(part: TextContent | ImageContent) -> dict[str, Any]:
+def _part(part: UserContent) -> dict[str, Any]:
     if isinstance(part, TextContent):
         return {"type": "text", "text": part.text}
-    if part.url and not part.url.startswith("data:"):
-        return {"type": "image", "source": {"type": "url", "url": part.url}}
-    media, data = media_type(part), part.data
-    if part.url:  # data:image/png;base64,…
-        head, _, data = part.url.partition(",")
-        media = head.removeprefix("data:").partition(";")[0] or media
-    return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+    if is_remote(part):
+        source = {"type": "url", "url": part.url}
+    else:
+        media, data = inline(part)
+        source = {"type": "base64", "media_type": media, "data": data}
+    title = {"title": part.name} if isinstance(part, DocumentContent) and part.name else {}
+    return {"type": part.type, "source": source, **title}
 
 
 def _block(part: TextContent | ThinkingContent | ToolCall) -> dict[str, Any]:

@@ -10,17 +10,17 @@ from urllib.parse import quote
 
 from ...types import (
     AssistantMessage,
-    ImageContent,
     Message,
     TextContent,
     ThinkingContent,
     Tool,
     ToolCall,
     ToolResultMessage,
+    UserContent,
 )
 from ...utils.json_schema import reduced
 from ...utils.unicode import clean_surrogates
-from ..openai_words import media_type
+from ..openai_words import inline, result_text
 from ..prepare import Prepared, endpoint
 from ..request import Request
 
@@ -139,13 +139,10 @@ def contents(given: Sequence[Message], newer: bool = False) -> list[dict[str, An
     return out
 
 
-def _part(part: TextContent | ImageContent) -> dict[str, Any]:
+def _part(part: UserContent) -> dict[str, Any]:
     if isinstance(part, TextContent):
         return {"text": part.text}
-    media, data = media_type(part), part.data
-    if part.url and part.url.startswith("data:"):
-        head, _, data = part.url.partition(",")
-        media = head.removeprefix("data:").partition(";")[0] or media
+    media, data = inline(part)
     return {"inlineData": {"mimeType": media, "data": data}}
 
 
@@ -162,10 +159,9 @@ def _said(part: TextContent | ThinkingContent | ToolCall, newer: bool) -> dict[s
 
 
 def _result(message: ToolResultMessage, names: dict[str, str], newer: bool) -> list[dict[str, Any]]:
-    text = "\n".join(part.text for part in message.content if isinstance(part, TextContent))
-    images = [_part(part) for part in message.content if isinstance(part, ImageContent)]
-    said = {"error" if message.is_error else "output": text or "(see attached image)"}
+    files = [_part(part) for part in message.content if not isinstance(part, TextContent)]
+    said = {"error" if message.is_error else "output": result_text(message)}
     name = names.get(message.tool_call_id) or message.tool_name
     response: dict[str, Any] = {"name": name, "response": said}
     response |= {"id": message.tool_call_id} if newer else {}
-    return [{"functionResponse": response}, *images]
+    return [{"functionResponse": response}, *files]

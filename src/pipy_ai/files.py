@@ -1,0 +1,214 @@
+"""Files for a model to read: images, PDFs, text. What a file is, its bytes say, never its name."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from pathlib import Path
+from typing import TypeAlias, TypeGuard
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from .types import DocumentContent, ImageContent, TextContent, UserContent
+from .utils.unicode import clean_surrogates
+
+FileSource: TypeAlias = str | os.PathLike[str] | bytes
+
+IMAGES = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
+_HEAD = 4096  # bytes that tell what a file is, so that a film need not be read to be refused
+_IMAGE_NAME = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
+
+
+def attachment(source: FileSource, name: str | None = None) -> UserContent:
+    """A file for the model to read, whatever it is: an image, a PDF, or UTF-8 text.
+
+    `source` is a path, the bytes, or a URL (`https:`, `http:` or `data:`). Its bytes tell what it
+    is. Text becomes a `TextContent`, `<file name="…">` around it, which every model takes. `name`
+    is what the model is told; by default the file's own.
+
+    Nothing is fetched here: a web address must end in `.pdf` or as an image does, and the
+    provider fetches it.
+
+    Raises:
+        ValueError: the file is empty, or none of the three; a web address that does not tell.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> from pipy_ai import attachment
+        >>> attachment(b"%PDF-1.7 ...", name="report.pdf").type
+        'document'
+        >>> print(attachment(b"Buy milk.", name="notes.txt").text)
+        <file name="notes.txt">
+        Buy milk.
+        </file>
+    """
+    if is_web(source):
+        if url_kind(source) == "image":
+            return ImageContent(url=source)
+        if url_kind(source) == "document":
+            return document(source, name)
+        raise ValueError(
+            f"{source} does not say what it is: use image(url) or document(url), or fetch it and"
+            " give its bytes"
+        )
+    data, own, what = _read(source)
+    mime_type = sniff_image(data)
+    if mime_type is not None:
+        return ImageContent(data=_base64(data), mime_type=mime_type)
+    content = _document(data, name or own)
+    if content is None:
+        raise ValueError(
+            f"{what} is nothing that models read: attach an image ({IMAGES}), a PDF or UTF-8 text"
+        )
+    return content
+
+
+def document(source: FileSource, name: str | None = None) -> DocumentContent | TextContent:
+    """A PDF, or a text file, from a path, from bytes, or from a URL. Any web address is taken
+    for that of a PDF, which the provider fetches; all else is as for `attachment`.
+
+    Raises:
+        ValueError: the file is empty, or neither a PDF nor UTF-8 text.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> from pipy_ai import document
+        >>> document("https://example.com/papers/7.pdf").name
+        '7.pdf'
+    """
+    if is_web(source):
+        last = unquote(urlsplit(source).path.rpartition("/")[2])
+        own = last if last.lower().endswith(".pdf") else None
+        return DocumentContent(url=source, name=_clean(name or own))
+    data, own, what = _read(source)
+    content = _document(data, name or own)
+    if content is None:
+        raise ValueError(f"{what} is neither a PDF nor UTF-8 text")
+    return content
+
+
+def image(source: FileSource) -> ImageContent:
+    """An image from a path, from bytes, or from a URL (`https:`, `http:` or `data:`).
+
+    The MIME type is read off the data itself, never off the file's name. Web URLs are not
+    fetched here: the provider does that.
+
+    Raises:
+        ValueError: the data is no image that models take (PNG, JPEG, GIF, WebP, BMP, TIFF,
+            HEIC, AVIF).
+        OSError: the file cannot be read.
+
+    Example:
+        >>> from pipy_ai import image
+        >>> image(b"GIF89a" + bytes(20)).mime_type
+        'image/gif'
+    """
+    if is_web(source):
+        return ImageContent(url=source)
+    data, _, what = _read(source)
+    mime_type = sniff_image(data)
+    if mime_type is None:
+        raise ValueError(f"{what} is not an image that models take ({IMAGES})")
+    return ImageContent(data=_base64(data), mime_type=mime_type)
+
+
+def is_web(source: object) -> TypeGuard[str]:
+    """Whether it is the address of something on the web."""
+    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+
+
+def url_kind(url: str) -> str | None:
+    """What an address says of what is there: `image`, `document` (a PDF), or nothing.
+
+    Example:
+        >>> url_kind("https://example.com/a.PDF?page=2"), url_kind("https://example.com/a")
+        ('document', None)
+    """
+    path = unquote(urlsplit(url).path)
+    if path.lower().endswith(".pdf"):
+        return "document"
+    return "image" if _IMAGE_NAME.search(path) else None
+
+
+def sniff_image(data: bytes) -> str | None:
+    """The MIME type of an image by its first bytes, or None."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data.startswith(b"BM") and data[6:10] == bytes(4):  # a text may begin with BM, too
+        return "image/bmp"
+    if data.startswith((b"II*\0", b"MM\0*")):
+        return "image/tiff"
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        if brand in (b"avif", b"avis"):
+            return "image/avif"
+        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+            return "image/heic"
+    return None
+
+
+def _document(data: bytes, name: str | None) -> DocumentContent | TextContent | None:
+    name = _clean(name)
+    if _is_pdf(data):
+        return DocumentContent(data=_base64(data), mime_type="application/pdf", name=name)
+    if b"\0" in data:  # what diff and git go by, too
+        return None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+    quoted = (name or "").replace("&", "&amp;").replace('"', "&quot;")
+    head = f'<file name="{quoted}">' if quoted else "<file>"
+    end = "</file>" if text.endswith("\n") else "\n</file>"
+    return TextContent(text=f"{head}\n{text}{end}")
+
+
+def _is_pdf(data: bytes) -> bool:
+    return data[:1024].lstrip(b"\xef\xbb\xbf\0\t\r\n ").startswith(b"%PDF-")
+
+
+def _read(source: FileSource) -> tuple[bytes, str | None, str]:
+    """The bytes, the file's name, and what to call it. Of a file of no use, its head only."""
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        data, name, what = _data_url_bytes(source), None, "this data: URL"
+    elif isinstance(source, bytes | bytearray | memoryview):
+        data, name, what = bytes(source), None, f"these {len(source):,} bytes"
+    else:
+        path = Path(source)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a directory, not a file")
+        name, what = path.name, str(path)
+        with path.open("rb") as file:
+            data = file.read(_HEAD)
+            if b"\0" not in data or _is_pdf(data) or sniff_image(data):
+                data += file.read()
+    if not data:
+        raise ValueError(f"there is nothing in {what}")
+    return data, name, what
+
+
+def _data_url_bytes(url: str) -> bytes:
+    head, comma, payload = url.partition(",")
+    try:
+        if not comma:
+            raise ValueError("no comma")
+        if head.lower().endswith(";base64"):
+            return base64.b64decode(payload, validate=True)
+        return unquote_to_bytes(payload)
+    except (ValueError, binascii.Error) as error:
+        raise ValueError(f"this data: URL is malformed ({error})") from None
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _clean(name: str | None) -> str | None:
+    return clean_surrogates(name) if name else None  # not every file's name is UTF-8
