@@ -22,6 +22,7 @@ from pipy_ai.provider import Request, unregister_provider
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
+FILES = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai.")
@@ -89,6 +90,19 @@ def test_the_guide_to_tools_runs() -> None:
         "days: Input should be less than or equal to 14",
     ):
         assert text in printed.getvalue()
+
+
+@pytest.mark.usefixtures("providers")
+def test_the_guide_to_files_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("invoice.pdf").write_bytes(b"%PDF-1.7")
+    Path("notes.txt").write_text("Buy milk.\n", encoding="utf-8")
+    Path("photo.jpg").write_bytes(b"\xff\xd8\xff")
+    Path("film.mkv").write_bytes(bytes(9))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile("".join(blocks("python", FILES)), "docs/files.md", "exec"), {})
+    assert printed.getvalue() == "\n".join(re.findall("  # → (.*)", FILES)) + "\n"
 
 
 def test_the_readmes_commands_exist() -> None:

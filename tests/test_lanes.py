@@ -15,6 +15,7 @@ import pytest
 from pipy_ai import (
     AssistantMessage,
     Context,
+    DocumentContent,
     ImageContent,
     TextContent,
     ThinkingContent,
@@ -51,6 +52,7 @@ APIS = {
     "gemini": "google-generative-ai",
 }
 IMAGE = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
+PDF = DocumentContent(data="JVBERi0xLjc=", name="r.pdf")
 WORDS = ["yes", "Straße", "日本", "a\nb", "😀", '{"x": 1}', "data: [DONE]"]
 
 
@@ -85,6 +87,7 @@ def conversation(dice: random.Random, model: str, api: str) -> Context:
             )  # fmt: skip
         parts: list[Any] = [TextContent(text=dice.choice(WORDS))]
         parts += [IMAGE] if dice.random() < 0.3 else []
+        parts += [PDF] if dice.random() < 0.3 else []
         messages.append(UserMessage(content=parts if dice.random() < 0.5 else dice.choice(WORDS)))
     look = Tool(
         name="look", description="Look.",
@@ -140,6 +143,7 @@ def _chat(body: Any) -> Any:
 def _anthropic(body: Any) -> Any:
     """- A failed result says `is_error`, as Anthropic documents it; LiteLLM drops the flag, so that
       there the text begins with "[tool error]".
+    - A document says its name; LiteLLM drops it.
     - A result's text is a block or a string, and a tool is `custom` by default: the same."""
     for tool in body.get("tools") or ():
         tool.pop("type", None)
@@ -147,6 +151,8 @@ def _anthropic(body: Any) -> Any:
         if isinstance(message["content"], str):
             message["content"] = [{"type": "text", "text": message["content"]}]
         for block in message["content"]:
+            if block["type"] == "document":
+                block.pop("title", None)
             if block["type"] == "tool_result":
                 content = block["content"]
                 text = content if isinstance(content, str) else "".join(b["text"] for b in content)

@@ -51,6 +51,11 @@ def _chat(body: dict[str, Any], own: set[str]) -> list[str]:
                 found.append(f"{where}: a mark that only Anthropic knows")
             if part["type"] == "text" and not part["text"].strip():
                 found.append(f"{where}: empty text")
+            if part["type"] == "file" and not (
+                part["file"].get("filename")
+                and re.match("data:[^;]+;base64,.", part["file"].get("file_data", ""))
+            ):
+                found.append(f"{where}: a file without name or data")
         if "thinking_blocks" in message:
             found.append(f"{where}: thinking blocks")
         for call in calls:

@@ -32,7 +32,7 @@ from ..utils.unicode import clean_json, clean_surrogates
 NO_RESULT = "No result provided"
 NO_OUTPUT = "(no tool output)"
 NO_IMAGE = "(image omitted: the model does not take images)"
-NO_DOCUMENT = "(document omitted: the model does not take PDF files)"
+NO_DOCUMENT = "(document omitted: the model does not take PDFs)"
 
 _LEGAL_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _OWN_ID = re.compile(r"[!-~]{1,64}")  # what a provider gives out, it takes back, within reason
@@ -142,7 +142,7 @@ def _seen(
             name = clean_surrogates(part.name) if part.name else None
             if target.documents is False:
                 what = name or "one"
-                warn("document_omitted", f"{target.model} takes no PDF files; {what} was left out")
+                warn("document_omitted", f"{target.model} does not take PDFs; {what} was left out")
                 _say_once(NO_DOCUMENT, parts)
             else:
                 parts.append(part if name == part.name else part.model_copy(update={"name": name}))
