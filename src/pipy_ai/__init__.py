@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from .tools import tool as tool
     from .tools import validate_tool_call as validate_tool_call
     from .types import AssistantMessage as AssistantMessage
+    from .types import Attempt as Attempt
     from .types import CacheRetention as CacheRetention
     from .types import Context as Context
     from .types import Cost as Cost
@@ -118,24 +119,23 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "abort": "AbortController AbortSignal",
-    "api": "acomplete acomplete_simple apreview aquick"
-    " astream astream_simple complete complete_simple"
-    " default_model preview quick stream stream_simple",
+    "api": "acomplete acomplete_simple apreview aquick astream astream_simple complete"
+    " complete_simple default_model preview quick stream stream_simple",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
     "files": "attachment document image",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"
-    " calculate_cost estimate_cost get_model get_models get_registry reload_registry select_model"
-    " sync_models",
+    " calculate_cost estimate_cost get_model get_models get_registry reload_registry"
+    " select_model sync_models",
     "stream": "AssistantMessageEvent AssistantMessageEventStream AsyncAssistantMessageEventStream"
     " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
-    " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent ToolCallEndEvent"
-    " ToolCallStartEvent",
+    " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent"
+    " ToolCallEndEvent ToolCallStartEvent",
     "tool_loop": "AsyncToolRun ToolEvent ToolResultEvent ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
-    "types": "AssistantMessage CacheRetention Context Cost DocumentContent ImageContent"
+    "types": "AssistantMessage Attempt CacheRetention Context Cost DocumentContent ImageContent"
     " Message SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets"
     " ThinkingContent ThinkingLevel Tool ToolCall ToolResultMessage Usage UserMessage",
 }

@@ -13,14 +13,15 @@ import asyncio
 import copy
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from .abort import AbortSignal
 from .context import Prompt, as_context, ctx, user
 from .errors import ProviderError, exception_for
-from .provider import Request, provider_for, registered
+from .provider import Provider, Request, provider_for, registered
 from .provider import loop as loops
 from .provider.engine import Run
 from .provider.request import Preview
@@ -37,6 +38,7 @@ from .types import (
     ThinkingBudgets,
     ThinkingLevel,
     Tool,
+    Warning,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from .output import Mode, Output, ParsedMessage, Turns
 
 T = TypeVar("T")
+Models: TypeAlias = str | Model | Sequence[str | Model]  # one, or one after the other
 
 __all__ = [
     "acomplete",
@@ -103,7 +106,7 @@ class Options(TypedDict, total=False):
 
 @overload
 def stream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -113,7 +116,7 @@ def stream(
 ) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
 @overload
 def stream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -123,7 +126,7 @@ def stream(
 ) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
 @overload
 def stream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -133,7 +136,7 @@ def stream(
 ) -> AssistantMessageEventStream[ParsedMessage[Any]]: ...
 @overload
 def stream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -141,7 +144,7 @@ def stream(
     **keywords: Unpack[Options],
 ) -> AssistantMessageEventStream: ...
 def stream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -153,7 +156,8 @@ def stream(
 
     Args:
         model: A name that `get_model` takes, e.g. `"anthropic/claude-sonnet-4-5"`, any name of
-            LiteLLM's, or a `Model`.
+            LiteLLM's, or a `Model`. Of a list, the next one is asked when one fails before its
+            first content in a way that another model may not (docs/budgets.md).
         context: A `Context`, or a string, a message, a list of messages.
         options: How to ask; keywords win over its fields.
         output: The type that the answer shall have: a Pydantic model, a dataclass, a TypedDict,
@@ -165,8 +169,8 @@ def stream(
 
     Raises:
         TypeError: an unknown keyword, a prompt that is none, an `output` that is no type.
-        ValueError: an option with a wrong value, an empty context, a bare name that no model has
-            or (`AmbiguousModelError`) several have.
+        ValueError: an option with a wrong value, an empty context, no model, a bare name that no
+            model has or (`AmbiguousModelError`) several have.
 
     Example:
         >>> from pipy_ai import stream
@@ -182,7 +186,7 @@ def stream(
 
 @overload
 def astream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -192,7 +196,7 @@ def astream(
 ) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
 @overload
 def astream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -202,7 +206,7 @@ def astream(
 ) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
 @overload
 def astream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -212,7 +216,7 @@ def astream(
 ) -> AsyncAssistantMessageEventStream[ParsedMessage[Any]]: ...
 @overload
 def astream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -220,7 +224,7 @@ def astream(
     **keywords: Unpack[Options],
 ) -> AsyncAssistantMessageEventStream: ...
 def astream(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -253,7 +257,7 @@ def astream(
 
 @overload
 def complete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -264,7 +268,7 @@ def complete(
 ) -> ParsedMessage[T]: ...
 @overload
 def complete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -275,7 +279,7 @@ def complete(
 ) -> ParsedMessage[T]: ...
 @overload
 def complete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -286,7 +290,7 @@ def complete(
 ) -> ParsedMessage[Any]: ...
 @overload
 def complete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -294,7 +298,7 @@ def complete(
     **keywords: Unpack[Options],
 ) -> AssistantMessage: ...
 def complete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -326,7 +330,7 @@ def complete(
 
 @overload
 async def acomplete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -337,7 +341,7 @@ async def acomplete(
 ) -> ParsedMessage[T]: ...
 @overload
 async def acomplete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -348,7 +352,7 @@ async def acomplete(
 ) -> ParsedMessage[T]: ...
 @overload
 async def acomplete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -359,7 +363,7 @@ async def acomplete(
 ) -> ParsedMessage[Any]: ...
 @overload
 async def acomplete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -367,7 +371,7 @@ async def acomplete(
     **keywords: Unpack[Options],
 ) -> AssistantMessage: ...
 async def acomplete(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -397,7 +401,7 @@ async def acomplete(
 
 
 def stream_simple(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -407,7 +411,7 @@ def stream_simple(
 
 
 def astream_simple(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -417,7 +421,7 @@ def astream_simple(
 
 
 def complete_simple(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -427,7 +431,7 @@ def complete_simple(
 
 
 async def acomplete_simple(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -499,7 +503,7 @@ async def _preview(request: Request) -> Preview:
 
 def quick(
     prompt: str,
-    model: str | Model | None = None,
+    model: Models | None = None,
     system: str | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
@@ -526,7 +530,7 @@ def quick(
 
 async def aquick(
     prompt: str,
-    model: str | Model | None = None,
+    model: Models | None = None,
     system: str | None = None,
     temperature: float | None = None,
     max_tokens: int | None = None,
@@ -543,7 +547,7 @@ async def aquick(
     )
 
 
-def _quick_limit(model: str | Model, given: int | None) -> int | None:
+def _quick_limit(model: Models, given: int | None) -> int | None:
     return 4096 if given is None and model != LOCAL_MODEL else given
 
 
@@ -577,16 +581,22 @@ def _turns(context: Prompt, output: Any, retries: int) -> Turns:
 
 
 def _prepare(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None,
     keywords: Options,
     output: Any,
     output_mode: Mode | None,
 ) -> tuple[Run, EventQueue]:
-    request = build_request(model, context, options, keywords, output, output_mode)
+    requests = build_requests(model, context, options, keywords, output, output_mode)
+    first, *others = [partial(_provided, request) for request in requests]
     queue = EventQueue()
-    return Run(provider_for(request), request, queue), queue
+    return Run(*first(), queue, others), queue
+
+
+def _provided(request: Callable[[], Request]) -> tuple[Provider, Request]:
+    made = request()
+    return provider_for(made), made
 
 
 def build_request(
@@ -598,23 +608,56 @@ def build_request(
     output_mode: Mode | None = None,
 ) -> Request:
     """The request that a verb's arguments mean; raises as `stream` does."""
+    return build_requests(model, context, options, keywords, output, output_mode)[0]()
+
+
+def build_requests(
+    model: Models,
+    context: Prompt,
+    options: StreamOptions | None,
+    keywords: Options,
+    output: Any = None,
+    output_mode: Mode | None = None,
+) -> list[Callable[[], Request]]:
+    """What makes the request for each model; raises as `stream` does, before any is made."""
     merged = _options(options, keywords)
-    found = _find(model, merged)
     if merged.extra is not None:
         merged.extra = copy.deepcopy(merged.extra)
     given = as_context(context)
     own = given.model_copy(  # what the caller does to theirs afterwards is not in this request
         update={"messages": list(given.messages), "tools": _tools(given)}
     )
-    if merged.api_base is None:
-        merged.api_base = found.api_base
+    if output is not None:
+        from .output import Output
+
+        output = Output.of(output)
+    found = _find_all(model, merged)
+    return [partial(_request, one, own, how, output, output_mode) for one, how in found]
+
+
+def _request(
+    found: Resolved,
+    context: Context,
+    options: SimpleStreamOptions,
+    output: Output | None,
+    mode: Mode | None,
+) -> Request:
+    options = options.model_copy()
+    if options.api_base is None:
+        options.api_base = found.api_base
     request = Request(
-        found.provider, found.model_id, own, merged, found.record, found.route, found.warnings
+        found.provider,
+        found.model_id,
+        context.model_copy(),
+        options,
+        found.record,
+        found.route,
+        found.warnings,
     )
     if output is not None:
-        from .output import Output, ask_for
+        from .output import ask_for
 
-        ask_for(request, Output.of(output), output_mode)
+        ask_for(request, output, mode)
     return request
 
 
@@ -625,6 +668,34 @@ def _tools(context: Context) -> list[Tool] | None:
     from .tools import as_tools  # a function was added to the list afterwards
 
     return as_tools(given)
+
+
+_ONE_PROVIDERS = ("api_key", "api_base", "headers", "extra")
+
+
+def _find_all(
+    models: Models, options: SimpleStreamOptions
+) -> list[tuple[Resolved, SimpleStreamOptions]]:
+    """Each model and how it is asked. What is one provider's own, its key above all, goes to the
+    first model's provider only."""
+    if isinstance(models, str | Model) or not isinstance(models, Sequence):
+        return [(_find(models, options), options)]
+    if not models:
+        raise ValueError(f"there is no model to ask: give at least one, like {DEFAULT_MODEL!r}")
+    own = [name for name in _ONE_PROVIDERS if getattr(options, name) is not None]
+    common = options.model_copy(update=dict.fromkeys(own)) if own else options
+    first = _find(models[0], options)
+    found = [(first, options)]
+    for model in models[1:]:
+        one = _find(model, common)
+        if one.provider == first.provider:
+            found.append((_find(model, options), options))
+            continue
+        if own:
+            text = f"{' and '.join(own)} went to {first.provider} only, not to {one.provider}"
+            one.warnings.append(Warning(code="option_not_passed", message=text))
+        found.append((one, common))
+    return found
 
 
 def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:
@@ -641,7 +712,8 @@ def _find(model: str | Model, options: SimpleStreamOptions) -> Resolved:
             return Resolved(provider, model_id, Route(), get_registry().record(model))
     elif not isinstance(model, Model):
         raise TypeError(
-            f"a model is a name like {DEFAULT_MODEL!r} or a Model, not {type(model).__name__}"
+            f"a model is a name like {DEFAULT_MODEL!r}, a Model, or a list of them, not"
+            f" {type(model).__name__}"
         )
     name = model if isinstance(model, str) else model.qualified_name
     config_path = getattr(registered("litellm"), "config_path", None)

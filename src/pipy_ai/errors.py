@@ -79,6 +79,15 @@ RETRYABLE = frozenset(
     }
 )
 
+# What another model may do better: the next of a sequence is asked.
+FALLBACK = RETRYABLE | {
+    ErrorKind.AUTH,
+    ErrorKind.MISSING_KEY,
+    ErrorKind.QUOTA,
+    ErrorKind.NOT_FOUND,
+    ErrorKind.CONTEXT_OVERFLOW,
+}
+
 
 class ErrorInfo(BaseModel):
     """What happened, and what the caller can do about it. Never holds a key.

@@ -517,6 +517,7 @@ class Turns:
             last.usage = summed(message.usage for message in self._messages)
             last.duration_ms = sum(message.duration_ms or 0.0 for message in self._messages)
             last.ttft_ms = first.ttft_ms
+            last.attempts = [one for message in self._messages for one in message.attempts]
             said = [warning for message in self._messages for warning in message.warnings]
             last.warnings = [one for number, one in enumerate(said) if one not in said[:number]]
         call = last._answering_call()

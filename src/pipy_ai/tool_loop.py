@@ -35,7 +35,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from .abort import AbortSignal
-from .api import Options, _options, astream, build_request, stream
+from .api import Models, Options, _options, astream, build_requests, stream
 from .context import Prompt, as_context, tool_result
 from .errors import ErrorKind, error_info
 from .provider import loop as loops
@@ -62,8 +62,6 @@ from .utils.channel import Channel
 if TYPE_CHECKING:
     from typing import Self
 
-    from .registry import Model
-
 T = TypeVar("T")
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str]]
@@ -86,7 +84,7 @@ ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
 
 
 def run_tools(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     tools: Iterable[ToolLike] | None = None,
     *,
@@ -136,7 +134,7 @@ def run_tools(
 
 
 def arun_tools(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     tools: Iterable[ToolLike] | None = None,
     *,
@@ -171,7 +169,7 @@ class _Round:
 
     def __init__(
         self,
-        model: str | Model,
+        model: Models,
         context: Prompt,
         tools: Iterable[ToolLike] | None,
         max_turns: int,
@@ -196,9 +194,9 @@ class _Round:
         self.turns = 0
         self.calls: dict[str, ToolCall] = {}  # of the turn, by id: an answer has no id twice
         self.results: dict[str, ToolResultMessage] = {}
-        build_request(model, self.given, options, {})  # wrong use is told at once
+        build_requests(model, self.given, options, {})  # wrong use is told at once
 
-    def ask(self) -> tuple[str | Model, Context, SimpleStreamOptions]:
+    def ask(self) -> tuple[Models, Context, SimpleStreamOptions]:
         """The arguments of the next `stream`."""
         messages = [*self.given.messages, *self.messages]
         options = self.options

@@ -202,6 +202,19 @@ class Warning(_Data):
     message: str
 
 
+class Attempt(_Data):
+    """One try at an answer: of which model, what went wrong, what it used, how long it took (ms).
+
+    The one that answered has no `error`.
+    """
+
+    provider: str = ""
+    model: str = ""
+    error: ErrorInfo | None = None
+    usage: Usage = Field(default_factory=Usage)
+    duration_ms: float | None = None
+
+
 class UserMessage(_Data):
     """What the user says: plain text, or text, images and documents."""
 
@@ -214,7 +227,8 @@ class AssistantMessage(_Data):
     """What the model says. A failed request is one, too: see `error` and `raise_for_error()`.
 
     `stop_reason` is `None` as long as the answer is under way. Times are in milliseconds:
-    `ttft_ms` to the first content, `duration_ms` to the end.
+    `ttft_ms` to the first content, `duration_ms` to the end. `attempts` are all tries, the last
+    one included, when one was not enough; `usage` is that of the last.
     """
 
     role: Literal["assistant"] = "assistant"
@@ -228,6 +242,7 @@ class AssistantMessage(_Data):
     error_message: str | None = None
     error: ErrorInfo | None = None
     warnings: list[Warning] = Field(default_factory=list)
+    attempts: list[Attempt] = Field(default_factory=list)
     response_id: str | None = None
     response_model: str | None = None
     ttft_ms: float | None = None

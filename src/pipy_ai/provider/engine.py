@@ -1,4 +1,5 @@
-"""Runs a request: opens the provider, feeds the assembler, watches the clock, tries again.
+"""Runs a request: opens the provider, feeds the assembler, watches the clock, tries again, or the
+next model.
 
 A `Run` lives in one task of one event loop: the caller's own for `astream`, the background
 thread's for `stream`. Whatever happens, it ends with exactly one terminal event, and with the
@@ -17,9 +18,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from ..errors import MAX_MESSAGE, ErrorInfo, ErrorKind, ProviderError, classify, error_info
+from ..errors import (
+    FALLBACK,
+    MAX_MESSAGE,
+    ErrorInfo,
+    ErrorKind,
+    ProviderError,
+    classify,
+    error_info,
+)
 from ..stream import AssistantMessageEvent, DoneEvent, ErrorEvent, EventQueue
-from ..types import AssistantMessage
+from ..types import AssistantMessage, Attempt
+from ..utils.made import made
 from ..utils.tokens import estimate_input, estimate_output
 from . import loop as loops
 from .assembler import CUT_OFF, Assembler
@@ -61,13 +71,18 @@ _running: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 class Run:
-    """One request under way; a stream's source. `begin`, `abort`, `closed` from any thread."""
+    """One request under way; a stream's source. `begin`, `abort`, `closed` from any thread.
+
+    `others` make the requests to the models that are asked one after the other when this one fails
+    before its first content in a way that another model may not.
+    """
 
     def __init__(
         self,
         provider: Provider,
         request: Request,
         queue: EventQueue,
+        others: Sequence[Callable[[], tuple[Provider, Request]]] = (),
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -75,23 +90,29 @@ class Run:
         self._provider = provider
         self._request = request
         self._queue = queue
+        self._others = list(others)
         self._sleep = sleep
         self._jitter = jitter
         self._lock = threading.Lock()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._assembler = self._new_assembler()
+        self._attempts: list[Attempt] = []  # those that failed and were followed by another
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._begun = False
         self._stop: ErrorInfo | None = None  # why we cancelled the task, if we did
-        self._accepted = False  # whether `start` was told
+        self._skip: ErrorInfo | None = None  # why we cancelled this try, to ask another model
+        self._started = False  # whether `start` was told
         self._began_at = 0.0
         self._heard_at = 0.0  # when the newest content came
         self._first_at: float | None = None
+        self._renew()
 
-    def _new_assembler(self) -> Assembler:
-        return Assembler(
+    def _renew(self) -> None:
+        """What belongs to one try."""
+        self._tried_at = time.perf_counter()
+        self._accepted = False  # by the provider
+        self._assembler = Assembler(
             api=self._provider.api,
             provider=self._request.provider,
             model=self._request.model_id,
@@ -200,28 +221,46 @@ class Run:
         return self._assembler.fail(why)
 
     async def _carry(self) -> None:
-        tries = 0
+        tries, wait = 0, 0.0
         while True:
-            try:
-                events = await self._attempt()
-            except Exception as exc:
-                if self._stop is not None:
-                    events = self._stopped(self._stop)
-                else:
-                    error = self._understand(exc)
-                    told_all = self._assembler.finished and _is_broken(error)
-                    events = self._assembler.finish() if told_all else self._assembler.fail(error)
-            wait = self._wait_before_retry(events[-1], tries)
-            if wait is None:
+            events = await self._try(wait)
+            last = events[-1] if events else None
+            again = self._wait_before_retry(last, tries)
+            if again is not None:
+                tries, wait = tries + 1, again
+            elif not self._may_ask_another(last):
                 self._finish(events)
                 return
-            tries += 1
-            self._assembler = self._new_assembler()  # before the wait, which may be aborted
+            assert isinstance(last, ErrorEvent)
+            self._count(last.error)
+            self._attempts.append(self._told(last.error))
+            if again is None:
+                self._provider, self._request = self._others.pop(0)()
+                tries, wait, self._skip = 0, 0.0, None
+            self._renew()  # before the wait, which may be aborted
             self._heard_at = time.perf_counter() + wait
-            await self._sleep(wait)
+            self._watch()
+
+    async def _try(self, wait: float) -> list[AssistantMessageEvent]:
+        """One try: its events, without those that were told already."""
+        try:
+            if wait:
+                await self._sleep(wait)
+            return await self._attempt()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._skip is None or self._stop or task is None or task.uncancel():
+                raise
+            return self._assembler.fail(self._skip)
+        except Exception as exc:
+            if stop := self._stop or self._skip:
+                return self._stopped(stop)
+            error = self._understand(exc)
+            told_all = self._assembler.finished and _is_broken(error)
+            return self._assembler.finish() if told_all else self._assembler.fail(error)
 
     async def _attempt(self) -> list[AssistantMessageEvent]:
-        """One try: tells all events but the last batch, which it returns."""
+        """Ask once: tells all events but the last batch, which it returns."""
         assembler = self._assembler
         told_all = False
         stream = self._provider.stream(self._request)
@@ -229,7 +268,9 @@ class Run:
             async for deltas in stream:
                 if not self._accepted:
                     self._accepted = True
-                    self._queue.push([assembler.start()])
+                    if not self._started:
+                        self._started = True
+                        self._queue.push([assembler.start()])
                 events: list[AssistantMessageEvent] = []
                 try:
                     assembler.feed(deltas, events)
@@ -247,8 +288,8 @@ class Run:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
-        if self._stop is not None:  # a provider that takes being cancelled for an end
-            return self._stopped(self._stop)
+        if stop := self._stop or self._skip:  # a provider that takes being cancelled for an end
+            return self._stopped(stop)
         return assembler.finish()
 
     def _understand(self, exc: Exception) -> ErrorInfo:
@@ -262,13 +303,21 @@ class Run:
             error.message = f"{CUT_OFF} {error.message}"
         return error
 
-    def _wait_before_retry(self, last: AssistantMessageEvent, tries: int) -> float | None:
+    def _may_ask_another(self, last: AssistantMessageEvent | None) -> bool:
+        """Whether the next model shall be asked, after a try that ended with `last`."""
+        if not isinstance(last, ErrorEvent) or self._assembler.has_content or self._stop:
+            return False
+        error = last.error.error
+        assert error is not None
+        return bool(self._others) and (error.retryable or error.kind in FALLBACK)
+
+    def _wait_before_retry(self, last: AssistantMessageEvent | None, tries: int) -> float | None:
         """Seconds to wait before another try; None when there shall be none."""
         error = last.error.error if isinstance(last, ErrorEvent) else None
         options = self._request.options
         if error is None or not error.retryable or self._assembler.has_content or self._stop:
             return None
-        if tries >= options.max_retries:
+        if tries >= options.max_retries or self._skip:
             return None
         if error.retry_after is None:
             return self._jitter(0.0, min(MAX_BACKOFF, BACKOFF * 2**tries))
@@ -295,16 +344,23 @@ class Run:
         if now >= self._began_at + total:
             self._time_out(f"The answer took longer than timeout={total:g} s.")
         elif now >= self._heard_at + idle:
-            self._time_out(f"Nothing came for idle_timeout={idle:g} s.")
+            self._time_out(f"Nothing came for idle_timeout={idle:g} s.", self._task)
         else:
             due = min(self._began_at + total, self._heard_at + idle)
             if due < math.inf:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(due - now, self._watch)
 
-    def _time_out(self, text: str) -> None:
+    def _time_out(self, text: str, task: asyncio.Task[Any] | None = None) -> None:
+        """Stop the request; with a `task`, only this try of it while another model may be asked."""
         hint = " Raise it, or ask for less."
-        self._cancel(error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider))
+        why = error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider)
+        silent = not (self._assembler.has_content or self._assembler.finished)
+        if task is not None and silent and self._others and self._stop is None:
+            self._skip = why
+            task.cancel()
+        else:
+            self._cancel(why)
 
     # --- The end ----------------------------------------------------------------------------
 
@@ -315,16 +371,46 @@ class Run:
         self._queue.push(events)  # the queue ends the stream by itself when there is no last event
 
     def _complete(self, message: AssistantMessage) -> None:
-        """Fill in what only the whole request tells: times, warnings, usage nobody reported."""
+        """Fill in what only the whole request tells: times, warnings, tries, usage nobody
+        reported."""
         if self._began_at:
             now = time.perf_counter()
             message.duration_ms = round((now - self._began_at) * 1000, 3)
             if self._first_at is not None:
                 message.ttft_ms = round((self._first_at - self._began_at) * 1000, 3)
         message.warnings = list(self._request.warnings)
+        self._count(message)
+        if self._attempts:
+            message.attempts = [*self._attempts, self._told(message)]
         if message.error is not None:
-            message.error.message = message.error.message[:MAX_MESSAGE]
+            before = self._tried_before()
+            message.error.message = message.error.message[: MAX_MESSAGE - len(before)] + before
             message.error_message = message.error.message
+
+    def _told(self, message: AssistantMessage) -> Attempt:
+        """The newest try."""
+        return made(
+            Attempt,
+            provider=message.provider,
+            model=message.model,
+            error=message.error.model_copy() if message.error is not None else None,
+            usage=message.usage,
+            duration_ms=round((time.perf_counter() - self._tried_at) * 1000, 3),
+        )
+
+    def _tried_before(self) -> str:
+        """Which other models failed, in words; each with its newest error."""
+        said = {
+            f"{one.provider}/{one.model}": (one.error.kind, one.error.message[:200].rstrip("."))
+            for one in self._attempts
+            if one.error is not None
+        }
+        said.pop(self._request.model, None)
+        told = "; ".join(f"{name} ({kind}: {text})" for name, (kind, text) in said.items())
+        return f" Tried before: {told}."[:MAX_MESSAGE] if told else ""
+
+    def _count(self, message: AssistantMessage) -> None:
+        """Tokens that nobody reported, and what they cost."""
         usage = message.usage
         output, prompt = self._assembler.reported_usage, self._assembler.reported_input
         if self._accepted:
