@@ -53,6 +53,10 @@ if TYPE_CHECKING:
     from .files import attachment as attachment
     from .files import document as document
     from .files import image as image
+    from .many import acomplete_many as acomplete_many
+    from .many import astream_many as astream_many
+    from .many import complete_many as complete_many
+    from .many import stream_many as stream_many
     from .output import OutputValidationError as OutputValidationError
     from .output import ParsedMessage as ParsedMessage
     from .provider import LiteLLMProvider as LiteLLMProvider
@@ -124,6 +128,7 @@ _MODULES = {
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
     "files": "attachment document image",
+    "many": "acomplete_many astream_many complete_many stream_many",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"

@@ -47,6 +47,11 @@ class Channel(Generic[T]):
                 self._closed, self._error = True, error
                 self._wake()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `get` would return at once with something."""
+        return bool(self._items)
+
     def _wake(self) -> None:
         self._ready.notify_all()
         waiter, self._waiter = self._waiter, None

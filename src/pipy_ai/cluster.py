@@ -1,0 +1,100 @@
+"""Rows asked by the workers of a Dask cluster: what `executor=` of `complete_many` stands for.
+
+The batch stays where it was called: it feeds, paces, tries again and collects, so that one pace
+holds for all workers. A worker gets one row at a time, asks with the keys of its own environment,
+and sends back the message. When one dies, Dask gives its rows to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .api import Options, complete
+from .context import Prompt, as_context
+from .errors import ErrorKind, error_info
+from .registry import Model
+from .types import AssistantMessage, StopReason
+
+if TYPE_CHECKING:
+    from .many import Ask, Row
+
+DEATHS = 2  # times that a row is given to another worker when its own raises
+_SECRET = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
+
+
+def asker(client: Any, model: str | Model, output: Any, mode: Any, options: Options) -> Ask:
+    """What asks a row once, on some worker of the cluster of `client`.
+
+    Raises:
+        TypeError: it is no Dask client.
+        ValueError: an option that must not or cannot travel.
+    """
+    if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
+        raise TypeError(
+            f"executor is a Dask Client (pip install 'pipy-ai[dask]'), not {type(client).__name__}"
+        )
+    _check(options)
+    asked: dict[str, Any] = {**options, "max_retries": 0}
+    if output is not None:
+        asked |= {"output": output, "output_mode": mode, "output_retries": 1}
+    how = _digest(str(model), repr(output), sorted((n, repr(v)) for n, v in options.items()))
+
+    async def ask(row: Row) -> AssistantMessage:
+        context = as_context(row.context)
+        key = f"pipy-{row.index}-{row.sends}-{_digest(how, context.model_dump(mode='json'))}"
+        loop = client.loop.asyncio_loop
+        work = asyncio.run_coroutine_threadsafe(_send(client, key, model, context, asked), loop)
+        return await asyncio.wrap_future(work)
+
+    return ask
+
+
+async def _send(
+    client: Any, key: str, model: str | Model, context: Prompt, asked: Mapping[str, Any]
+) -> AssistantMessage:
+    """In the client's own loop: hand in one row and wait for its message."""
+    future = client.submit(_ask, model, context, dict(asked), key=key, retries=DEATHS, pure=False)
+    try:
+        message = await client.gather(future, asynchronous=True)
+        assert isinstance(message, AssistantMessage)
+        return message
+    except asyncio.CancelledError:
+        await client.cancel([future], asynchronous=True, force=True)
+        raise
+    except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
+        text = f"The cluster failed: {type(failure).__name__}: {failure}"
+        error = error_info(ErrorKind.SERVER, text, retryable=False)
+        return AssistantMessage(error=error, error_message=text, stop_reason=StopReason.ERROR)
+    finally:
+        future.release()
+
+
+def _ask(model: str | Model, context: Prompt, asked: dict[str, Any]) -> AssistantMessage:
+    """On a worker, in one of its threads."""
+    return complete(model, context, **asked)
+
+
+def _check(options: Options) -> None:
+    """A key never enters the graph, where the scheduler and its pages could show it."""
+    extra = options.get("extra") or {}
+    headers = {**(options.get("headers") or {}), **(extra.get("extra_headers") or {})}
+    secret = [name for name in headers if _SECRET.search(name)]
+    if options.get("api_key") is not None or secret:
+        what = "api_key" if options.get("api_key") is not None else f"the header {secret[0]}"
+        raise ValueError(
+            f"{what} would travel through the cluster: set the provider's variable in the"
+            " environment of each worker instead (`pipy providers` names it)"
+        )
+    for name in ("signal", "on_payload"):
+        if options.get(name) is not None:
+            raise ValueError(f"{name} cannot travel to the workers of a cluster")
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
