@@ -76,7 +76,8 @@ async def _send(
 
 def _ask(model: str | Model, context: Prompt, asked: dict[str, Any]) -> AssistantMessage:
     """On a worker, in one of its threads."""
-    return complete(model, context, **asked)
+    message: AssistantMessage = complete(model, context, **asked)
+    return message
 
 
 def _check(options: Options) -> None:

@@ -544,7 +544,7 @@ class Batch:
             self.landed.close(self._failure)
 
     async def _carry(self, row: Row) -> None:
-        """Send a row once; it lands, or takes its place at the head of those that wait."""
+        """Send a row once; it lands, or takes its place behind those that wait."""
         row.answered = self._answered
         row.sends += 1
         try:
@@ -559,7 +559,7 @@ class Batch:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._halt.wait(), wait)
         if self.stopped is None:
-            self._waiting.appendleft(row)
+            self._waiting.append(row)  # the others' turn first
 
     def _land(self, row: Row, message: AssistantMessage) -> None:
         if row.spent:
@@ -591,7 +591,7 @@ class Batch:
         if self.stopped is not None or asked > self._max_delay:
             return None
         if self._max_retries and busy and self._answered > row.answered:
-            row.refusals += 1  # it is the others' turn, not this row's fault
+            row.refusals += 1  # that is no fault of this row
             if row.refusals > PATIENCE:
                 return None
         elif row.tries >= self._max_retries:
@@ -667,6 +667,7 @@ def _asker(model: str | Model, output: Any, mode: Mode | None, options: Options)
         asked |= {"output": Output.of(output), "output_mode": mode}
 
     async def ask(row: Row) -> AssistantMessage:
-        return await acomplete(model, row.context, **asked)
+        message: AssistantMessage = await acomplete(model, row.context, **asked)
+        return message
 
     return ask

@@ -1,0 +1,455 @@
+"""Many questions at once: order, memory, the pace that all rows share, stopping, wrong use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    AbortController,
+    AssistantMessage,
+    acomplete_many,
+    astream_many,
+    complete_many,
+    ctx,
+    faux,
+    register_provider,
+    stream_many,
+)
+from pipy_ai.errors import ErrorKind, ProviderError, error_info
+from pipy_ai.many import Pace
+from pipy_ai.provider import Request, unregister_provider
+
+from .wire.lab import FIN, Lab, Scene, Seen, Status, chat, finish, sse, text
+
+
+class Host:
+    """A provider that says the prompt again, after `wait` seconds, and counts."""
+
+    def __init__(self, wait: float = 0.0) -> None:
+        self.wait = wait
+        self.asked: list[str] = []
+        self.times: list[float] = []
+        self.under_way = self.most = 0
+        self.faults: dict[str, list[Any]] = {}
+
+    async def __call__(self, request: Request) -> AsyncIterator[str]:
+        prompt = str(request.context.messages[-1].content)
+        self.asked.append(prompt)
+        self.times.append(time.monotonic())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await asyncio.sleep(self.wait)
+            if faults := self.faults.get(prompt):
+                raise ProviderError(faults.pop(0))
+            yield prompt.upper()
+        finally:
+            self.under_way -= 1
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    made = Host()
+    register_provider("host", made)
+    yield made
+    unregister_provider("host")
+
+
+def texts(messages: list[AssistantMessage]) -> list[str]:
+    return [message.text for message in messages]
+
+
+# === Order and reading ===
+
+
+def test_answers_stand_in_the_order_of_the_questions(host: Host) -> None:
+    landed: list[tuple[int, str, str]] = []
+
+    def note(index: int, message: AssistantMessage) -> None:
+        landed.append((index, message.text, threading.current_thread().name))
+
+    found = complete_many("host/m", (f"q{n}" for n in range(50)), on_result=note)
+    assert texts(found) == [f"Q{n}" for n in range(50)]
+    assert sorted(landed) == sorted((n, f"Q{n}", "MainThread") for n in range(50))
+
+
+def test_no_questions_no_answers(host: Host) -> None:
+    assert complete_many("host/m", []) == []
+    assert asyncio.run(acomplete_many("host/m", iter(()))) == []
+
+
+def test_every_kind_of_prompt_may_be_among_them() -> None:
+    prompts: list[Any] = ["a", ctx("b", system="s"), ctx("c").messages[0], [ctx("d").messages[0]]]
+    assert texts(complete_many("faux/echo", prompts)) == ["a", "b", "c", "d"]
+
+
+async def test_an_asynchronous_source_is_read(host: Host) -> None:
+    async def source() -> AsyncIterator[str]:
+        for number in range(40):
+            await asyncio.sleep(0)
+            yield f"q{number}"
+
+    found = await acomplete_many("host/m", source(), concurrency=4)
+    assert texts(found) == [f"Q{n}" for n in range(40)]
+    assert host.most <= 4
+
+
+async def test_answers_land_while_the_source_waits(host: Host) -> None:
+    go = asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        yield "first"
+        await go.wait()
+        yield "second"
+
+    landed = []
+    async for index, message in astream_many("host/m", source()):
+        landed.append((index, message.text))
+        go.set()
+    assert landed == [(0, "FIRST"), (1, "SECOND")]
+
+
+def test_an_endless_source_is_read_a_little_ahead_only(host: Host) -> None:
+    read = 0
+
+    def source() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield f"q{read}"
+
+    answers = stream_many("host/m", source(), concurrency=8)
+    for taken, _ in enumerate(answers, 1):
+        assert read <= taken + 16
+        if taken == 100:
+            break
+    answers.close()
+    assert read <= 117
+
+
+async def test_the_twin_reads_a_little_ahead_only(host: Host) -> None:
+    read = 0
+
+    def source() -> Iterator[str]:
+        nonlocal read
+        while True:
+            read += 1
+            yield f"q{read}"
+
+    async with contextlib.aclosing(astream_many("host/m", source(), concurrency=8)) as answers:
+        taken = 0
+        async for _ in answers:
+            taken += 1
+            assert read <= taken + 17
+            if taken == 100:
+                break
+    assert host.under_way == 0
+
+
+def test_a_source_that_fails_raises_after_what_was_asked(host: Host) -> None:
+    def source() -> Iterator[str]:
+        yield "a"
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        complete_many("host/m", source())
+
+    async def main() -> list[int]:
+        landed = []
+        try:
+            async for index, _ in astream_many("host/m", source()):
+                landed.append(index)
+        except OSError:
+            landed.append(-1)
+        return landed
+
+    assert asyncio.run(main()) == [0, -1]
+
+
+def test_typed_answers() -> None:
+    @dataclass
+    class Age:
+        years: int
+
+    register_provider("aged", faux.FauxProvider(*['{"years": 7}'] * 3, '{"years": "x"}', "no"))
+    try:
+        found = complete_many("aged/m", ["a", "b", "c"], output=Age)
+        assert [message.parsed.years for message in found] == [7, 7, 7]
+        [bad] = complete_many("aged/m", ["d"], output=Age)
+        assert bad.error is not None
+        assert bad.error.kind == "invalid_output"
+    finally:
+        unregister_provider("aged")
+
+
+def test_a_bad_row_spoils_no_other(host: Host) -> None:
+    prompts: list[Any] = ["a", "", 7, "b"]
+    found = complete_many("host/m", prompts)
+    assert [m.error and m.error.kind for m in found] == [None, "bad_request", "bad_request", None]
+    assert "empty" in found[1].error_message
+    assert "not int" in found[2].error_message
+
+
+def test_what_is_set_around_a_batch_holds_within() -> None:
+    import contextvars
+
+    mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unset")
+    seen: list[str] = []
+
+    async def look(request: Request) -> AsyncIterator[str]:
+        seen.append(mark.get())
+        mark.set("spoilt")
+        yield "ok"
+
+    register_provider("look", look)
+    try:
+        mark.set("set")
+        complete_many("look/m", ["a", "b", "c"], concurrency=1)
+        asyncio.run(acomplete_many("look/m", ["a", "b", "c"], concurrency=1))
+    finally:
+        unregister_provider("look")
+    assert seen == ["set"] * 6
+
+
+# === Pace ===
+
+
+def test_concurrency_starts_small_and_grows_to_its_limit(host: Host) -> None:
+    host.wait = 0.01
+    complete_many("host/m", ["a"] * 8, concurrency=32)
+    assert host.most == 8
+    complete_many("host/m", ["a"] * 300, concurrency=32)
+    assert host.most == 32
+
+
+def test_a_round_of_refusals_halves_the_pace_and_a_stray_one_hardly_matters() -> None:
+    pace = Pace(64)
+    for _ in range(200):
+        pace.answered()
+    assert pace.limit == 64
+    pace.refused(0.0)
+    assert pace.limit > 63
+    for _ in range(63):
+        pace.refused(0.0)
+    assert pace.limit == 32
+    for _ in range(500):
+        pace.refused(0.0)
+    assert pace.limit == 1
+    rounds = 0
+    while pace.limit < 64:
+        rounds += 1
+        for _ in range(int(pace.limit)):
+            pace.answered()
+    assert rounds < 12  # it comes back fast when nothing is refused
+
+
+def test_a_pace_finds_what_a_provider_bears() -> None:
+    pace = Pace(256)
+    seen = []
+    for _ in range(300):  # rounds against a provider that bears 40
+        sent = int(pace.limit)
+        seen.append(sent)
+        for number in range(sent):
+            pace.answered() if number < 40 else pace.refused(0.0)
+    settled = seen[50:]
+    assert sum(min(one, 40) for one in settled) > 0.9 * 40 * len(settled)
+    assert sum(max(one - 40, 0) for one in settled) < 0.35 * 40 * len(settled)
+
+
+def test_one_rate_limit_holds_all_back() -> None:
+    with Lab() as lab:
+        refused = Status(429, {"error": {"message": "slow"}}, {"retry-after-ms": "400"})
+        count = 0
+        lock = threading.Lock()
+        moments: list[float] = []
+
+        def scene(seen: Seen) -> Scene | Status:
+            nonlocal count
+            with lock:
+                count += 1
+                moments.append(time.perf_counter())
+                return refused if count == 10 else chat(text("ok"), finish("stop"))
+
+        lab.always = scene
+        found = complete_many("hosted_vllm/m", ["a"] * 60, api_base=lab.url, concurrency=4)
+    assert texts(found) == ["ok"] * 60
+    assert count == 61
+    gap, after = max((b - a, n) for n, (a, b) in enumerate(pairwise(moments)))
+    assert gap >= 0.38
+    assert 9 <= after <= 13  # what was under way went on, nothing else did
+
+
+def test_a_busy_provider_costs_no_row(host: Host) -> None:
+    """More refusals for a row than tries, as long as others are answered."""
+    busy = error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=0.001)
+    host.faults = {"q7": [busy.model_copy() for _ in range(9)]}
+    host.wait = 0.002
+    found = complete_many("host/m", [f"q{n}" for n in range(200)], concurrency=4, max_retries=1)
+    assert texts(found) == [f"Q{n}" for n in range(200)]
+    assert host.asked.count("q7") == 10
+
+
+def test_a_provider_that_only_refuses_is_given_up(host: Host) -> None:
+    busy = error_info(ErrorKind.OVERLOADED, "full", retry_after=0.001)
+    host.faults = {f"q{n}": [busy.model_copy() for _ in range(99)] for n in range(4)}
+    found = complete_many("host/m", [f"q{n}" for n in range(4)], max_retries=2)
+    assert [m.error and m.error.kind for m in found] == ["overloaded"] * 4
+    assert len(host.asked) == 12
+
+
+def test_without_retries_nothing_is_asked_twice(host: Host) -> None:
+    host.faults = {"a": [error_info(ErrorKind.RATE_LIMIT, "slow", retry_after=0.001)]}
+    found = complete_many("host/m", ["b", "a", "b"], max_retries=0, concurrency=1)
+    assert [m.error and m.error.kind for m in found] == [None, "rate_limit", None]
+    assert len(host.asked) == 3
+
+
+def test_an_answer_that_breaks_off_is_asked_again_and_paid_for(lab: Lab) -> None:
+    lab.play(sse(*text("half an answer "), FIN), chat(text("whole"), finish("stop")))
+    [found] = complete_many("hosted_vllm/m", ["a"], api_base=lab.url)
+    assert found.text == "whole"
+    assert len(lab.seen) == 2
+    lab.play(chat(text("whole"), finish("stop")))
+    [once] = complete_many("hosted_vllm/m", ["a"], api_base=lab.url)
+    assert found.usage.output > once.usage.output
+
+
+# === Stopping ===
+
+
+@pytest.mark.parametrize("kind", ["auth", "missing_key", "quota", "budget", "not_found"])
+def test_what_befalls_all_stops_the_batch(host: Host, kind: str) -> None:
+    host.wait = 0.001
+    host.faults = {"q5": [error_info(ErrorKind(kind), "said why")]}
+    found = complete_many("host/m", (f"q{n}" for n in range(500)), concurrency=2)
+    assert len(found) == 500
+    assert found[5].error is not None
+    assert found[5].error.kind == kind
+    assert len(host.asked) < 12
+    assert found[-1].error is not None
+    assert found[-1].error.kind == "aborted"
+    assert "said why" in found[-1].error.message
+    assert {m.text for m in found[:5]} == {f"Q{n}" for n in range(5)}
+
+
+async def test_the_twin_stops_as_well_and_counts_all_rows(host: Host) -> None:
+    async def source() -> AsyncIterator[str]:
+        for number in range(100):
+            await asyncio.sleep(0.001)
+            yield f"q{number}"
+
+    host.faults = {"q5": [error_info(ErrorKind.AUTH, "wrong key")]}
+    found = await acomplete_many("host/m", source(), concurrency=2)
+    assert len(found) == 100
+    assert found[99].error is not None
+    assert "wrong key" in found[99].error.message
+    landed = [index async for index, _ in astream_many("host/m", iter(["q5", "a"] * 9))]
+    assert len(landed) == 18  # the fault is used up
+    host.faults = {"q5": [error_info(ErrorKind.AUTH, "wrong key")]}
+    landed = [i async for i, _ in astream_many("host/m", iter(["q5", "a"] * 9), concurrency=1)]
+    assert landed == [0]
+
+
+def test_stop_on_may_be_other_kinds_or_none(host: Host) -> None:
+    host.faults = {"b": [error_info(ErrorKind.CONTENT_FILTER, "no") for _ in range(2)]}
+    found = complete_many("host/m", ["a", "b", "c"], concurrency=1, stop_on=["content_filter"])
+    assert [m.error and m.error.kind for m in found] == [None, "content_filter", "aborted"]
+    host.faults["b"] = [error_info(ErrorKind.AUTH, "no")]
+    found = complete_many("host/m", ["a", "b", "c"], concurrency=1, stop_on=())
+    assert [m.error and m.error.kind for m in found] == [None, "auth", None]
+
+
+def test_a_wait_that_is_too_long_stops_the_batch(host: Host) -> None:
+    host.faults = {"b": [error_info(ErrorKind.RATE_LIMIT, "Daily limit.", retry_after=3600)]}
+    found = complete_many("host/m", ["a", "b", "c", "d"], concurrency=1)
+    assert [m.error and m.error.kind for m in found] == [None, "rate_limit", "aborted", "aborted"]
+    assert "3600 s" in found[1].error_message
+    assert "Daily limit" in found[3].error_message
+
+
+def test_a_signal_stops_all(host: Host) -> None:
+    host.wait = 60.0
+    controller = AbortController()
+    timer = threading.Timer(0.2, controller.abort)
+    timer.start()
+    began = time.monotonic()
+    found = complete_many("host/m", ["a"] * 100, concurrency=8, signal=controller.signal)
+    timer.join()
+    assert time.monotonic() - began < 10
+    assert {m.error and m.error.kind for m in found} == {"aborted"}
+    assert len(host.asked) <= 8
+    assert host.under_way == 0
+
+
+def test_leaving_the_loop_stops_what_is_under_way(host: Host) -> None:
+    host.wait = 0.01
+    for _ in stream_many("host/m", ["a"] * 100, concurrency=8):
+        host.wait = 60.0
+        break
+    until = time.monotonic() + 5
+    while host.under_way and time.monotonic() < until:
+        time.sleep(0.005)
+    assert host.under_way == 0
+
+
+def test_an_exception_of_on_result_comes_out_and_stops_the_rest(host: Host) -> None:
+    host.wait = 0.005
+
+    def fail(index: int, message: AssistantMessage) -> None:
+        raise RuntimeError("full disk")
+
+    with pytest.raises(RuntimeError, match="full disk"):
+        complete_many("host/m", ["a"] * 1000, on_result=fail)
+    until = time.monotonic() + 5
+    while host.under_way and time.monotonic() < until:
+        time.sleep(0.005)
+    assert host.under_way == 0
+    assert len(host.asked) < 100
+
+
+async def test_cancelling_the_task_stops_all(host: Host) -> None:
+    host.wait = 60.0
+    task = asyncio.create_task(acomplete_many("host/m", ["a"] * 50))
+    while host.under_way < 4:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert host.under_way == 0
+
+
+# === Wrong use ===
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "said"),
+    [
+        (("host/m", "one prompt"), {}, "contexts are many prompts"),
+        (("host/m", ctx("one")), {}, "contexts are many prompts"),
+        (("host/m", 7), {}, "contexts are many prompts"),
+        (("host/m", ["a"]), {"concurrency": 0}, "concurrency is 1 or more"),
+        (("host/m", ["a"]), {"stop_on": ["nonsense"]}, "'nonsense' is not a valid"),
+        (("host/m", ["a"]), {"temprature": 1}, "did you mean 'temperature'"),
+        (("host/", ["a"]), {}, "provider/model"),
+        (("host/m", ["a"]), {"output": 7}, "output= takes a type"),
+        (("host/m", ["a"]), {"executor": object()}, "executor is a Dask Client"),
+    ],
+)
+def test_wrong_use_raises_at_once(
+    host: Host, arguments: tuple[Any, ...], keywords: dict[str, Any], said: str
+) -> None:
+    for verb in (complete_many, stream_many, astream_many):
+        with pytest.raises((TypeError, ValueError), match=said):
+            verb(*arguments, **keywords)
+    with pytest.raises((TypeError, ValueError), match=said):
+        asyncio.run(acomplete_many(*arguments, **keywords))
+    assert host.asked == []
