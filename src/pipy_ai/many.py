@@ -427,7 +427,7 @@ class Row:
     tries: int = 0
     refusals: int = 0
     sends: int = 0
-    answered: int = 0  # answers that the batch had when this was sent
+    answered: int = 0  # answers that the batch had when this failed last, or was added
     spent: list[Usage] = field(default_factory=list)  # by tries that broke in mid-answer
 
 
@@ -472,7 +472,7 @@ class Batch:
     def add(self, index: int, context: Prompt) -> None:
         """Take a row."""
         if self.stopped is None:
-            self._waiting.append(Row(index, context))
+            self._waiting.append(Row(index, context, answered=self._answered))
             self._fill()
 
     def close(self, failure: Exception | None = None) -> None:
@@ -545,7 +545,6 @@ class Batch:
 
     async def _carry(self, row: Row) -> None:
         """Send a row once; it lands, or takes its place behind those that wait."""
-        row.answered = self._answered
         row.sends += 1
         try:
             message = await self._ask(row)
@@ -598,6 +597,7 @@ class Batch:
             return None
         else:
             row.tries += 1
+        row.answered = self._answered
         if message.usage.output:
             row.spent.append(message.usage)
         if asked:
