@@ -130,12 +130,12 @@ def complete_many(
         >>> [message.text for message in complete_many("faux/echo", ["One", "Two"])]
         ['One', 'Two']
     """
-    batch = _batch(
+    batch = make_batch(
         model, contexts, concurrency, stop_on, _blocking(executor), output, output_mode, options
     )
     rows = enumerate(contexts)
     answers: dict[int, AssistantMessage] = {}
-    with contextlib.closing(_stream(batch, rows)) as landed:
+    with contextlib.closing(stream_rows(batch, rows)) as landed:
         for index, message in landed:
             answers[index] = message
             if on_result is not None:
@@ -190,9 +190,13 @@ async def acomplete_many(
         >>> [m.text for m in asyncio.run(acomplete_many("faux/echo", ["One", "Two"]))]
         ['One', 'Two']
     """
-    batch = _batch(model, contexts, concurrency, stop_on, executor, output, output_mode, options)
+    batch = make_batch(
+        model, contexts, concurrency, stop_on, executor, output, output_mode, options
+    )
     answers: dict[int, AssistantMessage] = {}
-    async with contextlib.aclosing(_astream(batch, _aiter(contexts), to_the_end=True)) as landed:
+    async with contextlib.aclosing(
+        astream_rows(batch, _aiter(contexts), to_the_end=True)
+    ) as landed:
         async for index, message in landed:
             answers[index] = message
             if on_result is not None:
@@ -247,10 +251,10 @@ def stream_many(
         ...     print(index, message.text)
         0 One
     """
-    batch = _batch(
+    batch = make_batch(
         model, contexts, concurrency, stop_on, _blocking(executor), output, output_mode, options
     )
-    return _stream(batch, enumerate(contexts))
+    return stream_rows(batch, enumerate(contexts))
 
 
 @overload
@@ -299,14 +303,16 @@ def astream_many(
         >>> asyncio.run(main())
         0 One
     """
-    batch = _batch(model, contexts, concurrency, stop_on, executor, output, output_mode, options)
-    return _astream(batch, _aiter(contexts))
+    batch = make_batch(
+        model, contexts, concurrency, stop_on, executor, output, output_mode, options
+    )
+    return astream_rows(batch, _aiter(contexts))
 
 
 # === Feeding and taking ===
 
 
-def _stream(batch: Batch, rows: Iterable[tuple[int, Prompt]]) -> Generator[Landed, None, None]:
+def stream_rows(batch: Batch, rows: Iterable[tuple[int, Prompt]]) -> Generator[Landed, None, None]:
     """The caller's thread reads and takes; the background thread's loop asks."""
     thread = loops.ensure()
     if thread.is_current:
@@ -339,8 +345,8 @@ def _stream(batch: Batch, rows: Iterable[tuple[int, Prompt]]) -> Generator[Lande
             call(batch.cancel)
 
 
-async def _astream(
-    batch: Batch, rows: AsyncIterator[Prompt], to_the_end: bool = False
+async def astream_rows(
+    batch: Batch, rows: AsyncIterator[tuple[int, Prompt]], to_the_end: bool = False
 ) -> AsyncGenerator[Landed, None]:
     """One task reads; whoever iterates takes; both in the running loop. `to_the_end`: rows are
     read, and counted, even after the batch was stopped."""
@@ -350,9 +356,9 @@ async def _astream(
     async def feed() -> None:
         try:
             await room.acquire()
-            async for context in rows:
-                batch.add(batch.fed, context)
+            async for index, context in rows:
                 batch.fed += 1
+                batch.add(index, context)
                 if batch.stopped is None:
                     await room.acquire()
                 if batch.stopped is not None and not to_the_end:
@@ -378,13 +384,17 @@ async def _astream(
         await batch.ended()
 
 
-async def _aiter(contexts: Iterable[Prompt] | AsyncIterable[Prompt]) -> AsyncIterator[Prompt]:
+async def _aiter(
+    contexts: Iterable[Prompt] | AsyncIterable[Prompt],
+) -> AsyncIterator[tuple[int, Prompt]]:
     if isinstance(contexts, AsyncIterable):
+        index = 0
         async for context in contexts:
-            yield context
+            yield index, context
+            index += 1
     else:
-        for context in contexts:
-            yield context
+        for row in enumerate(contexts):
+            yield row
 
 
 # === The engine ===
@@ -614,7 +624,7 @@ def _failed(kind: ErrorKind, text: str) -> AssistantMessage:
 # === Setting up ===
 
 
-def _batch(
+def make_batch(
     model: str | Model,
     contexts: object,
     concurrency: int,

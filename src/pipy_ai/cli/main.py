@@ -20,6 +20,7 @@ from pipy_ai import __version__
 COMMANDS = {
     "ask": "ask one question",
     "preview": "show the request that `ask` would send",
+    "batch": "ask each row of a file",
     "models": "list models",
     "info": "show what is known of a model",
     "cost": "estimate what a request costs",

@@ -1,4 +1,4 @@
-"""What `pipy ask` and `pipy preview` have in common: whom to ask, and what."""
+"""What the commands that ask have in common: whom to ask, what, and how."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ def arguments(command: argparse.ArgumentParser) -> None:
     """What is asked, of whom and how."""
     command.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask")
     command.add_argument(
-        "-m", "--model", help="provider/model (default: PIPY_MODEL, else what is set up)"
-    )
-    command.add_argument("-s", "--system", help="system prompt")
-    command.add_argument(
-        "--thinking", metavar="LEVEL", choices=THINKING, help=f"one of {', '.join(THINKING)}"
-    )
-    command.add_argument(
         "-a",
         "--attach",
         action="append",
         default=[],
         metavar="FILE",
         help="an image to show, by path or URL (may be repeated)",
+    )
+    how(command)
+
+
+def how(command: argparse.ArgumentParser) -> None:
+    """Of whom, and how."""
+    command.add_argument(
+        "-m", "--model", help="provider/model (default: PIPY_MODEL, else what is set up)"
+    )
+    command.add_argument("-s", "--system", help="system prompt")
+    command.add_argument(
+        "--thinking", metavar="LEVEL", choices=THINKING, help=f"one of {', '.join(THINKING)}"
     )
     command.add_argument(
         "--api-base", metavar="URL", help="where the model is, e.g. a server of yours"
