@@ -271,6 +271,8 @@ _QUOTA = re.compile(
     r"|billing_error|billing (hard )?limit|billing details|check your plan",
     re.IGNORECASE,
 )
+PROXY_KEY = "No connected db."  # LiteLLM's proxy, of a key that is not its master key
+_PROXY_MODEL = "Invalid model name passed in model="  # and of a model that its file does not name
 _OVERLOADED = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
 _CONNECTION = re.compile(
     r"connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
@@ -326,6 +328,10 @@ def classify_status(status: int | None, text: str) -> ErrorKind:
         return ErrorKind.OVERLOADED if _OVERLOADED.search(text) else ErrorKind.UNKNOWN
     if status >= 500 and _OVERLOADED.search(text):
         return ErrorKind.OVERLOADED
+    if status == 400 and PROXY_KEY in text:
+        return ErrorKind.AUTH
+    if status == 400 and _PROXY_MODEL in text:
+        return ErrorKind.NOT_FOUND
     by_range = ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST
     return _BY_STATUS.get(status, by_range)
 

@@ -6,12 +6,27 @@ import argparse
 import os
 import sys
 
+from .catalogue import count
+
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
     command.add_argument("--providers", metavar="A,B", help="these (default: whose key is set)")
     command.add_argument("--all", action="store_true", help="every provider")
-    command.add_argument("-o", "--output", metavar="FILE", help="default: ~/.pipy/router.yaml")
+    command.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="default: ~/.pipy/router.yaml, or gateway.yaml there",
+    )
+    gateway = command.add_argument_group("gateway")
+    gateway.add_argument(
+        "--gateway",
+        action="store_true",
+        help="for several proxies that share limits, cooldowns and a cache in Redis",
+    )
+    gateway.add_argument("--rpm", type=count, metavar="N", help="requests a minute to each model")
+    gateway.add_argument("--tpm", type=count, metavar="N", help="tokens a minute to each model")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,7 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..registry.config import generate_router_config
 
     providers = [name.strip() for name in (arguments.providers or "").split(",") if name.strip()]
-    path = generate_router_config(arguments.output, providers or None, arguments.all)
+    path = generate_router_config(
+        arguments.output,
+        providers or None,
+        arguments.all,
+        gateway=arguments.gateway,
+        rpm=arguments.rpm,
+        tpm=arguments.tpm,
+    )
     special = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
     print(f"Generated {path}", file=sys.stderr if special else sys.stdout)
     if os.path.isfile(f"{path}.bak"):

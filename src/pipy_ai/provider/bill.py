@@ -21,6 +21,8 @@ def cost_of(request: Request, usage: Usage, answered: str | None) -> Cost:
     """
     if request.route.rule == "router":
         return _behind_router(request, usage, answered)
+    if request.backend == "litellm_proxy" and not _is_meant(request.model_id, answered):
+        return Cost()  # another model took over
     record = request.record or {}
     model = Model.from_dict({**record, "id": request.model_id}, request.provider)
     return calculate_cost(model, usage, _mode(record, request.options.extra or {}))
@@ -35,6 +37,11 @@ def _behind_router(request: Request, usage: Usage, answered: str | None) -> Cost
             model = Model.from_dict({**one.record, "id": one.model_id}, one.provider)
             return calculate_cost(model, usage)
     return Cost()
+
+
+def _is_meant(name: str, answered: str | None) -> bool:
+    """Whether the model that a proxy says has answered is the one that goes by `name`."""
+    return answered in (None, name, resolve(name, True).route.model)
 
 
 def _mode(record: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:

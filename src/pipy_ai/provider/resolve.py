@@ -42,7 +42,10 @@ def resolve(model: str | Model, quiet: bool = False) -> Resolved:
     provider, slash, identity = model.partition("/")
     if provider in OWN_SERVERS and identity:  # whose names are the user's own
         way = litellm_route(model)
-        return Resolved(provider, identity, way, registry.override(model))
+        record = registry.override(model)
+        if provider == "litellm_proxy":
+            record = record or _behind_proxy(registry.record(identity))
+        return Resolved(provider, identity, way, record)
     if provider == "openai" and identity.startswith("responses/"):
         return _by_responses(identity.removeprefix("responses/"))
     full, guessed = registry.find(model)
@@ -72,6 +75,14 @@ def resolve(model: str | Model, quiet: bool = False) -> Resolved:
         text = f"{registry.unknown(model, guess)}; its limits and its price are not known"
         found.warnings.append(Warning(code="unknown_model", message=text))
     return found
+
+
+def _behind_proxy(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is known of a model that a proxy calls by its full name, as `pipy config` has it do. How
+    much it thinks is told in LiteLLM's words, low, medium or high, which the proxy translates."""
+    if record is None:
+        return None
+    return {name: value for name, value in record.items() if name != "reasoning_options"}
 
 
 def _by_hand(model: Model) -> Resolved:

@@ -15,14 +15,15 @@ from .routing import Route, address
 from .store import write_atomically
 
 ROUTER = "router.yaml"
+GATEWAY = "gateway.yaml"
 
 _HEAD = """\
 # Written by `pipy config` from the catalogue of {date}: {count} models of {providers} providers.
 # It works in three places:
 #   pipy-ai        requests for these models go through LiteLLM's Router while this file is
-#                  {path}
-#   litellm.Router Router(model_list=yaml.safe_load(open("router.yaml"))["model_list"])
-#   a proxy        litellm --config router.yaml
+#                  {place}
+#   litellm.Router Router(model_list=yaml.safe_load(open(…))["model_list"])
+#   a proxy        litellm --config {path}
 # Keys are not in it: os.environ/NAME means the variable NAME.
 """
 
@@ -46,37 +47,91 @@ general_settings:
   master_key: os.environ/LITELLM_MASTER_KEY
 """
 
+# Any number of proxies with this file and one Redis act as one.
+_GATEWAY_TAIL = """\
+
+router_settings:
+  # What all proxies share: counts of requests and tokens, and which deployment rests.
+  redis_host: os.environ/REDIS_HOST
+  redis_port: os.environ/REDIS_PORT
+  redis_password: os.environ/REDIS_PASSWORD
+  # An entry's rpm is kept exactly; without this line rpm and tpm only steer the choice.
+  optional_pre_call_checks: ["enforce_model_rate_limits"]
+  routing_strategy: simple-shuffle
+  num_retries: 2                   # on another deployment of the name, where there is one
+  allowed_fails: 1                 # in a minute; then a deployment rests
+  cooldown_time: 30                # seconds that it rests
+  # Who takes over when a model fails:
+  # fallbacks:
+  #   - {first}: [{second}]
+
+litellm_settings:
+  # Equal requests get the same answer, out of Redis, for ttl seconds: those that ask for it with
+  # "cache": {{"use-cache": true}} in their body. Thinking is not kept.
+  cache: true
+  cache_params:
+    type: redis
+    host: os.environ/REDIS_HOST
+    port: os.environ/REDIS_PORT
+    password: os.environ/REDIS_PASSWORD
+    ttl: 600
+    mode: default_off
+
+# The proxies' own key, which clients must know:
+general_settings:
+  master_key: os.environ/LITELLM_MASTER_KEY
+"""
+
 
 def generate_router_config(
     output_path: str | os.PathLike[str] | None = None,
     providers: Sequence[str] | None = None,
     all: bool = False,
+    *,
+    gateway: bool = False,
+    rpm: int | None = None,
+    tpm: int | None = None,
 ) -> Path:
     """Write a configuration for LiteLLM's Router and proxy.
 
     Args:
-        output_path: Where to; default `router.yaml` in the data directory. What was there is kept
-            as `….bak`.
+        output_path: Where to; default `router.yaml` (`gateway.yaml`) in the data directory. What
+            was there is kept as `….bak`.
         providers: models.dev's names; default: those whose key is set.
         all: Every provider that can be reached. LiteLLM takes seconds to load thousands of models.
+        gateway: For several proxies that act as one: limits, cooldowns and a cache in Redis.
+        rpm: Requests a minute that every model may be asked, over all of a gateway's proxies.
+        tpm: Tokens a minute, likewise; those of the requests under way come on top.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: an unknown provider, or none to write.
+        ValueError: an unknown provider, none to write, or limits that nothing would keep.
         OSError: the file cannot be written.
     """
+    limits = {name: value for name, value in (("rpm", rpm), ("tpm", tpm)) if value is not None}
+    if limits and not gateway:
+        raise ValueError("only a gateway keeps rpm and tpm: add gateway=True, or --gateway")
+    if any(value < 1 for value in limits.values()):
+        raise ValueError("rpm and tpm are at least 1")
     registry = get_registry()
-    target = Path(output_path) if output_path is not None else data_dir() / ROUTER
+    name = GATEWAY if gateway else ROUTER
+    target = Path(output_path) if output_path is not None else data_dir() / name
     chosen = _chosen(registry, providers, all)
     entries, left_out = _entries(registry, chosen)
     if not entries:
         raise ValueError(f"no model of {', '.join(chosen)} can be reached: {'; '.join(left_out)}")
     names = [str(entry["model_name"]) for entry in entries]
-    head = _HEAD.format(date=registry.date, count=len(entries), providers=len(chosen), path=target)
+    for entry in entries:
+        entry["litellm_params"] |= limits
+    head = _HEAD.format(
+        date=registry.date, count=len(entries), providers=len(chosen), path=target,
+        place=data_dir() / ROUTER,
+    )  # fmt: skip
     notes = "".join(f"# Left out: {note}\n" for note in left_out)
-    tail = _TAIL.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
+    tail = _GATEWAY_TAIL if gateway else _TAIL
+    tail = tail.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
     _write(target, (head + notes + _yaml(entries) + tail).encode())
     return target
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ErrorKind, ProviderError, classify_status, error_info
+from .proxied import own_words
 
 DONE = "[DONE]"  # what ends a stream of OpenAI's
 _SPACE = re.compile(r"\s*")
@@ -109,7 +110,7 @@ def reported(error: Any) -> ProviderError:
     raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
     if isinstance(raw, str) and raw not in text:
         text = f"{text}: {raw}"
-    return ProviderError(error_info(kind, text, status_code=status))
+    return ProviderError(error_info(kind, own_words(text), status_code=status))
 
 
 def integer(value: Any) -> int | None:

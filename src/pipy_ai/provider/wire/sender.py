@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator
 
 from ...errors import (
+    PROXY_KEY,
     RETRYABLE,
     ErrorKind,
     ProviderError,
@@ -21,6 +22,7 @@ from ..deltas import Delta, ResponseInfo
 from . import Decoder
 from .http import BROKEN, Answer, Call, send
 from .opening import refused_by_proxy
+from .proxied import NO_DATABASE, own_words, passed_on, with_headers
 from .reading import Unreadable, documents, unreadable
 from .sse import MAX_EVENT, EventTooLong, SSEReader
 
@@ -40,7 +42,7 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
     try:
         if answer.status >= 300:
             raise await _refusal(answer)
-        yield [ResponseInfo(api=decoder.api)]
+        yield with_headers([ResponseInfo(api=decoder.api)], answer.headers)
         first = piece = await answer.read()
         while piece and not (first := first.lstrip()):
             first = piece = await answer.read()
@@ -51,7 +53,7 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
         if opening in (b"{", b"["):
             whole = await _rest(first, answer)
             try:
-                yield decoder.decode_whole(whole)
+                yield with_headers(decoder.decode_whole(whole), answer.headers)
             except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
                 raise unreadable(whole) from None
             return
@@ -61,7 +63,7 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
         while True:
             deltas, failure = _decode(decoder, reader, piece)
             if deltas:
-                yield deltas
+                yield with_headers(deltas, answer.headers)
             if failure is not None:
                 raise failure
             if decoder.done:
@@ -75,7 +77,7 @@ async def exchange(call: Call, decoder: Decoder) -> AsyncGenerator[list[Delta], 
                 break
         deltas, _ = _decode(decoder, reader, None)  # half an event is no event
         if deltas:
-            yield deltas
+            yield with_headers(deltas, answer.headers)
         if failure is not None:
             raise failure
     except BROKEN as error:
@@ -165,6 +167,8 @@ async def _refusal(answer: Answer) -> ProviderError:
     if status == 407 and answer.proxy:
         return refused_by_proxy(answer.proxy, f"407 {_sentence(raw)}")
     kind = classify_status(status, raw)
+    said = own_words(_sentence(raw)) or _silence(status, raw, kind)
+    headers = passed_on(headers)
     retryable = None
     if headers.get("x-should-retry") in ("true", "false"):
         retryable = headers["x-should-retry"] == "true"
@@ -172,7 +176,7 @@ async def _refusal(answer: Answer) -> ProviderError:
         headers = {n: v for n, v in headers.items() if not n.startswith("x-ratelimit-reset")}
     error = error_info(
         kind,
-        _sentence(raw) or _silence(status, raw, kind),
+        NO_DATABASE if PROXY_KEY in raw else said,
         status_code=status,
         retryable=retryable,
         retry_after=retry_after_seconds(headers, raw),
