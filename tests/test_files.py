@@ -322,10 +322,10 @@ def site() -> Iterator[str]:
 def test_where_the_wire_takes_no_address_it_is_fetched(
     july: Path, site: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import litellm
-
     context = ctx(user("q", site))
     refused = complete("openai/gpt-4o", context, api_base=lab.url, api_key="k")
+    import litellm  # not before pipy-ai has: it would look for prices on the network
+
     assert refused.error is not None  # nothing on this machine is to be had by address
     assert (refused.error.kind, lab.seen) == ("bad_request", [])
     monkeypatch.setattr(litellm, "user_url_validation", False)
