@@ -24,8 +24,12 @@ def safe(text: str) -> str:
 
 def write(text: str, stream: TextIO | None = None) -> None:
     """Write model text at once; characters that the stream cannot encode become `?`."""
+    put(safe(text), stream)
+
+
+def put(text: str, stream: TextIO | None = None) -> None:
+    """Write text of our own, which may command the terminal."""
     out = sys.stdout if stream is None else stream
-    text = safe(text)
     try:
         out.write(text)
     except UnicodeEncodeError:

@@ -1,0 +1,116 @@
+"""A terminal as a user sees it: a command in a pseudo-terminal, and what is on the screen.
+
+with Terminal("-m", "pipy_ai", "ask", "Hi", columns=80) as terminal:
+    terminal.wait_for("answer")
+    assert terminal.screen[0] == "answer"
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from typing import Any
+
+import pyte
+
+
+class Terminal:
+    """Runs Python with `arguments` in a pseudo-terminal of its own, its controlling one."""
+
+    def __init__(
+        self, *arguments: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None
+    ) -> None:
+        self._screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=0.5)
+        self._stream = pyte.ByteStream(self._screen)
+        self.raw = b""
+        self._fd, slave = pty.openpty()
+        self._size(columns, rows)
+        given = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
+        kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TMUX", "COLUMNS")}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=slave, stdout=slave, stderr=slave, env=kept | given, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(slave)
+
+    def _size(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """As when the window is pulled; the program hears of it."""
+        self._screen.resize(rows, columns)
+        self._size(columns, rows)
+
+    def send(self, text: str) -> None:
+        """Type."""
+        os.write(self._fd, text.encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self.send("\x03")
+
+    @property
+    def screen(self) -> list[str]:
+        """The rows of the screen, without trailing blanks."""
+        return [row.rstrip() for row in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        """All that was printed and can be scrolled back to, row by row."""
+        above = [self._row(line) for line in self._screen.history.top]
+        return "\n".join([*above, *self.screen]).rstrip()
+
+    def _row(self, line: Any) -> str:
+        return "".join(line[x].data for x in range(self._screen.columns)).rstrip()
+
+    def style(self, text: str) -> Any:
+        """The character cell where `text` begins on the screen: `.bold`, `.fg`, …"""
+        for y, row in enumerate(self._screen.display):
+            if text in row:
+                return self._screen.buffer[y][row.index(text)]
+        raise AssertionError(f"{text!r} is not on the screen")
+
+    def read(self, seconds: float) -> bool:
+        """Take in what comes within `seconds`; False at the end."""
+        if not select.select([self._fd], [], [], seconds)[0]:
+            return True
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # Linux's way to say that the other end is closed
+            return False
+        self.raw += data
+        self._stream.feed(data)
+        return bool(data)
+
+    def wait_for(self, text: str, seconds: float = 30) -> None:
+        """Until `text` is on the screen or above it."""
+        until = time.monotonic() + seconds
+        while text not in self.text:
+            if time.monotonic() > until or not self.read(0.2):
+                raise AssertionError(f"{text!r} did not come:\n{self.text}")
+
+    def wait(self, seconds: float = 60) -> int:
+        """Until the command ends; its exit code."""
+        until = time.monotonic() + seconds
+        while self.read(0.2):
+            assert time.monotonic() < until, f"it does not end:\n{self.text}"
+        return self.process.wait(10)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        os.close(self._fd)
