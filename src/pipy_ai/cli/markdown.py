@@ -97,9 +97,8 @@ class Page:
         """Print what is complete, and draw the rest; or print all of it."""
         size = os.get_terminal_size(sys.stdout.fileno())
         columns, lines = max(size.columns, 20), max(size.lines, 3)
-        if self._renderer is None and not final and self._first_words(columns):
-            return
         if self._renderer is None:
+            self._first_words(columns)
             from .rendering import Renderer
 
             self._renderer = Renderer()
@@ -120,15 +119,11 @@ class Page:
             put("\n")
         sys.stdout.flush()
 
-    def _first_words(self, columns: int) -> bool:
-        """Show the first words as they are, at once."""
-        words = self.text
-        if "\n" in words or "\t" in words or 2 * len(words) >= columns:
-            return False
-        put(words)
-        sys.stdout.flush()
-        self._drawn, self._columns = [Row("", columns)], columns  # equal to no row that follows
-        return True
+    def _first_words(self, columns: int) -> None:
+        """Show the first words as they are, before anything loads."""
+        if 2 * len(self.text) < columns and "\n" not in self.text and "\t" not in self.text:
+            put(self.text)
+            self._drawn, self._columns = [Row("", columns)], columns  # no row that follows is equal
 
     def _draw(self, done: list[Row], rest: list[Row], columns: int, lines: int) -> None:
         rows, drawn = [*done, *rest], self._drawn
