@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from .api import quick as quick
     from .api import stream as stream
     from .api import stream_simple as stream_simple
+    from .budget import Budget as Budget
+    from .budget import Spending as Spending
+    from .budget import budget as budget
     from .context import assistant as assistant
     from .context import ctx as ctx
     from .context import tool_result as tool_result
@@ -53,6 +56,9 @@ if TYPE_CHECKING:
     from .files import attachment as attachment
     from .files import document as document
     from .files import image as image
+    from .ledger import Ledger as Ledger
+    from .ledger import LedgerEntry as LedgerEntry
+    from .ledger import read_ledger as read_ledger
     from .many import acomplete_many as acomplete_many
     from .many import astream_many as astream_many
     from .many import complete_many as complete_many
@@ -125,9 +131,11 @@ _MODULES = {
     "abort": "AbortController AbortSignal",
     "api": "acomplete acomplete_simple apreview aquick astream astream_simple complete"
     " complete_simple default_model preview quick stream stream_simple",
+    "budget": "Budget Spending budget",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
     "files": "attachment document image",
+    "ledger": "Ledger LedgerEntry read_ledger",
     "many": "acomplete_many astream_many complete_many stream_many",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
@@ -166,8 +174,9 @@ def __dir__() -> list[str]:
 
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
-        # Importing the submodule `pipy_ai.stream` binds it here; the verb of that name stays.
-        if not (name == "stream" and isinstance(value, ModuleType)):
+        # Importing the submodule `pipy_ai.stream` binds it here; the verb of that name stays, and
+        # `budget` likewise.
+        if not (name in ("budget", "stream") and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..registry import Model
 from ..registry.registry import ModelRegistry
 from ..registry.routing import Route
+from ..utils.plain import money
 from .terminal import DIM, PLAIN, complain
 
 OLD = 60  # days after which prices are worth a warning
@@ -100,18 +101,6 @@ def json_route(way: Route) -> dict[str, Any]:
         "missing": way.missing(),
         "problem": way.problem or None,
     }
-
-
-def money(dollars: float) -> str:
-    """Dollars with as many digits as matter: `$12.50`, `$0.0375`, `$0.00000123`."""
-    if dollars == 0 or dollars >= 1:
-        return f"${dollars:,.2f}"
-    digits = f"{dollars:.{3 - _exponent(dollars)}f}".rstrip("0")
-    return f"${digits}" + "0" * max(0, 2 - len(digits.partition(".")[2]))
-
-
-def _exponent(value: float) -> int:
-    return int(f"{value:e}".partition("e")[2]) + 1
 
 
 def rate(dollars: float) -> str:

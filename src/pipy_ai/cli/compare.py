@@ -6,7 +6,8 @@ import argparse
 
 from ..registry import get_registry
 from ..registry.registry import row_cost
-from .catalogue import add_filters, add_json, add_tokens, count, dated, filtered, found, money, note
+from ..utils.plain import money
+from .catalogue import add_filters, add_json, add_tokens, count, dated, filtered, found, note
 from .terminal import write, write_json
 
 

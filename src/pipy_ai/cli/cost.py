@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..registry import estimate_cost, get_registry
-from .catalogue import add_json, add_tokens, dated, found, money, plan
+from ..utils.plain import money
+from .catalogue import add_json, add_tokens, dated, found, plan
 from .terminal import complain, write_json
 
 

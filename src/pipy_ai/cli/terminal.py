@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, TextIO
 
+from ..utils.plain import aligned
+
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
 # Control characters but newline and tab, and the marks that turn text around, are shown by name.
@@ -48,15 +50,7 @@ def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
 ) -> None:
     """Aligned columns on stdout; the last one is not padded."""
-    rows = [[safe(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    widths[-1] = widths[-1] if header[-1] in right else 0
-    pads = [str.rjust if name in right else str.ljust for name in header]
-    lines = [
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True))
-        for row in ([*header], *rows)
-    ]
-    write("\n".join(lines) + "\n")
+    write(aligned(header, [[safe(cell) for cell in row] for row in rows], right) + "\n")
 
 
 def complain(text: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from ..registry.cost import calculate_cost
 from ..registry.schema import Model
@@ -23,9 +22,29 @@ def cost_of(request: Request, usage: Usage, answered: str | None) -> Cost:
         return _behind_router(request, usage, answered)
     if request.backend == "litellm_proxy" and not _is_meant(request.model_id, answered):
         return Cost()  # another model took over
-    record = request.record or {}
-    model = Model.from_dict({**record, "id": request.model_id}, request.provider)
-    return calculate_cost(model, usage, _mode(record, request.options.extra or {}))
+    return calculate_cost(_model(request), usage, _mode(request))
+
+
+def pricing(request: Request) -> Callable[[Usage], float | None] | None:
+    """What the usage of a request will cost, before it is sent; None: its price is not known.
+
+    Behind a Router it is that of the first deployment.
+    """
+    if request.provider == "local":
+        return lambda usage: 0.0
+    model, mode = _model(request), _mode(request)
+
+    def price(usage: Usage) -> float | None:
+        try:
+            return calculate_cost(model, usage, mode).total
+        except ValueError:  # a mode without prices
+            return None
+
+    return None if price(Usage(input=1, output=1)) is None else price
+
+
+def _model(request: Request) -> Model:
+    return Model.from_dict({**(request.record or {}), "id": request.model_id}, request.provider)
 
 
 def _behind_router(request: Request, usage: Usage, answered: str | None) -> Cost:
@@ -44,8 +63,9 @@ def _is_meant(name: str, answered: str | None) -> bool:
     return answered in (None, name, resolve(name, True).route.model)
 
 
-def _mode(record: Mapping[str, Any], extra: Mapping[str, Any]) -> str | None:
-    """The mode of a record whose parameters the request carries."""
+def _mode(request: Request) -> str | None:
+    """The mode of the model whose parameters the request carries."""
+    record, extra = request.record or {}, request.options.extra or {}
     said = {**extra, **(extra.get("extra_body") or {})}
     experimental = record.get("experimental")
     modes = experimental.get("modes") if isinstance(experimental, Mapping) else None

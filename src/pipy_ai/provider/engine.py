@@ -12,11 +12,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import math
+import os
 import random
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import (
     FALLBACK,
@@ -36,7 +38,13 @@ from .assembler import CUT_OFF, Assembler
 from .deltas import Delta
 from .request import Request
 
+if TYPE_CHECKING:
+    from ..budget import Budget
+    from .meter import Meter
+
 BACKOFF, MAX_BACKOFF = 0.5, 8.0  # seconds, before full jitter
+
+BUDGETS: ContextVar[tuple[Budget, ...]] = ContextVar("pipy_ai_budgets", default=())
 
 
 class Provider(Protocol):
@@ -65,6 +73,16 @@ _CANCELLED = "The request's task was cancelled."
 
 def _is_broken(error: ErrorInfo) -> bool:
     return error.kind in (ErrorKind.CONNECTION, ErrorKind.INCOMPLETE)
+
+
+def _new_meter(halt: Callable[[ErrorInfo], None]) -> Meter | None:
+    """What counts a request's cost on the way; None: nobody wants to know."""
+    budgets = BUDGETS.get()
+    if not budgets and "PIPY_LEDGER" not in os.environ:
+        return None
+    from .meter import Meter, ledger_path
+
+    return Meter(budgets, ledger_path(), halt)
 
 
 _running: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
@@ -106,6 +124,7 @@ class Run:
         self._began_at = 0.0
         self._heard_at = 0.0  # when the newest content came
         self._first_at: float | None = None
+        self._meter = _new_meter(self._cancel)
         self._renew()
 
     def _renew(self) -> None:
@@ -207,6 +226,8 @@ class Run:
                     forget()
                 if self._timer is not None:
                     self._timer.cancel()
+                if self._meter is not None:
+                    self._meter.drop()
                 if not self._queue.final.done():  # a bug of ours; nobody must wait for ever
                     self._queue.fail(ErrorKind.UNKNOWN, "pipy-ai failed; please report it.")
             finally:
@@ -216,7 +237,7 @@ class Run:
 
     def _stopped(self, why: ErrorInfo) -> list[AssistantMessageEvent]:
         """The last events of a request that was stopped. One that had said all is done."""
-        if self._assembler.finished and why.kind is ErrorKind.TIMEOUT:
+        if self._assembler.finished and why.kind in (ErrorKind.TIMEOUT, ErrorKind.BUDGET):
             return self._assembler.finish()
         return self._assembler.fail(why)
 
@@ -234,6 +255,8 @@ class Run:
             assert isinstance(last, ErrorEvent)
             self._count(last.error)
             self._attempts.append(self._told(last.error))
+            if self._meter is not None:
+                self._meter.close(last.error, self._attempts[-1])
             if again is None:
                 self._provider, self._request = self._others.pop(0)()
                 tries, wait, self._skip = 0, 0.0, None
@@ -261,8 +284,10 @@ class Run:
 
     async def _attempt(self) -> list[AssistantMessageEvent]:
         """Ask once: tells all events but the last batch, which it returns."""
-        assembler = self._assembler
-        told_all = False
+        assembler, meter = self._assembler, self._meter
+        told_all, passed = False, None
+        if meter is not None:
+            meter.open(self._request)
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
@@ -272,6 +297,8 @@ class Run:
                         self._started = True
                         self._queue.push([assembler.start()])
                 events: list[AssistantMessageEvent] = []
+                if meter is not None:
+                    deltas, passed = meter.take(deltas)
                 try:
                     assembler.feed(deltas, events)
                 finally:  # what came before a delta that is none is told all the same
@@ -280,6 +307,8 @@ class Run:
                         if self._first_at is None:
                             self._first_at = self._heard_at
                         self._queue.push(events)
+                if passed is not None:
+                    return self._stopped(passed)
                 if assembler.finished and not told_all:
                     told_all = True
                     self._heard_at = time.perf_counter()
@@ -380,8 +409,11 @@ class Run:
                 message.ttft_ms = round((self._first_at - self._began_at) * 1000, 3)
         message.warnings = list(self._request.warnings)
         self._count(message)
+        attempt = self._told(message)
         if self._attempts:
-            message.attempts = [*self._attempts, self._told(message)]
+            message.attempts = [*self._attempts, attempt]
+        if self._meter is not None and self._began_at:
+            self._meter.close(message, attempt, last=True)
         if message.error is not None:
             before = self._tried_before()
             message.error.message = message.error.message[: MAX_MESSAGE - len(before)] + before

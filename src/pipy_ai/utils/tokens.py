@@ -33,7 +33,12 @@ def estimate_tokens(text: str) -> int:
         >>> estimate_tokens("What is the capital of France?")
         9
     """
-    return -(-len(text.encode("utf-8", "replace")) * 2 // 7)
+    return tokens_of(len(text.encode("utf-8", "replace")))
+
+
+def tokens_of(size: int) -> int:
+    """About how many tokens so many bytes are."""
+    return -(-size * 2 // 7)
 
 
 def estimate_input(context: Context) -> int:

@@ -1,0 +1,140 @@
+"""The ledger: what was spent, a line of JSON for each request, in a file that is only added to.
+
+    PIPY_LEDGER=1              # to ledger.jsonl in the data directory; or a path
+    with budget(ledger="spend.jsonl"): ...
+
+It holds names, counts, dollars and times, never a text. Lines are written whole, so that many
+processes may share a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .utils.paths import data_path
+
+FILE = "ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One request: when it ended (UTC, ISO 8601), who answered, tokens, dollars, milliseconds.
+
+    The counts are those of `Usage`; `cost` is None where it is not known, and `source` says where
+    it comes from. `error` is the kind of failure.
+    """
+
+    time: str
+    provider: str
+    model: str
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    estimated: bool = False
+    cost: float | None = None
+    source: str = "unknown"
+    stop_reason: str | None = None
+    error: str | None = None
+    duration_ms: float | None = None
+
+
+def ledger_path() -> str | None:
+    """Where `PIPY_LEDGER` wants the ledger; None: nowhere."""
+    said = os.environ.get("PIPY_LEDGER", "").strip()
+    if said in ("", "0"):
+        return None
+    return os.path.join(data_path(), FILE) if said == "1" else os.path.expanduser(said)
+
+
+def append(path: str, entry: LedgerEntry) -> None:
+    """Add a line, in one write.
+
+    Raises:
+        OSError: it could not be written, or not all of it.
+    """
+    line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+    try:
+        file = _open(path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        file = _open(path)
+    with file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+            line = b"\n" + line  # somebody's disk was full in the middle of a line
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def _open(path: str) -> Any:
+    return open(path, "ab+", buffering=0, opener=lambda name, how: os.open(name, how, 0o600))
+
+
+class Ledger:
+    """A ledger's entries: iterate it, as often as needed. The file is read as it is iterated.
+
+    `corrupted` is how many lines could not be read the last time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.corrupted = 0
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        self.corrupted = 0
+        with open(self.path, "rb") as file:
+            for line in file:
+                entry = _entry(line)
+                if entry is not None:
+                    yield entry
+                elif line.strip():
+                    self.corrupted += 1
+
+
+def read_ledger(path: str | os.PathLike[str] | None = None) -> Ledger:
+    """The entries of a ledger; without a path, of the one that `PIPY_LEDGER` names, or the usual.
+
+    Raises:
+        FileNotFoundError: there is none (when it is iterated).
+
+    Example:
+        >>> import tempfile
+        >>> from pipy_ai import budget, complete, read_ledger
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with budget(ledger=f"{folder}/spend.jsonl"):
+        ...         _ = complete("faux/echo", "Hello")
+        ...     ledger = read_ledger(f"{folder}/spend.jsonl")
+        ...     print([(entry.model, entry.output) for entry in ledger], ledger.corrupted)
+        [('echo', 2)] 0
+    """
+    return Ledger(path or ledger_path() or os.path.join(data_path(), FILE))
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float | None": (float, int, type(None)),
+    "str | None": (str, type(None)),
+}
+_FIELDS = {field.name: _TYPES[str(field.type)] for field in fields(LedgerEntry)}
+_NEEDED = ("time", "provider", "model")
+
+
+def _entry(line: bytes) -> LedgerEntry | None:
+    """A line, read; None when it is not one of ours. What a newer version added is left out."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or not all(name in said for name in _NEEDED):
+        return None
+    known = {name: said[name] for name in _FIELDS if name in said}
+    if not all(isinstance(value, _FIELDS[name]) for name, value in known.items()):
+        return None
+    return LedgerEntry(**known)
