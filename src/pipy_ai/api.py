@@ -40,6 +40,7 @@ from .types import (
     Tool,
     Warning,
 )
+from .utils.made import made
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -755,7 +756,7 @@ def _options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOp
     if options is None:
         if all(_is_plain(name, value) for name, value in keywords.items()):
             # Nothing to convert: building Pydantic's validator would be half of a first request.
-            return SimpleStreamOptions.model_construct(set(keywords), **keywords)
+            return made(SimpleStreamOptions, **keywords)
         return SimpleStreamOptions.model_validate(keywords)
     if not isinstance(options, StreamOptions):
         raise TypeError(f"options are StreamOptions, not {type(options).__name__}")

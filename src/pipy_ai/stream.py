@@ -27,7 +27,7 @@ from typing_extensions import TypeVar
 
 from .errors import ErrorKind, error_info
 from .types import AssistantMessage, StopReason, ToolCall
-from .utils.channel import WAIT, Channel
+from .utils.channel import WAIT, Channel, settled
 
 if TYPE_CHECKING:
     from typing import Self
@@ -445,7 +445,7 @@ class AsyncAssistantMessageEventStream(_Stream, Generic[M]):
         """The final message. Works before, during, after iteration."""
         self._begin()
         try:
-            return await asyncio.shield(asyncio.wrap_future(self._queue.final))
+            return await settled(self._queue.final)
         except asyncio.CancelledError:
             await self.aclose()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import sys
 import threading
 from collections.abc import Iterable
@@ -98,3 +99,27 @@ class Channel(Generic[T]):
 def _resolve(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+async def settled(future: concurrent.futures.Future[T]) -> T:
+    """The result of a future that any thread may settle. Being cancelled does it no harm.
+
+    Unlike `asyncio.wrap_future` it does not wake the loop through its socket when the future is
+    settled within the loop: a tenth of what a short answer costs.
+    """
+    if not future.done():
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+
+        def wake(_: object) -> None:
+            try:
+                if asyncio._get_running_loop() is loop:
+                    _resolve(waiter)
+                else:
+                    loop.call_soon_threadsafe(_resolve, waiter)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                pass
+
+        future.add_done_callback(wake)
+        await waiter
+    return future.result()
