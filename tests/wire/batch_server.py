@@ -3,7 +3,8 @@
     python -m tests.wire.batch_server '{"rate": 600, "faults": 0.05, "seed": 1}'
 
 prints its port. It speaks Chat Completions to prompts like `row 17`, in as little time as it can,
-and remembers how often each was answered to the end. `GET /tally` tells.
+and remembers how often each was answered to the end. `GET /tally` tells that, and the seconds from
+the first request since the last tally to the newest.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Host:
 
     def tally(self) -> dict[str, Any]:
         twice = sum(count - 1 for count in self.answered.values())
-        busy = self.ended - self.began
+        busy, self.began = self.ended - self.began, 0.0
         return {**self.counts, "rows": len(self.answered), "twice": twice, "seconds": busy}
 
 

@@ -35,6 +35,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
         help="the most requests at once (default: 16)",
     )  # fmt: skip
     command.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="longest time that one answer may take"
+    )
+    command.add_argument(
         "--prompt-template", metavar="TEXT",
         help='what to ask, with columns in braces: "Translate: {text}"; @FILE reads it',
     )  # fmt: skip
@@ -74,9 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
         with Answers(target) as answers, _cluster(arguments.dask) as executor:
+            options = {**question.options(arguments), "timeout": arguments.timeout}
             job = Job(
                 questions, answers, arguments.model or default_model(),
-                question.options(arguments), schema, arguments.concurrency,
+                options, schema, arguments.concurrency,
                 arguments.retry_errors, arguments.redo_changed, executor,
             )  # fmt: skip
             try:
