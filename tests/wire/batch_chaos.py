@@ -135,7 +135,7 @@ def run(
         at_end = tally(address)
         found["seconds"] = round(time.monotonic() - began, 1)
     summary = json.loads(out)
-    written = [json.loads(line) for line in answers.open()]
+    written = [json.loads(line) for line in answers.read_text().splitlines()]
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     served = at_end["requests"] - at_end.get("beyond the limit", 0)
     served -= at_start.get("requests", 0) - at_start.get("beyond the limit", 0)

@@ -114,7 +114,7 @@ async def _carry(job: Job) -> None:
         complain(f"finishing {count} under way; Ctrl-C once more drops {_them(count)}")
 
     loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError):  # on Windows Ctrl-C stops at once
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows, in a thread
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop)
     with _watch(job) as watch:
