@@ -84,6 +84,16 @@ def find(name: str | None = None) -> str:
     raise ValueError(f"no conversation begins with {name!r}; pipy history list shows them")
 
 
+def remove(name: str) -> None:
+    """Remove a conversation, unless another process goes on with it.
+
+    Raises:
+        ValueError: it does, or there is none of this name.
+    """
+    with Conversation.open(name) as gone:
+        os.unlink(gone.path)
+
+
 class Conversation:
     """A conversation: its settings, its messages, and the file that both are kept in.
 
@@ -103,6 +113,7 @@ class Conversation:
         self.thinking: str | None = None
         self.tools: list[str] = []  # as they were named
         self.keep = keep
+        self.answers: list[AssistantMessage] = []  # also those taken back, which cost, too
         self._said: list[tuple[int, Message]] = []
         self._next = 1  # the number of the next message
         self._file: int | None = None
@@ -209,6 +220,8 @@ class Conversation:
         """Keep a message. The user's is to be added before it is sent."""
         number, self._next = self._next, self._next + 1
         self._said.append((number, message))
+        if message.role == "assistant":
+            self.answers.append(message)
         self._write(number, message)
 
     def journal(self, event: Any) -> None:
@@ -314,15 +327,14 @@ class Conversation:
     # --- Reading ----------------------------------------------------------------------------
 
     def _load(self, data: bytes) -> None:
-        for record in records(data, self.id):
-            kind = record.get("kind")
-            if kind == "message":
-                number = record.get("n", self._next)
-                self._said.append((number, record["message"]))
-                self._next = max(self._next, number + 1)
-            elif kind == "undo":
-                self._said = [one for one in self._said if one[0] < record["from"]]
-            elif kind == "set":
+        found = records(data, self.id)
+        self._said = remaining(found)
+        for record in found:
+            if record["kind"] == "message":
+                self._next = max(self._next, record["n"] + 1)
+                if record["message"].role == "assistant":
+                    self.answers.append(record["message"])
+            elif record["kind"] == "set":
                 for name in SETTINGS:
                     if name in record:
                         setattr(self, name, record[name])
@@ -340,6 +352,7 @@ class Conversation:
         if not message.content:
             return False
         self._said.append((self._next, message))
+        self.answers.append(message)
         self._next += 1
         return True
 
@@ -383,7 +396,7 @@ def records(data: bytes, identity: str, raw: bool = False) -> list[dict[str, Any
             record = json.loads(line)
             if not _is_right(record):
                 raise ValueError
-            if record.get("kind") == "message" and not raw:
+            if record["kind"] == "message" and not raw:
                 record["message"] = message_of(record["message"])
         except (ValueError, RecursionError):  # Pydantic's and JSON's errors are ValueErrors, too
             complain(f"history/{identity}{ENDS[0]}: line {number} is damaged and left out")
@@ -392,13 +405,24 @@ def records(data: bytes, identity: str, raw: bool = False) -> list[dict[str, Any
     return found
 
 
+def remaining(found: list[dict[str, Any]]) -> list[tuple[int, Any]]:
+    """The messages that were not taken back, with their numbers."""
+    said: list[tuple[int, Any]] = []
+    for record in found:
+        if record["kind"] == "message":
+            said.append((record["n"], record["message"]))
+        elif record["kind"] == "undo":
+            said = [one for one in said if one[0] < record["from"]]
+    return said
+
+
 def _is_right(record: Any) -> bool:
     if not isinstance(record, dict):
         return False
     kind = record.get("kind")
     if kind == "message":
         message = record.get("message")
-        return isinstance(message, dict) and isinstance(record.get("n", 0), int)
+        return isinstance(message, dict) and isinstance(record.get("n"), int)
     if kind == "undo":
         return isinstance(record.get("from"), int)
     if kind == "set":

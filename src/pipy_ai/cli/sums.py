@@ -1,0 +1,51 @@
+"""What answers cost together. Read without Pydantic, so what stands in a file may be anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .catalogue import money
+
+
+@dataclass
+class Sum:
+    """Tokens and cost (US dollars) of answers; `unknown` of them have no known cost."""
+
+    answers: int = 0
+    input: int = 0  # with what came from the cache
+    cached: int = 0
+    output: int = 0
+    cost: float = 0.0
+    unknown: int = 0
+
+    def add(self, message: dict[str, Any]) -> None:
+        """Count an answer in: a message as JSON data."""
+        usage = _object(message.get("usage"))
+        cached = number(usage.get("cache_read")) or 0
+        input = (number(usage.get("input")) or 0) + cached
+        input += number(usage.get("cache_write")) or 0
+        output = number(usage.get("output")) or 0
+        self.answers += 1
+        self.input, self.cached = self.input + input, self.cached + cached
+        self.output += output
+        cost = number(_object(usage.get("cost")).get("total"))
+        if cost is not None:
+            self.cost += cost
+        elif input or output:  # a request that failed cost nothing
+            self.unknown += 1
+
+    def told_cost(self) -> str:
+        """The cost, as people read it."""
+        if self.unknown and not self.cost:
+            return "unknown"
+        return money(self.cost) + (f" + {self.unknown} unknown" if self.unknown else "")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def number(value: Any) -> Any:
+    """The value if it is a number."""
+    return value if isinstance(value, int | float) else None
