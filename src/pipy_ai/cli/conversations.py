@@ -240,6 +240,15 @@ class Conversation:
         elif kind == "tool_result":
             self.add(event.message)
 
+    def cut(self) -> None:
+        """Nothing more comes of the answer under way, if there is one: keep what came."""
+        if self._partial is not None:
+            os.close(self._partial)
+            self._partial = None
+            if self._recover():
+                self._write(*self._said[-1])
+            self._forget_partial()
+
     def undo(self, *, answer_only: bool = False) -> UserMessage | None:
         """Take back the user's last message and what came after it, or only the latter.
 

@@ -19,6 +19,7 @@ from pipy_ai import __version__
 # the module of the command that was named loads, and it loads nothing heavy before `run`.
 COMMANDS = {
     "ask": "ask one question",
+    "chat": "talk with a model",
     "history": "list, show, search, remove and export what was said",
     "preview": "show the request that `ask` would send",
     "batch": "ask each row of a file",
