@@ -179,7 +179,7 @@ def _cluster(address: str | None) -> Any:
     except ModuleNotFoundError:
         raise ValueError("--dask needs Dask: pip install 'pipy-ai[dask]'") from None
     try:
-        return Client(address, timeout=10, set_as_default=False)
+        return Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ValueError(f"--dask: no scheduler answers at {address} ({error})") from None
 
