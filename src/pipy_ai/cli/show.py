@@ -176,7 +176,7 @@ def _cost(dollars: float | None) -> str:
         return "cost unknown"
     if dollars == 0 or dollars >= 0.0001:
         return f"${dollars:,.4f}"
-    from .terminal import money
+    from ..utils.plain import money
 
     return money(dollars)
 

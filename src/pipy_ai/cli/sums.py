@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .terminal import money
+from ..utils.plain import money
 
 
 @dataclass
