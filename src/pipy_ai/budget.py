@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .types import Usage
 
 
+_NOISE = 1e-12  # dollars: what is below is of binary fractions
+
+
 @dataclass(slots=True)
 class Spending:
     """What the requests to one model came to. `input` is with its cached parts.
@@ -226,8 +229,10 @@ class Budget:
 
     def _passed(self, usd: float = 0.0, tokens: int = 0) -> bool:
         """Whether it is passed with this much more."""
-        if self.usd is not None and self._settled[0] + self._running[0] + usd > self.usd:
-            return True
+        if self.usd is not None:
+            over = self._settled[0] + self._running[0] + usd - self.usd
+            if over > _NOISE:
+                return True
         return self.tokens is not None and self.tokens_spent + tokens > self.tokens
 
     def _spent_up(self) -> bool:

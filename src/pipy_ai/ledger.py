@@ -13,7 +13,7 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .utils.paths import data_path
@@ -58,7 +58,8 @@ def append(path: str, entry: LedgerEntry) -> None:
     Raises:
         OSError: it could not be written, or not all of it.
     """
-    line = json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n"
+    said = {name: getattr(entry, name) for name in _FIELDS}
+    line = json.dumps(said, separators=(",", ":")).encode() + b"\n"
     try:
         file = _open(path)
     except FileNotFoundError:
