@@ -27,6 +27,7 @@ from pipy_ai import (
     astream,
     budget,
     complete,
+    complete_many,
     ctx,
     faux,
     read_ledger,
@@ -35,6 +36,7 @@ from pipy_ai import (
     run_tools,
     stream,
 )
+from pipy_ai.cli.main import main
 from pipy_ai.ledger import append
 from pipy_ai.provider import Finish, Request, Text, UsageReport, unregister_provider
 from pipy_ai.utils.tokens import estimate_tokens
@@ -409,6 +411,16 @@ def test_tool_loops(lab: Lab) -> None:
     assert b.by_model()["own/m"].requests == 4
 
 
+def test_batches_inherit_it(lab: Lab) -> None:
+    lab.always = chat(text("yes"), finish("stop"), usage(1000, 100))
+    with budget(usd=0.01) as b:  # five rows at $0.002
+        messages = complete_many(priced(lab), ["x"] * 40, concurrency=4)
+    answered = [message for message in messages if message.error is None]
+    assert 5 <= len(answered) <= len(lab.seen) <= 8
+    assert {message.error.kind for message in messages if message.error} <= {"budget", "aborted"}
+    assert b.spent == pytest.approx(fsum(messages), abs=1e-12)
+
+
 def test_typed_answers_count_each_turn(lab: Lab) -> None:
     lab.play(CHAT.scene(say("no"), counts=Counts(1000, 100)))
     lab.play(CHAT.scene(say('{"value": 7}'), counts=Counts(1000, 100)))
@@ -562,3 +574,48 @@ def test_many_processes_write_whole_lines(tmp_path: Path) -> None:
     costs = [entry.cost for entry in ledger]
     assert (len(costs), ledger.corrupted) == (600, 0)
     assert math.fsum(costs) == math.fsum([number * 0.1 for number in range(300)] * 2)
+
+
+# --- pipy spend -----------------------------------------------------------------------------
+
+
+def test_spend_adds_the_ledger_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "l"
+    monkeypatch.setenv("PIPY_LEDGER", str(path))
+    for day, provider, model, cost in (
+        ("01", "a", "x", 0.1), ("02", "a", "y", 0.2), ("02", "b", "z", None), ("03", "a", "x", 0.7),
+    ):  # fmt: skip
+        append(
+            str(path),
+            LedgerEntry(
+                time=f"2026-11-{day}T10:00:00.000Z", provider=provider, model=model,
+                input=1000, cache_read=500, output=20, cost=cost,
+            ),
+        )  # fmt: skip
+    assert main(["spend"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "model  requests  input  output             cost",
+        "a/x           2  3,000      40            $0.80",
+        "a/y           1  1,500      20            $0.20",
+        "b/z           1  1,500      20          unknown",
+        "total         4  6,000      80  $1.00 + unknown",
+    ]
+    assert main(["spend", "--by", "day", "--since", "2026-11-02", "--json"]) == 0
+    second, third = json.loads(capsys.readouterr().out)
+    assert second == {
+        "day": "2026-11-02", "requests": 2, "input": 3000, "output": 40, "usd": 0.2, "unpriced": 1,
+    }  # fmt: skip
+    assert (third["day"], third["usd"]) == ("2026-11-03", 0.7)
+    with path.open("ab") as file:
+        file.write(b"what?\n")
+    assert main(["spend", "--by", "provider"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1].split() == ["a", "3", "4,500", "60", "$1.00"]
+    assert "lines that could not be read: 1" in shown.err
+    assert main(["spend", "--ledger", str(tmp_path / "none")]) == 1
+    assert "there is no ledger at" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["spend", "--since", "yesterday"])
+    assert end.value.code == 2

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 FILES = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+BUDGETS = (ROOT / "docs" / "budgets.md").read_text(encoding="utf-8")
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai.")
@@ -63,7 +64,8 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "It is sunny.",
-          "12.5", "aborted", "auth", "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
+          "12.5", "aborted", "auth", "claude-sonnet-4-5 ['gpt-5']",
+          "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("providers")
@@ -105,8 +107,26 @@ def test_the_guide_to_files_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert printed.getvalue() == "\n".join(re.findall("  # → (.*)", FILES)) + "\n"
 
 
+@pytest.mark.usefixtures("providers", "july")
+def test_the_guide_to_budgets_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile("".join(blocks("python", BUDGETS)), "docs/budgets.md", "exec"), {})
+    lines = printed.getvalue().splitlines()
+    assert lines[:3] == ["anthropic An answer.", "gpt-5 auth None", lines[2]]
+    cost = float(lines[2].removeprefix("claude-sonnet-4-5 None "))
+    assert cost > 0
+    spent, left, requests = lines[3].split()
+    assert (float(spent) + float(left), requests) == (pytest.approx(0.5), "1")
+    assert lines[4].split() == ["model", "requests", "input", "output", "cost"]
+    assert lines[-2] == "2"
+    assert lines[-1].endswith(" 0")
+    assert float(lines[-1].split()[0]) > 0
+
+
 def test_the_readmes_commands_exist() -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines = [line for block in blocks("sh", README + BUDGETS) for line in block.splitlines()]
     asked = [part for line in lines for part in re.split(r"&&|\|", line) if " pipy " in f" {part}"]
     commands = [shlex.split(part, comments=True) for part in asked]
     commands = [words for words in commands if words[0].endswith("pipy")]

@@ -60,6 +60,16 @@ except SystemExit as end:
     assert not modules_after(code) & (HEAVY | {"pydantic", "asyncio"})
 
 
+def test_adding_a_ledger_up_needs_no_pydantic() -> None:
+    code = """
+import os
+from pipy_ai.cli.main import main
+os.environ["PIPY_LEDGER"] = os.devnull
+assert main(["spend"]) == 0
+"""
+    assert not modules_after(code) & (HEAVY | {"pydantic"})
+
+
 def test_asking_the_embedded_model_needs_no_litellm(weights: object) -> None:
     code = """
 from pipy_ai.cli.main import main

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from .api import stream as stream
     from .api import stream_simple as stream_simple
     from .budget import Budget as Budget
-    from .budget import Spending as Spending
     from .budget import budget as budget
     from .context import assistant as assistant
     from .context import ctx as ctx
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from .files import image as image
     from .ledger import Ledger as Ledger
     from .ledger import LedgerEntry as LedgerEntry
+    from .ledger import Spending as Spending
     from .ledger import read_ledger as read_ledger
     from .many import acomplete_many as acomplete_many
     from .many import astream_many as astream_many
@@ -131,11 +131,11 @@ _MODULES = {
     "abort": "AbortController AbortSignal",
     "api": "acomplete acomplete_simple apreview aquick astream astream_simple complete"
     " complete_simple default_model preview quick stream stream_simple",
-    "budget": "Budget Spending budget",
+    "budget": "Budget budget",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
     "files": "attachment document image",
-    "ledger": "Ledger LedgerEntry read_ledger",
+    "ledger": "Ledger LedgerEntry Spending read_ledger",
     "many": "acomplete_many astream_many complete_many stream_many",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",

@@ -445,7 +445,7 @@ async def acomplete_simple(
 
 
 def preview(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -453,7 +453,8 @@ def preview(
     output_mode: Mode | None = None,
     **keywords: Unpack[Options],
 ) -> Preview:
-    """The request that `stream` would send for the same arguments, without sending it.
+    """The request that `stream` would send for the same arguments, without sending it; of several
+    models, that to the first.
 
     Keys are masked; none is needed. `warnings` tells what was clamped, ignored or replaced.
 
@@ -475,7 +476,7 @@ def preview(
 
 
 async def apreview(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None = None,
     *,
@@ -601,14 +602,14 @@ def _provided(request: Callable[[], Request]) -> tuple[Provider, Request]:
 
 
 def build_request(
-    model: str | Model,
+    model: Models,
     context: Prompt,
     options: StreamOptions | None,
     keywords: Options,
     output: Any = None,
     output_mode: Mode | None = None,
 ) -> Request:
-    """The request that a verb's arguments mean; raises as `stream` does."""
+    """The first request that a verb's arguments mean; raises as `stream` does."""
     return build_requests(model, context, options, keywords, output, output_mode)[0]()
 
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from .ledger import Spending, spending_rows
 from .provider.engine import BUDGETS
 from .utils.plain import aligned, money
 
@@ -29,20 +30,6 @@ if TYPE_CHECKING:
 
 
 _NOISE = 1e-12  # dollars: what is below is of binary fractions
-
-
-@dataclass(slots=True)
-class Spending:
-    """What the requests to one model came to. `input` is with its cached parts.
-
-    `usd` leaves out the requests whose cost is not known; `unpriced` says how many these are.
-    """
-
-    requests: int = 0
-    input: int = 0
-    output: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
 
 
 class Budget:
@@ -112,18 +99,15 @@ class Budget:
         return None if self.usd is None else max(0.0, round(self.usd - self.spent, 12))
 
     def by_model(self) -> dict[str, Spending]:
-        """What has ended, by `provider/model`; a try that failed counts for its own model."""
+        """What has ended, by `provider/model`, the dearest first. A try that failed counts for its
+        own model."""
         with self._lock:
-            return {name: replace(one) for name, one in self._models.items()}
+            found = sorted(self._models.items(), key=lambda item: (-item[1].usd, item[0]))
+            return {name: replace(one) for name, one in found}
 
     def table(self) -> str:
-        """The same as a table of plain text, the dearest first."""
-        found = sorted(self.by_model().items(), key=lambda item: (-item[1].usd, item[0]))
-        names = [field.name for field in fields(Spending)]
-        total = Spending(*(sum(getattr(one, name) for _, one in found) for name in names))
-        rows = [_row(name, one) for name, one in [*found, ("total", total)]]
-        numbers = ("requests", "input", "output", "cost")
-        text = aligned(("model", *numbers), rows, numbers)
+        """The same as a table of plain text."""
+        text = aligned(*spending_rows("model", self.by_model()))
         if self.left is not None:
             text += f"\n{money(self.left)} of {money(self.usd or 0)} left"
         return text
@@ -203,13 +187,9 @@ class Budget:
             self._settled[1] += tokens
             if not cost and not tokens:
                 return
+            output = 0 if usage is None else usage.output
             one = self._models.setdefault(model, Spending())
-            one.requests += 1
-            one.usd = round(one.usd + (cost or 0.0), 12)
-            one.unpriced += cost is None
-            if usage is not None:
-                one.input += usage.input + usage.cache_read + usage.cache_write
-                one.output += usage.output
+            one.add(tokens - output, output, cost)
 
     def end(self, meter: Meter, stopped: bool) -> list[Meter]:
         """If it is passed: who else is to stop. Once one did, or `stopped`, no more are let in."""
@@ -252,10 +232,3 @@ class Budget:
 
 
 budget = Budget
-
-
-def _row(name: str, one: Spending) -> list[str]:
-    cost = money(one.usd) if one.requests > one.unpriced or not one.requests else "unknown"
-    if one.usd and one.unpriced:
-        cost = f"{cost} + unknown"
-    return [name, f"{one.requests:,}", f"{one.input:,}", f"{one.output:,}", cost]

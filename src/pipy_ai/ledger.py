@@ -12,11 +12,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from .utils.paths import data_path
+from .utils.plain import money
 
 FILE = "ledger.jsonl"
 
@@ -42,6 +43,48 @@ class LedgerEntry:
     stop_reason: str | None = None
     error: str | None = None
     duration_ms: float | None = None
+
+
+@dataclass(slots=True)
+class Spending:
+    """What several requests came to. `input` is with its cached parts.
+
+    `usd` leaves out the requests whose cost is not known; `unpriced` says how many these are.
+    """
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    def add(self, input: int, output: int, cost: float | None) -> None:
+        """One request more."""
+        self.requests += 1
+        self.input += input
+        self.output += output
+        self.usd = round(self.usd + (cost or 0.0), 12)
+        self.unpriced += cost is None
+
+    @property
+    def cost(self) -> str:
+        """The dollars in words."""
+        if not self.unpriced:
+            return money(self.usd)
+        return f"{money(self.usd)} + unknown" if self.usd else "unknown"
+
+
+def spending_rows(
+    by: str, found: Mapping[str, Spending]
+) -> tuple[list[str], list[list[str]], tuple[str, ...]]:
+    """A table's header, its rows with a total, and the columns that are numbers."""
+    numbers = ("requests", "input", "output", "cost")
+    total = Spending(*(sum(getattr(one, n) for one in found.values()) for n in Spending.__slots__))
+    rows = [
+        [name, f"{one.requests:,}", f"{one.input:,}", f"{one.output:,}", one.cost]
+        for name, one in [*found.items(), ("total", total)]
+    ]
+    return [by, *numbers], rows, numbers
 
 
 def ledger_path() -> str | None:

@@ -9,6 +9,11 @@ from pydantic import BaseModel
 from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
+    Attempt,
+    Budget,
+    LedgerEntry,
+    Model,
+    Spending,
     StopReason,
     Tool,
     ToolCall,
@@ -18,8 +23,11 @@ from pipy_ai import (
     acomplete,
     arun_tools,
     astream,
+    budget,
     complete,
     ctx,
+    quick,
+    read_ledger,
     run_tools,
     stream,
     tool,
@@ -52,6 +60,31 @@ def verbs() -> None:
     complete("a/b", "Hi", reasoning="hgih")  # type: ignore[call-overload]
     for event in stream("a/b", "Hi"):
         assert_type(event, AssistantMessageEvent)
+
+
+def several() -> None:
+    own = Model(id="m", provider="own")
+    assert_type(complete(["a/b", own], "Hi"), AssistantMessage)
+    assert_type(complete(("a/b", "c/d"), "Hi", output=int).parsed, int)
+    assert_type(complete([own, own], "Hi").attempts, list[Attempt])
+    assert_type(stream(["a/b"], "Hi").result(), AssistantMessage)
+    assert_type(quick("Hi", ["a/b", own]), AssistantMessage)
+    assert_type(run_tools(["a/b", own], "Hi").result(), AssistantMessage)
+    complete(["a/b", 5], "Hi")  # type: ignore[list-item]
+    complete({"a/b"}, "Hi")  # type: ignore[call-overload]
+
+
+async def budgets() -> None:
+    with budget(usd=0.5, ledger="spend.jsonl") as b:
+        assert_type(b, Budget)
+        assert_type(b.spent, float)
+        assert_type(b.left, float | None)
+        assert_type(b.by_model(), dict[str, Spending])
+    async with budget(tokens=5, unknown="ignore") as b:
+        assert_type(b.table(), str)
+    budget(unknown="maybe")  # type: ignore[arg-type]
+    for entry in read_ledger():
+        assert_type(entry, LedgerEntry)
 
 
 class Invoice(BaseModel):

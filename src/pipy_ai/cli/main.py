@@ -28,6 +28,7 @@ COMMANDS = {
     "cost": "estimate what a request costs",
     "compare": "rank models by what a request costs",
     "providers": "list providers and the variables of their keys",
+    "spend": "show what was spent, from the ledger",
     "sync": "fetch the newest catalogue of models from models.dev",
     "config": "write a configuration for LiteLLM's Router and proxy",
     "local": "the embedded model",
