@@ -16,6 +16,7 @@ import pytest
 from pipy_ai import (
     AbortController,
     AssistantMessage,
+    PipyError,
     acomplete_many,
     astream_many,
     complete_many,
@@ -187,6 +188,9 @@ def test_typed_answers() -> None:
         [bad] = complete_many("aged/m", ["d"], output=Age)
         assert bad.error is not None
         assert bad.error.kind == "invalid_output"
+        [empty] = complete_many("aged/m", [""], output=Age)
+        with pytest.raises(PipyError, match="empty"):
+            _ = empty.parsed
     finally:
         unregister_provider("aged")
 

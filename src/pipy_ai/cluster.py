@@ -22,12 +22,20 @@ from .types import AssistantMessage, StopReason
 
 if TYPE_CHECKING:
     from .many import Ask, Row
+    from .output import Output
 
 DEATHS = 2  # times that a row is given to another worker when its own raises
 _SECRET = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 
 
-def asker(client: Any, model: str | Model, output: Any, mode: Any, options: Options) -> Ask:
+def asker(
+    client: Any,
+    model: str | Model,
+    output: Output | None,
+    mode: Any,
+    options: Options,
+    message: type[AssistantMessage],
+) -> Ask:
     """What asks a row once, on some worker of the cluster of `client`.
 
     Raises:
@@ -40,16 +48,24 @@ def asker(client: Any, model: str | Model, output: Any, mode: Any, options: Opti
         )
     _check(options)
     asked: dict[str, Any] = {**options, "max_retries": 0}
-    if output is not None:
-        asked |= {"output": output, "output_mode": mode, "output_retries": 1}
-    how = _digest(str(model), repr(output), sorted((n, repr(v)) for n, v in options.items()))
+    if output is not None:  # its schema travels; the type may be one that the workers have not
+        asked |= {"output": output.schema, "output_mode": mode}
+    how = _digest(str(model), asked.get("output"), sorted((n, repr(v)) for n, v in options.items()))
 
     async def ask(row: Row) -> AssistantMessage:
         context = as_context(row.context)
         key = f"pipy-{row.index}-{row.sends}-{_digest(how, context.model_dump(mode='json'))}"
         loop = client.loop.asyncio_loop
         work = asyncio.run_coroutine_threadsafe(_send(client, key, model, context, asked), loop)
-        return await asyncio.wrap_future(work)
+        try:
+            answer = await asyncio.wrap_future(work)
+            if output is not None and answer.error is None:
+                _judge(answer, output)
+            return answer
+        except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
+            text = f"The cluster failed: {type(failure).__name__}: {failure}"
+            error = error_info(ErrorKind.SERVER, text, retryable=False)
+            return message(error=error, error_message=text, stop_reason=StopReason.ERROR)
 
     return ask
 
@@ -60,16 +76,11 @@ async def _send(
     """In the client's own loop: hand in one row and wait for its message."""
     future = client.submit(_ask, model, context, dict(asked), key=key, retries=DEATHS, pure=False)
     try:
-        message = await client.gather(future, asynchronous=True)
-        assert isinstance(message, AssistantMessage)
+        message: AssistantMessage = await client.gather(future, asynchronous=True)
         return message
     except asyncio.CancelledError:
         await client.cancel([future], asynchronous=True, force=True)
         raise
-    except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
-        text = f"The cluster failed: {type(failure).__name__}: {failure}"
-        error = error_info(ErrorKind.SERVER, text, retryable=False)
-        return AssistantMessage(error=error, error_message=text, stop_reason=StopReason.ERROR)
     finally:
         future.release()
 
@@ -78,6 +89,14 @@ def _ask(model: str | Model, context: Prompt, asked: dict[str, Any]) -> Assistan
     """On a worker, in one of its threads."""
     message: AssistantMessage = complete(model, context, **asked)
     return message
+
+
+def _judge(message: AssistantMessage, output: Output) -> None:
+    """Give an answer that fits the schema its value of the type, here where the type is known."""
+    error = output.judge(message)
+    if error is not None:
+        message.error, message.error_message = error, error.message
+        message.stop_reason = StopReason.ERROR
 
 
 def _check(options: Options) -> None:

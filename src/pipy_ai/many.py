@@ -451,6 +451,7 @@ class Batch:
         stop_on: frozenset[ErrorKind] = frozenset(STOP_ON),
         max_retries: int = 2,
         max_delay: float = 60.0,
+        message: type[AssistantMessage] = AssistantMessage,
     ) -> None:
         self.landed: Channel[Landed] = Channel()
         self.window = AHEAD * concurrency
@@ -461,6 +462,7 @@ class Batch:
         self._ask = ask
         self._stop_on = stop_on | {ErrorKind.ABORTED}
         self._max_retries, self._max_delay = max_retries, max_delay
+        self._message = message
         self._waiting: deque[Row] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -516,7 +518,12 @@ class Batch:
         why = self.stopped
         said = f", after an error of kind {why.kind}: {why.message}" if why is not None else "."
         text = f"Not asked: the batch was stopped{said}"
-        return _failed(ErrorKind.ABORTED, text)
+        return self.failed(ErrorKind.ABORTED, text)
+
+    def failed(self, kind: ErrorKind, text: str) -> AssistantMessage:
+        """The message of a row that never reached a provider."""
+        reason = StopReason.ABORTED if kind is ErrorKind.ABORTED else StopReason.ERROR
+        return self._message(error=error_info(kind, text), error_message=text, stop_reason=reason)
 
     # --- In the loop ------------------------------------------------------------------------
 
@@ -559,7 +566,7 @@ class Batch:
         try:
             message = await self._ask(row)
         except (TypeError, ValueError) as wrong:  # one bad row spoils no other
-            message = _failed(ErrorKind.BAD_REQUEST, str(wrong))
+            message = self.failed(ErrorKind.BAD_REQUEST, str(wrong))
         wait = self._wait_before_retry(row, message)
         if wait is None:
             self._land(row, message)
@@ -615,12 +622,6 @@ class Batch:
         return random.uniform(0.0, min(MAX_BACKOFF, BACKOFF * 2 ** min(row.tries, 10)))
 
 
-def _failed(kind: ErrorKind, text: str) -> AssistantMessage:
-    error = error_info(kind, text)
-    reason = StopReason.ABORTED if kind is ErrorKind.ABORTED else StopReason.ERROR
-    return AssistantMessage(error=error, error_message=text, stop_reason=reason)
-
-
 # === Setting up ===
 
 
@@ -649,14 +650,17 @@ def make_batch(
     except ValueError as error:
         known = ", ".join(ErrorKind)
         raise ValueError(f"stop_on: {error}; the kinds are {known}") from None
-    how = build_request(model, "?", None, options, output, output_mode).options
+    request = build_request(model, "?", None, options, output, output_mode)
+    how, message = request.options, AssistantMessage
+    if request.output is not None:
+        message = request.output.message
     if executor is not None:
         from .cluster import asker
 
-        ask = asker(executor, model, output, output_mode, options)
+        ask = asker(executor, model, request.output, output_mode, options, message)
     else:
         ask = _asker(model, output, output_mode, options)
-    return Batch(ask, concurrency, kinds, how.max_retries, how.max_retry_delay_ms / 1000)
+    return Batch(ask, concurrency, kinds, how.max_retries, how.max_retry_delay_ms / 1000, message)
 
 
 def _blocking(executor: Any) -> Any:

@@ -1,0 +1,177 @@
+"""Rows asked by the workers of a Dask cluster: two real ones, of which one is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai import complete_many, stream_many
+from pipy_ai.cli.main import main
+
+from .wire import batch_chaos
+from .wire.lab import Lab, Status, chat, finish, text
+
+distributed = pytest.importorskip("distributed")  # the dev extra has it
+
+KEY = "sk-of-the-workers-12345"
+
+
+@dataclass
+class Cluster:
+    """A scheduler and its workers, each a process."""
+
+    address: str
+    environment: dict[str, str]
+    directory: Path
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def grow(self) -> subprocess.Popen[bytes]:
+        worker = _dask(
+            "worker", self.address, "--no-nanny", "--nthreads", "8",
+            "--local-directory", str(self.directory), env=self.environment,
+        )  # fmt: skip
+        self.workers.append(worker)
+        return worker
+
+
+def _dask(command: str, *arguments: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments,
+         "--host", "127.0.0.1", "--no-dashboard"],
+        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    directory = tmp_path_factory.mktemp("dask")
+    env = {
+        **os.environ, "GROQ_API_KEY": KEY, "PIPY_OFFLINE": "1",
+        "PIPY_DATA_DIR": str(directory / "data"), "NO_PROXY": "127.0.0.1",
+    }  # fmt: skip
+    about = directory / "scheduler.json"
+    scheduler = _dask("scheduler", "--port", "0", "--scheduler-file", str(about), env=env)
+    made = Cluster("", env, directory)
+    try:
+        until = time.monotonic() + 60
+        while not made.address:
+            assert time.monotonic() < until
+            assert scheduler.poll() is None
+            with contextlib.suppress(OSError, ValueError):
+                made.address = json.loads(about.read_text())["address"]
+            time.sleep(0.05)
+        made.grow()
+        made.grow()
+        yield made
+    finally:
+        for process in [*made.workers, scheduler]:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[Any]:
+    with distributed.Client(cluster.address, timeout=30, set_as_default=False) as made:
+        made.wait_for_workers(2, timeout=60)
+        yield made
+
+
+def test_workers_ask_with_the_keys_of_their_own_environment(client: Any, lab: Lab) -> None:
+    @dataclass
+    class Answer:
+        n: int
+
+    lab.always = chat(text('{"n": 7}'), finish("stop"))
+    found = complete_many(
+        "groq/openai/gpt-oss-20b", ["a", "b"], executor=client, api_base=lab.url, output=Answer
+    )
+    assert [message.parsed for message in found] == [Answer(7), Answer(7)]
+    assert {seen.headers["authorization"] for seen in lab.seen} == {f"Bearer {KEY}"}
+
+
+def test_errors_retries_and_stopping_are_those_of_any_batch(client: Any, lab: Lab) -> None:
+    slow = Status(429, {"error": {"message": "slow"}}, {"retry-after-ms": "5"})
+    lab.play(slow, slow, slow)
+    found = complete_many("hosted_vllm/m", ["a"] * 12, executor=client, api_base=lab.url)
+    assert [message.text for message in found] == ["ok"] * 12
+    assert len(lab.seen) == 15
+    lab.always = Status(401, {"error": {"message": "wrong key"}})
+    found = complete_many(
+        "hosted_vllm/m", ["a"] * 40, executor=client, api_base=lab.url, concurrency=4
+    )
+    kinds = {message.error and message.error.kind for message in found}
+    assert kinds == {"auth", "aborted"}
+    assert len(lab.seen) < 15 + 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"api_key": "sk-123456789"}, {"headers": {"X-Api-Key": "sk-123456789"}},
+     {"extra": {"extra_headers": {"authorization": "Bearer sk-123456789"}}}],
+)  # fmt: skip
+def test_a_key_never_enters_the_graph(client: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="environment of each worker") as raised:
+        complete_many("openai/gpt-5-mini", ["a"], executor=client, **options)
+    assert "123456789" not in str(raised.value)
+
+
+def test_an_asynchronous_client_belongs_to_the_twins(cluster: Cluster) -> None:
+    from pipy_ai import acomplete_many
+
+    async def run() -> list[str]:
+        client = await distributed.Client(cluster.address, asynchronous=True, timeout=30)
+        async with client:
+            with pytest.raises(ValueError, match="acomplete_many"):
+                stream_many("faux/echo", ["a"], executor=client)
+            found = await acomplete_many("faux/echo", ["a", "b"], executor=client)
+            return [message.text for message in found]
+
+    assert asyncio.run(run()) == ["a", "b"]
+
+
+def test_a_killed_worker_loses_no_row(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = 400
+    batch_chaos.write_questions(tmp_path / "in.jsonl", rows)
+    victim = cluster.workers[0]
+
+    with batch_chaos.server(rate=1e6, faults=0.02, latency=0.1) as address:
+        asked = [
+            "batch", "in.jsonl", "-o", "out.jsonl", "-m", "hosted_vllm/m",
+            "--api-base", f"{address}/v1", "--dask", cluster.address, "-j", "16", "--timeout", "2",
+        ]  # fmt: skip
+        job = subprocess.Popen([sys.executable, "-m", "pipy_ai", *asked], stderr=subprocess.PIPE)
+        while batch_chaos.lines(tmp_path / "out.jsonl") < rows / 4 and job.poll() is None:
+            time.sleep(0.02)
+        victim.kill()
+        victim.wait(10)
+        assert batch_chaos.lines(tmp_path / "out.jsonl") < rows
+        _, said = job.communicate(timeout=60)
+        twice = batch_chaos.tally(address)["twice"]
+    assert job.returncode == 0, said.decode()
+    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [one["id"] for one in written] == [f"r{n}" for n in range(rows)]
+    assert all(one["text"] == f"Row {n} is an answer." for n, one in enumerate(written))
+    assert twice <= 16  # what was under way with the one that died
+    cluster.workers.remove(victim)
+    cluster.grow()
+
+
+def test_no_scheduler(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    batch_chaos.write_questions(tmp_path / "in.jsonl", 1)
+    files = [str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    assert main(["batch", *files, "-m", "faux/echo", "--dask", "nonsense://x"]) == 2
+    assert "--dask" in capsys.readouterr().err
