@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -19,6 +23,7 @@ from pipy_ai import (
     PipyError,
     acomplete_many,
     astream_many,
+    budget,
     complete_many,
     ctx,
     faux,
@@ -29,7 +34,7 @@ from pipy_ai.errors import ErrorKind, ProviderError, error_info
 from pipy_ai.many import Pace
 from pipy_ai.provider import Request, unregister_provider
 
-from .wire.lab import FIN, Lab, Scene, Seen, Status, chat, finish, sse, text
+from .wire.lab import FIN, STALL, Lab, Scene, Seen, Status, chat, finish, sse, text
 
 
 class Host:
@@ -429,6 +434,45 @@ async def test_cancelling_the_task_stops_all(host: Host) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert host.under_way == 0
+
+
+def test_ctrl_c_stops_all_at_once(lab: Lab) -> None:
+    code = f"""
+from pipy_ai import complete_many
+try:
+    complete_many("hosted_vllm/m", ["a"] * 100, api_base={lab.url!r})
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+    lab.always = [*sse(*text("half")), STALL]
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    until = time.monotonic() + 30
+    while len(lab.seen) < 4 and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, b"stopped\n")
+    assert all(seen.left.wait(5) for seen in lab.seen)
+    assert len(lab.seen) == 4
+
+
+def test_a_budget_stops_a_batch() -> None:
+    with faux.script(*["four words in it"] * 100), budget(tokens=40) as spent:
+        found = complete_many("faux/any", (f"q{n}" for n in range(100)), concurrency=2)
+    kinds = [message.error and message.error.kind for message in found]
+    assert kinds[0] is None
+    assert "budget" in kinds
+    assert kinds[-1] == "aborted"
+    assert "budget of 40 tokens" in found[-1].error_message
+    assert spent.by_model()["faux/any"].requests < 20
+    with budget(tokens=5), pytest.raises(ValueError, match="does not see what the workers"):
+        complete_many("faux/any", ["a"], executor=Mock(asynchronous=False))
+
+
+def test_the_next_model_is_asked_where_one_fails(host: Host) -> None:
+    host.faults = {"b": [error_info(ErrorKind.OVERLOADED, "full")]}
+    found = complete_many(["host/m", "faux/echo"], ["a", "b"])
+    assert texts(found) == ["A", "b"]
 
 
 # === Wrong use ===

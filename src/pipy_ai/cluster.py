@@ -14,10 +14,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .api import Options, complete
+from .api import Models, Options, complete
 from .context import Prompt, as_context
 from .errors import ErrorKind, error_info
-from .registry import Model
+from .provider.engine import BUDGETS
 from .types import AssistantMessage, StopReason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SECRET = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 
 def asker(
     client: Any,
-    model: str | Model,
+    model: Models,
     output: Output | None,
     mode: Any,
     options: Options,
@@ -71,7 +71,7 @@ def asker(
 
 
 async def _send(
-    client: Any, key: str, model: str | Model, context: Prompt, asked: Mapping[str, Any]
+    client: Any, key: str, model: Models, context: Prompt, asked: Mapping[str, Any]
 ) -> AssistantMessage:
     """In the client's own loop: hand in one row and wait for its message."""
     future = client.submit(_ask, model, context, dict(asked), key=key, retries=DEATHS, pure=False)
@@ -85,7 +85,7 @@ async def _send(
         future.release()
 
 
-def _ask(model: str | Model, context: Prompt, asked: dict[str, Any]) -> AssistantMessage:
+def _ask(model: Models, context: Prompt, asked: dict[str, Any]) -> AssistantMessage:
     """On a worker, in one of its threads."""
     message: AssistantMessage = complete(model, context, **asked)
     return message
@@ -110,6 +110,8 @@ def _check(options: Options) -> None:
             f"{what} would travel through the cluster: set the provider's variable in the"
             " environment of each worker instead (`pipy providers` names it)"
         )
+    if BUDGETS.get():
+        raise ValueError("a budget does not see what the workers of a cluster spend; leave one out")
     for name in ("signal", "on_payload"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot travel to the workers of a cluster")

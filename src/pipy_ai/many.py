@@ -28,12 +28,11 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
-from .api import Options, acomplete, build_request
+from .api import Models, Options, acomplete, build_requests
 from .context import Prompt
 from .errors import ErrorInfo, ErrorKind, error_info
 from .provider import loop as loops
 from .provider.engine import BACKOFF, MAX_BACKOFF
-from .registry import Model
 from .types import AssistantMessage, Context, StopReason, Usage
 from .utils.channel import Channel
 
@@ -64,7 +63,7 @@ AHEAD = 2  # rows that are read and not yet taken, for each that may be under wa
 
 @overload
 def complete_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt],
     *,
     output: type[T],
@@ -77,7 +76,7 @@ def complete_many(
 ) -> list[ParsedMessage[T]]: ...
 @overload
 def complete_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt],
     *,
     output: Any = None,
@@ -89,7 +88,7 @@ def complete_many(
     **options: Unpack[Options],
 ) -> list[AssistantMessage]: ...
 def complete_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt],
     *,
     output: Any = None,
@@ -105,7 +104,7 @@ def complete_many(
     A row that fails is a message with `error`; the others go on. Ctrl-C stops all at once.
 
     Args:
-        model: As for `complete`.
+        model: As for `complete`, or a list of them, tried one after the other.
         contexts: Prompts as `complete` takes them, from any iterable; read a little ahead.
         output: As for `complete`: the type that each answer shall have.
         output_mode: As for `complete`.
@@ -118,7 +117,7 @@ def complete_many(
             an error of kind `aborted` that says why.
         executor: A Dask `Client`: its workers ask, each with the keys of its own environment.
         **options: As for `complete`. `max_retries` counts tries of a row, also after its first
-            words; a refusal counts only when nobody else was answered meanwhile.
+            words; a refusal counts only when nobody was answered since the last.
 
     Raises:
         TypeError: as `complete`; `contexts` is one prompt instead of many.
@@ -146,7 +145,7 @@ def complete_many(
 
 @overload
 async def acomplete_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
     output: type[T],
@@ -159,7 +158,7 @@ async def acomplete_many(
 ) -> list[ParsedMessage[T]]: ...
 @overload
 async def acomplete_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
     output: Any = None,
@@ -171,7 +170,7 @@ async def acomplete_many(
     **options: Unpack[Options],
 ) -> list[AssistantMessage]: ...
 async def acomplete_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
     output: Any = None,
@@ -206,7 +205,7 @@ async def acomplete_many(
 
 @overload
 def stream_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt],
     *,
     output: type[T],
@@ -218,7 +217,7 @@ def stream_many(
 ) -> Generator[tuple[int, ParsedMessage[T]], None, None]: ...
 @overload
 def stream_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt],
     *,
     output: Any = None,
@@ -229,7 +228,7 @@ def stream_many(
     **options: Unpack[Options],
 ) -> Generator[tuple[int, AssistantMessage], None, None]: ...
 def stream_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt],
     *,
     output: Any = None,
@@ -259,7 +258,7 @@ def stream_many(
 
 @overload
 def astream_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
     output: type[T],
@@ -271,7 +270,7 @@ def astream_many(
 ) -> AsyncGenerator[tuple[int, ParsedMessage[T]], None]: ...
 @overload
 def astream_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
     output: Any = None,
@@ -282,7 +281,7 @@ def astream_many(
     **options: Unpack[Options],
 ) -> AsyncGenerator[tuple[int, AssistantMessage], None]: ...
 def astream_many(
-    model: str | Model,
+    model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
     output: Any = None,
@@ -626,7 +625,7 @@ class Batch:
 
 
 def make_batch(
-    model: str | Model,
+    model: Models,
     contexts: object,
     concurrency: int,
     stop_on: Iterable[ErrorKind | str],
@@ -650,7 +649,7 @@ def make_batch(
     except ValueError as error:
         known = ", ".join(ErrorKind)
         raise ValueError(f"stop_on: {error}; the kinds are {known}") from None
-    request = build_request(model, "?", None, options, output, output_mode)
+    request = build_requests(model, "?", None, options, output, output_mode)[0]()
     how, message = request.options, AssistantMessage
     if request.output is not None:
         message = request.output.message
@@ -672,7 +671,7 @@ def _blocking(executor: Any) -> Any:
     return executor
 
 
-def _asker(model: str | Model, output: Any, mode: Mode | None, options: Options) -> Ask:
+def _asker(model: Models, output: Any, mode: Mode | None, options: Options) -> Ask:
     """What asks a row once, in this process."""
     asked: dict[str, Any] = {**options, "max_retries": 0}
     if output is not None:
