@@ -21,6 +21,7 @@ from pipy_ai.provider import Request, unregister_provider
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BATCHES = (ROOT / "docs" / "batches.md").read_text(encoding="utf-8")
 TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 FILES = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 BUDGETS = (ROOT / "docs" / "budgets.md").read_text(encoding="utf-8")
@@ -66,6 +67,7 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 PRINTS = ["An answer.", "An answer.", "An answer.", "An answer.", "It is sunny.", "It is sunny.",
           "12.5", "aborted", "auth", "claude-sonnet-4-5 ['gpt-5']",
           "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
+          "12.5", "An answer.", "aborted", "auth", "anthropic/claude-sonnet-4-5 200000 3"]  # fmt: skip
 
 
 @pytest.mark.usefixtures("providers")
@@ -127,10 +129,23 @@ def test_the_guide_to_budgets_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_readmes_commands_exist() -> None:
     lines = [line for block in blocks("sh", README + BUDGETS) for line in block.splitlines()]
+@pytest.mark.usefixtures("providers")
+def test_the_guide_to_batches_runs() -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile("".join(blocks("python", BATCHES)), "docs/batches.md", "exec"), {})
+    said = printed.getvalue().splitlines()
+    assert list(dict.fromkeys(said)) == re.findall("  # → (.*)", BATCHES)
+    assert len(said) == 7
+
+
+@pytest.mark.parametrize("text", [README, BATCHES])
+def test_the_commands_exist(text: str) -> None:
+    lines = [line for block in blocks("sh", text) for line in block.splitlines()]
     asked = [part for line in lines for part in re.split(r"&&|\|", line) if " pipy " in f" {part}"]
     commands = [shlex.split(part, comments=True) for part in asked]
     commands = [words for words in commands if words[0].endswith("pipy")]
-    assert len(commands) > 5
+    assert len(commands) > 4
     for words in commands:
         parser().parse_args(words[1:])
 

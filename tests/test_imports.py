@@ -48,7 +48,9 @@ def test_every_public_name_loads_without_litellm() -> None:
     assert not modules_after(code) & (HEAVY - {"httpx", "rich"})  # httpx loads rich if it is there
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["ask", "--help"], ["batch", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["ask", "--help"], ["batch", "--help"]]
+)
 def test_help_needs_no_pydantic(arguments: list[str]) -> None:
     code = f"""
 from pipy_ai.cli.main import main
