@@ -40,6 +40,7 @@ from .types import (
     Tool,
     Warning,
 )
+from .utils import settings
 from .utils.made import made
 
 if TYPE_CHECKING:
@@ -554,22 +555,26 @@ def _quick_limit(model: Models, given: int | None) -> int | None:
 
 
 def default_model() -> str:
-    """The model when none is named: `PIPY_MODEL`, else `anthropic/claude-sonnet-4-5` when its
-    key is set, else the embedded `local/smollm2` when the `local` extra is installed.
+    """The model when none is named: `PIPY_MODEL`, else what `pipy default` has chosen, else
+    `anthropic/claude-sonnet-4-5` when its key is set, else the embedded `local/smollm2` when the
+    `local` extra is installed.
 
     Raises:
-        LookupError: none of the three; the text says what would help.
+        LookupError: none of these; the text says what would help.
     """
-    if chosen := os.environ.get("PIPY_MODEL", "").strip():
+    if chosen := os.environ.get("PIPY_MODEL", "").strip() or settings.setting(
+        settings.DEFAULT_MODEL
+    ):
         return chosen
     way = resolve(DEFAULT_MODEL).route
-    if way.key():
+    if way.found()[0]:
         return DEFAULT_MODEL
     if importlib.util.find_spec("xllamacpp") is not None:
         return LOCAL_MODEL
     raise LookupError(
-        f"No model: set {way.keys[0]} (then {DEFAULT_MODEL} answers), or install the embedded "
-        'model with  pip install "pipy-ai[local]" && pipy local pull'
+        f"No model: set {way.keys[0]} (then {DEFAULT_MODEL} answers), choose one with  pipy "
+        'default MODEL,  or install the embedded model with  pip install "pipy-ai[local]" && '
+        "pipy local pull"
     )
 
 

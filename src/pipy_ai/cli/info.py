@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..registry import Model, get_registry
-from ..registry.routing import Route
+from ..registry.routing import ENVIRONMENT, Route
 from ..registry.schema import CAPABILITIES
 from .catalogue import add_json, dated, found, json_route, plan, rate
 from .terminal import complain, write, write_json
@@ -119,6 +119,7 @@ def _key_line(way: Route) -> str:
     missing = way.missing()
     if missing:
         return f"not set: {' and '.join(missing)}"
-    if not way.keys or (way.key_optional and not way.key()):
+    variable, place = way.found()
+    if not variable:
         return "none needed"
-    return "set"
+    return "set" if place == ENVIRONMENT else f"kept by pipy keys ({place})"

@@ -29,6 +29,8 @@ COMMANDS = {
     "compare": "rank models by what a request costs",
     "providers": "list providers and the variables of their keys",
     "spend": "show what was spent, from the ledger",
+    "default": "show or choose the model that answers when none is named",
+    "keys": "keep the keys of providers",
     "sync": "fetch the newest catalogue of models from models.dev",
     "config": "write a configuration for LiteLLM's Router and proxy",
     "local": "the embedded model",

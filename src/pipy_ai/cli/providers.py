@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         way = route(host, "")
         if (way.problem and not arguments.all) or name not in counts:
             continue
-        is_set = bool(way.key()) and not way.missing()
+        is_set = bool(way.found()[0]) and not way.missing()
         if arguments.available and not is_set:
             continue
         entries.append((name, host, way, is_set, counts[name]))

@@ -33,13 +33,13 @@ from .deltas import (
     ToolFragment,
     UsageReport,
 )
-from .keys import NO_KEY, is_openai, key_for, missing_key
+from .keys import NO_KEY, find_key, is_openai, key_for, missing_key
 from .litellm_build import build
 from .litellm_capture import Captured, recording_client
 from .prepare import refuse, style_of
 from .remote import AGENT, failure, masked
 from .request import Preview, Request
-from .router import resolved, router_config
+from .router import resolved, router_config, with_kept_keys
 from .wire.http import Call
 from .wire.sender import exchange
 
@@ -136,7 +136,7 @@ class LiteLLMProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
-        secret = key_for(request)
+        secret = await find_key(request)
         arguments = _arguments(request)
         channel: Channel[Delta] = Channel()
         pump = loops.ensure().spawn(_pump(request, arguments, secret, channel))
@@ -344,6 +344,7 @@ async def _ask_router(litellm: Any, request: Request, arguments: dict[str, Any])
         settings = {"num_retries": 0, **resolved(config.settings)}
         entries = copy.deepcopy(config.model_list)
         for entry in entries:
+            entry["litellm_params"] = with_kept_keys(entry["litellm_params"])
             _no_borrowed_key(litellm, entry["litellm_params"])
         router = litellm.Router(model_list=entries, **settings)
         if known is not None:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
+from ..registry import keystore
 from ..registry.config import ROUTER
 from ..utils.paths import data_path
 
@@ -113,8 +114,24 @@ def _broken(path: str, text: str) -> ProviderError:
 def resolved(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with each `os.environ/NAME` replaced, as the proxy does it; the Router does not."""
     return {
-        name: os.environ.get(value.removeprefix("os.environ/"), "")
-        if isinstance(value, str) and value.startswith("os.environ/")
-        else value
+        name: value
+        if (variable := _variable(value)) is None
+        else os.environ.get(variable, "") or keystore.value(variable)
         for name, value in settings.items()
     }
+
+
+def with_kept_keys(parameters: dict[str, Any]) -> dict[str, Any]:
+    """An entry's parameters, with the keys that only `pipy keys` has; the Router itself looks for
+    the others."""
+    return {
+        name: value
+        if (variable := _variable(value)) is None or os.environ.get(variable, "")
+        else keystore.value(variable) or value
+        for name, value in parameters.items()
+    }
+
+
+def _variable(value: Any) -> str | None:
+    named = isinstance(value, str) and value.startswith("os.environ/")
+    return value.removeprefix("os.environ/") if named else None

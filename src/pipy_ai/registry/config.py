@@ -11,7 +11,7 @@ from typing import Any
 
 from ..utils.paths import data_dir
 from .registry import ModelRegistry, get_registry, has_key
-from .routing import Route, address
+from .routing import ENVIRONMENT, LOGINS, Route, address
 from .store import write_atomically
 
 ROUTER = "router.yaml"
@@ -119,7 +119,7 @@ def generate_router_config(
     name = GATEWAY if gateway else ROUTER
     target = Path(output_path) if output_path is not None else data_dir() / name
     chosen = _chosen(registry, providers, all)
-    entries, left_out = _entries(registry, chosen)
+    entries, left_out, kept = _entries(registry, chosen)
     if not entries:
         raise ValueError(f"no model of {', '.join(chosen)} can be reached: {'; '.join(left_out)}")
     names = [str(entry["model_name"]) for entry in entries]
@@ -130,6 +130,8 @@ def generate_router_config(
         place=data_dir() / ROUTER,
     )  # fmt: skip
     notes = "".join(f"# Left out: {note}\n" for note in left_out)
+    if kept:
+        notes += f"# Kept by pipy keys, so only pipy-ai has them; export: {', '.join(kept)}\n"
     tail = _GATEWAY_TAIL if gateway else _TAIL
     tail = tail.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
     _write(target, (head + notes + _yaml(entries) + tail).encode())
@@ -163,9 +165,13 @@ def _chosen(registry: ModelRegistry, providers: Sequence[str] | None, all: bool)
     return found
 
 
-def _entries(registry: ModelRegistry, providers: Iterable[str]) -> tuple[list[Any], list[str]]:
+def _entries(
+    registry: ModelRegistry, providers: Iterable[str]
+) -> tuple[list[Any], list[str], list[str]]:
+    """The entries, why others are left out, and the variables whose keys `pipy keys` keeps."""
     entries: list[dict[str, Any]] = []
     left_out: list[str] = []
+    kept: list[str] = []
     for provider in providers:
         for model in registry.models(registry.query(provider=provider, chat=True)):
             way = registry.route(model)
@@ -174,9 +180,12 @@ def _entries(registry: ModelRegistry, providers: Iterable[str]) -> tuple[list[An
                 if note not in left_out:
                     left_out.append(note)
                 continue
+            variable, place = way.found()
+            if variable and place != ENVIRONMENT and variable not in kept:
+                kept.append(variable)
             entry = {"model_name": model.qualified_name, "litellm_params": _parameters(way)}
             entries.append(entry)
-    return entries, left_out
+    return entries, left_out, kept
 
 
 def _unreachable(way: Route) -> str:
@@ -193,10 +202,10 @@ def _parameters(way: Route) -> dict[str, str]:
         parameters["api_base"] = base
     for name, template in way.parameters.items():
         parameters[name] = f"os.environ/{template.strip('${}')}"
-    if way.backend in ("bedrock", "bedrock_mantle", "vertex_ai"):
+    if way.backend in LOGINS:
         return parameters  # they log in by other means
-    if way.keys and (way.key() or not way.key_optional):
-        variable = next((name for name in way.keys if os.environ.get(name, "").strip()), "")
+    variable, _ = way.found()
+    if way.keys and (variable or not way.key_optional):
         parameters["api_key"] = f"os.environ/{variable or way.keys[0]}"
     else:
         parameters["api_key"] = "none"

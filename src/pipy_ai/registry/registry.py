@@ -387,11 +387,11 @@ def _bit(word: str, what: str, bits: dict[str, int]) -> int:
 
 
 def has_key(host: Mapping[str, Any]) -> bool:
-    """Whether everything that a provider's requests need is set in the environment."""
+    """Whether everything that a provider's requests need is set, or kept by `pipy keys`."""
     from .routing import route
 
     way = route(host, "")
-    return bool(way.key()) and not way.missing()
+    return bool(way.found()[0]) and not way.missing()
 
 
 # --- Where it comes from --------------------------------------------------------------------

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import re
 
+from . import keystore
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +82,10 @@ USUAL_ADDRESSES = {
     "lm_studio": "http://127.0.0.1:1234/v1",
 }
 
+# Clouds that log in with more than a key: LiteLLM finds their credentials in the environment.
+LOGINS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
+ENVIRONMENT = "environment"
+
 _PROBLEMS = {
     "github-copilot": "GitHub Copilot wants a short-lived token of its own login: pass it as "
     "api_key= together with api_base='https://api.githubcopilot.com'",
@@ -129,16 +135,32 @@ class Route:
 
     def missing(self, environment: Mapping[str, str] | None = None) -> list[str]:
         """What must still be set: variables, alternatives joined by " or "."""
-        environment = os.environ if environment is None else environment
-        missing = [name for name in self.needs if not _value(environment, name)]
-        if self.keys and not self.key_optional and not self.key(environment):
+        given = os.environ if environment is None else environment
+        missing = [name for name in self.needs if not _value(given, name)]
+        if self.keys and not self.key_optional and not self.found(environment)[0]:
             missing.append(" or ".join(self.keys))
         return missing
 
     def key(self, environment: Mapping[str, str] | None = None) -> str:
-        """The key that the environment has for it, or nothing."""
-        environment = os.environ if environment is None else environment
-        return next((value for name in self.keys if (value := _value(environment, name))), "")
+        """The key that the environment has for it, else the one that `pipy keys` keeps, or
+        nothing."""
+        name, place = self.found(environment)
+        if place and place != ENVIRONMENT:
+            return keystore.value(name)
+        return _value(os.environ if environment is None else environment, name)
+
+    def found(self, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
+        """The variable whose key would be used, and where it is: `environment`, `keyring` or the
+        path of a file; two empty texts when there is none. No key is read for it."""
+        given = os.environ if environment is None else environment
+        for name in self.keys:
+            if _value(given, name):
+                return name, ENVIRONMENT
+        if environment is None and self.backend not in LOGINS:
+            for name in self.keys:
+                if place := keystore.place(name):
+                    return name, place
+        return "", ""
 
 
 def _value(environment: Mapping[str, str], name: str) -> str:

@@ -328,18 +328,18 @@ def write(directory: str, models: bytes, index: bytes) -> None:
             _remove(path)
 
 
-def write_atomically(path: str, content: bytes) -> None:
+def write_atomically(path: str, content: bytes, mode: int = 0o644) -> None:
     """Put `content` into a file, or leave the file as it was."""
     directory, name = os.path.split(path)
     os.makedirs(directory or ".", exist_ok=True)
-    staged = _stage(directory or ".", name, content)
+    staged = _stage(directory or ".", name, content, mode)
     try:
         os.replace(staged, path)
     finally:
         _remove(staged)
 
 
-def _stage(directory: str, name: str, content: bytes) -> str:
+def _stage(directory: str, name: str, content: bytes, mode: int = 0o644) -> str:
     """`content` in a new file of the directory, on the disk."""
     import tempfile
 
@@ -349,7 +349,7 @@ def _stage(directory: str, name: str, content: bytes) -> str:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(path, 0o644)
+        os.chmod(path, mode)
     except BaseException:
         _remove(path)
         raise

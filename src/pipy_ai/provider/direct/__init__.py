@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import ProviderError
 from ...types import DocumentContent, ImageContent
 from ..deltas import Delta
-from ..keys import NO_KEY, key_for
+from ..keys import NO_KEY, find_key, key_for
 from ..openai_words import is_remote
 from ..prepare import Prepared, prepare, style_of
 from ..remote import AGENT, failure, masked
@@ -150,7 +150,7 @@ class DirectProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
-        secret = key_for(request)
+        secret = await find_key(request)
         try:
             batches = exchange(self._call(request, secret), self._lane.decoder())
             try:
