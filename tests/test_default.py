@@ -44,7 +44,7 @@ def test_names_of_ones_own_are_taken(name: str) -> None:
         ("claude-sonnet-9-9", "did you mean anthropic/claude-sonnet"),
         ("openai/gpt-55", "did you mean openai/gpt-5"),
         ("", "no model"),
-        ("llama-3.3-70b-instruct", "several"),
+        ("gpt-oss-120b", "may mean cerebras/gpt-oss-120b"),
     ],
 )
 def test_a_name_that_means_no_model_is_not_taken(name: str, says: str) -> None:

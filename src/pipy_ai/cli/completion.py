@@ -65,11 +65,13 @@ def _local() -> list[str]:
 
     from ..utils.paths import data_path
 
+    place = os.path.join(data_path(), "models")
     try:
-        files = os.listdir(os.path.join(data_path(), "models"))
+        files = sorted(os.listdir(place))
     except OSError:
         files = []
-    return ["local/smollm2", *(f"local/{name}" for name in files if name.endswith(".gguf"))]
+    paths = [os.path.join(place, name) for name in files if name.endswith(".gguf")]
+    return ["local/smollm2", *(f"local/{path}" for path in paths)]
 
 
 def _makers_own(names: Iterable[str]) -> list[str]:

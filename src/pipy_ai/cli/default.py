@@ -66,7 +66,9 @@ def _checked(name: str, force: bool) -> str:
 
     if force and name:
         return name
-    if identity and (provider in ("local", "faux") or provider in OWN_SERVERS or registered(provider)):
+    if identity and (
+        provider in ("local", "faux") or provider in OWN_SERVERS or registered(provider)
+    ):
         return name
     registry = get_registry()
     full, _ = registry.find(name)

@@ -33,7 +33,7 @@ COMMANDS = {
     "keys": "keep the keys of providers",
     "sync": "fetch the newest catalogue of models from models.dev",
     "config": "write a configuration for LiteLLM's Router and proxy",
-    "local": "the embedded model",
+    "local": "models on this machine: embedded, in files, behind servers",
     "completion": "print what lets bash, zsh or fish complete pipy's words",
 }
 
