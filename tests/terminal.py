@@ -30,6 +30,7 @@ class Terminal:
         self, *arguments: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None
     ) -> None:
         self._screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=0.5)
+        self._screen.write_process_input = self.send  # where the cursor is, when asked
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
         self._fd, slave = pty.openpty()
@@ -52,8 +53,18 @@ class Terminal:
         self._size(columns, rows)
 
     def send(self, text: str) -> None:
-        """Type."""
-        os.write(self._fd, text.encode())
+        """Type, or paste. What the program prints meanwhile is taken in."""
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        while data:
+            readable, writable, _ = select.select([self._fd], [self._fd], [], 10)
+            if writable:
+                data = data[os.write(self._fd, data[:1024]) :]
+            elif not readable or not self.read(0):
+                raise AssertionError(f"nobody reads what is typed:\n{self.text}")
+
+    def paste(self, text: str) -> None:
+        """As terminals do that mark what is pasted."""
+        self.send(f"\x1b[200~{text}\x1b[201~")
 
     def interrupt(self) -> None:
         """Ctrl-C."""

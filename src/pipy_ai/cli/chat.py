@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import slash
 from .catalogue import note
 from .conversations import Conversation
-from .question import THINKING
+from .question import THINKING, wrong
 from .show import Printer, show_usage
 from .terminal import complain, safe, write
 
@@ -58,6 +58,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
+    from pydantic import ValidationError
+
     from .. import default_model
 
     if arguments.id is not None and arguments.no_save:
@@ -71,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         stack.callback(lambda: chat.conversation.close())
         try:
             chat.use(arguments.model or conversation.model or default_model())
+        except ValidationError as error:
+            return wrong(error)
         except LookupError as error:
             raise ValueError(str(error)) from None
         for name in ("system", "thinking"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterable
 
 from prompt_toolkit import PromptSession
@@ -11,6 +12,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
@@ -20,6 +22,9 @@ from .question import THINKING
 from .slash import COMMANDS
 
 LARGE = 5000  # characters of a paste that stand in the line; of a larger one, only its size
+PASTE, PASTE_END = "\x1b[200~", "\x1b[201~"  # what terminals put around it
+PASTE_WAIT = 1.0  # seconds for more of it
+PIECE = 65536  # bytes that are read at once
 SHOWN = 50  # names of models that are offered at once
 
 
@@ -41,6 +46,7 @@ class Prompt:
             complete_while_typing=Condition(self._is_command),
             key_bindings=self._keys(),
             enable_open_in_editor=True,
+            input=_input(),
         )
 
     def read(self) -> str:
@@ -87,6 +93,27 @@ class Prompt:
             event.current_buffer.insert_text(text)
 
         return keys
+
+
+def _input() -> Input:
+    """The terminal; what is pasted is taken in at once, not drawn anew with each of its pieces."""
+    terminal = create_input()
+    reader = getattr(terminal, "stdin_reader", None)  # not on Windows
+    if reader is None:
+        return terminal
+    read = reader.read
+
+    def whole(count: int = PIECE) -> str:
+        pieces: list[str] = [read(PIECE)]
+        if pieces[0].rfind(PASTE) > pieces[0].rfind(PASTE_END):
+            while PASTE_END not in "".join(pieces[-2:]) and not reader.closed:
+                if not select.select([terminal.fileno()], [], [], PASTE_WAIT)[0]:
+                    break
+                pieces.append(read(PIECE))
+        return "".join(pieces)
+
+    reader.read = whole
+    return terminal
 
 
 def _continuation(width: int, line: int, wrapped: int) -> StyleAndTextTuples:

@@ -1,0 +1,401 @@
+"""`pipy chat`, in a terminal as a user sees it, and in a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai.cli import slash
+from pipy_ai.cli.conversations import Conversation, ids
+
+from .terminal import Terminal
+from .wire.lab import STALL, Lab, Pause, Status, chat, finish, sse, text, usage
+
+ROOT = Path(__file__).parents[1]
+
+
+class Chat(Terminal):
+    """A chat with a server on loopback."""
+
+    def __init__(self, lab: Lab, *arguments: str, **how: Any) -> None:
+        asked = ["-m", "pipy_ai", "chat", "--api-base", lab.url]
+        asked += [] if "-c" in arguments else ["-m", "hosted_vllm/m"]
+        super().__init__(*asked, *arguments, **how)
+
+    def ready(self) -> None:
+        """Until something can be typed."""
+        until = time.monotonic() + 30
+        while ([row for row in self.screen if row] or [""])[-1] != ">":
+            assert time.monotonic() < until, self.text
+            assert self.read(0.2), self.text
+
+    def say(self, line: str, then: str = "") -> None:
+        """Type a line, and wait for what is printed."""
+        self.ready()
+        self.send(f"{line}\r")
+        if then:
+            self.wait_for(then)
+
+
+def answer(*pieces: str) -> list[Any]:
+    return chat(*text(*pieces), finish("stop"), usage(1203, 345, 200))
+
+
+def asked(lab: Lab, which: int = -1) -> list[tuple[str, Any]]:
+    """The messages of a request."""
+    messages = lab.seen[which].json["messages"]
+    return [(message["role"], message["content"]) for message in messages]
+
+
+def pipy(lines: str | bytes, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipy_ai", "chat", *arguments],
+        input=lines.encode() if isinstance(lines, str) else lines,
+        capture_output=True,
+        env={**os.environ, **env},
+        timeout=60,
+        check=False,
+    )
+
+
+# --- In a terminal --------------------------------------------------------------------------
+
+
+def test_a_conversation(lab: Lab) -> None:
+    lab.play(answer("Hello ", "**there**"), answer("Bye"))
+    with Chat(lab, "-s", "Be kind.") as seen:
+        seen.say("Hi", "out  ")
+        assert "\n> Hi\nHello there\n" in seen.text
+        assert seen.style("there").bold
+        line = next(row for row in seen.screen if " in (" in row)
+        assert re.match(r"1,203 in \(200 cached\) / 345 out  cost unknown  \d+\.\d s", line)
+        seen.say("And now?", "Bye")
+        seen.ready()
+        seen.send("\x04")
+        assert seen.wait() == 0
+        assert "Traceback" not in seen.text
+    assert asked(lab) == [
+        ("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello **there**"),
+        ("user", "And now?"),
+    ]  # fmt: skip
+    kept = Conversation.read()
+    assert [message.role for message in kept.messages] == ["user", "assistant"] * 2
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(lab: Lab) -> None:
+    lab.play(sse(*text("one ", "two "), STALL), answer("three"))
+    with Chat(lab) as seen:
+        seen.say("Count", "one two")
+        seen.interrupt()
+        assert lab.seen[0].left.wait(5), "the connection is still open"
+        seen.wait_for("stopped")
+        seen.ready()
+        seen.send("half a li")
+        seen.wait_for("half a li")
+        seen.interrupt()  # clears the line
+        seen.say("Go on", "three")
+    assert asked(lab) == [("user", "Count"), ("assistant", "one two "), ("user", "Go on")]
+
+
+def test_the_model_changes_in_the_middle(lab: Lab) -> None:
+    lab.play(answer("from m"), answer("from other"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "from m")
+        seen.say("/model hosted_vllm/other", "\nhosted_vllm/other\n")
+        seen.say("Hi again", "from other")
+        seen.say("/model claude-sonet-4-5", "did you mean")
+        seen.say("/model", "\nhosted_vllm/other\n")
+    assert [one.json["model"] for one in lab.seen] == ["m", "other"]
+    assert asked(lab)[:2] == [("user", "Hi"), ("assistant", "from m")]
+    assert Conversation.read().model == "hosted_vllm/other"
+
+
+def test_a_key_does_not_go_to_another_providers_address(lab: Lab) -> None:
+    with Chat(lab, env={"GROQ_API_KEY": "gsk-secret-0123456789"}) as seen:
+        seen.say("/model groq/llama-3.3-70b-versatile", "--api-base is hosted_vllm's")
+        seen.say("/model hosted_vllm/m", "\nhosted_vllm/m\n")
+        seen.say("Hi", "ok")
+    assert len(lab.seen) == 1
+    assert "gsk-" not in str(lab.seen[0].headers)
+
+
+def test_undo_and_retry(lab: Lab) -> None:
+    lab.play(answer("one"), answer("two"), answer("two again"), answer("three"))
+    with Chat(lab) as seen:
+        seen.say("/undo", "there is nothing to take back")
+        seen.say("/retry", "there is nothing to answer yet")
+        seen.say("first", "one")
+        seen.say("second", "two")
+        seen.say("/retry", "two again")
+        seen.say("/undo", "taken back: second")
+        seen.say("third", "three")
+        seen.say("/cost", "4 answers  4,812 in (800 cached) / 1,380 out  cost unknown")
+    assert asked(lab, 2) == asked(lab, 1)
+    assert asked(lab) == [("user", "first"), ("assistant", "one"), ("user", "third")]
+
+
+def test_a_failed_request_is_told_and_the_chat_goes_on(lab: Lab) -> None:
+    lab.play(Status(401, {"error": {"message": "no such key"}}), answer("well"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "no such key")
+        seen.say("/retry", "well")
+        seen.ready()
+    assert asked(lab, 0) == asked(lab, 1) == [("user", "Hi")]
+
+
+def test_several_lines(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send("one\\\rtwo\x1b\rthree")
+        seen.wait_for("\n  three")
+        seen.send("\r")
+        seen.wait_for("ok")
+        seen.ready()
+        seen.paste("first\r\nsecond\rthird\n")
+        seen.wait_for("third")
+        assert len(lab.seen) == 1  # a pasted newline sends nothing
+        seen.send("\r")
+        seen.ready()
+        seen.send("\x1b[A")  # the up arrow
+        seen.wait_for("first\n  second", 5)
+    assert asked(lab, 0) == [("user", "one\ntwo\nthree")]
+    assert asked(lab)[-1] == ("user", "first\nsecond\nthird\n")
+
+
+def test_a_large_paste_is_taken_in_and_not_drawn(lab: Lab) -> None:
+    large = "ten bytes\n" * 1_000_000
+    lab.play(answer("much"), answer("done"))
+    with Chat(lab) as seen:
+        seen.ready()
+        began = time.monotonic()
+        seen.send("Look: ")
+        seen.paste(large)
+        seen.wait_for("Look: [pasted 1: 10,000,000 characters, 1,000,001 lines]")
+        assert time.monotonic() - began < 20
+        seen.send(" that's it\r")
+        seen.wait_for("much")
+        seen.say("and", "done")
+    assert asked(lab, 0) == [("user", f"Look: {large} that's it")]
+    history = Path(os.environ["PIPY_DATA_DIR"]) / "chat_history"
+    assert "pasted" not in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+
+def test_what_a_killed_chat_had_said_is_there_again(lab: Lab) -> None:
+    lab.play(answer("Fine."), sse(*text("Once upon ", "a time"), STALL), answer("there was."))
+    with Chat(lab, "-s", "Tell tales.") as seen:
+        seen.say("How are you?", "Fine.")
+        seen.say("Tell me a tale", "a time")
+        seen.process.kill()
+        seen.process.wait(10)
+    with Chat(lab, "-c") as seen:
+        seen.ready()
+        assert "> Tell me a tale\nOnce upon a time\n" in seen.text
+        seen.say("Go on", "there was.")
+    assert asked(lab) == [
+        ("system", "Tell tales."), ("user", "How are you?"), ("assistant", "Fine."),
+        ("user", "Tell me a tale"), ("assistant", "Once upon a time"), ("user", "Go on"),
+    ]  # fmt: skip
+    assert len(ids()) == 1
+
+
+def test_killed_before_the_first_token(lab: Lab) -> None:
+    lab.play(sse(STALL), answer("late"))
+    with Chat(lab) as seen:
+        seen.say("Hello?")
+        until = time.monotonic() + 20
+        while not lab.seen:
+            assert time.monotonic() < until
+            seen.read(0.05)
+        seen.process.kill()
+        seen.process.wait(10)
+    with Chat(lab, "-c", ids()[0][:12]) as seen:
+        seen.wait_for("there is no answer yet")
+        seen.say("/retry", "late")
+    assert asked(lab) == [("user", "Hello?")]
+
+
+def test_a_conversation_is_gone_on_with_once_at_a_time(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.say("Hi", "ok")
+        seen.ready()
+        with Chat(lab, "-c") as second:
+            assert second.wait() == 2
+            assert "another pipy goes on with" in second.text
+
+
+def test_a_window_that_is_resized(lab: Lab) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    lab.play(sse(*text(words), Pause(), *text(" and the end"), finish("stop"), "[DONE]"))
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send("a rather long line that is typed before the window becomes narrow")
+        seen.resize(30, 12)
+        seen.wait_for("narrow")
+        seen.send("\r")
+        seen.wait_for("word3")
+        seen.resize(100, 30)
+        lab.go()
+        seen.wait_for("the end")
+        seen.say("more", "ok")
+        seen.ready()
+        assert "Traceback" not in seen.text
+    assert asked(lab, 0)[0][1].endswith("becomes narrow")
+
+
+def test_a_model_cannot_command_the_terminal(lab: Lab) -> None:
+    evil = "a\x1b[2Jb\x1b]0;title\x07c \u202edlrow"
+    lab.play(answer(evil), answer("ok"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "dlrow")
+        seen.say("x", "ok")
+        for row in ("a\\x1b[2Jb\\x1b]0;title\\x07c <U+202E>dlrow", "> Hi"):
+            assert row in seen.text
+    with Chat(lab, "-c") as seen:
+        seen.say("/undo", "taken back: x")
+        seen.say("/undo", "taken back: Hi")
+        assert "\u202e" not in seen.text
+
+
+def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
+    picture = tmp_path / "a picture.gif"
+    picture.write_bytes(b"GIF89a" + bytes(20))
+    lab.play(answer("A dot."), answer("Hmm."))
+    with Chat(lab) as seen:
+        seen.say(f"/attach {picture}", "goes with your next message")
+        seen.say("/attach /no/such.gif", "No such file")
+        seen.say("/thinking deep", "one of off, minimal")
+        seen.say("/thinking low", "\nlow\n")
+        seen.say("/system Be brief.", "\nBe brief.\n")
+        seen.say("What is it?", "A dot.")
+        seen.say("/attach", "nothing is attached")
+        seen.say("/system -", "no system prompt")
+        seen.say("/fnord", "there is no command /fnord; /help lists them")
+        seen.say("/svae x", "did you mean /save?")
+        seen.say(f"/save {tmp_path}/talk.md", "saved to")
+        seen.say(f"/save {tmp_path}/talk.json", "talk.json\n")
+        seen.say("/save /no/where/x", "/no/where/x")
+        seen.say("/new", "a new conversation")
+        seen.say("/etc/hosts is what?", "Hmm.")
+        seen.say("/exit")
+        assert seen.wait() == 0
+    (system, (_, content)) = asked(lab, 0)
+    assert system == ("system", "Be brief.")
+    assert [part["type"] for part in content] == ["text", "image_url"]
+    assert asked(lab) == [("user", "/etc/hosts is what?")]
+    assert (
+        (tmp_path / "talk.md").read_text().startswith("## You\n\nWhat is it?\n\n[image: image/gif]")
+    )
+    assert json.loads((tmp_path / "talk.json").read_text())["messages"][1]["role"] == "assistant"
+    assert len(ids()) == 2
+
+
+def test_commands_and_models_are_completed(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send("/mod")
+        seen.wait_for("go on with another one")
+        seen.send("\t")
+        seen.wait_for("> /model")
+        seen.send(" sonnet anthropic/ 4-6")
+        seen.wait_for(" anthropic/claude-sonnet-4-6")
+        seen.send("\t")
+        seen.wait_for("> /model anthropic/claude-sonnet-4-6")
+        seen.interrupt()
+        seen.send("/u")
+        seen.wait_for("take back your last message")
+
+
+def test_nothing_is_kept_unless_it_shall_be(lab: Lab) -> None:
+    with Chat(lab, "--no-save") as seen:
+        seen.say("Hi", "ok")
+        seen.say("/new")
+        seen.say("Hi", "ok")
+        seen.say("/exit")
+        seen.wait()
+    assert not any(Path(os.environ["PIPY_DATA_DIR"]).glob("[hc]*"))
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"LC_ALL": "C", "PYTHONIOENCODING": "cp1252"}])
+def test_poor_terminals(lab: Lab, env: dict[str, str]) -> None:
+    lab.play(answer("Zürich → 東京"))
+    with Chat(lab, env=env) as seen:
+        seen.say("Grüezi", "rich")
+        seen.say("/exit")
+        assert seen.wait() == 0
+        assert "Traceback" not in seen.text
+
+
+# --- In a pipe ------------------------------------------------------------------------------
+
+
+def test_each_line_of_a_pipe_is_a_message(lab: Lab) -> None:
+    lab.play(answer("one"), answer("**two**\n"), answer("three"))
+    done = pipy("hi\nbye \\\nnow\n\n/model\nlast", "-m", "hosted_vllm/m", "--api-base", lab.url)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == "one\n**two**\nhosted_vllm/m\nthree\n"
+    assert asked(lab)[2::2] == [("user", "bye \nnow"), ("user", "last")]
+
+
+def test_a_pipe_that_fails_says_so(lab: Lab) -> None:
+    lab.play(Status(401, {"error": {"message": "no such key"}}), answer("fine"))
+    done = pipy("hi\nagain\n", "-m", "hosted_vllm/m", "--api-base", lab.url)
+    assert (done.returncode, done.stdout) == (1, b"fine\n")
+    assert b"no such key" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-m", "claude-sonet-4-5"], "did you mean"),
+        (["-c"], "no conversation is kept yet"),
+        (["-c", "x", "--no-save"], "--no-save"),
+        (["--thinking", "deep"], "invalid choice"),
+        (["-m", "faux/echo", "--max-tokens", "0"], "--max-tokens"),
+    ],
+)
+def test_wrong_use(arguments: list[str], says: str) -> None:
+    done = pipy("hi\n", *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+
+
+def test_odd_pipes(lab: Lab) -> None:
+    odd = pipy(
+        b"\xff\xfe\x00 \xe2\x80\xae\n", "-m", "faux/echo", PYTHONIOENCODING="ascii", LC_ALL="C"
+    )
+    assert odd.returncode == 0
+    assert b"\\x00 <U+202E>" in odd.stdout
+    large = pipy(b"x" * 10_000_000, "-m", "hosted_vllm/m", "--api-base", lab.url)
+    assert large.stdout == b"ok\n"
+    assert len(asked(lab)[0][1]) == 10_000_000
+    shell = f"yes hello | {sys.executable} -m pipy_ai chat -m faux/echo --no-save | head -n 2"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (b"hello\nhello\n", b"")
+
+
+def test_a_pipe_needs_no_prompt_toolkit() -> None:
+    code = """
+import io, sys
+sys.stdin = io.TextIOWrapper(io.BytesIO(b"hi\\n"))
+from pipy_ai.cli.main import main
+assert main(["chat", "-m", "faux/echo"]) == 0
+assert not {"prompt_toolkit", "rich"} & {*sys.modules}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_page_lists_every_command() -> None:
+    page = (ROOT / "docs" / "chat.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(/[a-z]+)", page, re.MULTILINE)
+    assert listed == [*slash.COMMANDS]
