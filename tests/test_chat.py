@@ -173,7 +173,7 @@ def test_several_lines(lab: Lab) -> None:
 
 def test_a_large_paste_is_taken_in_and_not_drawn(lab: Lab) -> None:
     large = "ten bytes\n" * 1_000_000
-    lab.play(answer("much"), answer("done"))
+    lab.play(answer("much"), answer("enough"))
     with Chat(lab) as seen:
         seen.ready()
         began = time.monotonic()
@@ -183,7 +183,7 @@ def test_a_large_paste_is_taken_in_and_not_drawn(lab: Lab) -> None:
         assert time.monotonic() - began < 20
         seen.send(" that's it\r")
         seen.wait_for("much")
-        seen.say("and", "done")
+        seen.say("and", "enough")
     assert asked(lab, 0) == [("user", f"Look: {large} that's it")]
     history = Path(os.environ["PIPY_DATA_DIR"]) / "chat_history"
     assert "pasted" not in history.read_text()
