@@ -5,11 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -671,19 +669,6 @@ def test_a_request_without_a_type_loads_nothing_of_this() -> None:
         "assert 'jsonschema' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_page_about_it_is_true(capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "typed.md").read_text(encoding="utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    said = '{"number": "7", "lines": [{"text": "pencil", "price": 1.5, "count": 2}]}'
-    with faux.script(said, said, name="openai"):
-        exec(compile(code, "typed.md", "exec", dont_inherit=True), {"__name__": "typed"})
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith(f"1.5 {said}")
-    partials = list(dict.fromkeys(printed[1:]))
-    assert partials[:2] == ["None", "{}"]
-    assert "{'number': '7', 'lines': [{}]}" in partials
 
 
 # --- The real model -------------------------------------------------------------------------
