@@ -55,7 +55,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SPOKEN_FOR = ("anthropic", "openai", "google", "groq", "mistral", "openrouter", "deepseek", "xai")
 COLUMNS, LINES = 100, 400
-PATIENCE = 60.0  # seconds for all commands of a fence
+PATIENCE = 100.0  # seconds for all commands of a fence
 
 _PARTS = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[^\s`]*)[^\n]*\n(?P<body>.*?)"
@@ -322,7 +322,7 @@ def at_a_terminal(script: str, environment: dict[str, str]) -> str:
         while True:
             readable, _, _ = select.select([ours], [], [], max(0.0, until - time.monotonic()))
             if not readable:
-                raise TimeoutError("\n".join(_text_of(screen)))
+                raise TimeoutError("\n".join(["no end to be seen:", *_text_of(screen)]))
             try:
                 feed(os.read(ours, 65536))
             except OSError:  # all who had the terminal are gone

@@ -51,6 +51,7 @@ def page(
     mirror.close()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_example_runs(path: Path, page: Callable[[Path], Page]) -> None:
     page(path).run()
