@@ -6,10 +6,11 @@ The fences of a page run in order, in one directory, Python in one namespace:
     ```console    runs in bash at a terminal of 100 columns: below each `$ command`, what it shows
     ```sh         commands that must succeed, whatever they print
     ```json       is JSON; yaml and toml likewise
+    ```js         parses, where there is Node
     ```text       after Python its output, elsewhere an illustration
 
 In what is shown, `…` stands for anything within a line, alone on a line for any lines; seconds and
-tokens per second are not compared. Comments in the page say what readers need not see:
+tokens per second are not compared, and home is /home/you. Comments in the page say what readers need not see:
 
     <!-- faux: … -->      what the models of the next fence say: an expression of `pipy_ai.faux` for
                           each request, in order. Without it, only `local/…` and `faux/…` answer.
@@ -35,6 +36,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -54,6 +56,7 @@ from pipy_ai.provider import registered, unregister_provider
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SPOKEN_FOR = ("anthropic", "openai", "google", "groq", "mistral", "openrouter", "deepseek", "xai")
+HOME = "/home/you"  # what a page calls the directory in which it runs
 COLUMNS, LINES = 100, 400
 PATIENCE = 100.0  # seconds for all commands of a fence
 
@@ -185,6 +188,12 @@ class Page:
         tomllib.loads(body)
         return body
 
+    def _js(self, body: str, said: dict[str, str]) -> str:
+        if node := shutil.which("node"):  # another library's: it is only parsed
+            check = [node, "--input-type=module", "--check"]
+            subprocess.run(check, input=body, text=True, check=True)
+        return body
+
     def _text(self, body: str, said: dict[str, str]) -> str:
         return body
 
@@ -202,6 +211,7 @@ class Page:
     # --- What comes out
 
     def _compare(self, shown: str, got: str, of: str = "the example above") -> str:
+        got = got.replace(os.getcwd(), HOME)
         if _fits(shown, got):
             return shown
         if not self.rewrite:
@@ -211,7 +221,8 @@ class Page:
 
     def _all_shown(self) -> None:
         if self.printed is not None and self.rewrite:
-            self.edits.append((self.end, self.end, f"\n\n```text\n{self.printed}```"))
+            shown = self.printed.removesuffix("\n")
+            self.edits.append((self.end, self.end, f"\n\n```text\n{shown}\n```"))
             self.printed = None
         if self.printed is not None:
             self._fail(f"what the example above prints is not shown:\n{self.printed}")
