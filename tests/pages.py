@@ -10,7 +10,7 @@ The fences of a page run in order, in one directory, Python in one namespace:
     ```text       after Python its output, elsewhere an illustration
 
 In what is shown, `…` stands for anything within a line, alone on a line for any lines; seconds and
-tokens per second are not compared, and home is /home/you. Comments in the page say what readers need not see:
+tokens per second are not compared, and home is /home/you. Comments say what readers need not see:
 
     <!-- faux: … -->      what the models of the next fence say: an expression of `pipy_ai.faux` for
                           each request, in order. Without it, only `local/…` and `faux/…` answer.
