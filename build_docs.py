@@ -1,0 +1,130 @@
+"""Builds the site of the documentation, with the extra `docs`: `python build_docs.py`.
+
+It goes to build/site. What is generated is not committed, so it cannot go stale: docs/reference/ from the package's public
+names and their docstrings, docs/llms.txt and docs/llms-full.txt from the pages. The site is built
+strictly: a link or an anchor that leads nowhere fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import griffe
+import yaml
+
+ROOT = Path(__file__).parent
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(ROOT / "src"))
+
+import pipy_ai  # noqa: E402
+
+# Page, title, and the modules whose public names it shows. A module in none is in the last.
+REFERENCE = {
+    "verbs": ("Verbs", ["api"]),
+    "messages": ("Messages and contexts", ["context", "types"]),
+    "events": ("Events and streams", ["stream", "abort"]),
+    "tools": ("Tools and typed answers", ["tools", "tool_loop", "output"]),
+    "models": ("Models, usage and cost", ["registry"]),
+    "errors": ("Errors", ["errors"]),
+    "providers": ("Providers, scripted ones too", ["provider", "provider.faux"]),
+    "more": ("Many requests, and what they may cost", []),
+}
+
+
+class Examples(griffe.Extension):
+    """`Example:` in a docstring is a section of examples, whose code is shown as code."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        if obj.docstring is not None:
+            obj.docstring.value = re.sub(
+                r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.M
+            )
+
+
+def names() -> dict[str, list[str]]:
+    """Public names by the module that they are told under."""
+    found = {module: names.split() for module, names in pipy_ai._MODULES.items()}
+    found["provider.faux"] = list(pipy_ai.faux.__all__)
+    return found
+
+
+def reference() -> dict[str, str]:
+    """The pages of the reference: a directive of mkdocstrings for each public name."""
+    left = names()
+    sorted_in = {module for _, modules in REFERENCE.values() for module in modules}
+    rest = [module for module in left if module not in sorted_in]
+    pages: dict[str, str] = {}
+    for page, (title, modules) in REFERENCE.items():
+        blocks = [
+            f"::: {_home(module, name)}"
+            for module in (modules or rest)
+            for name in sorted(left.pop(module), key=lambda name: _line(module, name))
+        ]
+        pages[page] = "\n\n".join([f"# {title}", *blocks]) + "\n"
+    return pages
+
+
+def _line(module: str, name: str) -> int:
+    """Where in its file a name stands; those of which Python does not know come first."""
+    try:
+        return inspect.getsourcelines(getattr(_holder(module), name))[1]
+    except TypeError:
+        return 0
+
+
+def _holder(module: str) -> Any:
+    return pipy_ai.faux if module == "provider.faux" else pipy_ai
+
+
+def _home(module: str, name: str) -> str:
+    """Where a name is defined, which is where its docstring is found."""
+    where = getattr(getattr(_holder(module), name), "__module__", "")
+    return f"{where if where.startswith('pipy_ai') else f'pipy_ai.{module}'}.{name}"
+
+
+def nav() -> list[tuple[str, str]]:
+    """Title and file of each page, in the order of the site."""
+
+    def walk(entries: list[Any]) -> list[tuple[str, str]]:
+        found = []
+        for entry in entries:
+            [(title, below)] = entry.items()
+            found += walk(below) if isinstance(below, list) else [(title, below)]
+        return found
+
+    return walk(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+
+
+def llms() -> tuple[str, str]:
+    """`llms.txt`, what there is, and `llms-full.txt`, all of it, for language models."""
+    index = [f"# pipy-ai\n\n> {pipy_ai.__doc__.splitlines()[0]}\n"]
+    whole = []
+    for title, file in nav():
+        if file.startswith("reference/"):
+            continue
+        text = (DOCS / file).read_text(encoding="utf-8")
+        whole.append(re.sub(r"^ *<!--.*?-->\n", "", text, flags=re.DOTALL | re.MULTILINE))
+        prose = re.sub(r"^```.*?^```$", "", whole[-1], flags=re.DOTALL | re.MULTILINE)
+        said = next(part for part in prose.split("\n\n") if part.strip() and part[0] not in "#|")
+        sentence = re.split(r"(?<=[.:])\s", " ".join(said.split()))[0].rstrip(".:")
+        index.append(f"- [{title}]({file.removesuffix('.md')}/): {sentence}")
+    return "\n".join(index) + "\n", "\n\n".join(whole)
+
+
+def generate() -> None:
+    """Write what is generated into docs/."""
+    (DOCS / "reference").mkdir(exist_ok=True)
+    for page, text in reference().items():
+        (DOCS / "reference" / f"{page}.md").write_text(text, encoding="utf-8")
+    for name, text in zip(("llms.txt", "llms-full.txt"), llms(), strict=True):
+        (DOCS / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    generate()
+    sys.exit(subprocess.run(["zensical", "build", "--strict", "--clean"], cwd=ROOT).returncode)
