@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import (
+    AbortController,
     AssistantMessage,
     Budget,
     LedgerEntry,
@@ -445,6 +446,34 @@ def test_stopped_and_failed_requests_settle(lab: Lab) -> None:
         complete(model, "x", max_retries=0)
         assert b.spent == before
     assert b.by_model()["own/m"].requests == 1
+
+
+def test_what_never_began_costs_nothing(lab: Lab, tmp_path: Path) -> None:
+    controller = AbortController()
+    controller.abort("no longer needed")
+    with budget(usd=1, ledger=tmp_path / "l") as b:
+        message = complete(priced(lab), "x", signal=controller.signal)
+    assert message.stop_reason == "aborted"
+    assert (lab.seen, b.spent, b.by_model()) == ([], 0.0, {})
+    assert [entry.error for entry in read_ledger(tmp_path / "l")] == ["aborted"]
+
+
+@pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0, "much"])
+def test_a_cost_that_is_no_money_is_not_believed(overridden: str, cost: Any) -> None:
+    async def mad(request: Request) -> AsyncIterator[Any]:
+        yield Text("a")
+        yield UsageReport(input=1000, output=100, cost=cost)
+
+    register_provider("acme", mad)
+    try:
+        with budget(usd=0.003) as b:
+            messages = [complete("acme/any", "Hi") for _ in range(3)]
+    finally:
+        unregister_provider("acme")
+    assert messages[0].usage.cost.total == 0.002
+    assert messages[2].error is not None
+    assert messages[2].error.kind == "budget"
+    assert b.spent == 0.004
 
 
 def test_tokens_are_a_limit_too(overridden: str) -> None:

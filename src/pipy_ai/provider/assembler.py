@@ -630,7 +630,8 @@ class Assembler:
                 whole = isinstance(value, float) and isfinite(value)
                 value = int(value) if whole else None
             setattr(merged, name, getattr(old, name) if value is None else value)
-        merged.cost = old.cost if new.cost is None else new.cost
+        cost = sound_cost(new.cost)
+        merged.cost = old.cost if cost is None else cost
         return merged
 
     def _usage_at(self, position: int) -> Usage:
@@ -665,6 +666,12 @@ _COUNTS = (
     "input_audio",
     "output_audio",
 )
+
+
+def sound_cost(said: object) -> float | None:
+    """What a provider says an answer cost, if it is an amount of money."""
+    sound = isinstance(said, int | float) and isfinite(said) and said >= 0
+    return float(said) if sound else None  # type: ignore[arg-type]
 
 
 def _another(known: int | None, given: int | None) -> bool:

@@ -15,6 +15,7 @@ from ..ledger import LedgerEntry, append, ledger_path
 from ..types import AssistantMessage, Attempt, Usage, Warning
 from ..utils.made import made
 from ..utils.tokens import estimate_input, tokens_of
+from .assembler import sound_cost
 from .bill import pricing
 from .deltas import Delta, Finish, Text, Thinking, ToolFragment, UsageReport
 from .request import Request
@@ -43,6 +44,7 @@ class Meter:
         self._halt = halt
         self.usd, self.tokens = 0.0, 0
         self._name = ""
+        self._price: Callable[[Usage], float | None] | None = None
 
     # --- Before -----------------------------------------------------------------------------
 
@@ -142,7 +144,8 @@ class Meter:
             self._usage = self._usage.model_copy(update=told)
             self._rate = self._per_token()
         usage = self._usage.model_copy(update={"output": self._output})
-        usd = self._cost(usage) if report.cost is None else report.cost
+        told_cost = sound_cost(report.cost)
+        usd = self._cost(usage) if told_cost is None else told_cost
         tokens = usage.input + usage.cache_read + usage.cache_write + usage.output
         return self._add((usd or 0.0) - self.usd, tokens - self.tokens)
 
