@@ -88,6 +88,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._head_size == 0
 
     @property
+    def complete(self) -> bool:
+        """Whether the whole answer has come."""
+        return self._complete
+
+    @property
     def lost(self) -> bool:
         """Whether nothing more can come or go."""
         return self._error is not None or self.transport.is_closing()

@@ -83,6 +83,11 @@ class Answer:
         self._deflated = self._inflater.unconsumed_tail
         return plain
 
+    @property
+    def arrived(self) -> bool:
+        """Whether all of the body is here."""
+        return self._connection.complete
+
     def close(self) -> None:
         """Keep the connection for the next request if the body was read to its end."""
         self._pool.put(self._key, self._connection)

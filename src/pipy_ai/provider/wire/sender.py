@@ -139,7 +139,10 @@ async def _drain(answer: Answer) -> None:
             pass
 
     with contextlib.suppress(Exception):
-        await asyncio.wait_for(read(), DRAIN)
+        if answer.arrived:  # nothing to wait for, so no task for it
+            await read()
+        else:
+            await asyncio.wait_for(read(), DRAIN)
 
 
 async def _refusal(answer: Answer) -> ProviderError:

@@ -1,0 +1,95 @@
+"""What a row of a batch costs: CPU of the process that asks, beside raw httpx.
+
+    python benchmarks/batch.py [--rows 3000] [--rounds 5]
+
+Each round asks the same rows of the same server (a process of its own) in both ways; the least of
+the rounds counts. The answers have five deltas of text and a usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import httpx
+
+from pipy_ai import astream_many
+
+ROOT = Path(__file__).parents[1]
+CONCURRENCY = 32
+
+
+async def with_pipy(base: str, rows: int) -> None:
+    """`astream_many`, which gives messages with usage."""
+    prompts = (f"row {number}" for number in range(rows))
+    async for index, message in astream_many(
+        "hosted_vllm/m", prompts, api_base=base, concurrency=CONCURRENCY
+    ):
+        assert message.text == f"Row {index} is an answer.", message
+
+
+async def with_httpx(base: str, rows: int) -> None:
+    """The least that reads the text: lines, JSON, a semaphore."""
+    limits = httpx.Limits(max_connections=CONCURRENCY)
+    async with httpx.AsyncClient(limits=limits, timeout=60) as client:
+
+        async def ask(number: int) -> None:
+            body = {
+                "model": "m", "stream": True,
+                "messages": [{"role": "user", "content": f"row {number}"}],
+            }  # fmt: skip
+            text = ""
+            async with client.stream("POST", f"{base}/chat/completions", json=body) as answer:
+                async for line in answer.aiter_lines():
+                    if line.startswith("data: ") and line != "data: [DONE]":
+                        choices = json.loads(line[6:])["choices"]
+                        text += choices[0]["delta"].get("content", "") if choices else ""
+            assert text == f"Row {number} is an answer.", text
+
+        room = asyncio.Semaphore(CONCURRENCY)
+
+        async def guarded(number: int) -> None:
+            async with room:
+                await ask(number)
+
+        await asyncio.gather(*map(guarded, range(rows)))
+
+
+def main() -> None:
+    """Measure both, in turn."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    command = [
+        sys.executable, "-m", "tests.wire.batch_server", '{"rate": 1e9, "latency": 0.005}'
+    ]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    ways: list[Callable[[str, int], Coroutine[None, None, None]]] = [with_httpx, with_pipy]
+    least = [float("inf")] * len(ways)
+    try:
+        assert server.stdout is not None
+        base = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+        for round_ in range(given.rounds + 1):
+            for number, way in enumerate(ways):
+                rows = given.rows if round_ else 100  # the first loads and warms
+                began = time.process_time()
+                asyncio.run(way(base, rows))
+                cost = (time.process_time() - began) / rows * 1e6
+                if round_:
+                    least[number] = min(least[number], cost)
+    finally:
+        server.kill()
+        server.communicate()
+    for way, cost in zip(ways, least, strict=True):
+        print(f"{way.__name__[5:]:6} {cost:6.0f} µs a row  {cost / least[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
