@@ -19,12 +19,16 @@ _FAILURES = {
 
 
 def answer(seen: Seen) -> Scene | Status:
-    """What the newest message asks for: a failure, a call, or a short answer."""
+    """What the newest message asks for: a failure, a call, a long table, or a short answer."""
+    if seen.json is None:  # LiteLLM asks what a host is
+        return Status(404)
     wire = ANTHROPIC if seen.path.endswith("/messages") else CHAT
     asked: Any = str(seen.json["messages"][-1]["content"])
     for word, failure in _FAILURES.items():
         if word in asked:
             return failure
+    if "table" in asked:
+        return wire.scene(say(*["| "] * 200))
     if "call" in asked:
         return wire.scene(
             think("h", "m"), say("Hel", "lo"), tool("c1", "f", '{"x":', "1}"), stop="tool",

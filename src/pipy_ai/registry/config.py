@@ -59,8 +59,9 @@ router_settings:
   optional_pre_call_checks: ["enforce_model_rate_limits"]
   routing_strategy: simple-shuffle
   num_retries: 2                   # on another deployment of the name, where there is one
-  allowed_fails: 1                 # in a minute; then a deployment rests
-  cooldown_time: 30                # seconds that it rests
+  # Seconds that a deployment rests of which most requests fail, or which has reached its limit
+  # while others of its name have not. With allowed_fails, the only one of a name would rest, too.
+  cooldown_time: 5
   # Who takes over when a model fails:
   # fallbacks:
   #   - {first}: [{second}]

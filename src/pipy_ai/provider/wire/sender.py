@@ -171,7 +171,7 @@ async def _refusal(answer: Answer) -> ProviderError:
         return refused_by_proxy(answer.proxy, f"407 {_sentence(raw)}")
     kind = classify_status(status, raw)
     said = own_words(_sentence(raw)) or _silence(status, raw, kind)
-    headers = passed_on(headers)
+    headers = passed_on(headers, raw)
     retryable = None
     if headers.get("x-should-retry") in ("true", "false"):
         retryable = headers["x-should-retry"] == "true"
