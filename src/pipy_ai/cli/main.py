@@ -34,6 +34,7 @@ COMMANDS = {
     "sync": "fetch the newest catalogue of models from models.dev",
     "config": "write a configuration for LiteLLM's Router and proxy",
     "local": "models on this machine: embedded, in files, behind servers",
+    "templates": "questions to ask again and again",
     "completion": "print what lets bash, zsh or fish complete pipy's words",
 }
 

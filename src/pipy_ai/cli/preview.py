@@ -24,14 +24,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     from pydantic import ValidationError
 
-    from .. import PipyError
+    from .. import PipyError, ctx
     from .. import preview as show_request
 
     try:
-        shown = show_request(*question.question(arguments), **question.options(arguments))
+        asked = question.question(arguments)
+        context = asked.context
+        if asked.tools:
+            context = ctx(*context.messages, system=context.system_prompt, tools=asked.tools)
+        shown = show_request(asked.models[0], context, output=asked.schema, **asked.options)
     except ValidationError as error:
         return question.wrong(error)
-    except (ValueError, LookupError, OSError) as error:
+    except (ValueError, TypeError, LookupError, OSError) as error:
         complain(str(error))
         return 2
     except PipyError as error:  # there is no way to ask for this

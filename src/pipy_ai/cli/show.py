@@ -31,11 +31,12 @@ class Printer:
         plain: Whether Markdown is printed as it is. It is so anyway where stdout is no terminal
             that can show it.
         calls: Whether tool calls are printed; not where somebody is asked about each.
+        text: Whether text is printed; not where only a part of it is wanted.
     """
 
-    def __init__(self, *, plain: bool = False, calls: bool = True) -> None:
-        self._plain = plain or not renders()
-        self._calls = calls
+    def __init__(self, *, plain: bool = False, calls: bool = True, text: bool = True) -> None:
+        self._plain = plain or not text or not renders()
+        self._calls, self._prints = calls, text
         self._markdown: Markdown | None = None
         self._thinking = False
         self._open = False  # whether the line on stdout has not ended
@@ -50,7 +51,7 @@ class Printer:
                 from .markdown import Markdown
 
                 self._markdown = Markdown()
-            case "text_delta":
+            case "text_delta" if self._prints:
                 self._text(event.delta)
             case "text_end":
                 self._end_markdown()
