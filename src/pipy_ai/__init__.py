@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from .stream import ToolCallDeltaEvent as ToolCallDeltaEvent
     from .stream import ToolCallEndEvent as ToolCallEndEvent
     from .stream import ToolCallStartEvent as ToolCallStartEvent
+    from .stream import event_from_dict as event_from_dict
     from .tool_loop import AsyncToolRun as AsyncToolRun
     from .tool_loop import ToolEvent as ToolEvent
     from .tool_loop import ToolResultEvent as ToolResultEvent
@@ -145,7 +146,7 @@ _MODULES = {
     "stream": "AssistantMessageEvent AssistantMessageEventStream AsyncAssistantMessageEventStream"
     " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
     " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent"
-    " ToolCallEndEvent ToolCallStartEvent",
+    " ToolCallEndEvent ToolCallStartEvent event_from_dict",
     "tool_loop": "AsyncToolRun ToolEvent ToolResultEvent ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage Attempt CacheRetention Context Cost DocumentContent ImageContent"

@@ -18,19 +18,22 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, get_args
 
+from pydantic import ValidationError
 from typing_extensions import TypeVar
 
 from .errors import ErrorKind, error_info
-from .types import AssistantMessage, StopReason, ToolCall
+from .types import AssistantMessage, StopReason, ToolCall, ToolResultMessage
 from .utils.channel import WAIT, Channel, settled
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from .tool_loop import ToolEvent
 
 # === Events ===
 
@@ -264,6 +267,54 @@ AssistantMessageEvent: TypeAlias = (
 for _cls in get_args(AssistantMessageEvent):
     _cls._type = _cls.__dataclass_fields__["type"].default
     _cls._own = tuple(n for n in _cls.__dataclass_fields__ if n not in ("type", "partial"))
+
+
+def event_from_dict(data: Mapping[str, Any]) -> ToolEvent:
+    """The event that `to_dict` has made such data of; fields that are not known are passed over.
+
+    `partial` is exact where it was written (`to_dict(partial=True)`), else an empty message.
+
+    Raises:
+        ValueError: it is no event; the text says why.
+
+    Example:
+        >>> from pipy_ai import event_from_dict
+        >>> event_from_dict({"type": "text_delta", "content_index": 0, "delta": "Hi"}).delta
+        'Hi'
+    """
+    from .tool_loop import ToolResultEvent
+
+    kinds = {cls._type: cls for cls in get_args(AssistantMessageEvent)}
+    kinds["tool_result"] = ToolResultEvent
+    kind = data.get("type") if isinstance(data, Mapping) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"there is no event of type {kind!r}")
+    event: ToolEvent = kinds[kind](**_read(kinds[kind], kind, data))
+    return event
+
+
+def _read(cls: type[Any], kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an event, read from JSON."""
+    message = ToolResultMessage if kind == "tool_result" else AssistantMessage
+    models = {"tool_call": ToolCall, "message": message, "error": message, "partial": message}
+    plain = {"content_index": int, "delta": str, "content": str}
+    found: dict[str, Any] = {}
+    for name in cls.__dataclass_fields__:
+        value = data.get(name, {} if name == "partial" else None)
+        if name in models:
+            try:
+                found[name] = models[name].model_validate(value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in (name, *first["loc"]))
+                raise ValueError(f"{kind}: {where}: {first['msg']}") from None
+        elif name == "reason":
+            found[name] = StopReason(value)
+        elif name != "type":
+            if type(value) is not plain[name]:
+                raise ValueError(f"{kind}: {name} is missing or of a wrong type")
+            found[name] = value
+    return found
 
 
 # === Streams ===

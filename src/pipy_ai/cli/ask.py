@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from . import question
@@ -44,7 +45,11 @@ def arguments(command: argparse.ArgumentParser) -> None:
     )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the whole message as JSON")
-    form.add_argument("--events", action="store_true", help="print each event as a line of JSON")
+    form.add_argument(
+        "--events",
+        action="store_true",
+        help="print each event as a line of JSON, with the milliseconds since the question",
+    )
     form.add_argument(
         "-x", "--extract", action="store_true", help="print the first code block only"
     )
@@ -162,12 +167,13 @@ def _answered(
 def _show(
     events: Any, printer: Printer, kept: Conversation | None, arguments: argparse.Namespace
 ) -> None:
+    begun = time.perf_counter()
     with printer:
         for event in events:
             if kept is not None:
                 kept.journal(event)
             if arguments.events:
-                write_json(event.to_dict())
+                write_json(event.to_dict() | {"ms": round((time.perf_counter() - begun) * 1000)})
             elif not arguments.json:
                 printer.show(event)
 

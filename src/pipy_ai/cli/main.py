@@ -23,6 +23,7 @@ COMMANDS = {
     "history": "list, show, search, remove and export what was said",
     "preview": "show the request that `ask` would send",
     "batch": "ask each row of a file",
+    "replay": "play what pipy ask --events has written",
     "models": "list models",
     "info": "show what is known of a model",
     "cost": "estimate what a request costs",
