@@ -48,7 +48,7 @@ class Fake:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_POST = do_GET
+            do_POST = do_HEAD = do_GET
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -63,7 +63,7 @@ def _set(arguments: argparse.Namespace) -> int:
     key = _ask(f"Key for {provider or 'any provider'} ({variable}), not shown: ")
     in_keyring = not arguments.file and keystore.system_keyring() is not None
     where = keystore.put(variable, key, in_keyring)
-    print(f"{variable} is kept in {_worded(where)}")
+    print(f"{variable} is kept in {worded(where)}")
     if os.environ.get(variable, "").strip():
         complain(f"{variable} is also set in the environment, which goes before it")
     return 0
@@ -167,11 +167,12 @@ def _list(as_json: bool) -> int:
 
 def _from(row: dict[str, Any]) -> str:
     if row["place"] == ENVIRONMENT and row["kept"]:
-        return f"the environment, before {_worded(row['kept'])}"
-    return _worded(str(row["place"]))
+        return f"the environment, before {worded(row['kept'])}"
+    return worded(str(row["place"]))
 
 
-def _worded(place: str) -> str:
+def worded(place: str) -> str:
+    """A place of a key in words."""
     words = {ENVIRONMENT: "the environment", keystore.KEYRING: "the system's keyring"}
     return words.get(place, place)
 

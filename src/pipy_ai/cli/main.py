@@ -36,6 +36,7 @@ COMMANDS = {
     "config": "write a configuration for LiteLLM's Router and proxy",
     "local": "models on this machine: embedded, in files, behind servers",
     "templates": "questions to ask again and again",
+    "doctor": "look at what is set up, and say what to do about what is not",
     "completion": "print what lets bash, zsh or fish complete pipy's words",
 }
 

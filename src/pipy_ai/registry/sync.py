@@ -96,7 +96,7 @@ def sync_models(
         os.makedirs(directory, exist_ok=True)
         lock = filelock.FileLock(os.path.join(directory, LOCK))
         with lock.acquire(timeout=timeout if wait else 0):
-            return _sync(directory, _address(url), force, deadline)
+            return _sync(directory, address_of_feed(url), force, deadline)
     except filelock.Timeout:
         raise SyncError("another process is syncing") from None
     except OSError as error:
@@ -104,12 +104,13 @@ def sync_models(
         raise SyncError(f"{directory} cannot be written: {reason}") from None
 
 
-def _address(url: str | None) -> str:
+def address_of_feed(url: str | None) -> str:
+    """Where the catalogue comes from: `url`, else `PIPY_MODELS_URL`, else models.dev."""
     return url or os.environ.get("PIPY_MODELS_URL", "").strip() or URL
 
 
 def _sync(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
-    shown = _public(url)
+    shown = public(url)
     state: dict[str, Any] = {**state_of(directory), "attempted": time.time(), "url": shown}
     state.pop("error", None)
     _remember(directory, state)
@@ -155,7 +156,7 @@ def _present(directory: str) -> Catalogue | None:
 # --- Over the network -----------------------------------------------------------------------
 
 
-def _public(url: str) -> str:
+def public(url: str) -> str:
     """An address without the name and password that it may hold."""
     return re.sub(r"^(\w+://|//)?.*@", r"\1", url, flags=re.DOTALL)
 
@@ -174,7 +175,7 @@ def _in_time(url: str, etag: str | None, deadline: float) -> tuple[bytes | None,
     thread.start()
     thread.join(max(0.0, deadline - time.monotonic()))
     if not done:
-        raise SyncError(f"{_public(url)} took too long")
+        raise SyncError(f"{public(url)} took too long")
     if isinstance(done[0], Exception):
         raise done[0]
     return done[0]
@@ -187,14 +188,14 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     headers = {"accept": "application/json", "user-agent": f"pipy-ai/{__version__}"}
     if etag:
         headers["if-none-match"] = etag
-    shown = _public(url)
+    shown = public(url)
     try:
         with httpx.stream("GET", url, headers=headers, timeout=READ) as response:
             if response.status_code == 304:
                 return None, etag
             if response.is_redirect:
                 where = response.headers.get("location", "elsewhere")
-                raise SyncError(f"{shown} has moved to {_public(where)}; set PIPY_MODELS_URL")
+                raise SyncError(f"{shown} has moved to {public(where)}; set PIPY_MODELS_URL")
             if response.status_code != 200:
                 raise SyncError(f"{shown} answered HTTP {response.status_code}")
             kind = response.headers.get("content-type", "")
