@@ -1,8 +1,8 @@
 """Builds the site of the documentation, with the extra `docs`: `python build_docs.py`.
 
-It goes to build/site. What is generated is not committed, so it cannot go stale: docs/reference/ from the package's public
-names and their docstrings, docs/llms.txt and docs/llms-full.txt from the pages. The site is built
-strictly: a link or an anchor that leads nowhere fails.
+It goes to build/site. What is generated is not committed, so it cannot go stale: docs/reference/
+from the package's public names and their docstrings, docs/llms.txt and docs/llms-full.txt from the
+pages. The site is built strictly: a link or an anchor that leads nowhere fails.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ limits go, and what breaks first.
     python benchmarks/fleet.py
 
 Discrete events over a window of some minutes, from which the whole job is reckoned. What a request
-costs on its way is measured (`gateway.py`); how models answer, and what providers allow, is assumed.
+costs on its way is measured (`gateway.py`); how models answer and what providers allow is assumed.
 Both stand below. A seed makes every run the same.
 """
 

@@ -2,7 +2,7 @@
 
 A name that the library takes means what it means there. Else each word has to stand in the model's
 name, a number as a whole version (`4` is not `4.5`). Of the matches those count that are offered by
-their makers and have no further words (`gemini flash` is no `…-flash-lite`). When they are all of one
+their makers and have no further words (`gemini flash` is no `…-flash-lite`). When all are of one
 family of one maker, the newest is taken, and said; else nothing is asked.
 """
 
