@@ -48,6 +48,7 @@ def parser(*named: str) -> argparse.ArgumentParser:
         description="Talk to any language model.",
         epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
         allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
     )
     top.add_argument("--version", action="version", version=f"pipy {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
