@@ -48,7 +48,7 @@ def parser(*named: str) -> argparse.ArgumentParser:
         description="Talk to any language model.",
         epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
         allow_abbrev=False,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
+        formatter_class=_formatter,
     )
     top.add_argument("--version", action="version", version=f"pipy {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -60,6 +60,13 @@ def parser(*named: str) -> argparse.ArgumentParser:
             command.description = getattr(module, "DESCRIPTION", usual)
             module.arguments(command)
     return top
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse forgets how far commands are indented, and would break the lines of the longest."""
+    formatter = argparse.HelpFormatter(prog)
+    formatter._action_max_length = max(map(len, COMMANDS)) + 4
+    return formatter
 
 
 def _module(name: str) -> ModuleType:
