@@ -295,6 +295,28 @@ def test_what_befalls_all_rows_leaves_them_open(
     assert texts() == {n: f"Q{n}" for n in range(100)}
 
 
+def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
+    lab.always = upper
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+    run = "import sys; from pipy_ai.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", limited + run, "batch", "in.jsonl", "-o", "out.jsonl", "-m", HOST,
+         *at(lab)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "out.jsonl: File too large; once that is solved, run the same" in done.stderr
+    there = Path("out.jsonl").read_bytes()
+    assert len(there) == 2000
+    kept = there.count(b"\n")
+    asked = len(lab.seen)
+    assert batch(*at(lab), model=HOST) == 0
+    assert texts() == {n: f"Q{n}" for n in range(30)}
+    assert len(answers()) == 30
+    assert len(lab.seen) == asked + 30 - kept
+
+
 # === Wrong use, told before anything is asked ===
 
 

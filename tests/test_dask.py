@@ -118,6 +118,7 @@ def test_errors_retries_and_stopping_are_those_of_any_batch(client: Any, lab: La
 @pytest.mark.parametrize(
     "options",
     [{"api_key": "sk-123456789"}, {"headers": {"X-Api-Key": "sk-123456789"}},
+     {"extra": {"api_key": "sk-123456789"}},
      {"extra": {"extra_headers": {"authorization": "Bearer sk-123456789"}}}],
 )  # fmt: skip
 def test_a_key_never_enters_the_graph(client: Any, options: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .output import Output
 
 DEATHS = 2  # times that a row is given to another worker when its own raises
-_SECRET = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
+_SECRET = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)  # in a header's name
+_LITELLM_SECRET = re.compile(r"^api_key$|^aws_|secret|credential|ad_token|password", re.IGNORECASE)
 
 
 def asker(
@@ -103,11 +104,12 @@ def _check(options: Options) -> None:
     """A key never enters the graph, where the scheduler and its pages could show it."""
     extra = options.get("extra") or {}
     headers = {**(options.get("headers") or {}), **(extra.get("extra_headers") or {})}
-    secret = [name for name in headers if _SECRET.search(name)]
-    if options.get("api_key") is not None or secret:
-        what = "api_key" if options.get("api_key") is not None else f"the header {secret[0]}"
+    secret = ["api_key"] if options.get("api_key") is not None else []
+    secret += [f"the header {name}" for name in headers if _SECRET.search(name)]
+    secret += [f"{name} in extra" for name in extra if _LITELLM_SECRET.search(name)]
+    if secret:
         raise ValueError(
-            f"{what} would travel through the cluster: set the provider's variable in the"
+            f"{secret[0]} would travel through the cluster: set the provider's variable in the"
             " environment of each worker instead (`pipy providers` names it)"
         )
     if BUDGETS.get():

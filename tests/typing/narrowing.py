@@ -21,15 +21,18 @@ from pipy_ai import (
     ToolResultEvent,
     ToolResultMessage,
     acomplete,
+    acomplete_many,
     arun_tools,
     astream,
     budget,
     complete,
+    complete_many,
     ctx,
     quick,
     read_ledger,
     run_tools,
     stream,
+    stream_many,
     tool,
     validate_tool_call,
 )
@@ -153,3 +156,16 @@ async def tools() -> None:
     async for event in arun:
         narrow_tools(event)
     assert_type(await arun.result(), AssistantMessage)
+
+
+async def many() -> None:
+    class Answer(BaseModel):
+        n: int
+
+    assert_type(complete_many("openai/gpt-5", ["a"]), list[AssistantMessage])
+    for message in complete_many("openai/gpt-5", (text for text in "ab"), output=Answer):
+        assert_type(message.parsed, Answer)
+    for index, found in stream_many(["openai/gpt-5", "local/smollm2"], [ctx("a")], output=Answer):
+        assert_type((index, found.parsed.n), tuple[int, int])
+    for one in await acomplete_many("openai/gpt-5", ["a"], output=Answer, on_result=print):
+        assert_type(one.parsed, Answer)

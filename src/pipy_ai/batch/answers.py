@@ -138,12 +138,20 @@ class Answers:
     # --- What lands -------------------------------------------------------------------------
 
     def append(self, place: int, record: dict[str, Any]) -> None:
-        """Write the answer of a row."""
+        """Write the answer of a row.
+
+        Raises:
+            OSError: the disk is full, for example.
+        """
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         offset = os.fstat(self._fd).st_size
-        written = os.write(self._fd, line)
-        while written < len(line):  # a full disk raises with the next call
-            written += os.write(self._fd, line[written:])
+        try:
+            written = os.write(self._fd, line)
+            while written < len(line):  # a full disk raises with the next call
+                written += os.write(self._fd, line[written:])
+        except OSError as error:
+            text = f"{error.strerror}; once that is solved, run the same command again to go on"
+            raise OSError(error.errno, text, str(self.path)) from None
         self._offsets[place] = offset
         self.state[place] = FAILED if record["error"] is not None else DONE
         self._lines += 1
