@@ -168,6 +168,10 @@ def test_a_source_that_fails_raises_after_what_was_asked(host: Host) -> None:
 
     with pytest.raises(OSError, match="disk"):
         complete_many("host/m", source())
+    answers = stream_many("host/m", source())
+    assert next(answers)[1].text == "A"
+    with pytest.raises(OSError, match="disk"):
+        next(answers)
 
     async def main() -> list[int]:
         landed = []
@@ -375,6 +379,20 @@ def test_stop_on_may_be_other_kinds_or_none(host: Host) -> None:
     host.faults["b"] = [error_info(ErrorKind.AUTH, "no")]
     found = complete_many("host/m", ["a", "b", "c"], concurrency=1, stop_on=())
     assert [m.error and m.error.kind for m in found] == [None, "auth", None]
+
+
+def test_rows_that_wait_for_another_try_keep_their_own_error(host: Host) -> None:
+    """When the batch is stopped meanwhile."""
+    host.faults = {
+        "a": [error_info(ErrorKind.SERVER, "broken", retry_after=30)],
+        "b": [error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=30)],
+        "c": [error_info(ErrorKind.AUTH, "wrong key")],
+    }
+    host.wait = 0.01
+    began = time.monotonic()
+    found = complete_many("host/m", ["a", "b", "c", "d"], concurrency=12)
+    assert [m.error and m.error.kind for m in found] == ["server", "rate_limit", "auth", "aborted"]
+    assert time.monotonic() - began < 10
 
 
 def test_a_wait_that_is_too_long_stops_the_batch(host: Host) -> None:

@@ -326,10 +326,14 @@ def stream_rows(batch: Batch, rows: Iterable[tuple[int, Prompt]]) -> Generator[L
     try:
         while True:
             while not closed and batch.fed - taken < batch.window and not batch.landed.ready:
-                row = None if batch.stopped else next(rows, None)
+                row, failure = None, None
+                try:
+                    row = None if batch.stopped else next(rows, None)
+                except Exception as error:  # of the caller's iterable
+                    failure = error
                 if row is None:
                     closed = True
-                    call(batch.close)
+                    call(batch.close, failure)
                 else:
                     batch.fed += 1
                     call(batch.add, *row)
@@ -437,6 +441,7 @@ class Row:
     refusals: int = 0
     sends: int = 0
     answered: int = 0  # answers that the batch had when this failed last, or was added
+    failed: AssistantMessage | None = None  # what came of the last try
     spent: list[Usage] = field(default_factory=list)  # by tries that broke in mid-answer
 
 
@@ -492,9 +497,12 @@ class Batch:
         self._end_if_done()
 
     def stop(self, why: ErrorInfo) -> None:
-        """Ask nothing new. What is under way lands; what waits is dropped."""
+        """Ask nothing new. What is under way lands; of what waits, what has failed before."""
         if self.stopped is None:
             self.stopped = why
+            for row in self._waiting:
+                if row.failed is not None:
+                    self._land(row, row.failed)
             self._waiting.clear()
             self._halt.set()
             self._closed = True
@@ -562,6 +570,8 @@ class Batch:
     async def _carry(self, row: Row) -> None:
         """Send a row once; it lands, or takes its place behind those that wait."""
         row.sends += 1
+        if row.failed is not None and row.failed.usage.output:
+            row.spent.append(row.failed.usage)
         try:
             message = await self._ask(row)
         except (TypeError, ValueError) as wrong:  # one bad row spoils no other
@@ -573,8 +583,11 @@ class Batch:
         if wait > 0:  # in its place: a request that backs off leaves room for none
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._halt.wait(), wait)
-        if self.stopped is None:
-            self._waiting.append(row)  # the others' turn first
+        if self.stopped is not None:
+            self._land(row, message)
+            return
+        row.failed = message
+        self._waiting.append(row)  # the others' turn first
 
     def _land(self, row: Row, message: AssistantMessage) -> None:
         if row.spent:
@@ -614,11 +627,11 @@ class Batch:
         else:
             row.tries += 1
         row.answered = self._answered
-        if message.usage.output:
-            row.spent.append(message.usage)
         if asked:
             return 0.0 if busy else asked  # the pace holds all back
-        return random.uniform(0.0, min(MAX_BACKOFF, BACKOFF * 2 ** min(row.tries, 10)))
+        return random.uniform(
+            0.0, min(MAX_BACKOFF, BACKOFF * 2 ** min(row.tries + row.refusals - 1, 10))
+        )
 
 
 # === Setting up ===
