@@ -1,0 +1,58 @@
+"""The simulation behind docs/scale.md: the same every time, and what the page says."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .test_docs import ROOT
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield importlib.import_module("fleet")
+    sys.modules.pop("fleet", None)
+
+
+def test_a_seed_makes_it_the_same(fleet: Any) -> None:
+    small = fleet.Fleet("small", workers=20, rpm=300, tpm=200_000)
+    first, again = fleet.Simulation(small).run(), fleet.Simulation(small).run()
+    assert first == again
+    assert first != fleet.Simulation(small, seed=2).run()
+
+
+def test_it_keeps_the_limits_and_its_accounts(fleet: Any) -> None:
+    tight = fleet.Fleet("tight", way="direct", workers=100, rpm=50)
+    simulation = fleet.Simulation(tight)
+    outcome = simulation.run()
+    assert max(simulation.requests.values()) == 50
+    assert outcome.full["rpm"] == outcome.refused > 0
+    # Three deployments, two minutes; a few answers of the minute before end in the window.
+    assert 270 <= outcome.done <= 320
+    streams = tight.workers * tight.streams
+    assert sum(outcome.spent.values()) <= streams * fleet.WINDOW * 1.001
+    assert outcome.share("limits") > 0.9
+
+
+def test_proxies_are_what_breaks_first(fleet: Any) -> None:
+    def per_second(proxies: int) -> float:
+        return fleet.Simulation(fleet.Fleet("", proxies=proxies, workers=100)).run().done / 120
+
+    work = fleet.PROXY_REQUEST + fleet.ANSWER * fleet.PROXY_DELTA
+    assert per_second(2) == pytest.approx(2 / work, rel=0.15)
+    assert per_second(4) == pytest.approx(4 / work, rel=0.15)
+
+
+@pytest.mark.timeout(300)
+def test_the_page_says_what_it_prints(
+    fleet: Any, july: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.main()
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    for table in capsys.readouterr().out.strip().split("\n\n"):
+        assert table in page
