@@ -44,7 +44,8 @@ general_settings: {{master_key: {key}}}
 """
 MODEL = (
     '  - {{model_name: "{name}", litellm_params: {{model: "hosted_vllm/{name}",'
-    ' api_base: "http://127.0.0.1:{backend}/v1", api_key: none, rpm: {rpm}, tpm: 1000000000}}}}'
+    ' api_base: "http://127.0.0.1:{backend}/v1", api_key: none, rpm: {rpm},'
+    " max_parallel_requests: 1000}}}}"
 )
 PLAIN = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION",
          "LITELLM_LOCAL_POLICY_TEMPLATES": "True", "LITELLM_TELEMETRY": "False",

@@ -94,6 +94,30 @@ def test_all_of_them(july: Path, tmp_path: Path) -> None:
     assert all(":" in name or "/" in name for name in found)
 
 
+def test_a_gateways_file(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
+    path = generate_router_config(gateway=True, rpm=60, tpm=9000)
+    assert path == july / "gateway.yaml"
+    assert "secret" not in path.read_text()
+    said = yaml.safe_load(path.read_text())
+    parameters = entries(path)["openai/gpt-5"]
+    assert parameters["api_key"] == "os.environ/OPENAI_API_KEY"
+    assert (parameters["rpm"], parameters["tpm"]) == (60, 9000)
+    assert parameters["max_parallel_requests"] > 60
+    settings = said["router_settings"]
+    assert settings["optional_pre_call_checks"] == ["enforce_model_rate_limits"]
+    assert settings["redis_password"] == "os.environ/REDIS_PASSWORD"
+    assert said["litellm_settings"]["cache_params"]["mode"] == "default_off"
+    assert said["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
+    plain = entries(generate_router_config(gateway=True))["openai/gpt-5"]
+    assert set(plain) == {"model", "api_key"}
+    with pytest.raises(ValueError, match="only a gateway keeps rpm and tpm"):
+        generate_router_config(rpm=60)
+    with pytest.raises(ValueError, match="at least 1"):
+        generate_router_config(gateway=True, rpm=0)
+    assert (july / "router.yaml").exists() is False  # it does not take this machine's requests
+
+
 # --- The Router in process ------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from .store import write_atomically
 
 ROUTER = "router.yaml"
 GATEWAY = "gateway.yaml"
+UNBOUND = 1_000_000
 
 _HEAD = """\
 # Written by `pipy config` from the catalogue of {date}: {count} models of {providers} providers.
@@ -116,6 +117,8 @@ def generate_router_config(
         raise ValueError("only a gateway keeps rpm and tpm: add gateway=True, or --gateway")
     if any(value < 1 for value in limits.values()):
         raise ValueError("rpm and tpm are at least 1")
+    if limits:  # or LiteLLM takes rpm for how many may be under way, and holds the others up
+        limits["max_parallel_requests"] = UNBOUND
     registry = get_registry()
     name = GATEWAY if gateway else ROUTER
     target = Path(output_path) if output_path is not None else data_dir() / name
