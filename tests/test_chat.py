@@ -18,7 +18,7 @@ from pipy_ai.cli import slash
 from pipy_ai.cli.conversations import Conversation, ids
 
 from .terminal import Terminal
-from .wire.lab import STALL, Lab, Pause, Status, chat, finish, sse, text, usage
+from .wire.lab import STALL, Lab, Pause, Status, call, chat, finish, sse, text, usage
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +35,13 @@ class Chat(Terminal):
         """Until something can be typed."""
         until = time.monotonic() + 30
         while ([row for row in self.screen if row] or [""])[-1] != ">":
+            assert time.monotonic() < until, self.text
+            assert self.read(0.2), self.text
+
+    def asked(self, question: str) -> None:
+        """Until the cursor stands behind a question."""
+        until = time.monotonic() + 30
+        while not ([row for row in self.screen if row] or [""])[-1].startswith(question):
             assert time.monotonic() < until, self.text
             assert self.read(0.2), self.text
 
@@ -297,6 +304,72 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
     )
     assert json.loads((tmp_path / "talk.json").read_text())["messages"][1]["role"] == "assistant"
     assert len(ids()) == 2
+
+
+TOOLS = """
+def add(a: int, b: int) -> int:
+    "Add two numbers."
+    return a + b
+
+def wait() -> str:
+    "Wait."
+    import pathlib, time
+    pathlib.Path(__file__).with_name("waiting").touch()
+    time.sleep(60)
+    return "late"
+"""
+
+
+def calling(name: str, arguments: str) -> list[Any]:
+    return chat(call(0, f"call_{name}", name, arguments), finish("tool_calls"), usage(10, 5))
+
+
+def test_tools_are_called_when_the_user_lets_them(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TOOLS)
+    add = calling("add", '{"a": 2, "b": 3}')
+    lab.play(add, answer("It is 5."), add, answer("Well then."), add, answer("Again 5."), add)
+    with Chat(lab, "--tool", f"{tmp_path}/mine.py:add") as seen:
+        seen.say("/tools", "add  Add two numbers.")
+        seen.say("2 + 3?", "Run add?")
+        assert 'add({"a": 2, "b": 3})' in seen.text
+        seen.send("y\r")
+        seen.wait_for("It is 5.")
+        seen.say("Once more")
+        seen.asked("Run add?")
+        seen.send("n\r")
+        seen.wait_for("Well then.")
+        seen.say("And?")
+        seen.asked("Run add?")
+        seen.send("a\r")
+        seen.wait_for("Again 5.")
+        seen.say("Last")
+        seen.wait_for("ok")
+    tool = [body["content"] for body in lab.seen[-1].json["messages"] if body["role"] == "tool"]
+    assert tool[0] == "5"
+    assert "not allow" in tool[1]
+    assert tool[2:] == ["5", "5"]
+    kept = Conversation.read()
+    assert [m.role for m in kept.messages[:4]] == ["user", "assistant", "toolResult", "assistant"]
+    with Chat(lab, "-c") as seen:
+        seen.wait_for("it had tools; to have them again: --tool")
+
+
+def test_ctrl_c_stops_a_tool_and_the_question_about_one(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TOOLS)
+    lab.play(calling("wait", "{}"), calling("wait", "{}"), answer("Fine."))
+    with Chat(lab, "--tool", f"{tmp_path}/mine.py:wait") as seen:
+        seen.say("Wait", "Run wait?")
+        seen.interrupt()
+        seen.wait_for("stopped")
+        seen.say("Wait again")
+        seen.asked("Run wait?")
+        seen.send("y\r")
+        while not (tmp_path / "waiting").exists():
+            seen.read(0.1)
+        seen.interrupt()
+        seen.say("Enough", "Fine.")
+    results = [body for body in lab.seen[-1].json["messages"] if body["role"] == "tool"]
+    assert len(results) == 2  # each call has one, as providers want it
 
 
 def test_commands_and_models_are_completed(lab: Lab) -> None:

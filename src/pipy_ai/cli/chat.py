@@ -13,14 +13,16 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import slash
+from . import question, slash
 from .catalogue import note
 from .conversations import Conversation
-from .question import THINKING, wrong
 from .show import Printer, show_usage
 from .terminal import complain, safe, write
+from .tools import Approval, function
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from .. import AssistantMessage
     from ..types import UserContent
 
@@ -33,13 +35,7 @@ LAST = 2000  # characters of the last answer that are shown when a conversation 
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    command.add_argument(
-        "-m", "--model", help="provider/model (default: PIPY_MODEL, else what is set up)"
-    )
-    command.add_argument("-s", "--system", help="system prompt")
-    command.add_argument(
-        "--thinking", metavar="LEVEL", choices=THINKING, help=f"one of {', '.join(THINKING)}"
-    )
+    question.how(command)
     command.add_argument(
         "-c",
         "--continue",
@@ -50,9 +46,14 @@ def arguments(command: argparse.ArgumentParser) -> None:
         help="go on with a kept conversation (default: the one used last)",
     )
     command.add_argument("--no-save", action="store_true", help="keep nothing of what is said")
-    command.add_argument("--api-base", metavar="URL", help="where the model is")
-    command.add_argument("--temperature", type=float, metavar="T")
-    command.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    command.add_argument(
+        "--tool",
+        action="append",
+        default=[],
+        metavar="FUNCTION",
+        help="let the model call module:function or file.py:function (repeatable)",
+    )
+    command.add_argument("-y", "--yes", action="store_true", help="run tools without asking")
     command.add_argument("--plain", action="store_true", help="print Markdown as it is")
 
 
@@ -74,12 +75,17 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             chat.use(arguments.model or conversation.model or default_model())
         except ValidationError as error:
-            return wrong(error)
+            return question.wrong(error)
         except LookupError as error:
             raise ValueError(str(error)) from None
         for name in ("system", "thinking"):
             if getattr(arguments, name) is not None:
                 conversation.set(**{name: getattr(arguments, name)})
+        if arguments.tool != conversation.tools:
+            if conversation.tools:  # code runs only when it is named
+                again = " ".join(f"--tool {tool}" for tool in conversation.tools)
+                complain(f"it had tools; to have them again: {again}")
+            conversation.set(tools=arguments.tool)
         if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
             _on_terminal(chat, keep=not arguments.no_save)
             return 0
@@ -98,8 +104,11 @@ class Chat:
     def __init__(self, conversation: Conversation, arguments: argparse.Namespace) -> None:
         self.conversation = conversation
         self.attached: list[tuple[str, UserContent]] = []  # to go with the next message
+        self.tools = [function(spec) for spec in arguments.tool]
         self.failed = False  # whether a request or a command did
         self._given = arguments
+        self._how = question.options(arguments)
+        self._approval = Approval(arguments.yes)
         self._home: str | None = None  # the provider that `api_base` belongs to
         self._told: set[str] = set()  # warnings
 
@@ -129,12 +138,14 @@ class Chat:
             ValueError: there is none of this name.
         """
         from ..api import build_request
+        from .named import named
 
+        model = named(model)
         home = model.partition("/")[0]
         if self._home is None:
             self._home = home
         request = build_request(model, "?", None, self._options(model))
-        if self._given.api_base and home != self._home:
+        if self._how["api_base"] and home != self._home:
             note(f"--api-base is {self._home}'s; {safe(home)} is asked where it usually is")
         for warning in request.warnings:
             self._warn(warning.message)
@@ -160,19 +171,26 @@ class Chat:
 
     def answer(self) -> None:
         """Ask for an answer to what was said, and show it as it comes. Ctrl-C stops it."""
-        from .. import stream
+        from .. import run_tools, stream
 
         conversation = self.conversation
-        model = conversation.model or ""
+        context, how = conversation.context, self._options(conversation.model or "")
+        events: Any
+        if self.tools:
+            model = conversation.model or ""
+            events = run_tools(model, context, self.tools, approve=self._approval, **how)
+        else:
+            events = stream(conversation.model or "", context, **how)
         answers: list[AssistantMessage] = []
+        printer = Printer(plain=self._given.plain, calls=not self._approval.asks)
         try:
-            events = stream(model, conversation.context, **self._options(model))
-            with _until_ctrl_c(events.abort), Printer(plain=self._given.plain) as printer:
+            with events, _CtrlC(events.abort) as ctrl_c, printer:
                 for event in events:
                     conversation.journal(event)  # before it is seen
                     printer.show(event)
                     if event.type in ("done", "error"):
                         answers.append(event.partial)
+                    ctrl_c.hear(event)
         finally:
             conversation.cut()
         self._account(answers)
@@ -182,8 +200,8 @@ class Chat:
         for message in answers:
             for warning in message.warnings:
                 self._warn(warning.message)
-        last = answers[-1]
-        if last.error is not None and last.stop_reason == "aborted":
+        last = answers[-1] if answers else None
+        if last is None or last.stop_reason in ("aborted", "toolUse"):
             note("stopped")
         elif last.error is not None:
             self.fail(last.error.message)
@@ -197,30 +215,32 @@ class Chat:
             complain(text)
 
     def _options(self, model: str) -> Any:
-        given = self._given
-        return {
-            "temperature": given.temperature,
-            "max_tokens": given.max_tokens,
-            "reasoning": self.conversation.thinking,
-            "api_base": given.api_base if model.partition("/")[0] == self._home else None,
-        }
+        how = {**self._how, "reasoning": self.conversation.thinking}
+        if model.partition("/")[0] != self._home:
+            how["api_base"] = None
+        return how
 
 
-@contextlib.contextmanager
-def _until_ctrl_c(abort: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C stops the answer; pressed again, what the answer waits for, too."""
+class _CtrlC:
+    """Ctrl-C stops an answer in good order; tools, and the question about one, at once."""
 
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        abort()
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self._abort = abort
 
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    except KeyboardInterrupt:
-        abort()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def hear(self, event: Any) -> None:
+        """What the answer is at."""
+        if event.type == "start":
+            signal.signal(signal.SIGINT, lambda *_: self._abort())
+        elif event.type == "done":  # tools run next, if anything does
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, lambda *_: self._abort())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        signal.signal(signal.SIGINT, self._before)
+        return kind is KeyboardInterrupt
 
 
 # --- What is typed --------------------------------------------------------------------------

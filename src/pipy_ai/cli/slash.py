@@ -75,16 +75,30 @@ def _thinking(chat: Chat, level: str) -> None:
 def _attach(chat: Chat, source: str) -> None:
     import os
 
-    from .. import image
+    from . import attached
 
     if source:
         quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "'\""
-        source = source[1:-1] if quoted else source
-        chat.attached.append((source, image(os.path.expanduser(source))))
+        source = os.path.expanduser(source[1:-1] if quoted else source)
+        if source == attached.STDIN:
+            raise ValueError("which file? /attach photo.jpg")
+        parts = attached.parts([source])
+        attached.check(parts, [chat.conversation.model or ""], {})
+        chat.attached += [(source, part) for part in parts]
     for name, part in chat.attached:
-        _say(f"{name} ({part.mime_type or part.type}) goes with your next message")  # type: ignore[union-attr]
+        kind = "text" if part.type == "text" else part.mime_type or part.type
+        _say(f"{name} ({kind}) goes with your next message")
     if not chat.attached:
         _say("nothing is attached")
+
+
+def _tools(chat: Chat, _: str) -> None:
+    from ..tools import as_tools
+
+    for tool in as_tools(chat.tools):
+        _say(f"{tool.name}  {' '.join(tool.description.split())}".rstrip())
+    if not chat.tools:
+        _say("none; pipy chat --tool module:function gives the model one")
 
 
 def _cost(chat: Chat, _: str) -> None:
@@ -148,7 +162,12 @@ COMMANDS: dict[str, tuple[str, str, Command]] = {
     "/model": ("[NAME]", "show the model, or go on with another one", _model),
     "/system": ("[TEXT]", "show or change the system prompt; - for none", _system),
     "/thinking": ("[LEVEL]", f"how much to think: {', '.join(THINKING)}", _thinking),
-    "/attach": ("[FILE]", "show an image, by path or URL, with the next message", _attach),
+    "/attach": (
+        "[FILE]",
+        "show an image, PDF or text, by path or URL, with the next message",
+        _attach,
+    ),
+    "/tools": ("", "the functions that the model may call", _tools),
     "/cost": ("", "tokens and cost of the conversation", _cost),
     "/save": ("FILE", "write the conversation to FILE: .md, .json or .jsonl", _save),
     "/undo": ("", "take back your last message and its answer", _undo),
