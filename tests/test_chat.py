@@ -431,7 +431,6 @@ def test_a_pipe_that_fails_says_so(lab: Lab) -> None:
     [
         (["-m", "claude-sonet-4-5"], "did you mean"),
         (["-c"], "no conversation is kept yet"),
-        (["-c", "x", "--no-save"], "--no-save"),
         (["--thinking", "deep"], "invalid choice"),
         (["-m", "faux/echo", "--max-tokens", "0"], "--max-tokens"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -110,30 +109,25 @@ def _begin(asked: Question, arguments: argparse.Namespace) -> tuple[Any, Printer
 # === Keeping it =============================================================================
 
 
-def _saves(arguments: argparse.Namespace) -> bool:
-    unset = ("", "0", "false", "no")
-    return not arguments.no_save and os.environ.get("PIPY_NO_SAVE", "").lower() in unset
-
-
 def _earlier(arguments: argparse.Namespace) -> Conversation | None:
     """The conversation that the question goes on with."""
     if not (arguments.go_on or arguments.cid):
         return None
-    from .conversations import Conversation
+    from .conversations import Conversation, wanted
 
-    return (Conversation.open if _saves(arguments) else Conversation.read)(arguments.cid)
+    return (Conversation.open if wanted(arguments) else Conversation.read)(arguments.cid)
 
 
 def _keep(
     asked: Question, kept: Conversation | None, arguments: argparse.Namespace
 ) -> Conversation | None:
     """Keep the question. The request is on its way already, so this costs no time."""
+    from .conversations import Conversation, wanted
+
     model, system = asked.models[0], asked.context.system_prompt
     if kept is None:
-        if not _saves(arguments):
+        if not wanted(arguments):
             return None
-        from .conversations import Conversation
-
         kept = Conversation.new(model=model, system=system)
     elif (kept.model, kept.system) != (model, system):
         kept.set(model=model, system=system)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import question, slash
 from .catalogue import note
-from .conversations import Conversation
+from .conversations import Conversation, wanted
 from .show import Printer, show_usage
 from .terminal import complain, safe, write
 from .tools import Approval, function
@@ -45,7 +45,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="go on with a kept conversation (default: the one used last)",
     )
-    command.add_argument("--no-save", action="store_true", help="keep nothing of what is said")
+    command.add_argument(
+        "--no-save", action="store_true", help="keep nothing of what is said (also: PIPY_NO_SAVE=1)"
+    )
     command.add_argument(
         "--tool",
         action="append",
@@ -63,13 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from .. import default_model
 
-    if arguments.id is not None and arguments.no_save:
-        raise ValueError("--continue adds to a kept conversation; leave --no-save out")
+    keep = wanted(arguments)
     with contextlib.ExitStack() as stack:
         if arguments.id is None:
-            conversation = Conversation.new(keep=not arguments.no_save)
+            conversation = Conversation.new(keep=keep)
         else:
-            conversation = Conversation.open(arguments.id or None)
+            get = Conversation.open if keep else Conversation.read
+            conversation = get(arguments.id or None)
         chat = Chat(conversation, arguments)
         stack.callback(lambda: chat.conversation.close())
         try:
@@ -87,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
                 complain(f"it had tools; to have them again: {again}")
             conversation.set(tools=arguments.tool)
         if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
-            _on_terminal(chat, keep=not arguments.no_save)
+            _on_terminal(chat, keep)
             return 0
         for line in _lines():
             if not chat.hear(line):

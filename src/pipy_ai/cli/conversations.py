@@ -33,6 +33,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
+    import argparse
     from typing import Self
 
     from pydantic import BaseModel
@@ -43,6 +44,12 @@ BINARY = getattr(os, "O_BINARY", 0)  # Windows
 SETTINGS = ("model", "system", "thinking", "tools")
 ENDS = (".jsonl", ".partial")
 STOPPED = "The answer has no end: pipy was stopped in the middle of it, or is still at it."
+
+
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether what is said shall be kept."""
+    unset = ("", "0", "false", "no")
+    return not arguments.no_save and os.environ.get("PIPY_NO_SAVE", "").lower() in unset
 
 
 def folder() -> str:
