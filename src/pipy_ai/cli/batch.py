@@ -29,7 +29,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the file of answers"
     )
-    question.how(command)
+    question.how(command, short=())  # -o is where the answers go
     command.add_argument(
         "-j", "--concurrency", type=int, default=16, metavar="N",
         help="the most requests at once (default: 16)",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from .terminal import complain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import ValidationError
 
     from .. import Context, UserMessage
@@ -81,8 +83,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
     how(command)
 
 
-def how(command: argparse.ArgumentParser) -> None:
-    """Of whom, and how."""
+def how(command: argparse.ArgumentParser, short: Sequence[str] = ("-o",)) -> None:
+    """Of whom, and how. `short`: what may be written for `--option`."""
     command.add_argument(
         "-m",
         "--model",
@@ -98,7 +100,7 @@ def how(command: argparse.ArgumentParser) -> None:
     command.add_argument("--temperature", type=float, metavar="T")
     command.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     command.add_argument(
-        "-o",
+        *short,
         "--option",
         action="append",
         default=[],
