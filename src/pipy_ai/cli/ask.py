@@ -173,12 +173,13 @@ def _show(
 
 
 def _keep_stopped(events: Any, message: AssistantMessage, kept: Conversation) -> None:
-    """What came before Ctrl-C. Of a run of tools its journal tells, when it is gone on with."""
+    """What came before Ctrl-C; of a run of tools, what its journal has."""
     from ..stream import AssistantMessageEventStream, ErrorEvent
     from ..types import StopReason
 
     if isinstance(events, AssistantMessageEventStream):
         kept.journal(ErrorEvent(reason=message.stop_reason or StopReason.ABORTED, error=message))
+    kept.cut()
 
 
 def _typed(asked: Question, kept: Conversation | None, arguments: argparse.Namespace) -> int:
