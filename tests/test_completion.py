@@ -19,12 +19,11 @@ from pipy_ai.cli.main import COMMANDS, main
 
 from .test_cli import pipy
 
-ASK = ["--model", "--max-tokens"]
 # What is typed, and what is offered for it.
 OFFERED = [
     ("pipy ", list(COMMANDS)),
     ("pipy mod", ["models"]),
-    ("pipy ask --m", ASK),
+    ("pipy ask --mod", ["--model"]),
     ("pipy cost --input 5 groq/allam", ["groq/allam-2-7b"]),
     ("pipy compare openai/gpt-5 openai/gpt-5-m", ["openai/gpt-5-mini"]),
     ("pipy models --provider mist", ["mistral"]),
@@ -36,7 +35,7 @@ OFFERED = [
 ]
 # A prompt needs no command, and a bare name is its maker's model: bash alone is told.
 ONLY_BASH = [
-    ("pipy -m x --m", ASK),
+    ("pipy -m x --mod", ["--model"]),
     ("pipy info claude-opus-4-1-2", ["claude-opus-4-1-20250805"]),
 ]
 COLON = "pipy ask -m openrouter/meta-llama/llama-3.3-70b-instruct:fr"

@@ -31,20 +31,20 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add_json(listed)
 
     shown = actions.add_parser("show", help="what was said")
-    shown.add_argument("id", nargs="?", metavar="ID")
+    shown.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
     add_json(shown)
 
     searched = actions.add_parser("search", help="where something was said")
-    searched.add_argument("text", nargs="+", metavar="TEXT")
+    searched.add_argument("text", nargs="+", metavar="TEXT", help="words to look for")
     add_json(searched)
 
     removed = actions.add_parser("rm", help="remove conversations")
-    removed.add_argument("id", nargs="+", metavar="ID")
+    removed.add_argument("id", nargs="+", metavar="ID", help="which")
     removed.add_argument("--yes", action="store_true", help="do not ask")
     add_json(removed)
 
     exported = actions.add_parser("export", help="as a file")
-    exported.add_argument("id", nargs="?", metavar="ID")
+    exported.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
     exported.add_argument("-o", "--output", metavar="FILE", help="where to (default: stdout)")
     exported.add_argument(
         "--format", choices=("md", "json", "jsonl"), help="default: by FILE's name, else md"

@@ -97,7 +97,9 @@ def how(command: argparse.ArgumentParser, short: Sequence[str] = ("-o",)) -> Non
     command.add_argument(
         "--api-base", metavar="URL", help="where the model is, e.g. a server of yours"
     )
-    command.add_argument("--temperature", type=float, metavar="T")
+    command.add_argument(
+        "--temperature", type=float, metavar="T", help="how freely it may choose its words, from 0"
+    )
     command.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
     command.add_argument(
         *short,

@@ -170,7 +170,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="their names, and how they begin")
     for action, line in (("show", "print one"), ("edit", "write or change one in your editor")):
-        actions.add_parser(action, help=line).add_argument("name", metavar="NAME")
+        actions.add_parser(action, help=line).add_argument(
+            "name", metavar="NAME", help="the template's name"
+        )
     actions.add_parser("path", help="where they are")
 
 

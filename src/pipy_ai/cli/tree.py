@@ -39,8 +39,15 @@ class Command:
 
 
 def takes_value(action: argparse.Action) -> bool:
-    """Whether an option is followed by a value."""
-    return action.nargs != 0
+    """Whether an option is always followed by a value."""
+    return action.nargs not in (0, "?", "*")
+
+
+def placed(action: argparse.Action) -> str:
+    """The words that it takes, in brackets when they may be left out: `FILE`, `[PROMPT …]`."""
+    name = value_name(action)
+    many = {"0": "", "*": f"[{name} …]", "+": f"{name} …", "?": f"[{name}]"}
+    return many.get(str(action.nargs), name)
 
 
 def value_name(action: argparse.Action) -> str:

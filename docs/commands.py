@@ -1,0 +1,93 @@
+"""Writes the reference of the commands: python docs/commands.py > docs/commands.md
+
+It reads the parsers themselves, since `--help` is worded and wrapped anew by each Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from pipy_ai.cli.main import parser
+from pipy_ai.cli.tree import Command, choices_of, commands, line_of, placed, value_name
+
+HEAD = """\
+# Commands
+
+<!-- Made by docs/commands.py, which the tests compare with this page. -->
+
+`pipy "PROMPT"` is short for `pipy ask "PROMPT"`. Every command takes `--help`, and `pipy --version`
+tells the version. Exit codes: 0 done, 1 the request failed, 2 wrong use, 130 stopped by Ctrl-C.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    sections = [section(path, command) for path, command in commands(parser()) if path]
+    return "\n".join([HEAD, *sections])
+
+
+def section(path: str, command: Command) -> str:
+    """One command: what it does, how it is called, what it takes."""
+    level = "#" * (path.count(" ") + 2)
+    about = command.parser.description or ""
+    lines = [
+        f"{level} pipy {path}",
+        "",
+        *([about, ""] if about else []),
+        f"`{usage(path, command)}`",
+    ]
+    lines.append("")
+    rows = [*rows_of(command)]
+    if rows:
+        lines += ["| | |", "| --- | --- |"]
+        lines += [f"| {name} | {text} |" for name, text in rows]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def usage(path: str, command: Command) -> str:
+    """How it is called."""
+    words = ["pipy", path]
+    needed = [action for action in command.options if action.required]
+    words += [f"{action.option_strings[-1]} {value_name(action)}" for action in needed]
+    if len(shown(command)) > len(needed):
+        words.append("[OPTIONS]")
+    words += [placed(action) for action in command.positionals]
+    if command.children:
+        words.append("ACTION")
+    return " ".join(words)
+
+
+def shown(command: Command) -> list[argparse.Action]:
+    """Its options but `--help`, which all have."""
+    return [action for action in command.options if "--help" not in action.option_strings]
+
+
+def rows_of(command: Command) -> Iterator[tuple[str, str]]:
+    for name, (line, _) in command.children.items():
+        yield f"`{name}`", escaped(line)
+    for action in command.positionals:
+        yield f"`{value_name(action)}`", text_of(action)
+    for action in shown(command):
+        *flags, last = action.option_strings
+        names = [*flags, f"{last} {placed(action)}".strip()]
+        yield ", ".join(f"`{name}`" for name in names), text_of(action)
+
+
+def text_of(action: argparse.Action) -> str:
+    """Its help, with the choices unless the help tells them."""
+    text, choices = line_of(action), choices_of(action)
+    if choices and not all(choice in text for choice in choices):
+        text += f"{': ' if text else ''}{', '.join(choices)}"
+    return escaped(text)
+
+
+def escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    sys.stdout.write(page())
