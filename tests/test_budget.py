@@ -643,6 +643,10 @@ def test_spend_adds_the_ledger_up(
     shown = capsys.readouterr()
     assert shown.out.splitlines()[1].split() == ["a", "3", "4,500", "60", "$1.00"]
     assert "lines that could not be read: 1" in shown.err
+    refused = LedgerEntry(time="2026-11-04", provider="c", model="x", error="missing_key")
+    append(str(path), refused)
+    assert main(["spend", "--since", "2026-11-04"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["c/x", "1", "0", "0", "$0.00"]
     assert main(["spend", "--ledger", str(tmp_path / "none")]) == 1
     assert "there is no ledger at" in capsys.readouterr().err
     with pytest.raises(SystemExit) as end:

@@ -64,7 +64,7 @@ class Spending:
         self.input += input
         self.output += output
         self.usd = round(self.usd + (cost or 0.0), 12)
-        self.unpriced += cost is None
+        self.unpriced += cost is None and input + output > 0  # what was refused cost nothing
 
     @property
     def cost(self) -> str:
