@@ -152,7 +152,8 @@ def test_a_killed_worker_loses_no_row(
     with batch_chaos.server(rate=1e6, faults=0.02, latency=0.1) as address:
         asked = [
             "batch", "in.jsonl", "-o", "out.jsonl", "-m", "hosted_vllm/m",
-            "--api-base", f"{address}/v1", "--dask", cluster.address, "-j", "16", "--timeout", "2",
+            "--api-base", f"{address}/v1", "--dask", cluster.address, "-j", "16",
+            "--option", "timeout=2",
         ]  # fmt: skip
         job = subprocess.Popen([sys.executable, "-m", "pipy_ai", *asked], stderr=subprocess.PIPE)
         while batch_chaos.lines(tmp_path / "out.jsonl") < rows / 4 and job.poll() is None:

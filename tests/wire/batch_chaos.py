@@ -109,7 +109,7 @@ def run(
     marks = sorted(dice.uniform(0.1, 0.9) * rows for _ in range(kills))
     found: dict[str, Any] = {"rows": rows, "kills": kills, "concurrency": concurrency}
     with server(rate=rate, faults=faults, seed=seed) as address:
-        more = ("-j", str(concurrency), "--timeout", str(timeout), "--retry-errors")
+        more = ("-j", str(concurrency), "--option", f"timeout={timeout}", "--retry-errors")
         asked = command(questions, answers, address, *more)
         began = time.monotonic()
         for mark in marks:

@@ -8,9 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, error_info
 from ..many import STOP_ON, Batch, astream_rows, make_batch
+from ..output import Output
 from ..types import AssistantMessage
 from .answers import FAILED, OPEN, Answers, Line
 from .rows import InputError, Question, Questions, digest
@@ -58,13 +61,13 @@ class Tally:
 
 @dataclass(slots=True)
 class Job:
-    """What to ask of whom, and how. `schema` is a JSON Schema for each answer."""
+    """What to ask of whom, and how. `output` is the type of each answer."""
 
     questions: Questions
     answers: Answers
     model: str
     options: dict[str, Any] = field(default_factory=dict)
-    schema: dict[str, Any] | None = None
+    output: Any = None
     concurrency: int = 16
     retry_errors: bool = False
     redo_changed: bool = False
@@ -88,7 +91,7 @@ class Job:
         settings = _settings(self)
         options: Any = self.options
         self.batch = batch = make_batch(
-            self.model, (), self.concurrency, STOP_ON, self.executor, self.schema, None, options
+            self.model, (), self.concurrency, STOP_ON, self.executor, self.output, None, options
         )
         pending: dict[int, Question] = {}
         watch()
@@ -175,7 +178,8 @@ def _settings(job: Job) -> str:
     """What tells the settings of a run from others."""
     chosen = {name: value for name, value in job.options.items() if value is not None}
     parts = {name: str(chosen[name]) for name in _SETTINGS if name in chosen}
-    said = [job.model, job.questions.system, job.schema, parts]
+    schema = None if job.output is None else Output.of(job.output).schema
+    said = [job.model, job.questions.system, schema, parts]
     return f"{digest(said):016x}"
 
 
@@ -196,7 +200,7 @@ def _record(question: Question, message: AssistantMessage, settings: str) -> dic
     record: dict[str, Any] = {"id": question.id, "text": message.text}
     parsed = getattr(message, "_value", None)
     if parsed is not None:
-        record["parsed"] = parsed[0]
+        record["parsed"] = to_jsonable_python(parsed[0])
     if message.tool_calls:
         record["tool_calls"] = [
             {"id": call.id, "name": call.name, "arguments": call.arguments}

@@ -35,15 +35,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
         help="the most requests at once (default: 16)",
     )  # fmt: skip
     command.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help="longest time that one answer may take"
-    )
-    command.add_argument(
         "--prompt-template", metavar="TEXT",
         help='what to ask, with columns in braces: "Translate: {text}"; @FILE reads it',
     )  # fmt: skip
     command.add_argument(
         "--output-schema", metavar="SCHEMA",
-        help='what each answer shall hold: "name, age int", JSON Schema, or a file of it',
+        help="ask for JSON: 'name, age int', a JSON Schema or its file, module:Class",
     )  # fmt: skip
     command.add_argument("--retry-errors", action="store_true", help="ask what failed again")
     command.add_argument(
@@ -64,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..batch.answers import Answers
     from ..batch.job import Job
     from ..batch.rows import Questions
+    from .named import named
+    from .schema import read
 
     source, target = arguments.input, arguments.output
     if not source.is_file():
@@ -73,14 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not target.absolute().parent.is_dir():
         raise ValueError(f"{target.parent}: there is no such directory")
     questions = Questions(source, _text(arguments.prompt_template), arguments.system)
-    schema = None if arguments.output_schema is None else _schema(arguments.output_schema)
+    schema = None if arguments.output_schema is None else read(arguments.output_schema)
     began = time.monotonic()
     try:
         with Answers(target) as answers, _cluster(arguments.dask) as executor:
-            options = {**question.options(arguments), "timeout": arguments.timeout}
             job = Job(
-                questions, answers, arguments.model or default_model(),
-                options, schema, arguments.concurrency,
+                questions, answers, named(arguments.model or default_model()),
+                question.options(arguments), schema, arguments.concurrency,
                 arguments.retry_errors, arguments.redo_changed, executor,
             )  # fmt: skip
             try:
@@ -132,40 +130,6 @@ def _text(given: str | None) -> str | None:
     if given is None or not given.startswith("@"):
         return given
     return Path(given[1:]).read_text(encoding="utf-8")
-
-
-_KINDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-
-
-def _schema(given: str) -> dict[str, Any]:
-    """A JSON Schema: itself, a file of it, or fields like `name, age int`."""
-    import json
-
-    path = Path(given)
-    if given.endswith(".json") or (not given.lstrip().startswith("{") and path.is_file()):
-        given = path.read_text(encoding="utf-8")
-    if given.lstrip().startswith("{"):
-        try:
-            found = json.loads(given)
-        except ValueError as error:
-            raise ValueError(f"--output-schema: it is no JSON ({error})") from None
-        return dict(found)
-    properties = {}
-    for part in given.split(","):
-        name, _, kind = part.strip().partition(" ")
-        kind = kind.strip() or "str"
-        if not name.isidentifier() or kind not in _KINDS:
-            raise ValueError(
-                f"--output-schema: {part.strip()!r} is no field; write its name and"
-                f' {", ".join(_KINDS)}: "name, age int"'
-            )
-        properties[name] = {"type": _KINDS[kind]}
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 def _cluster(address: str | None) -> Any:
