@@ -150,6 +150,25 @@ def test_what_is_incomplete_is_shown_as_it_comes(feed: Feed) -> None:
         assert terminal.text.count("First") == 1
 
 
+def test_the_first_words_wait_for_nothing_to_load(feed: Feed) -> None:
+    script = Path(feed("First **words**"))
+    gate = (
+        "import sys\n"
+        "class Gate:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('rich', 'markdown_it'):\n"
+        "            sys.stdin.readline()\n"
+        "sys.meta_path.insert(0, Gate())\n"
+    )
+    script.write_text(gate + script.read_text())
+    with Terminal(str(script)) as terminal:
+        terminal.wait_for("First")
+        assert terminal.raw.count(b"\x1b") == 0
+        terminal.send("\n\n\n\n")
+        assert terminal.wait() == 0
+        assert terminal.text == "First words"
+
+
 @pytest.mark.parametrize("columns", [30, 90])
 def test_a_window_that_is_resized(columns: int, feed: Feed) -> None:
     half = SAMPLE.index("> goes on")

@@ -29,7 +29,8 @@ def _part(source: str) -> UserContent:
     from ..files import attachment, is_web, url_kind
 
     if source == STDIN:
-        data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+        piped = sys.stdin is not None and not sys.stdin.isatty()
+        data = sys.stdin.buffer.read() if piped else b""
         if not data:
             raise ValueError("-a -: nothing is piped in")
         return attachment(data)

@@ -96,7 +96,7 @@ class Page:
     def paint(self, final: bool) -> None:
         """Print what is complete, and draw the rest; or print all of it."""
         size = os.get_terminal_size(sys.stdout.fileno())
-        columns, lines = max(size.columns, 20), max(size.lines, 3)
+        columns, lines = max(size.columns or 80, 20), max(size.lines or 24, 3)  # 0: not known
         if self._renderer is None:
             self._first_words(columns)
             from .rendering import Renderer

@@ -9,7 +9,6 @@ family of one maker, the newest is taken, and said; else nothing is asked.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +60,8 @@ def _newest(registry: ModelRegistry, found: list[str]) -> list[str]:
 
 def _unknown(registry: ModelRegistry, name: str, words: list[str]) -> str:
     """What to say when no name has the words: perhaps one of them is misspelt."""
+    import difflib
+
     known = {word for full in registry.rows() for word in re.findall(r"[a-z]{3,}", full)}
     near = [next(iter(difflib.get_close_matches(word, known, 1, 0.8)), word) for word in words]
     if near != words and (found := _newest(registry, _matches(registry, near))):

@@ -118,7 +118,6 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
         ValueError, LookupError, OSError: it cannot be asked, in words for the user.
     """
     from .. import ctx, default_model, user
-    from .named import named
 
     text = _input(arguments.prompt, "-" in arguments.attach)
     if arguments.template:
@@ -135,7 +134,7 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
     message = user(*([text] if text.strip() else []), *shown) if shown else user(text)
     kept = earlier.model if earlier is not None else None
     asked = [arguments.model or kept or default_model(), *arguments.fallback]
-    models = [named(name) for name in asked]
+    models = [_model(name) for name in asked]
     how = options(arguments)
     if shown:
         attached.check(shown, models, how)
@@ -158,6 +157,14 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
     from .options import read
 
     return {**named, **read(arguments.option)}
+
+
+def _model(name: str) -> str:
+    if "/" in name:  # a full name is nothing to look for
+        return name
+    from .named import named
+
+    return named(name)
 
 
 def _template(arguments: argparse.Namespace, text: str) -> str:
