@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from pipy_ai import AssistantMessage
 from pipy_ai.cli import slash
 from pipy_ai.cli.conversations import Conversation, ids
+from pipy_ai.cli.main import main
 
 from .terminal import Terminal
 from .wire.lab import STALL, Lab, Pause, Status, call, chat, finish, sse, text, usage
@@ -290,7 +293,7 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
         seen.say("/svae x", "did you mean /save?")
         seen.say(f"/save {tmp_path}/talk.md", "saved to")
         seen.say(f"/save {tmp_path}/talk.json", "talk.json\n")
-        seen.say("/save /no/where/x", "/no/where/x")
+        seen.say("/save /no/where/x", "/no/where/x: No such file")
         seen.say("/new", "a new conversation")
         seen.say("/etc/hosts is what?", "Hmm.")
         seen.say("/exit")
@@ -426,6 +429,40 @@ def test_a_pipe_that_fails_says_so(lab: Lab) -> None:
     assert b"no such key" in done.stderr
 
 
+def test_ctrl_c_ends_a_pipe_and_keeps_what_came(lab: Lab) -> None:
+    lab.play(sse(*text("one ", "two "), STALL))
+    # A test runner in the background of a shell hands down an ignored SIGINT.
+    code = (
+        "import signal, sys\nfrom pipy_ai.cli.main import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.exit(main(['chat', '-m', 'hosted_vllm/m', '--api-base', {lab.url!r}]))\n"
+    )
+    asked = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert asked.stdin is not None
+    assert asked.stdout is not None
+    asked.stdin.write(b"hi\nagain\n")
+    asked.stdin.flush()
+    assert asked.stdout.read(7) == b"one two"
+    asked.send_signal(signal.SIGINT)
+    _, errors = asked.communicate(timeout=30)
+    assert (asked.returncode, errors) == (130, b"")
+    last = Conversation.read().messages[-1]
+    assert isinstance(last, AssistantMessage)
+    assert (last.text, last.stop_reason, len(lab.seen)) == ("one two ", "aborted", 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_an_output_that_is_full() -> None:
+    shell = f"echo hi | {sys.executable} -m pipy_ai chat -m faux/echo >/dev/full"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -435,11 +472,12 @@ def test_a_pipe_that_fails_says_so(lab: Lab) -> None:
         (["-m", "faux/echo", "--max-tokens", "0"], "--max-tokens"),
     ],
 )
-def test_wrong_use(arguments: list[str], says: str) -> None:
-    done = pipy("hi\n", *arguments)
-    assert done.returncode == 2
-    assert says in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+def test_wrong_use(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main(["chat", *arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert (code, says in capsys.readouterr().err) == (2, True)
 
 
 def test_odd_pipes(lab: Lab) -> None:

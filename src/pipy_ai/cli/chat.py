@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
                 again = " ".join(f"--tool {tool}" for tool in conversation.tools)
                 complain(f"it had tools; to have them again: {again}")
             conversation.set(tools=arguments.tool)
-        if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+        if chat.typed:
             _on_terminal(chat, keep)
             return 0
         for line in _lines():
@@ -106,6 +106,7 @@ class Chat:
     def __init__(self, conversation: Conversation, arguments: argparse.Namespace) -> None:
         self.conversation = conversation
         self.attached: list[tuple[str, UserContent]] = []  # to go with the next message
+        self.typed = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         self.tools = [function(spec) for spec in arguments.tool]
         self.failed = False  # whether a request or a command did
         self._given = arguments
@@ -122,10 +123,12 @@ class Chat:
             if slash.is_command(text):
                 return slash.run(self, text)
             self.say(text)
-        except (ValueError, LookupError, OSError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
+        except (ValueError, LookupError) as error:
             self.fail(str(error))
+        except OSError as error:
+            if error.filename is None:  # not a file that was named: nobody reads any more, say
+                raise
+            self.fail(f"{error.filename}: {error.strerror}")
         return True
 
     def fail(self, text: str) -> None:
@@ -159,8 +162,7 @@ class Chat:
         old = self.conversation
         old.close()
         self.conversation = Conversation.new(model=old.model, system=old.system, keep=old.keep)
-        if old.thinking:
-            self.conversation.set(thinking=old.thinking)
+        self.conversation.set(thinking=old.thinking, tools=old.tools)
 
     def say(self, text: str) -> None:
         """Say something, and show the answer."""
@@ -176,17 +178,18 @@ class Chat:
         from .. import run_tools, stream
 
         conversation = self.conversation
-        context, how = conversation.context, self._options(conversation.model or "")
+        model = conversation.model or ""
+        context, how = conversation.context, self._options(model)
         events: Any
         if self.tools:
-            model = conversation.model or ""
             events = run_tools(model, context, self.tools, approve=self._approval, **how)
         else:
-            events = stream(conversation.model or "", context, **how)
+            events = stream(model, context, **how)
+        printer = Printer(plain=self._given.plain, calls=not (self.tools and self._approval.asks))
+        ctrl_c = _CtrlC(events.abort, self.typed)
         answers: list[AssistantMessage] = []
-        printer = Printer(plain=self._given.plain, calls=not self._approval.asks)
         try:
-            with events, _CtrlC(events.abort) as ctrl_c, printer:
+            with events, ctrl_c, printer:
                 for event in events:
                     conversation.journal(event)  # before it is seen
                     printer.show(event)
@@ -195,18 +198,18 @@ class Chat:
                     ctrl_c.hear(event)
         finally:
             conversation.cut()
-        self._account(answers)
+        self._account(answers, ctrl_c.pressed)
 
-    def _account(self, answers: list[AssistantMessage]) -> None:
+    def _account(self, answers: list[AssistantMessage], stopped: bool) -> None:
         """What is to be told of answers beside their text."""
         for message in answers:
             for warning in message.warnings:
                 self._warn(warning.message)
-        last = answers[-1] if answers else None
-        if last is None or last.stop_reason in ("aborted", "toolUse"):
+        error = answers[-1].error if answers else None
+        if stopped:
             note("stopped")
-        elif last.error is not None:
-            self.fail(last.error.message)
+        elif error is not None:
+            self.fail(error.message)
             note("/retry asks again")
         if sys.stdout.isatty() and any(message.usage.total_tokens for message in answers):
             show_usage(*answers)
@@ -224,24 +227,38 @@ class Chat:
 
 
 class _CtrlC:
-    """Ctrl-C stops an answer in good order; tools, and the question about one, at once."""
+    """Ctrl-C stops an answer in good order; tools, and the question about one, at once.
 
-    def __init__(self, abort: Callable[[], None]) -> None:
+    Where it is not `wanted` for that, it ends the command, as ever.
+    """
+
+    def __init__(self, abort: Callable[[], None], wanted: bool) -> None:
         self._abort = abort
+        self._wanted = wanted
+        self.pressed = False
 
     def hear(self, event: Any) -> None:
         """What the answer is at."""
-        if event.type == "start":
-            signal.signal(signal.SIGINT, lambda *_: self._abort())
-        elif event.type == "done":  # tools run next, if anything does
+        if self._wanted and event.type == "start":
+            signal.signal(signal.SIGINT, self._stop)
+        elif self._wanted and event.type == "done":  # tools run next, if anything does
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def _stop(self, *_: object) -> None:
+        self.pressed = True
+        self._abort()
+
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, lambda *_: self._abort())
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._wanted:
+            signal.signal(signal.SIGINT, self._stop)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        if not self._wanted:
+            return False
         signal.signal(signal.SIGINT, self._before)
+        self.pressed = self.pressed or kind is KeyboardInterrupt
         return kind is KeyboardInterrupt
 
 
@@ -258,12 +275,11 @@ def _on_terminal(chat: Chat, keep: bool) -> None:
     prompt = Prompt(keep)
     while True:
         try:
-            text = prompt.read()
+            if not chat.hear(prompt.read()):
+                return
         except KeyboardInterrupt:  # the line is cleared
             continue
         except EOFError:
-            return
-        if not chat.hear(text):
             return
 
 
