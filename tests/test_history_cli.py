@@ -84,7 +84,7 @@ def test_the_list_for_programs(three: None, history: Run) -> None:
     assert first["questions"] == 2
     assert first["title"].startswith("How far is the \x1b[2Jmoon? \u202exxx")
     assert first["sum"] == {
-        "answers": 2, "input": 2406, "cached": 400, "output": 90, "cost": 0.03, "unknown": 0,
+        "answers": 2, "input": 2406, "cached": 400, "output": 90, "cost": 0.03, "known": 2, "unknown": 0,
     }  # fmt: skip
     assert [other["sum"]["unknown"] for other in others] == [0, 1]
 
@@ -105,6 +105,11 @@ def test_sums_say_how_many_costs_are_unknown(three: None, history: Run) -> None:
     assert days["rows"][0]["day"] > days["rows"][1]["day"]
     assert days["rows"][1]["unknown"] == 0
     assert days["total"]["unknown"] == 1
+
+
+def test_a_cost_of_nothing_is_known(history: Run) -> None:
+    keep("20260101-120000-0aa", 1e9, answer("free", 0, 0.0), answer("?", 0, None))
+    assert "$0.00 + 1 unknown" in history("list")
 
 
 def test_what_was_taken_back_did_cost(history: Run) -> None:

@@ -10,13 +10,14 @@ from ..utils.plain import money
 
 @dataclass
 class Sum:
-    """Tokens and cost (US dollars) of answers; `unknown` of them have no known cost."""
+    """Tokens and cost (US dollars) of answers: `known` of them have one, `unknown` have none."""
 
     answers: int = 0
     input: int = 0  # with what came from the cache
     cached: int = 0
     output: int = 0
     cost: float = 0.0
+    known: int = 0
     unknown: int = 0
 
     def add(self, message: dict[str, Any]) -> None:
@@ -32,12 +33,13 @@ class Sum:
         cost = number(_object(usage.get("cost")).get("total"))
         if cost is not None:
             self.cost += cost
+            self.known += 1
         elif input or output:  # a request that failed cost nothing
             self.unknown += 1
 
     def told_cost(self) -> str:
         """The cost, as people read it."""
-        if self.unknown and not self.cost:
+        if self.unknown and not self.known:
             return "unknown"
         return money(self.cost) + (f" + {self.unknown} unknown" if self.unknown else "")
 
