@@ -78,7 +78,7 @@ def test_it_prints_a_line_for_each_and_what_to_do() -> None:
 def test_versions_of_litellm(
     version: str, state: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor.metadata, "version", lambda name: version)
+    monkeypatch.setattr(metadata, "version", lambda name: version)
     [finding] = doctor._litellm()
     assert finding.state == state
     assert says in finding.said
@@ -89,7 +89,7 @@ def test_no_litellm_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(metadata, "version", version)
     [finding] = doctor._litellm()
     assert (finding.state, "pip install" in finding.todo) == ("fail", True)
 

@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata, util
 
 from pipy_ai import __version__
 
@@ -84,6 +83,8 @@ def _python() -> Iterator[Finding]:
 
 
 def _litellm() -> Iterator[Finding]:
+    from importlib import metadata
+
     again = "pip install -U 'litellm>=1.105,!=1.106.*,!=1.107.*'"
     try:
         version = metadata.version("litellm")
@@ -183,6 +184,8 @@ def _keys() -> Iterator[Finding]:
 
 
 def _default() -> Iterator[Finding]:
+    from importlib import util
+
     from ..provider.local import find_weights
     from .default import chosen
 

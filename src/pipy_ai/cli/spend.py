@@ -6,10 +6,13 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from ..ledger import LedgerEntry, Spending, read_ledger, spending_rows
 from .catalogue import add_json
 from .terminal import complain, table, write_json
+
+if TYPE_CHECKING:
+    from ..ledger import LedgerEntry, Spending
 
 DESCRIPTION = "Show what was spent, from the ledger that PIPY_LEDGER=1 keeps."
 
@@ -39,6 +42,8 @@ _date.__name__ = "date"  # what argparse calls it in its complaint
 
 def run(arguments: argparse.Namespace) -> int:
     """Add the ledger up."""
+    from ..ledger import Spending, read_ledger, spending_rows
+
     ledger = read_ledger(arguments.ledger)
     found: dict[str, Spending] = {}
     try:
