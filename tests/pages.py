@@ -2,8 +2,9 @@
 
 The fences of a page run in order, in one directory, Python in one namespace:
 
-    ```python     runs; what it prints is what the ```text after it shows
-    ```console    runs in bash at a terminal of 100 columns: below each `$ command`, what it shows
+    ```python     runs; what it prints is what the ```text after it shows, or `# → …` in it tell
+    ```console    runs in bash at a terminal of 100 columns: below each `$ command`, what it shows;
+                  lines there that begin with `> ` are typed at that prompt
     ```sh         commands that must succeed, whatever they print
     ```json       is JSON; yaml and toml likewise
     ```js         parses, where there is Node
@@ -18,6 +19,7 @@ tokens per second are not compared, and home is /home/you. Comments say what rea
     <!-- exit: 1 -->      the exit code of the last command of the next fence
     <!-- llama: http://… -->   the address in the next fence at which llama.cpp's server stands
     <!-- setup: … -->     commands for bash that make what the next fences need, files for example
+    <!-- run by: tests/test_x.py -->   once in a page: those tests run it, here it is parsed
     <!-- not run: why --> the next fence is only parsed: Python compiled, pipy's arguments read
 
 A library for this (Sybil, pytest-examples) would bring the search for fences; the kinds of fences
@@ -41,7 +43,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,8 @@ _PARTS = re.compile(
     r"|^ *<!--\s*(?P<word>faux|prints|exit|llama|setup|not run):(?P<said>.*?)-->",
     re.DOTALL | re.MULTILINE,
 )
-_TIME = re.compile(r"\d[\d.,]*(?= (?:s|ms|tok/s)\b)")
+_TIME = re.compile(r"\d[\d.,]* (?:s|ms)\b(  \d+ tok/s)?")
+_ARROW = re.compile(r"# → (.*)")
 _END = "⟦end {}⟧"
 
 
@@ -83,6 +86,7 @@ class Page:
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
     said: dict[str, str] = field(default_factory=dict)  # comments for the next fence
     printed: str | None = None  # by the Python above, and not shown yet
+    elsewhere: str = ""  # the tests that run its examples; here they are only parsed
     line: int = 1
     end: int = 0  # of the fence before
     rewrite: bool = False  # put what the examples show into the page, rather than compare it
@@ -91,6 +95,10 @@ class Page:
     def run(self) -> None:
         """Run all examples."""
         text = self.path.read_text(encoding="utf-8")
+        if elsewhere := re.search(r"<!-- run by: (\S+) -->", text):
+            self.elsewhere = elsewhere[1]
+            if self.path.name not in (ROOT / elsewhere[1]).read_text(encoding="utf-8"):
+                self._fail(f"{elsewhere[1]} does not run this page")
         for part in _PARTS.finditer(text):
             self.line = text.count("\n", 0, part.start()) + 1
             if part["word"]:
@@ -111,7 +119,8 @@ class Page:
 
     def _comment(self, word: str, said: str) -> None:
         if word == "setup":
-            subprocess.run(["bash", "-ec", said], check=True)
+            with scripted_elsewhere("") as (environment, _):
+                subprocess.run(["bash", "-ec", said], check=True, env=environment)
         elif word == "prints":
             self._compare(said.strip(), self.printed or "")
             self.printed = None
@@ -128,7 +137,7 @@ class Page:
         run = getattr(self, f"_{language}", None)
         if run is None:
             self._fail(f"nobody knows how to run a fence of {language or 'no language'}")
-        if "not run" in said:
+        if "not run" in said or self.elsewhere:
             self._parse(language, body)
             return body
         here = said.get("llama", "").strip()
@@ -146,13 +155,17 @@ class Page:
         if provider is not None and (left := len(provider._replies)):
             self._fail(f"{left} answers of the script were not asked for")
         self.printed = printed.getvalue() or None
+        if (told := _ARROW.findall(body)) and self.printed is not None:
+            self._compare_told(told, self.printed)
+            self.printed = None
         return body
 
     def _console(self, body: str, said: dict[str, str]) -> str:
         entries = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", body, re.MULTILINE)
         if not entries or not body.startswith("$ "):
             self._fail("a console fence begins with `$ command`")
-        output = self._bash([command for command, _ in entries], said)
+        typed = re.findall(r"^> (.+)$", body, re.MULTILINE)
+        output = self._bash([command for command, _ in entries], said, typed)
         return "".join(
             f"$ {command}\n{self._compare(shown, got, command)}"
             for (command, shown), got in zip(entries, output, strict=True)
@@ -162,11 +175,13 @@ class Page:
         self._bash([f"(set -e\n{body})"], said)
         return body
 
-    def _bash(self, commands: list[str], said: dict[str, str]) -> list[str]:
+    def _bash(
+        self, commands: list[str], said: dict[str, str], typed: Sequence[str] = ()
+    ) -> list[str]:
         end = "printf '" + _END.format("%s") + "\\n' $?\n"
         script = "".join(f"{command}\n{end}" for command in commands)
         with scripted_elsewhere(said.get("faux", "")) as (environment, unsaid):
-            screen = at_a_terminal(script, environment)
+            screen = at_a_terminal(script, environment, typed)
         ends = re.split(_END.format(r"(\d+)") + "\n?", screen)
         output, codes = ends[:-1:2], [int(code) for code in ends[1::2]]
         wanted = [0] * (len(commands) - 1) + [int(said.get("exit", 0))]
@@ -219,6 +234,14 @@ class Page:
             self._fail(f"{of} shows (+), not (-)\n" + "\n".join(lines))
         return got
 
+    def _compare_told(self, told: list[str], got: str) -> None:
+        """Each `# → …` is some line that was printed, and each line is told by one."""
+        lines = got.splitlines()
+        odd = [f"- {text}" for text in told if not any(_fits(text, line) for line in lines)]
+        odd += [f"+ {line}" for line in lines if not any(_fits(text, line) for text in told)]
+        if odd:
+            self._fail("the example shows (+), not (-)\n" + "\n".join(odd))
+
     def _all_shown(self) -> None:
         if self.printed is not None and self.rewrite:
             shown = self.printed.removesuffix("\n")
@@ -233,12 +256,12 @@ class Page:
 
 def _fits(shown: str, got: str) -> bool:
     """Whether what is shown is what came, but for `…` and times."""
-    lines = [_TIME.sub("0", line).rstrip() for line in shown.strip("\n").splitlines()]
+    lines = [_TIME.sub("0 s", line).rstrip() for line in shown.strip("\n").splitlines()]
     pattern = "\n".join(
         r"(?:.*\n)*?.*" if line.strip() == "…" else re.escape(line).replace("…", ".*")
         for line in lines
     )
-    came = "\n".join(_TIME.sub("0", line).rstrip() for line in got.strip("\n").splitlines())
+    came = "\n".join(_TIME.sub("0 s", line).rstrip() for line in got.strip("\n").splitlines())
     return re.fullmatch(pattern, came) is not None
 
 
@@ -248,7 +271,8 @@ def _fits(shown: str, got: str) -> bool:
 def replies(script: str) -> list[Any]:
     """The expressions of a script, evaluated among the names of `pipy_ai.faux`."""
     names = {name: getattr(faux, name) for name in faux.__all__}
-    return [eval(ast.unparse(line), names) for line in ast.parse(script.strip()).body]
+    said = [eval(ast.unparse(line), names) for line in ast.parse(script.strip()).body]
+    return [one for reply in said for one in (reply if isinstance(reply, list) else [reply])]
 
 
 @contextlib.contextmanager
@@ -280,11 +304,10 @@ def scripted_elsewhere(script: str) -> Iterator[tuple[dict[str, str], Callable[[
     bin.mkdir(exist_ok=True)
     count = bin / "count"
     count.write_text("0")
-    module = "tests.pages" if script else "pipy_ai"
-    (bin / "pipy").write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
-    (bin / "pipy").chmod(0o755)
-    (bin / "python").unlink(missing_ok=True)
-    (bin / "python").symlink_to(sys.executable)
+    pipy = "-m tests.pages" if script else "-m pipy_ai"
+    for name, module in (("python", ""), ("pipy", pipy)):
+        (bin / name).write_text(f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n')
+        (bin / name).chmod(0o755)
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     environment = {
         **os.environ,
@@ -317,11 +340,14 @@ def main() -> int:
 # --- A terminal
 
 
-def at_a_terminal(script: str, environment: dict[str, str]) -> str:
-    """What a terminal shows after bash has run a script in it."""
+def at_a_terminal(script: str, environment: dict[str, str], typed: Sequence[str] = ()) -> str:
+    """What a terminal shows after bash has run a script in it, and somebody has typed these lines,
+    each when there is an empty prompt."""
     screen = pyte.Screen(COLUMNS, LINES)
     feed = pyte.ByteStream(screen).feed
     ours, theirs = pty.openpty()
+    screen.write_process_input = lambda said: os.write(ours, said.encode())
+    lines, last = list(typed), -1
     size = f"stty cols {COLUMNS} rows {LINES}\n"
     process = subprocess.Popen(
         ["bash", "-c", size + script],
@@ -338,6 +364,10 @@ def at_a_terminal(script: str, environment: dict[str, str]) -> str:
                 feed(os.read(ours, 65536))
             except OSError:  # all who had the terminal are gone
                 return "\n".join(_text_of(screen))
+            row = screen.cursor.y
+            if lines and row > last and screen.display[row].strip() == ">":
+                os.write(ours, f"{lines.pop(0)}\r".encode())
+                last = row
     finally:
         os.close(ours)
         process.kill()

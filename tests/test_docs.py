@@ -7,6 +7,7 @@ import importlib
 import os
 import pkgutil
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,10 +34,11 @@ def blocks(language: str, page: Path = README) -> list[str]:
 
 @pytest.fixture
 def page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[Path], Page]]:
     """Makes a page ready to run: an empty home, models.dev as of July 2026, no keys."""
-    home = tmp_path / "home"
+    above = tempfile.TemporaryDirectory()  # of a short name: long lines break where they would
+    home = Path(above.name) / "you"
     install(home / ".pipy")
     monkeypatch.setenv("HOME", str(home))
     models = Path(os.environ["PIPY_DATA_DIR"]) / "models"
@@ -49,6 +51,7 @@ def page(
     monkeypatch.setenv("PIPY_MODELS_URL", mirror.url)
     yield lambda path: Page(path, lambda: str(request.getfixturevalue("llama")), rewrite=rewrite)
     mirror.close()
+    above.cleanup()
 
 
 @pytest.mark.timeout(300)

@@ -63,6 +63,7 @@ pytestmark = [  # LiteLLM's own debts
 ]
 
 ROOT = Path(__file__).parents[1]
+TOOLS = ROOT / "docs" / "tools.md"
 WAIT = 10.0  # seconds, far above what anything here takes
 
 # --- The table ------------------------------------------------------------------------------
@@ -672,9 +673,9 @@ def weatherman(monkeypatch: pytest.MonkeyPatch) -> Iterator[faux.FauxProvider]:
 
 
 def test_the_readmes_tool_loop_asks_once_for_all_results(weatherman: faux.FauxProvider) -> None:
-    [code] = [block for block in blocks("python") if "weather_tool" in block]
+    [code] = [block for block in blocks("python", TOOLS) if "weather_tool" in block]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(code, "README, the tool loop", "exec"), {"__name__": "readme"})
+        exec(compile(code, "tools.md, the tool loop", "exec"), {"__name__": "readme"})
     assert printed.getvalue().endswith("It is sunny.\n")
     first, second = weatherman.requests
     assert [message.role for message in first.context.messages] == ["user"]
