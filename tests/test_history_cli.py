@@ -84,7 +84,8 @@ def test_the_list_for_programs(three: None, history: Run) -> None:
     assert first["questions"] == 2
     assert first["title"].startswith("How far is the \x1b[2Jmoon? \u202exxx")
     assert first["sum"] == {
-        "answers": 2, "input": 2406, "cached": 400, "output": 90, "cost": 0.03, "known": 2, "unknown": 0,
+        "answers": 2, "input": 2406, "cached": 400, "output": 90, "cost": 0.03,
+        "known": 2, "unknown": 0,
     }  # fmt: skip
     assert [other["sum"]["unknown"] for other in others] == [0, 1]
 
