@@ -290,6 +290,19 @@ def test_tools_are_asked_about_on_a_terminal(lab: Lab, garden: str, tmp_path: Pa
     assert "did not allow" in str(told[1])
 
 
+def test_ctrl_c_at_the_question_runs_nothing_and_ends(
+    lab: Lab, garden: str, tmp_path: Path
+) -> None:
+    calling(lab, "rose")
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
+        terminal.wait_for("lways:")
+        terminal.interrupt()
+        assert terminal.wait() == 130
+        assert terminal.screen[2].endswith("^C")
+        assert terminal.screen[3].startswith("10 in / 5 out")
+    assert not (tmp_path / "watered").exists()
+
+
 def test_always_means_this_tool_and_a_pipe_can_be_asked_too(
     lab: Lab, garden: str, tmp_path: Path
 ) -> None:

@@ -123,7 +123,11 @@ class Approval:
             return True
         try:
             with _terminal() as keyboard, _terminal("w") as screen:
-                return self._ask(call, keyboard, screen)
+                try:
+                    return self._ask(call, keyboard, screen)
+                except KeyboardInterrupt:
+                    put("\n", screen)  # what follows is no part of the question
+                    raise
         except OSError:
             if not self._said:
                 complain("there is no terminal to ask on, so no tool is run; --yes runs them all")
