@@ -2,7 +2,7 @@
 
 The fences of a page run in order, in one directory, Python in one namespace:
 
-    ```python     runs; what it prints is what the ```text after it shows, or `# → …` in it tell
+    ```python     runs; what it prints is what the ```text after it shows
     ```console    runs in bash at a terminal of 100 columns: below each `$ command`, what it shows;
                   lines there that begin with `> ` are typed at that prompt
     ```sh         commands that must succeed, whatever they print
@@ -69,7 +69,6 @@ _PARTS = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _TIME = re.compile(r"\d[\d.,]* (?:s|ms)\b(  \d+ tok/s)?")
-_ARROW = re.compile(r"# → (.*)")
 _END = "⟦end {}⟧"
 
 
@@ -155,9 +154,6 @@ class Page:
         if provider is not None and (left := len(provider._replies)):
             self._fail(f"{left} answers of the script were not asked for")
         self.printed = printed.getvalue() or None
-        if (told := _ARROW.findall(body)) and self.printed is not None:
-            self._compare_told(told, self.printed)
-            self.printed = None
         return body
 
     def _console(self, body: str, said: dict[str, str]) -> str:
@@ -233,14 +229,6 @@ class Page:
             lines = difflib.ndiff(shown.splitlines(), got.splitlines())
             self._fail(f"{of} shows (+), not (-)\n" + "\n".join(lines))
         return got
-
-    def _compare_told(self, told: list[str], got: str) -> None:
-        """Each `# → …` is some line that was printed, and each line is told by one."""
-        lines = got.splitlines()
-        odd = [f"- {text}" for text in told if not any(_fits(text, line) for line in lines)]
-        odd += [f"+ {line}" for line in lines if not any(_fits(text, line) for text in told)]
-        if odd:
-            self._fail("the example shows (+), not (-)\n" + "\n".join(odd))
 
     def _all_shown(self) -> None:
         if self.printed is not None and self.rewrite:

@@ -16,10 +16,8 @@ params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 params.hostnames, params.port = ["127.0.0.1"], 0
 params.use_jinja, params.verbosity = True, 0
 params.endpoint_metrics = params.endpoint_slots = True
-params.chat_template = (  # it thinks only when it is asked to
-    "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif %}"
-    + Path(local.__file__).with_name("smollm2.jinja").read_text()
-)
+params.chat_template = Path(local.__file__).with_name("smollm2.jinja").read_text()
+params.default_template_kwargs = {"enable_thinking": "false"}  # it thinks only when asked to
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)  # noqa: T201
 threading.Event().wait()
