@@ -127,4 +127,8 @@ def generate() -> None:
 
 if __name__ == "__main__":
     generate()
-    sys.exit(subprocess.run(["zensical", "build", "--strict", "--clean"], cwd=ROOT).returncode)
+    sys.exit(
+        subprocess.run(
+            [sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=ROOT
+        ).returncode
+    )

@@ -56,7 +56,12 @@ from pipy_ai.cli.main import parser
 from pipy_ai.provider import registered, unregister_provider
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "RELEASING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SPOKEN_FOR = ("anthropic", "openai", "google", "groq", "mistral", "openrouter", "deepseek", "xai")
 HOME = "/home/you"  # what a page calls the directory in which it runs
 COLUMNS, LINES = 100, 400

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import metadata, requires
 from importlib.resources import files
 from pathlib import Path
@@ -32,7 +35,7 @@ def tracked() -> list[Path]:
 def test_the_version_is_one() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == pipy_ai.__version__ == metadata("pipy-ai")["Version"]
-    assert f"## {pipy_ai.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{pipy_ai.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_bad_versions_of_litellm_are_excluded() -> None:
@@ -53,6 +56,22 @@ def test_no_registry_host_and_no_lock_file_is_committed() -> None:
         assert path.name not in ("uv.lock", "poetry.lock")
         if path.is_file() and path.suffix in (".toml", ".txt", ".md", ".py", ".cfg", ""):
             assert not hosts.search(path.read_text(encoding="utf-8", errors="replace")), path
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    build = "import sys, hatchling.build; hatchling.build.build_wheel(sys.argv[1])"
+    environment = {name: value for name, value in os.environ.items() if name != "PIPY_SNAPSHOT"}
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, env=environment, check=True
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 1_000_000
+    inside = zipfile.ZipFile(wheel).namelist()
+    info = f"pipy_ai-{pipy_ai.__version__}.dist-info/"
+    assert {name.partition("/")[0] + "/" for name in inside} == {"pipy_ai/", info}
+    shipped = {str(p.relative_to(ROOT / "src")) for p in tracked() if ROOT / "src" in p.parents}
+    assert {name for name in inside if not name.startswith(info)} == shipped
+    assert {f"{info}METADATA", f"{info}entry_points.txt", f"{info}licenses/LICENSE"} <= {*inside}
 
 
 def test_only_one_file_imports_litellm() -> None:
