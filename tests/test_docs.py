@@ -20,7 +20,7 @@ from .feeds import install
 from .pages import PAGES, ROOT, ExampleError, Page
 from .test_sync import Mirror
 
-README = ROOT / "README.md"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai.")
@@ -28,8 +28,8 @@ MODULES = sorted(
 )
 
 
-def blocks(language: str, page: Path = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ pytestmark = [  # LiteLLM's own debts
 ]
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ROOT / "docs" / "tools.md"
+TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 WAIT = 10.0  # seconds, far above what anything here takes
 
 # --- The table ------------------------------------------------------------------------------
