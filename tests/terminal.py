@@ -23,6 +23,12 @@ from typing import Any
 import pyte
 
 
+def _as_in_a_shell() -> None:
+    """Ctrl-C arrives, also where the tests run in the background and are deaf to it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """Runs Python with `arguments` in a pseudo-terminal of its own, its controlling one."""
 
@@ -40,7 +46,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=slave, stdout=slave, stderr=slave, env=kept | given, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_in_a_shell,
         )  # fmt: skip
         os.close(slave)
 
