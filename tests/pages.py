@@ -99,7 +99,7 @@ class Page:
     def run(self) -> None:
         """Run all examples."""
         text = self.path.read_text(encoding="utf-8")
-        if elsewhere := re.search(r"<!-- run by: (\S+) -->", text):
+        if elsewhere := re.search(r"^<!-- run by: (\S+) -->$", text, re.MULTILINE):
             self.elsewhere = elsewhere[1]
             if self.path.name not in (ROOT / elsewhere[1]).read_text(encoding="utf-8"):
                 self._fail(f"{elsewhere[1]} does not run this page")
