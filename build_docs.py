@@ -125,8 +125,16 @@ def generate() -> None:
         (DOCS / name).write_text(text, encoding="utf-8")
 
 
+def check() -> None:
+    """Every page has its place."""
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    if odd := pages ^ {file for _, file in nav()}:
+        sys.exit(f"in docs/ but not in the nav of mkdocs.yml, or the other way round: {odd}")
+
+
 if __name__ == "__main__":
     generate()
+    check()
     sys.exit(
         subprocess.run(
             [sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=ROOT
