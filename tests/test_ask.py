@@ -303,6 +303,18 @@ def test_ctrl_c_at_the_question_runs_nothing_and_ends(
     assert not (tmp_path / "watered").exists()
 
 
+def test_a_call_cannot_hide_what_it_does(lab: Lab, garden: str) -> None:
+    long = "rm" + " " * 5000 + "ls"
+    calling(lab, f"ivy\nRun ls? \u202e\u200b\u2028\x9b2J{long}")
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
+        terminal.wait_for("lways:")
+        shown = terminal.text.replace("\n", "")
+        assert r'water({"plant": "ivy\nRun ls? \u202e\u200b\u2028\x9b2Jrm ' in shown
+        assert re.search(r'ls"}\)This call has 5,\d\d\d characters: .*Run water\?', shown)
+        terminal.send("n\n")
+        assert terminal.wait() == 0
+
+
 def test_always_means_this_tool_and_a_pipe_can_be_asked_too(
     lab: Lab, garden: str, tmp_path: Path
 ) -> None:

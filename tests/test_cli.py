@@ -18,6 +18,7 @@ from pipy_ai import AssistantMessage, __version__
 from pipy_ai.cli.main import main
 from pipy_ai.cli.terminal import safe
 
+from .terminal import Terminal
 from .wire.lab import Lab
 from .wire.wires import CHAT, say
 
@@ -186,7 +187,17 @@ def test_model_output_cannot_command_the_terminal() -> None:
     done = pipy("ask", "-m", "faux/echo", evil)
     assert not set(done.stdout) & set("\x1b\x07\x9b\u202e")
     assert "ok\ttab" in done.stdout
-    assert safe("plain ünïcode 😀\n\t") == "plain ünïcode 😀\n\t"
+    assert safe("plain ünïcode 👩‍👧 می‌خواهم\n\t") == "plain ünïcode 👩‍👧 می‌خواهم\n\t"
+    assert safe("a\u2028b\U000e0069c") == "a<U+2028>b<U+E0069>c"  # unseen text, no line
+
+
+def test_what_is_said_beside_breaks_between_words() -> None:
+    words = ["ask", "-m", "claude", "hi"]  # which may mean several
+    with Terminal("-m", "pipy_ai", *words, columns=60) as terminal:
+        assert terminal.wait() == 2
+        assert len(terminal.text.splitlines()) > 1
+        said = " ".join(terminal.text.split())
+    assert pipy(*words).stderr == f"{said}\n"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import sys
 from typing import Any
 
 from ..registry import Model
 from ..registry.registry import ModelRegistry
 from ..registry.routing import Route
 from ..utils.plain import money
-from .terminal import DIM, PLAIN, complain
+from .terminal import complain, note
 
 OLD = 60  # days after which prices are worth a warning
 
@@ -109,12 +108,6 @@ def rate(dollars: float) -> str:
         return money(dollars)[1:]
     whole, _, part = f"{dollars:,.4f}".partition(".")
     return f"{whole}.{part.rstrip('0').ljust(2, '0')}"
-
-
-def note(text: str) -> None:
-    """A line beside the point, on a terminal only."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"{DIM}{text}{PLAIN}\n")
 
 
 def dated(registry: ModelRegistry, quiet: bool = False) -> None:

@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import question, slash
-from .catalogue import note
 from .conversations import Conversation, wanted
 from .show import Printer, show_usage
-from .terminal import complain, safe, write
+from .terminal import complain, note, write
 from .tools import Approval, function
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class Chat:
             self._home = home
         request = build_request(model, "?", None, self._options(model))
         if self._how["api_base"] and home != self._home:
-            note(f"--api-base is {self._home}'s; {safe(home)} is asked where it usually is")
+            note(f"--api-base is {self._home}'s; {home} is asked where it usually is")
         for warning in request.warnings:
             self._warn(warning.message)
         if model != self.conversation.model:

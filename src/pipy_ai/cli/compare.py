@@ -7,8 +7,8 @@ import argparse
 from ..registry import get_registry
 from ..registry.registry import row_cost
 from ..utils.plain import money
-from .catalogue import add_filters, add_json, add_tokens, count, dated, filtered, found, note
-from .terminal import write, write_json
+from .catalogue import add_filters, add_json, add_tokens, count, dated, filtered, found
+from .terminal import note, write, write_json
 
 
 def arguments(command: argparse.ArgumentParser) -> None:

@@ -6,8 +6,7 @@ import argparse
 import os
 
 from ..utils.settings import DEFAULT_MODEL, change, path, setting
-from .catalogue import note
-from .terminal import complain, write
+from .terminal import complain, note, write
 
 DESCRIPTION = (
     "Show or choose the model that answers when none is named. PIPY_MODEL in the environment goes "

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pipy_ai import __version__
 
 from .catalogue import OLD, add_json
-from .terminal import write, write_json
+from .terminal import folded, safe, write, write_json
 
 DESCRIPTION = (
     "Look at what is set up and say what to do about what is not. Without --online nothing but "
@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(finding: Finding) -> None:
-    write(f"{finding.state:<4}  {finding.about:<12}  {finding.said}\n")
+    line = f"{finding.state:<4}  {finding.about:<12}  {finding.said}\n"
+    write(folded(safe(line), sys.stdout, 20))
     if finding.todo:
         write(f"{'':<20}→ {finding.todo}\n")
 

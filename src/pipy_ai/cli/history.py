@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import conversations as kept
-from .catalogue import add_json, count, note
+from .catalogue import add_json, count
 from .sums import Sum, number
-from .terminal import complain, safe, table, write, write_json
+from .terminal import complain, note, safe, table, write, write_json
 
 DESCRIPTION = (
     "List, show, search, remove and export the conversations that are kept. An ID may be cut short"

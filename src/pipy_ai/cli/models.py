@@ -7,9 +7,9 @@ import sys
 from typing import Any
 
 from ..registry import get_registry
-from .catalogue import add_filters, add_json, count, dated, filtered, note, rate
+from .catalogue import add_filters, add_json, count, dated, filtered, rate
 from .columns import COLUMNS, PRICED, SHOWN, Row
-from .terminal import complain, safe, table, write_json
+from .terminal import complain, note, safe, table, write_json
 
 
 def arguments(command: argparse.ArgumentParser) -> None:

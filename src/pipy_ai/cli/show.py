@@ -127,8 +127,9 @@ def renders() -> bool:
 
 
 def call_line(call: ToolCall) -> str:
-    """A tool call on one line: `get_weather({"city": "Rome"})`."""
-    return f"{call.name}({json.dumps(call.arguments, ensure_ascii=False, default=str)})"
+    """A tool call on one line, whatever cannot be seen escaped: `get_weather({"city": "Rome"})`."""
+    line = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False, default=str)})"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def usage_line(*messages: AssistantMessage) -> str:

@@ -6,11 +6,12 @@ A command is a function of the chat and of what follows the command's name; `COM
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from .question import THINKING
-from .terminal import write
+from .terminal import folded, safe, write
 
 if TYPE_CHECKING:
     from .chat import Chat
@@ -49,7 +50,7 @@ def run(chat: Chat, text: str) -> bool:
 
 
 def _say(text: str) -> None:
-    write(f"{text}\n")
+    write(folded(safe(f"{text}\n"), sys.stdout))
 
 
 def _model(chat: Chat, name: str) -> None:
@@ -161,10 +162,10 @@ def _exit(chat: Chat, _: str) -> None:
 COMMANDS: dict[str, tuple[str, str, Command]] = {
     "/model": ("[NAME]", "show the model, or go on with another one", _model),
     "/system": ("[TEXT]", "show or change the system prompt; - for none", _system),
-    "/thinking": ("[LEVEL]", f"how much to think: {', '.join(THINKING)}", _thinking),
+    "/thinking": ("[LEVEL]", f"how much to think, from {THINKING[0]} to {THINKING[-1]}", _thinking),
     "/attach": (
         "[FILE]",
-        "show an image, PDF or text, by path or URL, with the next message",
+        "show a file or URL with the next message",
         _attach,
     ),
     "/tools": ("", "the functions that the model may call", _tools),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection, Sequence
 from itertools import chain
@@ -12,9 +13,13 @@ from ..utils.plain import aligned
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 
-# Control characters but newline and tab, and the marks that turn text around, are shown by name.
+# Control characters but newline and tab, the marks that turn text around, and those that carry
+# text nobody sees or end a line on some terminals, are shown by name.
 _UNSAFE = {code: f"\\x{code:02x}" for code in chain(range(0x20), range(0x7F, 0xA0))}
-for _code in chain((0x061C, 0x200E, 0x200F), range(0x202A, 0x202F), range(0x2066, 0x206A)):
+for _code in chain(
+    (0x061C, 0x200E, 0x200F), range(0x2028, 0x202F), range(0x2066, 0x206A), range(0xFFF9, 0xFFFC),
+    range(0xE0000, 0xE0080),
+):  # fmt: skip
     _UNSAFE[_code] = f"<U+{_code:04X}>"
 del _UNSAFE[ord("\n")], _UNSAFE[ord("\t")]
 
@@ -53,6 +58,36 @@ def table(
     write(aligned(header, [[safe(cell) for cell in row] for row in rows], right) + "\n")
 
 
+def folded(text: str, stream: TextIO, indent: int = 0) -> str:
+    """`text` broken between words where a terminal would break it within one.
+
+    Lines after the first are indented. What is no terminal gets it as it is.
+    """
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):  # no terminal, or closed
+        return text
+    if columns <= indent + 20 or max(map(len, text.split("\n"))) < columns:
+        return text
+    lines: list[str] = []
+    for part in text.split("\n"):
+        line, *words = part.split(" ")
+        for word in words:
+            if len(line) + 1 + len(word) < columns:
+                line += f" {word}"
+            else:
+                lines.append(line)
+                line = " " * indent + word
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def complain(text: str) -> None:
     """One line on stderr."""
-    write(f"pipy: {text}\n", sys.stderr)
+    write(folded(safe(f"pipy: {text}\n"), sys.stderr), sys.stderr)
+
+
+def note(text: str) -> None:
+    """A line beside the point, on a terminal only."""
+    if sys.stderr.isatty():
+        put(f"{DIM}{folded(safe(text), sys.stderr)}{PLAIN}\n", sys.stderr)

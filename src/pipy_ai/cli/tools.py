@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..types import ToolCall
 
+LONG = 1000  # characters of a call that may not fit on the screen
 TERMINAL = "/dev/tty"  # also there when stdin is a pipe
 
 
@@ -135,7 +136,10 @@ class Approval:
             return "The user could not be asked, so the call was not carried out."
 
     def _ask(self, call: ToolCall, keyboard: TextIO, screen: TextIO) -> bool:
-        put(f"{safe(call_line(call))}\n", screen)
+        line = call_line(call)
+        put(f"{line}\n", screen)
+        if len(line) > LONG:  # what it begins with may be out of sight
+            put(f"This call has {len(line):,} characters: look at all of them.\n", screen)
         question = f"Run {safe(call.name)}? [y]es, [n]o, [a]lways: "
         while True:
             put(question, screen)
