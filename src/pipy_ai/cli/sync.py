@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 
-from ..registry.sync import SyncError, sync_models
 from .catalogue import add_json
 from .terminal import complain, safe, write_json
 
@@ -23,6 +21,10 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bring the catalogue up to date."""
+    from dataclasses import asdict
+
+    from ..registry.sync import SyncError, sync_models
+
     if sys.stderr.isatty():
         sys.stderr.write("Fetching the catalogue …\r")
     try:
