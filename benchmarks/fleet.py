@@ -13,12 +13,14 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from math import log
+from math import exp
+from typing import Any
 
 # Measured on one core, CPU seconds; see docs/scale.md.
-PROXY_REQUEST, PROXY_DELTA = 0.027, 0.00064  # refused ones, too
+PROXY_REQUEST, PROXY_DELTA = 0.027, 0.00064
+PROXY_REFUSAL = 0.015  # of a request over the limit
 ROUTER_REQUEST, ROUTER_DELTA = 0.025, 0.00082  # LiteLLM's Router in the worker
 CLIENT_REQUEST, CLIENT_DELTA = 0.0011, 0.000048  # a lane of ours
 REDIS_REQUEST = 0.0003  # for its 11 commands
@@ -35,7 +37,7 @@ STALLS = 0.0005  # answers that stop coming, until `idle_timeout`
 BACKOFF, MAX_BACKOFF, RETRIES, IDLE = 0.5, 8.0, 2, 120.0
 
 TOKENS = 1_000_000_000
-WARM, WINDOW = 60, 120  # seconds that are left out, and that are counted
+WARM, WINDOW = 60, 120  # seconds left out, and counted: whole minutes, two as waits echo
 MODELS = ("openai/gpt-5-mini", "openai/gpt-5", "google/gemini-2.5-flash",
           "anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-4-5")  # fmt: skip
 
@@ -90,6 +92,11 @@ class Outcome:
         return TOKENS / self.tokens / 3600 if self.done else float("inf")
 
 
+def within(begun: float, ended: float) -> float:
+    """How much of a time lies in the window (s)."""
+    return max(0.0, min(ended, WARM + WINDOW) - max(begun, WARM))
+
+
 class Simulation:
     """One fleet at work. Stations are servers with a queue: the time until which each is busy."""
 
@@ -107,13 +114,14 @@ class Simulation:
         count = self.fleet.workers * self.fleet.streams
         # They start within the first ten seconds, as machines do.
         due = [(self.chance.uniform(0, 10), n, self._stream(n)) for n in range(count)]
-        now = [0.0] * count
         heapq.heapify(due)
         self.now = 0.0
-        while due and due[0][0] < WARM + WINDOW:
+        while due[0][0] < WARM + WINDOW:
             self.now, number, stream = due[0]
-            now[number] = self.now
             heapq.heapreplace(due, (next(stream), number, stream))
+        self.now = float(WARM + WINDOW)
+        for _, _, stream in due:
+            stream.close()
         return self.outcome
 
     @property
@@ -121,7 +129,7 @@ class Simulation:
         """Whether the window is open."""
         return self.now >= WARM
 
-    def _stream(self, number: int) -> Iterator[float]:
+    def _stream(self, number: int) -> Generator[float, None, None]:
         """The life of one stream: yields when it wants to be woken."""
         while True:
             for attempt in range(RETRIES + 1):
@@ -133,36 +141,39 @@ class Simulation:
                     break
                 yield from self._pass(wait[0], wait[1])
 
-    def _pass(self, until: float, what: str) -> Iterator[float]:
+    def _pass(self, until: float, what: str) -> Generator[float, None, None]:
         begun = self.now
-        yield until
-        if self.counts:
-            self.outcome.spent[what] += self.now - max(begun, WARM)
+        try:
+            yield until
+        finally:  # or the window has closed meanwhile
+            self.outcome.spent[what] += within(begun, self.now)
 
-    def _attempt(self, number: int, tries: int) -> Iterator[float]:
+    def _attempt(self, number: int, tries: int) -> Generator[float, None, tuple[float, str] | None]:
         """One try. Returns None when it went well, else until when to wait, and for what."""
         fleet, chance, outcome = self.fleet, self.chance, self.outcome
         proxied = fleet.way == "proxy"
-        at = chance.randrange(fleet.proxies) if proxied else 0
+        at = int(chance.random() * fleet.proxies)
         if proxied:
-            yield from self._pass(self._work(at, PROXY_REQUEST), "proxy")
+            yield from self._pass(self._work(at, PROXY_REFUSAL), "proxy")
         if fleet.way != "direct":
             ready = self._count()
             if ready > self.now + 0.001:
                 yield from self._pass(ready, "Redis")
         self._client(CLIENT_REQUEST if fleet.way != "router" else ROUTER_REQUEST)
-        place, minute = chance.randrange(fleet.deployments), int(self.now // 60)
+        place, minute = int(chance.random() * fleet.deployments), int(self.now // 60)
         if full := self._full(place, minute):
             outcome.refused += self.counts
             outcome.full[full] += self.counts
             return (self.now + 60.0 if fleet.whole_minute else 60.0 * (minute + 1)), "limits"
         self.requests[place, minute] += 1
+        if proxied:
+            yield from self._pass(self._work(at, PROXY_REQUEST - PROXY_REFUSAL), "proxy")
         luck = chance.random()
-        first = chance.lognormvariate(log(FIRST[0]), FIRST[1])
+        first = FIRST[0] * exp(chance.gauss(0.0, FIRST[1]))
         if luck < FAILS:
             yield from self._pass(self.now + first, "model")
             return self.now + chance.uniform(0, min(MAX_BACKOFF, BACKOFF * 2**tries)), "retries"
-        whole = ANSWER / chance.lognormvariate(log(SPEED[0]), SPEED[1])
+        whole = ANSWER / SPEED[0] * exp(chance.gauss(0.0, SPEED[1]))
         if luck < FAILS + CUT + STALLS:
             part = chance.random()
             stall = IDLE if luck >= FAILS + CUT else 0.0
@@ -186,20 +197,22 @@ class Simulation:
 
     def _work(self, at: int, seconds: float) -> float:
         """When a proxy is through with so much work, after all that is before it."""
-        self.proxies[at] = max(self.now, self.proxies[at]) + seconds
-        self.outcome.proxy += seconds * self.counts
+        begun = max(self.now, self.proxies[at])
+        self.proxies[at] = begun + seconds
+        self.outcome.proxy += within(begun, self.proxies[at])
         return self.proxies[at]
 
     def _count(self) -> float:
-        self.redis = max(self.now, self.redis) + REDIS_REQUEST
-        self.outcome.redis += REDIS_REQUEST * self.counts
+        begun = max(self.now, self.redis)
+        self.redis = begun + REDIS_REQUEST
+        self.outcome.redis += within(begun, self.redis)
         return self.redis
 
     def _client(self, seconds: float) -> None:
         self.outcome.client += seconds * self.counts
 
 
-_MORE = {"rpm": 100_000, "tpm": 100_000_000}
+_MORE: dict[str, Any] = {"rpm": 100_000, "tpm": 100_000_000}
 FLEETS = [
     Fleet("2 proxies"),
     Fleet("16 proxies", proxies=16),

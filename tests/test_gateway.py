@@ -21,25 +21,18 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import (
-    AssistantMessage,
-    LiteLLMProvider,
-    acomplete,
-    complete,
-    register_provider,
-    stream,
-)
+from pipy_ai import AssistantMessage, acomplete, complete, stream
 from pipy_ai.provider import unregister_provider
 
 from .feeds import install
-from .test_docs import ROOT, blocks
+from .pages import ROOT
 
 BIN = Path(sys.executable).parent
 PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
 PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
-INSTALL, SETUP, PROXIES = blocks("sh", PAGE)
-[PAIR] = blocks("yaml", PAGE)
-CLIENT, ROUTER = blocks("python", PAGE)
+INSTALL, SETUP, PROXIES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+[PAIR] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+CLIENT, ROUTER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 LIMIT = 60  # requests a minute: what the page asks for
 MASTER = "sk-4f1c0e9a7b"
 
@@ -286,11 +279,13 @@ def test_a_router_in_process_counts_with_them(
     for name, value in gateway.environment.items():
         if name.startswith(("REDIS", "OPENAI", "ANTHROPIC")):
             monkeypatch.setenv(name, value)
-    register_provider("litellm", LiteLLMProvider(gateway.file))
+    monkeypatch.chdir(gateway.file.parent)
+    page: dict[str, Any] = {"__name__": "page"}
     try:
-        message = complete(model, "question 4", max_retries=0)
-        assert message.error is None, message.error
-        assert (message.api, message.text) == ("litellm", "Hello")
+        exec(compile(ROUTER, "docs/gateway.md", "exec"), page)
+        for message in (page["message"], complete(model, "question 4", max_retries=0)):
+            assert message.error is None, message.error
+            assert (message.api, message.text) == ("litellm", "Hello")
         assert sum(gateway.counted(model)) == 4
         for key in gateway.redis.keys(f"*:{model}:rpm:*"):
             gateway.redis.set(key, LIMIT, keepttl=True)  # as if others had used it up
