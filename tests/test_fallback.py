@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -243,6 +245,33 @@ async def test_silence_ends_the_last_model_and_the_whole_time_ends_all(lab: Lab)
     assert len(lab.seen) == 3
     assert message.error is not None
     assert (message.error.kind, message.attempts) == ("timeout", [])
+
+
+@pytest.mark.parametrize("turned", [None, RuntimeError("cancelled")])
+def test_being_cancelled_is_no_end_of_an_answer(turned: Exception | None) -> None:
+    """A provider may swallow it, or make something else of it."""
+
+    async def silent(request: Any) -> AsyncIterator[str]:
+        try:
+            if request.model_id == "half":
+                yield "half an "
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if turned is not None:
+                raise turned from None
+
+    register_provider("silent", silent)
+    try:
+        message = complete("silent/half", "Hi", timeout=0.1)
+        assert message.text == "half an "
+        assert message.error is not None
+        assert message.error.kind == "timeout"
+        models = ["silent/a", "silent/b", "silent/c", "faux/echo"]
+        message = complete(models, "Hi", idle_timeout=0.05, max_retries=0)
+        assert message.text == "Hi"
+        assert [kind for _, kind in summary(message)] == ["timeout"] * 3 + [None]
+    finally:
+        unregister_provider("silent")
 
 
 def test_an_abort_ends_all(three: Any) -> None:

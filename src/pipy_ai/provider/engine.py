@@ -271,16 +271,24 @@ class Run:
                 await self._sleep(wait)
             return await self._attempt()
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._skip is None or self._stop or task is None or task.uncancel():
+            if self._stop or (skipped := self._skipped()) is None:
                 raise
-            return self._assembler.fail(self._skip)
+            return skipped
         except Exception as exc:
-            if stop := self._stop or self._skip:
-                return self._stopped(stop)
+            if self._stop:
+                return self._stopped(self._stop)
+            if skipped := self._skipped():
+                return skipped
             error = self._understand(exc)
             told_all = self._assembler.finished and _is_broken(error)
             return self._assembler.finish() if told_all else self._assembler.fail(error)
+
+    def _skipped(self) -> list[AssistantMessageEvent] | None:
+        """The end of this try if it alone was cancelled, by us: takes the cancellation back."""
+        task = asyncio.current_task()
+        if self._skip is None or task is None or task.uncancel():
+            return None
+        return self._assembler.fail(self._skip)
 
     async def _attempt(self) -> list[AssistantMessageEvent]:
         """Ask once: tells all events but the last batch, which it returns."""
@@ -291,6 +299,8 @@ class Run:
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
+                if self._stop or self._skip:  # what is said after that is no part of the answer
+                    break
                 if not self._accepted:
                     self._accepted = True
                     if not self._started:
@@ -317,9 +327,9 @@ class Run:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
-        if stop := self._stop or self._skip:  # a provider that takes being cancelled for an end
-            return self._stopped(stop)
-        return assembler.finish()
+        if self._stop:  # a provider that takes being cancelled for an end
+            return self._stopped(self._stop)
+        return self._skipped() or assembler.finish()
 
     def _understand(self, exc: Exception) -> ErrorInfo:
         error = (
