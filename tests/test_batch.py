@@ -295,6 +295,30 @@ def test_what_befalls_all_rows_leaves_them_open(
     assert texts() == {n: f"Q{n}" for n in range(100)}
 
 
+def test_a_server_that_is_gone_leaves_them_open(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipy_ai.many.SILENCE", 1.0)
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(300)])
+    with Lab() as leaving:
+
+        def answer(seen: Seen) -> Scene:
+            if len(leaving.seen) == 30:
+                leaving.leave()
+            return upper(seen)
+
+        leaving.always = answer
+        assert batch(*at(leaving), "-j", "4", model=HOST) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"stopped: .*was not reached: Connection refused.* answered for \d+ s\.", said)
+    assert "run the same command again to go on" in said
+    assert len(answers()) >= 26
+    assert all(one["error"] is None for one in answers())
+    lab.always = upper
+    assert batch(*at(lab), model=HOST) == 0
+    assert texts() == {n: f"Q{n}" for n in range(300)}
+
+
 def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
     lab.always = upper
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])

@@ -493,6 +493,71 @@ def test_the_next_model_is_asked_where_one_fails(host: Host) -> None:
     assert texts(found) == ["A", "b"]
 
 
+# === A server that is gone ===
+
+
+def unreachable() -> ProviderError:
+    return ProviderError(error_info(ErrorKind.CONNECTION, "Connection refused."))
+
+
+@pytest.fixture
+def away() -> Iterator[Host]:
+    """A host that cannot be reached while its `faults` say so, of no row in particular."""
+
+    class Away(Host):
+        async def __call__(self, request: Request) -> AsyncIterator[str]:
+            async for word in super().__call__(request):
+                if self.faults:
+                    raise unreachable()
+                yield word
+
+    made = Away()
+    register_provider("away", made)
+    yield made
+    unregister_provider("away")
+
+
+def test_a_server_that_comes_back_has_cost_no_row(away: Host) -> None:
+    def leave(index: int, message: AssistantMessage) -> None:
+        if index == 20:
+            away.faults = {"all": [1]}
+            timer.start()
+
+    timer = threading.Timer(1.2, lambda: away.faults.clear())
+    away.wait = 0.001
+    found = complete_many(
+        "away/m", (f"q{n}" for n in range(300)), max_retries=1, concurrency=8, on_result=leave
+    )
+    timer.join()
+    assert texts(found) == [f"Q{n}" for n in range(300)]
+    assert len(away.asked) < 345  # they waited together
+
+
+def test_a_server_that_never_answers_is_given_up_soon(away: Host) -> None:
+    away.faults = {"all": [1]}
+    found = complete_many("away/m", [f"q{n}" for n in range(1000)], max_retries=2)
+    kinds = [message.error and message.error.kind for message in found]
+    assert kinds[0] == "connection"
+    assert kinds[-1] == "aborted"
+    assert "Connection refused. Nobody was answered for" in found[-1].error_message
+    assert len(away.asked) < 40
+
+
+def test_one_row_alone_has_its_own_tries(away: Host) -> None:
+    away.faults = {"all": [1]}
+    [found] = complete_many("away/m", ["a"], max_retries=1)
+    assert found.error_message == "Connection refused."
+    assert len(away.asked) == 2
+
+
+def test_a_row_that_breaks_the_connection_fails_alone(host: Host) -> None:
+    host.wait = 0.002
+    host.faults = {"q3": [unreachable().error for _ in range(99)]}
+    found = complete_many("host/m", [f"q{n}" for n in range(400)], concurrency=4)
+    assert [n for n, message in enumerate(found) if message.error] == [3]
+    assert host.asked.count("q3") < 8
+
+
 # === Wrong use ===
 
 
@@ -503,6 +568,7 @@ def test_the_next_model_is_asked_where_one_fails(host: Host) -> None:
         (("host/m", ctx("one")), {}, "contexts are many prompts"),
         (("host/m", 7), {}, "contexts are many prompts"),
         (("host/m", ["a"]), {"concurrency": 0}, "concurrency is 1 or more"),
+        (("host/m", ["a"]), {"concurrency": float("nan")}, "concurrency is a whole number"),
         (("host/m", ["a"]), {"stop_on": ["nonsense"]}, "'nonsense' is not a valid"),
         (("host/m", ["a"]), {"temprature": 1}, "did you mean 'temperature'"),
         (("host/", ["a"]), {}, "provider/model"),
@@ -518,4 +584,14 @@ def test_wrong_use_raises_at_once(
             verb(*arguments, **keywords)
     with pytest.raises((TypeError, ValueError), match=said):
         asyncio.run(acomplete_many(*arguments, **keywords))
+    assert host.asked == []
+
+
+def test_a_callback_that_nobody_would_await_is_refused(host: Host) -> None:
+    async def note(index: int, message: AssistantMessage) -> None: ...
+
+    with pytest.raises(TypeError, match="on_result is a plain function"):
+        complete_many("host/m", ["a"], on_result=note)
+    with pytest.raises(TypeError, match="on_result is a plain function"):
+        asyncio.run(acomplete_many("host/m", ["a"], on_result=note))
     assert host.asked == []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import random
 from collections import deque
 from collections.abc import (
@@ -56,6 +57,7 @@ STOP_ON = (
 BUSY = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED})
 PATIENCE = 30  # refusals that a row endures while others are answered
 AHEAD = 2  # rows that are read and not yet taken, for each that may be under way
+SILENCE = 120.0  # seconds for which a server that has answered may be gone
 
 
 # === The verbs ===
@@ -132,6 +134,7 @@ def complete_many(
     batch = make_batch(
         model, contexts, concurrency, stop_on, _blocking(executor), output, output_mode, options
     )
+    _check_callback(on_result)
     rows = enumerate(contexts)
     answers: dict[int, AssistantMessage] = {}
     with contextlib.closing(stream_rows(batch, rows)) as landed:
@@ -192,6 +195,7 @@ async def acomplete_many(
     batch = make_batch(
         model, contexts, concurrency, stop_on, executor, output, output_mode, options
     )
+    _check_callback(on_result)
     answers: dict[int, AssistantMessage] = {}
     async with contextlib.aclosing(
         astream_rows(batch, _aiter(contexts), to_the_end=True)
@@ -472,6 +476,9 @@ class Batch:
         self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.copy_context()  # what is set around the batch holds within
         self._answered = 0
+        self._asking = 0
+        self._gone_at = 0.0  # since when nobody reaches the server; 0: somebody did
+        self._rounds = 0  # pauses since then
         self._closed = False
         self._failure: Exception | None = None
 
@@ -572,10 +579,13 @@ class Batch:
         row.sends += 1
         if row.failed is not None and row.failed.usage.output:
             row.spent.append(row.failed.usage)
+        self._asking += 1
         try:
             message = await self._ask(row)
         except (TypeError, ValueError) as wrong:  # one bad row spoils no other
             message = self.failed(ErrorKind.BAD_REQUEST, str(wrong))
+        finally:
+            self._asking -= 1
         wait = self._wait_before_retry(row, message)
         if wait is None:
             self._land(row, message)
@@ -599,6 +609,8 @@ class Batch:
     def _wait_before_retry(self, row: Row, message: AssistantMessage) -> float | None:
         """Seconds until a row is to be asked again; None when it shall not."""
         error = message.error
+        if error is None or error.kind is not ErrorKind.CONNECTION:
+            self._gone_at, self._rounds = 0.0, 0
         if error is None or not error.retryable:
             self._answered += 1
             self.pace.answered()
@@ -618,6 +630,8 @@ class Batch:
             self.stop(error)
         if self.stopped is not None or asked > self._max_delay:
             return None
+        if self._max_retries and error.kind is ErrorKind.CONNECTION and self._is_gone(row):
+            return self._hold_back(message)
         if self._max_retries and busy and self._answered > row.answered:
             row.refusals += 1  # that is no fault of this row
             if row.refusals > PATIENCE:
@@ -632,6 +646,33 @@ class Batch:
         return random.uniform(
             0.0, min(MAX_BACKOFF, BACKOFF * 2 ** min(row.tries + row.refusals - 1, 10))
         )
+
+    def _is_gone(self, row: Row) -> bool:
+        """Whether it is no fault of a row that the server was not reached: nobody was answered
+        since it failed last, and others wait, too."""
+        return self._answered == row.answered and len(self._tasks) + len(self._waiting) > 1
+
+    def _hold_back(self, message: AssistantMessage) -> float | None:
+        """Let all rows wait for a server that is gone, longer each time; in the end, stop.
+
+        One that has answered before is given `SILENCE`, another as many rounds as a row has tries.
+        """
+        now, pause = self._loop.time(), 0.0
+        if now >= self.pace.until:  # the first of its round
+            self._gone_at = self._gone_at or now
+            self._rounds += 1
+            wait = min(MAX_BACKOFF, BACKOFF * 2 ** min(self._rounds - 1, 10))
+            pause = now + random.uniform(wait / 2, wait)
+        gone = now - self._gone_at
+        lost = gone >= SILENCE if self._answered else self._rounds > self._max_retries
+        if lost and not self._asking:  # nobody is under way who may yet be answered
+            assert message.error is not None
+            message.error.message += f" Nobody was answered for {gone:.0f} s."
+            message.error_message = message.error.message
+            self.stop(message.error)
+            return None
+        self.pace.refused(pause)
+        return 0.0
 
 
 # === Setting up ===
@@ -655,6 +696,8 @@ def make_batch(
             f"contexts are many prompts, like a list of strings, not {type(contexts).__name__};"
             " for one prompt there is complete"
         )
+    if not isinstance(concurrency, int):
+        raise TypeError(f"concurrency is a whole number, not {concurrency!r}")
     if concurrency < 1:
         raise ValueError(f"concurrency is 1 or more, not {concurrency}")
     try:
@@ -673,6 +716,11 @@ def make_batch(
     else:
         ask = _asker(model, output, output_mode, options)
     return Batch(ask, concurrency, kinds, how.max_retries, how.max_retry_delay_ms / 1000, message)
+
+
+def _check_callback(on_result: object) -> None:
+    if inspect.iscoroutinefunction(on_result):
+        raise TypeError("on_result is a plain function; to await something, use astream_many")
 
 
 def _blocking(executor: Any) -> Any:

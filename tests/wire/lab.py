@@ -12,6 +12,7 @@ own, over real sockets. A scene that ends without a fault ends the HTTP body cle
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -171,8 +172,13 @@ class Lab:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self.leave()
         self._thread.join(10)
+
+    def leave(self) -> None:
+        """Go: what is under way breaks off, and who comes is refused."""
+        with contextlib.suppress(RuntimeError):  # it is gone
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
