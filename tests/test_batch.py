@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,11 @@ def test_parquet() -> None:
     parquet.write_table(pyarrow.table(rows), "in.parquet", row_group_size=700)
     assert main(["batch", "in.parquet", "-o", "o.jsonl", "-m", "faux/echo"]) == 0
     assert texts("o.jsonl") == {n: f"q{n}" for n in range(3000)}
+    dates = {"day": [datetime.date(2026, 1, 2)], "price": [Decimal("1.50")], "in": [[True]]}
+    parquet.write_table(pyarrow.table(dates), "in.parquet")
+    asked = ["--prompt-template", "{day} {price} {in}"]
+    assert main(["batch", "in.parquet", "-o", "p.jsonl", "-m", "faux/echo", *asked]) == 0
+    assert texts("p.jsonl") == {1: "2026-01-02 1.50 [true]"}
     Path("no.parquet").write_bytes(b"nonsense")
     assert main(["batch", "no.parquet", "-o", "n.jsonl", "-m", "faux/echo"]) == 2
 
@@ -383,6 +390,24 @@ def test_files_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().err
     for part in ("there is no such file", ".parquet", "line 3: it has not as many fields"):
         assert part in said
+    for name, content, part in (
+        ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: it is not UTF-8 text"),
+        ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns have the name 'prompt'"),
+        ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: it is no JSON"),
+    ):
+        Path(name).write_bytes(content)
+        assert main(["batch", name, "-o", "out.jsonl", "-m", "faux/echo"]) == 2
+        assert part in capsys.readouterr().err
+
+
+def test_lines_that_an_editor_left_empty_do_no_harm() -> None:
+    questions("a", "b")
+    assert batch() == 0
+    there = Path("out.jsonl").read_bytes()
+    first, second = there.splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"\n" + second + b"\r\n" + first + b"\n")
+    assert batch() == 0
+    assert Path("out.jsonl").read_bytes() == there
 
 
 @pytest.mark.parametrize("there", ["notes\n", '{"a": 1}\n', "notes", '{"id": 1}\nnotes'])

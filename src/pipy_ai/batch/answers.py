@@ -94,7 +94,7 @@ class Answers:
             return
         try:
             whole = isinstance(json.loads(torn), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             whole = False
         if whole:
             os.write(self._fd, b"\n")
@@ -109,14 +109,17 @@ class Answers:
         offset = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                self._lines = number
+                if not line.strip():  # an editor's
+                    offset += len(line)
+                    continue
                 try:
                     record = json.loads(line)
                     key, mark = digest(record["id"]), str(record["fingerprint"])
                     found[key] = Line(offset, mark, record.get("error") is not None)
-                except (ValueError, KeyError, TypeError, AttributeError):
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     raise self._foreign(number) from None
                 offset += len(line)
-                self._lines = number
         return found
 
     def _foreign(self, line: int) -> InputError:

@@ -73,7 +73,7 @@ class Questions:
             return ctx(text, system=self.system), text
         if row.get("prompt") is not None:
             text = row["prompt"]
-            text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+            text = _said(text)
             return ctx(text, system=self.system), text
         for name in ("messages", "context"):
             if row.get(name) is not None:
@@ -112,12 +112,16 @@ def filled(template: str, row: Columns) -> str:
                 return found[0]
             known = ", ".join(map(str, row)) or "none"
             raise ValueError(f"no column {name!r}, which the template names; it has: {known}")
-        said = row[name]
-        if said is None:
-            return ""
-        return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, default=str)
+        return "" if row[name] is None else _said(row[name])
 
     return _NAME.sub(value, template)
+
+
+def _said(value: Any) -> str:
+    """A column as a text: JSON where it is of JSON's kinds, else, like a date, in its own words."""
+    if not isinstance(value, bool | int | float | list | dict):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _context(said: Any, system: str | None) -> Prompt:
@@ -178,7 +182,7 @@ def _read_lines(path: Path) -> Iterator[Columns]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}, line {number}: it is no JSON ({error})") from None
             if isinstance(row, str):
                 row = {"prompt": row}
@@ -192,12 +196,17 @@ def _read_table(path: Path, delimiter: str) -> Iterator[Columns]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
+            names = table.fieldnames or ()
+            if twice := [name for name in names if name and names.count(name) > 1]:
+                raise InputError(f"{path}: two columns have the name {twice[0]!r}")
             for row in table:
                 if None in row or None in row.values():
                     text = "it has not as many fields as the header"
                     raise InputError(f"{path}, line {table.line_num}: {text}")
                 yield row
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: it is not UTF-8 text; save or convert it as UTF-8") from None
+        except csv.Error as error:
             raise InputError(f"{path}, line {table.line_num}: {error}") from None
 
 
