@@ -336,6 +336,19 @@ def test_an_answer_that_breaks_off_is_asked_again_and_paid_for(lab: Lab) -> None
     assert found.usage.output > once.usage.output
 
 
+@pytest.mark.parametrize("models", [1, 2])
+def test_what_was_read_in_silence_is_paid_for(lab: Lab, models: int) -> None:
+    """The sum over the answers is what a budget counts."""
+    silent = sse(b": hello\n\n", STALL)
+    lab.play(*[silent] * models, chat(text("whole"), finish("stop")))
+    names = [f"hosted_vllm/{name}" for name in "ab"[:models]]
+    with budget() as spent:
+        [found] = complete_many(names, ["some words"], api_base=lab.url, idle_timeout=0.1)
+    assert found.text == "whole"
+    assert found.usage.input > 0
+    assert found.usage.total_tokens == spent.tokens_spent
+
+
 # === Stopping ===
 
 

@@ -446,7 +446,7 @@ class Row:
     sends: int = 0
     answered: int = 0  # answers that the batch had when this failed last, or was added
     failed: AssistantMessage | None = None  # what came of the last try
-    spent: list[Usage] = field(default_factory=list)  # by tries that broke in mid-answer
+    spent: list[Usage] = field(default_factory=list)  # by tries that broke off
 
 
 class Batch:
@@ -577,8 +577,9 @@ class Batch:
     async def _carry(self, row: Row) -> None:
         """Send a row once; it lands, or takes its place behind those that wait."""
         row.sends += 1
-        if row.failed is not None and row.failed.usage.output:
-            row.spent.append(row.failed.usage)
+        if row.failed is not None:
+            tries = row.failed.attempts or [row.failed]
+            row.spent += [one.usage for one in tries if one.usage.total_tokens]
         self._asking += 1
         try:
             message = await self._ask(row)

@@ -50,6 +50,9 @@ class Tally:
         else:
             self.failed += 1
             self.kinds[message.error.kind] += 1
+
+    def pay(self, message: AssistantMessage) -> None:
+        """Count what an answer cost, also that of a row which is left open."""
         usage = message.usage
         self.input_tokens += usage.input + usage.cache_read + usage.cache_write
         self.output_tokens += usage.output
@@ -98,6 +101,7 @@ class Job:
         async with aclosing(astream_rows(batch, _open_rows(self, pending))) as landed:
             async for place, message in landed:
                 question = pending.pop(place)
+                tally.pay(message)
                 if _says_nothing_of_the_row(message.error, batch):
                     continue
                 tally.take(message)
