@@ -101,6 +101,22 @@ def test_a_conversation(lab: Lab) -> None:
     assert [message.role for message in kept.messages] == ["user", "assistant"] * 2
 
 
+def test_ctrl_c_at_the_prompt_however_often(lab: Lab) -> None:
+    lab.play(answer("Hello"))
+    with Chat(lab) as seen:
+        seen.ready()
+        for _ in range(40):
+            seen.interrupt()
+            seen.read(0.01)
+        seen.send("\r")  # a prompt on a row of its own
+        seen.say("Hi", "out  ")
+        seen.ready()
+        seen.send("\x04")
+        assert seen.wait() == 0
+        assert "Traceback" not in seen.text
+        assert "never awaited" not in seen.text
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_chat(lab: Lab) -> None:
     lab.play(sse(*text("one ", "two "), STALL), answer("three"))
     with Chat(lab) as seen:

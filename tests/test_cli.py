@@ -214,7 +214,13 @@ def test_a_closed_pipe_is_no_error() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize(
     ("redirect", "code", "says"),
-    [(">/dev/full", 1, "No space left"), (">&-", 0, ""), ("2>&-", 0, "")],
+    [
+        (">/dev/full", 1, "No space left"),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("-m claude 2>/dev/full", 2, ""),
+        (">/dev/full 2>&1", 1, ""),
+    ],
 )
 def test_odd_outputs_end_without_a_traceback(redirect: str, code: int, says: str) -> None:
     shell = f"{sys.executable} -m pipy_ai ask -m faux/echo hi {redirect}"

@@ -272,14 +272,28 @@ def _on_terminal(chat: Chat, keep: bool) -> None:
         _recall(conversation)
     note(f"{conversation.model}  /help: what can be done, Ctrl-D: leave")
     prompt = Prompt(keep)
-    while True:
-        try:
-            if not chat.hear(prompt.read()):
+    # At the prompt Ctrl-C is a key; a signal could only strike what is not ready yet, or no more.
+    with _sigint(lambda *_: None) as usual:
+        while True:
+            try:
+                text = prompt.read()
+                with _sigint(usual):
+                    if not chat.hear(text):
+                        return
+            except KeyboardInterrupt:  # the line is cleared
+                continue
+            except EOFError:
                 return
-        except KeyboardInterrupt:  # the line is cleared
-            continue
-        except EOFError:
-            return
+
+
+@contextlib.contextmanager
+def _sigint(handler: Any) -> Iterator[Any]:
+    """Let `handler` have the signal of Ctrl-C; gives who had it before."""
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield before
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _recall(conversation: Conversation) -> None:

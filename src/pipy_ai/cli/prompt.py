@@ -55,7 +55,7 @@ class Prompt:
         Raises:
             KeyboardInterrupt: Ctrl-C. EOFError: Ctrl-D on an empty line.
         """
-        text = self._session.prompt()
+        text = self._session.prompt(handle_sigint=False)  # Ctrl-C is a key
         for stands, pasted in self._pasted.items():
             text = text.replace(stands, pasted)
         self._pasted.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -83,8 +84,9 @@ def folded(text: str, stream: TextIO, indent: int = 0) -> str:
 
 
 def complain(text: str) -> None:
-    """One line on stderr."""
-    write(folded(safe(f"pipy: {text}\n"), sys.stderr), sys.stderr)
+    """One line on stderr; where nobody can be told, the work goes on."""
+    with contextlib.suppress(OSError):
+        write(folded(safe(f"pipy: {text}\n"), sys.stderr), sys.stderr)
 
 
 def note(text: str) -> None:
