@@ -578,8 +578,8 @@ class Batch:
         """Send a row once; it lands, or takes its place behind those that wait."""
         row.sends += 1
         if row.failed is not None:
-            tries = row.failed.attempts or [row.failed]
-            row.spent += [one.usage for one in tries if one.usage.total_tokens]
+            tries = [one.usage for one in row.failed.attempts] or [row.failed.usage]
+            row.spent += [usage for usage in tries if usage.total_tokens]
         self._asking += 1
         try:
             message = await self._ask(row)
