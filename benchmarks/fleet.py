@@ -218,10 +218,10 @@ FLEETS = [
     Fleet("16 proxies", proxies=16),
     Fleet("100 proxies, waiting the 60 s that they say", proxies=100, whole_minute=True),
     Fleet("100 proxies", proxies=100),
-    Fleet("100 proxies, limits × 10", proxies=100, **_MORE),
-    Fleet("300 proxies, limits × 10", proxies=300, **_MORE),
     Fleet("Router in each worker", way="router", proxies=1, whole_minute=True),
     Fleet("no gateway", way="direct", proxies=1),
+    Fleet("100 proxies, limits × 10", proxies=100, **_MORE),
+    Fleet("300 proxies, limits × 10", proxies=300, **_MORE),
     Fleet("no gateway, limits × 10", way="direct", proxies=1, **_MORE),
 ]
 
@@ -269,7 +269,7 @@ def main() -> None:
     outcomes = [Simulation(fleet).run() for fleet in FLEETS]
     print("\n".join(table(outcomes)))
     print()
-    print("\n".join(prices(outcomes[-1])))
+    print("\n".join(prices(next(one for one in outcomes if one.fleet.way == "direct"))))
 
 
 if __name__ == "__main__":
