@@ -23,6 +23,7 @@ from .wire import batch_chaos
 from .wire.lab import Lab, Status, chat, finish, text
 
 distributed = pytest.importorskip("distributed")  # the dev extra has it
+dask = pytest.importorskip("dask")
 
 KEY = "sk-of-the-workers-12345"
 
@@ -34,6 +35,7 @@ class Cluster:
     address: str
     environment: dict[str, str]
     directory: Path
+    scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def grow(self) -> subprocess.Popen[bytes]:
@@ -53,16 +55,15 @@ def _dask(command: str, *arguments: str, env: dict[str, str]) -> subprocess.Pope
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    directory = tmp_path_factory.mktemp("dask")
+@contextlib.contextmanager
+def started(directory: Path, workers: int) -> Iterator[Cluster]:
     env = {
         **os.environ, "GROQ_API_KEY": KEY, "PIPY_OFFLINE": "1",
         "PIPY_DATA_DIR": str(directory / "data"), "NO_PROXY": "127.0.0.1",
     }  # fmt: skip
     about = directory / "scheduler.json"
     scheduler = _dask("scheduler", "--port", "0", "--scheduler-file", str(about), env=env)
-    made = Cluster("", env, directory)
+    made = Cluster("", env, directory, scheduler)
     try:
         until = time.monotonic() + 60
         while not made.address:
@@ -71,13 +72,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             with contextlib.suppress(OSError, ValueError):
                 made.address = json.loads(about.read_text())["address"]
             time.sleep(0.05)
-        made.grow()
-        made.grow()
+        for _ in range(workers):
+            made.grow()
         yield made
     finally:
         for process in [*made.workers, scheduler]:
             process.kill()
             process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with started(tmp_path_factory.mktemp("dask"), 2) as made:
+        yield made
 
 
 @pytest.fixture
@@ -170,6 +177,26 @@ def test_a_killed_worker_loses_no_row(
     assert twice <= 16  # what was under way with the one that died
     cluster.workers.remove(victim)
     cluster.grow()
+
+
+def test_a_scheduler_that_dies_stops_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipy_ai.many.SILENCE", 1.0)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        started(tmp_path, 1) as made,
+        distributed.Client(made.address, timeout=5, set_as_default=False) as client,
+    ):
+        failed, answered = [], 0
+        for _, message in stream_many("faux/echo", ["a"] * 3000, executor=client):
+            answered += message.error is None
+            failed += [] if message.error is None else [message.error.kind]
+            if answered == 50:
+                made.scheduler.kill()
+        assert set(failed) == {"connection"}
+        assert len(failed) < 64  # those that were read ahead, 32, and hardly more
+        assert answered < 3000
 
 
 def test_no_scheduler(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from .api import Models, Options, complete
@@ -65,7 +66,9 @@ def asker(
             return answer
         except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
             text = f"The cluster failed: {type(failure).__name__}: {failure}"
-            error = error_info(ErrorKind.SERVER, text, retryable=False)
+            gone = client.status != "running" or isinstance(failure, futures.CancelledError)
+            kind = ErrorKind.CONNECTION if gone else ErrorKind.SERVER
+            error = error_info(kind, text, retryable=gone)
             return message(error=error, error_message=text, stop_reason=StopReason.ERROR)
 
     return ask
