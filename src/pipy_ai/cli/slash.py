@@ -111,7 +111,8 @@ def _cost(chat: Chat, _: str) -> None:
         total.add(plain(answer))
     cached = f" ({total.cached:,} cached)" if total.cached else ""
     tokens = f"{total.input:,} in{cached} / {total.output:,} out"
-    _say(f"{total.answers} answers  {tokens}  cost {total.told_cost()}")
+    answers = f"{total.answers} answer{'' if total.answers == 1 else 's'}"
+    _say(f"{answers}  {tokens}  cost {total.told_cost()}")
 
 
 def _save(chat: Chat, path: str) -> None:
