@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import AssistantMessage, acomplete, complete, stream
+from pipy_ai import AssistantMessage, Context, acomplete, complete, ctx, stream, tool_result
 from pipy_ai.provider import unregister_provider
 
 from .feeds import install
@@ -59,7 +59,9 @@ class Gateway:
     file: Path
     environment: dict[str, str]
 
-    def ask(self, model: str, prompt: str, which: int = 0, **options: Any) -> AssistantMessage:
+    def ask(
+        self, model: str, prompt: str | Context, which: int = 0, **options: Any
+    ) -> AssistantMessage:
         options = {"api_key": MASTER, "max_retries": 0, **options}
         return complete(f"litellm_proxy/{model}", prompt, api_base=self.proxies[which], **options)
 
@@ -208,6 +210,14 @@ def test_another_wire_behind_it(gateway: Gateway, july: Path) -> None:
     usage = message.usage
     assert (usage.input, usage.cache_read, usage.output) == (100, 30, 20)
     assert usage.cost.total == pytest.approx((100 * 3 + 30 * 0.3 + 20 * 15) / 1e6)
+
+
+def test_signed_thinking_goes_back(gateway: Gateway, july: Path) -> None:
+    """Claude refuses to go on after a call whose thinking does not come back as it was."""
+    talk = ctx("call it")
+    first = gateway.ask("anthropic/claude-sonnet-4-5", talk)
+    talk.extend([first, tool_result(first.tool_calls[0], "done")])
+    assert gateway.ask("anthropic/claude-sonnet-4-5", talk, 1).text == "It came back."
 
 
 def test_an_answer_may_repeat_itself(gateway: Gateway, july: Path) -> None:

@@ -1,6 +1,7 @@
 """A host of models in a process of its own, so that it can be killed; prints its address. For the
 tests: it answers on OpenAI's wire and on Anthropic's, by what the prompt says."""
 
+import json
 import threading
 from typing import Any
 
@@ -29,9 +30,12 @@ def answer(seen: Seen) -> Scene | Status:
             return failure
     if "table" in asked:
         return wire.scene(say(*["| "] * 200))
+    if '"signature": "c2ln"' in json.dumps(seen.json["messages"]):
+        return wire.scene(say("It came back."))
     if "call" in asked:
         return wire.scene(
-            think("h", "m"), say("Hel", "lo"), tool("c1", "f", '{"x":', "1}"), stop="tool",
+            think("h", "m", signature="c2ln" if wire is ANTHROPIC else None), say("Hel", "lo"),
+            tool("c1", "f", '{"x":', "1}"), stop="tool",
             counts=Counts(100, 20, cached=30, reasoning=4 if wire is CHAT else 0),
         )  # fmt: skip
     return wire.scene(think("hm"), say("Hel", "lo"), counts=Counts(100, 20))

@@ -25,11 +25,9 @@ from . import loop as loops
 from .deltas import (
     Delta,
     Finish,
-    RedactedThinking,
     ResponseInfo,
     Text,
     Thinking,
-    ThinkingSignature,
     ToolFragment,
     UsageReport,
 )
@@ -41,6 +39,7 @@ from .remote import AGENT, failure, masked
 from .request import Preview, Request
 from .router import resolved, router_config, with_kept_keys
 from .wire.http import Call
+from .wire.openai_chat import thinking_blocks
 from .wire.sender import exchange
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
@@ -470,17 +469,7 @@ def decode(chunk: Any) -> tuple[list[Delta], str | None]:
 def _thinking(delta: Any, deltas: list[Delta]) -> None:
     blocks = getattr(delta, "thinking_blocks", None)
     if blocks:
-        for block in blocks:
-            number = block.get("index")
-            if block.get("type") == "redacted_thinking":
-                deltas.append(RedactedThinking(block.get("data") or "", number))
-                continue
-            # With the signature some versions send the whole block once more.
-            repeated = block.get("signature") and not getattr(delta, "reasoning_content", None)
-            if block.get("thinking") and not repeated:
-                deltas.append(Thinking(block["thinking"], number))
-            if block.get("signature"):
-                deltas.append(ThinkingSignature(block["signature"], number))
+        deltas.extend(thinking_blocks(blocks, getattr(delta, "reasoning_content", None)))
         return
     for name in ("reasoning_content", "reasoning", "reasoning_text"):
         value = getattr(delta, name, None)

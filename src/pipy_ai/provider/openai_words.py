@@ -250,7 +250,7 @@ def result_text(message: ToolResultMessage) -> str:
 def _turn(message: AssistantMessage, style: str) -> dict[str, Any]:
     turn: dict[str, Any] = {"role": "assistant", "content": message.text or None}
     if style == "anthropic":
-        _anthropic_thinking(message, turn)
+        anthropic_thinking(message, turn)
     elif style == "chat" and (details := _details(message)):
         turn["reasoning_details"] = details
     elif style == "chat" and message.thinking_text:
@@ -288,7 +288,7 @@ def _call(call: ToolCall, style: str) -> dict[str, Any]:
     return entry
 
 
-def _anthropic_thinking(message: AssistantMessage, turn: dict[str, Any]) -> None:
+def anthropic_thinking(message: AssistantMessage, turn: dict[str, Any]) -> None:
     """Thinking blocks where LiteLLM expects them: apart when they lead, else among the text."""
     blocks: list[dict[str, Any]] = []
     leading = True

@@ -86,7 +86,8 @@ def prepare(request: Request, preview: bool = False) -> Prepared:
         api=_APIS.get(style, ""),
         vision=request.vision,
         documents=request.documents,
-        signed_thinking=style in ("anthropic", "responses") or request.backend == "openrouter",
+        signed_thinking=style in ("anthropic", "responses")
+        or request.backend in ("litellm_proxy", "openrouter"),
         plain_thinking=_wants_thinking_back(request),
         thinking=options.handoff_thinking,
     )

@@ -6,10 +6,12 @@ What hosts do differently is data: `QUIRKS`, by LiteLLM's name of the backend.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..openai_words import chat_fields
+from ...types import AssistantContent, AssistantMessage, Message, ThinkingContent
+from ..openai_words import anthropic_thinking, chat_fields
 from ..prepare import Prepared, at_openai, endpoint
 from ..request import Request
 
@@ -76,11 +78,26 @@ def encode(request: Request, prepared: Prepared) -> tuple[str, dict[str, str], d
         for turn in body["messages"]:
             if turn.get("tool_calls"):
                 turn.setdefault("reasoning_content", quirk.thought)
+    if request.backend == "litellm_proxy":
+        _give_thinking_back(prepared.messages, body["messages"])
     if quirk.in_turn:
         _take_turns(body["messages"])
     body |= quirk.adds
     base = prepared.base or _openais_address()
     return endpoint(base, "/chat/completions"), openai_headers(request), body
+
+
+def _give_thinking_back(messages: Sequence[Message], turns: list[dict[str, Any]]) -> None:
+    """A proxy takes Claude's signed thinking in LiteLLM's words, as it gave it out."""
+    said = [message for message in messages if isinstance(message, AssistantMessage)]
+    spoken = [turn for turn in turns if turn["role"] == "assistant"]
+    for message, turn in zip(said, spoken, strict=True):
+        if turn.pop("reasoning_details", None) or any(map(_is_signed, message.content)):
+            anthropic_thinking(message, turn)
+
+
+def _is_signed(part: AssistantContent) -> bool:
+    return isinstance(part, ThinkingContent) and bool(part.thinking_signature)
 
 
 def _take_turns(messages: list[dict[str, Any]]) -> None:

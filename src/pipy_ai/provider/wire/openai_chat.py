@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from ..deltas import (
@@ -72,13 +73,12 @@ class OpenAIChat:
         return deltas
 
     def _delta(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
-        for name in _REASONING:
-            value = delta.get(name)
-            if isinstance(value, str) and value:
-                deltas.append(Thinking(value))
-                break
-        else:
-            value = None
+        value = next((v for n in _REASONING if isinstance(v := delta.get(n), str) and v), None)
+        blocks = delta.get("thinking_blocks")
+        if isinstance(blocks, list) and blocks:
+            deltas.extend(thinking_blocks(blocks, value))
+        elif value is not None:
+            deltas.append(Thinking(value))
         details = delta.get("reasoning_details")
         if isinstance(details, list):
             _details(details, deltas, readable=value is None)
@@ -96,6 +96,23 @@ class OpenAIChat:
         deltas.extend(_call(call, call.get("index")) for call in calls)
         if isinstance(delta.get("function_call"), dict):  # the older form: one call, no id
             deltas.append(_call({"function": delta["function_call"]}, 0))
+
+
+def thinking_blocks(blocks: list[Any], words: str | None) -> Iterator[Delta]:
+    """LiteLLM's words for Claude's thinking; `words` is what it says of them in OpenAI's."""
+    for block in blocks:
+        if not isinstance(block, dict):
+            continue
+        number = block.get("index")
+        if block.get("type") == "redacted_thinking":
+            yield RedactedThinking(block.get("data") or "", number)
+            continue
+        # With the signature some versions send the whole block once more.
+        repeated = block.get("signature") and not words
+        if block.get("thinking") and not repeated:
+            yield Thinking(block["thinking"], number)
+        if block.get("signature"):
+            yield ThinkingSignature(block["signature"], number)
 
 
 def _call(call: dict[str, Any], index: Any) -> ToolFragment:
