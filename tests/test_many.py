@@ -297,7 +297,7 @@ def test_one_rate_limit_holds_all_back() -> None:
     assert texts(found) == ["ok"] * 60
     assert count == 61
     gap, after = max((b - a, n) for n, (a, b) in enumerate(pairwise(moments)))
-    assert gap >= 0.38
+    assert gap >= 0.35  # of 0.4, which the provider counts from another moment
     assert 9 <= after <= 13  # what was under way went on, nothing else did
 
 
