@@ -115,7 +115,10 @@ def test_usage_goes_to_stderr() -> None:
         (["ask"], "nothing to ask"),
         (["ask", "-m", "claude-sonnet-9-9", "Hi"], "did you mean anthropic/claude-sonnet"),
         (["ask", "-m", "faux/echo", "--max-tokens", "0", "Hi"], "--max-tokens"),
-        (["ask", "-m", "faux/echo", "-a", "/no/such.png", "Hi"], "/no/such.png"),
+        (
+            ["ask", "-m", "faux/echo", "-a", "/no/such.png", "Hi"],
+            "pipy: /no/such.png: No such file",
+        ),
         (["ask", "-m", "faux/echo", "-a", sys.executable, "Hi"], "nothing that models read"),
         (["ask", "--thinking", "hard", "Hi"], "--thinking"),
         (["aks", "Hi"], "aks"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import question
 from .show import Printer, on_terminal, show_usage
-from .terminal import complain, write, write_json
+from .terminal import complain, worded, write, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         return question.wrong(error)
     except (ValueError, TypeError, LookupError, OSError) as error:
-        complain(str(error))
+        complain(worded(error))
         return 2
     with kept or contextlib.nullcontext():
         if events is None:

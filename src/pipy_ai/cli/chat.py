@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import question, slash
 from .conversations import Conversation, wanted
 from .show import Printer, show_usage
-from .terminal import complain, note, write
+from .terminal import complain, note, worded, write
 from .tools import Approval, function
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Chat:
         except OSError as error:
             if error.filename is None:  # not a file that was named: nobody reads any more, say
                 raise
-            self.fail(f"{error.filename}: {error.strerror}")
+            self.fail(worded(error))
         return True
 
     def fail(self, text: str) -> None:

@@ -25,7 +25,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..utils.paths import data_path
-from .terminal import complain
+from .terminal import complain, worded
 
 try:
     import fcntl
@@ -310,7 +310,7 @@ class Conversation:
     def _give_up(self, error: OSError) -> None:
         self.keep = False
         self.close()
-        complain(f"the conversation is not kept from here on: {error}")
+        complain(f"the conversation is not kept from here on: {worded(error)}")
 
     def _begin_partial(self, head: dict[str, Any]) -> None:
         self._forget_partial()

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pipy_ai import __version__
 
 from .catalogue import OLD, add_json
-from .terminal import folded, safe, write, write_json
+from .terminal import folded, safe, worded, write, write_json
 
 DESCRIPTION = (
     "Look at what is set up and say what to do about what is not. Without --online nothing but "
@@ -137,7 +137,7 @@ def _files(place: str) -> Iterator[Finding]:
         try:
             read()
         except (ValueError, OSError) as error:
-            yield Finding("data", FAIL, str(error))
+            yield Finding("data", FAIL, worded(error))
         except ProviderError as error:
             yield Finding("data", FAIL, error.error.message)
     keys = keystore.path()

@@ -12,7 +12,7 @@ from typing import Any
 from . import conversations as kept
 from .catalogue import add_json, count
 from .sums import Sum, number
-from .terminal import complain, note, safe, table, write, write_json
+from .terminal import complain, note, safe, table, worded, write, write_json
 
 DESCRIPTION = (
     "List, show, search, remove and export the conversations that are kept. An ID may be cut short"
@@ -254,7 +254,7 @@ def _export(arguments: argparse.Namespace) -> int:
         try:
             save(arguments.output, text)
         except OSError as error:
-            complain(f"{error.filename}: {error.strerror}")
+            complain(worded(error))
             return 1
     else:
         write(text)

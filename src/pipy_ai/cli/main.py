@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk behind `>`, say
         _forget_stdout()
-        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        from .terminal import worded
+
+        _complain(worded(error))
         return 1
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from . import question
-from .terminal import complain, write, write_json
+from .terminal import complain, worded, write, write_json
 
 DESCRIPTION = (
     "Show the request that `pipy ask` would send for the same arguments, without sending it."
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         return question.wrong(error)
     except (ValueError, TypeError, LookupError, OSError) as error:
-        complain(str(error))
+        complain(worded(error))
         return 2
     except PipyError as error:  # there is no way to ask for this
         complain(str(error))

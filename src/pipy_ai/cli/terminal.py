@@ -83,6 +83,13 @@ def folded(text: str, stream: TextIO, indent: int = 0) -> str:
     return "\n".join(lines)
 
 
+def worded(error: BaseException) -> str:
+    """An error in words: of a file, its name and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def complain(text: str) -> None:
     """One line on stderr; where nobody can be told, the work goes on."""
     with contextlib.suppress(OSError):
