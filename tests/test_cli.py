@@ -83,6 +83,7 @@ def test_preview_shows_the_request_and_sends_nothing(lab: Lab) -> None:
     assert data["body"] == body
     assert key not in done.stdout + json.dumps(data)
     assert lab.seen == []
+    assert pipy("preview", "-m", "local/smollm2", "hi").stdout.startswith("On this machine, with:")
     nowhere = pipy("preview", "-m", "sap-ai-core/gpt-4o", "hi", "--max-tokens", "0")
     assert (nowhere.returncode, nowhere.stderr.startswith("pipy: --max-tokens")) == (2, True)
 

@@ -47,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         names = ("method", "url", "headers", "body")
         write_json({name: getattr(shown, name) for name in names})
         return 0
-    head = [f"{shown.method} {shown.url}"] if shown.url else ["By LiteLLM, with:"]
+    here = asked.models[0].partition("/")[0] in ("local", "faux")
+    by = "On this machine, with:" if here else "By LiteLLM, with:"
+    head = [f"{shown.method} {shown.url}" if shown.url else by]
     head += [f"{name}: {value}" for name, value in shown.headers.items()]
     body = json.dumps(shown.body, indent=2, ensure_ascii=False, default=str)
     write("\n".join([*head, "", body, ""]))
