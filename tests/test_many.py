@@ -237,9 +237,10 @@ def test_what_is_set_around_a_batch_holds_within() -> None:
 
 
 def test_concurrency_starts_small_and_grows_to_its_limit(host: Host) -> None:
-    host.wait = 0.01
+    host.wait = 0.3  # long enough for all that may begin to begin
     complete_many("host/m", ["a"] * 8, concurrency=32)
     assert host.most == 8
+    host.wait = 0.05
     complete_many("host/m", ["a"] * 300, concurrency=32)
     assert host.most == 32
 
@@ -476,12 +477,19 @@ except KeyboardInterrupt:
     print("stopped", flush=True)
 """
     lab.always = [*sse(*text("half")), STALL]
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    until = time.monotonic() + 30
-    while len(lab.seen) < 4 and time.monotonic() < until:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE,
+        # A test runner in the background of a shell hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        until = time.monotonic() + 30
+        while len(lab.seen) < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        try:
+            out, _ = process.communicate(timeout=10)
+        finally:
+            process.kill()
     assert (process.returncode, out) == (0, b"stopped\n")
     assert all(seen.left.wait(5) for seen in lab.seen)
     assert len(lab.seen) == 4

