@@ -165,6 +165,15 @@ def test_conversations(lab: Lab) -> None:
     assert [one["content"] for one in lab.seen[1].json["messages"]] == ["Be kind.", "d"]
 
 
+def test_images_in_the_words_of_openai_arrive_as_they_are(lab: Lab) -> None:
+    lab.always = chat(text("A cat."), finish("stop"))
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+    content = [{"type": "text", "text": "What is this?"}, image]
+    questions({"messages": [{"role": "user", "content": content}]})
+    assert batch(*at(lab), model=HOST) == 0
+    assert lab.seen[0].json["messages"] == [{"role": "user", "content": content}]
+
+
 @pytest.mark.parametrize("given", ["fields", "text", "file"])
 def test_answers_of_a_schema(lab: Lab, given: str) -> None:
     lab.always = chat(text('{"name": "Ada", "age": 36}'), finish("stop"))
@@ -361,6 +370,7 @@ def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
         ([7], [], "line 1: it is no object"),
         ([{"messages": "[]x"}], [], "row 1: "),
         ([{"messages": [{"role": "king", "content": "a"}]}], [], "row 1: messages.0"),
+        ([{"messages": [{"role": "tool", "content": "a"}]}], [], "row 1: calls of tools are read"),
         ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has no type 'x'"),
         ([{"prompt": "a"}], ["--output-schema", "{]"], "is no JSON"),
         ([{"prompt": "a"}], ["-j", "0"], "concurrency is 1 or more"),

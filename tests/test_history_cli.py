@@ -15,6 +15,8 @@ from pipy_ai.cli.conversations import Conversation, ids
 from pipy_ai.cli.main import main
 from pipy_ai.types import Cost, TextContent, ThinkingContent, ToolCall, Usage
 
+from .terminal import Terminal
+
 DAY = 86_400_000
 NOON = 1_790_000_000_000  # 21 September 2026
 
@@ -76,6 +78,19 @@ def test_the_list_is_newest_first_with_tokens_and_cost(three: None, history: Run
     assert len(rows[0]) < 140
     assert "unknown" in rows[2]
     assert [row.split() for row in history("list --limit 1").splitlines()[1:]] == [rows[0].split()]
+
+
+def test_the_list_fits_a_terminal(three: None) -> None:
+    with Terminal("-m", "pipy_ai", "history", "list", columns=80) as narrow:
+        assert narrow.wait() == 0
+        header, first, second, third = narrow.text.splitlines()[:4]
+    assert header.split() == ["id", "model", "in", "out", "cost", "title"]
+    assert first.startswith("20260101-120000  openai/gpt-5")
+    assert "How far" in first
+    assert (second[-3:], third[-2:]) == ("Bye", "Hi")
+    with Terminal("-m", "pipy_ai", "history", "list", columns=140) as wide:
+        assert wide.wait() == 0
+        assert wide.text.splitlines()[0].split()[1] == "used"
 
 
 def test_the_list_for_programs(three: None, history: Run) -> None:

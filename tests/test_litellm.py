@@ -532,3 +532,10 @@ def test_thinking_that_comes_again_with_its_signature_is_heard_once() -> None:
     deltas = decode(chunk_of("hm", thinking="hm"))[0]
     deltas += decode(chunk_of("", thinking="hm", signature="s"))[0]
     assert deltas == [Thinking("hm"), ThinkingSignature("s")]
+
+
+def test_a_provider_that_nobody_knows_is_told_without_shouting() -> None:
+    message = complete("nope/nope", "hi")
+    assert message.error is not None
+    assert message.error.kind == "not_found"
+    assert message.error.message.startswith("No provider goes by this name: pipy providers lists")

@@ -336,6 +336,14 @@ def classify_status(status: int | None, text: str) -> ErrorKind:
     return _BY_STATUS.get(status, by_range)
 
 
+# What LiteLLM says of a name that begins with no provider's, in capitals and with its own advice.
+_NO_PROVIDER = "LLM Provider NOT provided"
+_NO_PROVIDER_TEXT = (
+    "No provider goes by this name: pipy providers lists them. A server of your own is asked as"
+    " hosted_vllm/<model>, with api_base."
+)
+
+
 def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     """Read any exception of a backend: its class, its HTTP status, its text."""
     # LiteLLM wraps failures within a stream in an exception that hides their class.
@@ -351,7 +359,9 @@ def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     by_text = classify_status(None, raw)  # codes stand beside the sentence that people read
     # A refused connection reaches us as "status 500" of a server that was never reached.
     unreached = _CONNECTION.search(raw) and not _response_headers(source)
-    if by_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
+    if _NO_PROVIDER in raw:
+        kind, text = ErrorKind.NOT_FOUND, _NO_PROVIDER_TEXT
+    elif by_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
         kind = by_text
     elif unreached:
         kind, status = ErrorKind.CONNECTION, None

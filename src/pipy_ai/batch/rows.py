@@ -151,8 +151,19 @@ def _context(said: Any, system: str | None) -> Prompt:
 def _message(said: Any) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise ValueError("a message is an object with role and content")
-    if said.get("role") == "assistant" and isinstance(said.get("content"), str):
-        return {**said, "content": [{"type": "text", "text": said["content"]}]}
+    if said.get("tool_calls") or said.get("role") == "tool":
+        raise ValueError("calls of tools are read in pi's form only (toolCall, toolResult)")
+    content = said.get("content")
+    if said.get("role") == "assistant" and isinstance(content, str):
+        return {**said, "content": [{"type": "text", "text": content}]}
+    return {**said, "content": [*map(_part, content)]} if isinstance(content, list) else said
+
+
+def _part(said: Any) -> Any:
+    """OpenAI's word for an image; all else is as it is."""
+    if isinstance(said, dict) and said.get("type") == "image_url":
+        image = said.get("image_url")
+        return {"type": "image", "url": image.get("url") if isinstance(image, dict) else image}
     return said
 
 

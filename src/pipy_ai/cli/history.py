@@ -19,6 +19,7 @@ DESCRIPTION = (
     " as long as it is clear; without one, the conversation used last is meant."
 )
 TITLE = 60  # characters of the first question, where there is no terminal to fit
+SHORT = len("20260101-120000")
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
@@ -137,10 +138,20 @@ def _list(arguments: argparse.Namespace) -> int:
         for entry in entries
     ]  # fmt: skip
     header = ["id", "used", "model", "in", "out", "cost", "title"]
-    before = sum(max(len(row[n]) for row in [header, *rows]) + 2 for n in range(6))
-    width = max(fit - before, 10) if fit else TITLE
+
+    def before() -> int:
+        return sum(
+            max(map(len, column)) + 2 for column in list(zip(header, *rows, strict=True))[:-1]
+        )
+
+    if fit and before() + TITLE // 3 > fit:  # the day and time of an id is enough to name it by
+        short = {row[0][:SHORT] for row in rows}
+        for row in [header, *rows]:
+            row[0] = row[0][:SHORT] if len(short) == len(rows) else row[0]
+            del row[1]
+    width = max(fit - before(), 10) if fit else TITLE
     for row in rows:
-        row[6] = row[6] if len(row[6]) <= width else row[6][: width - 1] + "…"
+        row[-1] = row[-1] if len(row[-1]) <= width else row[-1][: width - 1] + "…"
     table(header, rows, {"in", "out", "cost"})
     more = len(identities) - len(entries)
     if more:
