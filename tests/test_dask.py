@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +14,7 @@ from pipy_ai import complete_many, stream_many
 from pipy_ai.cli.main import main
 
 from .wire import batch_chaos
+from .wire.cluster import Cluster, started
 from .wire.lab import Lab, Status, chat, finish, text
 
 distributed = pytest.importorskip("distributed")  # the dev extra has it
@@ -28,62 +23,9 @@ dask = pytest.importorskip("dask")
 KEY = "sk-of-the-workers-12345"
 
 
-@dataclass
-class Cluster:
-    """A scheduler and its workers, each a process."""
-
-    address: str
-    environment: dict[str, str]
-    directory: Path
-    scheduler: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def grow(self) -> subprocess.Popen[bytes]:
-        worker = _dask(
-            "worker", self.address, "--no-nanny", "--nthreads", "8",
-            "--local-directory", str(self.directory), env=self.environment,
-        )  # fmt: skip
-        self.workers.append(worker)
-        return worker
-
-
-def _dask(command: str, *arguments: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments,
-         "--host", "127.0.0.1", "--no-dashboard"],
-        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def started(directory: Path, workers: int) -> Iterator[Cluster]:
-    env = {
-        **os.environ, "GROQ_API_KEY": KEY, "PIPY_OFFLINE": "1",
-        "PIPY_DATA_DIR": str(directory / "data"), "NO_PROXY": "127.0.0.1",
-    }  # fmt: skip
-    about = directory / "scheduler.json"
-    scheduler = _dask("scheduler", "--port", "0", "--scheduler-file", str(about), env=env)
-    made = Cluster("", env, directory, scheduler)
-    try:
-        until = time.monotonic() + 60
-        while not made.address:
-            assert time.monotonic() < until
-            assert scheduler.poll() is None
-            with contextlib.suppress(OSError, ValueError):
-                made.address = json.loads(about.read_text())["address"]
-            time.sleep(0.05)
-        for _ in range(workers):
-            made.grow()
-        yield made
-    finally:
-        for process in [*made.workers, scheduler]:
-            process.kill()
-            process.wait(10)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with started(tmp_path_factory.mktemp("dask"), 2) as made:
+    with started(tmp_path_factory.mktemp("dask"), 2, GROQ_API_KEY=KEY) as made:
         yield made
 
 
@@ -148,35 +90,12 @@ def test_an_asynchronous_client_belongs_to_the_twins(cluster: Cluster) -> None:
     assert asyncio.run(run()) == ["a", "b"]
 
 
-def test_a_killed_worker_loses_no_row(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = 400
-    batch_chaos.write_questions(tmp_path / "in.jsonl", rows)
-    victim = cluster.workers[0]
-
-    with batch_chaos.server(rate=1e6, faults=0.02, latency=0.1) as address:
-        asked = [
-            "batch", "in.jsonl", "-o", "out.jsonl", "-m", "hosted_vllm/m",
-            "--api-base", f"{address}/v1", "--dask", cluster.address, "-j", "16",
-            "--option", "timeout=2",
-        ]  # fmt: skip
-        job = subprocess.Popen([sys.executable, "-m", "pipy_ai", *asked], stderr=subprocess.PIPE)
-        while batch_chaos.lines(tmp_path / "out.jsonl") < rows / 4 and job.poll() is None:
-            time.sleep(0.02)
-        victim.kill()
-        victim.wait(10)
-        assert batch_chaos.lines(tmp_path / "out.jsonl") < rows
-        _, said = job.communicate(timeout=60)
-        twice = batch_chaos.tally(address)["twice"]
-    assert job.returncode == 0, said.decode()
-    written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert [one["id"] for one in written] == [f"r{n}" for n in range(rows)]
-    assert all(one["text"] == f"Row {n} is an answer." for n, one in enumerate(written))
-    assert twice <= 16  # what was under way with the one that died
-    cluster.workers.remove(victim)
-    cluster.grow()
+def test_a_killed_worker_loses_no_row(tmp_path: Path) -> None:
+    """The small version of `python -m tests.wire.batch_chaos 100000 --dask 2 --kills 1`."""
+    found = batch_chaos.run(
+        rows=400, kills=1, concurrency=16, rate=400, faults=0.02, directory=tmp_path, dask=2
+    )
+    assert batch_chaos.wrong(found, speed=0) == [], found
 
 
 def test_a_scheduler_that_dies_stops_the_batch(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .many import Ask, Row
     from .output import Output
 
+WATCH = 5.0  # seconds between two looks at the client while it waits for a row
 DEATHS = 2  # times that a row is given to another worker when its own raises
 _SECRET = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)  # in a header's name
 _LITELLM_SECRET = re.compile(r"^api_key$|^aws_|secret|credential|ad_token|password", re.IGNORECASE)
@@ -60,13 +61,14 @@ def asker(
         loop = client.loop.asyncio_loop
         work = asyncio.run_coroutine_threadsafe(_send(client, key, model, context, asked), loop)
         try:
-            answer = await asyncio.wrap_future(work)
+            answer = await _wait(client, asyncio.wrap_future(work))
             if output is not None and answer.error is None:
                 _judge(answer, output)
             return answer
         except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
             text = f"The cluster failed: {type(failure).__name__}: {failure}"
-            gone = client.status != "running" or isinstance(failure, futures.CancelledError)
+            lost = isinstance(failure, (futures.CancelledError, OSError))
+            gone = lost or client.status != "running"
             kind = ErrorKind.CONNECTION if gone else ErrorKind.SERVER
             error = error_info(kind, text, retryable=gone)
             return message(error=error, error_message=text, stop_reason=StopReason.ERROR)
@@ -74,10 +76,25 @@ def asker(
     return ask
 
 
+async def _wait(client: Any, work: asyncio.Future[AssistantMessage]) -> AssistantMessage:
+    """Wait for a row; not for ever on a client that has lost its scheduler meanwhile."""
+    try:
+        while not (await asyncio.wait({work}, timeout=WATCH))[0]:
+            if client.status != "running":
+                raise ConnectionError(f"the client of the cluster is {client.status}")
+    finally:
+        work.cancel()
+    if work.cancelled():  # by Dask: rows that are collected together share one task of the client
+        raise ConnectionError("the client of the cluster has given the row up")
+    return work.result()
+
+
 async def _send(
     client: Any, key: str, model: Models, context: Prompt, asked: Mapping[str, Any]
 ) -> AssistantMessage:
     """In the client's own loop: hand in one row and wait for its message."""
+    if client.status != "running":  # what is handed in while it closes is never answered
+        raise ConnectionError(f"the client of the cluster is {client.status}")
     future = client.submit(_ask, model, context, dict(asked), key=key, retries=DEATHS, pure=False)
     try:
         message: AssistantMessage = await client.gather(future, asynchronous=True)

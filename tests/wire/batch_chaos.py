@@ -1,9 +1,11 @@
 """A batch against a server that fails at random, killed on the way and run again.
 
     python -m tests.wire.batch_chaos ROWS [--kills 3] [--rate 600] [-j 64] [--faults 0.03]
+    python -m tests.wire.batch_chaos ROWS --dask 2 --kills 1 --rate 100
 
 `pipy batch` asks ROWS questions of a server process that keeps a limit of requests a second, and
-errs, stalls, refuses and disconnects. The batch is killed (SIGKILL) at random times and run again.
+errs, stalls, refuses and disconnects. The batch is killed (SIGKILL) at random times and run again;
+with `--dask` it asks through so many worker processes, and it is those that are killed, for good.
 It prints what came of it, and fails when a row is missing or there twice, when more was asked twice
 than was under way at the kills, when memory grows, or when it was slower than 80 % of the limit.
 On Linux.
@@ -23,9 +25,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from .cluster import started
 
 GROWTH = 16  # MB that the batch may grow between its tenth second and its end
 ROOT = Path(__file__).parents[2]
@@ -91,6 +95,11 @@ def lines(path: Path) -> int:
         return 0
 
 
+def wait_for(mark: float, answers: Path, process: subprocess.Popen[bytes]) -> None:
+    while lines(answers) < mark and process.poll() is None:
+        time.sleep(0.05)
+
+
 def run(
     rows: int,
     kills: int,
@@ -101,6 +110,7 @@ def run(
     seed: int = 1,
     timeout: float = 2.0,
     warm: float = 10.0,
+    dask: int = 0,
 ) -> dict[str, Any]:
     """Ask all rows, with kills; what came of it, checked."""
     dice = random.Random(seed)
@@ -108,16 +118,19 @@ def run(
     write_questions(questions, rows)
     marks = sorted(dice.uniform(0.1, 0.9) * rows for _ in range(kills))
     found: dict[str, Any] = {"rows": rows, "kills": kills, "concurrency": concurrency}
-    with server(rate=rate, faults=faults, seed=seed) as address:
-        more = ("-j", str(concurrency), "--option", f"timeout={timeout}", "--retry-errors")
+    more = ["-j", str(concurrency), "--option", f"timeout={timeout}", "--retry-errors"]
+    with ExitStack() as stack:
+        address = stack.enter_context(server(rate=rate, faults=faults, seed=seed))
+        cluster = stack.enter_context(started(directory, dask)) if dask else None
+        if cluster:
+            more += ["--dask", cluster.address]
         asked = command(questions, answers, address, *more)
         began = time.monotonic()
-        for mark in marks:
+        for mark in [] if cluster else marks:
             process = subprocess.Popen(
                 asked, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
             )
-            while lines(answers) < mark and process.poll() is None:
-                time.sleep(0.05)
+            wait_for(mark, answers, process)
             process.kill()
             process.wait()
             with answers.open("ab") as file:
@@ -129,6 +142,9 @@ def run(
         )
         memory = Memory(process.pid, warm)
         memory.start()
+        for number, mark in enumerate(marks if cluster else []):
+            wait_for(mark, answers, process)
+            cluster.workers[number].kill()
         out, _ = process.communicate()
         memory.join()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -177,11 +193,14 @@ def main() -> int:
     parser.add_argument("--faults", type=float, default=0.03)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-j", "--concurrency", type=int, default=64)
+    parser.add_argument("--dask", type=int, default=0, metavar="WORKERS")
     given = parser.parse_args()
+    if given.dask and given.kills >= given.dask:
+        parser.error("--kills must leave a worker")
     with tempfile.TemporaryDirectory() as directory:
         found = run(
             given.rows, given.kills, given.concurrency, given.rate, given.faults,
-            Path(directory), given.seed,
+            Path(directory), given.seed, dask=given.dask,
         )  # fmt: skip
     for name, value in found.items():
         print(f"{name}: {value}")  # noqa: T201
