@@ -423,7 +423,7 @@ def test_going_on(lab: Lab) -> None:
     assert pipy("ask", *local(lab), "-s", "Be brief.", "one").returncode == 0
     assert pipy("ask", "-m", "faux/echo", "--no-save", "secret").returncode == 0
     assert pipy("ask", "-m", "faux/echo", "secret", PIPY_NO_SAVE="1").returncode == 0
-    assert pipy("ask", "-c", "--api-base", lab.url, "two").returncode == 0
+    assert pipy("ask", "-c", "two").returncode == 0  # where it was asked is kept, too
     said = [m["content"] for m in lab.seen[1].json["messages"]]
     assert said == ["Be brief.", "one", "ok", "two"]
     files = list(Path(os.environ["PIPY_DATA_DIR"], "history").iterdir())
@@ -431,6 +431,12 @@ def test_going_on(lab: Lab) -> None:
     assert files[0].stat().st_mode & 0o777 == 0o600
     by_id = pipy("ask", "--cid", files[0].stem[:12], "-m", "faux/echo", "three")
     assert by_id.stdout == "three\n"
+    assert pipy("ask", "-c", *local(lab), "--thinking", "low", "four").returncode == 0
+    assert pipy("ask", "-c", "five").returncode == 0
+    assert lab.seen[-1].json["reasoning_effort"] == "low"
+    with_key = lab.url.replace("://", "://me:sk-secret@")
+    pipy("ask", "-c", "--api-base", with_key, "six")
+    assert "sk-secret" not in files[0].read_text()
     nothing = pipy("ask", "--cid", "zzz", "hi")
     assert (nothing.returncode, "zzz" in nothing.stderr) == (2, True)
 

@@ -311,6 +311,26 @@ def test_what_befalls_all_rows_leaves_them_open(
     assert texts() == {n: f"Q{n}" for n in range(100)}
 
 
+@pytest.mark.usefixtures("july")
+def test_a_budget_stops_a_run_and_the_next_goes_on(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1234567890")
+    lab.always = chat(text("ok"), finish("stop"), usage(1000, 1000))
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])
+    asked = ("-j", "1", "--budget", "0.05", *at(lab))
+    assert batch(*asked, model="openai/gpt-5-mini") == 1
+    said = capsys.readouterr().err
+    assert "budget of $0.05" in said
+    assert "run the same command again" in said
+    first = answers()
+    cost = sum(one["cost"] for one in first)
+    assert 0.05 <= cost < 0.05 + 2 * first[0]["cost"]
+    assert batch(*asked, model="openai/gpt-5-mini") in (0, 1)
+    assert len(answers()) > len(first)
+    assert batch("--budget", "-1", *at(lab)) == 2
+
+
 def test_a_server_that_is_gone_leaves_them_open(
     lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,8 +30,8 @@ class Chat(Terminal):
     """A chat with a server on loopback."""
 
     def __init__(self, lab: Lab, *arguments: str, **how: Any) -> None:
-        asked = ["-m", "pipy_ai", "chat", "--api-base", lab.url]
-        asked += [] if "-c" in arguments else ["-m", "hosted_vllm/m"]
+        asked = ["-m", "pipy_ai", "chat"]
+        asked += [] if "-c" in arguments else ["-m", "hosted_vllm/m", "--api-base", lab.url]
         super().__init__(*asked, *arguments, **how)
 
     def ready(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import complete_many, stream_many
+from pipy_ai import Model, ModelCost, budget, complete_many, read_ledger, stream_many
 from pipy_ai.cli.main import main
 
 from .wire import batch_chaos
 from .wire.cluster import Cluster, started
-from .wire.lab import Lab, Status, chat, finish, text
+from .wire.lab import Lab, Status, chat, finish, text, usage
 
 distributed = pytest.importorskip("distributed")  # the dev extra has it
 dask = pytest.importorskip("dask")
@@ -62,6 +63,22 @@ def test_errors_retries_and_stopping_are_those_of_any_batch(client: Any, lab: La
     kinds = {message.error and message.error.kind for message in found}
     assert kinds == {"auth", "aborted"}
     assert len(lab.seen) < 15 + 8
+
+
+def test_a_budget_holds_for_what_the_workers_spend(client: Any, lab: Lab, tmp_path: Path) -> None:
+    price = ModelCost(input=1.0, output=10.0)
+    model = Model(id="m", provider="own", api=lab.url, env=[], cost=price)
+    lab.always = chat(text("ok"), finish("stop"), usage(100, 100))  # $0.0011
+    with budget(usd=0.01, ledger=tmp_path / "ledger.jsonl") as b:
+        found = complete_many(model, ["a"] * 100, executor=client, concurrency=4)
+    cost = math.fsum(message.usage.cost.total or 0.0 for message in found)
+    assert b.spent == pytest.approx(cost, abs=1e-12)
+    assert 0.01 < cost < 0.01 + 4 * 0.0011
+    assert {message.error.kind for message in found if message.error} == {"budget", "aborted"}
+    assert len(lab.seen) == sum(message.error is None for message in found)
+    assert math.fsum(one.cost or 0.0 for one in read_ledger(tmp_path / "ledger.jsonl")) == b.spent
+    with budget(usd=1), pytest.raises(ValueError, match="one model"):
+        complete_many([model, "faux/echo"], ["a"], executor=client)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -504,8 +503,6 @@ def test_a_budget_stops_a_batch() -> None:
     assert kinds[-1] == "aborted"
     assert "budget of 40 tokens" in found[-1].error_message
     assert spent.by_model()["faux/any"].requests < 20
-    with budget(tokens=5), pytest.raises(ValueError, match="does not see what the workers"):
-        complete_many("faux/any", ["a"], executor=Mock(asynchronous=False))
 
 
 def test_the_next_model_is_asked_where_one_fails(host: Host) -> None:

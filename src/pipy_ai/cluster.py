@@ -11,19 +11,20 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
-from .api import Models, Options, complete
+from .api import Models, Options, build_request, complete
 from .context import Prompt, as_context
-from .errors import ErrorKind, error_info
+from .errors import ErrorKind, ProviderError, error_info
 from .provider.engine import BUDGETS
-from .types import AssistantMessage, StopReason
+from .types import AssistantMessage, Attempt, Context, StopReason
 
 if TYPE_CHECKING:
     from .many import Ask, Row
     from .output import Output
+    from .provider.meter import Meter
 
 WATCH = 5.0  # seconds between two looks at the client while it waits for a row
 DEATHS = 2  # times that a row is given to another worker when its own raises
@@ -49,7 +50,7 @@ def asker(
         raise TypeError(
             f"executor is a Dask Client (pip install 'pipy-ai[dask]'), not {type(client).__name__}"
         )
-    _check(options)
+    _check(model, options)
     asked: dict[str, Any] = {**options, "max_retries": 0}
     if output is not None:  # its schema travels; the type may be one that the workers have not
         asked |= {"output": output.schema, "output_mode": mode}
@@ -57,6 +58,22 @@ def asker(
 
     async def ask(row: Row) -> AssistantMessage:
         context = as_context(row.context)
+        try:
+            meter = _metered(model, context, options)
+        except ProviderError as refused:
+            why = refused.error
+            return message(error=why, error_message=why.message, stop_reason=StopReason.ERROR)
+        answer = None
+        try:
+            answer = await asked_for(row, context)
+            return answer
+        finally:
+            if meter is not None:
+                if answer is not None:
+                    meter.close(answer, Attempt(duration_ms=answer.duration_ms), last=True)
+                meter.drop()
+
+    async def asked_for(row: Row, context: Context) -> AssistantMessage:
         key = f"pipy-{row.index}-{row.sends}-{_digest(how, context.model_dump(mode='json'))}"
         loop = client.loop.asyncio_loop
         work = asyncio.run_coroutine_threadsafe(_send(client, key, model, context, asked), loop)
@@ -112,6 +129,21 @@ def _ask(model: Models, context: Prompt, asked: dict[str, Any]) -> AssistantMess
     return message
 
 
+def _metered(model: Models, context: Context, options: Options) -> Meter | None:
+    """What counts a row for the budgets around the batch: its prompt now, the rest at its end.
+
+    Raises:
+        ProviderError: a budget does not cover it.
+    """
+    if not (budgets := BUDGETS.get()):
+        return None
+    from .provider.meter import Meter
+
+    meter = Meter(budgets, None, lambda why: None)  # a thread of a worker cannot be stopped
+    meter.open(build_request(model, context, None, options))
+    return meter
+
+
 def _judge(message: AssistantMessage, output: Output) -> None:
     """Give an answer that fits the schema its value of the type, here where the type is known."""
     error = output.judge(message)
@@ -120,7 +152,7 @@ def _judge(message: AssistantMessage, output: Output) -> None:
         message.stop_reason = StopReason.ERROR
 
 
-def _check(options: Options) -> None:
+def _check(model: Models, options: Options) -> None:
     """A key never enters the graph, where the scheduler and its pages could show it."""
     extra = options.get("extra") or {}
     headers = {**(options.get("headers") or {}), **(extra.get("extra_headers") or {})}
@@ -132,8 +164,8 @@ def _check(options: Options) -> None:
             f"{secret[0]} would travel through the cluster: set the provider's variable in the"
             " environment of each worker instead (`pipy providers` names it)"
         )
-    if BUDGETS.get():
-        raise ValueError("a budget does not see what the workers of a cluster spend; leave one out")
+    if BUDGETS.get() and not isinstance(model, str) and isinstance(model, Sequence):
+        raise ValueError("under a budget a cluster asks one model, not a list of them")
     for name in ("signal", "on_payload"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot travel to the workers of a cluster")

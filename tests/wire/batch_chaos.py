@@ -6,7 +6,7 @@
 `pipy batch` asks ROWS questions of a server process that keeps a limit of requests a second, and
 errs, stalls, refuses and disconnects. The batch is killed (SIGKILL) at random times and run again;
 with `--dask` it asks through so many worker processes, and it is those that are killed, for good.
-It prints what came of it, and fails when a row is missing or there twice, when more was asked twice
+Rows of which each try met a fault are asked again by one more run. It prints what came of it, and fails when a row is missing or there twice, when more was asked twice
 than was under way at the kills, when memory grows, or when it was slower than 80 % of the limit.
 On Linux.
 """
@@ -150,13 +150,19 @@ def run(
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         at_end = tally(address)
         found["seconds"] = round(time.monotonic() - began, 1)
-    summary = json.loads(out)
+        summary, code = json.loads(out), process.returncode
+        found["failed at first"] = summary["failed"]
+        if summary["failed"]:  # each try of a row met a fault: asked again as the summary tells
+            again = subprocess.run(
+                asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
+            )
+            summary, code = json.loads(again.stdout), again.returncode
     written = [json.loads(line) for line in answers.read_text().splitlines()]
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     served = at_end["requests"] - at_end.get("beyond the limit", 0)
     served -= at_start.get("requests", 0) - at_start.get("beyond the limit", 0)
     found |= {
-        "exit": process.returncode,
+        "exit": code,
         "failed": summary["failed"],
         "in order": [one["id"] for one in written] == [f"r{n}" for n in range(rows)],
         "right": all(one["text"] == f"Row {n} is an answer." for n, one in enumerate(written)),

@@ -124,13 +124,16 @@ def _keep(
     """Keep the question. The request is on its way already, so this costs no time."""
     from .conversations import Conversation, wanted
 
-    model, system = asked.models[0], asked.context.system_prompt
     if kept is None:
         if not wanted(arguments):
             return None
-        kept = Conversation.new(model=model, system=system)
-    elif (kept.model, kept.system) != (model, system):
-        kept.set(model=model, system=system)
+        kept = Conversation.new()
+    kept.set(
+        model=asked.models[0],
+        system=asked.context.system_prompt,
+        thinking=asked.options["reasoning"],
+        api_base=asked.options["api_base"],
+    )
     kept.add(asked.message)
     return kept
 

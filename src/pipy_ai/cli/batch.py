@@ -47,6 +47,10 @@ def arguments(command: argparse.ArgumentParser) -> None:
         "--redo-changed", action="store_true",
         help="ask again what was answered with other settings or to another question",
     )  # fmt: skip
+    command.add_argument(
+        "--budget", type=float, metavar="USD",
+        help="what this run may cost, in US dollars; it stops when that is spent",
+    )  # fmt: skip
     command.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster's workers ask")
     command.add_argument("--json", action="store_true", help="end with a summary as JSON")
 
@@ -75,7 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
     schema = None if arguments.output_schema is None else read(arguments.output_schema)
     began = time.monotonic()
     try:
-        with Answers(target) as answers, _cluster(arguments.dask) as executor:
+        with (
+            _budget(arguments.budget),
+            Answers(target) as answers,
+            _cluster(arguments.dask) as executor,
+        ):
             job = Job(
                 questions, answers, named(arguments.model or default_model()),
                 question.options(arguments), schema, arguments.concurrency,
@@ -146,6 +154,15 @@ def _cluster(address: str | None) -> Any:
         return Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ValueError(f"--dask: no scheduler answers at {address} ({error})") from None
+
+
+def _budget(usd: float | None) -> Any:
+    """A budget, or nothing, as a context manager."""
+    from contextlib import nullcontext
+
+    from .. import budget
+
+    return nullcontext() if usd is None else budget(usd=usd)
 
 
 # === What it tells ===

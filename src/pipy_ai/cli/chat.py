@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import question, slash
-from .conversations import Conversation, wanted
+from .conversations import SETTINGS, Conversation, wanted
 from .show import Printer, show_usage
 from .terminal import complain, note, worded, write
 from .tools import Approval, function
@@ -112,6 +112,9 @@ class Chat:
         self._how = question.options(arguments)
         self._approval = Approval(arguments.yes)
         self._home: str | None = None  # the provider that `api_base` belongs to
+        if self._how["api_base"] is None and conversation.api_base:
+            self._how["api_base"] = conversation.api_base
+            self._home = (conversation.model or "").partition("/")[0]
         self._told: set[str] = set()  # warnings
 
     def hear(self, text: str) -> bool:
@@ -153,15 +156,14 @@ class Chat:
             note(f"--api-base is {self._home}'s; {home} is asked where it usually is")
         for warning in request.warnings:
             self._warn(warning.message)
-        if model != self.conversation.model:
-            self.conversation.set(model=model)
+        self.conversation.set(model=model, api_base=self._options(model)["api_base"])
 
     def begin(self) -> None:
         """A new conversation, with the same settings."""
         old = self.conversation
         old.close()
-        self.conversation = Conversation.new(model=old.model, system=old.system, keep=old.keep)
-        self.conversation.set(thinking=old.thinking, tools=old.tools)
+        settings = {name: getattr(old, name) for name in SETTINGS}
+        self.conversation = Conversation.new(keep=old.keep, **settings)
 
     def say(self, text: str) -> None:
         """Say something, and show the answer."""

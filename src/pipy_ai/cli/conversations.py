@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .. import AssistantMessage, Context, Message, UserMessage
 
 BINARY = getattr(os, "O_BINARY", 0)  # Windows
-SETTINGS = ("model", "system", "thinking", "tools")
+SETTINGS = ("model", "system", "thinking", "api_base", "tools")
 ENDS = (".jsonl", ".partial")
 STOPPED = "The answer has no end: pipy was stopped in the middle of it, or is still at it."
 
@@ -118,6 +118,7 @@ class Conversation:
         self.model: str | None = None
         self.system: str | None = None
         self.thinking: str | None = None
+        self.api_base: str | None = None  # where the model is
         self.tools: list[str] = []  # as they were named
         self.keep = keep
         self.answers: list[AssistantMessage] = []  # also those taken back, which cost, too
@@ -130,15 +131,12 @@ class Conversation:
     # --- Getting one ------------------------------------------------------------------------
 
     @classmethod
-    def new(
-        cls, *, model: str | None = None, system: str | None = None, keep: bool = True
-    ) -> Conversation:
+    def new(cls, *, keep: bool = True, **settings: Any) -> Conversation:
         """A new one. Its file is made when the first message is added, unless `keep` is false."""
         milliseconds = time.time_ns() // 1_000_000
         new = cls(_new_id(milliseconds), keep)
         new._unwritten = [{"kind": "head", "version": 1, "id": new.id, "time": milliseconds}]
-        if model is not None or system is not None:
-            new.set(model=model, system=system)
+        new.set(**settings)
         return new
 
     @classmethod
@@ -216,12 +214,18 @@ class Conversation:
     # --- What happens -----------------------------------------------------------------------
 
     def set(self, **settings: Any) -> None:
-        """Change `model`, `system`, `thinking` or `tools` from here on."""
+        """Change `model`, `system`, `thinking`, `api_base` or `tools` from here on."""
+        changed = {}
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise TypeError(f"{name} is no setting of a conversation")
-            setattr(self, name, value or [] if name == "tools" else value)
-        self._append({"kind": "set", **settings})
+            if name == "api_base" and value and ("@" in value or "?" in value):
+                value = None  # a key in an address is not for a file
+            if getattr(self, name) != value:
+                changed[name] = value
+                setattr(self, name, value)
+        if changed:
+            self._append({"kind": "set", **changed})
 
     def add(self, message: Message) -> None:
         """Keep a message. The user's is to be added before it is sent."""

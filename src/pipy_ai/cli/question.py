@@ -136,6 +136,8 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
     asked = [arguments.model or kept or default_model(), *arguments.fallback]
     models = [_model(name) for name in asked]
     how = options(arguments)
+    if earlier is not None:
+        _as_before(how, earlier, models[0])
     if shown:
         attached.check(shown, models, how)
     before = [] if earlier is None else earlier.messages
@@ -157,6 +159,14 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
     from .options import read
 
     return {**named, **read(arguments.option)}
+
+
+def _as_before(how: dict[str, Any], earlier: Conversation, model: str) -> None:
+    """What was not said is as it was; where the model is, only for one of the same provider."""
+    how["reasoning"] = how["reasoning"] or earlier.thinking
+    home = (earlier.model or "").partition("/")[0]
+    if model.partition("/")[0] == home:
+        how["api_base"] = how["api_base"] or earlier.api_base
 
 
 def _model(name: str) -> str:

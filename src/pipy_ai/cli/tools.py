@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import select
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -144,7 +145,7 @@ class Approval:
         while True:
             put(question, screen)
             screen.flush()
-            said = keyboard.readline()
+            said = _line(keyboard)
             answer = said.strip().lower()
             if answer in ("a", "always"):
                 self._always.add(call.name)
@@ -155,6 +156,14 @@ class Approval:
                 if not said:
                     put("\n", screen)
                 return False
+
+
+def _line(keyboard: TextIO) -> str:
+    """What is typed. Ctrl-C is heard even when it strikes just before the wait begins."""
+    if os.name != "nt":
+        while not select.select([keyboard], [], [], 0.2)[0]:
+            pass
+    return keyboard.readline()
 
 
 def _terminal(mode: str = "r") -> TextIO:

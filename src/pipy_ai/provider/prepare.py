@@ -172,7 +172,9 @@ def _base(request: Request, preview: bool) -> str | None:
         raise missing_key(request.provider, absent)
     if absent:
         request.warn("missing_variable", f"{' and '.join(absent)} must be set")
-    found = address(way.api_base, {**os.environ, **{name: name for name in absent}})
+    found = address(
+        way.api_base, {**os.environ, **{name: name for name in absent}} if absent else None
+    )
     # A cloud's address may also come from LiteLLM's own variables.
     return None if way.rule == "cloud" and "//." in found else found
 
