@@ -6,8 +6,9 @@
 `pipy batch` asks ROWS questions of a server process that keeps a limit of requests a second, and
 errs, stalls, refuses and disconnects. The batch is killed (SIGKILL) at random times and run again;
 with `--dask` it asks through so many worker processes, and it is those that are killed, for good.
-Rows of which each try met a fault are asked again by one more run. It prints what came of it, and fails when a row is missing or there twice, when more was asked twice
-than was under way at the kills, when memory grows, or when it was slower than 80 % of the limit.
+Rows of which each try met a fault are asked again by one more run. It prints what came of it, and
+fails when a row is missing or there twice, when more was asked twice than was under way at the
+kills, when memory grows, or when it was slower than 80 % of the limit.
 On Linux.
 """
 
