@@ -373,6 +373,19 @@ def test_any_gguf_file_answers(weights: Path) -> None:
     assert message.text
 
 
+def test_a_library_of_the_system_that_is_missing_is_named(tmp_path: Path) -> None:
+    missing = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "xllamacpp.py").write_text(f"raise ImportError({missing!r})")
+    (tmp_path / "any.gguf").write_bytes(b"GGUF" + bytes(100))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipy_ai", "ask", "-m", f"local/{tmp_path}/any.gguf", "Hi"],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert missing in done.stderr
+    assert "apt install libgomp1" in done.stderr
+
+
 def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "empty"))
     monkeypatch.setattr("pipy_ai.provider.local.WEIGHTS_PACKAGE", "no_such_package")

@@ -283,7 +283,12 @@ class _Engine:
             return self._server
 
     def _start(self) -> Any:
-        llama = importlib.import_module("xllamacpp")
+        try:
+            llama = importlib.import_module("xllamacpp")
+        except ImportError as error:  # of a library of the system, as a slim image lacks them
+            hint = "; on Debian and Ubuntu: apt install libgomp1" if "gomp" in str(error) else ""
+            text = f"llama.cpp cannot be loaded: {error}{hint}"
+            raise _error(ErrorKind.NOT_FOUND, text) from None
         params = llama.CommonParams()
         params.model.path = str(self._path)
         params.model_alias = {SMOLLM2 if self._embedded else self._path.stem}
