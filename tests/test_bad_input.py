@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import gzip
 import ssl
-import subprocess
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pipy_ai import AssistantMessage, ErrorInfo, complete, stream
 from pipy_ai.provider.wire.sse import MAX_EVENT
 
 from .grammar import check_events
+from .wire.certificate import certificate
 from .wire.lab import Lab
 from .wire.raw import Raw, response
 from .wire.wires import CHAT, WIRES, Wire, say
@@ -201,22 +201,6 @@ def test_a_redirect_to_another_host(wire: Wire) -> None:
 # --- Certificates ---------------------------------------------------------------------------
 
 
-def certificate(directory: Path, days: int = 2, name: str = "IP:127.0.0.1") -> Path:
-    """A self-signed certificate and its key, in one file."""
-    key, asked, cert, names = (directory / part for part in ("key", "csr", "cert", "names"))
-    names.write_text(f"subjectAltName={name}")
-    make = "openssl req -new -newkey rsa:2048 -nodes -subj /CN=lab -keyout"
-    sign = f"openssl x509 -req -days {days} -signkey"
-    subprocess.run([*make.split(), key, "-out", asked], check=True, capture_output=True)
-    subprocess.run(
-        [*sign.split(), key, "-in", asked, "-extfile", names, "-out", cert],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    both = directory / "both.pem"
-    both.write_bytes(cert.read_bytes() + key.read_bytes())
-    return both
-
-
 def secure(path: Path) -> Raw:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(path)
@@ -225,7 +209,7 @@ def secure(path: Path) -> Raw:
 
 def test_a_certificate_that_nobody_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the message says to do, helps at once."""
-    with secure(own := certificate(tmp_path)) as server:
+    with secure(own := certificate(tmp_path, "127.0.0.1")) as server:
         error = failure(server.url, max_retries=2)
         assert (error.kind, error.retryable) == ("connection", False)
         assert "certificate of 127.0.0.1 is not trusted: self-signed certificate" in error.message
@@ -241,14 +225,14 @@ def test_a_certificate_that_nobody_trusts(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ({"days": -1}, ["has expired", "renew it"]),
-        ({"name": "DNS:other.example"}, ["127.0.0.1", "Is the address right?"]),
+        (("127.0.0.1", -1), ["has expired", "renew it"]),
+        (("other.example", 2), ["127.0.0.1", "Is the address right?"]),
     ],
 )
 def test_a_certificate_that_trust_would_not_mend(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: dict[str, Any], said: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[str, int], said: list[str]
 ) -> None:
-    own = certificate(tmp_path, **made)
+    own = certificate(tmp_path, made[0], days=made[1])
     monkeypatch.setenv("SSL_CERT_FILE", str(own))
     with secure(own) as server:
         error = failure(server.url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from pipy_ai import acomplete, complete
 from pipy_ai.provider import loop as loops
 
+from .wire.certificate import certificate
 from .wire.lab import Lab
 from .wire.raw import Raw, response
 from .wire.wires import CHAT, say
@@ -84,12 +84,10 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
     """A context for servers that are called 127.0.0.1 or lab.example, and who vouches for them."""
     folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=lab -addext"
-    names = ["subjectAltName=IP:127.0.0.1,DNS:lab.example", "-keyout", "key.pem", "-out", "c.pem"]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True, cwd=folder)
+    own = certificate(folder, "127.0.0.1", "lab.example")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "c.pem", folder / "key.pem")
-    return context, folder / "c.pem"
+    context.load_cert_chain(own)
+    return context, own
 
 
 def socks(port: int, seen: list[Any], user: bytes = b"", refuses: int = 0) -> Handler:

@@ -412,9 +412,9 @@ def test_a_long_prompt_can_be_left(weights: Path) -> None:
         if event.type == "start":  # it is reading the prompt
             s.abort()
     assert s.result().stop_reason == "aborted"
-    began = time.perf_counter()
+    began = time.process_time()  # of llama.cpp's threads, too
     assert complete("local/smollm2", PROMPT, max_tokens=3).text
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 15  # the whole prompt takes 50
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
