@@ -238,13 +238,37 @@ def test_a_model_that_stays_silent_makes_room(lab: Lab) -> None:
 async def test_silence_ends_the_last_model_and_the_whole_time_ends_all(lab: Lab) -> None:
     lab.play(*[sse(b": hello\n\n", STALL)] * 3)
     models = [Model(id=name, provider="own", api=lab.url, env=[]) for name in "ab"]
-    message = await acomplete(models, "Hi", idle_timeout=0.1)
+    message = await acomplete(models, "Hi", idle_timeout=0.1, max_retries=0)
     assert summary(message) == [("own/a", "timeout"), ("own/b", "timeout")]
     assert "Tried before: own/a (timeout" in (message.error_message or "")
     message = await acomplete(models, "Hi", timeout=0.1)
     assert len(lab.seen) == 3
     assert message.error is not None
     assert (message.error.kind, message.attempts) == ("timeout", [])
+
+
+def test_silence_before_content_is_tried_again(lab: Lab) -> None:
+    silent = sse(b": hello\n\n", STALL)
+    lab.play(silent, [STALL], CHAT.scene(say("Hello")), silent, silent)
+    model = Model(id="a", provider="own", api=lab.url, env=[])
+    message = check_events(list(stream(model, "Hi", idle_timeout=0.2)))
+    assert message.text == "Hello"
+    assert summary(message) == [("own/a", "timeout")] * 2 + [("own/a", None)]
+    assert all(seen.left.wait(5) for seen in lab.seen[:2])
+    message = complete(model, "Hi", idle_timeout=0.1, max_retries=1)
+    assert len(lab.seen) == 5
+    assert message.error is not None
+    assert (message.error.kind, message.error.retryable) == ("timeout", True)
+    assert "idle_timeout=0.1" in message.error.message
+
+
+def test_the_whole_time_goes_over_all_tries(lab: Lab) -> None:
+    lab.play(*[sse(b": hello\n\n", STALL)] * 4)
+    model = Model(id="a", provider="own", api=lab.url, env=[])
+    message = complete(model, "Hi", timeout=0.5, idle_timeout=0.2, max_retries=100)
+    assert message.error is not None
+    assert " timeout=0.5" in message.error.message
+    assert len(lab.seen) <= 3
 
 
 @pytest.mark.parametrize("turned", [None, RuntimeError("cancelled")])

@@ -119,7 +119,7 @@ class Run:
         self._timer: asyncio.TimerHandle | None = None
         self._begun = False
         self._stop: ErrorInfo | None = None  # why we cancelled the task, if we did
-        self._skip: ErrorInfo | None = None  # why we cancelled this try, to ask another model
+        self._skip: ErrorInfo | None = None  # why we cancelled this try, and not the request
         self._started = False  # whether `start` was told
         self._began_at = 0.0
         self._heard_at = 0.0  # when the newest content came
@@ -259,7 +259,8 @@ class Run:
                 self._meter.close(last.error, self._attempts[-1])
             if again is None:
                 self._provider, self._request = self._others.pop(0)()
-                tries, wait, self._skip = 0, 0.0, None
+                tries, wait = 0, 0.0
+            self._skip = None
             self._renew()  # before the wait, which may be aborted
             self._heard_at = time.perf_counter() + wait
             self._watch()
@@ -356,7 +357,7 @@ class Run:
         options = self._request.options
         if error is None or not error.retryable or self._assembler.has_content or self._stop:
             return None
-        if tries >= options.max_retries or self._skip:
+        if tries >= options.max_retries or (self._skip and self._others):  # silence was long enough
             return None
         if error.retry_after is None:
             return self._jitter(0.0, min(MAX_BACKOFF, BACKOFF * 2**tries))
@@ -391,11 +392,11 @@ class Run:
                 self._timer = loop.call_later(due - now, self._watch)
 
     def _time_out(self, text: str, task: asyncio.Task[Any] | None = None) -> None:
-        """Stop the request; with a `task`, only this try of it while another model may be asked."""
+        """Stop the request; with a `task`, only this try of it as long as it has said nothing."""
         hint = " Raise it, or ask for less."
         why = error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider)
         silent = not (self._assembler.has_content or self._assembler.finished)
-        if task is not None and silent and self._others and self._stop is None:
+        if task is not None and silent and self._stop is None:
             self._skip = why
             task.cancel()
         else:
