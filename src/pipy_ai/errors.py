@@ -248,6 +248,7 @@ _BY_CLASS: dict[str, ErrorKind] = {
     "ProxyError": ErrorKind.CONNECTION,
     "ConnectionError": ErrorKind.CONNECTION,
     "ProtocolError": ErrorKind.CONNECTION,
+    "CancelledError": ErrorKind.CONNECTION,  # of a task of the backend's own
 }
 
 _BY_STATUS: dict[int, ErrorKind] = {
@@ -372,6 +373,8 @@ def classify(exc: BaseException, provider: str | None = None) -> ErrorInfo:
     if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not _response_headers(source):
         status = None
     headers = _response_headers(source) or _response_headers(exc)
+    if kind is ErrorKind.UNKNOWN and text and type(source).__module__ == "builtins":
+        text = f"{type(source).__name__}: {text}"  # a KeyError says no more than its key
     if not text:
         broken = kind is ErrorKind.CONNECTION
         text = "The connection broke." if broken else f"{type(source).__name__} without a word"

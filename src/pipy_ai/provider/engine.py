@@ -66,6 +66,7 @@ class Provider(Protocol):
         ...
 
 
+FAIR = 64  # batches after which others get a turn: a provider may have nothing to wait for
 AFTERWORD = 2.0  # seconds to wait for usage once the answer is complete
 
 _CANCELLED = "The request's task was cancelled."
@@ -271,15 +272,14 @@ class Run:
             if wait:
                 await self._sleep(wait)
             return await self._attempt()
-        except asyncio.CancelledError:
-            if self._stop or (skipped := self._skipped()) is None:
-                raise
-            return skipped
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
             if self._stop:
                 return self._stopped(self._stop)
             if skipped := self._skipped():
                 return skipped
+            task = asyncio.current_task()
+            if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # not the provider's own doing
             error = self._understand(exc)
             told_all = self._assembler.finished and _is_broken(error)
             return self._assembler.finish() if told_all else self._assembler.fail(error)
@@ -294,7 +294,7 @@ class Run:
     async def _attempt(self) -> list[AssistantMessageEvent]:
         """Ask once: tells all events but the last batch, which it returns."""
         assembler, meter = self._assembler, self._meter
-        told_all, passed = False, None
+        told_all, passed, batches = False, None, 0
         if meter is not None:
             meter.open(self._request)
         stream = self._provider.stream(self._request)
@@ -324,6 +324,9 @@ class Run:
                     told_all = True
                     self._heard_at = time.perf_counter()
                     self._watch()
+                batches += 1
+                if batches % FAIR == 0:
+                    await asyncio.sleep(0)
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:
@@ -332,7 +335,7 @@ class Run:
             return self._stopped(self._stop)
         return self._skipped() or assembler.finish()
 
-    def _understand(self, exc: Exception) -> ErrorInfo:
+    def _understand(self, exc: BaseException) -> ErrorInfo:
         error = (
             exc.error.model_copy()
             if isinstance(exc, ProviderError)
