@@ -35,6 +35,7 @@ from pipy_ai.provider.wire.opening import proxy_for
 from pipy_ai.utils.json_schema import reduced
 
 from .wire.lab import Lab, Pause, Status, call, chat, chunk, finish, sse, text
+from .wire.wires import WIRES, Wire, say
 
 
 @pytest.mark.parametrize(
@@ -470,3 +471,24 @@ def test_openrouter_is_told_how_long_to_think() -> None:
         found = preview("openrouter/anthropic/claude-sonnet-4.5", "q", reasoning=level, api_key="k")
         sent[level] = found.body["reasoning"]
     assert sent == {"low": {"max_tokens": 2048}, "high": {"max_tokens": 16384}}
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_what_json_has_not(lab: Lab, wire: Wire) -> None:
+    """It comes out of `extra=`, `on_payload=`, or a tool call of the caller's making."""
+
+    def asked(what: Any) -> AssistantMessage:
+        return complete(
+            wire.model, "q", api_base=wire.base(lab), api_key="sk-of-the-test",
+            transport="direct", max_retries=0, on_payload=lambda body: {**body, "x": what},
+        )  # fmt: skip
+
+    for what in (float("nan"), object(), b"", {("a", "b"): 1}):
+        error = asked(what).error
+        assert error is not None
+        assert error.kind == "bad_request"
+        assert "on_payload=" in error.message
+    assert not lab.seen
+    lab.play(wire.scene(say("ok")))
+    assert asked({"\ud800": ["half \udc00"]}).text == "ok"
+    assert lab.seen[0].json["x"] == {"\ufffd": ["half \ufffd"]}

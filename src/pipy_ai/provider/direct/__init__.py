@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import ProviderError
+from ...errors import ErrorKind, ProviderError, error_info
 from ...types import DocumentContent, ImageContent
+from ...utils.unicode import clean_json
 from ..deltas import Delta
 from ..keys import NO_KEY, find_key, key_for
 from ..openai_words import is_remote
@@ -180,8 +181,31 @@ class DirectProvider:
         key = self._lane.sign(secret or NO_KEY)
         if request.route.key_header:
             key = {request.route.key_header: f"Bearer {secret or NO_KEY}"}
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        return Call("POST", url, _joined(key, headers, prepared.headers), content)
+        return Call("POST", url, _joined(key, headers, prepared.headers), _written(body))
+
+
+def _written(body: Any) -> bytes:
+    """A request's body as JSON.
+
+    Raises:
+        ProviderError: there is something in it that JSON has not.
+    """
+    try:
+        try:
+            return _json(body)
+        except UnicodeEncodeError:
+            return _json(clean_json(body))
+    except (TypeError, ValueError, RecursionError) as error:
+        text = (
+            f"The request cannot be written as JSON: {error}. Look at what the conversation's tool"
+            " calls and tools hold, and at extra=, metadata= and on_payload=."
+        )
+        raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text)) from None
+
+
+def _json(body: Any) -> bytes:
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode()
 
 
 def _joined(*sources: Mapping[str, str]) -> list[tuple[str, str]]:
