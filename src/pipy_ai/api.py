@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from .abort import AbortSignal
@@ -742,7 +743,7 @@ def _is_plain(name: str, value: Any) -> bool:
     if name in _TEXTS:
         return type(value) is str
     if name in ("temperature", "top_p"):
-        return type(value) in (int, float)
+        return type(value) in (int, float) and isfinite(value)
     return name in ("max_retries", "seed") and type(value) is int and value >= 0
 
 

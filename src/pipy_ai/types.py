@@ -418,9 +418,9 @@ class StreamOptions(BaseModel):
         defer_build=True,
     )
 
-    temperature: float | None = None
+    temperature: float | None = Field(default=None, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, gt=0)
-    top_p: float | None = None
+    top_p: float | None = Field(default=None, allow_inf_nan=False)
     stop: str | list[str] | None = None
     seed: int | None = None
     tool_choice: str | dict[str, Any] | None = None
