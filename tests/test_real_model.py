@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -35,7 +36,7 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.context import assistant
-from pipy_ai.provider.local import NOTICE
+from pipy_ai.provider.local import NOTICE, _Engine
 
 from .grammar import check_events
 
@@ -415,6 +416,34 @@ def test_a_long_prompt_can_be_left(weights: Path) -> None:
     began = time.process_time()  # of llama.cpp's threads, too
     assert complete("local/smollm2", PROMPT, max_tokens=3).text
     assert time.process_time() - began < 15  # the whole prompt takes 50
+
+
+def _asking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "pipy-ai-local"]
+
+
+def test_who_leaves_the_queue_is_never_begun(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    run = _Engine._run
+
+    def counted(self: _Engine, server: Any, body: Any, *how: Any) -> None:
+        begun.append(body["messages"][0]["content"])
+        run(self, server, body, *how)
+
+    monkeypatch.setattr(_Engine, "_run", counted)
+    with stream("local/smollm2", "first", max_tokens=3000, extra={"ignore_eos": True}) as first:
+        assert next(iter(first)).type == "start"
+        waiting = [stream("local/smollm2", f"waits {number}") for number in range(5)]
+        deadline = time.monotonic() + 10
+        while len(_asking()) < 6 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for one in waiting:
+            one.abort()
+            assert one.result().stop_reason == "aborted"
+    assert complete("local/smollm2", "last", max_tokens=1).content
+    assert begun == ["first", "last"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

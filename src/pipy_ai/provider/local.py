@@ -237,6 +237,7 @@ class _Engine:
         self._path = path
         self._embedded = embedded
         self._lock = threading.Lock()
+        self._turn = threading.Lock()  # who waits here can leave; llama.cpp would begin its prompt
         self._server: Any = None
         self._active: set[tuple[threading.Thread, threading.Event]] = set()
 
@@ -246,8 +247,9 @@ class _Engine:
         self._active.add(me)
         try:
             server = self._load()
-            if not left.is_set():
-                self._run(server, body, channel, left)
+            with self._turn:
+                if not left.is_set():
+                    self._run(server, body, channel, left)
             channel.close()
         except ProviderError as error:
             channel.close(error)
@@ -329,8 +331,10 @@ class _Engine:
             atexit.unregister(self._end)
 
     def _end(self) -> None:
-        for thread, left in list(self._active):
+        active = list(self._active)
+        for _, left in active:
             left.set()
+        for thread, _ in active:
             thread.join(timeout=2.0)
         self._server = None
 
