@@ -687,6 +687,8 @@ VALUES: list[tuple[Any, Any]] = [
     ([Report(sky="blue")], '[{"sky":"blue","on":"2026-01-02"}]'),
     ("übel".encode(), "übel"),
     (b"bytes \xff", '"Ynl0ZXMg_w=="'),
+    ("a name \udcff", "a name \ufffd"),
+    ([{"a name \udcff": "\udcff"}], '[{"a name \ufffd":"\ufffd"}]'),
     (Plain(), '"an object"'),
     ("ü" * 200_000, "ü" * 200_000),
     (TextContent(text="t"), [TextContent(text="t")]),

@@ -58,6 +58,7 @@ from .types import (
     Warning,
 )
 from .utils.channel import Channel
+from .utils.unicode import clean_json, clean_surrogates
 
 if TYPE_CHECKING:
     from typing import Self
@@ -303,9 +304,10 @@ class _Job:
             with contextlib.suppress(UnicodeDecodeError):
                 value = value.decode()
         if isinstance(value, str):
-            return tool_result(call, value)
+            return tool_result(call, clean_surrogates(value))
         try:
-            text = to_json(value, serialize_unknown=True, fallback=str, bytes_mode="base64")
+            clean = clean_json(value)  # names of files need not be UTF-8
+            text = to_json(clean, serialize_unknown=True, fallback=str, bytes_mode="base64")
         except Exception as error:  # what it is made of cannot be told
             return _failed(call, error)
         details = value if isinstance(value, BaseModel) else None
