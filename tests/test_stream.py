@@ -497,6 +497,45 @@ def test_the_interpreter_exits_cleanly(name: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_stream_outlives_a_loop_that_was_closed_over_it(watched: Watched, stop: bool) -> None:
+    """As in a notebook that is restarted: its task will never go on."""
+
+    async def begin() -> AsyncAssistantMessageEventStream:
+        s = astream("watched/m", "q")
+        assert await anext(aiter(s))
+        return s
+
+    loop = asyncio.new_event_loop()
+    s = loop.run_until_complete(begin())
+    loop.close()
+    if stop:
+        s.abort()
+    message = asyncio.run(asyncio.wait_for(s.result(), WAIT))
+    assert (message.stop_reason, message.text) == ("aborted", "one two ")
+
+
+async def test_two_who_read_one_stream_share_it() -> None:
+    with faux.script("one two three four", delay=0.01):
+        s = astream("faux/m", "q")
+
+        async def read() -> list[Any]:
+            return [event async for event in s]
+
+        both = await asyncio.wait_for(asyncio.gather(read(), read()), WAIT)
+    assert len(both[0] + both[1]) == 9
+
+
+def test_one_bad_listener_leaves_no_stream_running(watched: Watched) -> None:
+    controller = AbortController()
+    controller.signal.add_listener(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+    s = stream("watched/m", "q", signal=controller.signal)
+    assert watched.stalled.wait(WAIT)
+    with pytest.raises(ZeroDivisionError):
+        controller.abort()
+    assert s.result().stop_reason == "aborted"
+
+
 # --- Wrong use ------------------------------------------------------------------------------
 
 
@@ -534,6 +573,8 @@ def test_wrong_types_are_refused() -> None:
         complete("faux/echo", "Hi", {"temperature": 0})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_tokens"):
         complete("faux/echo", "Hi", max_tokens=-1)
+    with pytest.raises(TypeError, match="stream"):
+        register_provider("odd", "nonsense")  # type: ignore[arg-type]
     for number in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="temperature"):
             complete("faux/echo", "Hi", temperature=number)

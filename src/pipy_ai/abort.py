@@ -54,8 +54,14 @@ class AbortSignal:
             self._aborted, self._reason = True, reason
             listeners = list(self._listeners.values())
             self._listeners.clear()
+        failures: list[Exception] = []
         for listener in listeners:
-            listener()
+            try:
+                listener()
+            except Exception as error:  # the others stop all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 class AbortController:

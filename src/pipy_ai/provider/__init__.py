@@ -104,11 +104,14 @@ def register_provider(
 
     Raises:
         ValueError: `name` is empty or holds a slash.
+        TypeError: `provider` is neither of the two.
     """
     if not name or "/" in name:
         raise ValueError(f"a provider's name is one word without a slash, not {name!r}")
     registered: Any = provider
     if not hasattr(provider, "stream"):
+        if not callable(provider):
+            raise TypeError(f"a provider has a method stream, or is a function, not {provider!r}")
         registered = _FunctionProvider(api or name, provider)
     with _lock:
         _providers[name] = registered

@@ -70,6 +70,7 @@ FAIR = 64  # batches after which others get a turn: a provider may have nothing 
 AFTERWORD = 2.0  # seconds to wait for usage once the answer is complete
 
 _CANCELLED = "The request's task was cancelled."
+_STRANDED = "The event loop that the request ran in was closed."
 
 
 def _is_broken(error: ErrorInfo) -> bool:
@@ -155,9 +156,12 @@ class Run:
     def begin(self) -> None:
         """Start in the running loop, unless it has been started."""
         with self._lock:
-            if self._begun:
-                return
-            self._begun = True
+            begun, self._begun = self._begun, True
+            stranded = self._loop is not None and self._loop.is_closed()
+        if stranded:
+            self._cancel(error_info(ErrorKind.ABORTED, _STRANDED, provider=self._request.provider))
+        if begun:
+            return
         task = asyncio.get_running_loop().create_task(self.drive())
         _running.add(task)
         task.add_done_callback(_running.discard)
@@ -181,11 +185,19 @@ class Run:
             never_begun, self._begun = not self._begun, True
             task, loop = self._task, self._loop
         if never_begun:
-            self._finish(self._assembler.fail(why))
-            self._ended.set_result(None)
+            self._give_up(why)
         elif task is not None and loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and the task with it
+            try:
                 loop.call_soon_threadsafe(task.cancel)
+            except RuntimeError:  # the loop is closed: the task will never go on
+                self._give_up(why)
+
+    def _give_up(self, why: ErrorInfo) -> None:
+        with self._lock:
+            if self._ended.done():
+                return
+            self._ended.set_result(None)
+        self._finish(self._assembler.fail(why))
 
     async def closed(self) -> None:
         """Wait until the task has ended."""
@@ -234,7 +246,8 @@ class Run:
             finally:
                 with self._lock:
                     self._task = self._loop = None
-                    self._ended.set_result(None)
+                    if not self._ended.done():
+                        self._ended.set_result(None)
 
     def _stopped(self, why: ErrorInfo) -> list[AssistantMessageEvent]:
         """The last events of a request that was stopped. One that had said all is done."""

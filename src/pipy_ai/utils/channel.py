@@ -1,4 +1,4 @@
-"""A hand-over of batches from any thread to one consumer, who may wait or await."""
+"""A hand-over of batches from any thread to a consumer, who may wait or await."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ WAIT = 0.1 if sys.platform == "win32" else None
 class Channel(Generic[T]):
     """An unbounded queue that hands over everything that is ready at once.
 
-    Any thread may `put` and `close`; one consumer at a time calls `get` (blocks) or `aget`
-    (awaits). Both return `[]` when the channel is closed and empty, and raise the error that it
-    was closed with.
+    Any thread may `put` and `close`; consumers call `get` (blocks) or `aget` (awaits), and share
+    what comes if they are several. Both return `[]` when the channel is closed and empty, and raise
+    the error that it was closed with.
     """
 
-    __slots__ = ("_closed", "_error", "_items", "_ready", "_waiter")
+    __slots__ = ("_closed", "_error", "_items", "_ready", "_waiters")
 
     def __init__(self) -> None:
         self._items: list[T] = []
         self._closed = False
         self._error: BaseException | None = None
         self._ready = threading.Condition(threading.Lock())
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, batch: Iterable[T]) -> None:
         """Add items and wake the consumer. After `close` they are dropped."""
@@ -55,17 +55,18 @@ class Channel(Generic[T]):
 
     def _wake(self) -> None:
         self._ready.notify_all()
-        waiter, self._waiter = self._waiter, None
-        if waiter is None:
+        if not self._waiters:
             return
-        loop = waiter.get_loop()
-        try:
-            if asyncio._get_running_loop() is loop:
-                _resolve(waiter)
-            else:
-                loop.call_soon_threadsafe(_resolve, waiter)
-        except RuntimeError:  # the consumer's loop is closed: nobody waits any more
-            pass
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            loop = waiter.get_loop()
+            try:
+                if asyncio._get_running_loop() is loop:
+                    _resolve(waiter)
+                else:
+                    loop.call_soon_threadsafe(_resolve, waiter)
+            except RuntimeError:  # the consumer's loop is closed: nobody waits any more
+                pass
 
     def _take(self) -> list[T] | None:
         if self._items:
@@ -92,7 +93,8 @@ class Channel(Generic[T]):
                 batch = self._take()
                 if batch is not None:
                     return batch
-                waiter = self._waiter = asyncio.get_running_loop().create_future()
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiters = [*(one for one in self._waiters if not one.done()), waiter]
             await waiter
 
 
