@@ -122,6 +122,10 @@ def test_usage_goes_to_stderr() -> None:
         ),
         (["ask", "-m", "faux/echo", "-a", sys.executable, "Hi"], "nothing that models read"),
         (["ask", "--thinking", "hard", "Hi"], "--thinking"),
+        (["ask", "-m", "faux/echo", "--schema", "", "Hi"], "--schema is empty"),
+        (["history", "list", "--limt", "3"], "pipy history list does not take '--limt'; did you"),
+        (["local", "pull", "x"], "does not take 'x'; pipy local pull --help"),
+        (["Hi", "--api-key=sk-1"], "pipy: pipy ask does not take '--api-key';"),
         (["aks", "Hi"], "aks"),
         ([], "COMMAND"),
     ],
@@ -204,6 +208,12 @@ def test_what_is_said_beside_breaks_between_words() -> None:
     assert pipy(*words).stderr == f"{said}\n"
 
 
+def test_help_where_letters_are_missing() -> None:
+    done = pipy("models", "--help", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reasoning, tool_call, structured_output, ?" in done.stdout
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     shell = f"{sys.executable} -m pipy_ai ask -m faux/echo '{'word ' * 20_000}' | head -c 5"
     done = subprocess.run(
@@ -216,6 +226,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("redirect", "code", "says"),
     [
@@ -223,13 +234,17 @@ def test_a_closed_pipe_is_no_error() -> None:
         (">&-", 0, ""),
         ("2>&-", 0, ""),
         ("-m claude 2>/dev/full", 2, ""),
+        ("--max-tokens many 2>/dev/full", 2, ""),
         (">/dev/full 2>&1", 1, ""),
+        ("--help >/dev/full", 1, "No space left"),
     ],
 )
-def test_odd_outputs_end_without_a_traceback(redirect: str, code: int, says: str) -> None:
+def test_odd_outputs_end_without_a_traceback(
+    redirect: str, code: int, says: str, unbuffered: str
+) -> None:
     shell = f"{sys.executable} -m pipy_ai ask -m faux/echo hi {redirect}"
     done = subprocess.run(
-        ["bash", "-c", shell],
+        ["bash", "-c", shell], env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == code
@@ -258,6 +273,17 @@ def test_ctrl_c_stops_cleanly(weights: Path) -> None:
     assert process.returncode == 130
     assert b"Traceback" not in errors
     assert time.monotonic() - began < 5
+
+
+def test_ctrl_c_before_anything_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
+    code = (
+        "import signal, sys\nfrom pipy_ai.__main__ import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\nsys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 @pytest.mark.parametrize("stop", [False, True])

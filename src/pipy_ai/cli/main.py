@@ -10,9 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import ModuleType
 
 from pipy_ai import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # A command is a module here: `arguments(parser)` says what it takes, `run(arguments)` returns the
 # exit code, `DESCRIPTION` (else the line below) is what `pipy COMMAND --help` begins with. Only
@@ -43,7 +48,7 @@ COMMANDS = {
 
 def parser(*named: str) -> argparse.ArgumentParser:
     """The command line. Only the commands `named` know their arguments; none means all."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="pipy",
         description="Talk to any language model.",
         epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
@@ -62,6 +67,19 @@ def parser(*named: str) -> argparse.ArgumentParser:
     return top
 
 
+class _Parser(argparse.ArgumentParser):
+    """Writes as the commands do: argparse would not tell of a full disk."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            file.write(message)
+            file.flush()
+        else:
+            from .terminal import tell
+
+            tell(message)
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """argparse forgets how far commands are indented, and would break the lines of the longest."""
     formatter = argparse.HelpFormatter(prog)
@@ -75,13 +93,10 @@ def _module(name: str) -> ModuleType:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pipy` and return its exit code."""
-    for name in ("stdout", "stderr"):  # closed by the caller, as in `pipy … >&-`
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    _open_streams()
     try:
         words = _with_command(sys.argv[1:] if argv is None else list(argv))
-        arguments = parser(words[0] if words else "").parse_args(words)
-        return _run(arguments)
+        return _run(_read(words))
     except ValueError as error:  # wrong use, in words for the user
         _complain(str(error))
         return 2
@@ -96,6 +111,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         _complain(worded(error))
         return 1
+
+
+def _open_streams() -> None:
+    """Let stdout and stderr take all that is written to them."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller, as in `pipy … >&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif stream.errors == "strict" and isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what the encoding lacks becomes `?`
+
+
+def _read(words: list[str]) -> argparse.Namespace:
+    """The command line, taken apart.
+
+    Raises:
+        ValueError: there is something in it that the command does not take.
+    """
+    top = parser(words[0] if words else "")
+    arguments, unknown = top.parse_known_args(words)
+    if not unknown:
+        return arguments
+    from difflib import get_close_matches
+
+    from .tree import commands
+
+    path = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
+    slip = unknown[0].partition("=")[0]  # what is behind it may be a key
+    options = (action.option_strings for action in dict(commands(top))[path].options)
+    near = get_close_matches(slip, [word for words in options for word in words], 1)
+    help = f"did you mean {near[0]}?" if near else f"pipy {path} --help lists what it takes"
+    raise ValueError(f"pipy {path} does not take {slip!r}; {help}")
 
 
 def _with_command(words: list[str]) -> list[str]:
@@ -130,10 +177,10 @@ def _run(arguments: argparse.Namespace) -> int:
 def _complain(text: str) -> None:
     from .terminal import complain
 
-    if sys.stderr is not None:
-        complain(text)
+    complain(text)
 
 
 def _forget_stdout() -> None:
-    """Python would flush what is left at exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    from .terminal import forget
+
+    forget(sys.stdout)

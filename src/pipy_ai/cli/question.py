@@ -191,7 +191,7 @@ def _template(arguments: argparse.Namespace, text: str) -> str:
     prompt, system = template.filled(values, text)
     arguments.system = arguments.system or system or None
     arguments.model = arguments.model or template.model or None
-    if not (arguments.schema or arguments.schema_multi):
+    if arguments.schema is None and arguments.schema_multi is None:
         arguments.schema = template.schema or None
     arguments.attach = [*template.attachments, *arguments.attach]
     arguments.tool = [*template.tools, *arguments.tool]
@@ -213,18 +213,18 @@ def _pairs(options: dict[str, Any]) -> list[str]:
 
 
 def _schema(arguments: argparse.Namespace) -> Any:
-    given = arguments.schema or arguments.schema_multi
-    if not given:
+    one, many = arguments.schema, arguments.schema_multi
+    if one is None and many is None:
         return None
-    if arguments.schema and arguments.schema_multi:
+    if one is not None and many is not None:
         raise ValueError("--schema or --schema-multi, not both")
     if arguments.tool:
         raise ValueError("--schema and --tool do not go together")
-    if isinstance(given, dict):  # of a template
-        return given
+    if isinstance(one, dict):  # of a template
+        return one
     from .schema import read
 
-    return read(given, many=bool(arguments.schema_multi))
+    return read(one, many=False) if many is None else read(many, many=True)
 
 
 def _functions(specs: list[str]) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -92,8 +91,20 @@ def worded(error: BaseException) -> str:
 
 def complain(text: str) -> None:
     """One line on stderr; where nobody can be told, the work goes on."""
-    with contextlib.suppress(OSError):
-        write(folded(safe(f"pipy: {text}\n"), sys.stderr), sys.stderr)
+    tell(folded(safe(f"pipy: {text}\n"), sys.stderr))
+
+
+def tell(text: str) -> None:
+    """Write text of our own on stderr, if it can be written there."""
+    try:
+        put(text, sys.stderr)
+    except OSError:
+        forget(sys.stderr)
+
+
+def forget(stream: TextIO) -> None:
+    """Let go of what could not be written: Python would try again at exit, and end with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def note(text: str) -> None:
