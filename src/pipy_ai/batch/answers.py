@@ -51,6 +51,7 @@ class Answers:
         lock = self.path.with_name(f".{self.path.name}.lock")
         self._lock = FileLock(lock, timeout=0)
         self._fd = -1
+        self._new = False  # whether this run began the file
 
     def __enter__(self) -> Self:
         try:
@@ -58,6 +59,7 @@ class Answers:
         except Timeout:
             raise InputError(f"{self.path}: another run is writing to it") from None
         try:
+            self._new = not self.path.exists()
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
             self._fd = os.open(self.path, flags, 0o666)
             self._mend()
@@ -75,6 +77,9 @@ class Answers:
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 os.fsync(self._fd)
+            if exc is not None and self._new and not os.fstat(self._fd).st_size:
+                for left in (self.path, Path(self._lock.lock_file)):  # by wrong use
+                    left.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
         self._lock.release()
