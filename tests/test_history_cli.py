@@ -93,6 +93,18 @@ def test_the_list_fits_a_terminal(three: None) -> None:
         assert wide.text.splitlines()[0].split()[1] == "used"
 
 
+def test_wide_characters_keep_the_columns() -> None:
+    keep("20260101-120000-0aa", 1e9, user("東京タワーの高さ " * 9), model="faux/鳥")
+    keep("20260102-120000-0bb", 2e9, user("Hi"), model="faux/bird")
+    with Terminal("-m", "pipy_ai", "history", "list", columns=80) as terminal:
+        assert terminal.wait() == 0
+        header, hi, tower = terminal.screen[:3]
+    assert header.index("title") == hi.index("Hi")
+    assert hi.index("$0.00") == header.index(" cost")
+    assert tower.endswith("…")
+    assert terminal.screen[3] == ""
+
+
 def test_the_list_for_programs(three: None, history: Run) -> None:
     first, *others = json.loads(history("list --json"))
     assert first["id"] == "20260101-120000-0aa"
@@ -208,6 +220,7 @@ def test_odd_files_are_no_obstacle(three: None, history: Run) -> None:
     )
     (folder / "notes.txt").write_text("mine")
     (folder / "empty.jsonl").touch()
+    (folder / "20250102-000000-0.jsonl").mkdir()
     assert len(history("list").splitlines()) == 6
     assert "history/20250101-000000-0.jsonl: line 4 is damaged and left out" in history.err
     history("list --by day")
@@ -215,6 +228,15 @@ def test_odd_files_are_no_obstacle(three: None, history: Run) -> None:
     history("search zzz", code=1)
     assert history("show 20250101") == "\n"
     assert "line 1 is damaged" in history.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that cannot be read")
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(three: None, history: Run) -> None:
+    path = Path(Conversation("20250101-000000-0").path)
+    path.symlink_to("/proc/self/mem")
+    assert len(history("list").splitlines()) == 5
+    assert f"pipy: {path}: Input/output error" in history.err or "rror" in history.err
+    assert "Zürich" in history("search zürich")
 
 
 def test_nothing_kept_yet(history: Run) -> None:

@@ -65,7 +65,8 @@ def ids() -> list[str]:
             for entry in entries:
                 if entry.name.endswith(ENDS[0]):
                     with contextlib.suppress(FileNotFoundError):  # removed just now
-                        found.append((entry.stat().st_mtime_ns, entry.name))
+                        if entry.is_file():
+                            found.append((entry.stat().st_mtime_ns, entry.name))
     except FileNotFoundError:
         return []
     return [name.removesuffix(ENDS[0]) for _, name in sorted(found, reverse=True)]

@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..utils.plain import cells, cut
 from . import conversations as kept
 from .catalogue import add_json, count
 from .sums import Sum, number
@@ -106,10 +107,14 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _bytes(identity: str) -> bytes:
+    """What is in its file; one that cannot be read is told, and does not hide the others."""
     try:
         with open(kept.Conversation(identity).path, "rb") as file:
             return file.read()
     except FileNotFoundError:  # removed just now
+        return b""
+    except OSError as error:
+        complain(worded(error))
         return b""
 
 
@@ -141,7 +146,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
     def before() -> int:
         return sum(
-            max(map(len, column)) + 2 for column in list(zip(header, *rows, strict=True))[:-1]
+            max(map(cells, column)) + 2 for column in list(zip(header, *rows, strict=True))[:-1]
         )
 
     if fit and before() + TITLE // 3 > fit:  # the day and time of an id is enough to name it by
@@ -151,7 +156,7 @@ def _list(arguments: argparse.Namespace) -> int:
             del row[1]
     width = max(fit - before(), 10) if fit else TITLE
     for row in rows:
-        row[-1] = row[-1] if len(row[-1]) <= width else row[-1][: width - 1] + "…"
+        row[-1] = cut(row[-1], width)
     table(header, rows, {"in", "out", "cost"})
     more = len(identities) - len(entries)
     if more:
@@ -231,9 +236,9 @@ def _hits(identity: str, wanted: str) -> list[dict[str, str]]:
         for line in _text(message).splitlines():
             place = line.casefold().find(wanted)
             if place >= 0:
-                cut = line[max(0, place - 30) :][: TITLE + 20].strip()
+                part = line[max(0, place - 30) :][: TITLE + 20].strip()
                 when = _when(message)
-                hits.append({"id": identity, "time": when, "who": who, "line": cut})
+                hits.append({"id": identity, "time": when, "who": who, "line": part})
     return hits
 
 

@@ -17,13 +17,50 @@ def aligned(
         model   cost
         a/b    $1.00
     """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(map(cells, column)) for column in zip(header, *rows, strict=True)]
     widths[-1] = widths[-1] if header[-1] in right else 0
-    pads = [str.rjust if name in right else str.ljust for name in header]
     return "\n".join(
-        "  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True))
+        "  ".join(
+            _padded(cell, width, name in right)
+            for name, cell, width in zip(header, row, widths, strict=True)
+        )
         for row in (header, *rows)
     )
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    spaces = " " * (width - cells(text))
+    return spaces + text if right else text + spaces
+
+
+def cells(text: str) -> int:
+    """The columns that `text` takes on a terminal: two for each Chinese character, say.
+
+    Example:
+        >>> cells("cost"), cells("東京")
+        (4, 4)
+    """
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    marks = sum(category(letter) in ("Mn", "Me", "Cf") for letter in text)
+    return len(text) - marks + sum(east_asian_width(letter) in "WF" for letter in text)
+
+
+def cut(text: str, width: int) -> str:
+    """`text`, ended by `…` where it would take more columns of a terminal than `width`.
+
+    Example:
+        >>> cut("What is 2+2?", 8), cut("東京タワー", 8)
+        ('What is…', '東京タ…')
+    """
+    if len(text) <= width and cells(text) <= width:
+        return text
+    kept = text[: max(width - 1, 0)]
+    while kept and cells(kept) >= width:
+        kept = kept[:-1]
+    return f"{kept}…"
 
 
 def money(dollars: float) -> str:
