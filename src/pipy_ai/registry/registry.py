@@ -179,7 +179,7 @@ class ModelRegistry:
         try:
             return question(self._catalogue)
         except (Corrupted, OSError) as error:
-            _say(f"the catalogue in {self.directory} cannot be read ({error}); run pipy sync")
+            _say(f"the catalogue in {self.directory} cannot be read ({_why(error)}); run pipy sync")
             self._opened = _fallback(self.directory)
         return question(self._catalogue)
 
@@ -416,7 +416,7 @@ def _open(directory: str) -> Catalogue:
     except FileNotFoundError:
         pass
     except (OSError, Corrupted) as error:
-        _say(f"the catalogue in {directory} cannot be read ({error}); run pipy sync")
+        _say(f"the catalogue in {directory} cannot be read ({_why(error)}); run pipy sync")
     try:
         shipped: Catalogue | None = FileCatalogue(SNAPSHOT)
     except (OSError, Corrupted):
@@ -494,6 +494,11 @@ def newest_date(feed: Mapping[str, Any]) -> str:
     return dates[-max(1, len(dates) // 500)] if dates else ""
 
 
+def _why(error: Exception) -> str:
+    """An error in words, of the system's without number and name of the file."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 def _overrides(directory: str) -> dict[str, dict[str, Any]]:
     """The user's own changes and models, by full name."""
     path = os.path.join(directory, OVERRIDES)
@@ -503,7 +508,7 @@ def _overrides(directory: str) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        _say(f"{path} cannot be read ({error}); it is left out")
+        _say(f"{path} cannot be read ({_why(error)}); it is left out")
         return {}
     if not isinstance(said, dict):
         _say(f"{path} is no JSON object of full names; it is left out")

@@ -214,7 +214,8 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     except httpx.InvalidURL:
         raise SyncError(f"{shown!r} is no address") from None
     except httpx.HTTPError as error:
-        raise SyncError(f"{shown} was not reached: {error or type(error).__name__}") from None
+        why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+        raise SyncError(f"{shown} was not reached: {why}") from None
     except ValueError as error:
         raise SyncError(f"{shown} was not asked: {error}") from None
 
