@@ -95,6 +95,8 @@ def test_json_has_everything(pipy: Run) -> None:
         ("models --sort prize", 2, "unknown column 'prize'"),
         ("models --max-cost-input 0.0000001 --provider openai", 0, "no model passes"),
         ("info claude-sonet-4-5", 1, "did you mean anthropic/claude-sonnet-4-5"),
+        ("info smollm2", 1, "did you mean local/smollm2?"),
+        ("cost local/smollm2 --input 5", 1, "is a model of this machine: free"),
         ("info meta-llama/llama-3.3-70b-instruct", 2, "may mean"),
         ("cost nope/nope --input 1", 1, "no model"),
         ("cost cohere/c4ai-aya-vision-8b --input 1", 1, "not known"),

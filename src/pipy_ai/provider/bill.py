@@ -18,6 +18,8 @@ def cost_of(request: Request, usage: Usage, answered: str | None) -> Cost:
     `answered` is the model that gave the answer, by the provider's word: a Router may have asked
     another one than was wanted.
     """
+    if request.provider == "local":
+        return Cost(total=0.0, source="provider")
     if request.route.rule == "router":
         return _behind_router(request, usage, answered)
     if request.backend == "litellm_proxy" and not _is_meant(request.model_id, answered):

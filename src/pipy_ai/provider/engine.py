@@ -474,7 +474,8 @@ class Run:
         output, prompt = self._assembler.reported_usage, self._assembler.reported_input
         if self._accepted:
             self._estimate(message, output, prompt)
-        if usage.cost.source == "unknown" and self._request.record is not None and self._accepted:
+        priced = self._request.record is not None or self._request.provider == "local"
+        if usage.cost.source == "unknown" and priced and self._accepted:
             from .bill import cost_of
 
             with contextlib.suppress(ValueError, ProviderError):  # of a Router file, by now broken

@@ -219,7 +219,11 @@ class ModelRegistry:
 
     def unknown(self, name: str, guess: bool = True) -> str:
         """What to say about a name that means no model; `guess`: with what might be meant."""
+        if name.startswith("local/"):
+            return f"{name!r} is a model of this machine: free, and in no catalogue"
         near = self.names.suggest(name) if guess else []
+        if name.lower().startswith("smol"):
+            near = ["local/smollm2"]
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         return f"no model {name!r} in the catalogue of {self.date or 'unknown date'}{hint}"
 
