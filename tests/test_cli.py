@@ -121,6 +121,10 @@ def test_usage_goes_to_stderr() -> None:
             "pipy: /no/such.png: No such file",
         ),
         (["ask", "-m", "faux/echo", "-a", sys.executable, "Hi"], "nothing that models read"),
+        (
+            ["ask", "-m", "faux/echo", "-a", "http://127.0.0.1:9/x", "Hi"],
+            "cannot be fetched: Connection refused",
+        ),
         (["ask", "--thinking", "hard", "Hi"], "--thinking"),
         (["ask", "-m", "faux/echo", "--schema", "", "Hi"], "--schema is empty"),
         (["history", "list", "--limt", "3"], "pipy history list does not take '--limt'; did you"),
@@ -206,6 +210,12 @@ def test_what_is_said_beside_breaks_between_words() -> None:
         assert len(terminal.text.splitlines()) > 1
         said = " ".join(terminal.text.split())
     assert pipy(*words).stderr == f"{said}\n"
+
+
+def test_help_is_no_question() -> None:
+    assert pipy("help").stdout == pipy("--help").stdout
+    assert pipy("help", "history", "rm").stdout == pipy("history", "rm", "--help").stdout
+    assert pipy("ask", "-m", "faux/echo", "help").stdout == "help\n"
 
 
 def test_help_where_letters_are_missing() -> None:

@@ -179,7 +179,7 @@ def _read(source: FileSource) -> tuple[bytes, str | None, str]:
     if isinstance(source, str) and source[:5].lower() == "data:":
         data, name, what = _data_url_bytes(source), None, "this data: URL"
     elif isinstance(source, bytes | bytearray | memoryview):
-        data, name, what = bytes(source), None, f"these {len(source):,} bytes"
+        data, name, what = bytes(source), None, f"a file of {len(source):,} bytes"
     else:
         path = Path(source)
         if path.is_dir():

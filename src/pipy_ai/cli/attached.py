@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..utils.plain import why
+
 if TYPE_CHECKING:
     from ..types import UserContent
 
@@ -68,7 +70,7 @@ def _fetched(url: str) -> UserContent:
     except httpx.InvalidURL as error:
         raise ValueError(f"{url}: {error}") from None
     except httpx.HTTPError as error:
-        raise ValueError(f"{url} cannot be fetched: {error or type(error).__name__}") from None
+        raise ValueError(f"{url} cannot be fetched: {why(error)}") from None
     name = unquote(urlsplit(url).path.rpartition("/")[2]) or urlsplit(url).netloc
     return attachment(text, name=name)
 

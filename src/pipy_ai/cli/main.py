@@ -150,6 +150,8 @@ def _with_command(words: list[str]) -> list[str]:
     if not words or words[0] in COMMANDS or words[0] in ("-h", "--help", "--version"):
         return words
     first = words[0]
+    if first == "help" and (len(words) == 1 or words[1] in COMMANDS):
+        return [*words[1:], "--help"]
     if first.isidentifier() and (len(words) < 3 or words[1].startswith("-")):
         from difflib import get_close_matches
 

@@ -14,6 +14,7 @@ import threading
 import time
 
 from ..utils.paths import data_path
+from ..utils.plain import why
 from .auto import keep_fresh, state_of
 from .cost import price, total
 from .schema import CAPABILITIES, CostTier, Model, ModelCost, sound_record
@@ -179,7 +180,7 @@ class ModelRegistry:
         try:
             return question(self._catalogue)
         except (Corrupted, OSError) as error:
-            _say(f"the catalogue in {self.directory} cannot be read ({_why(error)}); run pipy sync")
+            _say(f"the catalogue in {self.directory} cannot be read ({why(error)}); run pipy sync")
             self._opened = _fallback(self.directory)
         return question(self._catalogue)
 
@@ -420,7 +421,7 @@ def _open(directory: str) -> Catalogue:
     except FileNotFoundError:
         pass
     except (OSError, Corrupted) as error:
-        _say(f"the catalogue in {directory} cannot be read ({_why(error)}); run pipy sync")
+        _say(f"the catalogue in {directory} cannot be read ({why(error)}); run pipy sync")
     try:
         shipped: Catalogue | None = FileCatalogue(SNAPSHOT)
     except (OSError, Corrupted):
@@ -498,11 +499,6 @@ def newest_date(feed: Mapping[str, Any]) -> str:
     return dates[-max(1, len(dates) // 500)] if dates else ""
 
 
-def _why(error: Exception) -> str:
-    """An error in words, of the system's without number and name of the file."""
-    return str(getattr(error, "strerror", None) or error)
-
-
 def _overrides(directory: str) -> dict[str, dict[str, Any]]:
     """The user's own changes and models, by full name."""
     path = os.path.join(directory, OVERRIDES)
@@ -512,7 +508,7 @@ def _overrides(directory: str) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        _say(f"{path} cannot be read ({_why(error)}); it is left out")
+        _say(f"{path} cannot be read ({why(error)}); it is left out")
         return {}
     if not isinstance(said, dict):
         _say(f"{path} is no JSON object of full names; it is left out")

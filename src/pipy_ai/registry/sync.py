@@ -19,6 +19,7 @@ from typing import Any
 from pipy_ai import __version__
 
 from ..utils.paths import data_path
+from ..utils.plain import why
 from .auto import STATE, state_of
 from .registry import reload_registry
 from .schema import Model, ModelCost
@@ -214,8 +215,7 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     except httpx.InvalidURL:
         raise SyncError(f"{shown!r} is no address") from None
     except httpx.HTTPError as error:
-        why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
-        raise SyncError(f"{shown} was not reached: {why}") from None
+        raise SyncError(f"{shown} was not reached: {why(error)}") from None
     except ValueError as error:
         raise SyncError(f"{shown} was not asked: {error}") from None
 

@@ -73,3 +73,14 @@ def money(dollars: float) -> str:
 
 def _exponent(value: float) -> int:
     return int(f"{value:e}".partition("e")[2]) + 1
+
+
+def why(error: Exception) -> str:
+    """What an exception says, without the number that the system has for it.
+
+    Example:
+        >>> why(OSError("[Errno 111] Connection refused"))
+        'Connection refused'
+    """
+    said = str(getattr(error, "strerror", None) or error)
+    return (said.partition("] ")[2] if said.startswith("[Errno ") else said) or type(error).__name__
