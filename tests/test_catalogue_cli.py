@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipy_ai import estimate_cost, get_model
 from pipy_ai.cli.catalogue import money
@@ -210,6 +211,15 @@ def test_money(dollars: float, said: str) -> None:
 def _shell(line: str) -> subprocess.CompletedProcess[str]:
     command = f"set -o pipefail; {line.replace('pipy', f'{sys.executable} -m pipy_ai', 1)}"
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+
+
+def test_a_configuration_on_stdout(
+    pipy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = yaml.safe_load(pipy("config --providers openai -o -"))
+    assert said["model_list"][0]["model_name"].startswith("openai/")
+    assert not Path("-").exists()
 
 
 def test_a_closed_pipe_is_no_trouble(july: Path) -> None:

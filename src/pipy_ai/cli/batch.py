@@ -70,7 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     source, target = arguments.input, arguments.output
     if not source.is_file():
-        raise ValueError(f"{source}: there is no such file")
+        wrong = "it is no file" if source.exists() else "there is no such file"
+        raise ValueError(f"{source}: {wrong}")
     if target.exists() and (not target.is_file() or target.samefile(source)):
         raise ValueError(f"{target}: the answers need a file of their own")
     if not target.absolute().parent.is_dir():

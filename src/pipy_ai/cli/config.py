@@ -7,6 +7,11 @@ import os
 import sys
 
 from .catalogue import count
+from .terminal import write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
@@ -17,7 +22,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="default: ~/.pipy/router.yaml, or gateway.yaml there",
+        help="default: ~/.pipy/router.yaml, or gateway.yaml there; - is stdout",
     )
     gateway = command.add_argument_group("gateway")
     gateway.add_argument(
@@ -31,19 +36,29 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write a configuration for LiteLLM's Router and proxy."""
+    if arguments.output == "-":
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory() as folder:
+            write(_generate(arguments, f"{folder}/config.yaml").read_text(encoding="utf-8"))
+        return 0
+    path = _generate(arguments, arguments.output)
+    special = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
+    print(f"Generated {path}", file=sys.stderr if special else sys.stdout)
+    if os.path.isfile(f"{path}.bak"):
+        print(f"What was there before is in {path}.bak")
+    return 0
+
+
+def _generate(arguments: argparse.Namespace, output: str | None) -> Path:
     from ..registry.config import generate_router_config
 
     providers = [name.strip() for name in (arguments.providers or "").split(",") if name.strip()]
-    path = generate_router_config(
-        arguments.output,
+    return generate_router_config(
+        output,
         providers or None,
         arguments.all,
         gateway=arguments.gateway,
         rpm=arguments.rpm,
         tpm=arguments.tpm,
     )
-    special = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
-    print(f"Generated {path}", file=sys.stderr if special else sys.stdout)
-    if os.path.isfile(f"{path}.bak"):
-        print(f"What was there before is in {path}.bak")
-    return 0
