@@ -29,7 +29,7 @@ from pipy_ai import (
     register_provider,
     stream_many,
 )
-from pipy_ai.errors import ErrorKind, ProviderError, error_info
+from pipy_ai.errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from pipy_ai.many import Pace
 from pipy_ai.provider import Request, unregister_provider
 
@@ -45,6 +45,7 @@ class Host:
         self.times: list[float] = []
         self.under_way = self.most = 0
         self.faults: dict[str, list[Any]] = {}
+        self.refuses: ErrorInfo | None = None  # all, while it is set
 
     async def __call__(self, request: Request) -> AsyncIterator[str]:
         prompt = str(request.context.messages[-1].content)
@@ -54,6 +55,8 @@ class Host:
         self.most = max(self.most, self.under_way)
         try:
             await asyncio.sleep(self.wait)
+            if self.refuses is not None:
+                raise ProviderError(self.refuses.model_copy())
             if faults := self.faults.get(prompt):
                 raise ProviderError(faults.pop(0))
             yield prompt.upper()
@@ -184,6 +187,21 @@ def test_a_source_that_fails_raises_after_what_was_asked(host: Host) -> None:
     assert asyncio.run(main()) == [0, -1]
 
 
+async def test_a_source_that_was_cancelled_ends_the_batch(host: Host) -> None:
+    """It used to leave whoever waits for the answers waiting for ever."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        raise asyncio.CancelledError
+
+    landed = []
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            async for index, message in astream_many("host/m", source()):
+                landed.append((index, message.text))
+    assert landed == [(0, "A")]
+
+
 def test_typed_answers() -> None:
     @dataclass
     class Age:
@@ -311,12 +329,39 @@ def test_a_busy_provider_costs_no_row(host: Host) -> None:
     assert host.asked.count("q7") == 10
 
 
-def test_a_provider_that_only_refuses_is_given_up(host: Host) -> None:
-    busy = error_info(ErrorKind.OVERLOADED, "full", retry_after=0.001)
-    host.faults = {f"q{n}": [busy.model_copy() for _ in range(99)] for n in range(4)}
-    found = complete_many("host/m", [f"q{n}" for n in range(4)], max_retries=2)
-    assert [m.error and m.error.kind for m in found] == ["overloaded"] * 4
-    assert len(host.asked) == 12
+@pytest.mark.parametrize("asked", [None, 0.001])
+def test_a_provider_that_only_refuses_is_given_up(
+    host: Host, monkeypatch: pytest.MonkeyPatch, asked: float | None
+) -> None:
+    """All rows wait together, and then the batch stops: not each after tries of its own."""
+    monkeypatch.setattr("pipy_ai.many.SILENCE", 0.8)
+    busy = error_info(ErrorKind.OVERLOADED, "full", retry_after=asked)
+    host.faults = {f"q{n}": [busy.model_copy() for _ in range(99)] for n in range(400)}
+    found = complete_many("host/m", [f"q{n}" for n in range(400)], max_retries=1)
+    kinds = [message.error and message.error.kind for message in found]
+    assert (kinds[0], kinds[-1]) == ("overloaded", "aborted")
+    assert "full Nobody was answered for" in found[-1].error_message
+    assert len(host.asked) < 20
+
+
+def test_a_provider_that_refuses_all_for_a_while_costs_no_row(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it does not say for how long, and though that outlasts the tries of a row."""
+
+    def refuse(index: int, message: AssistantMessage) -> None:
+        if index == 20:
+            host.refuses = error_info(ErrorKind.RATE_LIMIT, "slow down")
+            timer.start()
+
+    monkeypatch.setattr("pipy_ai.many.BACKOFF", 0.05)
+    timer = threading.Timer(1.0, lambda: setattr(host, "refuses", None))
+    host.wait = 0.001
+    prompts = [f"q{n}" for n in range(300)]
+    found = complete_many("host/m", prompts, max_retries=1, concurrency=8, on_result=refuse)
+    timer.join()
+    assert texts(found) == [f"Q{n}" for n in range(300)]
+    assert len(host.asked) < 345  # they waited together
 
 
 def test_without_retries_nothing_is_asked_twice(host: Host) -> None:

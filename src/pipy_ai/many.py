@@ -55,9 +55,10 @@ STOP_ON = (
     ErrorKind.NOT_FOUND,
 )
 BUSY = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED})
+SILENT = BUSY | {ErrorKind.CONNECTION}  # nobody answers, if all rows end so
 PATIENCE = 30  # refusals that a row endures while others are answered
 AHEAD = 2  # rows that are read and not yet taken, for each that may be under way
-SILENCE = 120.0  # seconds for which a server that has answered may be gone
+SILENCE = 120.0  # seconds for which a server may refuse all, or be gone after it has answered
 
 
 # === The verbs ===
@@ -119,7 +120,7 @@ def complete_many(
             an error of kind `aborted` that says why.
         executor: A Dask `Client`: its workers ask, each with the keys of its own environment.
         **options: As for `complete`. `max_retries` counts tries of a row, also after its first
-            words; a refusal counts only when nobody was answered since the last.
+            words. While a provider refuses all rows they wait together, for two minutes at most.
 
     Raises:
         TypeError: as `complete`; `contexts` is one prompt instead of many.
@@ -371,7 +372,7 @@ async def astream_rows(
                 if batch.stopped is not None and not to_the_end:
                     break
             batch.close()
-        except Exception as error:  # of the caller's iterable
+        except BaseException as error:  # of the caller's iterable, whatever it is
             batch.close(error)
 
     batch.begin(loop)
@@ -477,10 +478,10 @@ class Batch:
         self._context = contextvars.copy_context()  # what is set around the batch holds within
         self._answered = 0
         self._asking = 0
-        self._gone_at = 0.0  # since when nobody reaches the server; 0: somebody did
+        self._gone_at = 0.0  # since when nobody is answered; 0: somebody was
         self._rounds = 0  # pauses since then
         self._closed = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say where it runs."""
@@ -498,7 +499,7 @@ class Batch:
             self._waiting.append(Row(index, context, answered=self._answered))
             self._fill()
 
-    def close(self, failure: Exception | None = None) -> None:
+    def close(self, failure: BaseException | None = None) -> None:
         """No more rows: `landed` ends with the last answer, or then raises `failure`."""
         self._closed, self._failure = True, failure
         self._end_if_done()
@@ -610,7 +611,7 @@ class Batch:
     def _wait_before_retry(self, row: Row, message: AssistantMessage) -> float | None:
         """Seconds until a row is to be asked again; None when it shall not."""
         error = message.error
-        if error is None or error.kind is not ErrorKind.CONNECTION:
+        if error is None or error.kind not in SILENT:
             self._gone_at, self._rounds = 0.0, 0
         if error is None or not error.retryable:
             self._answered += 1
@@ -619,20 +620,21 @@ class Batch:
                 self.stop(error)
             return None
         busy, asked = error.kind in BUSY, error.retry_after or 0.0
+        gone = bool(self._max_retries) and error.kind in SILENT and self._is_gone(row)
         if asked > self._max_delay:
             error.message += (
                 f" The provider asks to wait {asked:g} s, longer than"
                 f" max_retry_delay_ms={self._max_delay * 1000:g} allows."
             )
             message.error_message = error.message
-        elif busy:
+        elif busy and not gone:
             self.pace.refused(self._loop.time() + asked if asked else 0.0)
         if error.kind in self._stop_on or (busy and asked > self._max_delay):
             self.stop(error)
         if self.stopped is not None or asked > self._max_delay:
             return None
-        if self._max_retries and error.kind is ErrorKind.CONNECTION and self._is_gone(row):
-            return self._hold_back(message)
+        if gone:
+            return self._hold_back(message, busy, asked)
         if self._max_retries and busy and self._answered > row.answered:
             row.refusals += 1  # that is no fault of this row
             if row.refusals > PATIENCE:
@@ -649,23 +651,27 @@ class Batch:
         )
 
     def _is_gone(self, row: Row) -> bool:
-        """Whether it is no fault of a row that the server was not reached: nobody was answered
-        since it failed last, and others wait, too."""
+        """Whether it is no fault of a row that it was refused, or reached nobody: nobody was
+        answered since it failed last, and others wait, too."""
         return self._answered == row.answered and len(self._tasks) + len(self._waiting) > 1
 
-    def _hold_back(self, message: AssistantMessage) -> float | None:
-        """Let all rows wait for a server that is gone, longer each time; in the end, stop.
+    def _hold_back(self, message: AssistantMessage, busy: bool, asked: float) -> float | None:
+        """Let all rows wait for a server that is gone or refuses all, longer each time, at least
+        as long as it asks; in the end, stop.
 
-        One that has answered before is given `SILENCE`, another as many rounds as a row has tries.
+        One that is busy or has answered before is given `SILENCE`, another as many rounds as a row
+        has tries.
         """
         now, pause = self._loop.time(), 0.0
         if now >= self.pace.until:  # the first of its round
             self._gone_at = self._gone_at or now
             self._rounds += 1
             wait = min(MAX_BACKOFF, BACKOFF * 2 ** min(self._rounds - 1, 10))
-            pause = now + random.uniform(wait / 2, wait)
+            own = 0.0 if asked and self._rounds == 1 else random.uniform(wait / 2, wait)
+            pause = now + max(own, asked)
         gone = now - self._gone_at
-        lost = gone >= SILENCE if self._answered else self._rounds > self._max_retries
+        known = busy or self._answered
+        lost = gone >= SILENCE if known else self._rounds > self._max_retries
         if lost and not self._asking:  # nobody is under way who may yet be answered
             assert message.error is not None
             message.error.message += f" Nobody was answered for {gone:.0f} s."
