@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,27 @@ def test_parquet() -> None:
     assert main(["batch", "no.parquet", "-o", "n.jsonl", "-m", "faux/echo"]) == 2
 
 
+def test_parquet_of_older_writers_and_odd_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """Texts as bytes; a time that Python has no kind for is told with the file's name."""
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    old = ["batch", "old.parquet", "-o", "out.jsonl", "-m", "faux/echo"]
+    table = {
+        "id": pa.array([b"r1", "zwölf".encode()]),
+        "prompt": pa.array([b"Hi", "Grüße".encode()]),
+    }
+    parquet.write_table(pa.table(table), "old.parquet")
+    assert main(old) == 0
+    assert texts() == {"r1": "Hi", "zwölf": "Grüße"}
+    parquet.write_table(pa.table({"prompt": pa.array([b"\xff"])}), "old.parquet")
+    assert main(old) == 2
+    moment = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    parquet.write_table(pa.table({"prompt": moment}), "odd.parquet")
+    assert main(["batch", "odd.parquet", *old[2:]]) == 2
+    said = capsys.readouterr().err
+    assert "old.parquet, row 1: 'utf-8' codec" in said
+    assert "odd.parquet: Nanosecond" in said
+
+
 def test_conversations(lab: Lab) -> None:
     lab.always = upper
     openai = [
@@ -163,6 +185,16 @@ def test_conversations(lab: Lab) -> None:
     assert texts() == {"o": "C", "p": "D"}
     assert [one["content"] for one in lab.seen[0].json["messages"]] == ["Be brief.", "a", "b", "c"]
     assert [one["content"] for one in lab.seen[1].json["messages"]] == ["Be kind.", "d"]
+
+
+def test_a_system_message_in_parts(lab: Lab) -> None:
+    lab.always = upper
+    parts = [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
+    questions(
+        {"messages": [{"role": "system", "content": parts}, {"role": "user", "content": "a"}]}
+    )
+    assert batch(*at(lab), model=HOST) == 0
+    assert lab.seen[0].json["messages"][0]["content"] == "Be brief.\n\nBe kind."
 
 
 def test_images_in_the_words_of_openai_arrive_as_they_are(lab: Lab) -> None:
@@ -228,6 +260,19 @@ def test_a_line_that_a_kill_tore_is_asked_again(lab: Lab, cut: int) -> None:
     assert batch(*at(lab), model=HOST) == 0
     assert Path("out.jsonl").read_bytes() == whole
     assert len(lab.seen) == (5 if cut == 1 else 6)  # only its line break was missing
+
+
+@pytest.mark.parametrize("left", [b"", b'{"id": 4, "te'])
+def test_what_a_power_cut_left_as_zeros_is_asked_again(left: bytes) -> None:
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(6)])
+    assert batch() == 0
+    whole = Path("out.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    zeros = left + bytes(4096)
+    for damaged in (lines[0] + zeros + lines[2] + lines[3], lines[0] + zeros, zeros):
+        Path("out.jsonl").write_bytes(damaged)
+        assert batch() == 0
+        assert Path("out.jsonl").read_bytes() == whole
 
 
 def test_torn_as_the_very_first_line(lab: Lab) -> None:
@@ -377,6 +422,39 @@ def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
     assert len(lab.seen) == asked + 30 - kept
 
 
+def test_a_full_disk_in_the_middle_of_the_ordering_loses_nothing() -> None:
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])
+    assert batch() == 0
+    there = Path("out.jsonl").read_bytes()
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in reversed(range(30))])
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+    run = "import sys; from pipy_ai.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", limited + run, "batch", "in.jsonl", "-o", "out.jsonl",
+         "-m", "faux/echo"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "out.jsonl: File too large; all answers are there, but not in order" in done.stderr
+    assert Path("out.jsonl").read_bytes() == there
+    assert not Path(".out.jsonl.new").exists()
+    assert batch() == 0
+    assert [one["id"] for one in answers()] == [*reversed(range(30))]
+
+
+def test_an_input_that_grows_meanwhile_is_for_another_run(lab: Lab) -> None:
+    def grow(seen: Seen) -> Scene:
+        if len(lab.seen) == 1:
+            with Path("in.jsonl").open("a") as file:
+                file.write('{"id": "late", "prompt": "late"}\n' * 2)  # and not yet right
+        return upper(seen)
+
+    lab.always = grow
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(90)])
+    assert batch("-j", "1", *at(lab), model=HOST) == 0
+    assert [*texts()] == [*range(90)]
+
+
 # === Wrong use, told before anything is asked ===
 
 
@@ -389,6 +467,7 @@ def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
         ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
         ([7], [], "line 1: it is no object"),
         ([{"messages": "[]x"}], [], "row 1: "),
+        ([{"messages": [{"role": "system", "content": [7]}]}], [], "row 1: a system message is a"),
         ([{"messages": [{"role": "king", "content": "a"}]}], [], "row 1: messages.0"),
         ([{"messages": [{"role": "tool", "content": "a"}]}], [], "row 1: calls of tools are read"),
         ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has no type 'x'"),
@@ -397,6 +476,7 @@ def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
         ([{"prompt": "a"}], ["--max-tokens", "-1"], "--max-tokens"),
         ([{"prompt": "a"}], ["-m", "nonsense"], "nonsense"),
         ([{"prompt": "a"}], ["-o", "in.jsonl"], "a file of their own"),
+        ([{"prompt": "a"}], ["-o", "-"], "the answers need a file"),
         ([{"prompt": "a"}], ["-o", "no/out.jsonl"], "there is no such directory"),
         ([{"prompt": "a"}], ["--dask", "nonsense"], "--dask"),
     ],
@@ -499,6 +579,36 @@ def test_ctrl_c_finishes_what_is_under_way(lab: Lab) -> None:
     lab.always = chat(text("half whole"), finish("stop"))
     assert batch(*at(lab), model=HOST) == 0
     assert len(lab.seen) == 50
+
+
+def test_ctrl_c_while_the_input_is_read_ends_it_at_once(lab: Lab) -> None:
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(200_000)])
+    process = start(lab)
+    wait_for(Path("out.jsonl").exists)  # made before the input is read
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (130, b"")
+    assert not lab.seen
+
+
+def test_the_disk_is_asked_to_keep_what_landed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a second at most, and what was written before the last time survives a power cut."""
+    synced: list[tuple[float, int]] = []
+
+    def slow(seen: Seen) -> Scene:
+        time.sleep(0.02)
+        return upper(seen)
+
+    def sync(answers: Answers) -> None:
+        synced.append((time.monotonic(), Path("out.jsonl").read_bytes().count(b"\n")))
+
+    monkeypatch.setattr(Answers, "sync", sync)
+    monkeypatch.setattr("pipy_ai.batch.job.SYNC", 0.1)
+    lab.always = slow
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(40)])
+    assert batch("-j", "1", *at(lab), model=HOST) == 0
+    assert len(synced) >= 3
+    assert all(b[0] - a[0] >= 0.1 and b[1] > a[1] for a, b in pairwise(synced))
 
 
 def test_ctrl_c_twice_drops_it(lab: Lab) -> None:

@@ -1,7 +1,8 @@
 """The file of answers: one line a row, appended as they land, put in order at the end.
 
 A line is written with one call, so that a process that is killed loses at most the line that it was
-writing; such a torn line is cut off by the next run. While a job runs, no other may use its file.
+writing; such a torn line is cut off by the next run, and what a power cut left as zeros is passed
+over. While a job runs, no other may use its file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 OPEN, DONE, FAILED = 0, 1, 2  # what a row is
 _CHUNK = 1 << 16  # bytes
+_AGAIN = "once that is solved, run the same command again to go on"
+_START = b'{"id": '  # of each of our lines
 
 
 class Line(NamedTuple):
@@ -103,7 +106,7 @@ class Answers:
             whole = False
         if whole:
             os.write(self._fd, b"\n")
-        elif end == len(torn) and not torn.startswith(b'{"id": '):
+        elif end == len(torn) and not _START.startswith(torn.rstrip(b"\0")[: len(_START)]):
             raise self._foreign(1)  # not of ours: nothing of it is to be lost
         else:
             os.ftruncate(self._fd, end - len(torn))
@@ -115,7 +118,8 @@ class Answers:
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 self._lines = number
-                if not line.strip():  # an editor's
+                # An editor's, or never written: JSON has no zero bytes.
+                if not line.strip(b"\0 \t\r\n") or (found and b"\0" in line):
                     offset += len(line)
                     continue
                 try:
@@ -158,11 +162,19 @@ class Answers:
             while written < len(line):  # a full disk raises with the next call
                 written += os.write(self._fd, line[written:])
         except OSError as error:
-            text = f"{error.strerror}; once that is solved, run the same command again to go on"
+            text = f"{error.strerror}; {_AGAIN}"
             raise OSError(error.errno, text, str(self.path)) from None
         self._offsets[place] = offset
         self.state[place] = FAILED if record["error"] is not None else DONE
         self._lines += 1
+
+    def sync(self) -> None:
+        """Have the disk keep what was written, whatever happens to the machine.
+
+        Raises:
+            OSError: it cannot.
+        """
+        os.fsync(self._fd)
 
     @property
     def complete(self) -> bool:
@@ -170,21 +182,34 @@ class Answers:
         return OPEN not in self.state
 
     def put_in_order(self) -> None:
-        """Bring the lines into the input's order, each id once. At once or not at all."""
-        offsets = [*self._strangers] if self._strangers else []
-        in_order = all(a < b for a, b in _pairs(self._offsets)) and not offsets
+        """Bring the lines into the input's order, each id once. At once or not at all.
+
+        Raises:
+            OSError: the disk is full, for example.
+        """
+        in_order = all(a < b for a, b in _pairs(self._offsets)) and not self._strangers
         if in_order and self._lines == len(self._offsets):
             return
         new = self.path.with_name(f".{self.path.name}.new")
+        try:
+            self._copy_in_order(new)
+            shutil.copymode(self.path, new)
+            os.replace(new, self.path)
+        except BaseException as error:
+            new.unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
+            text = f"{error.strerror}; all answers are there, but not in order: {_AGAIN}"
+            raise OSError(error.errno, text, str(self.path)) from None
+
+    def _copy_in_order(self, new: Path) -> None:
         with self.path.open("rb") as old, new.open("wb") as ordered:
-            for places in (self._offsets, offsets):
+            for places in (self._offsets, self._strangers):
                 for offset in places:
                     old.seek(offset)
                     ordered.write(old.readline())
             ordered.flush()
             os.fsync(ordered.fileno())
-        shutil.copymode(self.path, new)
-        os.replace(new, self.path)
 
 
 def _pairs(offsets: array[int]) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from .answers import FAILED, OPEN, Answers, Line
 from .rows import InputError, Question, Questions, digest
 
 STOPPED = "Stopped by the user."
+SYNC = 1.0  # seconds after which the disk is asked to keep what landed
 _SETTINGS = ("temperature", "max_tokens", "reasoning", "top_p", "seed", "stop", "extra")
 
 
@@ -84,12 +86,12 @@ class Job:
             self.batch.stop(error_info(ErrorKind.ABORTED, STOPPED))
 
     async def run(self, watch: Callable[[], object] = lambda: None) -> Tally:
-        """Carry it out; `answers` is open. `watch` is called after each answer.
+        """Ask what `compare` has found open. `watch` is called after each answer.
 
         Raises:
             TypeError, ValueError: wrong use, told before anything is asked.
+            OSError: the answers cannot be written.
         """
-        compare(self)
         tally = self.tally
         settings = _settings(self)
         options: Any = self.options
@@ -97,6 +99,8 @@ class Job:
             self.model, (), self.concurrency, STOP_ON, self.executor, self.output, None, options
         )
         pending: dict[int, Question] = {}
+        loop = asyncio.get_running_loop()
+        synced = loop.time()
         watch()
         async with aclosing(astream_rows(batch, _open_rows(self, pending))) as landed:
             async for place, message in landed:
@@ -107,6 +111,9 @@ class Job:
                 tally.take(message)
                 self.answers.append(place, _record(question, message, settings))
                 watch()
+                if loop.time() > synced + SYNC:
+                    await asyncio.to_thread(self.answers.sync)
+                    synced = loop.time()
         tally.stopped = batch.stopped
         if self.answers.complete:
             self.answers.put_in_order()
@@ -123,6 +130,8 @@ def _says_nothing_of_the_row(error: ErrorInfo | None, batch: Batch) -> bool:
 async def _open_rows(job: Job, pending: dict[int, Question]) -> AsyncIterator[tuple[int, Prompt]]:
     state = job.answers.state
     for question in job.questions:
+        if question.place == len(state):  # the input has grown meanwhile; that is for another run
+            return
         if state[question.place] == OPEN:
             pending[question.place] = question
             yield question.place, question.prompt

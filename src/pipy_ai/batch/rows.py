@@ -57,9 +57,9 @@ class Questions:
         for place, row in enumerate(read(self.path)):
             given = row.get("id")
             identity = place + 1 if given is None or given == "" else given
-            if not isinstance(identity, str | int):
-                identity = str(identity)
             try:
+                if not isinstance(identity, str | int):
+                    identity = _words(identity)
                 prompt, said = self._prompt(row)
             except ValueError as error:
                 text = str(error).partition("\n")[0]
@@ -120,8 +120,13 @@ def filled(template: str, row: Columns) -> str:
 def _said(value: Any) -> str:
     """A column as a text: JSON where it is of JSON's kinds, else, like a date, in its own words."""
     if not isinstance(value, bool | int | float | list | dict):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
+        return _words(value)
+    return json.dumps(value, ensure_ascii=False, default=_words)
+
+
+def _words(value: Any) -> str:
+    """What JSON has no kind for. Parquet of older writers has texts as bytes."""
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _context(said: Any, system: str | None) -> Prompt:
@@ -135,7 +140,7 @@ def _context(said: Any, system: str | None) -> Prompt:
     if not isinstance(said, dict) or not isinstance(said.get("messages"), list):
         raise ValueError("a context is an object with messages; messages are a list of them")
     messages = [_message(one) for one in said["messages"]]
-    systems = [one["content"] for one in messages if one.get("role") in ("system", "developer")]
+    systems = [_system(one) for one in messages if one.get("role") in ("system", "developer")]
     rest = [one for one in messages if one.get("role") not in ("system", "developer")]
     try:
         context = Context.model_validate({**said, "messages": rest})
@@ -157,6 +162,16 @@ def _message(said: Any) -> dict[str, Any]:
     if said.get("role") == "assistant" and isinstance(content, str):
         return {**said, "content": [{"type": "text", "text": content}]}
     return {**said, "content": [*map(_part, content)]} if isinstance(content, list) else said
+
+
+def _system(said: dict[str, Any]) -> str:
+    """The text of a system message, which may be in parts."""
+    content = said.get("content") or ""
+    parts = [{"text": content}] if isinstance(content, str) else content
+    try:
+        return "\n\n".join(part["text"] for part in parts)
+    except (TypeError, KeyError):
+        raise ValueError("a system message is a text, or a list of parts with text") from None
 
 
 def _part(said: Any) -> Any:
@@ -231,5 +246,5 @@ def _read_parquet(path: Path) -> Iterator[Columns]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(PARQUET_ROWS):
                 yield from batch.to_pylist()
-    except ArrowException as error:
+    except (ArrowException, ValueError) as error:  # a time that Python has no kind for
         raise InputError(f"{path}: {error}") from None

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from .. import default_model
     from ..batch.answers import Answers
-    from ..batch.job import Job
+    from ..batch.job import Job, compare
     from ..batch.rows import Questions
     from .named import named
     from .schema import read
@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{source}: {wrong}")
     if target.exists() and (not target.is_file() or target.samefile(source)):
         raise ValueError(f"{target}: the answers need a file of their own")
+    if str(target) == "-":
+        raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
     if not target.absolute().parent.is_dir():
         raise ValueError(f"{target.parent}: there is no such directory")
     questions = Questions(source, _text(arguments.prompt_template), arguments.system)
@@ -90,10 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
                 question.options(arguments), schema, arguments.concurrency,
                 arguments.retry_errors, arguments.redo_changed, executor,
             )  # fmt: skip
-            try:
-                asyncio.run(_carry(job))
-            except asyncio.CancelledError:  # by the second Ctrl-C
-                job.stop()
+            with _watch(job) as watch:
+                compare(job)
+                try:
+                    asyncio.run(_carry(job, watch))
+                except asyncio.CancelledError:  # by the second Ctrl-C
+                    job.stop()
     except ValidationError as error:
         return question.wrong(error)
     except (TypeError, LookupError) as error:
@@ -101,8 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
     return _end(job, time.monotonic() - began, arguments)
 
 
-async def _carry(job: Job) -> None:
-    """Run it under a watch, with Ctrl-C and SIGTERM in hand."""
+async def _carry(job: Job, watch: Callable[[], object]) -> None:
+    """Run it with Ctrl-C and SIGTERM in hand."""
     import asyncio
     from contextlib import suppress
 
@@ -124,8 +128,7 @@ async def _carry(job: Job) -> None:
     with suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows, in a thread
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(name, stop)
-    with _watch(job) as watch:
-        await job.run(watch)
+    await job.run(watch)
 
 
 def _them(count: int) -> str:
