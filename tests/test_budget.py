@@ -551,6 +551,19 @@ def test_one_line_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(list(read_ledger(path))) == len(list(read_ledger(tmp_path / "other"))) == 1
 
 
+def test_one_line_a_ledger_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PIPY_LEDGER", "spend.jsonl")
+    Path("link").symlink_to(tmp_path)
+    with budget(ledger="~/spend.jsonl"), budget(ledger="link/spend.jsonl"):
+        complete("faux/echo", "Hi")
+    assert len(list(read_ledger("~/spend.jsonl"))) == 1
+    assert not Path("~").exists()
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_a_warning() -> None:
     with budget(ledger="/dev/full"):
@@ -568,16 +581,17 @@ def test_corrupted_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     wrong = [
         b"\xff\n", b"[]\n",
         b'{"time": 1, "provider": "a", "model": "b"}\n', b"\n", good[:20] + b"\n",
-        b'{"provider": "a"}\n', good.replace(b'"cost":0.1', b'"cost":"much"'),
+        b'{"provider": "a"}\n', b"[" * 200_000 + b"\n",
+        *(good.replace(b":0.1", b":" + said) for said in (b'"much"', b"NaN", b"-1", b"9" * 400)),
     ]  # fmt: skip
     newer = good.replace(b"}", b',"mood":"good"}')
     path.write_bytes(b"".join(wrong) + newer + good[:30])  # the last was cut by a full disk
     append(str(path), entry)
     ledger = read_ledger(path)
     assert list(ledger) == [entry, entry]
-    assert ledger.corrupted == 7
+    assert ledger.corrupted == 11
     assert list(ledger) == [entry, entry]
-    assert ledger.corrupted == 7
+    assert ledger.corrupted == 11
     with pytest.raises(FileNotFoundError):
         list(read_ledger(tmp_path / "none"))
 

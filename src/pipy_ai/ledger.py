@@ -126,7 +126,7 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = os.path.expanduser(path)
         self.corrupted = 0
 
     def __iter__(self) -> Iterator[LedgerEntry]:
@@ -168,17 +168,20 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 _FIELDS = {field.name: _TYPES[str(field.type)] for field in fields(LedgerEntry)}
 _NEEDED = ("time", "provider", "model")
+_MOST = 1e15  # dollars: more is no cost
 
 
 def _entry(line: bytes) -> LedgerEntry | None:
     """A line, read; None when it is not one of ours. What a newer version added is left out."""
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(said, dict) or not all(name in said for name in _NEEDED):
         return None
     known = {name: said[name] for name in _FIELDS if name in said}
     if not all(isinstance(value, _FIELDS[name]) for name, value in known.items()):
+        return None
+    if not 0 <= (known.get("cost") or 0) < _MOST:  # nor is it nan
         return None
     return LedgerEntry(**known)

@@ -7,6 +7,7 @@ twice, so a stream stays linear.
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ class Meter:
     ) -> None:
         self._budgets = tuple(dict.fromkeys(budgets))
         paths = [ledger, *(one.ledger for one in self._budgets)]
-        self._ledgers = [path for path in dict.fromkeys(paths) if path is not None]
+        # By their real names: no request stands in one file twice.
+        self._ledgers = [*dict.fromkeys(os.path.realpath(path) for path in paths if path)]
         self._halt = halt
         self.usd, self.tokens = 0.0, 0
         self._name = ""
