@@ -455,6 +455,48 @@ def test_an_input_that_grows_meanwhile_is_for_another_run(lab: Lab) -> None:
     assert [*texts()] == [*range(90)]
 
 
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
+from pipy_ai.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_more_at_once_than_files_may_be_open(lab: Lab) -> None:
+    """What could not be opened used to leave its row waiting for ever."""
+    lab.always = upper
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(300)])
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "128", "batch", "in.jsonl", "-o", "out.jsonl", "-m", HOST,
+         "-j", "2000", *at(lab)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
+    assert texts() == {n: f"Q{n}" for n in range(300)}
+
+
+NO_MORE = """
+import os, resource, sys
+from pipy_ai import complete
+print(complete("hosted_vllm/m", "a", api_base=sys.argv[1]).text)
+kind = resource.RLIMIT_NOFILE
+resource.setrlimit(kind, (max(map(int, os.listdir("/dev/fd"))), resource.getrlimit(kind)[1]))
+print(complete("hosted_vllm/m", "a", api_base="http://127.0.0.2:9", max_retries=0).error.message)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc"), reason="of Linux")
+def test_a_request_ends_even_where_no_file_can_be_opened(lab: Lab) -> None:
+    lab.always = upper
+    done = subprocess.run(
+        [sys.executable, "-c", NO_MORE, lab.url],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("A\n127.0.0.2:9 was not reached: Too many open files"), done
+    assert not done.stderr
+
+
 # === Wrong use, told before anything is asked ===
 
 

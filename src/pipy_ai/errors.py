@@ -441,6 +441,8 @@ def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | N
 
 
 def _http_date(value: str) -> float | None:
+    if not value:  # where no more files can be opened, nor can modules
+        return None
     from email.utils import parsedate_to_datetime
 
     try:

@@ -57,6 +57,7 @@ STOP_ON = (
 BUSY = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED})
 SILENT = BUSY | {ErrorKind.CONNECTION}  # nobody answers, if all rows end so
 PATIENCE = 30  # refusals that a row endures while others are answered
+SPARE = 64  # files that may be open beside the connections of a batch
 AHEAD = 2  # rows that are read and not yet taken, for each that may be under way
 SILENCE = 120.0  # seconds for which a server may refuse all, or be gone after it has answered
 
@@ -111,8 +112,9 @@ def complete_many(
         contexts: Prompts as `complete` takes them, from any iterable; read a little ahead.
         output: As for `complete`: the type that each answer shall have.
         output_mode: As for `complete`.
-        concurrency: The most requests under way. It starts with a quarter, grows while all is
-            well, and shrinks when the provider is busy: a round of refusals halves it.
+        concurrency: The most requests under way, as far as the system lets so many files be open
+            (`ulimit -n`, less 64). It starts with a quarter, grows while all is well, and shrinks
+            when the provider is busy: a round of refusals halves it.
         on_result: Called with the index and the message of each answer as it lands, in the
             caller's thread.
         stop_on: Kinds of error that would befall all other rows, too: after one, or after a rate
@@ -722,7 +724,18 @@ def make_batch(
         ask = asker(executor, model, request.output, output_mode, options, message)
     else:
         ask = _asker(model, output, output_mode, options)
+        concurrency = min(concurrency, _connections())
     return Batch(ask, concurrency, kinds, how.max_retries, how.max_retry_delay_ms / 1000, message)
+
+
+def _connections() -> int:
+    """How many the system lets this process have."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return 500
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1_000_000 if limit == resource.RLIM_INFINITY else max(1, limit - SPARE)
 
 
 def _check_callback(on_result: object) -> None:

@@ -29,6 +29,7 @@ from typing_extensions import TypeVar
 from .errors import ErrorKind, error_info
 from .types import AssistantMessage, StopReason, ToolCall, ToolResultMessage
 from .utils.channel import WAIT, Channel, settled
+from .utils.made import made
 
 if TYPE_CHECKING:
     from typing import Self
@@ -359,9 +360,9 @@ class EventQueue:
         """End with an error that keeps the message as of the last event."""
         last = self._last
         try:
-            message = AssistantMessage() if last is None else last.partial.model_copy()
+            message = made(AssistantMessage) if last is None else last.partial.model_copy()
         except Exception:  # a message that cannot be built; the end must come all the same
-            message = AssistantMessage()
+            message = made(AssistantMessage)
         message.error = error_info(kind, text)
         message.error_message = text
         aborted = kind is ErrorKind.ABORTED

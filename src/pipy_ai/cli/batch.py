@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     questions = Questions(source, _text(arguments.prompt_template), arguments.system)
     schema = None if arguments.output_schema is None else read(arguments.output_schema)
     began = time.monotonic()
+    _more_connections()
     try:
         with (
             _budget(arguments.budget),
@@ -103,6 +104,21 @@ def run(arguments: argparse.Namespace) -> int:
     except (TypeError, LookupError) as error:
         raise ValueError(str(error)) from None
     return _end(job, time.monotonic() - began, arguments)
+
+
+def _more_connections() -> None:
+    """Let this process have as many files open as it may, a connection being one."""
+    from contextlib import suppress
+
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return
+    kind = resource.RLIMIT_NOFILE
+    most = resource.getrlimit(kind)[1]
+    for limit in (10_240, most):  # macOS says that there is none, and refuses more than that
+        with suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit, most))
 
 
 async def _carry(job: Job, watch: Callable[[], object]) -> None:
