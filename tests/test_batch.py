@@ -275,6 +275,20 @@ def test_what_a_power_cut_left_as_zeros_is_asked_again(left: bytes) -> None:
         assert Path("out.jsonl").read_bytes() == whole
 
 
+@pytest.mark.parametrize("long", [60_000, 100_000, 200_000])
+def test_a_long_line_that_was_torn_takes_no_other_with_it(long: int, lab: Lab) -> None:
+    lab.always = upper
+    questions(
+        *[{"id": n, "prompt": f"{n}".ljust(2000, "a")} for n in range(9)], {"prompt": "z" * long}
+    )
+    assert batch(*at(lab), model=HOST) == 0
+    whole, asked = Path("out.jsonl").read_bytes(), len(lab.seen)
+    Path("out.jsonl").write_bytes(whole[:-200])
+    assert batch(*at(lab), model=HOST) == 0
+    assert len(lab.seen) == asked + 1
+    assert Path("out.jsonl").read_bytes() == whole
+
+
 def test_torn_as_the_very_first_line(lab: Lab) -> None:
     questions({"prompt": "a"})
     Path("out.jsonl").write_text('{"id": 1, "te')

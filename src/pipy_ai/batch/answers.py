@@ -94,9 +94,9 @@ class Answers:
         end = os.fstat(self._fd).st_size
         tail, start = b"", end
         while start > 0 and b"\n" not in tail:
-            start = max(0, start - _CHUNK)
+            until, start = start, max(0, start - _CHUNK)
             os.lseek(self._fd, start, os.SEEK_SET)
-            tail = os.read(self._fd, min(_CHUNK, end - start)) + tail
+            tail = os.read(self._fd, until - start) + tail
         torn = tail[tail.rfind(b"\n") + 1 :]
         if not torn:
             return

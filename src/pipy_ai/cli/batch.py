@@ -157,7 +157,7 @@ def _them(count: int) -> str:
 def _text(given: str | None) -> str | None:
     if given is None or not given.startswith("@"):
         return given
-    return Path(given[1:]).read_text(encoding="utf-8")
+    return Path(given[1:]).read_text(encoding="utf-8-sig")
 
 
 def _cluster(address: str | None) -> Any:
