@@ -497,6 +497,7 @@ def test_the_interpreter_exits_cleanly(name: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the lost task
 @pytest.mark.parametrize("stop", [True, False])
 def test_a_stream_outlives_a_loop_that_was_closed_over_it(watched: Watched, stop: bool) -> None:
     """As in a notebook that is restarted: its task will never go on."""
