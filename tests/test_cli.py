@@ -126,7 +126,7 @@ def test_usage_goes_to_stderr() -> None:
             "cannot be fetched: Connection refused",
         ),
         (["ask", "--thinking", "hard", "Hi"], "--thinking"),
-        (["ask", "-m", "faux/echo", "--schema", "", "Hi"], "--schema is empty"),
+        (["ask", "-m", "faux/echo", "--schema", "", "Hi"], "the schema is empty"),
         (["history", "list", "--limt", "3"], "pipy history list does not take '--limt'; did you"),
         (["local", "pull", "x"], "does not take 'x'; pipy local pull --help"),
         (["Hi", "--api-key=sk-1"], "pipy: pipy ask does not take '--api-key';"),

@@ -31,6 +31,8 @@ def test_a_model_is_chosen_shown_and_unset(monkeypatch: pytest.MonkeyPatch) -> N
 def test_ask_uses_it() -> None:
     assert pipy("default", "faux/echo").returncode == 0
     assert pipy("ask", "What is this?").stdout == "What is this?\n"
+    slip = pipy("ask", "What is this?", PIPY_MODEL="nonsense")
+    assert (slip.returncode, "PIPY_MODEL: no model 'nonsense'" in slip.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("name", ["local/smollm2", "hosted_vllm/mine", "ollama_chat/gemma3"])

@@ -61,7 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from pydantic import ValidationError
 
-    from .. import default_model
     from ..batch.answers import Answers
     from ..batch.job import Job, compare
     from ..batch.rows import Questions
@@ -89,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             _cluster(arguments.dask) as executor,
         ):
             job = Job(
-                questions, answers, named(arguments.model or default_model()),
+                questions, answers, named(arguments.model) if arguments.model else question.usual(),
                 question.options(arguments), schema, arguments.concurrency,
                 arguments.retry_errors, arguments.redo_changed, executor,
             )  # fmt: skip

@@ -62,8 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     from pydantic import ValidationError
 
-    from .. import default_model
-
     keep = wanted(arguments)
     with contextlib.ExitStack() as stack:
         if arguments.id is None:
@@ -74,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         chat = Chat(conversation, arguments)
         stack.callback(lambda: chat.conversation.close())
         try:
-            chat.use(arguments.model or conversation.model or default_model())
+            chat.use(arguments.model or conversation.model or question.usual())
         except ValidationError as error:
             return question.wrong(error)
         except LookupError as error:

@@ -117,7 +117,7 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
     Raises:
         ValueError, LookupError, OSError: it cannot be asked, in words for the user.
     """
-    from .. import ctx, default_model, user
+    from .. import ctx, user
 
     text = _input(arguments.prompt, "-" in arguments.attach)
     if arguments.template:
@@ -133,8 +133,8 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
         raise ValueError('nothing to ask: pipy ask "What is 2+2?", or pipe text in')
     message = user(*([text] if text.strip() else []), *shown) if shown else user(text)
     kept = earlier.model if earlier is not None else None
-    asked = [arguments.model or kept or default_model(), *arguments.fallback]
-    models = [_model(name) for name in asked]
+    first = arguments.model or kept
+    models = [_model(first) if first else usual(), *map(_model, arguments.fallback)]
     how = options(arguments)
     if earlier is not None:
         _as_before(how, earlier, models[0])
@@ -159,6 +159,23 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
     from .options import read
 
     return {**named, **read(arguments.option)}
+
+
+def usual() -> str:
+    """The model when none is named.
+
+    Raises:
+        LookupError: nothing says which.
+        ValueError: what says so means no model.
+    """
+    from .. import default_model
+
+    name = default_model()
+    try:
+        return _model(name)
+    except ValueError as error:
+        where = "PIPY_MODEL" if os.environ.get("PIPY_MODEL", "").strip() else "pipy default"
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _as_before(how: dict[str, Any], earlier: Conversation, model: str) -> None:

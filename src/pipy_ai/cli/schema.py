@@ -33,9 +33,9 @@ def read(text: str, many: bool = False) -> Any:
 
 def _one(text: str) -> Any:
     if not text:
-        raise ValueError("--schema is empty")
+        raise ValueError("the schema is empty")
     if text.startswith("{"):
-        return _json(text, "--schema")
+        return _json(text, "the schema")
     if text.endswith(".json") or os.path.isfile(text):
         with open(text, encoding="utf-8-sig") as file:
             return _json(file.read(), text)
@@ -72,10 +72,10 @@ def in_short(text: str) -> dict[str, Any]:
             continue
         found = _FIELD.fullmatch(field.strip())
         if found is None:
-            raise ValueError(f"--schema: {field.strip()!r} is not `name type: what it is`")
+            raise ValueError(f"the schema: {field.strip()!r} is not `name type: what it is`")
         name, kind = found["name"], found["type"] or "str"
         if name in properties:
-            raise ValueError(f"--schema: {name!r} is there twice")
+            raise ValueError(f"the schema: {name!r} is there twice")
         properties[name] = _type(kind.removesuffix("?").strip(), name)
         if not kind.endswith("?"):
             required.append(name)
@@ -97,4 +97,4 @@ def _type(kind: str, name: str) -> dict[str, Any]:
     if kind == "list" or (kind.startswith("list[") and kind.endswith("]")):
         return {"type": "array", "items": _type(kind[5:-1] or "str", name)}
     known = ", ".join(TYPES)
-    raise ValueError(f"--schema: {name!r} has no type {kind!r}; there are {known} and list[…]")
+    raise ValueError(f"the schema: {name!r} has no type {kind!r}; there are {known} and list[…]")
