@@ -504,7 +504,8 @@ def test_a_stream_outlives_a_loop_that_was_closed_over_it(watched: Watched, stop
 
     async def begin() -> AsyncAssistantMessageEventStream:
         s = astream("watched/m", "q")
-        assert await anext(aiter(s))
+        while not watched.stalled.is_set():
+            await asyncio.sleep(0)
         return s
 
     loop = asyncio.new_event_loop()
