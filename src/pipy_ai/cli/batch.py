@@ -107,17 +107,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _more_connections() -> None:
     """Let this process have as many files open as it may, a connection being one."""
-    from contextlib import suppress
-
     try:
         import resource
     except ModuleNotFoundError:  # on Windows
         return
     kind = resource.RLIMIT_NOFILE
     most = resource.getrlimit(kind)[1]
-    for limit in (10_240, most):  # macOS says that there is none, and refuses more than that
-        with suppress(ValueError, OSError):
+    for limit in (most, 10_240):  # macOS says that there is none, and refuses more than that
+        try:
             resource.setrlimit(kind, (limit, most))
+        except (ValueError, OSError):
+            continue
+        return
 
 
 async def _carry(job: Job, watch: Callable[[], object]) -> None:
