@@ -9,7 +9,7 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -282,6 +282,10 @@ def test_functions_of_all_kinds(go: Go) -> None:
         def __call__(self) -> str:
             return "called"
 
+    async def several(n: int) -> AsyncIterator[int]:
+        for number in range(n):
+            yield number
+
     counter = Counter()
     lazy = Tool.from_function(lambda text: later(text), name="lazy")  # gives something to await
     names = [
@@ -289,10 +293,12 @@ def test_functions_of_all_kinds(go: Go) -> None:
         call("count", by="2"),
         call("Counter"),
         call("lazy", text="b"),
+        call("several", n=2),
     ]
     with faux.script(faux.reply(*names), *(faux.reply(one) for one in names), "ok"):
-        ran = go("faux/m", "q", [later, counter.count, counter, lazy])
-    assert ran.texts == ["later a", "2", "called", "later b", "later a", "4", "called", "later b"]
+        ran = go("faux/m", "q", [later, counter.count, counter, lazy, several])
+    told = ["later a", "2", "called", "later b", "[0,1]"]
+    assert ran.texts == [*told, told[0], "4", *told[2:]]
     nothing_left()
 
 

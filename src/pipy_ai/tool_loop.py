@@ -19,6 +19,7 @@ import contextvars
 import inspect
 from collections.abc import (
     AsyncGenerator,
+    AsyncIterable,
     Awaitable,
     Callable,
     Coroutine,
@@ -269,9 +270,10 @@ class _Job:
     def run(self) -> Any:
         """What the function gives; a failure as the model is told."""
         try:
-            return self.code.call(self.arguments)
+            value = self.code.call(self.arguments)
         except (Exception, asyncio.CancelledError) as error:  # not all of them pass through futures
             return _failed(self.call, error)
+        return _listed(value) if inspect.isasyncgen(value) else value
 
     async def carry_out(self) -> ToolResultMessage:
         """Run in the event loop; a function that does not await gets a thread."""
@@ -312,6 +314,10 @@ class _Job:
             return _failed(call, error)
         details = value if isinstance(value, BaseModel) else None
         return tool_result(call, text.decode(), details=details)
+
+
+async def _listed(values: AsyncIterable[Any]) -> list[Any]:
+    return [value async for value in values]
 
 
 def _failed(call: ToolCall, error: BaseException) -> ToolResultMessage:
