@@ -40,10 +40,8 @@ if TYPE_CHECKING:
     from .api import default_model as default_model
     from .api import preview as preview
     from .api import quick as quick
-    from .api import stream as stream
     from .api import stream_simple as stream_simple
     from .budget import Budget as Budget
-    from .budget import budget as budget
     from .context import assistant as assistant
     from .context import ctx as ctx
     from .context import tool_result as tool_result
@@ -128,6 +126,11 @@ if TYPE_CHECKING:
     from .types import Usage as Usage
     from .types import UserMessage as UserMessage
 
+    # Importing `.stream` and `.budget` binds the modules. Checkers take the last binding, so the
+    # functions of the same names come after every import of these modules.
+    from .api import stream as stream  # isort: skip
+    from .budget import budget as budget  # isort: skip
+
 _MODULES = {
     "abort": "AbortController AbortSignal",
     "api": "acomplete acomplete_simple apreview aquick astream astream_simple complete"
@@ -155,7 +158,7 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-__all__ = ["__version__", "faux", *_HOME]
+__all__ = ["__version__", "faux", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -76,7 +76,7 @@ class AbortController:
     """
 
     def __init__(self) -> None:
-        self.signal = AbortSignal()
+        self.signal: AbortSignal = AbortSignal()
 
     def abort(self, reason: str | None = None) -> None:
         """Stop every request that was given this controller's signal. From any thread."""

@@ -113,20 +113,9 @@ def stream(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: type[T],
-    output_mode: Mode | None = None,
+    output: None = None,
     **keywords: Unpack[Options],
-) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
-@overload
-def stream(
-    model: Models,
-    context: Prompt,
-    options: StreamOptions | None = None,
-    *,
-    output: TypeForm[T],
-    output_mode: Mode | None = None,
-    **keywords: Unpack[Options],
-) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
+) -> AssistantMessageEventStream: ...
 @overload
 def stream(
     model: Models,
@@ -143,9 +132,20 @@ def stream(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: None = None,
+    output: type[T],
+    output_mode: Mode | None = None,
     **keywords: Unpack[Options],
-) -> AssistantMessageEventStream: ...
+) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
+@overload
+def stream(
+    model: Models,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
 def stream(
     model: Models,
     context: Prompt,
@@ -193,20 +193,9 @@ def astream(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: type[T],
-    output_mode: Mode | None = None,
+    output: None = None,
     **keywords: Unpack[Options],
-) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
-@overload
-def astream(
-    model: Models,
-    context: Prompt,
-    options: StreamOptions | None = None,
-    *,
-    output: TypeForm[T],
-    output_mode: Mode | None = None,
-    **keywords: Unpack[Options],
-) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
+) -> AsyncAssistantMessageEventStream: ...
 @overload
 def astream(
     model: Models,
@@ -223,9 +212,20 @@ def astream(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: None = None,
+    output: type[T],
+    output_mode: Mode | None = None,
     **keywords: Unpack[Options],
-) -> AsyncAssistantMessageEventStream: ...
+) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
+@overload
+def astream(
+    model: Models,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
 def astream(
     model: Models,
     context: Prompt,
@@ -264,22 +264,9 @@ def complete(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: type[T],
-    output_mode: Mode | None = None,
-    output_retries: int = 1,
+    output: None = None,
     **keywords: Unpack[Options],
-) -> ParsedMessage[T]: ...
-@overload
-def complete(
-    model: Models,
-    context: Prompt,
-    options: StreamOptions | None = None,
-    *,
-    output: TypeForm[T],
-    output_mode: Mode | None = None,
-    output_retries: int = 1,
-    **keywords: Unpack[Options],
-) -> ParsedMessage[T]: ...
+) -> AssistantMessage: ...
 @overload
 def complete(
     model: Models,
@@ -297,9 +284,22 @@ def complete(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: None = None,
+    output: type[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
     **keywords: Unpack[Options],
-) -> AssistantMessage: ...
+) -> ParsedMessage[T]: ...
+@overload
+def complete(
+    model: Models,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> ParsedMessage[T]: ...
 def complete(
     model: Models,
     context: Prompt,
@@ -337,22 +337,9 @@ async def acomplete(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: type[T],
-    output_mode: Mode | None = None,
-    output_retries: int = 1,
+    output: None = None,
     **keywords: Unpack[Options],
-) -> ParsedMessage[T]: ...
-@overload
-async def acomplete(
-    model: Models,
-    context: Prompt,
-    options: StreamOptions | None = None,
-    *,
-    output: TypeForm[T],
-    output_mode: Mode | None = None,
-    output_retries: int = 1,
-    **keywords: Unpack[Options],
-) -> ParsedMessage[T]: ...
+) -> AssistantMessage: ...
 @overload
 async def acomplete(
     model: Models,
@@ -370,9 +357,22 @@ async def acomplete(
     context: Prompt,
     options: StreamOptions | None = None,
     *,
-    output: None = None,
+    output: type[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
     **keywords: Unpack[Options],
-) -> AssistantMessage: ...
+) -> ParsedMessage[T]: ...
+@overload
+async def acomplete(
+    model: Models,
+    context: Prompt,
+    options: StreamOptions | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: Mode | None = None,
+    output_retries: int = 1,
+    **keywords: Unpack[Options],
+) -> ParsedMessage[T]: ...
 async def acomplete(
     model: Models,
     context: Prompt,

@@ -73,7 +73,9 @@ class Budget:
         self.usd = usd
         self.tokens = tokens
         self.unknown = unknown
-        self.ledger = None if ledger is None else os.path.abspath(os.path.expanduser(ledger))
+        self.ledger: str | None = (
+            None if ledger is None else os.path.abspath(os.path.expanduser(ledger))
+        )
         self._lock = threading.Lock()
         self._live: set[Meter] = set()
         self._settled = [0.0, 0]  # dollars and tokens of what has ended

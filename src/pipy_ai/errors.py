@@ -31,7 +31,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
@@ -95,7 +95,7 @@ class ErrorInfo(BaseModel):
     `retry_after` is in seconds. `retryable` says whether the same request may succeed later.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True
     )
 

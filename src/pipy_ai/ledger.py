@@ -126,8 +126,8 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.expanduser(path)
-        self.corrupted = 0
+        self.path: str = os.path.expanduser(path)
+        self.corrupted: int = 0
 
     def __iter__(self) -> Iterator[LedgerEntry]:
         self.corrupted = 0

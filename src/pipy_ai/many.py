@@ -70,6 +70,18 @@ def complete_many(
     model: Models,
     contexts: Iterable[Prompt],
     *,
+    output: None = None,
+    concurrency: int = 16,
+    on_result: Callable[[int, AssistantMessage], object] | None = None,
+    stop_on: Iterable[ErrorKind | str] = STOP_ON,
+    executor: Any = None,
+    **options: Unpack[Options],
+) -> list[AssistantMessage]: ...
+@overload
+def complete_many(
+    model: Models,
+    contexts: Iterable[Prompt],
+    *,
     output: type[T],
     output_mode: Mode | None = None,
     concurrency: int = 16,
@@ -83,14 +95,14 @@ def complete_many(
     model: Models,
     contexts: Iterable[Prompt],
     *,
-    output: Any = None,
+    output: Any,
     output_mode: Mode | None = None,
     concurrency: int = 16,
-    on_result: Callable[[int, AssistantMessage], object] | None = None,
+    on_result: Callable[[int, ParsedMessage[Any]], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> list[AssistantMessage]: ...
+) -> list[ParsedMessage[Any]]: ...
 def complete_many(
     model: Models,
     contexts: Iterable[Prompt],
@@ -154,6 +166,18 @@ async def acomplete_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
+    output: None = None,
+    concurrency: int = 16,
+    on_result: Callable[[int, AssistantMessage], object] | None = None,
+    stop_on: Iterable[ErrorKind | str] = STOP_ON,
+    executor: Any = None,
+    **options: Unpack[Options],
+) -> list[AssistantMessage]: ...
+@overload
+async def acomplete_many(
+    model: Models,
+    contexts: Iterable[Prompt] | AsyncIterable[Prompt],
+    *,
     output: type[T],
     output_mode: Mode | None = None,
     concurrency: int = 16,
@@ -167,14 +191,14 @@ async def acomplete_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
-    output: Any = None,
+    output: Any,
     output_mode: Mode | None = None,
     concurrency: int = 16,
-    on_result: Callable[[int, AssistantMessage], object] | None = None,
+    on_result: Callable[[int, ParsedMessage[Any]], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> list[AssistantMessage]: ...
+) -> list[ParsedMessage[Any]]: ...
 async def acomplete_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
@@ -215,6 +239,17 @@ def stream_many(
     model: Models,
     contexts: Iterable[Prompt],
     *,
+    output: None = None,
+    concurrency: int = 16,
+    stop_on: Iterable[ErrorKind | str] = STOP_ON,
+    executor: Any = None,
+    **options: Unpack[Options],
+) -> Generator[tuple[int, AssistantMessage], None, None]: ...
+@overload
+def stream_many(
+    model: Models,
+    contexts: Iterable[Prompt],
+    *,
     output: type[T],
     output_mode: Mode | None = None,
     concurrency: int = 16,
@@ -227,13 +262,13 @@ def stream_many(
     model: Models,
     contexts: Iterable[Prompt],
     *,
-    output: Any = None,
+    output: Any,
     output_mode: Mode | None = None,
     concurrency: int = 16,
     stop_on: Iterable[ErrorKind | str] = STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> Generator[tuple[int, AssistantMessage], None, None]: ...
+) -> Generator[tuple[int, ParsedMessage[Any]], None, None]: ...
 def stream_many(
     model: Models,
     contexts: Iterable[Prompt],
@@ -268,6 +303,17 @@ def astream_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
+    output: None = None,
+    concurrency: int = 16,
+    stop_on: Iterable[ErrorKind | str] = STOP_ON,
+    executor: Any = None,
+    **options: Unpack[Options],
+) -> AsyncGenerator[tuple[int, AssistantMessage], None]: ...
+@overload
+def astream_many(
+    model: Models,
+    contexts: Iterable[Prompt] | AsyncIterable[Prompt],
+    *,
     output: type[T],
     output_mode: Mode | None = None,
     concurrency: int = 16,
@@ -280,13 +326,13 @@ def astream_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
     *,
-    output: Any = None,
+    output: Any,
     output_mode: Mode | None = None,
     concurrency: int = 16,
     stop_on: Iterable[ErrorKind | str] = STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> AsyncGenerator[tuple[int, AssistantMessage], None]: ...
+) -> AsyncGenerator[tuple[int, ParsedMessage[Any]], None]: ...
 def astream_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
@@ -420,8 +466,9 @@ class Pace:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.limit = self._step = float(max(1, most // 4))
-        self.until = 0.0  # the loop's time before which nothing is sent
+        self.limit: float = float(max(1, most // 4))
+        self._step = self.limit
+        self.until: float = 0.0  # the loop's time before which nothing is sent
         self._well = 0  # answers since the last refusal or doubling
 
     def answered(self) -> None:
@@ -465,11 +512,11 @@ class Batch:
         message: type[AssistantMessage] = AssistantMessage,
     ) -> None:
         self.landed: Channel[Landed] = Channel()
-        self.window = AHEAD * concurrency
+        self.window: int = AHEAD * concurrency
         self.fed = 0  # counted by whoever feeds
         self.stopped: ErrorInfo | None = None  # why nothing new is asked
         self.on_stop: Callable[[], object] = lambda: None
-        self.pace = Pace(concurrency)
+        self.pace: Pace = Pace(concurrency)
         self._ask = ask
         self._stop_on = stop_on | {ErrorKind.ABORTED}
         self._max_retries, self._max_delay = max_retries, max_delay

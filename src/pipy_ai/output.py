@@ -488,7 +488,7 @@ class Turns:
     def __init__(self, context: Context, output: Output, retries: int) -> None:
         if retries < 0:
             raise ValueError(f"output_retries is 0 or more, not {retries}")
-        self.context = context
+        self.context: Context = context
         self.output = output
         self._retries = retries
         self._messages: list[ParsedMessage[Any]] = []

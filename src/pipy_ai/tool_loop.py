@@ -53,6 +53,7 @@ from .types import (
     StopReason,
     StreamOptions,
     TextContent,
+    Tool,
     ToolCall,
     ToolResultMessage,
     Usage,
@@ -182,18 +183,21 @@ class _Round:
         if max_turns < 1 or concurrency < 1:
             raise ValueError("max_turns and concurrency are at least 1")
         given = as_context(context)
-        self.tools = as_tools(tools if tools is not None else given.tools or ())
+        self.tools: list[Tool] = as_tools(tools if tools is not None else given.tools or ())
         for one in self.tools:
             if one._code is None or one._code.function is None:
                 raise ValueError(f"the tool {one.name!r} has no function that could be run")
         # What the caller does to theirs afterwards is not in this run.
         own = {"messages": list(given.messages), "tools": self.tools or None}
-        self.given = given.model_copy(update=own)
-        self.model, self.options, self.max_turns = model, options, max_turns
-        self.approve, self.concurrency = approve, concurrency
+        self.given: Context = given.model_copy(update=own)
+        self.model: Models = model
+        self.options: SimpleStreamOptions = options
+        self.max_turns: int = max_turns
+        self.approve: Approve | None = approve
+        self.concurrency: int = concurrency
         self.messages: list[Message] = []
         self.final: AssistantMessage | None = None
-        self.turns = 0
+        self.turns: int = 0
         self.calls: dict[str, ToolCall] = {}  # of the turn, by id: an answer has no id twice
         self.results: dict[str, ToolResultMessage] = {}
         build_requests(model, self.given, options, {})  # wrong use is told at once
@@ -299,7 +303,7 @@ class _Job:
         call = self.call
         if isinstance(value, ToolResultMessage):
             return value.model_copy(update={"tool_call_id": call.id, "tool_name": call.name})
-        parts = value if isinstance(value, list | tuple) and value else [value]
+        parts: Sequence[Any] = value if isinstance(value, list | tuple) and value else [value]
         if all(isinstance(part, TextContent | ImageContent | DocumentContent) for part in parts):
             return tool_result(call, *parts)
         if isinstance(value, bytes):
@@ -391,7 +395,7 @@ class _Run:
         return self._aborted or (self._signal is not None and self._signal.aborted)
 
     @contextlib.contextmanager
-    def _stoppable(self, stop: Callable[[], None], *, signal: bool) -> Iterator[None]:
+    def _stoppable(self, stop: Callable[[], None], *, signal: bool) -> Generator[None, None, None]:
         """An abort within the block calls `stop`; the signal's, too, if `signal` says so."""
         self._stop = stop
         forget = None

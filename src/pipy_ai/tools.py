@@ -49,7 +49,7 @@ class ToolValidationError(ValueError):
 
     def __init__(self, text: str, problems: Sequence[str] = ()) -> None:
         super().__init__("\n".join([text, *problems]))
-        self.problems = list(problems)
+        self.problems: list[str] = list(problems)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,7 +238,7 @@ def _adapter(
     from typing_extensions import TypedDict  # Pydantic wants this one before Python 3.12
 
     fields = {key: NotRequired[kind] if key in defaults else kind for key, kind in types.items()}
-    arguments: Any = TypedDict(name, fields)  # type: ignore[misc]
+    arguments: Any = TypedDict(name, fields)  # type: ignore[misc]  # ty: ignore[invalid-argument-type]
     extra: Any = "forbid" if rest is None else "allow"
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(with_config(ConfigDict(extra=extra))(arguments))
@@ -462,7 +462,7 @@ def _schema_problems(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     from referencing.exceptions import Unresolvable
 
     kind = validator_for(schema, default=Draft202012Validator)
-    nowhere: Registry[Any] = Registry()  # a schema's references fetch nothing
+    nowhere: Registry[Any] = Registry()  # a schema's references fetch nothing  # ty: ignore[invalid-type-form]
     try:
         kind.check_schema(schema)
         for error in kind(schema, registry=nowhere).iter_errors(value):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     AliasChoices,
@@ -39,7 +39,7 @@ def now_ms() -> int:
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True
     )
 
@@ -393,7 +393,7 @@ class Context(_Data):
 class ThinkingBudgets(BaseModel):
     """Thinking tokens per level, for models that take a budget."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", defer_build=True)
 
     minimal: int = 1024
     low: int = 2048
@@ -411,7 +411,7 @@ class StreamOptions(BaseModel):
     `ValidationError`.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid",
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,

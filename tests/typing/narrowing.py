@@ -1,8 +1,17 @@
-"""Checked by mypy, never run: what a type checker tells users of the events and of tools."""
+"""Types that mypy, pyright and ty infer for callers. Checked, never run.
+
+A line with `# type: ignore` is an error that mypy and pyright must report: both complain about an
+ignore comment without an error. `# ty: ignore` is the same for ty, which does not report unknown
+keywords yet.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportUnusedExpression=false
 
 from __future__ import annotations
 
-from typing import Any, Literal, assert_type
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, assert_type
 
 from pydantic import BaseModel
 
@@ -13,6 +22,7 @@ from pipy_ai import (
     Budget,
     LedgerEntry,
     Model,
+    ParsedMessage,
     Spending,
     StopReason,
     Tool,
@@ -24,6 +34,7 @@ from pipy_ai import (
     acomplete_many,
     arun_tools,
     astream,
+    astream_many,
     budget,
     complete,
     complete_many,
@@ -50,17 +61,19 @@ def narrow(event: AssistantMessageEvent) -> None:
             assert_type(event.message, AssistantMessage)
         case "error":
             assert_type(event.error, AssistantMessage)
+        case _:
+            pass
     assert_type(event.partial, AssistantMessage)
     if event.type == "text_delta":
-        event.detla  # type: ignore[attr-defined]
-    event.delta  # type: ignore[union-attr]
+        event.detla  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+    event.delta  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
 
 
 def verbs() -> None:
     assert_type(complete("a/b", "Hi", temperature=0).stop_reason, StopReason | None)
     complete("a/b", "Hi", temprature=0)  # type: ignore[call-overload]
     complete("a/b", "Hi", reasoning="high")
-    complete("a/b", "Hi", reasoning="hgih")  # type: ignore[call-overload]
+    complete("a/b", "Hi", reasoning="hgih")  # type: ignore[call-overload]  # ty: ignore[invalid-argument-type]
     for event in stream("a/b", "Hi"):
         assert_type(event, AssistantMessageEvent)
 
@@ -73,8 +86,8 @@ def several() -> None:
     assert_type(stream(["a/b"], "Hi").result(), AssistantMessage)
     assert_type(quick("Hi", ["a/b", own]), AssistantMessage)
     assert_type(run_tools(["a/b", own], "Hi").result(), AssistantMessage)
-    complete(["a/b", 5], "Hi")  # type: ignore[list-item]
-    complete({"a/b"}, "Hi")  # type: ignore[call-overload]
+    complete(["a/b", 5], "Hi")  # type: ignore[list-item]  # ty: ignore[invalid-argument-type]
+    complete({"a/b"}, "Hi")  # type: ignore[call-overload]  # ty: ignore[invalid-argument-type]
 
 
 async def budgets() -> None:
@@ -85,7 +98,7 @@ async def budgets() -> None:
         assert_type(b.by_model(), dict[str, Spending])
     async with budget(tokens=5, unknown="ignore") as b:
         assert_type(b.table(), str)
-    budget(unknown="maybe")  # type: ignore[arg-type]
+    budget(unknown="maybe")  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
     for entry in read_ledger():
         assert_type(entry, LedgerEntry)
 
@@ -94,18 +107,32 @@ class Invoice(BaseModel):
     total: float
 
 
+@dataclass
+class Line:
+    text: str
+
+
+class Row(TypedDict):
+    text: str
+
+
 def typed() -> None:
     assert_type(complete("a/b", "Hi", output=Invoice).parsed, Invoice)
     assert_type(complete("a/b", "Hi", output=Invoice).raise_for_error().parsed.total, float)
     assert_type(complete("a/b", "Hi", output=list[Invoice]).parsed, list[Invoice])
     assert_type(complete("a/b", "Hi", output=Literal["x", "y"]).parsed, Literal["x", "y"])
     assert_type(complete("a/b", "Hi", output=Invoice | None).parsed, Invoice | None)
+    assert_type(complete("a/b", "Hi", output=Line).parsed, Line)
+    assert_type(complete("a/b", "Hi", output=Row).parsed, Row)
     assert_type(complete("a/b", "Hi", output={"type": "object"}).parsed, Any)
+    schema: dict[str, Any] = {"type": "object"}
+    assert_type(complete("a/b", "Hi", output=schema).parsed, Any)
+    assert_type(complete("a/b", "Hi", output=None), AssistantMessage)
     assert_type(stream("a/b", "Hi", output=Invoice).result().parsed, Invoice)
-    complete("a/b", "Hi", output=Invoice).parsed.totl  # type: ignore[attr-defined]
-    complete("a/b", "Hi", output=Invoice(total=1))  # type: ignore[call-overload]
-    complete("a/b", "Hi", output=Invoice, output_mode="json")  # type: ignore[call-overload]
-    complete("a/b", "Hi").parsed  # type: ignore[attr-defined]
+    complete("a/b", "Hi", output=Invoice).parsed.totl  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
+    complete("a/b", "Hi", output=Invoice(total=1))  # type: ignore[call-overload]  # ty: ignore[invalid-type-form]
+    complete("a/b", "Hi", output=Invoice, output_mode="json")  # type: ignore[call-overload]  # ty: ignore[no-matching-overload]
+    complete("a/b", "Hi").parsed  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
     stream("a/b", "Hi", output=Invoice, output_retries=2)  # type: ignore[call-overload]
 
 
@@ -134,14 +161,14 @@ def narrow_tools(event: ToolEvent) -> None:
         assert_type(event, ToolResultEvent)
         assert_type(event.message, ToolResultMessage)
         assert_type(event.tool_call, ToolCall)
-        event.partial  # type: ignore[attr-defined]
+        event.partial  # type: ignore[attr-defined]  # ty: ignore[missing-attribute]
     elif event.type == "text_delta":
         assert_type(event.delta, str)
 
 
 async def tools() -> None:
     context = ctx("q", tools=[add, aadd, Point, Tool(name="f"), {"name": "g"}])
-    ctx("q", tools=[5])  # type: ignore[list-item]
+    ctx("q", tools=[5])  # type: ignore[list-item]  # ty: ignore[invalid-argument-type]
     assert_type(tool(add), Tool)
     assert_type(tool(name="x")(add), Tool)
     assert_type(Tool.from_function(add), Tool)
@@ -162,10 +189,17 @@ async def many() -> None:
     class Answer(BaseModel):
         n: int
 
-    assert_type(complete_many("openai/gpt-5", ["a"]), list[AssistantMessage])
-    for message in complete_many("openai/gpt-5", (text for text in "ab"), output=Answer):
-        assert_type(message.parsed, Answer)
-    for index, found in stream_many(["openai/gpt-5", "local/smollm2"], [ctx("a")], output=Answer):
+    assert_type(complete_many("a/b", ["a"]), list[AssistantMessage])
+    typed = complete_many("a/b", (text for text in "ab"), output=Answer)
+    assert_type(typed, list[ParsedMessage[Answer]])
+    assert_type(complete_many("a/b", ["a"], output={})[0].parsed, Any)
+    assert_type(complete_many("a/b", ["a"], output=list[Answer])[0].parsed, list[Answer])
+    assert_type(complete_many("a/b", ["a"], output=Literal["x"])[0].parsed, Any)
+    untyped = stream_many("a/b", ["a"])
+    assert_type(untyped, Generator[tuple[int, AssistantMessage], None, None])
+    for index, found in stream_many(["a/b", "local/smollm2"], [ctx("a")], output=Answer):
         assert_type((index, found.parsed.n), tuple[int, int])
-    for one in await acomplete_many("openai/gpt-5", ["a"], output=Answer, on_result=print):
+    for one in await acomplete_many("a/b", ["a"], output=Answer, on_result=print):
         assert_type(one.parsed, Answer)
+    async for index, found in astream_many("a/b", ["a"], output=Answer):
+        assert_type((index, found.parsed), tuple[int, Answer])

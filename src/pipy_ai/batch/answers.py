@@ -46,8 +46,8 @@ class Answers:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(os.path.realpath(path))
-        self.state = bytearray()
+        self.path: Path = Path(os.path.realpath(path))
+        self.state: bytearray = bytearray()
         self._offsets = array("q")  # where each row's newest line begins, or -1
         self._strangers: list[int] = []  # lines of rows that the input has not
         self._lines = 0
@@ -141,7 +141,7 @@ class Answers:
         """Take note of the input's next row and its line so far; `again`: it is to be asked."""
         self._offsets.append(-1 if line is None else line.offset)
         done = line is not None and not again
-        self.state.append((FAILED if line and line.failed else DONE) if done else OPEN)
+        self.state.append((FAILED if line is not None and line.failed else DONE) if done else OPEN)
 
     def add_strangers(self, lines: Iterator[Line]) -> None:
         """Take note of lines whose rows the input has not: they stay, behind the others."""

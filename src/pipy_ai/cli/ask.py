@@ -92,7 +92,7 @@ def _begin(asked: Question, arguments: argparse.Namespace) -> tuple[Any, Printer
     if asked.schema is not None:
         from ..api import build_requests  # wrong use is told before anything is kept
 
-        build_requests(asked.model, asked.context, None, asked.options, asked.schema)  # type: ignore[arg-type]
+        build_requests(asked.model, asked.context, None, asked.options, asked.schema)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
         return None, Printer()
     if asked.tools:
         from .. import run_tools
@@ -190,7 +190,7 @@ def _typed(asked: Question, kept: Conversation | None, arguments: argparse.Names
 
     from .. import complete
 
-    message = complete(asked.model, asked.context, output=asked.schema, **asked.options)
+    message: Any = complete(asked.model, asked.context, output=asked.schema, **asked.options)
     if kept is not None:
         kept.add(message)
     if arguments.json:

@@ -31,8 +31,8 @@ def _part(source: str) -> UserContent:
     from ..files import attachment, is_web, url_kind
 
     if source == STDIN:
-        piped = sys.stdin is not None and not sys.stdin.isatty()
-        data = sys.stdin.buffer.read() if piped else b""
+        piped = sys.stdin if sys.stdin is not None and not sys.stdin.isatty() else None
+        data = piped.buffer.read() if piped is not None else b""
         if not data:
             raise ValueError("-a -: nothing is piped in")
         return attachment(data)
@@ -95,7 +95,7 @@ def check(given: list[UserContent], models: list[str], options: dict[str, Any]) 
     from ..context import ctx
 
     for model in models:
-        request = build_request(model, ctx("?"), None, options)  # type: ignore[arg-type]
+        request = build_request(model, ctx("?"), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
         for kind in kinds:
             reads = request.vision if kind == "image" else request.documents
             if reads is False:

@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import question, slash
@@ -101,11 +101,11 @@ class Chat:
     """A conversation under way: what is typed goes to `hear`."""
 
     def __init__(self, conversation: Conversation, arguments: argparse.Namespace) -> None:
-        self.conversation = conversation
+        self.conversation: Conversation = conversation
         self.attached: list[tuple[str, UserContent]] = []  # to go with the next message
-        self.typed = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
-        self.tools = [function(spec) for spec in arguments.tool]
-        self.failed = False  # whether a request or a command did
+        self.typed: bool = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+        self.tools: list[Any] = [function(spec) for spec in arguments.tool]
+        self.failed: bool = False  # whether a request or a command did
         self._given = arguments
         self._how = question.options(arguments)
         self._approval = Approval(arguments.yes)
@@ -192,7 +192,7 @@ class Chat:
                 for event in events:
                     conversation.journal(event)  # before it is seen
                     printer.show(event)
-                    if event.type in ("done", "error"):
+                    if event.type == "done" or event.type == "error":
                         answers.append(event.partial)
                     ctrl_c.hear(event)
         finally:
@@ -287,7 +287,7 @@ def _on_terminal(chat: Chat, keep: bool) -> None:
 
 
 @contextlib.contextmanager
-def _sigint(handler: Any) -> Iterator[Any]:
+def _sigint(handler: Any) -> Generator[Any, None, None]:
     """Let `handler` have the signal of Ctrl-C; gives who had it before."""
     before = signal.signal(signal.SIGINT, handler)
     try:

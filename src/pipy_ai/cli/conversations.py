@@ -121,7 +121,7 @@ class Conversation:
         self.thinking: str | None = None
         self.api_base: str | None = None  # where the model is
         self.tools: list[str] = []  # as they were named
-        self.keep = keep
+        self.keep: bool = keep
         self.answers: list[AssistantMessage] = []  # also those taken back, which cost, too
         self._said: list[tuple[int, Message]] = []
         self._next = 1  # the number of the next message

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,7 +39,14 @@ BACKENDS = {
 }
 _USUAL = {**USUAL_ADDRESSES, "ollama_chat": "http://127.0.0.1:11434"}
 _VARIABLES = ("LLAMAFILE", "OLLAMA", "LM_STUDIO", "HOSTED_VLLM", "LITELLM_PROXY")
-_ASKED = ("/", "/v1/models", "/api/tags", "/api/v0/models", "/health/liveliness", "/props")
+_ASKED: Sequence[str] = (
+    "/",
+    "/v1/models",
+    "/api/tags",
+    "/api/v0/models",
+    "/health/liveliness",
+    "/props",
+)
 
 
 @dataclass

@@ -170,7 +170,7 @@ def _run(arguments: argparse.Namespace) -> int:
     auto.detached = True
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: _complain(str(message))
+            warnings.showwarning = lambda message, *_, **__: _complain(str(message))  # ty: ignore[invalid-assignment]
             return int(_module(arguments.command).run(arguments))
     finally:
         auto.detached = False

@@ -87,7 +87,7 @@ class Page:
     """What is printed, and what is drawn below it. `text`, which is `safe`, is not printed yet."""
 
     def __init__(self) -> None:
-        self.text = ""
+        self.text: str = ""
         self._renderer: Renderer | None = None
         self._began = False  # whether anything is printed
         self._drawn: list[Row] = []

@@ -157,7 +157,9 @@ class _Completer(Completer):
         self._paths = PathCompleter(expanduser=True)
         self._models: list[str] | None = None
 
-    def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
         name, blank, rest = document.text_before_cursor.partition(" ")
         if not name.startswith("/"):
             return
@@ -168,7 +170,7 @@ class _Completer(Completer):
                         command, -len(name), display=f"{command} {takes}", display_meta=what
                     )
         elif name in ("/attach", "/save"):
-            yield from self._paths.get_completions(Document(rest), event)
+            yield from self._paths.get_completions(Document(rest), complete_event)
         elif name in ("/model", "/thinking"):
             known = self._names() if name == "/model" else THINKING
             fits = [one for one in known if all(word in one for word in rest.lower().split())]

@@ -126,9 +126,9 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
         raise ValueError("-p is for templates: -t NAME")
     shown: list[Any] = []
     if arguments.attach:
-        from . import attached
+        from .attached import parts
 
-        shown = attached.parts(arguments.attach)
+        shown = parts(arguments.attach)
     if not text.strip() and not shown:
         raise ValueError('nothing to ask: pipy ask "What is 2+2?", or pipe text in')
     message = user(*([text] if text.strip() else []), *shown) if shown else user(text)
@@ -139,7 +139,9 @@ def question(arguments: argparse.Namespace, earlier: Conversation | None = None)
     if earlier is not None:
         _as_before(how, earlier, models[0])
     if shown:
-        attached.check(shown, models, how)
+        from .attached import check
+
+        check(shown, models, how)
     before = [] if earlier is None else earlier.messages
     system = arguments.system or (earlier.system if earlier is not None else None)
     context = ctx(*before, message, system=system)
@@ -241,7 +243,7 @@ def _schema(arguments: argparse.Namespace) -> Any:
         return one
     from .schema import read
 
-    return read(one, many=False) if many is None else read(many, many=True)
+    return read(many, many=True) if many is not None else read(str(one), many=False)
 
 
 def _functions(specs: list[str]) -> list[Any]:

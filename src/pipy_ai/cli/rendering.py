@@ -24,9 +24,9 @@ from .terminal import safe
 CODE = 40  # lines of a code block from which on its beginning is complete
 STILL = 10  # lines at its end that are not
 CONTEXT = 100  # lines before that tell how to colour what follows
-COLOURS = {"standard": ColorSystem.STANDARD, "256": ColorSystem.EIGHT_BIT,
+COLOURS: dict[str, ColorSystem] = {"standard": ColorSystem.STANDARD, "256": ColorSystem.EIGHT_BIT,
            "truecolor": ColorSystem.TRUECOLOR, "windows": ColorSystem.WINDOWS}  # fmt: skip
-THEME = Theme(
+THEME: Theme = Theme(
     {
         "markdown.code": "cyan",
         "markdown.item.bullet": "bold",
@@ -56,7 +56,7 @@ class Renderer:
     """Takes a text apart as it grows, and makes rows of its parts."""
 
     def __init__(self) -> None:
-        self.rest = ""  # of the text: what to begin with the next time
+        self.rest: str = ""  # of the text: what to begin with the next time
         self._last = Block("")  # what it begins with
         self._parser, self._splitter = _parser(), _parser().disable("inline")
         self._console = Console(

@@ -306,11 +306,11 @@ class Assembler:
         for delta in deltas:
             kind = type(delta)
             if kind is Text:
-                self._feed_text(delta, out)  # type: ignore[arg-type]
+                self._feed_text(delta, out)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
             elif kind is Thinking:
-                self._feed_thinking(delta, out)  # type: ignore[arg-type]
+                self._feed_thinking(delta, out)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
             elif kind is ToolFragment:
-                self._feed_tool(delta, out)  # type: ignore[arg-type]
+                self._feed_tool(delta, out)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
             else:
                 self._feed_rest(delta, out)
         return out

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -179,7 +179,7 @@ class FauxProvider:
             item = self._replies.pop(0)
         if callable(item):
             item = item(request)
-        return item if isinstance(item, Reply) else reply(item)
+        return item if isinstance(item, Reply) else reply(item)  # ty: ignore[invalid-argument-type]
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Play the next reply."""
@@ -240,7 +240,7 @@ def _last_words(request: Request) -> str:
 @contextmanager
 def script(
     *replies: Scripted, name: str = "faux", chunk_size: int = 4, delay: float = 0.0
-) -> Iterator[FauxProvider]:
+) -> Generator[FauxProvider, None, None]:
     """Answer every model `name/…` with these replies, one a request, within the block.
 
     Args:

@@ -32,7 +32,7 @@ class Captured(BaseException):
     ) -> None:
         super().__init__(str(request.url.host))
         self.request = request
-        self.content = content
+        self.content: bytes = content
         self.decoder = decoder
 
     def patch(self, fields: Mapping[str, Any]) -> None:

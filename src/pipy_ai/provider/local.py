@@ -286,7 +286,7 @@ class _Engine:
 
     def _start(self) -> Any:
         try:
-            llama = importlib.import_module("xllamacpp")
+            llama: Any = importlib.import_module("xllamacpp")
         except ImportError as error:  # of a library of the system, as a slim image lacks them
             hint = "; on Debian and Ubuntu: apt install libgomp1" if "gomp" in str(error) else ""
             text = f"llama.cpp cannot be loaded: {error}{hint}"

@@ -48,7 +48,7 @@ class LoopThread:
     """An event loop in a daemon thread. Start it with `ensure()`."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleanups: list[Callable[[], Awaitable[object]]] = []
@@ -168,7 +168,7 @@ async def in_thread(name: str, function: Callable[[], T]) -> T:
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(result)  # type: ignore[arg-type]
+            done.set_result(result)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
 
     def run() -> None:
         result, error = None, None

@@ -44,7 +44,8 @@ class Meter:
         # By their real names: no request stands in one file twice.
         self._ledgers = [*dict.fromkeys(os.path.realpath(path) for path in paths if path)]
         self._halt = halt
-        self.usd, self.tokens = 0.0, 0
+        self.usd: float = 0.0
+        self.tokens: int = 0
         self._name = ""
         self._price: Callable[[Usage], float | None] | None = None
 
@@ -108,15 +109,15 @@ class Meter:
         """Count one delta; the budget that is passed with it, if one is."""
         kind = type(delta)
         if kind is Text or kind is Thinking:
-            piece: str = delta.text  # type: ignore[union-attr]
+            piece: str = delta.text  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
         elif kind is ToolFragment:
-            piece = delta.arguments  # type: ignore[union-attr]
-            if delta.name:  # type: ignore[union-attr]
+            piece = delta.arguments  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
+            if delta.name:  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
                 self._kind = None
                 self._begin(kind)
-                self._ended += tokens_of(len(delta.name.encode("utf-8", "replace")))  # type: ignore[union-attr]
+                self._ended += tokens_of(len(delta.name.encode("utf-8", "replace")))  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
         elif kind is UsageReport:
-            return self._correct(delta)  # type: ignore[arg-type]
+            return self._correct(delta)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
         else:
             return None
         if kind is not self._kind:

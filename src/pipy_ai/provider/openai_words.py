@@ -370,7 +370,8 @@ def mark_for_cache(messages: list[dict[str, Any]], tools: list[dict[str, Any]] |
             continue
         if isinstance(message["content"], str):
             message["content"] = [{"type": "text", "text": message["content"]}]
-        message["content"][-1]["cache_control"] = dict(mark)
+        content: list[dict[str, Any]] = message["content"]
+        content[-1]["cache_control"] = dict(mark)
     if tools:
         tools[-1]["cache_control"] = dict(mark)
 

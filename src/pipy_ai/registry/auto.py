@@ -18,7 +18,9 @@ KILLED = 600.0  # seconds until an attempt that was killed is tried again
 PATIENCE = 3.0  # seconds that an attempt may take
 STATE = "sync.json"
 
-detached = False  # the command line ends before an attempt would: it starts a process of its own
+detached: bool = (
+    False  # the command line ends before an attempt would: it starts a process of its own
+)
 _next_look = 0.0
 
 

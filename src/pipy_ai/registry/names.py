@@ -73,7 +73,7 @@ class AmbiguousModelError(ValueError):
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
         self.name = name
-        self.candidates = list(candidates)
+        self.candidates: list[str] = list(candidates)
         shown = ", ".join(self.candidates[:8])
         more = len(self.candidates) - 8
         super().__init__(

@@ -82,7 +82,7 @@ class ModelRegistry:
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
-        self.directory = data_path() if directory is None else os.fspath(directory)
+        self.directory: str = data_path() if directory is None else os.fspath(directory)
         self._stamp = _stamp(self.directory)
         self._opened: Catalogue | None = None
         self._overrides: dict[str, dict[str, Any]] = self._canonical(_overrides(self.directory))

@@ -414,7 +414,7 @@ def _flag(data: Mapping[str, Any], name: str, problems: list[str] | None) -> boo
 def _count(data: Mapping[str, Any], name: str, problems: list[str] | None) -> int:
     value = data.get(name)
     if _is_count(value):
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[return-value]  # ty: ignore[invalid-explicit-return]
     if isinstance(value, float) and 0 <= value < 2**53:  # 128000.0
         return int(value)
     if value is not None:

@@ -122,11 +122,16 @@ class Catalogue:
     """Records by full name. This one is made of a feed in memory."""
 
     def __init__(self, feed: Mapping[str, Any], about: dict[str, Any]) -> None:
-        self.about = about
-        self.hosts = hosts_of(feed)
+        self.about: dict[str, Any] = about
+        self._hosts = hosts_of(feed)
         self._records, skipped = records_of(feed)
         self.about.setdefault("skipped", skipped)
         self._rows: dict[str, list[Any]] | None = None
+
+    @property
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """All providers by id."""
+        return self._hosts
 
     def record(self, name: str) -> dict[str, Any] | None:
         """The record of a full name, as models.dev has it."""
@@ -161,7 +166,7 @@ class FileCatalogue(Catalogue):
             self._index = file.read()
         try:
             head, _, _ = self._index.partition(b"\n")
-            self.about = json.loads(head.rstrip(b",") + b"}")
+            self.about: dict[str, Any] = json.loads(head.rstrip(b",") + b"}")
             self._hash = self.about["hash"]
             if self.about["format"] != FORMAT or not self._index.endswith(b"\n}}\n"):
                 raise Corrupted(f"{INDEX} is of another version, or cut off")
@@ -196,12 +201,13 @@ class FileCatalogue(Catalogue):
 
     def _whole(self) -> dict[str, Any]:
         if self._parsed is None:
-            whole = _parsed(self._index, INDEX)
+            whole: dict[str, Any] = _parsed(self._index, INDEX)
             if not all(isinstance(whole.get(part), dict) for part in ("providers", "models")):
                 raise Corrupted(f"{INDEX} is damaged")
             for row in whole["models"].values():
                 _check_row(row)
             self._parsed = whole
+            return whole
         return self._parsed
 
     def record(self, name: str) -> dict[str, Any] | None:
@@ -218,7 +224,7 @@ class FileCatalogue(Catalogue):
         return found if isinstance(found, dict) else None
 
     @property
-    def hosts(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
+    def hosts(self) -> dict[str, dict[str, Any]]:
         """All providers by id."""
         hosts: dict[str, dict[str, Any]] = self._whole()["providers"]
         return hosts

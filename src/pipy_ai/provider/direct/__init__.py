@@ -147,7 +147,7 @@ class DirectProvider:
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self.api = lane.api
+        self.api: str = lane.api
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""

@@ -25,7 +25,7 @@ class AnthropicMessages:
     api = "anthropic-messages"
 
     def __init__(self) -> None:
-        self.done = False
+        self.done: bool = False
         self._tools: set[int] = set()  # blocks that call a client's tool
 
     def decode(self, event: str, data: str) -> list[Delta]:

@@ -26,9 +26,12 @@ class Connection(asyncio.BufferedProtocol):
     Until the first `ask` it hands over plain bytes: proxies are talked to in their own way.
     """
 
+    transport: asyncio.Transport  # set by connection_made
+    status: int
+    reason: str
+
     def __init__(self) -> None:
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # by connection_made
-        self.idle_since = 0.0
+        self.idle_since: float = 0.0
         self.status, self.reason = 0, ""
         self.headers: dict[str, str] = {}
         self._buffer = bytearray(READ)

@@ -25,7 +25,7 @@ class Gemini:
     api = "google-generative-ai"
 
     def __init__(self) -> None:
-        self.done = False  # the wire has no last event; the body ends
+        self.done: bool = False  # the wire has no last event; the body ends
         self._told: tuple[Any, Any] = (None, None)
         self._calls = 0
 

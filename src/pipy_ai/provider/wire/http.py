@@ -41,9 +41,9 @@ class Answer:
 
     def __init__(self, connection: Connection, pool: _Pool, key: Key) -> None:
         self._connection, self._pool, self._key = connection, pool, key
-        self.proxy = key[3]
-        self.status = connection.status
-        self.headers = connection.headers
+        self.proxy: str = key[3]
+        self.status: int = connection.status
+        self.headers: dict[str, str] = connection.headers
         self._coding = self.headers.get("content-encoding", "").strip().lower()
         self._inflater: Any = None
         self._deflated = b""  # what it has not taken yet

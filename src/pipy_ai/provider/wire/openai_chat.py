@@ -28,7 +28,7 @@ class OpenAIChat:
     api = "openai-completions"
 
     def __init__(self) -> None:
-        self.done = False
+        self.done: bool = False
         self._told: tuple[Any, Any] = (None, None)
         self._refused = False
 

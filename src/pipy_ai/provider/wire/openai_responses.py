@@ -25,7 +25,7 @@ class OpenAIResponses:
     api = "openai-responses"
 
     def __init__(self) -> None:
-        self.done = False
+        self.done: bool = False
         self._refused = False
         self._heard: set[int] = set()  # items that came in deltas
 

@@ -51,7 +51,7 @@ def documents(data: str) -> list[str]:
     """The JSON documents of an event that holds one behind the other; empty: it does not."""
     found: list[str] = []
     end = 0
-    while (begin := _SPACE.match(data, end).end()) < len(data):  # type: ignore[union-attr]
+    while (begin := _SPACE.match(data, end).end()) < len(data):  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
         if data.startswith(DONE, begin):
             end = begin + len(DONE)
         else:
@@ -107,7 +107,8 @@ def reported(error: Any) -> ProviderError:
     kind = classify_status(status, json.dumps(error))
     if kind is ErrorKind.UNKNOWN:
         kind = ErrorKind.SERVER
-    raw = error.get("metadata", {}).get("raw") if isinstance(error.get("metadata"), dict) else None
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str) and raw not in text:
         text = f"{text}: {raw}"
     return ProviderError(error_info(kind, own_words(text), status_code=status))
