@@ -21,6 +21,10 @@ tokens per second are not compared, and home is /home/you. Comments say what rea
     <!-- setup: … -->     commands for bash that make what the next fences need, files for example
     <!-- run by: tests/test_x.py -->   once in a page: those tests run it, here it is parsed
     <!-- not run: why --> the next fence is only parsed: Python compiled, pipy's arguments read
+    <!-- not typed: why -->    the next fence is not seen by type checkers
+
+The Python of a page, as `python_module` returns it, must satisfy mypy, pyright and ty
+(tests/test_type_checkers.py), whether it runs or not.
 
 A library for this (Sybil, pytest-examples) would bring the search for fences; the kinds of fences
 would be ours all the same, and they are what is below.
@@ -70,7 +74,7 @@ PATIENCE = 100.0  # seconds for all commands of a fence
 _PARTS = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[^\s`]*)[^\n]*\n(?P<body>.*?)"
     r"^(?P=indent)(?P=fence)[ \t]*$"
-    r"|^ *<!--\s*(?P<word>faux|prints|exit|llama|setup|not run):(?P<said>.*?)-->",
+    r"|^ *<!--\s*(?P<word>faux|prints|exit|llama|setup|not run|not typed):(?P<said>.*?)-->",
     re.DOTALL | re.MULTILINE,
 )
 _TIME = re.compile(r"\d[\d.,]* (?:s|ms)\b(  \d+ tok/s)?")
@@ -108,8 +112,7 @@ class Page:
             if part["word"]:
                 self._comment(part["word"], part["said"])
                 continue
-            indent, body = part["indent"], part["body"]
-            body = re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
+            indent, body = part["indent"], _body(part)
             shown = self._fence(part["language"], body)
             if shown != body:
                 shown = re.sub(r"^(?=.)", indent, shown, flags=re.MULTILINE)
@@ -245,6 +248,31 @@ class Page:
 
     def _fail(self, why: str) -> None:
         raise ExampleError(f"{self.path.name}:{self.line}: {why}")
+
+
+def python_module(path: Path) -> str:
+    """Return the Python of a page as one module for type checkers.
+
+    Each block is on the lines that it has in the page, so that a checker's line numbers are the
+    page's. The page's title makes room for the line that configures the checkers.
+    """
+    text = path.read_text(encoding="utf-8")
+    lines = ["# mypy: allow-redefinition", "# pyright: strict, reportUnusedImport=false"]
+    typed = True
+    for part in _PARTS.finditer(text):
+        if part["word"]:
+            typed = typed and part["word"] != "not typed"
+            continue
+        if part["language"] == "python" and typed:
+            before = text.count("\n", 0, part.start("body"))
+            lines += [""] * (before - len(lines)) + _body(part).splitlines()
+        typed = True
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def _body(fence: re.Match[str]) -> str:
+    """Return the lines of a fence without the indentation that a list gives them."""
+    return re.sub(rf"^{fence['indent']}", "", fence["body"], flags=re.MULTILINE)
 
 
 def _fits(shown: str, got: str) -> bool:
