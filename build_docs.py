@@ -7,6 +7,7 @@ pages. The site is built strictly: a link or an anchor that leads nowhere fails.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import subprocess
@@ -44,6 +45,28 @@ class Examples(griffe.Extension):
             obj.docstring.value = re.sub(
                 r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.M
             )
+
+
+class Options(griffe.Extension):
+    """List the options of a function that takes `**keywords: Unpack[Options]`."""
+
+    def on_function(self, *, func: griffe.Function, **_: Any) -> None:
+        unpacked = [one for one in func.parameters if "Unpack[Options]" in str(one.annotation)]
+        if not unpacked:
+            return
+        if func.docstring is not None:
+            _ = func.docstring.parsed  # it describes the parameter that goes
+        del func.parameters[unpacked[0].name]
+        module = importlib.import_module(func.module.path)
+        for option in inspect.signature(getattr(module, func.name)).parameters.values():
+            if option.name not in func.parameters:
+                parameter = griffe.Parameter(
+                    option.name,
+                    annotation=option.annotation,
+                    kind=griffe.ParameterKind.keyword_only,
+                    default=repr(option.default),
+                )
+                func.parameters.add(parameter)
 
 
 def names() -> dict[str, list[str]]:

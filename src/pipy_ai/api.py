@@ -43,6 +43,7 @@ from .types import (
 )
 from .utils import settings
 from .utils.made import made
+from .utils.signature import expand_keywords
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -104,6 +105,13 @@ class Options(TypedDict, total=False):
     thinking_budgets: ThinkingBudgets | dict[str, int] | None
 
 
+# Lists the options in the signature of a function that takes `**keywords: Unpack[Options]`.
+takes_options = expand_keywords(
+    Options.__annotations__,
+    {name: field.default for name, field in SimpleStreamOptions.model_fields.items()},
+)
+
+
 # === Streaming ===
 
 
@@ -146,6 +154,7 @@ def stream(
     output_mode: Mode | None = None,
     **keywords: Unpack[Options],
 ) -> AssistantMessageEventStream[ParsedMessage[T]]: ...
+@takes_options
 def stream(
     model: Models,
     context: Prompt,
@@ -226,6 +235,7 @@ def astream(
     output_mode: Mode | None = None,
     **keywords: Unpack[Options],
 ) -> AsyncAssistantMessageEventStream[ParsedMessage[T]]: ...
+@takes_options
 def astream(
     model: Models,
     context: Prompt,
@@ -300,6 +310,7 @@ def complete(
     output_retries: int = 1,
     **keywords: Unpack[Options],
 ) -> ParsedMessage[T]: ...
+@takes_options
 def complete(
     model: Models,
     context: Prompt,
@@ -373,6 +384,7 @@ async def acomplete(
     output_retries: int = 1,
     **keywords: Unpack[Options],
 ) -> ParsedMessage[T]: ...
+@takes_options
 async def acomplete(
     model: Models,
     context: Prompt,
@@ -403,6 +415,7 @@ async def acomplete(
 # === With reasoning: the same verbs under the names of pi-ai ===
 
 
+@takes_options
 def stream_simple(
     model: Models,
     context: Prompt,
@@ -413,6 +426,7 @@ def stream_simple(
     return stream(model, context, options, **keywords)
 
 
+@takes_options
 def astream_simple(
     model: Models,
     context: Prompt,
@@ -423,6 +437,7 @@ def astream_simple(
     return astream(model, context, options, **keywords)
 
 
+@takes_options
 def complete_simple(
     model: Models,
     context: Prompt,
@@ -433,6 +448,7 @@ def complete_simple(
     return complete(model, context, options, **keywords)
 
 
+@takes_options
 async def acomplete_simple(
     model: Models,
     context: Prompt,
@@ -446,6 +462,7 @@ async def acomplete_simple(
 # === Without sending ===
 
 
+@takes_options
 def preview(
     model: Models,
     context: Prompt,
@@ -477,6 +494,7 @@ def preview(
     return asyncio.run_coroutine_threadsafe(_preview(request), thread.loop).result()
 
 
+@takes_options
 async def apreview(
     model: Models,
     context: Prompt,

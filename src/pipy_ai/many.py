@@ -29,7 +29,7 @@ from collections.abc import (
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
-from .api import Models, Options, acomplete, build_requests
+from .api import Models, Options, acomplete, build_requests, takes_options
 from .context import Prompt
 from .errors import ErrorInfo, ErrorKind, error_info
 from .provider import loop as loops
@@ -103,6 +103,7 @@ def complete_many(
     executor: Any = None,
     **options: Unpack[Options],
 ) -> list[ParsedMessage[Any]]: ...
+@takes_options
 def complete_many(
     model: Models,
     contexts: Iterable[Prompt],
@@ -199,6 +200,7 @@ async def acomplete_many(
     executor: Any = None,
     **options: Unpack[Options],
 ) -> list[ParsedMessage[Any]]: ...
+@takes_options
 async def acomplete_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
@@ -269,6 +271,7 @@ def stream_many(
     executor: Any = None,
     **options: Unpack[Options],
 ) -> Generator[tuple[int, ParsedMessage[Any]], None, None]: ...
+@takes_options
 def stream_many(
     model: Models,
     contexts: Iterable[Prompt],
@@ -333,6 +336,7 @@ def astream_many(
     executor: Any = None,
     **options: Unpack[Options],
 ) -> AsyncGenerator[tuple[int, ParsedMessage[Any]], None]: ...
+@takes_options
 def astream_many(
     model: Models,
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],

@@ -36,7 +36,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from .abort import AbortSignal
-from .api import Models, Options, _options, astream, build_requests, stream
+from .api import Models, Options, _options, astream, build_requests, stream, takes_options
 from .context import Prompt, as_context, tool_result
 from .errors import ErrorKind, error_info
 from .provider import loop as loops
@@ -86,6 +86,7 @@ class ToolResultEvent(_Event):
 ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
 
 
+@takes_options
 def run_tools(
     model: Models,
     context: Prompt,
@@ -136,6 +137,7 @@ def run_tools(
     return ToolRun(_Round(model, context, tools, max_turns, approve, concurrency, given))
 
 
+@takes_options
 def arun_tools(
     model: Models,
     context: Prompt,
