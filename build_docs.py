@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import pipy_ai  # noqa: E402
 
 # Page, title, and the modules whose public names it shows. A module in none is in the last.
-REFERENCE = {
+REFERENCE_PAGES = {
     "verbs": ("Verbs", ["api"]),
     "messages": ("Messages and contexts", ["context", "types"]),
     "events": ("Events and streams", ["stream", "abort"]),
@@ -69,95 +69,97 @@ class Options(griffe.Extension):
                 func.parameters.add(parameter)
 
 
-def names() -> dict[str, list[str]]:
+def public_names() -> dict[str, list[str]]:
     """Public names by the module that they are told under."""
-    found = {module: names.split() for module, names in pipy_ai._MODULES.items()}
-    found["provider.faux"] = list(pipy_ai.faux.__all__)
-    return found
+    names_by_module = {module: names.split() for module, names in pipy_ai._NAMES_BY_MODULE.items()}
+    names_by_module["provider.faux"] = list(pipy_ai.faux.__all__)
+    return names_by_module
 
 
-def reference() -> dict[str, str]:
+def build_reference_pages() -> dict[str, str]:
     """The pages of the reference: a directive of mkdocstrings for each public name."""
-    left = names()
-    sorted_in = {module for _, modules in REFERENCE.values() for module in modules}
-    rest = [module for module in left if module not in sorted_in]
+    remaining = public_names()
+    assigned_modules = {module for _, modules in REFERENCE_PAGES.values() for module in modules}
+    unassigned = [module for module in remaining if module not in assigned_modules]
     pages: dict[str, str] = {}
-    for page, (title, modules) in REFERENCE.items():
+    for page, (title, modules) in REFERENCE_PAGES.items():
         blocks = [
-            f"::: {_home(module, name)}"
-            for module in (modules or rest)
-            for name in sorted(left.pop(module), key=lambda name: _line(module, name))
+            f"::: {_qualified_name(module, name)}"
+            for module in (modules or unassigned)
+            for name in sorted(remaining.pop(module), key=lambda name: _source_line(module, name))
         ]
         pages[page] = "\n\n".join([f"# {title}", *blocks]) + "\n"
     return pages
 
 
-def _line(module: str, name: str) -> int:
+def _source_line(module: str, name: str) -> int:
     """Where in its file a name stands; those of which Python does not know come first."""
     try:
-        return inspect.getsourcelines(getattr(_holder(module), name))[1]
+        return inspect.getsourcelines(getattr(_namespace_of(module), name))[1]
     except TypeError:
         return 0
 
 
-def _holder(module: str) -> Any:
+def _namespace_of(module: str) -> Any:
     return pipy_ai.faux if module == "provider.faux" else pipy_ai
 
 
-def _home(module: str, name: str) -> str:
+def _qualified_name(module: str, name: str) -> str:
     """Where a name is defined, which is where its docstring is found."""
-    where = getattr(getattr(_holder(module), name), "__module__", "")
-    return f"{where if where.startswith('pipy_ai') else f'pipy_ai.{module}'}.{name}"
+    module_name = getattr(getattr(_namespace_of(module), name), "__module__", "")
+    return f"{module_name if module_name.startswith('pipy_ai') else f'pipy_ai.{module}'}.{name}"
 
 
-def nav() -> list[tuple[str, str]]:
+def nav_pages() -> list[tuple[str, str]]:
     """Title and file of each page, in the order of the site."""
 
     def walk(entries: list[Any]) -> list[tuple[str, str]]:
-        found = []
+        pages = []
         for entry in entries:
-            [(title, below)] = entry.items()
-            found += walk(below) if isinstance(below, list) else [(title, below)]
-        return found
+            [(title, target)] = entry.items()
+            pages += walk(target) if isinstance(target, list) else [(title, target)]
+        return pages
 
     return walk(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
 
 
-def llms() -> tuple[str, str]:
+def build_llms_texts() -> tuple[str, str]:
     """`llms.txt`, what there is, and `llms-full.txt`, all of it, for language models."""
     index = [f"# pipy-ai\n\n> {pipy_ai.__doc__.splitlines()[0]}\n"]
-    whole = []
-    for title, file in nav():
+    page_texts = []
+    for title, file in nav_pages():
         if file.startswith("reference/"):
             continue
         text = (DOCS / file).read_text(encoding="utf-8")
-        whole.append(re.sub(r"^ *<!--.*?-->\n", "", text, flags=re.DOTALL | re.MULTILINE))
-        prose = re.sub(r"^```.*?^```$", "", whole[-1], flags=re.DOTALL | re.MULTILINE)
-        said = next(part for part in prose.split("\n\n") if part.strip() and part[0] not in "#|")
-        sentence = re.split(r"(?<=[.:])\s", " ".join(said.split()))[0].rstrip(".:")
+        page_texts.append(re.sub(r"^ *<!--.*?-->\n", "", text, flags=re.DOTALL | re.MULTILINE))
+        prose = re.sub(r"^```.*?^```$", "", page_texts[-1], flags=re.DOTALL | re.MULTILINE)
+        paragraph = next(
+            part for part in prose.split("\n\n") if part.strip() and part[0] not in "#|"
+        )
+        sentence = re.split(r"(?<=[.:])\s", " ".join(paragraph.split()))[0].rstrip(".:")
         index.append(f"- [{title}]({file.removesuffix('.md')}/): {sentence}")
-    return "\n".join(index) + "\n", "\n\n".join(whole)
+    return "\n".join(index) + "\n", "\n\n".join(page_texts)
 
 
-def generate() -> None:
+def write_generated_pages() -> None:
     """Write what is generated into docs/."""
     (DOCS / "reference").mkdir(exist_ok=True)
-    for page, text in reference().items():
+    for page, text in build_reference_pages().items():
         (DOCS / "reference" / f"{page}.md").write_text(text, encoding="utf-8")
-    for name, text in zip(("llms.txt", "llms-full.txt"), llms(), strict=True):
+    for name, text in zip(("llms.txt", "llms-full.txt"), build_llms_texts(), strict=True):
         (DOCS / name).write_text(text, encoding="utf-8")
 
 
-def check() -> None:
+def check_nav() -> None:
     """Every page has its place."""
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
-    if odd := pages ^ {file for _, file in nav()}:
-        sys.exit(f"in docs/ but not in the nav of mkdocs.yml, or the other way round: {odd}")
+    if mismatched := pages ^ {file for _, file in nav_pages()}:
+        sys.exit(f"in docs/ but not in the nav of mkdocs.yml, or the other way round: {mismatched}")
 
 
 if __name__ == "__main__":
-    generate()
-    check()
+    write_generated_pages()
+    check_nav()
     sys.exit(
         subprocess.run(
             [sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=ROOT

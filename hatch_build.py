@@ -19,34 +19,42 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-URL = "https://models.dev/api.json"
+MODELS_DEV_URL = "https://models.dev/api.json"
 
 
 class SnapshotHook(BuildHookInterface):
     """The hook of `[tool.hatch.build.targets.wheel.hooks.custom]`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        wanted = os.environ.get("PIPY_SNAPSHOT", "")
-        if not wanted or version == "editable":
+        source = os.environ.get("PIPY_SNAPSHOT", "")
+        if not source or version == "editable":
             return
         sys.path.insert(0, str(Path(self.root) / "src"))
-        from pipy_ai.registry.registry import newest_date
-        from pipy_ai.registry.store import INDEX, MODELS, compile_feed, hosts_of, records_of
+        from pipy_ai.registry.catalogue import newest_date
+        from pipy_ai.registry.index import (
+            INDEX_FILE,
+            MODELS_FILE,
+            encode_catalogue,
+            models_in_feed,
+            providers_in_feed,
+        )
 
-        if wanted == "fetch":
-            with urllib.request.urlopen(URL, timeout=60) as answer:
-                feed = json.load(answer)
+        if source == "fetch":
+            with urllib.request.urlopen(MODELS_DEV_URL, timeout=60) as response:
+                feed = json.load(response)
             date = time.strftime("%Y-%m-%d", time.gmtime())
         else:
-            feed = json.loads(Path(wanted).read_bytes())
+            feed = json.loads(Path(source).read_bytes())
             date = newest_date(feed)
-        records, _ = records_of(feed)
+        records, _ = models_in_feed(feed)
         if not {"anthropic", "openai"} <= feed.keys() or len(records) < 500:
-            raise ValueError(f"{wanted} is no catalogue of models.dev")
-        about = {"date": date, "source": "snapshot of the wheel"}
-        place = Path(tempfile.mkdtemp())
+            raise ValueError(f"{source} is no catalogue of models.dev")
+        metadata = {"date": date, "source": "snapshot of the wheel"}
+        temp_dir = Path(tempfile.mkdtemp())
         for name, content in zip(
-            (MODELS, INDEX), compile_feed(records, hosts_of(feed), about), strict=True
+            (MODELS_FILE, INDEX_FILE),
+            encode_catalogue(records, providers_in_feed(feed), metadata),
+            strict=True,
         ):
-            (place / name).write_bytes(content)
-            build_data["force_include"][str(place / name)] = f"pipy_ai/registry/snapshot/{name}"
+            (temp_dir / name).write_bytes(content)
+            build_data["force_include"][str(temp_dir / name)] = f"pipy_ai/registry/snapshot/{name}"

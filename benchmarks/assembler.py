@@ -19,7 +19,7 @@ from pipy_ai.provider import Delta, Finish, Text, ToolFragment
 from pipy_ai.provider.assembler import Assembler
 
 PAIRS = 7
-LIMIT = 1.2
+MAX_RATIO = 1.2
 
 
 def text_stream(count: int) -> list[Delta]:
@@ -30,41 +30,46 @@ def text_stream(count: int) -> list[Delta]:
 
 def tool_stream(size: int) -> list[Delta]:
     """One call whose arguments are `size` characters of JSON, in pieces of 20."""
-    raw = '{"items": ["' + "x" * (size - 15) + '"]}'
-    pieces = [raw[i : i + 20] for i in range(0, len(raw), 20)]
+    arguments = '{"items": ["' + "x" * (size - 15) + '"]}'
+    pieces = [arguments[i : i + 20] for i in range(0, len(arguments), 20)]
     first = ToolFragment(0, "call_1", "write_file", pieces[0])
     return [first, *(ToolFragment(0, arguments=piece) for piece in pieces[1:]), Finish("tool_use")]
 
 
-def play(deltas: Sequence[Delta], read: bool) -> None:
+def replay(deltas: Sequence[Delta], read_partial: bool) -> None:
     """One stream, each delta by itself, as a slow wire gives it; events are dropped at once."""
     assembler = Assembler()
     assembler.start()
     for delta in deltas:
         for event in assembler.feed((delta,)):
-            if read:
+            if read_partial:
                 _ = event.partial
     assembler.finish()
 
 
-def cost(deltas: Sequence[Delta], times: int, read: bool) -> float:
+def cpu_us_per_delta(deltas: Sequence[Delta], repeats: int, read_partial: bool) -> float:
     """Microseconds of CPU per delta."""
     gc.collect()
-    began = time.process_time()
-    for _ in range(times):
-        play(deltas, read)
-    return (time.process_time() - began) / times / len(deltas) * 1e6
+    started = time.process_time()
+    for _ in range(repeats):
+        replay(deltas, read_partial)
+    return (time.process_time() - started) / repeats / len(deltas) * 1e6
 
 
-def compare(name: str, make: Callable[[int], list[Delta]], short: int, long: int) -> float:
+def compare(name: str, make_stream: Callable[[int], list[Delta]], short: int, long: int) -> float:
     """Print the cost of both and return the median of their ratios, `partial` unread."""
-    few, many = make(short), make(long)
-    times = max(1, len(many) // len(few))
-    play(few, False)
-    pairs = [(cost(few, times, False), cost(many, 1, False)) for _ in range(PAIRS)]
+    short_stream, long_stream = make_stream(short), make_stream(long)
+    repeats = max(1, len(long_stream) // len(short_stream))
+    replay(short_stream, False)
+    pairs = [
+        (cpu_us_per_delta(short_stream, repeats, False), cpu_us_per_delta(long_stream, 1, False))
+        for _ in range(PAIRS)
+    ]
     ratio = statistics.median(b / a for a, b in pairs)
     low, high = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"{name:24}{len(few) - 1:>9,}{low:>10.2f}{len(many) - 1:>11,}{high:>10.2f}{ratio:>9.2f}")
+    print(
+        f"{name:24}{len(short_stream) - 1:>9,}{low:>10.2f}{len(long_stream) - 1:>11,}{high:>10.2f}{ratio:>9.2f}"
+    )
     return ratio
 
 
@@ -83,10 +88,10 @@ def main() -> None:
         ("tool argument", tool_stream(20_000)),
         ("tool argument", tool_stream(200_000)),
     ):
-        print(f"{name:24}{len(deltas) - 1:>9,}{cost(deltas, 1, True):>10.2f}")
-    verdict = "linear" if max(ratios) <= LIMIT else "NOT linear"
-    print(f"\n{verdict}: the worst ratio is {max(ratios):.2f}, the limit {LIMIT}")
-    if max(ratios) > LIMIT:
+        print(f"{name:24}{len(deltas) - 1:>9,}{cpu_us_per_delta(deltas, 1, True):>10.2f}")
+    verdict = "linear" if max(ratios) <= MAX_RATIO else "NOT linear"
+    print(f"\n{verdict}: the worst ratio is {max(ratios):.2f}, the limit {MAX_RATIO}")
+    if max(ratios) > MAX_RATIO:
         raise SystemExit(1)
 
 

@@ -39,26 +39,26 @@ async def with_httpx(base: str, rows: int) -> None:
     limits = httpx.Limits(max_connections=CONCURRENCY)
     async with httpx.AsyncClient(limits=limits, timeout=60) as client:
 
-        async def ask(number: int) -> None:
+        async def send(number: int) -> None:
             body = {
                 "model": "m", "stream": True,
                 "messages": [{"role": "user", "content": f"row {number}"}],
             }  # fmt: skip
             text = ""
-            async with client.stream("POST", f"{base}/chat/completions", json=body) as answer:
-                async for line in answer.aiter_lines():
+            async with client.stream("POST", f"{base}/chat/completions", json=body) as response:
+                async for line in response.aiter_lines():
                     if line.startswith("data: ") and line != "data: [DONE]":
                         choices = json.loads(line[6:])["choices"]
                         text += choices[0]["delta"].get("content", "") if choices else ""
             assert text == f"Row {number} is an answer.", text
 
-        room = asyncio.Semaphore(CONCURRENCY)
+        slots = asyncio.Semaphore(CONCURRENCY)
 
-        async def guarded(number: int) -> None:
-            async with room:
-                await ask(number)
+        async def send_limited(number: int) -> None:
+            async with slots:
+                await send(number)
 
-        await asyncio.gather(*map(guarded, range(rows)))
+        await asyncio.gather(*map(send_limited, range(rows)))
 
 
 def main() -> None:
@@ -66,29 +66,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     command = [
         sys.executable, "-m", "tests.wire.batch_server", '{"rate": 1e9, "latency": 0.005}'
     ]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    ways: list[Callable[[str, int], Coroutine[None, None, None]]] = [with_httpx, with_pipy]
-    least = [float("inf")] * len(ways)
+    clients: list[Callable[[str, int], Coroutine[None, None, None]]] = [with_httpx, with_pipy]
+    lowest_us = [float("inf")] * len(clients)
     try:
         assert server.stdout is not None
         base = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
-        for round_ in range(given.rounds + 1):
-            for number, way in enumerate(ways):
-                rows = given.rows if round_ else 100  # the first loads and warms
-                began = time.process_time()
-                asyncio.run(way(base, rows))
-                cost = (time.process_time() - began) / rows * 1e6
+        for round_ in range(arguments.rounds + 1):
+            for number, client in enumerate(clients):
+                rows = arguments.rows if round_ else 100  # the first loads and warms
+                started = time.process_time()
+                asyncio.run(client(base, rows))
+                cpu_us = (time.process_time() - started) / rows * 1e6
                 if round_:
-                    least[number] = min(least[number], cost)
+                    lowest_us[number] = min(lowest_us[number], cpu_us)
     finally:
         server.kill()
         server.communicate()
-    for way, cost in zip(ways, least, strict=True):
-        print(f"{way.__name__[5:]:6} {cost:6.0f} µs a row  {cost / least[0]:.2f}")
+    for client, cpu_us in zip(clients, lowest_us, strict=True):
+        print(f"{client.__name__[5:]:6} {cpu_us:6.0f} µs a row  {cpu_us / lowest_us[0]:.2f}")
 
 
 if __name__ == "__main__":

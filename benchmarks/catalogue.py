@@ -18,9 +18,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipy_ai.registry.store import compile_feed, hosts_of, records_of, write
+from pipy_ai.registry.index import (
+    encode_catalogue,
+    models_in_feed,
+    providers_in_feed,
+    write_catalogue,
+)
 
-PYDANTIC = """
+PYDANTIC_SCRIPT = """
 import json, sys
 from pydantic import BaseModel, ConfigDict
 class Data(BaseModel):
@@ -44,11 +49,13 @@ feed = json.load(open(sys.argv[1]))
 models = {f"{p}/{m}": Model(**r) for p, h in feed.items() for m, r in h["models"].items()}
 assert models["anthropic/claude-sonnet-4-5"].cost.input == 3
 """
-GET = "from pipy_ai import get_model; assert get_model('anthropic/claude-sonnet-4-5').cost.input"
-WHOLE = "import json, sys; json.load(open(sys.argv[1]))"
+GET_MODEL_SCRIPT = (
+    "from pipy_ai import get_model; assert get_model('anthropic/claude-sonnet-4-5').cost.input"
+)
+LOAD_JSON_SCRIPT = "import json, sys; json.load(open(sys.argv[1]))"
 
 
-def cpu(command: list[str], environment: dict[str, str]) -> float:
+def cpu_ms(command: list[str], environment: dict[str, str]) -> float:
     """Milliseconds of CPU that one process takes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
@@ -59,17 +66,20 @@ def cpu(command: list[str], environment: dict[str, str]) -> float:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("feed")
-    options.add_argument("--llm", default=shutil.which("llm"))
-    options.add_argument("--runs", type=int, default=15)
-    options.add_argument("--json", action="store_true")
-    arguments = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("feed")
+    parser.add_argument("--llm", default=shutil.which("llm"))
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
 
     directory = tempfile.mkdtemp()
     feed = json.loads(Path(arguments.feed).read_bytes())
-    records, _ = records_of(feed)
-    write(directory, *compile_feed(records, hosts_of(feed), {"date": "2026-07-01", "source": ""}))
+    records, _ = models_in_feed(feed)
+    write_catalogue(
+        directory,
+        *encode_catalogue(records, providers_in_feed(feed), {"date": "2026-07-01", "source": ""}),
+    )
     environment = {
         **os.environ,
         "PIPY_DATA_DIR": directory,
@@ -80,9 +90,9 @@ def main() -> None:
     python, pipy = sys.executable, str(Path(sys.executable).with_name("pipy"))
     commands = {
         "python -c pass": [python, "-c", "pass"],
-        "get_model": [python, "-c", GET],
-        "feed as Pydantic objects": [python, "-c", PYDANTIC, arguments.feed],
-        "feed as JSON": [python, "-c", WHOLE, arguments.feed],
+        "get_model": [python, "-c", GET_MODEL_SCRIPT],
+        "feed as Pydantic objects": [python, "-c", PYDANTIC_SCRIPT, arguments.feed],
+        "feed as JSON": [python, "-c", LOAD_JSON_SCRIPT, arguments.feed],
         "pipy info": [pipy, "info", "anthropic/claude-sonnet-4-5"],
         "pipy cost": [pipy, "cost", "gpt-5", "--input", "1000"],
         "pipy compare": [pipy, "compare", "--input", "1000", "--limit", "10"],
@@ -92,30 +102,34 @@ def main() -> None:
     if arguments.llm:
         commands["llm models"] = [arguments.llm, "models"]
         commands["llm --help"] = [arguments.llm, "--help"]
-    least = dict.fromkeys(commands, float("inf"))
-    for turn in range(arguments.runs + 1):
+    lowest_ms = dict.fromkeys(commands, float("inf"))
+    for round_number in range(arguments.runs + 1):
         for name, command in commands.items():
-            spent = cpu(command, environment)
-            if turn:  # the first one compiles
-                least[name] = min(least[name], spent)
+            elapsed_ms = cpu_ms(command, environment)
+            if round_number:  # the first one compiles
+                lowest_ms[name] = min(lowest_ms[name], elapsed_ms)
     shutil.rmtree(directory)
-    bare, get = least["python -c pass"], least["get_model"]
+    bare_python_ms, get_model_ms = lowest_ms["python -c pass"], lowest_ms["get_model"]
     # What a command costs on top of the interpreter itself.
-    pydantic = (least["feed as Pydantic objects"] - bare) / (get - bare)
+    pydantic_ratio = (lowest_ms["feed as Pydantic objects"] - bare_python_ms) / (
+        get_model_ms - bare_python_ms
+    )
     result = {
-        "ms of CPU": {name: round(value, 1) for name, value in least.items()},
-        "get_model / bare python": round(get / bare, 2),
-        "Pydantic objects / get_model": round(least["feed as Pydantic objects"] / get, 1),
-        "Pydantic objects / get_model, both above bare python": round(pydantic, 1),
+        "ms of CPU": {name: round(value, 1) for name, value in lowest_ms.items()},
+        "get_model / bare python": round(get_model_ms / bare_python_ms, 2),
+        "Pydantic objects / get_model": round(
+            lowest_ms["feed as Pydantic objects"] / get_model_ms, 1
+        ),
+        "Pydantic objects / get_model, both above bare python": round(pydantic_ratio, 1),
     }
     if arguments.llm:
-        listing = least["pipy models --capability reasoning"] / least["llm models"]
-        result["pipy models / llm models"] = round(listing, 3)
+        listing_ratio = lowest_ms["pipy models --capability reasoning"] / lowest_ms["llm models"]
+        result["pipy models / llm models"] = round(listing_ratio, 3)
     if arguments.json:
         print(json.dumps(result))
         return
-    for name, value in least.items():
-        print(f"{name:<36} {value:8.1f} ms   {value / bare:6.1f} × bare")
+    for name, value in lowest_ms.items():
+        print(f"{name:<36} {value:8.1f} ms   {value / bare_python_ms:6.1f} × bare")
     for name, ratio in result.items():
         if name != "ms of CPU":
             print(f"{name}: {ratio}")

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-PIPY = [
+PIPY_COMMANDS = [
     ["--help"],
     ["models"],
     ["models", "--capability", "reasoning", "--sort", "in", "--limit", "10"],
@@ -31,7 +31,7 @@ PIPY = [
     ["completion", "bash"],
 ]
 # What comes next to it; llm has no prices and no completion.
-LLM = {
+LLM_COMMANDS = {
     "--help": ["--help"],
     "models": ["models"],
     "keys": ["keys"],
@@ -39,7 +39,7 @@ LLM = {
 }
 
 
-def cpu(command: list[str], environment: dict[str, str]) -> float:
+def cpu_ms(command: list[str], environment: dict[str, str]) -> float:
     """Milliseconds of CPU that one process takes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
@@ -55,12 +55,12 @@ def cpu(command: list[str], environment: dict[str, str]) -> float:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--llm", default=shutil.which("llm"))
-    options.add_argument("--pipy", default=str(Path(sys.executable).with_name("pipy")))
-    options.add_argument("--runs", type=int, default=20)
-    options.add_argument("--markdown", action="store_true")
-    arguments = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--llm", default=shutil.which("llm"))
+    parser.add_argument("--pipy", default=str(Path(sys.executable).with_name("pipy")))
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--markdown", action="store_true")
+    arguments = parser.parse_args()
 
     directory = tempfile.mkdtemp()
     environment = {
@@ -71,30 +71,47 @@ def main() -> None:
     }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     commands = {"python": [str(Path(arguments.pipy).with_name("python")), "-c", "pass"]}
-    commands |= {f"pipy {' '.join(words)}": [arguments.pipy, *words] for words in PIPY}
+    commands |= {
+        f"pipy {' '.join(command_line)}": [arguments.pipy, *command_line]
+        for command_line in PIPY_COMMANDS
+    }
     if arguments.llm:
-        own = str(Path(arguments.llm).with_name("python"))
-        commands["python of llm"] = [own, "-c", "pass"]
-        commands |= {f"llm {' '.join(w)}": [arguments.llm, *w] for w in LLM.values()}
-    spent: dict[str, list[float]] = {name: [] for name in commands}
-    for turn in range(arguments.runs + 1):
+        llm_python = str(Path(arguments.llm).with_name("python"))
+        commands["python of llm"] = [llm_python, "-c", "pass"]
+        commands |= {
+            f"llm {' '.join(command_line)}": [arguments.llm, *command_line]
+            for command_line in LLM_COMMANDS.values()
+        }
+    timings: dict[str, list[float]] = {name: [] for name in commands}
+    for round_number in range(arguments.runs + 1):
         for name, command in commands.items():
-            took = cpu(command, environment)
-            if turn:
-                spent[name].append(took)
+            elapsed_ms = cpu_ms(command, environment)
+            if round_number:
+                timings[name].append(elapsed_ms)
     shutil.rmtree(directory)
-    middle = {name: statistics.median(all_) for name, all_ in spent.items()}
+    medians = {name: statistics.median(values) for name, values in timings.items()}
 
     def ratio(name: str) -> str:
-        bare = "python of llm" if name.startswith("llm ") else "python"
-        return f"{middle[name] / middle[bare]:.1f}" if name in middle else ""
+        baseline = "python of llm" if name.startswith("llm ") else "python"
+        return f"{medians[name] / medians[baseline]:.1f}" if name in medians else ""
 
     rows = [["command", "× bare python", "llm", "× bare python"]]
-    for words in PIPY:
-        near = LLM.get(words[0]) if words[0] != "models" or len(words) == 1 else None
-        other = f"llm {' '.join(near)}" if near and arguments.llm else ""
-        name = f"pipy {' '.join(words)}"
-        rows.append([f"`{name}`", ratio(name), f"`{other}`" if other else "–", ratio(other)])
+    for command_line in PIPY_COMMANDS:
+        llm_arguments = (
+            LLM_COMMANDS.get(command_line[0])
+            if command_line[0] != "models" or len(command_line) == 1
+            else None
+        )
+        llm_command = f"llm {' '.join(llm_arguments)}" if llm_arguments and arguments.llm else ""
+        name = f"pipy {' '.join(command_line)}"
+        rows.append(
+            [
+                f"`{name}`",
+                ratio(name),
+                f"`{llm_command}`" if llm_command else "–",
+                ratio(llm_command),
+            ]
+        )
     if arguments.markdown:
         rows.insert(1, ["---", "---:", "---", "---:"])
         print("\n".join(f"| {' | '.join(row)} |" for row in rows))
@@ -102,7 +119,7 @@ def main() -> None:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
-    print(f"\npython -c pass: {middle['python']:.1f} ms of CPU")
+    print(f"\npython -c pass: {medians['python']:.1f} ms of CPU")
 
 
 if __name__ == "__main__":

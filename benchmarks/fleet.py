@@ -26,18 +26,18 @@ CLIENT_REQUEST, CLIENT_DELTA = 0.0011, 0.000048  # a lane of ours
 REDIS_REQUEST = 0.0003  # for its 11 commands
 
 # Assumed: how models answer.
-PROMPT, ANSWER = 800, 200  # tokens of a request; a delta is a token
-FIRST = (0.6, 0.5)  # s to the first token: median, sigma (lognormal)
-SPEED = (80.0, 0.3)  # tokens a second, likewise
-FAILS = 0.005  # requests that end in a 5xx before the first token
-CUT = 0.001  # answers that break off in the middle, and are billed that far
-STALLS = 0.0005  # answers that stop coming, until `idle_timeout`
+PROMPT_TOKENS, ANSWER_TOKENS = 800, 200  # tokens of a request; a delta is a token
+FIRST_TOKEN_S = (0.6, 0.5)  # s to the first token: median, sigma (lognormal)
+TOKENS_PER_S = (80.0, 0.3)  # tokens a second, likewise
+FAILURE_RATE = 0.005  # requests that end in a 5xx before the first token
+TRUNCATION_RATE = 0.001  # answers that break off in the middle, and are billed that far
+STALL_RATE = 0.0005  # answers that stop coming, until `idle_timeout`
 
 # pipy-ai's own rules, of provider/engine.py.
-BACKOFF, MAX_BACKOFF, RETRIES, IDLE = 0.5, 8.0, 2, 120.0
+BACKOFF_S, MAX_BACKOFF_S, MAX_RETRIES, IDLE_TIMEOUT_S = 0.5, 8.0, 2, 120.0
 
-TOKENS = 1_000_000_000
-WARM, WINDOW = 60, 120  # seconds left out, and counted: whole minutes, two as waits echo
+JOB_TOKENS = 1_000_000_000
+WARMUP_S, WINDOW_S = 60, 120  # seconds left out, and counted: whole minutes, two as waits echo
 MODELS = ("openai/gpt-5-mini", "openai/gpt-5", "google/gemini-2.5-flash",
           "anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-4-5")  # fmt: skip
 
@@ -52,14 +52,16 @@ class Fleet:
     """
 
     name: str
-    way: str = "proxy"
+    route: str = "proxy"
     proxies: int = 2
     workers: int = 1000
     streams: int = 4
     deployments: int = 3
     rpm: int = 10_000
     tpm: int = 10_000_000
-    whole_minute: bool = False  # a refused request waits 60 s, as LiteLLM says, not for the turn
+    waits_full_minute: bool = (
+        False  # a refused request waits 60 s, as LiteLLM says, not for the turn
+    )
 
 
 @dataclass
@@ -70,31 +72,33 @@ class Outcome:
     done: int = 0
     refused: int = 0
     failed: int = 0  # requests given up after their retries, to be asked again later
-    paid_in_vain: int = 0  # tokens
-    spent: Counter[str] = field(default_factory=Counter)
-    proxy: float = 0.0  # CPU seconds
-    redis: float = 0.0
-    client: float = 0.0
-    full: Counter[str] = field(default_factory=Counter)  # which limit refused
+    wasted_tokens: int = 0  # tokens
+    seconds_by_activity: Counter[str] = field(default_factory=Counter)
+    proxy_cpu_s: float = 0.0  # CPU seconds
+    redis_cpu_s: float = 0.0
+    client_cpu_s: float = 0.0
+    refusals_by_limit: Counter[str] = field(default_factory=Counter)  # which limit refused
 
-    def share(self, what: str) -> float:
+    def share(self, activity: str) -> float:
         """The part of all streams' time that went there."""
-        return self.spent[what] / max(sum(self.spent.values()), 1e-9)
+        return self.seconds_by_activity[activity] / max(
+            sum(self.seconds_by_activity.values()), 1e-9
+        )
 
     @property
-    def tokens(self) -> float:
+    def tokens_per_s(self) -> float:
         """Tokens a second."""
-        return self.done * (PROMPT + ANSWER) / WINDOW
+        return self.done * (PROMPT_TOKENS + ANSWER_TOKENS) / WINDOW_S
 
     @property
     def hours(self) -> float:
         """For the whole job."""
-        return TOKENS / self.tokens / 3600 if self.done else float("inf")
+        return JOB_TOKENS / self.tokens_per_s / 3600 if self.done else float("inf")
 
 
-def within(begun: float, ended: float) -> float:
+def seconds_in_window(start: float, end: float) -> float:
     """How much of a time lies in the window (s)."""
-    return max(0.0, min(ended, WARM + WINDOW) - max(begun, WARM))
+    return max(0.0, min(end, WARMUP_S + WINDOW_S) - max(start, WARMUP_S))
 
 
 class Simulation:
@@ -102,10 +106,10 @@ class Simulation:
 
     def __init__(self, fleet: Fleet, seed: int = 1) -> None:
         self.fleet = fleet
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.outcome = Outcome(fleet)
-        self.proxies = [0.0] * fleet.proxies
-        self.redis = 0.0
+        self.proxy_busy_until = [0.0] * fleet.proxies
+        self.redis_busy_until = 0.0
         self.requests: defaultdict[tuple[int, int], int] = defaultdict(int)  # by place and minute
         self.tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
 
@@ -113,116 +117,128 @@ class Simulation:
         """Let every stream ask, one request after another, until the window closes."""
         count = self.fleet.workers * self.fleet.streams
         # They start within the first ten seconds, as machines do.
-        due = [(self.chance.uniform(0, 10), n, self._stream(n)) for n in range(count)]
-        heapq.heapify(due)
+        schedule = [(self.rng.uniform(0, 10), n, self._stream(n)) for n in range(count)]
+        heapq.heapify(schedule)
         self.now = 0.0
-        while due[0][0] < WARM + WINDOW:
-            self.now, number, stream = due[0]
-            heapq.heapreplace(due, (next(stream), number, stream))
-        self.now = float(WARM + WINDOW)
-        for _, _, stream in due:
+        while schedule[0][0] < WARMUP_S + WINDOW_S:
+            self.now, number, stream = schedule[0]
+            heapq.heapreplace(schedule, (next(stream), number, stream))
+        self.now = float(WARMUP_S + WINDOW_S)
+        for _, _, stream in schedule:
             stream.close()
         return self.outcome
 
     @property
-    def counts(self) -> bool:
+    def in_window(self) -> bool:
         """Whether the window is open."""
-        return self.now >= WARM
+        return self.now >= WARMUP_S
 
     def _stream(self, number: int) -> Generator[float, None, None]:
         """The life of one stream: yields when it wants to be woken."""
         while True:
-            for attempt in range(RETRIES + 1):
+            for attempt in range(MAX_RETRIES + 1):
                 wait = yield from self._attempt(number, attempt)
                 if wait is None:
                     break
-                if attempt == RETRIES:
-                    self.outcome.failed += self.counts
+                if attempt == MAX_RETRIES:
+                    self.outcome.failed += self.in_window
                     break
-                yield from self._pass(wait[0], wait[1])
+                yield from self._wait(wait[0], wait[1])
 
-    def _pass(self, until: float, what: str) -> Generator[float, None, None]:
-        begun = self.now
+    def _wait(self, until: float, activity: str) -> Generator[float, None, None]:
+        start = self.now
         try:
             yield until
         finally:  # or the window has closed meanwhile
-            self.outcome.spent[what] += within(begun, self.now)
+            self.outcome.seconds_by_activity[activity] += seconds_in_window(start, self.now)
 
-    def _attempt(self, number: int, tries: int) -> Generator[float, None, tuple[float, str] | None]:
+    def _attempt(
+        self, number: int, attempt: int
+    ) -> Generator[float, None, tuple[float, str] | None]:
         """One try. Returns None when it went well, else until when to wait, and for what."""
-        fleet, chance, outcome = self.fleet, self.chance, self.outcome
-        proxied = fleet.way == "proxy"
-        at = int(chance.random() * fleet.proxies)
-        if proxied:
-            yield from self._pass(self._work(at, PROXY_REFUSAL), "proxy")
-        if fleet.way != "direct":
-            ready = self._count()
-            if ready > self.now + 0.001:
-                yield from self._pass(ready, "Redis")
-        self._client(CLIENT_REQUEST if fleet.way != "router" else ROUTER_REQUEST)
-        place, minute = int(chance.random() * fleet.deployments), int(self.now // 60)
-        if full := self._full(place, minute):
-            outcome.refused += self.counts
-            outcome.full[full] += self.counts
-            return (self.now + 60.0 if fleet.whole_minute else 60.0 * (minute + 1)), "limits"
-        self.requests[place, minute] += 1
-        if proxied:
-            yield from self._pass(self._work(at, PROXY_REQUEST - PROXY_REFUSAL), "proxy")
-        luck = chance.random()
-        first = FIRST[0] * exp(chance.gauss(0.0, FIRST[1]))
-        if luck < FAILS:
-            yield from self._pass(self.now + first, "model")
-            return self.now + chance.uniform(0, min(MAX_BACKOFF, BACKOFF * 2**tries)), "retries"
-        whole = ANSWER / SPEED[0] * exp(chance.gauss(0.0, SPEED[1]))
-        if luck < FAILS + CUT + STALLS:
-            part = chance.random()
-            stall = IDLE if luck >= FAILS + CUT else 0.0
-            yield from self._pass(self.now + first + part * whole + stall, "retries")
-            outcome.paid_in_vain += self.counts * int(PROMPT + part * ANSWER)
-            outcome.failed += self.counts  # it had begun: no retry of ours, the row is asked again
+        fleet, rng, outcome = self.fleet, self.rng, self.outcome
+        uses_proxy = fleet.route == "proxy"
+        proxy_index = int(rng.random() * fleet.proxies)
+        if uses_proxy:
+            yield from self._wait(self._use_proxy(proxy_index, PROXY_REFUSAL), "proxy")
+        if fleet.route != "direct":
+            redis_done_at = self._use_redis()
+            if redis_done_at > self.now + 0.001:
+                yield from self._wait(redis_done_at, "Redis")
+        self._use_client(CLIENT_REQUEST if fleet.route != "router" else ROUTER_REQUEST)
+        deployment, minute = int(rng.random() * fleet.deployments), int(self.now // 60)
+        if limit := self._exceeded_limit(deployment, minute):
+            outcome.refused += self.in_window
+            outcome.refusals_by_limit[limit] += self.in_window
+            return (self.now + 60.0 if fleet.waits_full_minute else 60.0 * (minute + 1)), "limits"
+        self.requests[deployment, minute] += 1
+        if uses_proxy:
+            yield from self._wait(
+                self._use_proxy(proxy_index, PROXY_REQUEST - PROXY_REFUSAL), "proxy"
+            )
+        roll = rng.random()
+        first_token_s = FIRST_TOKEN_S[0] * exp(rng.gauss(0.0, FIRST_TOKEN_S[1]))
+        if roll < FAILURE_RATE:
+            yield from self._wait(self.now + first_token_s, "model")
+            return self.now + rng.uniform(0, min(MAX_BACKOFF_S, BACKOFF_S * 2**attempt)), "retries"
+        answer_s = ANSWER_TOKENS / TOKENS_PER_S[0] * exp(rng.gauss(0.0, TOKENS_PER_S[1]))
+        if roll < FAILURE_RATE + TRUNCATION_RATE + STALL_RATE:
+            fraction = rng.random()
+            stall_s = IDLE_TIMEOUT_S if roll >= FAILURE_RATE + TRUNCATION_RATE else 0.0
+            yield from self._wait(
+                self.now + first_token_s + fraction * answer_s + stall_s, "retries"
+            )
+            outcome.wasted_tokens += self.in_window * int(PROMPT_TOKENS + fraction * ANSWER_TOKENS)
+            outcome.failed += (
+                self.in_window
+            )  # it had begun: no retry of ours, the row is asked again
             return None
-        yield from self._pass(self.now + first + whole, "model")
-        self._client(ANSWER * (ROUTER_DELTA if fleet.way == "router" else CLIENT_DELTA))
-        if proxied:
-            yield from self._pass(self._work(at, ANSWER * PROXY_DELTA), "proxy")
-        self.tokens[place, int(self.now // 60)] += PROMPT + ANSWER
-        outcome.done += self.counts
+        yield from self._wait(self.now + first_token_s + answer_s, "model")
+        self._use_client(
+            ANSWER_TOKENS * (ROUTER_DELTA if fleet.route == "router" else CLIENT_DELTA)
+        )
+        if uses_proxy:
+            yield from self._wait(
+                self._use_proxy(proxy_index, ANSWER_TOKENS * PROXY_DELTA), "proxy"
+            )
+        self.tokens[deployment, int(self.now // 60)] += PROMPT_TOKENS + ANSWER_TOKENS
+        outcome.done += self.in_window
         return None
 
-    def _full(self, place: int, minute: int) -> str:
+    def _exceeded_limit(self, deployment: int, minute: int) -> str:
         """The limit that a request would break."""
-        if self.requests[place, minute] >= self.fleet.rpm:
+        if self.requests[deployment, minute] >= self.fleet.rpm:
             return "rpm"
-        return "tpm" if self.tokens[place, minute] >= self.fleet.tpm else ""
+        return "tpm" if self.tokens[deployment, minute] >= self.fleet.tpm else ""
 
-    def _work(self, at: int, seconds: float) -> float:
+    def _use_proxy(self, proxy_index: int, seconds: float) -> float:
         """When a proxy is through with so much work, after all that is before it."""
-        begun = max(self.now, self.proxies[at])
-        self.proxies[at] = begun + seconds
-        self.outcome.proxy += within(begun, self.proxies[at])
-        return self.proxies[at]
+        start = max(self.now, self.proxy_busy_until[proxy_index])
+        self.proxy_busy_until[proxy_index] = start + seconds
+        self.outcome.proxy_cpu_s += seconds_in_window(start, self.proxy_busy_until[proxy_index])
+        return self.proxy_busy_until[proxy_index]
 
-    def _count(self) -> float:
-        begun = max(self.now, self.redis)
-        self.redis = begun + REDIS_REQUEST
-        self.outcome.redis += within(begun, self.redis)
-        return self.redis
+    def _use_redis(self) -> float:
+        start = max(self.now, self.redis_busy_until)
+        self.redis_busy_until = start + REDIS_REQUEST
+        self.outcome.redis_cpu_s += seconds_in_window(start, self.redis_busy_until)
+        return self.redis_busy_until
 
-    def _client(self, seconds: float) -> None:
-        self.outcome.client += seconds * self.counts
+    def _use_client(self, seconds: float) -> None:
+        self.outcome.client_cpu_s += seconds * self.in_window
 
 
-_MORE: dict[str, Any] = {"rpm": 100_000, "tpm": 100_000_000}
+_HIGHER_LIMITS: dict[str, Any] = {"rpm": 100_000, "tpm": 100_000_000}
 FLEETS = [
     Fleet("2 proxies"),
     Fleet("16 proxies", proxies=16),
-    Fleet("100 proxies, waiting the 60 s that they say", proxies=100, whole_minute=True),
+    Fleet("100 proxies, waiting the 60 s that they say", proxies=100, waits_full_minute=True),
     Fleet("100 proxies", proxies=100),
-    Fleet("Router in each worker", way="router", proxies=1, whole_minute=True),
-    Fleet("no gateway", way="direct", proxies=1),
-    Fleet("100 proxies, limits × 10", proxies=100, **_MORE),
-    Fleet("300 proxies, limits × 10", proxies=300, **_MORE),
-    Fleet("no gateway, limits × 10", way="direct", proxies=1, **_MORE),
+    Fleet("Router in each worker", route="router", proxies=1, waits_full_minute=True),
+    Fleet("no gateway", route="direct", proxies=1),
+    Fleet("100 proxies, limits × 10", proxies=100, **_HIGHER_LIMITS),
+    Fleet("300 proxies, limits × 10", proxies=300, **_HIGHER_LIMITS),
+    Fleet("no gateway, limits × 10", route="direct", proxies=1, **_HIGHER_LIMITS),
 ]
 
 
@@ -233,16 +249,22 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         " for retries | refused | a proxy's core | Redis's core | workers' cores |",
         "| --- |" + " ---: |" * 11,
     ]
-    for one in outcomes:
-        fleet = one.fleet
-        spent = [one.share(what) for what in ("model", "limits", "proxy", "Redis", "retries")]
-        refused = one.refused / max(one.refused + one.done, 1)
-        busy = f"{one.proxy / WINDOW / fleet.proxies:.0%}" if fleet.way == "proxy" else "–"
-        redis = f"{one.redis / WINDOW:.0%}" if fleet.way != "direct" else "–"
+    for outcome in outcomes:
+        fleet = outcome.fleet
+        shares = [
+            outcome.share(activity) for activity in ("model", "limits", "proxy", "Redis", "retries")
+        ]
+        refused_share = outcome.refused / max(outcome.refused + outcome.done, 1)
+        proxy_load = (
+            f"{outcome.proxy_cpu_s / WINDOW_S / fleet.proxies:.0%}"
+            if fleet.route == "proxy"
+            else "–"
+        )
+        redis_load = f"{outcome.redis_cpu_s / WINDOW_S:.0%}" if fleet.route != "direct" else "–"
         lines.append(
-            f"| {fleet.name} | {one.done / WINDOW:,.0f} | {one.hours:.1f} |"
-            f" {' | '.join(f'{value:.0%}' for value in spent)} | {refused:.0%} | {busy} | {redis} |"
-            f" {one.client / WINDOW:,.1f} |"
+            f"| {fleet.name} | {outcome.done / WINDOW_S:,.0f} | {outcome.hours:.1f} |"
+            f" {' | '.join(f'{value:.0%}' for value in shares)} | {refused_share:.0%} | {proxy_load} | {redis_load} |"
+            f" {outcome.client_cpu_s / WINDOW_S:,.1f} |"
         )
     return lines
 
@@ -251,16 +273,18 @@ def prices(outcome: Outcome) -> list[str]:
     """What the job costs, by model, at the catalogue's prices."""
     from pipy_ai import Usage, calculate_cost, get_model
 
-    asked = TOKENS // (PROMPT + ANSWER)
-    vain = outcome.paid_in_vain / max(outcome.done, 1) / (PROMPT + ANSWER)
+    requests = JOB_TOKENS // (PROMPT_TOKENS + ANSWER_TOKENS)
+    wasted_share = outcome.wasted_tokens / max(outcome.done, 1) / (PROMPT_TOKENS + ANSWER_TOKENS)
     lines = ["| | a billion tokens, $ | of it for answers that broke off, $ |",
              "| --- | ---: | ---: |"]  # fmt: skip
     for name in MODELS:
         model = get_model(name)
         assert model is not None, name
-        cost = calculate_cost(model, Usage(input=PROMPT, output=ANSWER)).total
+        cost = calculate_cost(model, Usage(input=PROMPT_TOKENS, output=ANSWER_TOKENS)).total
         assert cost is not None, name
-        lines.append(f"| {name} | {asked * cost * (1 + vain):,.0f} | {asked * cost * vain:,.1f} |")
+        lines.append(
+            f"| {name} | {requests * cost * (1 + wasted_share):,.0f} | {requests * cost * wasted_share:,.1f} |"
+        )
     return lines
 
 
@@ -269,7 +293,9 @@ def main() -> None:
     outcomes = [Simulation(fleet).run() for fleet in FLEETS]
     print("\n".join(table(outcomes)))
     print()
-    print("\n".join(prices(next(one for one in outcomes if one.fleet.way == "direct"))))
+    print(
+        "\n".join(prices(next(outcome for outcome in outcomes if outcome.fleet.route == "direct")))
+    )
 
 
 if __name__ == "__main__":

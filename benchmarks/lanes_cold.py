@@ -17,9 +17,9 @@ if "stream" in client:
 else:
     import asyncio
 
-    async def first() -> None:
+    async def print_first_token() -> None:
         async for _, piece in client["astream"](base, wire, "text-20", []):
             print(piece, flush=True)
             break
 
-    asyncio.run(first())
+    asyncio.run(print_first_token())

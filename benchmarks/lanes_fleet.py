@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from lanes_server import expected
+from lanes_server import expected_counts
 
 HERE = Path(__file__).parent
-MINUTE = 60.0
+MINUTE_S = 60.0
 
 Job = dict[str, Any]
 
 
-class Failed(Exception):
+class ClientFailed(Exception):
     """A client that cannot be measured, and why."""
 
 
@@ -36,13 +36,13 @@ class Client:
     name: str
     file: str
     wire: str = "chat"
-    way: str = "async"
-    theirs: bool = True  # lives in a Python of --rivals
+    mode: str = "async"
+    rival: bool = True  # lives in a Python of --rivals
 
     @property
     def label(self) -> str:
         """Its name in a table."""
-        return f"{self.name}, {self.way}"
+        return f"{self.name}, {self.mode}"
 
     @property
     def path(self) -> str:
@@ -50,13 +50,13 @@ class Client:
         return str(HERE / "clients" / self.file)
 
     @property
-    def floor(self) -> Client:
+    def baseline(self) -> Client:
         """What it is compared with."""
-        return Client("raw httpx", "raw_httpx.py", self.wire, self.way, theirs=False)
+        return Client("raw httpx", "raw_httpx.py", self.wire, self.mode, rival=False)
 
 
 @dataclass(frozen=True)
-class Homes:
+class Runtimes:
     """Where clients live: Pythons, one of which may be for one client only, and a directory."""
 
     rivals: Sequence[str]
@@ -64,27 +64,32 @@ class Homes:
 
     def python(self, client: Client) -> list[str]:
         """A client's Python, which does not look for modules in this directory."""
-        named = dict(rival.split("=", 1) for rival in self.rivals if "=" in rival)
-        common = [rival for rival in self.rivals if "=" not in rival] or [sys.executable]
-        return [named.get(client.name, common[0]) if client.theirs else sys.executable, "-P"]
+        python_by_client = dict(rival.split("=", 1) for rival in self.rivals if "=" in rival)
+        default_pythons = [rival for rival in self.rivals if "=" not in rival] or [sys.executable]
+        return [
+            python_by_client.get(client.name, default_pythons[0])
+            if client.rival
+            else sys.executable,
+            "-P",
+        ]
 
-    def waiting(self, client: Client) -> list[str]:
+    def job_command(self, client: Client) -> list[str]:
         """What starts a client that waits for jobs."""
         if client.path.endswith(".mjs"):
-            return self._on_node(client)
-        return [*self.python(client), str(HERE / "lanes_client.py"), client.path, client.way]
+            return self._node_command(client)
+        return [*self.python(client), str(HERE / "lanes_client.py"), client.path, client.mode]
 
-    def cold(self, client: Client, base: str) -> list[str]:
+    def cold_command(self, client: Client, base: str) -> list[str]:
         """What starts a client that prints its first token."""
         if client.path.endswith(".mjs"):
-            return [*self._on_node(client), "cold", base, client.wire]
+            return [*self._node_command(client), "cold", base, client.wire]
         return [*self.python(client), str(HERE / "lanes_cold.py"), client.path, base, client.wire]
 
-    def _on_node(self, client: Client) -> list[str]:
+    def _node_command(self, client: Client) -> list[str]:
         directory = Path(self.node).absolute()
-        own = directory / "node_modules" / ".bin" / "node"
-        found = str(own) if own.exists() else shutil.which("node") or "node"
-        return [found, client.path, str(directory)]
+        local_node = directory / "node_modules" / ".bin" / "node"
+        node = str(local_node) if local_node.exists() else shutil.which("node") or "node"
+        return [node, client.path, str(directory)]
 
 
 class Process:
@@ -96,40 +101,40 @@ class Process:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             text=True, env=environment(),
         )  # fmt: skip
-        self.versions = self._read(MINUTE)
+        self.versions = self._read(MINUTE_S)
 
-    def ask(self, job: Job) -> Job:
+    def run_job(self, job: Job) -> Job:
         """The result of a job; `Failed` when a character is missing or too many."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(job) + "\n")
             self._process.stdin.flush()
         except OSError:
-            raise Failed(last_line(self._errors)) from None
-        result = self._read(3 * MINUTE)
+            raise ClientFailed(last_line(self._errors)) from None
+        result = self._read(3 * MINUTE_S)
         if "error" in result:
-            raise Failed(str(result["error"]).splitlines()[0])
-        wanted = expected(job["kind"], job["deltas"])
-        for got in result.pop("got"):
-            if job["kind"] == "thinking" and got == {**wanted, "thinking": 0}:
+            raise ClientFailed(str(result["error"]).splitlines()[0])
+        sent_counts = expected_counts(job["kind"], job["deltas"])
+        for counts in result.pop("got"):
+            if job["kind"] == "thinking" and counts == {**sent_counts, "thinking": 0}:
                 result["silent"] = True  # all of the text, nothing of the thoughts
-            elif got != wanted:
-                raise Failed(f"characters: {got}, sent were {wanted}")
+            elif counts != sent_counts:
+                raise ClientFailed(f"characters: {counts}, sent were {sent_counts}")
         result["us"] = result["cpu"] / job["deltas"] / job.get("streams", 1) * 1e6
         return result
 
-    def _read(self, limit: float) -> Job:
+    def _read(self, timeout_s: float) -> Job:
         assert self._process.stdout is not None
-        late = threading.Timer(limit, self._process.kill)
-        late.start()
+        kill_timer = threading.Timer(timeout_s, self._process.kill)
+        kill_timer.start()
         try:
             for line in self._process.stdout:
                 if line.startswith("{"):  # libraries print, too
                     return dict(json.loads(line))
         finally:
-            late.cancel()
+            kill_timer.cancel()
         killed = self._process.wait() == -9
-        raise Failed(f"took over {limit:.0f} s" if killed else last_line(self._errors))
+        raise ClientFailed(f"took over {timeout_s:.0f} s" if killed else last_line(self._errors))
 
     def close(self) -> None:
         """End the process."""
@@ -152,19 +157,19 @@ class Fleet:
             self._running[client] = process = Process(command, errors)
             self.versions |= process.versions
             return True
-        except (Failed, OSError) as why:
-            if (note := f"{client.name} is left out: {why}") not in self._notes:
+        except (ClientFailed, OSError) as error:
+            if (note := f"{client.name} is left out: {error}") not in self._notes:
                 self._notes.append(note)
             return False
 
-    def ask(self, client: Client, job: Job) -> Job | None:
+    def run_job(self, client: Client, job: Job) -> Job | None:
         """What it answers; None once it failed."""
         if client not in self._running:
             return None
         try:
-            return self._running[client].ask({**job, "wire": client.wire})
-        except Failed as why:
-            self._notes.append(f"{client.label} ({client.wire}): {self._part} failed: {why}")
+            return self._running[client].run_job({**job, "wire": client.wire})
+        except ClientFailed as error:
+            self._notes.append(f"{client.label} ({client.wire}): {self._part} failed: {error}")
             self._running.pop(client).close()
             return None
 
@@ -191,31 +196,31 @@ def cold_start(command: Sequence[str], **variables: str) -> tuple[float, float]:
     """CPU seconds of a whole process, and wall seconds until the first byte that it prints."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile("w+") as errors:
-        began = time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(
             command, env=environment(**variables), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=errors, bufsize=0,
         )  # fmt: skip
         assert process.stdout is not None
-        first = process.stdout.read(1)
-        wall = time.perf_counter() - began
-        late = threading.Timer(MINUTE, process.kill)
-        late.start()
+        first_byte = process.stdout.read(1)
+        first_byte_s = time.perf_counter() - started
+        kill_timer = threading.Timer(MINUTE_S, process.kill)
+        kill_timer.start()
         process.stdout.read()
         failed = process.wait() != 0
-        late.cancel()
+        kill_timer.cancel()
         process.stdout.close()
-        if failed or not first:
-            raise Failed(last_line(errors))
+        if failed or not first_byte:
+            raise ClientFailed(last_line(errors))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, first_byte_s
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(**overrides: str) -> dict[str, str]:
     """What the processes see: bytecode may be kept, nothing asks the network."""
-    quiet = {"PIPY_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "NO_PROXY": "127.0.0.1"}
-    kept = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, **quiet, **more}
+    fixed = {"PIPY_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "NO_PROXY": "127.0.0.1"}
+    inherited = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **fixed, **overrides}
 
 
 def last_line(errors: TextIO) -> str:

@@ -15,35 +15,39 @@ from functools import cache
 from typing import Any
 
 WORD = "word "
-ASKED = re.compile(rb'"model": ?"(text|thinking|tool)-(\d+)"')
-LENGTH = re.compile(rb"content-length: ?(\d+)", re.IGNORECASE)
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+REQUESTED_MODEL = re.compile(rb'"model": ?"(text|thinking|tool)-(\d+)"')
+CONTENT_LENGTH = re.compile(rb"content-length: ?(\d+)", re.IGNORECASE)
+RESPONSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 
 
 def fragments(deltas: int) -> list[str]:
     """A call's arguments in pieces of four characters, about as a model's tokens are."""
     arguments = json.dumps({"x": "a" * (4 * deltas - 9)})
-    return [arguments[at : at + 4] for at in range(0, len(arguments), 4)]
+    return [arguments[offset : offset + 4] for offset in range(0, len(arguments), 4)]
 
 
-def expected(kind: str, deltas: int) -> dict[str, int]:
+def expected_counts(kind: str, deltas: int) -> dict[str, int]:
     """How many characters a client must get."""
     if kind == "tool":
         return {"thinking": 0, "text": 0, "tool": sum(map(len, fragments(deltas)))}
-    thoughts = deltas // 2 if kind == "thinking" else 0
-    words = deltas - thoughts
-    return {"thinking": thoughts * len(WORD), "text": words * len(WORD), "tool": 0}
+    thinking_deltas = deltas // 2 if kind == "thinking" else 0
+    text_deltas = deltas - thinking_deltas
+    return {"thinking": thinking_deltas * len(WORD), "text": text_deltas * len(WORD), "tool": 0}
 
 
 def chat(kind: str, deltas: int) -> Iterator[bytes]:
     """The frames of an answer over OpenAI's Chat Completions."""
 
-    def frame(*choices: dict[str, Any], **more: Any) -> bytes:
-        head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        return b"data: %s\n\n" % json.dumps({**head, "choices": choices, **more}).encode()
+    def frame(*choices: dict[str, Any], **fields: Any) -> bytes:
+        common_fields = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        return (
+            b"data: %s\n\n" % json.dumps({**common_fields, "choices": choices, **fields}).encode()
+        )
 
-    def delta(reason: str | None = None, **said: Any) -> bytes:
-        return frame({"index": 0, "delta": said, "finish_reason": reason})
+    def delta(reason: str | None = None, **fields: Any) -> bytes:
+        return frame({"index": 0, "delta": fields, "finish_reason": reason})
 
     if kind == "tool":
         function = {"name": "f", "arguments": ""}
@@ -53,9 +57,9 @@ def chat(kind: str, deltas: int) -> Iterator[bytes]:
             yield delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
     else:
         yield delta(role="assistant", content="")
-        thoughts = deltas // 2 if kind == "thinking" else 0
-        yield from [delta(reasoning_content=WORD)] * thoughts
-        yield from [delta(content=WORD)] * (deltas - thoughts)
+        thinking_deltas = deltas // 2 if kind == "thinking" else 0
+        yield from [delta(reasoning_content=WORD)] * thinking_deltas
+        yield from [delta(content=WORD)] * (deltas - thinking_deltas)
     yield delta("tool_calls" if kind == "tool" else "stop")
     usage = {"prompt_tokens": 9, "completion_tokens": deltas, "total_tokens": 9 + deltas}
     yield frame(usage=usage)
@@ -65,8 +69,8 @@ def chat(kind: str, deltas: int) -> Iterator[bytes]:
 def anthropic(kind: str, deltas: int) -> Iterator[bytes]:
     """The frames of an answer over Anthropic's Messages."""
 
-    def frame(name: str, **more: Any) -> bytes:
-        data = json.dumps({"type": name, **more}).encode()
+    def frame(name: str, **fields: Any) -> bytes:
+        data = json.dumps({"type": name, **fields}).encode()
         return b"event: %s\ndata: %s\n\n" % (name.encode(), data)
 
     def block(index: int, start: dict[str, Any], pieces: Iterable[dict[str, Any]]) -> list[bytes]:
@@ -86,26 +90,32 @@ def anthropic(kind: str, deltas: int) -> Iterator[bytes]:
         pieces = [{"type": "input_json_delta", "partial_json": p} for p in fragments(deltas)]
         yield from block(0, {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}, pieces)
     else:
-        thoughts = deltas // 2 if kind == "thinking" else 0
-        if thoughts:
-            told = [{"type": "thinking_delta", "thinking": WORD}] * thoughts
-            signed = [{"type": "signature_delta", "signature": "c2ln"}]
+        thinking_deltas = deltas // 2 if kind == "thinking" else 0
+        if thinking_deltas:
+            thinking_pieces = [{"type": "thinking_delta", "thinking": WORD}] * thinking_deltas
+            signature_pieces = [{"type": "signature_delta", "signature": "c2ln"}]
             yield from block(
-                0, {"type": "thinking", "thinking": "", "signature": ""}, told + signed
+                0,
+                {"type": "thinking", "thinking": "", "signature": ""},
+                thinking_pieces + signature_pieces,
             )
-        words = [{"type": "text_delta", "text": WORD}] * (deltas - thoughts)
-        yield from block(1 if thoughts else 0, {"type": "text", "text": ""}, words)
+        text_pieces = [{"type": "text_delta", "text": WORD}] * (deltas - thinking_deltas)
+        yield from block(1 if thinking_deltas else 0, {"type": "text", "text": ""}, text_pieces)
     end = {"stop_reason": "tool_use" if kind == "tool" else "end_turn", "stop_sequence": None}
     yield frame("message_delta", delta=end, usage={"output_tokens": deltas})
     yield frame("message_stop")
 
 
 @cache
-def answer(wire: str, kind: str, deltas: int) -> list[bytes]:
+def response_writes(wire: str, kind: str, deltas: int) -> list[bytes]:
     """The bytes to send, 64 frames to a write: hosts and proxies send in bursts, too."""
     frames = list((anthropic if wire == "anthropic" else chat)(kind, deltas))
-    pieces = [HEAD, *(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames), b"0\r\n\r\n"]
-    return [b"".join(pieces[at : at + 64]) for at in range(0, len(pieces), 64)]
+    pieces = [
+        RESPONSE_HEAD,
+        *(b"%x\r\n%s\r\n" % (len(frame), frame) for frame in frames),
+        b"0\r\n\r\n",
+    ]
+    return [b"".join(pieces[offset : offset + 64]) for offset in range(0, len(pieces), 64)]
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,12 +123,12 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            length = LENGTH.search(head)
+            length = CONTENT_LENGTH.search(head)
             body = await reader.readexactly(int(length[1]) if length else 0)
             wire = "anthropic" if b"/messages" in head.split(b"\r\n", 1)[0] else "chat"
-            asked = ASKED.search(body)
-            kind, deltas = (asked[1].decode(), int(asked[2])) if asked else ("text", 20)
-            for piece in answer(wire, kind, deltas):
+            requested = REQUESTED_MODEL.search(body)
+            kind, deltas = (requested[1].decode(), int(requested[2])) if requested else ("text", 20)
+            for piece in response_writes(wire, kind, deltas):
                 writer.write(piece)
                 await writer.drain()
     except (OSError, asyncio.IncompleteReadError):  # the client left

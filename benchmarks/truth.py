@@ -28,30 +28,30 @@ from tests.wire.wires import WIRES, Wire, say
 Outcome = tuple[str, list[Any], bool]  # text, calls, success
 
 
-def expected(case: Case) -> Outcome:
+def expected_outcome(case: Case) -> Outcome:
     """What a case is."""
     text = "".join(part for part in case.content if isinstance(part, str))
     calls = [part for part in case.content if isinstance(part, tuple)]
     return text, calls, case.reason != "error"
 
 
-def broken(wire: Wire) -> dict[str, tuple[Scene | Status, Outcome]]:
+def broken_answers(wire: Wire) -> dict[str, tuple[Scene | Status, Outcome]]:
     """Answers that are none, or not whole."""
-    whole = body(wire.scene(say("one ", "two ", "three ")))
-    at = whole.index(b"two ")
-    half = whole[: whole.rindex(b"\n\n", 0, at) + 2]
-    cut: Outcome = ("one ", [], False)
-    found: dict[str, tuple[Scene | Status, Outcome]] = {
-        "cut by a clean end": ([half], cut),
-        "cut by a closed socket": ([half, FIN], cut),
-        "cut by a reset": ([half, RESET], cut),
+    full_body = body(wire.scene(say("one ", "two ", "three ")))
+    cut_at = full_body.index(b"two ")
+    first_half = full_body[: full_body.rindex(b"\n\n", 0, cut_at) + 2]
+    truncated: Outcome = ("one ", [], False)
+    answers: dict[str, tuple[Scene | Status, Outcome]] = {
+        "cut by a clean end": ([first_half], truncated),
+        "cut by a closed socket": ([first_half, FIN], truncated),
+        "cut by a reset": ([first_half, RESET], truncated),
     }
     for name, scene in ODD.items():
-        found[name] = (scene, ("", [], False))
-    return found
+        answers[name] = (scene, ("", [], False))
+    return answers
 
 
-async def raw(litellm: Any, wire: Wire, base: str) -> Outcome:
+async def litellm_outcome(litellm: Any, wire: Wire, base: str) -> Outcome:
     """The answer as a user of LiteLLM reads it."""
     text, calls, reason = "", defaultdict(lambda: ["", ""]), None
     try:
@@ -68,11 +68,11 @@ async def raw(litellm: Any, wire: Wire, base: str) -> Outcome:
                     calls[call.index][1] += call.function.arguments or ""
                 reason = choice.finish_reason or reason
     except Exception:
-        return text, _parsed(calls), False
-    return text, _parsed(calls), reason not in (None, "content_filter")
+        return text, _parse_calls(calls), False
+    return text, _parse_calls(calls), reason not in (None, "content_filter")
 
 
-def _parsed(calls: dict[Any, list[str]]) -> list[Any]:
+def _parse_calls(calls: dict[Any, list[str]]) -> list[Any]:
     parsed = []
     for name, arguments in calls.values():
         try:
@@ -83,7 +83,7 @@ def _parsed(calls: dict[Any, list[str]]) -> list[Any]:
     return parsed
 
 
-def ours(wire: Wire, base: str) -> Outcome:
+def pipy_outcome(wire: Wire, base: str) -> Outcome:
     """The answer as a user of pipy-ai reads it."""
     options: Any = {"api_base": base, "api_key": "k", "max_retries": 0, "transport": "litellm"}
     message = complete(wire.model, "q", **options)
@@ -101,25 +101,27 @@ def main() -> None:
         for wire in WIRES:
             base = wire.base(lab)
             cases: dict[str, tuple[Scene | Status, Outcome]] = {
-                name: (wire.scene(*case.steps, stop=case.stop), expected(case))
+                name: (wire.scene(*case.steps, stop=case.stop), expected_outcome(case))
                 for name, case in CASES.items()
                 if case.on(wire)
             }
-            for name, (scene, truth) in {**cases, **broken(wire)}.items():
+            for name, (scene, correct_outcome) in {**cases, **broken_answers(wire)}.items():
                 lab.play(scene)
-                theirs = loop.run_until_complete(raw(litellm, wire, base))
+                their_outcome = loop.run_until_complete(litellm_outcome(litellm, wire, base))
                 lab._scenes.clear()
                 lab.play(scene)
-                mine = ours(wire, base)
+                our_outcome = pipy_outcome(wire, base)
                 lab._scenes.clear()
-                table[name].append((theirs == truth, mine == truth))
+                table[name].append(
+                    (their_outcome == correct_outcome, our_outcome == correct_outcome)
+                )
         loop.close()
     print(f"{'right on so many wires':34}{'LiteLLM':>9}{'pipy-ai':>9}")
     for name, rows in table.items():
-        counts = [sum(row[side] for row in rows) for side in (0, 1)]
+        counts = [sum(row[column] for row in rows) for column in (0, 1)]
         print(f"{name:34}{counts[0]:>6}/{len(rows)}{counts[1]:>7}/{len(rows)}")
-    rows = [row for some in table.values() for row in some]
-    totals = [sum(row[side] for row in rows) for side in (0, 1)]
+    rows = [row for case_rows in table.values() for row in case_rows]
+    totals = [sum(row[column] for row in rows) for column in (0, 1)]
     print(f"{'in all':34}{totals[0]:>5}/{len(rows)}{totals[1]:>6}/{len(rows)}")
 
 

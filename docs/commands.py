@@ -9,8 +9,15 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from pipy_ai.cli.main import parser
-from pipy_ai.cli.tree import Command, choices_of, commands, line_of, placed, value_name
+from pipy_ai.cli.parser import build_parser
+from pipy_ai.cli.parser_tree import (
+    Command,
+    choices_of,
+    help_line,
+    value_name,
+    value_usage,
+    walk_commands,
+)
 
 HEAD = """\
 # Commands
@@ -24,7 +31,7 @@ tells the version. Exit codes: 0 done, 1 the request failed, 2 wrong use, 130 st
 
 def page() -> str:
     """The whole page."""
-    sections = [section(path, command) for path, command in commands(parser()) if path]
+    sections = [section(path, command) for path, command in walk_commands(build_parser()) if path]
     return "\n".join([HEAD, *sections])
 
 
@@ -54,7 +61,7 @@ def usage(path: str, command: Command) -> str:
     words += [f"{action.option_strings[-1]} {value_name(action)}" for action in needed]
     if len(shown(command)) > len(needed):
         words.append("[OPTIONS]")
-    words += [placed(action) for action in command.positionals]
+    words += [value_usage(action) for action in command.positionals]
     if command.children:
         words.append("ACTION")
     return " ".join(words)
@@ -72,13 +79,13 @@ def rows_of(command: Command) -> Iterator[tuple[str, str]]:
         yield f"`{value_name(action)}`", text_of(action)
     for action in shown(command):
         *flags, last = action.option_strings
-        names = [*flags, f"{last} {placed(action)}".strip()]
+        names = [*flags, f"{last} {value_usage(action)}".strip()]
         yield ", ".join(f"`{name}`" for name in names), text_of(action)
 
 
 def text_of(action: argparse.Action) -> str:
     """Its help, with the choices unless the help tells them."""
-    text, choices = line_of(action), choices_of(action)
+    text, choices = help_line(action), choices_of(action)
     if choices and not all(choice in text for choice in choices):
         text += f"{': ' if text else ''}{', '.join(choices)}"
     return escaped(text)

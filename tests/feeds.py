@@ -8,7 +8,12 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-from pipy_ai.registry.store import compile_feed, hosts_of, records_of, write
+from pipy_ai.registry.index import (
+    encode_catalogue,
+    models_in_feed,
+    providers_in_feed,
+    write_catalogue,
+)
 
 DATA = Path(__file__).parent / "data"
 DAYS = ("2025-10-01", "2026-05-22", "2026-07-01")
@@ -35,9 +40,11 @@ def routes() -> Any:
 @functools.cache
 def compiled(day: str) -> tuple[bytes, bytes]:
     found = feed(day)
-    return compile_feed(records_of(found)[0], hosts_of(found), {"date": day, "source": "test"})
+    return encode_catalogue(
+        models_in_feed(found)[0], providers_in_feed(found), {"date": day, "source": "test"}
+    )
 
 
 def install(directory: str | Path, day: str = JULY) -> None:
     """Make a day's feed the catalogue of a data directory."""
-    write(str(directory), *compiled(day))
+    write_catalogue(str(directory), *compiled(day))

@@ -56,8 +56,8 @@ import pyte
 import yaml
 
 from pipy_ai import faux, register_provider
-from pipy_ai.cli.main import parser
-from pipy_ai.provider import registered, unregister_provider
+from pipy_ai.cli.parser import build_parser
+from pipy_ai.provider.registered import registered_provider, unregister_provider
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -222,7 +222,7 @@ class Page:
         for command in re.findall(r"(?:^|[|&;] *|bin/)pipy (.*)", body.replace("$ ", ""), re.M):
             words = shlex.split(re.split(r" (?:\||&&|;|>) ", command)[0], comments=True)
             try:
-                parser().parse_args(words)
+                build_parser().parse_args(words)
             except SystemExit as refused:
                 if refused.code:
                     self._fail(f"pipy does not take: {command}")
@@ -300,7 +300,7 @@ def replies(script: str) -> list[Any]:
 def scripted(script: str, said: int = 0) -> Iterator[faux.FauxProvider]:
     """Let one scripted provider stand for all of the known ones; `said` answers are gone."""
     provider = faux.FauxProvider(*replies(script)[said:])
-    outer = {name: registered(name) for name in SPOKEN_FOR}
+    outer = {name: registered_provider(name) for name in SPOKEN_FOR}
     key = os.environ.get("ANTHROPIC_API_KEY")
     os.environ["ANTHROPIC_API_KEY"] = "k"
     for name in SPOKEN_FOR:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipy_ai import assistant
-from pipy_ai.cli import schema
-from pipy_ai.cli.named import named
-from pipy_ai.cli.show import usage_line
+from pipy_ai.cli.args import schema
+from pipy_ai.cli.args.model import resolve_model
+from pipy_ai.cli.display.usage import format_usage
 from pipy_ai.types import Cost, Usage
 
 from .terminal import Terminal
@@ -40,17 +40,17 @@ def test_the_line_of_usage() -> None:
         input=1_003, cache_read=200, output=345, total_tokens=1_548, cost=Cost(total=0.00921)
     )
     message.duration_ms, message.ttft_ms = 2_104.0, 0.4
-    assert usage_line(message) == "1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s"
+    assert format_usage(message) == "1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s"
     message.usage.estimated, message.usage.cost.total = True, None
-    assert usage_line(message).startswith("about 1,203 in (200 cached) / 345 out  cost unknown")
+    assert format_usage(message).startswith("about 1,203 in (200 cached) / 345 out  cost unknown")
     message.usage.cost.total = 0.0000123
-    assert "$0.0000123" in usage_line(message)
+    assert "$0.0000123" in format_usage(message)
     message.ttft_ms = 2_100.0  # all came at once: nobody knows how fast it was written
-    assert usage_line(message).endswith("2.1 s")
+    assert format_usage(message).endswith("2.1 s")
     message.ttft_ms, message.usage.reasoning = 1_104.0, 245  # thought before the first token
-    assert usage_line(message).endswith("100 tok/s")
+    assert format_usage(message).endswith("100 tok/s")
     message.usage.cost.total = 0.01
-    assert usage_line(message, message).startswith("about 2,406 in (400 cached) / 690 out  $0.02")
+    assert format_usage(message, message).startswith("about 2,406 in (400 cached) / 690 out  $0.02")
 
 
 def test_a_terminal_is_told_what_it_cost_and_a_pipe_is_not(lab: Lab) -> None:
@@ -102,7 +102,7 @@ def test_thinking_and_text_and_ctrl_c_on_a_terminal(lab: Lab) -> None:
     ],
 )
 def test_words_of_a_name(typed: str, means: str, capsys: pytest.CaptureFixture[str]) -> None:
-    found = named(typed)
+    found = resolve_model(typed)
     assert re.fullmatch(means, found)
     said = capsys.readouterr().err
     assert said == ("" if found == typed else f"pipy: {typed}: asking {found}\n")
@@ -120,7 +120,7 @@ def test_words_of_a_name(typed: str, means: str, capsys: pytest.CaptureFixture[s
 )
 def test_no_guess_is_made_between_families(typed: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        named(typed)
+        resolve_model(typed)
 
 
 def test_the_command_says_whom_it_asks_and_asks_nobody_in_doubt() -> None:
@@ -244,7 +244,7 @@ def test_what_is_no_schema(given: str, says: str) -> None:
 
 
 def test_the_short_form() -> None:
-    made = schema.in_short("name: first, and last\ncounts list[int]\nok bool?")
+    made = schema.parse_shorthand("name: first, and last\ncounts list[int]\nok bool?")
     assert made["properties"] == {
         "name": {"type": "string", "description": "first, and last"},
         "counts": {"type": "array", "items": {"type": "integer"}},

@@ -476,12 +476,12 @@ class _LosesTheSecond(Assembler):
 
 class _NeverEndsText(Assembler):
     def _end_open(self, out: list[AssistantMessageEvent]) -> None:
-        self._open = None
+        self._open_block = None
 
 
 class _MixesCalls(Assembler):
     def _call_for(self, delta: ToolFragment) -> Any:
-        return self._calls[-1] if self._calls else None
+        return self._tool_blocks[-1] if self._tool_blocks else None
 
 
 class _SplitsCalls(Assembler):
@@ -496,8 +496,8 @@ class _TrustsAnyEnd(Assembler):
 
 
 class _OnePartialForAll(Assembler):
-    def message_at(self, position: int, closing: bool = False) -> Any:
-        return super().message_at(self._position, closing)
+    def message_at(self, position: int, final: bool = False) -> Any:
+        return super().message_at(self._position, final)
 
 
 class _KeepsWireIds(Assembler):

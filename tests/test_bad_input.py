@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, complete, stream
-from pipy_ai.provider.wire.sse import MAX_EVENT
+from pipy_ai.provider.http.sse import MAX_EVENT_BYTES
 
 from .grammar import check_events
 from .wire.certificate import certificate
@@ -150,8 +150,8 @@ def test_50_mb_without_an_end(name: str) -> None:
         error, most = peak(server.url)
     assert (error.kind, error.retryable) == ("server", False)
     assert "without end: 32 MB so far" in error.message
-    assert server.sent < MAX_EVENT + 16 * MEGABYTE  # the system's buffers among them
-    assert most < MAX_EVENT + 16 * MEGABYTE
+    assert server.sent < MAX_EVENT_BYTES + 16 * MEGABYTE  # the system's buffers among them
+    assert most < MAX_EVENT_BYTES + 16 * MEGABYTE
 
 
 def test_50_mb_that_were_squeezed() -> None:
@@ -160,7 +160,7 @@ def test_50_mb_that_were_squeezed() -> None:
     with Raw(response(squeezed, "content-encoding: gzip")) as server:
         error, most = peak(server.url)
     assert "without end: 32 MB so far" in error.message
-    assert most < MAX_EVENT + 16 * MEGABYTE
+    assert most < MAX_EVENT_BYTES + 16 * MEGABYTE
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])

@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 
-from pipy_ai.batch.answers import Answers
-from pipy_ai.batch.rows import InputError
+from pipy_ai.batch.input import InputError
+from pipy_ai.batch.results import ResultsFile
 from pipy_ai.cli.main import main
 
 from .wire import batch_chaos
@@ -393,7 +393,7 @@ def test_a_budget_stops_a_run_and_the_next_goes_on(
 def test_a_server_that_is_gone_leaves_them_open(
     lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipy_ai.many.SILENCE", 1.0)
+    monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 1.0)
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(300)])
     with Lab() as leaving:
 
@@ -590,10 +590,10 @@ def test_a_file_that_holds_something_else_is_left_alone(
 
 def test_two_runs_do_not_share_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     questions({"prompt": "a"})
-    with Answers(Path("out.jsonl")):
+    with ResultsFile(Path("out.jsonl")):
         assert batch() == 2
         assert "another run is writing to it" in capsys.readouterr().err
-        with pytest.raises(InputError), Answers(Path("./out.jsonl")):
+        with pytest.raises(InputError), ResultsFile(Path("./out.jsonl")):
             pass
     assert batch() == 0
 
@@ -655,11 +655,11 @@ def test_the_disk_is_asked_to_keep_what_landed(lab: Lab, monkeypatch: pytest.Mon
         time.sleep(0.02)
         return upper(seen)
 
-    def sync(answers: Answers) -> None:
+    def sync(answers: ResultsFile) -> None:
         synced.append((time.monotonic(), Path("out.jsonl").read_bytes().count(b"\n")))
 
-    monkeypatch.setattr(Answers, "sync", sync)
-    monkeypatch.setattr("pipy_ai.batch.job.SYNC", 0.1)
+    monkeypatch.setattr(ResultsFile, "sync", sync)
+    monkeypatch.setattr("pipy_ai.batch.job.SYNC_INTERVAL_S", 0.1)
     lab.always = slow
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(40)])
     assert batch("-j", "1", *at(lab), model=HOST) == 0

@@ -37,10 +37,11 @@ from pipy_ai import (
     run_tools,
     stream,
 )
+from pipy_ai.accounting.ledger import append_entry
 from pipy_ai.cli.main import main
-from pipy_ai.ledger import append
-from pipy_ai.provider import Finish, Request, Text, UsageReport, unregister_provider
-from pipy_ai.utils.tokens import estimate_tokens
+from pipy_ai.provider import Finish, Request, Text, UsageReport
+from pipy_ai.provider.registered import unregister_provider
+from pipy_ai.tokens import estimate_tokens
 
 from .grammar import check_events
 from .wire.lab import STALL, Lab, Pause, Seen, Status, chat, finish, sse, text, usage
@@ -300,22 +301,22 @@ def test_the_prompt_is_corrected_on_the_way(lab: Lab, july: Path, monkeypatch: A
 
 def test_counting_is_linear(overridden: str) -> None:
     """Twice the deltas, twice the work: nothing is counted again."""
-    from pipy_ai.provider.meter import Meter
+    from pipy_ai.accounting.meter import Meter
 
     def work(count: int) -> float:
         meter = Meter([b], None, lambda why: None)
-        meter.open(request)
+        meter.start_attempt(request)
         deltas = [[Text("wörd ")] for _ in range(count)]
         begun = time.process_time()
         for batch in deltas:
-            kept, why = meter.take(batch)
+            kept, why = meter.count_deltas(batch)
             assert kept is batch
             assert why is None
         spent = time.process_time() - begun
-        meter.drop()
+        meter.abandon()
         return spent
 
-    from pipy_ai.api import build_request
+    from pipy_ai._requests import build_request
 
     request = build_request(overridden, "Hi", None, {})
     b = budget(usd=1e6)
@@ -507,9 +508,9 @@ def test_the_table(lab: Lab) -> None:
 
 
 def test_without_a_budget_nothing_is_metered() -> None:
-    from pipy_ai.api import _prepare
+    from pipy_ai._requests import create_run
 
-    run, _ = _prepare("faux/echo", "Hi", None, {}, None, None)
+    run, _ = create_run("faux/echo", "Hi", None, {}, None, None)
     assert run._meter is None
     run.abort()
 
@@ -576,7 +577,7 @@ def test_a_full_disk_is_a_warning() -> None:
 def test_corrupted_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "l"
     entry = LedgerEntry(time="2026-11-22T10:00:00.000Z", provider="a", model="b", cost=0.1)
-    append(str(path), entry)
+    append_entry(str(path), entry)
     good = path.read_bytes()
     wrong = [
         b"\xff\n", b"[]\n",
@@ -586,7 +587,7 @@ def test_corrupted_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     ]  # fmt: skip
     newer = good.replace(b"}", b',"mood":"good"}')
     path.write_bytes(b"".join(wrong) + newer + good[:30])  # the last was cut by a full disk
-    append(str(path), entry)
+    append_entry(str(path), entry)
     ledger = read_ledger(path)
     assert list(ledger) == [entry, entry]
     assert ledger.corrupted == 11
@@ -601,7 +602,7 @@ def _write_many(path: str, name: str) -> None:
         entry = LedgerEntry(
             time="2026-11-22T10:00:00.000Z", provider=name, model="m" * 300, cost=number * 0.1
         )
-        append(path, entry)
+        append_entry(path, entry)
 
 
 def test_many_processes_write_whole_lines(tmp_path: Path) -> None:
@@ -630,7 +631,7 @@ def test_spend_adds_the_ledger_up(
     for day, provider, model, cost in (
         ("01", "a", "x", 0.1), ("02", "a", "y", 0.2), ("02", "b", "z", None), ("03", "a", "x", 0.7),
     ):  # fmt: skip
-        append(
+        append_entry(
             str(path),
             LedgerEntry(
                 time=f"2026-11-{day}T10:00:00.000Z", provider=provider, model=model,
@@ -658,7 +659,7 @@ def test_spend_adds_the_ledger_up(
     assert shown.out.splitlines()[1].split() == ["a", "3", "4,500", "60", "$1.00"]
     assert "lines that could not be read: 1" in shown.err
     refused = LedgerEntry(time="2026-11-04", provider="c", model="x", error="missing_key")
-    append(str(path), refused)
+    append_entry(str(path), refused)
     assert main(["spend", "--since", "2026-11-04"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split() == ["c/x", "1", "0", "0", "$0.00"]
     assert main(["spend", "--ledger", str(tmp_path / "none")]) == 1

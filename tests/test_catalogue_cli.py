@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from pipy_ai import estimate_cost, get_model
-from pipy_ai.cli.catalogue import money
 from pipy_ai.cli.main import main
+from pipy_ai.utils.text import format_usd
 
 
 class Run:
@@ -205,7 +205,7 @@ def test_providers(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_money(dollars: float, said: str) -> None:
-    assert money(dollars) == said
+    assert format_usd(dollars) == said
 
 
 def _shell(line: str) -> subprocess.CompletedProcess[str]:

@@ -40,15 +40,24 @@ from pipy_ai import (
     sync_models,
     user,
 )
-from pipy_ai.api import build_request
-from pipy_ai.cli.catalogue import rate
+from pipy_ai._requests import build_request
+from pipy_ai.cli.display.catalogue import format_rate
 from pipy_ai.cli.main import main
-from pipy_ai.provider.prepare import prepare
+from pipy_ai.provider.prepare import prepare_request
 from pipy_ai.provider.request import Request
-from pipy_ai.registry import CostTier, auto, generate_router_config, reload_registry
-from pipy_ai.registry.auto import keep_fresh, state_of
-from pipy_ai.registry.store import INDEX, MODELS, compile_feed, hosts_of, records_of, write
+from pipy_ai.registry import CostTier, generate_router_config, reload_registry
+from pipy_ai.registry import auto_sync as auto
+from pipy_ai.registry.auto_sync import sync_if_stale
+from pipy_ai.registry.index import (
+    INDEX_FILE,
+    MODELS_FILE,
+    encode_catalogue,
+    models_in_feed,
+    providers_in_feed,
+    write_catalogue,
+)
 from pipy_ai.registry.sync import SyncError
+from pipy_ai.registry.sync_state import read_sync_state
 from pipy_ai.utils.paths import data_path
 
 from .feeds import JULY, feed
@@ -98,7 +107,10 @@ def request_of(model: Any, prompt: Any = "hi", **options: Any) -> Request:
 def settle(directory: Path, records: Any, about: dict[str, Any] | None = None) -> None:
     """Make a feed the catalogue of a data directory."""
     said = {"date": JULY, "source": "test", **(about or {})}
-    write(str(directory), *compile_feed(records_of(records)[0], hosts_of(records), said))
+    write_catalogue(
+        str(directory),
+        *encode_catalogue(models_in_feed(records)[0], providers_in_feed(records), said),
+    )
 
 
 def override(directory: Path, changes: Any) -> None:
@@ -134,7 +146,7 @@ def test_the_background_sync_imports_nothing_from_the_current_directory(
     )
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 60
-    while not (data / INDEX).exists() and not marker.exists():
+    while not (data / INDEX_FILE).exists() and not marker.exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not marker.exists()
@@ -252,25 +264,27 @@ def zero(path: Path, after: bytes, count: int = 20, skip: int = 4) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
-    "a record": lambda d: zero(d / MODELS, b'"openai/gpt-5":'),
-    "another record": lambda d: zero(d / MODELS, b'"groq/groq/compound":'),
-    "half of the records": lambda d: (d / MODELS).write_bytes((d / MODELS).read_bytes()[:999_999]),
-    "a row": lambda d: zero(d / INDEX, b'"openai/gpt-5":', 3),
-    "another row": lambda d: zero(d / INDEX, b'"groq/groq/compound":', 3),
-    "a provider": lambda d: zero(d / INDEX, b'"openai":'),
-    "another provider": lambda d: zero(d / INDEX, b'"groq":'),
-    "a name in the index": lambda d: zero(d / INDEX, b'"openai/gpt-', 3, 0),
-    "the head": lambda d: zero(d / INDEX, b'"format":', 8, 0),
-    "the date": lambda d: zero(d / INDEX, b'"date":', 3, 0),
-    "the end": lambda d: zero(d / INDEX, b"}}", 1, 0),
-    "an odd date": lambda d: (d / INDEX).write_bytes(
-        (d / INDEX).read_bytes().replace(b'"date":"2026-07-01"', b'"date":20260701,"d":"-"', 1)
+    "a record": lambda d: zero(d / MODELS_FILE, b'"openai/gpt-5":'),
+    "another record": lambda d: zero(d / MODELS_FILE, b'"groq/groq/compound":'),
+    "half of the records": lambda d: (d / MODELS_FILE).write_bytes(
+        (d / MODELS_FILE).read_bytes()[:999_999]
     ),
-    "an odd row": lambda d: (d / INDEX).write_bytes(
-        (d / INDEX).read_bytes().replace(b'"openai/gpt-5":[', b'"openai/gpt-5":["x",', 1)
+    "a row": lambda d: zero(d / INDEX_FILE, b'"openai/gpt-5":', 3),
+    "another row": lambda d: zero(d / INDEX_FILE, b'"groq/groq/compound":', 3),
+    "a provider": lambda d: zero(d / INDEX_FILE, b'"openai":'),
+    "another provider": lambda d: zero(d / INDEX_FILE, b'"groq":'),
+    "a name in the index": lambda d: zero(d / INDEX_FILE, b'"openai/gpt-', 3, 0),
+    "the head": lambda d: zero(d / INDEX_FILE, b'"format":', 8, 0),
+    "the date": lambda d: zero(d / INDEX_FILE, b'"date":', 3, 0),
+    "the end": lambda d: zero(d / INDEX_FILE, b"}}", 1, 0),
+    "an odd date": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"date":"2026-07-01"', b'"date":20260701,"d":"-"', 1)
     ),
-    "a short row": lambda d: (d / INDEX).write_bytes(
-        (d / INDEX).read_bytes().replace(b'"openai/gpt-5":[', b'"openai/gpt-5":[1],"x/y":[', 1)
+    "an odd row": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"openai/gpt-5":[', b'"openai/gpt-5":["x",', 1)
+    ),
+    "a short row": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"openai/gpt-5":[', b'"openai/gpt-5":[1],"x/y":[', 1)
     ),
 }
 
@@ -325,12 +339,12 @@ def test_an_odd_state_file_stops_nobody(
     assert get_registry().date == JULY
     assert main(["info", "openai/gpt-5"]) == 0
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_look", 0.0)
-    keep_fresh(str(july))
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    sync_if_stale(str(july))
     wait_for_sync()
     assert len(mirror.seen) == 1
     sync_models(force=True)
-    assert time.time() - state_of(str(july))["checked"] < 60
+    assert time.time() - read_sync_state(str(july))["checked"] < 60
 
 
 @pytest.mark.parametrize("depth", [100_000, 900, 400, 150])
@@ -453,8 +467,8 @@ def test_a_price_says_nothing_of_images_and_thinking(july: Path) -> None:
     override(july, {"azure/my-dep": {"cost": {"input": 1, "output": 2}}})
     asked = [user("what is it?", PNG)]
     request = request_of("azure/my-dep", asked, reasoning="high", api_base="https://x.example")
-    prepared = prepare(request)
-    assert prepared.thinking == {"reasoning_effort": "high"}
+    prepared = prepare_request(request)
+    assert prepared.reasoning_fields == {"reasoning_effort": "high"}
     assert PNG in prepared.messages[0].content
     assert request.warnings == []
 
@@ -559,7 +573,7 @@ def test_wrong_types_in_a_provider_stop_nobody(
 
 def test_a_key_in_a_plain_string_is_one_variable(lab: Lab, july: Path) -> None:
     override(july, {"acme/large": {"provider": {"api": lab.url, "env": "ACME_KEY"}}})
-    assert request_of("acme/large").route.keys == ("ACME_KEY",)
+    assert request_of("acme/large").route.key_env == ("ACME_KEY",)
 
 
 # --- 9, 10: names ---------------------------------------------------------------------------
@@ -616,7 +630,7 @@ def test_words_of_the_files_are_no_names(
         reload_registry()
     assert main(["info", name]) == 1
     assert main(["cost", name, "--input", "1"]) == 1
-    assert get_registry().host(name.partition("/")[0]) is None
+    assert get_registry().provider_record(name.partition("/")[0]) is None
     if name.strip("/").count("/"):
         assert preview(name, "hi").body  # left to LiteLLM
     assert "Traceback" not in capsys.readouterr().err
@@ -657,14 +671,14 @@ def test_another_mirror_with_one_model_is_refused(
     mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_models()
-    before = (data / INDEX).read_bytes()
+    before = (data / INDEX_FILE).read_bytes()
     other = Mirror()
     try:
         other.body = json.dumps({"acme": {"id": "acme", "models": {"m": {"id": "m"}}}}).encode()
         monkeypatch.setenv("PIPY_MODELS_URL", other.url)
         with pytest.raises(SyncError, match="--force"):
             sync_models()
-        assert (data / INDEX).read_bytes() == before
+        assert (data / INDEX_FILE).read_bytes() == before
         assert get_model("openai/gpt-5") is not None
         assert sync_models(force=True).models == 1
     finally:
@@ -695,8 +709,8 @@ def test_when_an_attempt_is_due(
     said = {key: now + v if isinstance(v, int) else v for key, v in state.items()}
     (data / "sync.json").write_text(json.dumps(said))
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_look", 0.0)
-    keep_fresh(str(data))
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    sync_if_stale(str(data))
     wait_for_sync()
     assert len(mirror.seen) == tried
 
@@ -708,12 +722,12 @@ def test_a_data_directory_is_made_for_the_first_sync(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPY_DATA_DIR", place.format(tmp_path / "deep"))
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_look", 0.0)
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
     get_registry()
     wait_for_sync()
     assert len(mirror.seen) == 1
-    assert (tmp_path / place.format(tmp_path / "deep") / INDEX).exists()
-    assert get_registry().about["source"] == mirror.url
+    assert (tmp_path / place.format(tmp_path / "deep") / INDEX_FILE).exists()
+    assert get_registry().metadata["source"] == mirror.url
 
 
 def test_a_user_without_a_home_litters_nowhere(
@@ -768,8 +782,8 @@ def test_a_dripping_server_is_left_in_time(data: Path) -> None:
     finally:
         server.close()
     wait_for_sync()
-    assert not (data / INDEX).exists()
-    assert "too long" in state_of(str(data))["error"]
+    assert not (data / INDEX_FILE).exists()
+    assert "too long" in read_sync_state(str(data))["error"]
 
 
 def test_an_etag_of_odd_characters_is_not_sent_back(mirror: Mirror) -> None:
@@ -812,7 +826,7 @@ def test_a_password_in_the_address_is_told_to_nobody(
     main(["sync"])
     shown = capsys.readouterr()
     files = "".join(p.read_text() for p in data.iterdir() if p.is_file() and p.suffix != ".lock")
-    everything = f"{said}{shown}{files}{get_registry().about}{state_of(str(data))}"
+    everything = f"{said}{shown}{files}{get_registry().metadata}{read_sync_state(str(data))}"
     assert "geheim" not in everything
     assert "anna" not in everything
 
@@ -1042,7 +1056,7 @@ def test_what_is_done_to_a_model_stays_with_it(
     ("dollars", "said"), [(2.025, "2.025"), (2.5, "2.50"), (3, "3.00"), (0.075, "0.075")]
 )
 def test_a_rate_is_printed_whole(dollars: float, said: str) -> None:
-    assert rate(dollars) == said
+    assert format_rate(dollars) == said
 
 
 # --- 25: the rest ---------------------------------------------------------------------------
@@ -1099,7 +1113,7 @@ def test_a_feed_with_odd_numbers_becomes_json(mirror: Mirror, data: Path, number
     odd["openai"]["x"] = "?"
     mirror.body = json.dumps(odd).replace('"?"', number).encode()
     assert sync_models().updated
-    for name in (MODELS, INDEX):
+    for name in (MODELS_FILE, INDEX_FILE):
         assert json.loads((data / name).read_text(), parse_constant=_no_constant)
     assert get_model("openai/gpt-5") is not None
 

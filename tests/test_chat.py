@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from pipy_ai import AssistantMessage
-from pipy_ai.cli import slash
-from pipy_ai.cli.conversations import Conversation, ids
+from pipy_ai.cli.chat import commands as slash
+from pipy_ai.cli.conversations.conversation import Conversation
+from pipy_ai.cli.conversations.files import list_conversation_ids
 from pipy_ai.cli.main import main
 
 from .terminal import Terminal
@@ -231,7 +232,7 @@ def test_what_a_killed_chat_had_said_is_there_again(lab: Lab) -> None:
         ("system", "Tell tales."), ("user", "How are you?"), ("assistant", "Fine."),
         ("user", "Tell me a tale"), ("assistant", "Once upon a time"), ("user", "Go on"),
     ]  # fmt: skip
-    assert len(ids()) == 1
+    assert len(list_conversation_ids()) == 1
 
 
 def test_killed_before_the_first_token(lab: Lab) -> None:
@@ -244,7 +245,7 @@ def test_killed_before_the_first_token(lab: Lab) -> None:
             seen.read(0.05)
         seen.process.kill()
         seen.process.wait(10)
-    with Chat(lab, "-c", ids()[0][:12]) as seen:
+    with Chat(lab, "-c", list_conversation_ids()[0][:12]) as seen:
         seen.wait_for("there is no answer yet")
         seen.say("/retry", "late")
     assert asked(lab) == [("user", "Hello?")]
@@ -322,7 +323,7 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
         (tmp_path / "talk.md").read_text().startswith("## You\n\nWhat is it?\n\n[image: image/gif]")
     )
     assert json.loads((tmp_path / "talk.json").read_text())["messages"][1]["role"] == "assistant"
-    assert len(ids()) == 2
+    assert len(list_conversation_ids()) == 2
 
 
 TOOLS = """

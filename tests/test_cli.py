@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipy_ai import AssistantMessage, __version__
+from pipy_ai.cli.display.terminal import escape_controls
 from pipy_ai.cli.main import main
-from pipy_ai.cli.terminal import safe
 
 from .terminal import Terminal
 from .wire.lab import Lab
@@ -199,8 +199,8 @@ def test_model_output_cannot_command_the_terminal() -> None:
     done = pipy("ask", "-m", "faux/echo", evil)
     assert not set(done.stdout) & set("\x1b\x07\x9b\u202e")
     assert "ok\ttab" in done.stdout
-    assert safe("plain ünïcode 👩‍👧 می‌خواهم\n\t") == "plain ünïcode 👩‍👧 می‌خواهم\n\t"
-    assert safe("a\u2028b\U000e0069c") == "a<U+2028>b<U+E0069>c"  # unseen text, no line
+    assert escape_controls("plain ünïcode 👩‍👧 می‌خواهم\n\t") == "plain ünïcode 👩‍👧 می‌خواهم\n\t"
+    assert escape_controls("a\u2028b\U000e0069c") == "a<U+2028>b<U+E0069>c"  # unseen text, no line
 
 
 def test_what_is_said_beside_breaks_between_words() -> None:
@@ -352,7 +352,7 @@ def test_a_failed_pull_is_one_line_that_says_what_to_do(
     setup: str, says: str, tmp_path: Path
 ) -> None:
     code = (
-        "import importlib.util, sys\nfrom pipy_ai.cli import weights as local\n"
+        "import importlib.util, sys\nfrom pipy_ai.cli.checks import weights as local\n"
         "local.find_weights = lambda: None\n"
         f"{setup}\n"
         "if 'find_spec' in globals(): importlib.util.find_spec = find_spec\n"

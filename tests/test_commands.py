@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from pipy_ai.cli.main import COMMANDS, parser
-from pipy_ai.cli.tree import commands, line_of
+from pipy_ai.cli.parser import COMMANDS, build_parser
+from pipy_ai.cli.parser_tree import help_line, walk_commands
 
 from .pages import ROOT
 
@@ -23,8 +23,8 @@ def test_the_page_is_what_the_generator_writes() -> None:
 def test_every_argument_says_what_it_is_for() -> None:
     silent = [
         f"pipy {path} {action.dest}"
-        for path, command in commands(parser())
+        for path, command in walk_commands(build_parser())
         for action in (*command.options, *command.positionals)
-        if not line_of(action)
+        if not help_line(action)
     ]
     assert silent == []

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pipy_ai.cli.main import COMMANDS, main
+from pipy_ai.cli.main import main
+from pipy_ai.cli.parser import COMMANDS
 
 from .test_cli import pipy
 

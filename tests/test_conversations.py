@@ -24,7 +24,9 @@ from pipy_ai import (
     stream,
     user,
 )
-from pipy_ai.cli.conversations import Conversation, find, ids, message_of, plain
+from pipy_ai.cli.conversations.conversation import Conversation
+from pipy_ai.cli.conversations.files import list_conversation_ids, resolve_id
+from pipy_ai.cli.conversations.messages import dump_message, load_message
 from pipy_ai.types import ToolCall
 
 
@@ -80,11 +82,11 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
 def test_no_file_before_something_is_said_and_none_if_it_shall_not_be_kept() -> None:
     new = Conversation.new(model="faux/echo")
     new.set(system="x")
-    assert ids() == []
+    assert list_conversation_ids() == []
     quiet = Conversation.new(model="faux/echo", keep=False)
     assert talk(quiet, "hi").text == "hi"
     assert texts(quiet) == ["hi", "hi"]
-    assert ids() == []
+    assert list_conversation_ids() == []
     assert not Path(new.path).parent.exists()
 
 
@@ -106,13 +108,15 @@ def test_everything_a_message_can_hold_comes_back() -> None:
         said.add(ToolResultMessage(details={"when": Path("x"), "own": object()}))
         said.add(assistant("ünï"))
     with Conversation.open() as again:
-        assert [plain(one) for one in again.messages] == [plain(one) for one in said.messages]
+        assert [dump_message(one) for one in again.messages] == [
+            dump_message(one) for one in said.messages
+        ]
         assert again.messages[:4] == said.messages[:4]
         assert again.messages[1:4] == run.messages
     for message in run.messages:
         dumped = message.model_dump(mode="json")
-        assert plain(message) == dumped
-        assert message_of(json.loads(json.dumps(dumped))) == message
+        assert dump_message(message) == dumped
+        assert load_message(json.loads(json.dumps(dumped))) == message
 
 
 @pytest.mark.parametrize(
@@ -129,14 +133,14 @@ def test_everything_a_message_can_hold_comes_back() -> None:
 )
 def test_a_message_of_wrong_values_is_none(odd: dict[str, Any]) -> None:
     right = assistant("x").model_dump(mode="json")
-    assert message_of(right).role == "assistant"
+    assert load_message(right).role == "assistant"
     with pytest.raises(ValueError):  # noqa: PT011
-        message_of(right | odd)
+        load_message(right | odd)
 
 
 def test_fields_of_a_newer_version_are_kept() -> None:
     data = assistant("x").model_dump(mode="json") | {"new": {"a": 1}}
-    assert plain(message_of(data)) == data
+    assert dump_message(load_message(data)) == data
 
 
 def test_undo_and_retry_are_remembered() -> None:
@@ -200,7 +204,7 @@ def test_undo_is_exact_beside_damaged_lines(capsys: pytest.CaptureFixture[str]) 
 KILLED = """
 import os, signal, sys
 from pipy_ai import faux, stream, user
-from pipy_ai.cli.conversations import Conversation
+from pipy_ai.cli.conversations.conversation import Conversation
 said = Conversation.new(model="faux/m")
 answer = faux.reply(faux.thinking("thinking of it"), "it is \\u202e so ", faux.stall())
 with faux.script("first", answer):
@@ -283,20 +287,20 @@ def test_one_process_at_a_time_goes_on_with_it() -> None:
 
 def test_names() -> None:
     with pytest.raises(ValueError, match="no conversation is kept"):
-        find()
+        resolve_id()
     for name in ("20260101-000000-000aaa", "20260101-000000-000aab", "20260102-000000-000aaa"):
         with Conversation(name) as said:
             said.add(user(name))
-    assert find("20260102") == "20260102-000000-000aaa"
-    assert find("20260101-000000-000aab") == "20260101-000000-000aab"
+    assert resolve_id("20260102") == "20260102-000000-000aaa"
+    assert resolve_id("20260101-000000-000aab") == "20260101-000000-000aab"
     with pytest.raises(ValueError, match=r"more than one.*000aa[ab], 2026"):
-        find("20260101")
+        resolve_id("20260101")
     for nobody in ("2027", "../x", "*"):
         with pytest.raises(ValueError, match="pipy history list"):
-            find(nobody)
+            resolve_id(nobody)
     os.utime(Conversation("20260101-000000-000aaa").path, (4e9, 4e9))
-    assert find() == "20260101-000000-000aaa"
-    assert ids() == [find(), "20260102-000000-000aaa", "20260101-000000-000aab"]
+    assert resolve_id() == "20260101-000000-000aaa"
+    assert list_conversation_ids() == [resolve_id(), "20260102-000000-000aaa", "20260101-000000-000aab"]
 
 
 def test_ids_are_sorted_by_time_and_never_the_same() -> None:
@@ -322,8 +326,8 @@ def test_a_disk_that_fails_is_told_once_and_the_talk_goes_on(
 def test_a_full_disk_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     with Conversation.new() as said:
         talk(said, "one")
-        assert said._file is not None
-        os.dup2(os.open("/dev/full", os.O_WRONLY), said._file)
+        assert said._file_fd is not None
+        os.dup2(os.open("/dev/full", os.O_WRONLY), said._file_fd)
         assert talk(said, "two").text == "two"
     told = capsys.readouterr().err
     assert "No space left" in told
@@ -343,7 +347,7 @@ def test_keeping_needs_no_validator_before_the_first_token() -> None:
     """Pydantic builds one when it is first used, which takes longer than the request."""
     code = """
 from pipy_ai import user
-from pipy_ai.cli.conversations import Conversation
+from pipy_ai.cli.conversations.conversation import Conversation
 from pipy_ai.types import AssistantMessage, Context, UserMessage
 import pipy_ai
 with Conversation.open() as said:

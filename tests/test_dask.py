@@ -118,7 +118,7 @@ def test_a_killed_worker_loses_no_row(tmp_path: Path) -> None:
 def test_a_scheduler_that_dies_stops_the_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipy_ai.many.SILENCE", 1.0)
+    monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 1.0)
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         started(tmp_path, 1) as made,

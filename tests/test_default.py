@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipy_ai import default_model
-from pipy_ai.utils import settings
+from pipy_ai.registry import settings
 
 from .test_cli import pipy
 
@@ -19,7 +19,7 @@ def test_a_model_is_chosen_shown_and_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert (done.returncode, done.stdout) == (0, "anthropic/claude-haiku-4-5\n")
     assert pipy("default").stdout == "anthropic/claude-haiku-4-5\n"
     assert default_model() == "anthropic/claude-haiku-4-5"
-    assert stat.S_IMODE(os.stat(settings.path()).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(settings.settings_path()).st_mode) == 0o600
     over = pipy("default", "openai/gpt-5", PIPY_MODEL="faux/echo")
     assert over.stdout == "faux/echo\n"
     assert "PIPY_MODEL" in over.stderr
@@ -53,7 +53,7 @@ def test_a_name_that_means_no_model_is_not_taken(name: str, says: str) -> None:
     done = pipy("default", name or " ")
     assert done.returncode == 2
     assert says in done.stderr
-    assert not os.path.exists(settings.path())
+    assert not os.path.exists(settings.settings_path())
 
 
 def test_force_takes_what_no_catalogue_knows() -> None:
@@ -64,12 +64,12 @@ def test_force_takes_what_no_catalogue_knows() -> None:
 def test_a_damaged_file_is_named_and_stops_no_question(
     content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path(settings.path()).write_text(content)
-    monkeypatch.setattr(settings, "_said", set())
+    Path(settings.settings_path()).write_text(content)
+    monkeypatch.setattr(settings, "_warned", set())
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     with pytest.warns(UserWarning, match=r"settings\.json"):
         assert default_model() == "anthropic/claude-sonnet-4-5"
     done = pipy("default", "faux/echo")
     assert done.returncode == 2
     assert "mend it or delete it" in done.stderr
-    assert Path(settings.path()).read_text() == content
+    assert Path(settings.settings_path()).read_text() == content

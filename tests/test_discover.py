@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipy_ai.cli import discover as module
-from pipy_ai.cli.discover import Server, discover
+from pipy_ai.cli.checks import servers as module
+from pipy_ai.cli.checks.servers import Server, discover
 from pipy_ai.cli.main import main
 
 from .test_cli import pipy
@@ -65,7 +65,7 @@ Start = Callable[..., Fake]
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts servers. Nothing but them is looked at: the machine may have some of its own."""
     monkeypatch.setattr(module, "PORTS", {})
-    monkeypatch.setattr(module, "PATIENCE", 5.0)  # a busy machine is no dead server
+    monkeypatch.setattr(module, "PROBE_TIMEOUT_S", 5.0)  # a busy machine is no dead server
     running: list[Fake] = []
 
     def begin(answers: Answers, **how: Any) -> Fake:
@@ -179,7 +179,7 @@ def test_all_are_looked_at_side_by_side_and_none_is_waited_for(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = [start(VLLM, wait=3).port for _ in range(5)]
-    monkeypatch.setattr(module, "PATIENCE", 0.4)
+    monkeypatch.setattr(module, "PROBE_TIMEOUT_S", 0.4)
     begun = time.perf_counter()
     assert discover(silent) == []
     assert time.perf_counter() - begun < 2.9
@@ -204,10 +204,12 @@ def test_no_proxy_is_asked(start: Start, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_usual_address_needs_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = start(VLLM)
-    monkeypatch.setitem(module._USUAL, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1")
+    monkeypatch.setitem(
+        module._DEFAULT_ADDRESSES, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1"
+    )
     server = one(fake)
     assert server.api_base is None
-    assert server.options(server.models[0]) == "-m hosted_vllm/Qwen/Qwen3-8B"
+    assert server.model_flags(server.models[0]) == "-m hosted_vllm/Qwen/Qwen3-8B"
 
 
 def test_a_real_llama_cpp_is_found_and_answers_by_the_name_that_is_shown(llama: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipy_ai.cli import discover, doctor
+from pipy_ai.cli.checks import servers as discover
+from pipy_ai.cli.commands import doctor
 from pipy_ai.cli.main import main
 
 from .test_cli import pipy
@@ -79,7 +80,7 @@ def test_versions_of_litellm(
     version: str, state: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: version)
-    [finding] = doctor._litellm()
+    [finding] = doctor.check_litellm()
     assert finding.state == state
     assert says in finding.said
     assert bool(finding.todo) == (state == "fail")
@@ -90,7 +91,7 @@ def test_no_litellm_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    [finding] = doctor._litellm()
+    [finding] = doctor.check_litellm()
     assert (finding.state, "pip install" in finding.todo) == ("fail", True)
 
 
@@ -117,7 +118,7 @@ def test_a_data_directory_that_cannot_be_made(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)
-    [finding] = [one for one in doctor._data() if one.about == "data"]
+    [finding] = [one for one in doctor.check_data_dir() if one.about == "data"]
     assert (finding.state, "PIPY_DATA_DIR" in finding.todo) == ("fail", True)
 
 
@@ -137,7 +138,7 @@ def test_proxies_and_certificates(
 def test_servers_are_listed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = start(VLLM)
     monkeypatch.setattr(discover, "PORTS", {fake.port: "vLLM"})
-    [finding] = doctor._servers()
+    [finding] = doctor.check_servers()
     assert (finding.state, "hosted_vllm/Qwen/Qwen3-8B" in finding.said) == ("ok", True)
 
 

@@ -32,7 +32,7 @@ from pipy_ai import (
     run_tools,
     stream,
 )
-from pipy_ai.provider import unregister_provider
+from pipy_ai.provider.registered import unregister_provider
 
 from .grammar import check_events
 from .wire.lab import FIN, RESET, STALL, Lab, Status, sse

@@ -33,10 +33,15 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.api import build_request
-from pipy_ai.provider import provider_for
-from pipy_ai.provider.history import NO_DOCUMENT, NO_IMAGE, Target, hand_over
-from pipy_ai.utils.tokens import TOKENS_PER_PAGE, estimate_input
+from pipy_ai._requests import build_request
+from pipy_ai.provider.conversation import (
+    OMITTED_DOCUMENT_TEXT,
+    OMITTED_IMAGE_TEXT,
+    Target,
+    adapt_messages,
+)
+from pipy_ai.provider.select import provider_for
+from pipy_ai.tokens import TOKENS_PER_PAGE, estimate_input_tokens
 
 from .wire.lab import DONE, Lab, sse, text
 from .wire.strict import violations
@@ -149,7 +154,7 @@ def test_a_name_that_is_no_utf_8_can_be_sent(tmp_path: Path) -> None:
     path.write_bytes(PDF)
     assert json.loads(user("q", path).model_dump_json())["content"][1]["name"] == "r\ufffd.pdf"
     by_hand = UserMessage(content=[DocumentContent(data=DATA, name=path.name)])
-    [handed] = hand_over([by_hand], Target("a", "m"), lambda code, text: None)
+    [handed] = adapt_messages([by_hand], Target("a", "m"), lambda code, text: None)
     assert handed.content[0].name == "r\ufffd.pdf"  # type: ignore[union-attr]
 
 
@@ -352,7 +357,7 @@ def test_where_the_wire_takes_no_address_it_is_fetched(
 def test_who_gets_a_document(july: Path, model: str, sent: bool) -> None:
     shown = preview(model, user("q", document(PDF, "r.pdf")), api_base="http://127.0.0.1:1/v1")
     assert (DATA in json.dumps(shown.body)) is sent
-    assert (NO_DOCUMENT in json.dumps(shown.body)) is not sent
+    assert (OMITTED_DOCUMENT_TEXT in json.dumps(shown.body)) is not sent
     told = [w.message for w in shown.warnings if w.code == "document_omitted"]
     assert told == (
         [] if sent else [f"{model.partition('/')[2]} does not take PDFs; r.pdf was left out"]
@@ -367,19 +372,19 @@ def test_each_kind_is_left_out_by_itself() -> None:
     warned: list[str] = []
 
     def handed(target: Target) -> list[list[str]]:
-        out = hand_over(messages, target, lambda code, text: warned.append(text))
+        out = adapt_messages(messages, target, lambda code, text: warned.append(text))
         return [
             [getattr(part, "text", part.type) for part in message.content]
             for message in out
             if isinstance(message, UserMessage | ToolResultMessage)
         ]
 
-    assert handed(Target("a", "m", documents=False)) == [
-        ["q", NO_DOCUMENT, "image"], [NO_DOCUMENT, "text"]
+    assert handed(Target("a", "m", accepts_documents=False)) == [
+        ["q", OMITTED_DOCUMENT_TEXT, "image"], [OMITTED_DOCUMENT_TEXT, "text"]
     ]  # fmt: skip
     assert warned[:2] == [f"m does not take PDFs; {what} was left out" for what in ("a.pdf", "one")]
-    assert handed(Target("a", "m", vision=False)) == [
-        ["q", "document", "document", NO_IMAGE], ["document", "text"]
+    assert handed(Target("a", "m", accepts_images=False)) == [
+        ["q", "document", "document", OMITTED_IMAGE_TEXT], ["document", "text"]
     ]  # fmt: skip
     assert messages == before
 
@@ -395,7 +400,7 @@ def test_a_conversation_with_a_document_goes_on_elsewhere(july: Path, lab: Lab) 
     blind = complete("groq/openai/gpt-oss-120b", context, api_base=lab.url, api_key="k")
     assert [warning.code for warning in blind.warnings] == ["document_omitted"]
     body = lab.seen[-1].body.decode()
-    assert NO_DOCUMENT in body
+    assert OMITTED_DOCUMENT_TEXT in body
     assert all(f"answer {number}" in body for number in range(len(WIRES)))
 
 
@@ -409,7 +414,7 @@ def test_a_documents_tokens_are_guessed_by_its_pages(lab: Lab) -> None:
         (document(b"%PDF-1.5" + bytes(120_000)), 3), (DocumentContent(data="#"), 1),
     ):  # fmt: skip
         context = Context(messages=[UserMessage(content=[part])])
-        assert estimate_input(context) == count * TOKENS_PER_PAGE
+        assert estimate_input_tokens(context) == count * TOKENS_PER_PAGE
     lab.play(sse(*text("ok"), DONE))
     message = complete("hosted_vllm/m", user("q", pages), api_base=lab.url)
     assert message.usage.estimated

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import AssistantMessage, Context, acomplete, complete, ctx, stream, tool_result
-from pipy_ai.provider import unregister_provider
+from pipy_ai.provider.registered import unregister_provider
 
 from .feeds import install
 from .pages import ROOT

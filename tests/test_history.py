@@ -28,8 +28,14 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.provider.history import NO_IMAGE, NO_OUTPUT, NO_RESULT, Target, hand_over
-from pipy_ai.provider.openai_words import chat_messages
+from pipy_ai.provider.conversation import (
+    EMPTY_RESULT_TEXT,
+    MISSING_RESULT_TEXT,
+    OMITTED_IMAGE_TEXT,
+    Target,
+    adapt_messages,
+)
+from pipy_ai.provider.wires._openai_messages import chat_messages
 
 from .wire.lab import Lab
 from .wire.strict import violations
@@ -49,7 +55,7 @@ def said(
 
 
 def hand(*messages: Message, target: Target = TARGET) -> list[Message]:
-    return hand_over(messages, target, lambda code, text: None)
+    return adapt_messages(messages, target, lambda code, text: None)
 
 
 def roles(messages: list[Message]) -> list[str]:
@@ -72,7 +78,7 @@ def test_own_thinking_goes_back_and_others_does_not() -> None:
         assert [part.type for part in handed.content] == ["text", "toolCall"]
         assert handed.content[0] == TextContent(text="a")
         assert handed.tool_calls[0].thought_signature is None
-    as_text = Target("openai", "gpt-2", thinking="text")
+    as_text = Target("openai", "gpt-2", handoff_thinking="text")
     [_, kept, _] = hand(user("q"), said(*turn), tool_result(call, "ok"), target=as_text)
     assert isinstance(kept, AssistantMessage)
     assert kept.text == "tpa"
@@ -81,7 +87,7 @@ def test_own_thinking_goes_back_and_others_does_not() -> None:
 def test_plain_thinking_goes_back_to_hosts_that_want_it() -> None:
     turn = said(ThinkingContent(thinking="p"), "a", provider="deepseek", model="r")
     for wants, there in ((True, "p"), (False, "")):
-        [handed] = hand(turn, target=Target("deepseek", "r", plain_thinking=wants))
+        [handed] = hand(turn, target=Target("deepseek", "r", unsigned_thinking=wants))
         assert isinstance(handed, AssistantMessage)
         assert handed.thinking_text == there
 
@@ -111,7 +117,7 @@ def test_every_call_has_one_result_right_after_it() -> None:
     results = [m for m in out if isinstance(m, ToolResultMessage)]
     assert [(r.tool_call_id, r.content[0]) for r in results] == [
         ("a", TextContent(text="A")), ("b", TextContent(text="B")),
-        ("c", TextContent(text=NO_RESULT)),
+        ("c", TextContent(text=MISSING_RESULT_TEXT)),
     ]  # fmt: skip
     assert [r.is_error for r in results] == [False, False, True]
 
@@ -152,7 +158,7 @@ def test_empty_things_are_left_out() -> None:
         UserMessage(content=[TextContent(text=""), TextContent(text="x")]),
     )  # fmt: skip
     assert roles(out) == ["user", "assistant", "toolResult", "user"]
-    assert out[2].content == [TextContent(text=NO_OUTPUT)]
+    assert out[2].content == [TextContent(text=EMPTY_RESULT_TEXT)]
     assert out[3].content == [TextContent(text="x")]
 
 
@@ -160,10 +166,10 @@ def test_images_are_named_to_models_that_cannot_see() -> None:
     call = ToolCall(id="c", name="f")
     warnings: list[str] = []
     messages = [user("look", PNG, PNG), said(call), tool_result(call, PNG)]
-    blind = Target("openai", "gpt", vision=False)
-    out = hand_over(messages, blind, lambda code, text: warnings.append(code))
-    assert out[0].content == [TextContent(text="look"), TextContent(text=NO_IMAGE)]
-    assert out[2].content == [TextContent(text=NO_IMAGE)]
+    blind = Target("openai", "gpt", accepts_images=False)
+    out = adapt_messages(messages, blind, lambda code, text: warnings.append(code))
+    assert out[0].content == [TextContent(text="look"), TextContent(text=OMITTED_IMAGE_TEXT)]
+    assert out[2].content == [TextContent(text=OMITTED_IMAGE_TEXT)]
     assert set(warnings) == {"image_omitted"}
 
 
@@ -187,7 +193,7 @@ def test_the_callers_messages_are_not_touched() -> None:
     call = ToolCall(id=LONG, name="f", arguments={"x": [1]})
     messages: list[Message] = [user("q", PNG), said(call), tool_result(call, "r")]
     before = [message.model_copy(deep=True) for message in messages]
-    out = hand(*messages, target=Target("other", "m", vision=False))
+    out = hand(*messages, target=Target("other", "m", accepts_images=False))
     for message in out:
         message.content = []
     assert messages == before

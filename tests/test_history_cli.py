@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipy_ai import AssistantMessage, Context, tool_result, user
-from pipy_ai.cli.conversations import Conversation, ids
+from pipy_ai.cli.conversations.conversation import Conversation
+from pipy_ai.cli.conversations.files import list_conversation_ids
 from pipy_ai.cli.main import main
 from pipy_ai.types import Cost, TextContent, ThinkingContent, ToolCall, Usage
 
@@ -186,14 +187,14 @@ def test_search(three: None, history: Run) -> None:
 def test_rm_needs_a_yes(three: None, history: Run) -> None:
     history("rm 20260101", code=2)
     assert "--yes" in history.err
-    assert len(ids()) == 3
+    assert len(list_conversation_ids()) == 3
     history("rm 20260101 20260201-120000-0bb --yes")
-    assert ids() == ["20260301-120000-0cc"]
+    assert list_conversation_ids() == ["20260301-120000-0cc"]
     history("rm nobody --yes", code=2)
     with Conversation.open() as busy:
         history(f"rm {busy.id} --yes", code=2)
         assert "another pipy goes on with" in history.err
-    assert len(ids()) == 1
+    assert len(list_conversation_ids()) == 1
 
 
 def test_export(three: None, history: Run, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def kept() -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystore, "_said", set())
+    monkeypatch.setattr(keystore, "_warned", set())
 
 
 def test_a_key_is_kept_in_a_file_for_its_user_alone() -> None:
@@ -140,9 +140,9 @@ def authorization(lab: Lab) -> str:
 
 def test_a_kept_key_goes_to_its_own_provider_only(lab: Lab, kept: Path) -> None:
     lab.play(*[CHAT.scene(say("hi"))] * 3)
-    way = Route(rule="generic", backend="hosted_vllm", keys=("GROQ_API_KEY",))
-    assert way.key() == KEY
-    assert Route(keys=("OPENAI_API_KEY",)).key() == ""
+    way = Route(kind="generic", backend="hosted_vllm", key_env=("GROQ_API_KEY",))
+    assert way.api_key() == KEY
+    assert Route(key_env=("OPENAI_API_KEY",)).api_key() == ""
     assert KEY not in repr(way)
     for model, sent in (
         (Model(id="m", provider="acme", api=lab.url, env=["GROQ_API_KEY"]), f"Bearer {KEY}"),
@@ -196,11 +196,11 @@ def test_the_router_is_given_kept_keys(lab: Lab, kept: Path) -> None:
 def test_others_who_can_read_the_file_are_told_of_once(kept: Path) -> None:
     kept.chmod(0o644)
     with pytest.warns(UserWarning, match="chmod 600"):
-        assert Route(keys=("GROQ_API_KEY",)).key() == KEY
+        assert Route(key_env=("GROQ_API_KEY",)).api_key() == KEY
     os.utime(kept, (1, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Route(keys=("GROQ_API_KEY",)).key() == KEY
+        assert Route(key_env=("GROQ_API_KEY",)).api_key() == KEY
 
 
 @pytest.mark.parametrize("content", [f'{{"GROQ_API_KEY": "{KEY}"', "[]", '{"A": 5}', "\x00", ""])
@@ -223,7 +223,7 @@ def test_a_file_that_cannot_be_read_stops_no_request(kept: Path) -> None:
     kept.unlink()
     kept.mkdir()
     with pytest.warns(UserWarning, match=r"keys\.json"):
-        assert Route(keys=("GROQ_API_KEY",)).key() == ""
+        assert Route(key_env=("GROQ_API_KEY",)).api_key() == ""
     assert pipy("keys", "list").returncode == 1
 
 
@@ -245,8 +245,8 @@ def test_where_no_key_is_kept_no_file_is_read(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setenv("GROQ_API_KEY", "x")
     monkeypatch.setattr(keystore, "entries", no)
-    assert Route(keys=("GROQ_API_KEY",)).key() == "x"
-    assert Route(keys=("GROQ_API_KEY",)).key({}) == ""
+    assert Route(key_env=("GROQ_API_KEY",)).api_key() == "x"
+    assert Route(key_env=("GROQ_API_KEY",)).api_key({}) == ""
 
 
 # --- The system's keyring -------------------------------------------------------------------
@@ -311,7 +311,7 @@ def test_a_keyring_that_gives_nothing_is_told_of(
     assert pipy("keys", "set", "groq", stdin=KEY).returncode == 0
     monkeypatch.setenv("TEST_LOCKED", "1")
     with pytest.warns(UserWarning, match=r"did not give GROQ_API_KEY \(RuntimeError\)") as told:
-        assert Route(keys=("GROQ_API_KEY",)).key() == ""
+        assert Route(key_env=("GROQ_API_KEY",)).api_key() == ""
     assert KEY not in str([warning.message for warning in told])
     monkeypatch.delenv("TEST_LOCKED")
     ring.write_text("{}")

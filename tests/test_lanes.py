@@ -28,7 +28,7 @@ from pipy_ai import (
     ctx,
     preview,
 )
-from pipy_ai.utils.json_schema import reduced
+from pipy_ai.utils.json_schema import to_gemini_schema
 
 from .wire.lab import Lab
 from .wire.strict import violations
@@ -283,8 +283,8 @@ def test_gemini_3_wants_signatures_and_ids() -> None:
     ],
 )
 def test_an_argument_of_litellms_goes_to_litellm(extra: dict[str, Any], api: str) -> None:
-    from pipy_ai.api import build_request
-    from pipy_ai.provider import provider_for
+    from pipy_ai._requests import build_request
+    from pipy_ai.provider.select import provider_for
 
     request = build_request("openai/gpt-4o", "q", None, {"extra": extra})
     assert provider_for(request).api == api
@@ -299,8 +299,8 @@ def test_openais_words_on_another_wire_are_translated(lab: Lab) -> None:
 
 
 def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipy_ai.api import build_request
-    from pipy_ai.provider import provider_for
+    from pipy_ai._requests import build_request
+    from pipy_ai.provider.select import provider_for
 
     monkeypatch.setenv("PIPY_TRANSPORT", "litellm")
     assert provider_for(build_request("openai/gpt-4o", "q", None, {})).api == "litellm"
@@ -349,7 +349,7 @@ def test_schemas_are_reduced(given: dict[str, Any], taken: dict[str, Any]) -> No
         "$defs": {"P": {"type": "object", "properties": {"y": {"type": "number"}}}},
     }
     before = copy.deepcopy(schema)
-    assert reduced(schema) == {"type": "object", "properties": {"x": taken}}
+    assert to_gemini_schema(schema) == {"type": "object", "properties": {"x": taken}}
     assert schema == before
 
 
@@ -359,5 +359,5 @@ def test_a_schema_that_holds_itself_ends() -> None:
         "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
     }
     schema = {**tree, "$defs": {"Tree": tree}}
-    assert len(str(reduced(schema))) < 5000
-    assert reduced({"type": "object", "properties": {}}) == {}
+    assert len(str(to_gemini_schema(schema))) < 5000
+    assert to_gemini_schema({"type": "object", "properties": {}}) == {}

@@ -26,13 +26,13 @@ from pipy_ai import (
     preview,
     user,
 )
-from pipy_ai.api import build_request
-from pipy_ai.provider import loop as loops
-from pipy_ai.provider import provider_for
-from pipy_ai.provider.wire import http
-from pipy_ai.provider.wire.http import Call
-from pipy_ai.provider.wire.opening import proxy_for
-from pipy_ai.utils.json_schema import reduced
+from pipy_ai._requests import build_request
+from pipy_ai.provider.http import client as http
+from pipy_ai.provider.http.client import HTTPRequest
+from pipy_ai.provider.http.connect import proxy_for
+from pipy_ai.provider.select import provider_for
+from pipy_ai.utils import event_loop as loops
+from pipy_ai.utils.json_schema import to_gemini_schema
 
 from .wire.lab import Lab, Pause, Status, call, chat, chunk, finish, sse, text
 from .wire.wires import WIRES, Wire, say
@@ -56,7 +56,7 @@ from .wire.wires import WIRES, Wire, say
 )  # fmt: skip
 def test_schemas_that_gemini_refuses(given: dict[str, Any], taken: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"x": given}}
-    assert reduced(schema)["properties"]["x"] == taken
+    assert to_gemini_schema(schema)["properties"]["x"] == taken
 
 
 def test_a_model_of_openai_that_nobody_knows_yet(july: Any) -> None:
@@ -262,7 +262,7 @@ def test_a_last_word_on_an_idle_connection(lab: Lab) -> None:
         port = server.getsockname()[1]
         base = f"http://127.0.0.1:{port}/v1"
         assert complete("hosted_vllm/m", "q", api_base=base).text == "ok"
-        (kept,) = http._by_loop[loops.ensure().loop]._idle["127.0.0.1", port, False, ""]
+        (kept,) = http._pools[loops.background_loop().loop]._idle["127.0.0.1", port, False, ""]
         said.set()
         deadline = time.monotonic() + 10
         while not kept.lost and time.monotonic() < deadline:
@@ -282,7 +282,9 @@ def test_the_callers_host_counts(lab: Lab) -> None:
 
 
 def test_no_key_in_the_repr_of_a_request() -> None:
-    assert "sk-" not in repr(Call("POST", "http://h", [("authorization", "Bearer sk-1")], b"{}"))
+    assert "sk-" not in repr(
+        HTTPRequest("POST", "http://h", [("authorization", "Bearer sk-1")], b"{}")
+    )
 
 
 def test_a_failure_is_not_a_full_window(lab: Lab) -> None:

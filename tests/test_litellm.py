@@ -26,7 +26,7 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.provider import loop as loops
+from pipy_ai.utils import event_loop as loops
 
 from .grammar import check_events
 from .wire.lab import (
@@ -369,7 +369,7 @@ def test_events_come_as_they_are_sent(lab: Lab) -> None:
     s = stream(MODEL, "q", api_base=lab.url)
     for event in s:
         if event.type == "text_delta" and event.delta == "first":
-            assert not s._queue.final.done()
+            assert not s._queue.result_future.done()
             lab.go()
     assert s.result().text == "firstsecond"
 
@@ -490,7 +490,7 @@ def census() -> tuple[int, int, int]:
     Not those of asyncio's own pool, which LiteLLM has files read in: it keeps a few, and for good.
     """
     gc.collect()
-    thread = loops.ensure()
+    thread = loops.background_loop()
     tasks = asyncio.run_coroutine_threadsafe(_count_tasks(), thread.loop).result(5)
     threads = [one for one in threading.enumerate() if not one.name.startswith("asyncio_")]
     return len(threads), len(os.listdir("/proc/self/fd")), tasks
@@ -523,14 +523,14 @@ def test_thinking_that_comes_again_with_its_signature_is_heard_once() -> None:
     from types import SimpleNamespace as Data
 
     from pipy_ai.provider import Thinking, ThinkingSignature
-    from pipy_ai.provider.litellm_transport import decode
+    from pipy_ai.provider.litellm.chunks import decode_chunk
 
     def chunk_of(reasoning: str, **block: str) -> Any:  # as LiteLLM 1.105 hands them over
         delta = Data(reasoning_content=reasoning, thinking_blocks=[{"type": "thinking", **block}])
         return Data(id=None, choices=[Data(delta=delta, finish_reason=None)])
 
-    deltas = decode(chunk_of("hm", thinking="hm"))[0]
-    deltas += decode(chunk_of("", thinking="hm", signature="s"))[0]
+    deltas = decode_chunk(chunk_of("hm", thinking="hm"))[0]
+    deltas += decode_chunk(chunk_of("", thinking="hm", signature="s"))[0]
     assert deltas == [Thinking("hm"), ThinkingSignature("s")]
 
 

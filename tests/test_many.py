@@ -29,9 +29,10 @@ from pipy_ai import (
     register_provider,
     stream_many,
 )
+from pipy_ai.batch.scheduler import AdaptiveConcurrency
 from pipy_ai.errors import ErrorInfo, ErrorKind, ProviderError, error_info
-from pipy_ai.many import Pace
-from pipy_ai.provider import Request, unregister_provider
+from pipy_ai.provider import Request
+from pipy_ai.provider.registered import unregister_provider
 
 from .wire.lab import FIN, STALL, Lab, Scene, Seen, Status, chat, finish, sse, text
 
@@ -260,34 +261,34 @@ def test_concurrency_starts_small_and_grows_to_its_limit(host: Host) -> None:
 
 
 def test_a_round_of_refusals_halves_the_pace_and_a_stray_one_hardly_matters() -> None:
-    pace = Pace(64)
+    pace = AdaptiveConcurrency(64)
     for _ in range(200):
-        pace.answered()
+        pace.on_answer()
     assert pace.limit == 64
-    pace.refused(0.0)
+    pace.on_refusal(0.0)
     assert pace.limit > 63
     for _ in range(63):
-        pace.refused(0.0)
+        pace.on_refusal(0.0)
     assert pace.limit == 32
     for _ in range(500):
-        pace.refused(0.0)
+        pace.on_refusal(0.0)
     assert pace.limit == 1
     rounds = 0
     while pace.limit < 64:
         rounds += 1
         for _ in range(int(pace.limit)):
-            pace.answered()
+            pace.on_answer()
     assert rounds < 12  # it comes back fast when nothing is refused
 
 
 def test_a_pace_finds_what_a_provider_bears() -> None:
-    pace = Pace(256)
+    pace = AdaptiveConcurrency(256)
     seen = []
     for _ in range(300):  # rounds against a provider that bears 40
         sent = int(pace.limit)
         seen.append(sent)
         for number in range(sent):
-            pace.answered() if number < 40 else pace.refused(0.0)
+            pace.on_answer() if number < 40 else pace.on_refusal(0.0)
     settled = seen[50:]
     assert sum(min(one, 40) for one in settled) > 0.9 * 40 * len(settled)
     assert sum(max(one - 40, 0) for one in settled) < 0.35 * 40 * len(settled)
@@ -331,7 +332,7 @@ def test_a_provider_that_only_refuses_is_given_up(
     host: Host, monkeypatch: pytest.MonkeyPatch, asked: float | None
 ) -> None:
     """All rows wait together, and then the batch stops: not each after tries of its own."""
-    monkeypatch.setattr("pipy_ai.many.SILENCE", 0.8)
+    monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 0.8)
     busy = error_info(ErrorKind.OVERLOADED, "full", retry_after=asked)
     host.faults = {f"q{n}": [busy.model_copy() for _ in range(99)] for n in range(400)}
     found = complete_many("host/m", [f"q{n}" for n in range(400)], max_retries=1)
@@ -351,7 +352,7 @@ def test_a_provider_that_refuses_all_for_a_while_costs_no_row(
             host.refuses = error_info(ErrorKind.RATE_LIMIT, "slow down")
             timer.start()
 
-    monkeypatch.setattr("pipy_ai.many.BACKOFF", 0.05)
+    monkeypatch.setattr("pipy_ai.batch.scheduler.BACKOFF_BASE_S", 0.05)
     timer = threading.Timer(1.0, lambda: setattr(host, "refuses", None))
     host.wait = 0.001
     prompts = [f"q{n}" for n in range(300)]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import acomplete, complete
-from pipy_ai.provider import loop as loops
+from pipy_ai.utils import event_loop as loops
 
 from .wire.certificate import certificate
 from .wire.lab import Lab

@@ -30,8 +30,8 @@ from pipy_ai import (
     tool_result,
 )
 from pipy_ai.errors import AuthenticationError
-from pipy_ai.output import Output
-from pipy_ai.provider import unregister_provider
+from pipy_ai.output.schema import Output
+from pipy_ai.provider.registered import unregister_provider
 
 from .grammar import check_events
 from .schemas import KINDS, PLAIN, Colour, Invoice, Kind, Line, Mixed, Owner, Person
@@ -664,7 +664,7 @@ def test_wrong_use_is_refused() -> None:
 def test_a_request_without_a_type_loads_nothing_of_this() -> None:
     code = (
         "import sys; from pipy_ai import complete; complete('faux/echo', 'q');"
-        "assert not {'pipy_ai.output', 'pipy_ai.utils.json_schema', 'jsonschema'} & {*sys.modules};"
+        "assert not {'pipy_ai.output.schema', 'pipy_ai.utils.json_schema', 'jsonschema'} & {*sys.modules};"
         "complete('faux/echo', '{\"value\": 1}', output=int).parsed;"
         "assert 'jsonschema' not in sys.modules"
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, StopReason, Usage
-from pipy_ai.errors import classify_status, retry_after_seconds
-from pipy_ai.utils.overflow import is_context_overflow
+from pipy_ai.failures import classify_status, is_context_overflow, retry_after_seconds
 
 TEXTS = [
     "prompt is too long: 213462 tokens > 200000 maximum",

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import pipy_ai
-from pipy_ai.registry import registry
+from pipy_ai.registry import catalogue
 
 from . import feeds
 
@@ -81,7 +81,7 @@ def test_only_one_file_imports_litellm() -> None:
         for path in (ROOT / "src").rglob("*.py")
         if imports.search(path.read_text(encoding="utf-8"))
     ]
-    assert found == ["litellm_transport.py"]
+    assert found == ["provider.py"]
 
 
 def test_a_wheel_can_carry_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,12 +102,12 @@ def test_a_wheel_can_carry_a_snapshot(tmp_path: Path, monkeypatch: pytest.Monkey
     hook.initialize("standard", told)
     for path, inside in told["force_include"].items():
         shutil.copy(path, tmp_path / Path(inside).name)
-    monkeypatch.setattr(registry, "SNAPSHOT", str(tmp_path))
-    found = registry.ModelRegistry(tmp_path / "no files")
+    monkeypatch.setattr(catalogue, "SNAPSHOT_DIR", str(tmp_path))
+    found = catalogue.ModelRegistry(tmp_path / "no files")
     assert (found.date, len(found.rows())) == ("2026-06-30", 5276)
     assert found.get("gpt-5.4") is not None
     newer = tmp_path / "own"
     feeds.install(newer)
-    assert registry.ModelRegistry(newer).about["source"] == "test"  # the newer one wins
+    assert catalogue.ModelRegistry(newer).metadata["source"] == "test"  # the newer one wins
     feeds.install(newer, feeds.DAYS[0])
-    assert registry.ModelRegistry(newer).about["source"] == "snapshot of the wheel"
+    assert catalogue.ModelRegistry(newer).metadata["source"] == "snapshot of the wheel"

@@ -36,7 +36,7 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.context import assistant
-from pipy_ai.provider.local import NOTICE, _Engine
+from pipy_ai.provider.local import DEMO_MODEL_NOTICE, _Engine
 
 from .grammar import check_events
 
@@ -390,7 +390,7 @@ def test_a_library_of_the_system_that_is_missing_is_named(tmp_path: Path) -> Non
 
 def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "empty"))
-    monkeypatch.setattr("pipy_ai.provider.local.WEIGHTS_PACKAGE", "no_such_package")
+    monkeypatch.setattr("pipy_ai.provider.weights.WEIGHTS_PACKAGE", "no_such_package")
     message = complete("local/smollm2", "Hi")
     assert message.error is not None
     assert message.error.message.endswith("pipy local pull")
@@ -404,8 +404,8 @@ def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_notice_is_honest() -> None:
-    assert "demo" in NOTICE
-    assert "0.1 B" in NOTICE
+    assert "demo" in DEMO_MODEL_NOTICE
+    assert "0.1 B" in DEMO_MODEL_NOTICE
 
 
 def test_a_long_prompt_can_be_left(weights: Path) -> None:

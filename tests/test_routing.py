@@ -13,10 +13,10 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from pipy_ai import Tool, apreview, complete, ctx, get_registry, preview
-from pipy_ai.api import build_request
+from pipy_ai._requests import build_request
 from pipy_ai.provider.request import Preview
-from pipy_ai.registry.routing import Route, address, route
-from pipy_ai.registry.store import hosts_of, records_of
+from pipy_ai.registry.index import models_in_feed, providers_in_feed
+from pipy_ai.registry.routing import Route, build_route, expand_url
 
 from .feeds import feed, routes
 from .wire.lab import DONE, Lab, chunk, sse
@@ -32,8 +32,8 @@ TOOL = Tool(
     description="d",
     parameters={"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]},
 )
-HOSTS = hosts_of(feed())
-RECORDS, _ = records_of(feed())
+HOSTS = providers_in_feed(feed())
+RECORDS, _ = models_in_feed(feed())
 
 # Where ours differs from the table, and why.
 BETTER = {
@@ -51,16 +51,16 @@ BETTER = {
 @pytest.mark.parametrize("provider", sorted(HOSTS))
 def test_the_way_is_the_tables(provider: str) -> None:
     table = routes()[provider]
-    way = route(HOSTS[provider], "X")
+    way = build_route(HOSTS[provider], "X")
     rules: Counter[str] = Counter()
     for name, record in RECORDS.items():
         if name.partition("/")[0] == provider:
             text = "text" in record["modalities"]["output"]
-            one = route(HOSTS[provider], record["id"], record)
-            rules[one.rule if text else "non_text"] += 1
+            one = build_route(HOSTS[provider], record["id"], record)
+            rules[one.kind if text else "non_text"] += 1
     prefix = table.get("litellm_prefix")
     ours = {
-        "rule": way.rule,
+        "rule": way.kind,
         "rules": dict(rules),
         "base": way.api_base,
         "model": way.model if prefix else None,
@@ -72,12 +72,14 @@ def test_the_way_is_the_tables(provider: str) -> None:
         "model": f"{prefix}/X" if prefix else None,
     }
     if provider in BETTER:
-        assert ours != theirs or set(table["key_env"]) - set(way.keys), "no longer an exception"
+        assert ours != theirs or set(table["key_env"]) - set(way.key_env), "no longer an exception"
     else:
         assert ours == theirs
-        assert set(table["key_env"]) <= set(way.keys)
-        wanted = set(way.needs) | {v for text in way.parameters.values() for v in _variables(text)}
-        assert way.rule == "local" or set(table["other_env"]) <= wanted
+        assert set(table["key_env"]) <= set(way.key_env)
+        wanted = set(way.required_env) | {
+            v for text in way.parameters.values() for v in _variables(text)
+        }
+        assert way.kind == "local" or set(table["other_env"]) <= wanted
 
 
 def _variables(text: str) -> list[str]:
@@ -97,12 +99,12 @@ def _variables(text: str) -> list[str]:
     ],
 )
 def test_addresses(template: str, value: str, said: str) -> None:
-    assert address(template, {"V": value}) == said
+    assert expand_url(template, {"V": value}) == said
 
 
 def test_what_is_missing_is_told() -> None:
-    way = route(HOSTS["cloudflare-workers-ai"], "m")
-    assert way.missing({}) == ["CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_KEY"]
+    way = build_route(HOSTS["cloudflare-workers-ai"], "m")
+    assert way.missing_variables({}) == ["CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_KEY"]
     message = complete("cloudflare-workers-ai/@cf/openai/gpt-oss-120b", "q")
     assert message.error is not None
     assert message.error.kind == "missing_key"
@@ -168,10 +170,10 @@ def _problem(request: Preview, model: Any, way: Route) -> str:
             return "" if request.warnings[0].code == "no_route" else "no reason given"
         return "" if request.body["model"] == way.model else "another model"
     body, url = request.body, request.url
-    names = {name: name for name in way.needs}
-    if not url.lower().startswith((address(way.api_base, names) or "https://").lower()):
+    names = {name: name for name in way.required_env}
+    if not url.lower().startswith((expand_url(way.api_base, names) or "https://").lower()):
         return "another address"
-    if bool(way.needs) != any(w.code == "missing_variable" for w in request.warnings):
+    if bool(way.required_env) != any(w.code == "missing_variable" for w in request.warnings):
         return "what is missing is not told"
     if "openai.com" in url and model.provider != "openai":
         return "sent to OpenAI"
@@ -248,11 +250,13 @@ def test_the_bytes_on_the_wire(
     model = registry.model(name)
     assert model is not None, name
     way = registry.route(model)
-    for variable in {v for host in registry.hosts().values() for v in route(host, "").keys}:
+    for variable in {
+        v for host in registry.providers().values() for v in build_route(host, "").key_env
+    }:
         monkeypatch.setenv(variable, f"foreign-{variable}")
-    for variable in way.needs:
+    for variable in way.required_env:
         monkeypatch.setenv(variable, "some-value")
-    for variable in way.keys:
+    for variable in way.key_env:
         monkeypatch.setenv(variable, "own-key-0123456789")
     prompt = ctx("What?", system="Brief.", tools=[TOOL])
     _send_to(lab, monkeypatch)
@@ -263,7 +267,7 @@ def test_the_bytes_on_the_wire(
     assert (message.text, message.api) == ("ok", wire.api)
     assert (message.provider, message.model) == tuple(name.split("/", 1))
     [seen] = lab.seen
-    path = address(way.api_base).partition("://")[2].partition("/")[2]
+    path = expand_url(way.api_base).partition("://")[2].partition("/")[2]
     assert seen.path.startswith(f"/{path}"), seen.path
     everything = json.dumps(seen.json) + json.dumps(seen.headers) + seen.path
     assert "own-key-0123456789" in everything or way.key_optional
@@ -284,7 +288,7 @@ def test_the_bytes_on_the_wire(
 
 def _send_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every request go to the laboratory instead, with its own path."""
-    from pipy_ai.provider.wire import sender
+    from pipy_ai.provider import exchange as sender
 
     send = sender.send
 

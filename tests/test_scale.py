@@ -27,15 +27,15 @@ def test_a_seed_makes_it_the_same(fleet: Any) -> None:
 
 
 def test_it_keeps_the_limits_and_its_accounts(fleet: Any) -> None:
-    tight = fleet.Fleet("tight", way="direct", workers=100, rpm=50)
+    tight = fleet.Fleet("tight", route="direct", workers=100, rpm=50)
     simulation = fleet.Simulation(tight)
     outcome = simulation.run()
     assert max(simulation.requests.values()) == 50
-    assert outcome.full["rpm"] == outcome.refused > 0
+    assert outcome.refusals_by_limit["rpm"] == outcome.refused > 0
     # Three deployments, two minutes; a few answers of the minute before end in the window.
     assert 270 <= outcome.done <= 320
     streams = tight.workers * tight.streams
-    assert sum(outcome.spent.values()) == pytest.approx(streams * fleet.WINDOW)
+    assert sum(outcome.seconds_by_activity.values()) == pytest.approx(streams * fleet.WINDOW_S)
     assert outcome.share("limits") > 0.9
 
 
@@ -43,7 +43,7 @@ def test_proxies_are_what_breaks_first(fleet: Any) -> None:
     def per_second(proxies: int) -> float:
         return fleet.Simulation(fleet.Fleet("", proxies=proxies, workers=100)).run().done / 120
 
-    work = fleet.PROXY_REQUEST + fleet.ANSWER * fleet.PROXY_DELTA
+    work = fleet.PROXY_REQUEST + fleet.ANSWER_TOKENS * fleet.PROXY_DELTA
     assert per_second(2) == pytest.approx(2 / work, rel=0.15)
     assert per_second(4) == pytest.approx(4 / work, rel=0.15)
 

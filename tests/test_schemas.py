@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipy_ai import ctx, preview
-from pipy_ai.output import Output
-from pipy_ai.utils.json_schema import closed, reduced, strict
+from pipy_ai.output.schema import Output
+from pipy_ai.utils.json_schema import to_anthropic_schema, to_gemini_schema, to_openai_strict_schema
 
 from .schemas import KINDS, Kind, Tree, anthropic_refuses, gemini_refuses, openai_refuses
 from .test_tools import SCHEMAS as SIGNATURES
@@ -34,7 +34,7 @@ def test_a_schema_is_of_2020_12_with_an_object_at_its_root(schema: dict[str, Any
 
 def test_openai(kind: Kind, schema: dict[str, Any]) -> None:
     before = copy.deepcopy(schema)
-    taken = strict(schema)
+    taken = to_openai_strict_schema(schema)
     assert schema == before
     if not kind.closed:
         assert taken is None
@@ -46,7 +46,7 @@ def test_openai(kind: Kind, schema: dict[str, Any]) -> None:
 
 def test_anthropic(kind: Kind, schema: dict[str, Any]) -> None:
     before = copy.deepcopy(schema)
-    taken = closed(schema)
+    taken = to_anthropic_schema(schema)
     assert schema == before
     if not kind.closed or kind.kind is Tree:
         assert taken is None
@@ -59,7 +59,7 @@ def test_anthropic(kind: Kind, schema: dict[str, Any]) -> None:
 
 def test_gemini(kind: Kind, schema: dict[str, Any]) -> None:
     before = copy.deepcopy(schema)
-    taken = reduced(schema)
+    taken = to_gemini_schema(schema)
     assert schema == before
     if "properties" in schema:
         assert gemini_refuses(taken) == []
@@ -70,9 +70,9 @@ def test_limits_without_a_word_are_told() -> None:
     text = {"type": "string", "minLength": 2, "pattern": "a+", "description": "d"}
     schema = {"type": "object", "properties": {"x": text}, "required": ["x"]}
     x = {"type": "string", "description": "d (minLength: 2)", "pattern": "a+"}
-    assert strict(schema)["properties"]["x"] == x  # type: ignore[index]
+    assert to_openai_strict_schema(schema)["properties"]["x"] == x  # type: ignore[index]
     x = {"type": "string", "description": "d (pattern: a+, minLength: 2)"}
-    assert closed(schema)["properties"]["x"] == x  # type: ignore[index]
+    assert to_anthropic_schema(schema)["properties"]["x"] == x  # type: ignore[index]
 
 
 def test_what_is_optional_becomes_nullable_in_strict_mode() -> None:
@@ -81,7 +81,7 @@ def test_what_is_optional_becomes_nullable_in_strict_mode() -> None:
         "properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 3}},
         "required": ["a"],
     }
-    assert strict(schema) == {
+    assert to_openai_strict_schema(schema) == {
         "type": "object",
         "properties": {
             "a": {"type": "string"},
@@ -129,7 +129,7 @@ def test_a_functions_schema_is_taken_on_every_wire(name: str) -> None:
     if taken := _sent("gemini", function):
         assert gemini_refuses(taken) == []
         assert set(taken["properties"]) == set(_sent("chat", function)["properties"])
-    taken = strict(_sent("chat", function)) or {}
+    taken = to_openai_strict_schema(_sent("chat", function)) or {}
     assert bool(taken) == (name not in OPEN), taken
     if taken:
         assert openai_refuses(taken) == []

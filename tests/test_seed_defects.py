@@ -46,9 +46,11 @@ from pipy_ai import (
     stream_simple,
     sync_models,
 )
-from pipy_ai.provider import Finish, Request, Text, unregister_provider
+from pipy_ai.options import ThinkingLevel
+from pipy_ai.provider import Finish, Request, Text
 from pipy_ai.provider.assembler import Assembler
-from pipy_ai.types import ThinkingLevel, now_ms
+from pipy_ai.provider.registered import unregister_provider
+from pipy_ai.types import now_ms
 
 from .feeds import raw
 from .grammar import check_events
@@ -655,7 +657,7 @@ def test_the_first_sync_makes_the_directory_it_was_told(
     result = sync_models(url=url)
     assert result.updated
     assert Path(result.path).parent == deep
-    assert get_registry().about["source"] == url
+    assert get_registry().metadata["source"] == url
 
 
 # --- The README -----------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from pipy_ai import AssistantMessage, acomplete, complete
-from pipy_ai.provider.wire import OpenAIChat, http
-from pipy_ai.provider.wire.http import Call, proxy_for
-from pipy_ai.provider.wire.sender import exchange
+from pipy_ai.provider.exchange import stream_deltas
+from pipy_ai.provider.http import client as http
+from pipy_ai.provider.http.client import HTTPRequest, proxy_for
+from pipy_ai.provider.wires import OpenAIChatDecoder
 
 from .wire.lab import Lab
 from .wire.raw import Raw, response
@@ -48,8 +49,8 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "unraisablehook", lambda failure: left.append(repr(failure)))
 
     async def ask(port: int) -> None:
-        call = Call("POST", f"http://127.0.0.1:{port}/", [])
-        async for _ in exchange(call, OpenAIChat()):
+        call = HTTPRequest("POST", f"http://127.0.0.1:{port}/", [])
+        async for _ in stream_deltas(call, OpenAIChatDecoder()):
             pass
 
     for turns in range(0, 45, 3):
@@ -78,7 +79,7 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await http._by_loop.pop(asyncio.get_running_loop())._guard.aclose()  # type: ignore[union-attr]
+        await http._pools.pop(asyncio.get_running_loop())._loop_guard.aclose()  # type: ignore[union-attr]
         alive.close()
         for _ in range(3):  # the servers' sides end, too
             await asyncio.sleep(0)
@@ -130,7 +131,9 @@ async def test_a_kept_connection_that_is_closed_costs_nothing(reset: bool) -> No
 
 async def test_a_request_costs_the_same_however_many_connections_there_are() -> None:
     async def ask(port: int) -> None:
-        async for _ in exchange(Call("POST", f"http://127.0.0.1:{port}/", []), OpenAIChat()):
+        async for _ in stream_deltas(
+            HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), OpenAIChatDecoder()
+        ):
             pass
 
     sides: set[Any] = set()
@@ -152,7 +155,7 @@ async def test_a_request_costs_the_same_however_many_connections_there_are() -> 
             for _ in range(5):
                 await ask(port)
             sys.setprofile(None)
-        await http._by_loop.pop(asyncio.get_running_loop())._guard.aclose()  # type: ignore[union-attr]
+        await http._pools.pop(asyncio.get_running_loop())._loop_guard.aclose()  # type: ignore[union-attr]
         await asyncio.wait(sides)
     assert calls[90] < 1.5 * calls[2], calls
 
@@ -248,4 +251,4 @@ def test_loop_after_loop_leaves_nothing(lab: Lab) -> None:
 
             assert asyncio.run(twice()) == ["ok", "ok"]
         gc.collect()
-    assert len(http._by_loop) <= 2
+    assert len(http._pools) <= 2

@@ -37,7 +37,8 @@ from pipy_ai import (
     stream_simple,
 )
 from pipy_ai.errors import AbortedError, RateLimitError
-from pipy_ai.provider import Request, unregister_provider
+from pipy_ai.provider import Request
+from pipy_ai.provider.registered import unregister_provider
 
 from .grammar import check_events
 
@@ -428,9 +429,9 @@ def test_200_streams_leave_nothing_behind(watched: Watched) -> None:
         elif number % 4 == 2:
             s.abort()
         del s
-    from pipy_ai.provider import loop
+    from pipy_ai.utils import event_loop as loop
 
-    thread = loop.ensure()
+    thread = loop.background_loop()
     deadline = time.monotonic() + WAIT
     while thread._tasks and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -20,11 +20,13 @@ import pytest
 
 from pipy_ai import get_model, get_registry, sync_models
 from pipy_ai.cli.main import main
-from pipy_ai.registry import ModelRegistry, auto
+from pipy_ai.registry import ModelRegistry
+from pipy_ai.registry import auto_sync as auto
 from pipy_ai.registry import sync as sync_module
-from pipy_ai.registry.auto import keep_fresh, state_of
-from pipy_ai.registry.store import INDEX, MODELS, FileCatalogue
+from pipy_ai.registry.auto_sync import sync_if_stale
+from pipy_ai.registry.index import INDEX_FILE, MODELS_FILE, FileCatalogue
 from pipy_ai.registry.sync import SyncError
+from pipy_ai.registry.sync_state import read_sync_state
 
 from .feeds import DAYS, JULY, feed, install, raw
 
@@ -109,8 +111,8 @@ def test_the_first_sync(mirror: Mirror, data: Path) -> None:
     result = sync_models()
     assert (result.updated, result.models, result.providers) == (True, 5276, 147)
     assert (result.added, result.removed, result.repriced) == ([], [], [])
-    assert (result.skipped, result.path) == (0, str(data / MODELS))
-    assert get_registry().about["source"] == mirror.url
+    assert (result.skipped, result.path) == (0, str(data / MODELS_FILE))
+    assert get_registry().metadata["source"] == mirror.url
     assert get_model("openai/gpt-5.4") is not None
     assert "gzip" in mirror.seen[0]["accept-encoding"]
     assert "pipy-ai/" in mirror.seen[0]["user-agent"]
@@ -119,11 +121,11 @@ def test_the_first_sync(mirror: Mirror, data: Path) -> None:
 
 def test_nothing_new_is_not_sent_again(mirror: Mirror, data: Path) -> None:
     sync_models()
-    before = (data / INDEX).stat().st_mtime_ns
+    before = (data / INDEX_FILE).stat().st_mtime_ns
     result = sync_models()
     assert (result.updated, result.models) == (False, 5276)
     assert mirror.seen[1]["if-none-match"] == '"july"'
-    assert (data / INDEX).stat().st_mtime_ns == before
+    assert (data / INDEX_FILE).stat().st_mtime_ns == before
     assert sync_models(force=True).updated
     assert "if-none-match" not in mirror.seen[2]
 
@@ -213,7 +215,7 @@ def test_a_fault_leaves_the_old_catalogue(
     mirror: Mirror, data: Path, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sync_models()
-    before = {name: (data / name).read_bytes() for name in (MODELS, INDEX)}
+    before = {name: (data / name).read_bytes() for name in (MODELS_FILE, INDEX_FILE)}
     mirror.headers["etag"] = '"other"'
     _fault(mirror, fault)
     with pytest.raises(SyncError) as caught:
@@ -221,7 +223,7 @@ def test_a_fault_leaves_the_old_catalogue(
     assert "127.0.0.1" in str(caught.value) or "too long" in str(caught.value)
     assert {name: (data / name).read_bytes() for name in before} == before
     assert not [path for path in data.iterdir() if path.name.endswith(".tmp")]
-    assert state_of(str(data))["error"] == str(caught.value)
+    assert read_sync_state(str(data))["error"] == str(caught.value)
     if fault != "stall":
         assert main(["sync"]) == 1
         assert "as it was" in capsys.readouterr().err
@@ -238,16 +240,16 @@ def test_force_takes_a_feed_that_shrank(mirror: Mirror) -> None:
 def test_a_feed_without_end_is_refused(
     mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(sync_module, "MAX_FEED_BYTES", 1 << 20)
     with pytest.raises(SyncError, match="more than 1 MB"):
         sync_models()
-    assert not (data / MODELS).exists()
+    assert not (data / MODELS_FILE).exists()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/api.json", "nonsense", "http://[", ""])
 def test_nobody_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not url:
-        monkeypatch.setattr(sync_module, "URL", "http://127.0.0.1:1/api.json")
+        monkeypatch.setattr(sync_module, "MODELS_DEV_URL", "http://127.0.0.1:1/api.json")
     with pytest.raises(SyncError):
         sync_models(url=url or None)
 
@@ -274,7 +276,7 @@ def test_a_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
     home.mkdir()
     install(home / "data", DAYS[1])
     code = (
-        "import os, sys, json, httpx, filelock, pipy_ai.cli.sync, pipy_ai.registry.sync;"
+        "import os, sys, json, httpx, filelock, pipy_ai.cli.commands.sync, pipy_ai.registry.sync;"
         "from pipy_ai.cli.main import main; from pipy_ai import get_model;"
         "os.getuid() or os.setuid(65534);"  # root may write anywhere
         "code = main(['sync']); assert get_model('openai/gpt-4o').cost.output == 10; sys.exit(code)"
@@ -295,7 +297,7 @@ def test_a_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
 
 def test_a_full_disk(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sync_models()
-    before = (data / INDEX).read_bytes()
+    before = (data / INDEX_FILE).read_bytes()
     calls = 0
     real = os.fsync
 
@@ -310,7 +312,7 @@ def test_a_full_disk(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(SyncError, match="No space left"):
         sync_models(force=True)
     monkeypatch.undo()
-    assert (data / INDEX).read_bytes() == before
+    assert (data / INDEX_FILE).read_bytes() == before
     FileCatalogue(str(data))
 
 
@@ -333,8 +335,8 @@ good = 0
 end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
     registry = ModelRegistry(sys.argv[1])
-    assert registry.about["source"] == "test", registry.about
-    count = {"2026-05-22": 4838, "2026-07-01": 5276}[registry.about["date"]]
+    assert registry.metadata["source"] == "test", registry.metadata
+    count = {"2026-05-22": 4838, "2026-07-01": 5276}[registry.metadata["date"]]
     assert registry.model("openai/gpt-4o").cost.output == 10
     if good % 10 == 0:
         assert len(registry.rows()) == count
@@ -390,7 +392,7 @@ def test_two_writers_and_two_readers(tmp_path: Path) -> None:
         assert reader.returncode == 0, err
         assert int(out) > 2  # reads that came through; a busy machine makes few
     assert killed > 2
-    assert ModelRegistry(directory).about["source"] == "test"
+    assert ModelRegistry(directory).metadata["source"] == "test"
 
 
 def test_two_syncs_at_once_take_turns(mirror: Mirror, data: Path) -> None:
@@ -417,7 +419,7 @@ def test_two_syncs_at_once_take_turns(mirror: Mirror, data: Path) -> None:
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch, mirror: Mirror) -> None:
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_look", 0.0)
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
 
 
 def _wait_for_thread() -> None:
@@ -430,10 +432,10 @@ def test_a_missing_catalogue_is_fetched_in_the_background(
     mirror: Mirror, online: None, data: Path
 ) -> None:
     mirror.stall.clear()
-    assert get_registry().about["source"] == "models-dev package"  # answers meanwhile
+    assert get_registry().metadata["source"] == "models-dev package"  # answers meanwhile
     mirror.stall.set()
     _wait_for_thread()
-    assert get_registry().about["source"] == mirror.url
+    assert get_registry().metadata["source"] == mirror.url
     assert len(mirror.seen) == 1
 
 
@@ -444,12 +446,12 @@ def test_a_day_is_the_limit(
     sync_models()
     state = {"attempted": time.time() - hours * 3600, "checked": time.time() - hours * 3600}
     (data / "sync.json").write_text(json.dumps(state))
-    keep_fresh(str(data))
+    sync_if_stale(str(data))
     _wait_for_thread()
     assert len(mirror.seen) == (1 if hours < 24 else 2)
-    keep_fresh(str(data))  # asked again at once: nothing
-    monkeypatch.setattr(auto, "_next_look", 0.0)
-    keep_fresh(str(data))  # another process: neither
+    sync_if_stale(str(data))  # asked again at once: nothing
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    sync_if_stale(str(data))  # another process: neither
     _wait_for_thread()
     assert len(mirror.seen) == (1 if hours < 24 else 2)
 
@@ -460,15 +462,15 @@ def test_a_failed_attempt_is_not_repeated_that_day(
     mirror.status = 503
     get_registry()
     _wait_for_thread()
-    monkeypatch.setattr(auto, "_next_look", 0.0)
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
     get_registry()
     _wait_for_thread()
     assert len(mirror.seen) == 1
-    assert "503" in state_of(str(data))["error"]
+    assert "503" in read_sync_state(str(data))["error"]
 
 
 def test_offline_means_offline(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "_next_look", 0.0)
+    monkeypatch.setattr(auto, "_next_check_at", 0.0)
     get_registry()
     _wait_for_thread()
     assert mirror.seen == []
@@ -486,8 +488,8 @@ def test_the_command_line_does_not_wait_for_it(mirror: Mirror, data: Path) -> No
     assert done.returncode == 0
     mirror.stall.set()
     deadline = time.monotonic() + 60
-    while not (data / INDEX).exists():
+    while not (data / INDEX_FILE).exists():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert len(mirror.seen) == 1
-    assert ModelRegistry(data).about["source"] == mirror.url
+    assert ModelRegistry(data).metadata["source"] == mirror.url

@@ -39,9 +39,9 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.provider import loop as loops
-from pipy_ai.provider import unregister_provider
-from pipy_ai.tool_loop import summed
+from pipy_ai.provider.registered import unregister_provider
+from pipy_ai.tool_loop import sum_usage
+from pipy_ai.utils import event_loop as loops
 
 from .grammar import check_events
 from .test_stream import Watched
@@ -147,7 +147,7 @@ def nothing_left() -> None:
         if tool_thread.name == "pipy-ai tool":
             tool_thread.join(WAIT)
             assert not tool_thread.is_alive()
-    thread = loops.running()
+    thread = loops.existing_loop()
     until = time.monotonic() + WAIT
     while thread is not None and thread._tasks:
         assert time.monotonic() < until, thread._tasks
@@ -769,12 +769,12 @@ def test_usage_and_cost_are_summed(go: Go) -> None:
 def test_what_is_not_known_of_one_is_not_known_of_all() -> None:
     paid = Usage(input=1, reasoning=2, cost=Cost(input=1.0, total=1.5, source="catalog"))
     billed = Usage(input=2, estimated=True, cost=Cost(input=None, total=2.0, source="provider"))
-    total = summed([paid, billed])
+    total = sum_usage([paid, billed])
     assert (total.input, total.reasoning, total.estimated) == (3, 2, True)
     assert (total.cost.total, total.cost.input, total.cost.source) == (3.5, None, "catalog")
-    assert summed([billed, billed]).cost.source == "provider"
-    assert summed([paid, Usage()]).cost == Cost()
-    assert summed([]) == Usage()
+    assert sum_usage([billed, billed]).cost.source == "provider"
+    assert sum_usage([paid, Usage()]).cost == Cost()
+    assert sum_usage([]) == Usage()
 
 
 def test_the_context_is_not_touched_and_goes_on(go: Go) -> None:
@@ -938,7 +938,7 @@ def test_abort_does_not_wait_for_threads(go: Go, how: str) -> None:
 def test_abort_does_not_wait_for_a_tool_that_will_not_end(
     go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tool_loop, "GRACE", 0.05)
+    monkeypatch.setattr(tool_loop, "CANCEL_GRACE_S", 0.05)
     began, release = threading.Event(), asyncio.Event()
     inside: list[Any] = []
 

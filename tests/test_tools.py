@@ -552,7 +552,7 @@ def test_tools_are_data(made: Tool) -> None:
     assert Context.model_validate_json(context.model_dump_json()) == context
     assert pickle.loads(pickle.dumps(context)) == context
     for twin in (copy.copy(made), copy.deepcopy(made), made.model_copy(update={"name": "x"})):
-        assert twin._code is made._code
+        assert twin._implementation is made._implementation
     assert made != Tool(name=made.name)
     again = pickle.loads(pickle.dumps(made))
     assert again == made

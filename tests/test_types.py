@@ -37,8 +37,8 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.api import Options
-from pipy_ai.utils.made import made
+from pipy_ai._requests import Options
+from pipy_ai.utils.construct import construct_unchecked
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 KEY = "sk-very-secret-0123456789"
@@ -253,7 +253,7 @@ def test_contexts_and_results() -> None:
     ],
 )  # fmt: skip
 def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: Any) -> None:
-    fast, slow = made(kind, **fields), kind(**fields)
+    fast, slow = construct_unchecked(kind, **fields), kind(**fields)
     assert fast == slow
     assert repr(fast) == repr(slow)
     assert fast.model_dump_json() == slow.model_dump_json()
@@ -262,7 +262,7 @@ def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: An
     assert fast.model_copy(deep=True) == slow
     fast.more = 1  # fields of other versions are kept
     assert fast.model_dump()["more"] == 1
-    other = made(kind, **fields)
+    other = construct_unchecked(kind, **fields)
     for name in set(kind.model_fields) - set(fields):  # no default is shared
         mine = getattr(other, name)
         assert not isinstance(mine, list | dict | Usage | Cost) or mine is not getattr(fast, name)

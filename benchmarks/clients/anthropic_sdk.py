@@ -9,11 +9,15 @@ client = None
 async def astream(base, wire, model, tools):
     global client
     client = client or anthropic.AsyncAnthropic(base_url=base, api_key="k", max_retries=0)
-    more = {}
+    tool_options = {}
     if tools:
-        more["tools"] = [{"name": "f", "input_schema": tools[0]["function"]["parameters"]}]
+        tool_options["tools"] = [{"name": "f", "input_schema": tools[0]["function"]["parameters"]}]
     events = await client.messages.create(
-        model=model, max_tokens=9, stream=True, messages=[{"role": "user", "content": "q"}], **more
+        model=model,
+        max_tokens=9,
+        stream=True,
+        messages=[{"role": "user", "content": "q"}],
+        **tool_options,
     )
     async for event in events:
         if event.type == "content_block_delta":

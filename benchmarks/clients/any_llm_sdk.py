@@ -6,10 +6,10 @@ PACKAGE = "any-llm-sdk"
 
 
 async def astream(base, wire, model, tools):
-    more = {"tools": tools} if tools else {}
+    tool_options = {"tools": tools} if tools else {}
     chunks = await acompletion(
         model=model, provider="openai", api_base=base + "/v1", api_key="k", stream=True,
-        messages=[{"role": "user", "content": "q"}], **more,
+        messages=[{"role": "user", "content": "q"}], **tool_options,
     )  # fmt: skip
     async for chunk in chunks:
         for choice in chunk.choices:

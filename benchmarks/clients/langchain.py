@@ -3,14 +3,16 @@
 from langchain_openai import ChatOpenAI
 
 PACKAGE = "langchain-openai"
-models = {}
+chat_models = {}
 
 
 async def astream(base, wire, model, tools):
-    if model not in models:
-        models[model] = ChatOpenAI(model=model, base_url=base + "/v1", api_key="k", max_retries=0)
-    asked = models[model].bind_tools(tools) if tools else models[model]
-    async for chunk in asked.astream("q"):
+    if model not in chat_models:
+        chat_models[model] = ChatOpenAI(
+            model=model, base_url=base + "/v1", api_key="k", max_retries=0
+        )
+    chat_model = chat_models[model].bind_tools(tools) if tools else chat_models[model]
+    async for chunk in chat_model.astream("q"):
         if chunk.tool_call_chunks:
             yield "tool", chunk.tool_call_chunks[0]["args"] or ""
         elif chunk.content:

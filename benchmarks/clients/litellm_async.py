@@ -13,10 +13,10 @@ litellm.suppress_debug_info = True
 
 async def astream(base, wire, model, tools):
     # Without the second, some versions fail every call with tools on a plain install.
-    more = {"tools": tools, "_skip_mcp_handler": True} if tools else {}
+    tool_options = {"tools": tools, "_skip_mcp_handler": True} if tools else {}
     chunks = await litellm.acompletion(
         model=f"hosted_vllm/{model}", api_base=base + "/v1", api_key="k", stream=True,
-        messages=[{"role": "user", "content": "q"}], max_retries=0, **more,
+        messages=[{"role": "user", "content": "q"}], max_retries=0, **tool_options,
     )  # fmt: skip
     async for chunk in chunks:
         for choice in chunk.choices:

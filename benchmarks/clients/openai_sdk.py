@@ -10,9 +10,9 @@ async def astream(base, wire, model, tools):
     global client
     if client is None:
         client = openai.AsyncOpenAI(base_url=base + "/v1", api_key="k", max_retries=0)
-    more = {"tools": tools} if tools else {}
+    tool_options = {"tools": tools} if tools else {}
     chunks = await client.chat.completions.create(
-        model=model, stream=True, messages=[{"role": "user", "content": "q"}], **more
+        model=model, stream=True, messages=[{"role": "user", "content": "q"}], **tool_options
     )
     async for chunk in chunks:
         for choice in chunk.choices:

@@ -7,22 +7,22 @@ VERSION = pipy_ai.__version__  # of the source that is measured, not of what is 
 KINDS = {"text_delta": "text", "thinking_delta": "thinking", "toolcall_delta": "tool"}
 
 
-def request(base, wire, model, tools):
+def stream_arguments(base, wire, model, tools):
     if wire == "chat":
         name, base = f"hosted_vllm/{model}", base + "/v1"
     else:  # a host of one's own that speaks Anthropic's wire
         name = pipy_ai.Model(id=model, provider="lab", api=base, npm="@ai-sdk/anthropic")
-    offered = [pipy_ai.Tool(**tool["function"]) for tool in tools]
+    tool_definitions = [pipy_ai.Tool(**tool["function"]) for tool in tools]
     return (
         name,
-        pipy_ai.ctx("q", tools=offered) if offered else "q",
+        pipy_ai.ctx("q", tools=tool_definitions) if tool_definitions else "q",
         {"api_base": base, "api_key": "k"},
     )
 
 
 def stream(base, wire, model, tools):
-    name, context, options = request(base, wire, model, tools)
-    with pipy_ai.stream(name, context, **options) as events:
+    name, context, options = stream_arguments(base, wire, model, tools)
+    with pipy_ai.events(name, context, **options) as events:
         for event in events:
             if kind := KINDS.get(event.type):
                 yield kind, event.delta
@@ -30,7 +30,7 @@ def stream(base, wire, model, tools):
 
 
 async def astream(base, wire, model, tools):
-    name, context, options = request(base, wire, model, tools)
+    name, context, options = stream_arguments(base, wire, model, tools)
     async with pipy_ai.astream(name, context, **options) as events:
         async for event in events:
             if kind := KINDS.get(event.type):

@@ -19,11 +19,11 @@ for api, make, _ in APIS.values():
 
 async def astream(base, wire, model, tools):
     api, _, path = APIS[wire]
-    asked = Model(id=model, api=api, provider=api, base_url=base + path)
+    pi_model = Model(id=model, api=api, provider=api, base_url=base + path)
     context = Context(
         [UserMessage("q")], tools=[Tool(**tool["function"]) for tool in tools] or None
     )
-    async for event in models.stream(asked, context, api_key="k"):
+    async for event in models.stream(pi_model, context, api_key="k"):
         if kind := KINDS.get(event.type):
             yield kind, event.delta
         elif event.type == "error":

@@ -24,14 +24,14 @@ provider = None
 async def astream(base, wire, model, tools):
     global provider
     provider = provider or OpenAIProvider(base_url=base + "/v1", api_key="k")
-    offered = [
+    tool_definitions = [
         ToolDefinition(name="f", parameters_json_schema=tool["function"]["parameters"])
         for tool in tools
     ]
     request = model_request_stream(
         OpenAIChatModel(model, provider=provider),
         [ModelRequest.user_text_prompt("q")],
-        model_request_parameters=ModelRequestParameters(function_tools=offered),
+        model_request_parameters=ModelRequestParameters(function_tools=tool_definitions),
     )
     async with request as events:
         async for event in events:

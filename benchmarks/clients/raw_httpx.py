@@ -18,7 +18,7 @@ def request(base, wire, model, tools):
     return base + "/v1/messages", {**body, "max_tokens": 9}
 
 
-def chat(line):
+def read_chat_line(line):
     if line.startswith("data: ") and line != "data: [DONE]":
         for choice in json.loads(line[6:])["choices"]:
             delta = choice["delta"]
@@ -31,7 +31,7 @@ def chat(line):
     return None
 
 
-def anthropic(line):
+def read_anthropic_line(line):
     if line.startswith("data: "):
         delta = json.loads(line[6:]).get("delta", {})
         if (kind := delta.get("type")) == "text_delta":
@@ -47,19 +47,19 @@ def stream(base, wire, model, tools):
     global client
     client = client or httpx.Client(**NO_LIMITS)
     url, body = request(base, wire, model, tools)
-    read = chat if wire == "chat" else anthropic
+    read_line = read_chat_line if wire == "chat" else read_anthropic_line
     with client.stream("POST", url, json=body) as response:
         for line in response.iter_lines():
-            if piece := read(line):
-                yield piece
+            if kind_and_text := read_line(line):
+                yield kind_and_text
 
 
 async def astream(base, wire, model, tools):
     global client
     client = client or httpx.AsyncClient(**NO_LIMITS)
     url, body = request(base, wire, model, tools)
-    read = chat if wire == "chat" else anthropic
+    read_line = read_chat_line if wire == "chat" else read_anthropic_line
     async with client.stream("POST", url, json=body) as response:
         async for line in response.aiter_lines():
-            if piece := read(line):
-                yield piece
+            if kind_and_text := read_line(line):
+                yield kind_and_text

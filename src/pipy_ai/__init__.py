@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
     from .abort import AbortController as AbortController
     from .abort import AbortSignal as AbortSignal
+    from .accounting.budget import Budget as Budget
+    from .accounting.budget import budget as budget
+    from .accounting.ledger import Ledger as Ledger
+    from .accounting.ledger import LedgerEntry as LedgerEntry
+    from .accounting.ledger import Spending as Spending
+    from .accounting.ledger import read_ledger as read_ledger
     from .api import acomplete as acomplete
     from .api import acomplete_simple as acomplete_simple
     from .api import apreview as apreview
@@ -41,7 +47,6 @@ if TYPE_CHECKING:
     from .api import preview as preview
     from .api import quick as quick
     from .api import stream_simple as stream_simple
-    from .budget import Budget as Budget
     from .context import assistant as assistant
     from .context import ctx as ctx
     from .context import tool_result as tool_result
@@ -50,22 +55,39 @@ if TYPE_CHECKING:
     from .errors import ErrorKind as ErrorKind
     from .errors import InvalidOutputError as InvalidOutputError
     from .errors import PipyError as PipyError
+    from .events import AssistantMessageEvent as AssistantMessageEvent
+    from .events import DoneEvent as DoneEvent
+    from .events import ErrorEvent as ErrorEvent
+    from .events import StartEvent as StartEvent
+    from .events import TextDeltaEvent as TextDeltaEvent
+    from .events import TextEndEvent as TextEndEvent
+    from .events import TextStartEvent as TextStartEvent
+    from .events import ThinkingDeltaEvent as ThinkingDeltaEvent
+    from .events import ThinkingEndEvent as ThinkingEndEvent
+    from .events import ThinkingStartEvent as ThinkingStartEvent
+    from .events import ToolCallDeltaEvent as ToolCallDeltaEvent
+    from .events import ToolCallEndEvent as ToolCallEndEvent
+    from .events import ToolCallStartEvent as ToolCallStartEvent
+    from .events import ToolEvent as ToolEvent
+    from .events import ToolResultEvent as ToolResultEvent
+    from .events import event_from_dict as event_from_dict
     from .files import attachment as attachment
     from .files import document as document
     from .files import image as image
-    from .ledger import Ledger as Ledger
-    from .ledger import LedgerEntry as LedgerEntry
-    from .ledger import Spending as Spending
-    from .ledger import read_ledger as read_ledger
     from .many import acomplete_many as acomplete_many
     from .many import astream_many as astream_many
     from .many import complete_many as complete_many
     from .many import stream_many as stream_many
-    from .output import OutputValidationError as OutputValidationError
-    from .output import ParsedMessage as ParsedMessage
+    from .options import CacheRetention as CacheRetention
+    from .options import SimpleStreamOptions as SimpleStreamOptions
+    from .options import StreamOptions as StreamOptions
+    from .options import ThinkingBudgets as ThinkingBudgets
+    from .options import ThinkingLevel as ThinkingLevel
+    from .output.schema import OutputValidationError as OutputValidationError
+    from .output.schema import ParsedMessage as ParsedMessage
     from .provider import LiteLLMProvider as LiteLLMProvider
-    from .provider import faux as faux
-    from .provider import register_provider as register_provider
+    from .provider import faux
+    from .provider.registered import register_provider as register_provider
     from .registry import AmbiguousModelError as AmbiguousModelError
     from .registry import Model as Model
     from .registry import ModelCapabilities as ModelCapabilities
@@ -80,25 +102,9 @@ if TYPE_CHECKING:
     from .registry import reload_registry as reload_registry
     from .registry import select_model as select_model
     from .registry import sync_models as sync_models
-    from .stream import AssistantMessageEvent as AssistantMessageEvent
     from .stream import AssistantMessageEventStream as AssistantMessageEventStream
     from .stream import AsyncAssistantMessageEventStream as AsyncAssistantMessageEventStream
-    from .stream import DoneEvent as DoneEvent
-    from .stream import ErrorEvent as ErrorEvent
-    from .stream import StartEvent as StartEvent
-    from .stream import TextDeltaEvent as TextDeltaEvent
-    from .stream import TextEndEvent as TextEndEvent
-    from .stream import TextStartEvent as TextStartEvent
-    from .stream import ThinkingDeltaEvent as ThinkingDeltaEvent
-    from .stream import ThinkingEndEvent as ThinkingEndEvent
-    from .stream import ThinkingStartEvent as ThinkingStartEvent
-    from .stream import ToolCallDeltaEvent as ToolCallDeltaEvent
-    from .stream import ToolCallEndEvent as ToolCallEndEvent
-    from .stream import ToolCallStartEvent as ToolCallStartEvent
-    from .stream import event_from_dict as event_from_dict
     from .tool_loop import AsyncToolRun as AsyncToolRun
-    from .tool_loop import ToolEvent as ToolEvent
-    from .tool_loop import ToolResultEvent as ToolResultEvent
     from .tool_loop import ToolRun as ToolRun
     from .tool_loop import arun_tools as arun_tools
     from .tool_loop import run_tools as run_tools
@@ -107,65 +113,61 @@ if TYPE_CHECKING:
     from .tools import validate_tool_call as validate_tool_call
     from .types import AssistantMessage as AssistantMessage
     from .types import Attempt as Attempt
-    from .types import CacheRetention as CacheRetention
     from .types import Context as Context
     from .types import Cost as Cost
     from .types import DocumentContent as DocumentContent
     from .types import ImageContent as ImageContent
     from .types import Message as Message
-    from .types import SimpleStreamOptions as SimpleStreamOptions
     from .types import StopReason as StopReason
-    from .types import StreamOptions as StreamOptions
     from .types import TextContent as TextContent
-    from .types import ThinkingBudgets as ThinkingBudgets
     from .types import ThinkingContent as ThinkingContent
-    from .types import ThinkingLevel as ThinkingLevel
     from .types import Tool as Tool
     from .types import ToolCall as ToolCall
     from .types import ToolResultMessage as ToolResultMessage
     from .types import Usage as Usage
     from .types import UserMessage as UserMessage
 
-    # Importing `.stream` and `.budget` binds the modules. Checkers take the last binding, so the
-    # functions of the same names come after every import of these modules.
+    # Importing from `.stream` binds the module. Checkers take the last binding, so the function of
+    # the same name comes after every import of that module.
     from .api import stream as stream  # isort: skip
-    from .budget import budget as budget  # isort: skip
 
-_MODULES = {
+_NAMES_BY_MODULE = {
     "abort": "AbortController AbortSignal",
     "api": "acomplete acomplete_simple apreview aquick astream astream_simple complete"
     " complete_simple default_model preview quick stream stream_simple",
-    "budget": "Budget budget",
+    "accounting.budget": "Budget budget",
+    "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
+    "events": "AssistantMessageEvent DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent"
+    " TextStartEvent ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent"
+    " ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent event_from_dict",
     "files": "attachment document image",
-    "ledger": "Ledger LedgerEntry Spending read_ledger",
     "many": "acomplete_many astream_many complete_many stream_many",
+    "options": "CacheRetention SimpleStreamOptions StreamOptions ThinkingBudgets ThinkingLevel",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"
     " calculate_cost estimate_cost get_model get_models get_registry reload_registry"
     " select_model sync_models",
-    "stream": "AssistantMessageEvent AssistantMessageEventStream AsyncAssistantMessageEventStream"
-    " DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent TextStartEvent"
-    " ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent"
-    " ToolCallEndEvent ToolCallStartEvent event_from_dict",
-    "tool_loop": "AsyncToolRun ToolEvent ToolResultEvent ToolRun arun_tools run_tools",
+    "stream": "AssistantMessageEventStream AsyncAssistantMessageEventStream",
+    "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
-    "types": "AssistantMessage Attempt CacheRetention Context Cost DocumentContent ImageContent"
-    " Message SimpleStreamOptions StopReason StreamOptions TextContent ThinkingBudgets"
-    " ThinkingContent ThinkingLevel Tool ToolCall ToolResultMessage Usage UserMessage",
+    "types": "AssistantMessage Attempt Context Cost DocumentContent ImageContent Message StopReason"
+    " TextContent ThinkingContent Tool ToolCall ToolResultMessage Usage UserMessage",
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+_MODULE_BY_NAME = {
+    name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()
+}
 
-__all__ = ["__version__", "faux", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", "faux", *_MODULE_BY_NAME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name == "faux":
         value: Any = import_module(".provider.faux", __name__)
-    elif name in _HOME:
-        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    elif name in _MODULE_BY_NAME:
+        value = getattr(import_module(f".{_MODULE_BY_NAME[name]}", __name__), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -176,12 +178,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _Package(ModuleType):
+class _PackageModule(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
-        # Importing the submodule `pipy_ai.stream` binds it here; the verb of that name stays, and
-        # `budget` likewise.
-        if not (name in ("budget", "stream") and isinstance(value, ModuleType)):
+        # Importing the submodule `pipy_ai.stream` binds it here; the function of that name stays.
+        if not (name == "stream" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 
-sys.modules[__name__].__class__ = _Package
+sys.modules[__name__].__class__ = _PackageModule

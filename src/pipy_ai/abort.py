@@ -15,7 +15,7 @@ class AbortSignal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: dict[int, Callable[[], None]] = {}
-        self._next = 0
+        self._next_key = 0
         self._aborted = False
         self._reason: str | None = None
 
@@ -36,8 +36,8 @@ class AbortSignal:
         """Call `listener` once on abort (at once when that has happened). Returns its remover."""
         with self._lock:
             if not self._aborted:
-                key = self._next
-                self._next += 1
+                key = self._next_key
+                self._next_key += 1
                 self._listeners[key] = listener
                 return lambda: self._remove(key)
         listener()
@@ -54,14 +54,14 @@ class AbortSignal:
             self._aborted, self._reason = True, reason
             listeners = list(self._listeners.values())
             self._listeners.clear()
-        failures: list[Exception] = []
+        errors: list[Exception] = []
         for listener in listeners:
             try:
                 listener()
             except Exception as error:  # the others stop all the same
-                failures.append(error)
-        if failures:
-            raise failures[0]
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 class AbortController:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .files import FileSource, attachment, image, is_web, url_kind
+from .files import FileSource, attachment, image, is_web_url, url_kind
 from .types import (
     AssistantContent,
     AssistantMessage,
@@ -24,7 +24,7 @@ from .types import (
     UserContent,
     UserMessage,
 )
-from .utils.made import made
+from .utils.construct import construct_unchecked
 
 if TYPE_CHECKING:
     from .tools import ToolLike
@@ -59,7 +59,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
     if not parts:
         raise ValueError('user() needs a text or a file: user("Hello")')
     if len(parts) == 1 and isinstance(parts[0], str):
-        return made(UserMessage, content=parts[0])
+        return construct_unchecked(UserMessage, content=parts[0])
     content: list[UserContent] = []
     has_text = False
     for part in parts:
@@ -68,7 +68,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
         elif isinstance(part, str) and not has_text:
             content.append(TextContent(text=part))
             has_text = True
-        elif is_web(part) and url_kind(part) is None:
+        elif is_web_url(part) and url_kind(part) is None:
             content.append(image(part))
         else:
             content.append(attachment(part))
@@ -86,9 +86,9 @@ def assistant(*parts: str | TextContent | ThinkingContent | ToolCall) -> Assista
     content: list[AssistantContent] = [
         TextContent(text=part) if isinstance(part, str) else part for part in parts
     ]
-    calls = any(isinstance(part, ToolCall) for part in content)
+    has_calls = any(isinstance(part, ToolCall) for part in content)
     return AssistantMessage(
-        content=content, stop_reason=StopReason.TOOL_USE if calls else StopReason.STOP
+        content=content, stop_reason=StopReason.TOOL_USE if has_calls else StopReason.STOP
     )
 
 
@@ -133,17 +133,17 @@ def ctx(
         >>> ctx(user("Hello!"), system="You are helpful.").system_prompt
         'You are helpful.'
     """
-    said = [user(m) if isinstance(m, str) else m for m in messages]
-    if tools is None and isinstance(system, str | None) and all(map(_is_message, said)):
+    message_list = [user(message) if isinstance(message, str) else message for message in messages]
+    if tools is None and isinstance(system, str | None) and all(map(_is_message, message_list)):
         # Nothing to convert: building Pydantic's validator would be half of a first request.
-        return made(Context, system_prompt=system, messages=said, tools=None)
-    if tools is None or (isinstance(tools, list) and all(type(one) is Tool for one in tools)):
-        given: Any = tools
+        return construct_unchecked(Context, system_prompt=system, messages=message_list, tools=None)
+    if tools is None or (isinstance(tools, list) and all(type(item) is Tool for item in tools)):
+        tool_list: Any = tools
     else:
         from .tools import as_tools
 
-        given = as_tools(tools)
-    return Context(system_prompt=system, messages=said, tools=given)
+        tool_list = as_tools(tools)
+    return Context(system_prompt=system, messages=message_list, tools=tool_list)
 
 
 def _is_message(value: object) -> bool:
@@ -168,12 +168,12 @@ def as_context(prompt: Prompt) -> Context:
             f"a prompt is a string, a message, a list of messages or a Context, "
             f"not {type(prompt).__name__}"
         )
-    if not any(_says_something(message) for message in context.messages):
+    if not any(_has_content(message) for message in context.messages):
         raise ValueError("the context is empty: give it at least one message that says something")
     return context
 
 
-def _says_something(message: Message) -> bool:
+def _has_content(message: Message) -> bool:
     if isinstance(message, ToolResultMessage):
         return True
     if isinstance(message.content, str):

@@ -11,13 +11,13 @@ from typing import TypeAlias, TypeGuard
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from .types import DocumentContent, ImageContent, TextContent, UserContent
-from .utils.unicode import clean_surrogates
+from .utils.surrogates import clean_surrogates
 
 FileSource: TypeAlias = str | os.PathLike[str] | bytes
 
-IMAGES = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
-_HEAD = 4096  # bytes that tell what a file is, so that a film need not be read to be refused
-_IMAGE_NAME = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
+IMAGE_FORMATS = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
+_SNIFF_BYTES = 4096  # bytes that tell what a file is, so that a film need not be read to be refused
+_IMAGE_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 
 
 def attachment(source: FileSource, name: str | None = None) -> UserContent:
@@ -43,7 +43,7 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
         Buy milk.
         </file>
     """
-    if is_web(source):
+    if is_web_url(source):
         if url_kind(source) == "image":
             return ImageContent(url=source)
         if url_kind(source) == "document":
@@ -52,14 +52,14 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
             f"{source} does not say what it is: use image(url) or document(url), or fetch it and"
             " give its bytes"
         )
-    data, own, what = _read(source)
-    mime_type = sniff_image(data)
+    data, file_name, label = _read_source(source)
+    mime_type = sniff_image_type(data)
     if mime_type is not None:
-        return ImageContent(data=_base64(data), mime_type=mime_type)
-    content = _document(data, name or own)
+        return ImageContent(data=_encode_base64(data), mime_type=mime_type)
+    content = _document_content(data, name or file_name)
     if content is None:
         raise ValueError(
-            f"{what} is nothing that models read: attach an image ({IMAGES}), a PDF or UTF-8 text"
+            f"{label} is nothing that models read: attach an image ({IMAGE_FORMATS}), a PDF or UTF-8 text"
         )
     return content
 
@@ -77,14 +77,14 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
         >>> document("https://example.com/papers/7.pdf").name
         '7.pdf'
     """
-    if is_web(source):
-        last = unquote(urlsplit(source).path.rpartition("/")[2])
-        own = last if last.lower().endswith(".pdf") else None
-        return DocumentContent(url=source, name=_clean(name or own))
-    data, own, what = _read(source)
-    content = _document(data, name or own)
+    if is_web_url(source):
+        last_segment = unquote(urlsplit(source).path.rpartition("/")[2])
+        file_name = last_segment if last_segment.lower().endswith(".pdf") else None
+        return DocumentContent(url=source, name=_clean_name(name or file_name))
+    data, file_name, label = _read_source(source)
+    content = _document_content(data, name or file_name)
     if content is None:
-        raise ValueError(f"{what} is neither a PDF nor UTF-8 text")
+        raise ValueError(f"{label} is neither a PDF nor UTF-8 text")
     return content
 
 
@@ -104,16 +104,16 @@ def image(source: FileSource) -> ImageContent:
         >>> image(b"GIF89a" + bytes(20)).mime_type
         'image/gif'
     """
-    if is_web(source):
+    if is_web_url(source):
         return ImageContent(url=source)
-    data, _, what = _read(source)
-    mime_type = sniff_image(data)
+    data, _, label = _read_source(source)
+    mime_type = sniff_image_type(data)
     if mime_type is None:
-        raise ValueError(f"{what} is not an image that models take ({IMAGES})")
-    return ImageContent(data=_base64(data), mime_type=mime_type)
+        raise ValueError(f"{label} is not an image that models take ({IMAGE_FORMATS})")
+    return ImageContent(data=_encode_base64(data), mime_type=mime_type)
 
 
-def is_web(source: object) -> TypeGuard[str]:
+def is_web_url(source: object) -> TypeGuard[str]:
     """Whether it is the address of something on the web."""
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
@@ -128,10 +128,10 @@ def url_kind(url: str) -> str | None:
     path = unquote(urlsplit(url).path)
     if path.lower().endswith(".pdf"):
         return "document"
-    return "image" if _IMAGE_NAME.search(path) else None
+    return "image" if _IMAGE_EXTENSION.search(path) else None
 
 
-def sniff_image(data: bytes) -> str | None:
+def sniff_image_type(data: bytes) -> str | None:
     """The MIME type of an image by its first bytes, or None."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
@@ -154,61 +154,61 @@ def sniff_image(data: bytes) -> str | None:
     return None
 
 
-def _document(data: bytes, name: str | None) -> DocumentContent | TextContent | None:
-    name = _clean(name)
+def _document_content(data: bytes, name: str | None) -> DocumentContent | TextContent | None:
+    name = _clean_name(name)
     if _is_pdf(data):
-        return DocumentContent(data=_base64(data), mime_type="application/pdf", name=name)
+        return DocumentContent(data=_encode_base64(data), mime_type="application/pdf", name=name)
     if b"\0" in data:  # what diff and git go by, too
         return None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return None
-    quoted = (name or "").replace("&", "&amp;").replace('"', "&quot;")
-    head = f'<file name="{quoted}">' if quoted else "<file>"
-    end = "</file>" if text.endswith("\n") else "\n</file>"
-    return TextContent(text=f"{head}\n{text}{end}")
+    escaped_name = (name or "").replace("&", "&amp;").replace('"', "&quot;")
+    opening_tag = f'<file name="{escaped_name}">' if escaped_name else "<file>"
+    closing_tag = "</file>" if text.endswith("\n") else "\n</file>"
+    return TextContent(text=f"{opening_tag}\n{text}{closing_tag}")
 
 
 def _is_pdf(data: bytes) -> bool:
     return data[:1024].lstrip(b"\xef\xbb\xbf\0\t\r\n ").startswith(b"%PDF-")
 
 
-def _read(source: FileSource) -> tuple[bytes, str | None, str]:
+def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
     """The bytes, the file's name, and what to call it. Of a file of no use, its head only."""
     if isinstance(source, str) and source[:5].lower() == "data:":
-        data, name, what = _data_url_bytes(source), None, "this data: URL"
+        data, name, label = _decode_data_url(source), None, "this data: URL"
     elif isinstance(source, bytes | bytearray | memoryview):
-        data, name, what = bytes(source), None, f"a file of {len(source):,} bytes"
+        data, name, label = bytes(source), None, f"a file of {len(source):,} bytes"
     else:
         path = Path(source)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a directory, not a file")
-        name, what = path.name, str(path)
+        name, label = path.name, str(path)
         with path.open("rb") as file:
-            data = file.read(_HEAD)
-            if b"\0" not in data or _is_pdf(data) or sniff_image(data):
+            data = file.read(_SNIFF_BYTES)
+            if b"\0" not in data or _is_pdf(data) or sniff_image_type(data):
                 data += file.read()
     if not data:
-        raise ValueError(f"there is nothing in {what}")
-    return data, name, what
+        raise ValueError(f"there is nothing in {label}")
+    return data, name, label
 
 
-def _data_url_bytes(url: str) -> bytes:
-    head, comma, payload = url.partition(",")
+def _decode_data_url(url: str) -> bytes:
+    header, comma, payload = url.partition(",")
     try:
         if not comma:
             raise ValueError("no comma")
-        if head.lower().endswith(";base64"):
+        if header.lower().endswith(";base64"):
             return base64.b64decode(payload, validate=True)
         return unquote_to_bytes(payload)
     except (ValueError, binascii.Error) as error:
         raise ValueError(f"this data: URL is malformed ({error})") from None
 
 
-def _base64(data: bytes) -> str:
+def _encode_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _clean(name: str | None) -> str | None:
+def _clean_name(name: str | None) -> str | None:
     return clean_surrogates(name) if name else None  # not every file's name is UTF-8

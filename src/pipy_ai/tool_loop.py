@@ -30,18 +30,20 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from ._requests import ModelSpec, Options, merge_options, request_factories
 from .abort import AbortSignal
-from .api import Models, Options, _options, astream, build_requests, stream, takes_options
+from .api import astream, stream, takes_options
 from .context import Prompt, as_context, tool_result
 from .errors import ErrorKind, error_info
-from .provider import loop as loops
-from .stream import AssistantMessageEvent, DoneEvent, ErrorEvent, _Event
-from .tools import Code, ToolLike, ToolValidationError, arguments_for, as_tools, found_tool
+from .events import DoneEvent, ErrorEvent, ToolEvent, ToolResultEvent
+from .function_schema import ToolImplementation
+from .options import SimpleStreamOptions, StreamOptions
+from .tools import ToolLike, ToolValidationError, as_tools, find_tool, validate_arguments
 from .types import (
     AssistantMessage,
     Context,
@@ -49,9 +51,7 @@ from .types import (
     DocumentContent,
     ImageContent,
     Message,
-    SimpleStreamOptions,
     StopReason,
-    StreamOptions,
     TextContent,
     Tool,
     ToolCall,
@@ -59,41 +59,30 @@ from .types import (
     Usage,
     Warning,
 )
+from .utils import event_loop as loops
 from .utils.channel import Channel
-from .utils.unicode import clean_json, clean_surrogates
+from .utils.surrogates import clean_json_surrogates, clean_surrogates
 
 if TYPE_CHECKING:
     from typing import Self
 
 T = TypeVar("T")
-Work: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
-Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str]]
+CoroutineFactory: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
+ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str]]
 
-REFUSED = "The user did not allow this call."
-ABORTED = "The call was aborted."
-GRACE = 1.0  # seconds that cancelled tools are waited for
-
-
-@dataclass(slots=True, kw_only=True)
-class ToolResultEvent(_Event):
-    """A tool has answered `tool_call`; `message` is what the model will be told."""
-
-    type: Literal["tool_result"] = "tool_result"
-    tool_call: ToolCall
-    message: ToolResultMessage
-
-
-ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
+REFUSED_TEXT = "The user did not allow this call."
+ABORTED_TEXT = "The call was aborted."
+CANCEL_GRACE_S = 1.0  # seconds that cancelled tools are waited for
 
 
 @takes_options
 def run_tools(
-    model: Models,
+    model: ModelSpec,
     context: Prompt,
     tools: Iterable[ToolLike] | None = None,
     *,
     max_turns: int = 8,
-    approve: Approve | None = None,
+    approve: ApproveCallback | None = None,
     concurrency: int = 8,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -133,18 +122,20 @@ def run_tools(
         5
         It is 5.
     """
-    given = _options(options, keywords)
-    return ToolRun(_Round(model, context, tools, max_turns, approve, concurrency, given))
+    merged_options = merge_options(options, keywords)
+    return ToolRun(
+        _ToolLoopState(model, context, tools, max_turns, approve, concurrency, merged_options)
+    )
 
 
 @takes_options
 def arun_tools(
-    model: Models,
+    model: ModelSpec,
     context: Prompt,
     tools: Iterable[ToolLike] | None = None,
     *,
     max_turns: int = 8,
-    approve: Approve | None = None,
+    approve: ApproveCallback | None = None,
     concurrency: int = 8,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
@@ -165,112 +156,116 @@ def arun_tools(
         >>> asyncio.run(main()).text
         'It is 5.'
     """
-    given = _options(options, keywords)
-    return AsyncToolRun(_Round(model, context, tools, max_turns, approve, concurrency, given))
+    merged_options = merge_options(options, keywords)
+    return AsyncToolRun(
+        _ToolLoopState(model, context, tools, max_turns, approve, concurrency, merged_options)
+    )
 
 
-class _Round:
+class _ToolLoopState:
     """Where a run stands, and what comes next."""
 
     def __init__(
         self,
-        model: Models,
+        model: ModelSpec,
         context: Prompt,
         tools: Iterable[ToolLike] | None,
         max_turns: int,
-        approve: Approve | None,
+        approve: ApproveCallback | None,
         concurrency: int,
         options: SimpleStreamOptions,
     ) -> None:
         if max_turns < 1 or concurrency < 1:
             raise ValueError("max_turns and concurrency are at least 1")
-        given = as_context(context)
-        self.tools: list[Tool] = as_tools(tools if tools is not None else given.tools or ())
-        for one in self.tools:
-            if one._code is None or one._code.function is None:
-                raise ValueError(f"the tool {one.name!r} has no function that could be run")
+        original = as_context(context)
+        self.tools: list[Tool] = as_tools(tools if tools is not None else original.tools or ())
+        for tool in self.tools:
+            if tool._implementation is None or tool._implementation.function is None:
+                raise ValueError(f"the tool {tool.name!r} has no function that could be run")
         # What the caller does to theirs afterwards is not in this run.
-        own = {"messages": list(given.messages), "tools": self.tools or None}
-        self.given: Context = given.model_copy(update=own)
-        self.model: Models = model
+        snapshot = {"messages": list(original.messages), "tools": self.tools or None}
+        self.context: Context = original.model_copy(update=snapshot)
+        self.model: ModelSpec = model
         self.options: SimpleStreamOptions = options
         self.max_turns: int = max_turns
-        self.approve: Approve | None = approve
+        self.approve: ApproveCallback | None = approve
         self.concurrency: int = concurrency
         self.messages: list[Message] = []
-        self.final: AssistantMessage | None = None
+        self.final_message: AssistantMessage | None = None
         self.turns: int = 0
         self.calls: dict[str, ToolCall] = {}  # of the turn, by id: an answer has no id twice
         self.results: dict[str, ToolResultMessage] = {}
-        build_requests(model, self.given, options, {})  # wrong use is told at once
+        request_factories(model, self.context, options, {})  # wrong use is told at once
 
-    def ask(self) -> tuple[Models, Context, SimpleStreamOptions]:
+    def next_request(self) -> tuple[ModelSpec, Context, SimpleStreamOptions]:
         """The arguments of the next `stream`."""
-        messages = [*self.given.messages, *self.messages]
+        messages = [*self.context.messages, *self.messages]
         options = self.options
         if self.turns and options.tool_choice not in (None, "auto", "none"):
             # Forced again and again, it would never answer.
             options = options.model_copy(update={"tool_choice": None})
         self.turns += 1
-        return self.model, self.given.model_copy(update={"messages": messages}), options
+        return self.model, self.context.model_copy(update={"messages": messages}), options
 
-    def hear(self, last: DoneEvent | ErrorEvent) -> None:
+    def on_answer(self, event: DoneEvent | ErrorEvent) -> None:
         """Take an answer in; `calls` are then to be carried out. None: it is the last one."""
-        message = last.partial
+        message = event.partial
         self.messages.append(message)
-        calls = message.tool_calls if isinstance(last, DoneEvent) else []
+        calls = message.tool_calls if isinstance(event, DoneEvent) else []
         if calls and self.turns >= self.max_turns:
             text = f"max_turns={self.max_turns} is reached: the calls were not carried out"
             message.warnings.append(Warning(code="max_turns", message=text))
             calls = []
         self.calls, self.results = {call.id: call for call in calls}, {}
         if not calls:
-            self.final = message
+            self.final_message = message
 
-    def tell(self, result: ToolResultMessage) -> ToolResultEvent:
+    def on_result(self, result: ToolResultMessage) -> ToolResultEvent:
         """Take a call's result in."""
         self.results[result.tool_call_id] = result
         return ToolResultEvent(tool_call=self.calls[result.tool_call_id], message=result)
 
-    def settle(self) -> None:
+    def end_turn(self) -> None:
         """The turn is over: each call's result, in the order of the calls."""
-        for identity, call in self.calls.items():
-            known = self.results.get(identity) or tool_result(call, ABORTED, is_error=True)
-            self.messages.append(known)
+        for call_id, call in self.calls.items():
+            result = self.results.get(call_id) or tool_result(call, ABORTED_TEXT, is_error=True)
+            self.messages.append(result)
 
     def abort(self, reason: str | None) -> ErrorEvent:
         """End while no answer is under way."""
-        said = "The run was aborted" + (f": {reason}" if reason else ".")
-        last = next((m for m in reversed(self.messages) if isinstance(m, AssistantMessage)), None)
-        self.final = AssistantMessage(
-            provider=last.provider if last else "",
-            model=last.model if last else "",
-            stop_reason=StopReason.ABORTED,
-            error=error_info(ErrorKind.ABORTED, said),
-            error_message=said,
+        text = "The run was aborted" + (f": {reason}" if reason else ".")
+        last_answer = next(
+            (m for m in reversed(self.messages) if isinstance(m, AssistantMessage)), None
         )
-        return ErrorEvent(reason=StopReason.ABORTED, error=self.final)
+        self.final_message = AssistantMessage(
+            provider=last_answer.provider if last_answer else "",
+            model=last_answer.model if last_answer else "",
+            stop_reason=StopReason.ABORTED,
+            error=error_info(ErrorKind.ABORTED, text),
+            error_message=text,
+        )
+        return ErrorEvent(reason=StopReason.ABORTED, error=self.final_message)
 
-    def prepare(self, call: ToolCall) -> _Job | ToolResultMessage:
+    def prepare(self, call: ToolCall) -> _ToolJob | ToolResultMessage:
         """The call ready to be carried out, or what is wrong with it."""
         try:
-            tool = found_tool(self.tools, call)
-            return _Job(call, tool._code, arguments_for(tool, call))
+            tool = find_tool(self.tools, call)
+            return _ToolJob(call, tool._implementation, validate_arguments(tool, call))
         except ToolValidationError as error:
             return tool_result(call, str(error), is_error=True)
         except Exception as error:  # out of a validator of the caller's
-            return _failed(call, error)
+            return _error_result(call, error)
 
 
 # === One call ===============================================================================
 
 
 @dataclass(slots=True)
-class _Job:
+class _ToolJob:
     """A call that fits its tool."""
 
     call: ToolCall
-    code: Code
+    code: ToolImplementation
     arguments: dict[str, Any]
 
     def run(self) -> Any:
@@ -278,29 +273,31 @@ class _Job:
         try:
             value = self.code.call(self.arguments)
         except (Exception, asyncio.CancelledError) as error:  # not all of them pass through futures
-            return _failed(self.call, error)
-        return _listed(value) if inspect.isasyncgen(value) else value
+            return _error_result(self.call, error)
+        return _collect(value) if inspect.isasyncgen(value) else value
 
-    async def carry_out(self) -> ToolResultMessage:
+    async def execute(self) -> ToolResultMessage:
         """Run in the event loop; a function that does not await gets a thread."""
         if self.code.is_async:
             return await self.finish(self.run())
-        here = contextvars.copy_context()
-        return await self.finish(await loops.in_thread("pipy-ai tool", lambda: here.run(self.run)))
+        context = contextvars.copy_context()
+        return await self.finish(
+            await loops.run_in_thread("pipy-ai tool", lambda: context.run(self.run))
+        )
 
     async def finish(self, value: Any) -> ToolResultMessage:
         """What the model is told of a value, which may have to be awaited first."""
         try:
-            return self.told(await value if inspect.isawaitable(value) else value)
+            return self.to_tool_result(await value if inspect.isawaitable(value) else value)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return _failed(self.call, error)  # the tool cancelled something of its own
+            return _error_result(self.call, error)  # the tool cancelled something of its own
         except Exception as error:
-            return _failed(self.call, error)
+            return _error_result(self.call, error)
 
-    def told(self, value: Any) -> ToolResultMessage:
+    def to_tool_result(self, value: Any) -> ToolResultMessage:
         """What the model is told of a value."""
         call = self.call
         if isinstance(value, ToolResultMessage):
@@ -314,115 +311,119 @@ class _Job:
         if isinstance(value, str):
             return tool_result(call, clean_surrogates(value))
         try:
-            clean = clean_json(value)  # names of files need not be UTF-8
-            text = to_json(clean, serialize_unknown=True, fallback=str, bytes_mode="base64")
+            json_value = clean_json_surrogates(value)  # names of files need not be UTF-8
+            text = to_json(json_value, serialize_unknown=True, fallback=str, bytes_mode="base64")
         except Exception as error:  # what it is made of cannot be told
-            return _failed(call, error)
+            return _error_result(call, error)
         details = value if isinstance(value, BaseModel) else None
         return tool_result(call, text.decode(), details=details)
 
 
-async def _listed(values: AsyncIterable[Any]) -> list[Any]:
+async def _collect(values: AsyncIterable[Any]) -> list[Any]:
     return [value async for value in values]
 
 
-def _failed(call: ToolCall, error: BaseException) -> ToolResultMessage:
-    said = str(error)
+def _error_result(call: ToolCall, error: BaseException) -> ToolResultMessage:
+    text = str(error)
     name = type(error).__name__
-    return tool_result(call, f"{name}: {said}" if said else name, is_error=True)
+    return tool_result(call, f"{name}: {text}" if text else name, is_error=True)
 
 
-def _refusal(call: ToolCall, said: bool | str) -> ToolResultMessage | None:
-    if said is True:
+def _refusal_result(call: ToolCall, approval: bool | str) -> ToolResultMessage | None:
+    if approval is True:
         return None
-    text = said if isinstance(said, str) and said else REFUSED
+    text = approval if isinstance(approval, str) and approval else REFUSED_TEXT
     return tool_result(call, text, is_error=True)
 
 
-async def _awaited(awaitable: Awaitable[T]) -> T:
+async def _await(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
-async def _side_by_side(work: Sequence[Work[T]], concurrency: int, done: Channel[T]) -> None:
+async def _run_with_limit(
+    factories: Sequence[CoroutineFactory[T]], concurrency: int, outcomes: Channel[T]
+) -> None:
     """Do all of it, `concurrency` at a time; each outcome is handed over as it comes."""
-    places = asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(concurrency)
 
-    async def one(start: Work[T]) -> None:
-        async with places:
+    async def run_one(factory: CoroutineFactory[T]) -> None:
+        async with slots:
             try:
-                done.put([await start()])
+                outcomes.put([await factory()])
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # SystemExit: the consumer's affair, not this loop's
-                done.close(error)
+                outcomes.close(error)
 
     async with asyncio.TaskGroup() as group:
-        for start in work:
-            group.create_task(one(start))
+        for factory in factories:
+            group.create_task(run_one(factory))
 
 
 # === The runs ===============================================================================
 
 
-class _Run:
+class _BaseToolRun:
     """What both runs share."""
 
-    def __init__(self, round: _Round) -> None:
-        self._round = round
-        self._signal: AbortSignal | None = round.options.signal
+    def __init__(self, state: _ToolLoopState) -> None:
+        self._state = state
+        self._signal: AbortSignal | None = state.options.signal
         self._aborted = False
-        self._stop: Callable[[], None] | None = None
+        self._stop_callback: Callable[[], None] | None = None
 
     @property
     def messages(self) -> list[Message]:
         """All new messages so far: answers and tool results, in the order of a conversation."""
-        return self._round.messages
+        return self._state.messages
 
     @property
     def usage(self) -> Usage:
         """Tokens and cost of all answers so far. A cost that one of them lacks is not known."""
-        return summed(m.usage for m in self._round.messages if isinstance(m, AssistantMessage))
+        return sum_usage(m.usage for m in self._state.messages if isinstance(m, AssistantMessage))
 
     def abort(self) -> None:
         """Stop: the answer under way, or the tools. Asynchronous ones are cancelled; those in
         threads are not waited for, but the one in the caller's own is. From any thread; the run
         ends with an `error` event of reason `aborted`."""
         self._aborted = True
-        stop = self._stop
+        stop = self._stop_callback
         if stop is not None:
             stop()
 
     @property
-    def _stopped(self) -> bool:
+    def _should_stop(self) -> bool:
         return self._aborted or (self._signal is not None and self._signal.aborted)
 
     @contextlib.contextmanager
-    def _stoppable(self, stop: Callable[[], None], *, signal: bool) -> Generator[None, None, None]:
-        """An abort within the block calls `stop`; the signal's, too, if `signal` says so."""
-        self._stop = stop
-        forget = None
-        if signal and self._signal is not None:
-            forget = self._signal.add_listener(stop)
+    def _on_abort(
+        self, stop: Callable[[], None], *, watch_signal: bool
+    ) -> Generator[None, None, None]:
+        """An abort within the block calls `stop`; the signal's, too, if `watch_signal` says so."""
+        self._stop_callback = stop
+        remove_listener = None
+        if watch_signal and self._signal is not None:
+            remove_listener = self._signal.add_listener(stop)
         try:
             if self._aborted:
                 stop()
             yield
         finally:
-            self._stop = None
-            if forget is not None:
-                forget()
+            self._stop_callback = None
+            if remove_listener is not None:
+                remove_listener()
 
     def _abort_event(self) -> ErrorEvent:
-        return self._round.abort(self._signal.reason if self._signal is not None else None)
+        return self._state.abort(self._signal.reason if self._signal is not None else None)
 
-    def _final(self) -> AssistantMessage:
-        if self._round.final is None:  # it was left early
+    def _final_message(self) -> AssistantMessage:
+        if self._state.final_message is None:  # it was left early
             self._abort_event()
-        assert self._round.final is not None
-        return self._round.final
+        assert self._state.final_message is not None
+        return self._state.final_message
 
 
-class ToolRun(_Run):
+class ToolRun(_BaseToolRun):
     """A run of `run_tools`: iterate it, or call `result()`. Leaving the loop stops it."""
 
     _events: Generator[ToolEvent, None, None] | None = None
@@ -439,93 +440,99 @@ class ToolRun(_Run):
         """The last answer; runs to the end if need be, without the events that are left."""
         for _ in self:
             pass
-        return self._final()
+        return self._final_message()
 
     def _run(self) -> Generator[ToolEvent, None, None]:
-        round = self._round
-        while round.final is None:
-            if self._stopped:
+        state = self._state
+        while state.final_message is None:
+            if self._should_stop:
                 yield self._abort_event()
                 return
             with (
-                stream(*round.ask()) as answer,
-                self._stoppable(answer.abort, signal=False),  # which the request listens to itself
+                stream(*state.next_request()) as answer,
+                self._on_abort(
+                    answer.abort, watch_signal=False
+                ),  # which the request listens to itself
             ):
                 for event in answer:
                     if isinstance(event, DoneEvent | ErrorEvent):
-                        round.hear(event)
+                        state.on_answer(event)
                     yield event
             try:
-                with contextlib.closing(self._results()) as results:
+                with contextlib.closing(self._tool_results()) as results:
                     for result in results:
-                        yield round.tell(result)
+                        yield state.on_result(result)
             finally:
-                round.settle()
+                state.end_turn()
 
-    def _results(self) -> Generator[ToolResultMessage, None, None]:
-        jobs: list[_Job] = []
-        for call in self._round.calls.values():
-            if self._stopped:
+    def _tool_results(self) -> Generator[ToolResultMessage, None, None]:
+        jobs: list[_ToolJob] = []
+        for call in self._state.calls.values():
+            if self._should_stop:
                 return
-            ready = self._ready(call)
-            if isinstance(ready, _Job):
-                jobs.append(ready)
+            prepared = self._prepare_and_approve(call)
+            if isinstance(prepared, _ToolJob):
+                jobs.append(prepared)
             else:
-                yield ready
-        side_by_side = len(jobs) > 1 and self._round.concurrency > 1
-        if side_by_side or any(job.code.is_async for job in jobs):
-            yield from self._beside([job.carry_out for job in jobs])
+                yield prepared
+        in_parallel = len(jobs) > 1 and self._state.concurrency > 1
+        if in_parallel or any(job.code.is_async for job in jobs):
+            yield from self._run_concurrently([job.execute for job in jobs])
             return
         for job in jobs:
-            if not self._stopped:
-                yield from self._here(job)
+            if not self._should_stop:
+                yield from self._run_inline(job)
 
-    def _ready(self, call: ToolCall) -> _Job | ToolResultMessage:
-        ready, approve = self._round.prepare(call), self._round.approve
-        if approve is None or isinstance(ready, ToolResultMessage):
-            return ready
-        said = approve(call)
-        if inspect.isawaitable(said):
-            said = next(iter([*self._beside([partial(_awaited, said)]), ABORTED]))
-        return _refusal(call, said) or ready
+    def _prepare_and_approve(self, call: ToolCall) -> _ToolJob | ToolResultMessage:
+        prepared, approve = self._state.prepare(call), self._state.approve
+        if approve is None or isinstance(prepared, ToolResultMessage):
+            return prepared
+        approval = approve(call)
+        if inspect.isawaitable(approval):
+            approval = next(
+                iter([*self._run_concurrently([partial(_await, approval)]), ABORTED_TEXT])
+            )
+        return _refusal_result(call, approval) or prepared
 
-    def _here(self, job: _Job) -> Iterator[ToolResultMessage]:
+    def _run_inline(self, job: _ToolJob) -> Iterator[ToolResultMessage]:
         value = job.run()
         if inspect.isawaitable(value):
-            yield from self._beside([partial(job.finish, value)])
+            yield from self._run_concurrently([partial(job.finish, value)])
         else:
-            yield job.told(value)
+            yield job.to_tool_result(value)
 
-    def _beside(self, work: Sequence[Work[T]]) -> Generator[T, None, None]:
+    def _run_concurrently(
+        self, factories: Sequence[CoroutineFactory[T]]
+    ) -> Generator[T, None, None]:
         """What it comes to, in the background loop."""
-        done: Channel[T] = Channel()
-        doing = _side_by_side(work, self._round.concurrency, done)
-        task = loops.ensure().spawn(doing, contextvars.copy_context())
-        task.ended.add_done_callback(lambda _: done.close())
+        outcomes: Channel[T] = Channel()
+        coroutine = _run_with_limit(factories, self._state.concurrency, outcomes)
+        task = loops.background_loop().spawn(coroutine, contextvars.copy_context())
+        task.ended.add_done_callback(lambda _: outcomes.close())
 
         def stop() -> None:
             task.cancel()
-            done.close()
+            outcomes.close()
 
         try:
-            with self._stoppable(stop, signal=True):
-                while batch := done.get():
+            with self._on_abort(stop, watch_signal=True):
+                while batch := outcomes.get():
                     yield from batch
         finally:
             task.cancel()
-            concurrent.futures.wait([task.ended], GRACE)
+            concurrent.futures.wait([task.ended], CANCEL_GRACE_S)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._round.final is None:
+        if self._state.final_message is None:
             self.abort()
         if self._events is not None:
             self._events.close()
 
 
-class AsyncToolRun(_Run):
+class AsyncToolRun(_BaseToolRun):
     """A run of `arun_tools`: the twin of `ToolRun`."""
 
     _events: AsyncGenerator[ToolEvent, None] | None = None
@@ -544,98 +551,102 @@ class AsyncToolRun(_Run):
         async with contextlib.aclosing(self.__aiter__()) as events:
             async for _ in events:
                 pass
-        return self._final()
+        return self._final_message()
 
     async def _run(self) -> AsyncGenerator[ToolEvent, None]:
-        round = self._round
-        while round.final is None:
-            if self._stopped:
+        state = self._state
+        while state.final_message is None:
+            if self._should_stop:
                 yield self._abort_event()
                 return
-            async with astream(*round.ask()) as answer:
-                with self._stoppable(answer.abort, signal=False):
+            async with astream(*state.next_request()) as answer:
+                with self._on_abort(answer.abort, watch_signal=False):
                     async for event in answer:
                         if isinstance(event, DoneEvent | ErrorEvent):
-                            round.hear(event)
+                            state.on_answer(event)
                         yield event
             try:
-                async with contextlib.aclosing(self._results()) as results:
+                async with contextlib.aclosing(self._tool_results()) as results:
                     async for result in results:
-                        yield round.tell(result)
+                        yield state.on_result(result)
             finally:
-                round.settle()
+                state.end_turn()
 
-    async def _results(self) -> AsyncGenerator[ToolResultMessage, None]:
-        work: list[Work[ToolResultMessage]] = []
-        for call in self._round.calls.values():
-            if self._stopped:
+    async def _tool_results(self) -> AsyncGenerator[ToolResultMessage, None]:
+        factories: list[CoroutineFactory[ToolResultMessage]] = []
+        for call in self._state.calls.values():
+            if self._should_stop:
                 return
-            ready = await self._ready(call)
-            if isinstance(ready, _Job):
-                work.append(ready.carry_out)
+            prepared = await self._prepare_and_approve(call)
+            if isinstance(prepared, _ToolJob):
+                factories.append(prepared.execute)
             else:
-                yield ready
-        async with contextlib.aclosing(self._beside(work)) as results:
+                yield prepared
+        async with contextlib.aclosing(self._run_concurrently(factories)) as results:
             async for result in results:
                 yield result
 
-    async def _ready(self, call: ToolCall) -> _Job | ToolResultMessage:
-        ready, approve = self._round.prepare(call), self._round.approve
-        if approve is None or isinstance(ready, ToolResultMessage):
-            return ready
-        said = approve(call)
-        if inspect.isawaitable(said):
-            async with contextlib.aclosing(self._beside([partial(_awaited, said)])) as outcome:
-                said = await anext(outcome, ABORTED)
-        return _refusal(call, said) or ready
+    async def _prepare_and_approve(self, call: ToolCall) -> _ToolJob | ToolResultMessage:
+        prepared, approve = self._state.prepare(call), self._state.approve
+        if approve is None or isinstance(prepared, ToolResultMessage):
+            return prepared
+        approval = approve(call)
+        if inspect.isawaitable(approval):
+            async with contextlib.aclosing(
+                self._run_concurrently([partial(_await, approval)])
+            ) as approvals:
+                approval = await anext(approvals, ABORTED_TEXT)
+        return _refusal_result(call, approval) or prepared
 
-    async def _beside(self, work: Sequence[Work[T]]) -> AsyncGenerator[T, None]:
+    async def _run_concurrently(
+        self, factories: Sequence[CoroutineFactory[T]]
+    ) -> AsyncGenerator[T, None]:
         """What it comes to, in the running loop."""
-        done: Channel[T] = Channel()
+        outcomes: Channel[T] = Channel()
         loop = asyncio.get_running_loop()
-        task = loop.create_task(_side_by_side(work, self._round.concurrency, done))
-        task.add_done_callback(lambda _: done.close())
+        task = loop.create_task(_run_with_limit(factories, self._state.concurrency, outcomes))
+        task.add_done_callback(lambda _: outcomes.close())
 
         def stop() -> None:
-            done.close()
+            outcomes.close()
             with contextlib.suppress(RuntimeError):  # the loop is closed, and all that ran in it
                 loop.call_soon_threadsafe(task.cancel)
 
         try:
-            with self._stoppable(stop, signal=True):
-                while batch := await done.aget():
+            with self._on_abort(stop, watch_signal=True):
+                while batch := await outcomes.aget():
                     for outcome in batch:
                         yield outcome
         finally:
             task.cancel()
-            await asyncio.wait({task}, timeout=GRACE)
+            await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._round.final is None:
+        if self._state.final_message is None:
             self.abort()
         if self._events is not None:
             await self._events.aclose()
 
 
-def summed(usages: Iterable[Usage]) -> Usage:
+def sum_usage(usages: Iterable[Usage]) -> Usage:
     """The usage of several answers together. A cost that one of them lacks is not known; of the
     parts that not every provider tells, those that were told count."""
     usages = list(usages)
     total = Usage()
     for name in ("input", "output", "cache_read", "cache_write", "total_tokens"):
-        setattr(total, name, sum(getattr(one, name) for one in usages))
+        setattr(total, name, sum(getattr(usage, name) for usage in usages))
     for name in ("reasoning", "cache_write_1h", "input_audio", "output_audio"):
-        known = [value for one in usages if (value := getattr(one, name)) is not None]
+        known = [value for usage in usages if (value := getattr(usage, name)) is not None]
         setattr(total, name, sum(known) if known else None)
-    total.estimated = any(one.estimated for one in usages)
-    costs = [one.cost for one in usages]
+    total.estimated = any(usage.estimated for usage in usages)
+    costs = [usage.cost for usage in usages]
     if costs and all(cost.total is not None for cost in costs):
         cost = Cost(source="provider" if all(c.source == "provider" for c in costs) else "catalog")
         for name in ("input", "output", "cache_read", "cache_write", "total"):
-            parts = [getattr(one, name) for one in costs]
+            parts = [getattr(item, name) for item in costs]
             setattr(cost, name, None if None in parts else sum(parts))
         total.cost = cost
     return total

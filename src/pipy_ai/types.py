@@ -18,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    SecretStr,
     SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
@@ -26,7 +25,6 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 
-from .abort import AbortSignal
 from .errors import ErrorInfo, ErrorKind, exception_for
 
 if TYPE_CHECKING:
@@ -38,33 +36,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Data(BaseModel):
+class _DataModel(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True
     )
 
 
 # === Enums ===
-
-
-class ThinkingLevel(StrEnum):
-    """How much a model may think. A level that a model lacks moves to its nearest one."""
-
-    OFF = "off"
-    MINIMAL = "minimal"
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    XHIGH = "xhigh"
-    MAX = "max"
-
-
-class CacheRetention(StrEnum):
-    """How long the provider should keep the prompt in its cache."""
-
-    NONE = "none"
-    SHORT = "short"
-    LONG = "long"
 
 
 class StopReason(StrEnum):
@@ -80,7 +58,7 @@ class StopReason(StrEnum):
 # === Content ===
 
 
-class TextContent(_Data):
+class TextContent(_DataModel):
     """A piece of text."""
 
     type: Literal["text"] = "text"
@@ -88,7 +66,7 @@ class TextContent(_Data):
     text_signature: str | None = None
 
 
-class ThinkingContent(_Data):
+class ThinkingContent(_DataModel):
     """A piece of the model's reasoning.
 
     `thinking_signature` is what the provider needs to take the block back. A `redacted` block
@@ -101,7 +79,7 @@ class ThinkingContent(_Data):
     redacted: bool = False
 
 
-class ImageContent(_Data):
+class ImageContent(_DataModel):
     """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches itself."""
 
     type: Literal["image"] = "image"
@@ -110,7 +88,7 @@ class ImageContent(_Data):
     url: str | None = None
 
 
-class DocumentContent(_Data):
+class DocumentContent(_DataModel):
     """A PDF: base64 `data`, or a `url` that the provider fetches itself; `name` is what the model
     is told that it is called, where the provider does so."""
 
@@ -121,7 +99,7 @@ class DocumentContent(_Data):
     name: str | None = None
 
 
-class ToolCall(_Data):
+class ToolCall(_DataModel):
     """The model's wish to call a tool.
 
     When the model's arguments were no JSON object, `arguments` is `{}`, `arguments_error` says
@@ -151,7 +129,7 @@ ToolResultContent: TypeAlias = Annotated[
 # === Usage and cost ===
 
 
-class Cost(_Data):
+class Cost(_DataModel):
     """What a request cost, in US dollars. `None` is unknown, never free.
 
     `source` says where the figure comes from: `provider` (billed or told by it), `catalog`
@@ -166,7 +144,7 @@ class Cost(_Data):
     source: Literal["provider", "catalog", "unknown"] = "unknown"
 
 
-class Usage(_Data):
+class Usage(_DataModel):
     """Tokens of one request.
 
     `input` is without the cached part; `output` includes `reasoning`; `cache_write_1h` is the
@@ -195,14 +173,14 @@ class Usage(_Data):
 # === Messages ===
 
 
-class Warning(_Data):
+class Warning(_DataModel):
     """Something that was done differently than asked, or that the caller should know."""
 
     code: str
     message: str
 
 
-class Attempt(_Data):
+class Attempt(_DataModel):
     """One try at an answer: of which model, what went wrong, what it used, how long it took (ms).
 
     The one that answered has no `error`.
@@ -215,7 +193,7 @@ class Attempt(_Data):
     duration_ms: float | None = None
 
 
-class UserMessage(_Data):
+class UserMessage(_DataModel):
     """What the user says: plain text, or text, images and documents."""
 
     role: Literal["user"] = "user"
@@ -223,7 +201,7 @@ class UserMessage(_Data):
     timestamp: int = Field(default_factory=now_ms)
 
 
-class AssistantMessage(_Data):
+class AssistantMessage(_DataModel):
     """What the model says. A failed request is one, too: see `error` and `raise_for_error()`.
 
     `stop_reason` is `None` as long as the answer is under way. Times are in milliseconds:
@@ -251,7 +229,7 @@ class AssistantMessage(_Data):
 
     @field_validator("stop_reason", mode="before")
     @classmethod
-    def _pending_is_none(cls, value: Any) -> Any:
+    def _pending_to_none(cls, value: Any) -> Any:
         return None if value == "pending" else value  # what pi calls an answer under way
 
     @property
@@ -284,7 +262,7 @@ class AssistantMessage(_Data):
         return self
 
 
-class ToolResultMessage(_Data):
+class ToolResultMessage(_DataModel):
     """What a tool answered. `details` is for the application; the model does not see it."""
 
     role: Literal["toolResult"] = "toolResult"
@@ -296,7 +274,7 @@ class ToolResultMessage(_Data):
     timestamp: int = Field(default_factory=now_ms)
 
     @field_serializer("details", mode="wrap", when_used="json")
-    def _any_details(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
+    def _serialize_details(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
         return to_jsonable_python(value, serialize_unknown=True)
 
 
@@ -308,7 +286,7 @@ Message: TypeAlias = Annotated[
 # === Tools and context ===
 
 
-class Tool(_Data):
+class Tool(_DataModel):
     """A function that the model may call; `parameters` is its JSON Schema.
 
     Wherever tools are taken, a plain function, a Pydantic model class, or a dict in the words of
@@ -318,7 +296,9 @@ class Tool(_Data):
     name: str
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
-    _code: Any = PrivateAttr(default=None)  # a `tools.Code`, when a function or a type made it
+    _implementation: Any = PrivateAttr(
+        default=None
+    )  # a `tools.Code`, when a function or a type made it
 
     @classmethod
     def from_function(
@@ -354,12 +334,12 @@ class Tool(_Data):
         Raises:
             TypeError: it was not made of one.
         """
-        if self._code is None or self._code.function is None:
+        if self._implementation is None or self._implementation.function is None:
             raise TypeError(f"the tool {self.name!r} was not made of a function")
-        return self._code.function(*args, **kwargs)
+        return self._implementation.function(*args, **kwargs)
 
 
-class Context(_Data):
+class Context(_DataModel):
     """All that a model is given: system prompt, messages, tools.
 
     Example:
@@ -375,8 +355,8 @@ class Context(_Data):
 
     @field_validator("tools", mode="before")
     @classmethod
-    def _as_tools(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple) or all(type(one) is Tool for one in value):
+    def _convert_tools(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or all(type(tool) is Tool for tool in value):
             return value
         from .tools import as_tools
 
@@ -388,63 +368,3 @@ class Context(_Data):
 
 
 # === Options ===
-
-
-class ThinkingBudgets(BaseModel):
-    """Thinking tokens per level, for models that take a budget."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", defer_build=True)
-
-    minimal: int = 1024
-    low: int = 2048
-    medium: int = 8192
-    high: int = 16384
-
-
-class StreamOptions(BaseModel):
-    """How a request is made. Every field may also be a keyword of every verb.
-
-    `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
-    in milliseconds. `max_retries` counts tries before the first content only. `handoff_thinking`
-    says what becomes of another model's thinking in the history: it is dropped, or kept as text.
-    `extra` holds provider parameters that are passed on as they are. Unknown fields raise
-    `ValidationError`.
-    """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        hide_input_in_errors=True,
-        defer_build=True,
-    )
-
-    temperature: float | None = Field(default=None, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=None, gt=0)
-    top_p: float | None = Field(default=None, allow_inf_nan=False)
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    cache_retention: CacheRetention | None = None
-    session_id: str | None = None
-    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
-    api_base: str | None = None
-    headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
-    metadata: dict[str, Any] | None = None
-    timeout: float | None = Field(default=None, gt=0)
-    idle_timeout: float | None = Field(default=120.0, gt=0)
-    max_retries: int = Field(default=2, ge=0)
-    max_retry_delay_ms: int = Field(default=60_000, ge=0)
-    signal: AbortSignal | None = Field(default=None, exclude=True, repr=False)
-    on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None = Field(
-        default=None, exclude=True, repr=False
-    )
-    transport: Literal["auto", "litellm", "direct"] | None = None
-    handoff_thinking: Literal["drop", "text"] = "drop"
-    extra: dict[str, Any] | None = Field(default=None, repr=False)
-
-
-class SimpleStreamOptions(StreamOptions):
-    """`StreamOptions` and how much to think."""
-
-    reasoning: ThinkingLevel | None = None
-    thinking_budgets: ThinkingBudgets | None = None

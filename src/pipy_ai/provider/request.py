@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ErrorKind, ProviderError, error_info
+from ..options import SimpleStreamOptions, ThinkingLevel
 from ..registry.routing import Route
-from ..types import Context, SimpleStreamOptions, ThinkingLevel, Warning
+from ..types import Context, Warning
 
 if TYPE_CHECKING:
-    from ..output import Output
+    from ..output.schema import Output
 
 
 @dataclass(slots=True)
@@ -48,12 +50,12 @@ class Request:
         return self.options.reasoning
 
     @property
-    def vision(self) -> bool | None:
+    def accepts_images(self) -> bool | None:
         """Whether the model takes images; None: not known."""
-        return self._reads("image")
+        return self._accepts_input("image")
 
     @property
-    def documents(self) -> bool | None:
+    def accepts_documents(self) -> bool | None:
         """Whether the model takes PDFs; None: not known.
 
         The catalogue is behind here: all of OpenAI's models that see read PDFs, and OpenRouter
@@ -61,16 +63,16 @@ class Request:
         """
         if self.backend == "openrouter":
             return True
-        known = self._reads("pdf")
-        return known or self.vision if self.backend == "openai" else known
+        accepts_pdf = self._accepts_input("pdf")
+        return accepts_pdf or self.accepts_images if self.backend == "openai" else accepts_pdf
 
-    def _reads(self, kind: str) -> bool | None:
+    def _accepts_input(self, modality: str) -> bool | None:
         modalities = (self.record or {}).get("modalities")
-        reads = modalities.get("input") if isinstance(modalities, Mapping) else None
-        return kind in reads if isinstance(reads, list) else None
+        input_modalities = modalities.get("input") if isinstance(modalities, Mapping) else None
+        return modality in input_modalities if isinstance(input_modalities, list) else None
 
     @property
-    def offers_tools(self) -> bool:
+    def has_tools(self) -> bool:
         """Whether there is anything to call."""
         return bool(self.context.tools) or "tools" in (self.options.extra or {})
 
@@ -94,3 +96,8 @@ class Preview:
     headers: dict[str, str]
     body: dict[str, Any]
     warnings: tuple[Warning, ...] = ()
+
+
+def bad_request_error(request: Request, text: str) -> ProviderError:
+    """The error of a request that cannot be."""
+    return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))

@@ -9,14 +9,14 @@ from typing import Any
 
 from ..errors import ProviderError
 from ..registry import Model, get_registry
-from ..registry.names import LITELLM_NAMES
-from ..registry.routing import OWN_SERVERS, Route, litellm_route, route
+from ..registry.names import LITELLM_PROVIDER_ALIASES
+from ..registry.routing import SELF_HOSTED_BACKENDS, Route, build_route, litellm_route
 from ..types import Warning
-from .router import router_config
+from .router import load_router_config
 
 
 @dataclass(slots=True)
-class Resolved:
+class ResolvedModel:
     """A model: who serves it, its id there, its record in the catalogue, the way to it."""
 
     provider: str
@@ -27,7 +27,7 @@ class Resolved:
     api_base: str | None = None  # of a model made by hand
 
 
-def resolve(model: str | Model, quiet: bool = False) -> Resolved:
+def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
     """What a name, or a `Model` that may be made by hand, stands for.
 
     A name that the catalogue does not know is passed on to LiteLLM, with a warning unless `quiet`.
@@ -38,46 +38,55 @@ def resolve(model: str | Model, quiet: bool = False) -> Resolved:
     """
     registry = get_registry()
     if isinstance(model, Model):
-        return _by_hand(model)
-    provider, slash, identity = model.partition("/")
-    if provider in OWN_SERVERS and identity:  # whose names are the user's own
-        way = litellm_route(model)
-        record = registry.override(model)
+        return _resolve_custom_model(model)
+    provider, slash, model_id = model.partition("/")
+    if provider in SELF_HOSTED_BACKENDS and model_id:  # whose names are the user's own
+        model_route = litellm_route(model)
+        record = registry.override_record(model)
         if provider == "litellm_proxy":
-            record = record or _behind_proxy(registry.record(identity))
-        return Resolved(provider, identity, way, record)
-    if provider == "openai" and identity.startswith("responses/"):
-        return _by_responses(identity.removeprefix("responses/"))
-    full, guessed = registry.find(model)
-    if full is not None:
-        provider, _, identity = full.partition("/")
-        record = registry.record(full) or {}
-        host = registry.host(provider)
+            record = record or _proxied_record(registry.record(model_id))
+        return ResolvedModel(provider, model_id, model_route, record)
+    if provider == "openai" and model_id.startswith("responses/"):
+        return _resolve_responses_model(model_id.removeprefix("responses/"))
+    full_name, is_guess = registry.resolve_name(model)
+    if full_name is not None:
+        provider, _, model_id = full_name.partition("/")
+        record = registry.record(full_name) or {}
+        host = registry.provider_record(provider)
         if host is None and not (record.get("provider") or {}).get("api"):
-            way = litellm_route(full)  # of the user's own list; only LiteLLM knows the provider
+            model_route = litellm_route(
+                full_name
+            )  # of the user's own list; only LiteLLM knows the provider
         else:
-            way = route(host or {"id": provider}, identity, record)
-        found = Resolved(provider, identity, way, record)
-        if guessed:
-            text = f"{model!r} is asked of {provider}, which offers it; write {full}"
-            found.warnings.append(Warning(code="model_guessed", message=text))
-        return found
-    if not slash or not provider or not identity:
-        raise ValueError(registry.unknown(model))
-    known = provider if registry.host(provider) else LITELLM_NAMES.get(provider, "")
-    host = registry.host(known) if known else None
-    way = route(host, identity) if host else litellm_route(model)
-    if way.rule == "cloud" and known != provider:
-        way = litellm_route(model)  # LiteLLM's own spelling tells it more than ours would
-    found = Resolved(known if host else provider, identity, way)
-    if not way.own_server and not quiet:
-        guess = way.rule not in ("cloud", "litellm")  # names there are the user's own
-        text = f"{registry.unknown(model, guess)}; its limits and its price are not known"
-        found.warnings.append(Warning(code="unknown_model", message=text))
-    return found
+            model_route = build_route(host or {"id": provider}, model_id, record)
+        resolved = ResolvedModel(provider, model_id, model_route, record)
+        if is_guess:
+            text = f"{model!r} is asked of {provider}, which offers it; write {full_name}"
+            resolved.warnings.append(Warning(code="model_guessed", message=text))
+        return resolved
+    if not slash or not provider or not model_id:
+        raise ValueError(registry.unknown_model_message(model))
+    provider_id = (
+        provider
+        if registry.provider_record(provider)
+        else LITELLM_PROVIDER_ALIASES.get(provider, "")
+    )
+    host = registry.provider_record(provider_id) if provider_id else None
+    model_route = build_route(host, model_id) if host else litellm_route(model)
+    if model_route.kind == "cloud" and provider_id != provider:
+        model_route = litellm_route(model)  # LiteLLM's own spelling tells it more than ours would
+    resolved = ResolvedModel(provider_id if host else provider, model_id, model_route)
+    if not model_route.is_self_hosted and not quiet:
+        with_suggestions = model_route.kind not in (
+            "cloud",
+            "litellm",
+        )  # names there are the user's own
+        text = f"{registry.unknown_model_message(model, with_suggestions)}; its limits and its price are not known"
+        resolved.warnings.append(Warning(code="unknown_model", message=text))
+    return resolved
 
 
-def _behind_proxy(record: dict[str, Any] | None) -> dict[str, Any] | None:
+def _proxied_record(record: dict[str, Any] | None) -> dict[str, Any] | None:
     """What is known of a model that a proxy calls by its full name, as `pipy config` has it do. How
     much it thinks is told in LiteLLM's words, low, medium or high, which the proxy translates."""
     if record is None:
@@ -85,60 +94,64 @@ def _behind_proxy(record: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: value for name, value in record.items() if name != "reasoning_options"}
 
 
-def _by_hand(model: Model) -> Resolved:
+def _resolve_custom_model(model: Model) -> ResolvedModel:
     """What a `Model` says of itself counts more than what the catalogue says of its provider."""
     if not model.provider or not model.id:
         raise ValueError("a Model needs a provider and an id to be asked")
-    host = get_registry().host(model.provider)
+    host = get_registry().provider_record(model.provider)
     record = model.to_dict()
-    own = record.get("provider")
-    own = dict(own) if isinstance(own, dict) else {}
+    provider_fields = record.get("provider")
+    provider_fields = dict(provider_fields) if isinstance(provider_fields, dict) else {}
     if host is None and (model.api or model.npm):
         npm = model.npm or "@ai-sdk/openai-compatible"
         host = {"id": model.provider, "npm": npm, "api": model.api, "env": model.env}
     if host is None:
-        return Resolved(model.provider, model.id, litellm_route(model.qualified_name), record)
-    own |= {n: v for n in ("npm", "shape") if (v := getattr(model, n)) and v != host.get(n)}
-    record["provider"] = own
-    usual = own.get("api") or host.get("api") or ""
-    found = Resolved(model.provider, model.id, route(host, model.id, record), record)
-    if model.api and model.api != usual:
-        found.api_base = model.api  # as if it were given with the request
-    return found
+        return ResolvedModel(model.provider, model.id, litellm_route(model.qualified_name), record)
+    provider_fields |= {
+        n: v for n in ("npm", "shape") if (v := getattr(model, n)) and v != host.get(n)
+    }
+    record["provider"] = provider_fields
+    default_api = provider_fields.get("api") or host.get("api") or ""
+    resolved = ResolvedModel(model.provider, model.id, build_route(host, model.id, record), record)
+    if model.api and model.api != default_api:
+        resolved.api_base = model.api  # as if it were given with the request
+    return resolved
 
 
-def by_router(name: str, config_path: str | os.PathLike[str] | None) -> Resolved | None:
+def resolve_router_model(
+    name: str, config_path: str | os.PathLike[str] | None
+) -> ResolvedModel | None:
     """A model of the Router's configuration, if there is one and the name is in it.
 
     A broken file is told as the answer's error: nobody can know whether it has the name.
     """
     try:
-        config = router_config(config_path)
-    except ProviderError as broken:
-        way = litellm_route(name)
-        way.problem = broken.error.message
-        return Resolved(*_split(name), way)
-    behind = None if config is None else config.match(name)
-    if behind is None:
+        config = load_router_config(config_path)
+    except ProviderError as exc:
+        model_route = litellm_route(name)
+        model_route.problem = exc.error.message
+        return ResolvedModel(*_split_name(name), model_route)
+    backing_model = None if config is None else config.find_model(name)
+    if backing_model is None:
         return None
     try:
-        found = resolve(behind, quiet=True)
+        resolved = resolve(backing_model, quiet=True)
     except ValueError:  # a bare name that LiteLLM knows, perhaps
-        found = Resolved("litellm", behind, litellm_route(behind))
-    found.route.rule, found.route.model = "router", name
-    found.route.api_base = "" if config_path is None else os.fspath(config_path)
-    found.route.needs, found.route.parameters, found.route.problem = (), {}, ""
-    return found
+        resolved = ResolvedModel("litellm", backing_model, litellm_route(backing_model))
+    resolved.route.kind, resolved.route.model = "router", name
+    resolved.route.api_base = "" if config_path is None else os.fspath(config_path)
+    resolved.route.required_env, resolved.route.parameters, resolved.route.problem = (), {}, ""
+    return resolved
 
 
-def _split(name: str) -> tuple[str, str]:
-    provider, slash, identity = name.partition("/")
-    return (provider, identity) if slash else ("litellm", name)
+def _split_name(name: str) -> tuple[str, str]:
+    provider, slash, model_id = name.partition("/")
+    return (provider, model_id) if slash else ("litellm", name)
 
 
-def _by_responses(identity: str) -> Resolved:
+def _resolve_responses_model(model_id: str) -> ResolvedModel:
     """LiteLLM's way to ask for OpenAI's Responses API."""
-    found = resolve(f"openai/{identity}")
-    found.route.responses = "always"
-    found.route.model = f"openai/responses/{identity}"
-    return found
+    resolved = resolve(f"openai/{model_id}")
+    resolved.route.responses_api = "always"
+    resolved.route.model = f"openai/responses/{model_id}"
+    return resolved

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..registry import keystore
-from ..registry.config import ROUTER
+from ..registry.config import ROUTER_FILE
 from ..utils.paths import data_path
 
 
@@ -19,13 +19,13 @@ class RouterConfig:
     """A file that was read: `models` by name, each with LiteLLM's name of its first deployment."""
 
     path: str
-    stamp: tuple[int, int]
+    file_stamp: tuple[int, int]
     model_list: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     deployments: list[str] = field(default_factory=list)
 
-    def match(self, name: str) -> str | None:
+    def find_model(self, name: str) -> str | None:
         """LiteLLM's name of the model behind a name, which may be an alias or fit a pattern."""
         aliases = self.settings.get("model_group_alias")
         alias = aliases.get(name) if isinstance(aliases, dict) else None
@@ -34,104 +34,108 @@ class RouterConfig:
         name = alias if isinstance(alias, str) else name
         if name in self.models:
             return self.models[name]
-        for pattern, behind in self.models.items():
+        for pattern, backing_model in self.models.items():
             if "*" in pattern and fnmatchcase(name, pattern):
-                star = name[len(pattern.partition("*")[0]) :]
-                return behind.replace("*", star, 1)
+                wildcard_text = name[len(pattern.partition("*")[0]) :]
+                return backing_model.replace("*", wildcard_text, 1)
         return None
 
     def secrets(self) -> list[str]:
         """Every key that the file holds or names."""
-        found = [
+        entry_secrets = [
             value
             for entry in self.model_list
-            for name, value in resolved(entry["litellm_params"]).items()
-            if isinstance(value, str) and value and _SECRET.search(name)
+            for name, value in expand_env_references(entry["litellm_params"]).items()
+            if isinstance(value, str) and value and _SECRET_PARAMETER.search(name)
         ]
-        settings = resolved(self.settings).items()
-        return found + [str(value) for name, value in settings if value and "password" in name]
+        settings = expand_env_references(self.settings).items()
+        return entry_secrets + [
+            str(value) for name, value in settings if value and "password" in name
+        ]
 
 
-_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
-_read: dict[str, RouterConfig] = {}
+_SECRET_PARAMETER = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+_config_cache: dict[str, RouterConfig] = {}
 
 
-def router_config(path: str | os.PathLike[str] | None = None) -> RouterConfig | None:
+def load_router_config(path: str | os.PathLike[str] | None = None) -> RouterConfig | None:
     """The configuration of a file (default: `router.yaml` in the data directory), read again when
     it has changed; None when there is no such file.
 
     Raises:
         ProviderError: the file is broken; the text says where.
     """
-    where = os.path.join(data_path(), ROUTER) if path is None else os.fspath(path)
+    config_path = os.path.join(data_path(), ROUTER_FILE) if path is None else os.fspath(path)
     try:
-        status = os.stat(where)
+        status = os.stat(config_path)
     except OSError:
         if path is not None:
-            raise _broken(where, "there is no such file") from None
+            raise _config_error(config_path, "there is no such file") from None
         return None
-    stamp = (status.st_mtime_ns, status.st_ino)
-    known = _read.get(where)
-    if known is None or known.stamp != stamp:
-        known = _read[where] = _load(where, stamp)
-    return known
+    file_stamp = (status.st_mtime_ns, status.st_ino)
+    cached = _config_cache.get(config_path)
+    if cached is None or cached.file_stamp != file_stamp:
+        cached = _config_cache[config_path] = _parse_config(config_path, file_stamp)
+    return cached
 
 
-def _load(path: str, stamp: tuple[int, int]) -> RouterConfig:
+def _parse_config(path: str, file_stamp: tuple[int, int]) -> RouterConfig:
     import yaml
 
     try:
         with open(path, encoding="utf-8") as file:
-            said = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            document = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise _broken(path, f"{line}{error.problem or error}") from None
+        raise _config_error(path, f"{line}{error.problem or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise _broken(path, str(error)) from None
-    entries = said.get("model_list") if isinstance(said, dict) else None
+        raise _config_error(path, str(error)) from None
+    entries = document.get("model_list") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise _broken(path, "it has no model_list")
-    config = RouterConfig(path, stamp, entries)
+        raise _config_error(path, "it has no model_list")
+    config = RouterConfig(path, file_stamp, entries)
     for number, entry in enumerate(entries, 1):
         name = entry.get("model_name") if isinstance(entry, dict) else None
         parameters = entry.get("litellm_params") if isinstance(entry, dict) else None
         model = parameters.get("model") if isinstance(parameters, dict) else None
         if not isinstance(name, str) or not isinstance(model, str):
-            raise _broken(path, f"entry {number} of model_list needs model_name and litellm_params")
+            raise _config_error(
+                path, f"entry {number} of model_list needs model_name and litellm_params"
+            )
         config.models.setdefault(name, model)
         config.deployments.append(model)
-    settings = said.get("router_settings")
+    settings = document.get("router_settings")
     if settings is not None and not isinstance(settings, dict):
-        raise _broken(path, "router_settings is no mapping")
+        raise _config_error(path, "router_settings is no mapping")
     config.settings = dict(settings or {})
     return config
 
 
-def _broken(path: str, text: str) -> ProviderError:
+def _config_error(path: str, text: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, f"{path}: {text}"))
 
 
-def resolved(settings: dict[str, Any]) -> dict[str, Any]:
+def expand_env_references(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with each `os.environ/NAME` replaced, as the proxy does it; the Router does not."""
     return {
         name: value
-        if (variable := _variable(value)) is None
-        else os.environ.get(variable, "") or keystore.value(variable)
+        if (variable := _env_reference(value)) is None
+        else os.environ.get(variable, "") or keystore.get_key(variable)
         for name, value in settings.items()
     }
 
 
-def with_kept_keys(parameters: dict[str, Any]) -> dict[str, Any]:
+def with_stored_keys(parameters: dict[str, Any]) -> dict[str, Any]:
     """An entry's parameters, with the keys that only `pipy keys` has; the Router itself looks for
     the others."""
     return {
         name: value
-        if (variable := _variable(value)) is None or os.environ.get(variable, "")
-        else keystore.value(variable) or value
+        if (variable := _env_reference(value)) is None or os.environ.get(variable, "")
+        else keystore.get_key(variable) or value
         for name, value in parameters.items()
     }
 
 
-def _variable(value: Any) -> str | None:
-    named = isinstance(value, str) and value.startswith("os.environ/")
-    return value.removeprefix("os.environ/") if named else None
+def _env_reference(value: Any) -> str | None:
+    is_reference = isinstance(value, str) and value.startswith("os.environ/")
+    return value.removeprefix("os.environ/") if is_reference else None

@@ -7,23 +7,17 @@ get_models(capability="reasoning", min_context=200_000, max_cost_input=1.0)
 estimate_cost("openai/gpt-5", input_tokens=50_000, output_tokens=8_000)
 """
 
-from .cost import calculate_cost, estimate_cost
+from .catalogue import ModelRegistry
 from .registry import (
-    ModelRegistry,
+    calculate_cost,
+    estimate_cost,
     get_model,
     get_models,
     get_registry,
     reload_registry,
     select_model,
 )
-from .schema import (
-    CostTier,
-    Model,
-    ModelCapabilities,
-    ModelCost,
-    ModelLimits,
-    ModelModalities,
-)
+from .schema import CostTier, Model, ModelCapabilities, ModelCost, ModelLimits, ModelModalities
 
 __all__ = [
     "AmbiguousModelError",
@@ -50,7 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import generate_router_config as generate_router_config
     from .names import AmbiguousModelError as AmbiguousModelError
-    from .sync import load_models_cache as load_models_cache
+    from .registry import load_models_cache as load_models_cache
     from .sync import sync_models as sync_models
 
 

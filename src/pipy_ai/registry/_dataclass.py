@@ -20,7 +20,7 @@ class field:
         self.make = default_factory
 
 
-class _Fields:
+class _LazyFields:
     """`__dataclass_fields__`, made when somebody asks for it."""
 
     def __init__(self, defaults: dict[str, Any]) -> None:
@@ -36,9 +36,11 @@ class _Fields:
             else:
                 spec = dataclasses.field(default=default)
             specs.append((key, cls.__annotations__[key], spec))
-        found = vars(dataclasses.make_dataclass(cls.__name__, specs))["__dataclass_fields__"]
-        setattr(cls, "__dataclass_fields__", found)  # noqa: B010
-        return found
+        dataclass_fields = vars(dataclasses.make_dataclass(cls.__name__, specs))[
+            "__dataclass_fields__"
+        ]
+        setattr(cls, "__dataclass_fields__", dataclass_fields)  # noqa: B010
+        return dataclass_fields
 
 
 def dataclass(cls: type) -> type:
@@ -55,25 +57,25 @@ def dataclass(cls: type) -> type:
         else f" self.{name} = {name}"
         for name in names
     ]
-    made: dict[str, Any] = {}
+    exec_namespace: dict[str, Any] = {}
     source = f"def __init__(self, {parameters}):\n" + "\n".join(lines)
-    exec(source, {"_d": defaults}, made)
+    exec(source, {"_d": defaults}, exec_namespace)
     namespace |= {
         "__slots__": names,
         "__match_args__": names,
         "__qualname__": cls.__qualname__,
-        "__init__": made["__init__"],
+        "__init__": exec_namespace["__init__"],
         "__repr__": _repr,
         "__eq__": _eq,
         "__hash__": None,
-        "__dataclass_fields__": _Fields(defaults),
+        "__dataclass_fields__": _LazyFields(defaults),
     }
     return type(cls)(cls.__name__, cls.__bases__, namespace)
 
 
 def _repr(self: Any) -> str:
-    shown = (f"{name}={getattr(self, name)!r}" for name in self.__match_args__ if name != "raw")
-    return f"{type(self).__name__}({', '.join(shown)})"
+    parts = (f"{name}={getattr(self, name)!r}" for name in self.__match_args__ if name != "raw")
+    return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def _eq(self: Any, other: Any) -> Any:

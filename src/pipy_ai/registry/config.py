@@ -9,16 +9,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..utils.atomic import write_atomically
 from ..utils.paths import data_dir
-from .registry import ModelRegistry, get_registry, has_key
-from .routing import ENVIRONMENT, LOGINS, Route, address
-from .store import write_atomically
+from .catalogue import ModelRegistry, has_key
+from .registry import get_registry
+from .routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route, expand_url
 
-ROUTER = "router.yaml"
-GATEWAY = "gateway.yaml"
-UNBOUND = 1_000_000
+ROUTER_FILE = "router.yaml"
+GATEWAY_FILE = "gateway.yaml"
+UNLIMITED_PARALLEL_REQUESTS = 1_000_000
 
-_HEAD = """\
+_HEADER_TEMPLATE = """\
 # Written by `pipy config` from the catalogue of {date}: {count} models of {providers} providers.
 # It works in three places:
 #   pipy-ai        requests for these models go through LiteLLM's Router while this file is
@@ -28,7 +29,7 @@ _HEAD = """\
 # Keys are not in it: os.environ/NAME means the variable NAME.
 """
 
-_TAIL = """\
+_ROUTER_FOOTER = """\
 
 # Who takes over when a model fails, and how hard to try:
 # router_settings:
@@ -49,7 +50,7 @@ general_settings:
 """
 
 # Any number of proxies with this file and one Redis act as one.
-_GATEWAY_TAIL = """\
+_GATEWAY_FOOTER = """\
 
 router_settings:
   # What all proxies share: counts of requests and tokens, and which deployment rests.
@@ -118,109 +119,117 @@ def generate_router_config(
     if any(value < 1 for value in limits.values()):
         raise ValueError("rpm and tpm are at least 1")
     if limits:  # or LiteLLM takes rpm for how many may be under way, and holds the others up
-        limits["max_parallel_requests"] = UNBOUND
+        limits["max_parallel_requests"] = UNLIMITED_PARALLEL_REQUESTS
     registry = get_registry()
-    name = GATEWAY if gateway else ROUTER
+    name = GATEWAY_FILE if gateway else ROUTER_FILE
     target = Path(output_path) if output_path is not None else data_dir() / name
-    chosen = _chosen(registry, providers, all)
-    entries, left_out, kept = _entries(registry, chosen)
+    selected = _select_providers(registry, providers, all)
+    entries, skipped, stored_variables = _build_entries(registry, selected)
     if not entries:
-        raise ValueError(f"no model of {', '.join(chosen)} can be reached: {'; '.join(left_out)}")
+        raise ValueError(f"no model of {', '.join(selected)} can be reached: {'; '.join(skipped)}")
     names = [str(entry["model_name"]) for entry in entries]
     for entry in entries:
         entry["litellm_params"] |= limits
-    head = _HEAD.format(
-        date=registry.date, count=len(entries), providers=len(chosen), path=target,
-        place=data_dir() / ROUTER,
+    header = _HEADER_TEMPLATE.format(
+        date=registry.date, count=len(entries), providers=len(selected), path=target,
+        place=data_dir() / ROUTER_FILE,
     )  # fmt: skip
-    notes = "".join(f"# Left out: {note}\n" for note in left_out)
-    if kept:
-        notes += f"# Kept by pipy keys, so only pipy-ai has them; export: {', '.join(kept)}\n"
-    tail = _GATEWAY_TAIL if gateway else _TAIL
-    tail = tail.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
-    _write(target, (head + notes + _yaml(entries) + tail).encode())
+    comments = "".join(f"# Left out: {reason}\n" for reason in skipped)
+    if stored_variables:
+        comments += f"# Kept by pipy keys, so only pipy-ai has them; export: {', '.join(stored_variables)}\n"
+    footer = _GATEWAY_FOOTER if gateway else _ROUTER_FOOTER
+    footer = footer.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
+    _write_with_backup(target, (header + comments + _to_yaml(entries) + footer).encode())
     return target
 
 
-def _write(target: Path, content: bytes) -> None:
+def _write_with_backup(target: Path, content: bytes) -> None:
     """Replace the file, whose old content stays beside it; a device or pipe is written to."""
     if target.exists() and not target.is_file():
         with open(target, "wb") as file:
             file.write(content)
         return
-    real = Path(os.path.realpath(target))
-    if real.exists() and real.read_bytes() != content:
-        write_atomically(f"{real}.bak", real.read_bytes())
-    write_atomically(str(real), content)
+    real_path = Path(os.path.realpath(target))
+    if real_path.exists() and real_path.read_bytes() != content:
+        write_atomically(f"{real_path}.bak", real_path.read_bytes())
+    write_atomically(str(real_path), content)
 
 
-def _chosen(registry: ModelRegistry, providers: Sequence[str] | None, all: bool) -> list[str]:
-    hosts = registry.hosts()
+def _select_providers(
+    registry: ModelRegistry, providers: Sequence[str] | None, all: bool
+) -> list[str]:
+    provider_records = registry.providers()
     if providers:
         for name in providers:
             registry.check_provider(name)
         return list(dict.fromkeys(providers))
-    found = sorted(name for name, host in hosts.items() if all or has_key(host))
-    if not found:
+    with_key = sorted(
+        name
+        for name, provider_record in provider_records.items()
+        if all or has_key(provider_record)
+    )
+    if not with_key:
         raise ValueError(
             "no provider's key is set: set one (pipy providers lists the variables), or name the "
             "providers"
         )
-    return found
+    return with_key
 
 
-def _entries(
+def _build_entries(
     registry: ModelRegistry, providers: Iterable[str]
 ) -> tuple[list[Any], list[str], list[str]]:
     """The entries, why others are left out, and the variables whose keys `pipy keys` keeps."""
     entries: list[dict[str, Any]] = []
-    left_out: list[str] = []
-    kept: list[str] = []
+    skipped: list[str] = []
+    stored_variables: list[str] = []
     for provider in providers:
         for model in registry.models(registry.query(provider=provider, chat=True)):
-            way = registry.route(model)
-            if reason := _unreachable(way):
-                note = f"{provider}: {reason}"
-                if note not in left_out:
-                    left_out.append(note)
+            route = registry.route(model)
+            if reason := _unreachable_reason(route):
+                skip_note = f"{provider}: {reason}"
+                if skip_note not in skipped:
+                    skipped.append(skip_note)
                 continue
-            variable, place = way.found()
-            if variable and place != ENVIRONMENT and variable not in kept:
-                kept.append(variable)
-            entry = {"model_name": model.qualified_name, "litellm_params": _parameters(way)}
+            variable, location = route.credential()
+            if variable and location != ENVIRONMENT and variable not in stored_variables:
+                stored_variables.append(variable)
+            entry = {"model_name": model.qualified_name, "litellm_params": _litellm_params(route)}
             entries.append(entry)
-    return entries, left_out, kept
+    return entries, skipped, stored_variables
 
 
-def _unreachable(way: Route) -> str:
-    absent = [name for name in way.needs if not os.environ.get(name, "").strip()]
-    if way.key_header:
+def _unreachable_reason(route: Route) -> str:
+    missing = [name for name in route.required_env if not os.environ.get(name, "").strip()]
+    if route.key_header:
         return "its key goes into a header of its own, which such a file cannot say"
-    return way.problem or (f"{' and '.join(absent)} not set" if absent else "")
+    return route.problem or (f"{' and '.join(missing)} not set" if missing else "")
 
 
-def _parameters(way: Route) -> dict[str, str]:
-    parameters = {"model": way.model}
-    base = address(way.api_base)
-    if base and "//." not in base:  # a cloud whose resource is named elsewhere
-        parameters["api_base"] = base
-    for name, template in way.parameters.items():
-        parameters[name] = f"os.environ/{template.strip('${}')}"
-    if way.backend in LOGINS:
-        return parameters  # they log in by other means
-    variable, _ = way.found()
-    if way.keys and (variable or not way.key_optional):
-        parameters["api_key"] = f"os.environ/{variable or way.keys[0]}"
+def _litellm_params(route: Route) -> dict[str, str]:
+    params = {"model": route.model}
+    api_base = expand_url(route.api_base)
+    if api_base and "//." not in api_base:  # a cloud whose resource is named elsewhere
+        params["api_base"] = api_base
+    for name, template in route.parameters.items():
+        params[name] = f"os.environ/{template.strip('${}')}"
+    if route.backend in CLOUD_LOGIN_BACKENDS:
+        return params  # they log in by other means
+    variable, _ = route.credential()
+    if route.key_env and (variable or not route.key_optional):
+        params["api_key"] = f"os.environ/{variable or route.key_env[0]}"
     else:
-        parameters["api_key"] = "none"
-    return parameters
+        params["api_key"] = "none"
+    return params
 
 
-def _yaml(entries: Iterable[dict[str, Any]]) -> str:
+def _to_yaml(entries: Iterable[dict[str, Any]]) -> str:
     """Block YAML whose strings are JSON's, which YAML reads alike."""
     lines = ["model_list:"]
     for entry in entries:
         lines.append(f"  - model_name: {json.dumps(entry['model_name'])}")
         lines.append("    litellm_params:")
-        lines += [f"      {key}: {json.dumps(v)}" for key, v in entry["litellm_params"].items()]
+        lines += [
+            f"      {key}: {json.dumps(value)}" for key, value in entry["litellm_params"].items()
+        ]
     return "\n".join(lines) + "\n"

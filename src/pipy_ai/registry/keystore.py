@@ -17,47 +17,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-FILE = "keys.json"
+KEYS_FILE = "keys.json"
 KEYRING = "keyring"
-_SERVICE = "pipy-ai"  # under which the keyring has them
+_KEYRING_SERVICE = "pipy-ai"  # under which the keyring has them
 
-_Stamp = tuple[str, int, int, int]
-_read: tuple[_Stamp, dict[str, str | None]] | None = None
-_fetched: dict[tuple[_Stamp, str], str] = {}  # of the keyring, which may ask its user each time
-_said: set[str] = set()
+_FileStamp = tuple[str, int, int, int]
+_cached_file: tuple[_FileStamp, dict[str, str | None]] | None = None
+_keyring_cache: dict[
+    tuple[_FileStamp, str], str
+] = {}  # of the keyring, which may ask its user each time
+_warned: set[str] = set()
 
 
-class Damaged(ValueError):
+class DamagedKeystoreError(ValueError):
     """The file is not what `pipy keys` has written."""
 
 
-def place(name: str) -> str:
+def key_location(name: str) -> str:
     """Where the key of a variable is kept: `keyring`, the file's path, or nothing."""
-    kept = _kept()
-    if name not in kept:
+    stored = _entries_or_warn()
+    if name not in stored:
         return ""
-    return KEYRING if kept[name] is None else path()
+    return KEYRING if stored[name] is None else path()
 
 
-def value(name: str) -> str:
+def get_key(name: str) -> str:
     """The key kept for a variable, or nothing."""
-    kept = _kept()
-    if name not in kept:
+    stored = _entries_or_warn()
+    if name not in stored:
         return ""
-    said = kept[name]
-    return _from_keyring(name) if said is None else said.strip()
+    stored_key = stored[name]
+    return _read_from_keyring(name) if stored_key is None else stored_key.strip()
 
 
 def path() -> str:
     """The file, whether or not it is there."""
-    return os.path.join(data_path(), FILE)
+    return os.path.join(data_path(), KEYS_FILE)
 
 
-def _kept() -> dict[str, str | None]:
+def _entries_or_warn() -> dict[str, str | None]:
     try:
         return entries()
-    except (OSError, Damaged) as error:
-        _say(f"{error}; the keys in it are left out")
+    except (OSError, DamagedKeystoreError) as error:
+        _warn_once(f"{error}; the keys in it are left out")
         return {}
 
 
@@ -68,37 +70,37 @@ def entries() -> dict[str, str | None]:
         Damaged: it is no such file.
         OSError: it cannot be read.
     """
-    global _read
-    where = path()
+    global _cached_file
+    keys_path = path()
     try:
-        status = os.stat(where)
+        stat_result = os.stat(keys_path)
     except FileNotFoundError:
         return {}
-    stamp = (where, status.st_mtime_ns, status.st_ino, status.st_size)
-    if _read is None or _read[0] != stamp:
-        if os.name == "posix" and status.st_mode & 0o077:
-            _say(f"others can read your keys: chmod 600 {where}")
-        _read = (stamp, _load(where))
-    return _read[1]
+    stamp = (keys_path, stat_result.st_mtime_ns, stat_result.st_ino, stat_result.st_size)
+    if _cached_file is None or _cached_file[0] != stamp:
+        if os.name == "posix" and stat_result.st_mode & 0o077:
+            _warn_once(f"others can read your keys: chmod 600 {keys_path}")
+        _cached_file = (stamp, _load_file(keys_path))
+    return _cached_file[1]
 
 
-def _load(where: str) -> dict[str, str | None]:
+def _load_file(keys_path: str) -> dict[str, str | None]:
     try:
-        with open(where, encoding="utf-8") as file:
-            said = json.load(file)
+        with open(keys_path, encoding="utf-8") as file:
+            data = json.load(file)
     except (ValueError, RecursionError):  # whose text might quote a key
-        said = None
-    if not isinstance(said, dict) or not all(v is None or type(v) is str for v in said.values()):
-        raise Damaged(
-            f"{where} is damaged: mend it, or delete it and set your keys again"
+        data = None
+    if not isinstance(data, dict) or not all(v is None or type(v) is str for v in data.values()):
+        raise DamagedKeystoreError(
+            f"{keys_path} is damaged: mend it, or delete it and set your keys again"
         ) from None
-    return said
+    return data
 
 
 # --- Changing it ----------------------------------------------------------------------------
 
 
-def put(name: str, key: str, in_keyring: bool) -> str:
+def set_key(name: str, key: str, in_keyring: bool) -> str:
     """Keep a key; tells where, as `place` does.
 
     Raises:
@@ -108,35 +110,35 @@ def put(name: str, key: str, in_keyring: bool) -> str:
     if in_keyring:
         keyring = system_keyring()
         assert keyring is not None
-        _in_keyring(lambda: keyring.set_password(_SERVICE, name, key))
-    _change(lambda kept: kept | {name: None if in_keyring else key})
-    return place(name)
+        _run_keyring_action(lambda: keyring.set_password(_KEYRING_SERVICE, name, key))
+    _update_file(lambda stored: stored | {name: None if in_keyring else key})
+    return key_location(name)
 
 
-def remove(name: str) -> None:
+def delete_key(name: str) -> None:
     """Forget a key; errors as for `put`."""
     if entries().get(name, "") is None and (keyring := system_keyring()) is not None:
-        _in_keyring(lambda: keyring.delete_password(_SERVICE, name))
-    _change(lambda kept: {other: key for other, key in kept.items() if other != name})
+        _run_keyring_action(lambda: keyring.delete_password(_KEYRING_SERVICE, name))
+    _update_file(lambda stored: {other: key for other, key in stored.items() if other != name})
 
 
-def _in_keyring(act: Callable[[], None]) -> None:
+def _run_keyring_action(action: Callable[[], None]) -> None:
     try:
-        act()
+        action()
     except Exception as error:  # of any backend
         raise OSError(f"the system's keyring failed ({type(error).__name__})") from None
 
 
-def _change(how: Callable[[dict[str, str | None]], dict[str, str | None]]) -> None:
+def _update_file(update: Callable[[dict[str, str | None]], dict[str, str | None]]) -> None:
     import filelock
 
-    from .store import write_atomically
+    from ..utils.atomic import write_atomically
 
-    where = os.path.realpath(path())
-    os.makedirs(os.path.dirname(where), exist_ok=True)
-    with filelock.FileLock(f"{where}.lock", timeout=10):
-        content = json.dumps(how(entries()), indent=1).encode() + b"\n"
-        write_atomically(where, content, mode=0o600)
+    keys_path = os.path.realpath(path())
+    os.makedirs(os.path.dirname(keys_path), exist_ok=True)
+    with filelock.FileLock(f"{keys_path}.lock", timeout=10):
+        content = json.dumps(update(entries()), indent=1).encode() + b"\n"
+        write_atomically(keys_path, content, mode=0o600)
 
 
 # --- The system's keyring -------------------------------------------------------------------
@@ -149,34 +151,38 @@ def system_keyring() -> Any:
     except ImportError:
         return None
     try:
-        safe = keyring.get_keyring().priority >= 1  # less is what keyring itself advises against
+        is_secure = (
+            keyring.get_keyring().priority >= 1
+        )  # less is what keyring itself advises against
     except Exception:  # of any backend
         return None
-    return keyring if safe else None
+    return keyring if is_secure else None
 
 
-def _from_keyring(name: str) -> str:
-    assert _read is not None
-    at = (_read[0], name)
-    if at not in _fetched:
-        keyring, why = system_keyring(), "there is no keyring here"
+def _read_from_keyring(name: str) -> str:
+    assert _cached_file is not None
+    cache_key = (_cached_file[0], name)
+    if cache_key not in _keyring_cache:
+        keyring, reason = system_keyring(), "there is no keyring here"
         key = None
         if keyring is not None:
             try:
-                key, why = keyring.get_password(_SERVICE, name), "it is gone"
+                key, reason = keyring.get_password(_KEYRING_SERVICE, name), "it is gone"
             except Exception as error:  # of any backend
-                why = type(error).__name__
+                reason = type(error).__name__
         if not key:
-            _say(f"the system's keyring did not give {name} ({why}); pipy keys set {name} mends it")
+            _warn_once(
+                f"the system's keyring did not give {name} ({reason}); pipy keys set {name} mends it"
+            )
             return ""
-        _fetched[at] = str(key).strip()
-    return _fetched[at]
+        _keyring_cache[cache_key] = str(key).strip()
+    return _keyring_cache[cache_key]
 
 
-def _say(text: str) -> None:
+def _warn_once(text: str) -> None:
     """Tell the user once, as a warning."""
-    if text not in _said:
-        _said.add(text)
+    if text not in _warned:
+        _warned.add(text)
         import warnings
 
         warnings.warn(text, stacklevel=2)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 # Whose model a bare name means, in this order.
-FIRST_PARTIES = (
+FIRST_PARTY_PROVIDERS = (
     "openai",
     "anthropic",
     "google",
@@ -43,7 +43,7 @@ FIRST_PARTIES = (
 )
 
 # LiteLLM's names of providers that models.dev calls otherwise.
-LITELLM_NAMES = {
+LITELLM_PROVIDER_ALIASES = {
     "bedrock": "amazon-bedrock",
     "cohere_chat": "cohere",
     "dashscope": "alibaba",
@@ -61,8 +61,8 @@ LITELLM_NAMES = {
     "vertex_ai": "google-vertex",
 }
 
-_FOLDED = re.compile(r"[._@:]")
-_DATE = re.compile(r"\d{8}|\d{4}-\d{2}-\d{2}")
+_SEPARATORS = re.compile(r"[._@:]")
+_DATE_SUFFIX = re.compile(r"\d{8}|\d{4}-\d{2}-\d{2}")
 
 
 class AmbiguousModelError(ValueError):
@@ -85,30 +85,32 @@ class AmbiguousModelError(ValueError):
         return type(self), (self.name, self.candidates)
 
 
-def fold(name: str) -> str:
+def normalize_name(name: str) -> str:
     """A name without what people write differently: case, and `.` `_` `@` `:` for `-`."""
-    return _FOLDED.sub("-", name.lower())
+    return _SEPARATORS.sub("-", name.lower())
 
 
-class Names:
+class NameIndex:
     """The full names of a catalogue."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._ids: dict[str, dict[str, str]] = {}  # provider → folded id → id
-        self._hosts: dict[str, list[str]] = {}  # bare id → providers
-        self._exact = set(names)
-        self._near: dict[str, list[str]] = {}
-        for full in sorted(self._exact):
-            provider, _, identity = full.partition("/")
-            self._ids.setdefault(provider, {}).setdefault(fold(identity), identity)
-            self._hosts.setdefault(identity, []).append(provider)
+        self._ids_by_provider: dict[str, dict[str, str]] = {}  # provider → folded id → id
+        self._providers_by_id: dict[str, list[str]] = {}  # bare id → providers
+        self._full_names = set(names)
+        self._suggestions: dict[str, list[str]] = {}
+        for full_name in sorted(self._full_names):
+            provider, _, model_id = full_name.partition("/")
+            self._ids_by_provider.setdefault(provider, {}).setdefault(
+                normalize_name(model_id), model_id
+            )
+            self._providers_by_id.setdefault(model_id, []).append(provider)
 
-    def __contains__(self, full: object) -> bool:
-        return full in self._exact
+    def __contains__(self, full_name: object) -> bool:
+        return full_name in self._full_names
 
-    def of(self, provider: str) -> list[str]:
+    def names_of_provider(self, provider: str) -> list[str]:
         """The full names of one provider."""
-        return sorted(name for name in self._exact if name.partition("/")[0] == provider)
+        return sorted(name for name in self._full_names if name.partition("/")[0] == provider)
 
     def resolve(
         self, name: str, providers: Iterable[str], has_key: Callable[[str], bool]
@@ -118,90 +120,102 @@ class Names:
         Raises:
             AmbiguousModelError: several hosts, and no key or several keys for them.
         """
-        provider, slash, rest = name.partition("/")
+        provider, slash, model_id = name.partition("/")
         if slash:
             if name in self:
                 return name, False
-            known = set(providers)
-            provider = provider if provider in known else provider.lower()
-            provider = provider if provider in known else LITELLM_NAMES.get(provider, provider)
-            if provider in known:
-                return self._within(provider, rest), False
-            return self._elsewhere(name, has_key, exact=True)
-        for find in (self._same, self._folded, self._alias):
-            for provider in FIRST_PARTIES:
-                if found := find(provider, name):
-                    return found, False
-        return self._elsewhere(name, has_key, exact=False)
+            known_providers = set(providers)
+            provider = provider if provider in known_providers else provider.lower()
+            provider = (
+                provider
+                if provider in known_providers
+                else LITELLM_PROVIDER_ALIASES.get(provider, provider)
+            )
+            if provider in known_providers:
+                return self._match_in_provider(provider, model_id), False
+            return self._match_other_providers(name, has_key, exact=True)
+        for lookup in (self._match_exact, self._match_normalized, self._match_latest):
+            for provider in FIRST_PARTY_PROVIDERS:
+                if match := lookup(provider, name):
+                    return match, False
+        return self._match_other_providers(name, has_key, exact=False)
 
-    def _within(self, provider: str, rest: str) -> str | None:
+    def _match_in_provider(self, provider: str, model_id: str) -> str | None:
         """A name within a provider, which it never leaves."""
         return (
-            self._same(provider, rest)
-            or self._same(provider, f"{provider}/{rest}")
-            or self._folded(provider, rest)
-            or self._alias(provider, rest)
+            self._match_exact(provider, model_id)
+            or self._match_exact(provider, f"{provider}/{model_id}")
+            or self._match_normalized(provider, model_id)
+            or self._match_latest(provider, model_id)
         )
 
-    def _same(self, provider: str, identity: str) -> str | None:
-        full = f"{provider}/{identity}"
-        return full if full in self._exact else None
+    def _match_exact(self, provider: str, model_id: str) -> str | None:
+        full_name = f"{provider}/{model_id}"
+        return full_name if full_name in self._full_names else None
 
-    def _folded(self, provider: str, identity: str) -> str | None:
-        found = self._ids.get(provider, {}).get(fold(identity))
-        return f"{provider}/{found}" if found else None
+    def _match_normalized(self, provider: str, model_id: str) -> str | None:
+        match = self._ids_by_provider.get(provider, {}).get(normalize_name(model_id))
+        return f"{provider}/{match}" if match else None
 
-    def _alias(self, provider: str, identity: str) -> str | None:
+    def _match_latest(self, provider: str, model_id: str) -> str | None:
         """`name-latest`, `name-0`, or the newest `name-<date>`."""
-        ids = self._ids.get(provider, {})
-        stem = fold(identity) + "-"
+        ids = self._ids_by_provider.get(provider, {})
+        prefix = normalize_name(model_id) + "-"
         for suffix in ("latest", "0"):
-            if found := ids.get(stem + suffix):
-                return f"{provider}/{found}"
-        dated = [key for key in ids if key.startswith(stem) and _DATE.fullmatch(key[len(stem) :])]
-        newest = max(dated, key=lambda key: key[len(stem) :].replace("-", ""), default=None)
+            if match := ids.get(prefix + suffix):
+                return f"{provider}/{match}"
+        dated = [
+            key
+            for key in ids
+            if key.startswith(prefix) and _DATE_SUFFIX.fullmatch(key[len(prefix) :])
+        ]
+        newest = max(dated, key=lambda key: key[len(prefix) :].replace("-", ""), default=None)
         return f"{provider}/{ids[newest]}" if newest else None
 
-    def _elsewhere(
+    def _match_other_providers(
         self, name: str, has_key: Callable[[str], bool], exact: bool
     ) -> tuple[str | None, bool]:
         """The host of a model whose maker serves it not, or under another name."""
-        found = [f"{host}/{name}" for host in self._hosts.get(name, ())]
-        if not found and not exact:
-            wanted = fold(name)
-            found = sorted(
-                f"{host}/{identity}"
-                for host, ids in self._ids.items()
-                for key, identity in ids.items()
-                if key == wanted or key.endswith(f"/{wanted}")
+        matches = [f"{provider}/{name}" for provider in self._providers_by_id.get(name, ())]
+        if not matches and not exact:
+            normalized = normalize_name(name)
+            matches = sorted(
+                f"{host}/{model_id}"
+                for host, ids in self._ids_by_provider.items()
+                for key, model_id in ids.items()
+                if key == normalized or key.endswith(f"/{normalized}")
             )
-        if not found:
+        if not matches:
             return None, False
-        keyed = [full for full in found if has_key(full.partition("/")[0])]
-        if len(keyed) == 1:
-            return keyed[0], exact  # a maker's name in front is worth a word
-        if len(found) == 1:
-            return found[0], True
-        raise AmbiguousModelError(name, keyed or found)
+        with_key = [full_name for full_name in matches if has_key(full_name.partition("/")[0])]
+        if len(with_key) == 1:
+            return with_key[0], exact  # a maker's name in front is worth a word
+        if len(matches) == 1:
+            return matches[0], True
+        raise AmbiguousModelError(name, with_key or matches)
 
     def suggest(self, name: str, count: int = 3) -> list[str]:
         """Full names that look like `name`, the most alike first."""
-        if name not in self._near:
-            if len(self._near) > 200:
-                self._near.clear()
-            self._near[name] = self._look_for(name, count)
-        return self._near[name]
+        if name not in self._suggestions:
+            if len(self._suggestions) > 200:
+                self._suggestions.clear()
+            self._suggestions[name] = self._close_matches(name, count)
+        return self._suggestions[name]
 
-    def _look_for(self, name: str, count: int) -> list[str]:
+    def _close_matches(self, name: str, count: int) -> list[str]:
         import difflib
 
-        provider, slash, rest = name.partition("/")
-        near = self.of(provider) if slash else []
-        if near:
-            short = {full.partition("/")[2]: full for full in near}
-            alike = difflib.get_close_matches(rest, short, count, 0.5)
-            return [short[identity] for identity in alike]
-        makers = [full for full in sorted(self._exact) if full.partition("/")[0] in FIRST_PARTIES]
-        short = {full.partition("/")[2]: full for full in reversed(makers)}
-        alike = difflib.get_close_matches(rest if slash else name, short, count, 0.6)
-        return [short[identity] for identity in alike]
+        provider, slash, model_id = name.partition("/")
+        candidates = self.names_of_provider(provider) if slash else []
+        if candidates:
+            full_by_id = {full_name.partition("/")[2]: full_name for full_name in candidates}
+            matches = difflib.get_close_matches(model_id, full_by_id, count, 0.5)
+            return [full_by_id[matched_id] for matched_id in matches]
+        first_party = [
+            full
+            for full in sorted(self._full_names)
+            if full.partition("/")[0] in FIRST_PARTY_PROVIDERS
+        ]
+        full_by_id = {full.partition("/")[2]: full for full in reversed(first_party)}
+        matches = difflib.get_close_matches(model_id if slash else name, full_by_id, count, 0.6)
+        return [full_by_id[identity] for identity in matches]

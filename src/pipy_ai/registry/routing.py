@@ -23,7 +23,7 @@ else:
     from ._dataclass import dataclass, field
 
 # models.dev's provider → LiteLLM's prefix, and the address where LiteLLM would take another one.
-NATIVE = {
+NATIVE_PROVIDERS = {
     "alibaba": ("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
     "anthropic": ("anthropic", ""),
     "cerebras": ("cerebras", "https://api.cerebras.ai/v1"),
@@ -45,7 +45,7 @@ NATIVE = {
 }
 
 # Addresses that models.dev does not give: the provider has an SDK package of its own.
-_ADDRESSES = {
+_API_BASES = {
     "aihubmix": "https://aihubmix.com/v1",
     "cloudflare-ai-gateway": "https://gateway.ai.cloudflare.com/v1/${CLOUDFLARE_ACCOUNT_ID}"
     "/${CLOUDFLARE_GATEWAY_ID}/compat",
@@ -54,7 +54,7 @@ _ADDRESSES = {
 }
 
 # Variables that hold a provider's key besides those that models.dev lists.
-_MORE_KEYS = {
+_EXTRA_KEY_ENV = {
     "fireworks-ai": ("FIREWORKS_AI_API_KEY",),
     "lmstudio": ("LM_STUDIO_API_KEY",),
     "nvidia": ("NVIDIA_NIM_API_KEY",),
@@ -65,7 +65,7 @@ _MORE_KEYS = {
 }
 
 # Servers of one's own, by LiteLLM's names: a key where one is set, otherwise none is needed.
-OWN_SERVERS: dict[str, tuple[str, ...]] = {
+SELF_HOSTED_BACKENDS: dict[str, tuple[str, ...]] = {
     "hosted_vllm": ("HOSTED_VLLM_API_KEY",),
     "litellm_proxy": ("LITELLM_PROXY_API_KEY",),
     "lm_studio": ("LM_STUDIO_API_KEY",),
@@ -75,7 +75,7 @@ OWN_SERVERS: dict[str, tuple[str, ...]] = {
 }
 
 # Where they listen unless somebody says otherwise: `api_base=`, or e.g. `LM_STUDIO_API_BASE`.
-USUAL_ADDRESSES = {
+DEFAULT_API_BASES = {
     "hosted_vllm": "http://127.0.0.1:8000/v1",
     "litellm_proxy": "http://127.0.0.1:4000",
     "llamafile": "http://127.0.0.1:8080/v1",
@@ -83,10 +83,10 @@ USUAL_ADDRESSES = {
 }
 
 # Clouds that log in with more than a key: LiteLLM finds their credentials in the environment.
-LOGINS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
+CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
-_PROBLEMS = {
+_PROVIDER_PROBLEMS = {
     "github-copilot": "GitHub Copilot wants a short-lived token of its own login: pass it as "
     "api_key= together with api_base='https://api.githubcopilot.com'",
     "sap-ai-core": "SAP AI Core is reached with a service key, not an API key: use LiteLLM's "
@@ -97,10 +97,12 @@ _PROBLEMS = {
 }
 
 _RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
-_NEWER = re.compile(r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)")  # what no catalogue knows yet
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|CREDENTIALS|_PAT$")
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
-_LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
+_NEWER_GPT_MODELS = re.compile(
+    r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)"
+)  # what no catalogue knows yet
+_KEY_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|CREDENTIALS|_PAT$")
+_PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
+_LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
 
 
 @dataclass
@@ -116,173 +118,204 @@ class Route:
     `local`, `special`, `unsupported`, or `litellm` for a provider that only LiteLLM knows.
     """
 
-    rule: str = ""
+    kind: str = ""
     backend: str = ""
     model: str = ""
     api_base: str = ""
-    keys: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    key_env: tuple[str, ...] = ()
+    required_env: tuple[str, ...] = ()
     parameters: dict[str, str] = field(default_factory=dict)
-    responses: str = ""
+    responses_api: str = ""
     key_header: str = ""
     key_optional: bool = False
     problem: str = ""
 
     @property
-    def own_server(self) -> bool:
+    def is_self_hosted(self) -> bool:
         """Whether it is a server of one's own."""
-        return self.rule == "local" or (self.rule == "litellm" and self.backend in OWN_SERVERS)
+        return self.kind == "local" or (
+            self.kind == "litellm" and self.backend in SELF_HOSTED_BACKENDS
+        )
 
-    def missing(self, environment: Mapping[str, str] | None = None) -> list[str]:
+    def missing_variables(self, environment: Mapping[str, str] | None = None) -> list[str]:
         """What must still be set: variables, alternatives joined by " or "."""
-        given = os.environ if environment is None else environment
-        missing = [name for name in self.needs if not _value(given, name)]
-        if self.keys and not self.key_optional and not self.found(environment)[0]:
-            missing.append(" or ".join(self.keys))
+        variables = os.environ if environment is None else environment
+        missing = [name for name in self.required_env if not _env_value(variables, name)]
+        if self.key_env and not self.key_optional and not self.credential(environment)[0]:
+            missing.append(" or ".join(self.key_env))
         return missing
 
-    def key(self, environment: Mapping[str, str] | None = None) -> str:
+    def api_key(self, environment: Mapping[str, str] | None = None) -> str:
         """The key that the environment has for it, else the one that `pipy keys` keeps, or
         nothing."""
-        name, place = self.found(environment)
-        if place and place != ENVIRONMENT:
-            return keystore.value(name)
-        return _value(os.environ if environment is None else environment, name)
+        name, location = self.credential(environment)
+        if location and location != ENVIRONMENT:
+            return keystore.get_key(name)
+        return _env_value(os.environ if environment is None else environment, name)
 
-    def found(self, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
+    def credential(self, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
         """The variable whose key would be used, and where it is: `environment`, `keyring` or the
         path of a file; two empty texts when there is none. No key is read for it."""
-        given = os.environ if environment is None else environment
-        for name in self.keys:
-            if _value(given, name):
+        variables = os.environ if environment is None else environment
+        for name in self.key_env:
+            if _env_value(variables, name):
                 return name, ENVIRONMENT
-        if environment is None and self.backend not in LOGINS:
-            for name in self.keys:
-                if place := keystore.place(name):
-                    return name, place
+        if environment is None and self.backend not in CLOUD_LOGIN_BACKENDS:
+            for name in self.key_env:
+                if location := keystore.key_location(name):
+                    return name, location
         return "", ""
 
 
-def _value(environment: Mapping[str, str], name: str) -> str:
+def _env_value(environment: Mapping[str, str], name: str) -> str:
     return environment.get(name, "").strip()
 
 
-def expand(template: str, environment: Mapping[str, str] | None = None) -> str:
+def expand_variables(template: str, environment: Mapping[str, str] | None = None) -> str:
     """`template` with each `${VAR}` replaced."""
     environment = os.environ if environment is None else environment
-    return _VARIABLE.sub(lambda match: _value(environment, match[1]), template)
+    return _PLACEHOLDER.sub(lambda match: _env_value(environment, match[1]), template)
 
 
-def address(template: str, environment: Mapping[str, str] | None = None) -> str:
+def expand_url(template: str, environment: Mapping[str, str] | None = None) -> str:
     """`expand` for an address. Some variables hold a host, others a whole address."""
-    said = re.sub(r"(?i)^https://(https?://)", r"\1", expand(template, environment))
-    said = re.sub(r"^\w+://", lambda scheme: scheme[0].lower(), said)
-    said = re.sub(r"(?<!:)//+", "/", said).rstrip("/")
-    return said if "://" in said or not said else f"https://{said}"
+    url = re.sub(r"(?i)^https://(https?://)", r"\1", expand_variables(template, environment))
+    url = re.sub(r"^\w+://", lambda scheme: scheme[0].lower(), url)
+    url = re.sub(r"(?<!:)//+", "/", url).rstrip("/")
+    return url if "://" in url or not url else f"https://{url}"
 
 
-def route(host: Mapping[str, Any], identity: str, record: Mapping[str, Any] | None = None) -> Route:
+def build_route(
+    provider_record: Mapping[str, Any], model_id: str, record: Mapping[str, Any] | None = None
+) -> Route:
     """The way to model `identity` of a provider's record; `record` is the model's own, if any.
 
     Example:
-        >>> from pipy_ai.registry.routing import route
+        >>> from pipy_ai.registry.routing import build_route
         >>> acme = {"id": "acme", "npm": "@ai-sdk/openai-compatible",
         ...         "api": "https://api.acme.ai/v1/", "env": ["ACME_API_KEY"]}
-        >>> way = route(acme, "large")
-        >>> way.model, way.api_base, way.keys
+        >>> route = build_route(acme, "large")
+        >>> route.model, route.api_base, route.key_env
         ('hosted_vllm/large', 'https://api.acme.ai/v1', ('ACME_API_KEY',))
     """
-    provider = str(host.get("id") or "")
-    own = (record or {}).get("provider")
-    own = own if isinstance(own, dict) else {}
-    npm = str(own.get("npm") or host.get("npm") or "")
-    listed = own.get("api") or host.get("api") or _ADDRESSES.get(provider) or ""
-    base = str(listed).rstrip("/").removesuffix("/chat/completions")
-    variables = [n for n in own.get("env") or host.get("env") or () if isinstance(n, str)]
-    keys = tuple(name for name in variables if _SECRET.search(name))
-    keys = keys or tuple(name for name in variables if f"${{{name}}}" not in base)
-    keys += tuple(name for name in _MORE_KEYS.get(provider, ()) if name not in keys)
-    common: dict[str, Any] = {"keys": keys, "needs": tuple(_VARIABLE.findall(base))}
+    provider = str(provider_record.get("id") or "")
+    overrides = (record or {}).get("provider")
+    overrides = overrides if isinstance(overrides, dict) else {}
+    npm = str(overrides.get("npm") or provider_record.get("npm") or "")
+    listed_url = (
+        overrides.get("api") or provider_record.get("api") or _API_BASES.get(provider) or ""
+    )
+    api_base = str(listed_url).rstrip("/").removesuffix("/chat/completions")
+    env_names = [
+        n for n in overrides.get("env") or provider_record.get("env") or () if isinstance(n, str)
+    ]
+    key_env = tuple(name for name in env_names if _KEY_VARIABLE.search(name))
+    key_env = key_env or tuple(name for name in env_names if f"${{{name}}}" not in api_base)
+    key_env += tuple(name for name in _EXTRA_KEY_ENV.get(provider, ()) if name not in key_env)
+    common_fields: dict[str, Any] = {
+        "key_env": key_env,
+        "required_env": tuple(_PLACEHOLDER.findall(api_base)),
+    }
 
-    if provider in _PROBLEMS:
-        rule = "unsupported" if provider in ("gitlab", "merge-gateway") else "special"
-        return Route(rule=rule, problem=_PROBLEMS[provider], **_to("hosted_vllm", identity, common))
+    if provider in _PROVIDER_PROBLEMS:
+        kind = "unsupported" if provider in ("gitlab", "merge-gateway") else "special"
+        return Route(
+            kind=kind,
+            problem=_PROVIDER_PROBLEMS[provider],
+            **_backend_fields("hosted_vllm", model_id, common_fields),
+        )
     if provider == "cloudflare-ai-gateway":
-        way = _to("hosted_vllm", identity, common)
-        return Route(rule="special", api_base=base, key_header="cf-aig-authorization", **way)
-    if cloud := _cloud(provider, npm, identity, base, common):
-        return cloud
-    asked = "responses" if own.get("shape") == "responses" else ""
-    native = provider in NATIVE and not own.get("npm")
-    if native and (not asked or provider in ("openai", "xai")):
-        prefix, usual = NATIVE[provider]
-        base = base if own.get("api") else usual
-        way = _to(prefix, identity, {"keys": keys})
-        responses = "always" if asked else _responses(provider, identity, record or {})
-        return Route(rule="native", api_base=base, responses=responses, **way)
+        fields = _backend_fields("hosted_vllm", model_id, common_fields)
+        return Route(kind="special", api_base=api_base, key_header="cf-aig-authorization", **fields)
+    if cloud_route := _cloud_route(provider, npm, model_id, api_base, common_fields):
+        return cloud_route
+    wants_responses = "responses" if overrides.get("shape") == "responses" else ""
+    is_native = provider in NATIVE_PROVIDERS and not overrides.get("npm")
+    if is_native and (not wants_responses or provider in ("openai", "xai")):
+        prefix, default_base = NATIVE_PROVIDERS[provider]
+        api_base = api_base if overrides.get("api") else default_base
+        fields = _backend_fields(prefix, model_id, {"key_env": key_env})
+        responses_api = (
+            "always" if wants_responses else _responses_api_mode(provider, model_id, record or {})
+        )
+        return Route(kind="native", api_base=api_base, responses_api=responses_api, **fields)
     if npm == "@ai-sdk/anthropic":
-        base = base.removesuffix("/v1")  # LiteLLM adds /v1/messages
-        return Route(rule="anthropic_compat", api_base=base, **_to("anthropic", identity, common))
+        api_base = api_base.removesuffix("/v1")  # LiteLLM adds /v1/messages
+        return Route(
+            kind="anthropic_compat",
+            api_base=api_base,
+            **_backend_fields("anthropic", model_id, common_fields),
+        )
     if npm == "@ai-sdk/google":
-        return Route(rule="gemini_compat", api_base=base, **_to("gemini", identity, common))
-    if npm == "@ai-sdk/openai" or own.get("shape") == "responses":
-        way = _to("openai", identity, common)
-        way["model"] = f"openai/responses/{identity}"
-        return Route(rule="responses", api_base=base, responses="always", **way)
-    generic = _to("hosted_vllm", identity, common)
-    if not base:
+        return Route(
+            kind="gemini_compat",
+            api_base=api_base,
+            **_backend_fields("gemini", model_id, common_fields),
+        )
+    if npm == "@ai-sdk/openai" or overrides.get("shape") == "responses":
+        fields = _backend_fields("openai", model_id, common_fields)
+        fields["model"] = f"openai/responses/{model_id}"
+        return Route(kind="responses", api_base=api_base, responses_api="always", **fields)
+    generic_fields = _backend_fields("hosted_vllm", model_id, common_fields)
+    if not api_base:
         problem = f"models.dev does not say where {provider} is: pass api_base="
-        return Route(rule="unsupported", problem=problem, **generic)
-    if _LOCAL.match(base):
-        return Route(rule="local", api_base=base, key_optional=True, **generic)
-    rule = "generic_template" if common["needs"] else "generic"
-    return Route(rule=rule, api_base=base, **generic)
+        return Route(kind="unsupported", problem=problem, **generic_fields)
+    if _LOCAL_URL.match(api_base):
+        return Route(kind="local", api_base=api_base, key_optional=True, **generic_fields)
+    kind = "generic_template" if common_fields["required_env"] else "generic"
+    return Route(kind=kind, api_base=api_base, **generic_fields)
 
 
-def _responses(provider: str, identity: str, record: Mapping[str, Any]) -> str:
+def _responses_api_mode(provider: str, model_id: str, record: Mapping[str, Any]) -> str:
     """Whether a model of OpenAI or xAI wants the Responses API."""
-    if provider in ("openai", "xai") and _RESPONSES_ONLY.search(identity):
+    if provider in ("openai", "xai") and _RESPONSES_ONLY.search(model_id):
         return "always"
     # From GPT-5.4 on, Chat Completions takes no tools from a model that reasons.
-    newer = str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
-    newer = newer or (not record and _NEWER.match(identity) is not None)
-    return "own" if provider == "openai" and newer else ""
+    is_newer = (
+        str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
+    )
+    is_newer = is_newer or (not record and _NEWER_GPT_MODELS.match(model_id) is not None)
+    return "own" if provider == "openai" and is_newer else ""
 
 
-def _to(backend: str, identity: str, common: dict[str, Any]) -> dict[str, Any]:
-    return {"backend": backend, "model": f"{backend}/{identity}", **common}
+def _backend_fields(backend: str, model_id: str, common_fields: dict[str, Any]) -> dict[str, Any]:
+    return {"backend": backend, "model": f"{backend}/{model_id}", **common_fields}
 
 
-def _cloud(
-    provider: str, npm: str, identity: str, base: str, common: dict[str, Any]
+def _cloud_route(
+    provider: str, npm: str, model_id: str, api_base: str, common_fields: dict[str, Any]
 ) -> Route | None:
     """The clouds, whose credentials are more than a key."""
     if provider == "amazon-bedrock":
-        mantle = npm.endswith("/mantle")
-        backend = "bedrock_mantle" if mantle else "bedrock"
+        is_mantle = npm.endswith("/mantle")
+        backend = "bedrock_mantle" if is_mantle else "bedrock"
         return Route(
-            rule="cloud",
+            kind="cloud",
             backend=backend,
-            model=f"{backend}/{identity}" if mantle else f"bedrock/converse/{identity}",
-            keys=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
+            model=f"{backend}/{model_id}" if is_mantle else f"bedrock/converse/{model_id}",
+            key_env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
             parameters={"aws_region_name": "${AWS_REGION}"},
         )
     if npm.startswith("@ai-sdk/google-vertex") or provider.startswith("google-vertex"):
         return Route(
-            rule="cloud",
+            kind="cloud",
             parameters={
                 "vertex_project": "${GOOGLE_VERTEX_PROJECT}",
                 "vertex_location": "${GOOGLE_VERTEX_LOCATION}",
             },
             key_optional=True,  # Google's own ways to log in are many
-            **_to("vertex_ai", identity, {"keys": ("GOOGLE_APPLICATION_CREDENTIALS",)}),
+            **_backend_fields(
+                "vertex_ai", model_id, {"key_env": ("GOOGLE_APPLICATION_CREDENTIALS",)}
+            ),
         )
     if npm == "@ai-sdk/azure":
-        name = provider.upper().replace("-", "_") + "_RESOURCE_NAME"
+        resource_variable = provider.upper().replace("-", "_") + "_RESOURCE_NAME"
         domain = "openai" if provider == "azure" else "cognitiveservices"
-        base = f"https://${{{name}}}.{domain}.azure.com"
-        keys = {"keys": common["keys"]}
-        return Route(rule="cloud", api_base=base, **_to("azure", identity, keys))
+        api_base = f"https://${{{resource_variable}}}.{domain}.azure.com"
+        key_fields = {"key_env": common_fields["key_env"]}
+        return Route(
+            kind="cloud", api_base=api_base, **_backend_fields("azure", model_id, key_fields)
+        )
     return None
 
 
@@ -291,20 +324,23 @@ def litellm_route(name: str) -> Route:
     backend = name.partition("/")[0]
     if backend == "github_copilot":  # LiteLLM would start a login in the middle of the request
         return Route(
-            rule="special", backend=backend, model=name, problem=_PROBLEMS["github-copilot"]
+            kind="special",
+            backend=backend,
+            model=name,
+            problem=_PROVIDER_PROBLEMS["github-copilot"],
         )
-    own = backend in OWN_SERVERS
-    base = _value(os.environ, f"{backend.upper()}_API_BASE") if own else ""
+    is_self_hosted = backend in SELF_HOSTED_BACKENDS
+    api_base = _env_value(os.environ, f"{backend.upper()}_API_BASE") if is_self_hosted else ""
     return Route(
-        rule="litellm",
+        kind="litellm",
         backend=backend,
         model=name,
-        api_base=base or USUAL_ADDRESSES.get(backend, ""),
-        keys=OWN_SERVERS.get(backend) or guessed_keys(backend),
-        key_optional=own,
+        api_base=api_base or DEFAULT_API_BASES.get(backend, ""),
+        key_env=SELF_HOSTED_BACKENDS.get(backend) or guess_key_env(backend),
+        key_optional=is_self_hosted,
     )
 
 
-def guessed_keys(provider: str) -> tuple[str, ...]:
+def guess_key_env(provider: str) -> tuple[str, ...]:
     """Where a provider that is not listed most likely has its key."""
     return (f"{provider.upper().replace('-', '_')}_API_KEY",)

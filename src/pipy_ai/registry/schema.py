@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     from ._dataclass import dataclass, field
 
-RATES = (
+RATE_FIELDS = (
     "input",
     "output",
     "cache_read",
@@ -63,21 +63,23 @@ class ModelCost:
         """From a `cost` of models.dev."""
         if not isinstance(data, dict):
             if data is not None:
-                _note(problems, "cost")
+                _add_problem(problems, "cost")
             return cls()
-        cost = cls(*_rates(data, problems))
+        cost = cls(*_read_rates(data, problems))
         tiers = data.get("tiers")
         if isinstance(tiers, list):
             for tier in tiers:
-                span = tier.get("tier") if isinstance(tier, dict) else None
-                span = span if isinstance(span, dict) else {}
-                if not is_price(span.get("size")):
-                    _note(problems, "cost.tiers")
-                elif span.get("type", "context") == "context":
-                    cost.tiers.append(CostTier(int(span["size"]), *_rates(tier, problems)))
+                condition = tier.get("tier") if isinstance(tier, dict) else None
+                condition = condition if isinstance(condition, dict) else {}
+                if not is_nonnegative_number(condition.get("size")):
+                    _add_problem(problems, "cost.tiers")
+                elif condition.get("type", "context") == "context":
+                    cost.tiers.append(
+                        CostTier(int(condition["size"]), *_read_rates(tier, problems))
+                    )
             cost.tiers.sort(key=lambda tier: tier.size)
         elif isinstance(legacy := data.get("context_over_200k"), dict):
-            cost.tiers.append(CostTier(200_000, *_rates(legacy, problems)))
+            cost.tiers.append(CostTier(200_000, *_read_rates(legacy, problems)))
         return cost
 
 
@@ -152,7 +154,9 @@ class Model:
     @property
     def is_chat(self) -> bool:
         """Whether one can talk to it: text comes out, and it is no embedding or the like."""
-        return is_chat(self.id, self.family, self.limits.context, "text" in self.modalities.output)
+        return is_chat_model(
+            self.id, self.family, self.limits.context, "text" in self.modalities.output
+        )
 
     @classmethod
     def from_dict(
@@ -173,61 +177,61 @@ class Model:
             >>> Model.from_dict({"id": "m", "cost": {"input": 1, "output": 2}}, "acme").cost.output
             2
         """
-        identity = data.get("id")
-        if not isinstance(identity, str) or not identity:
+        model_id = data.get("id")
+        if not isinstance(model_id, str) or not model_id:
             raise ValueError("a model needs an id")
-        host = provider if not isinstance(provider, str) else {"id": provider}
-        own = data.get("provider")
-        own = own if isinstance(own, dict) else {}
-        limit = _table(data, "limit", problems)
-        modalities = _table(data, "modalities", problems)
+        provider_record = provider if not isinstance(provider, str) else {"id": provider}
+        model_provider = data.get("provider")
+        model_provider = model_provider if isinstance(model_provider, dict) else {}
+        limit = _read_dict(data, "limit", problems)
+        modalities = _read_dict(data, "modalities", problems)
         cost = ModelCost.from_dict(data.get("cost"), problems)
-        for name, mode in _modes(data):
+        for name, mode in _read_modes(data):
             cost.modes[name] = ModelCost.from_dict(mode.get("cost"), problems)
         options = data.get("reasoning_options")
         interleaved = data.get("interleaved")
         if isinstance(interleaved, dict):
             interleaved = interleaved.get("field")
         return cls(
-            id=identity,
-            provider=str(host.get("id") or ""),
-            name=_text(data, "name", problems) or identity,
-            family=_text(data, "family", problems),
+            id=model_id,
+            provider=str(provider_record.get("id") or ""),
+            name=_read_str(data, "name", problems) or model_id,
+            family=_read_str(data, "family", problems),
             cost=cost,
             limits=ModelLimits(
-                _count(limit, "context", problems),
-                _count(limit, "output", problems),
-                _count(limit, "input", problems),
+                _read_count(limit, "context", problems),
+                _read_count(limit, "output", problems),
+                _read_count(limit, "input", problems),
             ),
-            capabilities=ModelCapabilities(*(_flag(data, n, problems) for n in CAPABILITIES)),
+            capabilities=ModelCapabilities(*(_read_bool(data, n, problems) for n in CAPABILITIES)),
             modalities=ModelModalities(
-                _texts(modalities, "input", problems) or ["text"],
-                _texts(modalities, "output", problems) or ["text"],
+                _read_str_list(modalities, "input", problems) or ["text"],
+                _read_str_list(modalities, "output", problems) or ["text"],
             ),
-            knowledge_cutoff=_text(data, "knowledge", problems),
-            release_date=_text(data, "release_date", problems),
-            last_updated=_text(data, "last_updated", problems),
-            status=_text(data, "status", problems),
-            open_weights=_flag(data, "open_weights", problems),
-            reasoning_options=[o for o in options if isinstance(o, dict)]
+            knowledge_cutoff=_read_str(data, "knowledge", problems),
+            release_date=_read_str(data, "release_date", problems),
+            last_updated=_read_str(data, "last_updated", problems),
+            status=_read_str(data, "status", problems),
+            open_weights=_read_bool(data, "open_weights", problems),
+            reasoning_options=[option for option in options if isinstance(option, dict)]
             if isinstance(options, list)
             else [],
             interleaved=interleaved if isinstance(interleaved, bool | str) else None,
-            env=_texts(host, "env", None),
-            api=_text(own, "api", None) or _text(host, "api", None),
-            npm=_text(own, "npm", None) or _text(host, "npm", None),
-            shape=_text(own, "shape", None),
+            env=_read_str_list(provider_record, "env", None),
+            api=_read_str(model_provider, "api", None) or _read_str(provider_record, "api", None),
+            npm=_read_str(model_provider, "npm", None) or _read_str(provider_record, "npm", None),
+            shape=_read_str(model_provider, "shape", None),
             raw=dict(data),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The record in the words of models.dev: `raw`, with this object's fields over it."""
-        cost = _listed(self.cost)
+        cost = _listed_rates(self.cost)
         tiers = [
-            _listed(tier) | {"tier": {"type": "context", "size": tier.size}}
+            _listed_rates(tier) | {"tier": {"type": "context", "size": tier.size}}
             for tier in self.cost.tiers
         ]
-        known = {name: getattr(self.capabilities, name) for name in CAPABILITIES}
+        capabilities = {name: getattr(self.capabilities, name) for name in CAPABILITIES}
         limit = {"context": self.limits.context, "output": self.limits.output}
         record = {
             **self.raw,
@@ -238,7 +242,7 @@ class Model:
                 "output": list(self.modalities.output),
             },
             "limit": limit | ({"input": self.limits.input} if self.limits.input else {}),
-            **{name: value for name, value in known.items() if value is not None},
+            **{name: value for name, value in capabilities.items() if value is not None},
         }
         optional = {
             "family": self.family,
@@ -251,14 +255,14 @@ class Model:
         record |= {name: value for name, value in optional.items() if value}
         if not self.raw and self.modalities == ModelModalities():
             del record["modalities"]  # made by hand, without a word about them
-        if modes := {n: {"cost": _listed(mode)} for n, mode in self.cost.modes.items()}:
+        if modes := {n: {"cost": _listed_rates(mode)} for n, mode in self.cost.modes.items()}:
             experimental = record.get("experimental")
             experimental = experimental if isinstance(experimental, dict) else {}
-            known_modes = experimental.get("modes")
-            known_modes = known_modes if isinstance(known_modes, dict) else {}
+            raw_modes = experimental.get("modes")
+            raw_modes = raw_modes if isinstance(raw_modes, dict) else {}
             record["experimental"] = {
                 **experimental,
-                "modes": {n: {**(known_modes.get(n) or {}), **mode} for n, mode in modes.items()},
+                "modes": {n: {**(raw_modes.get(n) or {}), **mode} for n, mode in modes.items()},
             }
         if self.open_weights is not None:
             record["open_weights"] = self.open_weights
@@ -269,15 +273,15 @@ class Model:
         return record
 
 
-def is_chat(identity: str, family: str, context: int, text_out: bool) -> bool:
+def is_chat_model(model_id: str, family: str, context: int, outputs_text: bool) -> bool:
     """Whether a model is one to talk to. models.dev does not say; the names do."""
-    if not text_out or not context:
+    if not outputs_text or not context:
         return False
-    words = f"{identity} {family}".lower()
-    return not any(word in words for word in _NOT_CHAT)
+    text = f"{model_id} {family}".lower()
+    return not any(marker in text for marker in _NON_CHAT_MARKERS)
 
 
-_NOT_CHAT = (
+_NON_CHAT_MARKERS = (
     "embed",
     "rerank",
     "whisper",
@@ -295,58 +299,60 @@ _NOT_CHAT = (
 # --- Reading what may have any type ---------------------------------------------------------
 
 
-def sound_record(record: Mapping[str, Any], identity: str) -> dict[str, Any]:
+def sanitize_record(record: Mapping[str, Any], model_id: str) -> dict[str, Any]:
     """A record without the parts that have a wrong type, which nobody could use."""
-    sound = {**record, "id": identity}
+    sanitized = {**record, "id": model_id}
     for name in ("limit", "modalities", "cost", "provider"):
-        if name in sound and not isinstance(sound[name], dict):
-            del sound[name]
-    if "provider" in sound:
-        sound["provider"] = _sound_way(sound["provider"])
-    if "limit" in sound:
-        sound["limit"] = {name: v for name, v in sound["limit"].items() if is_price(v)}
-    if isinstance(modalities := sound.get("modalities"), dict) and not all(
+        if name in sanitized and not isinstance(sanitized[name], dict):
+            del sanitized[name]
+    if "provider" in sanitized:
+        sanitized["provider"] = _sanitize_connection_fields(sanitized["provider"])
+    if "limit" in sanitized:
+        sanitized["limit"] = {
+            name: v for name, v in sanitized["limit"].items() if is_nonnegative_number(v)
+        }
+    if isinstance(modalities := sanitized.get("modalities"), dict) and not all(
         isinstance(modalities.get(side, []), list) for side in ("input", "output")
     ):
-        del sound["modalities"]
-    if "reasoning_options" in sound:
-        options = sound["reasoning_options"]
-        sound["reasoning_options"] = [
+        del sanitized["modalities"]
+    if "reasoning_options" in sanitized:
+        options = sanitized["reasoning_options"]
+        sanitized["reasoning_options"] = [
             option
             for option in (options if isinstance(options, list) else ())
             if isinstance(option, dict)
             and isinstance(option.get("values") or [], list)
             and all(type(option.get(side) or 0) is int for side in ("min", "max"))
         ]
-    return sound
+    return sanitized
 
 
-def sound_host(host: Mapping[str, Any], identity: str) -> dict[str, Any]:
+def sanitize_provider(record: Mapping[str, Any], provider_id: str) -> dict[str, Any]:
     """A provider's record, its variables in a list and its words words."""
-    return {"env": [], **_sound_way(host), "id": identity}
+    return {"env": [], **_sanitize_connection_fields(record), "id": provider_id}
 
 
-def _sound_way(said: Mapping[str, Any]) -> dict[str, Any]:
-    words = ("npm", "api", "name", "shape")
-    sound = {n: v for n, v in said.items() if n not in words or isinstance(v, str)}
-    if "env" in sound:
-        env = sound["env"]
+def _sanitize_connection_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    text_fields = ("npm", "api", "name", "shape")
+    sanitized = {n: v for n, v in record.items() if n not in text_fields or isinstance(v, str)}
+    if "env" in sanitized:
+        env = sanitized["env"]
         variables = [env] if isinstance(env, str) else env if isinstance(env, list) else []
-        sound["env"] = [variable for variable in variables if isinstance(variable, str)]
-    return sound
+        sanitized["env"] = [variable for variable in variables if isinstance(variable, str)]
+    return sanitized
 
 
-def _listed(prices: Any) -> dict[str, Any]:
+def _listed_rates(prices: Any) -> dict[str, Any]:
     """The rates that are listed."""
-    return {rate: value for rate in RATES if (value := getattr(prices, rate)) is not None}
+    return {rate: value for rate in RATE_FIELDS if (value := getattr(prices, rate)) is not None}
 
 
-def _note(problems: list[str] | None, name: str) -> None:
+def _add_problem(problems: list[str] | None, name: str) -> None:
     if problems is not None:
         problems.append(name)
 
 
-def is_price(value: Any) -> bool:
+def is_nonnegative_number(value: Any) -> bool:
     """A number that can be a price: finite, not negative."""
     return type(value) in (int, float) and 0 <= value < float("inf")
 
@@ -355,19 +361,19 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _rates(data: Mapping[str, Any], problems: list[str] | None) -> list[Any]:
+def _read_rates(data: Mapping[str, Any], problems: list[str] | None) -> list[Any]:
     """The rates of a `cost`, in the order of RATES."""
     rates = []
-    for name in RATES:
+    for name in RATE_FIELDS:
         value = data.get(name)
-        if value is not None and not is_price(value):
-            _note(problems, f"cost.{name}")
+        if value is not None and not is_nonnegative_number(value):
+            _add_problem(problems, f"cost.{name}")
             value = None
         rates.append(value)
     return rates
 
 
-def _modes(data: Mapping[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _read_modes(data: Mapping[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
     experimental = data.get("experimental")
     modes = experimental.get("modes") if isinstance(experimental, dict) else None
     if not isinstance(modes, dict):
@@ -375,48 +381,48 @@ def _modes(data: Mapping[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
     return [(str(name), mode) for name, mode in modes.items() if isinstance(mode, dict)]
 
 
-def _table(data: Mapping[str, Any], name: str, problems: list[str] | None) -> dict[str, Any]:
+def _read_dict(data: Mapping[str, Any], name: str, problems: list[str] | None) -> dict[str, Any]:
     value = data.get(name)
     if isinstance(value, dict):
         return value
     if value is not None:
-        _note(problems, name)
+        _add_problem(problems, name)
     return {}
 
 
-def _text(data: Mapping[str, Any], name: str, problems: list[str] | None) -> str:
+def _read_str(data: Mapping[str, Any], name: str, problems: list[str] | None) -> str:
     value = data.get(name)
     if isinstance(value, str):
         return value
     if value is not None:
-        _note(problems, name)
+        _add_problem(problems, name)
     return ""
 
 
-def _texts(data: Mapping[str, Any], name: str, problems: list[str] | None) -> list[str]:
+def _read_str_list(data: Mapping[str, Any], name: str, problems: list[str] | None) -> list[str]:
     value = data.get(name)
     if isinstance(value, list):
         return [item for item in value if isinstance(item, str)]
     if value is not None:
-        _note(problems, name)
+        _add_problem(problems, name)
     return []
 
 
-def _flag(data: Mapping[str, Any], name: str, problems: list[str] | None) -> bool | None:
+def _read_bool(data: Mapping[str, Any], name: str, problems: list[str] | None) -> bool | None:
     value = data.get(name)
     if isinstance(value, bool):
         return value
     if value is not None:
-        _note(problems, name)
+        _add_problem(problems, name)
     return None
 
 
-def _count(data: Mapping[str, Any], name: str, problems: list[str] | None) -> int:
+def _read_count(data: Mapping[str, Any], name: str, problems: list[str] | None) -> int:
     value = data.get(name)
     if _is_count(value):
         return value  # type: ignore[return-value]  # ty: ignore[invalid-explicit-return]
     if isinstance(value, float) and 0 <= value < 2**53:  # 128000.0
         return int(value)
     if value is not None:
-        _note(problems, name)
+        _add_problem(problems, name)
     return 0

@@ -19,28 +19,26 @@ from typing import Any
 from pipy_ai import __version__
 
 from ..utils.paths import data_path
-from ..utils.plain import why
-from .auto import STATE, state_of
-from .registry import reload_registry
-from .schema import Model, ModelCost
-from .store import (
-    MODELS,
+from ..utils.text import error_text
+from .index import (
+    MODELS_FILE,
     STATUS,
     Catalogue,
-    Corrupted,
+    CorruptedCatalogueError,
     FileCatalogue,
-    compile_feed,
-    hosts_of,
-    records_of,
-    write,
-    write_atomically,
+    encode_catalogue,
+    models_in_feed,
+    providers_in_feed,
+    write_catalogue,
 )
+from .schema import Model, ModelCost
+from .sync_state import read_sync_state, write_sync_state
 
-URL = "https://models.dev/api.json"
-MAX_BYTES = 64 << 20
-LEAST_PROVIDERS, LEAST_MODELS = 20, 500  # of models.dev itself; a mirror may be small
-LOCK = "sync.lock"
-READ = 30.0  # seconds that one read may take; the whole has its own clock
+MODELS_DEV_URL = "https://models.dev/api.json"
+MAX_FEED_BYTES = 64 << 20
+MIN_PROVIDERS, MIN_MODELS = 20, 500  # of models.dev itself; a mirror may be small
+LOCK_FILE = "sync.lock"
+READ_TIMEOUT_S = 30.0  # seconds that one read may take; the whole has its own clock
 
 
 class SyncError(Exception):
@@ -95,9 +93,9 @@ def sync_models(
     deadline = time.monotonic() + timeout
     try:
         os.makedirs(directory, exist_ok=True)
-        lock = filelock.FileLock(os.path.join(directory, LOCK))
+        lock = filelock.FileLock(os.path.join(directory, LOCK_FILE))
         with lock.acquire(timeout=timeout if wait else 0):
-            return _sync(directory, address_of_feed(url), force, deadline)
+            return _sync_locked(directory, resolve_feed_url(url), force, deadline)
     except filelock.Timeout:
         raise SyncError("another process is syncing") from None
     except OSError as error:
@@ -105,51 +103,50 @@ def sync_models(
         raise SyncError(f"{directory} cannot be written: {reason}") from None
 
 
-def address_of_feed(url: str | None) -> str:
+def resolve_feed_url(url: str | None) -> str:
     """Where the catalogue comes from: `url`, else `PIPY_MODELS_URL`, else models.dev."""
-    return url or os.environ.get("PIPY_MODELS_URL", "").strip() or URL
+    return url or os.environ.get("PIPY_MODELS_URL", "").strip() or MODELS_DEV_URL
 
 
-def _sync(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
-    shown = public(url)
-    state: dict[str, Any] = {**state_of(directory), "attempted": time.time(), "url": shown}
+def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
+    safe_url = strip_credentials(url)
+    state: dict[str, Any] = {
+        **read_sync_state(directory),
+        "attempted": time.time(),
+        "url": safe_url,
+    }
     state.pop("error", None)
-    _remember(directory, state)
-    old = _present(directory)
-    same_source = old is not None and old.about.get("source") == shown
+    write_sync_state(directory, state)
+    old = _load_current(directory)
+    same_source = old is not None and old.metadata.get("source") == safe_url
     try:
-        etag = old.about.get("etag") if old is not None and same_source and not force else None
+        etag = old.metadata.get("etag") if old is not None and same_source and not force else None
         if etag and not (etag.isascii() and etag.isprintable()):
             etag = None
-        body, etag = _in_time(url, etag, deadline)
+        body, etag = _fetch_before(url, etag, deadline)
         state["checked"] = time.time()
         if body is None:
             if old is None:
-                raise SyncError(f"{shown} says that nothing is new, and was not asked that")
-            _remember(directory, state)
-            path = os.path.join(directory, MODELS)
-            return SyncResult(False, _live(old), len(old.hosts), path)
-        result, models, index = _judge(body, etag, shown, old, force, directory)
-        write(directory, models, index)
+                raise SyncError(f"{safe_url} says that nothing is new, and was not asked that")
+            write_sync_state(directory, state)
+            path = os.path.join(directory, MODELS_FILE)
+            return SyncResult(False, _count_active(old), len(old.providers), path)
+        result, models, index = _validate_and_compile(body, etag, safe_url, old, force, directory)
+        write_catalogue(directory, models, index)
     except SyncError as error:
-        _remember(directory, {**state, "error": str(error)})
+        write_sync_state(directory, {**state, "error": str(error)})
         raise
-    _remember(directory, state)
-    reload_registry()
+    write_sync_state(directory, state)
     return result
 
 
-def _remember(directory: str, state: Mapping[str, Any]) -> None:
-    write_atomically(os.path.join(directory, STATE), json.dumps(state, indent=1).encode())
-
-
-def _present(directory: str) -> Catalogue | None:
+def _load_current(directory: str) -> Catalogue | None:
     try:
         catalogue = FileCatalogue(directory)
         catalogue.rows()
         for _ in catalogue.records():  # a damaged line would be lost for ever
             pass
-    except (OSError, Corrupted, ValueError, KeyError):
+    except (OSError, CorruptedCatalogueError, ValueError, KeyError):
         return None
     return catalogue
 
@@ -157,29 +154,29 @@ def _present(directory: str) -> Catalogue | None:
 # --- Over the network -----------------------------------------------------------------------
 
 
-def public(url: str) -> str:
+def strip_credentials(url: str) -> str:
     """An address without the name and password that it may hold."""
     return re.sub(r"^(\w+://|//)?.*@", r"\1", url, flags=re.DOTALL)
 
 
-def _in_time(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
+def _fetch_before(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
     """`_fetch`, ended by the clock: a server may keep each single read waiting."""
-    done: list[tuple[bytes | None, str | None] | Exception] = []
+    outcome: list[tuple[bytes | None, str | None] | Exception] = []
 
-    def work() -> None:
+    def run_fetch() -> None:
         try:
-            done.append(_fetch(url, etag))
+            outcome.append(_fetch(url, etag))
         except Exception as error:
-            done.append(error)
+            outcome.append(error)
 
-    thread = threading.Thread(target=work, name="pipy-ai-fetch", daemon=True)
+    thread = threading.Thread(target=run_fetch, name="pipy-ai-fetch", daemon=True)
     thread.start()
     thread.join(max(0.0, deadline - time.monotonic()))
-    if not done:
-        raise SyncError(f"{public(url)} took too long")
-    if isinstance(done[0], Exception):
-        raise done[0]
-    return done[0]
+    if not outcome:
+        raise SyncError(f"{strip_credentials(url)} took too long")
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
 
 
 def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
@@ -189,41 +186,45 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     headers = {"accept": "application/json", "user-agent": f"pipy-ai/{__version__}"}
     if etag:
         headers["if-none-match"] = etag
-    shown = public(url)
+    safe_url = strip_credentials(url)
     try:
-        with httpx.stream("GET", url, headers=headers, timeout=READ) as response:
+        with httpx.stream("GET", url, headers=headers, timeout=READ_TIMEOUT_S) as response:
             if response.status_code == 304:
                 return None, etag
             if response.is_redirect:
-                where = response.headers.get("location", "elsewhere")
-                raise SyncError(f"{shown} has moved to {public(where)}; set PIPY_MODELS_URL")
+                location = response.headers.get("location", "elsewhere")
+                raise SyncError(
+                    f"{safe_url} has moved to {strip_credentials(location)}; set PIPY_MODELS_URL"
+                )
             if response.status_code != 200:
-                raise SyncError(f"{shown} answered HTTP {response.status_code}")
-            kind = response.headers.get("content-type", "")
-            if "html" in kind:
-                raise SyncError(f"{shown} answered with a web page, not with JSON")
-            pieces, size = [], 0
-            for piece in response.iter_bytes():
-                pieces.append(piece)
-                size += len(piece)
-                if size > MAX_BYTES:
-                    raise SyncError(f"{shown} sends more than {MAX_BYTES >> 20} MB")
-            fresh = response.headers.get("etag", "")
-            return b"".join(pieces), fresh if fresh.isascii() and fresh.isprintable() else None
+                raise SyncError(f"{safe_url} answered HTTP {response.status_code}")
+            content_type = response.headers.get("content-type", "")
+            if "html" in content_type:
+                raise SyncError(f"{safe_url} answered with a web page, not with JSON")
+            chunks, size = [], 0
+            for chunk in response.iter_bytes():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_FEED_BYTES:
+                    raise SyncError(f"{safe_url} sends more than {MAX_FEED_BYTES >> 20} MB")
+            new_etag = response.headers.get("etag", "")
+            return b"".join(
+                chunks
+            ), new_etag if new_etag.isascii() and new_etag.isprintable() else None
     except httpx.TimeoutException:
-        raise SyncError(f"{shown} did not answer in time") from None
+        raise SyncError(f"{safe_url} did not answer in time") from None
     except httpx.InvalidURL:
-        raise SyncError(f"{shown!r} is no address") from None
+        raise SyncError(f"{safe_url!r} is no address") from None
     except httpx.HTTPError as error:
-        raise SyncError(f"{shown} was not reached: {why(error)}") from None
+        raise SyncError(f"{safe_url} was not reached: {error_text(error)}") from None
     except ValueError as error:
-        raise SyncError(f"{shown} was not asked: {error}") from None
+        raise SyncError(f"{safe_url} was not asked: {error}") from None
 
 
 # --- Whether it is better -------------------------------------------------------------------
 
 
-def _judge(
+def _validate_and_compile(
     body: bytes,
     etag: str | None,
     url: str,
@@ -232,63 +233,72 @@ def _judge(
     directory: str,
 ) -> tuple[SyncResult, bytes, bytes]:
     try:
-        feed = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
+        feed = json.loads(body, parse_constant=lambda _: None, parse_float=_parse_finite)
     except (ValueError, RecursionError) as error:
         raise SyncError(f"{url} did not send JSON: {error}") from None
     if not isinstance(feed, dict):
         raise SyncError(f"{url} did not send a catalogue but a {type(feed).__name__}")
-    hosts = hosts_of(feed)
-    records, skipped = records_of(feed)
-    before = _live(old) if old is not None else 0
+    providers = providers_in_feed(feed)
+    records, skipped = models_in_feed(feed)
+    previous_count = _count_active(old) if old is not None else 0
     if not records:
         raise SyncError(f"{url} did not send a catalogue: it lists no model")
-    if not force and len(records) * 2 < before:
+    if not force and len(records) * 2 < previous_count:
         raise SyncError(
-            f"{url} lists {len(records)} models where {before} were known; if that is right, use "
+            f"{url} lists {len(records)} models where {previous_count} were known; if that is right, use "
             "--force"
         )
     if (
         not force
-        and url == URL
+        and url == MODELS_DEV_URL
         and (
-            len(hosts) < LEAST_PROVIDERS
-            or len(records) < LEAST_MODELS
-            or not {"anthropic", "openai"} <= hosts.keys()
+            len(providers) < MIN_PROVIDERS
+            or len(records) < MIN_MODELS
+            or not {"anthropic", "openai"} <= providers.keys()
         )
     ):
         raise SyncError(f"{url} did not send a whole catalogue ({len(records)} models)")
-    known = dict(old.records()) if old is not None else {}
-    there = {name for name, record in known.items() if record.get("status") != "removed"}
-    gone = {
+    previous_records = dict(old.records()) if old is not None else {}
+    active_names = {
+        name for name, record in previous_records.items() if record.get("status") != "removed"
+    }
+    removed_records = {
         name: {**record, "status": "removed"}
-        for name, record in known.items()
+        for name, record in previous_records.items()
         if name not in records
     }
     if old is not None:  # the providers of what is gone
-        kept = {name.partition("/")[0] for name in gone}
-        hosts = {**{name: host for name, host in old.hosts.items() if name in kept}, **hosts}
+        removed_providers = {name.partition("/")[0] for name in removed_records}
+        providers = {
+            **{
+                name: provider_record
+                for name, provider_record in old.providers.items()
+                if name in removed_providers
+            },
+            **providers,
+        }
     problems: list[str] = []
     for record in records.values():
-        _check(record, problems)
-    about = {
+        _collect_problems(record, problems)
+    metadata = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "source": url,
         "etag": etag,
         "skipped": skipped,
         "problems": len(problems),
     }
-    models, index = compile_feed({**gone, **records}, hosts, about)
+    models, index = encode_catalogue({**removed_records, **records}, providers, metadata)
     result = SyncResult(
         updated=True,
         models=len(records),
         providers=len({name.partition("/")[0] for name in records}),
-        path=os.path.join(directory, MODELS),
-        added=sorted(records.keys() - there) if old is not None else [],
-        removed=sorted(there - records.keys()),
+        path=os.path.join(directory, MODELS_FILE),
+        added=sorted(records.keys() - active_names) if old is not None else [],
+        removed=sorted(active_names - records.keys()),
         repriced=sorted(
             name
-            for name in there & records.keys()
-            if _prices(known[name]) != _prices(records[name])
+            for name in active_names & records.keys()
+            if _read_cost(previous_records[name]) != _read_cost(records[name])
         ),
         skipped=skipped,
         problems=len(problems),
@@ -296,40 +306,30 @@ def _judge(
     return result, models, index
 
 
-def _finite(text: str) -> float | None:
+def _parse_finite(text: str) -> float | None:
     """A number that JSON can write again: NaN and 1e400 it cannot."""
     number = float(text)
     return number if math.isfinite(number) else None
 
 
-def _live(catalogue: Catalogue) -> int:
+def _count_active(catalogue: Catalogue) -> int:
     return sum(row[STATUS] != "removed" for row in catalogue.rows().values())
 
 
-def _prices(record: Mapping[str, Any]) -> ModelCost:
+def _read_cost(record: Mapping[str, Any]) -> ModelCost:
     return ModelCost.from_dict(record.get("cost"))
 
 
-def _check(record: Mapping[str, Any], problems: list[str]) -> None:
+def _collect_problems(record: Mapping[str, Any], problems: list[str]) -> None:
     Model.from_dict(record, "", problems)
 
 
-def load_models_cache() -> dict[str, Any]:
-    """The whole catalogue in the shape of models.dev's `api.json`: providers, and their models.
-
-    Example:
-        >>> from pipy_ai.registry import load_models_cache
-        >>> load_models_cache()["anthropic"]["name"]
-        'Anthropic'
-    """
-    from .registry import get_registry
-
-    registry = get_registry()
-    feed: dict[str, Any] = {name: {**host, "models": {}} for name, host in registry.hosts().items()}
-    for model in registry.list_all():
-        host = feed.setdefault(model.provider, {"id": model.provider, "models": {}})
-        host["models"][model.id] = model.raw
-    return feed
+__all__ = ["SyncError", "SyncResult", "sync_models"]
 
 
-__all__ = ["SyncError", "SyncResult", "load_models_cache", "sync_models"]
+def __getattr__(name: str) -> object:  # not at import: `registry` is above `sync`
+    if name == "load_models_cache":
+        from . import registry
+
+        return registry.load_models_cache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 # Windows does not interrupt a wait for Ctrl-C, so there it is cut into short ones.
-WAIT = 0.1 if sys.platform == "win32" else None
+WAIT_SLICE_S = 0.1 if sys.platform == "win32" else None
 
 
 class Channel(Generic[T]):
@@ -83,7 +83,7 @@ class Channel(Generic[T]):
         """All that is ready; blocks until there is something."""
         with self._ready:
             while (batch := self._take()) is None:
-                self._ready.wait(WAIT)
+                self._ready.wait(WAIT_SLICE_S)
             return batch
 
     async def aget(self) -> list[T]:
@@ -94,7 +94,10 @@ class Channel(Generic[T]):
                 if batch is not None:
                     return batch
                 waiter = asyncio.get_running_loop().create_future()
-                self._waiters = [*(one for one in self._waiters if not one.done()), waiter]
+                self._waiters = [
+                    *(pending for pending in self._waiters if not pending.done()),
+                    waiter,
+                ]
             await waiter
 
 
@@ -103,7 +106,7 @@ def _resolve(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-async def settled(future: concurrent.futures.Future[T]) -> T:
+async def await_future(future: concurrent.futures.Future[T]) -> T:
     """The result of a future that any thread may settle. Being cancelled does it no harm.
 
     Unlike `asyncio.wrap_future` it does not wake the loop through its socket when the future is

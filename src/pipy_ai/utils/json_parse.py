@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from .unicode import clean_json
+from .surrogates import clean_json_surrogates
 
 
 def parse_streaming_json(text: str) -> dict[str, Any]:
@@ -24,29 +24,29 @@ def parse_streaming_json(text: str) -> dict[str, Any]:
         value = from_json(text, allow_inf_nan=False, allow_partial="trailing-strings")
     except (ValueError, RecursionError):
         try:
-            forgiven = _forgive(text)
-            value = from_json(forgiven, allow_inf_nan=False, allow_partial="trailing-strings")
+            repaired = _repair(text)
+            value = from_json(repaired, allow_inf_nan=False, allow_partial="trailing-strings")
         except (ValueError, RecursionError):
             return {}
     return value if isinstance(value, dict) else {}
 
 
 # Models write raw newlines inside strings and halves of surrogate pairs; strict JSON has neither.
-_CONTROLS = dict.fromkeys(range(32), " ")
-_LONE_ESCAPE = re.compile(
+_CONTROLS_TO_SPACES = dict.fromkeys(range(32), " ")
+_LONE_SURROGATE_ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 
 
-def _forgive(text: str) -> str:
-    return _LONE_ESCAPE.sub(r"\\ufffd", text.translate(_CONTROLS))
+def _repair(text: str) -> str:
+    return _LONE_SURROGATE_ESCAPE.sub(r"\\ufffd", text.translate(_CONTROLS_TO_SPACES))
 
 
-_HUGE = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
+_HUGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
 
 
-def _refuse(constant: str) -> None:
+def _reject_constant(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
@@ -59,15 +59,19 @@ def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
         return {}, None
     try:
         value = from_json(raw, allow_inf_nan=False)
-        if _HUGE.search(raw):
+        if _HUGE_NUMBER.search(raw):
             json.dumps(value, allow_nan=False)  # a number too large for one is infinite
     except (ValueError, RecursionError):
         try:
-            value = clean_json(json.loads(raw, strict=False, parse_constant=_refuse))
+            value = clean_json_surrogates(
+                json.loads(raw, strict=False, parse_constant=_reject_constant)
+            )
             from_json(json.dumps(value, allow_nan=False))  # not too deep, nothing infinite
         except (ValueError, RecursionError) as error:
             return {}, f"the arguments are not valid JSON: {error}"
     if not isinstance(value, dict):
-        kind = {list: "a list", str: "a string", type(None): "null"}.get(type(value), "a number")
-        return {}, f"the arguments are {kind}, not a JSON object"
+        type_name = {list: "a list", str: "a string", type(None): "null"}.get(
+            type(value), "a number"
+        )
+        return {}, f"the arguments are {type_name}, not a JSON object"
     return value, None

@@ -1,0 +1,270 @@
+"""Turn the arguments of the public functions into requests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+
+from .abort import AbortSignal
+from .context import Prompt, as_context
+from .options import (
+    CacheRetention,
+    SimpleStreamOptions,
+    StreamOptions,
+    ThinkingBudgets,
+    ThinkingLevel,
+)
+from .provider import Provider, Request
+from .provider.engine import Run
+from .provider.registered import registered_provider
+from .provider.resolve import ResolvedModel, resolve, resolve_router_model
+from .provider.select import provider_for
+from .registry import Model, get_registry
+from .registry.routing import Route
+from .stream import EventQueue
+from .types import Context, Tool, Warning
+from .utils.construct import construct_unchecked
+
+if TYPE_CHECKING:
+    from .output.request import OutputRetries
+    from .output.schema import Output, OutputMode
+
+
+ModelSpec: TypeAlias = str | Model | Sequence[str | Model]  # one, or one after the other
+
+
+DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
+
+
+class Options(TypedDict, total=False):
+    """The keywords of every verb: the fields of `SimpleStreamOptions`, where they are explained."""
+
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    stop: str | list[str] | None
+    seed: int | None
+    tool_choice: str | dict[str, Any] | None
+    cache_retention: CacheRetention | Literal["none", "short", "long"] | None
+    session_id: str | None
+    api_key: str | None
+    api_base: str | None
+    headers: dict[str, str] | None
+    metadata: dict[str, Any] | None
+    timeout: float | None
+    idle_timeout: float | None
+    max_retries: int
+    max_retry_delay_ms: int
+    signal: AbortSignal | None
+    on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
+    transport: Literal["auto", "litellm", "direct"] | None
+    handoff_thinking: Literal["drop", "text"]
+    extra: dict[str, Any] | None
+    reasoning: (
+        ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None
+    )
+    thinking_budgets: ThinkingBudgets | dict[str, int] | None
+
+
+def create_retries(context: Prompt, output: Any, retries: int) -> OutputRetries:
+    from .output.request import OutputRetries
+    from .output.schema import Output
+
+    return OutputRetries(as_context(context), Output.of(output), retries)
+
+
+def create_run(
+    model: ModelSpec,
+    context: Prompt,
+    options: StreamOptions | None,
+    keywords: Options,
+    output: Any,
+    output_mode: OutputMode | None,
+) -> tuple[Run, EventQueue]:
+    factories = request_factories(model, context, options, keywords, output, output_mode)
+    primary, *fallbacks = [partial(_provider_and_request, factory) for factory in factories]
+    queue = EventQueue()
+    return Run(*primary(), queue, fallbacks), queue
+
+
+def _provider_and_request(factory: Callable[[], Request]) -> tuple[Provider, Request]:
+    built_request = factory()
+    return provider_for(built_request), built_request
+
+
+def build_request(
+    model: ModelSpec,
+    context: Prompt,
+    options: StreamOptions | None,
+    keywords: Options,
+    output: Any = None,
+    output_mode: OutputMode | None = None,
+) -> Request:
+    """The first request that a verb's arguments mean; raises as `stream` does."""
+    return request_factories(model, context, options, keywords, output, output_mode)[0]()
+
+
+def request_factories(
+    model: ModelSpec,
+    context: Prompt,
+    options: StreamOptions | None,
+    keywords: Options,
+    output: Any = None,
+    output_mode: OutputMode | None = None,
+) -> list[Callable[[], Request]]:
+    """What makes the request for each model; raises as `stream` does, before any is made."""
+    merged_options = merge_options(options, keywords)
+    if merged_options.extra is not None:
+        merged_options.extra = copy.deepcopy(merged_options.extra)
+    original = as_context(context)
+    snapshot = (
+        original.model_copy(  # what the caller does to theirs afterwards is not in this request
+            update={"messages": list(original.messages), "tools": _copy_tools(original)}
+        )
+    )
+    if output is not None:
+        from .output.schema import Output
+
+        output = Output.of(output)
+    resolved_models = _resolve_all(model, merged_options)
+    return [
+        partial(_create_request, resolved, snapshot, model_options, output, output_mode)
+        for resolved, model_options in resolved_models
+    ]
+
+
+def _create_request(
+    resolved: ResolvedModel,
+    context: Context,
+    options: SimpleStreamOptions,
+    output: Output | None,
+    output_mode: OutputMode | None,
+) -> Request:
+    options = options.model_copy()
+    if options.api_base is None:
+        options.api_base = resolved.api_base
+    request = Request(
+        resolved.provider,
+        resolved.model_id,
+        context.model_copy(),
+        options,
+        resolved.record,
+        resolved.route,
+        resolved.warnings,
+    )
+    if output is not None:
+        from .output.request import apply_output
+
+        apply_output(request, output, output_mode)
+    return request
+
+
+def _copy_tools(context: Context) -> list[Tool] | None:
+    tools = context.tools
+    if tools is None or all(type(tool) is Tool for tool in tools):
+        return None if tools is None else list(tools)
+    from .tools import as_tools  # a function was added to the list afterwards
+
+    return as_tools(tools)
+
+
+_PROVIDER_SPECIFIC_OPTIONS = ("api_key", "api_base", "headers", "extra")
+
+
+def _resolve_all(
+    models: ModelSpec, options: SimpleStreamOptions
+) -> list[tuple[ResolvedModel, SimpleStreamOptions]]:
+    """Each model and how it is asked. What is one provider's own, its key above all, goes to the
+    first model's provider only."""
+    if isinstance(models, str | Model) or not isinstance(models, Sequence):
+        return [(_resolve_model(models, options), options)]
+    if not models:
+        raise ValueError(f"there is no model to ask: give at least one, like {DEFAULT_MODEL!r}")
+    provider_options = [
+        name for name in _PROVIDER_SPECIFIC_OPTIONS if getattr(options, name) is not None
+    ]
+    shared_options = (
+        options.model_copy(update=dict.fromkeys(provider_options)) if provider_options else options
+    )
+    first = _resolve_model(models[0], options)
+    resolved_models = [(first, options)]
+    for model in models[1:]:
+        resolved = _resolve_model(model, shared_options)
+        if resolved.provider == first.provider:
+            resolved_models.append((_resolve_model(model, options), options))
+            continue
+        if provider_options:
+            text = f"{' and '.join(provider_options)} went to {first.provider} only, not to {resolved.provider}"
+            resolved.warnings.append(Warning(code="option_not_passed", message=text))
+        resolved_models.append((resolved, shared_options))
+    return resolved_models
+
+
+def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> ResolvedModel:
+    if isinstance(model, str):
+        model = model.strip()
+        provider, separator, model_id = model.partition("/")
+        if not model or (separator and not (provider and model_id)):
+            raise ValueError(
+                f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}"
+            )
+        if separator and provider in ("local", "faux"):
+            return ResolvedModel(provider, model_id, Route())
+        if separator and registered_provider(provider):  # it may stand in for one of the catalogue
+            return ResolvedModel(provider, model_id, Route(), get_registry().record(model))
+    elif not isinstance(model, Model):
+        raise TypeError(
+            f"a model is a name like {DEFAULT_MODEL!r}, a Model, or a list of them, not"
+            f" {type(model).__name__}"
+        )
+    name = model if isinstance(model, str) else model.qualified_name
+    config_path = getattr(registered_provider("litellm"), "config_path", None)
+    bypass_router = (
+        options.api_key is not None or options.api_base is not None
+    )  # the caller knows the way
+    if not bypass_router and (routed := resolve_router_model(name, config_path)):
+        return routed
+    resolved = resolve(model, quiet=options.api_base is not None)
+    full_name = f"{resolved.provider}/{resolved.model_id}"
+    return resolved if bypass_router else resolve_router_model(full_name, config_path) or resolved
+
+
+_STRING_OPTIONS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
+
+
+def _is_valid_as_is(name: str, value: Any) -> bool:
+    """Whether an option is what its field takes, beyond doubt."""
+    if value is None:
+        return name not in ("max_retries", "max_retry_delay_ms", "handoff_thinking")
+    if name in _STRING_OPTIONS:
+        return type(value) is str
+    if name in ("temperature", "top_p"):
+        return type(value) in (int, float) and isfinite(value)
+    return name in ("max_retries", "seed") and type(value) is int and value >= 0
+
+
+def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:
+    fields = SimpleStreamOptions.model_fields
+    for name in keywords:
+        if name not in fields:
+            import difflib
+
+            matches = difflib.get_close_matches(name, fields, n=1)
+            hint = f"; did you mean {matches[0]!r}?" if matches else ""
+            if name in ("tools", "system", "messages"):
+                hint = "; it belongs to the context: ctx(*messages, system=…, tools=[…])"
+            elif name.startswith("output"):
+                hint = "; stream and complete take it, for one answer of a type"
+            raise TypeError(f"unknown option {name!r}{hint}")
+    if options is None:
+        if all(_is_valid_as_is(name, value) for name, value in keywords.items()):
+            # Nothing to convert: building Pydantic's validator would be half of a first request.
+            return construct_unchecked(SimpleStreamOptions, **keywords)
+        return SimpleStreamOptions.model_validate(keywords)
+    if not isinstance(options, StreamOptions):
+        raise TypeError(f"options are StreamOptions, not {type(options).__name__}")
+    set_fields = {name: getattr(options, name) for name in options.model_fields_set}
+    return SimpleStreamOptions.model_validate({**set_fields, **keywords})

@@ -1,0 +1,1 @@
+"""Cost, budgets and the ledger of requests."""

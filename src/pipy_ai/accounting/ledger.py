@@ -1,0 +1,202 @@
+"""The ledger: what was spent, a line of JSON for each request, in a file that is only added to.
+
+    PIPY_LEDGER=1              # to ledger.jsonl in the data directory; or a path
+    with budget(ledger="spend.jsonl"): ...
+
+It holds names, counts, dollars and times, never a text. Lines are written whole, so that many
+processes may share a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..utils.paths import data_path
+from ..utils.text import format_usd
+
+LEDGER_FILENAME = "ledger.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One request: when it ended (UTC, ISO 8601), who answered, tokens, dollars, milliseconds.
+
+    The counts are those of `Usage`; `cost` is None where it is not known, and `source` says where
+    it comes from. `error` is the kind of failure.
+    """
+
+    time: str
+    provider: str
+    model: str
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    estimated: bool = False
+    cost: float | None = None
+    source: str = "unknown"
+    stop_reason: str | None = None
+    error: str | None = None
+    duration_ms: float | None = None
+
+
+@dataclass(slots=True)
+class Spending:
+    """What several requests came to. `input` is with its cached parts.
+
+    `usd` leaves out the requests whose cost is not known; `unpriced` says how many these are.
+    """
+
+    requests: int = 0
+    input: int = 0
+    output: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    def add(self, input: int, output: int, cost: float | None) -> None:
+        """One request more."""
+        self.requests += 1
+        self.input += input
+        self.output += output
+        self.usd = round(self.usd + (cost or 0.0), 12)
+        self.unpriced += cost is None and input + output > 0  # what was refused cost nothing
+
+    @property
+    def cost(self) -> str:
+        """The dollars in words."""
+        if not self.unpriced:
+            return format_usd(self.usd)
+        return f"{format_usd(self.usd)} + unknown" if self.usd else "unknown"
+
+
+def spending_table(
+    key_name: str, spending_by_key: Mapping[str, Spending]
+) -> tuple[list[str], list[list[str]], tuple[str, ...]]:
+    """A table's header, its rows with a total, and the columns that are numbers."""
+    numbers = ("requests", "input", "output", "cost")
+    total = Spending(
+        *(
+            sum(getattr(spending, field_name) for spending in spending_by_key.values())
+            for field_name in Spending.__slots__
+        )
+    )
+    rows = [
+        [
+            name,
+            f"{spending.requests:,}",
+            f"{spending.input:,}",
+            f"{spending.output:,}",
+            spending.cost,
+        ]
+        for name, spending in [*spending_by_key.items(), ("total", total)]
+    ]
+    return [key_name, *numbers], rows, numbers
+
+
+def ledger_path() -> str | None:
+    """Where `PIPY_LEDGER` wants the ledger; None: nowhere."""
+    setting = os.environ.get("PIPY_LEDGER", "").strip()
+    if setting in ("", "0"):
+        return None
+    return (
+        os.path.join(data_path(), LEDGER_FILENAME)
+        if setting == "1"
+        else os.path.expanduser(setting)
+    )
+
+
+def append_entry(path: str, entry: LedgerEntry) -> None:
+    """Add a line, in one write.
+
+    Raises:
+        OSError: it could not be written, or not all of it.
+    """
+    record = {name: getattr(entry, name) for name in _FIELD_TYPES}
+    line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+    try:
+        file = _open_for_append(path)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        file = _open_for_append(path)
+    with file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+            line = b"\n" + line  # somebody's disk was full in the middle of a line
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def _open_for_append(path: str) -> Any:
+    return open(path, "ab+", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+class Ledger:
+    """A ledger's entries: iterate it, as often as needed. The file is read as it is iterated.
+
+    `corrupted` is how many lines could not be read the last time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: str = os.path.expanduser(path)
+        self.corrupted: int = 0
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        self.corrupted = 0
+        with open(self.path, "rb") as file:
+            for line in file:
+                entry = _parse_entry(line)
+                if entry is not None:
+                    yield entry
+                elif line.strip():
+                    self.corrupted += 1
+
+
+def read_ledger(path: str | os.PathLike[str] | None = None) -> Ledger:
+    """The entries of a ledger; without a path, of the one that `PIPY_LEDGER` names, or the usual.
+
+    Raises:
+        FileNotFoundError: there is none (when it is iterated).
+
+    Example:
+        >>> import tempfile
+        >>> from pipy_ai import budget, complete, read_ledger
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with budget(ledger=f"{folder}/spend.jsonl"):
+        ...         _ = complete("faux/echo", "Hello")
+        ...     ledger = read_ledger(f"{folder}/spend.jsonl")
+        ...     print([(entry.model, entry.output) for entry in ledger], ledger.corrupted)
+        [('echo', 2)] 0
+    """
+    return Ledger(path or ledger_path() or os.path.join(data_path(), LEDGER_FILENAME))
+
+
+_TYPES_BY_ANNOTATION: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float | None": (float, int, type(None)),
+    "str | None": (str, type(None)),
+}
+_FIELD_TYPES = {field.name: _TYPES_BY_ANNOTATION[str(field.type)] for field in fields(LedgerEntry)}
+_REQUIRED_FIELDS = ("time", "provider", "model")
+_MAX_COST_USD = 1e15  # dollars: more is no cost
+
+
+def _parse_entry(line: bytes) -> LedgerEntry | None:
+    """A line, read; None when it is not one of ours. What a newer version added is left out."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or not all(name in record for name in _REQUIRED_FIELDS):
+        return None
+    values = {name: record[name] for name in _FIELD_TYPES if name in record}
+    if not all(isinstance(value, _FIELD_TYPES[name]) for name, value in values.items()):
+        return None
+    if not 0 <= (values.get("cost") or 0) < _MAX_COST_USD:  # nor is it nan
+        return None
+    return LedgerEntry(**values)

@@ -1,0 +1,222 @@
+"""What a request under way costs so far, for the budgets that it counts for and the ledger.
+
+Between the estimate before and the real usage after, each delta adds its bytes: nothing is counted
+twice, so a stream stays linear.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
+from ..provider.deltas import Delta, Finish, Text, Thinking, ToolFragment, UsageReport
+from ..provider.request import Request
+from ..tokens import estimate_input_tokens, tokens_from_bytes
+from ..types import AssistantMessage, Attempt, Usage, Warning
+from ..utils.construct import construct_unchecked
+from .cost import price_function, valid_cost
+from .ledger import LedgerEntry, append_entry, ledger_path
+
+if TYPE_CHECKING:
+    from .budget import Budget
+
+__all__ = ["Meter", "ledger_path"]
+
+_CONTENT_DELTAS = (Text, Thinking, ToolFragment)
+_MILLION = 1_000_000
+
+
+class Meter:
+    """The meter of one request, over all its tries. `halt` stops the request, from any thread.
+
+    `usd` and `tokens` are what the try under way counts for so far.
+    """
+
+    def __init__(
+        self, budgets: Sequence[Budget], ledger: str | None, cancel: Callable[[ErrorInfo], None]
+    ) -> None:
+        self._budgets = tuple(dict.fromkeys(budgets))
+        paths = [ledger, *(budget.ledger for budget in self._budgets)]
+        # By their real names: no request stands in one file twice.
+        self._ledger_paths = [*dict.fromkeys(os.path.realpath(path) for path in paths if path)]
+        self._cancel = cancel
+        self.usd: float = 0.0
+        self.tokens: int = 0
+        self._model_name = ""
+        self._price_usage: Callable[[Usage], float | None] | None = None
+
+    # --- Before -----------------------------------------------------------------------------
+
+    def start_attempt(self, request: Request) -> None:
+        """Count the prompt of a try.
+
+        Raises:
+            ProviderError: a budget does not cover it; nothing is to be sent.
+        """
+        self._model_name = request.model
+        if not self._budgets:
+            return
+        self._provider = request.provider
+        self._price_usage = price_function(request)
+        self._usage = construct_unchecked(Usage, input=estimate_input_tokens(request.context))
+        self._block_type: object = None  # of the block that grows
+        self._block_bytes = self._finished_tokens = self._output_tokens = (
+            0  # of it; tokens of those before it; of all
+        )
+        usd = self._usage_cost(self._usage)
+        self._usd_per_output_token = self._output_token_price()
+        self.usd, self.tokens = usd or 0.0, self._usage.input
+        zero_usage = construct_unchecked(Usage)
+        for index, budget in enumerate(self._budgets):
+            refusal = budget.admit(self, request.model, usd, self.tokens)
+            if refusal is not None:
+                for admitted in self._budgets[:index]:
+                    admitted.settle(self, self._model_name, zero_usage, 0.0)
+                raise ProviderError(self._budget_error(refusal))
+
+    def _usage_cost(self, usage: Usage) -> float | None:
+        """Dollars; None where the price is not known."""
+        return None if self._price_usage is None else self._price_usage(usage)
+
+    def _output_token_price(self) -> float:
+        """Dollars for a token of the answer to a prompt of this length."""
+        million_output = self._usage.model_copy(update={"output": _MILLION, "reasoning": 0})
+        return (
+            (self._usage_cost(million_output) or 0.0) - (self._usage_cost(self._usage) or 0.0)
+        ) / _MILLION
+
+    def _budget_error(self, text: str) -> ErrorInfo:
+        return error_info(ErrorKind.BUDGET, text, provider=self._provider)
+
+    # --- Under way --------------------------------------------------------------------------
+
+    def count_deltas(self, deltas: Sequence[Delta]) -> tuple[Sequence[Delta], ErrorInfo | None]:
+        """The deltas as far as the budgets go, and why there shall be no more of them."""
+        for index, delta in enumerate(deltas) if self._budgets else ():
+            exceeded = self._count_delta(delta)
+            if exceeded is None:
+                continue
+            remaining = deltas[index + 1 :]
+            has_more_content = any(
+                isinstance(later_delta, _CONTENT_DELTAS) for later_delta in remaining
+            )
+            # An answer that is whole is given: stopping it would save nothing.
+            answer_stopped = has_more_content or not any(
+                isinstance(later_delta, Finish) for later_delta in remaining
+            )
+            self._stop_others(exceeded, answer_stopped)
+            error = self._budget_error(exceeded.exceeded_text()) if answer_stopped else None
+            return deltas[: index + 1] if has_more_content else deltas, error
+        return deltas, None
+
+    def _count_delta(self, delta: Delta) -> Budget | None:
+        """Count one delta; the budget that is passed with it, if one is."""
+        delta_type = type(delta)
+        if delta_type is Text or delta_type is Thinking:
+            text: str = delta.text  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
+        elif delta_type is ToolFragment:
+            text = delta.arguments  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
+            if delta.name:  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
+                self._block_type = None
+                self._start_block(delta_type)
+                name: str = delta.name  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
+                self._finished_tokens += tokens_from_bytes(len(name.encode("utf-8", "replace")))
+        elif delta_type is UsageReport:
+            return self._apply_report(delta)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        else:
+            return None
+        if delta_type is not self._block_type:
+            self._start_block(delta_type)
+        self._block_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        output_tokens = self._finished_tokens + tokens_from_bytes(self._block_bytes)
+        new_tokens = output_tokens - self._output_tokens
+        if new_tokens <= 0:
+            return None
+        self._output_tokens = output_tokens
+        return self._add_to_budgets(new_tokens * self._usd_per_output_token, new_tokens)
+
+    def _start_block(self, block_type: object) -> None:
+        self._block_type = block_type
+        self._finished_tokens += tokens_from_bytes(self._block_bytes)
+        self._block_bytes = 0
+
+    def _apply_report(self, report: UsageReport) -> Budget | None:
+        """Put what the provider reports on the way in the place of the estimate."""
+        reported = {
+            name: value
+            for name in ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+            if type(value := getattr(report, name)) is int and value >= 0
+        }
+        self._output_tokens = max(self._output_tokens, reported.pop("output", 0))
+        if reported:
+            self._usage = self._usage.model_copy(update=reported)
+            self._usd_per_output_token = self._output_token_price()
+        usage = self._usage.model_copy(update={"output": self._output_tokens})
+        reported_cost = valid_cost(report.cost)
+        usd = self._usage_cost(usage) if reported_cost is None else reported_cost
+        tokens = usage.input + usage.cache_read + usage.cache_write + usage.output
+        return self._add_to_budgets((usd or 0.0) - self.usd, tokens - self.tokens)
+
+    def _add_to_budgets(self, usd: float, tokens: int) -> Budget | None:
+        self.usd += usd
+        self.tokens += tokens
+        exceeded = [budget for budget in self._budgets if budget.add_usage(usd, tokens)]
+        return exceeded[0] if exceeded else None
+
+    def _stop_others(self, budget: Budget, answer_stopped: bool = False) -> None:
+        for other_meter in budget.meters_to_stop(self, answer_stopped):
+            other_meter._cancel(other_meter._budget_error(budget.exceeded_text()))
+
+    # --- After ------------------------------------------------------------------------------
+
+    def finish_attempt(
+        self, message: AssistantMessage, attempt: Attempt, is_last: bool = False
+    ) -> None:
+        """Settle a try with what it really used; write it down if it is the last, or was billed.
+
+        A ledger that cannot be written is a warning of the message.
+        """
+        usage = message.usage
+        for budget in self._budgets:
+            cost = usage.cost.total
+            budget.settle(
+                self, self._model_name, usage, self._usage_cost(usage) if cost is None else cost
+            )
+            self._stop_others(budget)
+        if not self._ledger_paths or not (is_last or usage.total_tokens):
+            return
+        entry = _ledger_entry(message, attempt.duration_ms)
+        for path in self._ledger_paths:
+            try:
+                append_entry(path, entry)
+            except OSError as error:
+                text = f"the ledger {path} lacks this request: {error.strerror or error}"
+                message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
+
+    def abandon(self) -> None:
+        """The request has ended without a message; what it has cost is what was counted."""
+        for budget in self._budgets:
+            budget.settle(self, self._model_name, None, self.usd)
+
+
+def _ledger_entry(message: AssistantMessage, duration_ms: float | None) -> LedgerEntry:
+    usage = message.usage
+    now = datetime.datetime.now(datetime.UTC)
+    return LedgerEntry(
+        time=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        provider=message.provider,
+        model=message.model,
+        input=usage.input,
+        output=usage.output,
+        cache_read=usage.cache_read,
+        cache_write=usage.cache_write,
+        estimated=usage.estimated,
+        cost=usage.cost.total,
+        source=usage.cost.source,
+        stop_reason=None if message.stop_reason is None else message.stop_reason.value,
+        error=None if message.error is None else message.error.kind.value,
+        duration_ms=duration_ms,
+    )

@@ -1,0 +1,197 @@
+"""Rows asked by the workers of a Dask cluster: what `executor=` of `complete_many` stands for.
+
+The batch stays where it was called: it feeds, paces, tries again and collects, so that one pace
+holds for all workers. A worker gets one row at a time, asks with the keys of its own environment,
+and sends back the message. When one dies, Dask gives its rows to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+from typing import TYPE_CHECKING, Any
+
+from .._requests import ModelSpec, Options, build_request
+from ..accounting.budget import active_budgets
+from ..api import complete
+from ..context import Prompt, as_context
+from ..errors import ErrorKind, ProviderError, error_info
+from ..types import AssistantMessage, Attempt, Context, StopReason
+
+if TYPE_CHECKING:
+    from ..accounting.meter import Meter
+    from ..output.schema import Output
+    from .row import Row, SendRow
+
+STATUS_POLL_S = 5.0  # seconds between two looks at the client while it waits for a row
+MAX_WORKER_FAILURES = 2  # times that a row is given to another worker when its own raises
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)  # in a header's name
+_SECRET_LITELLM_OPTION = re.compile(
+    r"^api_key$|^aws_|secret|credential|ad_token|password", re.IGNORECASE
+)
+
+
+def create_sender(
+    client: Any,
+    model: ModelSpec,
+    output: Output | None,
+    output_mode: Any,
+    options: Options,
+    message_class: type[AssistantMessage],
+) -> SendRow:
+    """What asks a row once, on some worker of the cluster of `client`.
+
+    Raises:
+        TypeError: it is no Dask client.
+        ValueError: an option that must not or cannot travel.
+    """
+    if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
+        raise TypeError(
+            f"executor is a Dask Client (pip install 'pipy-ai[dask]'), not {type(client).__name__}"
+        )
+    _check_options(model, options)
+    call_options: dict[str, Any] = {**options, "max_retries": 0}
+    if output is not None:  # its schema travels; the type may be one that the workers have not
+        call_options |= {"output": output.schema, "output_mode": output_mode}
+    options_digest = _digest(
+        str(model), call_options.get("output"), sorted((n, repr(v)) for n, v in options.items())
+    )
+
+    async def send(row: Row) -> AssistantMessage:
+        context = as_context(row.context)
+        try:
+            meter = _open_meter(model, context, options)
+        except ProviderError as refusal:
+            error = refusal.error
+            return message_class(
+                error=error, error_message=error.message, stop_reason=StopReason.ERROR
+            )
+        answer = None
+        try:
+            answer = await send_to_cluster(row, context)
+            return answer
+        finally:
+            if meter is not None:
+                if answer is not None:
+                    meter.finish_attempt(
+                        answer, Attempt(duration_ms=answer.duration_ms), is_last=True
+                    )
+                meter.abandon()
+
+    async def send_to_cluster(row: Row, context: Context) -> AssistantMessage:
+        key = f"pipy-{row.index}-{row.send_count}-{_digest(options_digest, context.model_dump(mode='json'))}"
+        loop = client.loop.asyncio_loop
+        future = asyncio.run_coroutine_threadsafe(
+            _submit_row(client, key, model, context, call_options), loop
+        )
+        try:
+            answer = await _wait_for_row(client, asyncio.wrap_future(future))
+            if output is not None and answer.error is None:
+                _validate_message(answer, output)
+            return answer
+        except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
+            text = f"The cluster failed: {type(failure).__name__}: {failure}"
+            connection_lost = isinstance(failure, (futures.CancelledError, OSError))
+            unreachable = connection_lost or client.status != "running"
+            kind = ErrorKind.CONNECTION if unreachable else ErrorKind.SERVER
+            error = error_info(kind, text, retryable=unreachable)
+            return message_class(error=error, error_message=text, stop_reason=StopReason.ERROR)
+
+    return send
+
+
+async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -> AssistantMessage:
+    """Wait for a row; not for ever on a client that has lost its scheduler meanwhile."""
+    try:
+        while not (await asyncio.wait({future}, timeout=STATUS_POLL_S))[0]:
+            if client.status != "running":
+                raise ConnectionError(f"the client of the cluster is {client.status}")
+    finally:
+        future.cancel()
+    if future.cancelled():  # by Dask: rows that are collected together share one task of the client
+        raise ConnectionError("the client of the cluster has given the row up")
+    return future.result()
+
+
+async def _submit_row(
+    client: Any, key: str, model: ModelSpec, context: Prompt, call_options: Mapping[str, Any]
+) -> AssistantMessage:
+    """In the client's own loop: hand in one row and wait for its message."""
+    if client.status != "running":  # what is handed in while it closes is never answered
+        raise ConnectionError(f"the client of the cluster is {client.status}")
+    future = client.submit(
+        _complete_on_worker,
+        model,
+        context,
+        dict(call_options),
+        key=key,
+        retries=MAX_WORKER_FAILURES,
+        pure=False,
+    )
+    try:
+        message: AssistantMessage = await client.gather(future, asynchronous=True)
+        return message
+    except asyncio.CancelledError:
+        await client.cancel([future], asynchronous=True, force=True)
+        raise
+    finally:
+        future.release()
+
+
+def _complete_on_worker(
+    model: ModelSpec, context: Prompt, call_options: dict[str, Any]
+) -> AssistantMessage:
+    """On a worker, in one of its threads."""
+    message: AssistantMessage = complete(model, context, **call_options)
+    return message
+
+
+def _open_meter(model: ModelSpec, context: Context, options: Options) -> Meter | None:
+    """What counts a row for the budgets around the batch: its prompt now, the rest at its end.
+
+    Raises:
+        ProviderError: a budget does not cover it.
+    """
+    if not (budgets := active_budgets.get()):
+        return None
+    from ..accounting.meter import Meter
+
+    meter = Meter(budgets, None, lambda error: None)  # a thread of a worker cannot be stopped
+    meter.start_attempt(build_request(model, context, None, options))
+    return meter
+
+
+def _validate_message(message: AssistantMessage, output: Output) -> None:
+    """Give an answer that fits the schema its value of the type, here where the type is known."""
+    error = output.validate_message(message)
+    if error is not None:
+        message.error, message.error_message = error, error.message
+        message.stop_reason = StopReason.ERROR
+
+
+def _check_options(model: ModelSpec, options: Options) -> None:
+    """A key never enters the graph, where the scheduler and its pages could show it."""
+    extra = options.get("extra") or {}
+    headers = {**(options.get("headers") or {}), **(extra.get("extra_headers") or {})}
+    secrets = ["api_key"] if options.get("api_key") is not None else []
+    secrets += [f"the header {name}" for name in headers if _SECRET_HEADER.search(name)]
+    secrets += [f"{name} in extra" for name in extra if _SECRET_LITELLM_OPTION.search(name)]
+    if secrets:
+        raise ValueError(
+            f"{secrets[0]} would travel through the cluster: set the provider's variable in the"
+            " environment of each worker instead (`pipy providers` names it)"
+        )
+    if active_budgets.get() and not isinstance(model, str) and isinstance(model, Sequence):
+        raise ValueError("under a budget a cluster asks one model, not a list of them")
+    for name in ("signal", "on_payload"):
+        if options.get(name) is not None:
+            raise ValueError(f"{name} cannot travel to the workers of a cluster")
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()

@@ -1,0 +1,1 @@
+"""Parse and resolve command-line arguments."""

@@ -1,0 +1,110 @@
+"""`-a`: images, PDFs and text, by path or URL, or piped in; and whether the model reads them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ...utils.text import error_text
+
+if TYPE_CHECKING:
+    from ...types import UserContent
+
+STDIN = "-"
+MAX_TEXT_BYTES = 20_000_000  # bytes of a text that is fetched
+READ_TIMEOUT_S = 20.0  # seconds without a byte
+
+
+def read_attachments(sources: list[str]) -> list[UserContent]:
+    """What the model is shown, in this order.
+
+    Raises:
+        ValueError: a file is nothing that models read, or cannot be fetched.
+        OSError: a file cannot be read.
+    """
+    if sources.count(STDIN) > 1:
+        raise ValueError("-a - stands for what is piped in, once")
+    return [_read_attachment(source) for source in sources]
+
+
+def _read_attachment(source: str) -> UserContent:
+    from ...files import attachment, is_web_url, url_kind
+
+    if source == STDIN:
+        is_piped = sys.stdin if sys.stdin is not None and not sys.stdin.isatty() else None
+        data = is_piped.buffer.read() if is_piped is not None else b""
+        if not data:
+            raise ValueError("-a -: nothing is piped in")
+        return attachment(data)
+    if is_web_url(source) and url_kind(source) is None:
+        return _fetch(source)
+    return attachment(source)
+
+
+def _fetch(url: str) -> UserContent:
+    """What is at an address that does not tell. Text is fetched; the rest the provider fetches."""
+    from urllib.parse import unquote, urlsplit
+
+    import httpx
+
+    from ...files import attachment, document, image
+
+    try:
+        with (
+            httpx.Client(follow_redirects=True, max_redirects=5, timeout=READ_TIMEOUT_S) as client,
+            client.stream("GET", url) as response,
+        ):
+            if response.status_code != 200:
+                raise ValueError(f"{url}: the server says {response.status_code}")
+            content_type = (
+                response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            )
+            if content_type.startswith("image/"):
+                return image(url)
+            if content_type == "application/pdf":
+                return document(url)
+            data = bytearray()
+            for chunk in response.iter_bytes():
+                data += chunk
+                if len(data) > MAX_TEXT_BYTES:
+                    raise ValueError(f"{url} is longer than {MAX_TEXT_BYTES // 1_000_000} MB")
+            text = _to_utf8(bytes(data), response.charset_encoding)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url}: {error}") from None
+    except httpx.HTTPError as error:
+        raise ValueError(f"{url} cannot be fetched: {error_text(error)}") from None
+    name = unquote(urlsplit(url).path.rpartition("/")[2]) or urlsplit(url).netloc
+    return attachment(text, name=name)
+
+
+def _to_utf8(data: bytes, charset: str | None) -> bytes:
+    try:
+        return data.decode(charset).encode() if charset else data
+    except (LookupError, ValueError):
+        return data
+
+
+def check_supported(
+    attachments: list[UserContent], models: list[str], options: dict[str, Any]
+) -> None:
+    """Whether one of the models is known not to read what is given.
+
+    Raises:
+        ValueError: so it is; with the way to find one that does.
+    """
+    kinds = {part.type for part in attachments} - {"text"}
+    if not kinds:
+        return
+    from ..._requests import build_request
+    from ...context import ctx
+
+    for model in models:
+        request = build_request(model, ctx("?"), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        for kind in kinds:
+            supported = request.accepts_images if kind == "image" else request.accepts_documents
+            if supported is False:
+                label, modality = ("images", "image") if kind == "image" else ("PDFs", "pdf")
+                raise ValueError(
+                    f"{request.provider}/{request.model_id} reads no {label};"
+                    f" these do: pipy models --modality {modality}"
+                )

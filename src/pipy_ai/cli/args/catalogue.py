@@ -1,0 +1,68 @@
+"""What the commands over the catalogue share. Nothing heavy loads."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...registry import Model
+from ...registry.catalogue import ModelRegistry
+from ..display.terminal import warn
+from .common import parse_count
+
+
+def add_token_options(parser: argparse.ArgumentParser) -> None:
+    """What a request amounts to."""
+    parser.add_argument(
+        "--input", type=parse_count, required=True, metavar="N", help="input tokens"
+    )
+    parser.add_argument("--output", type=parse_count, default=0, metavar="N", help="output tokens")
+    parser.add_argument(
+        "--cached", type=parse_count, default=0, metavar="N", help="input tokens that are cached"
+    )
+
+
+def add_filter_options(parser: argparse.ArgumentParser) -> None:
+    """Which models."""
+    group = parser.add_argument_group("filters")
+    group.add_argument("--provider", help="models.dev's name, e.g. anthropic")
+    group.add_argument("--capability", help="reasoning, tool_call, structured_output, …")
+    group.add_argument("--modality", help="what it reads: text, image, audio, video, pdf")
+    group.add_argument("--output-modality", metavar="MODALITY", help="what it writes")
+    group.add_argument("--min-context", type=parse_count, metavar="N", help="tokens")
+    group.add_argument("--min-output", type=parse_count, metavar="N", help="tokens")
+    group.add_argument("--max-cost-input", type=float, metavar="X", help="$/1M tokens")
+    group.add_argument("--max-cost-output", type=float, metavar="X", help="$/1M tokens")
+    group.add_argument("--status", help="active, alpha, beta, deprecated, removed")
+    group.add_argument("--available", action="store_true", help="whose key is set")
+    group.add_argument("--open-weights", action="store_true", help="with public weights")
+    group.add_argument("--released-after", metavar="DATE", help="like 2026-01")
+    group.add_argument("--search", action="append", metavar="WORD", help="in its names")
+    group.add_argument("--all", action="store_true", help="embedding, speech and image models, too")
+
+
+def query_models(
+    registry: ModelRegistry, arguments: argparse.Namespace, include_all: bool = False
+) -> list[str]:
+    return registry.query(
+        provider=arguments.provider,
+        capability=arguments.capability,
+        modality=arguments.modality,
+        output_modality=arguments.output_modality,
+        min_context=arguments.min_context,
+        min_output=arguments.min_output,
+        max_cost_input=arguments.max_cost_input,
+        max_cost_output=arguments.max_cost_output,
+        status=arguments.status,
+        available=True if arguments.available else None,
+        open_weights=True if arguments.open_weights else None,
+        released_after=arguments.released_after,
+        search=" ".join(arguments.search) if arguments.search else None,
+        chat=None if arguments.all or include_all else True,
+    )
+
+
+def find_model(registry: ModelRegistry, name: str) -> Model | None:
+    model = registry.get(name)
+    if model is None:
+        warn(registry.unknown_model_message(name))
+    return model

@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """For programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def parse_count(text: str) -> int:
+    """A number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
+    unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    number = float((text if unit == 1 else text[:-1]).replace(",", "")) * unit
+    if not 0 <= number < 1e15:
+        raise ValueError("out of range")
+    return int(number)

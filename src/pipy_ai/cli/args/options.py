@@ -1,0 +1,59 @@
+"""`-o name=value`: any option of a request."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+# What -o sets. The others are set in Python only, or are secrets that no command line may hold.
+EXCLUDED_OPTIONS = ("api_key", "signal", "on_payload")
+TEXT_OPTIONS = ("session_id", "api_base", "tool_choice", "stop")
+OPTION_GROUPS = ("extra", "headers", "metadata", "thinking_budgets")
+
+
+def parse_options(assignments: list[str]) -> dict[str, Any]:
+    """Options by name, of `name=value` and `group.name=value`; values are JSON, or text.
+
+    Raises:
+        ValueError: there is no such option, or it has no value.
+    """
+    options: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        name = name.strip()
+        if not separator or not name:
+            raise ValueError(f"-o {assignment}: write name=value")
+        group, dot, key = name.partition(".")
+        if dot and group in OPTION_GROUPS and key:
+            options.setdefault(group, {})[key] = text if group == "headers" else _parse_value(text)
+        else:
+            options[_option_name(name)] = text if _is_text_value(name, text) else _parse_value(text)
+    return options
+
+
+def _option_name(name: str) -> str:
+    from ...options import SimpleStreamOptions
+
+    name = name.replace("-", "_")
+    fields = [field for field in SimpleStreamOptions.model_fields if field not in EXCLUDED_OPTIONS]
+    if name in fields:
+        return name
+    if name == "api_key":
+        raise ValueError("-o api_key: others could read it; set the provider's variable instead")
+    close_matches = difflib.get_close_matches(name, fields, 1)
+    suggestion = f"did you mean {close_matches[0]}? " if close_matches else ""
+    raise ValueError(
+        f"there is no option {name!r}; {suggestion}What only the provider knows is extra.{name}=…"
+    )
+
+
+def _is_text_value(name: str, text: str) -> bool:
+    return name in TEXT_OPTIONS and not text.lstrip().startswith(("[", "{"))
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,310 @@
+"""What the commands that ask have in common: whom to ask, what, and how."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import stat
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..display.terminal import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import ValidationError
+
+    from ... import Context, UserMessage
+    from ..conversations.conversation import Conversation
+
+THINKING_LEVELS = ("off", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+@dataclass
+class PromptArgs:
+    """Whom to ask, what, and how."""
+
+    models: list[str]  # the first one; then those to ask when it fails
+    context: Context
+    options: dict[str, Any]
+    message: UserMessage  # the last one, which is new
+    schema: Any = None
+    tools: list[Any] = field(default_factory=list)
+
+    @property
+    def model(self) -> Any:
+        """What the verbs take for a model."""
+        return self.models if len(self.models) > 1 else self.models[0]
+
+
+def add_prompt_options(parser: argparse.ArgumentParser) -> None:
+    """What is asked, of whom and how."""
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask")
+    parser.add_argument(
+        "-a",
+        "--attach",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an image, PDF or text to read, by path or URL; - is what is piped in (repeatable)",
+    )
+    parser.add_argument("-t", "--template", metavar="NAME", help="a template, see pipy templates")
+    parser.add_argument(
+        "-p",
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the value of a template's $NAME (repeatable)",
+    )
+    parser.add_argument(
+        "--schema",
+        metavar="SCHEMA",
+        help="ask for JSON: 'name, age int', a JSON Schema or its file, module:Class",
+    )
+    parser.add_argument("--schema-multi", metavar="SCHEMA", help="as --schema, for a list of them")
+    parser.add_argument(
+        "--tool",
+        action="append",
+        default=[],
+        metavar="FUNCTION",
+        help="let the model call module:function or file.py:function (repeatable)",
+    )
+    parser.add_argument(
+        "--fallback",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="whom to ask when that fails (repeatable)",
+    )
+    add_model_options(parser)
+
+
+def add_model_options(
+    parser: argparse.ArgumentParser, option_flags: Sequence[str] = ("-o",)
+) -> None:
+    """Of whom, and how. `short`: what may be written for `--option`."""
+    parser.add_argument(
+        "-m",
+        "--model",
+        help="provider/model, or words of its name (default: PIPY_MODEL, else what is set up)",
+    )
+    parser.add_argument("-s", "--system", help="system prompt")
+    parser.add_argument(
+        "--thinking",
+        metavar="LEVEL",
+        choices=THINKING_LEVELS,
+        help=f"one of {', '.join(THINKING_LEVELS)}",
+    )
+    parser.add_argument(
+        "--api-base", metavar="URL", help="where the model is, e.g. a server of yours"
+    )
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="how freely it may choose its words, from 0"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    parser.add_argument(
+        *option_flags,
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other option: seed=7, timeout=60, extra.top_k=5 (repeatable)",
+    )
+
+
+def build_prompt_args(
+    arguments: argparse.Namespace, conversation: Conversation | None = None
+) -> PromptArgs:
+    """What was asked, perhaps in an `earlier` conversation.
+
+    Raises:
+        ValueError, LookupError, OSError: it cannot be asked, in words for the user.
+    """
+    from ... import ctx, user
+
+    text = _read_prompt_text(arguments.prompt, "-" in arguments.attach)
+    if arguments.template:
+        text = _render_template(arguments, text)
+    elif arguments.param:
+        raise ValueError("-p is for templates: -t NAME")
+    attachments: list[Any] = []
+    if arguments.attach:
+        from .attachments import read_attachments
+
+        attachments = read_attachments(arguments.attach)
+    if not text.strip() and not attachments:
+        raise ValueError('nothing to ask: pipy ask "What is 2+2?", or pipe text in')
+    message = user(*([text] if text.strip() else []), *attachments) if attachments else user(text)
+    previous_model = conversation.model if conversation is not None else None
+    model_name = arguments.model or previous_model
+    models = [
+        _full_model_name(model_name) if model_name else default_model(),
+        *map(_full_model_name, arguments.fallback),
+    ]
+    stream_options = model_options(arguments)
+    if conversation is not None:
+        _inherit_settings(stream_options, conversation, models[0])
+    if attachments:
+        from .attachments import check_supported
+
+        check_supported(attachments, models, stream_options)
+    previous_messages = [] if conversation is None else conversation.messages
+    system = arguments.system or (conversation.system if conversation is not None else None)
+    context = ctx(*previous_messages, message, system=system)
+    return PromptArgs(
+        models,
+        context,
+        stream_options,
+        message,
+        _output_schema(arguments),
+        _load_tools(arguments.tool),
+    )
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How."""
+    common_options = {
+        "temperature": arguments.temperature,
+        "max_tokens": arguments.max_tokens,
+        "reasoning": arguments.thinking,
+        "api_base": arguments.api_base,
+    }
+    if not arguments.option:
+        return common_options
+    from .options import parse_options
+
+    return {**common_options, **parse_options(arguments.option)}
+
+
+def default_model() -> str:
+    """The model when none is named.
+
+    Raises:
+        LookupError: nothing says which.
+        ValueError: what says so means no model.
+    """
+    from ... import default_model
+
+    name = default_model()
+    try:
+        return _full_model_name(name)
+    except ValueError as error:
+        source = "PIPY_MODEL" if os.environ.get("PIPY_MODEL", "").strip() else "pipy default"
+        raise ValueError(f"{source}: {error}") from None
+
+
+def _inherit_settings(
+    stream_options: dict[str, Any], conversation: Conversation, model: str
+) -> None:
+    """What was not said is as it was; where the model is, only for one of the same provider."""
+    stream_options["reasoning"] = stream_options["reasoning"] or conversation.thinking
+    previous_provider = (conversation.model or "").partition("/")[0]
+    if model.partition("/")[0] == previous_provider:
+        stream_options["api_base"] = stream_options["api_base"] or conversation.api_base
+
+
+def _full_model_name(name: str) -> str:
+    if "/" in name:  # a full name is nothing to look for
+        return name
+    from .model import resolve_model
+
+    return resolve_model(name)
+
+
+def _render_template(arguments: argparse.Namespace, text: str) -> str:
+    """The prompt that a template makes; what else it says, fills in what was not said."""
+    from .templates import load_template
+
+    template = load_template(arguments.template)
+    values = {}
+    for assignment in arguments.param:
+        name, separator, value = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"-p {assignment}: write name=value")
+        values[name] = value
+    prompt, system = template.render(values, text)
+    arguments.system = arguments.system or system or None
+    arguments.model = arguments.model or template.model or None
+    if arguments.schema is None and arguments.schema_multi is None:
+        arguments.schema = template.schema or None
+    arguments.attach = [*template.attachments, *arguments.attach]
+    arguments.tool = [*template.tools, *arguments.tool]
+    arguments.option = [*_option_assignments(template.options), *arguments.option]
+    if template.extract:
+        arguments.extract = True
+    return prompt
+
+
+def _option_assignments(options: dict[str, Any]) -> list[str]:
+    """A template's options as `-o` has them."""
+    assignments = []
+    for name, value in options.items():
+        members = value if isinstance(value, dict) else {"": value}
+        for key, item in members.items():
+            text = item if isinstance(item, str) else json.dumps(item)
+            assignments.append(f"{name}{f'.{key}' if key else ''}={text}")
+    return assignments
+
+
+def _output_schema(arguments: argparse.Namespace) -> Any:
+    single, multiple = arguments.schema, arguments.schema_multi
+    if single is None and multiple is None:
+        return None
+    if single is not None and multiple is not None:
+        raise ValueError("--schema or --schema-multi, not both")
+    if arguments.tool:
+        raise ValueError("--schema and --tool do not go together")
+    if isinstance(single, dict):  # of a template
+        return single
+    from .schema import parse_schema
+
+    return (
+        parse_schema(multiple, multiple=True)
+        if multiple is not None
+        else parse_schema(str(single), multiple=False)
+    )
+
+
+def _load_tools(specs: list[str]) -> list[Any]:
+    if not specs:
+        return []
+    from .tools import load_tool
+
+    return [load_tool(spec) for spec in specs]
+
+
+def report_invalid_option(error: ValidationError) -> int:
+    """Say which option has a wrong value."""
+    first_error = error.errors()[0]
+    name = str(first_error["loc"][0])
+    flags = {"temperature", "max_tokens", "api_base"}
+    flag = f"--{name.replace('_', '-')}" if name in flags else f"-o {name}"
+    warn(f"{flag}: {first_error['msg']}")
+    return 2
+
+
+def _read_prompt_text(prompt_words: list[str], stdin_is_attached: bool) -> str:
+    """What was piped in, then what was typed."""
+    parts = []
+    if not stdin_is_attached and _stdin_is_piped():
+        try:
+            parts.append(sys.stdin.buffer.read().decode("utf-8").rstrip("\n"))
+        except UnicodeDecodeError:
+            raise ValueError(
+                "what was piped in is not UTF-8 text; attach files with -a -"
+            ) from None
+    parts.append(" ".join(prompt_words))
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _stdin_is_piped() -> bool:
+    """Whether stdin is a pipe or a file, rather than a terminal or nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # closed, or not a real file
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)

@@ -1,0 +1,100 @@
+"""`--schema`: what the answer shall be, as JSON Schema, a Python class, or in short.
+
+The short form is that of `llm`: `name, age int, tags list[str]: what they are`; one field a line
+when descriptions have commas in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+_FIELD = re.compile(r"(?P<name>[A-Za-z_][\w-]*)(?:\s+(?P<type>[^:]+?))?\s*(?::(?P<what>.*))?", re.S)
+_IMPORT_SPEC = re.compile(r"[^\s,]+:[A-Za-z_][\w.]*")
+
+
+def parse_schema(text: str, multiple: bool = False) -> Any:
+    """What `output=` takes, of what `--schema` was given; of `many`, a list of them.
+
+    Raises:
+        ValueError: it is none of what it may be.
+        OSError: the file cannot be read.
+    """
+    kind = _parse_single(text.strip())
+    if not multiple:
+        return kind
+    if isinstance(kind, dict):
+        return {"type": "array", "items": kind}
+    return list[kind]  # type: ignore[valid-type]
+
+
+def _parse_single(text: str) -> Any:
+    if not text:
+        raise ValueError("the schema is empty")
+    if text.startswith("{"):
+        return _parse_json(text, "the schema")
+    if text.endswith(".json") or os.path.isfile(text):
+        with open(text, encoding="utf-8-sig") as file:
+            return _parse_json(file.read(), text)
+    if _IMPORT_SPEC.fullmatch(text):
+        from .tools import load_object
+
+        return load_object(text)
+    return parse_shorthand(text)
+
+
+def _parse_json(text: str, label: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{label} is no JSON: {error}") from None
+    if not isinstance(schema, dict):
+        raise ValueError(f"{label} is no JSON Schema: it is to be an object")
+    return schema
+
+
+def parse_shorthand(text: str) -> dict[str, Any]:
+    """The JSON Schema of a list of fields.
+
+    Example:
+        >>> parse_shorthand("name, age int?: in years")["required"]
+        ['name']
+        >>> parse_shorthand("name, tags list[str]")["properties"]["tags"]
+        {'type': 'array', 'items': {'type': 'string'}}
+    """
+    properties: dict[str, Any] = {}
+    required = []
+    for field in text.split("\n" if "\n" in text else ","):
+        if not field.strip():
+            continue
+        match = _FIELD.fullmatch(field.strip())
+        if match is None:
+            raise ValueError(f"the schema: {field.strip()!r} is not `name type: what it is`")
+        name, kind = match["name"], match["type"] or "str"
+        if name in properties:
+            raise ValueError(f"the schema: {name!r} is there twice")
+        properties[name] = _field_type(kind.removesuffix("?").strip(), name)
+        if not kind.endswith("?"):
+            required.append(name)
+        if description := (match["what"] or "").strip():
+            properties[name]["description"] = description
+    if not properties:
+        raise ValueError("--schema has no field")
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+def _field_type(kind: str, name: str) -> dict[str, Any]:
+    if kind in JSON_TYPES:
+        return {"type": JSON_TYPES[kind]}
+    if kind == "list" or (kind.startswith("list[") and kind.endswith("]")):
+        return {"type": "array", "items": _field_type(kind[5:-1] or "str", name)}
+    known = ", ".join(JSON_TYPES)
+    raise ValueError(f"the schema: {name!r} has no type {kind!r}; there are {known} and list[…]")

@@ -1,0 +1,163 @@
+"""`pipy templates`, and `-t`: questions that are asked again and again.
+
+A template is a text, which is the prompt, or YAML with some of KEYS, under `templates/` of the data
+directory. `$name` stands for a value of `-p name=value`, `$input` for what is asked or piped in.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...utils.paths import data_path
+
+TEXT_SUFFIXES, YAML_SUFFIXES = (".txt", ".md"), (".yaml", ".yml")
+TEMPLATE_KEYS: dict[str, Any] = {
+    "prompt": str,
+    "system": str,
+    "model": str,
+    "schema": (str, dict),
+    "options": dict,
+    "defaults": dict,
+    "attachments": list,
+    "tools": list,
+    "extract": bool,
+}
+
+
+@dataclass
+class Template:
+    """A template as it is written."""
+
+    name: str
+    prompt: str = ""
+    system: str = ""
+    model: str = ""
+    schema: str | dict[str, Any] = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    attachments: list[str] = field(default_factory=list)
+    tools: list[str] = field(default_factory=list)
+    extract: bool = False
+
+    def render(self, parameters: dict[str, str], prompt_text: str) -> tuple[str, str]:
+        """Prompt and system prompt with their variables filled in. What was asked goes before
+        the prompt unless `$input` says where.
+
+        Raises:
+            ValueError: a variable has no value.
+        """
+        values = {**self.defaults, **parameters, "input": prompt_text}
+        used_names: set[str] = set()
+        rendered = []
+        for text in (self.prompt, self.system):
+            template = string.Template(text)
+            names = template.get_identifiers()
+            used_names.update(names)
+            if missing := [name for name in names if name not in values]:
+                flags = " ".join(f"-p {name}=…" for name in missing)
+                raise ValueError(f"the template {self.name} needs {flags}")
+            rendered.append(template.safe_substitute(values))
+        if unused := sorted(set(parameters) - used_names):
+            known_names = ", ".join(f"${name}" for name in sorted(used_names)) or "none"
+            raise ValueError(f"the template {self.name} has no ${unused[0]}; it has {known_names}")
+        prompt = rendered[0].strip("\n")
+        if "input" not in used_names:
+            prompt = "\n\n".join(part for part in (prompt_text, prompt) if part.strip())
+        return prompt, rendered[1].strip("\n")
+
+
+def templates_dir() -> str:
+    """Where templates are. It need not exist."""
+    return os.path.join(data_path(), "templates")
+
+
+def load_template(name: str) -> Template:
+    """The template of this name, or in this file.
+
+    Raises:
+        ValueError: there is none, or it is no template.
+        OSError: it cannot be read.
+    """
+    path = find_template(name)
+    with open(path, encoding="utf-8-sig") as file:
+        try:
+            text = file.read()
+        except UnicodeDecodeError:
+            raise ValueError(f"{path} is not UTF-8 text") from None
+    if path.endswith(YAML_SUFFIXES):
+        return _parse_template(name, path, text)
+    return Template(name, prompt=text)
+
+
+def find_template(name: str) -> str:
+    """The file of a template.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if os.sep in name or name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES):
+        for path in (name, os.path.join(templates_dir(), name)):
+            if os.path.isfile(path):
+                return path
+        raise ValueError(f"there is no template {name}")
+    paths = template_paths()
+    if name not in paths:
+        import difflib
+
+        close_matches = difflib.get_close_matches(name, paths, 1)
+        suggestion = (
+            f"; did you mean {close_matches[0]}?" if close_matches else f" in {templates_dir()}"
+        )
+        raise ValueError(f"there is no template {name!r}{suggestion}")
+    return paths[name]
+
+
+def template_paths() -> dict[str, str]:
+    """The files of all templates by their names."""
+    try:
+        files = sorted(os.listdir(templates_dir()))
+    except FileNotFoundError:
+        return {}
+    split_names = [os.path.splitext(file) for file in files]
+    return {
+        stem: os.path.join(templates_dir(), stem + suffix)
+        for suffixes in (TEXT_SUFFIXES, YAML_SUFFIXES)  # YAML is taken where there are both
+        for stem, suffix in split_names
+        if suffix in suffixes and stem
+    }
+
+
+def _parse_template(name: str, path: str, text: str) -> Template:
+    import yaml
+
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ValueError(f"{path}{line}: {getattr(error, 'problem', error)}") from None
+    if isinstance(data, str):
+        return Template(name, prompt=data)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: a template is a text, or has some of {', '.join(TEMPLATE_KEYS)}")
+    for key, value in data.items():
+        if key not in TEMPLATE_KEYS:
+            raise ValueError(f"{path}: {key!r} is none of {', '.join(TEMPLATE_KEYS)}")
+        if not isinstance(value, TEMPLATE_KEYS[key]):
+            raise ValueError(f"{path}: {key!r} is to be {_type_label(TEMPLATE_KEYS[key])}")
+    for key in ("attachments", "tools"):
+        if not all(isinstance(item, str) for item in data.get(key, ())):
+            raise ValueError(f"{path}: {key!r} is to be a list of texts")
+    return Template(name, **data)
+
+
+def _type_label(kind: Any) -> str:
+    labels = {str: "a text", dict: "key: value pairs", list: "a list", bool: "true or false"}
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(labels[item] for item in kinds)
+
+
+# === pipy templates =========================================================================

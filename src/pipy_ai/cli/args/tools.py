@@ -1,0 +1,88 @@
+"""`--tool module:function`: code that the user named, and asking before the model runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def load_object(spec: str) -> Any:
+    """The function, or anything else, that `module:name` or `path/to/file.py:name` means.
+
+    Raises:
+        ValueError: there is no such module, file or name, or it fails when it is loaded.
+    """
+    source, separator, name = spec.rpartition(":")
+    if not separator or not source or not name:
+        raise ValueError(f"{spec!r} is not module:name or path/to/file.py:name")
+    value: Any = _load_file(source) if source.endswith(".py") else _import_named_module(source)
+    for part in name.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise ValueError(f"{source} has no {name}{_suggestion(value, part)}") from None
+    return value
+
+
+def load_tool(spec: str) -> Any:
+    """What `--tool` names: a function, or a tool made of one.
+
+    Raises:
+        ValueError: as `load`; or it is neither.
+    """
+    tool = load_object(spec)
+    if not callable(tool) or isinstance(tool, type):
+        raise ValueError(f"{spec} is no function")
+    return tool
+
+
+def _suggestion(module: Any, name: str) -> str:
+    import difflib
+
+    callables = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+    close_matches = difflib.get_close_matches(name, callables, 1)
+    return f"; did you mean {close_matches[0]}?" if close_matches else ""
+
+
+def _import_named_module(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise ValueError(f"{name} cannot be loaded: {error}") from None
+        suggestion = f"; for a file: {name.replace('.', os.sep)}.py:NAME"
+        raise ValueError(f"there is no module {name!r}{suggestion}") from None
+    except (Exception, SystemExit) as error:
+        raise ValueError(_load_error_text(name, error)) from None
+
+
+def _load_file(path: str) -> ModuleType:
+    """A file's module. Nothing else of its directory can be imported by that."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    real_path = os.path.realpath(os.path.expanduser(path))
+    name = f"pipy_tool_{hashlib.sha256(real_path.encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not os.path.isfile(real_path):
+        raise ValueError(f"there is no file {path}")
+    spec = spec_from_file_location(name, real_path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)  # where types of it are looked up
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ValueError(_load_error_text(path, error)) from None
+    return module
+
+
+def _load_error_text(source: str, error: BaseException) -> str:
+    return f"{source} cannot be loaded: {type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""`pipy chat`, the interactive session."""

@@ -1,0 +1,148 @@
+"""`pipy chat`: a conversation on the terminal.
+
+`Chat` holds the conversation and asks; `slash.py` has its commands, `prompt.py` the line that is
+typed into. Without a terminal each line that is read is said, and nothing but answers is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from ..args import prompt as question
+from ..args.conversation import saving_enabled
+from ..conversations.conversation import Conversation
+from ..display.terminal import hint, warn, write
+from .interrupt import sigint_handled_by
+from .session import Chat
+
+DESCRIPTION = (
+    "Talk with a model. What is said is kept, see pipy history. Type /help for what can be done in"
+    " between. Without a terminal, each line of stdin is a message."
+)
+MAX_RECALL_CHARS = 2000  # characters of the last answer that are shown when a conversation goes on
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    question.add_model_options(parser)
+    parser.add_argument(
+        "-c",
+        "--continue",
+        dest="id",
+        nargs="?",
+        const="",
+        metavar="ID",
+        help="go on with a kept conversation (default: the one used last)",
+    )
+    parser.add_argument(
+        "--no-save", action="store_true", help="keep nothing of what is said (also: PIPY_NO_SAVE=1)"
+    )
+    parser.add_argument(
+        "--tool",
+        action="append",
+        default=[],
+        metavar="FUNCTION",
+        help="let the model call module:function or file.py:function (repeatable)",
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="run tools without asking")
+    parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    from pydantic import ValidationError
+
+    keep = saving_enabled(arguments)
+    with contextlib.ExitStack() as stack:
+        if arguments.id is None:
+            conversation = Conversation.new(keep=keep)
+        else:
+            open_conversation = Conversation.open if keep else Conversation.read
+            conversation = open_conversation(arguments.id or None)
+        chat = Chat(conversation, arguments)
+        stack.callback(lambda: chat.conversation.close())
+        try:
+            chat.switch_model(arguments.model or conversation.model or question.default_model())
+        except ValidationError as error:
+            return question.report_invalid_option(error)
+        except LookupError as error:
+            raise ValueError(str(error)) from None
+        for name in ("system", "thinking"):
+            if getattr(arguments, name) is not None:
+                conversation.set(**{name: getattr(arguments, name)})
+        if arguments.tool != conversation.tools:
+            if conversation.tools:  # code runs only when it is named
+                tool_flags = " ".join(f"--tool {tool}" for tool in conversation.tools)
+                warn(f"it had tools; to have them again: {tool_flags}")
+            conversation.set(tools=arguments.tool)
+        if chat.interactive:
+            _run_interactive(chat, keep)
+            return 0
+        for line in _piped_messages():
+            if not chat.handle_input(line):
+                break
+        return 1 if chat.failed else 0
+
+
+# --- The conversation -----------------------------------------------------------------------
+
+
+# --- What is typed --------------------------------------------------------------------------
+
+
+def _run_interactive(chat: Chat, keep_history: bool) -> None:
+    from .line_editor import LineEditor
+
+    conversation = chat.conversation
+    if conversation.messages:
+        _show_last_exchange(conversation)
+    hint(f"{conversation.model}  /help: what can be done, Ctrl-D: leave")
+    editor = LineEditor(keep_history)
+    # At the prompt Ctrl-C is a key; a signal could only strike what is not ready yet, or no more.
+    with sigint_handled_by(lambda *_: None) as previous_handler:
+        while True:
+            try:
+                text = editor.read()
+                with sigint_handled_by(previous_handler):
+                    if not chat.handle_input(text):
+                        return
+            except KeyboardInterrupt:  # the line is cleared
+                continue
+            except EOFError:
+                return
+
+
+def _show_last_exchange(conversation: Conversation) -> None:
+    """Show where a conversation was left."""
+    from ..conversations.transcript import markdown_parts
+
+    messages = conversation.messages
+    hint(f"{conversation.id}: {len(messages)} messages")
+    user_indexes = [index for index, message in enumerate(messages) if message.role == "user"]
+    for message in messages[user_indexes[-1] if user_indexes else -1 :]:
+        text = "\n\n".join(markdown_parts(message))
+        prefix = "> " if message.role == "user" else ""
+        write(
+            prefix
+            + (text if len(text) <= MAX_RECALL_CHARS else f"… {text[-MAX_RECALL_CHARS:]}")
+            + "\n"
+        )
+    if messages[-1].role == "user":
+        hint("there is no answer yet; /retry asks for one")
+
+
+def _piped_messages() -> Iterator[str]:
+    """What is piped in, line by line; one that ends in a backslash goes on in the next."""
+    continued: list[str] = []
+    for raw_line in sys.stdin.buffer if sys.stdin is not None else ():
+        line = raw_line.decode("utf-8", "replace").rstrip("\r\n")
+        if line.endswith("\\"):
+            continued.append(line[:-1])
+        else:
+            yield "\n".join([*continued, line])
+            continued = []
+    if continued:
+        yield "\n".join(continued)

@@ -1,0 +1,184 @@
+"""What can be done in a chat beside talking: `/model`, `/undo`, …
+
+A command is a function of the chat and of what follows the command's name; `COMMANDS` lists them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..args.prompt import THINKING_LEVELS
+from ..display.terminal import escape_controls, wrap, write
+
+if TYPE_CHECKING:
+    from .session import Chat
+
+CommandHandler: TypeAlias = "Callable[[Chat, str], None]"
+
+_COMMAND_NAME = re.compile(r"/[a-z]*", re.IGNORECASE)
+
+
+def is_command(text: str) -> bool:
+    """Whether a command is meant. A path, or a line that begins with a blank, is text."""
+    return not text[0].isspace() and _COMMAND_NAME.fullmatch(text.split(None, 1)[0]) is not None
+
+
+def run_command(chat: Chat, text: str) -> bool:
+    """Carry out a command; False: the user leaves.
+
+    Raises:
+        ValueError: there is no such command, or it cannot do this.
+    """
+    name, rest = [*text.split(None, 1), ""][:2]
+    name = name.lower()
+    if name == "/exit":
+        return False
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        close_matches = get_close_matches(name, COMMANDS, 1)
+        suggestion = f"did you mean {close_matches[0]}?" if close_matches else "/help lists them"
+        raise ValueError(f"there is no command {name}; {suggestion}")
+    COMMANDS[name][2](chat, rest.strip())
+    return True
+
+
+# --- The commands ---------------------------------------------------------------------------
+
+
+def _print(text: str) -> None:
+    write(wrap(escape_controls(f"{text}\n"), sys.stdout))
+
+
+def _model(chat: Chat, name: str) -> None:
+    if name:
+        chat.switch_model(name)
+    _print(chat.conversation.model or "")
+
+
+def _system(chat: Chat, text: str) -> None:
+    if text:
+        chat.conversation.set(system=None if text == "-" else text)
+    _print(chat.conversation.system or "no system prompt")
+
+
+def _thinking(chat: Chat, level: str) -> None:
+    if level:
+        if level not in THINKING_LEVELS:
+            raise ValueError(f"{level!r} is no level; one of {', '.join(THINKING_LEVELS)}")
+        chat.conversation.set(thinking=level)
+    _print(chat.conversation.thinking or "as the model does it by itself")
+
+
+def _attach(chat: Chat, source: str) -> None:
+    import os
+
+    from ..args import attachments as attached
+
+    if source:
+        is_quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "'\""
+        source = os.path.expanduser(source[1:-1] if is_quoted else source)
+        if source == attached.STDIN:
+            raise ValueError("which file? /attach photo.jpg")
+        parts = attached.read_attachments([source])
+        attached.check_supported(parts, [chat.conversation.model or ""], {})
+        chat.attachments += [(source, part) for part in parts]
+    for name, part in chat.attachments:
+        kind = "text" if part.type == "text" else part.mime_type or part.type
+        _print(f"{name} ({kind}) goes with your next message")
+    if not chat.attachments:
+        _print("nothing is attached")
+
+
+def _tools(chat: Chat, _: str) -> None:
+    from ...tools import as_tools
+
+    for tool in as_tools(chat.tools):
+        _print(f"{tool.name}  {' '.join(tool.description.split())}".rstrip())
+    if not chat.tools:
+        _print("none; pipy chat --tool module:function gives the model one")
+
+
+def _cost(chat: Chat, _: str) -> None:
+    from ...usage import UsageTotals
+    from ..conversations.messages import dump_message
+
+    total = UsageTotals()
+    for answer in chat.conversation.answers:
+        total.add(dump_message(answer))
+    cached = f" ({total.cached:,} cached)" if total.cached else ""
+    tokens = f"{total.input:,} in{cached} / {total.output:,} out"
+    answers = f"{total.answers} answer{'' if total.answers == 1 else 's'}"
+    _print(f"{answers}  {tokens}  cost {total.format_cost()}")
+
+
+def _save(chat: Chat, path: str) -> None:
+    from ..conversations.transcript import format_for_path, format_transcript, save_text
+
+    if not path:
+        raise ValueError("where to? /save talk.md, or .json, .jsonl")
+    save_text(path, format_transcript(chat.conversation, format_for_path(path)))
+    _print(f"saved to {path}")
+
+
+def _undo(chat: Chat, _: str) -> None:
+    from ..conversations.transcript import markdown_parts
+
+    removed = chat.conversation.undo()
+    if removed is None:
+        raise ValueError("there is nothing to take back")
+    line = " ".join("\n".join(markdown_parts(removed)).split())
+    _print(f"taken back: {line if len(line) <= 60 else line[:59] + '…'}")
+
+
+def _retry(chat: Chat, _: str) -> None:
+    if chat.conversation.undo(answer_only=True) is None:
+        raise ValueError("there is nothing to answer yet")
+    chat.request_answer()
+
+
+def _new(chat: Chat, _: str) -> None:
+    chat.start_new()
+    _print("a new conversation")
+
+
+def _help(chat: Chat, _: str) -> None:
+    width = max(len(f"{name} {usage}") for name, (usage, _, _) in COMMANDS.items())
+    for name, (usage, summary, _handler) in COMMANDS.items():
+        _print(f"{f'{name} {usage}'.ljust(width)}  {summary}")
+    _print(
+        "Alt-Enter, or a \\ at the end of a line: another line. Ctrl-C: stop the answer, clear the"
+        " line. Ctrl-D: leave. A blank before a / makes it text."
+    )
+
+
+def _exit(chat: Chat, _: str) -> None:
+    raise AssertionError("run() leaves")
+
+
+# Each with what it takes and what it does.
+COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
+    "/model": ("[NAME]", "show the model, or go on with another one", _model),
+    "/system": ("[TEXT]", "show or change the system prompt; - for none", _system),
+    "/thinking": (
+        "[LEVEL]",
+        f"how much to think, from {THINKING_LEVELS[0]} to {THINKING_LEVELS[-1]}",
+        _thinking,
+    ),
+    "/attach": (
+        "[FILE]",
+        "show a file or URL with the next message",
+        _attach,
+    ),
+    "/tools": ("", "the functions that the model may call", _tools),
+    "/cost": ("", "tokens and cost of the conversation", _cost),
+    "/save": ("FILE", "write the conversation to FILE: .md, .json or .jsonl", _save),
+    "/undo": ("", "take back your last message and its answer", _undo),
+    "/retry": ("", "ask again for the last answer", _retry),
+    "/new": ("", "begin a new conversation; the old one is kept", _new),
+    "/help": ("", "this list", _help),
+    "/exit": ("", "leave", _exit),
+}

@@ -1,0 +1,191 @@
+"""The line that `pipy chat` is typed into: editing, history, completion. Loads prompt_toolkit."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input import Input, create_input
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+from ...utils.paths import data_path
+from ...utils.surrogates import clean_surrogates
+from ..args.prompt import THINKING_LEVELS
+from .commands import COMMANDS
+
+LARGE_PASTE_CHARS = (
+    5000  # characters of a paste that stand in the line; of a larger one, only its size
+)
+PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # what terminals put around it
+PASTE_TIMEOUT_S = 1.0  # seconds for more of it
+READ_CHUNK_BYTES = 65536  # bytes that are read at once
+MAX_MODEL_COMPLETIONS = 50  # names of models that are offered at once
+
+
+class LineEditor:
+    """Reads what the user says. Enter ends it; Alt-Enter, or a backslash before Enter, does not.
+
+    Args:
+        keep: Whether what was typed can be had again in later chats, with the up arrow.
+    """
+
+    def __init__(self, keep_history: bool) -> None:
+        self._pastes: dict[str, str] = {}
+        self._session: PromptSession[str] = PromptSession(
+            [("bold", "> ")],
+            multiline=True,
+            prompt_continuation=_continuation,
+            history=_input_history(keep_history, self._pastes),
+            completer=_ChatCompleter(),
+            complete_while_typing=Condition(self._is_command),
+            key_bindings=self._key_bindings(),
+            enable_open_in_editor=True,
+            input=_terminal_input(),
+        )
+
+    def read(self) -> str:
+        """What was typed.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C. EOFError: Ctrl-D on an empty line.
+        """
+        text = self._session.prompt(handle_sigint=False)  # Ctrl-C is a key
+        for placeholder, pasted_text in self._pastes.items():
+            text = text.replace(placeholder, pasted_text)
+        self._pastes.clear()
+        return clean_surrogates(text)
+
+    def _is_command(self) -> bool:
+        return self._session.default_buffer.text.startswith("/")
+
+    def _key_bindings(self) -> KeyBindings:
+        bindings = KeyBindings()
+
+        @bindings.add("escape", "enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @bindings.add("enter")
+        def _(event: KeyPressEvent) -> None:
+            buffer = event.current_buffer
+            if buffer.document.text_before_cursor.endswith("\\"):
+                buffer.delete_before_cursor()
+                buffer.insert_text("\n")
+            else:
+                buffer.validate_and_handle()
+
+        @bindings.add(Keys.BracketedPaste)
+        def _(event: KeyPressEvent) -> None:
+            text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+            if len(text) > LARGE_PASTE_CHARS:  # to draw it would take minutes
+                lines = text.count("\n") + 1
+                stands = (
+                    f"[pasted {len(self._pastes) + 1}: {len(text):,} characters, {lines:,} lines]"
+                )
+                self._pastes[stands] = text
+                text = stands
+            event.current_buffer.insert_text(text)
+
+        return bindings
+
+
+def _terminal_input() -> Input:
+    """The terminal; what is pasted is taken in at once, not drawn anew with each of its pieces."""
+    terminal = create_input()
+    reader = getattr(terminal, "stdin_reader", None)  # not on Windows
+    if reader is None:
+        return terminal
+    read_chunk = reader.read
+
+    def read_whole_paste(count: int = READ_CHUNK_BYTES) -> str:
+        chunks: list[str] = [read_chunk(READ_CHUNK_BYTES)]
+        if chunks[0].rfind(PASTE_START) > chunks[0].rfind(PASTE_END):
+            while PASTE_END not in "".join(chunks[-2:]) and not reader.closed:
+                if not select.select([terminal.fileno()], [], [], PASTE_TIMEOUT_S)[0]:
+                    break
+                chunks.append(read_chunk(READ_CHUNK_BYTES))
+        return "".join(chunks)
+
+    reader.read = read_whole_paste
+    return terminal
+
+
+def _continuation(width: int, line: int, wrapped: int) -> StyleAndTextTuples:
+    return [("", " " * width)]
+
+
+def _input_history(keep_history: bool, pastes: dict[str, str]) -> History:
+    if not keep_history:
+        return InMemoryHistory()
+    return _PromptHistory(os.path.join(data_path(), "chat_history"), pastes)
+
+
+class _PromptHistory(FileHistory):
+    """What was typed, in a file that nobody else reads."""
+
+    def __init__(self, path: str, pastes: dict[str, str]) -> None:
+        super().__init__(path)
+        self._pastes = pastes
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            return super().load_history_strings()
+        except OSError:
+            return []
+
+    def store_string(self, string: str) -> None:
+        if any(placeholder in string for placeholder in self._pastes):
+            return  # the words would stand for nothing the next time
+        try:
+            os.makedirs(data_path(), exist_ok=True)
+            os.close(os.open(self.filename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+            super().store_string(clean_surrogates(string))
+        except OSError:  # a disk that is full, say: `conversations` tells it
+            pass
+
+
+class _ChatCompleter(Completer):
+    """Commands, and what may follow them."""
+
+    def __init__(self) -> None:
+        self._path_completer = PathCompleter(expanduser=True)
+        self._cached_model_names: list[str] | None = None
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        name, separator, rest = document.text_before_cursor.partition(" ")
+        if not name.startswith("/"):
+            return
+        if not separator:
+            for command, (usage, summary, _) in COMMANDS.items():
+                if command.startswith(name.lower()):
+                    yield Completion(
+                        command, -len(name), display=f"{command} {usage}", display_meta=summary
+                    )
+        elif name in ("/attach", "/save"):
+            yield from self._path_completer.get_completions(Document(rest), complete_event)
+        elif name in ("/model", "/thinking"):
+            candidates = self._model_names() if name == "/model" else THINKING_LEVELS
+            matches = [
+                candidate
+                for candidate in candidates
+                if all(word in candidate for word in rest.lower().split())
+            ]
+            for candidate in matches[:MAX_MODEL_COMPLETIONS]:
+                yield Completion(candidate, -len(rest))
+
+    def _model_names(self) -> list[str]:
+        if self._cached_model_names is None:
+            from ...registry import get_registry
+
+            self._cached_model_names = get_registry().query(chat=True)
+        return self._cached_model_names

@@ -1,0 +1,156 @@
+"""`Chat`: the state of an interactive session."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..args import prompt as question
+from ..args.tools import load_tool
+from ..conversations.conversation import Conversation
+from ..conversations.records import SETTINGS
+from ..display.approval import ToolApproval
+from ..display.printer import Printer
+from ..display.terminal import format_error, hint, warn
+from ..display.usage import print_usage
+from . import commands as slash
+
+if TYPE_CHECKING:
+    from ... import AssistantMessage
+    from ...types import UserContent
+from .interrupt import InterruptHandler
+
+
+class Chat:
+    """A conversation under way: what is typed goes to `hear`."""
+
+    def __init__(self, conversation: Conversation, arguments: argparse.Namespace) -> None:
+        self.conversation: Conversation = conversation
+        self.attachments: list[tuple[str, UserContent]] = []  # to go with the next message
+        self.interactive: bool = (
+            sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+        )
+        self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
+        self.failed: bool = False  # whether a request or a command did
+        self._arguments = arguments
+        self._base_options = question.model_options(arguments)
+        self._approval = ToolApproval(arguments.yes)
+        self._api_base_provider: str | None = None  # the provider that `api_base` belongs to
+        if self._base_options["api_base"] is None and conversation.api_base:
+            self._base_options["api_base"] = conversation.api_base
+            self._api_base_provider = (conversation.model or "").partition("/")[0]
+        self._shown_warnings: set[str] = set()  # warnings
+
+    def handle_input(self, text: str) -> bool:
+        """What was typed: a command, or a message to answer. False: the user leaves."""
+        if not text.strip():
+            return True
+        try:
+            if slash.is_command(text):
+                return slash.run_command(self, text)
+            self.send(text)
+        except (ValueError, LookupError) as error:
+            self.report_failure(str(error))
+        except OSError as error:
+            if error.filename is None:  # not a file that was named: nobody reads any more, say
+                raise
+            self.report_failure(format_error(error))
+        return True
+
+    def report_failure(self, text: str) -> None:
+        """Tell what went wrong; the chat goes on."""
+        self.failed = True
+        warn(text)
+
+    def switch_model(self, model: str) -> None:
+        """Go on with this model.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        from ..._requests import build_request
+        from ..args.model import resolve_model
+
+        model = resolve_model(model)
+        provider = model.partition("/")[0]
+        if self._api_base_provider is None:
+            self._api_base_provider = provider
+        request = build_request(model, "?", None, self._request_options(model))
+        if self._base_options["api_base"] and provider != self._api_base_provider:
+            hint(
+                f"--api-base is {self._api_base_provider}'s; {provider} is asked where it usually is"
+            )
+        for warning in request.warnings:
+            self._warn_once(warning.message)
+        self.conversation.set(model=model, api_base=self._request_options(model)["api_base"])
+
+    def start_new(self) -> None:
+        """A new conversation, with the same settings."""
+        previous = self.conversation
+        previous.close()
+        settings = {name: getattr(previous, name) for name in SETTINGS}
+        self.conversation = Conversation.new(keep=previous.keep, **settings)
+
+    def send(self, text: str) -> None:
+        """Say something, and show the answer."""
+        from ... import user
+
+        parts = [part for _, part in self.attachments]
+        self.conversation.add(user(text, *parts))
+        self.attachments = []
+        self.request_answer()
+
+    def request_answer(self) -> None:
+        """Ask for an answer to what was said, and show it as it comes. Ctrl-C stops it."""
+        from ... import run_tools, stream
+
+        conversation = self.conversation
+        model = conversation.model or ""
+        context, options = conversation.context, self._request_options(model)
+        events: Any
+        if self.tools:
+            events = run_tools(model, context, self.tools, approve=self._approval, **options)
+        else:
+            events = stream(model, context, **options)
+        printer = Printer(
+            plain=self._arguments.plain, show_calls=not (self.tools and self._approval.asks_user)
+        )
+        interrupt = InterruptHandler(events.abort, self.interactive)
+        answers: list[AssistantMessage] = []
+        try:
+            with events, interrupt, printer:
+                for event in events:
+                    conversation.journal(event)  # before it is seen
+                    printer.show(event)
+                    if event.type == "done" or event.type == "error":
+                        answers.append(event.partial)
+                    interrupt.on_event(event)
+        finally:
+            conversation.finish_partial()
+        self._report_answers(answers, interrupt.interrupted)
+
+    def _report_answers(self, answers: list[AssistantMessage], interrupted: bool) -> None:
+        """What is to be told of answers beside their text."""
+        for message in answers:
+            for warning in message.warnings:
+                self._warn_once(warning.message)
+        error = answers[-1].error if answers else None
+        if interrupted:
+            hint("stopped")
+        elif error is not None:
+            self.report_failure(error.message)
+            hint("/retry asks again")
+        if sys.stdout.isatty() and any(message.usage.total_tokens for message in answers):
+            print_usage(*answers)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._shown_warnings:
+            self._shown_warnings.add(text)
+            warn(text)
+
+    def _request_options(self, model: str) -> Any:
+        options = {**self._base_options, "reasoning": self.conversation.thinking}
+        if model.partition("/")[0] != self._api_base_provider:
+            options["api_base"] = None
+        return options

@@ -1,0 +1,98 @@
+"""Whether providers answer: one cheap request to each that has a key, for its list of models."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+CheckResult = tuple[str, str, str, str]  # about, state, what is so, what to do
+
+TIMEOUT_S = 10.0  # seconds
+# What comes after a wire's base address.
+_ENDPOINT_PATH = re.compile(r"/(chat/completions|responses|messages|models/[^/]+)(\?.*)?$")
+
+
+def check_connectivity() -> Iterator[CheckResult]:
+    """What came of asking models.dev and each provider whose key is set, all at once."""
+    from ...registry import get_registry
+    from ...registry.catalogue import has_key
+
+    providers = sorted(name for name, host in get_registry().providers().items() if has_key(host))
+    with ThreadPoolExecutor(8) as pool:
+        yield from pool.map(
+            lambda check: check(),
+            [_check_catalogue, *(_provider_check(name) for name in providers)],
+        )
+
+
+def _check_catalogue() -> CheckResult:
+    from ...registry.sync import resolve_feed_url, strip_credentials
+
+    url = resolve_feed_url(None)
+    return _classify(
+        "models.dev",
+        strip_credentials(url),
+        *_request_status("HEAD", url, {}),
+        "set PIPY_MODELS_URL",
+    )
+
+
+def _provider_check(provider: str) -> Any:
+    return lambda: _check_provider(provider)
+
+
+def _check_provider(provider: str) -> CheckResult:
+    from ..._requests import build_request
+    from ...errors import ProviderError
+    from ...provider.credentials import resolve_api_key
+    from ...provider.direct import direct_wire
+    from ...provider.prepare import prepare_request
+    from ...registry import get_registry
+
+    names = get_registry().query(provider=provider, chat=True)
+    try:
+        request = build_request(names[0], "hi", None, {})
+        wire = direct_wire(request)
+        if wire is None or request.route.key_header:
+            raise LookupError
+        url, headers, _ = wire.encode(request, prepare_request(request, True))
+        key = resolve_api_key(request) or ""
+    except (LookupError, ValueError, ProviderError):
+        return provider, "ok", "not asked: LiteLLM alone knows the way to it", ""
+    base = _ENDPOINT_PATH.sub("", url)
+    status, elapsed_ms = _request_status(
+        "GET", f"{base}/models", {**headers, **wire.auth_headers(key)}
+    )
+    return _classify(provider, base, status, elapsed_ms, f"pipy keys set {provider}")
+
+
+def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int | str, float]:
+    """The status of the answer, or why there is none; and the milliseconds that it took."""
+    import httpx
+
+    started = time.perf_counter()
+    status: int | str
+    try:
+        with (
+            httpx.Client(timeout=TIMEOUT_S) as client,
+            client.stream(method, url, headers=headers) as response,
+        ):
+            status = response.status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+        status = type(error).__name__  # its text may quote a header
+    return status, (time.perf_counter() - started) * 1000
+
+
+def _classify(about: str, url: str, status: int | str, elapsed_ms: float, fix: str) -> CheckResult:
+    if isinstance(status, str):
+        fix = "look at the network, HTTPS_PROXY and SSL_CERT_FILE"
+        return about, "fail", f"{url} was not reached ({status})", fix
+    detail = f"{url} answers in {elapsed_ms:.0f} ms with HTTP {status}"
+    if status in (401, 403):
+        return about, "fail", f"{detail}: the key is refused", fix
+    if status == 429 or status >= 500:
+        return about, "warn", detail, "try again later"
+    return about, "ok", detail, ""

@@ -1,0 +1,82 @@
+"""Check the data directory and the catalogue."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from ..display.catalogue import MAX_PRICE_AGE_DAYS
+from ..display.terminal import format_error
+from .finding import FAIL, OK, WARN, Finding
+
+
+def check_data_dir() -> Iterator[Finding]:
+    from ...utils.paths import data_path
+
+    data_dir = data_path()
+    existing_dir = os.path.abspath(data_dir)
+    while not os.path.isdir(existing_dir) and existing_dir != os.path.dirname(existing_dir):
+        existing_dir = os.path.dirname(existing_dir)
+    if not os.access(existing_dir, os.W_OK):
+        fix = "set PIPY_DATA_DIR to a directory of yours"
+        yield Finding("data", FAIL, f"{data_dir} cannot be written", fix)
+    elif (
+        os.name == "posix"
+        and os.stat(existing_dir).st_mode & stat.S_IWOTH
+        and existing_dir == data_dir
+    ):
+        yield Finding("data", WARN, f"anybody can write to {data_dir}", f"chmod o-w {data_dir}")
+    else:
+        yield Finding(
+            "data", OK, data_dir if existing_dir == data_dir else f"{data_dir}, not made yet"
+        )
+    yield from _check_files(data_dir)
+
+
+def _check_files(data_dir: str) -> Iterator[Finding]:
+    """The files that can be damaged or too open."""
+    from ...errors import ProviderError
+    from ...provider.router import load_router_config
+    from ...registry import keystore
+    from ...registry.settings import read_settings
+
+    readers: tuple[Callable[[], object], ...] = (
+        keystore.entries,
+        read_settings,
+        load_router_config,
+    )
+    for reader in readers:
+        try:
+            reader()
+        except (ValueError, OSError) as error:
+            yield Finding("data", FAIL, format_error(error))
+        except ProviderError as error:
+            yield Finding("data", FAIL, error.error.message)
+    keys_path = keystore.path()
+    if os.name == "posix" and os.path.isfile(keys_path) and os.stat(keys_path).st_mode & 0o077:
+        yield Finding("data", WARN, f"others can read {keys_path}", f"chmod 600 {keys_path}")
+
+
+def check_catalogue() -> Iterator[Finding]:
+    from ...registry import get_registry
+    from ...registry.auto_sync import is_offline
+    from ...registry.sync_state import read_sync_state
+    from ...utils.paths import data_path
+
+    registry = get_registry()
+    detail = f"of {registry.date or 'an unknown date'}, from {registry.metadata.get('source')}"
+    try:
+        age_days = (datetime.date.today() - datetime.date.fromisoformat(registry.date)).days
+    except ValueError:
+        age_days = MAX_PRICE_AGE_DAYS + 1
+    error = read_sync_state(data_path()).get("error")
+    if error:
+        yield Finding("catalogue", WARN, f"{detail}; the last sync failed: {error}", "pipy sync")
+    elif age_days > MAX_PRICE_AGE_DAYS:
+        yield Finding(
+            "catalogue", WARN, f"{detail}: its prices are {age_days} days old", "pipy sync"
+        )
+    else:
+        yield Finding("catalogue", OK, f"{detail}{', PIPY_OFFLINE is set' if is_offline() else ''}")

@@ -1,0 +1,59 @@
+"""Check the versions of Python and LiteLLM."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+from pipy_ai import __version__
+
+from .finding import FAIL, OK, WARN, Finding
+
+NEWEST_TESTED_PYTHON = (3, 14)  # the newest Python that the tests are run with
+
+
+MIN_LITELLM = (1, 105)  # LiteLLM
+
+
+_MALWARE_VERSIONS = ("1.82.7", "1.82.8")
+
+
+_BROKEN_VERSIONS = re.compile(r"1\.10[67]\.")
+
+
+def check_python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] > NEWEST_TESTED_PYTHON:
+        newest_tested = ".".join(map(str, NEWEST_TESTED_PYTHON))
+        yield Finding(
+            "Python", WARN, f"{version}, newer than {newest_tested}, the newest that is tested"
+        )
+    else:
+        yield Finding("Python", OK, f"{version} at {sys.executable}")
+    yield Finding("pipy-ai", OK, f"{__version__} at {os.path.dirname(os.path.dirname(__file__))}")
+
+
+def check_litellm() -> Iterator[Finding]:
+    from importlib import metadata
+
+    install_command = "pip install -U 'litellm>=1.105,!=1.106.*,!=1.107.*'"
+    try:
+        version = metadata.version("litellm")
+    except metadata.PackageNotFoundError:
+        detail = "not installed; providers that need it cannot be asked"
+        yield Finding("LiteLLM", FAIL, detail, install_command)
+        return
+    release = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if version in _MALWARE_VERSIONS:
+        fix = f"pip uninstall litellm, replace every key that this machine has seen, then {install_command}"
+        yield Finding("LiteLLM", FAIL, f"{version} was malware that stole keys", fix)
+    elif _BROKEN_VERSIONS.match(version):
+        yield Finding("LiteLLM", FAIL, f"{version} fails every call with tools", install_command)
+    elif release < MIN_LITELLM:
+        yield Finding(
+            "LiteLLM", FAIL, f"{version} is older than what pipy-ai needs", install_command
+        )
+    else:
+        yield Finding("LiteLLM", OK, version)

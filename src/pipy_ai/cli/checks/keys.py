@@ -1,0 +1,69 @@
+"""List API keys and where they are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ...registry import get_registry, keystore
+from ...registry.routing import (
+    CLOUD_LOGIN_BACKENDS,
+    ENVIRONMENT,
+    SELF_HOSTED_BACKENDS,
+    Route,
+    build_route,
+)
+from .finding import OK, WARN, Finding
+
+
+def check_keys() -> Iterator[Finding]:
+    from ...registry.keystore import DamagedKeystoreError
+
+    try:
+        rows = list_keys()
+    except (DamagedKeystoreError, OSError):  # which was told with the files
+        return
+    for row in rows:
+        detail = f"{row['variable']} in {describe_location(row['place'])}"
+        provider_names = ", ".join(row["providers"]) or "nobody"
+        yield Finding("key", OK, f"{detail}, for {provider_names}")
+    if not rows:
+        yield Finding("key", WARN, "no provider's key is set", "pipy keys set PROVIDER")
+
+
+def provider_routes() -> dict[str, Route]:
+    hosts = get_registry().providers().items()
+    own_servers = {
+        name: Route(kind="litellm", backend=name, key_env=keys)
+        for name, keys in SELF_HOSTED_BACKENDS.items()
+    }
+    return own_servers | {name: build_route(host, "") for name, host in sorted(hosts)}
+
+
+def list_keys() -> list[dict[str, Any]]:
+    """The keys that are set or kept, without their values: `provider`, `variable`, `place`."""
+    stored = dict.fromkeys(keystore.entries())
+    rows: dict[str, dict[str, Any]] = {}
+    for provider, provider_route in provider_routes().items():
+        for variable in provider_route.key_env:
+            in_environment = bool(os.environ.get(variable, "").strip())
+            if in_environment or (
+                variable in stored and provider_route.backend not in CLOUD_LOGIN_BACKENDS
+            ):
+                location = ENVIRONMENT if in_environment else keystore.key_location(variable)
+                row = rows.setdefault(variable, {"providers": [], "variable": variable})
+                row["providers"].append(provider)
+                row |= {"place": location, "kept": keystore.key_location(variable) or None}
+    for variable in stored:
+        location = keystore.key_location(variable)
+        rows.setdefault(
+            variable, {"providers": [], "variable": variable, "place": location, "kept": location}
+        )
+    return sorted(rows.values(), key=lambda row: (row["providers"], row["variable"]))
+
+
+def describe_location(location: str) -> str:
+    """A place of a key in words."""
+    labels = {ENVIRONMENT: "the environment", keystore.KEYRING: "the system's keyring"}
+    return labels.get(location, location)

@@ -1,0 +1,53 @@
+"""Check the default model and local servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ...registry.settings import DEFAULT_MODEL_KEY, get_setting, settings_path
+from .finding import FAIL, OK, WARN, Finding
+
+
+def check_default_model() -> Iterator[Finding]:
+    from importlib import util
+
+    from ...provider.weights import find_weights
+
+    model, reason = explain_default_model()
+    if not model:
+        yield Finding("default", FAIL, "no model answers when none is named", reason)
+    else:
+        yield Finding("default", OK, f"{model} ({reason})")
+    engine, weights = util.find_spec("xllamacpp") is not None, find_weights()
+    if engine and weights is not None:
+        yield Finding("embedded", OK, str(weights))
+    elif engine:
+        state = FAIL if model.startswith("local/smollm2") else WARN
+        yield Finding("embedded", state, "its weights are missing", "pipy local pull")
+    else:
+        yield Finding("embedded", OK, "not installed; pip install 'pipy-ai[local]' brings it")
+
+
+def check_servers() -> Iterator[Finding]:
+    from .servers import discover
+
+    for server in discover():
+        names = ", ".join(model.name for model in server.models)
+        detail = f"{server.kind} at {server.address}: {names or server.problem}"
+        yield Finding("server", OK if names else WARN, detail)
+
+
+def explain_default_model() -> tuple[str, str]:
+    """The default model and why it is the one; no model, and what would help."""
+    from ...api import default_model
+
+    try:
+        model = default_model()
+    except LookupError as error:
+        return "", str(error)
+    if os.environ.get("PIPY_MODEL", "").strip():
+        return model, "from PIPY_MODEL"
+    if get_setting(DEFAULT_MODEL_KEY):
+        return model, f"from {settings_path()}"
+    return model, "the embedded model" if model.startswith("local/") else "its key is set"

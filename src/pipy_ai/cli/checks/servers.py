@@ -1,0 +1,247 @@
+"""Which model servers listen on this machine, told by what each of them alone would answer.
+
+Only loopback is asked, all ports at once, only when somebody wants to know, and no key is sent:
+nobody knows yet who listens there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...registry.routing import DEFAULT_API_BASES
+
+PROBE_TIMEOUT_S = 0.4  # seconds for each answer; a port that nobody listens on costs none
+MAX_RESPONSE_BYTES = 4 << 20  # bytes of an answer
+# Where they listen unless they are told otherwise.
+PORTS = {
+    8080: "llama.cpp",
+    11434: "Ollama",
+    1234: "LM Studio",
+    8000: "vLLM",
+    4000: "LiteLLM proxy",
+    9931: "llama.cpp",  # its desktop app
+}
+# LiteLLM's name of each, which begins the names of its models.
+BACKENDS = {
+    "llama.cpp": "llamafile",
+    "Ollama": "ollama_chat",
+    "LM Studio": "lm_studio",
+    "vLLM": "hosted_vllm",
+    "LiteLLM proxy": "litellm_proxy",
+    "OpenAI-compatible": "hosted_vllm",
+}
+_DEFAULT_ADDRESSES = {**DEFAULT_API_BASES, "ollama_chat": "http://127.0.0.1:11434"}
+_VARIABLE_PREFIXES = ("LLAMAFILE", "OLLAMA", "LM_STUDIO", "HOSTED_VLLM", "LITELLM_PROXY")
+_PROBE_PATHS: Sequence[str] = (
+    "/",
+    "/v1/models",
+    "/api/tags",
+    "/api/v0/models",
+    "/health/liveliness",
+    "/props",
+)
+
+
+@dataclass
+class ServedModel:
+    """A model of a server: `name` is what `-m` takes, `context` its tokens, if they are told."""
+
+    name: str
+    context: int | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.context) is not int or self.context <= 0:
+            self.context = None
+
+
+@dataclass
+class Server:
+    """A server: what it is, where, its models; `api_base` is needed where it is not usual."""
+
+    kind: str
+    address: str
+    api_base: str | None = None
+    models: list[ServedModel] = field(default_factory=list)
+    problem: str = ""
+
+    def model_flags(self, model: ServedModel) -> str:
+        """What to write to ask a model of it: `-m …`, and where it is."""
+        base = f" --api-base {self.api_base}" if self.api_base else ""
+        return f"-m {shlex.quote(model.name)}{base}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return asdict(self)
+
+
+def discover(ports: Iterable[int] = ()) -> list[Server]:
+    """The servers of this machine, on the usual ports, those of the environment, and `ports`."""
+    return asyncio.run(
+        _discover_async(list(dict.fromkeys([*ports, *_ports_from_environment(), *PORTS])))
+    )
+
+
+def _ports_from_environment() -> Iterator[int]:
+    """Ports of loopback that the variables of servers name."""
+    for prefix in _VARIABLE_PREFIXES:
+        url = urlsplit(os.environ.get(f"{prefix}_API_BASE", ""))
+        if url.hostname in ("127.0.0.1", "localhost") and url.port:
+            yield url.port
+
+
+async def _discover_async(ports: list[int]) -> list[Server]:
+    import httpx
+
+    # No proxy of the environment's, no redirect: nothing but loopback is spoken to.
+    async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_S) as client:
+        servers = await asyncio.gather(*(_probe_port(client, port) for port in ports))
+    return [server for server in servers if server is not None]
+
+
+@dataclass
+class _Response:
+    """What came of one request. No answer has the status 0."""
+
+    status: int = 0
+    text: str = ""
+    server: str = ""
+
+    @property
+    def json(self) -> dict[str, Any]:
+        try:
+            data = json.loads(self.text) if self.status == 200 else None
+        except (ValueError, RecursionError):
+            data = None
+        return data if isinstance(data, dict) else {}
+
+    def entries(self, key: str) -> list[dict[str, Any]]:
+        """The objects of a list in it."""
+        items = self.json.get(key)
+        return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+async def _probe_port(client: Any, port: int) -> Server | None:
+    try:  # first whether anybody listens, so that a dead port costs one refusal
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+    except (OSError, TimeoutError):
+        return None
+    address = f"http://127.0.0.1:{port}"
+    results = await asyncio.gather(*(_fetch(client, f"{address}{path}") for path in _PROBE_PATHS))
+    responses = dict(zip(_PROBE_PATHS, results, strict=True))
+    kind = _identify_server(responses)
+    if not kind:
+        return None
+    if kind == "Ollama":
+        models = await _ollama_models(client, address, responses["/api/tags"])
+    else:
+        models = list(_list_models(kind, responses))
+    backend = BACKENDS[kind]
+    base = address if kind in ("Ollama", "LiteLLM proxy") else f"{address}/v1"
+    is_default_address = _DEFAULT_ADDRESSES.get(backend) == base and not os.environ.get(
+        f"{backend.upper()}_API_BASE"
+    )
+    server = Server(kind, address, None if is_default_address else base)
+    server.models = [
+        ServedModel(f"{backend}/{name}", context)
+        for name, context in models
+        if isinstance(name, str)
+    ]
+    if not server.models:
+        server.problem = _problem_text(responses["/v1/models"])
+    return server
+
+
+async def _fetch(client: Any, url: str, body: Any = None) -> _Response:
+    import httpx
+
+    method = "GET" if body is None else "POST"
+    try:
+        async with (
+            asyncio.timeout(PROBE_TIMEOUT_S),
+            client.stream(method, url, json=body) as response,
+        ):
+            chunks, size = [], 0
+            async for chunk in response.aiter_bytes():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_RESPONSE_BYTES:
+                    return _Response()
+            text = b"".join(chunks).decode("utf-8", "replace")
+            return _Response(response.status_code, text, response.headers.get("server", ""))
+    except (httpx.HTTPError, OSError, TimeoutError):
+        return _Response()
+
+
+def _identify_server(responses: dict[str, _Response]) -> str:
+    """Which server answers so; nothing: none that is known."""
+    model_list = responses["/v1/models"]
+    owners = {str(entry.get("owned_by")) for entry in model_list.entries("data")}
+    if "llamacpp" in owners or "llama.cpp" in model_list.server:
+        return "llama.cpp"
+    if "Ollama is running" in responses["/"].text:
+        return "Ollama"
+    if responses["/api/v0/models"].entries("data"):
+        return "LM Studio"
+    if "vllm" in owners:
+        return "vLLM"
+    if (
+        responses["/health/liveliness"].status == 200
+        and "alive" in responses["/health/liveliness"].text
+    ):
+        return "LiteLLM proxy"
+    if model_list.entries("data") or model_list.status in (401, 403):
+        return "OpenAI-compatible"
+    return ""
+
+
+def _list_models(kind: str, responses: dict[str, _Response]) -> Iterator[tuple[Any, Any]]:
+    """The ids of a server's models, and their contexts."""
+    if kind == "LM Studio":
+        for entry in responses["/api/v0/models"].entries("data"):
+            if entry.get("type") != "embeddings":
+                yield (
+                    entry.get("id"),
+                    entry.get("loaded_context_length") or entry.get("max_context_length"),
+                )
+        return
+    settings = responses["/props"].json.get("default_generation_settings")
+    context = settings.get("n_ctx") if isinstance(settings, dict) else None
+    for entry in responses["/v1/models"].entries("data"):
+        yield entry.get("id"), entry.get("max_model_len") or context
+
+
+async def _ollama_models(client: Any, address: str, tags: _Response) -> list[tuple[Any, Any]]:
+    names = [entry.get("name") for entry in tags.entries("models")]
+    details = await asyncio.gather(
+        *(_fetch(client, f"{address}/api/show", {"model": name}) for name in names)
+    )
+    return [
+        (name, _context_length(answer.json)) for name, answer in zip(names, details, strict=True)
+    ]
+
+
+def _context_length(details: dict[str, Any]) -> Any:
+    model_info = details.get("model_info")
+    model_info = model_info if isinstance(model_info, dict) else {}
+    return next(
+        (value for key, value in model_info.items() if key.endswith(".context_length")), None
+    )
+
+
+def _problem_text(model_list: _Response) -> str:
+    if model_list.status in (401, 403):
+        return "needs a key"
+    if model_list.status == 503:
+        return "is still loading its model"
+    if model_list.status == 0:
+        return "did not list its models in time"
+    return "has no model"

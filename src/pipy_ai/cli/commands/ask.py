@@ -1,0 +1,267 @@
+"""`pipy ask`: one question, the answer as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..args import prompt as question
+from ..display.printer import Printer
+from ..display.terminal import format_error, is_interactive, warn, write, write_json
+from ..display.usage import print_usage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ... import AssistantMessage
+    from ..args.prompt import PromptArgs
+    from ..conversations.conversation import Conversation
+
+DESCRIPTION = (
+    "Ask one question and print the answer as it comes. Text piped in goes before the prompt."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    question.add_prompt_options(parser)
+    parser.add_argument(
+        "-y", "--yes", action="store_true", help="run the tools' calls without asking"
+    )
+    parser.add_argument(
+        "--max-turns", type=int, default=8, metavar="N", help="with tools: ask at most N times"
+    )
+    continue_group = parser.add_mutually_exclusive_group()
+    continue_group.add_argument(
+        "-c", "--continue", dest="go_on", action="store_true", help="go on with the last question"
+    )
+    continue_group.add_argument("--cid", metavar="ID", help="go on with this conversation")
+    parser.add_argument(
+        "--no-save", action="store_true", help="do not keep this (also: PIPY_NO_SAVE=1)"
+    )
+    output_group = parser.add_mutually_exclusive_group()
+    output_group.add_argument("--json", action="store_true", help="print the whole message as JSON")
+    output_group.add_argument(
+        "--events",
+        action="store_true",
+        help="print each event as a line of JSON, with the milliseconds since the question",
+    )
+    output_group.add_argument(
+        "-x", "--extract", action="store_true", help="print the first code block only"
+    )
+    output_group.add_argument(
+        "--xl", "--extract-last", action="store_true", help="print the last code block only"
+    )
+    parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
+    parser.add_argument(
+        "--usage",
+        action="store_true",
+        help="end with tokens, cost and speed, on stderr (a terminal is told anyway)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    from pydantic import ValidationError
+
+    conversation: Conversation | None = None
+    try:
+        conversation = _previous_conversation(arguments)
+        prompt_args = question.build_prompt_args(arguments, conversation)
+        events, printer = _start_request(prompt_args, arguments)
+        conversation = _save_prompt(prompt_args, conversation, arguments)
+    except ValidationError as error:
+        return question.report_invalid_option(error)
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        warn(format_error(error))
+        return 2
+    with conversation or contextlib.nullcontext():
+        if events is None:
+            return _answer_with_schema(prompt_args, conversation, arguments)
+        return _stream_answer(events, printer, conversation, arguments)
+
+
+def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tuple[Any, Printer]:
+    """The events of the answer, None for a typed one; and who prints them."""
+    from ... import stream
+
+    print_text = not (arguments.extract or arguments.xl)
+    if prompt_args.schema is not None:
+        from ..._requests import request_factories  # wrong use is told before anything is kept
+
+        model, context, options = prompt_args.model, prompt_args.context, prompt_args.options
+        request_factories(model, context, None, options, prompt_args.schema)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        return None, Printer()
+    if prompt_args.tools:
+        from ... import run_tools
+        from ..display.approval import ToolApproval
+
+        approval = ToolApproval(arguments.yes)
+        tool_options: dict[str, Any] = {"approve": approval, "max_turns": arguments.max_turns}
+        tool_run = run_tools(
+            prompt_args.model,
+            prompt_args.context,
+            prompt_args.tools,
+            **tool_options,
+            **prompt_args.options,
+        )
+        return tool_run, Printer(
+            plain=arguments.plain, show_text=print_text, show_calls=not approval.asks_user
+        )
+    events = stream(prompt_args.model, prompt_args.context, **prompt_args.options)
+    return events, Printer(plain=arguments.plain, show_text=print_text)
+
+
+# === Keeping it =============================================================================
+
+
+def _previous_conversation(arguments: argparse.Namespace) -> Conversation | None:
+    """The conversation that the question goes on with."""
+    if not (arguments.go_on or arguments.cid):
+        return None
+    from ..args.conversation import saving_enabled
+    from ..conversations.conversation import Conversation
+
+    return (Conversation.open if saving_enabled(arguments) else Conversation.read)(arguments.cid)
+
+
+def _save_prompt(
+    prompt_args: PromptArgs, conversation: Conversation | None, arguments: argparse.Namespace
+) -> Conversation | None:
+    """Keep the question. The request is on its way already, so this costs no time."""
+    from ..args.conversation import saving_enabled
+    from ..conversations.conversation import Conversation
+
+    if conversation is None:
+        if not saving_enabled(arguments):
+            return None
+        conversation = Conversation.new()
+    conversation.set(
+        model=prompt_args.models[0],
+        system=prompt_args.context.system_prompt,
+        thinking=prompt_args.options["reasoning"],
+        api_base=prompt_args.options["api_base"],
+    )
+    conversation.add(prompt_args.message)
+    return conversation
+
+
+# === The answer =============================================================================
+
+
+def _stream_answer(
+    events: Any, printer: Printer, conversation: Conversation | None, arguments: argparse.Namespace
+) -> int:
+    exit_code = 0
+    try:
+        with events:
+            _print_events(events, printer, conversation, arguments)
+        message = events.result()
+    except KeyboardInterrupt:
+        message, exit_code = events.result(), 130
+        if conversation is not None:
+            _save_interrupted(events, message, conversation)
+    if not exit_code and message.error is None and (arguments.extract or arguments.xl):
+        _print_code_block(message.text, last=arguments.xl)
+    if arguments.json:
+        write_json(message.model_dump(mode="json"))
+    answers = [m for m in getattr(events, "messages", ()) if m.role == "assistant"] or [message]
+    return _report(message, answers, exit_code, arguments)
+
+
+def _print_events(
+    events: Any, printer: Printer, conversation: Conversation | None, arguments: argparse.Namespace
+) -> None:
+    started = time.perf_counter()
+    with printer:
+        for event in events:
+            if conversation is not None:
+                conversation.journal(event)
+            if arguments.events:
+                write_json(event.to_dict() | {"ms": round((time.perf_counter() - started) * 1000)})
+            elif not arguments.json:
+                printer.show(event)
+
+
+def _save_interrupted(events: Any, message: AssistantMessage, conversation: Conversation) -> None:
+    """What came before Ctrl-C; of a run of tools, what its journal has."""
+    from ...events import ErrorEvent
+    from ...stream import AssistantMessageEventStream
+    from ...types import StopReason
+
+    if isinstance(events, AssistantMessageEventStream):
+        conversation.journal(
+            ErrorEvent(reason=message.stop_reason or StopReason.ABORTED, error=message)
+        )
+    conversation.finish_partial()
+
+
+def _answer_with_schema(
+    prompt_args: PromptArgs, conversation: Conversation | None, arguments: argparse.Namespace
+) -> int:
+    from pydantic_core import to_jsonable_python
+
+    from ... import complete
+
+    message: Any = complete(
+        prompt_args.model, prompt_args.context, output=prompt_args.schema, **prompt_args.options
+    )
+    if conversation is not None:
+        conversation.add(message)
+    if arguments.json:
+        write_json(message.model_dump(mode="json"))
+    elif message.error is None:
+        value = to_jsonable_python(message.parsed, serialize_unknown=True)
+        if sys.stdout.isatty():
+            write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        else:
+            write_json(value)
+    return _report(message, [message], 0, arguments)
+
+
+def _print_code_block(text: str, last: bool) -> None:
+    from ..display.code_blocks import extract_code_blocks
+
+    code_blocks = extract_code_blocks(text)
+    if not code_blocks:
+        warn("the answer has no code block; this is all of it")
+        code_blocks = [text if text.endswith("\n") else f"{text}\n"]
+    write(code_blocks[-1 if last else 0])
+
+
+def _report(
+    message: AssistantMessage,
+    answers: Sequence[AssistantMessage],
+    exit_code: int,
+    arguments: argparse.Namespace,
+) -> int:
+    """Say on stderr what is to be said; the exit code."""
+    warning_texts = [warning.message for answer in answers for warning in answer.warnings]
+    for text in dict.fromkeys([*warning_texts, *_fallback_notices(answers)]):
+        warn(text)
+    if message.error is not None and not exit_code:
+        warn(message.error.message)
+        exit_code = 1
+    if arguments.usage or (
+        is_interactive() and any(answer.usage.total_tokens for answer in answers)
+    ):
+        print_usage(*answers)
+    return exit_code
+
+
+def _fallback_notices(answers: Sequence[AssistantMessage]) -> list[str]:
+    """Which model answered, where it was not the first one."""
+    lines = []
+    for answer in answers:
+        name = f"{answer.provider}/{answer.model}"
+        for attempt in answer.attempts:
+            attempted = f"{attempt.provider}/{attempt.model}"
+            if attempt.error is not None and attempted != name:
+                lines.append(f"{attempted} failed: {attempt.error.message}")
+        if lines and answer.error is None:
+            lines.append(f"{name} answered")
+    return lines

@@ -1,0 +1,288 @@
+"""`pipy batch`: a file of questions, a file of answers."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..args import prompt as question
+from ..display.terminal import escape_controls, warn, write, write_json
+
+if TYPE_CHECKING:
+    from ...batch.job import BatchProgress, Job
+
+DESCRIPTION = (
+    "Ask each row of a file (.jsonl, .csv, .tsv, .parquet) and append the answers to another, a"
+    " line of JSON each. Run the same command again to go on where it stopped: nothing is asked"
+    " twice. Ctrl-C finishes what is under way; once more, and it is dropped."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("input", type=Path, metavar="INPUT", help="the file of questions")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the file of answers"
+    )
+    question.add_model_options(parser, option_flags=())  # -o is where the answers go
+    parser.add_argument(
+        "-j", "--concurrency", type=int, default=16, metavar="N",
+        help="the most requests at once (default: 16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompt-template", metavar="TEXT",
+        help='what to ask, with columns in braces: "Translate: {text}"; @FILE reads it',
+    )  # fmt: skip
+    parser.add_argument(
+        "--output-schema", metavar="SCHEMA",
+        help="ask for JSON: 'name, age int', a JSON Schema or its file, module:Class",
+    )  # fmt: skip
+    parser.add_argument("--retry-errors", action="store_true", help="ask what failed again")
+    parser.add_argument(
+        "--redo-changed", action="store_true",
+        help="ask again what was answered with other settings or to another question",
+    )  # fmt: skip
+    parser.add_argument(
+        "--budget", type=float, metavar="USD",
+        help="what this run may cost, in US dollars; it stops when that is spent",
+    )  # fmt: skip
+    parser.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster's workers ask")
+    parser.add_argument("--json", action="store_true", help="end with a summary as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    import asyncio
+
+    from pydantic import ValidationError
+
+    from ...batch.input import InputFile
+    from ...batch.job import Job, find_open_rows
+    from ...batch.results import ResultsFile
+    from ..args.model import resolve_model
+    from ..args.schema import parse_schema
+
+    input_path, output_path = arguments.input, arguments.output
+    if not input_path.is_file():
+        problem = "it is no file" if input_path.exists() else "there is no such file"
+        raise ValueError(f"{input_path}: {problem}")
+    if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
+        raise ValueError(f"{output_path}: the answers need a file of their own")
+    if str(output_path) == "-":
+        raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
+    if not output_path.absolute().parent.is_dir():
+        raise ValueError(f"{output_path.parent}: there is no such directory")
+    questions = InputFile(input_path, _read_template(arguments.prompt_template), arguments.system)
+    schema = None if arguments.output_schema is None else parse_schema(arguments.output_schema)
+    started = time.monotonic()
+    _raise_file_limit()
+    try:
+        with (
+            _budget_or_null(arguments.budget),
+            ResultsFile(output_path) as answers,
+            _dask_client(arguments.dask) as executor,
+        ):
+            job = Job(
+                questions, answers, resolve_model(arguments.model) if arguments.model else question.default_model(),
+                question.model_options(arguments), schema, arguments.concurrency,
+                arguments.retry_errors, arguments.redo_changed, executor,
+            )  # fmt: skip
+            with _progress_reporter(job) as on_progress:
+                find_open_rows(job)
+                try:
+                    asyncio.run(_run_job(job, on_progress))
+                except asyncio.CancelledError:  # by the second Ctrl-C
+                    job.stop()
+    except ValidationError as error:
+        return question.report_invalid_option(error)
+    except (TypeError, LookupError) as error:
+        raise ValueError(str(error)) from None
+    return _report(job, time.monotonic() - started, arguments)
+
+
+def _raise_file_limit() -> None:
+    """Let this process have as many files open as it may, a connection being one."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # on Windows
+        return
+    limit_kind = resource.RLIMIT_NOFILE
+    hard_limit = resource.getrlimit(limit_kind)[1]
+    for limit in (hard_limit, 10_240):  # macOS says that there is none, and refuses more than that
+        try:
+            resource.setrlimit(limit_kind, (limit, hard_limit))
+        except (ValueError, OSError):
+            continue
+        return
+
+
+async def _run_job(job: Job, on_progress: Callable[[], object]) -> None:
+    """Run it with Ctrl-C and SIGTERM in hand."""
+    import asyncio
+    from contextlib import suppress
+
+    task = asyncio.current_task()
+    assert task is not None
+    signal_count = 0
+
+    def on_signal() -> None:
+        nonlocal signal_count
+        signal_count += 1
+        if signal_count > 1 or job.scheduler is None:
+            task.cancel()
+            return
+        job.stop()
+        count = job.scheduler.in_flight
+        warn(f"finishing {count} under way; Ctrl-C once more drops {_pronoun(count)}")
+
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows, in a thread
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signal_number, on_signal)
+    await job.run(on_progress)
+
+
+def _pronoun(count: int) -> str:
+    return "it" if count == 1 else "them"
+
+
+# === What it is told ===
+
+
+def _read_template(template: str | None) -> str | None:
+    if template is None or not template.startswith("@"):
+        return template
+    return Path(template[1:]).read_text(encoding="utf-8-sig")
+
+
+def _dask_client(address: str | None) -> Any:
+    """A client of a Dask cluster, or nothing, as a context manager."""
+    from contextlib import nullcontext
+
+    if address is None:
+        return nullcontext()
+    try:
+        from distributed import Client
+    except ModuleNotFoundError:
+        raise ValueError("--dask needs Dask: pip install 'pipy-ai[dask]'") from None
+    try:
+        return Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--dask: no scheduler answers at {address} ({error})") from None
+
+
+def _budget_or_null(usd: float | None) -> Any:
+    """A budget, or nothing, as a context manager."""
+    from contextlib import nullcontext
+
+    from ... import budget
+
+    return nullcontext() if usd is None else budget(usd=usd)
+
+
+# === What it tells ===
+
+
+def _progress_reporter(job: Job) -> Any:
+    """Something to call after each answer, as a context manager: progress, on a terminal."""
+    from contextlib import nullcontext
+
+    if not sys.stderr.isatty():
+        return nullcontext(lambda: None)
+    return _ProgressLine(job)
+
+
+class _ProgressLine:
+    """A line that grows on stderr, a few times a second."""
+
+    def __init__(self, job: Job) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._job = job
+        self._started = self._last_update = time.monotonic()
+        self._bar = Progress(
+            BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(compact=True), console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=None, said="reading the input")
+
+    def __enter__(self) -> Callable[[], None]:
+        self._bar.start()
+        return self._update
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def _update(self) -> None:
+        now, tally = time.monotonic(), self._job.progress
+        if now < self._last_update + 0.2 and tally.unanswered and tally.answered + tally.failed:
+            return
+        if not tally.answered + tally.failed:
+            self._started = now
+        self._last_update = now
+        completed = tally.rows - tally.unanswered
+        rate = (tally.answered + tally.failed) / max(now - self._started, 0.001)
+        parts = [f"{rate:,.1f}/s", f"{tally.input_tokens + tally.output_tokens:,} tokens"]
+        parts += [_format_cost(tally)] if tally.cost or tally.unpriced else []
+        parts += [f"{tally.failed:,} failed"] if tally.failed else []
+        self._bar.update(self._task, completed=completed, total=tally.rows, said="  ".join(parts))
+
+
+def _format_cost(tally: BatchProgress) -> str:
+    if not tally.unpriced:
+        return f"${tally.cost:.4f}"
+    return f"at least ${tally.cost:.4f}" if tally.cost else "cost unknown"
+
+
+def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
+    """Say what was done, and what to do next."""
+    tally = job.progress
+    stop_error = job.scheduler.stop_error if job.scheduler is not None else None
+    interrupted = tally.unanswered > 0 and (stop_error is None or stop_error.kind == "aborted")
+    failed = tally.failed + tally.kept_errors
+    if arguments.json:
+        write_json(
+            {
+                "rows": tally.rows, "before": tally.previously_answered, "answered": tally.answered,
+                "failed": failed, "open": tally.unanswered, "errors": dict(tally.error_kinds),
+                "input_tokens": tally.input_tokens, "output_tokens": tally.output_tokens,
+                "cost": None if tally.unpriced else tally.cost, "seconds": round(seconds, 3),
+                "stopped": None if stop_error is None or not tally.unanswered else stop_error.message,
+            }
+        )  # fmt: skip
+    write(f"{_summary(job, seconds)} → {arguments.output}\n", sys.stderr)
+    if tally.unanswered and stop_error is not None and not interrupted:
+        warn(f"stopped: {escape_controls(stop_error.message)}")
+    if tally.unanswered:
+        warn(f"{tally.unanswered:,} rows are not asked yet: run the same command again to go on")
+    if failed:
+        warn(f"{failed:,} rows failed: add --retry-errors to ask them again")
+    if interrupted:
+        return 130
+    return 1 if failed or tally.unanswered else 0
+
+
+def _summary(job: Job, seconds: float) -> str:
+    tally = job.progress
+    parts = [f"{tally.rows:,} rows: {tally.answered:,} answered"]
+    if tally.previously_answered:
+        parts.append(f"{tally.previously_answered:,} were before")
+    if tally.failed:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in tally.error_kinds.most_common())
+        parts.append(f"{tally.failed:,} failed ({kinds})")
+    parts.append(f"{tally.input_tokens:,} in / {tally.output_tokens:,} out")
+    parts.append(_format_cost(tally))
+    parts.append(f"{seconds:,.1f} s")
+    return ", ".join(parts)

@@ -1,0 +1,298 @@
+"""`pipy completion`: a script that lets a shell complete the command line.
+
+Commands, options and choices stand in the script, so most of it asks nobody. Only the names of
+models and providers are looked up, in the index of the catalogue, by `--names`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable
+
+from ..parser_tree import (
+    Command,
+    choices_of,
+    completion_kind,
+    help_line,
+    takes_value,
+    value_name,
+    walk_commands,
+)
+
+DESCRIPTION = (
+    'Print a script for your shell. bash: eval "$(pipy completion bash)" in ~/.bashrc. '
+    'zsh: eval "$(pipy completion zsh)" in ~/.zshrc, after compinit. '
+    "fish: pipy completion fish > ~/.config/fish/completions/pipy.fish"
+)
+SHELLS = ("bash", "zsh", "fish")
+_SHELL_SAFE = re.compile(r"[\w./:@+~-]+", re.ASCII)  # what no shell takes for anything but text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("shell", nargs="?", choices=SHELLS, help="bash, zsh or fish")
+    parser.add_argument("--names", choices=("MODEL", "PROVIDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--prefix", default="", help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the script, or names that begin so."""
+    if arguments.names:
+        sys.stdout.write("".join(f"{name}\n" for name in _matching_names(arguments)))
+        return 0
+    if arguments.shell is None:
+        raise ValueError("which shell? pipy completion bash, zsh or fish")
+    from ..parser import build_parser
+
+    tree = list(walk_commands(build_parser()))
+    sys.stdout.write(
+        {"bash": _bash_script, "zsh": _zsh_script, "fish": _fish_script}[arguments.shell](tree)
+    )
+    return 0
+
+
+def _matching_names(arguments: argparse.Namespace) -> list[str]:
+    from ...registry.catalogue import ModelRegistry
+    from ...registry.index import STATUS
+
+    registry = ModelRegistry()  # as it is: pressing Tab begins no sync
+    prefix = arguments.prefix
+    if arguments.names == "PROVIDER":
+        names: Iterable[str] = registry.providers()
+    else:
+        names = [name for name, row in registry.rows().items() if row[STATUS] != "removed"]
+        names += _local_models()
+        if prefix and "/" not in prefix:
+            names += _first_party_ids(names)
+    return [name for name in names if name.startswith(prefix) and _SHELL_SAFE.fullmatch(name)]
+
+
+def _local_models() -> list[str]:
+    """The embedded model and the files beside it."""
+    import os
+
+    from ...utils.paths import data_path
+
+    models_dir = os.path.join(data_path(), "models")
+    try:
+        files = sorted(os.listdir(models_dir))
+    except OSError:
+        files = []
+    paths = [os.path.join(models_dir, name) for name in files if name.endswith(".gguf")]
+    return ["local/smollm2", *(f"local/{path}" for path in paths)]
+
+
+def _first_party_ids(names: Iterable[str]) -> list[str]:
+    """Bare names mean their makers' models."""
+    from ...registry.names import FIRST_PARTY_PROVIDERS
+
+    pairs = [name.partition("/") for name in names]
+    return [model_id for provider, _, model_id in pairs if provider in FIRST_PARTY_PROVIDERS]
+
+
+CommandTree = list[tuple[str, Command]]
+
+
+# --- bash -----------------------------------------------------------------------------------
+
+_BASH = """\
+# Completion of pipy for bash.
+_pipy() {
+    local IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} path= last= list= kind= cut= word words
+    # Not COMP_WORDS: bash breaks names of models at their colons.
+    local cur=${line##*[$' \\t\\n']}
+    read -rd '' -a words <<<"${line%"$cur"}"
+    for word in "${words[@]:1}"; do
+        last=$word
+        case "$path $word" in
+            @PATHS@) path="${path:+$path }$word" ;;
+            ' -'*) path=ask ;;  # pipy -m MODEL PROMPT
+        esac
+    done
+    case $cur in -*=*) last=${cur%%=*} cur=${cur#*=} ;; esac
+    case "$path $last" in
+@VALUES@
+        *) case "$path|${cur:0:1}" in
+@WORDS@
+        esac ;;
+    esac
+    case $kind in
+        FILE)
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return ;;
+        MODEL | PROVIDER) list=$("$1" completion --names "$kind" --prefix "$cur" 2>/dev/null) ;;
+    esac
+    COMPREPLY=()
+    # bash replaces what comes after the last character that breaks words for it.
+    [[ $COMP_WORDBREAKS == *:* && $cur == *:* ]] && cut=${cur%"${cur##*:}"}
+    for word in $list; do
+        [[ $word == "$cur"* ]] && COMPREPLY+=("${word#"$cut"}")
+    done
+}
+complete -F _pipy pipy
+"""
+
+
+def _bash_script(tree: CommandTree) -> str:
+    contexts_by_value: dict[str, list[str]] = {}  # what completes a value → after which words
+    word_cases, path_patterns = [], []
+    for path, command in tree:
+        path_patterns += [f"'{path} {name}'" for name in command.children]
+        for action in command.options:
+            if takes_value(action):
+                contexts = contexts_by_value.setdefault(_bash_value(action), [])
+                contexts += [f"'{path} {flag}'" for flag in action.option_strings]
+        flags = [flag for action in command.options for flag in action.option_strings]
+        if not path:
+            flags += [f for p, c in tree if p == "ask" for a in c.options for f in a.option_strings]
+        word_cases.append(f"            '{path}|-') list='{' '.join(dict.fromkeys(flags))}' ;;")
+        if command.children:
+            word_cases.append(f"            '{path}|'*) list='{' '.join(command.children)}' ;;")
+        first_values = [_bash_value(action) for action in command.positionals[:1]]
+        word_cases += [f"            '{path}|'*) {value} ;;" for value in first_values]
+    cases = [
+        f"        {'|'.join(contexts)}) {value} ;;" for value, contexts in contexts_by_value.items()
+    ]
+    script = _BASH.replace("@PATHS@", "|".join(path_patterns))
+    return script.replace("@VALUES@", "\n".join(cases)).replace("@WORDS@", "\n".join(word_cases))
+
+
+def _bash_value(action: argparse.Action) -> str:
+    if choices := choices_of(action):
+        return f"list='{' '.join(choices)}'"
+    return f"kind={completion_kind(action)}"
+
+
+# --- zsh ------------------------------------------------------------------------------------
+
+_ZSH = """\
+#compdef pipy
+# Completion of pipy for zsh.
+_pipy_names() {
+    local -a names=(${(f)"$($pipy completion --names ${@[-1]} --prefix "$PREFIX" 2>/dev/null)"})
+    compadd "${@[1,-2]}" -a names
+}
+%s
+_pipy_top() {
+    local pipy=$words[1]
+    _pipy
+}
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    _pipy_top
+else
+    compdef _pipy_top pipy
+fi
+"""
+
+
+def _zsh_script(tree: CommandTree) -> str:
+    return _ZSH % "\n".join(_zsh_function(path, command) for path, command in tree)
+
+
+def _zsh_function(path: str, command: Command) -> str:
+    name = "_".join(["_pipy", *path.split()])
+    specs = [_zsh_option(action) for action in command.options]
+    if not command.children:
+        specs += [_zsh_positional(action) for action in command.positionals]
+        spec_lines = "".join(f" \\\n        {spec}" for spec in specs)
+        return f"{name}() {{\n    _arguments -s{spec_lines}\n}}"
+    spec_lines = "".join(
+        f" \\\n        {spec}" for spec in [*specs, "'1: :->one'", "'*:: :->rest'"]
+    )
+    lines = [
+        f"{name}() {{",
+        "    local state line curcontext=$curcontext",
+        f"    _arguments -C{spec_lines}",
+        "    case $state in",
+        "        one)",
+        "            local -a commands=(",
+        *(
+            f"                {_shell_quote(f'{child}:{summary}')}"
+            for child, (summary, _) in command.children.items()
+        ),
+        "            )",
+        "            _describe command commands ;;",
+        f"        rest) (( $+functions[{name}_$words[1]] )) && {name}_$words[1] ;;",
+        "    esac",
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _zsh_option(action: argparse.Action) -> str:
+    flags = action.option_strings
+    description = re.sub(r"([\[\]:\\])", r"\\\1", help_line(action))
+    value = f":{value_name(action)}:{_zsh_value(action)}" if takes_value(action) else ""
+    spec = _shell_quote(f"[{description}]{value}")
+    if len(flags) == 1:
+        return f"'*{flags[0]}'{spec}"
+    return f"'*'{{{','.join(flags)}}}{spec}"
+
+
+def _zsh_positional(action: argparse.Action) -> str:
+    if not (choices_of(action) or completion_kind(action)):
+        # Free text. With a message for it, zsh would list options but not complete them.
+        return "'*: :()'"
+    repeat = "*" if action.nargs in ("*", "+", argparse.REMAINDER) else ""
+    return _shell_quote(f"{repeat}:{value_name(action)}:{_zsh_value(action)}")
+
+
+def _zsh_value(action: argparse.Action) -> str:
+    if choices := choices_of(action):
+        return f"({' '.join(choices)})"
+    kind = completion_kind(action)
+    return {"": " ", "FILE": "_files"}.get(kind, f"_pipy_names {kind}")
+
+
+def _shell_quote(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+# --- fish -----------------------------------------------------------------------------------
+
+_FISH = """\
+# Completion of pipy for fish.
+function __pipy_at
+    set -l words (commandline -opc)[2..]
+    test (count $words) -ge (count $argv); and string match -q -- "$argv *" "$words "
+end
+function __pipy_first
+    __pipy_at $argv; and test (count (commandline -opc)) -eq (math (count $argv) + 1)
+end
+function __pipy_names
+    set -l words (commandline -opc)
+    $words[1] completion --names $argv[1] 2>/dev/null
+end
+complete -c pipy -f
+"""
+
+
+def _fish_script(tree: CommandTree) -> str:
+    lines = []
+    for path, command in tree:
+        condition = f"complete -c pipy -n {_shell_quote(f'__pipy_at {path}')}"
+        first_condition = f"complete -c pipy -n {_shell_quote(f'__pipy_first {path}')}"
+        condition = condition if path else first_condition
+        for name, (summary, _) in command.children.items():
+            lines.append(f"{first_condition} -a {name} -d {_shell_quote(summary)}")
+        for action in command.options:
+            flags = " ".join(
+                f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}"
+                for flag in action.option_strings
+            )
+            argument_flag = "-r" if completion_kind(action) == "FILE" else "-x"
+            value = f" {argument_flag}{_fish_value(action)}" if takes_value(action) else ""
+            lines.append(f"{condition} {flags}{value} -d {_shell_quote(help_line(action))}")
+        values = [_fish_value(action) for action in command.positionals[:1]]
+        lines += [f"{condition}{value}" for value in values if value]
+    return _FISH + "\n".join(lines) + "\n"
+
+
+def _fish_value(action: argparse.Action) -> str:
+    if choices := choices_of(action):
+        return f" -a {_shell_quote(' '.join(choices))}"
+    kind = completion_kind(action)
+    return {"": "", "FILE": " -F"}.get(kind, f" -a {_shell_quote(f'(__pipy_names {kind})')}")

@@ -1,0 +1,64 @@
+"""`pipy default`: the model that answers when none is named."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ...registry.settings import DEFAULT_MODEL_KEY, update_setting
+from ..checks.models import explain_default_model
+from ..display.terminal import hint, warn, write
+
+DESCRIPTION = (
+    "Show or choose the model that answers when none is named. PIPY_MODEL in the environment goes "
+    "before it."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("model", nargs="?", help="the model to choose (default: show it)")
+    parser.add_argument("--unset", action="store_true", help="choose none")
+    parser.add_argument("--force", action="store_true", help="even one that no catalogue knows")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    if arguments.unset and arguments.model:
+        raise ValueError("either a model or --unset")
+    if arguments.unset:
+        update_setting(DEFAULT_MODEL_KEY, None)
+    elif arguments.model:
+        update_setting(DEFAULT_MODEL_KEY, _validate_model(arguments.model, arguments.force))
+    model, reason = explain_default_model()
+    if not model:
+        warn(reason)
+        return 1
+    write(f"{model}\n")
+    hint(reason)
+    if arguments.model and os.environ.get("PIPY_MODEL", "").strip():
+        warn("PIPY_MODEL is set in the environment and goes before it")
+    return 0
+
+
+def _validate_model(name: str, force: bool) -> str:
+    """The whole name of a model that can be asked."""
+    name = name.strip()
+    provider, _, model_id = name.partition("/")
+    from ...provider.registered import registered_provider
+    from ...registry import get_registry
+    from ...registry.routing import SELF_HOSTED_BACKENDS
+
+    if force and name:
+        return name
+    if model_id and (
+        provider in ("local", "faux")
+        or provider in SELF_HOSTED_BACKENDS
+        or registered_provider(provider)
+    ):
+        return name
+    registry = get_registry()
+    full, _ = registry.resolve_name(name)
+    if full is None:
+        raise ValueError(f"{registry.unknown_model_message(name)} (--force takes it all the same)")
+    return full

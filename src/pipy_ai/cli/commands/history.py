@@ -1,0 +1,227 @@
+"""`pipy history`: the conversations that are kept, and what they cost."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from dataclasses import asdict
+
+from ...usage import UsageTotals
+from ...utils.text import display_width, truncate
+from ..args.common import add_json_option, parse_count
+from ..conversations.conversation import Conversation, remove_conversation
+from ..conversations.files import list_conversation_ids, resolve_id
+from ..conversations.summary import (
+    TITLE_CHARS,
+    format_time,
+    read_conversation_file,
+    search_conversation,
+    summarize_conversation,
+)
+from ..display.terminal import (
+    escape_controls,
+    format_error,
+    hint,
+    print_table,
+    warn,
+    write,
+    write_json,
+)
+
+DESCRIPTION = (
+    "List, show, search, remove and export the conversations that are kept. An ID may be cut short"
+    " as long as it is clear; without one, the conversation used last is meant."
+)
+SHORT_ID_CHARS = len("20260101-120000")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    list_parser = actions.add_parser("list", help="the newest first, with tokens and cost")
+    list_parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
+    list_parser.add_argument("--by", choices=("model", "day"), help="sums for each")
+    add_json_option(list_parser)
+
+    show_parser = actions.add_parser("show", help="what was said")
+    show_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
+    add_json_option(show_parser)
+
+    search_parser = actions.add_parser("search", help="where something was said")
+    search_parser.add_argument("text", nargs="+", metavar="TEXT", help="words to look for")
+    add_json_option(search_parser)
+
+    remove_parser = actions.add_parser("rm", help="remove conversations")
+    remove_parser.add_argument("id", nargs="+", metavar="ID", help="which")
+    remove_parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_json_option(remove_parser)
+
+    export_parser = actions.add_parser("export", help="as a file")
+    export_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
+    export_parser.add_argument("-o", "--output", metavar="FILE", help="where to (default: stdout)")
+    export_parser.add_argument(
+        "--format", choices=("md", "json", "jsonl"), help="default: by FILE's name, else md"
+    )
+    for action in actions.choices.values():
+        action.allow_abbrev = False
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    actions = {
+        "list": _list, "show": _show, "search": _search, "rm": _remove, "export": _export,
+    }  # fmt: skip
+    return actions[arguments.action](arguments)
+
+
+# --- What a conversation amounts to ---------------------------------------------------------
+
+
+# --- The actions ----------------------------------------------------------------------------
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    conversation_ids = list_conversation_ids()
+    if not conversation_ids:
+        warn("no conversation is kept yet")
+    if arguments.by:
+        return _list_totals(conversation_ids, arguments)
+    listed_ids = conversation_ids[: arguments.limit]
+    entries = [
+        summarize_conversation(conversation_id, read_conversation_file(conversation_id))[0]
+        for conversation_id in listed_ids
+    ]
+    if arguments.json:
+        write_json([asdict(entry) for entry in entries])
+        return 0
+    if not entries:
+        return 0
+    terminal_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    rows = [
+        [
+            entry.id, format_time(entry.used), entry.model or "-", f"{entry.sum.input:,}",
+            f"{entry.sum.output:,}", entry.sum.format_cost(), escape_controls(entry.title),
+        ]
+        for entry in entries
+    ]  # fmt: skip
+    header = ["id", "used", "model", "in", "out", "cost", "title"]
+
+    def leading_width() -> int:
+        return sum(
+            max(map(display_width, column)) + 2
+            for column in list(zip(header, *rows, strict=True))[:-1]
+        )
+
+    if (
+        terminal_width and leading_width() + TITLE_CHARS // 3 > terminal_width
+    ):  # the day and time of an id is enough to name it by
+        short_ids = {row[0][:SHORT_ID_CHARS] for row in rows}
+        for row in [header, *rows]:
+            row[0] = row[0][:SHORT_ID_CHARS] if len(short_ids) == len(rows) else row[0]
+            del row[1]
+    width = max(terminal_width - leading_width(), 10) if terminal_width else TITLE_CHARS
+    for row in rows:
+        row[-1] = truncate(row[-1], width)
+    print_table(header, rows, {"in", "out", "cost"})
+    hidden_count = len(conversation_ids) - len(entries)
+    if hidden_count:
+        hint(f"{len(entries)} of {len(conversation_ids)} conversations")
+    return 0
+
+
+def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> int:
+    totals: dict[str, UsageTotals] = {}
+    total = UsageTotals()
+    for conversation_id in conversation_ids:
+        for message in summarize_conversation(
+            conversation_id, read_conversation_file(conversation_id)
+        )[1]:
+            if arguments.by == "model":
+                key = f"{message.get('provider') or '?'}/{message.get('model') or '?'}"
+            else:
+                key = format_time(message)[:10]
+            totals.setdefault(key, UsageTotals()).add(message)
+            total.add(message)
+    keys = sorted(totals, reverse=arguments.by == "day")
+    if arguments.by == "model":
+        keys.sort(key=lambda key: -totals[key].cost)
+    if arguments.limit is not None:
+        keys = keys[: arguments.limit]
+    if arguments.json:
+        rows = [{arguments.by: key, **asdict(totals[key])} for key in keys]
+        write_json({"rows": rows, "total": asdict(total)})
+        return 0
+    body = [
+        [key, f"{group.answers:,}", f"{group.input:,}", f"{group.cached:,}", f"{group.output:,}",
+         group.format_cost()]
+        for key, group in [*((key, totals[key]) for key in keys), ("total", total)]
+    ]  # fmt: skip
+    header = [arguments.by, "answers", "in", "cached", "out", "cost"]
+    print_table(header, body, {*header[1:]})
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from ..conversations.transcript import format_transcript
+
+    conversation = Conversation.read(arguments.id)
+    if arguments.json:
+        write(format_transcript(conversation, "json"))
+        return 0
+    hint(f"{conversation.id}  {conversation.model or ''}")
+    write(format_transcript(conversation, "md"))
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    query = " ".join(arguments.text)
+    hits = [
+        hit
+        for conversation_id in list_conversation_ids()
+        for hit in search_conversation(conversation_id, query.casefold())
+    ]
+    if arguments.json:
+        write_json(hits)
+    elif hits:
+        print_table(["id", "used", "who", "line"], [list(hit.values()) for hit in hits])
+    else:
+        warn(f"{query!r} was not said")
+    return 0 if hits else 1
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    conversation_ids = [resolve_id(name) for name in dict.fromkeys(arguments.id)]
+    if not arguments.yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ValueError("to remove without being asked: pipy history rm --yes …")
+        for conversation_id in conversation_ids:
+            write(
+                f"{conversation_id}  {summarize_conversation(conversation_id, read_conversation_file(conversation_id))[0].title[:TITLE_CHARS]}\n",
+                sys.stderr,
+            )
+        write("Remove? [y/N] ", sys.stderr)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            return 1
+    for conversation_id in conversation_ids:
+        remove_conversation(conversation_id)
+    if arguments.json:
+        write_json(conversation_ids)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from ..conversations.transcript import format_for_path, format_transcript, save_text
+
+    file_format = arguments.format or format_for_path(arguments.output or "")
+    text = format_transcript(Conversation.read(arguments.id), file_format)
+    if arguments.output and arguments.output != "-":
+        try:
+            save_text(arguments.output, text)
+        except OSError as error:
+            warn(format_error(error))
+            return 1
+    else:
+        write(text)
+    return 0

@@ -1,0 +1,186 @@
+"""`pipy keys`: keys for providers, kept in the system's keyring or in a file of one's own.
+
+A key is typed unseen or piped in, never given as an argument (which a shell's history and `ps`
+would show), and never shown again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from ...registry import keystore
+from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
+from ..args.common import add_json_option
+from ..checks.keys import describe_location, list_keys, provider_routes
+from ..display.terminal import print_table, warn, write, write_json
+
+DESCRIPTION = (
+    "Keep the keys of providers. A variable that is set in the environment goes before what is "
+    "kept here. pipy keys set asks for the key; or pipe it in."
+)
+MAX_KEY_CHARS = 65_536  # characters; some keys are whole documents
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    set_parser = actions.add_parser("set", help="keep a key")
+    set_parser.add_argument(
+        "name", metavar="PROVIDER", help="a provider, or the variable of its key"
+    )
+    set_parser.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # to say why not
+    set_parser.add_argument(
+        "--file", action="store_true", help="in a file, even if there is a keyring"
+    )
+    set_parser.add_argument("--force", action="store_true", help="for a variable that nobody knows")
+    add_json_option(actions.add_parser("list", help="list the keys that are set, and where"))
+    remove_parser = actions.add_parser("remove", help="forget a key")
+    remove_parser.add_argument(
+        "name", metavar="PROVIDER", help="a provider, or the variable of its key"
+    )
+    actions.add_parser("path", help="print where the file is")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    if arguments.action == "path":
+        print(keystore.path())
+        return 0
+    keystore.entries()  # a damaged file is told before anything is asked
+    if arguments.action == "set":
+        return _set(arguments)
+    if arguments.action == "remove":
+        return _remove(arguments.name)
+    return _list(arguments.json)
+
+
+# --- Setting --------------------------------------------------------------------------------
+
+
+def _set(arguments: argparse.Namespace) -> int:
+    if arguments.value:
+        raise ValueError(
+            "a key on the command line stays in the shell's history, so it is not taken from there "
+            f"(and that one may need replacing); run pipy keys set {arguments.name} and paste it"
+        )
+    provider, variable = _resolve_name(arguments.name, arguments.force)
+    key = _read_key(f"Key for {provider or 'any provider'} ({variable}), not shown: ")
+    in_keyring = not arguments.file and keystore.system_keyring() is not None
+    location = keystore.set_key(variable, key, in_keyring)
+    print(f"{variable} is kept in {describe_location(location)}")
+    if os.environ.get(variable, "").strip():
+        warn(f"{variable} is also set in the environment, which goes before it")
+    return 0
+
+
+def _resolve_name(name: str, force: bool) -> tuple[str, str]:
+    """The provider and the variable that a name means."""
+    routes = provider_routes()
+    from ...registry.names import LITELLM_PROVIDER_ALIASES
+
+    provider = name if name in routes else LITELLM_PROVIDER_ALIASES.get(name, "")
+    if provider in routes:
+        return provider, _key_variable(provider, routes[provider])
+    for provider, provider_route in routes.items():
+        if name in provider_route.key_env:
+            _key_variable(provider, provider_route)
+            return provider, name
+    if force and name.isidentifier():
+        return "", name
+    from difflib import get_close_matches
+
+    close_matches = get_close_matches(
+        name,
+        [*routes, *(key for provider_route in routes.values() for key in provider_route.key_env)],
+        2,
+    )
+    suggestion = (
+        f"did you mean {' or '.join(close_matches)}?"
+        if close_matches
+        else "pipy providers lists them"
+    )
+    raise ValueError(
+        f"no provider or variable {name!r}; {suggestion} (--force keeps it all the same)"
+    )
+
+
+def _key_variable(provider: str, provider_route: Route) -> str:
+    if provider_route.problem:
+        raise ValueError(provider_route.problem)
+    if provider_route.backend in CLOUD_LOGIN_BACKENDS:
+        raise ValueError(
+            f"{provider} logs in with more than a key, which only the environment can hold: "
+            f"set {' or '.join(provider_route.key_env)}"
+        )
+    if not provider_route.key_env:
+        raise ValueError(f"{provider} needs no key")
+    return provider_route.key_env[0]
+
+
+def _read_key(prompt: str) -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        import getpass
+
+        try:
+            key = getpass.getpass(prompt)
+        except EOFError:
+            key = ""
+    else:
+        key = "" if sys.stdin is None else sys.stdin.read(MAX_KEY_CHARS + 1)
+    key = key.strip()
+    if not key:
+        raise ValueError("no key was given; nothing is changed")
+    if len(key) > MAX_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("that is no key: one word of plain characters is; nothing is changed")
+    return key
+
+
+# --- Listing and removing -------------------------------------------------------------------
+
+
+def _list(as_json: bool) -> int:
+    rows = list_keys()
+    if as_json:
+        write_json(rows)
+        return 0
+    if not rows:
+        warn("no provider's key is set; pipy keys set PROVIDER keeps one")
+        return 0
+    body = [
+        [", ".join(row["providers"]) or "-", row["variable"], _describe_source(row)] for row in rows
+    ]
+    print_table(["provider", "variable", "from"], body)
+    return 0
+
+
+def _describe_source(row: dict[str, Any]) -> str:
+    if row["place"] == ENVIRONMENT and row["kept"]:
+        return f"the environment, before {describe_location(row['kept'])}"
+    return describe_location(str(row["place"]))
+
+
+def _remove(name: str) -> int:
+    from ...registry.names import LITELLM_PROVIDER_ALIASES
+
+    stored = keystore.entries()
+    routes = provider_routes()
+    provider_route = (
+        routes.get(name) or routes.get(LITELLM_PROVIDER_ALIASES.get(name, "")) or Route()
+    )
+    variables = (
+        [name] if name in stored else [key for key in provider_route.key_env if key in stored]
+    )
+    if not variables:
+        in_environment = [
+            key for key in (name, *provider_route.key_env) if os.environ.get(key, "").strip()
+        ]
+        suggestion = f"; {in_environment[0]} is set in the environment" if in_environment else ""
+        warn(f"no key is kept for {name}{suggestion}")
+        return 1
+    for variable in variables:
+        keystore.delete_key(variable)
+        write(f"{variable} is forgotten\n")
+    return 0

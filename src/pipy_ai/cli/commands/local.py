@@ -1,0 +1,89 @@
+"""`pipy local`: the embedded model, files of others, and the model servers of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from ..args.common import add_json_option
+from ..display.terminal import print_table, warn, write, write_json
+
+if TYPE_CHECKING:
+    from ..checks.servers import Server
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("pull", help="download the weights of local/smollm2 (94 MB)")
+    list_parser = actions.add_parser(
+        "list", help="list the models of this machine: files and servers"
+    )
+    discover_parser = actions.add_parser(
+        "discover",
+        help="find Ollama, llama.cpp, LM Studio, vLLM and LiteLLM's proxy on this machine",
+    )
+    for subparser in (list_parser, discover_parser):
+        subparser.add_argument(
+            "--port", type=int, action="append", default=[], metavar="N", help="look there, too"
+        )
+        add_json_option(subparser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    if arguments.action == "pull":
+        from ..checks.weights import pull
+
+        return pull()
+    from ..checks.servers import discover
+
+    if not all(0 < port < 65536 for port in arguments.port):
+        raise ValueError("a port is a number from 1 to 65535")
+    servers = discover(arguments.port)
+    files = local_files() if arguments.action == "list" else []
+    if arguments.json:
+        if arguments.action == "list":
+            write_json({"files": files, "servers": [server.to_dict() for server in servers]})
+        else:
+            write_json([server.to_dict() for server in servers])
+        return 0
+    if files:
+        rows = [[file["model"], f"{file['bytes'] / 1e6:,.0f} MB", file["path"]] for file in files]
+        print_table(["model", "size", "file"], rows, {"size"})
+    for server in servers:
+        _print_server(server)
+    if not servers and not files:
+        warn("no model server answers on this machine, on the usual ports (--port for others)")
+    return 0
+
+
+def local_files() -> list[dict[str, Any]]:
+    """The models that lie on this disk: `model`, `path`, `bytes`."""
+    from ...api import LOCAL_MODEL
+    from ...provider.weights import find_weights, models_dir
+
+    weights = find_weights()
+    models = [(LOCAL_MODEL, weights)] if weights is not None else []
+    models += [
+        (f"local/{path}", path)
+        for path in sorted(models_dir().glob("*.gguf"))
+        if weights is None or not os.path.samefile(path, weights)
+    ]
+    return [
+        {"model": name, "path": str(path), "bytes": path.stat().st_size} for name, path in models
+    ]
+
+
+def _print_server(server: Server) -> None:
+    write(f"{server.kind} at {server.address}{f': {server.problem}' if server.problem else ''}\n")
+    if server.models:
+        rows = [
+            [
+                f"  {server.model_flags(model)}",
+                f"{model.context:,} tokens" if model.context else "-",
+            ]
+            for model in server.models
+        ]
+        print_table(["  ask with", "context"], rows, {"context"})

@@ -1,0 +1,82 @@
+"""`pipy models`: the catalogue, filtered and sorted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from ...registry import get_registry
+from ..args.catalogue import add_filter_options, query_models
+from ..args.common import add_json_option, parse_count
+from ..display.catalogue import format_rate, show_price_date
+from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS, Row
+from ..display.terminal import escape_controls, hint, print_table, warn, write_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    add_filter_options(parser)
+    parser.add_argument("--sort", metavar="COLUMN", help="model, context, in, out, released, …")
+    parser.add_argument("--reverse", action="store_true", help="the other way round")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
+    parser.add_argument("--columns", metavar="A,B", help="a table of these, e.g. model,in,out")
+    add_json_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List models."""
+    registry = get_registry()
+    columns = [c.strip() for c in arguments.columns.split(",")] if arguments.columns else None
+    for column in [*(columns or ()), *([arguments.sort] if arguments.sort else ())]:
+        if column not in COLUMNS:
+            raise ValueError(f"unknown column {column!r}; one of {', '.join(COLUMNS)}")
+    names = query_models(registry, arguments)
+    rows = registry.rows()
+    if arguments.sort:
+        names = _sort_names(names, rows, arguments.sort, arguments.reverse)
+    elif arguments.reverse:
+        names.reverse()
+    total = len(names)
+    if arguments.limit is not None:
+        names = names[: arguments.limit]
+    if arguments.json:
+        write_json([_json_row(name, rows[name]) for name in names])
+        return 0
+    if columns is None and sys.stdout.isatty():
+        columns = DEFAULT_COLUMNS
+    if columns is None:
+        sys.stdout.write("".join(f"{escape_controls(name)}\n" for name in names))
+    else:
+        body = [[_format_cell(c, COLUMNS[c](name, rows[name])) for c in columns] for name in names]
+        print_table(columns, body, {"context", "output", *PRICE_COLUMNS})
+    if not total:
+        warn("no model passes these filters")
+    elif sys.stdout.isatty():
+        count_text = f"{len(names)} of {total}" if len(names) < total else str(total)
+        hint(f"{count_text} models; prices in $/1M tokens")
+    if columns and PRICE_COLUMNS & set(columns):
+        show_price_date(registry)
+    return 0
+
+
+def _sort_names(names: list[str], rows: dict[str, Row], column: str, reverse: bool) -> list[str]:
+    """By a column, then by name; what is not known comes last either way."""
+    key = COLUMNS[column]
+    known = [name for name in names if key(name, rows[name]) not in (None, "")]
+    unknown = [name for name in names if key(name, rows[name]) in (None, "")]
+    return sorted(known, key=lambda name: key(name, rows[name]), reverse=reverse) + unknown
+
+
+def _json_row(name: str, row: Row) -> dict[str, Any]:
+    list_columns = ("capabilities", "reads", "writes")
+    cells = {column: read_value(name, row) for column, read_value in COLUMNS.items()}
+    return {c: (v.split(",") if v else []) if c in list_columns else v for c, v in cells.items()}
+
+
+def _format_cell(column: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if column in PRICE_COLUMNS:
+        return format_rate(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,58 @@
+"""`pipy preview`: the request that `pipy ask` would send."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ..args import prompt as question
+from ..display.terminal import format_error, warn, write, write_json
+
+DESCRIPTION = (
+    "Show the request that `pipy ask` would send for the same arguments, without sending it."
+    " Keys are masked."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    question.add_prompt_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    from pydantic import ValidationError
+
+    from ... import PipyError, ctx
+    from ... import preview as show_request
+
+    try:
+        prompt_args = question.build_prompt_args(arguments)
+        context = prompt_args.context
+        if prompt_args.tools:
+            context = ctx(*context.messages, system=context.system_prompt, tools=prompt_args.tools)
+        request = show_request(
+            prompt_args.models[0], context, output=prompt_args.schema, **prompt_args.options
+        )
+    except ValidationError as error:
+        return question.report_invalid_option(error)
+    except (ValueError, TypeError, LookupError, OSError) as error:
+        warn(format_error(error))
+        return 2
+    except PipyError as error:  # there is no way to ask for this
+        warn(str(error))
+        return 1
+    for warning in request.warnings:
+        warn(warning.message)
+    if arguments.json:
+        fields = ("method", "url", "headers", "body")
+        write_json({name: getattr(request, name) for name in fields})
+        return 0
+    is_local = prompt_args.models[0].partition("/")[0] in ("local", "faux")
+    heading = "On this machine, with:" if is_local else "By LiteLLM, with:"
+    head = [f"{request.method} {request.url}" if request.url else heading]
+    head += [f"{name}: {value}" for name, value in request.headers.items()]
+    body = json.dumps(request.body, indent=2, ensure_ascii=False, default=str)
+    write("\n".join([*head, "", body, ""]))
+    return 0

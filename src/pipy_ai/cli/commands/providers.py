@@ -1,0 +1,63 @@
+"""`pipy providers`: hosts, the variables of their keys, and whether one is set."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...registry import get_registry
+from ...registry.routing import Route, build_route
+from ..args.common import add_json_option
+from ..display.catalogue import route_to_dict
+from ..display.terminal import print_table, warn, write_json
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("--available", action="store_true", help="only those whose key is set")
+    parser.add_argument("--all", action="store_true", help="with those that have no route")
+    add_json_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List providers, the variables of their keys, and whether one is set."""
+    registry = get_registry()
+    counts: dict[str, int] = {}
+    for full in registry.query():
+        provider = full.partition("/")[0]
+        counts[provider] = counts.get(provider, 0) + 1
+    entries = []
+    for name, host in sorted(registry.providers().items()):
+        provider_route = build_route(host, "")
+        if (provider_route.problem and not arguments.all) or name not in counts:
+            continue
+        is_set = bool(provider_route.credential()[0]) and not provider_route.missing_variables()
+        if arguments.available and not is_set:
+            continue
+        entries.append((name, host, provider_route, is_set, counts[name]))
+    if arguments.json:
+        write_json(
+            [
+                {"provider": name, "name": host.get("name"), "models": count, "key_set": is_set}
+                | route_to_dict(provider_route)
+                for name, host, provider_route, is_set, count in entries
+            ]
+        )
+        return 0
+    rows = [
+        [name, str(count), "yes" if is_set else "no", _key_variables(provider_route)]
+        for name, _, provider_route, is_set, count in entries
+    ]
+    print_table(["provider", "models", "set", "variables"], rows, {"models"})
+    if not entries:
+        warn("no provider's key is set; pipy providers lists the variables")
+    return 0
+
+
+def _key_variables(provider_route: Route) -> str:
+    if provider_route.problem:
+        return provider_route.problem
+    keys = " or ".join(provider_route.key_env)
+    text = " and ".join(
+        [keys, *provider_route.required_env] if keys else provider_route.required_env
+    )
+    return f"{text} (optional)" if provider_route.key_optional else text

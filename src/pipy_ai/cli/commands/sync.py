@@ -1,0 +1,56 @@
+"""`pipy sync`: the newest catalogue of models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..args.common import add_json_option
+from ..display.terminal import escape_controls, warn, write_json
+
+MAX_LISTED_NAMES = 10  # names of each kind that are printed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "--force", action="store_true", help="even if nothing changed, or half of it is gone"
+    )
+    add_json_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Bring the catalogue up to date."""
+    from dataclasses import asdict
+
+    from ...registry.sync import SyncError, sync_models
+
+    if sys.stderr.isatty():
+        sys.stderr.write("Fetching the catalogue …\r")
+    try:
+        result = sync_models(force=arguments.force)
+    except SyncError as error:
+        warn(f"{error}. The catalogue is as it was.")
+        return 1
+    if arguments.json:
+        write_json(asdict(result))
+        return 0
+    if not result.updated:
+        print(f"Nothing new: {result.models} models across {result.providers} providers")
+        return 0
+    print(f"Fetched {result.models} models across {result.providers} providers")
+    for label, names in (
+        ("added", result.added),
+        ("removed", result.removed),
+        ("new prices", result.repriced),
+    ):
+        if names:
+            hidden_count = len(names) - MAX_LISTED_NAMES
+            listed = ", ".join(escape_controls(name) for name in names[:MAX_LISTED_NAMES])
+            print(
+                f"{len(names)} {label}: {listed}{f', and {hidden_count} more' if hidden_count > 0 else ''}"
+            )
+    if result.skipped:
+        print(f"{result.skipped} entries were no models and are left out")
+    print(f"Saved to {result.path}")
+    return 0

@@ -1,0 +1,85 @@
+"""DOCSTRING MISSING."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ..args.templates import (
+    TEXT_SUFFIXES,
+    YAML_SUFFIXES,
+    find_template,
+    load_template,
+    template_paths,
+    templates_dir,
+)
+from ..display.terminal import write
+
+DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="their names, and how they begin")
+    for action, summary in (("show", "print one"), ("edit", "write or change one in your editor")):
+        actions.add_parser(action, help=summary).add_argument(
+            "name", metavar="NAME", help="the template's name"
+        )
+    actions.add_parser("path", help="where they are")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code."""
+    match arguments.action:
+        case "list":
+            for name in sorted(template_paths()):
+                write(f"{name}  {_first_line(name)}".rstrip() + "\n")
+        case "show":
+            with open(
+                find_template(arguments.name), encoding="utf-8-sig", errors="replace"
+            ) as file:
+                text = file.read()
+            write(text if text.endswith("\n") else f"{text}\n")
+        case "edit":
+            return _edit(arguments.name)
+        case _:
+            write(f"{templates_dir()}\n")
+    return 0
+
+
+def _first_line(name: str) -> str:
+    try:
+        template = load_template(name)
+    except (ValueError, OSError) as error:
+        return f"({error})"
+    text = " ".join((template.prompt or template.system).split())
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _edit(name: str) -> int:
+    import shlex
+    import subprocess
+
+    try:
+        path = find_template(name)
+    except ValueError:
+        if os.sep in name:
+            raise
+        path = os.path.join(
+            templates_dir(),
+            name if name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES) else f"{name}.yaml",
+        )
+    os.makedirs(templates_dir(), mode=0o700, exist_ok=True)
+    default_editor = "notepad" if os.name == "nt" else "vi"
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or default_editor
+    try:
+        exit_code = subprocess.run([*shlex.split(editor), path], check=False).returncode
+    except OSError as error:
+        raise ValueError(f"{editor}: {error.strerror}; EDITOR names another") from None
+    if exit_code == 0 and os.path.isfile(path):
+        load_template(path)  # what is wrong with it is told at once
+    elif not sys.stdin.isatty():
+        raise ValueError(f"{editor} ended with {exit_code}")
+    return exit_code

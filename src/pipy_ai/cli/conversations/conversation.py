@@ -1,0 +1,329 @@
+"""Kept conversations: what was said, line by line, in a file of its own under the data directory.
+
+    history/20261122-215201-4f2a1c7d.jsonl      what was said; only ever appended to
+    history/20261122-215201-4f2a1c7d.partial    the answer under way, as it comes
+
+What the user says is on disk before the request is sent, each piece of an answer before it is
+shown: a killed process loses nothing that was said. A line is one write; a damaged line is left out
+and told, a line of a kind that only a newer version knows is left alone.
+
+    {"kind": "head", "version": 1, "id": "…", "time": 1795384321000}
+    {"kind": "set", "model": "…", "system": "…"}       from here on; what is not named stays
+    {"kind": "message", "n": 1, "message": {…}}
+    {"kind": "undo", "from": 1}                        the messages from number 1 on are taken back
+
+Nothing heavy loads here, and no validator of Pydantic's is built for what is usual: a first token
+does not wait for either (`utils/made.py` says why).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..display.terminal import format_error, warn
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ... import AssistantMessage, Context, Message, UserMessage
+from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, resolve_id
+from .messages import dump_message
+from .records import (
+    SETTINGS,
+    encode_record,
+    interrupted_message,
+    parse_partial,
+    read_records,
+    remaining_messages,
+)
+
+
+def remove_conversation(name: str) -> None:
+    """Remove a conversation, unless another process goes on with it.
+
+    Raises:
+        ValueError: it does, or there is none of this name.
+    """
+    with Conversation.open(name) as conversation:
+        os.unlink(conversation.path)
+
+
+class Conversation:
+    """A conversation: its settings, its messages, and the file that both are kept in.
+
+    Example:
+        >>> from pipy_ai import user
+        >>> from pipy_ai.cli.conversations.conversation import Conversation
+        >>> conversation = Conversation.new(model="faux/echo", keep=False)
+        >>> conversation.add(user("Hello"))
+        >>> conversation.context.messages[0].content
+        'Hello'
+    """
+
+    def __init__(self, conversation_id: str, keep: bool = True) -> None:
+        self.id = conversation_id
+        self.model: str | None = None
+        self.system: str | None = None
+        self.thinking: str | None = None
+        self.api_base: str | None = None  # where the model is
+        self.tools: list[str] = []  # as they were named
+        self.keep: bool = keep
+        self.answers: list[AssistantMessage] = []  # also those taken back, which cost, too
+        self._numbered_messages: list[tuple[int, Message]] = []
+        self._next_number = 1  # the number of the next message
+        self._file_fd: int | None = None
+        self._partial_fd: int | None = None
+        self._pending_records: list[dict[str, Any]] = []  # no file before something is said
+
+    # --- Getting one ------------------------------------------------------------------------
+
+    @classmethod
+    def new(cls, *, keep: bool = True, **settings: Any) -> Conversation:
+        """A new one. Its file is made when the first message is added, unless `keep` is false."""
+        created_ms = time.time_ns() // 1_000_000
+        conversation = cls(new_id(created_ms), keep)
+        conversation._pending_records = [
+            {"kind": "head", "version": 1, "id": conversation.id, "time": created_ms}
+        ]
+        conversation.set(**settings)
+        return conversation
+
+    @classmethod
+    def open(cls, name: str | None = None) -> Conversation:
+        """One to go on with, by its id or the beginning of it; without a name, the one used last.
+
+        Nobody else can go on with it before `close`. An answer that a killed process had begun
+        becomes an aborted message.
+
+        Raises:
+            ValueError: there is none, more than one, or another process goes on with it.
+        """
+        conversation = cls(resolve_id(name))
+        conversation._file_fd = os.open(conversation.path, os.O_RDWR | os.O_APPEND | O_BINARY)
+        try:
+            lock_file(conversation._file_fd, conversation.id)
+            with open(conversation._file_fd, "rb", closefd=False) as file:
+                data = file.read()
+            if data and not data.endswith(b"\n"):  # torn by a full disk: the next line is whole
+                os.write(conversation._file_fd, b"\n")
+            conversation._load(data)
+            if conversation._recover_partial():
+                conversation._append_message(*conversation._numbered_messages[-1])
+            conversation._discard_partial()
+        except BaseException:
+            conversation.close()
+            raise
+        return conversation
+
+    @classmethod
+    def read(cls, name: str | None = None) -> Conversation:
+        """One to look at, also while another process goes on with it. What is added is not kept.
+
+        Raises:
+            ValueError: there is none, or more than one.
+        """
+        conversation = cls(resolve_id(name), keep=False)
+        with open(conversation.path, "rb") as file:
+            conversation._load(file.read())
+        conversation._recover_partial()
+        return conversation
+
+    def close(self) -> None:
+        """Let go of the file; others may go on with it."""
+        for fd in (self._file_fd, self._partial_fd):
+            if fd is not None:
+                os.close(fd)
+        self._file_fd = self._partial_fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- What it holds ----------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """Its file, which is there once something was said."""
+        return os.path.join(history_dir(), self.id + FILE_SUFFIXES[0])
+
+    @property
+    def messages(self) -> list[Message]:
+        """What was said and not taken back."""
+        return [message for _, message in self._numbered_messages]
+
+    @property
+    def context(self) -> Context:
+        """What to ask with."""
+        from ... import ctx
+
+        return ctx(*self.messages, system=self.system)
+
+    # --- What happens -----------------------------------------------------------------------
+
+    def set(self, **settings: Any) -> None:
+        """Change `model`, `system`, `thinking`, `api_base` or `tools` from here on."""
+        changed = {}
+        for name, value in settings.items():
+            if name not in SETTINGS:
+                raise TypeError(f"{name} is no setting of a conversation")
+            if name == "api_base" and value and ("@" in value or "?" in value):
+                value = None  # a key in an address is not for a file
+            if getattr(self, name) != value:
+                changed[name] = value
+                setattr(self, name, value)
+        if changed:
+            self._append_record({"kind": "set", **changed})
+
+    def add(self, message: Message) -> None:
+        """Keep a message. The user's is to be added before it is sent."""
+        number, self._next_number = self._next_number, self._next_number + 1
+        self._numbered_messages.append((number, message))
+        if message.role == "assistant":
+            self.answers.append(message)
+        self._append_message(number, message)
+
+    def journal(self, event: Any) -> None:
+        """Keep what an event of the answer brings: pieces as they come; the message at its end,
+        and results of tools, as `add` does. To be called before the event is shown."""
+        event_type = event.type
+        if event_type in ("text_delta", "thinking_delta"):
+            self._append_partial([event.content_index, event_type.partition("_")[0], event.delta])
+        elif event_type == "start":
+            message = event.partial
+            origin = {name: getattr(message, name) for name in ("api", "provider", "model")}
+            self._begin_partial({"n": self._next_number, "timestamp": message.timestamp, **origin})
+        elif event_type in ("done", "error"):
+            self.add(event.partial)
+            self._discard_partial()
+        elif event_type == "tool_result":
+            self.add(event.message)
+
+    def finish_partial(self) -> None:
+        """Nothing more comes of the answer under way, if there is one: keep what came."""
+        if self._partial_fd is not None:
+            os.close(self._partial_fd)
+            self._partial_fd = None
+            if self._recover_partial():
+                self._append_message(*self._numbered_messages[-1])
+            self._discard_partial()
+
+    def undo(self, *, answer_only: bool = False) -> UserMessage | None:
+        """Take back the user's last message and what came after it, or only the latter.
+
+        Returns the user's message; None: there is none.
+        """
+        for index in range(len(self._numbered_messages) - 1, -1, -1):
+            message = self._numbered_messages[index][1]
+            if message.role == "user":
+                removed = self._numbered_messages[index + answer_only :]
+                if removed:
+                    del self._numbered_messages[index + answer_only :]
+                    self._append_record({"kind": "undo", "from": removed[0][0]})
+                return message
+        return None
+
+    # --- Writing ----------------------------------------------------------------------------
+
+    def _append_message(self, number: int, message: Message) -> None:
+        self._append_record({"kind": "message", "n": number, "message": dump_message(message)})
+
+    def _append_record(self, record: dict[str, Any]) -> None:
+        if not self.keep:
+            return
+        if self._file_fd is None:
+            self._pending_records.append(record)
+            if record["kind"] == "message":
+                self._create_file()
+            return
+        self._write_bytes(self._file_fd, encode_record(record))
+
+    def _create_file(self) -> None:
+        lines = b"".join(map(encode_record, self._pending_records))
+        try:
+            os.makedirs(history_dir(), mode=0o700, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | O_BINARY
+            self._file_fd = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            self._stop_saving(error)
+            return
+        lock_file(self._file_fd, self.id)
+        self._write_bytes(self._file_fd, lines)
+        self._pending_records = []
+
+    def _write_bytes(self, fd: int, data: bytes) -> None:
+        """One write, unless the system takes less at once."""
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        except OSError as error:
+            self._stop_saving(error)
+
+    def _stop_saving(self, error: OSError) -> None:
+        self.keep = False
+        self.close()
+        warn(f"the conversation is not kept from here on: {format_error(error)}")
+
+    def _begin_partial(self, header: dict[str, Any]) -> None:
+        self._discard_partial()
+        if self._file_fd is None:
+            return
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | O_BINARY
+            self._partial_fd = os.open(self._partial_path, flags, 0o600)
+        except OSError as error:
+            self._stop_saving(error)
+            return
+        self._append_partial(header)
+
+    def _append_partial(self, record: Any) -> None:
+        if self._partial_fd is not None:
+            self._write_bytes(self._partial_fd, encode_record(record))
+
+    def _discard_partial(self) -> None:
+        if self._partial_fd is not None:
+            os.close(self._partial_fd)
+            self._partial_fd = None
+        if self._file_fd is not None:
+            with contextlib.suppress(OSError):  # none was begun
+                os.unlink(self._partial_path)
+
+    @property
+    def _partial_path(self) -> str:
+        return os.path.join(history_dir(), self.id + FILE_SUFFIXES[1])
+
+    # --- Reading ----------------------------------------------------------------------------
+
+    def _load(self, data: bytes) -> None:
+        loaded = read_records(data, self.id)
+        self._numbered_messages = remaining_messages(loaded)
+        for record in loaded:
+            if record["kind"] == "message":
+                self._next_number = max(self._next_number, record["n"] + 1)
+                if record["message"].role == "assistant":
+                    self.answers.append(record["message"])
+            elif record["kind"] == "set":
+                for name in SETTINGS:
+                    if name in record:
+                        setattr(self, name, record[name])
+
+    def _recover_partial(self) -> bool:
+        """Take in what a killed process had got of an answer. True: there was something."""
+        try:
+            with open(self._partial_path, "rb") as file:
+                header, *pieces = [*parse_partial(file.read())] or [None]
+        except OSError:
+            return False
+        if not isinstance(header, dict) or header.get("n", 0) < self._next_number:
+            return False  # the message itself was written
+        message = interrupted_message(header, pieces)
+        if not message.content:
+            return False
+        self._numbered_messages.append((self._next_number, message))
+        self.answers.append(message)
+        self._next_number += 1
+        return True

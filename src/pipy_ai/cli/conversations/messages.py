@@ -1,0 +1,101 @@
+"""Read and write messages as JSON without building Pydantic validators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from ... import Message
+
+
+def dump_message(value: Any) -> Any:
+    """A message as JSON data: what `model_dump(mode="json")` gives, without its serialiser."""
+    fields = getattr(value, "model_fields_set", None)
+    if fields is not None:
+        values = {**value.__dict__, **(value.__pydantic_extra__ or {})}
+        return {name: dump_message(item) for name, item in values.items()}
+    if isinstance(value, list | tuple):
+        return [dump_message(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): dump_message(item) for name, item in value.items()}
+    if isinstance(value, str | int | float | None):
+        return value
+    from pydantic_core import to_jsonable_python  # what a tool gave for the application
+
+    return to_jsonable_python(value, serialize_unknown=True)
+
+
+def load_message(data: dict[str, Any]) -> Message:
+    """A message out of JSON data.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from ... import AssistantMessage, ToolResultMessage, UserMessage
+
+    classes: dict[Any, Any] = {
+        "user": UserMessage, "assistant": AssistantMessage, "toolResult": ToolResultMessage,
+    }  # fmt: skip
+    message_class = classes.get(data.get("role"))
+    if message_class is None:
+        raise ValueError("nobody says it")
+    message: Message = _load_text_message(data) or message_class.model_validate(data)
+    return message
+
+
+def _load_text_message(data: dict[str, Any]) -> Message | None:
+    """A message of text, made without a validator; None: it is something else."""
+    from ...types import AssistantMessage, Cost, StopReason, TextContent, Usage, UserMessage
+    from ...utils.construct import construct_unchecked
+
+    content, usage = data.get("content"), data.get("usage")
+    if not isinstance(data.get("timestamp"), int):
+        return None
+    if data["role"] == "user":
+        is_plain_text = isinstance(content, str) and data.keys() <= UserMessage.model_fields.keys()
+        return construct_unchecked(UserMessage, **data) if is_plain_text else None
+    if (
+        data["role"] != "assistant"
+        or not data.keys() <= AssistantMessage.model_fields.keys()
+        or not isinstance(content, list)
+        or not all(_is_text_part(part) for part in content)
+        or not isinstance(usage, dict)
+        or not _has_only_numbers(usage, Usage, "cost")
+        or not isinstance(usage.get("cost"), dict)
+        or not _has_only_numbers(usage["cost"], Cost, "source")
+        or data.get("stop_reason") not in ("stop", "length")
+        or data.get("error") is not None
+        or data.get("warnings")
+    ):
+        return None
+    text_fields = ("api", "provider", "model", "raw_stop_reason", "response_id", "response_model")
+    if not all(isinstance(data.get(name), str | None) for name in text_fields):
+        return None
+    return construct_unchecked(
+        AssistantMessage,
+        **data
+        | {
+            "content": [construct_unchecked(TextContent, **part) for part in content],
+            "usage": construct_unchecked(
+                Usage, **usage | {"cost": construct_unchecked(Cost, **usage["cost"])}
+            ),
+            "stop_reason": StopReason(data["stop_reason"]),
+        },
+    )
+
+
+def _is_text_part(part: Any) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.keys() <= {"type", "text", "text_signature"}
+        and part.get("type") == "text"
+        and isinstance(part.get("text"), str)
+    )
+
+
+def _has_only_numbers(data: dict[str, Any], model: type[BaseModel], except_field: str) -> bool:
+    values = [value for name, value in data.items() if name != except_field]
+    known_fields_only = data.keys() <= model.model_fields.keys()
+    return known_fields_only and all(isinstance(value, int | float | None) for value in values)

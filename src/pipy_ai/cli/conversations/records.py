@@ -1,0 +1,112 @@
+"""Read and validate the lines of a conversation file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..display.terminal import warn
+
+if TYPE_CHECKING:
+    from ... import AssistantMessage
+from .files import FILE_SUFFIXES
+from .messages import load_message
+
+SETTINGS = ("model", "system", "thinking", "api_base", "tools")
+
+
+INTERRUPTED_TEXT = "The answer has no end: pipy was stopped in the middle of it, or is still at it."
+
+
+def encode_record(record: Any) -> bytes:
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[dict[str, Any]]:
+    """The lines of a conversation; those that are damaged are told and left out.
+
+    Messages are objects, or JSON data if `raw` is true.
+    """
+    loaded = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not _is_valid_record(record):
+                raise ValueError
+            if record["kind"] == "message" and not raw:
+                record["message"] = load_message(record["message"])
+        except (ValueError, RecursionError):  # Pydantic's and JSON's errors are ValueErrors, too
+            warn(
+                f"history/{conversation_id}{FILE_SUFFIXES[0]}: line {number} is damaged and left out"
+            )
+            continue
+        loaded.append(record)
+    return loaded
+
+
+def remaining_messages(entries: list[dict[str, Any]]) -> list[tuple[int, Any]]:
+    """The messages that were not taken back, with their numbers."""
+    messages: list[tuple[int, Any]] = []
+    for record in entries:
+        if record["kind"] == "message":
+            messages.append((record["n"], record["message"]))
+        elif record["kind"] == "undo":
+            messages = [numbered for numbered in messages if numbered[0] < record["from"]]
+    return messages
+
+
+def _is_valid_record(record: Any) -> bool:
+    if not isinstance(record, dict):
+        return False
+    kind = record.get("kind")
+    if kind == "message":
+        message = record.get("message")
+        return isinstance(message, dict) and isinstance(record.get("n"), int)
+    if kind == "undo":
+        return isinstance(record.get("from"), int)
+    if kind == "set":
+        tools = record.get("tools", [])
+        text_settings = [record.get(name) for name in SETTINGS if name != "tools"]
+        return isinstance(tools, list) and all(
+            isinstance(text, str | None) for text in text_settings
+        )
+    return isinstance(kind, str)
+
+
+def parse_partial(data: bytes) -> Any:
+    """The whole lines of a journal."""
+    for line in data.split(b"\n"):
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError):
+            return
+
+
+def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantMessage:
+    """The message that the pieces of an answer make, which nobody ended."""
+    from ...errors import ErrorKind, error_info
+    from ...tokens import estimate_output_tokens
+    from ...types import AssistantMessage, StopReason, TextContent, ThinkingContent
+
+    blocks: dict[tuple[int, str], list[str]] = {}
+    for piece in pieces:
+        match piece:
+            case [int(index), "text" | "thinking" as kind, str(text)]:
+                blocks.setdefault((index, kind), []).append(text)
+    content: list[Any] = []
+    for (_, kind), texts in sorted(blocks.items()):
+        text = "".join(texts)
+        is_thinking = kind == "thinking"
+        content.append(ThinkingContent(thinking=text) if is_thinking else TextContent(text=text))
+    metadata = {
+        name: header[name] for name in ("api", "provider", "model", "timestamp") if name in header
+    }
+    message = AssistantMessage(content=content, stop_reason=StopReason.ABORTED, **metadata)
+    message.error = error_info(ErrorKind.ABORTED, INTERRUPTED_TEXT)
+    message.error_message = INTERRUPTED_TEXT
+    usage = message.usage
+    usage.output = usage.total_tokens = estimate_output_tokens(message)
+    usage.estimated = True
+    return message

@@ -1,0 +1,120 @@
+"""A conversation as a file to read or to go on with elsewhere: Markdown, JSON, JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from .conversation import Conversation
+from .messages import dump_message
+
+if TYPE_CHECKING:
+    from ... import Message
+
+FORMATS = ("md", "json", "jsonl")
+
+
+def format_for_path(path: str) -> str:
+    """What the end of a file's name asks for; Markdown where it asks for nothing known."""
+    suffix = os.path.splitext(path)[1].lower().lstrip(".")
+    return suffix if suffix in FORMATS else "md"
+
+
+def format_transcript(conversation: Conversation, file_format: str) -> str:
+    """The conversation in one of `FORMATS`. JSON is a `Context` and more; JSON lines are messages.
+
+    Example:
+        >>> from pipy_ai import assistant, user
+        >>> from pipy_ai.cli.conversations.conversation import Conversation
+        >>> conversation = Conversation.new(keep=False)
+        >>> conversation.add(user("What is 2+2?"))
+        >>> conversation.add(assistant("4"))
+        >>> print(format_transcript(conversation, "md"), end="")
+        ## You
+        <BLANKLINE>
+        What is 2+2?
+        <BLANKLINE>
+        ## Answer
+        <BLANKLINE>
+        4
+    """
+    messages = [dump_message(message) for message in conversation.messages]
+    if file_format == "jsonl":
+        return "".join(json.dumps(message) + "\n" for message in messages)
+    if file_format == "json":
+        document = {
+            "id": conversation.id,
+            "model": conversation.model,
+            "system_prompt": conversation.system,
+            "messages": messages,
+        }
+        return json.dumps(document, indent=2) + "\n"
+    parts = [f"## System\n\n{conversation.system}"] if conversation.system else []
+    parts += map(_message_markdown, conversation.messages)
+    return "\n\n".join(parts) + "\n"
+
+
+def _message_markdown(message: Message) -> str:
+    if message.role == "user":
+        heading = "You"
+    elif message.role == "assistant":
+        heading = f"{message.provider}/{message.model}" if message.model else "Answer"
+    else:
+        heading = f"Result of {message.tool_name}"
+    return "\n\n".join([f"## {heading}", *markdown_parts(message)])
+
+
+def markdown_parts(message: Message) -> list[str]:
+    """What a message says, part by part, in Markdown."""
+    content = message.content
+    if isinstance(content, str):
+        return [content]
+    parts = []
+    for part in content:
+        if part.type == "text":
+            is_tool_result = message.role == "toolResult"
+            parts.append(_fence(part.text) if is_tool_result else part.text)
+        elif part.type == "thinking":
+            quoted = part.thinking.strip().replace("\n", "\n> ")
+            parts += [f"> {quoted}"] if quoted else []
+        elif part.type == "toolCall":
+            arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
+            parts.append(f"`{part.name}({arguments})`")
+        else:
+            parts.append(f"[{part.type}: {getattr(part, 'url', None) or part.mime_type}]")
+    if message.role == "assistant" and message.error is not None:
+        parts.append(f"*{message.error.message}*")
+    return parts
+
+
+def _fence(text: str) -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"
+
+
+def save_text(path: str, text: str) -> None:
+    """Put `text` into a file at once, or leave the file as it was.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    data = text.encode("utf-8", "replace")
+    path = os.path.realpath(os.path.expanduser(path))
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):  # a pipe, /dev/stdout
+        with open(path, "wb") as file:
+            file.write(data)
+        return
+    temp_path = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temp_path, "xb") as file:
+            file.write(data)
+        os.replace(temp_path, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        if os.path.exists(temp_path):
+            os.unlink(temp_path)

@@ -1,0 +1,1 @@
+"""Print to the terminal: text, tables, Markdown, usage."""

@@ -1,0 +1,32 @@
+"""`-x`: the code of an answer, without the words around it."""
+
+from __future__ import annotations
+
+import re
+
+_FENCE_OPEN = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)")
+
+
+def extract_code_blocks(text: str) -> list[str]:
+    """The code blocks of Markdown, each ending in a newline. One that was cut off counts.
+
+    Example:
+        >>> extract_code_blocks("Sure:\\n```python\\nprint(1)\\n```\\nThat is all.")
+        ['print(1)\\n']
+    """
+    code_blocks: list[str] = []
+    fence = ""
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if fence:
+            if line.strip() and not line.strip().strip(fence[0]) and fence in line:
+                fence = ""
+            else:
+                code_blocks[-1] += f"{line}\n"
+        elif (opening := _FENCE_OPEN.match(line)) and "`" not in opening["info"]:
+            fence = opening["fence"]
+            code_blocks.append("")
+    if fence and code_blocks[-1].endswith("\n\n"):
+        code_blocks[-1] = code_blocks[-1][
+            :-1
+        ]  # the end of a text that was cut is no line of its own
+    return code_blocks

@@ -1,0 +1,133 @@
+"""Printing an answer: text on stdout, thinking and tool calls on stderr, a line of usage.
+
+with Printer() as printer:
+    for event in events:
+        printer.show(event)
+show_usage(events.result())
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from .terminal import DIM, RESET, write
+
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from ...types import ToolCall
+    from .markdown import LiveMarkdown
+
+MAX_RESULT_CHARS = 200  # characters that are shown of what a tool said
+
+
+class Printer:
+    """Prints the events of `stream` or `run_tools` as they come.
+
+    Args:
+        plain: Whether Markdown is printed as it is. It is so anyway where stdout is no terminal
+            that can show it.
+        calls: Whether tool calls are printed; not where somebody is asked about each.
+        text: Whether text is printed; not where only a part of it is wanted.
+    """
+
+    def __init__(
+        self, *, plain: bool = False, show_calls: bool = True, show_text: bool = True
+    ) -> None:
+        self._plain = plain or not show_text or not supports_markdown()
+        self._show_calls, self._show_text = show_calls, show_text
+        self._markdown: LiveMarkdown | None = None
+        self._thinking = False
+        self._line_is_open = False  # whether the line on stdout has not ended
+        self._dim, self._reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
+
+    def show(self, event: Any) -> None:
+        """Print one event."""
+        match event.type:
+            case "start":  # of the second answer of a run: it is no continuation of the first
+                self._end_line()
+            case "text_start" if not self._plain:
+                from .markdown import LiveMarkdown
+
+                self._markdown = LiveMarkdown()
+            case "text_delta" if self._show_text:
+                self._write_text(event.delta)
+            case "text_end":
+                self._end_markdown()
+            case "thinking_start":
+                if sys.stdout.isatty():
+                    self._end_line()
+                self._thinking = True
+                sys.stderr.write(self._dim)
+            case "thinking_delta":
+                write(event.delta, sys.stderr)
+            case "thinking_end":
+                self._end_thinking()
+            case "toolcall_end" if self._show_calls:
+                self._end_line()
+                write(f"{format_tool_call(event.tool_call)}\n", sys.stderr)
+            case "tool_result":
+                self._write_result(event.message)
+
+    def end(self) -> None:
+        """Leave the terminal as it should be: the line ended, nothing dim."""
+        if self._thinking:  # stopped in the middle of a thought
+            self._end_thinking()
+        self._end_markdown()
+        self._end_line()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def _write_text(self, delta: str) -> None:
+        if self._markdown is not None:
+            self._markdown.feed(delta)
+            return
+        write(delta)
+        self._line_is_open = not delta.endswith("\n")
+
+    def _end_markdown(self) -> None:
+        markdown, self._markdown = self._markdown, None
+        if markdown is not None:
+            markdown.end()
+
+    def _end_line(self) -> None:
+        if self._line_is_open:
+            write("\n")
+        self._line_is_open = False
+
+    def _end_thinking(self) -> None:
+        self._thinking = False
+        sys.stderr.write(f"{self._reset}\n")
+        sys.stderr.flush()
+
+    def _write_result(self, message: Any) -> None:
+        text = " ".join(getattr(part, "text", f"[{part.type}]") for part in message.content)
+        text = " ".join(text.split())
+        text = text if len(text) <= MAX_RESULT_CHARS else f"{text[:MAX_RESULT_CHARS]}…"
+        sys.stderr.write(self._dim)
+        write(f"→ {'failed: ' if message.is_error else ''}{text}", sys.stderr)
+        sys.stderr.write(f"{self._reset}\n")
+        sys.stderr.flush()
+
+
+def supports_markdown() -> bool:
+    """Whether stdout is a terminal that can show Markdown and wants to."""
+    import os
+
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return False
+    if os.name == "nt" and not os.environ.get("WT_SESSION"):  # the old console
+        return False
+    return os.environ.get("TERM", "dumb" if os.name == "posix" else "") != "dumb"
+
+
+def format_tool_call(call: ToolCall) -> str:
+    """A tool call on one line, whatever cannot be seen escaped: `get_weather({"city": "Rome"})`."""
+    line = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False, default=str)})"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,0 +1,75 @@
+"""Format a message's tokens, cost and speed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from .terminal import DIM, RESET, write
+
+if TYPE_CHECKING:
+    from ...types import AssistantMessage, Usage
+
+
+MIN_TIMED_S = 0.2  # seconds below which an answer came at once, and its speed says nothing
+
+
+def format_usage(*messages: AssistantMessage) -> str:
+    """Tokens, cost, time and speed of an answer, or of all of a run together.
+
+    `1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s`; "about" stands in front where
+    tokens were estimated.
+    """
+    usage = _total_usage(messages)
+    input_tokens = usage.input + usage.cache_read + usage.cache_write
+    estimate_prefix = "about " if usage.estimated else ""
+    cached = f" ({usage.cache_read:,} cached)" if usage.cache_read else ""
+    line = f"{estimate_prefix}{input_tokens:,} in{cached} / {usage.output:,} out  {_format_cost(usage.cost.total)}"
+    durations_ms = [message.duration_ms for message in messages]
+    if None in durations_ms:
+        return line
+    line += f"  {sum(filter(None, durations_ms)) / 1000:.1f} s"
+    speed = _tokens_per_second(messages)
+    return f"{line}  {speed:,.0f} tok/s" if speed else line
+
+
+def print_usage(*messages: AssistantMessage) -> None:
+    """Print the line of usage on stderr, dim on a terminal."""
+    dim, reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
+    sys.stderr.write(dim)
+    write(format_usage(*messages), sys.stderr)
+    sys.stderr.write(f"{reset}\n")
+    sys.stderr.flush()
+
+
+def _total_usage(messages: tuple[AssistantMessage, ...]) -> Usage:
+    if len(messages) == 1:
+        return messages[0].usage
+    from ...tool_loop import sum_usage
+
+    return sum_usage(message.usage for message in messages)
+
+
+def _format_cost(dollars: float | None) -> str:
+    if dollars is None:
+        return "cost unknown"
+    if dollars == 0 or dollars >= 0.0001:
+        return f"${dollars:,.4f}"
+    from ...utils.text import format_usd
+
+    return format_usd(dollars)
+
+
+def _tokens_per_second(messages: tuple[AssistantMessage, ...]) -> float | None:
+    """Tokens a second from the first one on; None where nobody can tell.
+
+    Thinking that was not shown was done before the first token that was.
+    """
+    tokens, seconds = 0, 0.0
+    for message in messages:
+        if message.duration_ms is None or message.ttft_ms is None:
+            return None
+        usage = message.usage
+        tokens += usage.output - (0 if message.thinking_text else usage.reasoning or 0)
+        seconds += (message.duration_ms - message.ttft_ms) / 1000
+    return tokens / seconds if tokens > 1 and seconds >= MIN_TIMED_S else None

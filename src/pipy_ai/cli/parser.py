@@ -1,0 +1,88 @@
+"""Build the argument parser; load one command at a time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from types import ModuleType
+
+from pipy_ai import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+# A command is a module here: `arguments(parser)` says what it takes, `run(arguments)` returns the
+# exit code, `DESCRIPTION` (else the line below) is what `pipy COMMAND --help` begins with. Only
+# the module of the command that was named loads, and it loads nothing heavy before `run`.
+COMMANDS = {
+    "ask": "ask one question",
+    "chat": "talk with a model",
+    "history": "list, show, search, remove and export what was said",
+    "preview": "show the request that `ask` would send",
+    "batch": "ask each row of a file",
+    "replay": "play what pipy ask --events has written",
+    "models": "list models",
+    "info": "show what is known of a model",
+    "cost": "estimate what a request costs",
+    "compare": "rank models by what a request costs",
+    "providers": "list providers and the variables of their keys",
+    "spend": "show what was spent, from the ledger",
+    "default": "show or choose the model that answers when none is named",
+    "keys": "keep the keys of providers",
+    "sync": "fetch the newest catalogue of models from models.dev",
+    "config": "write a configuration for LiteLLM's Router and proxy",
+    "local": "models on this machine: embedded, in files, behind servers",
+    "templates": "questions to ask again and again",
+    "doctor": "look at what is set up, and say what to do about what is not",
+    "completion": "print what lets bash, zsh or fish complete pipy's words",
+}
+
+
+def build_parser(*command_names: str) -> argparse.ArgumentParser:
+    """The command line. Only the commands `named` know their arguments; none means all."""
+    root_parser = _Parser(
+        prog="pipy",
+        description="Talk to any language model.",
+        epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
+        allow_abbrev=False,
+        formatter_class=_help_formatter,
+    )
+    root_parser.add_argument("--version", action="version", version=f"pipy {__version__}")
+    subparsers = root_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
+        if name in (command_names or COMMANDS):
+            module = load_command(name)
+            default_description = f"{summary[0].upper()}{summary[1:]}."
+            subparser.description = getattr(module, "DESCRIPTION", default_description)
+            module.add_arguments(subparser)
+    return root_parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Writes as the commands do: argparse would not tell of a full disk."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:
+            file.write(message)
+            file.flush()
+        else:
+            from .display.terminal import write_stderr
+
+            write_stderr(message)
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse forgets how far commands are indented, and would break the lines of the longest."""
+    formatter = argparse.HelpFormatter(prog)
+    formatter._action_max_length = max(map(len, COMMANDS)) + 4
+    return formatter
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command."""
+    package = "chat.command" if name == "chat" else f"commands.{name}"
+    return import_module(f"pipy_ai.cli.{package}")

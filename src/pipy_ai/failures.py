@@ -1,0 +1,344 @@
+"""Turn exceptions, HTTP statuses and error bodies into `ErrorInfo`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .types import AssistantMessage
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .types import AssistantMessage
+from .errors import ErrorInfo, ErrorKind, error_info
+
+_KIND_BY_CLASS_NAME: dict[str, ErrorKind] = {
+    "LocalProtocolError": ErrorKind.BAD_REQUEST,  # an illegal header, say
+    "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
+    "ContentPolicyViolationError": ErrorKind.CONTENT_FILTER,
+    "RouterRateLimitError": ErrorKind.OVERLOADED,  # every deployment rests
+    "AuthenticationError": ErrorKind.AUTH,
+    "PermissionDeniedError": ErrorKind.AUTH,
+    "NotFoundError": ErrorKind.NOT_FOUND,
+    "RateLimitError": ErrorKind.RATE_LIMIT,
+    "PaymentRequiredError": ErrorKind.QUOTA,
+    "Timeout": ErrorKind.TIMEOUT,
+    "APITimeoutError": ErrorKind.TIMEOUT,
+    "TimeoutException": ErrorKind.TIMEOUT,
+    "TimeoutError": ErrorKind.TIMEOUT,
+    "UnsupportedParamsError": ErrorKind.BAD_REQUEST,
+    "APIConnectionError": ErrorKind.CONNECTION,
+    "TransportError": ErrorKind.CONNECTION,
+    "NetworkError": ErrorKind.CONNECTION,
+    "ProxyError": ErrorKind.CONNECTION,
+    "ConnectionError": ErrorKind.CONNECTION,
+    "ProtocolError": ErrorKind.CONNECTION,
+    "CancelledError": ErrorKind.CONNECTION,  # of a task of the backend's own
+}
+
+
+_KIND_BY_STATUS: dict[int, ErrorKind] = {
+    400: ErrorKind.BAD_REQUEST,
+    401: ErrorKind.AUTH,
+    402: ErrorKind.QUOTA,
+    403: ErrorKind.AUTH,
+    404: ErrorKind.NOT_FOUND,
+    408: ErrorKind.TIMEOUT,
+    409: ErrorKind.SERVER,
+    413: ErrorKind.CONTEXT_OVERFLOW,
+    422: ErrorKind.BAD_REQUEST,
+    429: ErrorKind.RATE_LIMIT,
+    503: ErrorKind.OVERLOADED,
+    504: ErrorKind.TIMEOUT,
+    529: ErrorKind.OVERLOADED,
+}
+
+
+_QUOTA_PATTERN = re.compile(
+    r"insufficient_quota|exceeded your current quota|credit balance|out of credit"
+    r"|billing_error|billing (hard )?limit|billing details|check your plan",
+    re.IGNORECASE,
+)
+
+
+PROXY_WRONG_KEY_TEXT = "No connected db."  # LiteLLM's proxy, of a key that is not its master key
+
+
+_PROXY_UNKNOWN_MODEL_TEXT = (
+    "Invalid model name passed in model="  # and of a model that its file does not name
+)
+
+
+_OVERLOADED_PATTERN = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
+
+
+_CONNECTION_PATTERN = re.compile(
+    r"connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
+    r"|all connection attempts failed|name or service not known|cannot connect"
+    r"|ended before a finish_reason",
+    re.IGNORECASE,
+)
+
+
+def classify_status(status: int | None, text: str) -> ErrorKind:
+    """The kind of failure that an HTTP status and the provider's own words mean."""
+    if status not in (401, 403, 404) and is_overflow_message(text):
+        return ErrorKind.CONTEXT_OVERFLOW
+    if "rate_limit_exceeded" in text and status in (None, 429):
+        return ErrorKind.RATE_LIMIT
+    if _QUOTA_PATTERN.search(text) and status in (None, 400, 402, 403, 429):
+        return ErrorKind.QUOTA
+    if status is None or status < 400:
+        return ErrorKind.OVERLOADED if _OVERLOADED_PATTERN.search(text) else ErrorKind.UNKNOWN
+    if status >= 500 and _OVERLOADED_PATTERN.search(text):
+        return ErrorKind.OVERLOADED
+    if status == 400 and PROXY_WRONG_KEY_TEXT in text:
+        return ErrorKind.AUTH
+    if status == 400 and _PROXY_UNKNOWN_MODEL_TEXT in text:
+        return ErrorKind.NOT_FOUND
+    default_kind = ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST
+    return _KIND_BY_STATUS.get(status, default_kind)
+
+
+# What LiteLLM says of a name that begins with no provider's, in capitals and with its own advice.
+_UNKNOWN_PROVIDER_TEXT = "LLM Provider NOT provided"
+
+
+_UNKNOWN_PROVIDER_MESSAGE = (
+    "No provider goes by this name: pipy providers lists them. A server of your own is asked as"
+    " hosted_vllm/<model>, with api_base."
+)
+
+
+def classify_exception(exc: BaseException, provider: str | None = None) -> ErrorInfo:
+    """Read any exception of a backend: its class, its HTTP status, its text."""
+    # LiteLLM wraps failures within a stream in an exception that hides their class.
+    original = getattr(exc, "original_exception", None)
+    source = original if isinstance(original, BaseException) else exc
+    raw = str(source)
+    text = extract_provider_message(raw)
+    status = getattr(source, "status_code", None)
+    if not isinstance(status, int):
+        status = None
+    class_names = [cls.__name__ for cls in type(source).__mro__]
+    kind = ErrorKind.UNKNOWN
+    kind_from_text = classify_status(None, raw)  # codes stand beside the sentence that people read
+    # A refused connection reaches us as "status 500" of a server that was never reached.
+    never_connected = _CONNECTION_PATTERN.search(raw) and not _response_headers(source)
+    if _UNKNOWN_PROVIDER_TEXT in raw:
+        kind, text = ErrorKind.NOT_FOUND, _UNKNOWN_PROVIDER_MESSAGE
+    elif kind_from_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
+        kind = kind_from_text
+    elif never_connected:
+        kind, status = ErrorKind.CONNECTION, None
+    else:
+        kind = next(
+            (_KIND_BY_CLASS_NAME[name] for name in class_names if name in _KIND_BY_CLASS_NAME), kind
+        )
+        if kind is ErrorKind.UNKNOWN:
+            kind = classify_status(status, raw)
+    if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not _response_headers(source):
+        status = None
+    headers = _response_headers(source) or _response_headers(exc)
+    if kind is ErrorKind.UNKNOWN and text and type(source).__module__ == "builtins":
+        text = f"{type(source).__name__}: {text}"  # a KeyError says no more than its key
+    if not text:
+        is_connection_error = kind is ErrorKind.CONNECTION
+        text = (
+            "The connection broke."
+            if is_connection_error
+            else f"{type(source).__name__} without a word"
+        )
+    return error_info(
+        kind,
+        text,
+        status_code=status,
+        provider=provider,
+        retry_after=retry_after_seconds(headers),
+        request_id=headers.get("request-id") or headers.get("x-request-id"),
+    )
+
+
+def _response_headers(exc: BaseException) -> dict[str, str]:
+    headers = getattr(exc, "litellm_response_headers", None)
+    if not headers:
+        headers = getattr(getattr(exc, "response", None), "headers", None)
+    try:
+        return {str(key).lower(): str(value) for key, value in dict(headers or {}).items()}
+    except (TypeError, ValueError):
+        return {}
+
+
+_RETRY_DELAY_PATTERN = re.compile(
+    r"\"retryDelay\":\s*\"(?P<delay>[\d.]+)s\""
+    r"|(?:try again|retry)[a-z ]* in (?:(?P<m>\d+)m)?(?P<s>[\d.]+) ?(?P<ms>m?)s",
+    re.IGNORECASE,
+)
+
+
+def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | None:
+    """How long the provider asks to wait (s), in any of its spellings; headers beat the body.
+
+    `headers` have lower-case names. Nonsense (negative, infinite, past) counts as nothing said.
+    """
+    delays: list[float] = []
+    now = time.time()
+    if date := _parse_http_date(headers.get("date", "")):
+        now = date  # the provider's clock, not ours
+    for name, scale in (
+        ("retry-after-ms", 0.001),
+        ("retry-after", 1.0),
+        ("x-ratelimit-reset-after", 1.0),
+        ("x-ratelimit-reset", 1.0),
+    ):
+        value = headers.get(name, "").strip()
+        try:
+            seconds = float(value) * scale
+        except ValueError:
+            retry_at = _parse_http_date(value)
+            if retry_at is None:
+                continue
+            seconds = retry_at - now
+        if name == "x-ratelimit-reset" and seconds > 1e9:  # a Unix time, not a duration
+            seconds = (seconds / 1000 if seconds > 1e11 else seconds) - now
+        delays.append(seconds)
+    if match := _RETRY_DELAY_PATTERN.search(body):
+        if match["delay"]:
+            delays.append(float(match["delay"]))
+        else:
+            seconds = float(match["s"]) * (0.001 if match["ms"] else 1.0)
+            delays.append(seconds + 60 * int(match["m"] or 0))
+    return next((seconds for seconds in delays if 0 <= seconds < 1e7), None)
+
+
+def _parse_http_date(value: str) -> float | None:
+    if not value:  # where no more files can be opened, nor can modules
+        return None
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+_EXCEPTION_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b[:\s-]*)+")
+
+
+def extract_provider_message(text: str) -> str:
+    """The provider's own words out of an exception's text: no wrapper names, no `b'…'`."""
+    text = text.strip()
+    previous = None
+    while previous != text:
+        previous = text
+        text = _EXCEPTION_PREFIX.sub("", text).strip()
+        text = re.sub(r"^litellm\.", "", text)
+    start, end = text.find("{"), text.rfind("}")
+    if 0 <= start < end:
+        try:
+            body = json.loads(text[start : end + 1])
+        except ValueError:
+            body = None
+        message = _message_from_body(body)
+        if message:
+            text = message
+    text = (text or previous or "").replace("\r\n", "\n")
+    return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # LiteLLM adds its own
+
+
+def _message_from_body(body: Any) -> str | None:
+    """The human sentence in a vendor's JSON error body."""
+    if not isinstance(body, dict):
+        return None
+    error = body.get("error", body)
+    if isinstance(error, str):
+        return error
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        return str(error["message"])
+    return None
+
+
+_OVERFLOW_PATTERN = re.compile(
+    "|".join(
+        (
+            r"context[_ ]length[_ ]exceeded",
+            r"model_context_window_exceeded",
+            r"exceed_context_size",
+            r"request_too_large",
+            r"prompt is too long",
+            r"prompt too long",
+            r"prompt exceeds max length",
+            r"input is too long",
+            r"exceeds? the context window",
+            r"maximum context length",
+            r"exceeds (the )?model'?s maximum context length",
+            r"context window (is )?exceed",
+            r"input token count\b.*\bexceeds",
+            r"maximum prompt length is",
+            r"reduce the length of the messages",
+            r"maximum allowed input length",
+            r"is longer than the model'?s context length",
+            r"exceeds the limit of \d",
+            r"exceeds the available context size",
+            r"greater than the context length",
+            r"exceeded model token limit",
+            r"too large for model with \d+",
+            r"configured context size is",
+            r"range of input length should be",
+            r"too many tokens",
+            r"token limit exceeded",
+            r"input length and `?max_tokens`? exceed context limit",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
+# "Too many tokens, please wait": a limit per minute, not the window.
+_RATE_LIMIT_PATTERN = re.compile(
+    r"rate.?limit|too many requests|throttl|please wait|per minute|\btpm\b|quota", re.IGNORECASE
+)
+
+
+def is_overflow_message(text: str) -> bool:
+    """Whether an error text means that the prompt is longer than the window.
+
+    Example:
+        >>> is_overflow_message("prompt is too long: 213462 tokens > 200000 maximum")
+        True
+        >>> is_overflow_message("Too many tokens, please wait before trying again.")
+        False
+    """
+    return _OVERFLOW_PATTERN.search(text) is not None and _RATE_LIMIT_PATTERN.search(text) is None
+
+
+def is_context_overflow(message: AssistantMessage, context_window: int | None = None) -> bool:
+    """Whether `message` failed, or came out short, because the prompt does not fit.
+
+    Args:
+        message: An answer.
+        context_window: The model's window in tokens. With it, providers that cut the prompt
+            silently are found out, too: more input than fits, or no room left to answer.
+
+    Example:
+        >>> from pipy_ai import assistant
+        >>> is_context_overflow(assistant("Fine."))
+        False
+    """
+    if message.error is not None:
+        if message.error.kind == "context_overflow":
+            return True
+        return message.error.kind != "rate_limit" and is_overflow_message(message.error.message)
+    if message.error_message and is_overflow_message(message.error_message):
+        return True
+    if not context_window or message.usage.estimated:
+        return False
+    prompt_tokens = message.usage.input + message.usage.cache_read + message.usage.cache_write
+    if message.stop_reason == "stop":
+        return prompt_tokens > context_window
+    window_full = prompt_tokens >= 0.99 * context_window
+    return message.stop_reason == "length" and message.usage.output == 0 and window_full

@@ -1,0 +1,96 @@
+"""Request options: `StreamOptions`, and `SimpleStreamOptions` with the reasoning level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+)
+
+from .abort import AbortSignal
+
+
+class ThinkingLevel(StrEnum):
+    """How much a model may think. A level that a model lacks moves to its nearest one."""
+
+    OFF = "off"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+class CacheRetention(StrEnum):
+    """How long the provider should keep the prompt in its cache."""
+
+    NONE = "none"
+    SHORT = "short"
+    LONG = "long"
+
+
+class ThinkingBudgets(BaseModel):
+    """Thinking tokens per level, for models that take a budget."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", defer_build=True)
+
+    minimal: int = 1024
+    low: int = 2048
+    medium: int = 8192
+    high: int = 16384
+
+
+class StreamOptions(BaseModel):
+    """How a request is made. Every field may also be a keyword of every verb.
+
+    `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
+    in milliseconds. `max_retries` counts tries before the first content only. `handoff_thinking`
+    says what becomes of another model's thinking in the history: it is dropped, or kept as text.
+    `extra` holds provider parameters that are passed on as they are. Unknown fields raise
+    `ValidationError`.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        defer_build=True,
+    )
+
+    temperature: float | None = Field(default=None, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, gt=0)
+    top_p: float | None = Field(default=None, allow_inf_nan=False)
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    cache_retention: CacheRetention | None = None
+    session_id: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    api_base: str | None = None
+    headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    metadata: dict[str, Any] | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    idle_timeout: float | None = Field(default=120.0, gt=0)
+    max_retries: int = Field(default=2, ge=0)
+    max_retry_delay_ms: int = Field(default=60_000, ge=0)
+    signal: AbortSignal | None = Field(default=None, exclude=True, repr=False)
+    on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    transport: Literal["auto", "litellm", "direct"] | None = None
+    handoff_thinking: Literal["drop", "text"] = "drop"
+    extra: dict[str, Any] | None = Field(default=None, repr=False)
+
+
+class SimpleStreamOptions(StreamOptions):
+    """`StreamOptions` and how much to think."""
+
+    reasoning: ThinkingLevel | None = None
+    thinking_budgets: ThinkingBudgets | None = None

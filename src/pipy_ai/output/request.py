@@ -1,0 +1,177 @@
+"""Apply `output=` to a request, and retry invalid answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ErrorKind
+from ..provider.prepare import style_of
+from ..tool_loop import sum_usage
+from ..types import (
+    AssistantMessage,
+    Context,
+    StopReason,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    ToolCall,
+    UserMessage,
+)
+from ..utils.json_schema import to_anthropic_schema, to_openai_strict_schema
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..provider.request import Request
+from .schema import Output, OutputMode, ParsedMessage
+
+_OLDER_GEMINI = re.compile(r"gemini-[12]\b")
+
+
+OUTPUT_MODES = ("native", "tool", "prompt")
+
+
+def apply_output(request: Request, output: Output, mode: OutputMode | None) -> None:
+    """Make a request ask for an answer of a type. Its context and options are its own."""
+    if mode is not None and mode not in OUTPUT_MODES:
+        raise ValueError(f"output_mode is one of {', '.join(OUTPUT_MODES)}, not {mode!r}")
+    requested_mode: OutputMode = mode or _default_mode(request)
+    tool_names = {tool.name for tool in request.context.tools or ()}
+    candidates = [
+        output.name,
+        *(f"{output.name[:60]}_{number}" for number in range(len(tool_names))),
+    ]
+    name = next(name for name in candidates if name not in tool_names)
+    effective_mode, reason = (
+        _supported_mode(request, output) if requested_mode == "native" else (requested_mode, "")
+    )
+    if mode is not None and effective_mode != mode:
+        request.warn("output_mode_changed", f'{reason}; output_mode is "{effective_mode}"')
+    request.output = output = replace(output, name=name, mode=effective_mode)
+    if effective_mode == "tool":
+        _add_answer_tool(request, output)
+    elif effective_mode == "prompt":
+        _add_schema_instruction(request, output)
+
+
+def _default_mode(request: Request) -> OutputMode:
+    """The best way that the catalogue knows of."""
+    record = request.record
+    if record is None:
+        # Of an OpenAI-compatible server of one's own there is no record.
+        is_own_server = request.provider in ("local", "faux") or request.route.is_self_hosted
+        return "native" if is_own_server or request.options.api_base else "prompt"
+    hosted_elsewhere = style_of(request) == "anthropic" and request.provider != "anthropic"
+    if record.get("structured_output") is True and not hosted_elsewhere:
+        return "native"
+    return "tool" if record.get("tool_call") is True else "prompt"
+
+
+def _supported_mode(request: Request, output: Output) -> tuple[OutputMode, str]:
+    """`native`, or the next best way and why."""
+    wire = style_of(request)
+    if wire == "anthropic" and request.backend != "anthropic":
+        return "tool", f"{request.provider} takes no schema for Claude"
+    if wire == "anthropic" and to_anthropic_schema(output.schema) is None:
+        return "tool", "Anthropic takes no schema with free keys or one that holds itself"
+    if wire == "gemini" and to_openai_strict_schema(output.schema) is None:
+        return "prompt", "Gemini takes no schema with free keys"
+    if wire == "gemini" and request.context.tools and _OLDER_GEMINI.search(request.model_id):
+        return "tool", "Gemini 2 takes no schema together with tools"
+    return "native", ""
+
+
+def _add_answer_tool(request: Request, output: Output) -> None:
+    """A tool that stands for the answer, and must be called; among others, one must be."""
+    caller_tools = request.context.tools or []
+    description = output.schema.get("description") or ""
+    tool = Tool(
+        name=output.name,
+        description=f"Give the final answer by calling this. {description}".strip(),
+        parameters=output.schema,
+    )
+    request.context.tools = [*caller_tools, tool]
+    if request.options.tool_choice in (None, "none"):
+        is_only_tool = not caller_tools or request.options.tool_choice == "none"
+        request.options.tool_choice = output.name if is_only_tool else "required"
+    # Where a call cannot be forced (Claude while it thinks) this is what makes it call.
+    _append_system_prompt(request, f"Give your final answer by calling the function {output.name}.")
+
+
+def _add_schema_instruction(request: Request, output: Output) -> None:
+    schema = json.dumps(output.schema, ensure_ascii=False)
+    text = f"Answer with JSON only, without other words, that fits this JSON Schema:\n{schema}"
+    _append_system_prompt(request, text)
+
+
+def _append_system_prompt(request: Request, text: str) -> None:
+    system = request.context.system_prompt
+    request.context.system_prompt = f"{system}\n\n{text}" if system else text
+
+
+class OutputRetries:
+    """The turns of one `complete`: the first, and those in which the model mends its answer."""
+
+    def __init__(self, context: Context, output: Output, retries: int) -> None:
+        if retries < 0:
+            raise ValueError(f"output_retries is 0 or more, not {retries}")
+        self.context: Context = context
+        self.output = output
+        self._retries = retries
+        self._messages: list[ParsedMessage[Any]] = []
+
+    def should_retry(self, message: ParsedMessage[Any]) -> bool:
+        """Take the answer of a turn. Whether another one is to be asked, with `context`."""
+        self._messages.append(message)
+        error = message.error
+        if error is None or error.kind is not ErrorKind.INVALID_OUTPUT or message._truncated:
+            return False
+        if len(self._messages) > self._retries:
+            return False
+        # Without its thinking: providers want that back with the very call or text after it.
+        rejected = AssistantMessage(
+            content=[TextContent(text=message._raw_answer())], stop_reason=StopReason.STOP
+        )
+        retry_prompt = (
+            f"{error.message}\n\nAnswer once more, with all of it and these problems solved."
+        )
+        self.context = self.context.model_copy(
+            update={
+                "messages": [*self.context.messages, rejected, UserMessage(content=retry_prompt)]
+            }
+        )
+        return True
+
+    def result(self) -> ParsedMessage[Any]:
+        """The last answer, with the usage, time and warnings of all; a call that stands for the
+        answer is text, so that the conversation can go on."""
+        first, last = self._messages[0], self._messages[-1]
+        if last is not first:
+            last.usage = sum_usage(message.usage for message in self._messages)
+            last.duration_ms = sum(message.duration_ms or 0.0 for message in self._messages)
+            last.ttft_ms = first.ttft_ms
+            last.attempts = [attempt for message in self._messages for attempt in message.attempts]
+            all_warnings = [warning for message in self._messages for warning in message.warnings]
+            last.warnings = [
+                warning
+                for number, warning in enumerate(all_warnings)
+                if warning not in all_warnings[:number]
+            ]
+        call = last._answer_call()
+        if call is not None and (last.error is None or last.error.kind == "invalid_output"):
+            _replace_call_with_text(last, call)
+        return last
+
+
+def _replace_call_with_text(message: ParsedMessage[Any], call: ToolCall) -> None:
+    """Make the call that stands for the answer text."""
+    text = TextContent(text=message._raw_answer())
+    message.content = [text if part is call else part for part in message.content]
+    if message.stop_reason is StopReason.TOOL_USE and not message.tool_calls:
+        message.stop_reason = StopReason.STOP
+    if message.api == "openai-responses":  # it takes reasoning back only with what it led to
+        for part in message.content:
+            if isinstance(part, ThinkingContent):
+                part.thinking_signature = None

@@ -1,0 +1,421 @@
+"""Typed answers: `complete(model, prompt, output=Invoice).parsed` is an `Invoice`.
+
+    @dataclass
+    class Invoice:
+        number: str
+        total: float
+
+    message = complete("openai/gpt-5-mini", text, output=Invoice)
+    message.parsed.total
+
+`Output` is what was asked for: a JSON Schema and how to read an answer. `ParsedMessage` is the
+answer. Nothing here is loaded by a request without `output=`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from inspect import isroutine
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from pydantic import PrivateAttr
+
+from ..errors import ErrorInfo, ErrorKind, error_info, exception_for
+from ..types import AssistantMessage, StopReason, ToolCall
+from ..utils.json_parse import parse_streaming_json
+from ..utils.json_schema import accepts_null, iter_refs
+from ..utils.surrogates import clean_json_surrogates
+from ..utils.validation import format_path, format_validation_errors
+
+T = TypeVar("T")
+OutputMode: TypeAlias = Literal["native", "tool", "prompt"]
+
+_MAX_PROBLEMS = 20  # lines that tell what is wrong
+_MAX_JSON_STARTS = 100  # places of an answer where JSON may begin
+
+
+class OutputValidationError(ValueError):
+    """An answer that is not of the type; `problems` are lines of `path: problem`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        if len(problems) > _MAX_PROBLEMS:
+            problems = [*problems[:_MAX_PROBLEMS], f"and {len(problems) - _MAX_PROBLEMS} more"]
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
+
+
+# === The answer ===
+
+
+class ParsedMessage(AssistantMessage, Generic[T]):
+    """An answer with a value of the type that was asked for: `parsed`. Its text is kept as it came.
+
+    The value is not part of the JSON form.
+    """
+
+    _value: tuple[T] | None = PrivateAttr(default=None)
+    _missing_reason: str = PrivateAttr(
+        default="This message was not parsed."
+    )  # why there is no value
+    _truncated: bool = PrivateAttr(default=False)  # at its limit of tokens
+    _wrapped: bool = PrivateAttr(default=False)
+    _tool_name: str = PrivateAttr(default="")
+
+    @property
+    def parsed(self) -> T:
+        """The value.
+
+        Raises:
+            PipyError: there is none: the request failed, the answer is not of the type
+                (`InvalidOutputError`), or the model called a tool instead.
+        """
+        if self._value is None:
+            self.raise_for_error()
+            error = error_info(
+                ErrorKind.INVALID_OUTPUT, self._missing_reason, provider=self.provider
+            )
+            raise exception_for(error, self)
+        return self._value[0]
+
+    @property
+    def parsed_partial(self) -> Any:
+        """What has come of the value, as plain JSON data that nobody checked; None: nothing yet."""
+        call = self._answer_call()
+        if call is not None:
+            value = call.arguments
+        else:
+            text = self.text
+            match = _OBJECT_START.search(text)
+            if match is None:
+                return None
+            try:
+                value, _ = _JSON_DECODER.raw_decode(text, match.start())
+            except (ValueError, RecursionError):
+                value = parse_streaming_json(text[match.start() :])
+        return value.get("value") if self._wrapped and value.keys() <= {"value"} else value
+
+    def _answer_call(self) -> ToolCall | None:
+        """The call that is the answer, where the answer is asked for as one."""
+        calls = self.tool_calls if self._tool_name else ()
+        return next((call for call in calls if call.name == self._tool_name), None)
+
+    def _raw_answer(self) -> str:
+        """The answer as the model wrote it."""
+        call = self._answer_call()
+        if call is None:
+            return self.text
+        if call.raw_arguments is not None:
+            return call.raw_arguments
+        return json.dumps(call.arguments, ensure_ascii=False)
+
+
+# === What was asked for ===
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The type of an answer: its JSON Schema, an object at its root, and how an answer is read.
+
+    A type that is no object is `wrapped`: it is asked for as `{"value": …}`.
+
+    Example:
+        >>> from pipy_ai.output.schema import Output
+        >>> colours = Output.of(list[Literal["red", "blue"]])
+        >>> colours.parse('{"value": ["red", "blue"]}')
+        ['red', 'blue']
+        >>> colours.parse('{"value": ["red", "grün"]}')
+        Traceback (most recent call last):
+        pipy_ai.output.schema.OutputValidationError: [1]: Input should be 'red' or 'blue'
+    """
+
+    name: str
+    schema: dict[str, Any]
+    validate: Callable[[Any], Any] = field(repr=False)
+    wrapped: bool = False
+    mode: OutputMode = "native"
+
+    @classmethod
+    def of(cls, type_or_schema: Any) -> Output:
+        """What `output=` takes: a Pydantic model, a dataclass, a TypedDict, an Enum, `list[X]`,
+        `Literal[…]`, any other type that Pydantic reads, or a JSON Schema as a dict.
+
+        Raises:
+            TypeError: it is no type, or none that a JSON Schema can tell.
+            ValueError: it is a dict that is no JSON Schema.
+        """
+        if isinstance(type_or_schema, Output):
+            return type_or_schema
+        if isinstance(type_or_schema, Mapping):
+            schema = clean_json_surrogates(dict(type_or_schema))
+            validate = _schema_validator(schema)
+        else:
+            schema, validate = _type_validator(type_or_schema)
+        type_name = (
+            type_or_schema.__name__
+            if isinstance(type_or_schema, type)
+            else str(schema.get("title") or "")
+        )
+        name = re.sub(r"[^A-Za-z0-9_-]+", "_", type_name).strip("_")[:64]
+        object_schema, wrapped = _with_object_root(schema)
+        return cls(name or "answer", object_schema, validate, wrapped)
+
+    def parse(self, text: str) -> Any:
+        """The value in an answer; fences and prose around its JSON do no harm.
+
+        Raises:
+            OutputValidationError: there is none, or it is not of the type.
+        """
+        first_error: OutputValidationError | None = None
+        try:
+            for value in _json_candidates(text, self.wrapped):
+                try:
+                    return self._validate_value(value)
+                except OutputValidationError as error:
+                    first_error = first_error or error
+        except RecursionError:
+            first_error = OutputValidationError(["(all): it is nested too deeply"])
+        raise first_error or OutputValidationError([f"(all): {_no_json_reason(text)}"])
+
+    def _validate_value(self, value: Any) -> Any:
+        value = _drop_nulls(value, self.schema, _definitions(self.schema))
+        if self.wrapped and isinstance(value, dict) and value.keys() == {"value"}:
+            value = value["value"]
+        return self.validate(value)
+
+    # --- What the assembler asks ------------------------------------------------------------
+
+    @property
+    def message_class(self) -> type[ParsedMessage[Any]]:
+        """What the answer becomes."""
+        return ParsedMessage
+
+    def bind(self, message: AssistantMessage) -> None:
+        """Tell a new message how its answer is read."""
+        assert isinstance(message, ParsedMessage)
+        message.model_post_init(None)  # it was made without
+        message._wrapped = self.wrapped
+        message._tool_name = self.name if self.mode == "tool" else ""
+
+    def validate_message(self, message: AssistantMessage) -> ErrorInfo | None:
+        """Give a finished message its value, or tell why it has none."""
+        assert isinstance(message, ParsedMessage)
+        if message.tool_calls and message._answer_call() is None:
+            names = ", ".join(call.name for call in message.tool_calls)
+            message._missing_reason = (
+                f"The model called {names} instead of answering: append its message and the"
+                " results of the calls to the context, and ask again."
+            )
+            return None
+        try:
+            message._value = (self.parse(message._raw_answer()),)
+            return None
+        except OutputValidationError as error:
+            text = f"The answer does not fit its schema:\n{error}"
+        message._truncated = message.stop_reason is StopReason.LENGTH
+        if message._truncated:
+            text = f"The answer was cut off at its limit of tokens: raise max_tokens. {text}"
+        return error_info(ErrorKind.INVALID_OUTPUT, text, provider=message.provider)
+
+
+def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class UntitledSchema(GenerateJsonSchema):
+        """Without the titles that only say a field's name again."""
+
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
+    if isroutine(output_type):  # whose call Pydantic would check
+        raise TypeError(f"output= takes a type or a JSON Schema, not the function {output_type!r}")
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(output_type)
+        schema = adapter.json_schema(schema_generator=UntitledSchema)
+    except (PydanticUserError, TypeError) as error:
+        text = str(error).partition("\n\n")[0].partition(". Set ")[0]
+        raise TypeError(
+            f"output= takes a type or a JSON Schema, not {output_type!r}: {text}"
+        ) from None
+
+    def validate(value: Any) -> Any:
+        try:
+            return adapter.validate_json(json.dumps(value))
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "json_invalid":  # ours: only its depth can be wrong
+                raise RecursionError from None
+            problems = list(format_validation_errors(error))
+        except Exception as exception:  # of a validator of the user's
+            problems = [f"{format_path(())}: {type(exception).__name__}: {exception}"]
+        raise OutputValidationError(problems)
+
+    return schema, validate
+
+
+def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    validator_class = validator_for(schema, default=Draft202012Validator)
+    try:
+        validator_class.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"output= is no JSON Schema: {error.message}") from None
+    if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
+        raise ValueError(
+            f"output= refers to another schema: {external_refs[0]}"
+        )  # it is not fetched
+    validator = validator_class(schema)
+
+    def validate(value: Any) -> Any:
+        errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
+        if errors:
+            problems = [
+                f"{format_path(item.absolute_path)}: {item.message[:300]}" for item in errors
+            ]
+            raise OutputValidationError(problems)
+        return value
+
+    return validate
+
+
+def _with_object_root(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """A schema with an object at its root, and whether it had to be wrapped in one."""
+    definitions = _definitions(schema)
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and (target := definitions.get(reference.rpartition("/")[2])):
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    if schema.get("type") == "object" or ("type" not in schema and "properties" in schema):
+        return {"type": "object", **schema}, False
+    value_schema = {
+        key: value for key, value in schema.items() if key not in ("$defs", "definitions")
+    }
+    shared_definitions: dict[str, Any] = {
+        key: schema[key] for key in ("$defs", "definitions") if key in schema
+    }
+    wrapped = {"type": "object", "properties": {"value": value_schema}, "required": ["value"]}
+    return {**wrapped, "additionalProperties": False, **shared_definitions}, True
+
+
+def _definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(schema.get("definitions") or {}), **(schema.get("$defs") or {})}
+
+
+# === Reading ===
+
+_JSON_DECODER = json.JSONDecoder(strict=False)
+_OBJECT_START = re.compile(r'\{(?=\s*("|\}|$))')
+_JSON_START = re.compile(_OBJECT_START.pattern + r"|\[")
+
+
+def _json_candidates(text: str, allow_non_objects: bool) -> Iterator[Any]:
+    """What may be the answer: the whole text, else the JSON in it, the last first; only objects
+    unless it may be of `any_kind`. Of an object that is broken no part is taken for the whole."""
+    try:
+        yield clean_json_surrogates(_JSON_DECODER.decode(text.strip()))
+        return
+    except (ValueError, RecursionError):
+        pass
+    candidates: list[Any] = []
+    start_pattern = _JSON_START if allow_non_objects else _OBJECT_START
+    end = 0
+    for _ in range(_MAX_JSON_STARTS):
+        start = start_pattern.search(text, end)
+        if start is None:
+            break
+        try:
+            value, end = _JSON_DECODER.raw_decode(text, start.start())
+            candidates.append(value)
+        except RecursionError:
+            return
+        except json.JSONDecodeError as error:
+            if text[start.end() : error.pos].strip():
+                return
+            end = start.end()
+    yield from map(clean_json_surrogates, reversed(candidates))
+
+
+def _no_json_reason(text: str) -> str:
+    if not text.strip():
+        return "it is empty"
+    start = _OBJECT_START.search(text)
+    if start is None:
+        return "it holds no JSON object"
+    try:
+        _JSON_DECODER.raw_decode(text, start.start())
+    except ValueError as error:
+        return f"it is not valid JSON: {error}"
+    except RecursionError:
+        return "it is nested too deeply"
+    return "it is not valid JSON"
+
+
+def _drop_nulls(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """The value without the nulls that stand for what was left out: in strict schemas every
+    property is required, so that a model can leave none out."""
+    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
+        schema = definitions.get(reference.rpartition("/")[2])
+    if not isinstance(schema, Mapping) or not isinstance(value, dict | list):
+        return value
+    if alternatives := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+        schema = next(
+            (
+                alternative
+                for alternative in alternatives
+                if _matches_alternative(value, alternative, definitions)
+            ),
+            None,
+        )
+        return _drop_nulls(value, schema, definitions)
+    if isinstance(value, list):
+        prefix = schema.get("prefixItems") or []
+        item_schemas = [*prefix, *[schema.get("items")] * max(0, len(value) - len(prefix))]
+        return [
+            _drop_nulls(item, item_schema, definitions)
+            for item, item_schema in zip(value, item_schemas, strict=False)
+        ]
+    properties, required = schema.get("properties") or {}, schema.get("required") or ()
+    additional = schema.get("additionalProperties")
+    return {
+        name: _drop_nulls(inner, properties.get(name, additional), definitions)
+        for name, inner in value.items()
+        if inner is not None
+        or name not in properties
+        or name in required
+        or accepts_null(properties[name], definitions)
+    }
+
+
+def _matches_alternative(value: Any, schema: Any, definitions: Mapping[str, Any]) -> bool:
+    """Whether one alternative is likely the one that is meant."""
+    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
+        schema = definitions.get(reference.rpartition("/")[2])
+    if not isinstance(schema, Mapping):
+        return False
+    if isinstance(value, list):
+        return schema.get("type") == "array"
+    properties = schema.get("properties") or {}
+    return (
+        schema.get("type") == "object"
+        and all(name in value for name in schema.get("required") or ())
+        and all(
+            value[name]
+            in (property_schema.get("enum") or [property_schema.get("const", value[name])])
+            for name, property_schema in properties.items()
+            if name in value and isinstance(property_schema, Mapping)
+        )
+    )
+
+
+# === Asking ===
+
+
+# === Asking once more ===

@@ -1,0 +1,274 @@
+"""Handing a conversation over: the same messages, made acceptable to the model that comes next.
+
+Pure: new messages come out, the caller's are not touched, and the same conversation gives the
+same bytes again, which prompt caches depend on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..types import (
+    AssistantContent,
+    AssistantMessage,
+    DocumentContent,
+    Message,
+    StopReason,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+    ToolResultContent,
+    ToolResultMessage,
+    UserContent,
+    UserMessage,
+)
+from ..utils.surrogates import clean_json_surrogates, clean_surrogates
+
+MISSING_RESULT_TEXT = "No result provided"
+EMPTY_RESULT_TEXT = "(no tool output)"
+OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
+OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
+
+_PORTABLE_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_SAME_MODEL_CALL_ID = re.compile(
+    r"[!-~]{1,64}"
+)  # what a provider gives out, it takes back, within reason
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who a conversation is handed to.
+
+    `api` may be empty where the wire is not known beforehand. `vision` (images) and `documents`
+    (PDFs) None is unknown: they are sent. `signed_thinking` says that the wire takes signed
+    thinking of its own back, `plain_thinking` that the host takes unsigned thinking.
+    """
+
+    provider: str
+    model: str
+    api: str = ""
+    accepts_images: bool | None = None
+    accepts_documents: bool | None = None
+    signed_thinking: bool = True
+    unsigned_thinking: bool = False
+    handoff_thinking: Literal["drop", "text"] = "drop"
+
+    def is_author_of(self, message: AssistantMessage) -> bool:
+        """Whether `message` is this very model's own, said over the same wire."""
+        return (
+            message.provider == self.provider
+            and message.model == self.model
+            and (not self.api or message.api in ("", self.api))
+        )
+
+
+class _Turn:
+    """An assistant message and the results of its calls, in the order of the calls."""
+
+    def __init__(self, message: AssistantMessage, calls: list[ToolCall]) -> None:
+        self.message = message
+        self.calls = calls
+        self.results: list[ToolResultMessage | None] = [None] * len(calls)
+
+
+def adapt_messages(
+    messages: Sequence[Message], target: Target, warn: Callable[[str, str], None]
+) -> list[Message]:
+    """`messages` as `target` will take them.
+
+    - Thinking goes back to the model that it came from, with its signature; others do not get it.
+    - Turns that failed are left out; one that was aborted keeps its text.
+    - Every call has exactly one result right after it; a result without a call is left out.
+    - Ids of calls are legal, and different calls have different ids.
+    - Empty messages are left out, images and documents are named to models that take none.
+    """
+    entries: list[UserMessage | _Turn] = []
+    calls_awaiting_result: dict[str, list[tuple[_Turn, int]]] = {}
+    for message in messages:
+        if isinstance(message, UserMessage):
+            user_message = _adapt_user_message(message, target, warn)
+            if user_message is not None:
+                entries.append(user_message)
+        elif isinstance(message, AssistantMessage):
+            turn = _adapt_assistant_message(message, target)
+            if turn is not None:
+                entries.append(turn)
+                for call_index, call in enumerate(turn.calls):
+                    calls_awaiting_result.setdefault(call.id, []).append((turn, call_index))
+        elif open_calls := calls_awaiting_result.get(message.tool_call_id):
+            turn, call_index = open_calls.pop()
+            turn.results[call_index] = message
+        # else: a second result, or one whose call is not replayed
+    id_mapper = _CallIdMapper(target)
+    adapted: list[Message] = []
+    for entry in entries:
+        if isinstance(entry, UserMessage):
+            adapted.append(entry)
+            continue
+        renamed_calls = id_mapper.assign_ids(entry, target.is_author_of(entry.message))
+        if entry.message.content:
+            adapted.append(entry.message)
+        for call, result in zip(renamed_calls, entry.results, strict=True):
+            adapted.append(_adapt_result(call, result, target, warn))
+    return adapted
+
+
+def _adapt_user_message(
+    message: UserMessage, target: Target, warn: Callable[[str, str], None]
+) -> UserMessage | None:
+    if isinstance(message.content, str):
+        text = clean_surrogates(message.content)
+        return message.model_copy(update={"content": text}) if text.strip() else None
+    parts = _adapt_parts(message.content, target, warn)
+    return UserMessage(content=list(parts), timestamp=message.timestamp) if parts else None
+
+
+def _adapt_parts(
+    content: Sequence[UserContent],
+    target: Target,
+    warn: Callable[[str, str], None],
+) -> list[UserContent]:
+    """Parts that say something; one placeholder for each run of images, or of documents, that
+    cannot be read."""
+    parts: list[UserContent] = []
+    for part in content:
+        if isinstance(part, TextContent):
+            if part.text.strip():
+                parts.append(TextContent(text=clean_surrogates(part.text)))
+        elif isinstance(part, DocumentContent):
+            name = clean_surrogates(part.name) if part.name else None
+            if target.accepts_documents is False:
+                label = name or "one"
+                warn("document_omitted", f"{target.model} does not take PDFs; {label} was left out")
+                _append_placeholder_once(OMITTED_DOCUMENT_TEXT, parts)
+            else:
+                parts.append(part if name == part.name else part.model_copy(update={"name": name}))
+        elif target.accepts_images is False:
+            warn("image_omitted", f"{target.model} does not take images; one was left out")
+            _append_placeholder_once(OMITTED_IMAGE_TEXT, parts)
+        else:
+            parts.append(part)
+    return parts
+
+
+def _append_placeholder_once(placeholder: str, parts: list[UserContent]) -> None:
+    if not (parts and isinstance(parts[-1], TextContent) and parts[-1].text == placeholder):
+        parts.append(TextContent(text=placeholder))
+
+
+def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn | None:
+    aborted = message.stop_reason is StopReason.ABORTED
+    if (message.error is not None or message.stop_reason is StopReason.ERROR) and not aborted:
+        return None
+    same_model = target.is_author_of(message) and not aborted
+    content: list[AssistantContent] = []
+    calls: list[ToolCall] = []
+    for part in message.content:
+        if isinstance(part, TextContent):
+            if part.text.strip():
+                signature = part.text_signature if same_model else None
+                text = clean_surrogates(part.text)
+                content.append(TextContent(text=text, text_signature=signature))
+        elif isinstance(part, ThinkingContent):
+            thinking = _adapt_thinking(part, target, same_model, aborted)
+            if thinking is not None:
+                content.append(thinking)
+        elif not aborted:
+            call = ToolCall(
+                id=part.id,
+                name=clean_surrogates(part.name),
+                arguments=clean_json_surrogates(part.arguments),
+                thought_signature=part.thought_signature if same_model else None,
+            )
+            calls.append(call)
+            content.append(call)
+    while target.api and content and isinstance(content[-1], ThinkingContent):
+        content.pop()  # neither Anthropic nor OpenAI takes a turn that ends in a thought
+    if all(isinstance(part, ThinkingContent) for part in content):
+        return None  # a thought without a word after it is taken back by nobody
+    adapted = message.model_copy(update={"content": content, "error": None, "error_message": None})
+    return _Turn(adapted, calls)
+
+
+def _adapt_thinking(
+    part: ThinkingContent, target: Target, same_model: bool, aborted: bool
+) -> TextContent | ThinkingContent | None:
+    has_accepted_signature = target.signed_thinking and part.thinking_signature
+    if same_model and (
+        has_accepted_signature or (target.unsigned_thinking and part.thinking.strip())
+    ):
+        return part.model_copy(update={"thinking": clean_surrogates(part.thinking)})
+    if (
+        target.handoff_thinking == "text"
+        and not same_model
+        and not aborted
+        and part.thinking.strip()
+    ):
+        return TextContent(text=clean_surrogates(part.thinking))
+    return None
+
+
+def _adapt_result(
+    call: ToolCall,
+    result: ToolResultMessage | None,
+    target: Target,
+    warn: Callable[[str, str], None],
+) -> ToolResultMessage:
+    if result is None:
+        content: list[ToolResultContent] = [TextContent(text=MISSING_RESULT_TEXT)]
+        return ToolResultMessage(
+            tool_call_id=call.id, tool_name=call.name, content=content, is_error=True, timestamp=0
+        )
+    content = _adapt_parts(result.content, target, warn) or [TextContent(text=EMPTY_RESULT_TEXT)]
+    return ToolResultMessage(
+        tool_call_id=call.id,
+        tool_name=call.name or result.tool_name,
+        content=content,
+        is_error=result.is_error,
+        timestamp=result.timestamp,
+    )
+
+
+class _CallIdMapper:
+    """Gives every call of a conversation an id that is legal for the target and nobody else's.
+
+    The same conversation always gets the same ids, however it grows at its end.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._nine_alphanumeric = target.provider == "mistral"  # exactly nine letters and digits
+        self._used_ids: set[str] = set()
+
+    def assign_ids(self, turn: _Turn, same_model: bool) -> list[ToolCall]:
+        """The turn's calls under their new ids, in the turn's message, too."""
+        renamed: dict[int, ToolCall] = {}
+        for call in turn.calls:
+            call_id = self._valid_id(call.id, same_model)
+            self._used_ids.add(call_id)
+            renamed[id(call)] = call.model_copy(update={"id": call_id})
+        turn.message.content = [renamed.get(id(part), part) for part in turn.message.content]
+        return [renamed[id(call)] for call in turn.calls]
+
+    def _valid_id(self, call_id: str, same_model: bool) -> str:
+        is_valid = (
+            _SAME_MODEL_CALL_ID.fullmatch(call_id) if same_model else self._is_valid_id(call_id)
+        )
+        if is_valid and call_id not in self._used_ids:
+            return call_id
+        for attempt in range(1_000_000):
+            seed = json.dumps([call_id, attempt]).encode()
+            digest = hashlib.sha256(seed).hexdigest()
+            candidate = digest[:9] if self._nine_alphanumeric else f"call_{digest[:24]}"
+            if candidate not in self._used_ids:
+                return candidate
+        raise AssertionError("a million calls of one id")
+
+    def _is_valid_id(self, call_id: str) -> bool:
+        if self._nine_alphanumeric:
+            return len(call_id) == 9 and call_id.isascii() and call_id.isalnum()
+        return _PORTABLE_CALL_ID.fullmatch(call_id) is not None

@@ -1,0 +1,226 @@
+"""Sends a prepared HTTP request and reads the answer. Nothing else talks HTTP to providers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncGenerator
+
+from ..errors import RETRYABLE_KINDS, ErrorKind, ProviderError, error_info
+from ..failures import (
+    PROXY_WRONG_KEY_TEXT,
+    classify_exception,
+    classify_status,
+    retry_after_seconds,
+)
+from .deltas import Delta, ResponseInfo
+from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, send
+from .http.connect import proxy_refused_error
+from .http.sse import MAX_EVENT_BYTES, EventTooLong, SSEReader
+from .wires._base import Decoder
+from .wires._litellm_proxy import (
+    NO_DATABASE_MESSAGE,
+    apply_proxy_headers,
+    unwrap_error_message,
+    upstream_headers,
+)
+from .wires._parsing import MalformedResponseError, malformed, split_documents
+
+MAX_ERROR_BODY_BYTES = 64 << 10  # bytes
+ERROR_BODY_TIMEOUT_S = 5.0  # seconds that the body of an error may take
+DRAIN_TIMEOUT_S = 0.25  # seconds to wait for the end of a body whose answer is complete
+
+
+async def stream_deltas(
+    request: HTTPRequest, decoder: Decoder
+) -> AsyncGenerator[list[Delta], None]:
+    """Send `call` and yield the deltas of each read. The first batch says: accepted.
+
+    Raises:
+        ProviderError: the provider refused or reports a failure.
+        Exception: one of `BROKEN`: it was not reached.
+    """
+    response = await send(request)
+    try:
+        if response.status >= 300:
+            raise await error_from_response(response)
+        yield apply_proxy_headers([ResponseInfo(api=decoder.api)], response.headers)
+        first_chunk = chunk = await response.read()
+        while chunk and not (first_chunk := first_chunk.lstrip()):
+            first_chunk = chunk = await response.read()
+        # What a body is shows in its first character, whatever its content type claims.
+        first_byte = first_chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if first_byte == b"<":
+            raise malformed(first_chunk.decode("utf-8", "replace"))
+        if first_byte in (b"{", b"["):
+            body = await _read_rest(first_chunk, response)
+            try:
+                yield apply_proxy_headers(decoder.decode_body(body), response.headers)
+            except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+                raise malformed(body) from None
+            return
+        reader = SSEReader()
+        pending_error: Exception | None = None
+        chunk = first_chunk
+        while True:
+            deltas, pending_error = _decode_chunk(decoder, reader, chunk)
+            if deltas:
+                yield apply_proxy_headers(deltas, response.headers)
+            if pending_error is not None:
+                raise pending_error
+            if decoder.done:
+                await _drain(response)
+                return
+            try:
+                chunk = await response.read()
+            except CONNECTION_ERRORS as error:
+                chunk, pending_error = b"", error
+            if not chunk:
+                break
+        deltas, _ = _decode_chunk(decoder, reader, None)  # half an event is no event
+        if deltas:
+            yield apply_proxy_headers(deltas, response.headers)
+        if pending_error is not None:
+            raise pending_error
+    except CONNECTION_ERRORS as error:
+        info = classify_exception(error)
+        info.message = f"The connection broke: {str(error).rstrip('.')}. Ask again."
+        raise ProviderError(info) from None
+    finally:
+        response.close()
+
+
+def _decode_chunk(
+    decoder: Decoder, reader: SSEReader, chunk: bytes | None
+) -> tuple[list[Delta], Exception | None]:
+    """The deltas of one read (None: the end), and what is wrong with what follows them."""
+    deltas: list[Delta] = []
+    try:
+        for event, data in reader.finish() if chunk is None else reader.feed(chunk):
+            _decode_event(decoder, event, data, deltas)
+    except EventTooLong:
+        return deltas, _too_long_error("a line")
+    except ProviderError as error:
+        return deltas, error
+    return deltas, None
+
+
+def _decode_event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) -> None:
+    try:
+        deltas += decoder.decode(event, data)
+    except MalformedResponseError:
+        parts = split_documents(data)
+        if len(parts) < 2:
+            raise
+        for document in parts:  # some hosts put more than one into an event
+            _decode_event(decoder, event, document, deltas)
+    except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+        raise malformed(data) from None
+
+
+async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:
+    chunks, total_bytes = [first_chunk], len(first_chunk)
+    while chunk := await response.read():
+        chunks.append(chunk)
+        total_bytes += len(chunk)
+        if total_bytes > MAX_EVENT_BYTES:
+            raise _too_long_error("a body")
+    return b"".join(chunks).decode("utf-8", "replace")
+
+
+def _too_long_error(subject: str) -> ProviderError:
+    text = f"The provider sent {subject} without end: {MAX_EVENT_BYTES >> 20} MB so far. Is api_base right?"
+    return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
+
+
+async def _drain(response: HTTPResponse) -> None:
+    """Read to the end of the body if it is near, so that the connection can be used again."""
+
+    async def read() -> None:
+        while await response.read():
+            pass
+
+    with contextlib.suppress(Exception):
+        if response.fully_received:  # nothing to wait for, so no task for it
+            await read()
+        else:
+            await asyncio.wait_for(read(), DRAIN_TIMEOUT_S)
+
+
+async def error_from_response(response: HTTPResponse) -> ProviderError:
+    """An answer with an error status, as the failure that it tells of."""
+    body = b""
+
+    async def read() -> None:
+        nonlocal body
+        while len(body) < MAX_ERROR_BODY_BYTES and (chunk := await response.read()):
+            body += chunk
+
+    with contextlib.suppress(Exception):  # the status says enough
+        await asyncio.wait_for(read(), ERROR_BODY_TIMEOUT_S)
+    body_text = body[:MAX_ERROR_BODY_BYTES].decode("utf-8", "replace")
+    status, headers = response.status, response.headers
+    if status < 400:
+        location = re.sub("//[^/]*@", "//", headers.get("location", "nowhere").partition("?")[0])
+        error = error_info(
+            ErrorKind.BAD_REQUEST,
+            f"The provider redirects (HTTP {status}) to {location}, which is not followed, lest a key"
+            " goes astray: set api_base to the address that it means.",
+            status_code=status,
+        )
+        return ProviderError(error)
+    if status == 407 and response.proxy:
+        return proxy_refused_error(response.proxy, f"407 {_error_message(body_text)}")
+    kind = classify_status(status, body_text)
+    message = unwrap_error_message(_error_message(body_text)) or _default_message(
+        status, body_text, kind
+    )
+    headers = upstream_headers(headers, body_text)
+    retryable = None
+    if headers.get("x-should-retry") in ("true", "false"):
+        retryable = headers["x-should-retry"] == "true"
+    if status != 429:  # some hosts say with every answer when the next window begins
+        headers = {n: v for n, v in headers.items() if not n.startswith("x-ratelimit-reset")}
+    error = error_info(
+        kind,
+        NO_DATABASE_MESSAGE if PROXY_WRONG_KEY_TEXT in body_text else message,
+        status_code=status,
+        retryable=retryable,
+        retry_after=retry_after_seconds(headers, body_text),
+        request_id=headers.get("request-id") or headers.get("x-request-id"),
+    )
+    return ProviderError(error)
+
+
+def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
+    """What to say when the provider said nothing that is for people."""
+    title = re.search(r"<title>\s*(.{1,200}?)\s*</title>", body_text, re.IGNORECASE | re.DOTALL)
+    page_note = f" and a web page, {title[1]!r}" if title else ""
+    hint = {ErrorKind.AUTH: " Is the key right?", ErrorKind.NOT_FOUND: " Is api_base right?"}
+    retry_hint = " Ask again." if kind in RETRYABLE_KINDS else ""
+    return f"The provider answered with HTTP {status}{page_note}.{hint.get(kind, retry_hint)}"
+
+
+def _error_message(body_text: str) -> str:
+    """The words for people in an error body."""
+    try:
+        body = json.loads(body_text)
+    except ValueError:
+        return "" if body_text.lstrip().startswith("<") else body_text.strip()
+    if isinstance(body, list) and body:
+        body = body[0]
+    if not isinstance(body, dict):
+        return body_text.strip()
+    for key in ("error", "message", "detail", "errors"):
+        value = body.get(key)
+        if isinstance(value, dict):
+            message = value.get("message") or value.get("msg")
+            metadata = value.get("metadata")
+            detail = metadata.get("raw") if isinstance(metadata, dict) else None
+            if isinstance(message, str):
+                return f"{message}: {detail}" if isinstance(detail, str) else message
+        if isinstance(value, str) and value:
+            return value
+    return body_text.strip()

@@ -1,0 +1,333 @@
+"""How a connection comes about: addresses, proxies and certificates, the latter two from the
+environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import ssl
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ...errors import ErrorKind, ProviderError, error_info
+from .connection import Connection, ConnectionBroken
+
+CONNECT_TIMEOUT_S = 10.0  # seconds until a connection must stand, proxy and TLS included
+PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
+DEFAULT_PROXY_PORTS = {
+    "http": 80,
+    "https": 443,
+    "socks5": 1080,
+    "socks5h": 1080,
+}  # and their usual ports
+HAPPY_EYEBALLS_DELAY_S = 0.25  # seconds until another address of a name is tried beside the first
+
+
+async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection:
+    """A connection to `host`, through `proxy` if it is not empty.
+
+    Raises:
+        ProviderError: the certificate is not trusted, the proxy refuses: trying again is no use.
+        Broken: it was not reached.
+        TimeoutError: it did not answer in time.
+    """
+    tls_context = _tls_context() if use_tls else None
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            if not proxy:
+                return await _open_connection(host, port, tls_context)
+            connection = await _connect_via_proxy(proxy, host, port, use_tls)
+            if tls_context is not None:
+                await _start_tls(connection, tls_context, host)
+            return connection
+    except TimeoutError:
+        text = f"{host}:{port}{proxy_suffix(proxy)} was not reached within {CONNECT_TIMEOUT_S:g} s. Ask again."
+        raise TimeoutError(text) from None
+
+
+async def _open_connection(
+    host: str, port: int, tls_context: ssl.SSLContext | None, proxy: str = ""
+) -> Connection:
+    loop = asyncio.get_running_loop()
+    options: dict[str, Any] = {}
+    if isinstance(loop, asyncio.BaseEventLoop) and not host.replace(".", "").isdigit():
+        options["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY_S  # other loops have no such thing
+    if tls_context is not None:
+        options |= {"ssl": tls_context, "server_hostname": host}
+    try:
+        _, connection = await loop.create_connection(Connection, host, port, **options)
+    except ssl.SSLError as error:
+        raise _tls_error(host, error) from None
+    except OSError as error:
+        subject = f"The proxy {redacted_proxy_url(proxy)}" if proxy else f"{host}:{port}"
+        hint = f"its address right ({PROXY_VARIABLES})" if proxy else "the address right"
+        raise ConnectionBroken(
+            f"{subject} was not reached: {_os_error_text(error)}. Is {hint}?"
+        ) from None
+    return connection
+
+
+async def _start_tls(connection: Connection, tls_context: ssl.SSLContext, host: str) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        transport = await loop.start_tls(
+            connection.transport, connection, tls_context, server_hostname=host
+        )
+    except ssl.SSLError as error:
+        raise _tls_error(host, error) from None
+    except OSError as error:
+        raise ConnectionBroken(
+            f"{host} broke off while TLS was agreed on: {_os_error_text(error)}. Ask again."
+        ) from None
+    assert transport is not None
+    connection.transport = transport
+
+
+def _os_error_text(error: OSError) -> str:
+    errno = error.errno or 0  # asyncio's own words repeat the address
+    return os.strerror(errno) if errno > 0 else str(error.strerror or error)
+
+
+# --- Certificates ---------------------------------------------------------------------------
+
+
+def _connection_error(text: str) -> ProviderError:
+    return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=False))
+
+
+# OpenSSL's numbers of what is wrong with a certificate that trust would not mend.
+_CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH = (10,), (9,), (62, 64)
+
+
+def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        return _connection_error(
+            f"TLS with {host} failed: {reason}. Does it speak https:// at this port?"
+        )
+    if error.verify_code in _CERT_EXPIRED:
+        hint = "Who runs it has to renew it, unless the clock of this machine is wrong."
+    elif error.verify_code in _CERT_NOT_YET_VALID:
+        hint = "Is the clock of this machine right?"
+    elif error.verify_code in _HOSTNAME_MISMATCH:
+        hint = "Is the address right?"
+    else:
+        source, path = _ca_source()
+        hint = (
+            "If it is yours, or your network's, set SSL_CERT_FILE to a PEM file with its authority"
+            f" (now {source}: {path})."
+        )
+    reason = error.verify_message.rstrip(".")
+    return _connection_error(f"The certificate of {host} is not trusted: {reason}. {hint}")
+
+
+def _ca_source() -> tuple[str, str]:
+    """Where trusted authorities come from: which variable, and its file."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        if value := os.environ.get(name, "").strip():
+            return name, value
+    import certifi
+
+    return "the package certifi", certifi.where()
+
+
+_tls_contexts: dict[tuple[str, str], ssl.SSLContext] = {}
+
+
+def _tls_context() -> ssl.SSLContext:
+    ca_source = source, path = _ca_source()
+    context = _tls_contexts.get(ca_source)
+    if context is None:
+        try:
+            if source == "SSL_CERT_DIR" or os.path.isdir(path):
+                context = ssl.create_default_context(capath=path)
+            else:
+                context = ssl.create_default_context(cafile=path)
+        except (OSError, ssl.SSLError) as error:
+            raise _connection_error(
+                f"{path} ({source}) cannot be read as certificates: {error}"
+            ) from None
+        context.set_alpn_protocols(["http/1.1"])
+        _tls_contexts[ca_source] = context
+    return context
+
+
+# --- Proxies --------------------------------------------------------------------------------
+
+
+def proxy_for(scheme: str, host: str, port: int | None = None) -> str:
+    """The proxy that the environment wants for a host; empty: none."""
+    variables = ("http_proxy", "https_proxy", "all_proxy")
+    is_configured = any(os.environ.get(name) or os.environ.get(name.upper()) for name in variables)
+    if not is_configured and sys.platform not in ("darwin", "win32"):
+        return ""
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    host_and_port = f"[{host}]" if ":" in host else host
+    host_and_port += "" if port is None else f":{port}"
+    if (
+        not proxy
+        or proxy_bypass(host)
+        or proxy_bypass(host_and_port)
+        or _matches_no_proxy_network(host, proxies)
+    ):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _matches_no_proxy_network(host: str, proxies: Mapping[str, str]) -> bool:
+    """Whether NO_PROXY names a network, as 10.0.0.0/8, that the host is in."""
+    networks = [part.strip() for part in proxies.get("no", "").split(",") if "/" in part]
+    if not networks:
+        return False
+    import ipaddress
+
+    for network in networks:
+        with contextlib.suppress(ValueError):  # one of them is none
+            if ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False):
+                return True
+    return False
+
+
+def proxy_authorization(proxy: str) -> str | None:
+    """The header that a proxy wants of its users."""
+    url = urlsplit(proxy)
+    if url.username is None:
+        return None
+    credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return "Basic " + base64.b64encode(credentials.encode()).decode()
+
+
+def redacted_proxy_url(proxy: str) -> str:
+    """A proxy's address without name and password; empty: it cannot be read."""
+    try:
+        url = urlsplit(proxy)
+        port = "" if url.port is None else f":{url.port}"
+    except ValueError:  # its words repeat a part of the password
+        return ""
+    if not url.hostname or url.path.strip("/") or url.query or url.fragment:
+        return ""
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    return f"{url.scheme}://{host}{port}"
+
+
+def proxy_suffix(proxy: str) -> str:
+    """` (by the proxy …)`, where there is one."""
+    return f" (by the proxy {redacted_proxy_url(proxy)})" if proxy else ""
+
+
+def proxy_refused_error(proxy: str, status_text: str) -> ProviderError:
+    """What to raise when a proxy answers instead of the provider; `what` begins with its status."""
+    if status_text.startswith("407"):
+        has_credentials = urlsplit(proxy).username is not None
+        hint = (
+            "It does not take the name and the password in its address."
+            if has_credentials
+            else "Its address has to be http://name:password@host:port."
+        )
+    else:
+        hint = "Ask who runs it, or name the host in NO_PROXY if it can be reached without."
+    text = f"The proxy {redacted_proxy_url(proxy)} refused: {status_text.strip()}. {hint}"
+    retryable = status_text.startswith("5")
+    return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=retryable))
+
+
+async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) -> Connection:
+    """A connection to a proxy that leads to `host`."""
+    url = urlsplit(redacted_proxy_url(proxy))
+    default_port = DEFAULT_PROXY_PORTS.get(url.scheme)
+    if default_port is None:
+        raise _connection_error(
+            "The address of the proxy cannot be read. It has to be http://host:port or"
+            " http://name:password@host:port, with %40 for @ and the like; https:// and socks5://"
+            f" will do as well ({PROXY_VARIABLES})."
+        )
+    tls_context = _tls_context() if url.scheme == "https" else None
+    connection = await _open_connection(
+        url.hostname or "", url.port or default_port, tls_context, proxy
+    )
+    try:
+        if url.scheme.startswith("socks"):
+            await _socks_handshake(connection, proxy, host, port)
+        elif use_tls:
+            await _open_tunnel(connection, proxy, host, port)
+    except BaseException as error:
+        connection.transport.abort()
+        if isinstance(error, ConnectionBroken):
+            raise broke_before_response(host, proxy, error) from None
+        raise
+    return connection
+
+
+def broke_before_response(host: str, proxy: str, error: ConnectionBroken) -> ConnectionBroken:
+    """What to raise for a connection that broke before an answer came."""
+    reason = str(error).rstrip(".")
+    text = f"The connection to {host}{proxy_suffix(proxy)} broke before an answer: {reason}. Ask again."
+    return ConnectionBroken(text)
+
+
+async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int) -> None:
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}"]
+    if authorization := proxy_authorization(proxy):
+        lines.append(f"proxy-authorization: {authorization}")
+    await connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    if connection.status >= 300:
+        raise proxy_refused_error(proxy, f"{connection.status} {connection.reason}")
+
+
+_SOCKS_ERRORS = {2: "its rules forbid it", 3: "no way to the network", 4: "the host is not reached",
+             5: "the connection is refused", 8: "it does not take such an address"}  # fmt: skip
+
+
+async def _socks_handshake(connection: Connection, proxy: str, host: str, port: int) -> None:
+    """The handshake of SOCKS 5 (RFC 1928, 1929). The proxy looks the name up."""
+    url, received = urlsplit(proxy), b""
+
+    async def read_exactly(length: int) -> bytes:
+        nonlocal received
+        while len(received) < length:
+            received += await connection.read()
+        data, received = received[:length], received[length:]
+        return data
+
+    methods = b"\x00" if url.username is None else b"\x00\x02"
+    connection.transport.write(bytes([5, len(methods)]) + methods)
+    version, method = await read_exactly(2)
+    if version == 5 and method == 2:
+        user = unquote(url.username or "").encode()
+        password = unquote(url.password or "").encode()
+        credentials = bytes([len(user)]) + user + bytes([len(password)]) + password
+        connection.transport.write(b"\x01" + credentials)
+        _, status = await read_exactly(2)
+        if status:
+            raise _connection_error(
+                f"The proxy {redacted_proxy_url(proxy)} refused: it does not take the name and the password."
+            )
+    elif version != 5 or method:
+        raise _connection_error(
+            f"The proxy {redacted_proxy_url(proxy)} refused: it wants another kind of login."
+        )
+    encoded_host = host.encode("idna")
+    connection.transport.write(
+        b"\x05\x01\x00\x03" + bytes([len(encoded_host)]) + encoded_host + port.to_bytes(2, "big")
+    )
+    _, status, _, address_type = await read_exactly(4)
+    length = {1: 4, 4: 16}.get(address_type) or (await read_exactly(1))[0]
+    await read_exactly(length + 2)
+    if status:
+        reason = _SOCKS_ERRORS.get(status, f"error {status}")
+        raise ProviderError(
+            error_info(
+                ErrorKind.CONNECTION,
+                f"The proxy {redacted_proxy_url(proxy)} refused: {reason}.",
+                retryable=status in (1, 4, 6),
+            )
+        )

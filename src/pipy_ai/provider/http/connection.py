@@ -1,0 +1,208 @@
+"""One HTTP/1.1 connection: asyncio brings the bytes, httptools (llhttp) takes them apart.
+
+All that one read of the socket gives comes as one piece, so that a burst of small chunks costs
+little more than their text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+
+MAX_HEADER_BYTES = 256 << 10  # bytes of an answer's headers
+READ_BUFFER_BYTES = (
+    4 << 10
+)  # bytes that are read at once: 200 streams shall not keep a loop from its other work
+MAX_BUFFERED_BYTES = 64 << 10  # bytes that wait for the caller before the other end is slowed down
+
+
+class ConnectionBroken(ConnectionError):
+    """The other end was not reached, went away too early, or speaks something else: why."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection that carries one exchange after the other; see `reusable`.
+
+    Until the first `ask` it hands over plain bytes: proxies are talked to in their own way.
+    """
+
+    transport: asyncio.Transport  # set by connection_made
+    status: int
+    reason: str
+
+    def __init__(self) -> None:
+        self.idle_since: float = 0.0
+        self.status, self.reason = 0, ""
+        self.headers: dict[str, str] = {}
+        self._buffer = bytearray(READ_BUFFER_BYTES)
+        self._parser: httptools.HttpResponseParser | None = None
+        self._header_bytes = 0
+        self._headers_complete = False  # whether the answer's head is here
+        self._complete = False  # and its body
+        self._unusable = False  # nothing can follow on this connection
+        self._error: Exception | None = None
+        self._chunks: list[bytes] = []
+        self._buffered_bytes = 0
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    # --- What a caller does -----------------------------------------------------------------
+
+    async def send(self, request: bytes) -> None:
+        """Send a request and wait for the head of its answer: `status`, `headers`.
+
+        Raises:
+            Broken: there is none.
+        """
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(  # dangerous to those who pass it on, which we do not
+            lenient_chunked_length=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+        self.status, self.reason, self.headers = 0, "", {}
+        self._headers_complete = self._complete = self._unusable = False
+        self._header_bytes = 0
+        self.transport.write(request)
+        while not self._headers_complete:
+            await self._wait_for_data()
+
+    async def read(self) -> bytes:
+        """What came since the last call, at least something; empty: that was all.
+
+        Raises:
+            Broken: it ended too early.
+        """
+        while not self._chunks:
+            if self._complete:
+                return b""
+            await self._wait_for_data()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered_bytes = 0
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+        return data
+
+    @property
+    def nothing_received(self) -> bool:
+        """Whether nothing at all has come since the request was sent."""
+        return self._header_bytes == 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has come."""
+        return self._complete
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing more can come or go."""
+        return self._error is not None or self.transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow."""
+        exchange_finished = (
+            self._complete and not self._chunks and not self._paused and not self._unusable
+        )
+        return exchange_finished and not self.lost and not self.transport.get_write_buffer_size()
+
+    async def _wait_for_data(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- What asyncio calls -----------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = memoryview(self._buffer)[:nbytes]
+        if self._parser is None:
+            self.on_body(bytes(data))
+        elif self._complete:  # nothing was asked
+            self.transport.abort()
+        else:
+            if not self._headers_complete:
+                self._header_bytes += len(data)
+            try:
+                self._parser.feed_data(data)
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+                if not self._complete:
+                    self._fail(f"what came is not HTTP ({error})")
+                self._unusable = True
+            if not self._headers_complete and self._header_bytes > MAX_HEADER_BYTES:
+                self._fail("its headers have no end")
+        if (
+            self._buffered_bytes > MAX_BUFFERED_BYTES
+            and not self._paused
+            and not self.transport.is_closing()
+        ):
+            self._paused = True
+            self.transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        has_framing = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if self._headers_complete and not has_framing and exc is None:
+            self._complete = True  # the end of the connection is the end of such a body
+        if self._error is None:
+            self._error = ConnectionBroken(str(exc or "") or "the other end closed it")
+        self._parser = None  # it knows us, too
+        self._wake()
+
+    def _fail(self, text: str) -> None:
+        self._error = ConnectionBroken(text)
+        self.transport.abort()
+
+    # --- What httptools calls ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:  # a second answer to one request
+            self._unusable = True
+
+    def on_status(self, reason: bytes) -> None:
+        if not self._headers_complete:
+            self.reason = reason.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._headers_complete:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            existing = self.headers.get(key)
+            self.headers[key] = text if existing is None else f"{existing}, {text}"
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        if self._complete:
+            return
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status, self._headers_complete = status, True
+        else:
+            self.headers.clear()  # the real answer is still to come
+
+    def on_body(self, body: bytes) -> None:
+        if not self._complete:
+            self._chunks.append(body)
+            self._buffered_bytes += len(body)
+
+    def on_message_complete(self) -> None:
+        assert self._parser is not None
+        if self._headers_complete and not self._complete:
+            self._complete = True
+            self._unusable = not self._parser.should_keep_alive()

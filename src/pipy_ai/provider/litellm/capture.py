@@ -1,0 +1,133 @@
+"""LiteLLM builds, we read: a client for LiteLLM that keeps the request instead of sending it.
+
+LiteLLM's official `client=` argument takes a client of one's own. This one raises the prepared
+request as `Captured`, a `BaseException` that no `except Exception` on the way can mistake for a
+failure. No litellm import here: its classes are handed in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from ..http.client import HTTPRequest
+from ..wires import decoder_for
+from ..wires._base import Decoder
+
+# Headers that belong to a connection or to an SDK, not to the request.
+_CONNECTION_HEADERS = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "keep-alive"}
+)
+_OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
+
+
+class CapturedRequest(BaseException):
+    """The request that LiteLLM was about to send, and how to read its answer."""
+
+    def __init__(
+        self, request: httpx.Request, content: bytes, decoder: Callable[[], Decoder] | None
+    ) -> None:
+        super().__init__(str(request.url.host))
+        self.request = request
+        self.content: bytes = content
+        self.decoder = decoder
+
+    def patch_body(self, fields: Mapping[str, Any]) -> None:
+        """Set fields of the JSON body."""
+        if fields:
+            self.content = json.dumps({**json.loads(self.content), **fields}).encode()
+
+    def to_http_request(
+        self, user_agent: str, to_openai: bool, key_header: str = ""
+    ) -> HTTPRequest:
+        """The request for our own sender. `own`: it goes to OpenAI itself; `key_header`: where
+        the key belongs instead of `Authorization`."""
+        headers = [
+            (name, value)
+            for name, value in self.request.headers.multi_items()
+            if (key := name.lower()) not in _CONNECTION_HEADERS
+            and not key.startswith("x-stainless-")
+            and (to_openai or key not in _OPENAI_HEADERS)
+        ]
+        current_agent = self.request.headers.get("user-agent", "")
+        if current_agent.startswith(("litellm", "AsyncOpenAI", "OpenAI", "python-httpx")):
+            headers = [(n, v) for n, v in headers if n.lower() != "user-agent"]
+            headers.append(("user-agent", user_agent))
+        if key_header:
+            headers = [(key_header if n.lower() == "authorization" else n, v) for n, v in headers]
+        return HTTPRequest(self.request.method, str(self.request.url), headers, self.content)
+
+
+class _CapturingTransport(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise CapturedRequest(request, await request.aread(), decoder_for(str(request.url)))
+
+
+_http_client: httpx.AsyncClient | None = None
+_client_class: Any = None
+
+
+def capturing_client(
+    litellm: Any, handler: Any, arguments: dict[str, Any], api_key: str | None
+) -> Any:
+    """A client for one call that both of LiteLLM's ways to send HTTP accept: its own handler,
+    and the OpenAI SDK."""
+    global _http_client, _client_class
+    if _http_client is None:
+        _http_client = httpx.AsyncClient(transport=_CapturingTransport())
+    http_client = _http_client
+    if _client_class is None:
+        _client_class = _make_client_class(handler)
+
+    def make_sdk_client() -> Any:
+        from importlib import import_module
+
+        _, provider, _, base_url = litellm.get_llm_provider(
+            model=arguments["model"], api_base=arguments.get("api_base"), api_key=api_key
+        )
+        if base_url is None and provider == "openai":
+            base_url = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+        return import_module("openai").AsyncOpenAI(
+            api_key=api_key or "none",
+            base_url=base_url or "https://api.openai.com/v1",
+            http_client=http_client,
+            max_retries=0,
+        )
+
+    return _client_class(http_client, make_sdk_client)
+
+
+def _make_client_class(handler: Any) -> Any:
+    class CapturingClient(handler):  # type: ignore[misc]
+        def __init__(
+            self, http_client: httpx.AsyncClient, make_sdk_client: Callable[[], Any]
+        ) -> None:
+            self.client = http_client
+            self.timeout = None
+            self.event_hooks = None
+            self._make_sdk = make_sdk_client
+            self._sdk: Any = None
+
+        def __getattr__(self, name: str) -> Any:  # what only the OpenAI SDK's client has
+            if name.startswith("__") or name in ("_sdk", "_make_sdk"):
+                raise AttributeError(name)
+            if self._sdk is None:
+                self._sdk = self._make_sdk()
+            return getattr(self._sdk, name)
+
+        async def post(self, *args: Any, **kwargs: Any) -> Any:
+            if "cast_to" in kwargs:  # the SDK's `post`, which newer versions of LiteLLM call
+                return await self.__getattr__("post")(*args, **kwargs)
+            return await super().post(*args, **kwargs)
+
+        async def close(self) -> None:  # the HTTP client is everybody's
+            pass
+
+        def __del__(self) -> None:
+            pass
+
+    return CapturingClient

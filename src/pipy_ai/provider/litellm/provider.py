@@ -1,0 +1,465 @@
+"""LiteLLM: the reach to 100+ providers. The one file that imports it, and only for a request.
+
+LiteLLM runs in the background loop, whoever calls: its HTTP clients belong to a loop, and one
+loop that stays keeps its connections. Only its asynchronous streams are used, never its retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import gc
+import importlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ...options import SimpleStreamOptions
+from ...registry.routing import guess_key_env
+from ...utils import event_loop as loops
+from ...utils.channel import Channel
+from ..credentials import (
+    PLACEHOLDER_KEY,
+    aresolve_api_key,
+    is_openai_url,
+    missing_key_error,
+    resolve_api_key,
+)
+from ..deltas import Delta, Finish, ResponseInfo
+from ..exchange import stream_deltas
+from ..http.client import USER_AGENT, HTTPRequest
+from ..prepare import style_of
+from ..redaction import redacted_error, redacted_preview
+from ..request import Preview, Request, bad_request_error
+from ..router import expand_env_references, load_router_config, with_stored_keys
+from .arguments import build_arguments
+from .capture import CapturedRequest, capturing_client
+from .chunks import decode_chunk, decode_usage
+
+# What LiteLLM must be told before it is imported, unless the user told it otherwise.
+_IMPORT_ENVIRONMENT = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of a price list
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # no download of a list of headers
+    "LITELLM_MODE": "PRODUCTION",  # no .env of some directory above
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indents repeat, rightly
+}
+
+# Providers whose requests LiteLLM hands to our client, proven by the tests.
+CAPTURED = frozenset(
+    {
+        "anthropic",
+        "cerebras",
+        "dashscope",
+        "deepinfra",
+        "deepseek",
+        "fireworks_ai",
+        "gemini",
+        "groq",
+        "hosted_vllm",
+        "litellm_proxy",
+        "mistral",
+        "moonshot",
+        "openai",
+        "openrouter",
+        "perplexity",
+        "together_ai",
+        "vercel_ai_gateway",
+        "xai",
+        "zai",
+    }
+)
+CLOSE_TIMEOUT_S = 0.05  # seconds that leaving waits for the connection to be closed
+_NO_FINISH_REASON_BACKENDS = frozenset({"gemini", "vertex_ai", "vertex_ai_beta"})
+
+_import_lock = threading.Lock()
+_litellm_module: Any = None
+_threads_with_cleanup: weakref.WeakSet[loops.LoopThread] = weakref.WeakSet()
+
+
+def _import_litellm() -> Any:
+    global _litellm_module
+    with _import_lock:
+        if _litellm_module is not None:
+            return _litellm_module
+        for name, value in _IMPORT_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        gc_was_enabled = gc.isenabled()
+        gc.disable()  # thousands of classes, none of them garbage: an eighth of the time
+        try:
+            litellm: Any = importlib.import_module("litellm")
+        finally:
+            if gc_was_enabled:
+                gc.enable()
+        litellm.suppress_debug_info = True
+        litellm.disable_aiohttp_transport = True  # it hangs on a bad chunk header, timeout or not
+        litellm.disable_hf_tokenizer_download = True
+        for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _litellm_module = litellm
+        return litellm
+
+
+async def _load_litellm() -> Any:
+    """LiteLLM, imported once, in a thread: it takes seconds that an abort need not wait for."""
+    module = _litellm_module or await loops.run_in_thread("pipy-ai-import", _import_litellm)
+    loop_thread = loops.background_loop()
+    if loop_thread not in _threads_with_cleanup:
+        _threads_with_cleanup.add(loop_thread)
+        cleanup = importlib.import_module("litellm.llms.custom_httpx.async_client_cleanup")
+        loop_thread.add_cleanup(cleanup.close_litellm_async_clients)
+    return module
+
+
+class LiteLLMProvider:
+    """Every provider that LiteLLM reaches, and the models of a Router configuration.
+
+    `config_path` is a file of `pipy config`, or any other of LiteLLM's Router; default:
+    `router.yaml` in the data directory, when there is one. Its models go through LiteLLM's Router,
+    all others go direct.
+
+    Example:
+        >>> from pipy_ai import LiteLLMProvider, register_provider
+        >>> register_provider("litellm", LiteLLMProvider("router.yaml"))    # doctest: +SKIP
+    """
+
+    api = "litellm"
+
+    def __init__(self, config_path: str | os.PathLike[str] | None = None) -> None:
+        self.config_path = config_path
+
+    async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
+        """Answer a request; see `Provider`."""
+        api_key = await aresolve_api_key(request)
+        arguments = _build_arguments(request)
+        channel: Channel[Delta] = Channel()
+        background_task = loops.background_loop().spawn(
+            _stream_to_channel(request, arguments, api_key, channel)
+        )
+        complete = False
+        try:
+            while deltas := await channel.aget():
+                yield deltas
+            complete = True  # the connection may still be read to its end, to be used again
+        finally:
+            if not complete:
+                background_task.cancel()
+                await background_task.wait(CLOSE_TIMEOUT_S)
+
+    async def preview(self, request: Request) -> Preview:
+        """What would be sent; see `pipy_ai.preview`."""
+        arguments = _build_arguments(request, preview=True)
+        if request.route.problem and request.options.api_base is None:
+            return Preview("", "", {}, arguments)
+        api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
+        if request.backend not in CAPTURED or request.route.kind == "router":
+            return Preview("", "", {}, arguments)  # LiteLLM might send it to show it
+        channel: Channel[Preview] = Channel()
+        background_task = loops.background_loop().spawn(
+            _capture_preview(request, arguments, api_key, channel)
+        )
+        try:
+            [captured_preview] = await channel.aget()
+            return captured_preview
+        finally:
+            background_task.cancel()
+
+
+def _build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
+    arguments = build_arguments(request, preview)
+    if request.options.on_payload is not None:
+        arguments = request.options.on_payload(arguments) or arguments
+    return arguments
+
+
+async def _capture_preview(
+    request: Request, arguments: dict[str, Any], api_key: str | None, channel: Channel[Preview]
+) -> None:
+    try:
+        litellm = await _load_litellm()
+        api_key = api_key or _litellm_api_key(litellm, request, arguments)
+        captured = await _call_litellm(litellm, request, arguments, api_key, capture_only=True)
+        assert isinstance(captured, CapturedRequest), "a provider of CAPTURED was not captured"
+        channel.put([redacted_preview(_build_http_request(captured, request), api_key)])
+        channel.close()
+    except asyncio.CancelledError:
+        channel.close()
+        raise
+    except Exception as exc:
+        channel.close(redacted_error(exc, request, api_key))
+
+
+async def _stream_to_channel(
+    request: Request, arguments: dict[str, Any], api_key: str | None, channel: Channel[Delta]
+) -> None:
+    """Answer one request into `channel`, in the background loop."""
+    try:
+        litellm = await _load_litellm()
+        if request.route.kind == "router":
+            await _relay_stream(*await _call_router(litellm, request, arguments), request, channel)
+            channel.close()
+            return
+        api_key = api_key or _litellm_api_key(litellm, request, arguments)
+        response = await _call_litellm(litellm, request, arguments, api_key)
+        if isinstance(response, CapturedRequest):
+            await _send_captured(response, request, channel)
+        else:
+            await _relay_stream(*response, request, channel)
+        channel.close()
+    except asyncio.CancelledError:
+        channel.close()
+        raise
+    except Exception as exc:
+        channel.close(redacted_error(exc, request, api_key))
+
+
+# Who is left to LiteLLM: wires that are not spoken here, and Azure, which wants its own SDK's
+# clients. By provider and family of model, since one provider may speak several wires.
+_uncaptured: set[tuple[str, bool]] = {
+    (name, claude) for name in ("azure", "azure_text") for claude in (False, True)
+}
+
+
+async def _call_litellm(
+    litellm: Any,
+    request: Request,
+    arguments: dict[str, Any],
+    api_key: str | None,
+    capture_only: bool = False,
+) -> CapturedRequest | tuple[Any, Any]:
+    """The HTTP request that LiteLLM makes of a request; where its wire is not spoken here, or
+    LiteLLM sends it by other means, LiteLLM's own stream and its first chunk. `look`: nothing is
+    sent."""
+    arguments = {
+        **arguments,
+        "api_key": api_key,
+        "timeout": _read_timeout(request.options),
+        "max_retries": 0,
+    }
+    body_patch: dict[str, Any] = {}
+    if style_of(request) == "responses":
+        method = litellm.aresponses
+        model_info = litellm.model_cost.get(request.model_id, {})
+        if model_info.get("litellm_provider") != request.backend:  # LiteLLM would not let it stream
+            body_patch["stream"] = True
+    else:
+        method = litellm.acompletion
+        arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
+        if request.backend == "anthropic":  # LiteLLM refuses or rewrites them by the model's name
+            body_patch = {
+                n: arguments.pop(n) for n in ("thinking", "output_config") if n in arguments
+            }
+        elif request.backend in CAPTURED:
+            arguments |= _allow_gated_parameters(litellm, arguments)
+    backend_and_family = (request.backend, "claude" in request.model_id)
+    if backend_and_family not in _uncaptured:
+        handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
+        client = capturing_client(litellm, handler.AsyncHTTPHandler, arguments, api_key)
+        try:
+            return await _read_first_chunk(await method(**arguments, client=client))
+        except CapturedRequest as captured:
+            if captured.decoder is not None or capture_only:
+                captured.patch_body(body_patch)
+                return captured
+            if request.backend in CAPTURED:  # it is the address that is odd, not the backend
+                url = captured.request.url.copy_with(query=None)
+                raise bad_request_error(
+                    request, f"{url} is no address of a wire that is known"
+                ) from None
+            _uncaptured.add(backend_and_family)
+    return await _read_first_chunk(await method(**arguments))
+
+
+_OPENAI_KEY_BORROWERS = frozenset(
+    {"aiohttp_openai", "text-completion-inception"}
+)  # of OpenAI's key
+_GATED_PARAMETERS = (
+    "tools",
+    "tool_choice",
+    "reasoning_effort",
+    "response_format",
+    "seed",
+    "stop",
+    "user",
+)
+
+
+def _allow_gated_parameters(litellm: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """LiteLLM refuses what its own list of models does not have; the catalogue knows better."""
+    backend, _, model = arguments["model"].partition("/")
+    supported = litellm.get_supported_openai_params(model=model, custom_llm_provider=backend) or ()
+    rejected = [name for name in _GATED_PARAMETERS if name in arguments and name not in supported]
+    return {"allowed_openai_params": rejected} if rejected else {}
+
+
+def _litellm_api_key(litellm: Any, request: Request, arguments: dict[str, Any]) -> str | None:
+    """The key that LiteLLM itself knows for a provider that we do not list. It must not be left
+    to look for one while it sends: for an OpenAI-compatible host it would take OpenAI's."""
+    backend = request.backend
+    if backend in _OPENAI_KEY_BORROWERS:
+        return PLACEHOLDER_KEY
+    if request.route.kind != "litellm" or backend not in litellm.openai_compatible_providers:
+        return None
+    model, base_url = arguments["model"], arguments.get("api_base")
+    _, _, api_key, _ = litellm.get_llm_provider(model=model, api_base=base_url, api_key=None)
+    if api_key:
+        return str(api_key)
+    if base_url is not None:
+        return PLACEHOLDER_KEY
+    raise missing_key_error(backend, guess_key_env(backend))
+
+
+async def _read_first_chunk(response: Any) -> tuple[Any, Any]:
+    """A stream of LiteLLM's and its first chunk: some providers are asked with the first read."""
+    try:
+        async for chunk in response:
+            return response, chunk
+    except BaseException:
+        await _close_stream(response)
+        raise
+    return response, None
+
+
+def _prevent_key_borrowing(litellm: Any, parameters: dict[str, Any]) -> None:
+    """LiteLLM would send OpenAI's key to whatever OpenAI-compatible host an entry names without a
+    key of its own."""
+    model = str(parameters.get("model", ""))
+    backend = parameters.get("custom_llm_provider") or model.partition("/")[0]
+    base_url = parameters.get("api_base") or parameters.get("base_url")
+    is_compatible = (
+        backend in _OPENAI_KEY_BORROWERS or backend in litellm.openai_compatible_providers
+    )
+    is_openai_backend = backend in ("openai", "text-completion-openai", "custom_openai")
+    if parameters.get("api_key") or not (is_compatible or is_openai_backend):
+        return
+    if is_openai_backend:
+        api_key = None if base_url is None or is_openai_url(str(base_url)) else PLACEHOLDER_KEY
+    else:
+        api_key = PLACEHOLDER_KEY
+        with contextlib.suppress(Exception):
+            api_key = litellm.get_llm_provider(model=model, api_base=base_url)[2] or PLACEHOLDER_KEY
+    if api_key:
+        parameters["api_key"] = api_key
+
+
+_routers: dict[str, tuple[tuple[int, int], Any]] = {}
+
+
+async def _call_router(
+    litellm: Any, request: Request, arguments: dict[str, Any]
+) -> tuple[Any, Any]:
+    """The stream of LiteLLM's Router, which must see the answers: it rests what fails, and falls
+    back. Its retries are as its file says; ours come on top only when all of that has failed."""
+    config = load_router_config(request.route.api_base or None)
+    if config is None:
+        raise ValueError("the router configuration is gone")
+    cached = _routers.get(config.path)
+    if cached is None or cached[0] != config.file_stamp:
+        settings = {"num_retries": 0, **expand_env_references(config.settings)}
+        entries = copy.deepcopy(config.model_list)
+        for entry in entries:
+            entry["litellm_params"] = with_stored_keys(entry["litellm_params"])
+            _prevent_key_borrowing(litellm, entry["litellm_params"])
+        router = litellm.Router(model_list=entries, **settings)
+        if cached is not None:
+            cached[1].discard()
+        cached = _routers[config.path] = (config.file_stamp, router)
+    return await _read_first_chunk(
+        await cached[1].acompletion(**arguments, timeout=_read_timeout(request.options))
+    )
+
+
+# --- LiteLLM builds, we send and read -------------------------------------------------------
+
+
+def _build_http_request(captured: CapturedRequest, request: Request) -> HTTPRequest:
+    to_openai = request.provider == "openai"
+    return captured.to_http_request(USER_AGENT, to_openai, request.route.key_header)
+
+
+async def _send_captured(
+    captured: CapturedRequest, request: Request, channel: Channel[Delta]
+) -> None:
+    """Send a captured request and decode its answer."""
+    assert captured.decoder is not None
+    batches = stream_deltas(_build_http_request(captured, request), captured.decoder())
+    try:
+        async for deltas in batches:
+            channel.put(deltas)
+    finally:
+        await batches.aclose()
+
+
+# --- LiteLLM sends and reads: the wires that are not spoken here ----------------------------
+
+
+async def _relay_stream(
+    response: Any, first_chunk: Any, request: Request, channel: Channel[Delta]
+) -> None:
+    reason: str | None = None
+    usage: list[Delta] = []
+    chunk_count = 0
+    innermost = _innermost_stream(response)
+
+    def handle_chunk(chunk: Any) -> None:
+        nonlocal reason
+        deltas, chunk_reason = decode_chunk(chunk)
+        channel.put(deltas)
+        reason = reason or chunk_reason
+        if getattr(chunk, "usage", None) is not None:
+            usage.append(decode_usage(chunk.usage, request.backend))
+
+    try:
+        channel.put([ResponseInfo()])  # accepted
+        if first_chunk is not None:
+            handle_chunk(first_chunk)
+            async for chunk in response:
+                handle_chunk(chunk)
+                innermost = _innermost_stream(response)
+                chunk_count += 1
+                if chunk_count % 16 == 0:
+                    await asyncio.sleep(0)  # a burst never lets others run by itself
+        # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
+        if request.backend not in _NO_FINISH_REASON_BACKENDS:
+            reason = getattr(innermost, "received_finish_reason", reason)
+        # It makes up token counts, too, when the provider sent none.
+        chunks = getattr(response, "chunks", None)
+        if not chunks or any(getattr(chunk, "usage", None) is not None for chunk in chunks):
+            channel.put(usage)
+        if reason is not None:
+            channel.put([Finish(reason)])
+    finally:
+        await _close_stream(response)
+
+
+def _innermost_stream(response: Any) -> Any:
+    """The stream that knows how it ended: the Router wraps it in generators that do not."""
+    while True:
+        frame = getattr(getattr(response, "_async_generator", None), "ag_frame", None)
+        frame_locals = {} if frame is None else frame.f_locals
+        inner = frame_locals.get("fallback_response") or frame_locals.get("model_response")
+        if inner is None:
+            return response
+        response = inner
+
+
+def _read_timeout(options: SimpleStreamOptions) -> float:
+    # Ours are enforced by the engine; this only ends what the engine can no longer see.
+    return max(600.0, (options.idle_timeout or 0.0) * 2)
+
+
+async def _close_stream(response: Any) -> None:
+    """Close the connection under a stream, by whatever name this version has for it."""
+    for stream in (response, getattr(response, "completion_stream", None)):
+        close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+        if close is not None:
+            with contextlib.suppress(Exception):
+                closing = close()
+                if asyncio.iscoroutine(closing):
+                    await asyncio.wait_for(closing, 1.0)
+
+
+# --- Chunks ---------------------------------------------------------------------------------

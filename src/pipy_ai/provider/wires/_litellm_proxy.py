@@ -1,0 +1,101 @@
+"""What LiteLLM's proxy says in its own way: which model stands behind a name, whether an answer
+comes from its cache, and what the provider behind it said of a failure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...failures import extract_provider_message
+from ...types import AssistantMessage, TextContent, ThinkingContent
+from ..deltas import Delta, RedactedThinking, ResponseInfo, Thinking, ThinkingSignature, UsageReport
+
+MODEL_HEADER = "x-litellm-model-name"  # the body only repeats the name that was asked for
+CACHE_KEY_HEADER = "x-litellm-cache-key"  # only an answer out of the cache has it
+_UPSTREAM_HEADER_PREFIX = "llm_provider-"  # before the names of the provider's own headers
+_PROXY_RATE_LIMIT_TEXT = "litellm.RateLimitError: Model rate limit exceeded. "
+NO_DATABASE_MESSAGE = (
+    "The proxy refused the key. It has no database, so its master key is the only one: is"
+    " LITELLM_PROXY_API_KEY here what LITELLM_MASTER_KEY is there?"
+)
+
+
+def apply_proxy_headers(deltas: list[Delta], headers: Mapping[str, str]) -> list[Delta]:
+    """The deltas of an answer with what a proxy's headers tell: the model that really answers, and
+    that one out of the cache costs nothing, though the proxy repeats what it once cost."""
+    model, from_cache = headers.get(MODEL_HEADER), CACHE_KEY_HEADER in headers
+    if model or from_cache:
+        for delta in deltas:
+            if model and isinstance(delta, ResponseInfo):
+                delta.model = model
+            elif from_cache and isinstance(delta, UsageReport):
+                delta.cost = 0.0
+    return deltas
+
+
+def upstream_headers(headers: Mapping[str, str], body: str) -> dict[str, str]:
+    """The headers of a refusal, those of the provider under their own names.
+
+    A proxy keeps its limits by its clock's minute but always asks to wait for a whole one; how much
+    is left of it, its date tells.
+    """
+    merged = {
+        name.removeprefix(_UPSTREAM_HEADER_PREFIX): value for name, value in headers.items()
+    } | dict(headers)
+    if _PROXY_RATE_LIMIT_TEXT in body and (
+        seconds_match := re.search(r":(\d\d) GMT", headers.get("date", ""))
+    ):
+        merged["retry-after"] = str(60 - int(seconds_match[1]))
+    return merged
+
+
+def unwrap_error_message(text: str) -> str:
+    """What the provider said, out of the exceptions that LiteLLM wraps around it."""
+    if not text.startswith("litellm."):
+        return text
+    return extract_provider_message(text).partition("\n\nLiteLLM: ")[0]
+
+
+def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None:
+    """Thinking blocks where LiteLLM expects them: apart when they lead, else among the text."""
+    blocks: list[dict[str, Any]] = []
+    before_text = True
+    interleaved = False
+    for part in message.content:
+        if isinstance(part, ThinkingContent):
+            interleaved = interleaved or not before_text
+            if part.redacted:
+                blocks.append({"type": "redacted_thinking", "data": part.thinking_signature})
+            else:
+                blocks.append(
+                    {
+                        "type": "thinking",
+                        "thinking": part.thinking,
+                        "signature": part.thinking_signature,
+                    }
+                )
+        elif isinstance(part, TextContent):
+            before_text = False
+            blocks.append({"type": "text", "text": part.text})
+    if interleaved:
+        turn["content"] = blocks
+    elif thinking_blocks := [block for block in blocks if block["type"] != "text"]:
+        turn["thinking_blocks"] = thinking_blocks
+
+
+def decode_thinking_blocks(blocks: list[Any], reasoning_text: str | None) -> Iterator[Delta]:
+    """LiteLLM's words for Claude's thinking; `words` is what it says of them in OpenAI's."""
+    for block in blocks:
+        if not isinstance(block, dict):
+            continue
+        block_index = block.get("index")
+        if block.get("type") == "redacted_thinking":
+            yield RedactedThinking(block.get("data") or "", block_index)
+            continue
+        # With the signature some versions send the whole block once more.
+        is_repeat = block.get("signature") and not reasoning_text
+        if block.get("thinking") and not is_repeat:
+            yield Thinking(block["thinking"], block_index)
+        if block.get("signature"):
+            yield ThinkingSignature(block["signature"], block_index)

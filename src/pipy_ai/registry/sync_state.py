@@ -1,0 +1,39 @@
+"""Read and write the state of the last catalogue sync."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+from ..utils.atomic import write_atomically
+
+STATE_FILE = "sync.json"
+
+
+def read_sync_state(directory: str) -> dict[str, Any]:
+    """What is known of earlier attempts: `attempted` and `checked` (Unix time), `error`.
+
+    A time that is none, or lies ahead, is left out.
+    """
+    try:
+        with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
+            state = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(state, dict):
+        return {}
+    latest_valid = time.time() + 60
+    for key in ("attempted", "checked"):
+        if not (type(state.get(key)) in (int, float) and 0 <= state[key] <= latest_valid):
+            state.pop(key, None)
+    return state
+
+
+def write_sync_state(directory: str, state: Mapping[str, Any]) -> None:
+    write_atomically(os.path.join(directory, STATE_FILE), json.dumps(state, indent=1).encode())

@@ -1,0 +1,86 @@
+"""Plain text for people: aligned columns, dollars."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+
+def format_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Collection[str] = ()
+) -> str:
+    """A table as text; the columns named in `right` stand at the right, the last is not padded.
+
+    Example:
+        >>> print(format_table(["model", "cost"], [["a/b", "$1.00"]], {"cost"}))
+        model   cost
+        a/b    $1.00
+    """
+    widths = [max(map(display_width, column)) for column in zip(header, *rows, strict=True)]
+    widths[-1] = widths[-1] if header[-1] in right_aligned else 0
+    return "\n".join(
+        "  ".join(
+            _pad(cell, width, name in right_aligned)
+            for name, cell, width in zip(header, row, widths, strict=True)
+        )
+        for row in (header, *rows)
+    )
+
+
+def _pad(text: str, width: int, align_right: bool) -> str:
+    padding = " " * (width - display_width(text))
+    return padding + text if align_right else text + padding
+
+
+def display_width(text: str) -> int:
+    """The columns that `text` takes on a terminal: two for each Chinese character, say.
+
+    Example:
+        >>> display_width("cost"), display_width("東京")
+        (4, 4)
+    """
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    zero_width = sum(category(char) in ("Mn", "Me", "Cf") for char in text)
+    return len(text) - zero_width + sum(east_asian_width(letter) in "WF" for letter in text)
+
+
+def truncate(text: str, width: int) -> str:
+    """`text`, ended by `…` where it would take more columns of a terminal than `width`.
+
+    Example:
+        >>> truncate("What is 2+2?", 8), truncate("東京タワー", 8)
+        ('What is…', '東京タ…')
+    """
+    if len(text) <= width and display_width(text) <= width:
+        return text
+    prefix = text[: max(width - 1, 0)]
+    while prefix and display_width(prefix) >= width:
+        prefix = prefix[:-1]
+    return f"{prefix}…"
+
+
+def format_usd(dollars: float) -> str:
+    """Dollars with as many digits as matter: `$12.50`, `$0.0375`, `$0.00000123`."""
+    if dollars == 0 or dollars >= 1:
+        return f"${dollars:,.2f}"
+    digits = f"{dollars:.{3 - _exponent(dollars)}f}".rstrip("0")
+    return f"${digits}" + "0" * max(0, 2 - len(digits.partition(".")[2]))
+
+
+def _exponent(value: float) -> int:
+    return int(f"{value:e}".partition("e")[2]) + 1
+
+
+def error_text(error: Exception) -> str:
+    """What an exception says, without the number that the system has for it.
+
+    Example:
+        >>> error_text(OSError("[Errno 111] Connection refused"))
+        'Connection refused'
+    """
+    text = str(getattr(error, "strerror", None) or error)
+    return (text.partition("] ")[2] if text.startswith("[Errno ") else text) or type(error).__name__
