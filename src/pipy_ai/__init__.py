@@ -21,7 +21,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-__version__ = "0.1.0"
+from ._version import __version__
 
 TYPE_CHECKING = False  # what checkers take for true; importing `typing` would double the cost
 if TYPE_CHECKING:

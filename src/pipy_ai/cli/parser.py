@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-from pipy_ai import __version__
+from .._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

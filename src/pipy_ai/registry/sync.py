@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipy_ai import __version__
-
+from .._version import __version__
 from ..utils.paths import data_path
 from ..utils.text import error_text
 from .index import (

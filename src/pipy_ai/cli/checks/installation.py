@@ -7,8 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from pipy_ai import __version__
-
+from ..._version import __version__
 from .finding import FAIL, OK, WARN, Finding
 
 NEWEST_TESTED_PYTHON = (3, 14)  # the newest Python that the tests are run with

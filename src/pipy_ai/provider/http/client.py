@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pipy_ai import __version__
-
+from ..._version import __version__
 from ...errors import ErrorKind, ProviderError, error_info
 from .connect import broke_before_response, connect, proxy_authorization, proxy_for
 from .connection import Connection, ConnectionBroken
