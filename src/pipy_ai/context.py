@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from .files import FileSource, attachment, image, is_web_url, url_kind
 from .types import (
@@ -19,15 +19,14 @@ from .types import (
     ThinkingContent,
     Tool,
     ToolCall,
+    ToolLike,
     ToolResultContent,
     ToolResultMessage,
     UserContent,
     UserMessage,
+    as_tools,
 )
 from .utils.construct import construct_unchecked
-
-if TYPE_CHECKING:
-    from .tools import ToolLike
 
 Prompt: TypeAlias = (
     str
@@ -140,8 +139,6 @@ def ctx(
     if tools is None or (isinstance(tools, list) and all(type(item) is Tool for item in tools)):
         tool_list: Any = tools
     else:
-        from .tools import as_tools
-
         tool_list = as_tools(tools)
     return Context(system_prompt=system, messages=message_list, tools=tool_list)
 

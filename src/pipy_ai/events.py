@@ -2,8 +2,9 @@
 
     stream := error | start block-events* ( done | error )
 
-Every block is announced (`text_start`), grows (`text_delta`) and ends (`text_end`), likewise
-`thinking_*` and `toolcall_*`. `content_index` is the block's place in the message, for ever.
+Each block has a start (`text_start`), deltas (`text_delta`) and an end (`text_end`); the same holds
+for `thinking_*` and `toolcall_*`. `content_index` is the block's index in the message; it never
+changes.
 
     for event in stream("anthropic/claude-sonnet-4-5", "Write a haiku."):
         match event.type:
@@ -26,7 +27,7 @@ from .types import AssistantMessage, StopReason, ToolCall, ToolResultMessage
 
 
 class _MessageLog(Protocol):
-    """A growing message that can tell what it was at any of its positions."""
+    """A growing message that can be rebuilt as it was at any position."""
 
     def message_at(self, position: int) -> AssistantMessage: ...
 
@@ -35,18 +36,18 @@ E = TypeVar("E", bound="_Event")
 
 
 class _Event:
-    """What all events share: a `partial` that is worked out when somebody looks."""
+    """The base of all events, whose `partial` is built on first access."""
 
     __slots__ = ("_log", "_position")
 
     _type: ClassVar[str]
-    _value_fields: ClassVar[tuple[str, ...]]  # the fields that `_at` is given
+    _value_fields: ClassVar[tuple[str, ...]]  # the values that `_at_position` takes
     _log: _MessageLog
     _position: int
 
     @classmethod
     def _at_position(cls: type[E], log: _MessageLog, position: int, *values: Any) -> E:
-        """The event at a position of a log; its `partial` is read when somebody asks."""
+        """Create the event at a position of a log. `partial` is built on first access."""
         event: Any = cls.__new__(cls)
         event.type = cls._type
         for name, value in zip(cls._value_fields, values, strict=True):
@@ -55,10 +56,10 @@ class _Event:
         event._position = position
         return event  # type: ignore[no-any-return]
 
-    if not TYPE_CHECKING:  # a checker would take any attribute for granted
+    if not TYPE_CHECKING:  # hidden from checkers, or every attribute would be valid
 
         def __getattr__(self, name):
-            if name == "partial":  # not read before: its slot is still empty
+            if name == "partial":  # first access: the slot is still empty
                 message = self._log.message_at(self._position)
                 self.partial = message
                 return message
@@ -66,15 +67,15 @@ class _Event:
 
     @property
     def parsed_partial(self) -> Any:
-        """What has come of a typed answer (`output=`), as plain JSON data; None: nothing yet.
+        """The value of a typed answer (`output=`) so far, as plain JSON data; None if empty.
 
-        It is worked out when somebody looks, and not checked against the type.
+        It is parsed on access and not validated against the type.
         """
         event: Any = self
         return getattr(event.partial, "parsed_partial", None)
 
     def to_dict(self, *, partial: bool = False) -> dict[str, Any]:
-        """The event as JSON-ready data, without the message so far unless `partial` is true."""
+        """Convert the event to JSON data. `partial=True` includes the message so far."""
         data: dict[str, Any] = {}
         for name in _field_names(self):
             if name != "partial" or partial:
@@ -83,7 +84,7 @@ class _Event:
                 data[name] = dump(mode="json") if dump is not None else value
         return data
 
-    # Pickles and copies hold the message itself, not the log that it came from.
+    # Pickles and copies hold the message itself, not its log.
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _field_names(self)}
 
@@ -97,7 +98,7 @@ def _field_names(event: Any) -> list[str]:
 
 
 class _DeltaEvent(_Event):
-    """An event that comes by the thousand, made without detours."""
+    """The base of the most frequent events, with a faster constructor."""
 
     __slots__ = ()
 
@@ -150,7 +151,7 @@ class TextEndEvent(_Event):
 
 @dataclass(slots=True, kw_only=True)
 class ThinkingStartEvent(_Event):
-    """A thinking block begins. A redacted one is whole at once and has no deltas."""
+    """A thinking block begins. A redacted block has no deltas."""
 
     type: Literal["thinking_start"] = "thinking_start"
     content_index: int
@@ -179,7 +180,7 @@ class ThinkingEndEvent(_Event):
 
 @dataclass(slots=True, kw_only=True)
 class ToolCallStartEvent(_Event):
-    """A tool call begins; its id and name stand in `partial.content[content_index]`."""
+    """A tool call begins; its id and name are in `partial.content[content_index]`."""
 
     type: Literal["toolcall_start"] = "toolcall_start"
     content_index: int
@@ -208,7 +209,7 @@ class ToolCallEndEvent(_Event):
 
 @dataclass(slots=True, kw_only=True)
 class DoneEvent(_Event):
-    """The answer is complete. Always the last event."""
+    """The response is complete. Always the last event."""
 
     type: Literal["done"] = "done"
     reason: StopReason
@@ -216,14 +217,16 @@ class DoneEvent(_Event):
 
     @property
     def partial(self) -> AssistantMessage:
-        """The whole message: the same as `message`."""
+        """The same as `message`."""
         return self.message
 
 
 @dataclass(slots=True, kw_only=True)
 class ErrorEvent(_Event):
-    """The answer failed or was stopped; `error` is the message with all that came before, and
-    `error.error` says why. Always the last event."""
+    """The request failed or was aborted. Always the last event.
+
+    `error` is the message with all content so far; `error.error` is the reason.
+    """
 
     type: Literal["error"] = "error"
     reason: StopReason
@@ -231,8 +234,17 @@ class ErrorEvent(_Event):
 
     @property
     def partial(self) -> AssistantMessage:
-        """What had arrived: the same as `error`."""
+        """The same as `error`."""
         return self.error
+
+
+@dataclass(slots=True, kw_only=True)
+class ToolResultEvent(_Event):
+    """A tool has returned; `message` is the result that the model will receive."""
+
+    type: Literal["tool_result"] = "tool_result"
+    tool_call: ToolCall
+    message: ToolResultMessage
 
 
 AssistantMessageEvent: TypeAlias = (
@@ -249,39 +261,39 @@ AssistantMessageEvent: TypeAlias = (
     | DoneEvent
     | ErrorEvent
 )
+ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
 
-for _cls in get_args(AssistantMessageEvent):
+_EVENT_CLASSES: dict[str, type[Any]] = {}
+
+for _cls in get_args(ToolEvent):
     _cls._type = _cls.__dataclass_fields__["type"].default
     _cls._value_fields = tuple(n for n in _cls.__dataclass_fields__ if n not in ("type", "partial"))
+    _EVENT_CLASSES[_cls._type] = _cls
 
 
 def event_from_dict(data: Mapping[str, Any]) -> ToolEvent:
-    """The event that `to_dict` has made such data of; fields that are not known are passed over.
+    """Rebuild an event from the output of `to_dict`. Unknown fields are ignored.
 
-    `partial` is exact where it was written (`to_dict(partial=True)`), else an empty message.
+    `partial` is an empty message unless the data includes it (`to_dict(partial=True)`).
 
     Raises:
-        ValueError: it is no event; the text says why.
+        ValueError: `data` is not a valid event.
 
     Example:
         >>> from pipy_ai import event_from_dict
         >>> event_from_dict({"type": "text_delta", "content_index": 0, "delta": "Hi"}).delta
         'Hi'
     """
-
-    event_classes = {cls._type: cls for cls in get_args(AssistantMessageEvent)}
-    event_classes["tool_result"] = ToolResultEvent
     event_type = data.get("type") if isinstance(data, Mapping) else None
-    if not isinstance(event_type, str) or event_type not in event_classes:
+    event_class = _EVENT_CLASSES.get(event_type) if isinstance(event_type, str) else None
+    if event_class is None:
         raise ValueError(f"there is no event of type {event_type!r}")
-    event: ToolEvent = event_classes[event_type](
-        **_read_fields(event_classes[event_type], event_type, data)
-    )
+    event: ToolEvent = event_class(**_read_fields(event_class, data))
     return event
 
 
-def _read_fields(cls: type[Any], event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of an event, read from JSON."""
+def _read_fields(event_class: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
+    event_type = event_class._type
     message_class = ToolResultMessage if event_type == "tool_result" else AssistantMessage
     models = {
         "tool_call": ToolCall,
@@ -291,7 +303,7 @@ def _read_fields(cls: type[Any], event_type: str, data: Mapping[str, Any]) -> di
     }
     field_types = {"content_index": int, "delta": str, "content": str}
     values: dict[str, Any] = {}
-    for name in cls.__dataclass_fields__:
+    for name in event_class.__dataclass_fields__:
         value = data.get(name, {} if name == "partial" else None)
         if name in models:
             try:
@@ -307,18 +319,3 @@ def _read_fields(cls: type[Any], event_type: str, data: Mapping[str, Any]) -> di
                 raise ValueError(f"{event_type}: {name} is missing or of a wrong type")
             values[name] = value
     return values
-
-
-# === Streams ===
-
-
-@dataclass(slots=True, kw_only=True)
-class ToolResultEvent(_Event):
-    """A tool has answered `tool_call`; `message` is what the model will be told."""
-
-    type: Literal["tool_result"] = "tool_result"
-    tool_call: ToolCall
-    message: ToolResultMessage
-
-
-ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent

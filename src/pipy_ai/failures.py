@@ -8,13 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .types import AssistantMessage
-from typing import TYPE_CHECKING
+from .errors import ErrorInfo, ErrorKind, error_info
 
 if TYPE_CHECKING:
     from .types import AssistantMessage
-from .errors import ErrorInfo, ErrorKind, error_info
 
 _KIND_BY_CLASS_NAME: dict[str, ErrorKind] = {
     "LocalProtocolError": ErrorKind.BAD_REQUEST,  # an illegal header, say

@@ -1,4 +1,4 @@
-"""Derive a tool's name, description and JSON Schema from a Python function."""
+"""Derive a tool's name, description and JSON Schema from a function or a Pydantic model."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NotRequired, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import BaseModel, ConfigDict, TypeAdapter, with_config
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_json
 
 if TYPE_CHECKING:
     from typing import Self
 
-
-_VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # what all providers take
+_VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # accepted by all providers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ToolImplementation:
-    """What stands behind a tool: a function, or only a type; and how its arguments are read.
+    """The function behind a tool (None for a model class) and the validator of its arguments.
 
-    It is no part of the tool's data: two tools that say the same are equal, a pickle leaves it
-    out as JSON does, a copy shares it.
+    It is not part of the tool's data: tools are compared without it, pickles and JSON omit it,
+    and copies share it.
     """
 
     function: Callable[..., Any] | None
     adapter: TypeAdapter[Any]
-    positional_only: Mapping[str, Any]  # parameters that take no name, with their defaults
+    positional_only: Mapping[str, Any]  # positional-only parameters and their defaults
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
         """Call the function with validated arguments."""
@@ -45,7 +45,7 @@ class ToolImplementation:
 
     @property
     def is_async(self) -> bool:
-        """Whether a call gives something to await."""
+        """Whether calling the function returns a coroutine."""
         inner: Any = self.function
         while isinstance(inner, functools.partial):
             inner = inner.func
@@ -66,14 +66,120 @@ class ToolImplementation:
         return self
 
 
-def validate_tool_name(name: str) -> str:
+@dataclass(frozen=True, slots=True)
+class FunctionSchema:
+    """The parts of a tool; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    implementation: ToolImplementation
+
+
+def describe_function(
+    function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+) -> FunctionSchema:
+    """Derive a tool from a function's name, type hints and docstring.
+
+    Raises:
+        TypeError: a parameter cannot be expressed in JSON, or has no name (`*args`).
+        ValueError: the function's name is not a valid tool name, and no `name` was given.
+    """
+    unwrapped = _unwrap(function)
+    if isinstance(unwrapped, type):
+        raise TypeError(f"the class {unwrapped.__name__} is no tool: give a function")
+    default_name = getattr(function, "__name__", None) or getattr(unwrapped, "__name__", None)
+    name = _validate_name(name or default_name or type(unwrapped).__name__)
+    parameters = _collect_parameters(function, name, _resolve_hints(unwrapped, name))
+    adapter, schema = _build_adapter(name, parameters)
+    summary, parameter_docs = _parse_docstring(unwrapped)
+    schema.setdefault("properties", {})
+    for parameter_name, property_schema in schema["properties"].items():
+        if parameter_name in parameter_docs:
+            property_schema.setdefault("description", parameter_docs[parameter_name])
+        if parameter_name in parameters.defaults:
+            json_default = _to_json_value(parameters.defaults[parameter_name])
+            if json_default is not None:
+                property_schema["default"] = json_default
+    implementation = ToolImplementation(function, adapter, parameters.positional_only)
+    return FunctionSchema(
+        name, summary if description is None else description, schema, implementation
+    )
+
+
+def describe_model(model: type[BaseModel]) -> FunctionSchema:
+    """Derive a tool without a function from a Pydantic model: its fields are the arguments.
+
+    Raises:
+        TypeError: the model is not a JSON object.
+        ValueError: the model's name is not a valid tool name.
+    """
+    adapter = TypeAdapter(model)
+    schema = _simplify(adapter.json_schema())
+    if reference := schema.pop("$ref", None):  # a recursive model
+        schema = {**schema["$defs"][reference.rpartition("/")[2]], **schema}
+    if schema.get("type") != "object":
+        raise TypeError(f"the model {model.__name__} is no tool: arguments are an object")
+    schema.pop("description", None)
+    docstring = model.__doc__ if model.__doc__ != BaseModel.__doc__ else ""
+    return FunctionSchema(
+        name=_validate_name(model.__name__),
+        description=inspect.cleandoc(docstring or ""),
+        parameters=schema,
+        implementation=ToolImplementation(None, adapter, {}),
+    )
+
+
+def _validate_name(name: str) -> str:
     if not _VALID_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name for a tool: give it one with name=")
     return name
 
 
-def unwrap(function: Any) -> Any:
-    """What somebody wrote: the function within partials and decorators."""
+# --- Signature and type hints ---------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Parameters:
+    types: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    positional_only: dict[str, Any] = field(default_factory=dict)
+    extra_type: Any = None  # the type of `**keywords`
+
+
+def _collect_parameters(
+    function: Callable[..., Any], name: str, hints: Mapping[str, Any]
+) -> _Parameters:
+    parameters = _Parameters()
+    # The model neither sees nor sets the arguments that a partial has bound.
+    bound_arguments = function.keywords if isinstance(function, functools.partial) else {}
+    for parameter in _signature_parameters(function, name):
+        parameter_type = hints.get(parameter.name, Any)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise TypeError(
+                f"{name}(*{parameter.name}) is no tool: arguments have names. Take a list instead."
+            )
+        if parameter.name in bound_arguments:
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            parameters.extra_type = parameter_type
+            continue
+        if not parameters.types and parameter.name == "self" and "self" not in hints:
+            raise TypeError(f"{name}() is a method: make a tool of an object's, as `thing.{name}`")
+        if isinstance(parameter.default, FieldInfo):
+            raise TypeError(
+                f"{name}({parameter.name}=Field(…)) is no default: write Annotated[…, Field(…)]"
+            )
+        parameters.types[parameter.name] = parameter_type
+        if parameter.default is not parameter.empty:
+            parameters.defaults[parameter.name] = parameter.default
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            parameters.positional_only[parameter.name] = parameter.default
+    return parameters
+
+
+def _unwrap(function: Any) -> Any:
+    """Return the function inside partials and decorators."""
     while True:
         if isinstance(function, functools.partial):
             function = function.func
@@ -83,27 +189,27 @@ def unwrap(function: Any) -> Any:
             return function
 
 
-def signature_parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
+def _signature_parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(function).parameters.values())
-    except ValueError as error:  # of something built in
+    except ValueError as error:  # some built-in functions have no signature
         raise TypeError(f"{name}() is no tool: {error}") from None
 
 
-def resolve_hints(function: Any, name: str) -> dict[str, Any]:
+def _resolve_hints(function: Any, name: str) -> dict[str, Any]:
     routine = function if inspect.isroutine(function) else type(function).__call__
     routine = getattr(routine, "__func__", routine)
     closure_variables = {}
-    if inspect.isfunction(routine):  # types that the function around it defines, and it uses
+    if inspect.isfunction(routine):  # hints may use types defined in the enclosing function
         for variable, cell in zip(
             routine.__code__.co_freevars, routine.__closure__ or (), strict=True
         ):
             try:
                 closure_variables[variable] = cell.cell_contents
-            except ValueError:  # not yet filled: the function itself, while it is decorated
+            except ValueError:  # an empty cell: the function itself, while it is decorated
                 continue
     try:
-        # What it returns does not matter here, and is often imported for type checkers only.
+        # The return type is not needed, and is often imported for type checkers only.
         hints = {k: v for k, v in getattr(routine, "__annotations__", {}).items() if k != "return"}
         holder: Any = SimpleNamespace(__annotations__=hints)
         module_globals = getattr(routine, "__globals__", {})
@@ -117,31 +223,41 @@ def resolve_hints(function: Any, name: str) -> dict[str, Any]:
         ) from None
 
 
-def build_adapter(
-    name: str, parameter_types: Mapping[str, Any], defaults: Mapping[str, Any], extra_type: Any
-) -> tuple[TypeAdapter[Any], dict[str, Any]]:
-    # A TypedDict, since a model's fields may not be called `json`, `copy`, `_x`.
-    from typing_extensions import TypedDict  # Pydantic wants this one before Python 3.12
+def _build_adapter(name: str, parameters: _Parameters) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    """Build the validator of the arguments and their JSON Schema."""
+    # A TypedDict, because a model's fields may not be called `json`, `copy` or `_x`.
+    from typing_extensions import TypedDict  # Pydantic requires this one before Python 3.12
 
     fields = {
-        key: NotRequired[parameter_type] if key in defaults else parameter_type
-        for key, parameter_type in parameter_types.items()
+        key: NotRequired[parameter_type] if key in parameters.defaults else parameter_type
+        for key, parameter_type in parameters.types.items()
     }
     arguments_type: Any = TypedDict(name, fields)  # type: ignore[misc]  # ty: ignore[invalid-argument-type]
-    extra: Any = "forbid" if extra_type is None else "allow"
+    extra: Any = "forbid" if parameters.extra_type is None else "allow"
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(
             with_config(ConfigDict(extra=extra))(arguments_type)
         )
-        return adapter, simplify_schema(adapter.json_schema())
+        return adapter, _simplify(adapter.json_schema())
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise TypeError(f"{name}() has a parameter that JSON cannot give: {reason}") from None
 
 
-def parse_docstring(function: Any) -> tuple[str, dict[str, str]]:
-    """What a function does, and what its parameters are; in Google's, NumPy's or reST's style."""
-    if not inspect.isroutine(function):  # an object: what its `__call__` says, else its class
+def _to_json_value(value: Any) -> Any:
+    """Convert a parameter's default to JSON data; None if that is not possible."""
+    try:
+        return json.loads(to_json(value, inf_nan_mode="null"))
+    except (PydanticSerializationError, ValueError):
+        return None
+
+
+# --- Docstring ------------------------------------------------------------------------------
+
+
+def _parse_docstring(function: Any) -> tuple[str, dict[str, str]]:
+    """Read a docstring in Google, NumPy or reST style: the description, and each parameter's."""
+    if not inspect.isroutine(function):  # a callable object
         function = type(function).__call__ if type(function).__call__.__doc__ else type(function)
     text = inspect.getdoc(function)
     if not text:
@@ -159,23 +275,21 @@ def parse_docstring(function: Any) -> tuple[str, dict[str, str]]:
     return separator.join(part for part in descriptions if part), parameters
 
 
-def to_json_value(value: Any) -> Any:
-    """A default as JSON; None when it has no such form."""
-    try:
-        return json.loads(to_json(value, inf_nan_mode="null"))
-    except (PydanticSerializationError, ValueError):
-        return None
+# --- Schema ---------------------------------------------------------------------------------
 
 
-def simplify_schema(schema: Any, keys_are_names: bool = False) -> Any:
-    """Pydantic's schema without what only costs tokens: titles of its own making. A constant is an
-    enum of one, which every provider knows. `named`: the keys are names, not keywords."""
+def _simplify(schema: Any, keys_are_names: bool = False) -> Any:
+    """Remove the titles that Pydantic generates: they cost tokens and add nothing.
+
+    `const` becomes an `enum` of one value, which every provider supports. With `keys_are_names`
+    the keys of `schema` are names of properties or definitions, not keywords.
+    """
     if isinstance(schema, list):
-        return [simplify_schema(subschema) for subschema in schema]
+        return [_simplify(subschema) for subschema in schema]
     if not isinstance(schema, dict):
         return schema
     if keys_are_names:
-        return {key: simplify_schema(value) for key, value in schema.items()}
+        return {key: _simplify(value) for key, value in schema.items()}
     out: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "const":
@@ -183,17 +297,24 @@ def simplify_schema(schema: Any, keys_are_names: bool = False) -> Any:
         elif key in ("enum", "default", "examples", "required"):
             out[key] = value
         elif key != "title":
-            out[key] = simplify_schema(
+            out[key] = _simplify(
                 value, keys_are_names=key in ("properties", "$defs", "patternProperties")
             )
-    definitions: dict[str, Any] = out.get("$defs", {})
-    enums = {name: one for name, one in definitions.items() if "enum" in one}
-    if enums:
-        out = _inline_refs(out, enums)
-        out["$defs"] = {name: one for name, one in out["$defs"].items() if name not in enums}
-        if not out["$defs"]:
-            del out["$defs"]
-    return out
+    return _inline_enums(out)
+
+
+def _inline_enums(schema: dict[str, Any]) -> dict[str, Any]:
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    enums = {name: definition for name, definition in definitions.items() if "enum" in definition}
+    if not enums:
+        return schema
+    inlined: dict[str, Any] = _inline_refs(schema, enums)
+    inlined["$defs"] = {
+        name: definition for name, definition in inlined["$defs"].items() if name not in enums
+    }
+    if not inlined["$defs"]:
+        del inlined["$defs"]
+    return inlined
 
 
 def _inline_refs(schema: Any, definitions: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The event queue and the two streams, sync and async. Re-exports the events."""
+"""The streams of events, sync and async, and their queue. Re-exports the events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ from .utils.construct import construct_unchecked
 if TYPE_CHECKING:
     from typing import Self
 
-
 __all__ = [
     "AssistantMessageEvent",
     "AssistantMessageEventStream",
@@ -61,35 +60,33 @@ __all__ = [
     "event_from_dict",
 ]
 
-M = TypeVar("M", bound=AssistantMessage, default=AssistantMessage)  # what a stream ends with
+M = TypeVar("M", bound=AssistantMessage, default=AssistantMessage)  # the type of the result
 
 
 class EventSource(Protocol):
-    """What feeds a stream: a request under way."""
+    """The producer behind a stream: a request in flight."""
 
     def begin(self) -> None:
         """Start the request if it has not been started. Called in the consumer's context."""
 
     def abort(self) -> None:
-        """Stop the request. From any thread, any number of times."""
+        """Abort the request. May be called from any thread, more than once."""
 
     async def closed(self) -> None:
-        """Wait until everything that the request opened is closed."""
+        """Wait until all resources of the request are closed."""
 
 
 class EventQueue:
-    """Where a producer's events meet their consumer; may outlive the stream that it belongs to."""
+    """The events between a producer and its consumer; may outlive its stream."""
 
     def __init__(self) -> None:
         self.channel: Channel[AssistantMessageEvent] = Channel()
-        self.result_future: concurrent.futures.Future[Any] = (
-            concurrent.futures.Future()
-        )  # the message
+        self.result_future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self._last_event: AssistantMessageEvent | None = None
         self._lock = threading.Lock()
 
     def push(self, events: list[AssistantMessageEvent]) -> None:
-        """Add events. The first `done` or `error` is the last event; what follows is dropped."""
+        """Add events. Those after the first `done` or `error` are dropped."""
         if not events:
             return
         with self._lock:
@@ -102,7 +99,7 @@ class EventQueue:
                 self.result_future.set_result(last_event.partial)
 
     def fail(self, kind: ErrorKind, text: str) -> None:
-        """End with an error that keeps the message as of the last event."""
+        """End with an error event that keeps the message as of the last event."""
         last_event = self._last_event
         try:
             message = (
@@ -110,7 +107,7 @@ class EventQueue:
                 if last_event is None
                 else last_event.partial.model_copy()
             )
-        except Exception:  # a message that cannot be built; the end must come all the same
+        except Exception:  # the stream must end even if its message cannot be built
             message = construct_unchecked(AssistantMessage)
         message.error = error_info(kind, text)
         message.error_message = text
@@ -120,22 +117,25 @@ class EventQueue:
 
 
 class _BaseStream:
-    """What both streams share: the way in for producers, and the way out."""
+    """The methods that both streams share."""
 
     def __init__(self, source: EventSource | None = None, queue: EventQueue | None = None) -> None:
         self._source = source
         self._queue = queue or EventQueue()
 
     def push(self, event: AssistantMessageEvent) -> None:
-        """Add an event, from any thread: for agents and proxies that re-emit a stream of theirs.
+        """Add an event, for agents and proxies that re-emit another stream.
 
-        After `done` or `error` further events are dropped.
+        Events after `done` or `error` are dropped. May be called from any thread.
         """
         self._queue.push([event])
 
     def end(self, result: AssistantMessage | None = None) -> None:
-        """No more events will be pushed. `result` makes the last event if none was pushed;
-        without either, the answer counts as cut off. From any thread."""
+        """End the stream. May be called from any thread.
+
+        If no last event was pushed, `result` becomes the last event; without a `result` the
+        response counts as incomplete.
+        """
         if result is None:
             self._queue.fail(ErrorKind.INCOMPLETE, "The stream was ended without a last event.")
             return
@@ -146,10 +146,10 @@ class _BaseStream:
             self.push(DoneEvent(reason=reason, message=result))
 
     def abort(self) -> None:
-        """Stop the request and close its connection, from any thread. Never blocks.
+        """Abort the request and close its connection. Never blocks; safe from any thread.
 
-        The stream then ends with an `error` event of reason `aborted` that keeps all so far.
-        After the last event it does nothing.
+        The stream then ends with an `error` event of reason `aborted` that keeps all content so
+        far. Has no effect after the last event.
         """
         if self._queue.result_future.done():
             return
@@ -163,16 +163,16 @@ class _BaseStream:
             self._source.begin()
 
     def __del__(self) -> None:
-        if hasattr(self, "_queue"):  # dropping the stream is leaving it
+        if hasattr(self, "_queue"):  # false if `__init__` failed
             self.abort()
 
 
 class AssistantMessageEventStream(_BaseStream, Generic[M]):
-    """The events of an answer, as a blocking iterable.
+    """The events of a response, as a blocking iterable.
 
-    Iterate it, or call `result()`. Leaving the loop, the `with` block or the scope closes the
-    connection at once. One consumer iterates; `abort`, `push` and `end` may be called from any
-    thread. Events wait in memory until they are taken.
+    Iterate over it, or call `result()`. Leaving the loop, the `with` block or the scope closes the
+    connection immediately. Only one consumer may iterate; `abort`, `push` and `end` may be called
+    from any thread. Events are kept in memory until they are consumed.
 
     Example:
         >>> from pipy_ai import stream
@@ -189,10 +189,10 @@ class AssistantMessageEventStream(_BaseStream, Generic[M]):
             while batch := self._queue.channel.get():
                 yield from batch
         finally:
-            self.abort()  # does nothing after the last event
+            self.abort()  # no effect after the last event
 
     def result(self) -> M:
-        """The final message; blocks until it is there. Works before, during, after iteration."""
+        """Wait for the final message and return it. Works before, during and after iteration."""
         self._begin()
         try:
             while True:
@@ -217,8 +217,9 @@ class AssistantMessageEventStream(_BaseStream, Generic[M]):
 
 
 class AsyncAssistantMessageEventStream(_BaseStream, Generic[M]):
-    """The events of an answer, as an asynchronous iterable: the twin of
-    `AssistantMessageEventStream`.
+    """The events of a response, as an asynchronous iterable.
+
+    The async version of `AssistantMessageEventStream`.
 
     Example:
         >>> import asyncio
@@ -240,10 +241,10 @@ class AsyncAssistantMessageEventStream(_BaseStream, Generic[M]):
                 for event in batch:
                     yield event
         finally:
-            self.abort()  # does nothing after the last event
+            self.abort()  # no effect after the last event
 
     async def result(self) -> M:
-        """The final message. Works before, during, after iteration."""
+        """Wait for the final message and return it. Works before, during and after iteration."""
         self._begin()
         try:
             return await await_future(self._queue.result_future)
@@ -252,8 +253,10 @@ class AsyncAssistantMessageEventStream(_BaseStream, Generic[M]):
             raise
 
     async def aclose(self) -> None:
-        """Stop the request if it still runs, and wait until it has ended. A backend that takes
-        longer than a moment to close its connection goes on closing it in the background."""
+        """Abort the request if it is in flight, and wait until it has ended.
+
+        A backend that is slow to close its connection finishes doing so in the background.
+        """
         self.abort()
         if self._source is not None:
             await self._source.closed()

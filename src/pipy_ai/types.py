@@ -1,14 +1,14 @@
-"""The vocabulary: content, messages, tools, context, options, usage.
+"""The data types: content, messages, usage, tools, context. Re-exports the options.
 
-All of these are Pydantic models. They read pi's camelCase JSON as well as snake_case, write
-snake_case (`model_dump_json(by_alias=True)` for camelCase), and keep fields that they do not
-know, so that a round trip loses nothing. Options are different: they refuse unknown fields.
+All are Pydantic models. They read pi's camelCase JSON and snake_case, write snake_case
+(`model_dump_json(by_alias=True)` for camelCase), and keep unknown fields, so that a round trip
+loses nothing. Options are different: unknown fields raise an error.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -26,9 +26,49 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 
 from .errors import ErrorInfo, ErrorKind, exception_for
+from .options import (
+    CacheRetention,
+    SimpleStreamOptions,
+    StreamOptions,
+    ThinkingBudgets,
+    ThinkingLevel,
+)
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from .function_schema import FunctionSchema
+
+__all__ = [
+    "AssistantContent",
+    "AssistantMessage",
+    "Attempt",
+    "CacheRetention",
+    "Context",
+    "Cost",
+    "DocumentContent",
+    "ImageContent",
+    "Message",
+    "SimpleStreamOptions",
+    "StopReason",
+    "StreamOptions",
+    "TextContent",
+    "ThinkingBudgets",
+    "ThinkingContent",
+    "ThinkingLevel",
+    "Tool",
+    "ToolCall",
+    "ToolLike",
+    "ToolResultContent",
+    "ToolResultMessage",
+    "Usage",
+    "UserContent",
+    "UserMessage",
+    "Warning",
+    "as_tool",
+    "as_tools",
+    "now_ms",
+]
 
 
 def now_ms() -> int:
@@ -40,9 +80,6 @@ class _DataModel(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True
     )
-
-
-# === Enums ===
 
 
 class StopReason(StrEnum):
@@ -69,8 +106,8 @@ class TextContent(_DataModel):
 class ThinkingContent(_DataModel):
     """A piece of the model's reasoning.
 
-    `thinking_signature` is what the provider needs to take the block back. A `redacted` block
-    has no readable text; its signature holds the provider's opaque data.
+    The provider needs `thinking_signature` to accept the block in a later request. A `redacted`
+    block has no readable text; its signature holds the provider's opaque data.
     """
 
     type: Literal["thinking"] = "thinking"
@@ -80,7 +117,7 @@ class ThinkingContent(_DataModel):
 
 
 class ImageContent(_DataModel):
-    """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches itself."""
+    """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches."""
 
     type: Literal["image"] = "image"
     data: str = Field(default="", repr=False)
@@ -89,8 +126,10 @@ class ImageContent(_DataModel):
 
 
 class DocumentContent(_DataModel):
-    """A PDF: base64 `data`, or a `url` that the provider fetches itself; `name` is what the model
-    is told that it is called, where the provider does so."""
+    """A PDF: base64 `data`, or a `url` that the provider fetches.
+
+    `name` is the file name that the model sees, if the provider passes it on.
+    """
 
     type: Literal["document"] = "document"
     data: str = Field(default="", repr=False)
@@ -100,10 +139,10 @@ class DocumentContent(_DataModel):
 
 
 class ToolCall(_DataModel):
-    """The model's wish to call a tool.
+    """A request by the model to call a tool.
 
-    When the model's arguments were no JSON object, `arguments` is `{}`, `arguments_error` says
-    why, and `raw_arguments` keeps what came: do not run such a call, tell the model.
+    If the arguments are not a JSON object, `arguments` is `{}`, `arguments_error` holds the reason
+    and `raw_arguments` the original text. Do not run such a call: return the error to the model.
     """
 
     type: Literal["toolCall"] = "toolCall"
@@ -130,10 +169,10 @@ ToolResultContent: TypeAlias = Annotated[
 
 
 class Cost(_DataModel):
-    """What a request cost, in US dollars. `None` is unknown, never free.
+    """The cost of a request in US dollars. `None` is unknown, never free.
 
-    `source` says where the figure comes from: `provider` (billed or told by it), `catalog`
-    (worked out from listed prices), or `unknown`.
+    `source` is `provider` (reported by the provider), `catalog` (computed from listed prices) or
+    `unknown`.
     """
 
     input: float | None = None
@@ -147,10 +186,10 @@ class Cost(_DataModel):
 class Usage(_DataModel):
     """Tokens of one request.
 
-    `input` is without the cached part; `output` includes `reasoning`; `cache_write_1h` is the
-    part of `cache_write` that is kept for an hour; `input_audio` and `output_audio` are the parts
-    of `input` and `output` that are sound. `None` means that the provider did not say.
-    `estimated` marks figures that were worked out here because the provider sent none.
+    `input` excludes cached tokens; `output` includes `reasoning`; `cache_write_1h` is the part of
+    `cache_write` that is kept for an hour; `input_audio` and `output_audio` are the audio parts of
+    `input` and `output`. `None` means that the provider did not report the number. `estimated`
+    marks figures computed by pipy-ai because the provider sent none.
     """
 
     input: int = 0
@@ -174,16 +213,16 @@ class Usage(_DataModel):
 
 
 class Warning(_DataModel):
-    """Something that was done differently than asked, or that the caller should know."""
+    """A deviation from the request, or something else that the caller should know."""
 
     code: str
     message: str
 
 
 class Attempt(_DataModel):
-    """One try at an answer: of which model, what went wrong, what it used, how long it took (ms).
+    """One attempt at a request. `duration_ms` is in milliseconds.
 
-    The one that answered has no `error`.
+    The attempt that succeeded has no `error`.
     """
 
     provider: str = ""
@@ -194,7 +233,7 @@ class Attempt(_DataModel):
 
 
 class UserMessage(_DataModel):
-    """What the user says: plain text, or text, images and documents."""
+    """A message of the user: plain text, or a list of text, images and documents."""
 
     role: Literal["user"] = "user"
     content: str | list[UserContent] = ""
@@ -202,11 +241,11 @@ class UserMessage(_DataModel):
 
 
 class AssistantMessage(_DataModel):
-    """What the model says. A failed request is one, too: see `error` and `raise_for_error()`.
+    """The response of a model. A failed request is also one: see `error` and `raise_for_error()`.
 
-    `stop_reason` is `None` as long as the answer is under way. Times are in milliseconds:
-    `ttft_ms` to the first content, `duration_ms` to the end. `attempts` are all tries, the last
-    one included, when one was not enough; `usage` is that of the last.
+    `stop_reason` is `None` while the response is in flight. Times are in milliseconds: `ttft_ms`
+    to the first content, `duration_ms` to the end. `attempts` is filled if there was more than one
+    attempt, and includes the last; `usage` is that of the last.
     """
 
     role: Literal["assistant"] = "assistant"
@@ -230,7 +269,7 @@ class AssistantMessage(_DataModel):
     @field_validator("stop_reason", mode="before")
     @classmethod
     def _pending_to_none(cls, value: Any) -> Any:
-        return None if value == "pending" else value  # what pi calls an answer under way
+        return None if value == "pending" else value  # pi's value for a response in flight
 
     @property
     def text(self) -> str:
@@ -248,14 +287,14 @@ class AssistantMessage(_DataModel):
         return [c for c in self.content if isinstance(c, ToolCall)]
 
     def raise_for_error(self) -> Self:
-        """Return self, or raise the exception that belongs to `error`.
+        """Return self, or raise the exception for `error`.
 
         Raises:
-            PipyError: one of its subclasses, by `error.kind`; it holds this message.
+            PipyError: the subclass for `error.kind`, with this message as `response`.
         """
         if self.error is not None:
             raise exception_for(self.error, self)
-        if self.stop_reason in (StopReason.ERROR, StopReason.ABORTED):  # of another library's
+        if self.stop_reason in (StopReason.ERROR, StopReason.ABORTED):  # made by another library
             kind = "aborted" if self.stop_reason is StopReason.ABORTED else "unknown"
             text = self.error_message or f"The answer ended with {self.stop_reason}."
             raise exception_for(ErrorInfo(kind=ErrorKind(kind), message=text), self)
@@ -263,7 +302,7 @@ class AssistantMessage(_DataModel):
 
 
 class ToolResultMessage(_DataModel):
-    """What a tool answered. `details` is for the application; the model does not see it."""
+    """The result of a tool call. `details` is for the application; the model does not see it."""
 
     role: Literal["toolResult"] = "toolResult"
     tool_call_id: str = ""
@@ -289,16 +328,15 @@ Message: TypeAlias = Annotated[
 class Tool(_DataModel):
     """A function that the model may call; `parameters` is its JSON Schema.
 
-    Wherever tools are taken, a plain function, a Pydantic model class, or a dict in the words of
-    OpenAI, Anthropic or MCP is taken as well.
+    Functions that take tools also accept a plain function, a Pydantic model class, or a dict in
+    the format of OpenAI, Anthropic or MCP.
     """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
-    _implementation: Any = PrivateAttr(
-        default=None
-    )  # a `tools.Code`, when a function or a type made it
+    # A `ToolImplementation` if the tool was made from a function or a model class.
+    _implementation: Any = PrivateAttr(default=None)
 
     @classmethod
     def from_function(
@@ -308,12 +346,13 @@ class Tool(_DataModel):
         name: str | None = None,
         description: str | None = None,
     ) -> Tool:
-        """A tool out of a function, sync or async: its name, type hints and docstring (Google's,
-        NumPy's or reST's style) say what the model has to know.
+        """Make a tool from a function, sync or async.
+
+        The model sees its name, type hints and docstring (Google, NumPy or reST style).
 
         Raises:
-            TypeError: a parameter cannot be given as JSON, or has no name (`*args`).
-            ValueError: the function has no name that a tool can have; `name=` gives it one.
+            TypeError: a parameter cannot be expressed in JSON, or has no name (`*args`).
+            ValueError: the function's name is not a valid tool name, and no `name` was given.
 
         Example:
             >>> from pipy_ai import Tool
@@ -324,23 +363,83 @@ class Tool(_DataModel):
             >>> tool.name, tool.parameters["required"], tool("Rome")
             ('get_weather', ['city'], 'sunny')
         """
-        from .tools import from_function
+        from .function_schema import describe_function
 
-        return from_function(function, name=name, description=description)
+        return _tool_from_schema(describe_function(function, name=name, description=description))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function that the tool was made of.
+        """Call the function that the tool was made from.
 
         Raises:
-            TypeError: it was not made of one.
+            TypeError: the tool was not made from a function.
         """
         if self._implementation is None or self._implementation.function is None:
             raise TypeError(f"the tool {self.name!r} was not made of a function")
         return self._implementation.function(*args, **kwargs)
 
 
+ToolLike: TypeAlias = Tool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
+
+
+def as_tool(tool_like: ToolLike) -> Tool:
+    """Convert a function, a Pydantic model class, or a dict in the format of pi, OpenAI, Anthropic
+    or MCP to a `Tool`. A `Tool` is returned unchanged.
+
+    Raises:
+        TypeError: not a tool, or a parameter cannot be expressed in JSON.
+        ValueError: the name is missing or is not a valid tool name.
+    """
+    if isinstance(tool_like, Tool):
+        return tool_like
+    if isinstance(tool_like, type):
+        if not issubclass(tool_like, BaseModel):
+            raise TypeError(f"the class {tool_like.__name__} is no tool: make it a Pydantic model")
+        from .function_schema import describe_model
+
+        return _tool_from_schema(describe_model(tool_like))
+    if isinstance(tool_like, Mapping):
+        return _tool_from_mapping(tool_like)
+    if callable(tool_like):
+        return Tool.from_function(tool_like)
+    raise TypeError(f"a tool is a function, a Tool, a model class or a dict, not {tool_like!r:.80}")
+
+
+def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
+    """Convert each item to a `Tool`; see `as_tool`.
+
+    Raises:
+        TypeError: an item is not a tool, or `tool_likes` is a single tool instead of a list.
+        ValueError: two tools have the same name.
+    """
+    if callable(tool_likes) or isinstance(tool_likes, str | Mapping):
+        raise TypeError(f"tools are given as a list, [{getattr(tool_likes, '__name__', '…')}]")
+    tools = [as_tool(item) for item in tool_likes]
+    names = [tool.name for tool in tools]
+    if duplicates := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two tools are called {sorted(duplicates)[0]!r}")
+    return tools
+
+
+def _tool_from_schema(schema: FunctionSchema) -> Tool:
+    tool = Tool(name=schema.name, description=schema.description, parameters=schema.parameters)
+    tool._implementation = schema.implementation
+    return tool
+
+
+def _tool_from_mapping(mapping: Mapping[str, Any]) -> Tool:
+    inner = mapping.get("function")
+    fields = dict(inner if isinstance(inner, Mapping) else mapping)
+    for schema_key in ("input_schema", "inputSchema"):
+        if schema_key in fields:
+            fields.setdefault("parameters", fields.pop(schema_key))
+    for name in ("parameters", "description"):
+        if fields.get(name, "") is None:
+            del fields[name]
+    return Tool.model_validate(fields)
+
+
 class Context(_DataModel):
-    """All that a model is given: system prompt, messages, tools.
+    """The input of a request: system prompt, messages, tools.
 
     Example:
         >>> from pipy_ai import Context, UserMessage
@@ -358,13 +457,8 @@ class Context(_DataModel):
     def _convert_tools(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple) or all(type(tool) is Tool for tool in value):
             return value
-        from .tools import as_tools
-
         return as_tools(value)
 
     def extend(self, messages: Iterable[Message]) -> None:
-        """Go on from there: add messages, for instance those of a `run_tools`."""
+        """Append messages, for instance those of a `run_tools`."""
         self.messages.extend(messages)
-
-
-# === Options ===

@@ -390,7 +390,7 @@ def _drop_nulls(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
         if inner is not None
         or name not in properties
         or name in required
-        or accepts_null(properties[name], definitions)
+        or accepts_null(properties[name], {"$defs": definitions, "definitions": definitions})
     }
 
 

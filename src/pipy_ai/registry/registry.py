@@ -20,32 +20,10 @@ from .schema import CostTier, Model, ModelCost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Literal, TypedDict, TypeVar, Unpack
+    from typing import Any, Literal, Unpack
 
     from ..types import Cost, Usage
-
-    T = TypeVar("T")
-
-    class ModelFilters(TypedDict, total=False):
-        """The filters of `get_models`, which explains them."""
-
-        provider: str | None
-        capability: str | None
-        modality: str | None
-        output_modality: str | None
-        min_context: int | None
-        min_output: int | None
-        max_cost_input: float | None
-        max_cost_output: float | None
-        status: str | None
-        available: bool | None
-        open_weights: bool | None
-        released_after: str | None
-        search: str | None
-        chat: bool | None
-
-
-# --- Where it comes from --------------------------------------------------------------------
+    from .catalogue import ModelFilters
 
 
 # Many threads may ask at once, and to open a catalogue may take half a second and 40 MB.
@@ -226,7 +204,6 @@ def load_models_cache() -> dict[str, Any]:
         >>> load_models_cache()["anthropic"]["name"]
         'Anthropic'
     """
-
     registry = get_registry()
     feed: dict[str, Any] = {
         name: {**provider_record, "models": {}}
@@ -314,6 +291,4 @@ def estimate_cost(
 def _resolve_model(model: str | Model) -> Model:
     if isinstance(model, Model):
         return model
-    pass  # MOVED
-
     return get_registry().require(model)

@@ -6,12 +6,12 @@ import json
 import os
 import time
 
+from ..utils.atomic import write_atomically
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-from ..utils.atomic import write_atomically
 
 STATE_FILE = "sync.json"
 

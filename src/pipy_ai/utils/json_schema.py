@@ -1,41 +1,129 @@
-"""Dialects of JSON Schema: what each family of providers takes. Pure; the caller's schema is not
-touched.
+"""Convert JSON Schemas to the dialects that the providers accept, and resolve references in them.
 
-`strict` is OpenAI's, `closed` Anthropic's, `reduced` Gemini's.
+No function changes the schema that it is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .surrogates import clean_json_surrogates
 
-# --- OpenAI and Anthropic: objects that are closed ------------------------------------------
+_MAX_DEPTH = 12  # levels to which a recursive type is expanded
 
-_STRICT_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6",
-                    "uuid"})  # fmt: skip
+# --- References and null --------------------------------------------------------------------
+
+
+def resolve_ref(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Follow the `$ref` of a schema within `root`; None if it does not lead to a schema."""
+    for _ in range(10):
+        if not isinstance(schema, Mapping):
+            return None
+        reference = schema.get("$ref")
+        if not isinstance(reference, str):
+            return schema
+        target: Any = root
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            target = target.get(part) if isinstance(target, Mapping) and part else target
+        schema = target
+    return None
+
+
+def accepts_null(schema: Any, root: Mapping[str, Any], depth: int = 10) -> bool:
+    """Whether null is a valid value; also true of a schema that cannot be resolved in `root`."""
+    if schema is False:
+        return False
+    resolved = resolve_ref(schema, root)
+    if resolved is None or depth == 0:
+        return True
+    resolved = _resolve_refs(resolved, _get_definitions(root))
+    if alternatives := resolved.get("anyOf") or resolved.get("oneOf"):
+        return any(accepts_null(alternative, root, depth - 1) for alternative in alternatives)
+    if "const" in resolved:
+        return resolved["const"] is None
+    if "enum" in resolved:
+        return None in resolved["enum"]
+    schema_type = resolved.get("type")
+    return (
+        schema_type is None
+        or schema_type == "null"
+        or (isinstance(schema_type, list) and "null" in schema_type)
+    )
+
+
+def iter_refs(value: Any) -> Iterable[str]:
+    """Yield every `$ref` in a schema."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from iter_refs(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from iter_refs(inner)
+
+
+def _get_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {**(schema.get("definitions") or {}), **(schema.get("$defs") or {})}
+
+
+def _resolve_refs(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the reference of a schema by its target, and merge the parts of `allOf`."""
+    merged = dict(schema)
+    for _ in range(_MAX_DEPTH):
+        reference = merged.pop("$ref", None)
+        if not isinstance(reference, str):
+            break
+        target = definitions.get(reference.rpartition("/")[2])
+        merged = {**(target if isinstance(target, Mapping) else {}), **merged}
+    for part in merged.pop("allOf", None) or ():
+        resolved_part = _resolve_refs(part, definitions) if isinstance(part, Mapping) else {}
+        properties = {**resolved_part.get("properties", {}), **merged.get("properties", {})}
+        required = [*resolved_part.get("required", ()), *merged.get("required", ())]
+        merged = {**resolved_part, **merged}
+        if properties:
+            merged["properties"] = properties
+        if required:
+            merged["required"] = list(dict.fromkeys(required))
+    return merged
+
+
+# --- OpenAI and Anthropic: closed objects ---------------------------------------------------
+
+_STRICT_FORMATS = frozenset(
+    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
+)
 _BASE_KEYWORDS = frozenset({"type", "title", "description", "enum", "const"})
-_OPENAI_KEYWORDS = _BASE_KEYWORDS | {"pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum",
-                    "exclusiveMaximum", "minItems", "maxItems"}  # fmt: skip
-# What a dialect has no word for is told in the description.
-_CONSTRAINT_KEYWORDS = ("pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-           "minLength", "maxLength", "minItems", "maxItems", "uniqueItems")  # fmt: skip
+_OPENAI_KEYWORDS = _BASE_KEYWORDS | {
+    "exclusiveMaximum", "exclusiveMinimum", "maxItems", "maximum", "minItems", "minimum",
+    "multipleOf", "pattern",
+}  # fmt: skip
+# Constraints that a dialect does not support are appended to the description.
+_CONSTRAINT_KEYWORDS = (
+    "pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+)  # fmt: skip
 
 
 class _CannotCloseError(Exception):
-    """A type that cannot be closed: free keys, a value of any kind, a schema from elsewhere."""
+    """The schema allows arbitrary keys or values, or refers to another document."""
 
 
 def to_openai_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as OpenAI's strict mode takes it: every property is required (an optional one may
-    be null) and there are no others. None: the type cannot be so."""
+    """Convert a schema for OpenAI's strict mode; None if that is not possible.
+
+    Every property is required (an optional one may be null), and no others are allowed.
+    """
     return _close_root(schema, _OPENAI_KEYWORDS, require_all=True)
 
 
 def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as Anthropic's structured outputs take it: no properties but the named ones, no
-    limits, nothing that holds itself. None: the type cannot be so."""
+    """Convert a schema for Anthropic's structured outputs; None if that is not possible.
+
+    Only named properties are allowed, and neither constraints nor recursive types.
+    """
     if _is_recursive(schema):
         return None
     return _close_root(schema, _BASE_KEYWORDS, require_all=False)
@@ -46,104 +134,97 @@ def _close_root(
 ) -> dict[str, Any] | None:
     schema = clean_json_surrogates(dict(schema))
     definitions = _get_definitions(schema)
+    closer = _SchemaCloser(definitions, allowed, require_all)
     try:
-        out = _close(schema, definitions, allowed, require_all)
+        out = closer.close(schema)
         if definitions:
-            out["$defs"] = {
-                name: _close(inner, definitions, allowed, require_all)
-                for name, inner in definitions.items()
-            }
+            out["$defs"] = {name: closer.close(inner) for name, inner in definitions.items()}
     except _CannotCloseError:
         return None
     return out
 
 
-def _close(
-    schema: Any, definitions: Mapping[str, Any], allowed: frozenset[str], require_all: bool
-) -> dict[str, Any]:
-    if not isinstance(schema, Mapping):
-        raise _CannotCloseError
-    if isinstance(reference := schema.get("$ref"), str):
-        return {"$ref": _normalize_ref(reference, definitions)}  # it takes nothing beside it
-    if "allOf" in schema:
-        schema = _resolve_refs(schema, definitions)
-    if isinstance(types := schema.get("type"), list):
-        base = {key: value for key, value in schema.items() if key not in ("type", "description")}
-        options = [
-            {"type": "null"} if type_name == "null" else {**base, "type": type_name}
-            for type_name in types
+@dataclass(frozen=True, slots=True)
+class _SchemaCloser:
+    definitions: Mapping[str, Any]
+    allowed: frozenset[str]  # keywords that the dialect supports
+    require_all: bool
+
+    def close(self, schema: Any) -> dict[str, Any]:
+        if not isinstance(schema, Mapping):
+            raise _CannotCloseError
+        if isinstance(reference := schema.get("$ref"), str):
+            # The dialects allow no other keyword beside a reference.
+            return {"$ref": _normalize_ref(reference, self.definitions)}
+        if "allOf" in schema:
+            schema = _resolve_refs(schema, self.definitions)
+        if isinstance(types := schema.get("type"), list):
+            schema = _types_to_alternatives(schema, types)
+        out = {k: v for k, v in schema.items() if k in self.allowed and v is not None}
+        if schema.get("format") in _STRICT_FORMATS:
+            out["format"] = schema["format"]
+        if alternatives := schema.get("anyOf") or schema.get("oneOf"):
+            out["anyOf"] = [self.close(alternative) for alternative in alternatives]
+            out.pop("type", None)
+        elif not out.keys() & {"type", "enum", "const"}:
+            raise _CannotCloseError
+        if out.get("type") == "object":
+            self._close_object(schema, out)
+        elif out.get("type") == "array":
+            schema = self._tuple_to_list(schema, out)
+            out["items"] = self.close(schema.get("items"))
+        _describe_constraints(schema, out)
+        return out
+
+    def _close_object(self, schema: Mapping[str, Any], out: dict[str, Any]) -> None:
+        properties = schema.get("properties") or {}
+        additional = schema.get("additionalProperties")
+        if "patternProperties" in schema or (
+            additional is not False and (additional or not properties)
+        ):
+            raise _CannotCloseError
+        required = schema.get("required") or []
+        out["properties"] = {name: self.close(inner) for name, inner in properties.items()}
+        if self.require_all:
+            root = {"$defs": self.definitions, "definitions": self.definitions}
+            for name, inner in properties.items():
+                if name not in required and not accepts_null(inner, root):
+                    out["properties"][name] = {"anyOf": [out["properties"][name], {"type": "null"}]}
+            required = list(properties)
+        out["required"] = [name for name in required if name in properties]
+        out["additionalProperties"] = False
+
+    def _tuple_to_list(self, schema: Mapping[str, Any], out: dict[str, Any]) -> Mapping[str, Any]:
+        """Convert a tuple to a list of the same length, whose items have any of its types."""
+        prefix_items = schema.get("prefixItems")
+        if not prefix_items:
+            return schema
+        length = len(prefix_items)
+        if "minItems" in self.allowed:
+            out["minItems"] = out["maxItems"] = length
+        distinct_items = [
+            item for index, item in enumerate(prefix_items) if item not in prefix_items[:index]
         ]
-        schema = {"anyOf": options, "description": schema.get("description")}
-    out = {key: value for key, value in schema.items() if key in allowed and value is not None}
-    if schema.get("format") in _STRICT_FORMATS:
-        out["format"] = schema["format"]
-    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-        out["anyOf"] = [
-            _close(alternative, definitions, allowed, require_all) for alternative in alternatives
-        ]
-        out.pop("type", None)
-    elif not out.keys() & {"type", "enum", "const"}:
-        raise _CannotCloseError
-    if out.get("type") == "object":
-        _close_object(schema, out, definitions, allowed, require_all)
-    elif out.get("type") == "array":
-        schema = _tuple_to_list(schema, out, allowed)
-        out["items"] = _close(schema.get("items"), definitions, allowed, require_all)
+        items = distinct_items[0] if len(distinct_items) == 1 else {"anyOf": distinct_items}
+        return {**schema, "items": items, "minItems": length, "maxItems": length}
+
+
+def _types_to_alternatives(schema: Mapping[str, Any], types: list[Any]) -> dict[str, Any]:
+    base = {key: value for key, value in schema.items() if key not in ("type", "description")}
+    options = [
+        {"type": "null"} if type_name == "null" else {**base, "type": type_name}
+        for type_name in types
+    ]
+    return {"anyOf": options, "description": schema.get("description")}
+
+
+def _describe_constraints(schema: Mapping[str, Any], out: dict[str, Any]) -> None:
     constraints = [
         f"{key}: {schema[key]}" for key in _CONSTRAINT_KEYWORDS if key in schema and key not in out
     ]
     if constraints:
-        description = out.get("description")
-        out["description"] = (
-            f"{description} " if description else ""
-        ) + f"({', '.join(constraints)})"
-    return out
-
-
-def _close_object(
-    schema: Mapping[str, Any],
-    out: dict[str, Any],
-    definitions: Mapping[str, Any],
-    allowed: frozenset[str],
-    require_all: bool,
-) -> None:
-    properties = schema.get("properties") or {}
-    additional = schema.get("additionalProperties")
-    if "patternProperties" in schema or (
-        additional is not False and (additional or not properties)
-    ):
-        raise _CannotCloseError
-    required = schema.get("required") or []
-    out["properties"] = {
-        name: _close(inner, definitions, allowed, require_all) for name, inner in properties.items()
-    }
-    if require_all:
-        for name, inner in properties.items():
-            if name not in required and not accepts_null(inner, definitions):
-                out["properties"][name] = {"anyOf": [out["properties"][name], {"type": "null"}]}
-        required = list(properties)
-    out["required"] = [name for name in required if name in properties]
-    out["additionalProperties"] = False
-
-
-def _tuple_to_list(
-    schema: Mapping[str, Any], out: dict[str, Any], allowed: frozenset[str]
-) -> Mapping[str, Any]:
-    """A tuple as a list of that many items, each of any of its kinds."""
-    prefix_items = schema.get("prefixItems")
-    if not prefix_items:
-        return schema
-    if "minItems" in allowed:
-        out["minItems"] = out["maxItems"] = len(prefix_items)
-    distinct_items = [
-        item for index, item in enumerate(prefix_items) if item not in prefix_items[:index]
-    ]
-    items = distinct_items[0] if len(distinct_items) == 1 else {"anyOf": distinct_items}
-    return {**schema, "items": items, "minItems": len(prefix_items), "maxItems": len(prefix_items)}
-
-
-def _get_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(schema.get("definitions") or {}), **(schema.get("$defs") or {})}
+        prefix = f"{out['description']} " if out.get("description") else ""
+        out["description"] = f"{prefix}({', '.join(constraints)})"
 
 
 def _normalize_ref(reference: str, definitions: Mapping[str, Any]) -> str:
@@ -172,38 +253,7 @@ def _is_recursive(schema: Mapping[str, Any]) -> bool:
     return False
 
 
-def iter_refs(value: Any) -> Iterable[str]:
-    """All that a schema refers to."""
-    if isinstance(value, Mapping):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
-        for inner in value.values():
-            yield from iter_refs(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from iter_refs(inner)
-
-
-def accepts_null(schema: Any, definitions: Mapping[str, Any]) -> bool:
-    """Whether null is a value of the type."""
-    if not isinstance(schema, Mapping):
-        return schema is True
-    schema = _resolve_refs(schema, definitions)
-    if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-        return any(accepts_null(alternative, definitions) for alternative in alternatives)
-    if "const" in schema:
-        return schema["const"] is None
-    if "enum" in schema:
-        return None in schema["enum"]
-    schema_type = schema.get("type")
-    return (
-        schema_type is None
-        or schema_type == "null"
-        or (isinstance(schema_type, list) and "null" in schema_type)
-    )
-
-
-# --- Gemini: no references, no alternatives but null ----------------------------------------
+# --- Gemini: no references, no alternatives except null -------------------------------------
 
 _GEMINI_KEYWORDS = frozenset(
     {
@@ -212,18 +262,20 @@ _GEMINI_KEYWORDS = frozenset(
         "propertyOrdering", "required", "title", "type",
     }
 )  # fmt: skip
-_GEMINI_FORMATS = {"string": ("enum", "date-time"), "number": ("float", "double"),
-            "integer": ("int32", "int64")}  # fmt: skip
-# Words that only one type of value has.
+_GEMINI_FORMATS = {
+    "string": ("enum", "date-time"),
+    "number": ("float", "double"),
+    "integer": ("int32", "int64"),
+}
+# Keywords that apply to a single type.
 _TYPE_KEYWORDS = {
     "array": ("items", "maxItems", "minItems", "prefixItems"),
     "object": ("maxProperties", "minProperties", "properties", "propertyOrdering", "required"),
 }
-_MAX_DEPTH = 12  # levels of a type that holds itself
 
 
 def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a function's parameters; empty where there are none."""
+    """Convert the schema of a function's parameters; empty if it has no properties."""
     definitions = _get_definitions(schema)
     result = _reduce(clean_json_surrogates(dict(schema)), definitions, _MAX_DEPTH)
     return result if result.get("properties") else {}
@@ -231,7 +283,7 @@ def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reduce(schema: Any, definitions: Mapping[str, Any], depth: int) -> dict[str, Any]:
     out = _reduce_partial(schema, definitions, depth)
-    out.setdefault("type", "string")  # a value of any kind; there must be a type
+    out.setdefault("type", "string")  # any value; Gemini requires a type
     return out
 
 
@@ -256,7 +308,7 @@ def _reduce_partial(schema: Any, definitions: Mapping[str, Any], depth: int) -> 
             for name, inner in out["properties"].items()
         }
         out.setdefault("type", "object")
-    if "required" in out:  # Gemini wants every one of them defined beside it
+    if "required" in out:  # Gemini rejects names without a property
         required = [name for name in out.pop("required") if name in out.get("properties", ())]
         out |= {"required": required} if required else {}
     if "items" in out:
@@ -270,39 +322,18 @@ def _reduce_partial(schema: Any, definitions: Mapping[str, Any], depth: int) -> 
     return out
 
 
-def _resolve_refs(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema with its reference replaced and its parts put together."""
-    merged = dict(schema)
-    for _ in range(_MAX_DEPTH):
-        reference = merged.pop("$ref", None)
-        if not isinstance(reference, str):
-            break
-        target = definitions.get(reference.rpartition("/")[2])
-        merged = {**(target if isinstance(target, Mapping) else {}), **merged}
-    for part in merged.pop("allOf", None) or ():
-        resolved_part = _resolve_refs(part, definitions) if isinstance(part, Mapping) else {}
-        properties = {**resolved_part.get("properties", {}), **merged.get("properties", {})}
-        required = [*resolved_part.get("required", ()), *merged.get("required", ())]
-        merged = {**resolved_part, **merged}
-        if properties:
-            merged["properties"] = properties
-        if required:
-            merged["required"] = list(dict.fromkeys(required))
-    return merged
-
-
 def _merge_alternatives(
     schema: Mapping[str, Any], out: dict[str, Any], definitions: Mapping[str, Any], depth: int
 ) -> None:
-    """`anyOf` and `oneOf`: null becomes `nullable`, all others are put together."""
+    """Merge `anyOf` or `oneOf` into `out`; null becomes `nullable`."""
     alternatives = schema.get("anyOf") or schema.get("oneOf")
     if not isinstance(alternatives, list):
         return
     options = [_reduce_partial(alternative, definitions, depth - 1) for alternative in alternatives]
     if any(option.get("type") == "null" for option in options):
         out["nullable"] = True
-    options = [kind for kind in options if kind.get("type") != "null"]
-    if any(options):  # else they said what Gemini has no words for
+    options = [option for option in options if option.get("type") != "null"]
+    if any(options):  # otherwise no keyword that Gemini supports is left
         _merge_into(options, out)
 
 
@@ -314,24 +345,32 @@ def _merge_into(schemas: list[dict[str, Any]], out: dict[str, Any]) -> None:
 
 
 def _merge_schemas(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """One type that holds all values of several: objects have the properties of all, plain values
-    of different types are written as strings."""
+    """Return one type that covers the values of all schemas.
+
+    Objects get the properties of all; scalars of different types become strings.
+    """
     if len(schemas) == 1:
         return schemas[0]
     types = list(dict.fromkeys(schema.get("type", "string") for schema in schemas))
-    out: dict[str, Any] = {"nullable": True} if any("nullable" in kind for kind in schemas) else {}
+    out: dict[str, Any] = {"nullable": True} if any("nullable" in s for s in schemas) else {}
     if len(types) > 1:
         out["description"] = " or ".join(types)
     if "object" in types:
-        parts = [kind for kind in schemas if kind.get("type") == "object"]
-        return out | _merge_objects(parts) if len(parts) > 1 else parts[0] | out
+        objects = [schema for schema in schemas if schema.get("type") == "object"]
+        return out | _merge_objects(objects) if len(objects) > 1 else objects[0] | out
     if "array" in types:
-        parts = [kind for kind in schemas if kind.get("type") == "array"]
-        return out | {"type": "array", "items": _merge_schemas([kind["items"] for kind in parts])}
+        items = [schema["items"] for schema in schemas if schema.get("type") == "array"]
+        return out | {"type": "array", "items": _merge_schemas(items)}
+    return _merge_scalars(schemas, types, out)
+
+
+def _merge_scalars(
+    schemas: list[dict[str, Any]], types: list[str], out: dict[str, Any]
+) -> dict[str, Any]:
     if set(types) == {"integer", "number"}:
         return {"type": "number"} | {key: True for key in out if key == "nullable"}
-    if types == ["string"] and all("enum" in kind for kind in schemas):
-        values = [value for kind in schemas for value in kind["enum"]]
+    if types == ["string"] and all("enum" in schema for schema in schemas):
+        values = [value for schema in schemas for value in schema["enum"]]
         return out | {"type": "string", "enum": list(dict.fromkeys(values))}
     return out | {"type": types[0] if len(types) == 1 else "string"}
 
@@ -344,7 +383,7 @@ def _merge_objects(schemas: list[dict[str, Any]]) -> dict[str, Any]:
         for name in names
     }
     shapes = ["{" + ", ".join(inner) + "}" for inner in property_maps]
-    required = [n for n in names if all(n in kind.get("required", ()) for kind in schemas)]
+    required = [n for n in names if all(n in s.get("required", ()) for s in schemas)]
     out = {"type": "object", "properties": properties, "description": " or ".join(shapes)}
     return out | ({"required": required} if required else {})
 
@@ -356,7 +395,7 @@ def _merge_type_list(
     definitions: Mapping[str, Any],
     depth: int,
 ) -> None:
-    """`type` as a list: null becomes `nullable`, all others are put together."""
+    """Merge a list of types into `out`; null becomes `nullable`."""
     non_null = [type_name for type_name in types if type_name != "null"]
     if len(non_null) < len(types):
         out["nullable"] = True
@@ -364,28 +403,29 @@ def _merge_type_list(
         out["type"] = non_null[0]
         return
     del out["type"]
-    for keyword in (word for keywords in _TYPE_KEYWORDS.values() for word in keywords):
-        out.pop(keyword, None)
+    for keywords in _TYPE_KEYWORDS.values():
+        for keyword in keywords:
+            out.pop(keyword, None)
     parts = [
         {
-            "type": kind,
-            **{key: schema[key] for key in _TYPE_KEYWORDS.get(kind, ()) if key in schema},
+            "type": type_name,
+            **{key: schema[key] for key in _TYPE_KEYWORDS.get(type_name, ()) if key in schema},
         }
-        for kind in non_null
+        for type_name in non_null
     ]
     if parts:
         _merge_into([_reduce(part, definitions, depth - 1) for part in parts], out)
 
 
 def _restrict_enum(out: dict[str, Any]) -> None:
-    """Gemini's enums are strings, and none of them is empty."""
+    """Keep only what Gemini supports: enums of non-empty strings."""
     values = [value for value in out["enum"] if value not in (None, "")]
     if None in out["enum"]:
         out["nullable"] = True
     if values and all(isinstance(value, str) for value in values):
         out["enum"], out["type"] = values, "string"
     else:
-        del out["enum"]  # the type still says what it is
+        del out["enum"]  # the type is kept
         out.setdefault("type", _common_type(values) if values else "string")
 
 
