@@ -95,7 +95,7 @@ def test_signature_lists_the_options(name: str) -> None:
 
 def test_help_lists_the_options() -> None:
     shown = pydoc.plain(pydoc.render_doc(pipy_ai.complete))
-    assert "temperature: 'float | None' = None" in shown
+    assert "temperature: float | None = None" in shown
     assert "**keywords" not in shown.partition("\n\n")[2].partition("\n")[0]
 
 

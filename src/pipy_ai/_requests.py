@@ -1,15 +1,20 @@
-"""Turn the arguments of the public functions into requests."""
+"""Convert the arguments of `stream`, `complete`, … into requests.
+
+Everything here runs before any I/O: wrong use raises `TypeError` or `ValueError`.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from .abort import AbortSignal
 from .context import Prompt, as_context
+from .errors import ProviderError, exception_for
 from .options import (
     CacheRetention,
     SimpleStreamOptions,
@@ -27,20 +32,21 @@ from .registry.routing import Route
 from .stream import EventQueue
 from .types import Context, Tool, Warning
 from .utils.construct import construct_unchecked
+from .utils.signature import expand_keywords
 
 if TYPE_CHECKING:
     from .output.request import OutputRetries
     from .output.schema import Output, OutputMode
+    from .provider.request import Preview
 
-
-ModelSpec: TypeAlias = str | Model | Sequence[str | Model]  # one, or one after the other
-
+ModelSpec: TypeAlias = str | Model | Sequence[str | Model]  # a sequence: a model and its fallbacks
 
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
+LOCAL_MODEL = "local/smollm2"
 
 
 class Options(TypedDict, total=False):
-    """The keywords of every verb: the fields of `SimpleStreamOptions`, where they are explained."""
+    """Options as keyword arguments: the fields of `SimpleStreamOptions`, which documents them."""
 
     temperature: float | None
     max_tokens: int | None
@@ -69,11 +75,11 @@ class Options(TypedDict, total=False):
     thinking_budgets: ThinkingBudgets | dict[str, int] | None
 
 
-def create_retries(context: Prompt, output: Any, retries: int) -> OutputRetries:
-    from .output.request import OutputRetries
-    from .output.schema import Output
-
-    return OutputRetries(as_context(context), Output.of(output), retries)
+# Lists the options in the signature of a function that takes `**keywords: Unpack[Options]`.
+takes_options = expand_keywords(
+    Options.__annotations__,
+    {name: field.default for name, field in SimpleStreamOptions.model_fields.items()},
+)
 
 
 def create_run(
@@ -84,6 +90,7 @@ def create_run(
     output: Any,
     output_mode: OutputMode | None,
 ) -> tuple[Run, EventQueue]:
+    """Return a run that is not started yet, and the queue that receives its events."""
     factories = request_factories(model, context, options, keywords, output, output_mode)
     primary, *fallbacks = [partial(_provider_and_request, factory) for factory in factories]
     queue = EventQueue()
@@ -91,8 +98,38 @@ def create_run(
 
 
 def _provider_and_request(factory: Callable[[], Request]) -> tuple[Provider, Request]:
-    built_request = factory()
-    return provider_for(built_request), built_request
+    request = factory()
+    return provider_for(request), request
+
+
+def create_retries(context: Prompt, output: Any, retries: int) -> OutputRetries:
+    """Return the state of a completion with `output=`, which may take several requests."""
+    from .output.request import OutputRetries
+    from .output.schema import Output
+
+    return OutputRetries(as_context(context), Output.of(output), retries)
+
+
+def quick_max_tokens(model: ModelSpec, max_tokens: int | None) -> int | None:
+    """Return the `max_tokens` of `quick`: the embedded model has a limit of its own."""
+    return 4096 if max_tokens is None and model != LOCAL_MODEL else max_tokens
+
+
+async def preview_request(request: Request) -> Preview:
+    """Return what the provider of a request would send.
+
+    Raises:
+        ValueError: The provider has no `preview` method.
+        PipyError: The request cannot be expressed in the provider's API.
+    """
+    preview_method = getattr(provider_for(request), "preview", None)
+    if preview_method is None:
+        raise ValueError(f"the provider {request.provider!r} has no preview")
+    try:
+        result: Preview = await preview_method(request)
+    except ProviderError as failure:
+        raise exception_for(failure.error) from None
+    return replace(result, warnings=tuple(request.warnings))
 
 
 def build_request(
@@ -103,7 +140,7 @@ def build_request(
     output: Any = None,
     output_mode: OutputMode | None = None,
 ) -> Request:
-    """The first request that a verb's arguments mean; raises as `stream` does."""
+    """Return the request for the first model of `model`. Raises as `stream` does."""
     return request_factories(model, context, options, keywords, output, output_mode)[0]()
 
 
@@ -115,15 +152,17 @@ def request_factories(
     output: Any = None,
     output_mode: OutputMode | None = None,
 ) -> list[Callable[[], Request]]:
-    """What makes the request for each model; raises as `stream` does, before any is made."""
+    """Return a function for each model that builds its request.
+
+    The arguments are checked and copied here, so that later changes by the caller have no effect;
+    a fallback's request is only built when it is needed. Raises as `stream` does.
+    """
     merged_options = merge_options(options, keywords)
     if merged_options.extra is not None:
         merged_options.extra = copy.deepcopy(merged_options.extra)
     original = as_context(context)
-    snapshot = (
-        original.model_copy(  # what the caller does to theirs afterwards is not in this request
-            update={"messages": list(original.messages), "tools": _copy_tools(original)}
-        )
+    snapshot = original.model_copy(
+        update={"messages": list(original.messages), "tools": _copy_tools(original)}
     )
     if output is not None:
         from .output.schema import Output
@@ -166,19 +205,20 @@ def _copy_tools(context: Context) -> list[Tool] | None:
     tools = context.tools
     if tools is None or all(type(tool) is Tool for tool in tools):
         return None if tools is None else list(tools)
-    from .tools import as_tools  # a function was added to the list afterwards
+    # A function was appended to `context.tools`, which Pydantic does not validate.
+    from .tools import as_tools
 
     return as_tools(tools)
 
 
+# Options which are only passed to the provider of the first model, so that no key leaks to another.
 _PROVIDER_SPECIFIC_OPTIONS = ("api_key", "api_base", "headers", "extra")
 
 
 def _resolve_all(
     models: ModelSpec, options: SimpleStreamOptions
 ) -> list[tuple[ResolvedModel, SimpleStreamOptions]]:
-    """Each model and how it is asked. What is one provider's own, its key above all, goes to the
-    first model's provider only."""
+    """Return each model with its options."""
     if isinstance(models, str | Model) or not isinstance(models, Sequence):
         return [(_resolve_model(models, options), options)]
     if not models:
@@ -197,13 +237,19 @@ def _resolve_all(
             resolved_models.append((_resolve_model(model, options), options))
             continue
         if provider_options:
-            text = f"{' and '.join(provider_options)} went to {first.provider} only, not to {resolved.provider}"
+            names = " and ".join(provider_options)
+            text = f"{names} went to {first.provider} only, not to {resolved.provider}"
             resolved.warnings.append(Warning(code="option_not_passed", message=text))
         resolved_models.append((resolved, shared_options))
     return resolved_models
 
 
 def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> ResolvedModel:
+    """Return the provider, record and route of one model.
+
+    In this order: the built-in providers, registered providers, the router's configuration, the
+    catalogue.
+    """
     if isinstance(model, str):
         model = model.strip()
         provider, separator, model_id = model.partition("/")
@@ -213,7 +259,8 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
             )
         if separator and provider in ("local", "faux"):
             return ResolvedModel(provider, model_id, Route())
-        if separator and registered_provider(provider):  # it may stand in for one of the catalogue
+        # A registered provider may replace one of the catalogue.
+        if separator and registered_provider(provider):
             return ResolvedModel(provider, model_id, Route(), get_registry().record(model))
     elif not isinstance(model, Model):
         raise TypeError(
@@ -222,9 +269,8 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
         )
     name = model if isinstance(model, str) else model.qualified_name
     config_path = getattr(registered_provider("litellm"), "config_path", None)
-    bypass_router = (
-        options.api_key is not None or options.api_base is not None
-    )  # the caller knows the way
+    # An explicit key or address takes precedence over the router's configuration.
+    bypass_router = options.api_key is not None or options.api_base is not None
     if not bypass_router and (routed := resolve_router_model(name, config_path)):
         return routed
     resolved = resolve(model, quiet=options.api_base is not None)
@@ -236,7 +282,7 @@ _STRING_OPTIONS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
 
 
 def _is_valid_as_is(name: str, value: Any) -> bool:
-    """Whether an option is what its field takes, beyond doubt."""
+    """Return whether an option certainly needs neither validation nor conversion."""
     if value is None:
         return name not in ("max_retries", "max_retry_delay_ms", "handoff_thinking")
     if name in _STRING_OPTIONS:
@@ -247,6 +293,12 @@ def _is_valid_as_is(name: str, value: Any) -> bool:
 
 
 def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:
+    """Combine `options` with keyword options, which take precedence.
+
+    Raises:
+        TypeError: An unknown keyword; `options` is not a `StreamOptions`.
+        ValueError: An option has an invalid value.
+    """
     fields = SimpleStreamOptions.model_fields
     for name in keywords:
         if name not in fields:
@@ -261,7 +313,7 @@ def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStr
             raise TypeError(f"unknown option {name!r}{hint}")
     if options is None:
         if all(_is_valid_as_is(name, value) for name, value in keywords.items()):
-            # Nothing to convert: building Pydantic's validator would be half of a first request.
+            # Building Pydantic's validator would take half the time of a process's first request.
             return construct_unchecked(SimpleStreamOptions, **keywords)
         return SimpleStreamOptions.model_validate(keywords)
     if not isinstance(options, StreamOptions):

@@ -1,10 +1,10 @@
-"""The verbs: `stream`, `complete`, `quick` and their twins.
+"""The functions that send one request: `stream`, `complete`, `quick` and their variants.
 
-All of them are one path: `complete(x)` is `stream(x).result()`, and the asynchronous twins run
-the same engine in the caller's own event loop.
+`complete(…)` is `stream(…).result()`. The async versions run the same engine in the caller's event
+loop; the others run it in pipy-ai's background thread.
 
-A request that fails raises nothing: the message has `error`. Wrong use (an unknown option, an
-empty prompt) raises before any I/O.
+A failed request raises nothing: the message has `error`. Wrong use (an unknown option, an empty
+prompt) raises before anything is sent.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from ._requests import DEFAULT_MODEL, ModelSpec, Options, build_request, create_retries, create_run
+from ._requests import (
+    DEFAULT_MODEL,
+    LOCAL_MODEL,
+    ModelSpec,
+    Options,
+    build_request,
+    create_retries,
+    create_run,
+    preview_request,
+    quick_max_tokens,
+    takes_options,
+)
 from .context import Prompt, ctx, user
-from .errors import ProviderError, exception_for
 from .options import SimpleStreamOptions, StreamOptions, ThinkingLevel
-from .provider import Request
 from .provider.request import Preview
 from .provider.resolve import resolve
-from .provider.select import provider_for
 from .registry import settings
 from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream
 from .types import AssistantMessage
-from .utils import event_loop as loops
-from .utils.signature import expand_keywords
+from .utils.event_loop import background_loop
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -53,18 +59,6 @@ __all__ = [
     "stream_simple",
     "user",
 ]
-
-LOCAL_MODEL = "local/smollm2"
-
-
-# Lists the options in the signature of a function that takes `**keywords: Unpack[Options]`.
-takes_options = expand_keywords(
-    Options.__annotations__,
-    {name: field.default for name, field in SimpleStreamOptions.model_fields.items()},
-)
-
-
-# === Streaming ===
 
 
 @overload
@@ -116,25 +110,31 @@ def stream(
     output_mode: OutputMode | None = None,
     **keywords: Unpack[Options],
 ) -> AssistantMessageEventStream[Any]:
-    """Ask, and get the answer's events as they come. Returns at once.
+    """Send a request and return a stream of its events.
+
+    Returns immediately; the request runs in the background. Iterate the stream for the events, or
+    call `result()` for the final message.
 
     Args:
-        model: A name that `get_model` takes, e.g. `"anthropic/claude-sonnet-4-5"`, any name of
-            LiteLLM's, or a `Model`. Of a list, the next one is asked when one fails before its
-            first content in a way that another model may not (docs/budgets.md).
-        context: A `Context`, or a string, a message, a list of messages.
-        options: How to ask; keywords win over its fields.
-        output: The type that the answer shall have: a Pydantic model, a dataclass, a TypedDict,
-            `list[X]`, `Literal[…]`, an Enum, a JSON Schema. `event.parsed_partial` is what has
-            come of it, `result().parsed` the value; there is no second try in a stream.
-        output_mode: How it is asked for: `"native"` (the provider's own way), `"tool"` or
-            `"prompt"`; by default the best that the catalogue knows of.
-        **keywords: Any field of `SimpleStreamOptions`: `temperature=0`, `reasoning="high"`.
+        model: A model name such as `"anthropic/claude-sonnet-4-5"` or `"openai/gpt-5"`, any model
+            name of LiteLLM, or a `Model`. In a list, the models after the first are fallbacks:
+            the next one is tried if a request fails before its first content for a reason that
+            may not affect another model (see docs/budgets.md).
+        context: A `Context`, or a string, a message or a list of messages.
+        options: Options as an object. Keyword options take precedence over its fields.
+        output: The type of the answer: a Pydantic model, a dataclass, a TypedDict, `list[X]`,
+            `Literal[…]`, an Enum or a JSON Schema. `event.parsed_partial` holds the value
+            received so far, `result().parsed` the final value. A stream does not retry an answer
+            of the wrong type; `complete` does.
+        output_mode: How the type is requested: `"native"` (the provider's structured output),
+            `"tool"` or `"prompt"`. By default, the best mode that the model supports according to
+            the catalogue.
+        **keywords: Any field of `SimpleStreamOptions`, e.g. `temperature=0`, `reasoning="high"`.
 
     Raises:
-        TypeError: an unknown keyword, a prompt that is none, an `output` that is no type.
-        ValueError: an option with a wrong value, an empty context, no model, a bare name that no
-            model has or (`AmbiguousModelError`) several have.
+        TypeError: An unknown option; a `context` or `output` of the wrong type.
+        ValueError: An option with an invalid value; an empty context; no model; an unknown bare
+            model name, or one that several providers have (`AmbiguousModelError`).
 
     Example:
         >>> from pipy_ai import stream
@@ -197,9 +197,10 @@ def astream(
     output_mode: OutputMode | None = None,
     **keywords: Unpack[Options],
 ) -> AsyncAssistantMessageEventStream[Any]:
-    """The asynchronous twin of `stream`: an object to `async for` over, not a coroutine.
+    """Send a request and return an async stream of its events. The async version of `stream`.
 
-    The request starts at once when an event loop runs, otherwise with the first use.
+    Not a coroutine: use `async for event in astream(…)`. The request starts immediately if an
+    event loop is running, otherwise when the stream is first used.
 
     Example:
         >>> import asyncio
@@ -215,9 +216,6 @@ def astream(
     events = AsyncAssistantMessageEventStream(run, queue)
     run.begin_if_running()
     return events
-
-
-# === Completion ===
 
 
 @overload
@@ -272,12 +270,24 @@ def complete(
     output_mode: OutputMode | None = None,
     output_retries: int = 1,
     **keywords: Unpack[Options],
-) -> Any:
-    """Ask, and wait for the whole answer. Arguments and errors as for `stream`.
+) -> AssistantMessage | ParsedMessage[Any]:
+    """Send a request and return the final message.
 
-    With `output=`, an answer that is not of the type goes back to the model with what is wrong,
-    `output_retries` times; its usage counts. Then `message.error.kind` is `"invalid_output"`.
-    `timeout` and the other options hold for each turn.
+    Args:
+        model: As for `stream`.
+        context: As for `stream`.
+        options: As for `stream`.
+        output: As for `stream`. The value is in `message.parsed`.
+        output_mode: As for `stream`.
+        output_retries: How often an answer that does not match `output` is sent back to the model
+            with the validation errors. The usage of all attempts is added up. If the last one
+            does not match either, `message.error.kind` is `"invalid_output"`.
+        **keywords: As for `stream`. `timeout` (seconds) and the other options apply to each
+            attempt.
+
+    Raises:
+        TypeError: As `stream`.
+        ValueError: As `stream`.
 
     Example:
         >>> from pipy_ai import complete, ctx, user
@@ -350,8 +360,8 @@ async def acomplete(
     output_mode: OutputMode | None = None,
     output_retries: int = 1,
     **keywords: Unpack[Options],
-) -> Any:
-    """The asynchronous twin of `complete`.
+) -> AssistantMessage | ParsedMessage[Any]:
+    """Send a request and return the final message. The async version of `complete`.
 
     Example:
         >>> import asyncio
@@ -374,9 +384,6 @@ async def acomplete(
     return retries.result()
 
 
-# === With reasoning: the same verbs under the names of pi-ai ===
-
-
 @takes_options
 def stream_simple(
     model: ModelSpec,
@@ -384,7 +391,7 @@ def stream_simple(
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
 ) -> AssistantMessageEventStream:
-    """`stream` by its name in pi-ai; `reasoning=` works in both."""
+    """`stream` under the name it has in pi-ai. Both accept `reasoning=`."""
     return stream(model, context, options, **keywords)
 
 
@@ -395,7 +402,7 @@ def astream_simple(
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
 ) -> AsyncAssistantMessageEventStream:
-    """`astream` by its name in pi-ai; `reasoning=` works in both."""
+    """`astream` under the name it has in pi-ai. Both accept `reasoning=`."""
     return astream(model, context, options, **keywords)
 
 
@@ -406,7 +413,7 @@ def complete_simple(
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
 ) -> AssistantMessage:
-    """`complete` by its name in pi-ai; `reasoning=` works in both."""
+    """`complete` under the name it has in pi-ai. Both accept `reasoning=`."""
     return complete(model, context, options, **keywords)
 
 
@@ -417,11 +424,8 @@ async def acomplete_simple(
     options: SimpleStreamOptions | None = None,
     **keywords: Unpack[Options],
 ) -> AssistantMessage:
-    """`acomplete` by its name in pi-ai; `reasoning=` works in both."""
+    """`acomplete` under the name it has in pi-ai. Both accept `reasoning=`."""
     return await acomplete(model, context, options, **keywords)
-
-
-# === Without sending ===
 
 
 @takes_options
@@ -434,14 +438,15 @@ def preview(
     output_mode: OutputMode | None = None,
     **keywords: Unpack[Options],
 ) -> Preview:
-    """The request that `stream` would send for the same arguments, without sending it; of several
-    models, that to the first.
+    """Return the request that `stream` would send for the same arguments, without sending it.
 
-    Keys are masked; none is needed. `warnings` tells what was clamped, ignored or replaced.
+    API keys are masked, and none is needed. `warnings` lists the options that were clamped,
+    ignored or replaced. For a list of models, the request is the one to the first.
 
     Raises:
-        TypeError, ValueError: as `stream`.
-        PipyError: no request can be made of it.
+        TypeError: As `stream`.
+        ValueError: As `stream`; the provider does not support previews.
+        PipyError: The context cannot be expressed in the provider's API.
 
     Example:
         >>> from pipy_ai import preview
@@ -450,10 +455,10 @@ def preview(
         ([{'role': 'user', 'content': 'Hi'}], 5)
     """
     request = build_request(model, context, options, keywords, output, output_mode)
-    background = loops.background_loop()
+    background = background_loop()
     if background.is_current:
         raise RuntimeError("use apreview inside pipy-ai's own event loop")
-    return asyncio.run_coroutine_threadsafe(_preview(request), background.loop).result()
+    return asyncio.run_coroutine_threadsafe(preview_request(request), background.loop).result()
 
 
 @takes_options
@@ -466,23 +471,9 @@ async def apreview(
     output_mode: OutputMode | None = None,
     **keywords: Unpack[Options],
 ) -> Preview:
-    """The asynchronous twin of `preview`."""
+    """Return the request that `astream` would send. The async version of `preview`."""
     request = build_request(model, context, options, keywords, output, output_mode)
-    return await _preview(request)
-
-
-async def _preview(request: Request) -> Preview:
-    preview_method = getattr(provider_for(request), "preview", None)
-    if preview_method is None:
-        raise ValueError(f"the provider {request.provider!r} has no preview")
-    try:
-        result: Preview = await preview_method(request)
-    except ProviderError as failure:
-        raise exception_for(failure.error) from None
-    return replace(result, warnings=tuple(request.warnings))
-
-
-# === One line ===
+    return await preview_request(request)
 
 
 def quick(
@@ -493,9 +484,21 @@ def quick(
     max_tokens: int | None = None,
     reasoning: ThinkingLevel | None = None,
 ) -> AssistantMessage:
-    """One question, one answer. Without `model`, `default_model()` chooses.
+    """Send one prompt and return the answer.
 
-    `max_tokens` is 4,096 when it is not given; the embedded model has a limit of its own.
+    Args:
+        prompt: The text of the user's message.
+        model: As for `stream`; by default the one that `default_model()` returns.
+        system: The system prompt.
+        temperature: The sampling temperature.
+        max_tokens: The maximum number of tokens of the answer. By default 4,096; for the embedded
+            model its own limit.
+        reasoning: How much the model should think, e.g. `"low"` or `"high"`.
+
+    Raises:
+        LookupError: `model` is missing and there is no default model.
+        TypeError: As `stream`.
+        ValueError: As `stream`.
 
     Example:
         >>> from pipy_ai import quick
@@ -507,7 +510,7 @@ def quick(
         model,
         ctx(prompt, system=system),
         temperature=temperature,
-        max_tokens=_quick_max_tokens(model, max_tokens),
+        max_tokens=quick_max_tokens(model, max_tokens),
         reasoning=reasoning,
     )
 
@@ -520,28 +523,26 @@ async def aquick(
     max_tokens: int | None = None,
     reasoning: ThinkingLevel | None = None,
 ) -> AssistantMessage:
-    """The asynchronous twin of `quick`."""
+    """Send one prompt and return the answer. The async version of `quick`."""
     model = model or default_model()
     return await acomplete(
         model,
         ctx(prompt, system=system),
         temperature=temperature,
-        max_tokens=_quick_max_tokens(model, max_tokens),
+        max_tokens=quick_max_tokens(model, max_tokens),
         reasoning=reasoning,
     )
 
 
-def _quick_max_tokens(model: ModelSpec, max_tokens: int | None) -> int | None:
-    return 4096 if max_tokens is None and model != LOCAL_MODEL else max_tokens
-
-
 def default_model() -> str:
-    """The model when none is named: `PIPY_MODEL`, else what `pipy default` has chosen, else
-    `anthropic/claude-sonnet-4-5` when its key is set, else the embedded `local/smollm2` when the
+    """Return the model that `quick` and the command line use if none is given.
+
+    The first of: the environment variable `PIPY_MODEL`, the model chosen with `pipy default`,
+    `anthropic/claude-sonnet-4-5` if its API key is set, and the embedded `local/smollm2` if the
     `local` extra is installed.
 
     Raises:
-        LookupError: none of these; the text says what would help.
+        LookupError: None of these is available. The message lists what to do.
     """
     if configured := os.environ.get("PIPY_MODEL", "").strip() or settings.get_setting(
         settings.DEFAULT_MODEL_KEY
@@ -557,6 +558,3 @@ def default_model() -> str:
         'default MODEL,  or install the embedded model with  pip install "pipy-ai[local]" && '
         "pipy local pull"
     )
-
-
-# === How ===

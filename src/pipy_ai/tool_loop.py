@@ -35,9 +35,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from ._requests import ModelSpec, Options, merge_options, request_factories
+from ._requests import ModelSpec, Options, merge_options, request_factories, takes_options
 from .abort import AbortSignal
-from .api import astream, stream, takes_options
+from .api import astream, stream
 from .context import Prompt, as_context, tool_result
 from .errors import ErrorKind, error_info
 from .events import DoneEvent, ErrorEvent, ToolEvent, ToolResultEvent

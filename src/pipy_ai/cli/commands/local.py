@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def local_files() -> list[dict[str, Any]]:
     """The models that lie on this disk: `model`, `path`, `bytes`."""
-    from ...api import LOCAL_MODEL
+    from ..._requests import LOCAL_MODEL
     from ...provider.weights import find_weights, models_dir
 
     weights = find_weights()
