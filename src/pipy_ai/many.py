@@ -1,11 +1,9 @@
-"""Many questions at once: `complete_many`, `stream_many` and their twins.
+"""Many requests concurrently: `complete_many`, `stream_many` and their async versions.
 
     for index, message in stream_many("openai/gpt-5-mini", prompts, concurrency=64):
         print(index, message.text)
 
-All of them are one `Batch`, which lives in an event loop: it is fed with rows, starts as many
-requests as its `Pace` allows, asks again what failed, and hands over answers as they land. The
-engine's own retries are off here, so that every refusal is seen by the pace that all rows share.
+Each call runs one `BatchScheduler` (`batch/scheduler.py`), which limits concurrency and retries.
 """
 
 from __future__ import annotations
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = ["acomplete_many", "astream_many", "complete_many", "stream_many"]
-
-
-# === The verbs ===
 
 
 @overload
@@ -89,32 +84,36 @@ def complete_many(
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> list[Any]:
-    """Ask many questions side by side, and wait for all answers, in the order of the questions.
+) -> list[AssistantMessage] | list[ParsedMessage[Any]]:
+    """Send many requests concurrently and return the answers in the order of the prompts.
 
-    A row that fails is a message with `error`; the others go on. Ctrl-C stops all at once.
+    A request that fails is a message with `error`; the others continue. Ctrl-C cancels all of them.
 
     Args:
-        model: As for `complete`, or a list of them, tried one after the other.
-        contexts: Prompts as `complete` takes them, from any iterable; read a little ahead.
-        output: As for `complete`: the type that each answer shall have.
+        model: A model, or a list of a model and its fallbacks, as for `complete`.
+        contexts: Any iterable of prompts, each as `complete` takes it. It is read slightly ahead of
+            the requests, from the caller's thread.
+        output: The type of each answer, as for `complete`.
         output_mode: As for `complete`.
-        concurrency: The most requests under way, as far as the system lets so many files be open
-            (`ulimit -n`, less 64). It starts with a quarter, grows while all is well, and shrinks
-            when the provider is busy: a round of refusals halves it.
-        on_result: Called with the index and the message of each answer as it lands, in the
+        concurrency: The maximum number of requests in flight. It is limited to the number of files
+            that the process may open (`ulimit -n`) minus 64. A batch starts with a quarter of it,
+            speeds up while requests succeed, and slows down when the provider refuses them: a
+            round in which all are refused halves the number.
+        on_result: Called with the index and the message of each answer as it arrives, in the
             caller's thread.
-        stop_on: Kinds of error that would befall all other rows, too: after one, or after a rate
-            limit that is longer than `max_retry_delay_ms`, nothing new is asked, and the rest have
-            an error of kind `aborted` that says why.
-        executor: A Dask `Client`: its workers ask, each with the keys of its own environment.
-        **options: As for `complete`. `max_retries` counts tries of a row, also after its first
-            words. While a provider refuses all rows they wait together, for two minutes at most.
+        stop_on: Kinds of error that would affect all other requests as well. After one of them, or
+            after a rate limit longer than `max_retry_delay_ms`, no more requests are sent, and the
+            remaining messages have an error of kind `aborted` with the reason.
+        executor: A Dask `Client`, whose workers send the requests. Each worker uses the API keys
+            of its own environment.
+        **options: As for `complete`. `max_retries` is the number of retries per prompt, also after
+            an answer that broke off. While a provider refuses all requests, the batch waits, for
+            two minutes at most.
 
     Raises:
-        TypeError: as `complete`; `contexts` is one prompt instead of many.
-        ValueError: as `complete`; a `concurrency` below 1, an unknown kind in `stop_on`; with an
-            executor, an option that must not travel, like `api_key`.
+        TypeError: As `complete`; `contexts` is a single prompt.
+        ValueError: As `complete`; `concurrency` is less than 1; an unknown kind in `stop_on`; with
+            `executor`, an option that must not be sent to other machines, such as `api_key`.
 
     Example:
         >>> from pipy_ai import complete_many
@@ -193,8 +192,10 @@ async def acomplete_many(
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> list[Any]:
-    """The asynchronous twin of `complete_many`; `contexts` may be an asynchronous iterable.
+) -> list[AssistantMessage] | list[ParsedMessage[Any]]:
+    """Send many requests concurrently. The async version of `complete_many`.
+
+    `contexts` may also be an async iterable. It is read in a task of the running event loop.
 
     Example:
         >>> import asyncio
@@ -265,12 +266,26 @@ def stream_many(
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> Generator[tuple[int, Any], None, None]:
-    """Ask many questions side by side; yields `(index, message)` as the answers land.
+) -> Generator[tuple[int, AssistantMessage], None, None]:
+    """Send many requests concurrently and yield `(index, message)` as answers arrive.
 
-    Arguments and errors as for `complete_many`. `contexts` may be endless: it is read in the
-    caller's thread, a few rows ahead, and memory stays bounded. Leaving the loop stops what is
-    under way. After an error of `stop_on` it ends early, without the rows that were not asked.
+    `contexts` may be infinite: it is read a few prompts ahead, and memory use is bounded. Leaving
+    the loop cancels the requests in flight. After an error of a kind in `stop_on` the iteration
+    ends early, without the prompts that were not sent.
+
+    Args:
+        model: As for `complete_many`.
+        contexts: As for `complete_many`.
+        output: As for `complete_many`.
+        output_mode: As for `complete_many`.
+        concurrency: As for `complete_many`.
+        stop_on: As for `complete_many`.
+        executor: As for `complete_many`.
+        **options: As for `complete_many`.
+
+    Raises:
+        TypeError: As `complete_many`.
+        ValueError: As `complete_many`.
 
     Example:
         >>> from pipy_ai import stream_many
@@ -337,8 +352,10 @@ def astream_many(
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
     **options: Unpack[Options],
-) -> AsyncGenerator[tuple[int, Any], None]:
-    """The asynchronous twin of `stream_many`; `contexts` may be an asynchronous iterable.
+) -> AsyncGenerator[tuple[int, AssistantMessage], None]:
+    """Send many requests concurrently and yield answers. The async version of `stream_many`.
+
+    `contexts` may also be an async iterable. It is read in a task of the running event loop.
 
     Example:
         >>> import asyncio
@@ -355,9 +372,6 @@ def astream_many(
     return astream_rows(scheduler, _enumerate_contexts(contexts))
 
 
-# === Feeding and taking ===
-
-
 async def _enumerate_contexts(
     contexts: Iterable[Prompt] | AsyncIterable[Prompt],
 ) -> AsyncIterator[tuple[int, Prompt]]:
@@ -369,12 +383,6 @@ async def _enumerate_contexts(
     else:
         for row in enumerate(contexts):
             yield row
-
-
-# === The engine ===
-
-
-# === Setting up ===
 
 
 def _check_callback(on_result: object) -> None:
