@@ -1,5 +1,6 @@
-"""Files of questions, files of answers: what `pipy batch` does.
+"""Send the rows of a batch, and read and write its files.
 
-`rows` reads questions out of JSONL, CSV and Parquet, `answers` is the file that they land in,
-`job` asks them. Nothing is asked twice: the file of answers is also the memory of the job.
+`scheduler` sends many prompts concurrently; `dask` sends them from the workers of a cluster.
+`input` reads prompts from JSONL, CSV and Parquet files, `results` is the file of their answers, and
+`job` combines them for `pipy batch`. No row is sent twice: the results file is the job's state.
 """

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    Awaitable,
-    Callable,
-)
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -13,22 +10,19 @@ from ..context import Prompt
 from ..types import AssistantMessage, Usage
 
 SendRow: TypeAlias = "Callable[[Row], Awaitable[AssistantMessage]]"
-
-
 IndexedMessage: TypeAlias = tuple[int, AssistantMessage]
 
 
 @dataclass(slots=True)
 class Row:
-    """A question under way."""
+    """A prompt with the history of its attempts."""
 
     index: int
     context: Prompt
     retries: int = 0
-    refusals: int = 0
+    refusals: int = 0  # while other rows were answered
     send_count: int = 0
-    answers_at_last_failure: int = (
-        0  # answers that the batch had when this failed last, or was added
-    )
-    last_failure: AssistantMessage | None = None  # what came of the last try
-    failed_usage: list[Usage] = field(default_factory=list)  # by tries that broke off
+    # The batch's number of answers when this row last failed, or when it was added.
+    answers_at_last_failure: int = 0
+    last_failure: AssistantMessage | None = None
+    failed_usage: list[Usage] = field(default_factory=list)

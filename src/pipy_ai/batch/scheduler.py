@@ -1,4 +1,10 @@
-"""Schedule the rows of a batch: concurrency, backoff, outages, order."""
+"""Send the rows of a batch concurrently.
+
+`BatchScheduler` runs in one event loop. Rows are added as they are read, as many requests are in
+flight as `AdaptiveConcurrency` allows, failed rows are sent again, and finished messages go to the
+channel `results`. The engine's retries are turned off, so that the limit which all rows share
+counts every refusal.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +30,14 @@ from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, error_info
 from ..provider.retry import BACKOFF_BASE_S, MAX_BACKOFF_S
 from ..types import AssistantMessage, Context, StopReason
-from ..utils import event_loop as loops
 from ..utils.channel import Channel
+from ..utils.event_loop import background_loop
+from .row import IndexedMessage, Row, SendRow
 
 if TYPE_CHECKING:
     from ..output.schema import OutputMode
-from .row import IndexedMessage, Row, SendRow
 
-# What would befall every other row, too.
+# Errors that would affect every other row as well.
 DEFAULT_STOP_ON = (
     ErrorKind.AUTH,
     ErrorKind.MISSING_KEY,
@@ -39,33 +45,26 @@ DEFAULT_STOP_ON = (
     ErrorKind.BUDGET,
     ErrorKind.NOT_FOUND,
 )
-
-
 BUSY_KINDS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED})
+# If all rows end with one of these, the server is unavailable.
+UNAVAILABLE_KINDS = BUSY_KINDS | {ErrorKind.CONNECTION}
 
-
-UNAVAILABLE_KINDS = BUSY_KINDS | {ErrorKind.CONNECTION}  # nobody answers, if all rows end so
-
-
-MAX_REFUSALS_PER_ROW = 30  # refusals that a row endures while others are answered
-
-
-RESERVED_FDS = 64  # files that may be open beside the connections of a batch
-
-
-PREFETCH = 2  # rows that are read and not yet taken, for each that may be under way
-
-
+MAX_REFUSALS_PER_ROW = 30  # while other rows are answered
+RESERVED_FDS = 64  # files that the process may open besides the batch's connections
+PREFETCH = 2  # rows read and not yet returned, per request that may be in flight
 OUTAGE_TIMEOUT_S = (
-    120.0  # seconds for which a server may refuse all, or be gone after it has answered
+    120.0  # how long a server may refuse all rows, or be unreachable once it answered
 )
 
 
 def stream_rows(
     scheduler: BatchScheduler, rows: Iterable[tuple[int, Prompt]]
 ) -> Generator[IndexedMessage, None, None]:
-    """The caller's thread reads and takes; the background thread's loop asks."""
-    background = loops.background_loop()
+    """Run a batch in the background thread's event loop.
+
+    The rows are read in the caller's thread, while no result is ready.
+    """
+    background = background_loop()
     if background.is_current:
         raise RuntimeError(
             "a blocking call inside pipy-ai's own event loop would never return: "
@@ -85,7 +84,7 @@ def stream_rows(
                 row, failure = None, None
                 try:
                     row = None if scheduler.stop_error else next(rows, None)
-                except Exception as error:  # of the caller's iterable
+                except Exception as error:  # raised by the caller's iterable
                     failure = error
                 if row is None:
                     exhausted = True
@@ -100,15 +99,17 @@ def stream_rows(
                 yielded += 1
                 yield result
     finally:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing runs in it
             call_in_loop(scheduler.cancel)
 
 
 async def astream_rows(
     scheduler: BatchScheduler, rows: AsyncIterator[tuple[int, Prompt]], read_all: bool = False
 ) -> AsyncGenerator[IndexedMessage, None]:
-    """One task reads; whoever iterates takes; both in the running loop. `to_the_end`: rows are
-    read, and counted, even after the batch was stopped."""
+    """Run a batch in the running event loop.
+
+    With `read_all`, the rows are read and counted even after the batch was stopped.
+    """
     loop = asyncio.get_running_loop()
     slots = asyncio.Semaphore(scheduler.window)
 
@@ -123,7 +124,7 @@ async def astream_rows(
                 if scheduler.stop_error is not None and not read_all:
                     break
             scheduler.close()
-        except BaseException as error:  # of the caller's iterable, whatever it is
+        except BaseException as error:  # raised by the caller's iterable
             scheduler.close(error)
 
     scheduler.attach_loop(loop)
@@ -144,36 +145,40 @@ async def astream_rows(
 
 
 class AdaptiveConcurrency:
-    """How many requests may be under way, and from when on: shared by all rows.
+    """The number of requests that all rows together may have in flight.
 
-    Every answer adds a little to `limit`, each refusal takes a half off, so that a round in which
-    all are refused halves it and a stray refusal does no harm. Each round without one doubles the
-    step of growth: it starts fast, goes carefully near what the provider bears, and recovers fast.
+    Every answer raises `limit` slightly, and every refusal lowers it by one half, so that a round
+    in which all requests are refused halves the limit while a single refusal hardly changes it.
+    Each round without a refusal doubles the step: the limit grows quickly at first and after a
+    refusal is over, and slowly near the provider's limit.
     """
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
         self.limit: float = float(max(1, maximum // 4))
-        self._increment = self.limit
         self.paused_until: float = 0.0  # the loop's time before which nothing is sent
-        self._successes = 0  # answers since the last refusal or doubling
+        self._increment = self.limit  # for a round of `limit` answers
+        self._successes = 0  # since the last refusal or doubling
 
     def on_answer(self) -> None:
-        """A request was answered."""
+        """Count a request that was answered."""
         self.limit = min(self.maximum, self.limit + self._increment / self.limit)
         self._successes += 1
         if self._successes >= self.limit:
             self._successes, self._increment = 0, min(self.maximum, self._increment * 2)
 
     def on_refusal(self, resume_at: float) -> None:
-        """The provider was busy; it asks to wait until then (0: it does not say)."""
+        """Count a request that was refused; send nothing before `resume_at` (0: no pause)."""
         self.limit = max(1.0, self.limit - 0.5)
         self._successes, self._increment = 0, 1.0
         self.paused_until = max(self.paused_until, resume_at)
 
 
 class BatchScheduler:
-    """Rows on their way from `add` to `landed`. All of it runs in one loop."""
+    """Sends the rows that are added and puts their messages into `results`.
+
+    All methods are called in one event loop.
+    """
 
     def __init__(
         self,
@@ -186,8 +191,8 @@ class BatchScheduler:
     ) -> None:
         self.results: Channel[IndexedMessage] = Channel()
         self.window: int = PREFETCH * concurrency
-        self.rows_fed = 0  # counted by whoever feeds
-        self.stop_error: ErrorInfo | None = None  # why nothing new is asked
+        self.rows_fed = 0  # counted by the function that reads the rows
+        self.stop_error: ErrorInfo | None = None  # why no more rows are sent
         self.on_stop: Callable[[], object] = lambda: None
         self.limiter: AdaptiveConcurrency = AdaptiveConcurrency(concurrency)
         self._send = send
@@ -197,37 +202,41 @@ class BatchScheduler:
         self._waiting: deque[Row] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._contextvars = contextvars.copy_context()  # what is set around the batch holds within
+        # The budgets that are active around the batch also apply to its rows.
+        self._contextvars = contextvars.copy_context()
         self._answer_count = 0
         self._requests_in_flight = 0
-        self._outage_started_at = 0.0  # since when nobody is answered; 0: somebody was
-        self._outage_rounds = 0  # pauses since then
+        self._outage_started_at = 0.0  # 0: there is no outage
+        self._outage_rounds = 0  # pauses since the outage started
         self._closed = False
         self._failure: BaseException | None = None
 
     def attach_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say where it runs."""
+        """Set the event loop in which the batch runs. Must be called before anything else."""
         self._loop = loop
         self._stop_event = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way, or wait to be sent again."""
+        """The number of rows whose request is in flight, or that wait for their own retry."""
         return len(self._tasks)
 
     def add(self, index: int, context: Prompt) -> None:
-        """Take a row."""
+        """Add a row."""
         if self.stop_error is None:
             self._waiting.append(Row(index, context, answers_at_last_failure=self._answer_count))
             self._start_rows()
 
     def close(self, failure: BaseException | None = None) -> None:
-        """No more rows: `landed` ends with the last answer, or then raises `failure`."""
+        """Accept no more rows: `results` ends after the last answer, and then raises `failure`."""
         self._closed, self._failure = True, failure
         self._close_if_done()
 
     def stop(self, error: ErrorInfo) -> None:
-        """Ask nothing new. What is under way lands; of what waits, what has failed before."""
+        """Send no more rows. Requests in flight are finished.
+
+        A waiting row that has failed before ends with its last failure; the others get no message.
+        """
         if self.stop_error is None:
             self.stop_error = error
             for row in self._waiting:
@@ -240,18 +249,18 @@ class BatchScheduler:
             self._close_if_done()
 
     def cancel(self) -> None:
-        """Stop all at once."""
+        """Stop, and cancel the requests in flight."""
         self.stop(error_info(ErrorKind.ABORTED, "The batch was left."))
         for task in self._tasks:
             task.cancel()
 
     async def wait_until_done(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until nothing is in flight."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     def skipped_message(self) -> AssistantMessage:
-        """The message of a row that was not asked."""
+        """Return the message of a row that was not sent."""
         error = self.stop_error
         suffix = (
             f", after an error of kind {error.kind}: {error.message}" if error is not None else "."
@@ -260,16 +269,14 @@ class BatchScheduler:
         return self.failure_message(ErrorKind.ABORTED, text)
 
     def failure_message(self, kind: ErrorKind, text: str) -> AssistantMessage:
-        """The message of a row that never reached a provider."""
+        """Return the message of a row that never reached a provider."""
         reason = StopReason.ABORTED if kind is ErrorKind.ABORTED else StopReason.ERROR
         return self._message_class(
             error=error_info(kind, text), error_message=text, stop_reason=reason
         )
 
-    # --- In the loop ------------------------------------------------------------------------
-
     def _start_rows(self) -> None:
-        """Start what may be started now."""
+        """Send waiting rows up to the limit, or set a timer if all rows are paused."""
         if not self._waiting:
             return
         pause = self.limiter.paused_until - self._loop.time()
@@ -302,7 +309,7 @@ class BatchScheduler:
             self.results.close(self._failure)
 
     async def _send_row(self, row: Row) -> None:
-        """Send a row once; it lands, or takes its place behind those that wait."""
+        """Send a row once, then deliver its message or put it back into the queue."""
         row.send_count += 1
         if row.last_failure is not None:
             attempt_usages = [attempt.usage for attempt in row.last_failure.attempts] or [
@@ -312,7 +319,7 @@ class BatchScheduler:
         self._requests_in_flight += 1
         try:
             message = await self._send(row)
-        except (TypeError, ValueError) as error:  # one bad row spoils no other
+        except (TypeError, ValueError) as error:  # an invalid prompt must not end the batch
             message = self.failure_message(ErrorKind.BAD_REQUEST, str(error))
         finally:
             self._requests_in_flight -= 1
@@ -320,14 +327,14 @@ class BatchScheduler:
         if delay is None:
             self._deliver(row, message)
             return
-        if delay > 0:  # in its place: a request that backs off leaves room for none
+        if delay > 0:  # the row keeps its slot while it waits, so the provider gets fewer requests
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_event.wait(), delay)
         if self.stop_error is not None:
             self._deliver(row, message)
             return
         row.last_failure = message
-        self._waiting.append(row)  # the others' turn first
+        self._waiting.append(row)  # behind the rows that were not sent yet
 
     def _deliver(self, row: Row, message: AssistantMessage) -> None:
         if row.failed_usage:
@@ -337,94 +344,123 @@ class BatchScheduler:
         self.results.put([(row.index, message)])
 
     def _retry_delay(self, row: Row, message: AssistantMessage) -> float | None:
-        """Seconds until a row is to be asked again; None when it shall not."""
+        """Return the seconds until a row is sent again, or None if its message is final.
+
+        Counts the message: it may change the concurrency limit, or pause or stop the batch.
+        """
         error = message.error
         if error is None or error.kind not in UNAVAILABLE_KINDS:
             self._outage_started_at, self._outage_rounds = 0.0, 0
         if error is None or not error.retryable:
-            self._answer_count += 1
-            self.limiter.on_answer()
-            if error is not None and error.kind in self._stop_on:
-                self.stop(error)
+            self._count_answer(error)
             return None
         busy, retry_after = error.kind in BUSY_KINDS, error.retry_after or 0.0
-        outage = (
-            bool(self._max_retries) and error.kind in UNAVAILABLE_KINDS and self._is_outage(row)
-        )
         if retry_after > self._max_delay:
-            error.message += (
-                f" The provider asks to wait {retry_after:g} s, longer than"
-                f" max_retry_delay_ms={self._max_delay * 1000:g} allows."
-            )
-            message.error_message = error.message
-        elif busy and not outage:
+            self._refuse_to_wait(message, error, busy, retry_after)
+            return None
+        outage = self._is_outage(row, error)
+        if busy and not outage:
             self.limiter.on_refusal(self._loop.time() + retry_after if retry_after else 0.0)
-        if error.kind in self._stop_on or (busy and retry_after > self._max_delay):
+        if error.kind in self._stop_on:
             self.stop(error)
-        if self.stop_error is not None or retry_after > self._max_delay:
+        if self.stop_error is not None:
             return None
         if outage:
-            return self._pause_all_rows(message, busy, retry_after)
-        if self._max_retries and busy and self._answer_count > row.answers_at_last_failure:
-            row.refusals += 1  # that is no fault of this row
-            if row.refusals > MAX_REFUSALS_PER_ROW:
-                return None
-        elif row.retries >= self._max_retries:
+            return self._pause_all_rows(message, error, busy, retry_after)
+        if not self._count_retry(row, busy):
             return None
+        if retry_after:
+            return 0.0 if busy else retry_after  # the limiter pauses all rows of a busy provider
+        return random.uniform(0.0, _backoff(row.retries + row.refusals))
+
+    def _count_answer(self, error: ErrorInfo | None) -> None:
+        """Count a message that is not retried: the provider did its work, or refused for good."""
+        self._answer_count += 1
+        self.limiter.on_answer()
+        if error is not None and error.kind in self._stop_on:
+            self.stop(error)
+
+    def _refuse_to_wait(
+        self, message: AssistantMessage, error: ErrorInfo, busy: bool, retry_after: float
+    ) -> None:
+        """End a row whose provider requires a longer delay than `max_retry_delay_ms`.
+
+        A rate limit of that length applies to the other rows as well and stops the batch.
+        """
+        error.message += (
+            f" The provider asks to wait {retry_after:g} s, longer than"
+            f" max_retry_delay_ms={self._max_delay * 1000:g} allows."
+        )
+        message.error_message = error.message
+        if busy or error.kind in self._stop_on:
+            self.stop(error)
+
+    def _count_retry(self, row: Row, busy: bool) -> bool:
+        """Count a retry of a row, and return whether the row has one left.
+
+        A refusal while other rows are answered does not use up the row's `max_retries`.
+        """
+        if self._max_retries and busy and self._answer_count > row.answers_at_last_failure:
+            row.refusals += 1
+            if row.refusals > MAX_REFUSALS_PER_ROW:
+                return False
+        elif row.retries >= self._max_retries:
+            return False
         else:
             row.retries += 1
         row.answers_at_last_failure = self._answer_count
-        if retry_after:
-            return 0.0 if busy else retry_after  # the pace holds all back
-        return random.uniform(
-            0.0, min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2 ** min(row.retries + row.refusals - 1, 10))
-        )
+        return True
 
-    def _is_outage(self, row: Row) -> bool:
-        """Whether it is no fault of a row that it was refused, or reached nobody: nobody was
-        answered since it failed last, and others wait, too."""
+    def _is_outage(self, row: Row, error: ErrorInfo) -> bool:
+        """Return whether the server, not the row, is the reason for a failure.
+
+        That is the case if no row was answered since this one last failed, and others wait.
+        """
         return (
-            self._answer_count == row.answers_at_last_failure
+            self._max_retries > 0
+            and error.kind in UNAVAILABLE_KINDS
+            and self._answer_count == row.answers_at_last_failure
             and len(self._tasks) + len(self._waiting) > 1
         )
 
     def _pause_all_rows(
-        self, message: AssistantMessage, busy: bool, retry_after: float
+        self, message: AssistantMessage, error: ErrorInfo, busy: bool, retry_after: float
     ) -> float | None:
-        """Let all rows wait for a server that is gone or refuses all, longer each time, at least
-        as long as it asks; in the end, stop.
+        """Pause all rows during an outage, or stop the batch once it has lasted too long.
 
-        One that is busy or has answered before is given `SILENCE`, another as many rounds as a row
-        has tries.
+        Each round of failures pauses longer than the one before, and at least for `retry_after`
+        seconds. A server that is busy or has answered before gets `OUTAGE_TIMEOUT_S`, any other
+        as many rounds as a row has retries.
         """
         now, resume_at = self._loop.time(), 0.0
-        if now >= self.limiter.paused_until:  # the first of its round
+        if now >= self.limiter.paused_until:  # the first failure of its round
             self._outage_started_at = self._outage_started_at or now
             self._outage_rounds += 1
-            backoff = min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2 ** min(self._outage_rounds - 1, 10))
-            jittered = (
-                0.0
-                if retry_after and self._outage_rounds == 1
-                else random.uniform(backoff / 2, backoff)
-            )
-            resume_at = now + max(jittered, retry_after)
+            resume_at = now + max(self._outage_pause(retry_after), retry_after)
         outage_s = now - self._outage_started_at
-        was_reachable = busy or self._answer_count
-        timed_out = (
-            outage_s >= OUTAGE_TIMEOUT_S
-            if was_reachable
-            else self._outage_rounds > self._max_retries
-        )
-        if (
-            timed_out and not self._requests_in_flight
-        ):  # nobody is under way who may yet be answered
-            assert message.error is not None
-            message.error.message += f" Nobody was answered for {outage_s:.0f} s."
-            message.error_message = message.error.message
-            self.stop(message.error)
+        if busy or self._answer_count:
+            timed_out = outage_s >= OUTAGE_TIMEOUT_S
+        else:
+            timed_out = self._outage_rounds > self._max_retries
+        if timed_out and not self._requests_in_flight:  # a request in flight may yet be answered
+            error.message += f" Nobody was answered for {outage_s:.0f} s."
+            message.error_message = error.message
+            self.stop(error)
             return None
         self.limiter.on_refusal(resume_at)
         return 0.0
+
+    def _outage_pause(self, retry_after: float) -> float:
+        """Return the seconds of the outage's current pause, with jitter."""
+        if retry_after and self._outage_rounds == 1:
+            return 0.0
+        backoff = _backoff(self._outage_rounds)
+        return random.uniform(backoff / 2, backoff)
+
+
+def _backoff(attempt: int) -> float:
+    """Return the maximum delay in seconds before a retry; `attempt` counts from 1."""
+    return min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2 ** min(attempt - 1, 10))
 
 
 def create_scheduler(
@@ -437,7 +473,12 @@ def create_scheduler(
     output_mode: OutputMode | None,
     options: Options,
 ) -> BatchScheduler:
-    """A batch for these arguments, which are checked before anything is sent."""
+    """Check the arguments of `complete_many` and return a scheduler for them.
+
+    Raises:
+        TypeError: As `complete_many`.
+        ValueError: As `complete_many`.
+    """
     if isinstance(contexts, str | Context | Mapping) or not isinstance(
         contexts, Iterable | AsyncIterable
     ):
@@ -476,7 +517,7 @@ def create_scheduler(
 
 
 def _max_connections() -> int:
-    """How many the system lets this process have."""
+    """Return how many connections this process may open."""
     try:
         import resource
     except ModuleNotFoundError:  # on Windows
@@ -488,7 +529,7 @@ def _max_connections() -> int:
 def _local_sender(
     model: ModelSpec, output: Any, output_mode: OutputMode | None, options: Options
 ) -> SendRow:
-    """What asks a row once, in this process."""
+    """Return a function that sends a row once from this process."""
     call_options: dict[str, Any] = {**options, "max_retries": 0}
     if output is not None:
         from ..output.schema import Output
