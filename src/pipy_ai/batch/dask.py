@@ -1,8 +1,9 @@
-"""Rows asked by the workers of a Dask cluster: what `executor=` of `complete_many` stands for.
+"""Send the rows of a batch from the workers of a Dask cluster: `executor=` of `complete_many`.
 
-The batch stays where it was called: it feeds, paces, tries again and collects, so that one pace
-holds for all workers. A worker gets one row at a time, asks with the keys of its own environment,
-and sends back the message. When one dies, Dask gives its rows to the others.
+The scheduler stays in the calling process: it reads the rows, limits concurrency, retries and
+collects the messages, so that one limit holds for all workers. A worker gets one row at a time,
+sends it with the API keys of its own environment, and returns the message. When a worker dies, Dask
+gives its rows to the others.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from ..output.schema import Output
     from .row import Row, SendRow
 
-STATUS_POLL_S = 5.0  # seconds between two looks at the client while it waits for a row
-MAX_WORKER_FAILURES = 2  # times that a row is given to another worker when its own raises
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)  # in a header's name
+STATUS_POLL_S = 5.0  # how often the client's status is checked while a row is waited for
+MAX_WORKER_FAILURES = 2  # how often a row is given to another worker after its worker raised
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 _SECRET_LITELLM_OPTION = re.compile(
     r"^api_key$|^aws_|secret|credential|ad_token|password", re.IGNORECASE
 )
@@ -43,11 +44,11 @@ def create_sender(
     options: Options,
     message_class: type[AssistantMessage],
 ) -> SendRow:
-    """What asks a row once, on some worker of the cluster of `client`.
+    """Return a function that sends a row once, from a worker of the cluster of `client`.
 
     Raises:
-        TypeError: it is no Dask client.
-        ValueError: an option that must not or cannot travel.
+        TypeError: `client` is not a Dask client.
+        ValueError: An option that must not or cannot be sent to a worker.
     """
     if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
         raise TypeError(
@@ -55,7 +56,7 @@ def create_sender(
         )
     _check_options(model, options)
     call_options: dict[str, Any] = {**options, "max_retries": 0}
-    if output is not None:  # its schema travels; the type may be one that the workers have not
+    if output is not None:  # only the schema is sent: workers may not be able to import the type
         call_options |= {"output": output.schema, "output_mode": output_mode}
     options_digest = _digest(
         str(model), call_options.get("output"), sorted((n, repr(v)) for n, v in options.items())
@@ -83,7 +84,8 @@ def create_sender(
                 meter.abandon()
 
     async def send_to_cluster(row: Row, context: Context) -> AssistantMessage:
-        key = f"pipy-{row.index}-{row.send_count}-{_digest(options_digest, context.model_dump(mode='json'))}"
+        request_digest = _digest(options_digest, context.model_dump(mode="json"))
+        key = f"pipy-{row.index}-{row.send_count}-{request_digest}"
         loop = client.loop.asyncio_loop
         future = asyncio.run_coroutine_threadsafe(
             _submit_row(client, key, model, context, call_options), loop
@@ -93,7 +95,7 @@ def create_sender(
             if output is not None and answer.error is None:
                 _validate_message(answer, output)
             return answer
-        except Exception as failure:  # a row that kills each worker, a worker without pipy-ai
+        except Exception as failure:  # e.g. a row that kills every worker; pipy-ai not installed
             text = f"The cluster failed: {type(failure).__name__}: {failure}"
             connection_lost = isinstance(failure, (futures.CancelledError, OSError))
             unreachable = connection_lost or client.status != "running"
@@ -105,14 +107,15 @@ def create_sender(
 
 
 async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -> AssistantMessage:
-    """Wait for a row; not for ever on a client that has lost its scheduler meanwhile."""
+    """Wait for a row's message, and stop waiting when the client has lost its scheduler."""
     try:
         while not (await asyncio.wait({future}, timeout=STATUS_POLL_S))[0]:
             if client.status != "running":
                 raise ConnectionError(f"the client of the cluster is {client.status}")
     finally:
         future.cancel()
-    if future.cancelled():  # by Dask: rows that are collected together share one task of the client
+    # Dask cancels several rows at once: rows that are gathered together share a task of the client.
+    if future.cancelled():
         raise ConnectionError("the client of the cluster has given the row up")
     return future.result()
 
@@ -120,8 +123,8 @@ async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -
 async def _submit_row(
     client: Any, key: str, model: ModelSpec, context: Prompt, call_options: Mapping[str, Any]
 ) -> AssistantMessage:
-    """In the client's own loop: hand in one row and wait for its message."""
-    if client.status != "running":  # what is handed in while it closes is never answered
+    """Submit a row and wait for its message. Runs in the client's event loop."""
+    if client.status != "running":  # a closing client never answers
         raise ConnectionError(f"the client of the cluster is {client.status}")
     future = client.submit(
         _complete_on_worker,
@@ -145,28 +148,30 @@ async def _submit_row(
 def _complete_on_worker(
     model: ModelSpec, context: Prompt, call_options: dict[str, Any]
 ) -> AssistantMessage:
-    """On a worker, in one of its threads."""
+    """Send a row. Runs in a thread of a worker."""
     message: AssistantMessage = complete(model, context, **call_options)
     return message
 
 
 def _open_meter(model: ModelSpec, context: Context, options: Options) -> Meter | None:
-    """What counts a row for the budgets around the batch: its prompt now, the rest at its end.
+    """Return a meter that counts a row for the active budgets, or None if there are none.
+
+    The prompt is counted now, the answer when it has arrived.
 
     Raises:
-        ProviderError: a budget does not cover it.
+        ProviderError: A budget does not cover the prompt.
     """
     if not (budgets := active_budgets.get()):
         return None
     from ..accounting.meter import Meter
 
-    meter = Meter(budgets, None, lambda error: None)  # a thread of a worker cannot be stopped
+    meter = Meter(budgets, None, lambda error: None)  # a worker's request cannot be cancelled
     meter.start_attempt(build_request(model, context, None, options))
     return meter
 
 
 def _validate_message(message: AssistantMessage, output: Output) -> None:
-    """Give an answer that fits the schema its value of the type, here where the type is known."""
+    """Parse an answer in this process, where the output type is available."""
     error = output.validate_message(message)
     if error is not None:
         message.error, message.error_message = error, error.message
@@ -174,7 +179,10 @@ def _validate_message(message: AssistantMessage, output: Output) -> None:
 
 
 def _check_options(model: ModelSpec, options: Options) -> None:
-    """A key never enters the graph, where the scheduler and its pages could show it."""
+    """Raise ValueError for options that cannot be sent to workers.
+
+    A secret must not enter the task graph, which Dask's scheduler and dashboard can show.
+    """
     extra = options.get("extra") or {}
     headers = {**(options.get("headers") or {}), **(extra.get("extra_headers") or {})}
     secrets = ["api_key"] if options.get("api_key") is not None else []

@@ -1,4 +1,4 @@
-"""Rows of a file as questions. Read lazily, and the same each time they are read."""
+"""Read prompts from JSONL, CSV and Parquet files, lazily and repeatably."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from ..context import Prompt, ctx
 
 _PLACEHOLDER = re.compile(r"\{([^{}\n]+)\}")
 SUPPORTED_FORMATS = ".jsonl, .ndjson, .csv, .tsv or .parquet"
-PARQUET_BATCH_ROWS = 1024  # read at once
+PARQUET_BATCH_ROWS = 1024
 
 Columns = Mapping[str, Any]
 
 
 class InputError(ValueError):
-    """Something in the input that must be put right before anything is asked."""
+    """The input or results file is invalid; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """A row: its place (from 0), its id, what to ask, and digests of 8 bytes that tell the id and
-    the question from others."""
+    """A row with its index (from 0), its id, its prompt, and 8-byte digests of the last two."""
 
     index: int
     id: str | int
@@ -39,14 +38,14 @@ class InputRow:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """The questions of a file; may be read any number of times.
+    """The prompts of a file. May be iterated any number of times.
 
-    A row is asked its columns put into `template` where there is one, else its `prompt`, its
-    `messages` (pi's or OpenAI's, a `system` message among them) or its `context`. Its id is its
-    `id`, else its number, from 1.
+    The prompt of a row is `template` filled with its columns, if there is a template; otherwise its
+    column `prompt`, `messages` (in the form of pi-ai or OpenAI, with or without a `system` message)
+    or `context`. The id of a row is its column `id`, or its number, counted from 1.
 
-    Raises, when it is read:
-        InputError: a row is none, or has nothing to ask; the text says where.
+    Raises (when iterated):
+        InputError: A row is malformed or has no prompt. The message names the file and the row.
     """
 
     path: Path
@@ -67,18 +66,17 @@ class InputFile:
             yield InputRow(index, row_id, prompt, digest(row_id), digest(source))
 
     def _prompt_and_source(self, row: Columns) -> tuple[Prompt, Any]:
-        """What to ask, and the part of the row that says so."""
+        """Return the prompt of a row, and the value that it was made from."""
         if self.template is not None:
             text = fill_template(self.template, row)
             return ctx(text, system=self.system), text
         if row.get("prompt") is not None:
-            text = row["prompt"]
-            text = _column_text(text)
+            text = _column_text(row["prompt"])
             return ctx(text, system=self.system), text
         for name in ("messages", "context"):
             if row.get(name) is not None:
-                source = row[name]
-                source = json.loads(source) if isinstance(source, str) else source
+                value = row[name]
+                source = json.loads(value) if isinstance(value, str) else value
                 return _parse_conversation(source, self.system), source
         columns = ", ".join(map(str, row)) or "none"
         raise ValueError(
@@ -88,16 +86,16 @@ class InputFile:
 
 
 def digest(value: Any) -> int:
-    """Eight bytes that stand for a JSON value."""
+    """Return an 8-byte digest of a JSON value as an integer."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
 def fill_template(template: str, row: Columns) -> str:
-    """The template with each `{column}` replaced; other braces stay as they are.
+    """Replace each `{column}` of a template with the row's value. Other braces are kept.
 
     Raises:
-        ValueError: it names a column that the row has not.
+        ValueError: The template names a column that the row does not have.
 
     Example:
         >>> from pipy_ai.batch.input import fill_template
@@ -118,19 +116,23 @@ def fill_template(template: str, row: Columns) -> str:
 
 
 def _column_text(value: Any) -> str:
-    """A column as a text: JSON where it is of JSON's kinds, else, like a date, in its own words."""
+    """Return a column as text: JSON for numbers, booleans, lists and objects, otherwise `str()`."""
     if not isinstance(value, bool | int | float | list | dict):
         return _plain_text(value)
     return json.dumps(value, ensure_ascii=False, default=_plain_text)
 
 
 def _plain_text(value: Any) -> str:
-    """What JSON has no kind for. Parquet of older writers has texts as bytes."""
+    """Convert a value that JSON has no type for. Older Parquet writers store strings as bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _parse_conversation(data: Any, system: str | None) -> Prompt:
-    """A conversation in pi's words or OpenAI's."""
+    """Return the context of a conversation in the form of pi-ai or OpenAI.
+
+    Raises:
+        ValueError: The conversation is malformed.
+    """
     from pydantic import ValidationError
 
     from ..types import Context
@@ -175,7 +177,7 @@ def _normalize_message(message: Any) -> dict[str, Any]:
 
 
 def _system_text(message: dict[str, Any]) -> str:
-    """The text of a system message, which may be in parts."""
+    """Return the text of a system message, which may be a list of parts."""
     content = message.get("content") or ""
     parts = [{"text": content}] if isinstance(content, str) else content
     try:
@@ -185,21 +187,18 @@ def _system_text(message: dict[str, Any]) -> str:
 
 
 def _normalize_part(part: Any) -> Any:
-    """OpenAI's word for an image; all else is as it is."""
+    """Convert OpenAI's image part; return any other part unchanged."""
     if isinstance(part, dict) and part.get("type") == "image_url":
         image = part.get("image_url")
         return {"type": "image", "url": image.get("url") if isinstance(image, dict) else image}
     return part
 
 
-# === Files ===
-
-
 def read_rows(path: Path) -> Iterator[Columns]:
-    """The rows of a file, as its suffix says how to read them.
+    """Read the rows of a file. The suffix determines its format.
 
     Raises:
-        InputError: it is of no such kind, or a row is broken.
+        InputError: The format is not supported, or a row is malformed.
     """
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".ndjson"):
@@ -256,5 +255,5 @@ def _read_parquet(path: Path) -> Iterator[Columns]:
         with parquet.ParquetFile(path) as file:
             for record_batch in file.iter_batches(PARQUET_BATCH_ROWS):
                 yield from record_batch.to_pylist()
-    except (ArrowException, ValueError) as error:  # a time that Python has no kind for
+    except (ArrowException, ValueError) as error:  # ValueError: e.g. a date beyond Python's range
         raise InputError(f"{path}: {error}") from None

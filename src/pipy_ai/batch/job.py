@@ -1,26 +1,27 @@
-"""A batch of a file: reads, compares with what is there, asks what is missing, writes."""
+"""Send the rows of a file that have no answer in the results file yet."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from ..context import Prompt
-from ..errors import ErrorInfo, ErrorKind, error_info
-from ..output.schema import Output
+from ..errors import ErrorInfo, ErrorKind, PipyError, error_info
+from ..output.schema import Output, ParsedMessage
 from ..types import AssistantMessage
 from .input import InputError, InputFile, InputRow, digest
 from .results import FAILED, OPEN, ResultLine, ResultsFile
 from .scheduler import DEFAULT_STOP_ON, BatchScheduler, astream_rows, create_scheduler
 
 STOPPED_TEXT = "Stopped by the user."
-SYNC_INTERVAL_S = 1.0  # seconds after which the disk is asked to keep what landed
+SYNC_INTERVAL_S = 1.0  # how often new results are flushed to disk
+# A row is only sent again on request if one of these options has changed since it was answered.
 _FINGERPRINTED_OPTIONS = (
     "temperature",
     "max_tokens",
@@ -34,11 +35,11 @@ _FINGERPRINTED_OPTIONS = (
 
 @dataclass(slots=True)
 class BatchProgress:
-    """What a run has done so far. `cost` is in dollars, of the answers whose price is known."""
+    """The progress of a run. `cost` is in US dollars, without the answers of unknown price."""
 
-    rows: int = 0  # of the input
-    previously_answered: int = 0  # of them answered by earlier runs
-    kept_errors: int = 0  # and failed in them, and not tried again
+    rows: int = 0
+    previously_answered: int = 0
+    kept_errors: int = 0  # rows that failed in an earlier run and are not retried
     answered: int = 0
     failed: int = 0
     error_kinds: Counter[str] = field(default_factory=Counter)
@@ -50,11 +51,11 @@ class BatchProgress:
 
     @property
     def unanswered(self) -> int:
-        """Rows without an answer."""
+        """The number of rows without an answer."""
         return self.rows - self.previously_answered - self.kept_errors - self.answered - self.failed
 
     def count_row(self, message: AssistantMessage) -> None:
-        """Count an answer."""
+        """Count a row as answered or failed."""
         if message.error is None:
             self.answered += 1
         else:
@@ -62,7 +63,7 @@ class BatchProgress:
             self.error_kinds[message.error.kind] += 1
 
     def count_usage(self, message: AssistantMessage) -> None:
-        """Count what an answer cost, also that of a row which is left open."""
+        """Add the tokens and cost of an answer, even if its row stays open."""
         usage = message.usage
         self.input_tokens += usage.input + usage.cache_read + usage.cache_write
         self.output_tokens += usage.output
@@ -74,7 +75,7 @@ class BatchProgress:
 
 @dataclass(slots=True)
 class Job:
-    """What to ask of whom, and how. `output` is the type of each answer."""
+    """A batch over a file: input, results, model and options. `output` is the type of answers."""
 
     input_file: InputFile
     results: ResultsFile
@@ -89,16 +90,19 @@ class Job:
     scheduler: BatchScheduler | None = None
 
     def stop(self) -> None:
-        """Ask nothing new; what is under way is finished and written."""
+        """Send no more rows. Requests in flight are finished and written."""
         if self.scheduler is not None:
             self.scheduler.stop(error_info(ErrorKind.ABORTED, STOPPED_TEXT))
 
     async def run(self, on_answer: Callable[[], object] = lambda: None) -> BatchProgress:
-        """Ask what `compare` has found open. `watch` is called after each answer.
+        """Send the open rows, which `find_open_rows` has determined, and write their results.
+
+        `on_answer` is called once at the start and after each answer.
 
         Raises:
-            TypeError, ValueError: wrong use, told before anything is asked.
-            OSError: the answers cannot be written.
+            TypeError: Invalid arguments; nothing was sent.
+            ValueError: Invalid arguments; nothing was sent.
+            OSError: The results cannot be written.
         """
         progress = self.progress
         settings_digest = _settings_digest(self)
@@ -136,7 +140,10 @@ class Job:
 
 
 def _leaves_row_open(error: ErrorInfo | None, scheduler: BatchScheduler) -> bool:
-    """Whether a row is left open: what failed would have failed for any, or may yet succeed."""
+    """Return whether a row stays open after the batch was stopped.
+
+    It does if its error would have affected any row, or if the next run may succeed.
+    """
     if error is None or scheduler.stop_error is None:
         return False
     return error.retryable or error.kind in DEFAULT_STOP_ON or error.kind is ErrorKind.ABORTED
@@ -145,28 +152,27 @@ def _leaves_row_open(error: ErrorInfo | None, scheduler: BatchScheduler) -> bool
 async def _open_rows(
     job: Job, pending_rows: dict[int, InputRow]
 ) -> AsyncIterator[tuple[int, Prompt]]:
+    """Yield the open rows, and keep them in `pending_rows` until they are answered."""
     row_states = job.results.row_states
     for row in job.input_file:
-        if row.index == len(row_states):  # the input has grown meanwhile; that is for another run
+        if row.index == len(row_states):  # rows added since the comparison belong to the next run
             return
         if row_states[row.index] == OPEN:
             pending_rows[row.index] = row
             yield row.index, row.prompt
 
 
-# === What is there already ===
-
-
 def find_open_rows(job: Job) -> None:
-    """Read the whole input once: tell what is wrong with it, and find what is to be asked.
+    """Compare the whole input with the results file, and mark the rows that have to be sent.
 
     Raises:
-        InputError: an id stands twice, or was answered to another question or with other settings.
+        InputError: A row is malformed; two rows have the same id; a row has changed, or was
+            answered with other settings, and `redo_changed` is false.
     """
     previous_lines = job.results.read_lines()
     settings_digest = _settings_digest(job)
     seen: dict[int, int] = {}
-    changed: list[tuple[InputRow, ResultLine]] = []
+    first_changed: tuple[InputRow, ResultLine] | None = None
     changed_count = 0
     for row in job.input_file:
         first_index = seen.setdefault(row.id_digest, row.index)
@@ -180,11 +186,10 @@ def find_open_rows(job: Job) -> None:
         if line is not None and line.fingerprint != _fingerprint(settings_digest, row):
             retry = True
             changed_count += 1
-            if len(changed) < 1:
-                changed.append((row, line))
+            first_changed = first_changed or (row, line)
         job.results.add_row(line, retry)
-    if changed and not job.redo_changed:
-        raise InputError(_changed_rows_text(changed_count, *changed[0], settings_digest, job))
+    if first_changed is not None and not job.redo_changed:
+        raise InputError(_changed_rows_text(changed_count, *first_changed, settings_digest, job))
     job.results.add_unmatched(iter(previous_lines.values()))
     progress, row_states = job.progress, job.results.row_states
     progress.rows = len(row_states)
@@ -201,13 +206,13 @@ def _changed_rows_text(
     row_label = f"row {row.index + 1} (id {row.id!r})"
     more = f" and {count - 1:,} more" if count > 1 else ""
     return (
-        f"{job.results.path}: {row_label}{more} was answered before {difference}; choose another file"
-        " for the answers, or ask anew what has changed with --redo-changed"
+        f"{job.results.path}: {row_label}{more} was answered before {difference}; choose another"
+        " file for the answers, or ask anew what has changed with --redo-changed"
     )
 
 
 def _settings_digest(job: Job) -> str:
-    """What tells the settings of a run from others."""
+    """Return a digest of the model, system prompt, schema and options of a job."""
     options = {name: value for name, value in job.options.items() if value is not None}
     settings = {name: str(options[name]) for name in _FINGERPRINTED_OPTIONS if name in options}
     schema = None if job.output is None else Output.of(job.output).schema
@@ -219,20 +224,17 @@ def _fingerprint(settings_digest: str, row: InputRow) -> str:
     return f"{settings_digest}-{row.prompt_digest:016x}"
 
 
-# === What is written ===
-
-
 def _record(row: InputRow, message: AssistantMessage, settings_digest: str) -> dict[str, Any]:
-    """The line of an answer."""
+    """Return the line of a row for the results file."""
     usage, error = message.usage, message.error
     counts = {"input": usage.input, "output": usage.output}
     for name in ("cache_read", "cache_write", "reasoning"):
         if count := getattr(usage, name):
             counts[name] = count
     record: dict[str, Any] = {"id": row.id, "text": message.text}
-    parsed = getattr(message, "_value", None)
-    if parsed is not None:
-        record["parsed"] = to_jsonable_python(parsed[0])
+    if isinstance(message, ParsedMessage):
+        with suppress(PipyError):  # there is no value
+            record["parsed"] = to_jsonable_python(message.parsed)
     if message.tool_calls:
         record["tool_calls"] = [
             {"id": call.id, "name": call.name, "arguments": call.arguments}

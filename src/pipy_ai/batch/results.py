@@ -1,8 +1,8 @@
-"""The file of answers: one line a row, appended as they land, put in order at the end.
+"""The results file of a batch: one JSON line per row, appended as answers arrive, sorted at last.
 
-A line is written with one call, so that a process that is killed loses at most the line that it was
-writing; such a torn line is cut off by the next run, and what a power cut left as zeros is passed
-over. While a job runs, no other may use its file.
+A line is written with a single call, so that a killed process loses at most the line it was
+writing. The next run removes such an incomplete line, and skips zero bytes left by a power failure.
+Only one job at a time may use a results file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .input import InputError, digest
 if TYPE_CHECKING:
     from typing import Self
 
-OPEN, DONE, FAILED = 0, 1, 2  # what a row is
-_CHUNK_BYTES = 1 << 16  # bytes
+OPEN, DONE, FAILED = 0, 1, 2  # the states of a row
+_CHUNK_BYTES = 1 << 16
 _RERUN_HINT = "once that is solved, run the same command again to go on"
-_LINE_PREFIX = b'{"id": '  # of each of our lines
+_LINE_PREFIX = b'{"id": '  # every line of a results file starts with it
 
 
 class ResultLine(NamedTuple):
-    """What is kept of a line while the input is compared with it."""
+    """The part of a line that is needed to compare it with the input."""
 
     offset: int
     fingerprint: str
@@ -39,22 +39,24 @@ class ResultLine(NamedTuple):
 
 
 class ResultsFile:
-    """The file of answers of one job, locked. `state` has a byte for each row of the input.
+    """The results file of a job, locked while it is open.
+
+    `row_states` has one byte per row of the input: `OPEN`, `DONE` or `FAILED`.
 
     Raises:
-        InputError: another run uses the file, or it holds something else than answers.
+        InputError: Another run uses the file, or it contains anything other than results.
     """
 
     def __init__(self, path: Path) -> None:
         self.path: Path = Path(os.path.realpath(path))
         self.row_states: bytearray = bytearray()
-        self._offsets = array("q")  # where each row's newest line begins, or -1
-        self._unmatched_offsets: list[int] = []  # lines of rows that the input has not
+        self._offsets = array("q")  # of each row's newest line; -1: none
+        self._unmatched_offsets: list[int] = []  # lines whose row is not in the input
         self._line_count = 0
         lock_path = self.path.with_name(f".{self.path.name}.lock")
         self._lock = FileLock(lock_path, timeout=0)
         self._fd = -1
-        self._created_by_this_run = False  # whether this run began the file
+        self._created_by_this_run = False
 
     def __enter__(self) -> Self:
         try:
@@ -81,16 +83,15 @@ class ResultsFile:
             with contextlib.suppress(OSError):
                 os.fsync(self._fd)
             if exc is not None and self._created_by_this_run and not os.fstat(self._fd).st_size:
-                for leftover in (self.path, Path(self._lock.lock_file)):  # by wrong use
+                # Invalid arguments or input must not leave empty files behind.
+                for leftover in (self.path, Path(self._lock.lock_file)):
                     leftover.unlink(missing_ok=True)
             os.close(self._fd)
             self._fd = -1
         self._lock.release()
 
-    # --- What is there ----------------------------------------------------------------------
-
     def _repair_last_line(self) -> None:
-        """Cut off what a killed process left half written; end a last line that is whole."""
+        """Remove an incomplete last line, or complete a last line that lacks its line break."""
         end = os.fstat(self._fd).st_size
         tail, start = b"", end
         while start > 0 and b"\n" not in tail:
@@ -109,18 +110,18 @@ class ResultsFile:
         elif end == len(last_line) and not _LINE_PREFIX.startswith(
             last_line.rstrip(b"\0")[: len(_LINE_PREFIX)]
         ):
-            raise self._foreign_file_error(1)  # not of ours: nothing of it is to be lost
+            raise self._foreign_file_error(1)  # another program's file is not touched
         else:
             os.ftruncate(self._fd, end - len(last_line))
 
     def read_lines(self) -> dict[int, ResultLine]:
-        """The newest line of each id, by the id's digest."""
+        """Return the newest line of each id, by the digest of the id."""
         lines: dict[int, ResultLine] = {}
         offset = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 self._line_count = number
-                # An editor's, or never written: JSON has no zero bytes.
+                # A blank line, or zero bytes left by a power failure: JSON has none.
                 if not line.strip(b"\0 \t\r\n") or (lines and b"\0" in line):
                     offset += len(line)
                     continue
@@ -135,12 +136,12 @@ class ResultsFile:
 
     def _foreign_file_error(self, line_number: int) -> InputError:
         return InputError(
-            f"{self.path}, line {line_number}: it is no answer of pipy batch, so nothing is added to"
-            " this file; choose another for the answers"
+            f"{self.path}, line {line_number}: it is no answer of pipy batch, so nothing is added"
+            " to this file; choose another for the answers"
         )
 
     def add_row(self, line: ResultLine | None, retry: bool = False) -> None:
-        """Take note of the input's next row and its line so far; `again`: it is to be asked."""
+        """Add the next row of the input with its existing line; `retry` marks it as open."""
         self._offsets.append(-1 if line is None else line.offset)
         done = line is not None and not retry
         self.row_states.append(
@@ -148,22 +149,20 @@ class ResultsFile:
         )
 
     def add_unmatched(self, lines: Iterator[ResultLine]) -> None:
-        """Take note of lines whose rows the input has not: they stay, behind the others."""
+        """Add lines whose rows are not in the input. They are kept at the end of the file."""
         self._unmatched_offsets = sorted(line.offset for line in lines)
 
-    # --- What lands -------------------------------------------------------------------------
-
     def append(self, index: int, record: dict[str, Any]) -> None:
-        """Write the answer of a row.
+        """Write the line of a row.
 
         Raises:
-            OSError: the disk is full, for example.
+            OSError: The line cannot be written, e.g. because the disk is full.
         """
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         offset = os.fstat(self._fd).st_size
         try:
             written = os.write(self._fd, line)
-            while written < len(line):  # a full disk raises with the next call
+            while written < len(line):  # if the disk is full, the next call raises
                 written += os.write(self._fd, line[written:])
         except OSError as error:
             text = f"{error.strerror}; {_RERUN_HINT}"
@@ -173,23 +172,25 @@ class ResultsFile:
         self._line_count += 1
 
     def sync(self) -> None:
-        """Have the disk keep what was written, whatever happens to the machine.
+        """Flush the file to disk.
 
         Raises:
-            OSError: it cannot.
+            OSError: The disk reports an error.
         """
         os.fsync(self._fd)
 
     @property
     def is_complete(self) -> bool:
-        """Whether each row has its line."""
+        """Whether every row has a line."""
         return OPEN not in self.row_states
 
     def sort_lines(self) -> None:
-        """Bring the lines into the input's order, each id once. At once or not at all.
+        """Sort the lines in the order of the input, with one line per id.
+
+        The file is replaced atomically.
 
         Raises:
-            OSError: the disk is full, for example.
+            OSError: The file cannot be written, e.g. because the disk is full.
         """
         is_sorted = (
             all(a < b for a, b in _adjacent_pairs(self._offsets)) and not self._unmatched_offsets

@@ -460,7 +460,7 @@ class BatchScheduler:
 
 def _backoff(attempt: int) -> float:
     """Return the maximum delay in seconds before a retry; `attempt` counts from 1."""
-    return min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2 ** min(attempt - 1, 10))
+    return min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 10))
 
 
 def create_scheduler(
