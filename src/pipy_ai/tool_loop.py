@@ -1,4 +1,4 @@
-"""The round of asking, calling tools and asking again, until there is an answer.
+"""Run a conversation with tools: send requests and call tools until the model answers.
 
     run = run_tools("openai/gpt-5", "What is the weather in Rome?", [get_weather])
     for event in run:
@@ -6,8 +6,9 @@
             print(event.delta, end="")
     print(run.usage.cost.total)
 
-The events are those of a stream, turn after turn, with a `tool_result` for each call in between.
-What is to be done next stands in `_Round`, which knows no I/O; the two runs around it do it.
+A run yields the events of each turn's stream, and a `tool_result` event for each call in between.
+`_ToolLoopState` decides what happens next and does no I/O. `ToolRun` and `AsyncToolRun` send the
+requests and call the tools.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, assert_never, get_args
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -48,13 +49,11 @@ from .types import (
     AssistantMessage,
     Context,
     Cost,
-    DocumentContent,
-    ImageContent,
     Message,
     StopReason,
-    TextContent,
     Tool,
     ToolCall,
+    ToolResultContent,
     ToolResultMessage,
     Usage,
     Warning,
@@ -72,7 +71,9 @@ ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | 
 
 REFUSED_TEXT = "The user did not allow this call."
 ABORTED_TEXT = "The call was aborted."
-CANCEL_GRACE_S = 1.0  # seconds that cancelled tools are waited for
+CANCEL_GRACE_S = 1.0  # how long to wait for cancelled tools to end
+
+_RESULT_CONTENT: Any = get_args(ToolResultContent)[0]  # the union, for isinstance
 
 
 @takes_options
@@ -87,26 +88,28 @@ def run_tools(
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
 ) -> ToolRun:
-    """Ask; call the tools that the model wants; tell it what they said; until it answers.
+    """Send a request, call the tools that the model requests, and repeat until it answers.
 
-    Nothing is sent before the run is iterated or its `result()` is asked for.
+    Nothing is sent before the run is iterated or `result()` is called.
 
     Args:
         model: As for `stream`.
-        context: As for `stream`. It is not changed: `context.extend(run.messages)` goes on from
-            there.
-        tools: Functions or tools made of functions; None: those of the context.
-        max_turns: How often the model is asked at most. Calls of the last answer are not carried
-            out, which a warning of the message says.
-        approve: Asked before each call that fits its tool, in order: True lets it run; False, or
-            a string that says why, goes back to the model as the call's error. May be async.
-        concurrency: How many calls of a turn run side by side. A single call, and any with 1, runs
-            in the caller's own thread, unless it is asynchronous.
-        options: As for `stream`. A `tool_choice` that forces a call holds for the first turn.
+        context: As for `stream`. It is not modified: `context.extend(run.messages)` continues the
+            conversation.
+        tools: Functions, or tools made from functions. None: the tools of the context.
+        max_turns: The maximum number of requests. Tools that the last answer calls are not called,
+            and the message has a warning.
+        approve: Called before each valid tool call, in order. True allows the call. False, or a
+            string with the reason, is sent to the model as the error of the call. May be async.
+        concurrency: The maximum number of tools that run at the same time. A synchronous function
+            runs in the caller's thread if it is the turn's only call or if this is 1.
+        options: As for `stream`. A `tool_choice` that forces a call applies to the first request.
         **keywords: As for `stream`.
 
     Raises:
-        TypeError, ValueError: as `stream`; a tool has no function, or the name of another.
+        TypeError: As `stream`.
+        ValueError: As `stream`; a tool has no function, or two have the same name; `max_turns` or
+            `concurrency` is less than 1.
 
     Example:
         >>> from pipy_ai import faux, run_tools
@@ -140,9 +143,10 @@ def arun_tools(
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
 ) -> AsyncToolRun:
-    """The asynchronous twin of `run_tools`: an object to `async for` over.
+    """Send a request, call tools, and repeat. The async version of `run_tools`.
 
-    Synchronous functions run in threads, so that they do not hold the event loop up.
+    Not a coroutine: use `async for event in arun_tools(…)`. Synchronous functions run in threads,
+    so that they do not block the event loop.
 
     Example:
         >>> import asyncio
@@ -163,7 +167,24 @@ def arun_tools(
 
 
 class _ToolLoopState:
-    """Where a run stands, and what comes next."""
+    """The state of a tool loop, without I/O.
+
+    A turn has two phases, which repeat until `final_message` is set:
+
+    1. The request: `next_request` returns its arguments, `on_answer` takes its final event.
+    2. The calls: `calls` holds those to carry out. `prepare` validates each one, `on_result` takes
+       its result in any order, and `end_turn` adds the results to the conversation.
+
+    The rules:
+
+    - An answer without calls ends the run, as does a failed one.
+    - The answer to request number `max_turns` ends the run, even if it has calls.
+    - Only the first request may force a call: a model that is forced every time never answers.
+    - Every call gets a result, in the order of the calls, because providers reject a conversation
+      with an unanswered call. A call that has none when the turn ends is reported as aborted.
+    - A run that is aborted between requests ends with `abort`; within a request, the request's own
+      error is the final event.
+    """
 
     def __init__(
         self,
@@ -182,7 +203,7 @@ class _ToolLoopState:
         for tool in self.tools:
             if tool._implementation is None or tool._implementation.function is None:
                 raise ValueError(f"the tool {tool.name!r} has no function that could be run")
-        # What the caller does to theirs afterwards is not in this run.
+        # Later changes to the caller's lists do not affect the run.
         snapshot = {"messages": list(original.messages), "tools": self.tools or None}
         self.context: Context = original.model_copy(update=snapshot)
         self.model: ModelSpec = model
@@ -193,25 +214,31 @@ class _ToolLoopState:
         self.messages: list[Message] = []
         self.final_message: AssistantMessage | None = None
         self.turns: int = 0
-        self.calls: dict[str, ToolCall] = {}  # of the turn, by id: an answer has no id twice
+        # The calls and results of the current turn by id, which is unique within an answer.
+        self.calls: dict[str, ToolCall] = {}
         self.results: dict[str, ToolResultMessage] = {}
-        request_factories(model, self.context, options, {})  # wrong use is told at once
+        request_factories(model, self.context, options, {})  # raises for invalid arguments
 
     def next_request(self) -> tuple[ModelSpec, Context, SimpleStreamOptions]:
-        """The arguments of the next `stream`."""
+        """Begin a turn, and return the arguments of `stream` for its request."""
         messages = [*self.context.messages, *self.messages]
         options = self.options
         if self.turns and options.tool_choice not in (None, "auto", "none"):
-            # Forced again and again, it would never answer.
             options = options.model_copy(update={"tool_choice": None})
         self.turns += 1
         return self.model, self.context.model_copy(update={"messages": messages}), options
 
     def on_answer(self, event: DoneEvent | ErrorEvent) -> None:
-        """Take an answer in; `calls` are then to be carried out. None: it is the last one."""
+        """Take the final event of a request. Sets `calls`, or `final_message` if there are none."""
         message = event.partial
         self.messages.append(message)
-        calls = message.tool_calls if isinstance(event, DoneEvent) else []
+        match event:
+            case DoneEvent():
+                calls = message.tool_calls
+            case ErrorEvent():
+                calls = []  # they may be incomplete
+            case _:
+                assert_never(event)
         if calls and self.turns >= self.max_turns:
             text = f"max_turns={self.max_turns} is reached: the calls were not carried out"
             message.warnings.append(Warning(code="max_turns", message=text))
@@ -221,18 +248,18 @@ class _ToolLoopState:
             self.final_message = message
 
     def on_result(self, result: ToolResultMessage) -> ToolResultEvent:
-        """Take a call's result in."""
+        """Take the result of a call, and return its event."""
         self.results[result.tool_call_id] = result
         return ToolResultEvent(tool_call=self.calls[result.tool_call_id], message=result)
 
     def end_turn(self) -> None:
-        """The turn is over: each call's result, in the order of the calls."""
+        """Add the results of the turn's calls to the conversation, in the order of the calls."""
         for call_id, call in self.calls.items():
             result = self.results.get(call_id) or tool_result(call, ABORTED_TEXT, is_error=True)
             self.messages.append(result)
 
     def abort(self, reason: str | None) -> ErrorEvent:
-        """End while no answer is under way."""
+        """End the run while no request is in flight, and return its final event."""
         text = "The run was aborted" + (f": {reason}" if reason else ".")
         last_answer = next(
             (m for m in reversed(self.messages) if isinstance(m, AssistantMessage)), None
@@ -247,38 +274,39 @@ class _ToolLoopState:
         return ErrorEvent(reason=StopReason.ABORTED, error=self.final_message)
 
     def prepare(self, call: ToolCall) -> _ToolJob | ToolResultMessage:
-        """The call ready to be carried out, or what is wrong with it."""
+        """Return a job for a call, or the error result of an invalid call."""
         try:
             tool = find_tool(self.tools, call)
             return _ToolJob(call, tool._implementation, validate_arguments(tool, call))
         except ToolValidationError as error:
             return tool_result(call, str(error), is_error=True)
-        except Exception as error:  # out of a validator of the caller's
+        except Exception as error:  # raised by a validator of the caller's
             return _error_result(call, error)
-
-
-# === One call ===============================================================================
 
 
 @dataclass(slots=True)
 class _ToolJob:
-    """A call that fits its tool."""
+    """A valid call of a tool."""
 
     call: ToolCall
-    code: ToolImplementation
+    implementation: ToolImplementation
     arguments: dict[str, Any]
 
     def run(self) -> Any:
-        """What the function gives; a failure as the model is told."""
+        """Call the function, and return its value or an error result.
+
+        The value of an async function is awaitable. Catching `CancelledError` here keeps one that
+        the function raises itself from looking like a cancellation of the run.
+        """
         try:
-            value = self.code.call(self.arguments)
-        except (Exception, asyncio.CancelledError) as error:  # not all of them pass through futures
+            value = self.implementation.call(self.arguments)
+        except (Exception, asyncio.CancelledError) as error:
             return _error_result(self.call, error)
         return _collect(value) if inspect.isasyncgen(value) else value
 
     async def execute(self) -> ToolResultMessage:
-        """Run in the event loop; a function that does not await gets a thread."""
-        if self.code.is_async:
+        """Call the function from an event loop: a synchronous function runs in a thread."""
+        if self.implementation.is_async:
             return await self.finish(self.run())
         context = contextvars.copy_context()
         return await self.finish(
@@ -286,24 +314,24 @@ class _ToolJob:
         )
 
     async def finish(self, value: Any) -> ToolResultMessage:
-        """What the model is told of a value, which may have to be awaited first."""
+        """Convert a return value to a tool result, and await it first if necessary."""
         try:
             return self.to_tool_result(await value if inspect.isawaitable(value) else value)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            return _error_result(self.call, error)  # the tool cancelled something of its own
+            return _error_result(self.call, error)  # raised by the tool: the run is not cancelled
         except Exception as error:
             return _error_result(self.call, error)
 
     def to_tool_result(self, value: Any) -> ToolResultMessage:
-        """What the model is told of a value."""
+        """Convert a return value to a tool result. Content parts and text are kept, others JSON."""
         call = self.call
         if isinstance(value, ToolResultMessage):
             return value.model_copy(update={"tool_call_id": call.id, "tool_name": call.name})
         parts: Sequence[Any] = value if isinstance(value, list | tuple) and value else [value]
-        if all(isinstance(part, TextContent | ImageContent | DocumentContent) for part in parts):
+        if all(isinstance(part, _RESULT_CONTENT) for part in parts):
             return tool_result(call, *parts)
         if isinstance(value, bytes):
             with contextlib.suppress(UnicodeDecodeError):
@@ -311,9 +339,9 @@ class _ToolJob:
         if isinstance(value, str):
             return tool_result(call, clean_surrogates(value))
         try:
-            json_value = clean_json_surrogates(value)  # names of files need not be UTF-8
+            json_value = clean_json_surrogates(value)  # file names need not be valid Unicode
             text = to_json(json_value, serialize_unknown=True, fallback=str, bytes_mode="base64")
-        except Exception as error:  # what it is made of cannot be told
+        except Exception as error:  # the value cannot be serialized
             return _error_result(call, error)
         details = value if isinstance(value, BaseModel) else None
         return tool_result(call, text.decode(), details=details)
@@ -330,6 +358,7 @@ def _error_result(call: ToolCall, error: BaseException) -> ToolResultMessage:
 
 
 def _refusal_result(call: ToolCall, approval: bool | str) -> ToolResultMessage | None:
+    """Return the result of a call that `approve` refused, or None if it was allowed."""
     if approval is True:
         return None
     text = approval if isinstance(approval, str) and approval else REFUSED_TEXT
@@ -343,7 +372,7 @@ async def _await(awaitable: Awaitable[T]) -> T:
 async def _run_with_limit(
     factories: Sequence[CoroutineFactory[T]], concurrency: int, outcomes: Channel[T]
 ) -> None:
-    """Do all of it, `concurrency` at a time; each outcome is handed over as it comes."""
+    """Await all coroutines, `concurrency` at a time, and put each outcome into the channel."""
     slots = asyncio.Semaphore(concurrency)
 
     async def run_one(factory: CoroutineFactory[T]) -> None:
@@ -352,7 +381,7 @@ async def _run_with_limit(
                 outcomes.put([await factory()])
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # SystemExit: the consumer's affair, not this loop's
+            except BaseException as error:  # e.g. SystemExit: raise it in the consumer instead
                 outcomes.close(error)
 
     async with asyncio.TaskGroup() as group:
@@ -360,11 +389,8 @@ async def _run_with_limit(
             group.create_task(run_one(factory))
 
 
-# === The runs ===============================================================================
-
-
 class _BaseToolRun:
-    """What both runs share."""
+    """The common part of `ToolRun` and `AsyncToolRun`."""
 
     def __init__(self, state: _ToolLoopState) -> None:
         self._state = state
@@ -374,18 +400,21 @@ class _BaseToolRun:
 
     @property
     def messages(self) -> list[Message]:
-        """All new messages so far: answers and tool results, in the order of a conversation."""
+        """The new messages so far: answers and tool results, in conversation order."""
         return self._state.messages
 
     @property
     def usage(self) -> Usage:
-        """Tokens and cost of all answers so far. A cost that one of them lacks is not known."""
+        """The tokens and cost of all answers so far. The cost is unknown if one answer's is."""
         return sum_usage(m.usage for m in self._state.messages if isinstance(m, AssistantMessage))
 
     def abort(self) -> None:
-        """Stop: the answer under way, or the tools. Asynchronous ones are cancelled; those in
-        threads are not waited for, but the one in the caller's own is. From any thread; the run
-        ends with an `error` event of reason `aborted`."""
+        """Abort the run. May be called from any thread.
+
+        The request in flight is aborted. Async tools are cancelled; tools in threads are not waited
+        for, except one that runs in the caller's own thread. The run ends with an `error` event of
+        reason `aborted`.
+        """
         self._aborted = True
         stop = self._stop_callback
         if stop is not None:
@@ -399,7 +428,7 @@ class _BaseToolRun:
     def _on_abort(
         self, stop: Callable[[], None], *, watch_signal: bool
     ) -> Generator[None, None, None]:
-        """An abort within the block calls `stop`; the signal's, too, if `watch_signal` says so."""
+        """Call `stop` on an abort within the block, and if `watch_signal`, also on the signal's."""
         self._stop_callback = stop
         remove_listener = None
         if watch_signal and self._signal is not None:
@@ -417,14 +446,14 @@ class _BaseToolRun:
         return self._state.abort(self._signal.reason if self._signal is not None else None)
 
     def _final_message(self) -> AssistantMessage:
-        if self._state.final_message is None:  # it was left early
+        if self._state.final_message is None:  # the iteration was left early
             self._abort_event()
         assert self._state.final_message is not None
         return self._state.final_message
 
 
 class ToolRun(_BaseToolRun):
-    """A run of `run_tools`: iterate it, or call `result()`. Leaving the loop stops it."""
+    """A run of `run_tools`: iterate it, or call `result()`. Leaving the loop aborts it."""
 
     _events: Generator[ToolEvent, None, None] | None = None
 
@@ -437,7 +466,7 @@ class ToolRun(_BaseToolRun):
             self._events.close()
 
     def result(self) -> AssistantMessage:
-        """The last answer; runs to the end if need be, without the events that are left."""
+        """Return the final answer. Runs to the end first, and discards the remaining events."""
         for _ in self:
             pass
         return self._final_message()
@@ -450,9 +479,7 @@ class ToolRun(_BaseToolRun):
                 return
             with (
                 stream(*state.next_request()) as answer,
-                self._on_abort(
-                    answer.abort, watch_signal=False
-                ),  # which the request listens to itself
+                self._on_abort(answer.abort, watch_signal=False),  # the request watches it itself
             ):
                 for event in answer:
                     if isinstance(event, DoneEvent | ErrorEvent):
@@ -476,7 +503,7 @@ class ToolRun(_BaseToolRun):
             else:
                 yield prepared
         in_parallel = len(jobs) > 1 and self._state.concurrency > 1
-        if in_parallel or any(job.code.is_async for job in jobs):
+        if in_parallel or any(job.implementation.is_async for job in jobs):
             yield from self._run_concurrently([job.execute for job in jobs])
             return
         for job in jobs:
@@ -489,9 +516,10 @@ class ToolRun(_BaseToolRun):
             return prepared
         approval = approve(call)
         if inspect.isawaitable(approval):
-            approval = next(
-                iter([*self._run_concurrently([partial(_await, approval)]), ABORTED_TEXT])
-            )
+            with contextlib.closing(
+                self._run_concurrently([partial(_await, approval)])
+            ) as approvals:
+                approval = next(approvals, ABORTED_TEXT)
         return _refusal_result(call, approval) or prepared
 
     def _run_inline(self, job: _ToolJob) -> Iterator[ToolResultMessage]:
@@ -504,7 +532,7 @@ class ToolRun(_BaseToolRun):
     def _run_concurrently(
         self, factories: Sequence[CoroutineFactory[T]]
     ) -> Generator[T, None, None]:
-        """What it comes to, in the background loop."""
+        """Yield the outcomes of coroutines that run in the background thread's event loop."""
         outcomes: Channel[T] = Channel()
         coroutine = _run_with_limit(factories, self._state.concurrency, outcomes)
         task = loops.background_loop().spawn(coroutine, contextvars.copy_context())
@@ -533,7 +561,7 @@ class ToolRun(_BaseToolRun):
 
 
 class AsyncToolRun(_BaseToolRun):
-    """A run of `arun_tools`: the twin of `ToolRun`."""
+    """A run of `arun_tools`. The async version of `ToolRun`."""
 
     _events: AsyncGenerator[ToolEvent, None] | None = None
 
@@ -547,7 +575,7 @@ class AsyncToolRun(_BaseToolRun):
             await self._events.aclose()
 
     async def result(self) -> AssistantMessage:
-        """The last answer; runs to the end if need be, without the events that are left."""
+        """Return the final answer. Runs to the end first, and discards the remaining events."""
         async with contextlib.aclosing(self.__aiter__()) as events:
             async for _ in events:
                 pass
@@ -601,7 +629,7 @@ class AsyncToolRun(_BaseToolRun):
     async def _run_concurrently(
         self, factories: Sequence[CoroutineFactory[T]]
     ) -> AsyncGenerator[T, None]:
-        """What it comes to, in the running loop."""
+        """Yield the outcomes of coroutines that run in the current event loop."""
         outcomes: Channel[T] = Channel()
         loop = asyncio.get_running_loop()
         task = loop.create_task(_run_with_limit(factories, self._state.concurrency, outcomes))
@@ -609,7 +637,7 @@ class AsyncToolRun(_BaseToolRun):
 
         def stop() -> None:
             outcomes.close()
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and all that ran in it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing runs in it
                 loop.call_soon_threadsafe(task.cancel)
 
         try:
