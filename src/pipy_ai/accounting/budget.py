@@ -1,13 +1,13 @@
-"""Budgets: what the requests within a block may cost together.
+"""Budgets: a limit for the tokens and cost of all requests within a block.
 
     with budget(usd=0.50) as b:
         answers = [complete("openai/gpt-5-mini", question) for question in questions]
     print(b.spent, b.left)
     print(b.table())
 
-A request that the budget does not cover is not sent, and one that passes it is stopped in
-mid-stream; the message then has an error of kind `budget`. What all streams under way have cost so
-far counts, so that together they pass the budget by at most one delta each.
+A request that the budget does not cover is not sent. A request that exceeds it is cancelled while
+it streams. In both cases the message has an error of kind `budget`. The cost of all streams in flight
+is counted as they run, so that together they exceed the budget by at most one delta each.
 """
 
 from __future__ import annotations
@@ -15,12 +15,6 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .meter import Meter
-
-
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -32,28 +26,28 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..types import Usage
-if TYPE_CHECKING:
     from .meter import Meter
 
+_ROUNDING_TOLERANCE_USD = 1e-12  # differences below it come from binary fractions
 
-_ROUNDING_TOLERANCE_USD = 1e-12  # dollars: what is below is of binary fractions
+active_budgets: ContextVar[tuple[Budget, ...]] = ContextVar("pipy_ai_budgets", default=())
 
 
 class Budget:
-    """A limit for all requests that are begun within its `with` (or `async with`) block.
+    """A limit for all requests that start within its `with` (or `async with`) block.
 
-    Tasks, `asyncio.to_thread`, tool loops and batches inherit it. A thread of your own enters the
-    same object again: `with b:`. Within another budget both count.
+    Tasks, `asyncio.to_thread`, tool loops and batches inherit it. In a thread of your own, enter
+    the same object again: `with b:`. Nested budgets all apply.
 
     Args:
-        usd: US dollars; None: no limit, only the account.
-        tokens: Tokens, of prompts and answers together; None: no limit.
-        unknown: What becomes of a model whose price is not known, under a limit in dollars:
-            `"refuse"` sends nothing, `"ignore"` lets it pass uncounted.
-        ledger: A file to which each finished request adds a line (`read_ledger`).
+        usd: The limit in US dollars. None: no limit, only accounting.
+        tokens: The limit in tokens, of prompts and answers together. None: no limit.
+        unknown: How to treat a model of unknown price if there is a limit in dollars: `"refuse"`
+            sends nothing, `"ignore"` sends the request without counting its cost.
+        ledger: The path of a file to which each finished request adds a line (`read_ledger`).
 
     Raises:
-        ValueError: a limit that is not above 0, another word for `unknown`.
+        ValueError: A limit that is not greater than 0; an invalid value of `unknown`.
 
     Example:
         >>> from pipy_ai import budget, complete, faux
@@ -85,31 +79,31 @@ class Budget:
         )
         self._lock = threading.Lock()
         self._active_meters: set[Meter] = set()
-        self._settled = [0.0, 0]  # dollars and tokens of what has ended
-        self._in_flight = [0.0, 0]  # and of what is under way
-        self._closed = False  # an answer had to be stopped: nothing more is let in
+        self._settled = [0.0, 0]  # dollars and tokens of finished requests
+        self._in_flight = [0.0, 0]  # and of requests in flight, as estimated
+        self._closed = False  # an answer was cancelled: no more requests are admitted
         self._spending_by_model: dict[str, Spending] = {}
-
-    # --- What was spent ---------------------------------------------------------------------
 
     @property
     def spent(self) -> float:
-        """US dollars so far, with what is under way."""
+        """US dollars spent so far, including requests in flight."""
         return round(self._settled[0] + self._in_flight[0], 12)
 
     @property
     def tokens_spent(self) -> int:
-        """Tokens so far, with what is under way."""
+        """Tokens used so far, including requests in flight."""
         return int(self._settled[1] + self._in_flight[1])
 
     @property
     def left(self) -> float | None:
-        """US dollars that are left, never below 0; None: there is no limit."""
+        """US dollars that are left, at least 0. None: there is no limit."""
         return None if self.usd is None else max(0.0, round(self.usd - self.spent, 12))
 
     def by_model(self) -> dict[str, Spending]:
-        """What has ended, by `provider/model`, the dearest first. A try that failed counts for its
-        own model."""
+        """Return the finished requests by `provider/model`, most expensive first.
+
+        A failed attempt counts for the model that it was sent to.
+        """
         with self._lock:
             ranked = sorted(
                 self._spending_by_model.items(), key=lambda item: (-item[1].usd, item[0])
@@ -117,13 +111,11 @@ class Budget:
             return {name: replace(spending) for name, spending in ranked}
 
     def table(self) -> str:
-        """The same as a table of plain text."""
+        """Return `by_model()` as a plain-text table."""
         text = format_table(*spending_table("model", self.by_model()))
         if self.left is not None:
             text += f"\n{format_usd(self.left)} of {format_usd(self.usd or 0)} left"
         return text
-
-    # --- The block --------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         active_budgets.set((*active_budgets.get(), self))
@@ -136,7 +128,7 @@ class Budget:
         traceback: TracebackType | None,
     ) -> None:
         active = list(active_budgets.get())
-        if self in active:  # the innermost of the times that it was entered
+        if self in active:  # a budget may be entered several times: remove the innermost
             del active[len(active) - 1 - active[::-1].index(self)]
         active_budgets.set(tuple(active))
 
@@ -151,10 +143,8 @@ class Budget:
     ) -> None:
         self.__exit__(exc_type, exc, traceback)
 
-    # --- For the meters of requests ---------------------------------------------------------
-
     def admit(self, meter: Meter, model: str, usd: float | None, tokens: int) -> str | None:
-        """Let a request in whose prompt costs this much; else the reason why not."""
+        """Admit a request whose prompt costs this much, or return the reason for refusing it."""
         with self._lock:
             if self._is_exhausted():
                 spent = self._format_amounts(self.spent, self.tokens_spent)
@@ -170,10 +160,10 @@ class Budget:
                 remaining = self._format_amounts(
                     self.left or 0.0, (self.tokens or 0) - self.tokens_spent
                 )
+                cost = f" or {format_usd(usd)}" if usd else ""
                 return (
-                    f"The prompt alone, about {tokens:,} tokens"
-                    f"{f' or {format_usd(usd)}' if usd else ''}, would pass what is left of the budget"
-                    f" of {self._limit_text}: {remaining}. Nothing was sent."
+                    f"The prompt alone, about {tokens:,} tokens{cost}, would pass what is left of"
+                    f" the budget of {self._limit_text}: {remaining}. Nothing was sent."
                 )
             self._active_meters.add(meter)
             self._in_flight[0] += usd or 0.0
@@ -181,14 +171,14 @@ class Budget:
         return None
 
     def add_usage(self, usd: float, tokens: int) -> bool:
-        """Count what a request under way has cost more. Whether the budget is passed."""
+        """Add the cost of a request in flight. Return whether the budget is exceeded."""
         with self._lock:
             self._in_flight[0] += usd
             self._in_flight[1] += tokens
             return self._is_exceeded()
 
     def settle(self, meter: Meter, model: str, usage: Usage | None, cost: float | None) -> None:
-        """Put what a request has really used and cost in the place of its estimate."""
+        """Replace the estimate of a request by its actual usage and cost."""
         with self._lock:
             if meter not in self._active_meters:
                 return
@@ -196,7 +186,7 @@ class Budget:
             self._in_flight[0] -= meter.usd
             self._in_flight[1] -= meter.tokens
             if not self._active_meters:
-                self._in_flight = [0.0, 0]  # without the noise of many small sums
+                self._in_flight = [0.0, 0]  # discard the rounding errors of many small sums
             tokens = meter.tokens if usage is None else usage.total_tokens
             self._settled[0] += cost or 0.0
             self._settled[1] += tokens
@@ -207,7 +197,10 @@ class Budget:
             spending.add(tokens - output, output, cost)
 
     def meters_to_stop(self, meter: Meter, answer_stopped: bool) -> list[Meter]:
-        """If it is passed: who else is to stop. Once one did, or `stopped`, no more are let in."""
+        """Return the other requests to cancel if the budget is exceeded.
+
+        Once there is one, or with `answer_stopped`, no more requests are admitted.
+        """
         with self._lock:
             if self._closed or not self._is_exceeded():
                 return []
@@ -216,14 +209,14 @@ class Budget:
             return other_meters
 
     def exceeded_text(self) -> str:
-        """What a request is told that passed it, or would have."""
+        """Return the error message of a request that exceeded the budget."""
         return (
-            f"The budget of {self._limit_text} is passed; the answer was stopped, and what came before"
-            " is kept."
+            f"The budget of {self._limit_text} is passed; the answer was stopped, and what came"
+            " before is kept."
         )
 
     def _is_exceeded(self, usd: float = 0.0, tokens: int = 0) -> bool:
-        """Whether it is passed with this much more."""
+        """Return whether the budget is exceeded by an additional cost."""
         if self.usd is not None:
             excess_usd = self._settled[0] + self._in_flight[0] + usd - self.usd
             if excess_usd > _ROUNDING_TOLERANCE_USD:
@@ -240,13 +233,10 @@ class Budget:
         return self._format_amounts(self.usd or 0.0, self.tokens or 0)
 
     def _format_amounts(self, usd: float, tokens: int) -> str:
-        """These figures, in the units that there is a limit in."""
+        """Format amounts in the units that have a limit."""
         parts = [] if self.usd is None else [format_usd(usd)]
         parts += [] if self.tokens is None else [f"{tokens:,} tokens"]
         return " and ".join(parts)
 
 
 budget = Budget
-
-
-active_budgets: ContextVar[tuple[Budget, ...]] = ContextVar("pipy_ai_budgets", default=())

@@ -1,10 +1,10 @@
-"""The ledger: what was spent, a line of JSON for each request, in a file that is only added to.
+"""The ledger: a file of JSON lines, one for each request.
 
-    PIPY_LEDGER=1              # to ledger.jsonl in the data directory; or a path
+    PIPY_LEDGER=1              # write to ledger.jsonl in the data directory; or a path
     with budget(ledger="spend.jsonl"): ...
 
-It holds names, counts, dollars and times, never a text. Lines are written whole, so that many
-processes may share a file.
+It contains names, counts, dollars and times, but no prompts or answers. Each line is appended with
+a single write, so that several processes may share a file.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LEDGER_FILENAME = "ledger.jsonl"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """One request: when it ended (UTC, ISO 8601), who answered, tokens, dollars, milliseconds.
+    """A request: end time (UTC, ISO 8601), model, tokens, cost in US dollars, duration.
 
-    The counts are those of `Usage`; `cost` is None where it is not known, and `source` says where
-    it comes from. `error` is the kind of failure.
+    The counts are those of `Usage`. `cost` is None if it is unknown; `source` is where it comes
+    from. `error` is the kind of the error.
     """
 
     time: str
@@ -99,7 +99,7 @@ def spending_table(
 
 
 def ledger_path() -> str | None:
-    """Where `PIPY_LEDGER` wants the ledger; None: nowhere."""
+    """Return the path of the ledger that `PIPY_LEDGER` enables, or None."""
     setting = os.environ.get("PIPY_LEDGER", "").strip()
     if setting in ("", "0"):
         return None
@@ -111,10 +111,10 @@ def ledger_path() -> str | None:
 
 
 def append_entry(path: str, entry: LedgerEntry) -> None:
-    """Add a line, in one write.
+    """Append a line with a single write.
 
     Raises:
-        OSError: it could not be written, or not all of it.
+        OSError: The line, or a part of it, could not be written.
     """
     record = {name: getattr(entry, name) for name in _FIELD_TYPES}
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -125,7 +125,7 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
         file = _open_for_append(path)
     with file:
         if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
-            line = b"\n" + line  # somebody's disk was full in the middle of a line
+            line = b"\n" + line  # the last line is incomplete, e.g. because the disk was full
         if file.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
@@ -135,9 +135,9 @@ def _open_for_append(path: str) -> Any:
 
 
 class Ledger:
-    """A ledger's entries: iterate it, as often as needed. The file is read as it is iterated.
+    """The entries of a ledger. May be iterated repeatedly; each time the file is read.
 
-    `corrupted` is how many lines could not be read the last time.
+    `corrupted` is the number of lines that could not be read in the last iteration.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -156,10 +156,14 @@ class Ledger:
 
 
 def read_ledger(path: str | os.PathLike[str] | None = None) -> Ledger:
-    """The entries of a ledger; without a path, of the one that `PIPY_LEDGER` names, or the usual.
+    """Return the entries of a ledger.
+
+    Args:
+        path: The ledger's file. By default the one of `PIPY_LEDGER`, or `ledger.jsonl` in the data
+            directory.
 
     Raises:
-        FileNotFoundError: there is none (when it is iterated).
+        FileNotFoundError: There is no such file (raised when the ledger is iterated).
 
     Example:
         >>> import tempfile
@@ -183,11 +187,11 @@ _TYPES_BY_ANNOTATION: dict[str, tuple[type, ...]] = {
 }
 _FIELD_TYPES = {field.name: _TYPES_BY_ANNOTATION[str(field.type)] for field in fields(LedgerEntry)}
 _REQUIRED_FIELDS = ("time", "provider", "model")
-_MAX_COST_USD = 1e15  # dollars: more is no cost
+_MAX_COST_USD = 1e15  # a larger number is an error
 
 
 def _parse_entry(line: bytes) -> LedgerEntry | None:
-    """A line, read; None when it is not one of ours. What a newer version added is left out."""
+    """Parse a line, or return None if it is not an entry. Fields of newer versions are ignored."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -197,6 +201,6 @@ def _parse_entry(line: bytes) -> LedgerEntry | None:
     values = {name: record[name] for name in _FIELD_TYPES if name in record}
     if not all(isinstance(value, _FIELD_TYPES[name]) for name, value in values.items()):
         return None
-    if not 0 <= (values.get("cost") or 0) < _MAX_COST_USD:  # nor is it nan
+    if not 0 <= (values.get("cost") or 0) < _MAX_COST_USD:  # also rejects NaN
         return None
     return LedgerEntry(**values)

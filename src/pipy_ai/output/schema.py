@@ -1,4 +1,4 @@
-"""Typed answers: `complete(model, prompt, output=Invoice).parsed` is an `Invoice`.
+"""Output types: their JSON Schema, and parsing an answer into a value.
 
     @dataclass
     class Invoice:
@@ -8,8 +8,7 @@
     message = complete("openai/gpt-5-mini", text, output=Invoice)
     message.parsed.total
 
-`Output` is what was asked for: a JSON Schema and how to read an answer. `ParsedMessage` is the
-answer. Nothing here is loaded by a request without `output=`.
+`Output` is the requested type, `ParsedMessage` the message with the parsed value.
 """
 
 from __future__ import annotations
@@ -33,12 +32,16 @@ from ..utils.validation import format_path, format_validation_errors
 T = TypeVar("T")
 OutputMode: TypeAlias = Literal["native", "tool", "prompt"]
 
-_MAX_PROBLEMS = 20  # lines that tell what is wrong
-_MAX_JSON_STARTS = 100  # places of an answer where JSON may begin
+_MAX_PROBLEMS = 20
+_MAX_JSON_STARTS = 100  # positions of an answer at which JSON is searched for
+
+_JSON_DECODER = json.JSONDecoder(strict=False)
+_OBJECT_START = re.compile(r'\{(?=\s*("|\}|$))')
+_JSON_START = re.compile(_OBJECT_START.pattern + r"|\[")
 
 
 class OutputValidationError(ValueError):
-    """An answer that is not of the type; `problems` are lines of `path: problem`."""
+    """The answer does not match the output type. `problems` lists lines of `path: problem`."""
 
     def __init__(self, problems: list[str]) -> None:
         if len(problems) > _MAX_PROBLEMS:
@@ -50,30 +53,26 @@ class OutputValidationError(ValueError):
         return type(self), (self.problems,)
 
 
-# === The answer ===
-
-
 class ParsedMessage(AssistantMessage, Generic[T]):
-    """An answer with a value of the type that was asked for: `parsed`. Its text is kept as it came.
+    """A message with a value of the output type: `parsed`. The text is kept unchanged.
 
-    The value is not part of the JSON form.
+    The value is not part of the message's JSON form.
     """
 
     _value: tuple[T] | None = PrivateAttr(default=None)
-    _missing_reason: str = PrivateAttr(
-        default="This message was not parsed."
-    )  # why there is no value
+    # Why there is no value.
+    _missing_reason: str = PrivateAttr(default="This message was not parsed.")
     _truncated: bool = PrivateAttr(default=False)  # at its limit of tokens
     _wrapped: bool = PrivateAttr(default=False)
-    _tool_name: str = PrivateAttr(default="")
+    _tool_name: str = PrivateAttr(default="")  # of the call that is the answer; "": the text is
 
     @property
     def parsed(self) -> T:
-        """The value.
+        """The parsed value.
 
         Raises:
-            PipyError: there is none: the request failed, the answer is not of the type
-                (`InvalidOutputError`), or the model called a tool instead.
+            PipyError: There is no value: the request failed, the answer does not match the type
+                (`InvalidOutputError`), or the model called a tool instead of answering.
         """
         if self._value is None:
             self.raise_for_error()
@@ -85,7 +84,7 @@ class ParsedMessage(AssistantMessage, Generic[T]):
 
     @property
     def parsed_partial(self) -> Any:
-        """What has come of the value, as plain JSON data that nobody checked; None: nothing yet."""
+        """The part of the value received so far, as unvalidated JSON data. None: nothing yet."""
         call = self._answer_call()
         if call is not None:
             value = call.arguments
@@ -101,12 +100,12 @@ class ParsedMessage(AssistantMessage, Generic[T]):
         return value.get("value") if self._wrapped and value.keys() <= {"value"} else value
 
     def _answer_call(self) -> ToolCall | None:
-        """The call that is the answer, where the answer is asked for as one."""
+        """Return the tool call that is the answer, if it was requested as a tool call."""
         calls = self.tool_calls if self._tool_name else ()
         return next((call for call in calls if call.name == self._tool_name), None)
 
     def _raw_answer(self) -> str:
-        """The answer as the model wrote it."""
+        """Return the JSON of the answer as the model wrote it."""
         call = self._answer_call()
         if call is None:
             return self.text
@@ -115,14 +114,11 @@ class ParsedMessage(AssistantMessage, Generic[T]):
         return json.dumps(call.arguments, ensure_ascii=False)
 
 
-# === What was asked for ===
-
-
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The type of an answer: its JSON Schema, an object at its root, and how an answer is read.
+    """An output type: its JSON Schema with an object at the root, and how to parse an answer.
 
-    A type that is no object is `wrapped`: it is asked for as `{"value": …}`.
+    If the type is not an object, `wrapped` is true and the schema is that of `{"value": …}`.
 
     Example:
         >>> from pipy_ai.output.schema import Output
@@ -142,12 +138,15 @@ class Output:
 
     @classmethod
     def of(cls, type_or_schema: Any) -> Output:
-        """What `output=` takes: a Pydantic model, a dataclass, a TypedDict, an Enum, `list[X]`,
-        `Literal[…]`, any other type that Pydantic reads, or a JSON Schema as a dict.
+        """Return the `Output` of a type or JSON Schema.
+
+        Args:
+            type_or_schema: A Pydantic model, a dataclass, a TypedDict, an Enum, `list[X]`,
+                `Literal[…]`, any other type that Pydantic supports, or a JSON Schema as a dict.
 
         Raises:
-            TypeError: it is no type, or none that a JSON Schema can tell.
-            ValueError: it is a dict that is no JSON Schema.
+            TypeError: It is not a type, or has no JSON Schema.
+            ValueError: The dict is not a valid JSON Schema.
         """
         if isinstance(type_or_schema, Output):
             return type_or_schema
@@ -166,10 +165,10 @@ class Output:
         return cls(name or "answer", object_schema, validate, wrapped)
 
     def parse(self, text: str) -> Any:
-        """The value in an answer; fences and prose around its JSON do no harm.
+        """Parse an answer. Code fences and prose around the JSON are ignored.
 
         Raises:
-            OutputValidationError: there is none, or it is not of the type.
+            OutputValidationError: The text has no JSON, or its value does not match the type.
         """
         first_error: OutputValidationError | None = None
         try:
@@ -188,22 +187,20 @@ class Output:
             value = value["value"]
         return self.validate(value)
 
-    # --- What the assembler asks ------------------------------------------------------------
-
     @property
     def message_class(self) -> type[ParsedMessage[Any]]:
-        """What the answer becomes."""
+        """The class of the messages of a request with this output."""
         return ParsedMessage
 
     def bind(self, message: AssistantMessage) -> None:
-        """Tell a new message how its answer is read."""
+        """Prepare a new message for this output, so that `parsed_partial` works."""
         assert isinstance(message, ParsedMessage)
-        message.model_post_init(None)  # it was made without
+        message.model_post_init(None)  # the message was constructed without private attributes
         message._wrapped = self.wrapped
         message._tool_name = self.name if self.mode == "tool" else ""
 
     def validate_message(self, message: AssistantMessage) -> ErrorInfo | None:
-        """Give a finished message its value, or tell why it has none."""
+        """Parse a finished message. Return an error if its answer does not match the type."""
         assert isinstance(message, ParsedMessage)
         if message.tool_calls and message._answer_call() is None:
             names = ", ".join(call.name for call in message.tool_calls)
@@ -229,12 +226,12 @@ def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], A
     from pydantic.json_schema import GenerateJsonSchema
 
     class UntitledSchema(GenerateJsonSchema):
-        """Without the titles that only say a field's name again."""
+        """Omits the titles that only repeat a field's name."""
 
         def field_title_should_be_set(self, schema: Any) -> bool:
             return False
 
-    if isroutine(output_type):  # whose call Pydantic would check
+    if isroutine(output_type):  # Pydantic would validate its arguments
         raise TypeError(f"output= takes a type or a JSON Schema, not the function {output_type!r}")
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(output_type)
@@ -249,10 +246,11 @@ def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], A
         try:
             return adapter.validate_json(json.dumps(value))
         except ValidationError as error:
-            if error.errors()[0]["type"] == "json_invalid":  # ours: only its depth can be wrong
+            # json.dumps wrote the JSON, so that only its depth can be invalid.
+            if error.errors()[0]["type"] == "json_invalid":
                 raise RecursionError from None
             problems = list(format_validation_errors(error))
-        except Exception as exception:  # of a validator of the user's
+        except Exception as exception:  # raised by a validator of the user's
             problems = [f"{format_path(())}: {type(exception).__name__}: {exception}"]
         raise OutputValidationError(problems)
 
@@ -270,9 +268,8 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
     except SchemaError as error:
         raise ValueError(f"output= is no JSON Schema: {error.message}") from None
     if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
-        raise ValueError(
-            f"output= refers to another schema: {external_refs[0]}"
-        )  # it is not fetched
+        # A schema at another address is never fetched.
+        raise ValueError(f"output= refers to another schema: {external_refs[0]}")
     validator = validator_class(schema)
 
     def validate(value: Any) -> Any:
@@ -288,7 +285,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
 
 
 def _with_object_root(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """A schema with an object at its root, and whether it had to be wrapped in one."""
+    """Return a schema with an object at its root, and whether it was wrapped in one."""
     definitions = _definitions(schema)
     reference = schema.get("$ref")
     if isinstance(reference, str) and (target := definitions.get(reference.rpartition("/")[2])):
@@ -309,16 +306,12 @@ def _definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {**(schema.get("definitions") or {}), **(schema.get("$defs") or {})}
 
 
-# === Reading ===
-
-_JSON_DECODER = json.JSONDecoder(strict=False)
-_OBJECT_START = re.compile(r'\{(?=\s*("|\}|$))')
-_JSON_START = re.compile(_OBJECT_START.pattern + r"|\[")
-
-
 def _json_candidates(text: str, allow_non_objects: bool) -> Iterator[Any]:
-    """What may be the answer: the whole text, else the JSON in it, the last first; only objects
-    unless it may be of `any_kind`. Of an object that is broken no part is taken for the whole."""
+    """Yield the values that may be the answer: the whole text, or the JSON within it, last first.
+
+    Only objects are considered, unless `allow_non_objects`. If an object is malformed, the search
+    ends: a part of it must not be taken for the answer.
+    """
     try:
         yield clean_json_surrogates(_JSON_DECODER.decode(text.strip()))
         return
@@ -344,6 +337,7 @@ def _json_candidates(text: str, allow_non_objects: bool) -> Iterator[Any]:
 
 
 def _no_json_reason(text: str) -> str:
+    """Return why no candidate was found in a text."""
     if not text.strip():
         return "it is empty"
     start = _OBJECT_START.search(text)
@@ -359,8 +353,10 @@ def _no_json_reason(text: str) -> str:
 
 
 def _drop_nulls(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """The value without the nulls that stand for what was left out: in strict schemas every
-    property is required, so that a model can leave none out."""
+    """Return a value without the nulls of optional properties that do not accept null.
+
+    Strict schemas make every property required, and a model sends null for those it would omit.
+    """
     if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
         schema = definitions.get(reference.rpartition("/")[2])
     if not isinstance(schema, Mapping) or not isinstance(value, dict | list):
@@ -395,7 +391,7 @@ def _drop_nulls(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _matches_alternative(value: Any, schema: Any, definitions: Mapping[str, Any]) -> bool:
-    """Whether one alternative is likely the one that is meant."""
+    """Return whether a value is likely meant for this alternative of `anyOf`."""
     if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
         schema = definitions.get(reference.rpartition("/")[2])
     if not isinstance(schema, Mapping):
@@ -413,9 +409,3 @@ def _matches_alternative(value: Any, schema: Any, definitions: Mapping[str, Any]
             if name in value and isinstance(property_schema, Mapping)
         )
     )
-
-
-# === Asking ===
-
-
-# === Asking once more ===
