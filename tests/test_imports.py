@@ -22,6 +22,8 @@ def modules_after(code: str, *flags: str) -> set[str]:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
+        # Where tests run under coverage, it would import modules of its own.
+        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.rpartition("MODULES")[2].split())
