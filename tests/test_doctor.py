@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from pipy_ai.cli.checks import servers as discover
-from pipy_ai.cli.commands import doctor
+from pipy_ai.cli.checks.data import check_data_dir
+from pipy_ai.cli.checks.installation import check_litellm
+from pipy_ai.cli.checks.models import check_servers
 from pipy_ai.cli.main import main
 
 from .test_cli import pipy
@@ -80,9 +82,9 @@ def test_versions_of_litellm(
     version: str, state: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: version)
-    [finding] = doctor.check_litellm()
+    [finding] = check_litellm()
     assert finding.state == state
-    assert says in finding.said
+    assert says in finding.detail
     assert bool(finding.todo) == (state == "fail")
 
 
@@ -91,7 +93,7 @@ def test_no_litellm_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    [finding] = doctor.check_litellm()
+    [finding] = check_litellm()
     assert (finding.state, "pip install" in finding.todo) == ("fail", True)
 
 
@@ -118,7 +120,7 @@ def test_a_data_directory_that_cannot_be_made(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)
-    [finding] = [one for one in doctor.check_data_dir() if one.about == "data"]
+    [finding] = [one for one in check_data_dir() if one.about == "data"]
     assert (finding.state, "PIPY_DATA_DIR" in finding.todo) == ("fail", True)
 
 
@@ -138,8 +140,8 @@ def test_proxies_and_certificates(
 def test_servers_are_listed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = start(VLLM)
     monkeypatch.setattr(discover, "PORTS", {fake.port: "vLLM"})
-    [finding] = doctor.check_servers()
-    assert (finding.state, "hosted_vllm/Qwen/Qwen3-8B" in finding.said) == ("ok", True)
+    [finding] = check_servers()
+    assert (finding.state, "hosted_vllm/Qwen/Qwen3-8B" in finding.detail) == ("ok", True)
 
 
 def test_a_terminal_without_utf_8() -> None:

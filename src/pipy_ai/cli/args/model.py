@@ -104,13 +104,18 @@ def _matching_models(registry: ModelRegistry, words: list[str]) -> list[str]:
     ]
     first_party = [full for full in matches if full.partition("/")[0] in FIRST_PARTY_PROVIDERS]
     matches = (
-        first_party
-        or [full for full in matches if registry._has_key(full.partition("/")[0])]
-        or matches
+        first_party or [full for full in matches if _provider_has_key(registry, full)] or matches
     )
     family = "-".join(words)
     matches = [full for full in matches if _family(registry, full) == family] or matches
     return [full for full in matches if not _has_extra_words(registry, full, words)] or matches
+
+
+def _provider_has_key(registry: ModelRegistry, full: str) -> bool:
+    from ...registry.catalogue import has_key
+
+    record = registry.provider_record(full.partition("/")[0])
+    return record is not None and has_key(record)
 
 
 def _word_pattern(word: str) -> str:

@@ -158,6 +158,3 @@ def _type_label(kind: Any) -> str:
     labels = {str: "a text", dict: "key: value pairs", list: "a list", bool: "true or false"}
     kinds = kind if isinstance(kind, tuple) else (kind,)
     return " or ".join(labels[item] for item in kinds)
-
-
-# === pipy templates =========================================================================

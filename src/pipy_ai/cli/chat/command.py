@@ -11,10 +11,11 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from ..args import prompt as question
 from ..args.conversation import saving_enabled
+from ..args.prompt import add_model_options, default_model, report_invalid_option
 from ..conversations.conversation import Conversation
-from ..display.terminal import hint, warn, write
+from ..display.terminal import format_error, hint, warn, write
+from .commands import is_command, run_command
 from .interrupt import sigint_handled_by
 from .session import Chat
 
@@ -27,7 +28,7 @@ MAX_RECALL_CHARS = 2000  # characters of the last answer that are shown when a c
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    question.add_model_options(parser)
+    add_model_options(parser)
     parser.add_argument(
         "-c",
         "--continue",
@@ -65,9 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         chat = Chat(conversation, arguments)
         stack.callback(lambda: chat.conversation.close())
         try:
-            chat.switch_model(arguments.model or conversation.model or question.default_model())
+            chat.switch_model(arguments.model or conversation.model or default_model())
         except ValidationError as error:
-            return question.report_invalid_option(error)
+            return report_invalid_option(error)
         except LookupError as error:
             raise ValueError(str(error)) from None
         for name in ("system", "thinking"):
@@ -82,15 +83,26 @@ def run(arguments: argparse.Namespace) -> int:
             _run_interactive(chat, keep)
             return 0
         for line in _piped_messages():
-            if not chat.handle_input(line):
+            if not handle_input(chat, line):
                 break
         return 1 if chat.failed else 0
 
 
-# --- The conversation -----------------------------------------------------------------------
-
-
-# --- What is typed --------------------------------------------------------------------------
+def handle_input(chat: Chat, text: str) -> bool:
+    """Run a command or answer a message. Return False when the user leaves."""
+    if not text.strip():
+        return True
+    try:
+        if is_command(text):
+            return run_command(chat, text)
+        chat.send(text)
+    except (ValueError, LookupError) as error:
+        chat.report_failure(str(error))
+    except OSError as error:
+        if error.filename is None:  # not about a file that the user named: stdout is closed, say
+            raise
+        chat.report_failure(format_error(error))
+    return True
 
 
 def _run_interactive(chat: Chat, keep_history: bool) -> None:
@@ -107,7 +119,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
             try:
                 text = editor.read()
                 with sigint_handled_by(previous_handler):
-                    if not chat.handle_input(text):
+                    if not handle_input(chat, text):
                         return
             except KeyboardInterrupt:  # the line is cleared
                 continue

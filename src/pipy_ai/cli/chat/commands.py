@@ -46,9 +46,6 @@ def run_command(chat: Chat, text: str) -> bool:
     return True
 
 
-# --- The commands ---------------------------------------------------------------------------
-
-
 def _print(text: str) -> None:
     write(wrap(escape_controls(f"{text}\n"), sys.stdout))
 
@@ -76,15 +73,15 @@ def _thinking(chat: Chat, level: str) -> None:
 def _attach(chat: Chat, source: str) -> None:
     import os
 
-    from ..args import attachments as attached
+    from ..args.attachments import STDIN, check_supported, read_attachments
 
     if source:
         is_quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "'\""
         source = os.path.expanduser(source[1:-1] if is_quoted else source)
-        if source == attached.STDIN:
+        if source == STDIN:
             raise ValueError("which file? /attach photo.jpg")
-        parts = attached.read_attachments([source])
-        attached.check_supported(parts, [chat.conversation.model or ""], {})
+        parts = read_attachments([source])
+        check_supported(parts, [chat.conversation.model or ""], {})
         chat.attachments += [(source, part) for part in parts]
     for name, part in chat.attachments:
         kind = "text" if part.type == "text" else part.mime_type or part.type

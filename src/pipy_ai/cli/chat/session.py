@@ -6,20 +6,19 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..args import prompt as question
+from ..args.prompt import model_options
 from ..args.tools import load_tool
 from ..conversations.conversation import Conversation
 from ..conversations.records import SETTINGS
 from ..display.approval import ToolApproval
 from ..display.printer import Printer
-from ..display.terminal import format_error, hint, warn
+from ..display.terminal import hint, warn
 from ..display.usage import print_usage
-from . import commands as slash
+from .interrupt import InterruptHandler
 
 if TYPE_CHECKING:
     from ... import AssistantMessage
     from ...types import UserContent
-from .interrupt import InterruptHandler
 
 
 class Chat:
@@ -34,29 +33,13 @@ class Chat:
         self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
         self.failed: bool = False  # whether a request or a command did
         self._arguments = arguments
-        self._base_options = question.model_options(arguments)
+        self._base_options = model_options(arguments)
         self._approval = ToolApproval(arguments.yes)
         self._api_base_provider: str | None = None  # the provider that `api_base` belongs to
         if self._base_options["api_base"] is None and conversation.api_base:
             self._base_options["api_base"] = conversation.api_base
             self._api_base_provider = (conversation.model or "").partition("/")[0]
         self._shown_warnings: set[str] = set()  # warnings
-
-    def handle_input(self, text: str) -> bool:
-        """What was typed: a command, or a message to answer. False: the user leaves."""
-        if not text.strip():
-            return True
-        try:
-            if slash.is_command(text):
-                return slash.run_command(self, text)
-            self.send(text)
-        except (ValueError, LookupError) as error:
-            self.report_failure(str(error))
-        except OSError as error:
-            if error.filename is None:  # not a file that was named: nobody reads any more, say
-                raise
-            self.report_failure(format_error(error))
-        return True
 
     def report_failure(self, text: str) -> None:
         """Tell what went wrong; the chat goes on."""
@@ -78,9 +61,8 @@ class Chat:
             self._api_base_provider = provider
         request = build_request(model, "?", None, self._request_options(model))
         if self._base_options["api_base"] and provider != self._api_base_provider:
-            hint(
-                f"--api-base is {self._api_base_provider}'s; {provider} is asked where it usually is"
-            )
+            previous = self._api_base_provider
+            hint(f"--api-base is {previous}'s; {provider} is asked where it usually is")
         for warning in request.warnings:
             self._warn_once(warning.message)
         self.conversation.set(model=model, api_base=self._request_options(model)["api_base"])

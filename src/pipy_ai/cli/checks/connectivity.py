@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-CheckResult = tuple[str, str, str, str]  # about, state, what is so, what to do
+from .finding import FAIL, OK, WARN, Finding
 
 TIMEOUT_S = 10.0  # seconds
 # What comes after a wire's base address.
 _ENDPOINT_PATH = re.compile(r"/(chat/completions|responses|messages|models/[^/]+)(\?.*)?$")
 
 
-def check_connectivity() -> Iterator[CheckResult]:
+def check_connectivity() -> Iterator[Finding]:
     """What came of asking models.dev and each provider whose key is set, all at once."""
     from ...registry import get_registry
     from ...registry.catalogue import has_key
@@ -28,7 +28,7 @@ def check_connectivity() -> Iterator[CheckResult]:
         )
 
 
-def _check_catalogue() -> CheckResult:
+def _check_catalogue() -> Finding:
     from ...registry.sync import resolve_feed_url, strip_credentials
 
     url = resolve_feed_url(None)
@@ -44,7 +44,7 @@ def _provider_check(provider: str) -> Any:
     return lambda: _check_provider(provider)
 
 
-def _check_provider(provider: str) -> CheckResult:
+def _check_provider(provider: str) -> Finding:
     from ..._requests import build_request
     from ...errors import ProviderError
     from ...provider.credentials import resolve_api_key
@@ -61,7 +61,7 @@ def _check_provider(provider: str) -> CheckResult:
         url, headers, _ = wire.encode(request, prepare_request(request, True))
         key = resolve_api_key(request) or ""
     except (LookupError, ValueError, ProviderError):
-        return provider, "ok", "not asked: LiteLLM alone knows the way to it", ""
+        return Finding(provider, OK, "not asked: LiteLLM alone knows the way to it")
     base = _ENDPOINT_PATH.sub("", url)
     status, elapsed_ms = _request_status(
         "GET", f"{base}/models", {**headers, **wire.auth_headers(key)}
@@ -86,13 +86,13 @@ def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int
     return status, (time.perf_counter() - started) * 1000
 
 
-def _classify(about: str, url: str, status: int | str, elapsed_ms: float, fix: str) -> CheckResult:
+def _classify(about: str, url: str, status: int | str, elapsed_ms: float, fix: str) -> Finding:
     if isinstance(status, str):
         fix = "look at the network, HTTPS_PROXY and SSL_CERT_FILE"
-        return about, "fail", f"{url} was not reached ({status})", fix
+        return Finding(about, FAIL, f"{url} was not reached ({status})", fix)
     detail = f"{url} answers in {elapsed_ms:.0f} ms with HTTP {status}"
     if status in (401, 403):
-        return about, "fail", f"{detail}: the key is refused", fix
+        return Finding(about, FAIL, f"{detail}: the key is refused", fix)
     if status == 429 or status >= 500:
-        return about, "warn", detail, "try again later"
-    return about, "ok", detail, ""
+        return Finding(about, WARN, detail, "try again later")
+    return Finding(about, OK, detail)

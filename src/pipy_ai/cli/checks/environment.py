@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from .finding import FAIL, OK, WARN, Finding
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
 _CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
@@ -13,5 +14,9 @@ class Finding:
 
     about: str
     state: str
-    said: str
+    detail: str
     todo: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON data; `detail` has the key `said`."""
+        return {"about": self.about, "state": self.state, "said": self.detail, "todo": self.todo}

@@ -7,18 +7,12 @@ import re
 import sys
 from collections.abc import Iterator
 
-from ..._version import __version__
+from ... import _version
 from .finding import FAIL, OK, WARN, Finding
 
-NEWEST_TESTED_PYTHON = (3, 14)  # the newest Python that the tests are run with
-
-
-MIN_LITELLM = (1, 105)  # LiteLLM
-
-
+NEWEST_TESTED_PYTHON = (3, 14)  # the newest Python that the tests were run with
+MIN_LITELLM = (1, 105)
 _MALWARE_VERSIONS = ("1.82.7", "1.82.8")
-
-
 _BROKEN_VERSIONS = re.compile(r"1\.10[67]\.")
 
 
@@ -31,7 +25,8 @@ def check_python() -> Iterator[Finding]:
         )
     else:
         yield Finding("Python", OK, f"{version} at {sys.executable}")
-    yield Finding("pipy-ai", OK, f"{__version__} at {os.path.dirname(os.path.dirname(__file__))}")
+    package_dir = os.path.dirname(_version.__file__)
+    yield Finding("pipy-ai", OK, f"{_version.__version__} at {package_dir}")
 
 
 def check_litellm() -> Iterator[Finding]:
@@ -46,7 +41,10 @@ def check_litellm() -> Iterator[Finding]:
         return
     release = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if version in _MALWARE_VERSIONS:
-        fix = f"pip uninstall litellm, replace every key that this machine has seen, then {install_command}"
+        fix = (
+            "pip uninstall litellm, replace every key that this machine has seen, then"
+            f" {install_command}"
+        )
         yield Finding("LiteLLM", FAIL, f"{version} was malware that stole keys", fix)
     elif _BROKEN_VERSIONS.match(version):
         yield Finding("LiteLLM", FAIL, f"{version} fails every call with tools", install_command)

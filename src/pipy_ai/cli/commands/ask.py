@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..args import prompt as question
+from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
 from ..display.printer import Printer
 from ..display.terminal import format_error, is_interactive, warn, write, write_json
 from ..display.usage import print_usage
@@ -28,7 +28,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    question.add_prompt_options(parser)
+    add_prompt_options(parser)
     parser.add_argument(
         "-y", "--yes", action="store_true", help="run the tools' calls without asking"
     )
@@ -71,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     conversation: Conversation | None = None
     try:
         conversation = _previous_conversation(arguments)
-        prompt_args = question.build_prompt_args(arguments, conversation)
+        prompt_args = build_prompt_args(arguments, conversation)
         events, printer = _start_request(prompt_args, arguments)
         conversation = _save_prompt(prompt_args, conversation, arguments)
     except ValidationError as error:
-        return question.report_invalid_option(error)
+        return report_invalid_option(error)
     except (ValueError, TypeError, LookupError, OSError) as error:
         warn(format_error(error))
         return 2
@@ -116,9 +116,6 @@ def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tu
     return events, Printer(plain=arguments.plain, show_text=print_text)
 
 
-# === Keeping it =============================================================================
-
-
 def _previous_conversation(arguments: argparse.Namespace) -> Conversation | None:
     """The conversation that the question goes on with."""
     if not (arguments.go_on or arguments.cid):
@@ -148,9 +145,6 @@ def _save_prompt(
     )
     conversation.add(prompt_args.message)
     return conversation
-
-
-# === The answer =============================================================================
 
 
 def _stream_answer(

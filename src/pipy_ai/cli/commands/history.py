@@ -76,12 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
     return actions[arguments.action](arguments)
 
 
-# --- What a conversation amounts to ---------------------------------------------------------
-
-
-# --- The actions ----------------------------------------------------------------------------
-
-
 def _list(arguments: argparse.Namespace) -> int:
     conversation_ids = list_conversation_ids()
     if not conversation_ids:

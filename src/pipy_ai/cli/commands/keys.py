@@ -57,9 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
     return _list(arguments.json)
 
 
-# --- Setting --------------------------------------------------------------------------------
-
-
 def _set(arguments: argparse.Namespace) -> int:
     if arguments.value:
         raise ValueError(
@@ -136,9 +133,6 @@ def _read_key(prompt: str) -> str:
     if len(key) > MAX_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("that is no key: one word of plain characters is; nothing is changed")
     return key
-
-
-# --- Listing and removing -------------------------------------------------------------------
 
 
 def _list(as_json: bool) -> int:

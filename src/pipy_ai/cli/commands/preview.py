@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ..args import prompt as question
+from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
 from ..display.terminal import format_error, warn, write, write_json
 
 DESCRIPTION = (
@@ -16,7 +16,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    question.add_prompt_options(parser)
+    add_prompt_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -24,19 +24,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     from pydantic import ValidationError
 
-    from ... import PipyError, ctx
-    from ... import preview as show_request
+    from ... import PipyError, ctx, preview
 
     try:
-        prompt_args = question.build_prompt_args(arguments)
+        prompt_args = build_prompt_args(arguments)
         context = prompt_args.context
         if prompt_args.tools:
             context = ctx(*context.messages, system=context.system_prompt, tools=prompt_args.tools)
-        request = show_request(
+        request = preview(
             prompt_args.models[0], context, output=prompt_args.schema, **prompt_args.options
         )
     except ValidationError as error:
-        return question.report_invalid_option(error)
+        return report_invalid_option(error)
     except (ValueError, TypeError, LookupError, OSError) as error:
         warn(format_error(error))
         return 2

@@ -24,12 +24,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..display.terminal import format_error, warn
-
-if TYPE_CHECKING:
-    from typing import Self
-
-    from ... import AssistantMessage, Context, Message, UserMessage
-from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, resolve_id
+from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, path_of, resolve_id
 from .messages import dump_message
 from .records import (
     SETTINGS,
@@ -39,6 +34,11 @@ from .records import (
     read_records,
     remaining_messages,
 )
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ... import AssistantMessage, Context, Message, UserMessage
 
 
 def remove_conversation(name: str) -> None:
@@ -149,7 +149,7 @@ class Conversation:
     @property
     def path(self) -> str:
         """Its file, which is there once something was said."""
-        return os.path.join(history_dir(), self.id + FILE_SUFFIXES[0])
+        return path_of(self.id)
 
     @property
     def messages(self) -> list[Message]:
@@ -294,7 +294,7 @@ class Conversation:
 
     @property
     def _partial_path(self) -> str:
-        return os.path.join(history_dir(), self.id + FILE_SUFFIXES[1])
+        return path_of(self.id, FILE_SUFFIXES[1])
 
     # --- Reading ----------------------------------------------------------------------------
 

@@ -24,6 +24,11 @@ def history_dir() -> str:
     return os.path.join(data_path(), "history")
 
 
+def path_of(conversation_id: str, suffix: str = FILE_SUFFIXES[0]) -> str:
+    """Return the path of a conversation's file, or with `.partial` of its partial answer."""
+    return os.path.join(history_dir(), conversation_id + suffix)
+
+
 def list_conversation_ids() -> list[str]:
     """All conversations, the one used last first."""
     files = []

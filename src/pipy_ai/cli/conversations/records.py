@@ -6,15 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..display.terminal import warn
-
-if TYPE_CHECKING:
-    from ... import AssistantMessage
 from .files import FILE_SUFFIXES
 from .messages import load_message
 
+if TYPE_CHECKING:
+    from ... import AssistantMessage
+
 SETTINGS = ("model", "system", "thinking", "api_base", "tools")
-
-
 INTERRUPTED_TEXT = "The answer has no end: pipy was stopped in the middle of it, or is still at it."
 
 
@@ -38,9 +36,8 @@ def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[d
             if record["kind"] == "message" and not raw:
                 record["message"] = load_message(record["message"])
         except (ValueError, RecursionError):  # Pydantic's and JSON's errors are ValueErrors, too
-            warn(
-                f"history/{conversation_id}{FILE_SUFFIXES[0]}: line {number} is damaged and left out"
-            )
+            file_name = f"history/{conversation_id}{FILE_SUFFIXES[0]}"
+            warn(f"{file_name}: line {number} is damaged and left out")
             continue
         loaded.append(record)
     return loaded

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...usage import UsageTotals, as_number
 from ..display.terminal import format_error, warn
-from .conversation import Conversation
+from .files import path_of
 from .records import read_records, remaining_messages
 
 TITLE_CHARS = 60  # characters of the first question, where there is no terminal to fit
@@ -57,7 +57,7 @@ def message_text(message: dict[str, Any]) -> str:
 def read_conversation_file(conversation_id: str) -> bytes:
     """What is in its file; one that cannot be read is told, and does not hide the others."""
     try:
-        with open(Conversation(conversation_id).path, "rb") as file:
+        with open(path_of(conversation_id), "rb") as file:
             return file.read()
     except FileNotFoundError:  # removed just now
         return b""

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing import Any
-
-
 import os
+import sys
 from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import Any, TextIO
