@@ -56,24 +56,15 @@ def _parse_command_line(argv: list[str]) -> argparse.Namespace:
     arguments, unknown = root_parser.parse_known_args(argv)
     if not unknown:
         return arguments
-    from difflib import get_close_matches
-
+    from ..utils.text import suggest
     from .parser_tree import walk_commands
 
     command_path = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
     unknown_argument = unknown[0].partition("=")[0]  # what is behind it may be a key
-    option_strings = (
-        action.option_strings for action in dict(walk_commands(root_parser))[command_path].options
-    )
-    close_matches = get_close_matches(
-        unknown_argument, [word for words in option_strings for word in words], 1
-    )
-    suggestion = (
-        f"did you mean {close_matches[0]}?"
-        if close_matches
-        else f"pipy {command_path} --help lists what it takes"
-    )
-    raise ValueError(f"pipy {command_path} does not take {unknown_argument!r}; {suggestion}")
+    command = dict(walk_commands(root_parser))[command_path]
+    flags = [flag for action in command.options for flag in action.option_strings]
+    advice = suggest(unknown_argument, flags) or f"pipy {command_path} --help lists what it takes"
+    raise ValueError(f"pipy {command_path} does not take {unknown_argument!r}; {advice}")
 
 
 def _with_default_command(argv: list[str]) -> list[str]:
@@ -84,11 +75,11 @@ def _with_default_command(argv: list[str]) -> list[str]:
     if first == "help" and (len(argv) == 1 or argv[1] in COMMANDS):
         return [*argv[1:], "--help"]
     if first.isidentifier() and (len(argv) < 3 or argv[1].startswith("-")):
-        from difflib import get_close_matches
+        from ..utils.text import suggest
 
-        if close_matches := get_close_matches(first, COMMANDS, 1):
-            suggestion = f"did you mean {close_matches[0]}? To ask it: pipy ask {first} …"
-            raise ValueError(f"there is no command {first!r}; {suggestion}")
+        if suggestion := suggest(first, COMMANDS):
+            advice = f"{suggestion} To ask it: pipy ask {first} …"
+            raise ValueError(f"there is no command {first!r}; {advice}")
     return ["ask", *argv]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 
 def format_table(
@@ -73,6 +73,21 @@ def format_usd(dollars: float) -> str:
 
 def _exponent(value: float) -> int:
     return int(f"{value:e}".partition("e")[2]) + 1
+
+
+def suggest(word: str, candidates: Iterable[str], count: int = 1) -> str:
+    """Return `did you mean …?` with the closest of the candidates, or an empty string.
+
+    Example:
+        >>> suggest("modle", ["model", "system"])
+        'did you mean model?'
+        >>> suggest("colour", ["model", "system"])
+        ''
+    """
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(candidates), count)
+    return f"did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def error_text(error: Exception) -> str:

@@ -10,6 +10,18 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def split_assignment(flag: str, text: str) -> tuple[str, str]:
+    """Split `NAME=VALUE`, the value of the option `flag`, into the name and the value.
+
+    Raises:
+        ValueError: There is no `=`, or nothing before it.
+    """
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise ValueError(f"{flag} {text}: write name=value")
+    return name, value
+
+
 def parse_count(text: str) -> int:
     """A number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Any
+
+from ...utils.text import suggest
+from .common import split_assignment
 
 # What -o sets. The others are set in Python only, or are secrets that no command line may hold.
 EXCLUDED_OPTIONS = ("api_key", "signal", "on_payload")
@@ -20,10 +22,8 @@ def parse_options(assignments: list[str]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for assignment in assignments:
-        name, separator, text = assignment.partition("=")
+        name, text = split_assignment("-o", assignment)
         name = name.strip()
-        if not separator or not name:
-            raise ValueError(f"-o {assignment}: write name=value")
         group, dot, key = name.partition(".")
         if dot and group in OPTION_GROUPS and key:
             options.setdefault(group, {})[key] = text if group == "headers" else _parse_value(text)
@@ -41,11 +41,8 @@ def _option_name(name: str) -> str:
         return name
     if name == "api_key":
         raise ValueError("-o api_key: others could read it; set the provider's variable instead")
-    close_matches = difflib.get_close_matches(name, fields, 1)
-    suggestion = f"did you mean {close_matches[0]}? " if close_matches else ""
-    raise ValueError(
-        f"there is no option {name!r}; {suggestion}What only the provider knows is extra.{name}=…"
-    )
+    advice = f"{suggest(name, fields)} What only the provider knows is extra.{name}=…".lstrip()
+    raise ValueError(f"there is no option {name!r}; {advice}")
 
 
 def _is_text_value(name: str, text: str) -> bool:

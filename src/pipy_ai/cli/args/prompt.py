@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..display.terminal import warn
+from .common import split_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,12 +221,7 @@ def _render_template(arguments: argparse.Namespace, text: str) -> str:
     from .templates import load_template
 
     template = load_template(arguments.template)
-    values = {}
-    for assignment in arguments.param:
-        name, separator, value = assignment.partition("=")
-        if not separator:
-            raise ValueError(f"-p {assignment}: write name=value")
-        values[name] = value
+    values = dict(split_assignment("-p", assignment) for assignment in arguments.param)
     prompt, system = template.render(values, text)
     arguments.system = arguments.system or system or None
     arguments.model = arguments.model or template.model or None

@@ -12,7 +12,9 @@ import re
 from typing import Any
 
 JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-_FIELD = re.compile(r"(?P<name>[A-Za-z_][\w-]*)(?:\s+(?P<type>[^:]+?))?\s*(?::(?P<what>.*))?", re.S)
+_FIELD = re.compile(
+    r"(?P<name>[A-Za-z_][\w-]*)(?:\s+(?P<type>[^:]+?))?\s*(?::(?P<description>.*))?", re.S
+)
 _IMPORT_SPEC = re.compile(r"[^\s,]+:[A-Za-z_][\w.]*")
 
 
@@ -79,7 +81,7 @@ def parse_shorthand(text: str) -> dict[str, Any]:
         properties[name] = _field_type(kind.removesuffix("?").strip(), name)
         if not kind.endswith("?"):
             required.append(name)
-        if description := (match["what"] or "").strip():
+        if description := (match["description"] or "").strip():
             properties[name]["description"] = description
     if not properties:
         raise ValueError("--schema has no field")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...utils.paths import data_path
+from ...utils.text import suggest
 
 TEXT_SUFFIXES, YAML_SUFFIXES = (".txt", ".md"), (".yaml", ".yml")
 TEMPLATE_KEYS: dict[str, Any] = {
@@ -105,13 +106,9 @@ def find_template(name: str) -> str:
         raise ValueError(f"there is no template {name}")
     paths = template_paths()
     if name not in paths:
-        import difflib
-
-        close_matches = difflib.get_close_matches(name, paths, 1)
-        suggestion = (
-            f"; did you mean {close_matches[0]}?" if close_matches else f" in {templates_dir()}"
-        )
-        raise ValueError(f"there is no template {name!r}{suggestion}")
+        suggestion = suggest(name, paths)
+        advice = f"; {suggestion}" if suggestion else f" in {templates_dir()}"
+        raise ValueError(f"there is no template {name!r}{advice}")
     return paths[name]
 
 

@@ -8,6 +8,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ...utils.text import suggest
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -26,7 +28,9 @@ def load_object(spec: str) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
-            raise ValueError(f"{source} has no {name}{_suggestion(value, part)}") from None
+            suggestion = suggest(part, _public_callables(value))
+            advice = f"; {suggestion}" if suggestion else ""
+            raise ValueError(f"{source} has no {name}{advice}") from None
     return value
 
 
@@ -42,12 +46,8 @@ def load_tool(spec: str) -> Any:
     return tool
 
 
-def _suggestion(module: Any, name: str) -> str:
-    import difflib
-
-    callables = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
-    close_matches = difflib.get_close_matches(name, callables, 1)
-    return f"; did you mean {close_matches[0]}?" if close_matches else ""
+def _public_callables(module: Any) -> list[str]:
+    return [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
 
 
 def _import_named_module(name: str) -> ModuleType:

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from ...utils.text import suggest
 from ..args.prompt import THINKING_LEVELS
 from ..display.terminal import escape_controls, wrap, write
+from ..display.usage import format_tokens
 
 if TYPE_CHECKING:
     from .session import Chat
@@ -37,11 +39,8 @@ def run_command(chat: Chat, text: str) -> bool:
     if name == "/exit":
         return False
     if name not in COMMANDS:
-        from difflib import get_close_matches
-
-        close_matches = get_close_matches(name, COMMANDS, 1)
-        suggestion = f"did you mean {close_matches[0]}?" if close_matches else "/help lists them"
-        raise ValueError(f"there is no command {name}; {suggestion}")
+        advice = suggest(name, COMMANDS) or "/help lists them"
+        raise ValueError(f"there is no command {name}; {advice}")
     COMMANDS[name][2](chat, rest.strip())
     return True
 
@@ -106,8 +105,7 @@ def _cost(chat: Chat, _: str) -> None:
     total = UsageTotals()
     for answer in chat.conversation.answers:
         total.add(dump_message(answer))
-    cached = f" ({total.cached:,} cached)" if total.cached else ""
-    tokens = f"{total.input:,} in{cached} / {total.output:,} out"
+    tokens = format_tokens(total.input, total.output, total.cached)
     answers = f"{total.answers} answer{'' if total.answers == 1 else 's'}"
     _print(f"{answers}  {tokens}  cost {total.format_cost()}")
 

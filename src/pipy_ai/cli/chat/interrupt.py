@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing import Self
 
+    from ...events import ToolEvent
+
 
 class InterruptHandler:
     """Ctrl-C stops an answer in good order; tools, and the question about one, at once.
@@ -22,7 +24,7 @@ class InterruptHandler:
         self._enabled = enabled
         self.interrupted = False
 
-    def on_event(self, event: Any) -> None:
+    def on_event(self, event: ToolEvent) -> None:
         """What the answer is at."""
         if self._enabled and event.type == "start":
             signal.signal(signal.SIGINT, self._on_sigint)

@@ -21,13 +21,11 @@ from ...utils.surrogates import clean_surrogates
 from ..args.prompt import THINKING_LEVELS
 from .commands import COMMANDS
 
-LARGE_PASTE_CHARS = (
-    5000  # characters of a paste that stand in the line; of a larger one, only its size
-)
-PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # what terminals put around it
-PASTE_TIMEOUT_S = 1.0  # seconds for more of it
-READ_CHUNK_BYTES = 65536  # bytes that are read at once
-MAX_MODEL_COMPLETIONS = 50  # names of models that are offered at once
+LARGE_PASTE_CHARS = 5000  # a longer paste is shown as a placeholder with its size
+PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # terminals send these around a paste
+PASTE_TIMEOUT_S = 1.0  # how long to wait for the rest of a paste
+READ_CHUNK_BYTES = 65536
+MAX_MODEL_COMPLETIONS = 50
 
 
 class LineEditor:
@@ -85,13 +83,11 @@ class LineEditor:
         @bindings.add(Keys.BracketedPaste)
         def _(event: KeyPressEvent) -> None:
             text = event.data.replace("\r\n", "\n").replace("\r", "\n")
-            if len(text) > LARGE_PASTE_CHARS:  # to draw it would take minutes
-                lines = text.count("\n") + 1
-                stands = (
-                    f"[pasted {len(self._pastes) + 1}: {len(text):,} characters, {lines:,} lines]"
-                )
-                self._pastes[stands] = text
-                text = stands
+            if len(text) > LARGE_PASTE_CHARS:  # drawing it would take minutes
+                number, lines = len(self._pastes) + 1, text.count("\n") + 1
+                placeholder = f"[pasted {number}: {len(text):,} characters, {lines:,} lines]"
+                self._pastes[placeholder] = text
+                text = placeholder
             event.current_buffer.insert_text(text)
 
         return bindings

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import stat
 from collections.abc import Callable, Iterator
 
-from ..display.catalogue import MAX_PRICE_AGE_DAYS
+from ..display.catalogue import MAX_PRICE_AGE_DAYS, price_age_days
 from ..display.terminal import format_error
 from .finding import FAIL, OK, WARN, Finding
 
@@ -67,10 +66,7 @@ def check_catalogue() -> Iterator[Finding]:
 
     registry = get_registry()
     detail = f"of {registry.date or 'an unknown date'}, from {registry.metadata.get('source')}"
-    try:
-        age_days = (datetime.date.today() - datetime.date.fromisoformat(registry.date)).days
-    except ValueError:
-        age_days = MAX_PRICE_AGE_DAYS + 1
+    age_days = price_age_days(registry.date)
     error = read_sync_state(data_path()).get("error")
     if error:
         yield Finding("catalogue", WARN, f"{detail}; the last sync failed: {error}", "pipy sync")

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..args import prompt as question
+from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.terminal import escape_controls, warn, write, write_json
+from ..display.usage import format_batch_cost, format_tokens
 
 if TYPE_CHECKING:
-    from ...batch.job import BatchProgress, Job
+    from ...batch.job import Job
 
 DESCRIPTION = (
     "Ask each row of a file (.jsonl, .csv, .tsv, .parquet) and append the answers to another, a"
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the file of answers"
     )
-    question.add_model_options(parser, option_flags=())  # -o is where the answers go
+    add_model_options(parser, option_flags=())  # here -o is the output file
     parser.add_argument(
         "-j", "--concurrency", type=int, default=16, metavar="N",
         help="the most requests at once (default: 16)",
@@ -67,29 +68,21 @@ def run(arguments: argparse.Namespace) -> int:
     from ..args.model import resolve_model
     from ..args.schema import parse_schema
 
-    input_path, output_path = arguments.input, arguments.output
-    if not input_path.is_file():
-        problem = "it is no file" if input_path.exists() else "there is no such file"
-        raise ValueError(f"{input_path}: {problem}")
-    if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
-        raise ValueError(f"{output_path}: the answers need a file of their own")
-    if str(output_path) == "-":
-        raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
-    if not output_path.absolute().parent.is_dir():
-        raise ValueError(f"{output_path.parent}: there is no such directory")
-    questions = InputFile(input_path, _read_template(arguments.prompt_template), arguments.system)
+    _check_paths(arguments.input, arguments.output)
+    template = _read_template(arguments.prompt_template)
+    questions = InputFile(arguments.input, template, arguments.system)
     schema = None if arguments.output_schema is None else parse_schema(arguments.output_schema)
     started = time.monotonic()
     _raise_file_limit()
     try:
         with (
             _budget_or_null(arguments.budget),
-            ResultsFile(output_path) as answers,
+            ResultsFile(arguments.output) as answers,
             _dask_client(arguments.dask) as executor,
         ):
+            model = resolve_model(arguments.model) if arguments.model else default_model()
             job = Job(
-                questions, answers, resolve_model(arguments.model) if arguments.model else question.default_model(),
-                question.model_options(arguments), schema, arguments.concurrency,
+                questions, answers, model, model_options(arguments), schema, arguments.concurrency,
                 arguments.retry_errors, arguments.redo_changed, executor,
             )  # fmt: skip
             with _progress_reporter(job) as on_progress:
@@ -99,10 +92,23 @@ def run(arguments: argparse.Namespace) -> int:
                 except asyncio.CancelledError:  # by the second Ctrl-C
                     job.stop()
     except ValidationError as error:
-        return question.report_invalid_option(error)
+        return report_invalid_option(error)
     except (TypeError, LookupError) as error:
         raise ValueError(str(error)) from None
     return _report(job, time.monotonic() - started, arguments)
+
+
+def _check_paths(input_path: Path, output_path: Path) -> None:
+    """Raise `ValueError` unless the input can be read and the output is another file."""
+    if not input_path.is_file():
+        problem = "it is no file" if input_path.exists() else "there is no such file"
+        raise ValueError(f"{input_path}: {problem}")
+    if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
+        raise ValueError(f"{output_path}: the answers need a file of their own")
+    if str(output_path) == "-":
+        raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
+    if not output_path.absolute().parent.is_dir():
+        raise ValueError(f"{output_path.parent}: there is no such directory")
 
 
 def _raise_file_limit() -> None:
@@ -151,9 +157,6 @@ def _pronoun(count: int) -> str:
     return "it" if count == 1 else "them"
 
 
-# === What it is told ===
-
-
 def _read_template(template: str | None) -> str | None:
     if template is None or not template.startswith("@"):
         return template
@@ -185,9 +188,6 @@ def _budget_or_null(usd: float | None) -> Any:
     return nullcontext() if usd is None else budget(usd=usd)
 
 
-# === What it tells ===
-
-
 def _progress_reporter(job: Job) -> Any:
     """Something to call after each answer, as a context manager: progress, on a terminal."""
     from contextlib import nullcontext
@@ -213,10 +213,10 @@ class _ProgressLine:
         self._job = job
         self._started = self._last_update = time.monotonic()
         self._bar = Progress(
-            BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[said]}"),
+            BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(compact=True), console=Console(stderr=True), transient=True,
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=None, said="reading the input")
+        self._task = self._bar.add_task("", total=None, text="reading the input")
 
     def __enter__(self) -> Callable[[], None]:
         self._bar.start()
@@ -235,15 +235,10 @@ class _ProgressLine:
         completed = tally.rows - tally.unanswered
         rate = (tally.answered + tally.failed) / max(now - self._started, 0.001)
         parts = [f"{rate:,.1f}/s", f"{tally.input_tokens + tally.output_tokens:,} tokens"]
-        parts += [_format_cost(tally)] if tally.cost or tally.unpriced else []
+        if tally.cost or tally.unpriced:
+            parts.append(format_batch_cost(tally.cost, tally.unpriced))
         parts += [f"{tally.failed:,} failed"] if tally.failed else []
-        self._bar.update(self._task, completed=completed, total=tally.rows, said="  ".join(parts))
-
-
-def _format_cost(tally: BatchProgress) -> str:
-    if not tally.unpriced:
-        return f"${tally.cost:.4f}"
-    return f"at least ${tally.cost:.4f}" if tally.cost else "cost unknown"
+        self._bar.update(self._task, completed=completed, total=tally.rows, text="  ".join(parts))
 
 
 def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
@@ -253,13 +248,14 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
     interrupted = tally.unanswered > 0 and (stop_error is None or stop_error.kind == "aborted")
     failed = tally.failed + tally.kept_errors
     if arguments.json:
+        stopped = stop_error.message if stop_error is not None and tally.unanswered else None
         write_json(
             {
                 "rows": tally.rows, "before": tally.previously_answered, "answered": tally.answered,
                 "failed": failed, "open": tally.unanswered, "errors": dict(tally.error_kinds),
                 "input_tokens": tally.input_tokens, "output_tokens": tally.output_tokens,
                 "cost": None if tally.unpriced else tally.cost, "seconds": round(seconds, 3),
-                "stopped": None if stop_error is None or not tally.unanswered else stop_error.message,
+                "stopped": stopped,
             }
         )  # fmt: skip
     write(f"{_summary(job, seconds)} → {arguments.output}\n", sys.stderr)
@@ -282,7 +278,7 @@ def _summary(job: Job, seconds: float) -> str:
     if tally.failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in tally.error_kinds.most_common())
         parts.append(f"{tally.failed:,} failed ({kinds})")
-    parts.append(f"{tally.input_tokens:,} in / {tally.output_tokens:,} out")
-    parts.append(_format_cost(tally))
+    parts.append(format_tokens(tally.input_tokens, tally.output_tokens))
+    parts.append(format_batch_cost(tally.cost, tally.unpriced))
     parts.append(f"{seconds:,.1f} s")
     return ", ".join(parts)

@@ -43,9 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     if total_cost is None or output_cost is None or input_cost is None:
         warn(f"the price of {model.qualified_name} is not known")
         return 1
-    print(
-        f"Estimated cost: {format_usd(total_cost)} ({format_usd(input_cost)} input + {format_usd(output_cost)} output)"
-    )
+    parts = f"{format_usd(input_cost)} input + {format_usd(output_cost)} output"
+    print(f"Estimated cost: {format_usd(total_cost)} ({parts})")
     if not total_cost and not model.cost.input and not model.cost.output:
         warn(f"{model.provider} lists a price of 0: {zero_price_label(model.provider)}")
     show_price_date(registry)

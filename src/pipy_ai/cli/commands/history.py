@@ -92,7 +92,6 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     if not entries:
         return 0
-    terminal_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     rows = [
         [
             entry.id, format_time(entry.used), entry.model or "-", f"{entry.sum.input:,}",
@@ -101,16 +100,23 @@ def _list(arguments: argparse.Namespace) -> int:
         for entry in entries
     ]  # fmt: skip
     header = ["id", "used", "model", "in", "out", "cost", "title"]
+    _fit_to_terminal(header, rows)
+    print_table(header, rows, {"in", "out", "cost"})
+    if len(entries) < len(conversation_ids):
+        hint(f"{len(entries)} of {len(conversation_ids)} conversations")
+    return 0
+
+
+def _fit_to_terminal(header: list[str], rows: list[list[str]]) -> None:
+    """Truncate titles to the terminal's width. If it is narrow, drop `used` and shorten ids."""
+    terminal_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
     def leading_width() -> int:
-        return sum(
-            max(map(display_width, column)) + 2
-            for column in list(zip(header, *rows, strict=True))[:-1]
-        )
+        columns = list(zip(header, *rows, strict=True))[:-1]
+        return sum(max(map(display_width, column)) + 2 for column in columns)
 
-    if (
-        terminal_width and leading_width() + TITLE_CHARS // 3 > terminal_width
-    ):  # the day and time of an id is enough to name it by
+    if terminal_width and leading_width() + TITLE_CHARS // 3 > terminal_width:
+        # The date and time of an id identify it, unless two conversations began together.
         short_ids = {row[0][:SHORT_ID_CHARS] for row in rows}
         for row in [header, *rows]:
             row[0] = row[0][:SHORT_ID_CHARS] if len(short_ids) == len(rows) else row[0]
@@ -118,20 +124,14 @@ def _list(arguments: argparse.Namespace) -> int:
     width = max(terminal_width - leading_width(), 10) if terminal_width else TITLE_CHARS
     for row in rows:
         row[-1] = truncate(row[-1], width)
-    print_table(header, rows, {"in", "out", "cost"})
-    hidden_count = len(conversation_ids) - len(entries)
-    if hidden_count:
-        hint(f"{len(entries)} of {len(conversation_ids)} conversations")
-    return 0
 
 
 def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> int:
     totals: dict[str, UsageTotals] = {}
     total = UsageTotals()
     for conversation_id in conversation_ids:
-        for message in summarize_conversation(
-            conversation_id, read_conversation_file(conversation_id)
-        )[1]:
+        data = read_conversation_file(conversation_id)
+        for message in summarize_conversation(conversation_id, data)[1]:
             if arguments.by == "model":
                 key = f"{message.get('provider') or '?'}/{message.get('model') or '?'}"
             else:
@@ -191,10 +191,9 @@ def _remove(arguments: argparse.Namespace) -> int:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ValueError("to remove without being asked: pipy history rm --yes …")
         for conversation_id in conversation_ids:
-            write(
-                f"{conversation_id}  {summarize_conversation(conversation_id, read_conversation_file(conversation_id))[0].title[:TITLE_CHARS]}\n",
-                sys.stderr,
-            )
+            data = read_conversation_file(conversation_id)
+            entry, _ = summarize_conversation(conversation_id, data)
+            write(f"{conversation_id}  {entry.title[:TITLE_CHARS]}\n", sys.stderr)
         write("Remove? [y/N] ", sys.stderr)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 1

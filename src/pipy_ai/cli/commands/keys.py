@@ -13,6 +13,7 @@ from typing import Any
 
 from ...registry import keystore
 from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
+from ...utils.text import suggest
 from ..args.common import add_json_option
 from ..checks.keys import describe_location, list_keys, provider_routes
 from ..display.terminal import print_table, warn, write, write_json
@@ -87,21 +88,9 @@ def _resolve_name(name: str, force: bool) -> tuple[str, str]:
             return provider, name
     if force and name.isidentifier():
         return "", name
-    from difflib import get_close_matches
-
-    close_matches = get_close_matches(
-        name,
-        [*routes, *(key for provider_route in routes.values() for key in provider_route.key_env)],
-        2,
-    )
-    suggestion = (
-        f"did you mean {' or '.join(close_matches)}?"
-        if close_matches
-        else "pipy providers lists them"
-    )
-    raise ValueError(
-        f"no provider or variable {name!r}; {suggestion} (--force keeps it all the same)"
-    )
+    variables = [key for provider_route in routes.values() for key in provider_route.key_env]
+    advice = suggest(name, [*routes, *variables], 2) or "pipy providers lists them"
+    raise ValueError(f"no provider or variable {name!r}; {advice} (--force keeps it all the same)")
 
 
 def _key_variable(provider: str, provider_route: Route) -> str:

@@ -27,10 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List models."""
     registry = get_registry()
-    columns = [c.strip() for c in arguments.columns.split(",")] if arguments.columns else None
-    for column in [*(columns or ()), *([arguments.sort] if arguments.sort else ())]:
-        if column not in COLUMNS:
-            raise ValueError(f"unknown column {column!r}; one of {', '.join(COLUMNS)}")
+    columns = _requested_columns(arguments)
     names = query_models(registry, arguments)
     rows = registry.rows()
     if arguments.sort:
@@ -45,11 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if columns is None and sys.stdout.isatty():
         columns = DEFAULT_COLUMNS
-    if columns is None:
-        sys.stdout.write("".join(f"{escape_controls(name)}\n" for name in names))
-    else:
-        body = [[_format_cell(c, COLUMNS[c](name, rows[name])) for c in columns] for name in names]
-        print_table(columns, body, {"context", "output", *PRICE_COLUMNS})
+    _print_models(names, rows, columns)
     if not total:
         warn("no model passes these filters")
     elif sys.stdout.isatty():
@@ -58,6 +51,28 @@ def run(arguments: argparse.Namespace) -> int:
     if columns and PRICE_COLUMNS & set(columns):
         show_price_date(registry)
     return 0
+
+
+def _requested_columns(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the columns of `--columns`, or None without it.
+
+    Raises:
+        ValueError: A column of `--columns` or `--sort` does not exist.
+    """
+    columns = [c.strip() for c in arguments.columns.split(",")] if arguments.columns else None
+    for column in [*(columns or ()), *([arguments.sort] if arguments.sort else ())]:
+        if column not in COLUMNS:
+            raise ValueError(f"unknown column {column!r}; one of {', '.join(COLUMNS)}")
+    return columns
+
+
+def _print_models(names: list[str], rows: dict[str, Row], columns: list[str] | None) -> None:
+    """Print a table of the columns, or the names alone, one per line."""
+    if columns is None:
+        sys.stdout.write("".join(f"{escape_controls(name)}\n" for name in names))
+        return
+    body = [[_format_cell(c, COLUMNS[c](name, rows[name])) for c in columns] for name in names]
+    print_table(columns, body, {"context", "output", *PRICE_COLUMNS})
 
 
 def _sort_names(names: list[str], rows: dict[str, Row], column: str, reverse: bool) -> list[str]:

@@ -47,9 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         if names:
             hidden_count = len(names) - MAX_LISTED_NAMES
             listed = ", ".join(escape_controls(name) for name in names[:MAX_LISTED_NAMES])
-            print(
-                f"{len(names)} {label}: {listed}{f', and {hidden_count} more' if hidden_count > 0 else ''}"
-            )
+            more = f", and {hidden_count} more" if hidden_count > 0 else ""
+            print(f"{len(names)} {label}: {listed}{more}")
     if result.skipped:
         print(f"{result.skipped} entries were no models and are left out")
     print(f"Saved to {result.path}")

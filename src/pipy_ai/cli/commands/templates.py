@@ -1,4 +1,4 @@
-"""DOCSTRING MISSING."""
+"""`pipy templates`: list, show and edit the templates of `pipy ask -t`."""
 
 from __future__ import annotations
 

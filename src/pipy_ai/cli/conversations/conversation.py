@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ..display.terminal import format_error, warn
 from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, path_of, resolve_id
@@ -38,7 +38,7 @@ from .records import (
 if TYPE_CHECKING:
     from typing import Self
 
-    from ... import AssistantMessage, Context, Message, UserMessage
+    from ... import AssistantMessage, Context, Message, ToolEvent, UserMessage
 
 
 def remove_conversation(name: str) -> None:
@@ -187,21 +187,31 @@ class Conversation:
             self.answers.append(message)
         self._append_message(number, message)
 
-    def journal(self, event: Any) -> None:
+    def journal(self, event: ToolEvent) -> None:
         """Keep what an event of the answer brings: pieces as they come; the message at its end,
         and results of tools, as `add` does. To be called before the event is shown."""
-        event_type = event.type
-        if event_type in ("text_delta", "thinking_delta"):
-            self._append_partial([event.content_index, event_type.partition("_")[0], event.delta])
-        elif event_type == "start":
-            message = event.partial
-            origin = {name: getattr(message, name) for name in ("api", "provider", "model")}
-            self._begin_partial({"n": self._next_number, "timestamp": message.timestamp, **origin})
-        elif event_type in ("done", "error"):
-            self.add(event.partial)
-            self._discard_partial()
-        elif event_type == "tool_result":
-            self.add(event.message)
+        match event.type:
+            case "text_delta":
+                self._append_partial([event.content_index, "text", event.delta])
+            case "thinking_delta":
+                self._append_partial([event.content_index, "thinking", event.delta])
+            case "start":
+                message = event.partial
+                origin = {name: getattr(message, name) for name in ("api", "provider", "model")}
+                header = {"n": self._next_number, "timestamp": message.timestamp, **origin}
+                self._begin_partial(header)
+            case "done" | "error":
+                self.add(event.partial)
+                self._discard_partial()
+            case "tool_result":
+                self.add(event.message)
+            case (
+                "text_start" | "text_end" | "thinking_start" | "thinking_end"
+                | "toolcall_start" | "toolcall_delta" | "toolcall_end"
+            ):  # fmt: skip
+                pass
+            case _:
+                assert_never(event)
 
     def finish_partial(self) -> None:
         """Nothing more comes of the answer under way, if there is one: keep what came."""

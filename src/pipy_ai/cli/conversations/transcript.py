@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from .conversation import Conversation
 from .messages import dump_message
 
 if TYPE_CHECKING:
     from ... import Message
+    from ...types import AssistantContent, ToolResultContent, UserContent
 
 FORMATS = ("md", "json", "jsonl")
 
@@ -57,36 +58,45 @@ def format_transcript(conversation: Conversation, file_format: str) -> str:
 
 
 def _message_markdown(message: Message) -> str:
-    if message.role == "user":
-        heading = "You"
-    elif message.role == "assistant":
-        heading = f"{message.provider}/{message.model}" if message.model else "Answer"
-    else:
-        heading = f"Result of {message.tool_name}"
+    match message.role:
+        case "user":
+            heading = "You"
+        case "assistant":
+            heading = f"{message.provider}/{message.model}" if message.model else "Answer"
+        case "toolResult":
+            heading = f"Result of {message.tool_name}"
+        case _:
+            assert_never(message)
     return "\n\n".join([f"## {heading}", *markdown_parts(message)])
 
 
 def markdown_parts(message: Message) -> list[str]:
-    """What a message says, part by part, in Markdown."""
+    """Return the message's content as Markdown, one string per part that has something to show."""
     content = message.content
     if isinstance(content, str):
         return [content]
-    parts = []
-    for part in content:
-        if part.type == "text":
-            is_tool_result = message.role == "toolResult"
-            parts.append(_fence(part.text) if is_tool_result else part.text)
-        elif part.type == "thinking":
-            quoted = part.thinking.strip().replace("\n", "\n> ")
-            parts += [f"> {quoted}"] if quoted else []
-        elif part.type == "toolCall":
-            arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
-            parts.append(f"`{part.name}({arguments})`")
-        else:
-            parts.append(f"[{part.type}: {getattr(part, 'url', None) or part.mime_type}]")
+    parts = [_part_markdown(part, message.role == "toolResult") for part in content]
     if message.role == "assistant" and message.error is not None:
         parts.append(f"*{message.error.message}*")
-    return parts
+    return [part for part in parts if part is not None]
+
+
+def _part_markdown(
+    part: UserContent | AssistantContent | ToolResultContent, is_tool_result: bool
+) -> str | None:
+    match part.type:
+        case "text":
+            return _fence(part.text) if is_tool_result else part.text
+        case "thinking":
+            quoted = part.thinking.strip().replace("\n", "\n> ")
+            return f"> {quoted}" if quoted else None
+        case "toolCall":
+            arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
+            return f"`{part.name}({arguments})`"
+        case "image" | "document":
+            return f"[{part.type}: {part.url or part.mime_type}]"
+        case _:
+            assert_never(part)
 
 
 def _fence(text: str) -> str:

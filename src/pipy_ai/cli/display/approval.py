@@ -12,11 +12,8 @@ from .terminal import escape_controls, warn, write_raw
 if TYPE_CHECKING:
     from ...types import ToolCall
 
-
-LONG_CALL_CHARS = 1000  # characters of a call that may not fit on the screen
-
-
-TERMINAL_PATH = "/dev/tty"  # also there when stdin is a pipe
+LONG_CALL_CHARS = 1000  # a longer call may not fit on the screen
+TERMINAL_PATH = "/dev/tty"  # exists also when stdin is a pipe
 
 
 class ToolApproval:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...registry.catalogue import ModelRegistry
-from ...registry.routing import Route
 from ...utils.text import format_usd
 from .terminal import hint, warn
+
+if TYPE_CHECKING:
+    from ...registry.catalogue import ModelRegistry
+    from ...registry.routing import Route
 
 MAX_PRICE_AGE_DAYS = 60  # days after which prices are worth a warning
 
@@ -41,11 +43,15 @@ def format_rate(dollars: float) -> str:
 def show_price_date(registry: ModelRegistry, quiet: bool = False) -> None:
     """Say how old the prices are; loudly when they are too old."""
     date = registry.date
-    try:
-        age_days = (datetime.date.today() - datetime.date.fromisoformat(date)).days
-    except ValueError:
-        age_days = MAX_PRICE_AGE_DAYS + 1
-    if age_days > MAX_PRICE_AGE_DAYS:
+    if price_age_days(date) > MAX_PRICE_AGE_DAYS:
         warn(f"prices are of {date or 'an unknown date'}; pipy sync brings them up to date")
     elif not quiet:
         hint(f"prices of {date}")
+
+
+def price_age_days(date: str) -> int:
+    """Return how many days ago `date` (ISO format) was; too many if it is no date."""
+    try:
+        return (datetime.date.today() - datetime.date.fromisoformat(date)).days
+    except ValueError:
+        return MAX_PRICE_AGE_DAYS + 1

@@ -26,7 +26,6 @@ def extract_code_blocks(text: str) -> list[str]:
             fence = opening["fence"]
             code_blocks.append("")
     if fence and code_blocks[-1].endswith("\n\n"):
-        code_blocks[-1] = code_blocks[-1][
-            :-1
-        ]  # the end of a text that was cut is no line of its own
+        # The text was truncated: its end is not an empty line of code.
+        code_blocks[-1] = code_blocks[-1].removesuffix("\n")
     return code_blocks

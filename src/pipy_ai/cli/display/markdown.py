@@ -121,10 +121,8 @@ class Page:
             and "\t" not in self.pending_text
         ):
             write_raw(self.pending_text)
-            self._drawn_rows, self._drawn_columns = (
-                [Row("", columns)],
-                columns,
-            )  # no row that follows is equal
+            # No later row equals this one, so the line is redrawn.
+            self._drawn_rows, self._drawn_columns = [Row("", columns)], columns
 
     def _draw(
         self, complete_rows: list[Row], pending_rows: list[Row], columns: int, lines: int

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from .terminal import DIM, RESET, write
 
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Self
 
-    from ...types import ToolCall
+    from ...events import ToolEvent
+    from ...types import ToolCall, ToolResultMessage
     from .markdown import LiveMarkdown
 
 MAX_RESULT_CHARS = 200  # characters that are shown of what a tool said
@@ -43,33 +44,37 @@ class Printer:
         self._line_is_open = False  # whether the line on stdout has not ended
         self._dim, self._reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
 
-    def show(self, event: Any) -> None:
+    def show(self, event: ToolEvent) -> None:
         """Print one event."""
         match event.type:
-            case "start":  # of the second answer of a run: it is no continuation of the first
+            case "text_delta":
+                if self._show_text:
+                    self._write_text(event.delta)
+            case "thinking_delta":
+                write(event.delta, sys.stderr)
+            case "start":  # the second answer of a tool run does not continue the first's line
                 self._end_line()
-            case "text_start" if not self._plain:
-                from .markdown import LiveMarkdown
+            case "text_start":
+                if not self._plain:
+                    from .markdown import LiveMarkdown
 
-                self._markdown = LiveMarkdown()
-            case "text_delta" if self._show_text:
-                self._write_text(event.delta)
+                    self._markdown = LiveMarkdown()
             case "text_end":
                 self._end_markdown()
             case "thinking_start":
-                if sys.stdout.isatty():
-                    self._end_line()
-                self._thinking = True
-                sys.stderr.write(self._dim)
-            case "thinking_delta":
-                write(event.delta, sys.stderr)
+                self._start_thinking()
             case "thinking_end":
                 self._end_thinking()
-            case "toolcall_end" if self._show_calls:
-                self._end_line()
-                write(f"{format_tool_call(event.tool_call)}\n", sys.stderr)
+            case "toolcall_end":
+                if self._show_calls:
+                    self._end_line()
+                    write(f"{format_tool_call(event.tool_call)}\n", sys.stderr)
             case "tool_result":
                 self._write_result(event.message)
+            case "toolcall_start" | "toolcall_delta" | "done" | "error":
+                pass
+            case _:
+                assert_never(event)
 
     def end(self) -> None:
         """Leave the terminal as it should be: the line ended, nothing dim."""
@@ -101,14 +106,20 @@ class Printer:
             write("\n")
         self._line_is_open = False
 
+    def _start_thinking(self) -> None:
+        if sys.stdout.isatty():
+            self._end_line()
+        self._thinking = True
+        sys.stderr.write(self._dim)
+
     def _end_thinking(self) -> None:
         self._thinking = False
         sys.stderr.write(f"{self._reset}\n")
         sys.stderr.flush()
 
-    def _write_result(self, message: Any) -> None:
-        text = " ".join(getattr(part, "text", f"[{part.type}]") for part in message.content)
-        text = " ".join(text.split())
+    def _write_result(self, message: ToolResultMessage) -> None:
+        texts = [part.text if part.type == "text" else f"[{part.type}]" for part in message.content]
+        text = " ".join(" ".join(texts).split())
         text = text if len(text) <= MAX_RESULT_CHARS else f"{text[:MAX_RESULT_CHARS]}…"
         sys.stderr.write(self._dim)
         write(f"→ {'failed: ' if message.is_error else ''}{text}", sys.stderr)

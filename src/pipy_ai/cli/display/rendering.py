@@ -24,8 +24,12 @@ from .terminal import escape_controls
 LONG_CODE_LINES = 40  # lines of a code block from which on its beginning is complete
 PENDING_CODE_LINES = 10  # lines at its end that are not
 HIGHLIGHT_CONTEXT_LINES = 100  # lines before that tell how to colour what follows
-COLOR_SYSTEMS: dict[str, ColorSystem] = {"standard": ColorSystem.STANDARD, "256": ColorSystem.EIGHT_BIT,
-           "truecolor": ColorSystem.TRUECOLOR, "windows": ColorSystem.WINDOWS}  # fmt: skip
+COLOR_SYSTEMS: dict[str, ColorSystem] = {
+    "standard": ColorSystem.STANDARD,
+    "256": ColorSystem.EIGHT_BIT,
+    "truecolor": ColorSystem.TRUECOLOR,
+    "windows": ColorSystem.WINDOWS,
+}
 THEME: Theme = Theme(
     {
         "markdown.code": "cyan",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from ...utils.text import format_usd
 from .terminal import DIM, RESET, write
 
 if TYPE_CHECKING:
     from ...types import AssistantMessage, Usage
-
 
 MIN_TIMED_S = 0.2  # seconds below which an answer came at once, and its speed says nothing
 
@@ -22,15 +22,36 @@ def format_usage(*messages: AssistantMessage) -> str:
     """
     usage = _total_usage(messages)
     input_tokens = usage.input + usage.cache_read + usage.cache_write
-    estimate_prefix = "about " if usage.estimated else ""
-    cached = f" ({usage.cache_read:,} cached)" if usage.cache_read else ""
-    line = f"{estimate_prefix}{input_tokens:,} in{cached} / {usage.output:,} out  {_format_cost(usage.cost.total)}"
+    tokens = format_tokens(input_tokens, usage.output, usage.cache_read)
+    line = f"{'about ' if usage.estimated else ''}{tokens}  {format_cost(usage.cost.total)}"
     durations_ms = [message.duration_ms for message in messages]
     if None in durations_ms:
         return line
     line += f"  {sum(filter(None, durations_ms)) / 1000:.1f} s"
     speed = _tokens_per_second(messages)
     return f"{line}  {speed:,.0f} tok/s" if speed else line
+
+
+def format_tokens(input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> str:
+    """Return `1,203 in (200 cached) / 345 out`; `input_tokens` includes the cached ones."""
+    cached = f" ({cached_tokens:,} cached)" if cached_tokens else ""
+    return f"{input_tokens:,} in{cached} / {output_tokens:,} out"
+
+
+def format_cost(dollars: float | None) -> str:
+    """Return a cost with four decimals, or more where four would show nothing."""
+    if dollars is None:
+        return "cost unknown"
+    if dollars == 0 or dollars >= 0.0001:
+        return f"${dollars:,.4f}"
+    return format_usd(dollars)
+
+
+def format_batch_cost(dollars: float, unpriced: int) -> str:
+    """Return the cost of many answers, `unpriced` of which have no known price."""
+    if not unpriced:
+        return f"${dollars:.4f}"
+    return f"at least ${dollars:.4f}" if dollars else "cost unknown"
 
 
 def print_usage(*messages: AssistantMessage) -> None:
@@ -48,16 +69,6 @@ def _total_usage(messages: tuple[AssistantMessage, ...]) -> Usage:
     from ...tool_loop import sum_usage
 
     return sum_usage(message.usage for message in messages)
-
-
-def _format_cost(dollars: float | None) -> str:
-    if dollars is None:
-        return "cost unknown"
-    if dollars == 0 or dollars >= 0.0001:
-        return f"${dollars:,.4f}"
-    from ...utils.text import format_usd
-
-    return format_usd(dollars)
 
 
 def _tokens_per_second(messages: tuple[AssistantMessage, ...]) -> float | None:
