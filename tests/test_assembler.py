@@ -475,17 +475,17 @@ class _LosesTheSecond(Assembler):
 
 
 class _NeverEndsText(Assembler):
-    def _end_open(self, out: list[AssistantMessageEvent]) -> None:
+    def _end_open_block(self, events: list[AssistantMessageEvent]) -> None:
         self._open_block = None
 
 
 class _MixesCalls(Assembler):
-    def _call_for(self, delta: ToolFragment) -> Any:
+    def _find_tool_block(self, delta: ToolFragment) -> Any:
         return self._tool_blocks[-1] if self._tool_blocks else None
 
 
 class _SplitsCalls(Assembler):
-    def _call_for(self, delta: ToolFragment) -> Any:
+    def _find_tool_block(self, delta: ToolFragment) -> Any:
         return None
 
 
@@ -501,8 +501,8 @@ class _OnePartialForAll(Assembler):
 
 
 class _KeepsWireIds(Assembler):
-    def _start_call(self, call: Any, out: list[AssistantMessageEvent]) -> None:
-        super()._start_call(call, out)
+    def _start_call(self, call: Any, events: list[AssistantMessageEvent]) -> None:
+        super()._start_call(call, events)
         call.id = call.wire_id
 
 
@@ -513,9 +513,9 @@ class _EndsTwice(Assembler):
 
 
 class _ShiftsIndices(Assembler):
-    def _feed_thinking(self, delta: Thinking, out: list[AssistantMessageEvent]) -> None:
+    def _feed_thinking(self, delta: Thinking, events: list[AssistantMessageEvent]) -> None:
         before = len(self._blocks)
-        super()._feed_thinking(delta, out)
+        super()._feed_thinking(delta, events)
         if len(self._blocks) > before:
             self._blocks.insert(0, self._blocks.pop())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from .utils.text import format_usd
@@ -51,3 +52,8 @@ def _as_dict(value: Any) -> dict[str, Any]:
 def as_number(value: Any) -> Any:
     """The value if it is a number."""
     return value if isinstance(value, int | float) else None
+
+
+def valid_cost(cost: object) -> float | None:
+    """Return a cost that a provider reports (US dollars), or None if it is not a valid amount."""
+    return float(cost) if isinstance(cost, int | float) and isfinite(cost) and cost >= 0 else None

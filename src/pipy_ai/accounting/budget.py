@@ -17,7 +17,7 @@ import threading
 from contextvars import ContextVar
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..utils.text import format_table, format_usd
 from .ledger import Spending, spending_table
@@ -26,11 +26,28 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..types import Usage
-    from .meter import Meter
 
 _ROUNDING_TOLERANCE_USD = 1e-12  # differences below it come from binary fractions
 
 active_budgets: ContextVar[tuple[Budget, ...]] = ContextVar("pipy_ai_budgets", default=())
+
+
+class Reservation(Protocol):
+    """The amounts that a request in flight counts for so far: an estimate until it is settled."""
+
+    @property
+    def usd(self) -> float:
+        """US dollars."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and the answer."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Stop the request with an error of kind `budget`. Safe to call from any thread."""
+        ...
 
 
 class Budget:
@@ -78,7 +95,7 @@ class Budget:
             None if ledger is None else os.path.abspath(os.path.expanduser(ledger))
         )
         self._lock = threading.Lock()
-        self._active_meters: set[Meter] = set()
+        self._reservations: set[Reservation] = set()
         self._settled = [0.0, 0]  # dollars and tokens of finished requests
         self._in_flight = [0.0, 0]  # and of requests in flight, as estimated
         self._closed = False  # an answer was cancelled: no more requests are admitted
@@ -143,7 +160,9 @@ class Budget:
     ) -> None:
         self.__exit__(exc_type, exc, traceback)
 
-    def admit(self, meter: Meter, model: str, usd: float | None, tokens: int) -> str | None:
+    def admit(
+        self, reservation: Reservation, model: str, usd: float | None, tokens: int
+    ) -> str | None:
         """Admit a request whose prompt costs this much, or return the reason for refusing it."""
         with self._lock:
             if self._is_exhausted():
@@ -165,7 +184,7 @@ class Budget:
                     f"The prompt alone, about {tokens:,} tokens{cost}, would pass what is left of"
                     f" the budget of {self._limit_text}: {remaining}. Nothing was sent."
                 )
-            self._active_meters.add(meter)
+            self._reservations.add(reservation)
             self._in_flight[0] += usd or 0.0
             self._in_flight[1] += tokens
         return None
@@ -177,17 +196,19 @@ class Budget:
             self._in_flight[1] += tokens
             return self._is_exceeded()
 
-    def settle(self, meter: Meter, model: str, usage: Usage | None, cost: float | None) -> None:
+    def settle(
+        self, reservation: Reservation, model: str, usage: Usage | None, cost: float | None
+    ) -> None:
         """Replace the estimate of a request by its actual usage and cost."""
         with self._lock:
-            if meter not in self._active_meters:
+            if reservation not in self._reservations:
                 return
-            self._active_meters.remove(meter)
-            self._in_flight[0] -= meter.usd
-            self._in_flight[1] -= meter.tokens
-            if not self._active_meters:
+            self._reservations.remove(reservation)
+            self._in_flight[0] -= reservation.usd
+            self._in_flight[1] -= reservation.tokens
+            if not self._reservations:
                 self._in_flight = [0.0, 0]  # discard the rounding errors of many small sums
-            tokens = meter.tokens if usage is None else usage.total_tokens
+            tokens = reservation.tokens if usage is None else usage.total_tokens
             self._settled[0] += cost or 0.0
             self._settled[1] += tokens
             if not cost and not tokens:
@@ -196,7 +217,9 @@ class Budget:
             spending = self._spending_by_model.setdefault(model, Spending())
             spending.add(tokens - output, output, cost)
 
-    def meters_to_stop(self, meter: Meter, answer_stopped: bool) -> list[Meter]:
+    def reservations_to_stop(
+        self, reservation: Reservation, answer_stopped: bool
+    ) -> list[Reservation]:
         """Return the other requests to cancel if the budget is exceeded.
 
         Once there is one, or with `answer_stopped`, no more requests are admitted.
@@ -204,9 +227,9 @@ class Budget:
         with self._lock:
             if self._closed or not self._is_exceeded():
                 return []
-            other_meters = [other for other in self._active_meters if other is not meter]
-            self._closed = answer_stopped or bool(other_meters)
-            return other_meters
+            others = [other for other in self._reservations if other is not reservation]
+            self._closed = answer_stopped or bool(others)
+            return others
 
     def exceeded_text(self) -> str:
         """Return the error message of a request that exceeded the budget."""

@@ -1,9 +1,8 @@
-"""The cost of an answer, from the catalogue's prices and what the request asked for."""
+"""Calculate the cost of a request from the catalogue's prices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isfinite
 
 from ..provider.request import Request
 from ..provider.resolve import resolve
@@ -14,10 +13,10 @@ from ..types import Cost, Usage
 
 
 def request_cost(request: Request, usage: Usage, response_model: str | None) -> Cost:
-    """What `usage` costs: at the prices of the service level that the request asked for.
+    """Return the cost of `usage` at the prices of the service tier that the request asks for.
 
-    `answered` is the model that gave the answer, by the provider's word: a Router may have asked
-    another one than was wanted.
+    `response_model` is the model that the provider reports: a Router or a proxy may have used
+    another one than requested.
     """
     if request.provider == "local":
         return Cost(total=0.0, source="provider")
@@ -26,14 +25,14 @@ def request_cost(request: Request, usage: Usage, response_model: str | None) -> 
     if request.backend == "litellm_proxy" and not _is_requested_model(
         request.model_id, response_model
     ):
-        return Cost()  # another model took over
+        return Cost()  # the proxy fell back to another model
     return calculate_cost(_catalogue_model(request), usage, _pricing_mode(request))
 
 
 def price_function(request: Request) -> Callable[[Usage], float | None] | None:
-    """What the usage of a request will cost, before it is sent; None: its price is not known.
+    """Return a function from usage to US dollars, or None if the price is unknown.
 
-    Behind a Router it is that of the first deployment.
+    For a Router's model it has the prices of the first deployment.
     """
     if request.provider == "local":
         return lambda usage: 0.0
@@ -42,7 +41,7 @@ def price_function(request: Request) -> Callable[[Usage], float | None] | None:
     def price(usage: Usage) -> float | None:
         try:
             return calculate_cost(model, usage, mode).total
-        except ValueError:  # a mode without prices
+        except ValueError:  # the mode has no prices
             return None
 
     return None if price(Usage(input=1, output=1)) is None else price
@@ -54,26 +53,22 @@ def _catalogue_model(request: Request) -> Model:
 
 def _router_cost(request: Request, usage: Usage, response_model: str | None) -> Cost:
     config = load_router_config(request.route.api_base or None)
-    resolved_deployments = (
-        {} if config is None else {name: resolve(name, True) for name in config.deployments}
-    )
-    for deployment in resolved_deployments.values():
-        model_names = (deployment.model_id, deployment.model_id.rpartition("/")[2])
-        if response_model in model_names and deployment.record is not None:
-            model = Model.from_dict(
-                {**deployment.record, "id": deployment.model_id}, deployment.provider
-            )
+    names = [] if config is None else list(dict.fromkeys(config.deployments))
+    for deployment in [resolve(name, quiet=True) for name in names]:
+        model_id, record = deployment.model_id, deployment.record
+        if record is not None and response_model in (model_id, model_id.rpartition("/")[2]):
+            model = Model.from_dict({**record, "id": model_id}, deployment.provider)
             return calculate_cost(model, usage)
     return Cost()
 
 
 def _is_requested_model(name: str, response_model: str | None) -> bool:
-    """Whether the model that a proxy says has answered is the one that goes by `name`."""
-    return response_model in (None, name, resolve(name, True).route.model)
+    """Return whether the model that a proxy reports is the one with this name."""
+    return response_model in (None, name, resolve(name, quiet=True).route.model)
 
 
 def _pricing_mode(request: Request) -> str | None:
-    """The mode of the model whose parameters the request carries."""
+    """Return the mode of the model whose parameters are all in the request, or None."""
     record, extra = request.record or {}, request.options.extra or {}
     parameters = {**extra, **(extra.get("extra_body") or {})}
     experimental = record.get("experimental")
@@ -88,9 +83,3 @@ def _pricing_mode(request: Request) -> str | None:
         ):
             return str(name)
     return None
-
-
-def valid_cost(cost: object) -> float | None:
-    """What a provider says an answer cost, if it is an amount of money."""
-    is_valid = isinstance(cost, int | float) and isfinite(cost) and cost >= 0
-    return float(cost) if is_valid else None  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""What a request under way costs so far, for the budgets that it counts for and the ledger.
+"""Count the cost of a request in flight for its budgets and the ledger.
 
-Between the estimate before and the real usage after, each delta adds its bytes: nothing is counted
-twice, so a stream stays linear.
+The estimate of the prompt comes first and the reported usage last; in between, each delta adds the
+tokens of its bytes. No text is counted twice, so the work is linear in the length of the stream.
 """
 
 from __future__ import annotations
@@ -9,30 +9,39 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
-from ..provider.deltas import Delta, Finish, Text, Thinking, ToolFragment, UsageReport
+from ..provider.deltas import (
+    Delta,
+    Finish,
+    RedactedThinking,
+    ResponseInfo,
+    Text,
+    TextSignature,
+    Thinking,
+    ThinkingSignature,
+    ToolFragment,
+    UsageReport,
+)
 from ..provider.request import Request
 from ..tokens import estimate_input_tokens, tokens_from_bytes
 from ..types import AssistantMessage, Attempt, Usage, Warning
+from ..usage import valid_cost
 from ..utils.construct import construct_unchecked
-from .cost import price_function, valid_cost
-from .ledger import LedgerEntry, append_entry, ledger_path
-
-if TYPE_CHECKING:
-    from .budget import Budget
-
-__all__ = ["Meter", "ledger_path"]
+from .budget import Budget
+from .cost import price_function
+from .ledger import LedgerEntry, append_entry
 
 _CONTENT_DELTAS = (Text, Thinking, ToolFragment)
 _MILLION = 1_000_000
 
 
 class Meter:
-    """The meter of one request, over all its tries. `halt` stops the request, from any thread.
+    """The meter of one request, over all its attempts, and its reservation in the budgets.
 
-    `usd` and `tokens` are what the try under way counts for so far.
+    `usd` and `tokens` are the amounts of the current attempt. `cancel` stops the request with an
+    error, from any thread.
     """
 
     def __init__(
@@ -40,7 +49,7 @@ class Meter:
     ) -> None:
         self._budgets = tuple(dict.fromkeys(budgets))
         paths = [ledger, *(budget.ledger for budget in self._budgets)]
-        # By their real names: no request stands in one file twice.
+        # Two paths may lead to the same file, which gets one line per request.
         self._ledger_paths = [*dict.fromkeys(os.path.realpath(path) for path in paths if path)]
         self._cancel = cancel
         self.usd: float = 0.0
@@ -51,10 +60,10 @@ class Meter:
     # --- Before -----------------------------------------------------------------------------
 
     def start_attempt(self, request: Request) -> None:
-        """Count the prompt of a try.
+        """Reserve the cost of the prompt in all budgets.
 
         Raises:
-            ProviderError: a budget does not cover it; nothing is to be sent.
+            ProviderError: a budget does not cover it, so the request must not be sent.
         """
         self._model_name = request.model
         if not self._budgets:
@@ -62,10 +71,10 @@ class Meter:
         self._provider = request.provider
         self._price_usage = price_function(request)
         self._usage = construct_unchecked(Usage, input=estimate_input_tokens(request.context))
-        self._block_type: object = None  # of the block that grows
-        self._block_bytes = self._finished_tokens = self._output_tokens = (
-            0  # of it; tokens of those before it; of all
-        )
+        self._block_type: object = None  # type of the deltas of the current block
+        self._block_bytes = 0  # of the current block
+        self._finished_tokens = 0  # of the blocks before it
+        self._output_tokens = 0  # of all blocks, as counted in the budgets
         usd = self._usage_cost(self._usage)
         self._usd_per_output_token = self._output_token_price()
         self.usd, self.tokens = usd or 0.0, self._usage.input
@@ -78,56 +87,57 @@ class Meter:
                 raise ProviderError(self._budget_error(refusal))
 
     def _usage_cost(self, usage: Usage) -> float | None:
-        """Dollars; None where the price is not known."""
+        """Return the cost in US dollars; None if the price is unknown."""
         return None if self._price_usage is None else self._price_usage(usage)
 
     def _output_token_price(self) -> float:
-        """Dollars for a token of the answer to a prompt of this length."""
-        million_output = self._usage.model_copy(update={"output": _MILLION, "reasoning": 0})
-        return (
-            (self._usage_cost(million_output) or 0.0) - (self._usage_cost(self._usage) or 0.0)
-        ) / _MILLION
+        """Return the US dollars for one token of the answer to a prompt of this length."""
+        with_output = self._usage.model_copy(update={"output": _MILLION, "reasoning": 0})
+        output_usd = self._usage_cost(with_output) or 0.0
+        return (output_usd - (self._usage_cost(self._usage) or 0.0)) / _MILLION
 
     def _budget_error(self, text: str) -> ErrorInfo:
         return error_info(ErrorKind.BUDGET, text, provider=self._provider)
 
-    # --- Under way --------------------------------------------------------------------------
+    # --- In flight --------------------------------------------------------------------------
 
     def count_deltas(self, deltas: Sequence[Delta]) -> tuple[Sequence[Delta], ErrorInfo | None]:
-        """The deltas as far as the budgets go, and why there shall be no more of them."""
+        """Return the deltas that the budgets cover, and the error that ends the answer, if any."""
         for index, delta in enumerate(deltas) if self._budgets else ():
             exceeded = self._count_delta(delta)
             if exceeded is None:
                 continue
             remaining = deltas[index + 1 :]
-            has_more_content = any(
-                isinstance(later_delta, _CONTENT_DELTAS) for later_delta in remaining
-            )
-            # An answer that is whole is given: stopping it would save nothing.
-            answer_stopped = has_more_content or not any(
-                isinstance(later_delta, Finish) for later_delta in remaining
-            )
+            has_more_content = any(isinstance(later, _CONTENT_DELTAS) for later in remaining)
+            # A complete answer is not stopped, because that would save nothing.
+            answer_complete = any(isinstance(later, Finish) for later in remaining)
+            answer_stopped = has_more_content or not answer_complete
             self._stop_others(exceeded, answer_stopped)
             error = self._budget_error(exceeded.exceeded_text()) if answer_stopped else None
             return deltas[: index + 1] if has_more_content else deltas, error
         return deltas, None
 
     def _count_delta(self, delta: Delta) -> Budget | None:
-        """Count one delta; the budget that is passed with it, if one is."""
+        """Count one delta and return the budget that it exceeds, if any."""
         delta_type = type(delta)
-        if delta_type is Text or delta_type is Thinking:
-            text: str = delta.text  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
-        elif delta_type is ToolFragment:
-            text = delta.arguments  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
-            if delta.name:  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
-                self._block_type = None
+        if isinstance(delta, Text | Thinking):
+            text = delta.text
+        elif isinstance(delta, ToolFragment):
+            text = delta.arguments
+            if delta.name:
                 self._start_block(delta_type)
-                name: str = delta.name  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
-                self._finished_tokens += tokens_from_bytes(len(name.encode("utf-8", "replace")))
-        elif delta_type is UsageReport:
-            return self._apply_report(delta)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-        else:
+                name_bytes = len(delta.name.encode("utf-8", "replace"))
+                self._finished_tokens += tokens_from_bytes(name_bytes)
+        elif isinstance(delta, UsageReport):
+            return self._apply_report(delta)
+        elif isinstance(
+            delta, TextSignature | ThinkingSignature | RedactedThinking | Finish | ResponseInfo
+        ):
             return None
+        else:
+            if TYPE_CHECKING:
+                assert_never(delta)
+            return None  # the assembler raises for it
         if delta_type is not self._block_type:
             self._start_block(delta_type)
         self._block_bytes += len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
@@ -144,7 +154,7 @@ class Meter:
         self._block_bytes = 0
 
     def _apply_report(self, report: UsageReport) -> Budget | None:
-        """Put what the provider reports on the way in the place of the estimate."""
+        """Replace the estimate with the usage that the provider reports in mid-stream."""
         reported = {
             name: value
             for name in ("input", "output", "cache_read", "cache_write", "cache_write_1h")
@@ -167,17 +177,21 @@ class Meter:
         return exceeded[0] if exceeded else None
 
     def _stop_others(self, budget: Budget, answer_stopped: bool = False) -> None:
-        for other_meter in budget.meters_to_stop(self, answer_stopped):
-            other_meter._cancel(other_meter._budget_error(budget.exceeded_text()))
+        for other in budget.reservations_to_stop(self, answer_stopped):
+            other.stop(budget.exceeded_text())
+
+    def stop(self, reason: str) -> None:
+        """Stop the request with an error of kind `budget`."""
+        self._cancel(self._budget_error(reason))
 
     # --- After ------------------------------------------------------------------------------
 
     def finish_attempt(
         self, message: AssistantMessage, attempt: Attempt, is_last: bool = False
     ) -> None:
-        """Settle a try with what it really used; write it down if it is the last, or was billed.
+        """Settle an attempt with its usage; add it to the ledgers if it is the last or was billed.
 
-        A ledger that cannot be written is a warning of the message.
+        If a ledger cannot be written, the message gets a warning.
         """
         usage = message.usage
         for budget in self._budgets:
@@ -197,7 +211,7 @@ class Meter:
                 message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
     def abandon(self) -> None:
-        """The request has ended without a message; what it has cost is what was counted."""
+        """Settle a request that ended without a message with the amounts counted so far."""
         for budget in self._budgets:
             budget.settle(self, self._model_name, None, self.usd)
 

@@ -1,12 +1,12 @@
-"""Deltas in, events out. Sans-IO: no network, no clock, no event loop.
+"""Convert the deltas of an answer to its events. Sans-IO: no network, clock or event loop.
 
     assembler = Assembler(provider="openai", model="gpt-5", api="openai-completions")
     events = [assembler.start()]
     events += assembler.feed([Text("Hel"), Text("lo"), Finish("stop")])
     events += assembler.finish()          # or assembler.fail(error)
 
-The growing message is an append-only log. An event keeps its position in it, nothing more, and
-`event.partial` reads the log up to there: exact for ever, and free for who does not look.
+The growing message is an append-only log. An event only stores a position in it, and
+`event.partial` reads the log up to there: always exact, and free unless it is read.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
-from ..accounting.cost import valid_cost
 from ..errors import ErrorInfo, ErrorKind, error_info
 from ..events import (
     AssistantMessageEvent,
@@ -46,6 +45,7 @@ from ..types import (
     Usage,
     now_ms,
 )
+from ..usage import valid_cost
 from ..utils.construct import construct_unchecked
 from ..utils.json_parse import parse_arguments, parse_streaming_json
 from ..utils.surrogates import clean_surrogates, has_surrogates
@@ -60,6 +60,7 @@ from .deltas import (
     ThinkingSignature,
     ToolFragment,
     UsageReport,
+    invalid_delta,
 )
 
 if TYPE_CHECKING:
@@ -107,9 +108,24 @@ _FAILURE_REASONS = frozenset(
 INTERRUPTED_MESSAGE = "The answer was cut off; what came before is kept."
 INCOMPLETE_CALL_MESSAGE = "the answer ended before this call was complete"
 
+_COUNT_FIELDS = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "reasoning",
+    "input_audio",
+    "output_audio",
+)
+
+_OtherDelta: TypeAlias = (
+    TextSignature | ThinkingSignature | RedactedThinking | Finish | UsageReport | ResponseInfo
+)
+
 
 class _Block:
-    """One content block: its pieces, and the log position of each."""
+    """One content block: its pieces and their log positions."""
 
     __slots__ = (
         "_joined",
@@ -129,9 +145,8 @@ class _Block:
         self.end_position: int | None = None
         self.pieces: list[str] = []
         self.positions = array("Q")
-        # The first half of a surrogate pair whose second half is still to come.
-        self.pending_surrogate = ""
-        self._joined = (0, "")  # pieces joined so far by a reader, so that the next one goes on
+        self.pending_surrogate = ""  # first half of a surrogate pair split between two deltas
+        self._joined = (0, "")  # cache: the number of pieces that were joined, and their text
 
     def append(self, piece: str, position: int) -> None:
         self.pieces.append(piece)
@@ -151,7 +166,7 @@ class _Block:
         return self.text_at(self.positions[-1]) if self.positions else ""
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
-        raise AssertionError("every kind of block has its own")
+        raise NotImplementedError
 
 
 class _TextBlock(_Block):
@@ -191,7 +206,7 @@ class _ToolBlock(_Block):
     __slots__ = ("id", "name", "thought_signatures", "wire_id", "wire_index")
 
     def __init__(self, wire_index: int | None) -> None:
-        super().__init__(-1, 0, None)  # takes its place in the message when its name is known
+        super().__init__(-1, 0, None)  # gets its place in the message when its name is known
         self.wire_index = wire_index
         self.wire_id = ""
         self.id = ""
@@ -218,18 +233,18 @@ class _ToolBlock(_Block):
 
     @property
     def has_data(self) -> bool:
-        """Whether there is anything to it: some hosts send empty fragments beside text."""
+        """Whether anything was sent for this call: some hosts send empty fragments with text."""
         return bool(self.name or self.wire_id or self.pieces)
 
     def is_complete(self) -> bool:
-        """Whether the arguments so far are a whole JSON object."""
+        """Return whether the arguments so far are a complete JSON object."""
         if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
             return False
         return parse_arguments(self.text())[1] is None
 
 
 def _value_at(log: list[tuple[int, str]], position: int) -> str | None:
-    """The newest value of a history as of `position`."""
+    """Return the latest value of a log as of `position`, or None."""
     for logged_at, value in reversed(log):
         if logged_at <= position:
             return value
@@ -241,7 +256,7 @@ def _new_call_id() -> str:
 
 
 class Assembler:
-    """Turns the deltas of one answer into its events and owns the growing message."""
+    """Converts the deltas of one answer to events, and owns the growing message."""
 
     def __init__(
         self,
@@ -274,56 +289,59 @@ class Assembler:
 
     @property
     def has_content(self) -> bool:
-        """Whether any content has arrived: from then on a request must not be repeated."""
+        """Whether any content has arrived. From then on, the request must not be repeated."""
         return bool(self._blocks or self._tool_blocks)
 
     @property
     def output_reported(self) -> bool:
-        """Whether the provider has reported how many tokens it made."""
+        """Whether the provider has reported the number of output tokens."""
         return bool(self._usage_log) and self._usage_log[-1][1].output is not None
 
     @property
     def input_reported(self) -> bool:
-        """Whether the provider has reported how many tokens it was given."""
+        """Whether the provider has reported the number of input tokens."""
         return bool(self._usage_log) and self._usage_log[-1][1].input is not None
-
-    # --- In ---------------------------------------------------------------------------------
-
-    def start(self) -> StartEvent:
-        """The first event: the provider has accepted the request."""
-        return StartEvent._at_position(self, self._position)
 
     @property
     def finished(self) -> bool:
-        """Whether the wire has said that the answer is complete."""
+        """Whether the wire has signalled that the answer is complete."""
         return self._finished
+
+    # --- Deltas to events -------------------------------------------------------------------
+
+    def start(self) -> StartEvent:
+        """Return the first event, once the provider has accepted the request."""
+        return StartEvent._at_position(self, self._position)
 
     def feed(
         self, deltas: Iterable[Delta], events: list[AssistantMessageEvent] | None = None
     ) -> list[AssistantMessageEvent]:
-        """The events that these deltas make, in order; they are added to `out` if it is given.
+        """Convert deltas to events, which are also appended to `events` if it is given.
 
         Raises:
-            TypeError: something among them is no delta. What came before is in `out`.
+            TypeError: one of `deltas` is not a delta. The events of those before it are in
+                `events`.
         """
         events = [] if events is None else events
         if self._closed:
             return events
         for delta in deltas:
-            delta_type = type(delta)
-            if delta_type is Text:
-                self._feed_text(delta, events)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-            elif delta_type is Thinking:
-                self._feed_thinking(delta, events)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-            elif delta_type is ToolFragment:
-                self._feed_tool(delta, events)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+            if isinstance(delta, Text):  # the most frequent first: this is the hot path
+                self._feed_text(delta, events)
+            elif isinstance(delta, ToolFragment):
+                self._feed_tool(delta, events)
+            elif isinstance(delta, Thinking):
+                self._feed_thinking(delta, events)
             else:
                 self._feed_other(delta, events)
         return events
 
     def finish(self) -> list[AssistantMessageEvent]:
-        """The last events, now that the wire is at its end. Without the wire's own sign that the
-        answer is complete it is not: the result is an error of kind `incomplete`."""
+        """Return the last events, at the end of the wire.
+
+        Without the wire's own signal that the answer is complete, the last event is an error of
+        kind `incomplete`.
+        """
         if self._closed:
             return []
         events: list[AssistantMessageEvent] = []
@@ -333,7 +351,7 @@ class Assembler:
         self._tool_blocks = [call for call in self._tool_blocks if call.has_data]
         for call in self._tool_blocks:
             if call.index < 0:
-                self._start_call(call, events)  # it never got a name; its arguments are still told
+                self._start_call(call, events)  # a call without a name still has arguments
         stop_reason, error = self._stop_outcome()
         if error is not None:
             return events + self.fail(error)
@@ -352,7 +370,7 @@ class Assembler:
         return events
 
     def fail(self, error: ErrorInfo) -> list[AssistantMessageEvent]:
-        """The last event of an answer that failed or was stopped. All content so far is kept."""
+        """Return the last event of an answer that failed or was stopped; its content is kept."""
         if self._closed:
             return []
         return [self._error_event(self.message_at(self._position, final=True), error)]
@@ -452,47 +470,62 @@ class Assembler:
             events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
         return block
 
-    def _feed_other(self, delta: Delta, events: list[AssistantMessageEvent]) -> None:
-        if isinstance(delta, ThinkingSignature):
-            if not delta.signature:
-                return
-            block = self._open_block
-            if type(block) is not _ThinkingBlock or _is_other_block(block.wire_block, delta.block):
-                block = self._start_thinking(delta.block, events)
-            self._position += 1
-            block.signatures.append((self._position, clean_surrogates(delta.signature)))
-        elif isinstance(delta, RedactedThinking):
-            block = self._start_thinking(delta.block, events, redacted=True)
-            block.signatures.append((self._position, clean_surrogates(delta.data)))
-            events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
-            self._end_open_block(events)
-        elif isinstance(delta, TextSignature):
-            last_block = self._blocks[-1] if self._blocks else None
-            if isinstance(last_block, _TextBlock) and delta.signature:
+    def _feed_other(self, delta: _OtherDelta, events: list[AssistantMessageEvent]) -> None:
+        match delta:
+            case ThinkingSignature():
+                self._feed_thinking_signature(delta, events)
+            case RedactedThinking():
+                self._feed_redacted_thinking(delta, events)
+            case TextSignature():
+                self._feed_text_signature(delta)
+            case UsageReport():
                 self._position += 1
-                last_block.signatures.append((self._position, clean_surrogates(delta.signature)))
-        elif isinstance(delta, UsageReport):
+                self._usage_log.append((self._position, self._merge_usage(delta)))
+            case ResponseInfo():
+                self._feed_response_info(delta)
+            case Finish():
+                self._finished = True
+                self._finish_reason = self._finish_reason or delta.reason
+            case _:
+                raise invalid_delta(delta)
+
+    def _feed_thinking_signature(
+        self, delta: ThinkingSignature, events: list[AssistantMessageEvent]
+    ) -> None:
+        if not delta.signature:
+            return
+        block = self._open_block
+        if type(block) is not _ThinkingBlock or _is_other_block(block.wire_block, delta.block):
+            block = self._start_thinking(delta.block, events)
+        self._position += 1
+        block.signatures.append((self._position, clean_surrogates(delta.signature)))
+
+    def _feed_redacted_thinking(
+        self, delta: RedactedThinking, events: list[AssistantMessageEvent]
+    ) -> None:
+        block = self._start_thinking(delta.block, events, redacted=True)
+        block.signatures.append((self._position, clean_surrogates(delta.data)))
+        events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
+        self._end_open_block(events)
+
+    def _feed_text_signature(self, delta: TextSignature) -> None:
+        last_block = self._blocks[-1] if self._blocks else None
+        if isinstance(last_block, _TextBlock) and delta.signature:
             self._position += 1
-            self._usage_log.append((self._position, self._merge_usage(delta)))
-        elif isinstance(delta, ResponseInfo):
-            current = self._response_log[-1][1] if self._response_log else ResponseInfo()
-            response_id, model = (
-                clean_surrogates(value or "") for value in (delta.id, delta.model)
-            )
-            updated = ResponseInfo(
-                response_id or current.id, model or current.model, delta.api or current.api
-            )
-            if updated != current:
-                self._position += 1
-                self._response_log.append((self._position, updated))
-        elif isinstance(delta, Finish):
-            self._finished = True
-            self._finish_reason = self._finish_reason or delta.reason
-        else:
-            raise TypeError(f"not a delta: {delta!r}")
+            last_block.signatures.append((self._position, clean_surrogates(delta.signature)))
+
+    def _feed_response_info(self, delta: ResponseInfo) -> None:
+        current = self._response_log[-1][1] if self._response_log else ResponseInfo()
+        response_id, model = (clean_surrogates(value or "") for value in (delta.id, delta.model))
+        updated = ResponseInfo(
+            response_id or current.id, model or current.model, delta.api or current.api
+        )
+        if updated != current:
+            self._position += 1
+            self._response_log.append((self._position, updated))
 
     def _hold_back_surrogate(self, block: _Block, text: str) -> str:
-        """`text` without lone surrogates; a half pair at its end waits for the next delta."""
+        """Remove lone surrogates; keep the first half of a pair at the end for the next delta."""
         text = block.pending_surrogate + text
         block.pending_surrogate = ""
         if not has_surrogates(text):
@@ -544,7 +577,7 @@ class Assembler:
             self._append_arguments(call, delta.arguments, events)
 
     def _find_tool_block(self, delta: ToolFragment) -> _ToolBlock | None:
-        """The call that a fragment belongs to; None when it begins a new one."""
+        """Return the call that a fragment belongs to; None if it starts a new one."""
         if delta.index is not None:
             call = self._tool_blocks_by_index.get(delta.index)
         elif delta.id:
@@ -556,8 +589,8 @@ class Assembler:
         if delta.id and call.wire_id and delta.id != call.wire_id:
             return None
         if delta.name and call.name:
-            # Some hosts repeat the name with every fragment; another name is another call, and
-            # where nothing numbers the calls, so is the same name after whole arguments.
+            # Some hosts repeat the name with every fragment. A different name starts a new call,
+            # and without index and id so does the same name after complete arguments.
             if clean_surrogates(delta.name) != call.name:
                 return None
             lacks_id_and_index = not delta.id and delta.index is None
@@ -602,17 +635,20 @@ class Assembler:
             call.pending_surrogate = ""
             self._append_arguments(call, "\ufffd", events)
         if not call.text().strip():
-            self._append_arguments(call, "{}", events)  # no arguments at all: the empty object
+            self._append_arguments(call, "{}", events)  # a call without arguments
         self._position += 1
         call.end_position = self._position
         tool_call = call.content_at(self._position, final=False)
         assert isinstance(tool_call, ToolCall)
         events.append(ToolCallEndEvent._at_position(self, self._position, call.index, tool_call))
 
-    # --- Out --------------------------------------------------------------------------------
+    # --- The message ------------------------------------------------------------------------
 
     def message_at(self, position: int, final: bool = False) -> AssistantMessage:
-        """The message exactly as it was at a position of the log."""
+        """Return the message as it was at a position of the log.
+
+        `final` marks the end of the answer: tool calls that are still open are then incomplete.
+        """
         content: list[AssistantContent] = []
         for block in self._blocks:
             if block.start_position > position:
@@ -643,7 +679,7 @@ class Assembler:
         merged = UsageReport()
         for name in _COUNT_FIELDS:
             value = getattr(incoming, name)
-            if value is not None and type(value) is not int:  # a host that counts in floats
+            if value is not None and type(value) is not int:  # some hosts send floats
                 is_finite = isinstance(value, float) and isfinite(value)
                 value = int(value) if is_finite else None
             setattr(merged, name, getattr(current, name) if value is None else value)
@@ -673,18 +709,6 @@ class Assembler:
         return usage
 
 
-_COUNT_FIELDS = (
-    "input",
-    "output",
-    "cache_read",
-    "cache_write",
-    "cache_write_1h",
-    "reasoning",
-    "input_audio",
-    "output_audio",
-)
-
-
 def _is_other_block(current: int | None, incoming: int | None) -> bool:
-    """Whether two block numbers of the wire name different blocks."""
+    """Return whether two of the wire's block numbers differ."""
     return current is not None and incoming is not None and current != incoming

@@ -1,18 +1,18 @@
-"""The closed set of deltas: all that a transport can say about an answer.
+"""The deltas of an answer: the only values that a provider may yield.
 
-A transport decodes its wire into these; the assembler knows nothing else. `block` is the wire's
-own number of a content block where it has one: another number is another block.
+Each provider decodes its wire format into these, and the assembler accepts nothing else. `block`
+is the wire's own number of a content block, if it has one: a new number starts a new block.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Never, TypeAlias
 
 
 @dataclass(slots=True)
 class Text:
-    """A piece of answer text (a refusal's text, too)."""
+    """A piece of the answer's text, or of a refusal's."""
 
     text: str
     block: int | None = None
@@ -20,7 +20,7 @@ class Text:
 
 @dataclass(slots=True)
 class TextSignature:
-    """The signature of the newest text block."""
+    """The signature of the latest text block."""
 
     signature: str
 
@@ -35,7 +35,7 @@ class Thinking:
 
 @dataclass(slots=True)
 class ThinkingSignature:
-    """The signature of the open thinking block; with none open, of one without readable text."""
+    """The signature of the open thinking block, or of a new block without readable text."""
 
     signature: str
     block: int | None = None
@@ -43,7 +43,7 @@ class ThinkingSignature:
 
 @dataclass(slots=True)
 class RedactedThinking:
-    """A whole block of reasoning that only the provider can read."""
+    """A complete block of encrypted reasoning, which only the provider can read."""
 
     data: str
     block: int | None = None
@@ -51,7 +51,7 @@ class RedactedThinking:
 
 @dataclass(slots=True)
 class ToolFragment:
-    """A piece of a tool call. Hosts leave out what they like: index, id, name, arguments."""
+    """A piece of a tool call. Providers may omit any of index, id, name and arguments."""
 
     index: int | None = None
     id: str | None = None
@@ -62,17 +62,17 @@ class ToolFragment:
 
 @dataclass(slots=True)
 class Finish:
-    """The wire's own sign that the answer is complete, with its reason where it gave one."""
+    """The wire's own signal that the answer is complete, with the finish reason if it has one."""
 
     reason: str | None = None
 
 
 @dataclass(slots=True)
 class UsageReport:
-    """Tokens as the provider reports them; later figures replace earlier ones.
+    """Token counts reported by the provider. Later values replace earlier ones.
 
-    `input` is without cache reads and writes; `output` includes `reasoning`; the audio counts are
-    parts of both.
+    `input` excludes cache reads and writes. `output` includes `reasoning`. The audio counts are
+    included in `input` and `output`. `cost` is in US dollars.
     """
 
     input: int | None = None
@@ -88,7 +88,7 @@ class UsageReport:
 
 @dataclass(slots=True)
 class ResponseInfo:
-    """What the provider calls this answer, the model that really gave it, and the wire."""
+    """The provider's id of the response, the model that produced it, and the wire format."""
 
     id: str | None = None
     model: str | None = None
@@ -106,3 +106,11 @@ Delta: TypeAlias = (
     | UsageReport
     | ResponseInfo
 )
+
+
+def invalid_delta(value: Never) -> TypeError:
+    """Return the error for a value that is not a delta: a provider is the user's code.
+
+    The type `Never` makes a new kind of delta a type error wherever it is not handled.
+    """
+    return TypeError(f"not a delta: {value!r}")
