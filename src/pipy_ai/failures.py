@@ -240,22 +240,41 @@ def extract_provider_message(text: str) -> str:
             body = json.loads(text[start : end + 1])
         except ValueError:
             body = None
-        message = _message_from_body(body)
+        message = error_message_from_body(body)
         if message:
             text = message
     text = (text or previous or "").replace("\r\n", "\n")
     return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # LiteLLM adds its own
 
 
-def _message_from_body(body: Any) -> str | None:
-    """The human sentence in a vendor's JSON error body."""
-    if not isinstance(body, dict):
-        return None
-    error = body.get("error", body)
-    if isinstance(error, str):
-        return error
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        return str(error["message"])
+# Where vendors put the message in a JSON error body: as text, or in an object's `message` or `msg`.
+_MESSAGE_FIELDS = ("error", "message", "detail", "errors")
+
+
+def error_message_from_body(body: Any) -> str | None:
+    """Return the human-readable message in a decoded JSON error body, or None.
+
+    OpenRouter's `metadata.raw`, the text of the provider behind it, is appended.
+
+    Example:
+        >>> error_message_from_body({"error": {"message": "Slow down.", "code": 429}})
+        'Slow down.'
+        >>> error_message_from_body([{"detail": "Not found"}])
+        'Not found'
+    """
+    if isinstance(body, list) and body:
+        body = body[0]
+    for field in _MESSAGE_FIELDS if isinstance(body, dict) else ():
+        value = body.get(field)
+        if isinstance(value, str) and value:
+            return value
+        message = value.get("message") or value.get("msg") if isinstance(value, dict) else None
+        if isinstance(message, str):
+            metadata = value.get("metadata")
+            upstream_text = metadata.get("raw") if isinstance(metadata, dict) else None
+            if isinstance(upstream_text, str) and upstream_text not in message:
+                return f"{message}: {upstream_text}"
+            return message
     return None
 
 

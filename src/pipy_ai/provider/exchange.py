@@ -1,4 +1,4 @@
-"""Sends a prepared HTTP request and reads the answer. Nothing else talks HTTP to providers."""
+"""Send an HTTP request to a provider and decode its response, streamed or not."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ..failures import (
     PROXY_WRONG_KEY_TEXT,
     classify_exception,
     classify_status,
+    error_message_from_body,
     retry_after_seconds,
 )
 from .deltas import Delta, ResponseInfo
-from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, send
+from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, redacted_url, send
 from .http.connect import proxy_refused_error
 from .http.sse import MAX_EVENT_BYTES, EventTooLong, SSEReader
 from .wires._base import Decoder
@@ -28,19 +29,20 @@ from .wires._litellm_proxy import (
 )
 from .wires._parsing import MalformedResponseError, malformed, split_documents
 
-MAX_ERROR_BODY_BYTES = 64 << 10  # bytes
-ERROR_BODY_TIMEOUT_S = 5.0  # seconds that the body of an error may take
-DRAIN_TIMEOUT_S = 0.25  # seconds to wait for the end of a body whose answer is complete
+MAX_ERROR_BODY_BYTES = 64 << 10
+ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
+DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is complete
 
 
 async def stream_deltas(
     request: HTTPRequest, decoder: Decoder
 ) -> AsyncGenerator[list[Delta], None]:
-    """Send `call` and yield the deltas of each read. The first batch says: accepted.
+    """Send a request and yield the deltas of each read.
+
+    The first batch means that the provider accepted the request.
 
     Raises:
-        ProviderError: the provider refused or reports a failure.
-        Exception: one of `BROKEN`: it was not reached.
+        ProviderError: the request was refused, failed, or did not reach the provider.
     """
     response = await send(request)
     try:
@@ -50,7 +52,7 @@ async def stream_deltas(
         first_chunk = chunk = await response.read()
         while chunk and not (first_chunk := first_chunk.lstrip()):
             first_chunk = chunk = await response.read()
-        # What a body is shows in its first character, whatever its content type claims.
+        # The first character tells a stream from a document: content types are often wrong.
         first_byte = first_chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if first_byte == b"<":
             raise malformed(first_chunk.decode("utf-8", "replace"))
@@ -58,7 +60,7 @@ async def stream_deltas(
             body = await _read_rest(first_chunk, response)
             try:
                 yield apply_proxy_headers(decoder.decode_body(body), response.headers)
-            except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+            except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
                 raise malformed(body) from None
             return
         reader = SSEReader()
@@ -79,7 +81,7 @@ async def stream_deltas(
                 chunk, pending_error = b"", error
             if not chunk:
                 break
-        deltas, _ = _decode_chunk(decoder, reader, None)  # half an event is no event
+        deltas, _ = _decode_chunk(decoder, reader, None)  # the error would be of half an event
         if deltas:
             yield apply_proxy_headers(deltas, response.headers)
         if pending_error is not None:
@@ -95,7 +97,7 @@ async def stream_deltas(
 def _decode_chunk(
     decoder: Decoder, reader: SSEReader, chunk: bytes | None
 ) -> tuple[list[Delta], Exception | None]:
-    """The deltas of one read (None: the end), and what is wrong with what follows them."""
+    """Return the deltas of one read (None: the end), and the error that follows them, if any."""
     deltas: list[Delta] = []
     try:
         for event, data in reader.finish() if chunk is None else reader.feed(chunk):
@@ -114,9 +116,9 @@ def _decode_event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) 
         parts = split_documents(data)
         if len(parts) < 2:
             raise
-        for document in parts:  # some hosts put more than one into an event
+        for document in parts:  # some hosts put several documents into one event
             _decode_event(decoder, event, document, deltas)
-    except (AttributeError, TypeError, KeyError, ValueError):  # not of the wire's shape
+    except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
         raise malformed(data) from None
 
 
@@ -131,26 +133,27 @@ async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:
 
 
 def _too_long_error(subject: str) -> ProviderError:
-    text = f"The provider sent {subject} without end: {MAX_EVENT_BYTES >> 20} MB so far. Is api_base right?"
+    size = f"{MAX_EVENT_BYTES >> 20} MB"
+    text = f"The provider sent {subject} without end: {size} so far. Is api_base right?"
     return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
 
 
 async def _drain(response: HTTPResponse) -> None:
-    """Read to the end of the body if it is near, so that the connection can be used again."""
+    """Read the rest of the body if it arrives soon, so that the connection can be reused."""
 
     async def read() -> None:
         while await response.read():
             pass
 
     with contextlib.suppress(Exception):
-        if response.fully_received:  # nothing to wait for, so no task for it
+        if response.fully_received:  # nothing to wait for, so `wait_for` need not make a task
             await read()
         else:
             await asyncio.wait_for(read(), DRAIN_TIMEOUT_S)
 
 
 async def error_from_response(response: HTTPResponse) -> ProviderError:
-    """An answer with an error status, as the failure that it tells of."""
+    """Read a response with an error status and classify it."""
     body = b""
 
     async def read() -> None:
@@ -158,19 +161,17 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         while len(body) < MAX_ERROR_BODY_BYTES and (chunk := await response.read()):
             body += chunk
 
-    with contextlib.suppress(Exception):  # the status says enough
+    with contextlib.suppress(Exception):  # the status alone is enough
         await asyncio.wait_for(read(), ERROR_BODY_TIMEOUT_S)
     body_text = body[:MAX_ERROR_BODY_BYTES].decode("utf-8", "replace")
     status, headers = response.status, response.headers
     if status < 400:
-        location = re.sub("//[^/]*@", "//", headers.get("location", "nowhere").partition("?")[0])
-        error = error_info(
-            ErrorKind.BAD_REQUEST,
-            f"The provider redirects (HTTP {status}) to {location}, which is not followed, lest a key"
-            " goes astray: set api_base to the address that it means.",
-            status_code=status,
+        location = redacted_url(headers.get("location", "nowhere"))
+        text = (
+            f"The provider redirects (HTTP {status}) to {location}, which is not followed, lest a"
+            " key goes astray: set api_base to the address that it means."
         )
-        return ProviderError(error)
+        return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, status_code=status))
     if status == 407 and response.proxy:
         return proxy_refused_error(response.proxy, f"407 {_error_message(body_text)}")
     kind = classify_status(status, body_text)
@@ -181,7 +182,7 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
     retryable = None
     if headers.get("x-should-retry") in ("true", "false"):
         retryable = headers["x-should-retry"] == "true"
-    if status != 429:  # some hosts say with every answer when the next window begins
+    if status != 429:  # some hosts send the start of the next window with every response
         headers = {n: v for n, v in headers.items() if not n.startswith("x-ratelimit-reset")}
     error = error_info(
         kind,
@@ -195,7 +196,7 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
 
 
 def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
-    """What to say when the provider said nothing that is for people."""
+    """Return a message for a response that has none."""
     title = re.search(r"<title>\s*(.{1,200}?)\s*</title>", body_text, re.IGNORECASE | re.DOTALL)
     page_note = f" and a web page, {title[1]!r}" if title else ""
     hint = {ErrorKind.AUTH: " Is the key right?", ErrorKind.NOT_FOUND: " Is api_base right?"}
@@ -204,23 +205,9 @@ def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
 
 
 def _error_message(body_text: str) -> str:
-    """The words for people in an error body."""
+    """Return the human-readable message of an error body; empty for a web page."""
     try:
         body = json.loads(body_text)
     except ValueError:
         return "" if body_text.lstrip().startswith("<") else body_text.strip()
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, dict):
-        return body_text.strip()
-    for key in ("error", "message", "detail", "errors"):
-        value = body.get(key)
-        if isinstance(value, dict):
-            message = value.get("message") or value.get("msg")
-            metadata = value.get("metadata")
-            detail = metadata.get("raw") if isinstance(metadata, dict) else None
-            if isinstance(message, str):
-                return f"{message}: {detail}" if isinstance(detail, str) else message
-        if isinstance(value, str) and value:
-            return value
-    return body_text.strip()
+    return error_message_from_body(body) or body_text.strip()

@@ -1,4 +1,4 @@
-"""A hand-over of batches from any thread to a consumer, who may wait or await."""
+"""A queue from any thread to a consumer that blocks or awaits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Windows does not interrupt a wait for Ctrl-C, so there it is cut into short ones.
+# On Windows, Ctrl-C does not interrupt a wait, so the wait is split into short ones.
 WAIT_SLICE_S = 0.1 if sys.platform == "win32" else None
 
 
 class Channel(Generic[T]):
-    """An unbounded queue that hands over everything that is ready at once.
+    """An unbounded queue whose consumers take all ready items at once.
 
-    Any thread may `put` and `close`; consumers call `get` (blocks) or `aget` (awaits), and share
-    what comes if they are several. Both return `[]` when the channel is closed and empty, and raise
-    the error that it was closed with.
+    Any thread may call `put` and `close`. Consumers call `get`, which blocks, or `aget`, which
+    awaits; each item goes to one of them. When the channel is closed and empty, both return `[]`,
+    or raise the error that it was closed with once.
     """
 
     __slots__ = ("_closed", "_error", "_items", "_ready", "_waiters")
@@ -33,7 +33,7 @@ class Channel(Generic[T]):
         self._waiters: list[asyncio.Future[None]] = []
 
     def put(self, batch: Iterable[T]) -> None:
-        """Add items and wake the consumer. After `close` they are dropped."""
+        """Add items and wake the consumers. After `close`, items are dropped."""
         with self._ready:
             if self._closed:
                 return
@@ -42,7 +42,7 @@ class Channel(Generic[T]):
                 self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
-        """No more items. What is ready is still handed over, then `error` is raised."""
+        """End the channel. Consumers still get the ready items, then `error` is raised if given."""
         with self._ready:
             if not self._closed:
                 self._closed, self._error = True, error
@@ -50,7 +50,7 @@ class Channel(Generic[T]):
 
     @property
     def ready(self) -> bool:
-        """Whether `get` would return at once with something."""
+        """Whether `get` would return items without waiting."""
         return bool(self._items)
 
     def _wake(self) -> None:
@@ -65,7 +65,7 @@ class Channel(Generic[T]):
                     _resolve(waiter)
                 else:
                     loop.call_soon_threadsafe(_resolve, waiter)
-            except RuntimeError:  # the consumer's loop is closed: nobody waits any more
+            except RuntimeError:  # the consumer's loop is closed, so it no longer waits
                 pass
 
     def _take(self) -> list[T] | None:
@@ -80,14 +80,14 @@ class Channel(Generic[T]):
         return []
 
     def get(self) -> list[T]:
-        """All that is ready; blocks until there is something."""
+        """Return all ready items; block until there are some."""
         with self._ready:
             while (batch := self._take()) is None:
                 self._ready.wait(WAIT_SLICE_S)
             return batch
 
     async def aget(self) -> list[T]:
-        """All that is ready; awaits until there is something."""
+        """Return all ready items; wait until there are some."""
         while True:
             with self._ready:
                 batch = self._take()
@@ -107,10 +107,10 @@ def _resolve(waiter: asyncio.Future[None]) -> None:
 
 
 async def await_future(future: concurrent.futures.Future[T]) -> T:
-    """The result of a future that any thread may settle. Being cancelled does it no harm.
+    """Await a future that any thread may set. Cancelling the caller does not cancel the future.
 
-    Unlike `asyncio.wrap_future` it does not wake the loop through its socket when the future is
-    settled within the loop: a tenth of what a short answer costs.
+    `asyncio.wrap_future` wakes the loop through its socket even if the future is set within the
+    loop, which is a tenth of the cost of a short answer. This function does not.
     """
     if not future.done():
         loop = asyncio.get_running_loop()
@@ -122,7 +122,7 @@ async def await_future(future: concurrent.futures.Future[T]) -> T:
                     _resolve(waiter)
                 else:
                     loop.call_soon_threadsafe(_resolve, waiter)
-            except RuntimeError:  # the loop is closed: nobody waits any more
+            except RuntimeError:  # the loop is closed, so the caller no longer waits
                 pass
 
         future.add_done_callback(wake)

@@ -1,7 +1,7 @@
-"""One background thread with one event loop, for the whole process.
+"""One background thread with one event loop for the whole process.
 
-It starts with the first request that needs it, carries every synchronous call, and ends with the
-interpreter, leaving no thread, task or socket behind. A forked child starts its own.
+It starts with the first request that needs it, runs all synchronous calls, and stops with the
+interpreter without leaving a thread, task or socket behind. A forked child starts its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class BackgroundTask:
-    """A task in the loop thread, as seen from outside."""
+    """A handle for a task in the loop thread, usable from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -28,24 +28,25 @@ class BackgroundTask:
         self.ended: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def cancel(self) -> None:
-        """Cancel it, from any thread. It has been started by the time this is carried out."""
+        """Cancel the task."""
 
         def stop() -> None:
             if self.task is not None:
                 self.task.cancel()
 
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing runs any more
+        # The callback runs after the one that starts the task. A closed loop raises RuntimeError.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(stop)
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait until it has ended, but not for ever."""
+        """Wait up to `timeout_s` seconds for the end of the task."""
         with contextlib.suppress(TimeoutError):
             ended = asyncio.shield(asyncio.wrap_future(self.ended))
             await asyncio.wait_for(ended, timeout_s)
 
 
 class LoopThread:
-    """An event loop in a daemon thread. Start it with `ensure()`."""
+    """An event loop in a daemon thread. Get it with `background_loop()`."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
@@ -61,7 +62,7 @@ class LoopThread:
             while not self._stopping:
                 try:
                     self.loop.run_forever()
-                except (KeyboardInterrupt, SystemExit):  # of some task; the others go on
+                except (KeyboardInterrupt, SystemExit):  # raised by one task; the others continue
                     continue
             self.loop.run_until_complete(self._shut_down())
         finally:
@@ -84,13 +85,18 @@ class LoopThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs in this thread, where blocking would block everything."""
+        """Whether the caller runs in this thread, where blocking would block every request."""
         return threading.current_thread() is self._thread
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread.is_alive()
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
     ) -> BackgroundTask:
-        """Run a coroutine as a task of the loop, in `context` if one is given. From any thread."""
+        """Start a coroutine as a task of the loop, from any thread; in `context` if given."""
         background_task = BackgroundTask(self.loop)
 
         def start() -> None:
@@ -103,12 +109,12 @@ class LoopThread:
         return background_task
 
     def add_cleanup(self, cleanup: Callable[[], Awaitable[object]]) -> None:
-        """Await `cleanup()` in the loop before it closes."""
+        """Register a function that is awaited before the loop closes."""
         self._cleanups.append(cleanup)
 
     def stop(self) -> None:
-        """Cancel everything, close the loop, end the thread."""
-        if self._thread.is_alive() and not self.is_current:
+        """Cancel all tasks, close the loop, and end the thread."""
+        if self.is_alive and not self.is_current:
             self._stopping = True
             with contextlib.suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self.loop.stop)
@@ -120,21 +126,21 @@ _loop_thread: LoopThread | None = None
 
 
 def background_loop() -> LoopThread:
-    """The process's loop thread, started if need be."""
+    """Return the process's loop thread, and start it if necessary."""
     global _loop_thread
     with _lock:
-        if _loop_thread is None or not _loop_thread._thread.is_alive():
+        if _loop_thread is None or not _loop_thread.is_alive:
             _loop_thread = LoopThread()
         return _loop_thread
 
 
 def existing_loop() -> LoopThread | None:
-    """The loop thread if one was started."""
+    """Return the loop thread if it was started, or None."""
     return _loop_thread
 
 
 def shutdown() -> None:
-    """Stop the loop thread if there is one; the next request starts another."""
+    """Stop the loop thread, if any. The next request starts another."""
     global _loop_thread
     with _lock:
         loop_thread, _loop_thread = _loop_thread, None
@@ -143,7 +149,7 @@ def shutdown() -> None:
 
 
 def _after_fork() -> None:
-    # The parent's thread does not exist here; its loop and sockets belong to the parent.
+    # The thread does not exist in the child, and its loop and sockets belong to the parent.
     global _loop_thread, _lock
     _loop_thread, _lock = None, threading.Lock()
 
@@ -154,10 +160,10 @@ if hasattr(os, "register_at_fork"):
 
 
 async def run_in_thread(name: str, function: Callable[[], T]) -> T:
-    """Run a blocking function in a thread of its own, which ends with it.
+    """Run a blocking function in a new thread and return its result.
 
-    Unlike an executor's, the thread is gone afterwards. On cancellation the caller goes on at
-    once and the function's result is dropped.
+    Unlike an executor's, the thread does not outlive the function. If the caller is cancelled, it
+    continues immediately, and the function's result is dropped.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -176,7 +182,7 @@ async def run_in_thread(name: str, function: Callable[[], T]) -> T:
             result = function()
         except BaseException as exc:
             error = exc
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -1,1 +1,1 @@
-"""HTTP/1.1 over asyncio: connect, send, pool connections, parse server-sent events."""
+"""HTTP/1.1 over asyncio: connections, a pool, and a reader of server-sent events."""

@@ -1,10 +1,9 @@
-"""HTTP to providers: pooled connections and nothing that a stream of events does not need. Nothing
-else talks HTTP to providers.
-"""
+"""Send HTTP requests to providers over pooled connections."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import weakref
@@ -16,29 +15,33 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..._version import __version__
 from ...errors import ErrorKind, ProviderError, error_info
+from ...utils.log import logger
 from .connect import broke_before_response, connect, proxy_authorization, proxy_for
 from .connection import Connection, ConnectionBroken
 
-MAX_IDLE_CONNECTIONS = 100  # idle connections that a loop keeps
-IDLE_EXPIRY_S = 60.0  # seconds that it keeps them
-MAX_DECOMPRESSED_BYTES = 1 << 20  # bytes that one piece may become at once
+USER_AGENT = f"pipy-ai/{__version__}"
+MAX_IDLE_CONNECTIONS = 100  # per event loop
+IDLE_EXPIRY_S = 60.0
+MAX_DECOMPRESSED_BYTES = 1 << 20  # per read
 
-# What can go wrong on the way, beside a `ProviderError` for what no other try would mend.
+# Failures that a retry may fix; anything else is a `ProviderError`.
 CONNECTION_ERRORS = (ConnectionBroken, TimeoutError)
+
+PoolKey: TypeAlias = tuple[str, int, bool, str]  # host, port, TLS, proxy
 
 
 @dataclass(slots=True)
 class HTTPRequest:
-    """An HTTP request. Header names are as they are sent; `host` and `content-length` are added."""
+    """An HTTP request. Headers are sent as they are, with `host` and `content-length` added."""
 
     method: str
     url: str
-    headers: list[tuple[str, str]] = field(repr=False)  # a key is among them
+    headers: list[tuple[str, str]] = field(repr=False)  # one of them has the API key
     content: bytes = field(default=b"", repr=False)
 
 
 class HTTPResponse:
-    """An HTTP response whose body is still to come. Close it."""
+    """An HTTP response whose body has not been read. It must be closed."""
 
     def __init__(self, connection: Connection, pool: _ConnectionPool, pool_key: PoolKey) -> None:
         self._connection, self._pool, self._pool_key = connection, pool, pool_key
@@ -47,14 +50,16 @@ class HTTPResponse:
         self.headers: dict[str, str] = connection.headers
         self._content_encoding = self.headers.get("content-encoding", "").strip().lower()
         self._decompressor: Any = None
-        self._compressed_tail = b""  # what it has not taken yet
+        self._compressed_tail = b""  # input that the decompressor has not consumed
 
     async def read(self) -> bytes:
-        """The next piece of the body, decompressed where a host compresses unasked; empty: the end.
+        """Return the next piece of the body, empty at its end.
+
+        The body is decompressed: some hosts compress although the request does not allow it.
 
         Raises:
-            ProviderError: it is not compressed the way it says.
-            Exception: one of `BROKEN`.
+            ProviderError: the body does not match its `content-encoding`.
+            Exception: one of `CONNECTION_ERRORS`.
         """
         if self._content_encoding in ("", "identity"):
             return await self._connection.read()
@@ -70,9 +75,8 @@ class HTTPResponse:
                 f"an answer compressed with {self._content_encoding!r}, which nobody asked for"
             )
         if self._decompressor is None and compressed:
-            is_raw_deflate = (
-                self._content_encoding == "deflate" and compressed[:1] != b"\x78"
-            )  # some leave it out
+            # Some hosts send "deflate" without the zlib header.
+            is_raw_deflate = self._content_encoding == "deflate" and compressed[:1] != b"\x78"
             window_bits = 47 if "gzip" in self._content_encoding else zlib.MAX_WBITS
             self._decompressor = zlib.decompressobj(
                 -zlib.MAX_WBITS if is_raw_deflate else window_bits
@@ -94,21 +98,16 @@ class HTTPResponse:
 
     @property
     def fully_received(self) -> bool:
-        """Whether all of the body is here."""
+        """Whether the whole body has arrived."""
         return self._connection.complete
 
     def close(self) -> None:
-        """Keep the connection for the next request if the body was read to its end."""
+        """Return the connection to the pool if the body was read to its end, else close it."""
         self._pool.release(self._pool_key, self._connection)
 
 
 def _malformed_error(description: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.SERVER, f"The provider sent {description}."))
-
-
-# --- Connections ----------------------------------------------------------------------------
-
-PoolKey: TypeAlias = tuple[str, int, bool, str]  # host, port, TLS, proxy
 
 
 class _ConnectionPool:
@@ -120,8 +119,8 @@ class _ConnectionPool:
         self._loop_guard: AsyncGenerator[None, None] | None = None
 
     async def acquire(self, key: PoolKey) -> tuple[Connection, bool]:
-        """A connection that leads there, used last or new, and whether it was kept."""
-        if self._loop_guard is None:  # a loop that ends closes the generators that it has begun
+        """Return an idle or a new connection, and whether it was idle."""
+        if self._loop_guard is None:  # a closing loop also closes its asynchronous generators
             self._loop_guard = self._close_with_loop()
             await anext(self._loop_guard)
         idle = self._idle.get(key, [])
@@ -133,7 +132,7 @@ class _ConnectionPool:
         return await connect(*key), False
 
     def release(self, key: PoolKey, connection: Connection) -> None:
-        """Take a connection back; it is closed if nothing can follow on it."""
+        """Keep a connection for another request, or close it if it cannot be reused."""
         self._sweep()
         idle_count = sum(map(len, self._idle.values()))
         if (
@@ -144,10 +143,10 @@ class _ConnectionPool:
             connection.idle_since = self._now()
             self._idle.setdefault(key, []).append(connection)
         else:
-            connection.transport.abort()  # TLS would wait for the other end's goodbye
+            connection.transport.abort()  # `close` would wait for TLS to shut down
 
     def _sweep(self) -> None:
-        """Now and then: close what is too old, forget what the other end has closed."""
+        """Once per second, close expired connections and drop those that the host closed."""
         now = self._now()
         if now < self._last_sweep + 1.0:
             return
@@ -156,7 +155,7 @@ class _ConnectionPool:
             for connection in idle:
                 if connection.idle_since <= now - IDLE_EXPIRY_S:
                     connection.transport.abort()
-            self._idle[key] = [one for one in idle if not one.lost]
+            self._idle[key] = [connection for connection in idle if not connection.lost]
             if not self._idle[key]:
                 del self._idle[key]
 
@@ -167,13 +166,13 @@ class _ConnectionPool:
         try:
             yield
         finally:
-            self._loop_guard = None  # nothing is kept any more
+            self._loop_guard = None  # from now on, `release` closes every connection
             for idle in self._idle.values():
                 for connection in idle:
                     connection.transport.abort()
             self._idle.clear()
             _pools.pop(asyncio.get_running_loop(), None)
-            await asyncio.sleep(0)  # asyncio closes sockets a turn later
+            await asyncio.sleep(0)  # asyncio closes sockets in the next iteration
             await asyncio.sleep(0)
 
 
@@ -182,16 +181,20 @@ _pools = weakref.WeakKeyDictionary()
 
 
 async def send(http_request: HTTPRequest) -> HTTPResponse:
-    """Send a request and wait for the head of its answer. Safe to cancel.
+    """Send a request and wait for the head of its response. Safe to cancel.
 
-    A kept connection may have been closed at its other end just now; then the request is sent over
-    another one. llama.cpp closes its own after every stream, without a word.
+    If an idle connection turns out to be closed, the request is sent over another one. llama.cpp
+    closes its connections after every stream without announcing it.
 
     Raises:
-        ProviderError: the address is none, its certificate is not trusted, a proxy refuses.
-        Exception: one of `BROKEN`.
+        ProviderError: the URL or a header is invalid, the certificate is not trusted, or the proxy
+            refuses.
+        Exception: one of `CONNECTION_ERRORS`.
     """
     pool_key, payload = _serialize_request(http_request)
+    log_enabled = logger.isEnabledFor(logging.DEBUG)
+    if log_enabled:
+        logger.debug("HTTP %s %s", http_request.method, redacted_url(http_request.url))
     pool = _pools.setdefault(asyncio.get_running_loop(), _ConnectionPool())
     while True:
         connection, reused = await pool.acquire(pool_key)
@@ -205,6 +208,9 @@ async def send(http_request: HTTPRequest) -> HTTPResponse:
                 host, _, _, proxy = pool_key
                 raise broke_before_response(host, proxy, error) from None
         else:
+            if log_enabled:
+                url = redacted_url(http_request.url)
+                logger.debug("HTTP %s %s: %d", http_request.method, url, connection.status)
             return HTTPResponse(connection, pool, pool_key)
 
 
@@ -213,49 +219,54 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def _serialize_request(http_request: HTTPRequest) -> tuple[PoolKey, bytes]:
-    """Where a call goes, and what is sent there."""
-    try:
-        url = urlsplit(http_request.url)
-        host, port = url.hostname or "", url.port
-    except ValueError as error:
-        raise _invalid_url_error(http_request.url, str(error)) from None
-    if url.scheme not in ("http", "https") or not host:
-        raise _invalid_url_error(
-            http_request.url, "it has to begin with http:// or https:// and a host"
-        )
-    use_tls = url.scheme == "https"
-    try:
-        host = host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError as error:
-        raise _invalid_url_error(http_request.url, str(error)) from None
+    """Return the connection that a request needs, and the bytes to send."""
+    scheme, host, port, target = _split_url(http_request.url)
+    use_tls = scheme == "https"
     netloc = f"[{host}]" if ":" in host else host
     netloc += "" if port is None else f":{port}"
-    path = quote(url.path or "/", safe="/%:@!$&'()*+,;=~-._")
-    query = quote(url.query, safe="/%:@!$&'()*+,;=~-._?")
-    target = urlunsplit(("", "", path, query, ""))
+    port = port or (443 if use_tls else 80)
     headers = [("content-length", str(len(http_request.content))), *http_request.headers]
     if not any(name.lower() == "host" for name, _ in http_request.headers):
         headers.insert(0, ("host", netloc))
-    proxy = proxy_for(url.scheme, host, port or (443 if use_tls else 80))
-    if proxy.startswith("http") and not use_tls:  # it wants the whole address, and asks for us
+    proxy = proxy_for(scheme, host, port)
+    if proxy.startswith("http") and not use_tls:  # the proxy sends the request, and needs the URL
         target = f"http://{netloc}{target}"
         if authorization := proxy_authorization(proxy):
             headers.append(("proxy-authorization", authorization))
-    lines = [f"{http_request.method} {target} HTTP/1.1"]
+    head = _serialize_head(f"{http_request.method} {target} HTTP/1.1", headers)
+    return (host, port, use_tls, proxy), head + http_request.content
+
+
+def _split_url(text: str) -> tuple[str, str, int | None, str]:
+    """Return scheme, ASCII host, port if there is one, and request target (path and query)."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError as error:
+        raise _invalid_url_error(text, str(error)) from None
+    if url.scheme not in ("http", "https") or not host:
+        raise _invalid_url_error(text, "it has to begin with http:// or https:// and a host")
+    try:
+        host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError as error:
+        raise _invalid_url_error(text, str(error)) from None
+    path = quote(url.path or "/", safe="/%:@!$&'()*+,;=~-._")
+    query = quote(url.query, safe="/%:@!$&'()*+,;=~-._?")
+    return url.scheme, host, port, urlunsplit(("", "", path, query, ""))
+
+
+def _serialize_head(request_line: str, headers: list[tuple[str, str]]) -> bytes:
+    lines = [request_line]
     for name, value in headers:
-        value = value.strip()  # a key out of a file may end in a line break
+        value = value.strip()  # a key read from a file may end in a line break
         if not _HEADER_NAME.fullmatch(name) or _CONTROL_CHARACTERS.search(value):
             raise _invalid_header_error(name)
         lines.append(f"{name}: {value}")
     try:
-        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
     except UnicodeEncodeError:
-        raise ProviderError(
-            error_info(
-                ErrorKind.BAD_REQUEST, "A header or the key holds letters that HTTP has not."
-            )
-        ) from None
-    return (host, port or (443 if use_tls else 80), use_tls, proxy), head + http_request.content
+        text = "A header or the key holds letters that HTTP has not."
+        raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text)) from None
 
 
 def _invalid_header_error(name: str) -> ProviderError:
@@ -270,8 +281,31 @@ def _invalid_url_error(url: str, reason: str) -> ProviderError:
     )
 
 
+def redacted_url(url: str) -> str:
+    """Return a URL without user name, password, query and fragment, where secrets may be.
+
+    Example:
+        >>> redacted_url("https://me:secret@host:8080/v1/chat?key=secret")
+        'https://host:8080/v1/chat'
+    """
+    return re.sub("//[^/]*@", "//", re.split("[?#]", url, maxsplit=1)[0])
+
+
+def endpoint_url(base_url: str, path: str, query: str = "") -> str:
+    """Append `path` to a base URL, unless it ends with it. The query stays at the end.
+
+    Example:
+        >>> endpoint_url("https://host/v1/?tenant=a", "/chat/completions")
+        'https://host/v1/chat/completions?tenant=a'
+    """
+    url, _, base_query = base_url.partition("?")
+    url = url.rstrip("/").removesuffix(path)
+    joined_query = "&".join(part for part in (base_query, query) if part)
+    return f"{url.rstrip('/')}{path}" + (f"?{joined_query}" if joined_query else "")
+
+
 def _after_fork() -> None:
-    """A child has copies of its parent's connections; it must not use them."""
+    """Drop the parent's connections: a forked child must not use its copies of them."""
     _inherited_pools.extend(_pools.values())
     _pools.clear()
 
@@ -279,14 +313,3 @@ def _after_fork() -> None:
 _inherited_pools: list[_ConnectionPool] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def endpoint_url(base_url: str, path: str, query: str = "") -> str:
-    """An address of a host with `path` behind its own, once; its query stays at the end."""
-    url, _, base_query = base_url.partition("?")
-    url = url.rstrip("/").removesuffix(path)
-    joined_query = "&".join(part for part in (base_query, query) if part)
-    return f"{url.rstrip('/')}{path}" + (f"?{joined_query}" if joined_query else "")
-
-
-USER_AGENT = f"pipy-ai/{__version__}"

@@ -1,6 +1,4 @@
-"""How a connection comes about: addresses, proxies and certificates, the latter two from the
-environment.
-"""
+"""Open connections. Proxies and trusted certificates come from the environment."""
 
 from __future__ import annotations
 
@@ -17,24 +15,20 @@ from urllib.parse import unquote, urlsplit
 from ...errors import ErrorKind, ProviderError, error_info
 from .connection import Connection, ConnectionBroken
 
-CONNECT_TIMEOUT_S = 10.0  # seconds until a connection must stand, proxy and TLS included
+CONNECT_TIMEOUT_S = 10.0  # including proxy and TLS handshakes
+HAPPY_EYEBALLS_DELAY_S = 0.25  # time until a host's next address is tried in parallel
 PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
-DEFAULT_PROXY_PORTS = {
-    "http": 80,
-    "https": 443,
-    "socks5": 1080,
-    "socks5h": 1080,
-}  # and their usual ports
-HAPPY_EYEBALLS_DELAY_S = 0.25  # seconds until another address of a name is tried beside the first
+DEFAULT_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection:
-    """A connection to `host`, through `proxy` if it is not empty.
+    """Open a connection to `host`, through `proxy` if it is not empty.
 
     Raises:
-        ProviderError: the certificate is not trusted, the proxy refuses: trying again is no use.
-        Broken: it was not reached.
-        TimeoutError: it did not answer in time.
+        ProviderError: a failure that a retry does not fix, such as an untrusted certificate or a
+            refusal by the proxy.
+        ConnectionBroken: the host or the proxy could not be reached.
+        TimeoutError: there was no connection after `CONNECT_TIMEOUT_S`.
     """
     tls_context = _tls_context() if use_tls else None
     try:
@@ -46,7 +40,8 @@ async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection
                 await _start_tls(connection, tls_context, host)
             return connection
     except TimeoutError:
-        text = f"{host}:{port}{proxy_suffix(proxy)} was not reached within {CONNECT_TIMEOUT_S:g} s. Ask again."
+        address = f"{host}:{port}{proxy_suffix(proxy)}"
+        text = f"{address} was not reached within {CONNECT_TIMEOUT_S:g} s. Ask again."
         raise TimeoutError(text) from None
 
 
@@ -56,7 +51,7 @@ async def _open_connection(
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {}
     if isinstance(loop, asyncio.BaseEventLoop) and not host.replace(".", "").isdigit():
-        options["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY_S  # other loops have no such thing
+        options["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY_S  # only asyncio's own loops have it
     if tls_context is not None:
         options |= {"ssl": tls_context, "server_hostname": host}
     try:
@@ -89,7 +84,7 @@ async def _start_tls(connection: Connection, tls_context: ssl.SSLContext, host: 
 
 
 def _os_error_text(error: OSError) -> str:
-    errno = error.errno or 0  # asyncio's own words repeat the address
+    errno = error.errno or 0  # asyncio's own message repeats the address
     return os.strerror(errno) if errno > 0 else str(error.strerror or error)
 
 
@@ -100,7 +95,7 @@ def _connection_error(text: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=False))
 
 
-# OpenSSL's numbers of what is wrong with a certificate that trust would not mend.
+# OpenSSL's verify codes of errors that another set of trusted certificates would not fix.
 _CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH = (10,), (9,), (62, 64)
 
 
@@ -127,7 +122,7 @@ def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
 
 
 def _ca_source() -> tuple[str, str]:
-    """Where trusted authorities come from: which variable, and its file."""
+    """Return the source of trusted certificates: the variable (or package), and its path."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
         if value := os.environ.get(name, "").strip():
             return name, value
@@ -161,7 +156,7 @@ def _tls_context() -> ssl.SSLContext:
 
 
 def proxy_for(scheme: str, host: str, port: int | None = None) -> str:
-    """The proxy that the environment wants for a host; empty: none."""
+    """Return the proxy that the environment sets for a host, or an empty string."""
     variables = ("http_proxy", "https_proxy", "all_proxy")
     is_configured = any(os.environ.get(name) or os.environ.get(name.upper()) for name in variables)
     if not is_configured and sys.platform not in ("darwin", "win32"):
@@ -183,21 +178,21 @@ def proxy_for(scheme: str, host: str, port: int | None = None) -> str:
 
 
 def _matches_no_proxy_network(host: str, proxies: Mapping[str, str]) -> bool:
-    """Whether NO_PROXY names a network, as 10.0.0.0/8, that the host is in."""
+    """Return whether the host is in a network that NO_PROXY lists, such as 10.0.0.0/8."""
     networks = [part.strip() for part in proxies.get("no", "").split(",") if "/" in part]
     if not networks:
         return False
     import ipaddress
 
     for network in networks:
-        with contextlib.suppress(ValueError):  # one of them is none
+        with contextlib.suppress(ValueError):  # the host is a name, or the network is invalid
             if ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False):
                 return True
     return False
 
 
 def proxy_authorization(proxy: str) -> str | None:
-    """The header that a proxy wants of its users."""
+    """Return the `proxy-authorization` header for the credentials in a proxy's URL, or None."""
     url = urlsplit(proxy)
     if url.username is None:
         return None
@@ -206,11 +201,11 @@ def proxy_authorization(proxy: str) -> str | None:
 
 
 def redacted_proxy_url(proxy: str) -> str:
-    """A proxy's address without name and password; empty: it cannot be read."""
+    """Return a proxy's URL without credentials, or an empty string if it is invalid."""
     try:
         url = urlsplit(proxy)
         port = "" if url.port is None else f":{url.port}"
-    except ValueError:  # its words repeat a part of the password
+    except ValueError:  # its message may quote a part of the password
         return ""
     if not url.hostname or url.path.strip("/") or url.query or url.fragment:
         return ""
@@ -219,12 +214,12 @@ def redacted_proxy_url(proxy: str) -> str:
 
 
 def proxy_suffix(proxy: str) -> str:
-    """` (by the proxy …)`, where there is one."""
+    """Return ` (by the proxy …)`, or an empty string without a proxy."""
     return f" (by the proxy {redacted_proxy_url(proxy)})" if proxy else ""
 
 
 def proxy_refused_error(proxy: str, status_text: str) -> ProviderError:
-    """What to raise when a proxy answers instead of the provider; `what` begins with its status."""
+    """Return the error of a proxy that refuses; `status_text` begins with the HTTP status."""
     if status_text.startswith("407"):
         has_credentials = urlsplit(proxy).username is not None
         hint = (
@@ -240,7 +235,7 @@ def proxy_refused_error(proxy: str, status_text: str) -> ProviderError:
 
 
 async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) -> Connection:
-    """A connection to a proxy that leads to `host`."""
+    """Open a connection to a proxy and have it connect to `host`."""
     url = urlsplit(redacted_proxy_url(proxy))
     default_port = DEFAULT_PROXY_PORTS.get(url.scheme)
     if default_port is None:
@@ -267,10 +262,9 @@ async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) ->
 
 
 def broke_before_response(host: str, proxy: str, error: ConnectionBroken) -> ConnectionBroken:
-    """What to raise for a connection that broke before an answer came."""
-    reason = str(error).rstrip(".")
-    text = f"The connection to {host}{proxy_suffix(proxy)} broke before an answer: {reason}. Ask again."
-    return ConnectionBroken(text)
+    """Return the error of a connection that broke before the response."""
+    subject, reason = f"The connection to {host}{proxy_suffix(proxy)}", str(error).rstrip(".")
+    return ConnectionBroken(f"{subject} broke before an answer: {reason}. Ask again.")
 
 
 async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int) -> None:
@@ -288,8 +282,9 @@ _SOCKS_ERRORS = {2: "its rules forbid it", 3: "no way to the network", 4: "the h
 
 
 async def _socks_handshake(connection: Connection, proxy: str, host: str, port: int) -> None:
-    """The handshake of SOCKS 5 (RFC 1928, 1929). The proxy looks the name up."""
+    """Do the SOCKS 5 handshake (RFC 1928, 1929). The proxy resolves the host name."""
     url, received = urlsplit(proxy), b""
+    proxy_refused = f"The proxy {redacted_proxy_url(proxy)} refused"
 
     async def read_exactly(length: int) -> bytes:
         nonlocal received
@@ -308,13 +303,10 @@ async def _socks_handshake(connection: Connection, proxy: str, host: str, port: 
         connection.transport.write(b"\x01" + credentials)
         _, status = await read_exactly(2)
         if status:
-            raise _connection_error(
-                f"The proxy {redacted_proxy_url(proxy)} refused: it does not take the name and the password."
-            )
+            reason = "it does not take the name and the password"
+            raise _connection_error(f"{proxy_refused}: {reason}.")
     elif version != 5 or method:
-        raise _connection_error(
-            f"The proxy {redacted_proxy_url(proxy)} refused: it wants another kind of login."
-        )
+        raise _connection_error(f"{proxy_refused}: it wants another kind of login.")
     encoded_host = host.encode("idna")
     connection.transport.write(
         b"\x05\x01\x00\x03" + bytes([len(encoded_host)]) + encoded_host + port.to_bytes(2, "big")
@@ -323,11 +315,6 @@ async def _socks_handshake(connection: Connection, proxy: str, host: str, port: 
     length = {1: 4, 4: 16}.get(address_type) or (await read_exactly(1))[0]
     await read_exactly(length + 2)
     if status:
-        reason = _SOCKS_ERRORS.get(status, f"error {status}")
-        raise ProviderError(
-            error_info(
-                ErrorKind.CONNECTION,
-                f"The proxy {redacted_proxy_url(proxy)} refused: {reason}.",
-                retryable=status in (1, 4, 6),
-            )
-        )
+        text = f"{proxy_refused}: {_SOCKS_ERRORS.get(status, f'error {status}')}."
+        retryable = status in (1, 4, 6)
+        raise ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=retryable))

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection: asyncio brings the bytes, httptools (llhttp) takes them apart.
+"""One HTTP/1.1 connection over asyncio. httptools (llhttp) parses the responses.
 
-All that one read of the socket gives comes as one piece, so that a burst of small chunks costs
-little more than their text.
+Everything that one read of the socket returns is handed over as one piece, so that a burst of
+small chunks costs little more than their text.
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from typing import Any
 
 import httptools
 
-MAX_HEADER_BYTES = 256 << 10  # bytes of an answer's headers
-READ_BUFFER_BYTES = (
-    4 << 10
-)  # bytes that are read at once: 200 streams shall not keep a loop from its other work
-MAX_BUFFERED_BYTES = 64 << 10  # bytes that wait for the caller before the other end is slowed down
+MAX_HEADER_BYTES = 256 << 10
+READ_BUFFER_BYTES = 4 << 10  # per read: larger reads let 200 streams starve a loop's other work
+MAX_BUFFERED_BYTES = 64 << 10  # unread bytes after which reading from the socket pauses
 
 
 class ConnectionBroken(ConnectionError):
-    """The other end was not reached, went away too early, or speaks something else: why."""
+    """The host could not be reached, closed the connection early, or does not speak HTTP."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection that carries one exchange after the other; see `reusable`.
+    """A connection that carries one request after the other; see `reusable`.
 
-    Until the first `ask` it hands over plain bytes: proxies are talked to in their own way.
+    Until the first `send`, `read` returns the raw bytes, as the handshakes of proxies need.
     """
 
     transport: asyncio.Transport  # set by connection_made
@@ -39,25 +37,25 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = bytearray(READ_BUFFER_BYTES)
         self._parser: httptools.HttpResponseParser | None = None
         self._header_bytes = 0
-        self._headers_complete = False  # whether the answer's head is here
-        self._complete = False  # and its body
-        self._unusable = False  # nothing can follow on this connection
+        self._headers_complete = False  # of the response to the latest request
+        self._complete = False  # headers and body
+        self._unusable = False  # for another request
         self._error: Exception | None = None
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
         self._paused = False
         self._waiter: asyncio.Future[None] | None = None
 
-    # --- What a caller does -----------------------------------------------------------------
+    # --- For callers ------------------------------------------------------------------------
 
     async def send(self, request: bytes) -> None:
-        """Send a request and wait for the head of its answer: `status`, `headers`.
+        """Send a request and wait for the head of its response: `status`, `reason`, `headers`.
 
         Raises:
-            Broken: there is none.
+            ConnectionBroken: the connection ended or failed before the response.
         """
         self._parser = httptools.HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(  # dangerous to those who pass it on, which we do not
+        self._parser.set_dangerous_leniencies(  # dangerous only for proxies that forward messages
             lenient_chunked_length=True,
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
@@ -70,10 +68,10 @@ class Connection(asyncio.BufferedProtocol):
             await self._wait_for_data()
 
     async def read(self) -> bytes:
-        """What came since the last call, at least something; empty: that was all.
+        """Return all bytes of the body since the last call; wait for some. Empty at its end.
 
         Raises:
-            Broken: it ended too early.
+            ConnectionBroken: the connection ended or failed before the end of the body.
         """
         while not self._chunks:
             if self._complete:
@@ -89,22 +87,22 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def nothing_received(self) -> bool:
-        """Whether nothing at all has come since the request was sent."""
+        """Whether no byte has arrived since the request was sent."""
         return self._header_bytes == 0
 
     @property
     def complete(self) -> bool:
-        """Whether the whole answer has come."""
+        """Whether the whole response has arrived."""
         return self._complete
 
     @property
     def lost(self) -> bool:
-        """Whether nothing more can come or go."""
+        """Whether the connection is closed."""
         return self._error is not None or self.transport.is_closing()
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow."""
+        """Whether another request may be sent."""
         exchange_finished = (
             self._complete and not self._chunks and not self._paused and not self._unusable
         )
@@ -123,7 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    # --- What asyncio calls -----------------------------------------------------------------
+    # --- Called by asyncio ------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -135,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         data = memoryview(self._buffer)[:nbytes]
         if self._parser is None:
             self.on_body(bytes(data))
-        elif self._complete:  # nothing was asked
+        elif self._complete:  # data without a request
             self.transport.abort()
         else:
             if not self._headers_complete:
@@ -160,20 +158,20 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         has_framing = "content-length" in self.headers or "transfer-encoding" in self.headers
         if self._headers_complete and not has_framing and exc is None:
-            self._complete = True  # the end of the connection is the end of such a body
+            self._complete = True  # a body without a length ends with the connection
         if self._error is None:
             self._error = ConnectionBroken(str(exc or "") or "the other end closed it")
-        self._parser = None  # it knows us, too
+        self._parser = None  # breaks the reference cycle
         self._wake()
 
     def _fail(self, text: str) -> None:
         self._error = ConnectionBroken(text)
         self.transport.abort()
 
-    # --- What httptools calls ---------------------------------------------------------------
+    # --- Called by httptools ----------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if self._complete:  # a second answer to one request
+        if self._complete:  # a second response to one request
             self._unusable = True
 
     def on_status(self, reason: bytes) -> None:
@@ -194,7 +192,7 @@ class Connection(asyncio.BufferedProtocol):
         if status >= 200:
             self.status, self._headers_complete = status, True
         else:
-            self.headers.clear()  # the real answer is still to come
+            self.headers.clear()  # an interim response (1xx): the final one follows
 
     def on_body(self, body: bytes) -> None:
         if not self._complete:

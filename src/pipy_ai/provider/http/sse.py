@@ -1,33 +1,37 @@
-"""Server-sent events out of bytes, cut anywhere. Sans-IO.
+"""Parse server-sent events from bytes that may be split anywhere. Sans-IO.
 
-Lines end in LF, CR or CRLF and nothing else: U+2028 and its kin are text. Events end in a blank
-line. Only `event` and `data` fields matter here; comments, ids and retries are passed over.
+Lines end in LF, CR or CRLF; U+2028 and similar characters are text. Events end in a blank line.
+Only the fields `event` and `data` are used; comments, ids and retry times are ignored.
 """
 
 from __future__ import annotations
 
-MAX_EVENT_BYTES = 32 << 20  # bytes; more than any answer, less than all memory
+MAX_EVENT_BYTES = 32 << 20  # more than any answer needs, but not all memory
 
 
 class EventTooLong(Exception):
-    """A line, or all data of an event, is longer than `MAX_EVENT`."""
+    """A line, or the data of an event, is longer than `MAX_EVENT_BYTES`."""
 
 
 class SSEReader:
-    """Feed it bytes as they come; it returns the `(event, data)` pairs that are complete."""
+    """Convert bytes to `(event, data)` pairs as soon as each is complete."""
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
-        self._partial_line: list[bytes] = []  # the pieces of a line that has not ended
+        self._partial_line: list[bytes] = []  # pieces of a line that has not ended
         self._partial_line_bytes = 0
-        self._after_cr = False  # a CR ended the last piece: a LF now belongs to it
+        self._after_cr = False  # the last chunk ended in CR, so a LF that follows belongs to it
         self._at_start = True
         self._event_type = b""
         self._data_lines: list[bytes] = []
         self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> list[tuple[str, str]]:
-        """The events that `piece` completes."""
+        """Return the events that `chunk` completes.
+
+        Raises:
+            EventTooLong: a line or an event exceeds the limit.
+        """
         if not chunk:
             return []
         if self._after_cr:
@@ -54,8 +58,10 @@ class SSEReader:
         return events
 
     def finish(self) -> list[tuple[str, str]]:
-        """The event that the end of the stream completes: some hosts leave out the last blank
-        line. Whether its data is whole is for the decoder to see."""
+        """Return the event that the end of the stream completes, if any.
+
+        Some hosts omit the last blank line. The decoder must check that the data is complete.
+        """
         events: list[tuple[str, str]] = []
         if self._partial_line:
             line = b"".join(self._partial_line)

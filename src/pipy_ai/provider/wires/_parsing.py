@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ErrorKind, ProviderError, error_info
-from ...failures import classify_status
+from ...failures import classify_status, error_message_from_body
 from ._litellm_proxy import unwrap_error_message
 
 DONE_SENTINEL = "[DONE]"  # what ends a stream of OpenAI's
@@ -92,8 +92,7 @@ def error_from_payload(error: Any) -> ProviderError:
     """What to raise for an `error` that stands inside a stream or a document."""
     if not isinstance(error, dict):
         error = {"message": str(error)}
-    text = error.get("message")
-    text = text if isinstance(text, str) and text else json.dumps(error)
+    text = error_message_from_body({"error": error}) or json.dumps(error)
     status: int | None = None
     for name in ("code", "status", "type", "status_code"):
         value = error.get(name)
@@ -108,10 +107,6 @@ def error_from_payload(error: Any) -> ProviderError:
     kind = classify_status(status, json.dumps(error))
     if kind is ErrorKind.UNKNOWN:
         kind = ErrorKind.SERVER
-    metadata = error.get("metadata")
-    upstream_text = metadata.get("raw") if isinstance(metadata, dict) else None
-    if isinstance(upstream_text, str) and upstream_text not in text:
-        text = f"{text}: {upstream_text}"
     return ProviderError(error_info(kind, unwrap_error_message(text), status_code=status))
 
 
