@@ -352,7 +352,7 @@ def test_a_provider_that_refuses_all_for_a_while_costs_no_row(
             host.refuses = error_info(ErrorKind.RATE_LIMIT, "slow down")
             timer.start()
 
-    monkeypatch.setattr("pipy_ai.batch.scheduler.BACKOFF_BASE_S", 0.05)
+    monkeypatch.setattr("pipy_ai.provider.retry.BACKOFF_BASE_S", 0.05)
     timer = threading.Timer(1.0, lambda: setattr(host, "refuses", None))
     host.wait = 0.001
     prompts = [f"q{n}" for n in range(300)]

@@ -28,7 +28,7 @@ from .._requests import ModelSpec, Options, request_factories
 from ..api import acomplete
 from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, error_info
-from ..provider.retry import BACKOFF_BASE_S, MAX_BACKOFF_S
+from ..provider.retry import backoff_limit, log_retry, retry_after_too_long, retry_delay
 from ..types import AssistantMessage, Context, StopReason
 from ..utils.channel import Channel
 from ..utils.event_loop import background_loop
@@ -327,6 +327,7 @@ class BatchScheduler:
         if delay is None:
             self._deliver(row, message)
             return
+        log_retry(message, delay)
         if delay > 0:  # the row keeps its slot while it waits, so the provider gets fewer requests
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_event.wait(), delay)
@@ -355,8 +356,9 @@ class BatchScheduler:
             self._count_answer(error)
             return None
         busy, retry_after = error.kind in BUSY_KINDS, error.retry_after or 0.0
-        if retry_after > self._max_delay:
-            self._refuse_to_wait(message, error, busy, retry_after)
+        if retry_after_too_long(message, self._max_delay * 1000):
+            if busy or error.kind in self._stop_on:  # a long rate limit applies to all rows
+                self.stop(error)
             return None
         outage = self._is_outage(row, error)
         if busy and not outage:
@@ -369,30 +371,15 @@ class BatchScheduler:
             return self._pause_all_rows(message, error, busy, retry_after)
         if not self._count_retry(row, busy):
             return None
-        if retry_after:
-            return 0.0 if busy else retry_after  # the limiter pauses all rows of a busy provider
-        return random.uniform(0.0, _backoff(row.retries + row.refusals))
+        if busy and retry_after:
+            return 0.0  # the limiter pauses all rows of a busy provider
+        return retry_delay(retry_after or None, row.retries + row.refusals - 1)
 
     def _count_answer(self, error: ErrorInfo | None) -> None:
         """Count a message that is not retried: the provider did its work, or refused for good."""
         self._answer_count += 1
         self.limiter.on_answer()
         if error is not None and error.kind in self._stop_on:
-            self.stop(error)
-
-    def _refuse_to_wait(
-        self, message: AssistantMessage, error: ErrorInfo, busy: bool, retry_after: float
-    ) -> None:
-        """End a row whose provider requires a longer delay than `max_retry_delay_ms`.
-
-        A rate limit of that length applies to the other rows as well and stops the batch.
-        """
-        error.message += (
-            f" The provider asks to wait {retry_after:g} s, longer than"
-            f" max_retry_delay_ms={self._max_delay * 1000:g} allows."
-        )
-        message.error_message = error.message
-        if busy or error.kind in self._stop_on:
             self.stop(error)
 
     def _count_retry(self, row: Row, busy: bool) -> bool:
@@ -454,13 +441,8 @@ class BatchScheduler:
         """Return the seconds of the outage's current pause, with jitter."""
         if retry_after and self._outage_rounds == 1:
             return 0.0
-        backoff = _backoff(self._outage_rounds)
+        backoff = backoff_limit(self._outage_rounds - 1)
         return random.uniform(backoff / 2, backoff)
-
-
-def _backoff(attempt: int) -> float:
-    """Return the maximum delay in seconds before a retry; `attempt` counts from 1."""
-    return min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 10))
 
 
 def create_scheduler(

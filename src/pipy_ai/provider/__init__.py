@@ -1,6 +1,6 @@
-"""What stands behind the API: providers, and the deltas that they speak.
+"""Providers, and the deltas that they yield.
 
-A provider of your own is one asynchronous generator of strings (or deltas):
+To add a provider, register one asynchronous generator function of strings or deltas:
 
     from pipy_ai import complete
     from pipy_ai.provider import register_provider

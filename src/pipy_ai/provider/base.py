@@ -10,19 +10,21 @@ from .request import Request
 
 
 class Provider(Protocol):
-    """What answers requests. `api` names the wire that it speaks (`message.api`).
-
-    `stream` yields batches of deltas: all that one read from the wire gave. Its first batch, even
-    an empty one, says that the request was accepted. It raises `ProviderError` for a failure that
-    it understands; any other exception is classified. When it is cancelled or closed it must
-    release its connection without waiting.
-    """
+    """Answers requests. `api` names the wire format that it speaks (`message.api`)."""
 
     @property
     def api(self) -> str:
-        """The name of the wire."""
+        """The name of the wire format."""
         ...
 
     def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
-        """Answer `request`."""
+        """Send a request and yield its answer in batches of deltas, one batch for each read.
+
+        The first batch, which may be empty, means that the provider accepted the request. On
+        cancellation or `aclose()`, release the connection without waiting.
+
+        Raises:
+            ProviderError: a failure that the provider understands. Any other exception is
+                classified by its type, status and text.
+        """
         ...

@@ -1,9 +1,7 @@
-"""Runs a request: opens the provider, feeds the assembler, watches the clock, tries again, or the
-next model.
+"""Run a request: stream from the provider, enforce timeouts, retry, and fall back.
 
-A `Run` lives in one task of one event loop: the caller's own for `astream`, the background
-thread's for `stream`. Whatever happens, it ends with exactly one terminal event, and with the
-provider's connection closed.
+A `Run` is one task in one event loop: the caller's own for `astream`, the background thread's for
+`stream`. It always ends with exactly one terminal event and with the provider's connection closed.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import math
 import os
 import random
@@ -35,22 +34,24 @@ from ..tokens import estimate_input_tokens, estimate_output_tokens
 from ..types import AssistantMessage, Attempt
 from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
+from ..utils.log import logger
+from ..utils.text import format_usd
 from .assembler import INTERRUPTED_MESSAGE, Assembler
 from .base import Provider
 from .request import Request
-from .retry import BACKOFF_BASE_S, MAX_BACKOFF_S
+from .retry import log_retry, outcome, retry_after_too_long, retry_delay
 
 if TYPE_CHECKING:
     from ..accounting.meter import Meter
 
-
-YIELD_EVERY_BATCHES = (
-    64  # batches after which others get a turn: a provider may have nothing to wait for
-)
-USAGE_GRACE_S = 2.0  # seconds to wait for usage once the answer is complete
+YIELD_EVERY_BATCHES = 64  # a provider that never awaits would otherwise starve other tasks
+USAGE_GRACE_S = 2.0  # time to wait for usage once the answer is complete
 
 _CANCELLED_MESSAGE = "The request's task was cancelled."
 _LOOP_CLOSED_MESSAGE = "The event loop that the request ran in was closed."
+
+
+_running_tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
 
 
 def _is_connection_loss(error: ErrorInfo) -> bool:
@@ -58,23 +59,22 @@ def _is_connection_loss(error: ErrorInfo) -> bool:
 
 
 def _create_meter(stop_request: Callable[[ErrorInfo], None]) -> Meter | None:
-    """What counts a request's cost on the way; None: nobody wants to know."""
+    """Return a meter for the active budgets and the ledger, or None if there are none."""
     budgets = active_budgets.get()
     if not budgets and "PIPY_LEDGER" not in os.environ:
         return None
-    from ..accounting.meter import Meter, ledger_path
+    from ..accounting.ledger import ledger_path
+    from ..accounting.meter import Meter
 
     return Meter(budgets, ledger_path(), stop_request)
 
 
-_running_tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
-
-
 class Run:
-    """One request under way; a stream's source. `begin`, `abort`, `closed` from any thread.
+    """One request in flight: the source of a stream.
 
-    `others` make the requests to the models that are asked one after the other when this one fails
-    before its first content in a way that another model may not.
+    `begin`, `abort` and `closed` may be called from any thread. Each of `fallbacks` makes the
+    request to another model. They are tried in order when a request fails before its first content
+    with an error that another model may not have.
     """
 
     def __init__(
@@ -95,24 +95,22 @@ class Run:
         self._jitter = jitter
         self._lock = threading.Lock()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._attempts: list[Attempt] = []  # those that failed and were followed by another
+        self._attempts: list[Attempt] = []  # failed attempts that were followed by another
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._begun = False
-        self._stop_error: ErrorInfo | None = None  # why we cancelled the task, if we did
-        self._attempt_error: ErrorInfo | None = (
-            None  # why we cancelled this try, and not the request
-        )
-        self._start_event_pushed = False  # whether `start` was told
+        self._stop_error: ErrorInfo | None = None  # set when we cancel the request
+        self._attempt_error: ErrorInfo | None = None  # set when we cancel only this attempt
+        self._start_event_pushed = False
         self._started_at = 0.0
-        self._last_content_at = 0.0  # when the newest content came
+        self._last_content_at = 0.0
         self._first_content_at: float | None = None
         self._meter = _create_meter(self._cancel)
         self._reset_attempt()
 
     def _reset_attempt(self) -> None:
-        """What belongs to one try."""
+        """Set up the state that belongs to one attempt."""
         self._attempt_started_at = time.perf_counter()
         self._accepted = False  # by the provider
         self._assembler = Assembler(
@@ -157,7 +155,7 @@ class Run:
             self.begin()
 
     def abort(self, reason: str | None = None) -> None:
-        """Stop the request at once."""
+        """Stop the request immediately."""
         text = "The request was aborted" + (f": {reason}" if reason else ".")
         self._cancel(error_info(ErrorKind.ABORTED, text, provider=self._request.provider))
 
@@ -173,7 +171,7 @@ class Run:
         elif task is not None and loop is not None:
             try:
                 loop.call_soon_threadsafe(task.cancel)
-            except RuntimeError:  # the loop is closed: the task will never go on
+            except RuntimeError:  # the loop is closed, so the task will never continue
                 self._fail_without_task(error)
 
     def _fail_without_task(self, error: ErrorInfo) -> None:
@@ -190,7 +188,7 @@ class Run:
     # --- The task ---------------------------------------------------------------------------
 
     async def drive(self) -> None:
-        """Carry the request to its terminal event."""
+        """Run the request to its terminal event."""
         self._started_at = self._last_content_at = time.perf_counter()
         remove_listener: Callable[[], None] | None = None
         try:
@@ -213,13 +211,13 @@ class Run:
                     stop_error or error_info(ErrorKind.ABORTED, _CANCELLED_MESSAGE)
                 )
             )
-            if stop_error is None:  # not by us: whoever closes the loop wants to see it cancelled
+            if stop_error is None:  # the caller cancelled the task, and expects to see that
                 raise
         except (KeyboardInterrupt, SystemExit) as exc:
             text = f"The provider raised {type(exc).__name__}."
             self._finish(self._assembler.fail(error_info(ErrorKind.UNKNOWN, text)))
             loop_thread = loops.existing_loop()
-            if loop_thread is None or not loop_thread.is_current:  # that thread is everybody's
+            if loop_thread is None or not loop_thread.is_current:  # other requests share it
                 raise
         finally:
             try:
@@ -229,7 +227,7 @@ class Run:
                     self._timer.cancel()
                 if self._meter is not None:
                     self._meter.abandon()
-                if not self._queue.result_future.done():  # a bug of ours; nobody must wait for ever
+                if not self._queue.result_future.done():  # a bug; the caller must not wait forever
                     self._queue.fail(ErrorKind.UNKNOWN, "pipy-ai failed; please report it.")
             finally:
                 with self._lock:
@@ -238,19 +236,20 @@ class Run:
                         self._ended.set_result(None)
 
     def _events_after_stop(self, error: ErrorInfo) -> list[AssistantMessageEvent]:
-        """The last events of a request that was stopped. One that had said all is done."""
+        """Return the last events of a stopped request; a complete answer is still a success."""
         if self._assembler.finished and error.kind in (ErrorKind.TIMEOUT, ErrorKind.BUDGET):
             return self._assembler.finish()
         return self._assembler.fail(error)
 
     async def _run_attempts(self) -> None:
+        """Attempt the request until it succeeds or may not be repeated."""
         retries, delay = 0, 0.0
         while True:
             events = await self._attempt_or_error(delay)
             last_event = events[-1] if events else None
-            retry_delay = self._retry_delay(last_event, retries)
-            if retry_delay is not None:
-                retries, delay = retries + 1, retry_delay
+            next_delay = self._next_delay(last_event, retries)
+            if next_delay is not None:
+                retries, delay = retries + 1, next_delay
             elif not self._should_fall_back(last_event):
                 self._finish(events)
                 return
@@ -259,16 +258,21 @@ class Run:
             self._attempts.append(self._attempt_record(last_event.error))
             if self._meter is not None:
                 self._meter.finish_attempt(last_event.error, self._attempts[-1])
-            if retry_delay is None:
+            if next_delay is None:
+                failed_model = self._request.model
                 self._provider, self._request = self._fallbacks.pop(0)()
                 retries, delay = 0, 0.0
+                next_model, reason = self._request.model, outcome(last_event.error)
+                logger.warning("fallback %s to %s after %s", failed_model, next_model, reason)
+            else:
+                log_retry(last_event.error, delay)
             self._attempt_error = None
             self._reset_attempt()  # before the wait, which may be aborted
             self._last_content_at = time.perf_counter() + delay
             self._arm_timeouts()
 
     async def _attempt_or_error(self, delay: float) -> list[AssistantMessageEvent]:
-        """One try: its events, without those that were told already."""
+        """Run one attempt and return the events that were not pushed yet."""
         try:
             if delay:
                 await self._sleep(delay)
@@ -280,20 +284,20 @@ class Run:
                 return events
             task = asyncio.current_task()
             if isinstance(exc, asyncio.CancelledError) and (task is None or task.cancelling()):
-                raise  # not the provider's own doing
+                raise  # the caller cancelled the task, not the provider
             error = self._classify(exc)
             answer_complete = self._assembler.finished and _is_connection_loss(error)
             return self._assembler.finish() if answer_complete else self._assembler.fail(error)
 
     def _events_after_attempt_error(self) -> list[AssistantMessageEvent] | None:
-        """The end of this try if it alone was cancelled, by us: takes the cancellation back."""
+        """If we cancelled only this attempt, undo the cancellation and return its last events."""
         task = asyncio.current_task()
         if self._attempt_error is None or task is None or task.uncancel():
             return None
         return self._assembler.fail(self._attempt_error)
 
     async def _stream_once(self) -> list[AssistantMessageEvent]:
-        """Ask once: tells all events but the last batch, which it returns."""
+        """Send the request once; push all events except the last batch, which is returned."""
         assembler, meter = self._assembler, self._meter
         answer_complete, budget_error, batches = False, None, 0
         if meter is not None:
@@ -301,9 +305,7 @@ class Run:
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
-                if (
-                    self._stop_error or self._attempt_error
-                ):  # what is said after that is no part of the answer
+                if self._stop_error or self._attempt_error:  # later deltas are discarded
                     break
                 if not self._accepted:
                     self._accepted = True
@@ -315,7 +317,7 @@ class Run:
                     deltas, budget_error = meter.count_deltas(deltas)
                 try:
                     assembler.feed(deltas, events)
-                finally:  # what came before a delta that is none is told all the same
+                finally:  # events before an invalid delta are still pushed
                     if events:
                         self._last_content_at = time.perf_counter()
                         if self._first_content_at is None:
@@ -334,7 +336,7 @@ class Run:
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
-        if self._stop_error:  # a provider that takes being cancelled for an end
+        if self._stop_error:  # the provider ended its stream instead of raising CancelledError
             return self._events_after_stop(self._stop_error)
         return self._events_after_attempt_error() or assembler.finish()
 
@@ -350,7 +352,7 @@ class Run:
         return error
 
     def _should_fall_back(self, last_event: AssistantMessageEvent | None) -> bool:
-        """Whether the next model shall be asked, after a try that ended with `last`."""
+        """Return whether to try the next model after an attempt that ended with `last_event`."""
         if (
             not isinstance(last_event, ErrorEvent)
             or self._assembler.has_content
@@ -361,34 +363,26 @@ class Run:
         assert error is not None
         return bool(self._fallbacks) and (error.retryable or error.kind in FALLBACK_KINDS)
 
-    def _retry_delay(self, last_event: AssistantMessageEvent | None, retries: int) -> float | None:
-        """Seconds to wait before another try; None when there shall be none."""
+    def _next_delay(self, last_event: AssistantMessageEvent | None, retries: int) -> float | None:
+        """Return the seconds to wait before the next attempt, or None if there is none."""
         error = last_event.error.error if isinstance(last_event, ErrorEvent) else None
         options = self._request.options
         if error is None or not error.retryable or self._assembler.has_content or self._stop_error:
             return None
-        if retries >= options.max_retries or (
-            self._attempt_error and self._fallbacks
-        ):  # silence was long enough
+        # After an idle timeout, the next model is a better bet than the same one again.
+        if retries >= options.max_retries or (self._attempt_error and self._fallbacks):
             return None
-        if error.retry_after is None:
-            return self._jitter(0.0, min(MAX_BACKOFF_S, BACKOFF_BASE_S * 2**retries))
-        if error.retry_after * 1000 > options.max_retry_delay_ms:
-            error.message += (
-                f" The provider asks to wait {error.retry_after:g} s, longer than"
-                f" max_retry_delay_ms={options.max_retry_delay_ms} allows."
-            )
-            assert isinstance(last_event, ErrorEvent)
-            last_event.error.error_message = error.message
+        assert isinstance(last_event, ErrorEvent)
+        if retry_after_too_long(last_event.error, options.max_retry_delay_ms):
             return None
-        return error.retry_after
+        return retry_delay(error.retry_after, retries, self._jitter)
 
     def _arm_timeouts(self) -> None:
-        """Stop the request when its time is over, else look again when it may be."""
+        """Stop the request if a timeout has passed, else schedule the next check."""
         options = self._request.options
         total_timeout = math.inf if options.timeout is None else options.timeout
         idle_timeout = math.inf if options.idle_timeout is None else options.idle_timeout
-        if self._assembler.finished:  # only late usage can still come
+        if self._assembler.finished:  # only usage may still arrive
             idle_timeout = min(idle_timeout, USAGE_GRACE_S)
         if self._timer is not None:
             self._timer.cancel()
@@ -404,7 +398,7 @@ class Run:
                 self._timer = loop.call_later(deadline - now, self._arm_timeouts)
 
     def _time_out(self, text: str, task: asyncio.Task[Any] | None = None) -> None:
-        """Stop the request; with a `task`, only this try of it as long as it has said nothing."""
+        """Stop the request, or with `task` only this attempt if it has no content yet."""
         hint = " Raise it, or ask for less."
         error = error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider)
         nothing_received = not (self._assembler.has_content or self._assembler.finished)
@@ -420,11 +414,11 @@ class Run:
         last_event = events[-1] if events else None
         if isinstance(last_event, DoneEvent | ErrorEvent):
             self._finalize_message(last_event.partial)
-        self._queue.push(events)  # the queue ends the stream by itself when there is no last event
+            _log_request(last_event.partial)
+        self._queue.push(events)  # without a terminal event the queue ends the stream itself
 
     def _finalize_message(self, message: AssistantMessage) -> None:
-        """Fill in what only the whole request tells: times, warnings, tries, usage nobody
-        reported."""
+        """Set the times, warnings, attempts and missing usage of the final message."""
         if self._started_at:
             now = time.perf_counter()
             message.duration_ms = round((now - self._started_at) * 1000, 3)
@@ -446,7 +440,7 @@ class Run:
             message.error_message = message.error.message
 
     def _attempt_record(self, message: AssistantMessage) -> Attempt:
-        """The newest try."""
+        """Return the record of the current attempt."""
         return construct_unchecked(
             Attempt,
             provider=message.provider,
@@ -457,7 +451,7 @@ class Run:
         )
 
     def _describe_earlier_attempts(self) -> str:
-        """Which other models failed, in words; each with its newest error."""
+        """Return a sentence that lists the other models that failed, with their last errors."""
         failures = {
             f"{attempt.provider}/{attempt.model}": (
                 attempt.error.kind,
@@ -473,31 +467,42 @@ class Run:
         return f" Tried before: {description}."[:MAX_MESSAGE_CHARS] if description else ""
 
     def _complete_usage(self, message: AssistantMessage) -> None:
-        """Tokens that nobody reported, and what they cost."""
+        """Estimate the tokens that the provider did not report, and add the cost."""
         usage = message.usage
-        output_reported, input_reported = (
-            self._assembler.output_reported,
-            self._assembler.input_reported,
-        )
         if self._accepted:
-            self._estimate_missing_usage(message, output_reported, input_reported)
+            self._estimate_missing_usage(message)
         has_price = self._request.record is not None or self._request.provider == "local"
         if usage.cost.source == "unknown" and has_price and self._accepted:
             from ..accounting.cost import request_cost
 
-            with contextlib.suppress(ValueError, ProviderError):  # of a Router file, by now broken
+            # The Router's file may have become invalid meanwhile.
+            with contextlib.suppress(ValueError, ProviderError):
                 usage.cost = request_cost(self._request, usage, message.response_model)
 
-    def _estimate_missing_usage(
-        self, message: AssistantMessage, output_reported: bool, input_reported: bool
-    ) -> None:
-        """Work out what was not reported. A count told before the answer was over is too low."""
-        usage = message.usage
-        estimated_output = (
-            0 if output_reported and self._assembler.finished else estimate_output_tokens(message)
-        )
-        if not output_reported or estimated_output > usage.output:
-            usage.output, usage.estimated = estimated_output, True
-        if not input_reported:
+    def _estimate_missing_usage(self, message: AssistantMessage) -> None:
+        """Estimate unreported token counts. A count reported before the end is a lower bound."""
+        usage, assembler = message.usage, self._assembler
+        if not (assembler.output_reported and assembler.finished):
+            estimated_output = estimate_output_tokens(message)
+            if not assembler.output_reported or estimated_output > usage.output:
+                usage.output, usage.estimated = estimated_output, True
+        if not assembler.input_reported:
             usage.input, usage.estimated = estimate_input_tokens(self._request.context), True
         usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
+
+
+def _log_request(message: AssistantMessage) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    usage = message.usage
+    logger.info(
+        "request %s/%s api=%s outcome=%s duration=%.3fs input=%d output=%d cost=%s",
+        message.provider,
+        message.model,
+        message.api,
+        outcome(message),
+        (message.duration_ms or 0.0) / 1000,
+        usage.input + usage.cache_read + usage.cache_write,
+        usage.output,
+        "unknown" if usage.cost.total is None else format_usd(usage.cost.total),
+    )

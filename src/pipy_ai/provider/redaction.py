@@ -1,4 +1,4 @@
-"""What the lanes to remote providers share: who we are, what failed, what may be shown."""
+"""Remove API keys and other secrets from errors, previews and log lines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from .http.client import HTTPRequest
 from .request import Preview, Request
 from .router import load_router_config
 
+MASK = "***"
+MIN_SECRET_CHARS = 8  # anything shorter is not a key, and may occur in ordinary text
+
 _SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$")
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 
 
 def redacted_error(exc: Exception, request: Request, api_key: str | None) -> ProviderError:
-    """What an exception means, without any key."""
+    """Classify an exception and remove every secret from its message."""
     error = exc.error if isinstance(exc, ProviderError) else classify_exception(exc)
     error.provider = request.provider
+    error.message = redact(error.message, _request_secrets(request, api_key))
+    return ProviderError(error)
+
+
+def _request_secrets(request: Request, api_key: str | None) -> list[str]:
     extra_headers = (request.options.extra or {}).get("extra_headers")
     headers = {
         **(request.options.headers or {}),
@@ -39,30 +47,27 @@ def redacted_error(exc: Exception, request: Request, api_key: str | None) -> Pro
             secrets += config.secrets() if config is not None else []
     if api_key:
         secrets.append(api_key)
-    else:  # LiteLLM found one itself
+    else:  # LiteLLM may have read one from the environment
         secrets += [value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)]
-    error.message = redact(error.message, secrets)
-    return ProviderError(error)
+    return secrets
 
 
 def redacted_preview(http_request: HTTPRequest, api_key: str | None) -> Preview:
-    """A request to look at; its key is masked, and so are those that the caller put in."""
+    """Convert a request to a `Preview` with the API key and all secret headers masked."""
     headers = {
-        name: "***" if (api_key and api_key in value) or _SECRET_HEADER.search(name) else value
+        name: MASK if (api_key and api_key in value) or _SECRET_HEADER.search(name) else value
         for name, value in http_request.headers
     }
-    url = (
-        http_request.url.replace(api_key, "***")
-        if api_key and len(api_key) >= 8
-        else http_request.url
-    )
+    url = http_request.url
+    if api_key and len(api_key) >= MIN_SECRET_CHARS:
+        url = url.replace(api_key, MASK)
     return Preview(http_request.method, url, headers, json.loads(http_request.content))
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """`text` without these keys, as they are or as `repr` and URLs write them."""
+    """Mask every secret in `text`, also in the forms that `repr` and URL quoting give it."""
     for secret in secrets:
-        if len(secret) >= 8:  # a shorter one is no key, and stands in ordinary words
+        if len(secret) >= MIN_SECRET_CHARS:
             for variant in {secret, repr(secret)[1:-1], quote(secret), quote(secret, safe="")}:
-                text = text.replace(variant, "***")
+                text = text.replace(variant, MASK)
     return text

@@ -1,4 +1,4 @@
-"""Providers registered by the user."""
+"""Providers that the user registered."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .request import Request
 
 ProviderFunction: TypeAlias = Callable[[Request], AsyncIterator[str | Delta | Sequence[Delta]]]
 
-
 _lock = threading.Lock()
-
-
 _providers: dict[str, Provider] = {}
 
 
 class _FunctionProvider:
-    """A provider made of one asynchronous generator; its return is the end of the answer."""
+    """A provider made from one asynchronous generator function.
+
+    When the generator returns, the answer is complete.
+    """
 
     def __init__(self, api: str, function: ProviderFunction) -> None:
         self.api = api
@@ -46,17 +46,17 @@ class _FunctionProvider:
 def register_provider(
     name: str, provider: Provider | ProviderFunction, *, api: str | None = None
 ) -> None:
-    """Answer every model `name/…` with `provider`.
+    """Send every request for a model `name/…` to `provider`.
 
     Args:
-        name: What stands before the slash in a model's name.
+        name: The part of a model's name before the slash.
         provider: A `Provider`, or an asynchronous generator function that takes a `Request` and
-            yields strings or deltas; when it returns, the answer is complete.
-        api: What `message.api` says, for a function; its name by default.
+            yields strings or deltas. When it returns, the answer is complete.
+        api: The value of `message.api` if `provider` is a function. Default: `name`.
 
     Raises:
-        ValueError: `name` is empty or holds a slash.
-        TypeError: `provider` is neither of the two.
+        ValueError: `name` is empty or contains a slash.
+        TypeError: `provider` is neither a `Provider` nor a function.
     """
     if not name or "/" in name:
         raise ValueError(f"a provider's name is one word without a slash, not {name!r}")
@@ -70,12 +70,12 @@ def register_provider(
 
 
 def unregister_provider(name: str) -> None:
-    """Forget a registered provider. A built-in one of that name serves again."""
+    """Remove a registered provider. A built-in provider of that name is used again."""
     with _lock:
         _providers.pop(name, None)
 
 
 def registered_provider(name: str) -> Provider | None:
-    """The provider that was registered under a name."""
+    """Return the provider registered under a name, or None."""
     with _lock:
         return _providers.get(name)

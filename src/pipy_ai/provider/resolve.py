@@ -1,4 +1,4 @@
-"""From a model's name to the way that leads to it."""
+"""Resolve a model's name to its provider, record and route."""
 
 from __future__ import annotations
 
@@ -17,85 +17,107 @@ from .router import load_router_config
 
 @dataclass(slots=True)
 class ResolvedModel:
-    """A model: who serves it, its id there, its record in the catalogue, the way to it."""
+    """A model: its provider, its id there, its record in the catalogue, and its route."""
 
     provider: str
     model_id: str
     route: Route
     record: Mapping[str, Any] | None = None
     warnings: list[Warning] = field(default_factory=list)
-    api_base: str | None = None  # of a model made by hand
+    api_base: str | None = None  # only for a custom `Model`
 
 
 def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
-    """What a name, or a `Model` that may be made by hand, stands for.
+    """Resolve a name, or a `Model` that may be custom.
 
-    A name that the catalogue does not know is passed on to LiteLLM, with a warning unless `quiet`.
+    A name that the catalogue does not know goes to LiteLLM, with a warning unless `quiet`.
 
     Raises:
-        AmbiguousModelError: a bare name that several hosts have.
-        ValueError: a bare name that nobody has.
+        AmbiguousModelError: a bare name that several providers have.
+        ValueError: a bare name that no provider has.
     """
-    registry = get_registry()
     if isinstance(model, Model):
         return _resolve_custom_model(model)
     provider, slash, model_id = model.partition("/")
-    if provider in SELF_HOSTED_BACKENDS and model_id:  # whose names are the user's own
-        model_route = litellm_route(model)
-        record = registry.override_record(model)
-        if provider == "litellm_proxy":
-            record = record or _proxied_record(registry.record(model_id))
-        return ResolvedModel(provider, model_id, model_route, record)
+    if provider in SELF_HOSTED_BACKENDS and model_id:
+        return _resolve_self_hosted_model(provider, model_id)
     if provider == "openai" and model_id.startswith("responses/"):
         return _resolve_responses_model(model_id.removeprefix("responses/"))
-    full_name, is_guess = registry.resolve_name(model)
+    full_name, is_guess = get_registry().resolve_name(model)
     if full_name is not None:
-        provider, _, model_id = full_name.partition("/")
-        record = registry.record(full_name) or {}
-        host = registry.provider_record(provider)
-        if host is None and not (record.get("provider") or {}).get("api"):
-            model_route = litellm_route(
-                full_name
-            )  # of the user's own list; only LiteLLM knows the provider
-        else:
-            model_route = build_route(host or {"id": provider}, model_id, record)
-        resolved = ResolvedModel(provider, model_id, model_route, record)
+        resolved = _resolve_catalogue_model(full_name)
         if is_guess:
-            text = f"{model!r} is asked of {provider}, which offers it; write {full_name}"
+            text = f"{model!r} is asked of {resolved.provider}, which offers it; write {full_name}"
             resolved.warnings.append(Warning(code="model_guessed", message=text))
         return resolved
     if not slash or not provider or not model_id:
-        raise ValueError(registry.unknown_model_message(model))
-    provider_id = (
-        provider
-        if registry.provider_record(provider)
-        else LITELLM_PROVIDER_ALIASES.get(provider, "")
-    )
-    host = registry.provider_record(provider_id) if provider_id else None
-    model_route = build_route(host, model_id) if host else litellm_route(model)
-    if model_route.kind == "cloud" and provider_id != provider:
-        model_route = litellm_route(model)  # LiteLLM's own spelling tells it more than ours would
-    resolved = ResolvedModel(provider_id if host else provider, model_id, model_route)
-    if not model_route.is_self_hosted and not quiet:
-        with_suggestions = model_route.kind not in (
-            "cloud",
-            "litellm",
-        )  # names there are the user's own
-        text = f"{registry.unknown_model_message(model, with_suggestions)}; its limits and its price are not known"
-        resolved.warnings.append(Warning(code="unknown_model", message=text))
-    return resolved
+        raise ValueError(get_registry().unknown_model_message(model))
+    return _resolve_unknown_model(provider, model_id, quiet)
+
+
+def _resolve_self_hosted_model(provider: str, model_id: str) -> ResolvedModel:
+    """Resolve a model of the user's own server, whose names the catalogue cannot know."""
+    registry = get_registry()
+    name = f"{provider}/{model_id}"
+    record = registry.override_record(name)
+    if provider == "litellm_proxy":
+        record = record or _proxied_record(registry.record(model_id))
+    return ResolvedModel(provider, model_id, litellm_route(name), record)
 
 
 def _proxied_record(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What is known of a model that a proxy calls by its full name, as `pipy config` has it do. How
-    much it thinks is told in LiteLLM's words, low, medium or high, which the proxy translates."""
+    """Return the record of a model behind a proxy under its full name, as `pipy config` sets it up.
+
+    Reasoning options are left out: the proxy takes LiteLLM's low, medium or high and converts it.
+    """
     if record is None:
         return None
     return {name: value for name, value in record.items() if name != "reasoning_options"}
 
 
+def _resolve_responses_model(model_id: str) -> ResolvedModel:
+    """Resolve `openai/responses/…`, LiteLLM's name of a model on OpenAI's Responses API."""
+    resolved = resolve(f"openai/{model_id}")
+    resolved.route.responses_api = "always"
+    resolved.route.model = f"openai/responses/{model_id}"
+    return resolved
+
+
+def _resolve_catalogue_model(full_name: str) -> ResolvedModel:
+    registry = get_registry()
+    provider, _, model_id = full_name.partition("/")
+    record = registry.record(full_name) or {}
+    host = registry.provider_record(provider)
+    if host is None and not (record.get("provider") or {}).get("api"):
+        # The model is in the user's own list, and only LiteLLM knows its provider.
+        model_route = litellm_route(full_name)
+    else:
+        model_route = build_route(host or {"id": provider}, model_id, record)
+    return ResolvedModel(provider, model_id, model_route, record)
+
+
+def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> ResolvedModel:
+    """Resolve a full name that is not in the catalogue."""
+    registry = get_registry()
+    name = f"{provider}/{model_id}"
+    is_known = registry.provider_record(provider) is not None
+    provider_id = provider if is_known else LITELLM_PROVIDER_ALIASES.get(provider, "")
+    host = registry.provider_record(provider_id) if provider_id else None
+    model_route = build_route(host, model_id) if host else litellm_route(name)
+    if model_route.kind == "cloud" and provider_id != provider:
+        model_route = litellm_route(name)  # LiteLLM's own provider name carries more than ours
+    resolved = ResolvedModel(provider_id if host else provider, model_id, model_route)
+    if not model_route.is_self_hosted and not quiet:
+        # Names on a cloud or behind LiteLLM are the user's own, so no similar ones are suggested.
+        with_suggestions = model_route.kind not in ("cloud", "litellm")
+        reason = registry.unknown_model_message(name, with_suggestions)
+        text = f"{reason}; its limits and its price are not known"
+        resolved.warnings.append(Warning(code="unknown_model", message=text))
+    return resolved
+
+
 def _resolve_custom_model(model: Model) -> ResolvedModel:
-    """What a `Model` says of itself counts more than what the catalogue says of its provider."""
+    """Resolve a `Model`, whose fields take precedence over the catalogue's provider record."""
     if not model.provider or not model.id:
         raise ValueError("a Model needs a provider and an id to be asked")
     host = get_registry().provider_record(model.provider)
@@ -107,23 +129,25 @@ def _resolve_custom_model(model: Model) -> ResolvedModel:
         host = {"id": model.provider, "npm": npm, "api": model.api, "env": model.env}
     if host is None:
         return ResolvedModel(model.provider, model.id, litellm_route(model.qualified_name), record)
-    provider_fields |= {
-        n: v for n in ("npm", "shape") if (v := getattr(model, n)) and v != host.get(n)
-    }
+    for name in ("npm", "shape"):
+        value = getattr(model, name)
+        if value and value != host.get(name):
+            provider_fields[name] = value
     record["provider"] = provider_fields
     default_api = provider_fields.get("api") or host.get("api") or ""
     resolved = ResolvedModel(model.provider, model.id, build_route(host, model.id, record), record)
     if model.api and model.api != default_api:
-        resolved.api_base = model.api  # as if it were given with the request
+        resolved.api_base = model.api  # takes effect like the option `api_base`
     return resolved
 
 
 def resolve_router_model(
     name: str, config_path: str | os.PathLike[str] | None
 ) -> ResolvedModel | None:
-    """A model of the Router's configuration, if there is one and the name is in it.
+    """Resolve a model of the Router's configuration; None if there is none of that name.
 
-    A broken file is told as the answer's error: nobody can know whether it has the name.
+    An invalid file becomes the route's problem, and so the error of the answer: without the file
+    it is unknown whether it has the name.
     """
     try:
         config = load_router_config(config_path)
@@ -136,22 +160,15 @@ def resolve_router_model(
         return None
     try:
         resolved = resolve(backing_model, quiet=True)
-    except ValueError:  # a bare name that LiteLLM knows, perhaps
+    except ValueError:  # a bare name that only LiteLLM may know
         resolved = ResolvedModel("litellm", backing_model, litellm_route(backing_model))
-    resolved.route.kind, resolved.route.model = "router", name
-    resolved.route.api_base = "" if config_path is None else os.fspath(config_path)
-    resolved.route.required_env, resolved.route.parameters, resolved.route.problem = (), {}, ""
+    model_route = resolved.route
+    model_route.kind, model_route.model = "router", name
+    model_route.api_base = "" if config_path is None else os.fspath(config_path)
+    model_route.required_env, model_route.parameters, model_route.problem = (), {}, ""
     return resolved
 
 
 def _split_name(name: str) -> tuple[str, str]:
     provider, slash, model_id = name.partition("/")
     return (provider, model_id) if slash else ("litellm", name)
-
-
-def _resolve_responses_model(model_id: str) -> ResolvedModel:
-    """LiteLLM's way to ask for OpenAI's Responses API."""
-    resolved = resolve(f"openai/{model_id}")
-    resolved.route.responses_api = "always"
-    resolved.route.model = f"openai/responses/{model_id}"
-    return resolved

@@ -1,4 +1,4 @@
-"""A configuration of LiteLLM's Router, if the user has one: which models it serves."""
+"""Read the configuration of LiteLLM's Router, if the user has one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from ..registry import keystore
 from ..registry.config import ROUTER_FILE
 from ..utils.paths import data_path
 
+_SECRET_PARAMETER = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+
 
 @dataclass(slots=True)
 class RouterConfig:
-    """A file that was read: `models` by name, each with LiteLLM's name of its first deployment."""
+    """A parsed configuration file.
+
+    `models` maps each name to LiteLLM's name of its first deployment; `deployments` has them all.
+    """
 
     path: str
     file_stamp: tuple[int, int]
@@ -26,7 +31,7 @@ class RouterConfig:
     deployments: list[str] = field(default_factory=list)
 
     def find_model(self, name: str) -> str | None:
-        """LiteLLM's name of the model behind a name, which may be an alias or fit a pattern."""
+        """Return LiteLLM's name of the model that a name, alias or pattern stands for, or None."""
         aliases = self.settings.get("model_group_alias")
         alias = aliases.get(name) if isinstance(aliases, dict) else None
         if isinstance(alias, dict):
@@ -41,7 +46,7 @@ class RouterConfig:
         return None
 
     def secrets(self) -> list[str]:
-        """Every key that the file holds or names."""
+        """Return every secret that the file contains or refers to."""
         entry_secrets = [
             value
             for entry in self.model_list
@@ -54,16 +59,16 @@ class RouterConfig:
         ]
 
 
-_SECRET_PARAMETER = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
 _config_cache: dict[str, RouterConfig] = {}
 
 
 def load_router_config(path: str | os.PathLike[str] | None = None) -> RouterConfig | None:
-    """The configuration of a file (default: `router.yaml` in the data directory), read again when
-    it has changed; None when there is no such file.
+    """Return the configuration in a file, or None if the default file does not exist.
+
+    The default is `router.yaml` in the data directory. A file that has changed is read again.
 
     Raises:
-        ProviderError: the file is broken; the text says where.
+        ProviderError: the file is invalid, or `path` does not exist. The message has the line.
     """
     config_path = os.path.join(data_path(), ROUTER_FILE) if path is None else os.fspath(path)
     try:
@@ -116,7 +121,10 @@ def _config_error(path: str, text: str) -> ProviderError:
 
 
 def expand_env_references(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with each `os.environ/NAME` replaced, as the proxy does it; the Router does not."""
+    """Replace each `os.environ/NAME` with its value, like LiteLLM's proxy.
+
+    The Router does this only for the parameters of deployments.
+    """
     return {
         name: value
         if (variable := _env_reference(value)) is None
@@ -126,8 +134,10 @@ def expand_env_references(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_stored_keys(parameters: dict[str, Any]) -> dict[str, Any]:
-    """An entry's parameters, with the keys that only `pipy keys` has; the Router itself looks for
-    the others."""
+    """Replace each `os.environ/NAME` that is not set with the key that `pipy keys` stored.
+
+    The Router reads variables that are set.
+    """
     return {
         name: value
         if (variable := _env_reference(value)) is None or os.environ.get(variable, "")
