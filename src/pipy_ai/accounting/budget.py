@@ -6,8 +6,8 @@
     print(b.table())
 
 A request that the budget does not cover is not sent. A request that exceeds it is cancelled while
-it streams. In both cases the message has an error of kind `budget`. The cost of all streams in flight
-is counted as they run, so that together they exceed the budget by at most one delta each.
+it streams. In both cases the message has an error of kind `budget`. The cost of all streams in
+flight is counted as they run, so that together they exceed the budget by at most one delta each.
 """
 
 from __future__ import annotations
