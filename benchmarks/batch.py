@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     command = [
-        sys.executable, "-m", "tests.wire.batch_server", '{"rate": 1e9, "latency": 0.005}'
+        sys.executable, "-m", "tests.support.batch_server", '{"rate": 1e9, "latency": 0.005}'
     ]  # fmt: skip
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     clients: list[Callable[[str, int], Coroutine[None, None, None]]] = [with_httpx, with_pipy]

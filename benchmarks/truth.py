@@ -21,9 +21,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pipy_ai import complete
-from tests.test_wires import CASES, ODD, Case, body
-from tests.wire.lab import FIN, RESET, Lab, Scene, Status
-from tests.wire.wires import WIRES, Wire, say
+from tests.support.scenarios import CASES, ODD, Case, body
+from tests.support.scripted_server import FIN, RESET, Lab, Scene, Status
+from tests.support.wire_formats import WIRES, Wire, say
 
 Outcome = tuple[str, list[Any], bool]  # text, calls, success
 

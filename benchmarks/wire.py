@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipy_ai import complete, stream  # noqa: E402
 from pipy_ai.provider.litellm import provider as litellm_transport  # noqa: E402
-from tests.wire.wires import WIRES, Wire  # noqa: E402
+from tests.support.wire_formats import WIRES, Wire  # noqa: E402
 
 DELTAS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
@@ -33,8 +33,8 @@ ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 5
 SERVER_SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.wire.lab import Lab
-from tests.wire.wires import WIRES, say
+from tests.support.scripted_server import Lab
+from tests.support.wire_formats import WIRES, say
 bodies = {}
 for wire in WIRES:
     bodies[wire.name] = b"".join(wire.scene(say(*["word "] * int(sys.argv[2]))))

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from pipy_ai import register_provider
+from pipy_ai.provider.registered import unregister_provider
 from pipy_ai.provider.weights import find_weights
 from pipy_ai.registry.catalogue import PACKAGED_DIR, _package_catalogue
 
-from .feeds import install
-from .wire.lab import Lab
+from .support.catalogues import install
+from .support.scripted_server import Lab
+from .support.watched_provider import Watched
 
 WEIGHTS = find_weights()  # before the data directory is replaced
 _connect = socket.socket.connect
@@ -69,6 +72,15 @@ def lab() -> Iterator[Lab]:
         yield server
 
 
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """A provider that records when its stream is closed."""
+    provider = Watched("one ", "two ")
+    register_provider("watched", provider)
+    yield provider
+    unregister_provider("watched")
+
+
 @pytest.fixture(scope="session")
 def weights() -> Path:
     """The embedded model's file; the tests of the real model cannot do without."""
@@ -80,7 +92,7 @@ def weights() -> Path:
 @pytest.fixture(scope="session")
 def llama(weights: Path) -> Iterator[str]:
     """llama.cpp's own HTTP server with the embedded model: its address."""
-    script = Path(__file__).parent / "wire" / "llama_server.py"
+    script = Path(__file__).parent / "support" / "llama_server.py"
     process = subprocess.Popen(
         [sys.executable, str(script), str(weights)], stdout=subprocess.PIPE, text=True
     )

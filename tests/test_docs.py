@@ -1,12 +1,13 @@
-"""What the documentation says is true: every example of README and docs/ runs."""
+"""Test the documentation: every example in README and docs runs."""
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import importlib
+import io
 import os
 import pkgutil
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,22 +15,26 @@ from pathlib import Path
 import pytest
 
 import pipy_ai
-from pipy_ai import AssistantMessage
+from pipy_ai import AssistantMessage, faux, register_provider
+from pipy_ai.provider.registered import unregister_provider
 
-from .feeds import install
-from .pages import PAGES, ROOT, ExampleError, Page
-from .test_sync import Mirror
+from .support.catalogues import install
+from .support.doc_blocks import blocks
+from .support.doc_pages import PAGES, ROOT, ExampleError, Page
+from .support.feed_server import Mirror
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai.")
     if not module.name.endswith("__main__")
 )
-
-
-def blocks(language: str, page: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
 @pytest.fixture
@@ -103,3 +108,32 @@ def test_public_functions_and_classes_are_documented() -> None:
             assert value.__doc__, name
             assert not value.__doc__.startswith(f"{name}("), f"{name} has a generated docstring"
     assert AssistantMessage.raise_for_error.__doc__
+
+
+TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def weatherman(monkeypatch: pytest.MonkeyPatch) -> Iterator[faux.FauxProvider]:
+    """A provider in place of the README's that calls a tool twice at once, then answers."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    calls = [faux.tool("get_weather", location=city) for city in ("Tokyo", "Kyoto")]
+    provider = faux.FauxProvider(faux.reply(*calls), "It is sunny.")
+    register_provider("anthropic", provider)
+    yield provider
+    unregister_provider("anthropic")
+
+
+def test_the_readmes_tool_loop_asks_once_for_all_results(weatherman: faux.FauxProvider) -> None:
+    [code] = [block for block in blocks("python", TOOLS) if "weather_tool" in block]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, "tools.md, the tool loop", "exec"), {"__name__": "readme"})
+    assert printed.getvalue().endswith("It is sunny.\n")
+    first, second = weatherman.requests
+    assert [message.role for message in first.context.messages] == ["user"]
+    _, turn, *results = second.context.messages
+    assert isinstance(turn, AssistantMessage)
+    assert turn.stop_reason == "toolUse"
+    answered = [result.tool_call_id for result in results if result.role == "toolResult"]
+    assert answered == [one.id for one in turn.tool_calls]
+    assert len(answered) == len(results) == 2

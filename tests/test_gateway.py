@@ -24,8 +24,8 @@ import pytest
 from pipy_ai import AssistantMessage, Context, acomplete, complete, ctx, stream, tool_result
 from pipy_ai.provider.registered import unregister_provider
 
-from .feeds import install
-from .pages import ROOT
+from .support.catalogues import install
+from .support.doc_pages import ROOT
 
 BIN = Path(sys.executable).parent
 PATH = f"{BIN}{os.pathsep}{os.environ['PATH']}"
@@ -35,6 +35,7 @@ INSTALL, SETUP, PROXIES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 CLIENT, ROUTER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 LIMIT = 60  # requests a minute: what the page asks for
 MASTER = "sk-4f1c0e9a7b"
+
 
 pytestmark = [
     pytest.mark.timeout(300),  # a busy machine takes a minute to start a proxy
@@ -90,7 +91,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _backend() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.wire.backend"]
+    command = [sys.executable, "-m", "tests.support.backend_process"]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 

@@ -20,7 +20,7 @@ import pytest
 import pipy_ai
 from pipy_ai.registry import catalogue
 
-from . import feeds
+from .support import catalogues as feeds
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .pages import ROOT
+from .support.doc_pages import ROOT
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .pages import PAGES, ROOT, python_module
+from .support.doc_pages import PAGES, ROOT, python_module
 
 TYPING = ROOT / "tests" / "typing"
 # The modules are run as modules, so that the environment's own are found wherever the tests run.

@@ -1,9 +1,9 @@
-"""The vocabulary: what goes in comes out again, and no key ever does."""
+"""Test messages, options and their serialization."""
 
 from __future__ import annotations
 
+import copy
 import json
-import pickle
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -12,36 +12,34 @@ from pydantic import TypeAdapter, ValidationError
 
 import pipy_ai
 from pipy_ai import (
+    AbortController,
     AssistantMessage,
-    AssistantMessageEvent,
     Context,
-    Cost,
-    ErrorInfo,
-    ErrorKind,
-    ImageContent,
     Message,
     SimpleStreamOptions,
     StopReason,
     StreamOptions,
-    TextContent,
     ThinkingContent,
-    ToolCall,
     ToolResultMessage,
-    Usage,
     UserMessage,
     assistant,
-    ctx,
+    complete,
     faux,
-    image,
     stream,
     tool_result,
-    user,
 )
 from pipy_ai._requests import Options
-from pipy_ai.utils.construct import construct_unchecked
+from pipy_ai.types import now_ms
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
 KEY = "sk-very-secret-0123456789"
+
 
 PI_SESSION: dict[str, Any] = {
     "systemPrompt": "Be brief.",
@@ -174,106 +172,20 @@ def test_public_names_are_all_there() -> None:
         _ = pipy_ai.nonsense
 
 
-def test_events_are_a_discriminated_union_and_read_back_from_json() -> None:
-    with faux.script(faux.reply(faux.thinking("t"), "x", faux.tool("f", a=1))):
-        events = list(stream("faux/m", "q"))
-    adapter: TypeAdapter[Any] = TypeAdapter(AssistantMessageEvent)
-    for event in events:
-        line = json.dumps(event.to_dict(partial=True))
-        assert adapter.validate_python(json.loads(line)) == event
-        assert "partial" not in event.to_dict()
+def test_messages_made_by_hand_are_of_now() -> None:
+    before = now_ms()
+    made: list[Any] = [
+        UserMessage(content="q"),
+        AssistantMessage(),
+        ToolResultMessage(tool_call_id="c"),
+    ]
+    stamps = [*(message.timestamp for message in made), complete("faux/echo", "q").timestamp]
+    assert before > 1_700_000_000_000
+    assert all(before <= stamp <= now_ms() for stamp in stamps)
 
 
-# --- Builders -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("data", "mime_type"),
-    [
-        (PNG, "image/png"),
-        (b"\xff\xd8\xff\xe0" + bytes(20), "image/jpeg"),
-        (b"GIF89a" + bytes(20), "image/gif"),
-        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
-        (b"\0\0\0\x1cftypavif" + bytes(8), "image/avif"),
-        (b"\0\0\0\x1cftypheic" + bytes(8), "image/heic"),
-    ],
-)
-def test_images_are_known_by_their_bytes(data: bytes, mime_type: str, tmp_path: Path) -> None:
-    misnamed = tmp_path / "picture.txt"
-    misnamed.write_bytes(data)
-    for found in (image(data), image(misnamed), image(str(misnamed))):
-        assert found.mime_type == mime_type
-        assert found.data
-
-
-def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path) -> None:
-    fake = tmp_path / "cat.png"
-    fake.write_text("not an image")
-    with pytest.raises(ValueError, match=r"cat\.png is not an image"):
-        image(fake)
-    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
-        user("look", tmp_path / "gone.png")
-    with pytest.raises(IsADirectoryError, match="directory"):
-        image(tmp_path)
-    with pytest.raises(ValueError, match="data: URL"):
-        image("data:image/png;base64,###")
-
-
-def test_user_takes_text_and_images_in_any_order(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(PNG)
-    message = user(image(PNG), "What is this?", str(path), "https://example.com/cat.png")
-    assert [part.type for part in message.content] == ["image", "text", "image", "image"]  # type: ignore[union-attr]
-    last = message.content[-1]
-    assert isinstance(last, ImageContent)
-    assert last.url == "https://example.com/cat.png"
-    with pytest.raises(ValueError, match="needs a text"):
-        user()
-
-
-def test_contexts_and_results() -> None:
-    call = ToolCall(id="c1", name="f")
-    context = ctx("Hi", assistant(call), tool_result(call, "a", 7, {"b": 1}), system="s")
-    assert [m.role for m in context.messages] == ["user", "assistant", "toolResult"]
-    result = context.messages[2]
-    assert isinstance(result, ToolResultMessage)
-    assert (result.tool_call_id, result.tool_name) == ("c1", "f")
-    assert [p.text for p in result.content if isinstance(p, TextContent)] == ["a", "7", '{"b": 1}']
-    assert assistant(call).stop_reason == "toolUse"
-
-
-@pytest.mark.parametrize(
-    ("kind", "fields"),
-    [
-        (AssistantMessage, {"content": [TextContent(text="a")], "model": "m", "timestamp": 1}),
-        (Usage, {"input": 1}), (Cost, {}), (TextContent, {"text": "a"}),
-        (ThinkingContent, {"thinking": "a"}), (ErrorInfo, {"kind": ErrorKind.AUTH}),
-        (ToolCall, {"id": "1", "name": "f", "arguments": {"a": 1}}),
-        (UserMessage, {"content": "a", "timestamp": 1}), (Context, {"system_prompt": "a"}),
-    ],
-)  # fmt: skip
-def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: Any) -> None:
-    fast, slow = construct_unchecked(kind, **fields), kind(**fields)
-    assert fast == slow
-    assert repr(fast) == repr(slow)
-    assert fast.model_dump_json() == slow.model_dump_json()
-    assert fast.model_fields_set == slow.model_fields_set
-    assert pickle.loads(pickle.dumps(fast)) == slow
-    assert fast.model_copy(deep=True) == slow
-    fast.more = 1  # fields of other versions are kept
-    assert fast.model_dump()["more"] == 1
-    other = construct_unchecked(kind, **fields)
-    for name in set(kind.model_fields) - set(fields):  # no default is shared
-        mine = getattr(other, name)
-        assert not isinstance(mine, list | dict | Usage | Cost) or mine is not getattr(fast, name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["CacheRetention", "SimpleStreamOptions", "StreamOptions", "ThinkingBudgets", "ThinkingLevel"],
-)
-def test_types_reexports_options(name: str) -> None:
-    from pipy_ai import options, types
-
-    assert getattr(types, name) is getattr(options, name)
-    assert name in types.__all__
+def test_options_with_a_signal_can_be_copied() -> None:
+    controller = AbortController()
+    options = copy.deepcopy(StreamOptions(signal=controller.signal))
+    controller.abort()
+    assert complete("faux/echo", "q", options).stop_reason == "aborted"

@@ -1,0 +1,129 @@
+"""Test the cost of responses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai import Cost, Model, ModelCost, calculate_cost, complete, get_model
+
+from ..support.scripted_server import DONE, Lab, chunk, sse
+from ..support.wire_formats import ANTHROPIC, Counts, say
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_every_answer_has_its_cost(lab: Lab, july: Any) -> None:
+    counts = Counts(input=1_000, output=2_000, cached=3_000, written=4_000)
+    lab.play(ANTHROPIC.scene(say("hi"), counts=counts))
+    message = complete(
+        "anthropic/claude-sonnet-4-5", "q", api_base=ANTHROPIC.base(lab), api_key="k"
+    )
+    assert message.error is None
+    assert message.usage.cache_write_1h == 4_000
+    assert message.usage.cost.total == 0.0579  # 0.003 + 0.03 + 0.0009 + 0.024
+    assert message.usage.cost == calculate_cost("anthropic/claude-sonnet-4-5", message.usage)
+
+
+def test_what_the_provider_bills_is_believed(lab: Lab, july: Any) -> None:
+    told = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.123}
+    lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
+                 {"choices": [], "usage": told}, DONE))  # fmt: skip
+    message = complete("openrouter/openai/gpt-4o", "q", api_base=lab.url, api_key="k")
+    assert message.usage.cost == Cost(total=0.123, source="provider")
+
+
+def test_another_service_level_has_its_price(lab: Lab, july: Any) -> None:
+    told = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
+    for extra, dollars in ((None, 5.0), ({"service_tier": "priority"}, 5.0)):
+        lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
+                     {"choices": [], "usage": told}, DONE))  # fmt: skip
+        message = complete("openai/gpt-5.4", "q", api_base=lab.url, api_key="k", extra=extra)
+        assert message.usage.cost.total == dollars  # above 272,000 tokens, and priority
+    told["prompt_tokens"] = told["total_tokens"] = 100_000
+    for extra, dollars in ((None, 0.25), ({"service_tier": "priority"}, 0.5)):
+        lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
+                     {"choices": [], "usage": told}, DONE))  # fmt: skip
+        message = complete("openai/gpt-5.4", "q", api_base=lab.url, api_key="k", extra=extra)
+        assert message.usage.cost.total == dollars
+        assert lab.seen[-1].json.get("service_tier") == (extra or {}).get("service_tier")
+
+
+def test_an_aborted_answer_has_an_estimated_cost(lab: Lab, july: Any) -> None:
+    from pipy_ai import stream
+
+    from .wire.lab import STALL
+
+    lab.play([*ANTHROPIC.scene(say("a long beginning"))[:-2], STALL])
+    options: Any = {"api_base": ANTHROPIC.base(lab), "api_key": "k"}
+    with stream("anthropic/claude-sonnet-4-5", "q " * 500, **options) as events:
+        for event in events:
+            if event.type == "text_delta":
+                break
+    message = events.result()
+    assert message.stop_reason == "aborted"
+    # The provider said 10 in and, before there was any, 1 out: that much was not all of it.
+    assert (message.usage.input, message.usage.output) == (10, 5)
+    assert message.usage.estimated
+    assert message.usage.cost.total == 0.000105  # 10 × 3 + 5 × 15
+
+
+def test_an_unknown_model_has_an_unknown_cost(lab: Lab, july: Any) -> None:
+    lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"), DONE))
+    message = complete("hosted_vllm/mine", "q", api_base=lab.url)
+    assert message.usage.cost == Cost()
+    assert message.usage.cost.total is None
+
+
+def test_a_model_made_by_hand_prices_its_answers(lab: Lab, july: Any) -> None:
+    told = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000, "total_tokens": 2_000_000}
+    lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
+                 {"choices": [], "usage": told}, DONE))  # fmt: skip
+    model = Model(
+        id="large", provider="acme", api=lab.url, env=["ACME_KEY"],
+        cost=ModelCost(input=1, output=2),
+    )  # fmt: skip
+    message = complete(model, "q", api_key="k")
+    assert message.error is None
+    assert (message.provider, message.model) == ("acme", "large")
+    assert message.usage.cost.total == 3.0
+    assert lab.seen[0].json["model"] == "large"
+    known = get_model("openai/gpt-5")
+    assert known is not None
+    assert calculate_cost(known, message.usage).total == 11.25
+
+
+M = 1_000_000
+
+
+def test_a_fallback_costs_what_it_costs(lab: Lab, july: Path) -> None:
+    dead = "http://127.0.0.1:9/v1"
+    entries = [
+        ("first", "openai/gpt-5", dead), ("second", "anthropic/claude-sonnet-4-5",
+                                          ANTHROPIC.base(lab)),
+    ]  # fmt: skip
+    config = {
+        "model_list": [
+            {"model_name": name, "litellm_params": {"model": m, "api_base": b, "api_key": "k"}}
+            for name, m, b in entries
+        ],
+        "router_settings": {"fallbacks": [{"first": ["second"]}]},
+    }
+    (july / "router.yaml").write_text(json.dumps(config))
+    lab.play(ANTHROPIC.scene(say("saved"), counts=Counts(M, M)))
+    message = complete("first", "hi", max_retries=0)
+    assert message.error is None, message.error
+    assert message.text == "saved"
+    cost = message.usage.cost
+    assert (cost.source, cost.total) in [("unknown", None), ("catalog", 18.0)]  # never GPT-5's
+    lab.play(ANTHROPIC.scene(say("ok"), counts=Counts(M, M)))
+    cost = complete("second", "hi", max_retries=0).usage.cost
+    assert (cost.source, cost.total) in [("unknown", None), ("catalog", 18.0)]

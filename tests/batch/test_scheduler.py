@@ -1,0 +1,407 @@
+"""Test the batch scheduler: concurrency, retries, outages and stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+
+import pytest
+
+from pipy_ai import (
+    AbortController,
+    AssistantMessage,
+    acomplete_many,
+    astream_many,
+    budget,
+    complete_many,
+    faux,
+    register_provider,
+    stream_many,
+)
+from pipy_ai.batch.scheduler import AdaptiveConcurrency
+from pipy_ai.errors import ErrorKind, ProviderError, error_info
+from pipy_ai.provider import Request
+from pipy_ai.provider.registered import unregister_provider
+
+from ..support.batch_host import Host
+from ..support.scripted_server import FIN, STALL, Lab, Scene, Seen, Status, chat, finish, sse, text
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    made = Host()
+    register_provider("host", made)
+    yield made
+    unregister_provider("host")
+
+
+def texts(messages: list[AssistantMessage]) -> list[str]:
+    return [message.text for message in messages]
+
+
+def test_concurrency_starts_small_and_grows_to_its_limit(host: Host) -> None:
+    host.wait = 0.3  # long enough for all that may begin to begin
+    complete_many("host/m", ["a"] * 8, concurrency=32)
+    assert host.most == 8
+    host.wait = 0.05
+    complete_many("host/m", ["a"] * 300, concurrency=32)
+    assert host.most == 32
+
+
+def test_a_round_of_refusals_halves_the_pace_and_a_stray_one_hardly_matters() -> None:
+    pace = AdaptiveConcurrency(64)
+    for _ in range(200):
+        pace.on_answer()
+    assert pace.limit == 64
+    pace.on_refusal(0.0)
+    assert pace.limit > 63
+    for _ in range(63):
+        pace.on_refusal(0.0)
+    assert pace.limit == 32
+    for _ in range(500):
+        pace.on_refusal(0.0)
+    assert pace.limit == 1
+    rounds = 0
+    while pace.limit < 64:
+        rounds += 1
+        for _ in range(int(pace.limit)):
+            pace.on_answer()
+    assert rounds < 12  # it comes back fast when nothing is refused
+
+
+def test_a_pace_finds_what_a_provider_bears() -> None:
+    pace = AdaptiveConcurrency(256)
+    seen = []
+    for _ in range(300):  # rounds against a provider that bears 40
+        sent = int(pace.limit)
+        seen.append(sent)
+        for number in range(sent):
+            pace.on_answer() if number < 40 else pace.on_refusal(0.0)
+    settled = seen[50:]
+    assert sum(min(one, 40) for one in settled) > 0.9 * 40 * len(settled)
+    assert sum(max(one - 40, 0) for one in settled) < 0.35 * 40 * len(settled)
+
+
+def test_one_rate_limit_holds_all_back() -> None:
+    with Lab() as lab:
+        refused = Status(429, {"error": {"message": "slow"}}, {"retry-after-ms": "400"})
+        count = 0
+        lock = threading.Lock()
+        moments: list[float] = []
+
+        def scene(seen: Seen) -> Scene | Status:
+            nonlocal count
+            with lock:
+                count += 1
+                moments.append(time.perf_counter())
+                return refused if count == 10 else chat(text("ok"), finish("stop"))
+
+        lab.always = scene
+        found = complete_many("hosted_vllm/m", ["a"] * 60, api_base=lab.url, concurrency=4)
+    assert texts(found) == ["ok"] * 60
+    assert count == 61
+    gap, after = max((b - a, n) for n, (a, b) in enumerate(pairwise(moments)))
+    assert gap >= 0.35  # of 0.4, which the provider counts from another moment
+    assert 9 <= after <= 16  # what was sent before the refusal was read went on, nothing else
+
+
+def test_a_busy_provider_costs_no_row(host: Host) -> None:
+    """More refusals for a row than tries, as long as others are answered."""
+    busy = error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=0.001)
+    host.faults = {"q7": [busy.model_copy() for _ in range(9)]}
+    host.wait = 0.002
+    found = complete_many("host/m", [f"q{n}" for n in range(200)], concurrency=4, max_retries=1)
+    assert texts(found) == [f"Q{n}" for n in range(200)]
+    assert host.asked.count("q7") == 10
+
+
+@pytest.mark.parametrize("asked", [None, 0.001])
+def test_a_provider_that_only_refuses_is_given_up(
+    host: Host, monkeypatch: pytest.MonkeyPatch, asked: float | None
+) -> None:
+    """All rows wait together, and then the batch stops: not each after tries of its own."""
+    monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 0.8)
+    busy = error_info(ErrorKind.OVERLOADED, "full", retry_after=asked)
+    host.faults = {f"q{n}": [busy.model_copy() for _ in range(99)] for n in range(400)}
+    found = complete_many("host/m", [f"q{n}" for n in range(400)], max_retries=1)
+    kinds = [message.error and message.error.kind for message in found]
+    assert (kinds[0], kinds[-1]) == ("overloaded", "aborted")
+    assert "full Nobody was answered for" in found[-1].error_message
+    assert len(host.asked) < 20
+
+
+def test_a_provider_that_refuses_all_for_a_while_costs_no_row(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it does not say for how long, and though that outlasts the tries of a row."""
+
+    def refuse(index: int, message: AssistantMessage) -> None:
+        if index == 20:
+            host.refuses = error_info(ErrorKind.RATE_LIMIT, "slow down")
+            timer.start()
+
+    monkeypatch.setattr("pipy_ai.provider.retry.BACKOFF_BASE_S", 0.05)
+    timer = threading.Timer(1.0, lambda: setattr(host, "refuses", None))
+    host.wait = 0.001
+    prompts = [f"q{n}" for n in range(300)]
+    found = complete_many("host/m", prompts, max_retries=1, concurrency=8, on_result=refuse)
+    timer.join()
+    assert texts(found) == [f"Q{n}" for n in range(300)]
+    assert len(host.asked) < 345  # they waited together
+
+
+def test_without_retries_nothing_is_asked_twice(host: Host) -> None:
+    host.faults = {"a": [error_info(ErrorKind.RATE_LIMIT, "slow", retry_after=0.001)]}
+    found = complete_many("host/m", ["b", "a", "b"], max_retries=0, concurrency=1)
+    assert [m.error and m.error.kind for m in found] == [None, "rate_limit", None]
+    assert len(host.asked) == 3
+
+
+def test_an_answer_that_breaks_off_is_asked_again_and_paid_for(lab: Lab) -> None:
+    lab.play(sse(*text("half an answer "), FIN), chat(text("whole"), finish("stop")))
+    [found] = complete_many("hosted_vllm/m", ["a"], api_base=lab.url)
+    assert found.text == "whole"
+    assert len(lab.seen) == 2
+    lab.play(chat(text("whole"), finish("stop")))
+    [once] = complete_many("hosted_vllm/m", ["a"], api_base=lab.url)
+    assert found.usage.output > once.usage.output
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_what_was_read_in_silence_is_paid_for(lab: Lab, models: int) -> None:
+    """The sum over the answers is what a budget counts."""
+    silent = sse(b": hello\n\n", STALL)
+    lab.play(*[silent] * models, chat(text("whole"), finish("stop")))
+    names = [f"hosted_vllm/{name}" for name in "ab"[:models]]
+    with budget() as spent:
+        [found] = complete_many(names, ["some words"], api_base=lab.url, idle_timeout=0.1)
+    assert found.text == "whole"
+    assert found.usage.input > 0
+    assert found.usage.total_tokens == spent.tokens_spent
+
+
+@pytest.mark.parametrize("kind", ["auth", "missing_key", "quota", "budget", "not_found"])
+def test_what_befalls_all_stops_the_batch(host: Host, kind: str) -> None:
+    host.wait = 0.001
+    host.faults = {"q5": [error_info(ErrorKind(kind), "said why")]}
+    found = complete_many("host/m", (f"q{n}" for n in range(500)), concurrency=2)
+    assert len(found) == 500
+    assert found[5].error is not None
+    assert found[5].error.kind == kind
+    assert len(host.asked) < 12
+    assert found[-1].error is not None
+    assert found[-1].error.kind == "aborted"
+    assert "said why" in found[-1].error.message
+    assert {m.text for m in found[:5]} == {f"Q{n}" for n in range(5)}
+
+
+async def test_the_twin_stops_as_well_and_counts_all_rows(host: Host) -> None:
+    async def source() -> AsyncIterator[str]:
+        for number in range(100):
+            await asyncio.sleep(0.001)
+            yield f"q{number}"
+
+    host.faults = {"q5": [error_info(ErrorKind.AUTH, "wrong key")]}
+    found = await acomplete_many("host/m", source(), concurrency=2)
+    assert len(found) == 100
+    assert found[99].error is not None
+    assert "wrong key" in found[99].error.message
+    landed = [index async for index, _ in astream_many("host/m", iter(["q5", "a"] * 9))]
+    assert len(landed) == 18  # the fault is used up
+    host.faults = {"q5": [error_info(ErrorKind.AUTH, "wrong key")]}
+    landed = [i async for i, _ in astream_many("host/m", iter(["q5", "a"] * 9), concurrency=1)]
+    assert landed == [0]
+
+
+def test_stop_on_may_be_other_kinds_or_none(host: Host) -> None:
+    host.faults = {"b": [error_info(ErrorKind.CONTENT_FILTER, "no") for _ in range(2)]}
+    found = complete_many("host/m", ["a", "b", "c"], concurrency=1, stop_on=["content_filter"])
+    assert [m.error and m.error.kind for m in found] == [None, "content_filter", "aborted"]
+    host.faults["b"] = [error_info(ErrorKind.AUTH, "no")]
+    found = complete_many("host/m", ["a", "b", "c"], concurrency=1, stop_on=())
+    assert [m.error and m.error.kind for m in found] == [None, "auth", None]
+
+
+def test_rows_that_wait_for_another_try_keep_their_own_error(host: Host) -> None:
+    """When the batch is stopped meanwhile."""
+    host.faults = {
+        "a": [error_info(ErrorKind.SERVER, "broken", retry_after=30)],
+        "b": [error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=30)],
+        "c": [error_info(ErrorKind.AUTH, "wrong key")],
+    }
+    host.wait = 0.01
+    began = time.monotonic()
+    found = complete_many("host/m", ["a", "b", "c", "d"], concurrency=12)
+    assert [m.error and m.error.kind for m in found] == ["server", "rate_limit", "auth", "aborted"]
+    assert time.monotonic() - began < 10
+
+
+def test_a_wait_that_is_too_long_stops_the_batch(host: Host) -> None:
+    host.faults = {"b": [error_info(ErrorKind.RATE_LIMIT, "Daily limit.", retry_after=3600)]}
+    found = complete_many("host/m", ["a", "b", "c", "d"], concurrency=1)
+    assert [m.error and m.error.kind for m in found] == [None, "rate_limit", "aborted", "aborted"]
+    assert "3600 s" in found[1].error_message
+    assert "Daily limit" in found[3].error_message
+
+
+def test_a_signal_stops_all(host: Host) -> None:
+    host.wait = 60.0
+    controller = AbortController()
+    timer = threading.Timer(0.2, controller.abort)
+    timer.start()
+    began = time.monotonic()
+    found = complete_many("host/m", ["a"] * 100, concurrency=8, signal=controller.signal)
+    timer.join()
+    assert time.monotonic() - began < 10
+    assert {m.error and m.error.kind for m in found} == {"aborted"}
+    assert len(host.asked) <= 8
+    assert host.under_way == 0
+
+
+def test_leaving_the_loop_stops_what_is_under_way(host: Host) -> None:
+    host.wait = 0.01
+    for _ in stream_many("host/m", ["a"] * 100, concurrency=8):
+        host.wait = 60.0
+        break
+    until = time.monotonic() + 5
+    while host.under_way and time.monotonic() < until:
+        time.sleep(0.005)
+    assert host.under_way == 0
+
+
+def test_an_exception_of_on_result_comes_out_and_stops_the_rest(host: Host) -> None:
+    host.wait = 0.005
+
+    def fail(index: int, message: AssistantMessage) -> None:
+        raise RuntimeError("full disk")
+
+    with pytest.raises(RuntimeError, match="full disk"):
+        complete_many("host/m", ["a"] * 1000, on_result=fail)
+    until = time.monotonic() + 5
+    while host.under_way and time.monotonic() < until:
+        time.sleep(0.005)
+    assert host.under_way == 0
+    assert len(host.asked) < 100
+
+
+async def test_cancelling_the_task_stops_all(host: Host) -> None:
+    host.wait = 60.0
+    task = asyncio.create_task(acomplete_many("host/m", ["a"] * 50))
+    while host.under_way < 4:
+        await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert host.under_way == 0
+
+
+def test_ctrl_c_stops_all_at_once(lab: Lab) -> None:
+    code = f"""
+from pipy_ai import complete_many
+try:
+    complete_many("hosted_vllm/m", ["a"] * 100, api_base={lab.url!r})
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+    lab.always = [*sse(*text("half")), STALL]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE,
+        # A test runner in the background of a shell hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        until = time.monotonic() + 30
+        while len(lab.seen) < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        try:
+            out, _ = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (0, b"stopped\n")
+    assert all(seen.left.wait(5) for seen in lab.seen)
+    assert len(lab.seen) == 4
+
+
+def test_a_budget_stops_a_batch() -> None:
+    with faux.script(*["four words in it"] * 100), budget(tokens=40) as spent:
+        found = complete_many("faux/any", (f"q{n}" for n in range(100)), concurrency=2)
+    kinds = [message.error and message.error.kind for message in found]
+    assert kinds[0] is None
+    assert "budget" in kinds
+    assert kinds[-1] == "aborted"
+    assert "budget of 40 tokens" in found[-1].error_message
+    assert spent.by_model()["faux/any"].requests < 20
+
+
+def test_the_next_model_is_asked_where_one_fails(host: Host) -> None:
+    host.faults = {"b": [error_info(ErrorKind.OVERLOADED, "full")]}
+    found = complete_many(["host/m", "faux/echo"], ["a", "b"])
+    assert texts(found) == ["A", "b"]
+
+
+def unreachable() -> ProviderError:
+    return ProviderError(error_info(ErrorKind.CONNECTION, "Connection refused."))
+
+
+@pytest.fixture
+def away() -> Iterator[Host]:
+    """A host that cannot be reached while its `faults` say so, of no row in particular."""
+
+    class Away(Host):
+        async def __call__(self, request: Request) -> AsyncIterator[str]:
+            async for word in super().__call__(request):
+                if self.faults:
+                    raise unreachable()
+                yield word
+
+    made = Away()
+    register_provider("away", made)
+    yield made
+    unregister_provider("away")
+
+
+def test_a_server_that_comes_back_has_cost_no_row(away: Host) -> None:
+    def leave(index: int, message: AssistantMessage) -> None:
+        if index == 20:
+            away.faults = {"all": [1]}
+            timer.start()
+
+    timer = threading.Timer(1.2, lambda: away.faults.clear())
+    away.wait = 0.001
+    found = complete_many(
+        "away/m", (f"q{n}" for n in range(300)), max_retries=1, concurrency=8, on_result=leave
+    )
+    timer.join()
+    assert texts(found) == [f"Q{n}" for n in range(300)]
+    assert len(away.asked) < 345  # they waited together
+
+
+def test_a_server_that_never_answers_is_given_up_soon(away: Host) -> None:
+    away.faults = {"all": [1]}
+    found = complete_many("away/m", [f"q{n}" for n in range(1000)], max_retries=2)
+    kinds = [message.error and message.error.kind for message in found]
+    assert kinds[0] == "connection"
+    assert kinds[-1] == "aborted"
+    assert "Connection refused. Nobody was answered for" in found[-1].error_message
+    assert len(away.asked) < 40
+
+
+def test_one_row_alone_has_its_own_tries(away: Host) -> None:
+    away.faults = {"all": [1]}
+    [found] = complete_many("away/m", ["a"], max_retries=1)
+    assert found.error_message == "Connection refused."
+    assert len(away.asked) == 2
+
+
+def test_a_row_that_breaks_the_connection_fails_alone(host: Host) -> None:
+    host.wait = 0.002
+    host.faults = {"q3": [unreachable().error for _ in range(99)]}
+    found = complete_many("host/m", [f"q{n}" for n in range(400)], concurrency=4)
+    assert [n for n, message in enumerate(found) if message.error] == [3]
+    assert host.asked.count("q3") < 8

@@ -1,0 +1,321 @@
+"""Test `pipy ask`: model names, attachments, JSON, options and continued conversations."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from pipy_ai import assistant
+from pipy_ai.cli.args import schema
+from pipy_ai.cli.args.model import resolve_model
+from pipy_ai.cli.display.usage import format_usage
+from pipy_ai.types import Cost, Usage
+
+from ..support.command import pipy
+from ..support.scripted_server import STALL, Lab, Status
+from ..support.terminal import Terminal
+from ..support.wire_formats import CHAT, Counts, say, think
+
+PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(30)
+PDF = b"%PDF-1.7\n" + bytes(20)
+
+
+def local(lab: Lab) -> tuple[str, ...]:
+    return ("-m", "hosted_vllm/m", "--api-base", lab.url)
+
+
+def test_the_line_of_usage() -> None:
+    message = assistant("x")
+    message.usage = Usage(
+        input=1_003, cache_read=200, output=345, total_tokens=1_548, cost=Cost(total=0.00921)
+    )
+    message.duration_ms, message.ttft_ms = 2_104.0, 0.4
+    assert format_usage(message) == "1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s"
+    message.usage.estimated, message.usage.cost.total = True, None
+    assert format_usage(message).startswith("about 1,203 in (200 cached) / 345 out  cost unknown")
+    message.usage.cost.total = 0.0000123
+    assert "$0.0000123" in format_usage(message)
+    message.ttft_ms = 2_100.0  # all came at once: nobody knows how fast it was written
+    assert format_usage(message).endswith("2.1 s")
+    message.ttft_ms, message.usage.reasoning = 1_104.0, 245  # thought before the first token
+    assert format_usage(message).endswith("100 tok/s")
+    message.usage.cost.total = 0.01
+    assert format_usage(message, message).startswith("about 2,406 in (400 cached) / 690 out  $0.02")
+
+
+def test_a_terminal_is_told_what_it_cost_and_a_pipe_is_not(lab: Lab) -> None:
+    lab.always = CHAT.scene(say("**Yes.**"), counts=Counts(input=1_003, cached=200, output=345))
+    piped = pipy("ask", *local(lab), "hi")
+    assert (piped.stdout, piped.stderr) == ("**Yes.**\n", "")
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "hi") as terminal:
+        assert terminal.wait() == 0
+        yes, usage = terminal.text.splitlines()
+        assert yes == "Yes."
+        assert re.fullmatch(r"1,203 in \(200 cached\) / 345 out  cost unknown  \d\.\d s", usage)
+        assert terminal.style("Yes.").bold
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        with Terminal("-m", "pipy_ai", "ask", *local(lab), "hi", env=plain) as terminal:
+            assert terminal.wait() == 0
+            assert terminal.screen[0] == "**Yes.**"
+    with Terminal("-m", "pipy_ai", "ask", "--plain", *local(lab), "hi") as terminal:
+        assert terminal.wait() == 0
+        assert terminal.screen[0] == "**Yes.**"
+
+
+def test_thinking_and_text_and_ctrl_c_on_a_terminal(lab: Lab) -> None:
+    lab.play(CHAT.scene(think("hm, well"), say("It *is* so"), STALL, stop=None))
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "hi") as terminal:
+        terminal.wait_for("It is so")
+        terminal.interrupt()
+        assert terminal.wait() == 130
+        assert terminal.text.startswith("hm, well\nIt is so^C\n")
+    assert lab.seen[0].left.wait(5)
+    kept = pipy("ask", "-c", *local(lab), "and?")
+    assert kept.returncode == 0
+    said = [message["content"] for message in lab.seen[1].json["messages"]]
+    assert said == ["hi", "It *is* so", "and?"]
+
+
+@pytest.mark.usefixtures("july")
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        ("sonnet", r"anthropic/claude-sonnet-\d(-\d)?"),
+        ("gpt 5 mini", "openai/gpt-5-mini"),
+        ("Sonnet 4.5", "anthropic/claude-sonnet-4-5"),
+        ("gemini flash", r"google/gemini-(\d\.\d-flash|flash-latest)"),
+        ("gpt-5", "gpt-5"),  # which is a name
+        ("acme/sonnet", "acme/sonnet"),
+    ],
+)
+def test_words_of_a_name(typed: str, means: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = resolve_model(typed)
+    assert re.fullmatch(means, found)
+    said = capsys.readouterr().err
+    assert said == ("" if found == typed else f"pipy: {typed}: asking {found}\n")
+
+
+@pytest.mark.usefixtures("july")
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("claude", "may mean anthropic/claude-"),
+        ("mini", "say more of the name"),
+        ("sonet", r"did you mean anthropic/claude-sonnet-\d"),
+        ("xyzzy", "no model 'xyzzy'"),
+    ],
+)
+def test_no_guess_is_made_between_families(typed: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        resolve_model(typed)
+
+
+def test_the_command_says_whom_it_asks_and_asks_nobody_in_doubt() -> None:
+    done = pipy("ask", "-m", "sonnet", "hi")
+    assert done.returncode == 1
+    assert done.stderr.startswith("pipy: sonnet: asking anthropic/claude-sonnet-")
+    assert "ANTHROPIC_API_KEY" in done.stderr
+    doubt = pipy("preview", "-m", "claude", "hi")
+    assert (doubt.returncode, doubt.stdout) == (2, "")
+
+
+def test_the_next_model_answers_when_one_fails(lab: Lab) -> None:
+    lab.play(Status(503, {"error": {"message": "overloaded"}}))
+    asked = (*local(lab), "-o", "max_retries=0", "--fallback", "faux/echo", "hi")
+    done = pipy("ask", *asked)
+    assert (done.returncode, done.stdout) == (0, "hi\n")
+    assert "hosted_vllm/m failed: " in done.stderr
+    assert done.stderr.endswith("pipy: faux/echo answered\n")
+
+
+def test_files_of_all_kinds(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("Buy milk.")
+    (tmp_path / "p.png").write_bytes(PIXEL)
+    files = ("-a", str(tmp_path / "notes.md"), "-a", str(tmp_path / "p.png"), "-a", "-")
+    done = pipy("ask", *local(lab), *files, "what?", stdin=PDF)
+    assert done.returncode == 0, done.stderr
+    parts = lab.seen[0].json["messages"][0]["content"]
+    text, notes, picture, paper = parts
+    assert text["text"] == "what?"
+    assert "Buy milk." in notes["text"]
+    assert "notes.md" in notes["text"]
+    assert picture["image_url"]["url"].endswith(base64.b64encode(PIXEL).decode())
+    assert base64.b64encode(PDF).decode() in json.dumps(paper)
+
+
+def test_a_file_needs_no_words(lab: Lab) -> None:
+    assert pipy("ask", *local(lab), "-a", "-", stdin="milk\n").returncode == 0
+    assert "milk" in json.dumps(lab.seen[0].json["messages"])
+
+
+def test_text_at_an_address_is_fetched_and_pictures_are_passed_on(lab: Lab) -> None:
+    here = lab.url.removesuffix("/v1")
+    lab.play(Status(200, "Grüße"))
+    web = pipy("ask", "-m", "faux/echo", "--json", "-a", f"{here}/readme", "-s", "x", "q")
+    assert web.returncode == 0, web.stderr
+    gone = pipy("ask", "-m", "faux/echo", "-a", f"{here}/none", "q")
+    assert gone.returncode == 0  # the lab answers anything
+    lab.play(Status(404, "no"))
+    gone = pipy("ask", "-m", "faux/echo", "-a", f"{here}/none", "q")
+    assert (gone.returncode, "404" in gone.stderr) == (2, True)
+    shown = pipy("preview", *local(lab), "-a", "http://x.example/cat.png", "--json", "q")
+    assert "http://x.example/cat.png" in json.dumps(json.loads(shown.stdout)["body"])
+    nobody = pipy("ask", "-m", "faux/echo", "-a", "http://127.0.0.1:9/x", "q")
+    assert (nobody.returncode, "cannot be fetched" in nobody.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("july")
+def test_a_model_that_cannot_see_is_not_asked(tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(PIXEL)
+    blind = pipy("ask", "-m", "deepseek/deepseek-chat", "-a", str(tmp_path / "p.png"), "what?")
+    assert (blind.returncode, blind.stdout) == (2, "")
+    assert "deepseek/deepseek-chat reads no images; these do: pipy models --modality image" in (
+        blind.stderr
+    )
+
+
+def test_json_in_short(lab: Lab) -> None:
+    lab.play(CHAT.scene(say('{"name": "Bo", "age": 3, "tags": ["a"]}')))
+    asked = ("--schema", "name, age int: in years, tags list[str]?", "a dog")
+    done = pipy("ask", *local(lab), *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == '{"name": "Bo", "age": 3, "tags": ["a"]}\n'
+    assert "in years" in lab.seen[0].body.decode()
+    lab.always = CHAT.scene(say('{"name": 3}'))
+    wrong = pipy("ask", *local(lab), *asked)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "does not fit its schema" in wrong.stderr
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "--schema", "name int", "q") as terminal:
+        assert terminal.wait() == 0
+        assert terminal.text.startswith('{\n  "name": 3\n}\n')
+
+
+def test_json_of_a_file_a_class_and_many(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "dog.json").write_text('{"type": "object", "properties": {"a": {}}}')
+    (tmp_path / "kinds.py").write_text(
+        "from pydantic import BaseModel\nclass Dog(BaseModel):\n    age: int\n"
+    )
+    lab.always = CHAT.scene(say('{"age": 3}'))
+    for given in (str(tmp_path / "dog.json"), f"{tmp_path}/kinds.py:Dog", '{"type": "object"}'):
+        done = pipy("ask", *local(lab), "--schema", given, "q")
+        assert (done.returncode, done.stdout) == (0, '{"age": 3}\n'), done.stderr
+    lab.always = CHAT.scene(say('{"value": [{"age": 3}, {"age": 4}]}'))
+    for given in ("age int", f"{tmp_path}/kinds.py:Dog"):
+        done = pipy("ask", *local(lab), "--schema-multi", given, "q")
+        assert (done.returncode, done.stdout) == (0, '[{"age": 3}, {"age": 4}]\n'), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("name text", "no type 'text'"),
+        ("a, a", "twice"),
+        ("{no json", "no JSON"),
+        ("no_such_module:Dog", "no module"),
+        ("json:loads", "no type|a type"),
+        ("/no/such.json", "no/such.json"),
+        ("?!", "name type: what it is"),
+    ],
+)
+def test_what_is_no_schema(given: str, says: str) -> None:
+    done = pipy("ask", "-m", "faux/echo", "--schema", given, "q")
+    assert done.returncode == 2
+    assert re.search(says, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_short_form() -> None:
+    made = schema.parse_shorthand("name: first, and last\ncounts list[int]\nok bool?")
+    assert made["properties"] == {
+        "name": {"type": "string", "description": "first, and last"},
+        "counts": {"type": "array", "items": {"type": "integer"}},
+        "ok": {"type": "boolean"},
+    }
+    assert made["required"] == ["name", "counts"]
+
+
+def test_options(lab: Lab) -> None:
+    given = ("-o", "seed=7", "-o", "stop=END", "-o", "extra.top_k=5", "-o", "headers.X-A=1")
+    assert pipy("ask", *local(lab), *given, "hi").returncode == 0
+    sent = lab.seen[0].json
+    assert (sent["seed"], sent["stop"], sent["top_k"]) == (7, "END", 5)
+    assert lab.seen[0].headers["x-a"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("temprature=1", "did you mean temperature?"),
+        ("top_k=5", "extra.top_k="),
+        ("seed=x", "-o seed:"),
+        ("max_tokens=0", "--max-tokens:"),
+        ("seed", "name=value"),
+        ("api_key=sk-secret", "others could read it"),
+    ],
+)
+def test_an_option_that_is_none(option: str, says: str) -> None:
+    done = pipy("ask", "-m", "faux/echo", "-o", option, "hi")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "sk-secret" not in done.stderr
+
+
+def test_only_the_code() -> None:
+    answer = "Sure:\n\n```python\nprint(1)\n```\n\nor\n\n~~~\nprint(2)\n~~~\nBye."
+    asked = ("ask", "-m", "faux/echo")
+    assert pipy(*asked, "-x", answer).stdout == "print(1)\n"
+    assert pipy(*asked, "--xl", answer).stdout == "print(2)\n"
+    none = pipy(*asked, "-x", "no code")
+    assert (none.returncode, none.stdout) == (0, "no code\n")
+    assert "no code block" in none.stderr
+
+
+def test_going_on(lab: Lab) -> None:
+    assert pipy("ask", *local(lab), "-s", "Be brief.", "one").returncode == 0
+    assert pipy("ask", "-m", "faux/echo", "--no-save", "secret").returncode == 0
+    assert pipy("ask", "-m", "faux/echo", "secret", PIPY_NO_SAVE="1").returncode == 0
+    assert pipy("ask", "-c", "two").returncode == 0  # where it was asked is kept, too
+    said = [m["content"] for m in lab.seen[1].json["messages"]]
+    assert said == ["Be brief.", "one", "ok", "two"]
+    files = list(Path(os.environ["PIPY_DATA_DIR"], "history").iterdir())
+    assert len(files) == 1
+    assert files[0].stat().st_mode & 0o777 == 0o600
+    by_id = pipy("ask", "--cid", files[0].stem[:12], "-m", "faux/echo", "three")
+    assert by_id.stdout == "three\n"
+    assert pipy("ask", "-c", *local(lab), "--thinking", "low", "four").returncode == 0
+    assert pipy("ask", "-c", "five").returncode == 0
+    assert lab.seen[-1].json["reasoning_effort"] == "low"
+    with_key = lab.url.replace("://", "://me:sk-secret@")
+    pipy("ask", "-c", "--api-base", with_key, "six")
+    assert "sk-secret" not in files[0].read_text()
+    nothing = pipy("ask", "--cid", "zzz", "hi")
+    assert (nothing.returncode, "zzz" in nothing.stderr) == (2, True)
+
+
+def test_a_place_where_nothing_can_be_kept_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = pipy("ask", "-m", "faux/echo", "hi", PIPY_DATA_DIR=str(tmp_path / "file"))
+    assert (done.returncode, done.stdout) == (0, "hi\n")
+    assert re.search(r"not kept from here on: /\S+: \w+", done.stderr)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_terminal_that_knows_few_letters(encoding: str) -> None:
+    env = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"}
+    text = "# Grüße\n\n- **日本** → 1\n\n| a |\n|---|\n| ü |"
+    with Terminal("-m", "pipy_ai", "ask", "-m", "faux/echo", text, env=env) as terminal:
+        assert terminal.wait() == 0
+        assert "Traceback" not in terminal.text
+        assert "Gr" in terminal.text
+    assert pipy("ask", "-m", "faux/echo", text, **env).returncode == 0
+
+
+def test_ten_megabytes_of_stdin(lab: Lab) -> None:
+    done = pipy("ask", *local(lab), stdin=b"word " * 2_000_000)
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    assert lab.seen[0].json["messages"][0]["content"] == "word " * 2_000_000

@@ -1,0 +1,182 @@
+"""Test `pipy batch`: its summary and its error messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai.batch.input import InputError
+from pipy_ai.batch.results import ResultsFile
+from pipy_ai.cli.main import main
+
+from ..support.scripted_server import Lab, Scene, Seen, chat, finish, text, usage
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def questions(*rows: Any, name: str = "in.jsonl") -> str:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return name
+
+
+def answers(name: str = "out.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+
+
+def texts(name: str = "out.jsonl") -> dict[Any, str]:
+    return {one["id"]: one["text"] for one in answers(name)}
+
+
+def batch(*arguments: str, model: str = "faux/echo") -> int:
+    return main(["batch", "in.jsonl", "-o", "out.jsonl", "-m", model, *arguments])
+
+
+def prompt(seen: Seen) -> str:
+    return str(seen.json["messages"][-1]["content"])
+
+
+def at(lab: Lab) -> list[str]:
+    return ["--api-base", lab.url]
+
+
+def upper(seen: Seen) -> Scene:
+    return chat(text(prompt(seen).upper()), finish("stop"), usage(5, 3))
+
+
+HOST = "hosted_vllm/m"
+
+
+def test_a_line_for_each_row_in_the_order_of_the_rows(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.always = upper
+    questions(*[{"id": f"r{n}", "prompt": f"q{n}"} for n in range(40)])
+    assert batch(*at(lab), "-s", "Be brief.", "--temperature", "0", model=HOST) == 0
+    found = answers()
+    assert [(one["id"], one["text"]) for one in found] == [(f"r{n}", f"Q{n}") for n in range(40)]
+    first = found[0]
+    assert first.pop("fingerprint")
+    assert first == {
+        "id": "r0", "text": "Q0", "error": None, "stop_reason": "stop",
+        "model": "hosted_vllm/m", "usage": {"input": 5, "output": 3}, "cost": None,
+    }  # fmt: skip
+    assert lab.seen[0].json["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert lab.seen[0].json["temperature"] == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(
+        r"40 rows: 40 answered, 200 in / 120 out, cost unknown, [\d.]+ s → out.jsonl\n", said.err
+    )
+
+
+def test_a_summary_as_json_with_the_cost(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Lab() as lab:
+        lab.always = chat(text("ok"), finish("stop"), usage(1_000_000, 0))
+        questions({"prompt": "a"}, {"prompt": "b"})
+        os.environ["OPENAI_API_KEY"] = "sk-1234567890"
+        try:
+            assert batch("--json", *at(lab), model="openai/gpt-4o") == 0
+        finally:
+            del os.environ["OPENAI_API_KEY"]
+    said = json.loads(capsys.readouterr().out)
+    assert (said["rows"], said["answered"], said["failed"], said["open"]) == (2, 2, 0, 0)
+    assert said["cost"] == sum(one["cost"] for one in answers()) > 1
+    assert "1234567890" not in Path("out.jsonl").read_text()
+
+
+def test_rows_without_an_id_are_numbered() -> None:
+    questions({"prompt": "a"}, "b", {"id": None, "prompt": "c"})
+    assert batch() == 0
+    assert texts() == {1: "a", 2: "b", 3: "c"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "said"),
+    [
+        ([{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in rows 1 and"),
+        ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in rows 1 and 2"),
+        ([{"text": "a"}], [], "its columns are: text"),
+        ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
+        ([7], [], "line 1: it is no object"),
+        ([{"messages": "[]x"}], [], "row 1: "),
+        ([{"messages": [{"role": "system", "content": [7]}]}], [], "row 1: a system message is a"),
+        ([{"messages": [{"role": "king", "content": "a"}]}], [], "row 1: messages.0"),
+        ([{"messages": [{"role": "tool", "content": "a"}]}], [], "row 1: calls of tools are read"),
+        ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has no type 'x'"),
+        ([{"prompt": "a"}], ["--output-schema", "{]"], "is no JSON"),
+        ([{"prompt": "a"}], ["-j", "0"], "concurrency is 1 or more"),
+        ([{"prompt": "a"}], ["--max-tokens", "-1"], "--max-tokens"),
+        ([{"prompt": "a"}], ["-m", "nonsense"], "nonsense"),
+        ([{"prompt": "a"}], ["-o", "in.jsonl"], "a file of their own"),
+        ([{"prompt": "a"}], ["-o", "-"], "the answers need a file"),
+        ([{"prompt": "a"}], ["-o", "no/out.jsonl"], "there is no such directory"),
+        ([{"prompt": "a"}], ["--dask", "nonsense"], "--dask"),
+    ],
+)
+def test_wrong_use(
+    rows: list[Any], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions(*rows)
+    assert batch(*arguments) == 2
+    assert said in capsys.readouterr().err
+    assert {*os.listdir()} <= {"in.jsonl", "pipy-data"}  # nothing is left behind
+
+
+def test_files_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert batch() == 2
+    Path("in.txt").write_text("a")
+    assert main(["batch", "in.txt", "-o", "out.jsonl", "-m", "faux/echo"]) == 2
+    Path("in.csv").write_text("a,b\n1,2\n1,2,3\n")
+    assert main(["batch", "in.csv", "-o", "out.jsonl", "-m", "faux/echo",
+                 "--prompt-template", "{a}"]) == 2  # fmt: skip
+    said = capsys.readouterr().err
+    for part in ("there is no such file", ".parquet", "line 3: it has not as many fields"):
+        assert part in said
+    for name, content, part in (
+        ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: it is not UTF-8 text"),
+        ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns have the name 'prompt'"),
+        ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: it is no JSON"),
+    ):
+        Path(name).write_bytes(content)
+        assert main(["batch", name, "-o", "out.jsonl", "-m", "faux/echo"]) == 2
+        assert part in capsys.readouterr().err
+
+
+def test_lines_that_an_editor_left_empty_do_no_harm() -> None:
+    questions("a", "b")
+    assert batch() == 0
+    there = Path("out.jsonl").read_bytes()
+    first, second = there.splitlines(keepends=True)
+    Path("out.jsonl").write_bytes(b"\n" + second + b"\r\n" + first + b"\n")
+    assert batch() == 0
+    assert Path("out.jsonl").read_bytes() == there
+
+
+@pytest.mark.parametrize("there", ["notes\n", '{"a": 1}\n', "notes", '{"id": 1}\nnotes'])
+def test_a_file_that_holds_something_else_is_left_alone(
+    there: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions({"prompt": "a"})
+    Path("out.jsonl").write_text(there)
+    assert batch() == 2
+    assert "no answer of pipy batch" in capsys.readouterr().err
+    if there.endswith("\n") or "\n" not in there:
+        assert Path("out.jsonl").read_text() == there
+
+
+def test_two_runs_do_not_share_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    questions({"prompt": "a"})
+    with ResultsFile(Path("out.jsonl")):
+        assert batch() == 2
+        assert "another run is writing to it" in capsys.readouterr().err
+        with pytest.raises(InputError), ResultsFile(Path("./out.jsonl")):
+            pass
+    assert batch() == 0

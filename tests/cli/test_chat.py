@@ -1,0 +1,417 @@
+"""Test `pipy chat` on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai.cli.conversations.conversation import Conversation
+from pipy_ai.cli.conversations.files import list_conversation_ids
+
+from ..support.scripted_server import (
+    STALL,
+    Lab,
+    Pause,
+    Status,
+    call,
+    chat,
+    finish,
+    sse,
+    text,
+    usage,
+)
+from ..support.terminal import Terminal
+
+
+class Chat(Terminal):
+    """A chat with a server on loopback."""
+
+    def __init__(self, lab: Lab, *arguments: str, **how: Any) -> None:
+        asked = ["-m", "pipy_ai", "chat"]
+        asked += [] if "-c" in arguments else ["-m", "hosted_vllm/m", "--api-base", lab.url]
+        super().__init__(*asked, *arguments, **how)
+
+    def ready(self) -> None:
+        """Until something can be typed."""
+        until = time.monotonic() + 30
+        while ([row for row in self.screen if row] or [""])[-1] != ">":
+            assert time.monotonic() < until, self.text
+            assert self.read(0.2), self.text
+
+    def asked(self, question: str) -> None:
+        """Until the cursor stands behind a question."""
+        until = time.monotonic() + 30
+        while not ([row for row in self.screen if row] or [""])[-1].startswith(question):
+            assert time.monotonic() < until, self.text
+            assert self.read(0.2), self.text
+
+    def say(self, line: str, then: str = "") -> None:
+        """Type a line, and wait for what is printed."""
+        self.ready()
+        self.send(f"{line}\r")
+        if then:
+            self.wait_for(then)
+
+
+def answer(*pieces: str) -> list[Any]:
+    return chat(*text(*pieces), finish("stop"), usage(1203, 345, 200))
+
+
+def asked(lab: Lab, which: int = -1) -> list[tuple[str, Any]]:
+    """The messages of a request."""
+    messages = lab.seen[which].json["messages"]
+    return [(message["role"], message["content"]) for message in messages]
+
+
+def test_a_conversation(lab: Lab) -> None:
+    lab.play(answer("Hello ", "**there**"), answer("Bye"))
+    with Chat(lab, "-s", "Be kind.") as seen:
+        seen.say("Hi", "out  ")
+        assert "\n> Hi\nHello there\n" in seen.text
+        assert seen.style("there").bold
+        line = next(row for row in seen.screen if " in (" in row)
+        assert re.match(r"1,203 in \(200 cached\) / 345 out  cost unknown  \d+\.\d s", line)
+        seen.say("And now?", "Bye")
+        seen.ready()
+        seen.send("\x04")
+        assert seen.wait() == 0
+        assert "Traceback" not in seen.text
+    assert asked(lab) == [
+        ("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello **there**"),
+        ("user", "And now?"),
+    ]  # fmt: skip
+    kept = Conversation.read()
+    assert [message.role for message in kept.messages] == ["user", "assistant"] * 2
+
+
+def test_ctrl_c_at_the_prompt_however_often(lab: Lab) -> None:
+    lab.play(answer("Hello"))
+    with Chat(lab) as seen:
+        seen.ready()
+        for _ in range(40):
+            seen.interrupt()
+            seen.read(0.01)
+        seen.send("\r")  # a prompt on a row of its own
+        seen.say("Hi", "out  ")
+        seen.ready()
+        seen.send("\x04")
+        assert seen.wait() == 0
+        assert "Traceback" not in seen.text
+        assert "never awaited" not in seen.text
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(lab: Lab) -> None:
+    lab.play(sse(*text("one ", "two "), STALL), answer("three"))
+    with Chat(lab) as seen:
+        seen.say("Count", "one two")
+        seen.interrupt()
+        assert lab.seen[0].left.wait(5), "the connection is still open"
+        seen.wait_for("stopped")
+        seen.ready()
+        seen.send("half a li")
+        seen.wait_for("half a li")
+        seen.interrupt()  # clears the line
+        seen.say("Go on", "three")
+    assert asked(lab) == [("user", "Count"), ("assistant", "one two "), ("user", "Go on")]
+
+
+def test_the_model_changes_in_the_middle(lab: Lab) -> None:
+    lab.play(answer("from m"), answer("from other"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "from m")
+        seen.say("/model hosted_vllm/other", "\nhosted_vllm/other\n")
+        seen.say("Hi again", "from other")
+        seen.say("/model claude-sonet-4-5", "did you mean")
+        seen.say("/model", "\nhosted_vllm/other\n")
+    assert [one.json["model"] for one in lab.seen] == ["m", "other"]
+    assert asked(lab)[:2] == [("user", "Hi"), ("assistant", "from m")]
+    assert Conversation.read().model == "hosted_vllm/other"
+
+
+def test_a_key_does_not_go_to_another_providers_address(lab: Lab) -> None:
+    with Chat(lab, env={"GROQ_API_KEY": "gsk-secret-0123456789"}) as seen:
+        seen.say("/model groq/llama-3.3-70b-versatile", "--api-base is hosted_vllm's")
+        seen.say("/model hosted_vllm/m", "\nhosted_vllm/m\n")
+        seen.say("Hi", "ok")
+    assert len(lab.seen) == 1
+    assert "gsk-" not in str(lab.seen[0].headers)
+
+
+def test_undo_and_retry(lab: Lab) -> None:
+    lab.play(answer("one"), answer("two"), answer("two again"), answer("three"))
+    with Chat(lab) as seen:
+        seen.say("/undo", "there is nothing to take back")
+        seen.say("/retry", "there is nothing to answer yet")
+        seen.say("first", "one")
+        seen.say("second", "two")
+        seen.say("/retry", "two again")
+        seen.say("/undo", "taken back: second")
+        seen.say("third", "three")
+        seen.say("/cost", "4 answers  4,812 in (800 cached) / 1,380 out  cost unknown")
+    assert asked(lab, 2) == asked(lab, 1)
+    assert asked(lab) == [("user", "first"), ("assistant", "one"), ("user", "third")]
+
+
+def test_a_failed_request_is_told_and_the_chat_goes_on(lab: Lab) -> None:
+    lab.play(Status(401, {"error": {"message": "no such key"}}), answer("well"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "no such key")
+        seen.say("/retry", "well")
+        seen.ready()
+    assert asked(lab, 0) == asked(lab, 1) == [("user", "Hi")]
+
+
+def test_several_lines(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send("one\\\rtwo\x1b\rthree")
+        seen.wait_for("\n  three")
+        seen.send("\r")
+        seen.wait_for("ok")
+        seen.ready()
+        seen.paste("first\r\nsecond\rthird\n")
+        seen.wait_for("third")
+        assert len(lab.seen) == 1  # a pasted newline sends nothing
+        seen.send("\r")
+        seen.ready()
+        seen.send("\x1b[A")  # the up arrow
+        seen.wait_for("first\n  second", 5)
+    assert asked(lab, 0) == [("user", "one\ntwo\nthree")]
+    assert asked(lab)[-1] == ("user", "first\nsecond\nthird\n")
+
+
+def test_a_large_paste_is_taken_in_and_not_drawn(lab: Lab) -> None:
+    large = "ten bytes\n" * 1_000_000
+    lab.play(answer("much"), answer("enough"))
+    with Chat(lab) as seen:
+        seen.ready()
+        began = time.monotonic()
+        seen.send("Look: ")
+        seen.paste(large)
+        seen.wait_for("Look: [pasted 1: 10,000,000 characters, 1,000,001 lines]")
+        assert time.monotonic() - began < 20
+        seen.send(" that's it\r")
+        seen.wait_for("much")
+        seen.say("and", "enough")
+    assert asked(lab, 0) == [("user", f"Look: {large} that's it")]
+    history = Path(os.environ["PIPY_DATA_DIR"]) / "chat_history"
+    assert "pasted" not in history.read_text()
+    assert stat.S_IMODE(history.stat().st_mode) == 0o600
+
+
+def test_what_a_killed_chat_had_said_is_there_again(lab: Lab) -> None:
+    lab.play(answer("Fine."), sse(*text("Once upon ", "a time"), STALL), answer("there was."))
+    with Chat(lab, "-s", "Tell tales.") as seen:
+        seen.say("How are you?", "Fine.")
+        seen.say("Tell me a tale", "a time")
+        seen.process.kill()
+        seen.process.wait(10)
+    with Chat(lab, "-c") as seen:
+        seen.ready()
+        assert "> Tell me a tale\nOnce upon a time\n" in seen.text
+        seen.say("Go on", "there was.")
+    assert asked(lab) == [
+        ("system", "Tell tales."), ("user", "How are you?"), ("assistant", "Fine."),
+        ("user", "Tell me a tale"), ("assistant", "Once upon a time"), ("user", "Go on"),
+    ]  # fmt: skip
+    assert len(list_conversation_ids()) == 1
+
+
+def test_killed_before_the_first_token(lab: Lab) -> None:
+    lab.play(sse(STALL), answer("late"))
+    with Chat(lab) as seen:
+        seen.say("Hello?")
+        until = time.monotonic() + 20
+        while not lab.seen:
+            assert time.monotonic() < until
+            seen.read(0.05)
+        seen.process.kill()
+        seen.process.wait(10)
+    with Chat(lab, "-c", list_conversation_ids()[0][:12]) as seen:
+        seen.wait_for("there is no answer yet")
+        seen.say("/retry", "late")
+    assert asked(lab) == [("user", "Hello?")]
+
+
+def test_a_conversation_is_gone_on_with_once_at_a_time(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.say("Hi", "ok")
+        seen.ready()
+        with Chat(lab, "-c") as second:
+            assert second.wait() == 2
+            assert "another pipy goes on with" in second.text
+
+
+def test_a_window_that_is_resized(lab: Lab) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    lab.play(sse(*text(words), Pause(), *text(" and the end"), finish("stop"), "[DONE]"))
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send("a rather long line that is typed before the window becomes narrow")
+        seen.resize(30, 12)
+        seen.wait_for("narrow")
+        seen.send("\r")
+        seen.wait_for("word3")
+        seen.resize(100, 30)
+        lab.go()
+        seen.wait_for("the end")
+        seen.say("more", "ok")
+        seen.ready()
+        assert "Traceback" not in seen.text
+    assert asked(lab, 0)[0][1].endswith("becomes narrow")
+
+
+def test_a_model_cannot_command_the_terminal(lab: Lab) -> None:
+    evil = "a\x1b[2Jb\x1b]0;title\x07c \u202edlrow"
+    lab.play(answer(evil), answer("ok"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "dlrow")
+        seen.say("x", "ok")
+        for row in ("a\\x1b[2Jb\\x1b]0;title\\x07c <U+202E>dlrow", "> Hi"):
+            assert row in seen.text
+    with Chat(lab, "-c") as seen:
+        seen.say("/undo", "taken back: x")
+        seen.say("/undo", "taken back: Hi")
+        assert "\u202e" not in seen.text
+
+
+def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
+    picture = tmp_path / "a picture.gif"
+    picture.write_bytes(b"GIF89a" + bytes(20))
+    lab.play(answer("A dot."), answer("Hmm."))
+    with Chat(lab) as seen:
+        seen.say(f"/attach {picture}", "goes with your next message")
+        seen.say("/attach /no/such.gif", "No such file")
+        seen.say("/thinking deep", "one of off, minimal")
+        seen.say("/thinking low", "\nlow\n")
+        seen.say("/system Be brief.", "\nBe brief.\n")
+        seen.say("What is it?", "A dot.")
+        seen.say("/attach", "nothing is attached")
+        seen.say("/system -", "no system prompt")
+        seen.say("/fnord", "there is no command /fnord; /help lists them")
+        seen.say("/svae x", "did you mean /save?")
+        seen.say(f"/save {tmp_path}/talk.md", "saved to")
+        seen.say(f"/save {tmp_path}/talk.json", "talk.json\n")
+        seen.say("/save /no/where/x", "/no/where/x: No such file")
+        seen.say("/new", "a new conversation")
+        seen.say("/etc/hosts is what?", "Hmm.")
+        seen.say("/exit")
+        assert seen.wait() == 0
+    (system, (_, content)) = asked(lab, 0)
+    assert system == ("system", "Be brief.")
+    assert [part["type"] for part in content] == ["text", "image_url"]
+    assert asked(lab) == [("user", "/etc/hosts is what?")]
+    assert (
+        (tmp_path / "talk.md").read_text().startswith("## You\n\nWhat is it?\n\n[image: image/gif]")
+    )
+    assert json.loads((tmp_path / "talk.json").read_text())["messages"][1]["role"] == "assistant"
+    assert len(list_conversation_ids()) == 2
+
+
+TOOLS = """
+def add(a: int, b: int) -> int:
+    "Add two numbers."
+    return a + b
+
+def wait() -> str:
+    "Wait."
+    import pathlib, time
+    pathlib.Path(__file__).with_name("waiting").touch()
+    time.sleep(60)
+    return "late"
+"""
+
+
+def calling(name: str, arguments: str) -> list[Any]:
+    return chat(call(0, f"call_{name}", name, arguments), finish("tool_calls"), usage(10, 5))
+
+
+def test_tools_are_called_when_the_user_lets_them(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TOOLS)
+    add = calling("add", '{"a": 2, "b": 3}')
+    lab.play(add, answer("It is 5."), add, answer("Well then."), add, answer("Again 5."), add)
+    with Chat(lab, "--tool", f"{tmp_path}/mine.py:add") as seen:
+        seen.say("/tools", "add  Add two numbers.")
+        seen.say("2 + 3?", "Run add?")
+        assert 'add({"a": 2, "b": 3})' in seen.text
+        seen.send("y\r")
+        seen.wait_for("It is 5.")
+        seen.say("Once more")
+        seen.asked("Run add?")
+        seen.send("n\r")
+        seen.wait_for("Well then.")
+        seen.say("And?")
+        seen.asked("Run add?")
+        seen.send("a\r")
+        seen.wait_for("Again 5.")
+        seen.say("Last")
+        seen.wait_for("ok")
+    tool = [body["content"] for body in lab.seen[-1].json["messages"] if body["role"] == "tool"]
+    assert tool[0] == "5"
+    assert "not allow" in tool[1]
+    assert tool[2:] == ["5", "5"]
+    kept = Conversation.read()
+    assert [m.role for m in kept.messages[:4]] == ["user", "assistant", "toolResult", "assistant"]
+    with Chat(lab, "-c") as seen:
+        seen.wait_for("it had tools; to have them again: --tool")
+
+
+def test_ctrl_c_stops_a_tool_and_the_question_about_one(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TOOLS)
+    lab.play(calling("wait", "{}"), calling("wait", "{}"), answer("Fine."))
+    with Chat(lab, "--tool", f"{tmp_path}/mine.py:wait") as seen:
+        seen.say("Wait", "Run wait?")
+        seen.interrupt()
+        seen.wait_for("stopped")
+        seen.say("Wait again")
+        seen.asked("Run wait?")
+        seen.send("y\r")
+        while not (tmp_path / "waiting").exists():
+            seen.read(0.1)
+        seen.interrupt()
+        seen.say("Enough", "Fine.")
+    results = [body for body in lab.seen[-1].json["messages"] if body["role"] == "tool"]
+    assert len(results) == 2  # each call has one, as providers want it
+
+
+def test_commands_and_models_are_completed(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send("/mod")
+        seen.wait_for("go on with another one")
+        seen.send("\t")
+        seen.wait_for("> /model")
+        seen.send(" sonnet anthropic/ 4-6")
+        seen.wait_for(" anthropic/claude-sonnet-4-6")
+        seen.send("\t")
+        seen.wait_for("> /model anthropic/claude-sonnet-4-6")
+        seen.interrupt()
+        seen.send("/u")
+        seen.wait_for("take back your last message")
+
+
+def test_nothing_is_kept_unless_it_shall_be(lab: Lab) -> None:
+    with Chat(lab, "--no-save") as seen:
+        seen.say("Hi", "ok")
+        seen.say("/new")
+        seen.say("Hi", "ok")
+        seen.say("/exit")
+        seen.wait()
+    assert not any(Path(os.environ["PIPY_DATA_DIR"]).glob("[hc]*"))
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"LC_ALL": "C", "PYTHONIOENCODING": "cp1252"}])
+def test_poor_terminals(lab: Lab, env: dict[str, str]) -> None:
+    lab.play(answer("Zürich → 東京"))
+    with Chat(lab, env=env) as seen:
+        seen.say("Grüezi", "rich")
+        seen.say("/exit")
+        assert seen.wait() == 0
+        assert "Traceback" not in seen.text

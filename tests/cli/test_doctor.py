@@ -1,0 +1,203 @@
+"""`pipy doctor`: what it finds, what it says to do, and that it shows no key."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai.cli.checks import servers as discover
+from pipy_ai.cli.checks.data import check_data_dir
+from pipy_ai.cli.checks.installation import check_litellm
+from pipy_ai.cli.checks.models import check_servers
+from pipy_ai.cli.main import main
+
+from ..support.command import pipy
+from ..support.model_servers import VLLM, Fake, Start
+
+KEY = "sk-of-the-doctor-0123456789"
+DATA = "PIPY_DATA_DIR"
+
+
+@pytest.fixture(autouse=True)
+def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine may have some of its own."""
+    monkeypatch.setattr(discover, "PORTS", {})
+
+
+def findings(
+    capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, dict[str, list[tuple[str, str]]]]:
+    """The exit code, and by what was looked at: states, and what is said and is to do."""
+    code = main(["doctor", "--json", *words])
+    found: dict[str, list[tuple[str, str]]] = {}
+    for one in json.loads(capsys.readouterr().out):
+        said = f"{one['said']} {one['todo']}".strip()
+        found.setdefault(one["about"], []).append((one["state"], said))
+    return code, found
+
+
+def test_a_sound_machine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, weights: Path
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    code, found = findings(capsys)
+    assert code == 0
+    for about in ("Python", "pipy-ai", "LiteLLM", "data", "default", "embedded"):
+        assert [state for state, _ in found[about]] == ["ok"], about
+    assert found["key"] == [("ok", "ANTHROPIC_API_KEY in the environment, for anthropic")]
+    assert found["default"] == [("ok", "anthropic/claude-sonnet-4-5 (its key is set)")]
+    assert found["catalogue"][0][0] == "warn"  # the tests' package is old
+    assert "pipy sync" in found["catalogue"][0][1]
+
+
+def test_it_prints_a_line_for_each_and_what_to_do() -> None:
+    done = pipy("doctor")
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:2] == ["ok", "Python"]
+    at = next(number for number, line in enumerate(lines) if line.startswith("warn  key"))
+    assert lines[at + 1].strip() == "→ pipy keys set PROVIDER"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "says"),
+    [
+        ("1.82.7", "fail", "malware"),
+        ("1.82.8", "fail", "malware"),
+        ("1.106.0", "fail", "every call with tools"),
+        ("1.107.3", "fail", "every call with tools"),
+        ("1.90.0", "fail", "older"),
+        ("1.105.0", "ok", "1.105.0"),
+        ("2.0.0rc1", "ok", "2.0.0rc1"),
+    ],
+)
+def test_versions_of_litellm(
+    version: str, state: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    [finding] = check_litellm()
+    assert finding.state == state
+    assert says in finding.detail
+    assert bool(finding.todo) == (state == "fail")
+
+
+def test_no_litellm_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    [finding] = check_litellm()
+    assert (finding.state, "pip install" in finding.todo) == ("fail", True)
+
+
+def test_damaged_and_open_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    data = Path(os.environ[DATA])
+    (data / "settings.json").write_text("{")
+    (data / "router.yaml").write_text("model_list: 5")
+    (data / "keys.json").write_text(json.dumps({"GROQ_API_KEY": KEY}))
+    (data / "keys.json").chmod(0o644)
+    code, found = findings(capsys)
+    assert code == 1
+    said = "\n".join(text for state, text in found["data"] if state != "ok")
+    for text in ("settings.json", "router.yaml", f"chmod 600 {data}/keys.json"):
+        assert text in said
+    assert ("ok", f"GROQ_API_KEY in {data}/keys.json, for groq") in found["key"]
+    (data / "keys.json").write_text(f'{{"GROQ_API_KEY": "{KEY}')
+    assert pipy("doctor").returncode == 1
+    everything = pipy("doctor")
+    assert f"{data}/keys.json is damaged" in everything.stdout
+    assert KEY not in everything.stdout + everything.stderr
+
+
+def test_a_data_directory_that_cannot_be_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    [finding] = [one for one in check_data_dir() if one.about == "data"]
+    assert (finding.state, "PIPY_DATA_DIR" in finding.todo) == ("fail", True)
+
+
+def test_proxies_and_certificates(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.lan:3128")
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such.pem")
+    code, found = findings(capsys)
+    assert code == 1
+    assert ("ok", "HTTPS_PROXY is http://***@proxy.lan:3128") in found["network"]
+    assert any(state == "fail" and "/no/such.pem" in said for state, said in found["network"])
+
+
+def test_servers_are_listed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = start(VLLM)
+    monkeypatch.setattr(discover, "PORTS", {fake.port: "vLLM"})
+    [finding] = check_servers()
+    assert (finding.state, "hosted_vllm/Qwen/Qwen3-8B" in finding.detail) == ("ok", True)
+
+
+def test_a_terminal_without_utf_8() -> None:
+    done = pipy("doctor", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
+    assert done.returncode == 0
+    assert "set PYTHONUTF8=1" in done.stdout
+
+
+# --- --online -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(start: Start, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Providers and models.dev on loopback, each with its answers: `world(openai=…, …)`."""
+
+    def make(openai: Any, anthropic: Any) -> dict[str, Fake]:
+        fakes = {
+            "openai": start({"/v1/models": openai}),
+            "anthropic": start({"/v1/models": anthropic}),
+            "feed": start({"/api.json": "{}"}),
+        }
+        base = {name: f"http://127.0.0.1:{fake.port}" for name, fake in fakes.items()}
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{base['openai']}/v1")
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", base["anthropic"])
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("PIPY_MODELS_URL", f"{base['feed']}/api.json")
+        return fakes
+
+    return make
+
+
+def test_online_asks_each_provider_with_its_own_key(
+    world: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes = world({"data": []}, {"data": []})
+    code, found = findings(capsys, "--online")
+    assert code == 0
+    for name in ("openai", "anthropic", "models.dev"):
+        [(state, said)] = found[name]
+        assert (state, "HTTP 200" in said) == ("ok", True), said
+    assert "LiteLLM alone" in found["amazon-bedrock"][0][1]
+    assert [sent.get("authorization") for sent in fakes["openai"].headers] == [f"Bearer {KEY}"]
+    assert [sent.get("x-api-key") for sent in fakes["anthropic"].headers] == [KEY]
+    assert KEY not in str(fakes["feed"].headers)
+    assert KEY not in str(found)
+
+
+def test_online_tells_what_is_wrong(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fakes = world((401, {"error": {"message": f"Incorrect API key: {KEY}"}}), (529, "busy"))
+    fakes["feed"].http.shutdown()
+    fakes["feed"].http.server_close()
+    code, found = findings(capsys, "--online")
+    assert code == 1
+    assert found["openai"][0][0] == "fail"
+    assert "the key is refused pipy keys set openai" in found["openai"][0][1]
+    assert found["anthropic"][0][0] == "warn"
+    assert found["models.dev"][0][0] == "fail"
+    assert "not reached (ConnectError)" in found["models.dev"][0][1]
+    assert KEY not in str(found)

@@ -1,0 +1,131 @@
+"""Test `pipy keys`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipy_ai.cli.main import main
+from pipy_ai.registry import keystore
+
+from ..support.command import pipy
+
+KEY = "sk-kept-0123456789abcdef"
+
+
+@pytest.fixture
+def kept() -> Path:
+    """The file with one key for Groq."""
+    assert pipy("keys", "set", "groq", "--file", stdin=KEY).returncode == 0
+    return Path(keystore.path())
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keystore, "_warned", set())
+
+
+def test_a_key_is_kept_in_a_file_for_its_user_alone() -> None:
+    done = pipy("keys", "set", "groq", "--file", stdin=f"{KEY}\n")
+    path = Path(keystore.path())
+    assert (done.returncode, done.stdout) == (0, f"GROQ_API_KEY is kept in {path}\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert json.loads(path.read_text()) == {"GROQ_API_KEY": KEY}
+    assert pipy("keys", "path").stdout == f"{path}\n"
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_list_says_where_keys_are_and_never_what_they_are(kept: Path) -> None:
+    listed = pipy("keys", "list", ANTHROPIC_API_KEY=KEY)
+    assert [line.split() for line in listed.stdout.splitlines()[1:]] == [
+        ["anthropic", "ANTHROPIC_API_KEY", "the", "environment"],
+        ["groq", "GROQ_API_KEY", str(kept)],
+    ]
+    both = json.loads(pipy("keys", "list", "--json", GROQ_API_KEY="x").stdout)
+    assert both == [
+        {
+            "providers": ["groq"], "variable": "GROQ_API_KEY", "place": "environment",
+            "kept": str(kept),
+        }
+    ]  # fmt: skip
+    assert KEY not in listed.stdout + listed.stderr
+
+
+def test_remove_forgets(kept: Path) -> None:
+    assert pipy("keys", "remove", "groq").stdout == "GROQ_API_KEY is forgotten\n"
+    assert json.loads(kept.read_text()) == {}
+    again = pipy("keys", "remove", "groq", GROQ_API_KEY="x")
+    assert again.returncode == 1
+    assert "set in the environment" in again.stderr
+    assert "no provider's key is set" in pipy("keys", "list").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "says"),
+    [
+        (["set", "groq", KEY], None, "history"),
+        (["set", "groq"], "", "no key was given"),
+        (["set", "groq"], "two words", "no key"),
+        (["set", "groq"], "ключ", "no key"),
+        (["set", "groqq"], KEY, "did you mean groq"),
+        (["set", "ANTHROPIC_API_KY"], KEY, "did you mean ANTHROPIC_API_KEY"),
+        (["set", "amazon-bedrock"], KEY, "logs in with more than a key"),
+        (["set", "AWS_ACCESS_KEY_ID"], KEY, "logs in with more than a key"),
+        (["set", "sap-ai-core"], KEY, "service key"),
+        (["set", "ollama"], KEY, "needs no key"),
+    ],
+)
+def test_what_is_no_key_changes_nothing(words: list[str], stdin: str | None, says: str) -> None:
+    done = pipy("keys", *words, stdin=stdin)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert KEY not in done.stderr
+    assert not os.path.exists(keystore.path())
+
+
+def test_names_are_understood() -> None:
+    for name, variable in (
+        ("gemini", "GOOGLE_API_KEY"),
+        ("OPENAI_API_KEY", "OPENAI_API_KEY"),
+        ("hosted_vllm", "HOSTED_VLLM_API_KEY"),
+    ):
+        assert variable in pipy("keys", "set", name, "--file", stdin=KEY).stdout
+    assert "MY_KEY" in pipy("keys", "set", "MY_KEY", "--file", "--force", stdin=KEY).stdout
+    assert ["-", "MY_KEY"] in [
+        line.split()[:2] for line in pipy("keys", "list").stdout.splitlines()
+    ]
+
+
+def test_a_typed_key_is_not_shown() -> None:
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "pipy_ai", "keys", "set", "groq", "--file"]
+    process = subprocess.Popen(
+        command, stdin=child, stdout=child, stderr=child, start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+    )  # fmt: skip
+    os.close(child)
+    shown = ""
+    deadline = time.monotonic() + 30
+    while "not shown: " not in shown and time.monotonic() < deadline:
+        shown += os.read(parent, 1000).decode()
+    os.write(parent, f"{KEY}\n".encode())
+    assert process.wait(30) == 0
+    while "kept in" not in shown:
+        shown += os.read(parent, 1000).decode()
+    os.close(parent)
+    assert KEY not in shown
+    assert json.loads(Path(keystore.path()).read_text()) == {"GROQ_API_KEY": KEY}
+
+
+def test_main_tells_a_damaged_file(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept.write_text("nonsense")
+    assert main(["keys", "list"]) == 2
+    assert "delete it and set your keys again" in capsys.readouterr().err

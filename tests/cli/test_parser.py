@@ -1,0 +1,30 @@
+"""Test that the command reference matches the parser."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from pipy_ai.cli.parser import COMMANDS, build_parser
+from pipy_ai.cli.parser_tree import help_line, walk_commands
+
+from ..support.doc_pages import ROOT
+
+PAGE = ROOT / "docs" / "commands.md"
+
+
+def test_the_page_is_what_the_generator_writes() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "commands.py")]
+    written = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    assert PAGE.read_text(encoding="utf-8") == written, "python docs/commands.py > docs/commands.md"
+    assert all(f"\n## pipy {name}\n" in written for name in COMMANDS)
+
+
+def test_every_argument_says_what_it_is_for() -> None:
+    silent = [
+        f"pipy {path} {action.dest}"
+        for path, command in walk_commands(build_parser())
+        for action in (*command.options, *command.positionals)
+        if not help_line(action)
+    ]
+    assert silent == []

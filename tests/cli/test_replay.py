@@ -1,0 +1,83 @@
+"""Test `pipy replay`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ..support.command import pipy
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A file of events."""
+    path = tmp_path / "x.jsonl"
+    path.write_text(pipy("ask", "-m", "faux/echo", "--events", "Hello there").stdout)
+    return path
+
+
+def test_a_file_is_printed_as_ask_does(recorded: Path) -> None:
+    asked = pipy("ask", "-m", "faux/echo", "--usage", "Hello there")
+    again = pipy("replay", str(recorded), "--at-once", "--usage")
+    assert (again.returncode, again.stdout) == (0, asked.stdout)
+    assert "4 in / 4 out" in again.stderr
+    piped = pipy("replay", "-", "--at-once", stdin=recorded.read_text())
+    assert (piped.stdout, piped.stderr) == ("Hello there\n", "")
+
+
+def test_damaged_lines_are_told_and_the_rest_is_played(recorded: Path) -> None:
+    lines = recorded.read_text().splitlines()
+    broken = [lines[0], "{", *lines[1:3], '{"type": "?"}', "", *lines[3:]]
+    recorded.write_text("\n".join(broken))
+    done = pipy("replay", str(recorded), "--at-once")
+    assert (done.returncode, done.stdout) == (1, "Hello there\n")
+    assert "line 2: it is no JSON" in done.stderr
+    assert "2 of 9 lines were no events" in done.stderr
+
+
+def test_a_file_that_was_cut(recorded: Path) -> None:
+    recorded.write_text("".join(recorded.read_text().splitlines(keepends=True)[:3]))
+    done = pipy("replay", str(recorded), "--at-once")
+    assert (done.returncode, done.stdout) == (1, "Hell\n")
+    assert "no answer ends" in done.stderr
+
+
+def test_a_failed_answer_is_told() -> None:
+    events = pipy("ask", "-m", "anthropic/claude-sonnet-4-5", "--events", "hi").stdout
+    done = pipy("replay", "-", stdin=events)
+    assert done.returncode == 1
+    assert "ANTHROPIC_API_KEY" in done.stderr
+
+
+def test_the_pace_is_kept(recorded: Path) -> None:
+    events = [json.loads(line) for line in recorded.read_text().splitlines()]
+    assert [event["ms"] for event in events] == sorted(event["ms"] for event in events)
+    for number, event in enumerate(events):
+        event["ms"] = number * 400
+    recorded.write_text("\n".join(map(json.dumps, events)))
+    took = []
+    for words in (["--at-once"], ["--speed", "2"], []):
+        begun = time.perf_counter()
+        assert pipy("replay", str(recorded), *words).stdout == "Hello there\n"
+        took.append(time.perf_counter() - begun)
+    assert took[1] > 1.0
+    assert took[2] > 2.0
+
+
+def test_model_output_cannot_command_the_terminal() -> None:
+    events = pipy("ask", "-m", "faux/echo", "--events", "\x1b]52;c;aGk=\x07").stdout
+    assert "\x1b" not in pipy("replay", "-", "--at-once", stdin=events).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["/no/such"], "/no/such"), (["-", "--speed", "0"], "more than 0"), ([], "file")],
+)
+def test_wrong_use(words: list[str], says: str) -> None:
+    done = pipy("replay", *words)
+    assert done.returncode in (1, 2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr

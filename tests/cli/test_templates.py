@@ -1,0 +1,120 @@
+"""Templates: what they hold, what fills them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support.command import pipy
+from ..support.scripted_server import Lab
+from ..support.wire_formats import CHAT, say, tool
+
+
+@pytest.fixture
+def kept() -> Path:
+    directory = Path(os.environ["PIPY_DATA_DIR"], "templates")
+    directory.mkdir(parents=True)
+    return directory
+
+
+def test_a_text_is_a_prompt(kept: Path) -> None:
+    (kept / "summary.md").write_text("Summarise in $count words, for $$5:\n\n$input\n")
+    asked = ("ask", "-m", "faux/echo", "-t", "summary")
+    done = pipy(*asked, "-p", "count=3", "of it", stdin="a $long text")
+    assert done.stdout == "Summarise in 3 words, for $5:\n\na $long text\n\nof it\n"
+    missing = pipy(*asked, "text")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "the template summary needs -p count=…" in missing.stderr
+    other = pipy(*asked, "-p", "count=3", "-p", "cuont=3", "text")
+    assert "has no $cuont; it has $count, $input" in other.stderr
+
+
+def test_yaml_says_more(kept: Path, lab: Lab) -> None:
+    (kept / "dogs.yaml").write_text(
+        "model: hosted_vllm/m\n"
+        "system: You know $kind.\n"
+        "prompt: Name one.\n"
+        "defaults: {kind: dogs}\n"
+        "schema: name, age int\n"
+        "options:\n  seed: 7\n  extra: {top_k: 5}\n"
+        f"attachments: [{kept / 'notes.txt'}]\n"
+    )
+    (kept / "notes.txt").write_text("They bark.")
+    lab.always = CHAT.scene(say('{"name": "Bo", "age": 3}'))
+    place = ("--api-base", lab.url, "-a", str(kept / "notes.txt"))
+    done = pipy("ask", "-t", "dogs", *place, "A small one.")
+    assert (done.returncode, done.stdout) == (0, '{"name": "Bo", "age": 3}\n'), done.stderr
+    sent = lab.seen[0].json
+    assert (sent["seed"], sent["top_k"]) == (7, 5)
+    assert sent["messages"][0]["content"] == "You know dogs."
+    said = json.dumps(sent["messages"][1]["content"])
+    assert said.index("A small one.") < said.index("Name one.") < said.index("They bark.")
+    assert said.count("They bark.") == 2
+    pipy("ask", "-t", "dogs", *place, "-p", "kind=cats", "-o", "seed=8", "-s", "Own.", "x")
+    sent = lab.seen[1].json
+    assert (sent["seed"], sent["messages"][0]["content"]) == (8, "Own.")
+
+
+def test_a_template_runs_no_tool_that_the_user_did_not_allow(
+    kept: Path, lab: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "t.py").write_text(f"def boom() -> str:\n    open('{tmp_path}/boom', 'w')\n")
+    (kept / "tools.yaml").write_text(f"prompt: Go.\ntools: ['{tmp_path / 't.py'}:boom']\n")
+    lab.play(CHAT.scene(tool("c", "boom", "{}"), stop="tool"), CHAT.scene(say("Fine.")))
+    asked = ("ask", "-m", "hosted_vllm/m", "--api-base", lab.url, "-t", "tools")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipy_ai", *asked],
+        capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "Fine.\n"), done.stderr
+    assert "no terminal to ask on" in done.stderr
+    assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prompt: [1", "line 1"),
+        ("- a\n- b", "a template is a text, or has some of prompt"),
+        ("promt: x", "'promt' is none of"),
+        ("prompt: 3", "'prompt' is to be a text"),
+        ("tools: [3]", "a list of texts"),
+        ("prompt: !!python/object/apply:os.system ['touch pwned']", "could not determine"),
+        ("prompt: x\noptions: {temprature: 1}", "did you mean temperature?"),
+    ],
+)
+def test_what_is_no_template(kept: Path, text: str, says: str) -> None:
+    (kept / "bad.yaml").write_text(text)
+    done = pipy("ask", "-m", "faux/echo", "-t", "bad", "q")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("pwned").exists()
+
+
+def test_the_command(kept: Path, tmp_path: Path) -> None:
+    (kept / "one.md").write_text("Say $input\nagain.")
+    (kept / "two.yaml").write_text("system: Be brief.\n")
+    assert pipy("templates", "list").stdout == "one  Say $input again.\ntwo  Be brief.\n"
+    assert pipy("templates", "show", "two").stdout == "system: Be brief.\n"
+    assert pipy("templates", "path").stdout == f"{kept}\n"
+    slip = pipy("ask", "-m", "faux/echo", "-t", "oen", "q")
+    assert (slip.returncode, "did you mean one?" in slip.stderr) == (2, True)
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho "prompt: Hm, \\$input" > "$1"\n')
+    editor.chmod(0o700)
+    assert pipy("templates", "edit", "three", EDITOR=str(editor)).returncode == 0
+    assert pipy("ask", "-m", "faux/echo", "-t", "three", "so").stdout == "Hm, so\n"
+    by_path = pipy("ask", "-m", "faux/echo", "-t", str(kept / "one.md"), "x")
+    assert by_path.stdout == "Say x\nagain.\n"
+
+
+def test_params_are_for_templates() -> None:
+    done = pipy("ask", "-m", "faux/echo", "-p", "a=b", "q")
+    assert (done.returncode, "-t NAME" in done.stderr) == (2, True)

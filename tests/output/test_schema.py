@@ -1,0 +1,155 @@
+"""Test the types that typed output accepts and how values are validated."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field, field_validator
+
+from pipy_ai import Context, OutputValidationError, complete, faux
+from pipy_ai.output.schema import Output
+
+from ..support.schema_cases import KINDS, PLAIN, Invoice, Kind, Line, Mixed, Owner, Person
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+class Bill(BaseModel):
+    """A bill."""
+
+    number: str
+    total: Annotated[float, Field(ge=0)]
+    tags: list[str] = []
+
+
+GOOD = '{"number": "7", "total": 1.5}'
+BAD = '{"number": "7"}'
+BILL = Bill(number="7", total=1.5)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_every_kind_of_type(kind: Kind) -> None:
+    with faux.script(json.dumps(kind.written), json.dumps({"surely": "wrong"})):
+        message = complete("faux/x", "q", output=kind.kind)
+        value = message.parsed
+        bare = Output.of(kind.kind)
+        assert value == bare.parse(json.dumps(kind.written))
+        if isinstance(kind.kind, type):
+            assert isinstance(value, dict if kind.kind.__name__ == "Movie" else kind.kind)
+        if bare.wrapped:  # a model may forget the wrapping
+            assert bare.parse(json.dumps(kind.written["value"])) == value
+        assert pickle.loads(pickle.dumps(message)).parsed == value
+        assert copy.deepcopy(message).parsed == value
+        again = Context.model_validate_json(Context(messages=[message]).model_dump_json())
+        assert again.messages[0].content == message.content
+        if kind.kind != dict[str, float]:
+            error = complete("faux/x", "q", output=kind.kind, output_retries=0).error
+            assert error is not None
+            assert error.kind == "invalid_output"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Bill, f"Sure!\n```json\n{GOOD}\n```\nDone.", BILL),
+        (Bill, f"```\n{GOOD}```", BILL),
+        (Bill, f'Not {{"number": "1", "total": 0}} but {GOOD} [1]', BILL),
+        (Bill, "{oh} " + GOOD, BILL),
+        (Bill, '{"number": "7\n", "total": "1.5", "tags": null}', Bill(number="7\n", total=1.5)),
+        (list[int], "The list: [1, 2]", [1, 2]),
+        (Mixed, '{"value": null, "either": null}', Mixed(value=None)),
+        (
+            Person,
+            '{"name": "A", "address": {"street": "B", "zip": "12345", "country": null},'
+            ' "former": [{"street": "C", "zip": "54321", "country": null}], "colour": null}',
+            Person(
+                name="A",
+                address={"street": "B", "zip": "12345"},  # type: ignore[arg-type]
+                former=[{"street": "C", "zip": "54321"}],  # type: ignore[list-item]
+            ),
+        ),
+        (
+            Owner,
+            '{"pet": {"kind": "cat", "lives": 9}, "other": {"kind": "dog", "tricks": []}}',
+            Owner(
+                pet={"kind": "cat", "lives": 9},  # type: ignore[arg-type]
+                other={"kind": "dog", "tricks": []},  # type: ignore[arg-type]
+            ),
+        ),
+        (PLAIN, '{"city": "Rome", "sky": null, "near": null}', {"city": "Rome"}),
+    ],
+)
+def test_an_answer_is_read_with_forbearance(kind: Any, text: str, value: Any) -> None:
+    assert Output.of(kind).parse(text) == value
+
+
+WHOLE = "(all)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "lines"),
+    [
+        (Bill, "", [f"{WHOLE}: it is empty"]),
+        (Bill, "Sorry.", [f"{WHOLE}: it holds no JSON object"]),
+        (  # no part of what is broken passes for the whole
+            Line,
+            '{"text": "a", "price": {"text": "b", "price": 1}, "count": ',
+            [f"{WHOLE}: it is not valid JSON: Expecting value: line 1 column 60 (char 59)"],
+        ),
+        (dict[str, Any], '{"a":' * 900 + "1" + "}" * 900, [f"{WHOLE}: it is nested too deeply"]),
+        (Bill, BAD, ["total: Field required"]),
+        (
+            Invoice,
+            '{"number": 1, "total": "x", "lines": [{"text": "a", "price": -1}]}',
+            [
+                "number: Input should be a valid string",
+                "total: Input should be a valid number, unable to parse string as a number",
+                "lines[0].price: Input should be greater than or equal to 0",
+            ],
+        ),
+        (Literal["a", "b"], '{"value": "c"}', ["(all): Input should be 'a' or 'b'"]),
+        (
+            PLAIN,
+            '{"city": 1, "near": {}}',
+            ["city: 1 is not of type 'string'", "near: 'name' is a required property"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_path(kind: Any, text: str, lines: list[str]) -> None:
+    with pytest.raises(OutputValidationError) as caught:
+        Output.of(kind).parse(text)
+    assert caught.value.problems == lines
+    assert str(pickle.loads(pickle.dumps(caught.value))) == "\n".join(lines)
+
+
+def test_a_validator_that_fails_is_told() -> None:
+    class Odd(BaseModel):
+        x: int
+
+        @field_validator("x")
+        @classmethod
+        def _check(cls, value: int) -> int:
+            if value == 1:
+                raise ValueError("not one")
+            raise KeyError("a bug")
+
+    for number, text in ((1, "x: Value error, not one"), (2, "KeyError: 'a bug'")):
+        with faux.script(json.dumps({"x": number})):
+            error = complete("faux/x", "q", output=Odd, output_retries=0).error
+        assert error is not None
+        assert text in error.message
+
+
+@pytest.mark.parametrize("kind", [42, Invoice(number="1", total=1), object(), lambda: 1])
+def test_what_is_no_type_is_refused(kind: Any) -> None:
+    with faux.script() as provider, pytest.raises(TypeError, match="output= takes a type"):
+        complete("faux/x", "q", output=kind)
+    assert provider.calls == 0

@@ -1,0 +1,227 @@
+"""Test that API keys are only sent to their own provider and never shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai import AssistantMessage, complete, preview, stream
+
+from ..support.event_grammar import check_events
+from ..support.scripted_server import RESET, Lab, Scene, Status
+from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES, WIRES, Wire, say
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+OPENAIS = "sk-openai-secret-0123456789"
+
+
+@pytest.fixture
+def openai_key(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("OPENAI_API_KEY", OPENAIS)
+    return OPENAIS
+
+
+def override(directory: Path, changes: Any) -> None:
+    (directory / "overrides.json").write_text(json.dumps(changes))
+
+
+def sent(lab: Lab) -> str:
+    """All that reached the server."""
+    return repr([(seen.path, seen.headers, seen.body) for seen in lab.seen])
+
+
+@pytest.mark.parametrize(
+    "model", ["aiohttp_openai/foo", "custom_openai/foo", "lambda_ai/foo", "openai/foo"]
+)
+def test_openais_key_goes_to_no_other_host(lab: Lab, openai_key: str, model: str) -> None:
+    complete(model, "hi", api_base=lab.url, max_retries=0)
+    assert lab.seen
+    assert openai_key not in sent(lab)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"model": "openai/foo"},
+        {"model": "aiohttp_openai/foo"},
+        {"model": "groq/foo"},
+        pytest.param(
+            {"model": "foo", "custom_llm_provider": "openai"},
+            id="custom_llm_provider",
+        ),
+        pytest.param({"model": "lambda_ai/foo"}, id="lambda_ai"),
+        pytest.param({"model": "zai/foo"}, id="zai"),
+    ],
+)
+def test_a_router_entry_without_a_key_gets_none(
+    lab: Lab, july: Path, openai_key: str, parameters: dict[str, str]
+) -> None:
+    entry = {"model_name": "fast", "litellm_params": {**parameters, "api_base": lab.url}}
+    (july / "router.yaml").write_text(json.dumps({"model_list": [entry]}))
+    complete("fast", "hi", max_retries=0)
+    assert lab.seen
+    assert openai_key not in sent(lab)
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("meta_llama/foo", "LLAMA_API_KEY"),
+        ("lambda_ai/foo", "LAMBDA_API_KEY"),
+        ("huggingface/foo", "HF_TOKEN"),
+        pytest.param("snowflake/foo", "SNOWFLAKE_JWT"),
+        ("friendliai/foo", "FRIENDLI_TOKEN"),
+    ],
+)
+def test_a_key_that_only_litellm_knows_is_not_told(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, model: str, variable: str
+) -> None:
+    key = "only-litellm-knows-0123456789"
+    monkeypatch.setenv(variable, key)
+    lab.play(Status(401, {"error": {"message": f"bad key {key}"}}))
+    message = complete(model, "hi", api_base=lab.url, max_retries=0)
+    assert key in sent(lab)
+    assert message.error is not None
+    assert message.error.kind == "auth"
+    assert key not in message.model_dump_json()
+
+
+def test_a_key_that_the_router_finds_by_itself_is_not_told(
+    lab: Lab, july: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "gsk-0123456789abcdef"
+    monkeypatch.setenv("GROQ_API_KEY", key)
+    entry = {"model_name": "fast", "litellm_params": {"model": "groq/foo", "api_base": lab.url}}
+    (july / "router.yaml").write_text(json.dumps({"model_list": [entry]}))
+    lab.play(Status(401, {"error": {"message": f"bad key {key}"}}))
+    message = complete("fast", "hi", max_retries=0)
+    assert message.error is not None
+    assert key not in message.model_dump_json()
+
+
+def test_a_host_without_variables_asks_for_a_key_in_plain_words(july: Path) -> None:
+    override(july, {"acme/large": {"provider": {"api": "https://acme.example/v1"}}})
+    message = complete("acme/large", "hi")
+    assert message.error is not None
+    assert message.error.kind == "missing_key"
+    assert message.error.message == "No key for acme: pass api_key=."
+
+
+@pytest.mark.parametrize("transport", [None, "litellm"])
+def test_copilot_begins_no_login(july: Path, transport: Any) -> None:
+    message = complete("github_copilot/x", "hi", transport=transport, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind in ("missing_key", "bad_request")
+    assert "api_key=" in message.error.message
+    message = complete("github_copilot/x", "hi", api_key="k", transport=transport, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert "api_base=" in message.error.message
+    assert preview("github_copilot/x", "hi").url == ""
+
+
+@pytest.fixture(params=["direct", "litellm"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for both ways to send a request."""
+    monkeypatch.setenv("PIPY_TRANSPORT", request.param)
+    return str(request.param)
+
+
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    found: Wire = request.param
+    return found
+
+
+def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
+    options = {"api_key": KEY, "max_retries": 0, "api_base": wire.base(lab), **options}
+    return check_events(list(stream(wire.model, "q", **options)))
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_key_goes_to_its_own_provider_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant")
+    monkeypatch.setenv("GEMINI_API_KEY", "sk-gem")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
+    complete("hosted_vllm/m", "q", api_base=lab.url)
+    complete("cerebras/m", "q", api_base=lab.url, api_key="csk")
+    for seen in lab.seen:
+        assert not {"sk-openai", "sk-ant", "sk-gem", "org-mine"} & set(
+            " ".join(seen.headers.values()).split()
+        )
+    for wire, own in ((ANTHROPIC, "sk-ant"), (GEMINI, "sk-gem")):
+        lab.play(wire.scene(say("ok")))
+        complete(wire.model, "q", api_base=wire.base(lab))
+        assert own in " ".join(lab.seen[-1].headers.values())
+    # `openai/` with another host's address is the usual way to a host that is not OpenAI.
+    for model in ("openai/gpt-x", RESPONSES.model, "text-completion-openai/x"):
+        complete(model, "q", api_base=lab.url, max_retries=0)
+        assert "sk-openai" not in " ".join(lab.seen[-1].headers.values())
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_listed_host_never_gets_another_ones_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
+    message = complete("novita/some-model", "q")
+    assert message.error is not None
+    assert message.error.kind == "missing_key"
+    assert "NOVITA_API_KEY" in message.error.message
+    monkeypatch.setenv("NOVITA_API_KEY", "nk")
+    assert complete("openai/gpt-5", "q", api_key="", api_base="http://127.0.0.1:9").error
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_hosts_own_variable_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOVITA_API_KEY", "nk-0123456789")
+    complete("novita/some-model", "q", api_base=lab.url)
+    assert lab.seen[-1].headers["authorization"] == "Bearer nk-0123456789"
+
+
+@pytest.mark.usefixtures("transport")
+def test_keys_in_odd_places_are_not_told(lab: Lab) -> None:
+    lab.play(Status(401, {"error": {"message": f"bad {KEY}"}}))
+    message = ask(lab, CHAT, api_key=KEY + "\n")
+    assert KEY not in message.model_dump_json()
+    assert message.error is not None
+    assert message.error.kind == "auth"
+    lab.play(Status(401, {"error": {"message": f"bad {KEY}"}}))
+    message = ask(lab, CHAT, api_key="k", headers={"X-Api-Key": KEY})
+    assert KEY not in message.model_dump_json()
+    lab.play(Status(401, {"error": {"message": "x" * 4090 + KEY}}))
+    assert KEY[:6] not in ask(lab, CHAT).model_dump_json()
+    lab.play(RESET_AT_ONCE)
+    message = ask(lab, CHAT, api_key="k")
+    assert message.error is not None
+    assert "***" not in message.error.message
+
+
+RESET_AT_ONCE: Scene = [RESET]
+
+
+def test_keys_among_the_callers_headers_are_hidden(lab: Lab) -> None:
+    key = "sk-of-the-caller-12345"
+    for asked in (
+        {"headers": {"X-Api-Key": key}},
+        {"extra": {"extra_headers": {"Authorization": f"Bearer {key}", "X-Number": 1}}},
+    ):
+        assert key not in repr(preview("hosted_vllm/m", "q", api_base=lab.url, **asked))
+        lab.play(Status(401, json.dumps({"error": {"message": f"no such key {key}"}})))
+        error = complete("hosted_vllm/m", "q", api_base=lab.url, **asked).error
+        assert error is not None
+        assert error.kind == "auth"
+        assert key not in error.message
+    assert lab.seen[-1].headers["x-number"] == "1"

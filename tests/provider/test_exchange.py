@@ -1,0 +1,169 @@
+"""Test failures of hosts and networks over real sockets: each becomes an `error` event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipy_ai import AssistantMessage, ErrorInfo, complete, stream
+
+from ..support.event_grammar import check_events
+from ..support.raw_server import Raw, response
+from ..support.scripted_server import Lab, Status, chat, finish, text
+from ..support.wire_formats import CHAT, WIRES, Wire, say
+
+KEY = "sk-very-secret-0123456789"
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+PAGE = b"<!doctype html><html><head><title>\n Sign in </title></head><body>" + KEY.encode()
+
+
+def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
+    base = base.removesuffix("/v1") if wire.root else base
+    options = {"api_key": KEY, "max_retries": 0, "transport": "direct", "timeout": 60, **options}
+    message = check_events(list(stream(wire.model, "q", api_base=base, **options)))
+    assert KEY not in message.model_dump_json()
+    return message
+
+
+def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
+    """Why nothing came."""
+    message = ask(base, wire, **options)
+    assert message.content == []
+    assert message.error is not None
+    return message.error
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def body(wire: Wire, *pieces: str) -> bytes:
+    return b"".join(wire.scene(say(*pieces)))
+
+
+@pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    found: Wire = request.param
+    return found
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        ("200 OK", "server", ["a web page", "doctype", "Is api_base right?"]),
+        ("404 Not Found", "not_found", ["HTTP 404", "'Sign in'", "Is api_base right?"]),
+        ("403 Forbidden", "auth", ["HTTP 403", "'Sign in'", "Is the key right?"]),
+        ("502 Bad Gateway", "server", ["HTTP 502", "'Sign in'", "Ask again."]),
+    ],
+)
+def test_a_web_page(wire: Wire, status: str, kind: str, said: list[str]) -> None:
+    with Raw(response(PAGE, "content-type: text/html", status=status)) as server:
+        error = failure(server.url, wire)
+    assert error.kind == kind
+    for words in said:
+        assert words in error.message
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\ncontent-ty", HEAD])
+def test_an_end_before_the_answer(wire: Wire, head: bytes) -> None:
+    with Raw(head) as server:
+        error = failure(server.url, wire)
+        assert len(server.seen) == 1
+    assert (error.kind, error.retryable) == ("connection", True)
+    assert "broke" in error.message
+    assert "Ask again." in error.message
+
+
+@pytest.mark.parametrize("end", [b"", b"ff\r\ncut", b"0\r\n\r\n"], ids=["fin", "chunk", "clean"])
+def test_an_end_within_a_character(wire: Wire, end: bytes) -> None:
+    whole = body(wire, "Zür", "ich 😀")
+    cut = whole[: whole.index("😀".encode()) + 2]
+    with Raw(HEAD + chunk(cut) + end) as server:
+        message = ask(server.url, wire)
+    assert message.text == "Zür"
+    assert message.error is not None
+    assert message.error.kind == "incomplete"
+    assert "what came before is kept" in message.error.message
+
+
+@pytest.mark.parametrize("between", [b"\ndata: ", b"", b" "])
+def test_two_documents_in_one_event(wire: Wire, between: bytes) -> None:
+    """Some hosts do so, and nothing is lost."""
+    events = [event.removeprefix(b"data: ").strip() for event in wire.scene(say(*"abcdef"))]
+    pairs = [between.join(events[n : n + 2]) for n in range(0, len(events), 2)]
+    with Raw(response(b"".join(b"data: %s\n\n" % pair for pair in pairs))) as server:
+        message = ask(server.url, wire)
+    assert message.error is None, message.error
+    assert (message.text, message.stop_reason) == ("abcdef", "stop")
+    assert not message.usage.estimated
+
+
+@pytest.mark.parametrize("junk", [b"{", b"}", b"x", b"\ndata: nonsense", b"[DONE"])
+def test_a_document_and_junk_in_one_event(wire: Wire, junk: bytes) -> None:
+    first, second, *_ = (event.strip() for event in wire.scene(say("a", "b")))
+    with Raw(response(b"%s\n\n%s%s\n\n" % (first, second, junk))) as server:
+        message = ask(server.url, wire)
+    assert message.error is not None
+    assert message.error.kind == "server"
+    assert "cannot be read" in message.error.message
+    assert message.text in ("", "a")  # of wires with and without an opening event
+
+
+def test_a_redirect_to_another_host(wire: Wire) -> None:
+    with Raw(b"") as other:
+        target = f"http://user:{KEY}@{other.address}/v1/elsewhere?key={KEY}"
+        with Raw(response(b"", f"location: {target}", status="307 Go")) as server:
+            error = failure(server.url, wire)
+        assert other.seen == []
+    assert (error.kind, error.status_code) == ("bad_request", 307)
+    assert f"http://{other.address}/v1/elsewhere," in error.message
+    assert "set api_base" in error.message
+
+
+def asked(answer: bytes) -> AssistantMessage:
+    with Raw(answer) as server:
+        return complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"not http at all\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n"]
+)
+def test_what_is_no_http_is_an_error(raw: bytes) -> None:
+    message = asked(raw)
+    assert message.error is not None
+    assert message.error.kind in ("connection", "bad_request")
+    assert message.error.message
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("127.0.0.1/v1", "http://"), ("ftp://x/v1", "http://"), ("http://", "host"),
+        ("http://x:99999/v1", "is no address"), ("http://[::1/v1", "is no address"),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none(base: str, said: str) -> None:
+    message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert said in message.error.message
+
+
+def test_a_key_that_http_cannot_say() -> None:
+    message = complete("openai/gpt-4o", "q", api_key="sk-ключ-0123456789", max_retries=0)
+    assert message.error is not None
+    assert "ключ" not in message.error.message
+    assert message.error.kind == "bad_request"
+
+
+def test_a_failure_is_not_a_full_window(lab: Lab) -> None:
+    """Hosts that tell of the next window with every answer: HTTP 500 is tried again at once."""
+    reset = {"x-ratelimit-reset": "3600"}
+    lab.play(Status(500, "x", reset), chat(text("ok"), finish("stop")))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url)
+    assert message.text == "ok", message.error
+    lab.play(Status(429, "x", reset))
+    error = complete("hosted_vllm/m", "q", api_base=lab.url).error
+    assert error is not None
+    assert error.retry_after == 3600

@@ -1,0 +1,331 @@
+"""Test the HTTP client: connection reuse, cancellation, compression and event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import gzip
+import socket
+import struct
+import sys
+import threading
+import time
+import warnings
+import zlib
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from pipy_ai import AssistantMessage, ErrorInfo, acomplete, complete, stream
+from pipy_ai.provider.exchange import stream_deltas
+from pipy_ai.provider.http import client as http
+from pipy_ai.provider.http.client import HTTPRequest
+from pipy_ai.provider.wires import OpenAIChatDecoder
+from pipy_ai.utils import event_loop as loops
+
+from ..support.event_grammar import check_events
+from ..support.raw_server import Raw, response
+from ..support.scripted_server import Lab, chat, finish, text
+from ..support.wire_formats import CHAT, WIRES, Wire, say
+
+ANSWER = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
+        writer.write(head + ANSWER)
+        await writer.drain()
+        await reader.read()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.transport.abort()
+
+
+async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever a request is cancelled, dead connections of earlier ones are closed."""
+    left: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda failure: left.append(repr(failure)))
+
+    async def ask(port: int) -> None:
+        call = HTTPRequest("POST", f"http://127.0.0.1:{port}/", [])
+        async for _ in stream_deltas(call, OpenAIChatDecoder()):
+            pass
+
+    for turns in range(0, 45, 3):
+        alive = await asyncio.start_server(_serve, "127.0.0.1", 0)
+        writers: list[asyncio.StreamWriter] = []
+
+        async def dying(
+            reader: asyncio.StreamReader,
+            writer: asyncio.StreamWriter,
+            writers: list[asyncio.StreamWriter] = writers,
+        ) -> None:
+            writers.append(writer)
+            await _serve(reader, writer)
+
+        dead = await asyncio.start_server(dying, "127.0.0.1", 0)
+        port = dead.sockets[0].getsockname()[1]
+        await asyncio.gather(*(ask(port) for _ in range(12)))
+        assert len(writers) == 12
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        dead.close()
+        task = asyncio.ensure_future(ask(alive.sockets[0].getsockname()[1]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await http._pools.pop(asyncio.get_running_loop())._loop_guard.aclose()  # type: ignore[union-attr]
+        alive.close()
+        for _ in range(3):  # the servers' sides end, too
+            await asyncio.sleep(0)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", ResourceWarning)
+            gc.collect()
+        left += [str(one.message) for one in told]
+    assert left == []
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_kept_connection_that_is_closed_costs_nothing(reset: bool) -> None:
+    """Another one is opened at once; but a new one that is closed without a word is a failure."""
+    requests: list[str] = []  # connection and number of the request on it
+    dead: set[int] = set()
+    sides: set[Any] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sides.add(asyncio.current_task())
+        connection = len({name.split()[0] for name in requests})
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            for number in range(10):
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+                requests.append(f"{connection} {number}")
+                await reader.readexactly(size)
+                if number or connection in dead:  # it was closing while the request came
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\n")
+                writer.write(f"content-length: {len(ANSWER)}\r\n\r\n".encode() + ANSWER)
+        if reset:
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        for _ in range(3):
+            message = await acomplete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+            assert message.text == "a", message.error
+        assert requests == ["0 0", "0 1", "1 0", "1 1", "2 0"]
+        dead.add(3)
+        message = await acomplete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+        assert message.error is not None
+        assert message.error.kind == "connection"
+        assert requests[5:] == ["2 1", "3 0"]
+        await asyncio.wait(sides)
+
+
+async def test_a_request_costs_the_same_however_many_connections_there_are() -> None:
+    async def ask(port: int) -> None:
+        async for _ in stream_deltas(
+            HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), OpenAIChatDecoder()
+        ):
+            pass
+
+    sides: set[Any] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sides.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(ANSWER)}\r\n\r\n".encode()
+                writer.write(head + ANSWER)
+        writer.close()
+
+    calls: Counter[int] = Counter()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for connections in (2, 90):
+            await asyncio.gather(*(ask(port) for _ in range(connections)))
+            sys.setprofile(lambda *_, n=connections: calls.update([n]))
+            for _ in range(5):
+                await ask(port)
+            sys.setprofile(None)
+        await http._pools.pop(asyncio.get_running_loop())._loop_guard.aclose()  # type: ignore[union-attr]
+        await asyncio.wait(sides)
+    assert calls[90] < 1.5 * calls[2], calls
+
+
+BODY = b"".join(CHAT.scene(say("Hel", "lo")))
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY)[2:-4]),
+        ("identity", BODY),
+    ],
+)
+def test_compression_that_nobody_asked_for_is_undone(coding: str, body: bytes) -> None:
+    with Raw(response(body, f"content-encoding: {coding}")) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
+    assert message.text == "Hello"
+    assert "accept-encoding: identity" in server.seen[0]
+
+
+def test_loop_after_loop_leaves_nothing(lab: Lab) -> None:
+    """Each `asyncio.run` has its own connections, which end with it."""
+    lab.play(lambda _: CHAT.scene(say("ok")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(5):
+            lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
+
+            async def twice() -> list[str]:
+                return [(await acomplete("hosted_vllm/m", "q", api_base=lab.url)).text] * 2
+
+            assert asyncio.run(twice()) == ["ok", "ok"]
+        gc.collect()
+    assert len(http._pools) <= 2
+
+
+def test_a_last_word_on_an_idle_connection(lab: Lab) -> None:
+    """A server that says HTTP 408 before it closes is not asked on that connection again."""
+    answer = b"".join(chat(text("ok"), finish("stop")))
+    said, peers = threading.Event(), []
+
+    def serve() -> None:
+        for _ in range(2):
+            peer, _ = server.accept()
+            peers.append(peer)
+            while not peer.recv(65536).endswith(b"}"):
+                pass
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+            assert said.wait(10)
+            peer.sendall(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        port = server.getsockname()[1]
+        base = f"http://127.0.0.1:{port}/v1"
+        assert complete("hosted_vllm/m", "q", api_base=base).text == "ok"
+        (kept,) = http._pools[loops.background_loop().loop]._idle["127.0.0.1", port, False, ""]
+        said.set()
+        deadline = time.monotonic() + 10
+        while not kept.lost and time.monotonic() < deadline:
+            time.sleep(0.001)
+        again = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
+        assert again.text == "ok", again.error
+        assert len(peers) == 2
+        for peer in peers:
+            peer.close()
+
+
+def test_the_callers_host_counts(lab: Lab) -> None:
+    lab.play(chat(text("ok"), finish("stop")))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url, headers={"Host": "other.example"})
+    assert message.text == "ok", message.error
+    assert lab.seen[0].headers["host"] == "other.example"
+
+
+def test_no_key_in_the_repr_of_a_request() -> None:
+    assert "sk-" not in repr(
+        HTTPRequest("POST", "http://h", [("authorization", "Bearer sk-1")], b"{}")
+    )
+
+
+PLAIN_BODY = b"".join(CHAT.scene(say("by proxy")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_uvloop(host: str, lab: Lab) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    lab.play(CHAT.scene(say("fast")))
+    base = lab.url.replace("127.0.0.1", host)
+    message = uvloop.run(acomplete("hosted_vllm/m", "q", api_base=base, max_retries=0))
+    assert message.text == "fast", message.error
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\ncontent-length: %d\n\n" % len(PLAIN_BODY),
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+        % len(PLAIN_BODY),
+        b"HTTP/1.0 200 OK\r\n\r\n",
+    ],
+)
+def test_servers_that_are_careless_with_http(head: bytes) -> None:
+    with Raw(head + PLAIN_BODY) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
+        assert message.text == "by proxy", message.error
+
+
+def test_a_chunked_answer_whose_length_is_told_too() -> None:
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PLAIN_BODY), PLAIN_BODY)
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n"
+    with Raw(head + chunks) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
+        assert message.text == "by proxy", message.error
+
+
+KEY = "sk-very-secret-0123456789"
+
+
+def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
+    base = base.removesuffix("/v1") if wire.root else base
+    options = {"api_key": KEY, "max_retries": 0, "transport": "direct", "timeout": 60, **options}
+    message = check_events(list(stream(wire.model, "q", api_base=base, **options)))
+    assert KEY not in message.model_dump_json()
+    return message
+
+
+def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
+    """Why nothing came."""
+    message = ask(base, wire, **options)
+    assert message.content == []
+    assert message.error is not None
+    return message.error
+
+
+def body(wire: Wire, *pieces: str) -> bytes:
+    return b"".join(wire.scene(say(*pieces)))
+
+
+@pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
+def wire(request: pytest.FixtureRequest) -> Wire:
+    found: Wire = request.param
+    return found
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_compression_that_lies(wire: Wire, coding: str) -> None:
+    with Raw(response(body(wire, "a"), f"content-encoding: {coding}")) as server:
+        error = failure(server.url, wire)
+    assert error.kind == "server"
+    assert coding in error.message
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_compression_that_is_cut(wire: Wire, coding: str) -> None:
+    whole = body(wire, "Hel", "2nd")
+    squeeze = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
+    first = squeeze.compress(whole[: whole.index(b"2nd")]) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+    head = f"content-encoding: {coding}"
+    with Raw(response(first, head)) as server, Raw(response(first[:5], head)) as early:
+        message = ask(server.url, wire)
+        nothing = failure(early.url, wire)
+    assert message.text == "Hel"
+    assert message.error is not None
+    assert (message.error.kind, nothing.kind) == ("incomplete", "connection")
+    for error in (message.error, nothing):
+        assert f"ended within the {coding}" in error.message

@@ -1,0 +1,217 @@
+"""Test the LiteLLM transport over real sockets with scripted responses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    ImageContent,
+    Tool,
+    ToolCall,
+    acomplete,
+    assistant,
+    complete,
+    ctx,
+    stream,
+    tool_result,
+    user,
+)
+
+from ..support.chat_scenarios import CASES, shape
+from ..support.event_grammar import check_events
+from ..support.scripted_server import DONE, Lab, Pause, Status, chat, finish, sse, text, usage
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+MODEL = "hosted_vllm/m"
+
+
+@pytest.fixture(autouse=True)
+def _through_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPY_TRANSPORT", "litellm")
+
+
+PNG_URL = "data:image/png;base64,iVBORw0KGgo="
+PNG = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hard_streams_come_out_right(lab: Lab, name: str) -> None:
+    case = CASES[name]
+    lab.play(case.scene, case.scene)
+    message = check_events(list(stream(MODEL, "q", api_base=lab.url, max_retries=0)))
+    assert shape(message) == case.content
+    assert message.stop_reason == case.stop
+    assert (message.error.kind if message.error else None) == case.kind
+    if message.error is not None:
+        assert case.says in message.error.message
+        assert "litellm" not in message.error.message.lower()
+    twin = asyncio.run(acomplete(MODEL, "q", api_base=lab.url, max_retries=0))
+    assert shape(twin) == case.content
+    assert (twin.stop_reason, twin.error and twin.error.kind) == (case.stop, case.kind)
+    assert len(lab.seen) == 2, "LiteLLM tried again by itself"
+
+
+def test_what_is_sent(lab: Lab) -> None:
+    tool = Tool(name="f", description="d", parameters={"type": "object", "properties": {}})
+    asked = ToolCall(id="c1", name="f", arguments={"x": 1})
+    context = ctx(
+        user("look", PNG), assistant("I call.", asked),
+        tool_result(asked, "7 \ud83d", is_error=True), system="Be brief.", tools=[tool],
+    )  # fmt: skip
+    before = context.model_copy(deep=True)
+    message = complete(
+        MODEL, context, api_base=lab.url, api_key="k-1", temperature=0, max_tokens=5, top_p=0.5,
+        stop=["x"], seed=7, tool_choice="f", headers={"X-Mine": "yes"},
+        extra={"extra_body": {"top_k": 3}},
+    )  # fmt: skip
+    assert message.text == "ok"
+    assert context == before
+    seen = lab.seen[0]
+    assert seen.path == "/v1/chat/completions"
+    assert seen.headers["authorization"] == "Bearer k-1"
+    assert seen.headers["x-mine"] == "yes"
+    assert seen.json == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "look"},
+                    {"type": "image_url", "image_url": {"url": PNG_URL}},
+                ],
+            },
+            {
+                "role": "assistant",
+                "content": "I call.",
+                "tool_calls": [
+                    {
+                        "id": "c1",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": '{"x": 1}'},
+                    }
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "[tool error] 7 \ufffd"},
+        ],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "f",
+                    "description": "d",
+                    "parameters": {"type": "object", "properties": {}},
+                },
+            }
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "temperature": 0,
+        "max_tokens": 5,
+        "top_p": 0.5,
+        "stop": ["x"],
+        "seed": 7,
+        "top_k": 3,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }  # fmt: skip
+
+
+def test_usage_is_net_of_the_cache_and_never_made_up(lab: Lab) -> None:
+    lab.play(
+        chat(text("a"), finish("stop"), usage(100, 5, cached=80)), chat(text("b"), finish("stop"))
+    )
+    told = complete(MODEL, "q", api_base=lab.url).usage
+    assert (told.input, told.cache_read, told.output, told.total_tokens) == (20, 80, 5, 105)
+    assert not told.estimated
+    untold = complete(MODEL, "q", api_base=lab.url).usage
+    assert untold.estimated
+    assert untold.cost.total is None
+    assert untold.cost.source == "unknown"
+
+
+def test_the_key_stays_out_of_errors(lab: Lab) -> None:
+    key = "sk-very-secret-0123456789"
+    lab.play(Status(401, {"error": {"message": f"Incorrect API key provided: {key}"}}))
+    message = complete(MODEL, "q", api_base=lab.url, api_key=key)
+    assert message.error is not None
+    assert message.error.kind == "auth"
+    assert key not in message.model_dump_json() + repr(message)
+
+
+@pytest.mark.parametrize(("model", "variable"), [
+    ("anthropic/claude-sonnet-4-5", "ANTHROPIC_API_KEY"),
+    ("openai/gpt-5", "OPENAI_API_KEY"),
+    ("gemini/gemini-2.5-flash", "GEMINI_API_KEY"),
+])  # fmt: skip
+def test_a_missing_key_is_told_with_its_variable(model: str, variable: str) -> None:
+    message = complete(model, "q")
+    assert message.error is not None
+    assert message.error.kind == "missing_key"
+    assert variable in message.error.message
+    assert [e.type for e in stream(model, "q")] == ["error"]
+
+
+def test_ignored_options_are_told(lab: Lab) -> None:
+    message = complete(MODEL, "q", api_base=lab.url, session_id="s", reasoning="max")
+    assert {w.code for w in message.warnings} == {"option_ignored", "reasoning_changed"}
+    assert lab.seen[0].json["reasoning_effort"] == "high"
+
+
+def test_on_payload_sees_and_replaces_what_is_sent(lab: Lab) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def look(payload: dict[str, Any]) -> dict[str, Any]:
+        seen.append(payload)
+        return {**payload, "temperature": 0.7}
+
+    complete(MODEL, "q", api_base=lab.url, api_key="k-1", on_payload=look)
+    assert lab.seen[0].json["temperature"] == 0.7
+    assert "k-1" not in repr(seen)
+
+
+def test_a_refused_connection_is_tried_again_and_then_told() -> None:
+    message = complete(MODEL, "q", api_base="http://127.0.0.1:9/v1", max_retries=1)
+    assert message.error is not None
+    assert message.error.kind == "connection"
+    assert message.error.retryable
+
+
+def test_events_come_as_they_are_sent(lab: Lab) -> None:
+    lab.play(sse(*text("first"), Pause(), *text("second"), finish("stop"), DONE))
+    s = stream(MODEL, "q", api_base=lab.url)
+    for event in s:
+        if event.type == "text_delta" and event.delta == "first":
+            assert not s._queue.result_future.done()
+            lab.go()
+    assert s.result().text == "firstsecond"
+
+
+def test_thinking_that_comes_again_with_its_signature_is_heard_once() -> None:
+    from types import SimpleNamespace as Data
+
+    from pipy_ai.provider import Thinking, ThinkingSignature
+    from pipy_ai.provider.litellm.chunks import decode_chunk
+
+    def chunk_of(reasoning: str, **block: str) -> Any:  # as LiteLLM 1.105 hands them over
+        delta = Data(reasoning_content=reasoning, thinking_blocks=[{"type": "thinking", **block}])
+        return Data(id=None, choices=[Data(delta=delta, finish_reason=None)])
+
+    deltas = decode_chunk(chunk_of("hm", thinking="hm"))[0]
+    deltas += decode_chunk(chunk_of("", thinking="hm", signature="s"))[0]
+    assert deltas == [Thinking("hm"), ThinkingSignature("s")]
+
+
+def test_a_provider_that_nobody_knows_is_told_without_shouting() -> None:
+    message = complete("nope/nope", "hi")
+    assert message.error is not None
+    assert message.error.kind == "not_found"
+    assert message.error.message.startswith("No provider goes by this name: pipy providers lists")

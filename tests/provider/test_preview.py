@@ -1,0 +1,92 @@
+"""Test `preview`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipy_ai import Tool, complete, ctx, preview
+from pipy_ai.errors import BadRequestError
+from pipy_ai.provider.litellm.provider import CAPTURED
+
+from ..support.scripted_server import Lab
+from ..support.wire_formats import WIRES, say
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+OWN = {"hosted_vllm", "litellm_proxy"}  # servers of one's own: they want an api_base
+TOOL = Tool(name="f", description="d")
+
+
+def test_preview_shows_what_is_sent_and_masks_the_key(lab: Lab) -> None:
+    key = "sk-very-secret-0123456789"
+    context = ctx("q", system="s", tools=[TOOL])
+    for wire in WIRES:
+        options: dict[str, Any] = {
+            "api_base": wire.base(lab), "api_key": key, "reasoning": "max", "top_p": None
+        }  # fmt: skip
+        shown = preview(wire.model, context, **options)
+        assert lab.seen == []
+        assert key not in repr(shown)
+        lab.play(wire.scene(say("ok")))
+        message = complete(wire.model, context, **options)
+        sent = lab.seen.pop()
+        assert shown.method == "POST"
+        assert shown.url.endswith(sent.path.lstrip("/")) or sent.path in shown.url
+        assert shown.body == sent.json
+        assert list(shown.warnings) == message.warnings
+
+
+@pytest.mark.parametrize("provider", sorted(CAPTURED))
+def test_preview_needs_no_key_and_no_network(provider: str) -> None:
+    base = "http://127.0.0.1:9/v1" if provider in OWN else None
+    shown = preview(f"{provider}/some-model", "q", api_base=base, cache_retention="none")
+    assert shown.url.startswith(base or "https://")
+    if provider == "gemini":
+        assert shown.body["contents"] == [{"role": "user", "parts": [{"text": "q"}]}]
+        return
+    said = shown.body["messages"][-1]["content"]
+    assert said in ("q", [{"type": "text", "text": "q"}])
+    assert shown.body["stream"] is True
+
+
+def test_preview_of_what_cannot_be_shown() -> None:
+    assert preview("cohere/command-x", "q", api_key="k").url == ""
+    with pytest.raises(ValueError, match="no preview"):
+        preview("faux/m", "q")
+    with pytest.raises(BadRequestError):
+        preview("cohere/command-x", "q", transport="direct")
+
+
+TRANSPORTS = ["direct", "litellm"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_preview_of_an_address_with_a_query_sends_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    if transport == "litellm":
+        monkeypatch.setenv("PIPY_TRANSPORT", "litellm")
+    base = f"{lab.url}?tenant=1"
+    shown = preview("hosted_vllm/m", "hi", api_base=base, api_key="key-0123456789")
+    assert lab.seen == []
+    assert "key-0123456789" not in repr(shown)
+    message = complete("hosted_vllm/m", "hi", api_base=base)
+    if transport == "direct":
+        assert shown.url == f"{lab.url}/chat/completions?tenant=1"
+        assert message.text == "ok"
+    else:  # LiteLLM makes no address of it
+        assert message.error is not None
+        assert message.error.kind == "bad_request"
+    lab.seen.clear()
+    message = complete("hosted_vllm/m", "hi", api_base=lab.url)
+    assert message.error is None, message.error
+    assert (message.api, message.text) == ("openai-completions", "ok")
+    assert len(lab.seen) == 1

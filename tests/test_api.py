@@ -1,0 +1,164 @@
+"""Test `complete`, `stream` and their async versions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    PipyError,
+    acomplete,
+    acomplete_simple,
+    aquick,
+    assistant,
+    astream,
+    astream_simple,
+    complete,
+    complete_simple,
+    faux,
+    quick,
+    register_provider,
+    stream,
+    stream_simple,
+)
+from pipy_ai.errors import AbortedError
+from pipy_ai.options import ThinkingLevel
+from pipy_ai.provider import Request
+from pipy_ai.provider.registered import unregister_provider
+
+from .support.event_grammar import check_events
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+WAIT = 10.0  # seconds, far above what anything here takes
+
+
+async def test_a_blocking_call_works_inside_a_running_loop() -> None:
+    assert complete("faux/echo", "Hi").text == "Hi"
+
+
+def test_repeated_asyncio_run() -> None:
+    for number in range(20):
+        assert asyncio.run(acomplete("faux/echo", str(number))).text == str(number)
+
+
+def test_32_threads_at_once() -> None:
+    wrong: list[Any] = []
+
+    def work(number: int) -> None:
+        for turn in range(20):
+            text = f"{number}/{turn} " * 5
+            message = check_events(list(stream("faux/echo", text)))
+            if message.text != text:
+                wrong.append((number, turn, message))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+
+
+def test_a_blocking_call_in_a_provider_is_refused_rather_than_deadlocked() -> None:
+    async def careless(request: Request) -> AsyncIterator[str]:
+        yield complete("faux/echo", "never").text
+
+    register_provider("careless", careless)
+    try:
+        message = complete("careless/m", "q", timeout=WAIT)
+    finally:
+        unregister_provider("careless")
+    assert message.error is not None
+    assert "acomplete" in message.error.message
+
+
+def test_an_unknown_keyword_names_the_nearest_option() -> None:
+    with pytest.raises(TypeError, match="unknown option 'temprature'; did you mean 'temperature'"):
+        complete("faux/echo", "Hi", temprature=0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unknown option"):
+        astream("faux/echo", "Hi", nonsense=0)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unknown option 'tools'; it belongs to the context"):
+        stream("faux/echo", "Hi", tools=[print])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", [], [assistant()]])
+def test_an_empty_context_is_refused_before_anything_happens(prompt: Any) -> None:
+    with faux.script("never") as provider:
+        with pytest.raises(ValueError, match="empty"):
+            stream("faux/m", prompt)
+        with pytest.raises(ValueError, match="empty"):
+            astream("faux/m", prompt)
+        assert provider.calls == 0
+
+
+@pytest.mark.parametrize("model", ["no-such-model", "/x", "openai/", ""])
+def test_a_name_that_means_no_model_is_refused(model: str) -> None:
+    with pytest.raises(ValueError, match=r"provider/model|no model 'no-such-model'"):
+        complete(model, "Hi")
+
+
+def test_wrong_types_are_refused() -> None:
+    with pytest.raises(TypeError):
+        complete("faux/echo", 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        complete(7, "Hi")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        complete("faux/echo", "Hi", {"temperature": 0})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_tokens"):
+        complete("faux/echo", "Hi", max_tokens=-1)
+    with pytest.raises(TypeError, match="stream"):
+        register_provider("odd", "nonsense")  # type: ignore[arg-type]
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="temperature"):
+            complete("faux/echo", "Hi", temperature=number)
+
+
+def test_a_request_is_of_the_moment_it_was_made() -> None:
+    from pipy_ai import ctx, user
+
+    context = ctx("first")
+    s = astream("faux/echo", context)
+    context.messages.append(user("second"))
+    assert asyncio.run(s.result()).text == "first"
+
+
+def test_an_error_of_another_library_raises_too() -> None:
+    from pipy_ai import AssistantMessage
+
+    for reason, kind in (("error", PipyError), ("aborted", AbortedError)):
+        message = AssistantMessage.model_validate({"stopReason": reason, "errorMessage": "no"})
+        with pytest.raises(kind, match="no"):
+            message.raise_for_error()
+
+
+async def test_every_verb_answers_and_hands_its_options_on() -> None:
+    high: Any = {"reasoning": ThinkingLevel.HIGH}
+    more: Any = {**high, "headers": {"X-Mine": "yes"}, "max_retry_delay_ms": 7}
+    with faux.script(*["fine"] * 10) as provider:
+        answers = [  # the blocking ones, too, inside of a running loop
+            complete("faux/m", "q", **more),
+            complete_simple("faux/m", "q", **more),
+            stream("faux/m", "q", **more).result(),
+            stream_simple("faux/m", "q", **more).result(),
+            await acomplete("faux/m", "q", **more),
+            await acomplete_simple("faux/m", "q", **more),
+            await astream("faux/m", "q", **more).result(),
+            await astream_simple("faux/m", "q", **more).result(),
+            quick("q", "faux/m", **high),
+            await aquick("q", "faux/m", **high),
+        ]
+    assert [message.text for message in answers] == ["fine"] * 10
+    assert [request.reasoning for request in provider.requests] == ["high"] * 10
+    for request in provider.requests[:8]:
+        assert request.options.headers == {"X-Mine": "yes"}
+        assert request.options.max_retry_delay_ms == 7

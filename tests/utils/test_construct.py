@@ -1,0 +1,59 @@
+"""Test that unchecked construction equals checked construction."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    AssistantMessage,
+    Context,
+    Cost,
+    ErrorInfo,
+    ErrorKind,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+    Usage,
+    UserMessage,
+)
+from pipy_ai.utils.construct import construct_unchecked
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (AssistantMessage, {"content": [TextContent(text="a")], "model": "m", "timestamp": 1}),
+        (Usage, {"input": 1}), (Cost, {}), (TextContent, {"text": "a"}),
+        (ThinkingContent, {"thinking": "a"}), (ErrorInfo, {"kind": ErrorKind.AUTH}),
+        (ToolCall, {"id": "1", "name": "f", "arguments": {"a": 1}}),
+        (UserMessage, {"content": "a", "timestamp": 1}), (Context, {"system_prompt": "a"}),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: Any) -> None:
+    fast, slow = construct_unchecked(kind, **fields), kind(**fields)
+    assert fast == slow
+    assert repr(fast) == repr(slow)
+    assert fast.model_dump_json() == slow.model_dump_json()
+    assert fast.model_fields_set == slow.model_fields_set
+    assert pickle.loads(pickle.dumps(fast)) == slow
+    assert fast.model_copy(deep=True) == slow
+    fast.more = 1  # fields of other versions are kept
+    assert fast.model_dump()["more"] == 1
+    other = construct_unchecked(kind, **fields)
+    for name in set(kind.model_fields) - set(fields):  # no default is shared
+        mine = getattr(other, name)
+        assert not isinstance(mine, list | dict | Usage | Cost) or mine is not getattr(fast, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CacheRetention", "SimpleStreamOptions", "StreamOptions", "ThinkingBudgets", "ThinkingLevel"],
+)
+def test_types_reexports_options(name: str) -> None:
+    from pipy_ai import options, types
+
+    assert getattr(types, name) is getattr(options, name)
+    assert name in types.__all__

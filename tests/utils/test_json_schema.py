@@ -1,0 +1,85 @@
+"""Test the reduction of JSON Schemas for Gemini."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from pipy_ai.utils.json_schema import to_gemini_schema
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"type": "string", "const": "a"}, {"type": "string", "enum": ["a"]}),
+        ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"type": "string", "nullable": True}),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]},
+         {"type": "string", "description": "string or integer"}),
+        ({"type": ["integer", "number", "null"]}, {"type": "number", "nullable": True}),
+        ({"anyOf": [{"$ref": "#/$defs/P"}, {"type": "object", "properties": {
+            "y": {"const": "n"}, "z": {"type": "array", "items": {"type": "string"}}}}]},
+         {"type": "object", "description": "{y} or {y, z}", "properties": {
+             "y": {"type": "string", "description": "number or string"},
+             "z": {"type": "array", "items": {"type": "string"}}}}),
+        ({"$ref": "#/$defs/P"}, {"type": "object", "properties": {"y": {"type": "number"}}}),
+        ({"allOf": [{"$ref": "#/$defs/P"}], "description": "d"},
+         {"type": "object", "properties": {"y": {"type": "number"}}, "description": "d"}),
+        ({"type": "string", "format": "email"}, {"type": "string"}),
+        ({"type": "string", "format": "date-time"}, {"type": "string", "format": "date-time"}),
+        ({"enum": [1, 2]}, {"type": "integer"}),
+        ({"enum": ["a", None]}, {"type": "string", "enum": ["a"], "nullable": True}),
+        ({"type": "array"}, {"type": "array", "items": {"type": "string"}}),
+        ({"type": "object", "properties": {}, "additionalProperties": False},
+         {"type": "object", "properties": {}}),
+        ({"type": "integer", "exclusiveMinimum": 0, "default": 3}, {"type": "integer"}),
+    ],
+)  # fmt: skip
+def test_schemas_are_reduced(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {"x": given},
+        "$defs": {"P": {"type": "object", "properties": {"y": {"type": "number"}}}},
+    }
+    before = copy.deepcopy(schema)
+    assert to_gemini_schema(schema) == {"type": "object", "properties": {"x": taken}}
+    assert schema == before
+
+
+def test_a_schema_that_holds_itself_ends() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
+    }
+    schema = {**tree, "$defs": {"Tree": tree}}
+    assert len(str(to_gemini_schema(schema))) < 5000
+    assert to_gemini_schema({"type": "object", "properties": {}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"type": ["array", "string"], "items": {"type": "integer"}},
+         {"type": "array", "items": {"type": "integer"}, "description": "array or string"}),
+        ({"type": ["array", "null", "string"], "description": "d"},
+         {"description": "d (array or string)", "nullable": True, "type": "array",
+          "items": {"type": "string"}}),
+        ({"type": "string", "enum": ["", "a"]}, {"type": "string", "enum": ["a"]}),
+        ({"type": "string", "enum": [""]}, {"type": "string"}),
+        ({"type": "object", "required": ["a"]}, {"type": "object"}),
+        ({"type": "object", "properties": {"a": {"type": "string"}},
+          "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+         {"type": "object", "properties": {"a": {"type": "string"}}}),
+    ],
+)  # fmt: skip
+def test_schemas_that_gemini_refuses(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"x": given}}
+    assert to_gemini_schema(schema)["properties"]["x"] == taken

@@ -1,0 +1,137 @@
+"""Test the Anthropic Messages wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipy_ai import (
+    AssistantMessage,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+    ToolResultMessage,
+    complete,
+    ctx,
+    preview,
+    stream,
+    user,
+)
+
+from ..support.event_grammar import check_events
+from ..support.scenarios import shape
+from ..support.scripted_server import Lab, sse
+from ..support.wire_formats import ANTHROPIC, Counts, Wire, say
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+def _turn(*content: Any, **fields: Any) -> AssistantMessage:
+    return AssistantMessage(content=list(content), **{"stop_reason": "stop", **fields})
+
+
+def test_anthropic_is_told_of_the_tools_that_were_called(july: Any) -> None:
+    """It refuses calls and results in a conversation without tools; none shall be called now."""
+    turn = _turn(*(ToolCall(id=i, name=n) for i, n in (("1", "f"), ("2", "g"), ("3", "f"))))
+    results = [ToolResultMessage(tool_call_id=i) for i in ("1", "2", "3")]
+    body = preview("anthropic/claude-sonnet-4-5", ctx("q", turn, *results)).body
+    assert [tool["name"] for tool in body["tools"]] == ["f", "g"]
+    assert body["tool_choice"] == {"type": "none"}
+    assert "tools" not in preview("anthropic/claude-sonnet-4-5", "q").body
+
+
+def test_anthropic_goes_on_from_words_without_a_space_behind_them(july: Any) -> None:
+    context = ctx("q", _turn(TextContent(text="Sure: \n")))
+    [_, said] = preview("anthropic/claude-sonnet-4-5", context).body["messages"]
+    assert said["content"] == [{"type": "text", "text": "Sure:"}]
+
+
+def test_no_thought_comes_last_in_a_turn(july: Any) -> None:
+    """Anthropic: "The final block in an assistant message cannot be `thinking`"."""
+    thought = ThinkingContent(thinking="hm", thinking_signature="s")
+    who = {"provider": "anthropic", "model": "claude-sonnet-4-5", "api": "anthropic-messages"}
+    turn = _turn(thought, TextContent(text="Well"), thought, **who)
+    body = preview("anthropic/claude-sonnet-4-5", ctx("q", turn, user("go on"))).body
+    assert [b["type"] for b in body["messages"][1]["content"]] == ["thinking", "text"]
+
+
+@pytest.mark.parametrize(
+    ("model", "adaptive"),
+    [
+        ("claude-opus-4-9", True), ("claude-sonnet-6-20280101", True), ("claude-opus-4-10", True),
+        ("claude-haiku-4-5-20990101", False), ("claude-3-7-sonnet-20990101", False),
+        ("claude-sonnet-4-20990101", False),
+    ],
+)  # fmt: skip
+def test_a_claude_that_nobody_knows_yet_thinks_as_its_like(
+    july: Any, model: str, adaptive: bool
+) -> None:
+    """From Opus 4.7 on a budget is refused."""
+    thinking = preview(f"anthropic/{model}", "q", reasoning="low").body["thinking"]
+    assert (thinking["type"] == "adaptive") is adaptive
+
+
+def test_zeros_at_the_end_of_an_anthropic_answer_take_nothing_back(lab: Lab) -> None:
+    first = {"id": "m", "model": "c", "usage": {"input_tokens": 9, "cache_read_input_tokens": 4}}
+    last = {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 2}
+    lab.play(
+        sse(
+            {"type": "message_start", "message": first},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}},
+            {"type": "content_block_delta", "index": 0,
+             "delta": {"type": "text_delta", "text": "Hi"}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
+            {"type": "message_stop"},
+        )
+    )  # fmt: skip
+    base = lab.url.removesuffix("/v1")
+    message = complete("anthropic/claude-sonnet-4-5", "q", api_base=base, api_key="k")
+    assert message.text == "Hi", message.error
+    assert (message.usage.input, message.usage.cache_read, message.usage.output) == (9, 4, 2)
+
+
+@pytest.fixture(params=["direct", "litellm"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Everything here holds for both ways to send a request."""
+    monkeypatch.setenv("PIPY_TRANSPORT", request.param)
+    return str(request.param)
+
+
+KEY = "sk-very-secret-0123456789"
+
+
+def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
+    options = {"api_key": KEY, "max_retries": 0, "api_base": wire.base(lab), **options}
+    return check_events(list(stream(wire.model, "q", **options)))
+
+
+@pytest.mark.usefixtures("transport")
+def test_server_side_tools_are_not_the_clients(lab: Lab) -> None:
+    events = list(ANTHROPIC.events([say("found it")], "stop", Counts()))
+    block = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    server = [
+        {"type": "content_block_start", "index": 7, "content_block": block},
+        {"type": "content_block_delta", "index": 7,
+         "delta": {"type": "input_json_delta", "partial_json": '{"query":"x"}'}},
+        {"type": "content_block_stop", "index": 7},
+    ]  # fmt: skip
+    lab.play(sse(events[0], *server, *events[1:]))
+    message = ask(lab, ANTHROPIC)
+    assert shape(message) == ["found it"]
+    assert message.stop_reason == "stop"
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_paused_turn_is_a_stop(lab: Lab) -> None:
+    paused = [
+        part.replace(b'"end_turn"', b'"pause_turn"') for part in ANTHROPIC.scene(say("so far"))
+    ]
+    lab.play(paused)
+    message = ask(lab, ANTHROPIC)
+    assert (message.stop_reason, message.raw_stop_reason) == ("stop", "pause_turn")

@@ -1,0 +1,70 @@
+"""Test options and images in requests on several wires."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pipy_ai import ImageContent, UserMessage, ctx, preview
+
+
+def test_a_jpg_is_a_jpeg(july: Any) -> None:
+    image = UserMessage(content=[ImageContent(data="/9j/4AAQ", mime_type="image/jpg")])
+    for model in ("anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash", "openai/gpt-4o"):
+        shown = json.dumps(preview(model, ctx(image)).body)
+        assert "image/jpeg" in shown
+        assert "image/jpg" not in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "sent"),
+    [
+        ("openai/gpt-5", {}, None),
+        ("openai/gpt-5.4", {}, None),
+        ("anthropic/claude-opus-4-7", {}, None),
+        ("anthropic/claude-sonnet-4-5", {"reasoning": "low"}, None),
+        ("anthropic/claude-sonnet-4-5", {}, 0.5),
+        ("openai/gpt-4o", {}, 0.5),
+    ],
+)
+def test_top_p_is_left_out_where_it_is_refused(
+    july: Any, model: str, asked: Any, sent: float | None
+) -> None:
+    shown = preview(model, "q", top_p=0.5, **asked)
+    assert shown.body.get("top_p") == sent
+    assert ("top_p_ignored" in [warning.code for warning in shown.warnings]) is (sent is None)
+
+
+@pytest.mark.parametrize(
+    ("model", "long"),
+    [
+        ("gpt-5.1", True), ("gpt-5.4", True), ("gpt-5.1-codex-mini", True),
+        ("gpt-5.1-chat-latest", True), ("gpt-5.5-pro", True), ("gpt-5", True),
+        ("gpt-4o", False), ("gpt-4.1", False), ("gpt-5-mini", False), ("o3", False),
+        ("gpt-5.6", False),
+    ],
+)  # fmt: skip
+def test_a_day_in_the_cache_is_asked_of_those_that_give_it(
+    july: Any, model: str, long: bool
+) -> None:
+    """OpenAI: "prompt_cache_retention is not supported on this model"."""
+    shown = preview(f"openai/{model}", "q", cache_retention="long", session_id="s" * 65)
+    assert shown.body.get("prompt_cache_retention") == ("24h" if long else None)
+    assert ("option_ignored" in [warning.code for warning in shown.warnings]) is not long
+    assert len(shown.body["prompt_cache_key"]) == 64  # the longest that OpenAI takes
+
+
+def test_settings_of_the_caller_are_joined_with_ours(july: Any) -> None:
+    asked = {"generationConfig": {"topK": 40}}
+    body = preview("google/gemini-2.5-flash", "q", max_tokens=9, extra=asked).body
+    assert body["generationConfig"] == {"maxOutputTokens": 9, "topK": 40}
+    asked = {"stream_options": {"include_obfuscation": False}}
+    for extra in (asked, {"extra_body": asked}):
+        body = preview("openai/gpt-4o", "q", extra=extra).body
+        assert body["stream_options"] == {"include_usage": True, "include_obfuscation": False}
+        assert "extra_body" not in body
+    asked = {"reasoning": {"summary": "detailed"}}
+    body = preview("openai/gpt-5.4", "q", reasoning="high", extra=asked).body
+    assert body["reasoning"] == {"effort": "high", "summary": "detailed"}
