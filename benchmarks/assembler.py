@@ -1,11 +1,10 @@
-"""What a delta costs in the assembler, and that it does not grow with the stream.
+"""Measure the assembler's CPU per delta, and check that it does not grow with the stream.
 
     python benchmarks/assembler.py
 
-CPU per delta of a long stream over that of a short one, in one run, medians of pairs. Streams of
-one kind carry the same deltas; the short one is played as often as it takes to equal the work.
-The figures with `partial` read at every event are there to tell, not to boast: each reader gets
-a message of its own, so a reader of everything pays for the text that it is handed.
+Prints the CPU per delta of a long stream divided by that of a short one: the median of pairs in one
+run. Both streams have the same kind of deltas; the short one is repeated to equal the work. With
+`partial` read at every event the cost grows, because each event's message has its own text.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ MAX_RATIO = 1.2
 
 
 def text_stream(count: int) -> list[Delta]:
-    """`count` deltas of text of a usual length."""
+    """Return `count` deltas of text of a typical length."""
     words = ("The ", "quick ", "brown ", "fox ", "jumps. ")
     return [*(Text(words[i % 5]) for i in range(count)), Finish("stop")]
 
 
 def tool_stream(size: int) -> list[Delta]:
-    """One call whose arguments are `size` characters of JSON, in pieces of 20."""
+    """Return a tool call with `size` characters of JSON in pieces of 20."""
     arguments = '{"items": ["' + "x" * (size - 15) + '"]}'
     pieces = [arguments[i : i + 20] for i in range(0, len(arguments), 20)]
     first = ToolFragment(0, "call_1", "write_file", pieces[0])
@@ -37,7 +36,7 @@ def tool_stream(size: int) -> list[Delta]:
 
 
 def replay(deltas: Sequence[Delta], read_partial: bool) -> None:
-    """One stream, each delta by itself, as a slow wire gives it; events are dropped at once."""
+    """Assemble a stream one delta at a time, as from a slow connection, and discard the events."""
     assembler = Assembler()
     assembler.start()
     for delta in deltas:
@@ -48,7 +47,7 @@ def replay(deltas: Sequence[Delta], read_partial: bool) -> None:
 
 
 def cpu_us_per_delta(deltas: Sequence[Delta], repeats: int, read_partial: bool) -> float:
-    """Microseconds of CPU per delta."""
+    """Return the CPU per delta in microseconds."""
     gc.collect()
     started = time.process_time()
     for _ in range(repeats):
@@ -57,7 +56,7 @@ def cpu_us_per_delta(deltas: Sequence[Delta], repeats: int, read_partial: bool) 
 
 
 def compare(name: str, make_stream: Callable[[int], list[Delta]], short: int, long: int) -> float:
-    """Print the cost of both and return the median of their ratios, `partial` unread."""
+    """Print the cost of both streams without reading `partial`; return their median ratio."""
     short_stream, long_stream = make_stream(short), make_stream(long)
     repeats = max(1, len(long_stream) // len(short_stream))
     replay(short_stream, False)
@@ -67,9 +66,8 @@ def compare(name: str, make_stream: Callable[[int], list[Delta]], short: int, lo
     ]
     ratio = statistics.median(b / a for a, b in pairs)
     low, high = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(
-        f"{name:24}{len(short_stream) - 1:>9,}{low:>10.2f}{len(long_stream) - 1:>11,}{high:>10.2f}{ratio:>9.2f}"
-    )
+    short_count, long_count = len(short_stream) - 1, len(long_stream) - 1
+    print(f"{name:24}{short_count:>9,}{low:>10.2f}{long_count:>11,}{high:>10.2f}{ratio:>9.2f}")
     return ratio
 
 

@@ -1,8 +1,8 @@
-"""What a row of a batch costs: CPU of the process that asks, beside raw httpx.
+"""Measure the CPU per row of a batch in the client process, compared with raw httpx.
 
     python benchmarks/batch.py [--rows 3000] [--rounds 5]
 
-Each round asks the same rows of the same server (a process of its own) in both ways; the least of
+Each round sends the same rows to the same server (a separate process) in both ways; the minimum of
 the rounds counts. The answers have five deltas of text and a usage.
 """
 
@@ -26,7 +26,7 @@ CONCURRENCY = 32
 
 
 async def with_pipy(base: str, rows: int) -> None:
-    """`astream_many`, which gives messages with usage."""
+    """Use `astream_many`, which returns messages with usage."""
     prompts = (f"row {number}" for number in range(rows))
     async for index, message in astream_many(
         "hosted_vllm/m", prompts, api_base=base, concurrency=CONCURRENCY
@@ -35,7 +35,7 @@ async def with_pipy(base: str, rows: int) -> None:
 
 
 async def with_httpx(base: str, rows: int) -> None:
-    """The least that reads the text: lines, JSON, a semaphore."""
+    """Read the text with minimal code: lines, JSON, a semaphore."""
     limits = httpx.Limits(max_connections=CONCURRENCY)
     async with httpx.AsyncClient(limits=limits, timeout=60) as client:
 
@@ -62,7 +62,7 @@ async def with_httpx(base: str, rows: int) -> None:
 
 
 def main() -> None:
-    """Measure both, in turn."""
+    """Measure both alternately."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -78,7 +78,7 @@ def main() -> None:
         base = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
         for round_ in range(arguments.rounds + 1):
             for number, client in enumerate(clients):
-                rows = arguments.rows if round_ else 100  # the first loads and warms
+                rows = arguments.rows if round_ else 100  # the first round warms up
                 started = time.process_time()
                 asyncio.run(client(base, rows))
                 cpu_us = (time.process_time() - started) / rows * 1e6

@@ -1,9 +1,10 @@
-"""How fast the catalogue answers, against bare Python, Pydantic objects and `llm models`.
+"""Measure how fast the catalogue answers, compared with Python, Pydantic objects and `llm models`.
 
     python benchmarks/catalogue.py feed.json [--llm path/to/llm] [--runs 15]
 
-`feed.json` is an `api.json` of models.dev. Each row is the least CPU of cold processes that take
-turns; only the ratios of one run mean something. `llm` (simonw/llm) must be installed somewhere.
+`feed.json` is an `api.json` of models.dev. Each row is the minimum CPU of cold processes that run
+in turn; only the ratios of a single run are meaningful. `llm` (simonw/llm) must be installed
+somewhere.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ LOAD_JSON_SCRIPT = "import json, sys; json.load(open(sys.argv[1]))"
 
 
 def cpu_ms(command: list[str], environment: dict[str, str]) -> float:
-    """Milliseconds of CPU that one process takes."""
+    """Return the CPU of a process in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
@@ -106,11 +107,11 @@ def main() -> None:
     for round_number in range(arguments.runs + 1):
         for name, command in commands.items():
             elapsed_ms = cpu_ms(command, environment)
-            if round_number:  # the first one compiles
+            if round_number:  # the first round compiles
                 lowest_ms[name] = min(lowest_ms[name], elapsed_ms)
     shutil.rmtree(directory)
     bare_python_ms, get_model_ms = lowest_ms["python -c pass"], lowest_ms["get_model"]
-    # What a command costs on top of the interpreter itself.
+    # The cost without that of the interpreter itself.
     pydantic_ratio = (lowest_ms["feed as Pydantic objects"] - bare_python_ms) / (
         get_model_ms - bare_python_ms
     )

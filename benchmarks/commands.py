@@ -1,11 +1,11 @@
-"""Cold starts of `pipy` beside `llm`: what a command costs that calls no model.
+"""Measure cold starts of `pipy` commands that send no request, compared with `llm`.
 
     python benchmarks/commands.py --llm path/to/llm [--runs 20] [--markdown]
 
-Each figure is the median CPU of cold processes that take turns, over that of `python -c pass` of
-the same environment; only the ratios of one run mean something. `llm` (simonw/llm) must be
-installed somewhere. The data directories are new, so that pipy answers from what it was shipped
-with; the first round, which compiles and fills caches, does not count.
+Each figure is the median CPU of cold processes that run in turn, divided by that of `python -c
+pass` in the same environment; only the ratios of a single run are meaningful. `llm` (simonw/llm)
+must be installed somewhere. The data directories are new, so that pipy uses the catalogue it was
+shipped with. The first round, which compiles and fills caches, is not counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PIPY_COMMANDS = [
     ["templates", "list"],
     ["completion", "bash"],
 ]
-# What comes next to it; llm has no prices and no completion.
+# The closest equivalents; llm has no prices and no completion.
 LLM_COMMANDS = {
     "--help": ["--help"],
     "models": ["models"],
@@ -40,7 +40,7 @@ LLM_COMMANDS = {
 
 
 def cpu_ms(command: list[str], environment: dict[str, str]) -> float:
-    """Milliseconds of CPU that one process takes."""
+    """Return the CPU of a process in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         command,

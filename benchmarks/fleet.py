@@ -1,11 +1,10 @@
-"""A simulation of 1,000 workers with a billion tokens to get: where the time, the money and the
-limits go, and what breaks first.
+"""Simulate 1,000 workers that process a billion tokens: time, cost, limits and bottlenecks.
 
     python benchmarks/fleet.py
 
-Discrete events over some minutes, from which the whole job is reckoned. What a request costs on
-its way is measured (`gateway.py`); how models answer and what providers allow is assumed. Both
-stand below. A seed makes every run the same.
+A discrete-event simulation of a few minutes, extrapolated to the whole job. The cost of a request
+on its way is measured (`gateway.py`); how models answer and what providers allow is assumed. Both
+are listed below. A seed makes every run the same.
 """
 
 from __future__ import annotations
@@ -18,37 +17,37 @@ from dataclasses import dataclass, field
 from math import exp
 from typing import Any
 
-# Measured on one core, CPU seconds; see docs/scale.md.
+# Measured CPU seconds on one core; see docs/scale.md.
 PROXY_REQUEST, PROXY_DELTA = 0.027, 0.00064
 PROXY_REFUSAL = 0.015  # of a request over the limit
 ROUTER_REQUEST, ROUTER_DELTA = 0.025, 0.00082  # LiteLLM's Router in the worker
-CLIENT_REQUEST, CLIENT_DELTA = 0.0011, 0.000048  # a lane of ours
+CLIENT_REQUEST, CLIENT_DELTA = 0.0011, 0.000048  # direct transport
 REDIS_REQUEST = 0.0003  # for its 11 commands
 
 # Assumed: how models answer.
-PROMPT_TOKENS, ANSWER_TOKENS = 800, 200  # tokens of a request; a delta is a token
-FIRST_TOKEN_S = (0.6, 0.5)  # s to the first token: median, sigma (lognormal)
-TOKENS_PER_S = (80.0, 0.3)  # tokens a second, likewise
-FAILURE_RATE = 0.005  # requests that end in a 5xx before the first token
-TRUNCATION_RATE = 0.001  # answers that break off in the middle, and are billed that far
-STALL_RATE = 0.0005  # answers that stop coming, until `idle_timeout`
+PROMPT_TOKENS, ANSWER_TOKENS = 800, 200  # of a request; a delta is a token
+FIRST_TOKEN_S = (0.6, 0.5)  # median, sigma (lognormal)
+TOKENS_PER_S = (80.0, 0.3)  # median, sigma (lognormal)
+FAILURE_RATE = 0.005  # requests that fail with a 5xx before the first token
+TRUNCATION_RATE = 0.001  # answers that are cut off, and billed up to there
+STALL_RATE = 0.0005  # answers that stall until `idle_timeout`
 
-# pipy-ai's own rules, of provider/engine.py.
+# pipy-ai's own rules, from provider/engine.py.
 BACKOFF_S, MAX_BACKOFF_S, MAX_RETRIES, IDLE_TIMEOUT_S = 0.5, 8.0, 2, 120.0
 
 JOB_TOKENS = 1_000_000_000
-WARMUP_S, WINDOW_S = 60, 120  # seconds left out, and counted: whole minutes, two as waits echo
+WARMUP_S, WINDOW_S = 60, 120  # whole minutes; two, as waits recur
 MODELS = ("openai/gpt-5-mini", "openai/gpt-5", "google/gemini-2.5-flash",
           "anthropic/claude-haiku-4-5", "anthropic/claude-sonnet-4-5")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """Who asks, by which way, and what is allowed.
+    """The workers, their route to the models, and the limits.
 
-    `way` is `proxy`, `router` (LiteLLM's, in each worker) or `direct`. `rpm` and `tpm` are those of
-    each of the `deployments`; over a proxy or Router they are counted in Redis, else the providers
-    keep them.
+    `route` is `proxy`, `router` (LiteLLM's Router in each worker) or `direct`. `rpm` and `tpm` are
+    the limits of each of the `deployments`. A proxy or Router counts them in Redis; otherwise the
+    providers enforce them.
     """
 
     name: str
@@ -59,50 +58,49 @@ class Fleet:
     deployments: int = 3
     rpm: int = 10_000
     tpm: int = 10_000_000
-    waits_full_minute: bool = (
-        False  # a refused request waits 60 s, as LiteLLM says, not for the turn
-    )
+    # A refused request waits 60 s, as LiteLLM tells it to, not until the next minute begins.
+    waits_full_minute: bool = False
 
 
 @dataclass
 class Outcome:
-    """What the window saw. `spent` is the time of all streams, by what they waited for (s)."""
+    """The results within the window. `seconds_by_activity` is the time of all streams."""
 
     fleet: Fleet
     done: int = 0
     refused: int = 0
-    failed: int = 0  # requests given up after their retries, to be asked again later
-    wasted_tokens: int = 0  # tokens
+    failed: int = 0  # requests that failed after their retries, to be sent again later
+    wasted_tokens: int = 0
     seconds_by_activity: Counter[str] = field(default_factory=Counter)
-    proxy_cpu_s: float = 0.0  # CPU seconds
+    proxy_cpu_s: float = 0.0
     redis_cpu_s: float = 0.0
     client_cpu_s: float = 0.0
-    refusals_by_limit: Counter[str] = field(default_factory=Counter)  # which limit refused
+    refusals_by_limit: Counter[str] = field(default_factory=Counter)
 
     def share(self, activity: str) -> float:
-        """The part of all streams' time that went there."""
+        """Return the share of the streams' time that an activity took."""
         return self.seconds_by_activity[activity] / max(
             sum(self.seconds_by_activity.values()), 1e-9
         )
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens a second."""
+        """Tokens per second."""
         return self.done * (PROMPT_TOKENS + ANSWER_TOKENS) / WINDOW_S
 
     @property
     def hours(self) -> float:
-        """For the whole job."""
+        """Hours for the whole job."""
         return JOB_TOKENS / self.tokens_per_s / 3600 if self.done else float("inf")
 
 
 def seconds_in_window(start: float, end: float) -> float:
-    """How much of a time lies in the window (s)."""
+    """Return how many seconds of an interval are within the window."""
     return max(0.0, min(end, WARMUP_S + WINDOW_S) - max(start, WARMUP_S))
 
 
 class Simulation:
-    """One fleet at work. Stations are servers with a queue: the time until which each is busy."""
+    """A run of one fleet. Each station is a queue, stored as the time until which it is busy."""
 
     def __init__(self, fleet: Fleet, seed: int = 1) -> None:
         self.fleet = fleet
@@ -110,13 +108,15 @@ class Simulation:
         self.outcome = Outcome(fleet)
         self.proxy_busy_until = [0.0] * fleet.proxies
         self.redis_busy_until = 0.0
-        self.requests: defaultdict[tuple[int, int], int] = defaultdict(int)  # by place and minute
+        self.requests: defaultdict[tuple[int, int], int] = defaultdict(
+            int
+        )  # by deployment and minute
         self.tokens: defaultdict[tuple[int, int], int] = defaultdict(int)
 
     def run(self) -> Outcome:
-        """Let every stream ask, one request after another, until the window closes."""
+        """Let every stream send one request after another until the window closes."""
         count = self.fleet.workers * self.fleet.streams
-        # They start within the first ten seconds, as machines do.
+        # The workers start within the first ten seconds.
         schedule = [(self.rng.uniform(0, 10), n, self._stream(n)) for n in range(count)]
         heapq.heapify(schedule)
         self.now = 0.0
@@ -134,7 +134,7 @@ class Simulation:
         return self.now >= WARMUP_S
 
     def _stream(self, number: int) -> Generator[float, None, None]:
-        """The life of one stream: yields when it wants to be woken."""
+        """Run one stream. Yields the time at which it continues."""
         while True:
             for attempt in range(MAX_RETRIES + 1):
                 wait = yield from self._attempt(number, attempt)
@@ -149,13 +149,13 @@ class Simulation:
         start = self.now
         try:
             yield until
-        finally:  # or the window has closed meanwhile
+        finally:  # also when the window has closed
             self.outcome.seconds_by_activity[activity] += seconds_in_window(start, self.now)
 
     def _attempt(
         self, number: int, attempt: int
     ) -> Generator[float, None, tuple[float, str] | None]:
-        """One try. Returns None when it went well, else until when to wait, and for what."""
+        """Run one attempt. Returns None if it is final, else when to retry and the activity."""
         fleet, rng, outcome = self.fleet, self.rng, self.outcome
         uses_proxy = fleet.route == "proxy"
         proxy_index = int(rng.random() * fleet.proxies)
@@ -189,9 +189,8 @@ class Simulation:
                 self.now + first_token_s + fraction * answer_s + stall_s, "retries"
             )
             outcome.wasted_tokens += self.in_window * int(PROMPT_TOKENS + fraction * ANSWER_TOKENS)
-            outcome.failed += (
-                self.in_window
-            )  # it had begun: no retry of ours, the row is asked again
+            # An answer that has begun is not retried; the row is sent again later.
+            outcome.failed += self.in_window
             return None
         yield from self._wait(self.now + first_token_s + answer_s, "model")
         self._use_client(
@@ -206,13 +205,13 @@ class Simulation:
         return None
 
     def _exceeded_limit(self, deployment: int, minute: int) -> str:
-        """The limit that a request would break."""
+        """Return the limit that a request would exceed, or an empty string."""
         if self.requests[deployment, minute] >= self.fleet.rpm:
             return "rpm"
         return "tpm" if self.tokens[deployment, minute] >= self.fleet.tpm else ""
 
     def _use_proxy(self, proxy_index: int, seconds: float) -> float:
-        """When a proxy is through with so much work, after all that is before it."""
+        """Queue work at a proxy, and return when it is done."""
         start = max(self.now, self.proxy_busy_until[proxy_index])
         self.proxy_busy_until[proxy_index] = start + seconds
         self.outcome.proxy_cpu_s += seconds_in_window(start, self.proxy_busy_until[proxy_index])
@@ -243,7 +242,7 @@ FLEETS = [
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """The outcomes, in Markdown."""
+    """Return the outcomes as a Markdown table."""
     lines = [
         "| | requests/s | hours | for the model | for limits | for proxies | for Redis |"
         " for retries | refused | a proxy's core | Redis's core | workers' cores |",
@@ -263,14 +262,15 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
         redis_load = f"{outcome.redis_cpu_s / WINDOW_S:.0%}" if fleet.route != "direct" else "–"
         lines.append(
             f"| {fleet.name} | {outcome.done / WINDOW_S:,.0f} | {outcome.hours:.1f} |"
-            f" {' | '.join(f'{value:.0%}' for value in shares)} | {refused_share:.0%} | {proxy_load} | {redis_load} |"
+            f" {' | '.join(f'{value:.0%}' for value in shares)} | {refused_share:.0%} |"
+            f" {proxy_load} | {redis_load} |"
             f" {outcome.client_cpu_s / WINDOW_S:,.1f} |"
         )
     return lines
 
 
 def prices(outcome: Outcome) -> list[str]:
-    """What the job costs, by model, at the catalogue's prices."""
+    """Return the cost of the job by model, at the catalogue's prices."""
     from pipy_ai import Usage, calculate_cost, get_model
 
     requests = JOB_TOKENS // (PROMPT_TOKENS + ANSWER_TOKENS)
@@ -282,9 +282,8 @@ def prices(outcome: Outcome) -> list[str]:
         assert model is not None, name
         cost = calculate_cost(model, Usage(input=PROMPT_TOKENS, output=ANSWER_TOKENS)).total
         assert cost is not None, name
-        lines.append(
-            f"| {name} | {requests * cost * (1 + wasted_share):,.0f} | {requests * cost * wasted_share:,.1f} |"
-        )
+        total, wasted = requests * cost * (1 + wasted_share), requests * cost * wasted_share
+        lines.append(f"| {name} | {total:,.0f} | {wasted:,.1f} |")
     return lines
 
 
@@ -293,9 +292,8 @@ def main() -> None:
     outcomes = [Simulation(fleet).run() for fleet in FLEETS]
     print("\n".join(table(outcomes)))
     print()
-    print(
-        "\n".join(prices(next(outcome for outcome in outcomes if outcome.fleet.route == "direct")))
-    )
+    without_gateway = next(outcome for outcome in outcomes if outcome.fleet.route == "direct")
+    print("\n".join(prices(without_gateway)))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a request and a delta cost in CPU on their way through LiteLLM's proxy: in the proxy, in
-Redis and in our client. The inputs of `fleet.py`.
+"""Measure the CPU of a request and of a delta through LiteLLM's proxy: proxy, Redis and client.
 
     python benchmarks/gateway.py
 
-Deltas come one by one, as a model makes them, not in bursts: each costs every station on the way a
-read of a socket. Wants the extra `gateway` and a `redis-server`. Linux only (it reads /proc).
+The results are inputs of `fleet.py`. Deltas are sent one by one, as by a model, so that each costs
+a socket read at every station. Needs the extra `gateway` and a `redis-server`. Linux only: it
+reads /proc.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lanes_server import CONTENT_LENGTH, REQUESTED_MODEL, RESPONSE_HEAD, chat
+from direct_server import CONTENT_LENGTH, REQUESTED_MODEL, RESPONSE_HEAD, chat
 
-DELTA_INTERVAL_S = 0.02  # seconds between deltas
-CONCURRENT_STREAMS = 20  # at once
+DELTA_INTERVAL_S = 0.02
+CONCURRENT_STREAMS = 20
 REQUESTS = 100
-LONG_ANSWER_DELTAS = 200  # of a long answer; a short one has one
+LONG_ANSWER_DELTAS = 200  # a short answer has one
 KEY = "sk-benchmark"
 CONFIG = """\
 model_list:
@@ -53,7 +53,7 @@ LITELLM_ENVIRONMENT = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A host whose answers come delta by delta."""
+    """Serve a connection, and send each response delta by delta."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -67,7 +67,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 await writer.drain()
                 await asyncio.sleep(DELTA_INTERVAL_S)
             writer.write(b"0\r\n\r\n")
-    except (OSError, asyncio.IncompleteReadError):  # the client left
+    except (OSError, asyncio.IncompleteReadError):  # the client disconnected
         pass
     finally:
         writer.close()
@@ -81,7 +81,7 @@ async def run_host() -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
+    """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -89,7 +89,7 @@ def cpu_seconds(pid: int) -> float:
 async def send_requests(
     model: str, base: str | None, requests: int, allow_refusal: bool = False
 ) -> None:
-    """Ask that often, `STREAMS` at once."""
+    """Send requests, `CONCURRENT_STREAMS` at a time."""
     from pipy_ai import acomplete
 
     slots = asyncio.Semaphore(CONCURRENT_STREAMS)
@@ -105,7 +105,7 @@ async def send_requests(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -114,7 +114,7 @@ def free_port() -> int:
 def start_process(
     stack: ExitStack, command: list[str], **popen_options: Any
 ) -> subprocess.Popen[str]:
-    """A process that ends with `running`."""
+    """Start a process that is killed when `stack` is closed."""
     process = subprocess.Popen(command, text=True, **popen_options)
     stack.callback(process.wait)
     stack.callback(process.send_signal, signal.SIGKILL)
@@ -122,7 +122,7 @@ def start_process(
 
 
 def wait_until_up(url: str) -> None:
-    """Until it answers."""
+    """Wait until a URL answers."""
     while True:
         try:
             urllib.request.urlopen(url, timeout=5).close()
@@ -172,9 +172,8 @@ def main() -> None:
         for route, (model_prefix, base, pid) in routes.items():
             figures: dict[str, list[float]] = {}
             for name in names:
-                asyncio.run(
-                    send_requests(f"{model_prefix}{name}", base, CONCURRENT_STREAMS)
-                )  # connections, imports
+                # Open the connections and import modules first.
+                asyncio.run(send_requests(f"{model_prefix}{name}", base, CONCURRENT_STREAMS))
                 before = _read_figures(client, pid, redis_process.pid)
                 asyncio.run(send_requests(f"{model_prefix}{name}", base, REQUESTS))
                 after = _read_figures(client, pid, redis_process.pid)
@@ -194,8 +193,9 @@ def main() -> None:
         asyncio.run(send_requests("litellm_proxy/text-2", proxy_url, REQUESTS, allow_refusal=True))
         after = _read_figures(client, proxy.pid, redis_process.pid)
         per_request = [(b - a) / REQUESTS * 1000 for a, b in zip(before, after, strict=True)]
-        print(f"| a refusal by the proxy | {' | '.join(f'{value:.2f}' for value in per_request[:3])} |"
-              f" {per_request[3] / 1000:.1f} |")  # fmt: skip
+        figures_text = " | ".join(f"{value:.2f}" for value in per_request[:3])
+        redis_commands = per_request[3] / 1000
+        print(f"| a refusal by the proxy | {figures_text} | {redis_commands:.1f} |")
         round_trips = []
         for _ in range(2000):
             started = time.perf_counter()
@@ -207,7 +207,7 @@ def main() -> None:
 
 
 def _read_figures(redis_client: Any, proxy_pid: int, redis_pid: int) -> list[float]:
-    """CPU of the client (this process), the proxy and Redis, s; commands that Redis has done."""
+    """Return the CPU seconds of this process, the proxy and Redis, and Redis's command count."""
     commands = int(redis_client.info("stats")["total_commands_processed"])
     return [
         time.process_time(),

@@ -1,10 +1,10 @@
-"""Whether our arithmetic agrees with LiteLLM's and genai-prices' own calculators.
+"""Check that our cost calculation agrees with those of LiteLLM and genai-prices.
 
     python benchmarks/prices.py feed.json
 
-Price lists differ by day and by editor; arithmetic should not. So only models whose listed rates
-are the same in both count: each is asked for the same usages, below and above the price tiers,
-with and without cached tokens. What differs is printed, not only counted.
+Price lists differ by date and editor, but the calculation should not. Only models whose rates are
+the same in both lists are compared, for usages below and above the price tiers, with and without
+cached tokens. Differences are counted and printed.
 """
 
 from __future__ import annotations
@@ -92,8 +92,11 @@ def compare_with_litellm(
         their_costs = litellm.cost_per_token(
             model=model.id, custom_llm_provider=prefix,
             usage_object=litellm.Usage(
-                prompt_tokens=input_tokens + cache_read + cache_write, completion_tokens=output_tokens,
-                prompt_tokens_details={"cached_tokens": cache_read, "cache_creation_tokens": cache_write},
+                prompt_tokens=input_tokens + cache_read + cache_write,
+                completion_tokens=output_tokens,
+                prompt_tokens_details={
+                    "cached_tokens": cache_read, "cache_creation_tokens": cache_write,
+                },
                 cache_read_input_tokens=cache_read, cache_creation_input_tokens=cache_write,
             ),
         )  # fmt: skip
@@ -109,8 +112,8 @@ def compare_with_genai_prices(
     for usage in USAGES:
         input_tokens, output_tokens, cache_read, cache_write = usage
         counts = genai.Usage(
-            input_tokens=input_tokens + cache_read + cache_write, output_tokens=output_tokens, cache_read_tokens=cache_read,
-            cache_write_tokens=cache_write,
+            input_tokens=input_tokens + cache_read + cache_write, output_tokens=output_tokens,
+            cache_read_tokens=cache_read, cache_write_tokens=cache_write,
         )  # fmt: skip
         try:
             price = genai.calc_price(counts, model_ref=model.id, provider_id=provider)

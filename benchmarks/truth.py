@@ -1,11 +1,11 @@
-"""Who tells the truth? The scenario table of the tests through raw LiteLLM and through ours.
+"""Count the correct answers of the tests' scenario table, with LiteLLM and with pipy-ai.
 
     python benchmarks/truth.py
 
-An answer counts as right when its text, its calls and its end are those that were sent: a complete
-one must come out complete, a broken or withheld one must not look like success. LiteLLM is read
-as its documentation says: `acompletion(stream=True)`, text and tool fragments by index from the
-chunks, any exception as a failure.
+An answer is correct if its text, its tool calls and its end are those that were sent: a complete
+answer must be complete, a broken or withheld one must not look like success. LiteLLM is used as
+documented: `acompletion(stream=True)`, text and tool fragments by index from the chunks, any
+exception counts as a failure.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Outcome = tuple[str, list[Any], bool]  # text, calls, success
 
 
 def expected_outcome(case: Case) -> Outcome:
-    """What a case is."""
+    """Return the correct outcome of a case."""
     text = "".join(part for part in case.content if isinstance(part, str))
     calls = [part for part in case.content if isinstance(part, tuple)]
     return text, calls, case.reason != "error"
 
 
 def broken_answers(wire: Wire) -> dict[str, tuple[Scene | Status, Outcome]]:
-    """Answers that are none, or not whole."""
+    """Return invalid and incomplete answers with their correct outcome."""
     full_body = body(wire.scene(say("one ", "two ", "three ")))
     cut_at = full_body.index(b"two ")
     first_half = full_body[: full_body.rindex(b"\n\n", 0, cut_at) + 2]
@@ -52,7 +52,7 @@ def broken_answers(wire: Wire) -> dict[str, tuple[Scene | Status, Outcome]]:
 
 
 async def litellm_outcome(litellm: Any, wire: Wire, base: str) -> Outcome:
-    """The answer as a user of LiteLLM reads it."""
+    """Return the outcome for a user of LiteLLM."""
     text, calls, reason = "", defaultdict(lambda: ["", ""]), None
     try:
         chunks = await litellm.acompletion(
@@ -84,7 +84,7 @@ def _parse_calls(calls: dict[Any, list[str]]) -> list[Any]:
 
 
 def pipy_outcome(wire: Wire, base: str) -> Outcome:
-    """The answer as a user of pipy-ai reads it."""
+    """Return the outcome for a user of pipy-ai."""
     options: Any = {"api_base": base, "api_key": "k", "max_retries": 0, "transport": "litellm"}
     message = complete(wire.model, "q", **options)
     calls = [(call.name, call.arguments) for call in message.tool_calls]

@@ -1,10 +1,10 @@
-"""What a streamed delta costs, from the socket to the event: ours against LiteLLM's own stream.
+"""Measure the CPU per streamed delta of requests that LiteLLM builds, compared with its own stream.
 
     python benchmarks/wire.py [DELTAS] [ROUNDS]
 
-LiteLLM builds the request in both cases; the same server on loopback, in a process of its own,
-sends the same bytes. Ours is the whole way to finished events; LiteLLM's is the bare iteration of
-its chunks, with no events and no message. CPU of the client process per delta, medians of rounds,
+LiteLLM builds the request in both cases, and a server process on loopback sends the same bytes.
+Ours is measured from the socket to finished events; LiteLLM's is the iteration of its chunks,
+without events or a message. Prints the CPU of the client process per delta: medians of rounds,
 ratios within a round.
 """
 
@@ -71,7 +71,7 @@ class Server:
 
 
 def pipy_us_per_delta(wire: Wire, base: str) -> float:
-    """Microseconds of CPU per delta, all events taken."""
+    """Return the CPU per delta in microseconds, including all events."""
     started = time.process_time()
     text = 0
     for event in stream(wire.model, "q", api_base=base, api_key="k", transport="litellm"):
@@ -83,7 +83,7 @@ def pipy_us_per_delta(wire: Wire, base: str) -> float:
 
 
 async def litellm_us_per_delta(litellm: Any, wire: Wire, base: str) -> float:
-    """The same for LiteLLM's own asynchronous stream."""
+    """Return the CPU per delta of LiteLLM's own async stream in microseconds."""
     options = {"api_base": base, "api_key": "k", "stream": True, "max_retries": 0}
     started = time.process_time()
     messages = [{"role": "user", "content": "q"}]
@@ -99,10 +99,10 @@ async def litellm_us_per_delta(litellm: Any, wire: Wire, base: str) -> float:
 
 
 def main() -> None:
-    """Run and print; exits with 1 when a wire's ratio is above a tenth."""
+    """Run and print. Exits with 1 if a ratio is above 0.1."""
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     with Server() as server:
-        for wire in WIRES:  # imports and first calls, of both
+        for wire in WIRES:  # warms up both
             complete(wire.model, "q", api_base=wire.base(server), api_key="k", transport="litellm")
         litellm = importlib.import_module("litellm")
         assert litellm_transport._litellm_module is litellm

@@ -1,4 +1,4 @@
-"""Anthropic's SDK with its helper, which keeps the message so far with its arguments parsed."""
+"""Anthropic's SDK with its helper, which keeps a partial message with parsed arguments."""
 
 import anthropic
 

@@ -1,4 +1,4 @@
-"""Anthropic's SDK: its events, without its helper that adds them up."""
+"""Anthropic's SDK: its events, without the helper that accumulates them."""
 
 import anthropic
 

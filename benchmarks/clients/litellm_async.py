@@ -2,8 +2,8 @@
 
 import os
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it looks for prices on the network
-os.environ["REPEATED_STREAMING_CHUNK_LIMIT"] = "1000000000"  # the same word is no fault here
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # do not download prices
+os.environ["REPEATED_STREAMING_CHUNK_LIMIT"] = "1000000000"  # the benchmark repeats one word
 
 import litellm
 
@@ -12,7 +12,7 @@ litellm.suppress_debug_info = True
 
 
 async def astream(base, wire, model, tools):
-    # Without the second, some versions fail every call with tools on a plain install.
+    # Without `_skip_mcp_handler`, some versions fail every call with tools on a plain install.
     tool_options = {"tools": tools, "_skip_mcp_handler": True} if tools else {}
     chunks = await litellm.acompletion(
         model=f"hosted_vllm/{model}", api_base=base + "/v1", api_key="k", stream=True,

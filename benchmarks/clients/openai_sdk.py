@@ -1,4 +1,4 @@
-"""OpenAI's SDK: its chunks, without its helper that adds them up."""
+"""OpenAI's SDK: its chunks, without the helper that accumulates them."""
 
 import openai
 
@@ -21,5 +21,7 @@ async def astream(base, wire, model, tools):
                 yield "tool", delta.tool_calls[0].function.arguments or ""
             elif delta.content:
                 yield "text", delta.content
-            elif thought := getattr(delta, "reasoning_content", None):  # kept, though not typed
+            elif thought := getattr(
+                delta, "reasoning_content", None
+            ):  # present, but not in the type
                 yield "thinking", thought

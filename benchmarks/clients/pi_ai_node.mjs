@@ -1,9 +1,9 @@
-// pi-ai on Node: takes the same jobs as lanes_client.py, or with `cold` prints the first token.
+// pi-ai on Node: runs the same jobs as direct_client.py, or with `cold` prints the first token.
 //
 //   node pi_ai_node.mjs DIRECTORY [cold BASE WIRE]
 //
-// DIRECTORY holds node_modules with @earendil-works/pi-ai; modules by name are found next to this
-// file only, hence the whole path.
+// DIRECTORY contains node_modules with @earendil-works/pi-ai. Node resolves module names relative to
+// this file, so the full path is used.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
@@ -81,7 +81,7 @@ if (process.argv[3] === "cold") {
     console.log(piece);
     break;
   }
-  process.exit(0); // what it keeps open would hold the process for seconds
+  process.exit(0); // open connections would keep the process alive for seconds
 } else {
   const { version } = JSON.parse(readFileSync(`${home}/package.json`, "utf8"));
   console.log(JSON.stringify({ "@earendil-works/pi-ai": version, Node: process.versions.node }));

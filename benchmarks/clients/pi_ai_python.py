@@ -1,4 +1,4 @@
-"""pi-ai-python, with a provider of one's own."""
+"""pi-ai-python, with a custom provider."""
 
 from pi_ai import Context, Model, Tool, UserMessage, create_models, create_provider
 from pi_ai.api.registry import anthropic_messages_api, openai_completions_api

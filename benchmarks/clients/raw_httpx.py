@@ -1,11 +1,11 @@
-"""The floor: httpx and json, without a client's care for anything."""
+"""The baseline: httpx and json, without the error handling of a client."""
 
 import json
 
 import httpx
 
 PACKAGE = "httpx"
-NO_LIMITS = {"timeout": None, "limits": httpx.Limits()}  # the usual 100 would hold streams back
+NO_LIMITS = {"timeout": None, "limits": httpx.Limits()}  # the default of 100 would delay streams
 client = None
 
 

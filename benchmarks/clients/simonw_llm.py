@@ -1,4 +1,4 @@
-"""simonw/llm as a library, with the models that `extra-openai-models.yaml` makes."""
+"""simonw/llm as a library, with the models as `extra-openai-models.yaml` defines them."""
 
 import llm
 from llm.default_plugins.openai_models import AsyncChat, Chat

@@ -1,6 +1,6 @@
-"""From nothing to the first token: `python -P lanes_cold.py clients/NAME.py BASE WIRE`.
+"""Print a client's first token: `python -P direct_cold.py clients/NAME.py BASE WIRE`.
 
-Nothing is imported that the client does not need.
+Imports nothing that the client does not need.
 """
 
 import sys

@@ -1,16 +1,16 @@
-"""pipy-ai, over the direct lanes."""
+"""pipy-ai with its direct transport."""
 
 import pipy_ai
 
 PACKAGE = "pipy-ai"
-VERSION = pipy_ai.__version__  # of the source that is measured, not of what is installed
+VERSION = pipy_ai.__version__  # of the measured source, not of an installed package
 KINDS = {"text_delta": "text", "thinking_delta": "thinking", "toolcall_delta": "tool"}
 
 
 def stream_arguments(base, wire, model, tools):
     if wire == "chat":
         name, base = f"hosted_vllm/{model}", base + "/v1"
-    else:  # a host of one's own that speaks Anthropic's wire
+    else:  # a custom host with Anthropic's API
         name = pipy_ai.Model(id=model, provider="lab", api=base, npm="@ai-sdk/anthropic")
     tool_definitions = [pipy_ai.Tool(**tool["function"]) for tool in tools]
     return (
@@ -22,7 +22,7 @@ def stream_arguments(base, wire, model, tools):
 
 def stream(base, wire, model, tools):
     name, context, options = stream_arguments(base, wire, model, tools)
-    with pipy_ai.events(name, context, **options) as events:
+    with pipy_ai.stream(name, context, **options) as events:
         for event in events:
             if kind := KINDS.get(event.type):
                 yield kind, event.delta

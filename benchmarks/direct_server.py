@@ -1,8 +1,8 @@
-"""The server of `lanes.py`: answers on two wires, made before they are sent.
+"""The server of `direct.py`: prepared responses of two APIs.
 
-It prints its port. The model's name says what is wanted: `text-5000` is 5,000 deltas of text,
-`thinking-5000` as many of which the first half is thought, `tool-5000` the arguments of a call in
-5,000 fragments. Any other name gets a short text.
+It prints its port. The model name selects the response: `text-5000` has 5,000 deltas of text,
+`thinking-5000` has 5,000 deltas of which the first half is thinking, and `tool-5000` has a tool
+call with arguments in 5,000 fragments. Any other name gets a short text.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ RESPONSE_HEAD = (
 
 
 def fragments(deltas: int) -> list[str]:
-    """A call's arguments in pieces of four characters, about as a model's tokens are."""
+    """Return the arguments of a call in pieces of four characters, about the size of a token."""
     arguments = json.dumps({"x": "a" * (4 * deltas - 9)})
     return [arguments[offset : offset + 4] for offset in range(0, len(arguments), 4)]
 
 
 def expected_counts(kind: str, deltas: int) -> dict[str, int]:
-    """How many characters a client must get."""
+    """Return how many characters of each kind a client must receive."""
     if kind == "tool":
         return {"thinking": 0, "text": 0, "tool": sum(map(len, fragments(deltas)))}
     thinking_deltas = deltas // 2 if kind == "thinking" else 0
@@ -38,7 +38,7 @@ def expected_counts(kind: str, deltas: int) -> dict[str, int]:
 
 
 def chat(kind: str, deltas: int) -> Iterator[bytes]:
-    """The frames of an answer over OpenAI's Chat Completions."""
+    """Yield the frames of a response of OpenAI's Chat Completions."""
 
     def frame(*choices: dict[str, Any], **fields: Any) -> bytes:
         common_fields = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
@@ -67,7 +67,7 @@ def chat(kind: str, deltas: int) -> Iterator[bytes]:
 
 
 def anthropic(kind: str, deltas: int) -> Iterator[bytes]:
-    """The frames of an answer over Anthropic's Messages."""
+    """Yield the frames of a response of Anthropic's Messages."""
 
     def frame(name: str, **fields: Any) -> bytes:
         data = json.dumps({"type": name, **fields}).encode()
@@ -108,7 +108,7 @@ def anthropic(kind: str, deltas: int) -> Iterator[bytes]:
 
 @cache
 def response_writes(wire: str, kind: str, deltas: int) -> list[bytes]:
-    """The bytes to send, 64 frames to a write: hosts and proxies send in bursts, too."""
+    """Return the bytes to write, 64 frames at a time: hosts and proxies also send bursts."""
     frames = list((anthropic if wire == "anthropic" else chat)(kind, deltas))
     pieces = [
         RESPONSE_HEAD,
@@ -119,7 +119,7 @@ def response_writes(wire: str, kind: str, deltas: int) -> list[bytes]:
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection, kept for as many requests as come."""
+    """Serve the requests of a connection."""
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -131,7 +131,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             for piece in response_writes(wire, kind, deltas):
                 writer.write(piece)
                 await writer.drain()
-    except (OSError, asyncio.IncompleteReadError):  # the client left
+    except (OSError, asyncio.IncompleteReadError):  # the client disconnected
         pass
     finally:
         writer.close()
