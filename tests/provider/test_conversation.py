@@ -35,6 +35,7 @@ from pipy_ai.provider.conversation import (
     Target,
     adapt_messages,
 )
+from pipy_ai.provider.profiles import profile_for
 from pipy_ai.provider.wires._openai_messages import chat_messages
 
 from ..support.scripted_server import Lab
@@ -147,7 +148,8 @@ def test_ids_become_legal_and_stay_apart(provider: str) -> None:
     ids = [LONG, LONG + "x", "a/b", "a|b", "ok_id", ""]
     calls = [ToolCall(id=identity, name="f") for identity in ids]
     messages = [said(*calls, provider="other"), *[tool_result(c, c.id or "none") for c in calls]]
-    out = hand(*messages, target=Target(provider, "m"))
+    target = Target(provider, "m", tool_call_ids=profile_for(provider, provider).tool_call_ids)
+    out = hand(*messages, target=target)
     turn = out[0]
     assert isinstance(turn, AssistantMessage)
     new = [call.id for call in turn.tool_calls]
@@ -157,7 +159,7 @@ def test_ids_become_legal_and_stay_apart(provider: str) -> None:
         assert identity.replace("_", "").isalnum()
         assert len(identity) == 9 if provider == "mistral" else len(identity) <= 40
     assert [c.id for c in calls] == ids
-    assert hand(*messages, target=Target(provider, "m")) == out
+    assert hand(*messages, target=target) == out
 
 
 def test_empty_things_are_left_out() -> None:

@@ -22,7 +22,7 @@ from pipy_ai import AssistantMessage, ErrorInfo, acomplete, complete, stream
 from pipy_ai.provider.exchange import stream_deltas
 from pipy_ai.provider.http import client as http
 from pipy_ai.provider.http.client import HTTPRequest
-from pipy_ai.provider.wires import OpenAIChatDecoder
+from pipy_ai.provider.wires import openai_chat
 from pipy_ai.utils import event_loop as loops
 
 from ..support.event_grammar import check_events
@@ -53,7 +53,7 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
 
     async def ask(port: int) -> None:
         call = HTTPRequest("POST", f"http://127.0.0.1:{port}/", [])
-        async for _ in stream_deltas(call, OpenAIChatDecoder()):
+        async for _ in stream_deltas(call, openai_chat.WIRE):
             pass
 
     for turns in range(0, 45, 3):
@@ -135,7 +135,7 @@ async def test_a_kept_connection_that_is_closed_costs_nothing(reset: bool) -> No
 async def test_a_request_costs_the_same_however_many_connections_there_are() -> None:
     async def ask(port: int) -> None:
         async for _ in stream_deltas(
-            HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), OpenAIChatDecoder()
+            HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), openai_chat.WIRE
         ):
             pass
 

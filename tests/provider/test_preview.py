@@ -8,7 +8,7 @@ import pytest
 
 from pipy_ai import Tool, complete, ctx, preview
 from pipy_ai.errors import BadRequestError
-from pipy_ai.provider.litellm.provider import CAPTURED
+from pipy_ai.provider.profiles import BACKENDS
 
 from ..support.scripted_server import Lab
 from ..support.wire_formats import WIRES, say
@@ -44,7 +44,9 @@ def test_preview_shows_what_is_sent_and_masks_the_key(lab: Lab) -> None:
         assert list(shown.warnings) == message.warnings
 
 
-@pytest.mark.parametrize("provider", sorted(CAPTURED))
+@pytest.mark.parametrize(
+    "provider", sorted(name for name, backend in BACKENDS.items() if backend.captured)
+)
 def test_preview_needs_no_key_and_no_network(provider: str) -> None:
     base = "http://127.0.0.1:9/v1" if provider in OWN else None
     shown = preview(f"{provider}/some-model", "q", api_base=base, cache_retention="none")

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import Context, SimpleStreamOptions, complete
+from pipy_ai import Context, SimpleStreamOptions, Tool, complete, ctx
 from pipy_ai._requests import build_request
 from pipy_ai.provider.litellm.arguments import build_arguments
-from pipy_ai.provider.reasoning import reasoning_fields
-from pipy_ai.provider.request import Request
+from pipy_ai.provider.reasoning import plan_reasoning
+from pipy_ai.provider.request import ReasoningPlan, Request
+from pipy_ai.provider.wires import openai_chat
 
 from ..support.scripted_server import Lab
 from ..support.vendor_rules import violations
@@ -20,6 +21,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
+
+
+TOOL = Tool(name="lookup", description="Look something up.")
 
 
 def made(model: str, prompt: Any = "q", record: Any = None, **options: Any) -> tuple[Any, Request]:
@@ -62,8 +66,7 @@ def test_efforts(level: str, values: list[str], sent: str, warned: bool) -> None
     options = SimpleStreamOptions(reasoning=level)  # type: ignore[arg-type]
     entry = record({"type": "effort", "values": values})
     request = Request("openai", "m", Context(), options, entry)
-    arguments = reasoning_fields(request, "chat", has_tools=False)
-    assert arguments == {"reasoning_effort": sent}
+    assert plan_reasoning(request, openai_chat.WIRE) == ReasoningPlan(effort=sent)
     assert bool(request.warnings) == warned
 
 
@@ -81,8 +84,8 @@ def test_efforts(level: str, values: list[str], sent: str, warned: bool) -> None
 )
 def test_budgets(level: str, max_tokens: int | None, output: int, budget: int, whole: int) -> None:
     arguments, request = made(
-        "anthropic/claude-x", record=record(BUDGET, output=output), reasoning=level,
-        max_tokens=max_tokens, temperature=0.3, tool_choice="required",
+        "anthropic/claude-x", ctx("q", tools=[TOOL]), record(BUDGET, output=output),
+        reasoning=level, max_tokens=max_tokens, temperature=0.3, tool_choice="required",
     )  # fmt: skip
     assert arguments["thinking"] == {"type": "enabled", "budget_tokens": budget}
     assert arguments["max_tokens"] == whole

@@ -140,18 +140,18 @@ def test_a_bare_name_will_do(lab: Lab, july: Any) -> None:
 
 
 def test_openais_newer_models_speak_responses(july: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipy_ai.provider.prepare import style_of
+    from pipy_ai.provider.wires import wire_for
 
-    def style(name: str, **options: Any) -> str:
-        return style_of(build_request(name, "q", None, options))
+    def api(name: str, **options: Any) -> str:
+        return wire_for(build_request(name, "q", None, options)).api
 
-    assert style("openai/gpt-4o") == style("openai/gpt-5") == "chat"
-    assert style("openai/gpt-5.4") == style("openai/gpt-5-codex") == style("openai/o3-pro")
-    assert style("openai/gpt-5.4") == "responses"
-    assert style("openai/responses/gpt-4o") == "responses"
-    assert style("openai/gpt-5.4", api_base="http://gateway/v1") == "chat"
+    chat, responses = "openai-completions", "openai-responses"
+    assert api("openai/gpt-4o") == api("openai/gpt-5") == chat
+    assert api("openai/gpt-5.4") == api("openai/gpt-5-codex") == api("openai/o3-pro") == responses
+    assert api("openai/responses/gpt-4o") == responses
+    assert api("openai/gpt-5.4", api_base="http://gateway/v1") == chat
     monkeypatch.setenv("OPENAI_BASE_URL", "http://gateway/v1")
-    assert style("openai/gpt-5.4") == "chat"
+    assert api("openai/gpt-5.4") == chat
 
 
 @pytest.mark.parametrize(

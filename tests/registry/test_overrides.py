@@ -14,6 +14,7 @@ from pipy_ai._requests import build_request
 from pipy_ai.cli.main import main
 from pipy_ai.provider.prepare import prepare_request
 from pipy_ai.provider.request import Request
+from pipy_ai.provider.wires import wire_for
 from pipy_ai.registry import catalogue as catalogue_module
 
 from ..support.catalogue_faults import look_at
@@ -113,8 +114,8 @@ def test_a_price_says_nothing_of_images_and_thinking(july: Path) -> None:
     override(july, {"azure/my-dep": {"cost": {"input": 1, "output": 2}}})
     asked = [user("what is it?", PNG)]
     request = request_of("azure/my-dep", asked, reasoning="high", api_base="https://x.example")
-    prepared = prepare_request(request)
-    assert prepared.reasoning_fields == {"reasoning_effort": "high"}
+    prepared = prepare_request(request, wire_for(request))
+    assert prepared.reasoning.effort == "high"
     assert PNG in prepared.messages[0].content
     assert request.warnings == []
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from typing import Any
 
 from ..errors import ErrorKind
-from ..provider.prepare import style_of
+from ..provider.wires import wire_for
 from ..tool_loop import sum_usage
 from ..types import (
     AssistantMessage,
@@ -20,15 +19,11 @@ from ..types import (
     ToolCall,
     UserMessage,
 )
-from ..utils.json_schema import to_anthropic_schema, to_openai_strict_schema
+from .schema import Output, OutputMode, ParsedMessage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..provider.request import Request
-from .schema import Output, OutputMode, ParsedMessage
-
-_OLDER_GEMINI = re.compile(r"gemini-[12]\b")
-
 
 OUTPUT_MODES = ("native", "tool", "prompt")
 
@@ -63,24 +58,16 @@ def _default_mode(request: Request) -> OutputMode:
         # Of an OpenAI-compatible server of one's own there is no record.
         is_own_server = request.provider in ("local", "faux") or request.route.is_self_hosted
         return "native" if is_own_server or request.options.api_base else "prompt"
-    hosted_elsewhere = style_of(request) == "anthropic" and request.provider != "anthropic"
-    if record.get("structured_output") is True and not hosted_elsewhere:
+    providers = wire_for(request).schema_providers
+    takes_schema = providers is None or request.provider in providers
+    if record.get("structured_output") is True and takes_schema:
         return "native"
     return "tool" if record.get("tool_call") is True else "prompt"
 
 
 def _supported_mode(request: Request, output: Output) -> tuple[OutputMode, str]:
     """`native`, or the next best way and why."""
-    wire = style_of(request)
-    if wire == "anthropic" and request.backend != "anthropic":
-        return "tool", f"{request.provider} takes no schema for Claude"
-    if wire == "anthropic" and to_anthropic_schema(output.schema) is None:
-        return "tool", "Anthropic takes no schema with free keys or one that holds itself"
-    if wire == "gemini" and to_openai_strict_schema(output.schema) is None:
-        return "prompt", "Gemini takes no schema with free keys"
-    if wire == "gemini" and request.context.tools and _OLDER_GEMINI.search(request.model_id):
-        return "tool", "Gemini 2 takes no schema together with tools"
-    return "native", ""
+    return wire_for(request).schema_fallback(request, output.schema) or ("native", "")
 
 
 def _add_answer_tool(request: Request, output: Output) -> None:

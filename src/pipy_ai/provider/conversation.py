@@ -1,7 +1,7 @@
-"""Handing a conversation over: the same messages, made acceptable to the model that comes next.
+"""Adapt a conversation to the model that continues it.
 
-Pure: new messages come out, the caller's are not touched, and the same conversation gives the
-same bytes again, which prompt caches depend on.
+Pure: the caller's messages are not changed, and the same conversation always gives the same
+result, which prompt caches depend on.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, assert_never
 
 from ..types import (
     AssistantContent,
     AssistantMessage,
     DocumentContent,
+    ImageContent,
     Message,
     StopReason,
     TextContent,
@@ -28,25 +29,29 @@ from ..types import (
     UserMessage,
 )
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates
+from .profiles import PORTABLE_IDS, ToolCallIds
 
 MISSING_RESULT_TEXT = "No result provided"
 EMPTY_RESULT_TEXT = "(no tool output)"
 OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 
-_PORTABLE_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
-_SAME_MODEL_CALL_ID = re.compile(
-    r"[!-~]{1,64}"
-)  # what a provider gives out, it takes back, within reason
+_SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider takes its own ids back
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Who a conversation is handed to.
+    """The model that a conversation is adapted to.
 
-    `api` may be empty where the wire is not known beforehand. `vision` (images) and `documents`
-    (PDFs) None is unknown: they are sent. `signed_thinking` says that the wire takes signed
-    thinking of its own back, `plain_thinking` that the host takes unsigned thinking.
+    Attributes:
+        api: the only API whose messages of this model count as its own; empty: any API. Where it
+            is set, no turn may end with thinking.
+        accepts_images: None is unknown: images are sent.
+        accepts_documents: None is unknown: PDFs are sent.
+        signed_thinking: takes signed thinking of its own back.
+        unsigned_thinking: takes unsigned thinking of its own back.
+        handoff_thinking: what happens to thinking of other models.
+        tool_call_ids: the ids that it accepts.
     """
 
     provider: str
@@ -57,9 +62,10 @@ class Target:
     signed_thinking: bool = True
     unsigned_thinking: bool = False
     handoff_thinking: Literal["drop", "text"] = "drop"
+    tool_call_ids: ToolCallIds = PORTABLE_IDS
 
     def is_author_of(self, message: AssistantMessage) -> bool:
-        """Whether `message` is this very model's own, said over the same wire."""
+        """Return whether this very model wrote `message`, over the same API."""
         return (
             message.provider == self.provider
             and message.model == self.model
@@ -79,31 +85,36 @@ class _Turn:
 def adapt_messages(
     messages: Sequence[Message], target: Target, warn: Callable[[str, str], None]
 ) -> list[Message]:
-    """`messages` as `target` will take them.
+    """Return `messages` as `target` accepts them.
 
-    - Thinking goes back to the model that it came from, with its signature; others do not get it.
-    - Turns that failed are left out; one that was aborted keeps its text.
-    - Every call has exactly one result right after it; a result without a call is left out.
-    - Ids of calls are legal, and different calls have different ids.
-    - Empty messages are left out, images and documents are named to models that take none.
+    - Thinking goes back only to the model that it came from, with its signature.
+    - Failed turns are left out; an aborted one keeps its text.
+    - Every call has exactly one result directly after it; a result without a call is left out.
+    - Tool-call ids are valid, and different calls have different ids.
+    - Empty messages are left out. Images and documents become a placeholder for models that
+      cannot read them.
     """
     entries: list[UserMessage | _Turn] = []
     calls_awaiting_result: dict[str, list[tuple[_Turn, int]]] = {}
     for message in messages:
-        if isinstance(message, UserMessage):
-            user_message = _adapt_user_message(message, target, warn)
-            if user_message is not None:
-                entries.append(user_message)
-        elif isinstance(message, AssistantMessage):
-            turn = _adapt_assistant_message(message, target)
-            if turn is not None:
-                entries.append(turn)
-                for call_index, call in enumerate(turn.calls):
-                    calls_awaiting_result.setdefault(call.id, []).append((turn, call_index))
-        elif open_calls := calls_awaiting_result.get(message.tool_call_id):
-            turn, call_index = open_calls.pop()
-            turn.results[call_index] = message
-        # else: a second result, or one whose call is not replayed
+        match message:
+            case UserMessage():
+                user_message = _adapt_user_message(message, target, warn)
+                if user_message is not None:
+                    entries.append(user_message)
+            case AssistantMessage():
+                turn = _adapt_assistant_message(message, target)
+                if turn is not None:
+                    entries.append(turn)
+                    for call_index, call in enumerate(turn.calls):
+                        calls_awaiting_result.setdefault(call.id, []).append((turn, call_index))
+            case ToolResultMessage():
+                # A second result, or one whose call is not replayed, is left out.
+                if open_calls := calls_awaiting_result.get(message.tool_call_id):
+                    turn, call_index = open_calls.pop()
+                    turn.results[call_index] = message
+            case _:
+                assert_never(message)
     id_mapper = _CallIdMapper(target)
     adapted: list[Message] = []
     for entry in entries:
@@ -133,26 +144,30 @@ def _adapt_parts(
     target: Target,
     warn: Callable[[str, str], None],
 ) -> list[UserContent]:
-    """Parts that say something; one placeholder for each run of images, or of documents, that
-    cannot be read."""
+    """Return the parts that are not empty.
+
+    Each run of images or documents that the model cannot read becomes one placeholder.
+    """
     parts: list[UserContent] = []
     for part in content:
-        if isinstance(part, TextContent):
-            if part.text.strip():
-                parts.append(TextContent(text=clean_surrogates(part.text)))
-        elif isinstance(part, DocumentContent):
-            name = clean_surrogates(part.name) if part.name else None
-            if target.accepts_documents is False:
-                label = name or "one"
+        match part:
+            case TextContent():
+                if part.text.strip():
+                    parts.append(TextContent(text=clean_surrogates(part.text)))
+            case ImageContent() if target.accepts_images is False:
+                warn("image_omitted", f"{target.model} does not take images; one was left out")
+                _append_placeholder_once(OMITTED_IMAGE_TEXT, parts)
+            case DocumentContent() if target.accepts_documents is False:
+                label = clean_surrogates(part.name) if part.name else "one"
                 warn("document_omitted", f"{target.model} does not take PDFs; {label} was left out")
                 _append_placeholder_once(OMITTED_DOCUMENT_TEXT, parts)
-            else:
+            case DocumentContent():
+                name = clean_surrogates(part.name) if part.name else None
                 parts.append(part if name == part.name else part.model_copy(update={"name": name}))
-        elif target.accepts_images is False:
-            warn("image_omitted", f"{target.model} does not take images; one was left out")
-            _append_placeholder_once(OMITTED_IMAGE_TEXT, parts)
-        else:
-            parts.append(part)
+            case ImageContent():
+                parts.append(part)
+            case _:
+                assert_never(part)
     return parts
 
 
@@ -169,28 +184,32 @@ def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn
     content: list[AssistantContent] = []
     calls: list[ToolCall] = []
     for part in message.content:
-        if isinstance(part, TextContent):
-            if part.text.strip():
-                signature = part.text_signature if same_model else None
-                text = clean_surrogates(part.text)
-                content.append(TextContent(text=text, text_signature=signature))
-        elif isinstance(part, ThinkingContent):
-            thinking = _adapt_thinking(part, target, same_model, aborted)
-            if thinking is not None:
-                content.append(thinking)
-        elif not aborted:
-            call = ToolCall(
-                id=part.id,
-                name=clean_surrogates(part.name),
-                arguments=clean_json_surrogates(part.arguments),
-                thought_signature=part.thought_signature if same_model else None,
-            )
-            calls.append(call)
-            content.append(call)
+        match part:
+            case TextContent():
+                if part.text.strip():
+                    signature = part.text_signature if same_model else None
+                    text = clean_surrogates(part.text)
+                    content.append(TextContent(text=text, text_signature=signature))
+            case ThinkingContent():
+                thinking = _adapt_thinking(part, target, same_model, aborted)
+                if thinking is not None:
+                    content.append(thinking)
+            case ToolCall():
+                if not aborted:
+                    call = ToolCall(
+                        id=part.id,
+                        name=clean_surrogates(part.name),
+                        arguments=clean_json_surrogates(part.arguments),
+                        thought_signature=part.thought_signature if same_model else None,
+                    )
+                    calls.append(call)
+                    content.append(call)
+            case _:
+                assert_never(part)
     while target.api and content and isinstance(content[-1], ThinkingContent):
-        content.pop()  # neither Anthropic nor OpenAI takes a turn that ends in a thought
+        content.pop()  # neither Anthropic nor OpenAI accepts a turn that ends with thinking
     if all(isinstance(part, ThinkingContent) for part in content):
-        return None  # a thought without a word after it is taken back by nobody
+        return None  # no provider accepts a turn that is nothing but thinking
     adapted = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(adapted, calls)
 
@@ -235,17 +254,17 @@ def _adapt_result(
 
 
 class _CallIdMapper:
-    """Gives every call of a conversation an id that is legal for the target and nobody else's.
+    """Gives every call of a conversation a distinct id that the target accepts.
 
     The same conversation always gets the same ids, however it grows at its end.
     """
 
     def __init__(self, target: Target) -> None:
-        self._nine_alphanumeric = target.provider == "mistral"  # exactly nine letters and digits
+        self._rule = target.tool_call_ids
         self._used_ids: set[str] = set()
 
     def assign_ids(self, turn: _Turn, same_model: bool) -> list[ToolCall]:
-        """The turn's calls under their new ids, in the turn's message, too."""
+        """Return the turn's calls with their new ids, and put them into its message."""
         renamed: dict[int, ToolCall] = {}
         for call in turn.calls:
             call_id = self._valid_id(call.id, same_model)
@@ -255,20 +274,15 @@ class _CallIdMapper:
         return [renamed[id(call)] for call in turn.calls]
 
     def _valid_id(self, call_id: str, same_model: bool) -> str:
-        is_valid = (
-            _SAME_MODEL_CALL_ID.fullmatch(call_id) if same_model else self._is_valid_id(call_id)
-        )
+        if same_model:
+            is_valid = _SAME_MODEL_CALL_ID.fullmatch(call_id) is not None
+        else:
+            is_valid = self._rule.accepts(call_id)
         if is_valid and call_id not in self._used_ids:
             return call_id
         for attempt in range(1_000_000):
             seed = json.dumps([call_id, attempt]).encode()
-            digest = hashlib.sha256(seed).hexdigest()
-            candidate = digest[:9] if self._nine_alphanumeric else f"call_{digest[:24]}"
+            candidate = self._rule.make(hashlib.sha256(seed).hexdigest())
             if candidate not in self._used_ids:
                 return candidate
-        raise AssertionError("a million calls of one id")
-
-    def _is_valid_id(self, call_id: str) -> bool:
-        if self._nine_alphanumeric:
-            return len(call_id) == 9 and call_id.isascii() and call_id.isalnum()
-        return _PORTABLE_CALL_ID.fullmatch(call_id) is not None
+        raise AssertionError("a million calls with one id")

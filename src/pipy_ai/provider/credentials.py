@@ -1,4 +1,4 @@
-"""Reading a provider's key. A key goes to its own provider only."""
+"""Find the API key of a request. A key is sent to its own provider only."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from ..registry.routing import CLOUD_LOGIN_BACKENDS
 from ..utils import event_loop as loops
 from .request import Request
 
-PLACEHOLDER_KEY = "none"  # said to servers that want none, so that no backend looks for another one
+DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
+PLACEHOLDER_KEY = "none"  # sent where no key is needed, so that LiteLLM does not look for one
 
 _EMPTY_SECRET = SecretStr("")
 _OPENAI_PROVIDERS = frozenset({"openai", "text-completion-openai"})
 
 
 async def aresolve_api_key(request: Request) -> str | None:
-    """`key_for`, in a thread when the key is in the system's keyring, which may ask its user."""
+    """`resolve_api_key`, in a thread if the key is in the system's keyring, which may prompt."""
     if request.options.api_key is None and request.route.credential()[1] == KEYRING:
         return await loops.run_in_thread("pipy-ai-keyring", lambda: resolve_api_key(request))
     return resolve_api_key(request)
 
 
 def resolve_api_key(request: Request, placeholder: str | None = None) -> str | None:
-    """The key for a request: the option, else the provider's variables, else what `pipy keys` keeps
-    for them. None: not known here.
+    """Return the key of a request; None: LiteLLM may know one.
 
-    `missing` is what to use instead of a key that is needed and not there.
+    In this order: the option `api_key`, the provider's environment variables, `pipy keys`.
+
+    Args:
+        placeholder: used instead of a key that is required and missing.
 
     Raises:
-        ProviderError: the provider needs a key and there is none (kind `missing_key`).
+        ProviderError: the provider requires a key and there is none (kind `missing_key`).
     """
     if api_key := (request.options.api_key or _EMPTY_SECRET).get_secret_value().strip():
         return api_key
@@ -68,17 +71,19 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
 
 
 def is_openai_url(url: str) -> bool:
-    """Whether an address is OpenAI's own, or the one that its variable names."""
+    """Return whether an address is OpenAI's own, or the one that the environment names."""
     host = urlsplit(url).hostname or ""
-    configured_host = urlsplit(os.environ.get("OPENAI_BASE_URL", "")).hostname
-    return host == "api.openai.com" or host.endswith(".openai.com") or host == configured_host
+    is_own = host == "api.openai.com" or host.endswith(".openai.com")
+    return is_own or host == urlsplit(openai_base_url()).hostname
 
 
 def missing_key_error(
     provider: str, variables: Sequence[str], can_be_stored: bool = False
 ) -> ProviderError:
-    """What to raise when a key, or a variable that belongs to it, is not set; `keep`: whether
-    `pipy keys` could keep it."""
+    """Return the error of a missing key, or of a missing variable that belongs to it.
+
+    `can_be_stored` adds the hint to `pipy keys`.
+    """
     store_hint = f" or run pipy keys set {provider}" if can_be_stored else ""
     hint = f"set {' and '.join(variables)}{store_hint}, or " if variables else ""
     hint += "pass api_key="
@@ -86,10 +91,12 @@ def missing_key_error(
     return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))
 
 
+def openai_base_url() -> str:
+    """Return OpenAI's address: that of the environment, or the default."""
+    variables = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+    return next(filter(None, map(os.environ.get, variables)), DEFAULT_OPENAI_URL)
+
+
 def uses_default_openai_url(request: Request) -> bool:
-    """Whether a request of OpenAI's goes to OpenAI's own address."""
-    overrides = (
-        request.options.api_base,
-        *map(os.environ.get, ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
-    )
-    return not any(overrides)
+    """Return whether a request for OpenAI goes to OpenAI's own address."""
+    return not request.options.api_base and openai_base_url() == DEFAULT_OPENAI_URL

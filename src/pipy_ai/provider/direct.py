@@ -1,39 +1,30 @@
-"""Direct lanes: requests for the wires that most of the world speaks, built here, without LiteLLM.
-
-A lane is an encoder (`Request` → HTTP), a decoder of `provider.wire`, and a row of `LANES`.
-"""
+"""Direct transport: requests that pipy-ai builds and sends itself, without LiteLLM."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
-from ..types import DocumentContent, ImageContent
+from ..types import DocumentContent, ImageContent, UserContent
 from ..utils.surrogates import clean_json_surrogates
+from .content import is_remote_file
 from .credentials import PLACEHOLDER_KEY, aresolve_api_key, resolve_api_key
 from .deltas import Delta
 from .exchange import stream_deltas
 from .http.client import USER_AGENT, HTTPRequest
-from .prepare import prepare_request, style_of
+from .prepare import merge_headers, prepare_request
+from .profiles import backend_for
 from .redaction import redacted_error, redacted_preview
 from .request import Preview, Request
-from .wires import (
-    AnthropicMessagesDecoder,
-    GeminiDecoder,
-    OpenAIChatDecoder,
-    OpenAIResponsesDecoder,
-)
-from .wires import anthropic_messages_encode as anthropic_messages
-from .wires import gemini_encode as gemini
-from .wires import openai_chat_encode as openai_chat
-from .wires import openai_responses_encode as openai_responses
-from .wires._base import Wire, bearer_header
-from .wires._content import is_remote_file
+from .wire import Wire
+from .wires import wire_for
 
-# What `extra` may hold that only LiteLLM understands, besides everything that begins so.
+__all__ = ["DirectProvider", "direct_wire"]
+
+# Parameters in `extra` that only LiteLLM understands, besides everything that begins `litellm_`.
 _LITELLM_ONLY_OPTIONS = frozenset(
     {
         "allowed_openai_params", "api_base", "api_key", "api_type", "api_version", "base_url",
@@ -44,116 +35,83 @@ _LITELLM_ONLY_OPTIONS = frozenset(
         "ssl_verify", "stream_timeout", "supports_system_message", "timeout",
     }
 )  # fmt: skip
-# OpenAI's words, which LiteLLM translates for other wires.
-_OPENAI_ONLY_FIELDS = frozenset(
-    {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
-        "max_completion_tokens", "modalities", "n", "parallel_tool_calls", "prediction",
-        "presence_penalty", "reasoning_effort", "response_format", "service_tier", "top_logprobs",
-        "verbosity", "web_search_options",
-    }
-)  # fmt: skip
-# What Gemini knows at the top of a request; LiteLLM finds the place of everything else.
-_GEMINI_FIELDS = frozenset(
-    {
-        "cachedContent", "cached_content", "contents", "extra_body", "extra_headers",
-        "generationConfig", "labels", "safetySettings", "safety_settings", "serviceTier", "store",
-        "systemInstruction", "toolConfig", "tools",
-    }
-)  # fmt: skip
-# Fields of a body that hold settings: those of the caller are joined with ours.
+# Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
     {
         "chat_template_kwargs", "generationConfig", "metadata", "output_config", "reasoning",
         "stream_options", "text",
     }
 )  # fmt: skip
-
-
-WIRES = {
-    "chat": Wire(openai_chat.encode, bearer_header, OpenAIChatDecoder, OpenAIChatDecoder.api),
-    "responses": Wire(
-        openai_responses.encode, bearer_header, OpenAIResponsesDecoder, OpenAIResponsesDecoder.api
-    ),
-    "anthropic": Wire(
-        anthropic_messages.encode,
-        anthropic_messages.auth_headers,
-        AnthropicMessagesDecoder,
-        AnthropicMessagesDecoder.api,
-    ),
-    "gemini": Wire(gemini.encode, gemini.auth_headers, GeminiDecoder, GeminiDecoder.api),
+_DEFAULT_HEADERS = {
+    "content-type": "application/json",
+    "accept": "application/json",
+    "accept-encoding": "identity",
+    "user-agent": USER_AGENT,
 }
 
 
 def direct_wire(request: Request) -> Wire | None:
-    """The lane that carries a request; None: LiteLLM does."""
+    """Return the wire that carries a request; None: LiteLLM carries it."""
     transport = request.options.transport or os.environ.get("PIPY_TRANSPORT", "").strip() or "auto"
-    route = request.route
-    if (
-        transport == "litellm"
-        or route.kind == "router"
-        or (route.problem and not request.options.api_base)
-    ):
+    route, extra = request.route, request.options.extra or {}
+    if transport == "litellm" or route.kind == "router":
         return None
-    style = style_of(request)
-    if not _is_reachable(request, style):
+    if route.problem and not request.options.api_base:
         return None
-    extra = request.options.extra or {}
+    wire = wire_for(request)
+    if not _is_reachable(request, wire):
+        return None
     if any(name in _LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
         return None
-    if style in ("anthropic", "gemini") and not _OPENAI_ONLY_FIELDS.isdisjoint(extra):
+    if not wire.accepts_extra(extra):
         return None
-    if style == "gemini" and not _GEMINI_FIELDS.issuperset(extra):
-        return None
-    if any(_needs_download(part, request, style) for part in _content_parts(request)):
-        return None  # LiteLLM fetches what these wires take no address of
-    return WIRES[style]
+    if any(_needs_download(part, request, wire) for part in _content_parts(request)):
+        return None  # LiteLLM downloads what the API does not take by URL
+    return wire
 
 
-def _is_reachable(request: Request, style: str) -> bool:
-    """Whether a wire of ours reaches the host."""
-    if style == "chat":
-        base_url = request.options.api_base or request.route.api_base
-        return request.backend in openai_chat.BACKENDS and bool(
-            base_url or request.backend == "openai"
-        )
-    if style == "responses":
-        return request.backend in ("openai", "xai")
-    return request.backend == style  # not the clouds that host these models, too
+def _is_reachable(request: Request, wire: Wire) -> bool:
+    """Return whether the API of the host is spoken directly, and its address is known."""
+    backend = backend_for(request.backend)
+    has_address = request.options.api_base or request.route.api_base or backend.has_default_url
+    return wire.api in backend.direct and bool(has_address)
 
 
-def _content_parts(request: Request) -> list[Any]:
+def _content_parts(request: Request) -> list[UserContent]:
     return [
         part
         for message in request.context.messages
         if isinstance(message.content, list)
         for part in message.content
+        if isinstance(part, ImageContent | DocumentContent)
     ]
 
 
-def _needs_download(part: Any, request: Request, style: str) -> bool:
-    """Whether it is named by an address, where the wire wants the data."""
-    if isinstance(part, DocumentContent):
-        needs_data = style in ("chat", "gemini") and request.accepts_documents is not False
-    else:
-        needs_data = style == "gemini" and isinstance(part, ImageContent)
-    return needs_data and is_remote_file(part)
+def _needs_download(part: UserContent, request: Request, wire: Wire) -> bool:
+    """Return whether a part is given by URL and the API takes only its data."""
+    match part:
+        case ImageContent():
+            return not wire.image_urls and is_remote_file(part)
+        case DocumentContent():
+            omitted = request.accepts_documents is False
+            return not wire.document_urls and not omitted and is_remote_file(part)
+        case _:
+            return False
 
 
 class DirectProvider:
-    """Sends requests over one lane."""
+    """Sends requests over one wire."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.api: str = wire.api
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
-        """Answer a request; see `Provider`."""
+        """See `Provider`."""
         api_key = await aresolve_api_key(request)
         try:
-            batches = stream_deltas(
-                self._build_http_request(request, api_key), self._wire.decoder()
-            )
+            http_request = self._build_http_request(request, api_key)
+            batches = stream_deltas(http_request, self._wire)
             try:
                 async for deltas in batches:
                     yield deltas
@@ -163,18 +121,21 @@ class DirectProvider:
             raise redacted_error(exc, request, api_key) from None
 
     async def preview(self, request: Request) -> Preview:
-        """What would be sent; see `pipy_ai.preview`."""
+        """Return the request that would be sent; see `pipy_ai.preview`."""
         api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
         return redacted_preview(self._build_http_request(request, api_key, preview=True), api_key)
 
     def _build_http_request(
         self, request: Request, api_key: str | None, preview: bool = False
     ) -> HTTPRequest:
-        prepared = prepare_request(request, preview)
-        url, headers, body = self._wire.encode(request, prepared)
+        prepared = prepare_request(request, self._wire, preview)
+        encoded = self._wire.encode(request, prepared)
+        if encoded.idle_timeout and "idle_timeout" not in request.options.model_fields_set:
+            update = {"idle_timeout": encoded.idle_timeout}
+            request.options = request.options.model_copy(update=update)
         extra = dict(request.options.extra or {})
-        headers = {**headers, **(extra.pop("extra_headers", None) or {})}
-        body = {name: value for name, value in body.items() if value is not None}
+        extra_headers = extra.pop("extra_headers", None) or {}
+        body = {name: value for name, value in encoded.body.items() if value is not None}
         for name, value in (extra | (extra.pop("extra_body", None) or {})).items():
             current = body.get(name) if name in _MERGED_FIELDS and isinstance(value, dict) else None
             body[name] = {**current, **value} if isinstance(current, dict) else value
@@ -183,16 +144,17 @@ class DirectProvider:
         auth_headers = self._wire.auth_headers(api_key or PLACEHOLDER_KEY)
         if request.route.key_header:
             auth_headers = {request.route.key_header: f"Bearer {api_key or PLACEHOLDER_KEY}"}
-        return HTTPRequest(
-            "POST", url, _merge_headers(auth_headers, headers, prepared.headers), _encode_body(body)
+        headers = merge_headers(
+            _DEFAULT_HEADERS, auth_headers, encoded.headers, extra_headers, prepared.headers
         )
+        return HTTPRequest("POST", encoded.url, list(headers.items()), _encode_body(body))
 
 
 def _encode_body(body: Any) -> bytes:
-    """A request's body as JSON.
+    """Return the body as JSON.
 
     Raises:
-        ProviderError: there is something in it that JSON has not.
+        ProviderError: it holds a value that JSON cannot represent.
     """
     try:
         try:
@@ -210,25 +172,3 @@ def _encode_body(body: Any) -> bytes:
 def _dump_json(body: Any) -> bytes:
     text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode()
-
-
-def _merge_headers(*sources: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Headers, one of each name whatever its case; the last one of a name counts, but features of
-    Anthropic's beta add up."""
-    merged: dict[str, tuple[str, str]] = {
-        "content-type": ("content-type", "application/json"),
-        "accept": ("accept", "application/json"),
-        "accept-encoding": ("accept-encoding", "identity"),
-        "user-agent": ("user-agent", USER_AGENT),
-    }
-    for source in sources:
-        for name, value in source.items():
-            key, value = name.lower(), str(value)
-            if key == "anthropic-beta" and key in merged:
-                features = [*merged[key][1].split(","), *value.split(",")]
-                value = ",".join(dict.fromkeys(part.strip() for part in features if part.strip()))
-            merged[key] = (name, value)
-    return list(merged.values())
-
-
-__all__ = ["WIRES", "DirectProvider", "ProviderError", "Wire", "direct_wire"]

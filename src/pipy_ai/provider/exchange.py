@@ -19,8 +19,8 @@ from ..failures import (
 from .deltas import Delta, ResponseInfo
 from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, redacted_url, send
 from .http.connect import proxy_refused_error
-from .http.sse import MAX_EVENT_BYTES, EventTooLong, SSEReader
-from .wires._base import Decoder
+from .http.sse import MAX_EVENT_BYTES, EventTooLong
+from .wire import Decoder, Framing, Wire
 from .wires._litellm_proxy import (
     NO_DATABASE_MESSAGE,
     apply_proxy_headers,
@@ -34,9 +34,7 @@ ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
 DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is complete
 
 
-async def stream_deltas(
-    request: HTTPRequest, decoder: Decoder
-) -> AsyncGenerator[list[Delta], None]:
+async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list[Delta], None]:
     """Send a request and yield the deltas of each read.
 
     The first batch means that the provider accepted the request.
@@ -45,6 +43,7 @@ async def stream_deltas(
         ProviderError: the request was refused, failed, or did not reach the provider.
     """
     response = await send(request)
+    decoder, framing = wire.decoder(), wire.framing()
     try:
         if response.status >= 300:
             raise await error_from_response(response)
@@ -56,18 +55,17 @@ async def stream_deltas(
         first_byte = first_chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if first_byte == b"<":
             raise malformed(first_chunk.decode("utf-8", "replace"))
-        if first_byte in (b"{", b"["):
+        if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
             try:
                 yield apply_proxy_headers(decoder.decode_body(body), response.headers)
             except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
                 raise malformed(body) from None
             return
-        reader = SSEReader()
         pending_error: Exception | None = None
         chunk = first_chunk
         while True:
-            deltas, pending_error = _decode_chunk(decoder, reader, chunk)
+            deltas, pending_error = _decode_chunk(decoder, framing, chunk)
             if deltas:
                 yield apply_proxy_headers(deltas, response.headers)
             if pending_error is not None:
@@ -81,7 +79,7 @@ async def stream_deltas(
                 chunk, pending_error = b"", error
             if not chunk:
                 break
-        deltas, _ = _decode_chunk(decoder, reader, None)  # the error would be of half an event
+        deltas, _ = _decode_chunk(decoder, framing, None)  # the error would be of half an event
         if deltas:
             yield apply_proxy_headers(deltas, response.headers)
         if pending_error is not None:
@@ -95,12 +93,12 @@ async def stream_deltas(
 
 
 def _decode_chunk(
-    decoder: Decoder, reader: SSEReader, chunk: bytes | None
+    decoder: Decoder, framing: Framing, chunk: bytes | None
 ) -> tuple[list[Delta], Exception | None]:
     """Return the deltas of one read (None: the end), and the error that follows them, if any."""
     deltas: list[Delta] = []
     try:
-        for event, data in reader.finish() if chunk is None else reader.feed(chunk):
+        for event, data in framing.finish() if chunk is None else framing.feed(chunk):
             _decode_event(decoder, event, data, deltas)
     except EventTooLong:
         return deltas, _too_long_error("a line")

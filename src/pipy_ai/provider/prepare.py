@@ -1,141 +1,118 @@
-"""What every way of sending needs to know about a request, worked out once. Pure."""
+"""Adapt a request to its model: conversation, options, address. Pure but for the environment."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from ..options import CacheRetention
 from ..registry.routing import expand_url
-from ..types import Message
 from ..utils.surrogates import clean_surrogates
 from .conversation import Target, adapt_messages
-from .credentials import missing_key_error, uses_default_openai_url
-from .reasoning import reasoning_fields
-from .request import Request, bad_request_error
-
-_CLAUDE_HOSTS = frozenset({"bedrock", "vertex_ai", "azure_ai", "databricks"})
-# Backends that take unsigned thinking of their own back when no record says so.
-_PLAIN_THINKING = frozenset(
-    {"deepseek", "dashscope", "hosted_vllm", "llamafile", "lm_studio", "minimax", "moonshot", "zai"}
-)
-_APIS = {
-    "anthropic": "anthropic-messages",
-    "gemini": "google-generative-ai",
-    "responses": "openai-responses",
-}
+from .credentials import missing_key_error
+from .reasoning import plan_reasoning
+from .request import PreparedRequest, ReasoningPlan, Request, bad_request_error
+from .wire import Wire
 
 
-def style_of(request: Request) -> str:
-    """The family of the wire: `anthropic`, `gemini`, `responses` or `chat`."""
-    backend, route = request.backend, request.route
-    if route.kind != "router" and (
-        route.responses_api == "always"
-        or (route.responses_api == "own" and uses_default_openai_url(request))
-    ):
-        return "responses"
-    if backend == "anthropic" or (backend in _CLAUDE_HOSTS and "claude" in request.model_id):
-        return "anthropic"
-    if backend in ("gemini", "vertex_ai"):
-        return "gemini"
-    return "chat"
-
-
-@dataclass(slots=True)
-class PreparedRequest:
-    """A request whose history is handed over and whose options are weighed.
-
-    `thinking` holds fields of the request in OpenAI's or Anthropic's words, `base` the address
-    where it is not the wire's own, `headers` the caller's.
-    """
-
-    style: str
-    messages: list[Message]
-    system_prompt: str | None
-    temperature: float | None
-    top_p: float | None
-    reasoning_fields: dict[str, Any]
-    cache_retention: str
-    base_url: str | None
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def prepare_request(request: Request, preview: bool = False) -> PreparedRequest:
-    """Work it out. For a preview, what is not set is named and warned of.
+def prepare_request(request: Request, wire: Wire, preview: bool = False) -> PreparedRequest:
+    """Prepare a request for an API. A preview warns where sending would fail.
 
     Raises:
-        ProviderError: nothing is left to say once empty and failed messages are left out, there
-            is no way to the model, or a variable that its address needs is not set.
+        ProviderError: no message is left once empty and failed ones are left out, the model cannot
+            be reached, or an environment variable that its address needs is not set.
     """
-    options = request.options
+    options, profile = request.options, request.profile
     if request.route.problem and not options.api_base:
         if not preview:
             raise bad_request_error(request, request.route.problem)
         request.warn("no_route", request.route.problem)
-    style = style_of(request)
     target = Target(
         provider=request.provider,
         model=request.model_id,
-        api=_APIS.get(style, ""),
+        api=wire.api if wire.strict_history else "",
         accepts_images=request.accepts_images,
         accepts_documents=request.accepts_documents,
-        signed_thinking=style in ("anthropic", "responses")
-        or request.backend in ("litellm_proxy", "openrouter"),
+        signed_thinking=wire.signed_thinking or profile.signed_thinking,
         unsigned_thinking=_accepts_unsigned_thinking(request),
         handoff_thinking=options.handoff_thinking,
+        tool_call_ids=profile.tool_call_ids,
     )
     messages = adapt_messages(request.context.messages, target, request.warn)
     if not messages:
         raise bad_request_error(request, "the conversation holds only empty or failed messages")
     system_prompt = request.context.system_prompt
-    reasoning = reasoning_fields(request, style, bool(request.context.tools))
-    if style == "anthropic" and request.backend == "anthropic":
-        _add_output_format(request, reasoning)
-    temperature = options.temperature
-    if temperature is not None and temperature != 1 and _rejects_temperature(request):
-        request.warn("temperature_ignored", "this model takes no temperature")
-        temperature = None
-    top_p = options.top_p
-    if top_p is not None and top_p != 1 and _rejects_temperature(request):
-        request.warn("top_p_ignored", "this model takes no top_p, as it takes no temperature")
-        top_p = None
+    plan = plan_reasoning(request, wire)
+    headers = options.headers or {}
+    tool_choice = options.tool_choice
+    temperature, top_p = options.temperature, options.top_p
+    if _thinks(plan) and wire.thinking.limits_sampling:
+        temperature, top_p, tool_choice = _limit_sampling(request)
+        if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:
+            headers = merge_headers(headers, {"anthropic-beta": wire.thinking.tools_beta})
+    if _rejects_temperature(request):
+        temperature = _drop(request, "temperature", temperature, "this model takes no temperature")
+        text = "this model takes no top_p, as it takes no temperature"
+        top_p = _drop(request, "top_p", top_p, text)
+    cache_retention = (options.cache_retention or _default_cache_retention()).value
+    cache_models = profile.cache_control_models
     return PreparedRequest(
-        style=style,
         messages=messages,
         system_prompt=clean_surrogates(system_prompt) if system_prompt else None,
-        temperature=reasoning.pop("temperature", temperature),
-        top_p=reasoning.pop("top_p", top_p),
-        reasoning_fields=reasoning,
-        cache_retention=(options.cache_retention or _default_cache_retention()).value,
+        temperature=temperature,
+        top_p=top_p,
+        tool_choice=tool_choice if request.has_tools else None,
+        reasoning=plan,
+        cache_retention=cache_retention,
+        cache_control=cache_retention != "none"
+        and (wire.cache_control or bool(cache_models and cache_models.match(request.model_id))),
         base_url=_resolve_base_url(request, preview),
-        headers=_merge_headers(options.headers, reasoning.pop("beta", None)),
+        headers=merge_headers(headers),
     )
-
-
-def _add_output_format(request: Request, fields: dict[str, Any]) -> None:
-    """The type that the answer shall have, in Anthropic's words, beside how hard it shall try."""
-    output = request.output
-    if output is not None and output.mode == "native":
-        from ..utils.json_schema import to_anthropic_schema
-
-        output_format = {"type": "json_schema", "schema": to_anthropic_schema(output.schema)}
-        fields["output_config"] = {**fields.get("output_config", {}), "format": output_format}
 
 
 def _accepts_unsigned_thinking(request: Request) -> bool:
     if request.record is None:
-        return request.backend in _PLAIN_THINKING
+        return request.profile.unsigned_thinking
     return bool(request.record.get("interleaved"))
+
+
+def _thinks(plan: ReasoningPlan) -> bool:
+    return bool(plan.budget_tokens) or plan.effort not in (None, "none")
+
+
+def _limit_sampling(
+    request: Request,
+) -> tuple[float | None, float | None, str | dict[str, object] | None]:
+    """Return temperature, top_p and tool_choice without what Anthropic rejects with thinking."""
+    options = request.options
+    temperature, top_p, tool_choice = options.temperature, options.top_p, options.tool_choice
+    if temperature is not None and temperature != 1:
+        request.warn("temperature_ignored", "Anthropic takes no temperature with thinking")
+        temperature = None
+    if top_p is not None and top_p < 0.95:
+        request.warn("top_p_ignored", "Anthropic takes no top_p below 0.95 with thinking")
+        top_p = None
+    if tool_choice not in (None, "auto", "none"):
+        text = 'with thinking Anthropic takes no forced call; sent "auto"'
+        request.warn("tool_choice_changed", text)
+        tool_choice = "auto"
+    return temperature, top_p, tool_choice
 
 
 def _rejects_temperature(request: Request) -> bool:
     return request.record is not None and request.record.get("temperature") is False
 
 
+def _drop(request: Request, name: str, value: float | None, text: str) -> float | None:
+    if value is not None and value != 1:
+        request.warn(f"{name}_ignored", text)
+        return None
+    return value
+
+
 def _default_cache_retention() -> CacheRetention:
-    """`PIPY_CACHE_RETENTION`, or short."""
+    """Return `PIPY_CACHE_RETENTION`, or short."""
     try:
         return CacheRetention(os.environ.get("PIPY_CACHE_RETENTION", "short").lower())
     except ValueError:
@@ -143,38 +120,33 @@ def _default_cache_retention() -> CacheRetention:
 
 
 def _resolve_base_url(request: Request, preview: bool) -> str | None:
-    """The address of the host; None: the wire's own, or one that LiteLLM finds."""
+    """Return the host's address; None: the default of the API, or one that LiteLLM knows."""
     route = request.route
     if request.options.api_base is not None:
         return request.options.api_base
-    if not route.api_base or route.kind == "router":  # the router's file says where
+    if not route.api_base or route.kind == "router":  # the router's file has the address
         return None
-    missing_variables = [
-        name for name in route.required_env if not os.environ.get(name, "").strip()
-    ]
-    if missing_variables and not preview:
-        raise missing_key_error(request.provider, missing_variables)
-    if missing_variables:
-        request.warn("missing_variable", f"{' and '.join(missing_variables)} must be set")
-    base_url = expand_url(
-        route.api_base,
-        {**os.environ, **{name: name for name in missing_variables}} if missing_variables else None,
-    )
-    # A cloud's address may also come from LiteLLM's own variables.
+    missing = [name for name in route.required_env if not os.environ.get(name, "").strip()]
+    if missing and not preview:
+        raise missing_key_error(request.provider, missing)
+    environment = None
+    if missing:
+        request.warn("missing_variable", f"{' and '.join(missing)} must be set")
+        environment = {**os.environ, **{name: name for name in missing}}
+    base_url = expand_url(route.api_base, environment)
+    # The address of a cloud may also come from LiteLLM's own variables.
     return None if route.kind == "cloud" and "//." in base_url else base_url
 
 
-def _merge_headers(
-    caller_headers: Mapping[str, str] | None, beta_feature: str | None
-) -> dict[str, str]:
-    """The caller's headers, one of each name whatever its case; beta features add up."""
-    headers: dict[str, tuple[str, str]] = {}
-    for name, value in (caller_headers or {}).items():
-        headers[name.lower()] = (name, value)
-    if beta_feature:
-        name, value = headers.get("anthropic-beta", ("anthropic-beta", ""))
-        features = [part.strip() for part in value.split(",") if part.strip()]
-        if beta_feature not in features:
-            features.append(beta_feature)
-        headers["anthropic-beta"] = (name, ",".join(features))
-    return dict(headers.values())
+def merge_headers(*sources: Mapping[str, str]) -> dict[str, str]:
+    """Merge headers, ignoring case: the last one of a name wins, but `anthropic-beta` adds up."""
+    merged: dict[str, tuple[str, str]] = {}
+    for source in sources:
+        for name, value in source.items():
+            key, value = name.lower(), str(value)
+            if key == "anthropic-beta":
+                name, earlier = merged.get(key, (name, ""))
+                features = (part.strip() for part in f"{earlier},{value}".split(","))
+                value = ",".join(dict.fromkeys(part for part in features if part))
+            merged[key] = (name, value)
+    return dict(merged.values())

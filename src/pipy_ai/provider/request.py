@@ -1,4 +1,4 @@
-"""What is asked of whom, and what the asking would look like. Plain data."""
+"""The stages of a request, as plain data: `Request`, `PreparedRequest`, `EncodedRequest`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ErrorKind, ProviderError, error_info
 from ..options import SimpleStreamOptions, ThinkingLevel
 from ..registry.routing import Route
-from ..types import Context, Warning
+from ..types import Context, Message, Warning
+from .profiles import Profile, profile_for
 
 if TYPE_CHECKING:
     from ..output.schema import Output
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Request:
-    """One request: `provider/model_id`, what to say, how to say it.
+    """One request to `provider/model_id`: the conversation and the options.
 
-    `record` is the model's entry in the catalogue, as models.dev has it, when there is one;
-    `route` is the way to it. `output` is the type that the answer shall have, if one was asked for.
-    `warnings` is open: whoever clamps, ignores or replaces something adds a line, which ends up
-    in `message.warnings`.
+    Attributes:
+        record: the model's entry in the catalogue, in the format of models.dev; None: unlisted.
+        route: how the model is reached.
+        output: the type that the response must have, if one was requested.
+        warnings: everything that is done differently than requested. They end up in
+            `message.warnings`.
     """
 
     provider: str
@@ -36,7 +39,7 @@ class Request:
 
     @property
     def model(self) -> str:
-        """The full name."""
+        """The full name, `provider/model_id`."""
         return f"{self.provider}/{self.model_id}" if self.model_id else self.provider
 
     @property
@@ -45,26 +48,30 @@ class Request:
         return self.route.backend or self.provider
 
     @property
+    def profile(self) -> Profile:
+        """What the host does differently."""
+        return profile_for(self.provider, self.backend)
+
+    @property
     def reasoning(self) -> ThinkingLevel | None:
-        """The level asked for; None: the model's own default."""
+        """The requested level; None: the model's default."""
         return self.options.reasoning
 
     @property
     def accepts_images(self) -> bool | None:
-        """Whether the model takes images; None: not known."""
+        """Whether the model accepts images; None: unknown."""
         return self._accepts_input("image")
 
     @property
     def accepts_documents(self) -> bool | None:
-        """Whether the model takes PDFs; None: not known.
-
-        The catalogue is behind here: all of OpenAI's models that see read PDFs, and OpenRouter
-        reads them to those that do not.
-        """
-        if self.backend == "openrouter":
-            return True
-        accepts_pdf = self._accepts_input("pdf")
-        return accepts_pdf or self.accepts_images if self.backend == "openai" else accepts_pdf
+        """Whether the model accepts PDFs; None: unknown."""
+        match self.profile.documents:
+            case "all":
+                return True
+            case "with_images":
+                return self._accepts_input("pdf") or self.accepts_images
+            case _:
+                return self._accepts_input("pdf")
 
     def _accepts_input(self, modality: str) -> bool | None:
         modalities = (self.record or {}).get("modalities")
@@ -73,22 +80,76 @@ class Request:
 
     @property
     def has_tools(self) -> bool:
-        """Whether there is anything to call."""
+        """Whether the request carries tools."""
         return bool(self.context.tools) or "tools" in (self.options.extra or {})
 
     def warn(self, code: str, message: str) -> None:
-        """Tell the caller about something that is done differently than asked."""
+        """Add a warning, once."""
         warning = Warning(code=code, message=message)
         if warning not in self.warnings:
             self.warnings.append(warning)
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningPlan:
+    """How much a request makes the model think. At most one of the first three fields is set.
+
+    Attributes:
+        effort: an effort that the model has; "none" turns thinking off.
+        budget_tokens: tokens for thinking; 0 turns it off.
+        enabled: on or off, where nothing else can be set.
+        max_tokens: limit of thinking and answer together, where a budget changes it.
+    """
+
+    effort: str | None = None
+    budget_tokens: int | None = None
+    enabled: bool | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class PreparedRequest:
+    """A request with its conversation adapted to the model and its options resolved.
+
+    Attributes:
+        messages: the conversation as the model accepts it.
+        cache_retention: "none", "short" or "long".
+        cache_control: mark what is to be cached.
+        base_url: the host's address; None: the default of the API.
+        headers: the caller's headers, and beta features.
+    """
+
+    messages: list[Message]
+    system_prompt: str | None
+    temperature: float | None
+    top_p: float | None
+    tool_choice: str | dict[str, Any] | None
+    reasoning: ReasoningPlan
+    cache_retention: str
+    cache_control: bool
+    base_url: str | None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRequest:
+    """An HTTP request without its key. Fields of the body that are None are left out.
+
+    `idle_timeout` (seconds) replaces the default for models that send nothing for a long time.
+    """
+
+    url: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+    idle_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
     """A request that was not sent: HTTP method, URL, headers (keys masked) and JSON body.
 
-    `method` and `url` are empty where no HTTP request can be shown; `body` then is what the
-    backend would be called with.
+    Where no HTTP request can be shown, `method` and `url` are empty and `body` holds the arguments
+    of the backend.
     """
 
     method: str
@@ -99,5 +160,5 @@ class Preview:
 
 
 def bad_request_error(request: Request, text: str) -> ProviderError:
-    """The error of a request that cannot be."""
+    """Return the error of a request that cannot be sent."""
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))

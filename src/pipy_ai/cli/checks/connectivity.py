@@ -58,13 +58,13 @@ def _check_provider(provider: str) -> Finding:
         wire = direct_wire(request)
         if wire is None or request.route.key_header:
             raise LookupError
-        url, headers, _ = wire.encode(request, prepare_request(request, True))
+        encoded = wire.encode(request, prepare_request(request, wire, preview=True))
         key = resolve_api_key(request) or ""
     except (LookupError, ValueError, ProviderError):
         return Finding(provider, OK, "not asked: LiteLLM alone knows the way to it")
-    base = _ENDPOINT_PATH.sub("", url)
+    base = _ENDPOINT_PATH.sub("", encoded.url)
     status, elapsed_ms = _request_status(
-        "GET", f"{base}/models", {**headers, **wire.auth_headers(key)}
+        "GET", f"{base}/models", {**encoded.headers, **wire.auth_headers(key)}
     )
     return _classify(provider, base, status, elapsed_ms, f"pipy keys set {provider}")
 

@@ -16,6 +16,9 @@ class EventTooLong(Exception):
 class SSEReader:
     """Convert bytes to `(event, data)` pairs as soon as each is complete."""
 
+    # A body that begins so is one JSON document, not a stream of events.
+    document_starts: bytes = b"{["
+
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
         self._partial_line: list[bytes] = []  # pieces of a line that has not ended

@@ -1,4 +1,4 @@
-"""A Request as the arguments of a LiteLLM call. Pure: no litellm, no network."""
+"""Turn a request into the arguments of a LiteLLM call. Pure: no litellm import, no network."""
 
 from __future__ import annotations
 
@@ -7,25 +7,40 @@ from typing import Any
 
 from ...registry.routing import expand_variables
 from ..prepare import prepare_request
-from ..request import Request, bad_request_error
-from ..wires._openai_messages import chat_fields, responses_fields
+from ..profiles import ANTHROPIC, GEMINI, OPENAI_RESPONSES, backend_for
+from ..request import PreparedRequest, Request, bad_request_error
+from ..wire import Wire
+from ..wires import anthropic_messages, wire_for
+from ..wires._openai_messages import OPENAI_DIALECT, ChatDialect, chat_fields
+from ..wires.openai_responses import responses_fields
+
+# LiteLLM takes Chat Completions for every API, with additions for some of them.
+_DIALECTS = {
+    ANTHROPIC: ChatDialect(thinking="blocks", call_signature="", multipart_results=True),
+    GEMINI: ChatDialect(
+        thinking="none", call_signature="provider_specific_fields", multipart_results=True
+    ),
+}
 
 
 def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
-    """The arguments, without the key. For a preview, what is not set is named and warned of.
+    """Return the arguments, without the key. A preview warns where sending would fail.
 
     Raises:
-        ProviderError: as `prepare`, or a direct lane was demanded.
+        ProviderError: see `prepare_request`; or direct transport was requested.
     """
     if request.options.transport == "direct":
         raise bad_request_error(request, f'transport="direct" has no lane for {request.model}')
-    prepared = prepare_request(request, preview)
-    if prepared.style == "responses":
+    wire = wire_for(request)
+    prepared = prepare_request(request, wire, preview)
+    if wire.api == OPENAI_RESPONSES:
         arguments = responses_fields(request, prepared)
         arguments["model"] = f"{request.backend}/{request.model_id}"
     else:
-        arguments = chat_fields(request, prepared)
+        dialect = _DIALECTS.get(wire.api, OPENAI_DIALECT)
+        arguments = chat_fields(request, prepared, dialect)
         arguments["model"] = request.route.model
+        arguments |= _thinking_arguments(request, prepared, wire)
     arguments["api_base"] = prepared.base_url
     arguments["extra_headers"] = prepared.headers or None
     for name, template in request.route.parameters.items():
@@ -34,8 +49,28 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
     return _merge_extra(arguments, request.options.extra or {})
 
 
+def _thinking_arguments(request: Request, prepared: PreparedRequest, wire: Wire) -> dict[str, Any]:
+    """Return the arguments for thinking that differ from Chat Completions."""
+    plan = prepared.reasoning
+    if is_native_claude(request, wire):  # LiteLLM would translate; these go into the body as is
+        fields = anthropic_messages.thinking_fields(plan)
+        if (output_format := anthropic_messages.output_format(request)) is not None:
+            fields["output_config"] = {**fields.get("output_config", {}), "format": output_format}
+        return {"reasoning_effort": None, "response_format": None, **fields}
+    if plan.budget_tokens is not None and wire.thinking.budget:
+        thinking = {"type": "enabled", "budget_tokens": plan.budget_tokens}
+        max_tokens = plan.max_tokens or request.options.max_tokens
+        return {"thinking": thinking, "max_tokens": max_tokens}
+    return {}
+
+
+def is_native_claude(request: Request, wire: Wire) -> bool:
+    """Return whether Anthropic's own format reaches the host: it is not one of the clouds."""
+    return wire.api == ANTHROPIC and wire.api in backend_for(request.backend).direct
+
+
 def _merge_extra(arguments: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """`extra` over `arguments`; bodies are joined, not replaced."""
+    """Put `extra` over `arguments`; `extra_body` is merged, not replaced."""
     body = {**arguments.get("extra_body", {}), **(extra.get("extra_body") or {})}
     merged = {**arguments, **extra}
     return {**merged, "extra_body": body} if body else merged

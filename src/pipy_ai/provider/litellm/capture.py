@@ -1,22 +1,22 @@
-"""LiteLLM builds, we read: a client for LiteLLM that keeps the request instead of sending it.
+"""An HTTP client for LiteLLM that captures the request instead of sending it.
 
-LiteLLM's official `client=` argument takes a client of one's own. This one raises the prepared
-request as `Captured`, a `BaseException` that no `except Exception` on the way can mistake for a
-failure. No litellm import here: its classes are handed in.
+LiteLLM's `client=` argument takes any client. This one raises the request as `CapturedRequest`, a
+`BaseException`, so that no `except Exception` in LiteLLM handles it as a failure. `litellm` is not
+imported here: its classes are passed in.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 
+from ..credentials import DEFAULT_OPENAI_URL, PLACEHOLDER_KEY, openai_base_url
 from ..http.client import HTTPRequest
-from ..wires import decoder_for
-from ..wires._base import Decoder
+from ..wire import Wire
+from ..wires import wire_for_url
 
 # Headers that belong to a connection or to an SDK, not to the request.
 _CONNECTION_HEADERS = frozenset(
@@ -26,15 +26,13 @@ _OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
 
 
 class CapturedRequest(BaseException):
-    """The request that LiteLLM was about to send, and how to read its answer."""
+    """The request that LiteLLM was about to send, and the wire that reads its response."""
 
-    def __init__(
-        self, request: httpx.Request, content: bytes, decoder: Callable[[], Decoder] | None
-    ) -> None:
+    def __init__(self, request: httpx.Request, content: bytes, wire: Wire | None) -> None:
         super().__init__(str(request.url.host))
         self.request = request
         self.content: bytes = content
-        self.decoder = decoder
+        self.wire = wire
 
     def patch_body(self, fields: Mapping[str, Any]) -> None:
         """Set fields of the JSON body."""
@@ -44,8 +42,11 @@ class CapturedRequest(BaseException):
     def to_http_request(
         self, user_agent: str, to_openai: bool, key_header: str = ""
     ) -> HTTPRequest:
-        """The request for our own sender. `own`: it goes to OpenAI itself; `key_header`: where
-        the key belongs instead of `Authorization`."""
+        """Return the request for our own client.
+
+        OpenAI's account headers are kept only for requests `to_openai`. `key_header` replaces
+        `Authorization`.
+        """
         headers = [
             (name, value)
             for name, value in self.request.headers.multi_items()
@@ -64,7 +65,7 @@ class CapturedRequest(BaseException):
 
 class _CapturingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        raise CapturedRequest(request, await request.aread(), decoder_for(str(request.url)))
+        raise CapturedRequest(request, await request.aread(), wire_for_url(str(request.url)))
 
 
 _http_client: httpx.AsyncClient | None = None
@@ -89,11 +90,11 @@ def capturing_client(
         _, provider, _, base_url = litellm.get_llm_provider(
             model=arguments["model"], api_base=arguments.get("api_base"), api_key=api_key
         )
-        if base_url is None and provider == "openai":
-            base_url = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+        if base_url is None:
+            base_url = openai_base_url() if provider == "openai" else DEFAULT_OPENAI_URL
         return import_module("openai").AsyncOpenAI(
-            api_key=api_key or "none",
-            base_url=base_url or "https://api.openai.com/v1",
+            api_key=api_key or PLACEHOLDER_KEY,
+            base_url=base_url,
             http_client=http_client,
             max_retries=0,
         )

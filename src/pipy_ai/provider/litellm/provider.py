@@ -32,11 +32,12 @@ from ..credentials import (
 from ..deltas import Delta, Finish, ResponseInfo
 from ..exchange import stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
-from ..prepare import style_of
+from ..profiles import OPENAI_RESPONSES, backend_for
 from ..redaction import redacted_error, redacted_preview
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys
-from .arguments import build_arguments
+from ..wires import wire_for
+from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
 from .chunks import decode_chunk, decode_usage
 
@@ -48,32 +49,7 @@ _IMPORT_ENVIRONMENT = {
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indents repeat, rightly
 }
 
-# Providers whose requests LiteLLM hands to our client, proven by the tests.
-CAPTURED = frozenset(
-    {
-        "anthropic",
-        "cerebras",
-        "dashscope",
-        "deepinfra",
-        "deepseek",
-        "fireworks_ai",
-        "gemini",
-        "groq",
-        "hosted_vllm",
-        "litellm_proxy",
-        "mistral",
-        "moonshot",
-        "openai",
-        "openrouter",
-        "perplexity",
-        "together_ai",
-        "vercel_ai_gateway",
-        "xai",
-        "zai",
-    }
-)
 CLOSE_TIMEOUT_S = 0.05  # seconds that leaving waits for the connection to be closed
-_NO_FINISH_REASON_BACKENDS = frozenset({"gemini", "vertex_ai", "vertex_ai_beta"})
 
 _import_lock = threading.Lock()
 _litellm_module: Any = None
@@ -155,7 +131,7 @@ class LiteLLMProvider:
         if request.route.problem and request.options.api_base is None:
             return Preview("", "", {}, arguments)
         api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
-        if request.backend not in CAPTURED or request.route.kind == "router":
+        if not backend_for(request.backend).captured or request.route.kind == "router":
             return Preview("", "", {}, arguments)  # LiteLLM might send it to show it
         channel: Channel[Preview] = Channel()
         background_task = loops.background_loop().spawn(
@@ -182,7 +158,7 @@ async def _capture_preview(
         litellm = await _load_litellm()
         api_key = api_key or _litellm_api_key(litellm, request, arguments)
         captured = await _call_litellm(litellm, request, arguments, api_key, capture_only=True)
-        assert isinstance(captured, CapturedRequest), "a provider of CAPTURED was not captured"
+        assert isinstance(captured, CapturedRequest), "a captured backend was not captured"
         channel.put([redacted_preview(_build_http_request(captured, request), api_key)])
         channel.close()
     except asyncio.CancelledError:
@@ -240,7 +216,8 @@ async def _call_litellm(
         "max_retries": 0,
     }
     body_patch: dict[str, Any] = {}
-    if style_of(request) == "responses":
+    wire = wire_for(request)
+    if wire.api == OPENAI_RESPONSES:
         method = litellm.aresponses
         model_info = litellm.model_cost.get(request.model_id, {})
         if model_info.get("litellm_provider") != request.backend:  # LiteLLM would not let it stream
@@ -248,11 +225,11 @@ async def _call_litellm(
     else:
         method = litellm.acompletion
         arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
-        if request.backend == "anthropic":  # LiteLLM refuses or rewrites them by the model's name
+        if is_native_claude(request, wire):  # LiteLLM rejects or rewrites them by the model's name
             body_patch = {
                 n: arguments.pop(n) for n in ("thinking", "output_config") if n in arguments
             }
-        elif request.backend in CAPTURED:
+        elif backend_for(request.backend).captured:
             arguments |= _allow_gated_parameters(litellm, arguments)
     backend_and_family = (request.backend, "claude" in request.model_id)
     if backend_and_family not in _uncaptured:
@@ -261,10 +238,10 @@ async def _call_litellm(
         try:
             return await _read_first_chunk(await method(**arguments, client=client))
         except CapturedRequest as captured:
-            if captured.decoder is not None or capture_only:
+            if captured.wire is not None or capture_only:
                 captured.patch_body(body_patch)
                 return captured
-            if request.backend in CAPTURED:  # it is the address that is odd, not the backend
+            if backend_for(request.backend).captured:  # the address is wrong, not the backend
                 url = captured.request.url.copy_with(query=None)
                 raise bad_request_error(
                     request, f"{url} is no address of a wire that is known"
@@ -384,8 +361,8 @@ async def _send_captured(
     captured: CapturedRequest, request: Request, channel: Channel[Delta]
 ) -> None:
     """Send a captured request and decode its answer."""
-    assert captured.decoder is not None
-    batches = stream_deltas(_build_http_request(captured, request), captured.decoder())
+    assert captured.wire is not None
+    batches = stream_deltas(_build_http_request(captured, request), captured.wire)
     try:
         async for deltas in batches:
             channel.put(deltas)
@@ -423,7 +400,7 @@ async def _relay_stream(
                 if chunk_count % 16 == 0:
                     await asyncio.sleep(0)  # a burst never lets others run by itself
         # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
-        if request.backend not in _NO_FINISH_REASON_BACKENDS:
+        if backend_for(request.backend).reports_finish:
             reason = getattr(innermost, "received_finish_reason", reason)
         # It makes up token counts, too, when the provider sent none.
         chunks = getattr(response, "chunks", None)

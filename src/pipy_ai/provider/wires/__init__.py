@@ -1,39 +1,38 @@
-"""The wires that pipy-ai speaks itself: sending a prepared request, and reading what comes back.
+"""The APIs that pipy-ai speaks itself, one module each.
 
-A decoder is pure: server-sent events in, deltas out. It knows its wire's own sign that an answer
-is complete, and keeps what the wire says: raw stop reason, ids, usage, signatures.
+A module builds one `Wire`: how its requests are encoded and how its responses are decoded. Encoders
+and decoders are pure. A decoder knows the API's own signal that a response is complete, and keeps
+the stop reason, ids, usage and signatures as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from ._base import Decoder
-from .anthropic_messages import AnthropicMessagesDecoder
-from .gemini import GeminiDecoder
-from .openai_chat import OpenAIChatDecoder
-from .openai_responses import OpenAIResponsesDecoder
+from ..credentials import uses_default_openai_url
+from ..profiles import OPENAI_RESPONSES, backend_for
+from ..request import Request
+from ..wire import Wire
+from . import anthropic_messages, gemini, openai_chat, openai_responses
 
-__all__ = [
-    "AnthropicMessagesDecoder",
-    "Decoder",
-    "GeminiDecoder",
-    "OpenAIChatDecoder",
-    "OpenAIResponsesDecoder",
-    "decoder_for",
-]
+WIRES: dict[str, Wire] = {
+    module.WIRE.api: module.WIRE
+    for module in (openai_chat, openai_responses, anthropic_messages, gemini)
+}
 
 
-def decoder_for(url: str) -> Callable[[], Decoder] | None:
-    """The decoder of the wire that a URL's path belongs to; None: a wire not spoken here."""
+def wire_for(request: Request) -> Wire:
+    """Return the wire of the API that the request's model speaks, whoever sends the request."""
+    route = request.route
+    if route.kind != "router" and (
+        route.responses_api == "always"
+        or (route.responses_api == "own" and uses_default_openai_url(request))
+    ):
+        return WIRES[OPENAI_RESPONSES]
+    return WIRES[backend_for(request.backend).api_for(request.model_id)]
+
+
+def wire_for_url(url: str) -> Wire | None:
+    """Return the wire that a URL belongs to; None: an API that is not spoken here."""
     path = urlsplit(url).path.rstrip("/")
-    if path.endswith("/chat/completions"):
-        return OpenAIChatDecoder
-    if path.endswith("/v1/messages"):
-        return AnthropicMessagesDecoder
-    if path.endswith(":streamGenerateContent"):
-        return GeminiDecoder
-    if path.endswith("/responses"):
-        return OpenAIResponsesDecoder
-    return None
+    return next((wire for wire in WIRES.values() if path.endswith(wire.url_suffix)), None)

@@ -12,6 +12,15 @@ from ...errors import ErrorKind, ProviderError, error_info
 from ...failures import classify_status, error_message_from_body
 from ._litellm_proxy import unwrap_error_message
 
+# Parameters of OpenAI, which LiteLLM translates for other APIs.
+OPENAI_ONLY_FIELDS = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "max_completion_tokens", "modalities", "n", "parallel_tool_calls", "prediction",
+        "presence_penalty", "reasoning_effort", "response_format", "service_tier", "top_logprobs",
+        "verbosity", "web_search_options",
+    }
+)  # fmt: skip
 DONE_SENTINEL = "[DONE]"  # what ends a stream of OpenAI's
 _WHITESPACE = re.compile(r"\s*")
 

@@ -3,8 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, assert_never
 
+from ...types import (
+    AssistantContent,
+    AssistantMessage,
+    DocumentContent,
+    ImageContent,
+    Message,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    ToolCall,
+    ToolResultMessage,
+    UserContent,
+    UserMessage,
+)
+from ...utils.json_schema import to_anthropic_schema
+from ...utils.surrogates import clean_json_surrogates, clean_surrogates
+from ..content import inline_data, is_remote_file
 from ..deltas import (
     Delta,
     Finish,
@@ -16,11 +35,258 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from ._parsing import error_from_payload, parse_object, token_count
+from ..http.client import endpoint_url
+from ..http.sse import SSEReader
+from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, backend_for
+from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
+from ..wire import ReasoningOptions, ThinkingRules, Wire
+from ._parsing import OPENAI_ONLY_FIELDS, error_from_payload, parse_object, token_count
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+API_VERSION = "2023-06-01"
+DEFAULT_MAX_TOKENS = 4096  # the API requires a limit; used where no record has one
+
+_OAUTH_TOKEN_PREFIX = "sk-ant-oat"  # tokens of a subscription
+
+# === Requests ===============================================================================
+
+
+def auth_headers(api_key: str) -> dict[str, str]:
+    """Return the headers that carry the key."""
+    if api_key.startswith(_OAUTH_TOKEN_PREFIX):
+        return {"authorization": f"Bearer {api_key}", "anthropic-beta": "oauth-2025-04-20"}
+    return {"x-api-key": api_key}
+
+
+def accepts_extra(names: Collection[str]) -> bool:
+    """Return whether the API takes these fields; LiteLLM translates OpenAI's."""
+    return OPENAI_ONLY_FIELDS.isdisjoint(names)
+
+
+def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> ReasoningOptions:
+    """Return how a Claude model without `reasoning_options` takes options for thinking."""
+    release_date = str((record or {}).get("release_date") or "")
+    if release_date >= "2026-02" or ADAPTIVE_CLAUDE.match(model_id):  # from Opus 4.6 on
+        return ReasoningOptions(efforts=("low", "medium", "high", "max"))
+    return ReasoningOptions(budget={"min": 1024})
+
+
+def schema_fallback(
+    request: Request, schema: Mapping[str, Any]
+) -> tuple[Literal["tool", "prompt"], str] | None:
+    """Return what to do where Claude cannot be given a schema."""
+    if ANTHROPIC not in backend_for(request.backend).direct:
+        return "tool", f"{request.provider} takes no schema for Claude"
+    if to_anthropic_schema(schema) is None:
+        return "tool", "Anthropic takes no schema with free keys or one that holds itself"
+    return None
+
+
+def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
+    """Return URL, headers and body, without the key."""
+    options = request.options
+    if options.seed is not None:
+        request.warn("option_ignored", "Anthropic knows no seed")
+    user_id = (options.metadata or {}).get("user_id")
+    body: dict[str, Any] = {
+        "model": request.model_id,
+        "messages": encode_messages(prepared.messages),
+        "system": _system_blocks(prepared.system_prompt),
+        "max_tokens": options.max_tokens or _default_max_tokens(request),
+        "stream": True,
+        "temperature": prepared.temperature,
+        "top_p": prepared.top_p,
+        "stop_sequences": [options.stop] if isinstance(options.stop, str) else options.stop,
+        "tools": encode_tools(request.context.tools),
+        "tool_choice": _tool_choice(prepared.tool_choice),
+        "metadata": None if user_id is None else {"user_id": str(user_id)},
+        **thinking_fields(prepared.reasoning),
+    }
+    if (schema := output_format(request)) is not None:
+        body["output_config"] = {**body.get("output_config", {}), "format": schema}
+    if not request.has_tools and (called_tools := _called_tools(prepared.messages)):
+        body |= {"tools": called_tools, "tool_choice": {"type": "none"}}
+    if prepared.cache_control:
+        _add_cache_control(body, prepared.cache_retention == "long")
+    url = _messages_url(prepared.base_url or _default_base_url(request))
+    return EncodedRequest(url, {"anthropic-version": API_VERSION}, body)
+
+
+def thinking_fields(plan: ReasoningPlan) -> dict[str, Any]:
+    """Return the fields of a plan: a budget, or adaptive thinking with an effort."""
+    if plan.budget_tokens:
+        budget = {"type": "enabled", "budget_tokens": plan.budget_tokens}
+        return {"thinking": budget, "max_tokens": plan.max_tokens}
+    if plan.effort:
+        return {
+            "thinking": {"type": "adaptive", "display": "summarized"},
+            "output_config": {"effort": plan.effort},
+        }
+    return {}
+
+
+def _default_base_url(request: Request) -> str:
+    if request.provider != "anthropic":
+        return DEFAULT_BASE_URL
+    variables = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE")
+    return next(filter(None, map(os.environ.get, variables)), DEFAULT_BASE_URL)
+
+
+def _messages_url(base_url: str) -> str:
+    address, separator, query = base_url.partition("?")
+    address = address.rstrip("/").removesuffix("/v1/messages").removesuffix("/v1")
+    return endpoint_url(address + separator + query, "/v1/messages")
+
+
+def _default_max_tokens(request: Request) -> int:
+    limits = (request.record or {}).get("limit")
+    output_limit = limits.get("output") if isinstance(limits, dict) else None
+    if isinstance(output_limit, int) and output_limit > 0:
+        return output_limit
+    return DEFAULT_MAX_TOKENS
+
+
+def output_format(request: Request) -> dict[str, Any] | None:
+    """Return the schema that the response must match; None: no schema."""
+    output = request.output
+    if output is None or output.mode != "native":
+        return None
+    return {"type": "json_schema", "schema": to_anthropic_schema(output.schema)}
+
+
+def _system_blocks(system_prompt: str | None) -> list[dict[str, Any]] | None:
+    return [{"type": "text", "text": system_prompt}] if system_prompt else None
+
+
+def _tool_choice(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    if isinstance(choice, dict):  # OpenAI's form, or already Anthropic's
+        function = choice.get("function")
+        return {"type": "tool", "name": function["name"]} if isinstance(function, dict) else choice
+    types = {"auto": "auto", "none": "none", "required": "any"}
+    return {"type": types[choice]} if choice in types else {"type": "tool", "name": choice}
+
+
+def encode_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
+    """Return tool definitions; None: no tools."""
+    if not tools:
+        return None
+    return [
+        {
+            "name": tool.name,
+            "description": clean_surrogates(tool.description),
+            "input_schema": {"type": "object", **clean_json_surrogates(tool.parameters)},
+        }
+        for tool in tools
+    ]
+
+
+def _called_tools(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return definitions of the tools that a conversation has called.
+
+    The API requires them even when the request offers no tools.
+    """
+    calls = [
+        call
+        for message in messages
+        if isinstance(message, AssistantMessage)
+        for call in message.tool_calls
+    ]
+    names = dict.fromkeys(call.name for call in calls)
+    return [{"name": name, "input_schema": {"type": "object"}} for name in names]
+
+
+def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the conversation; consecutive messages of users and tools become one."""
+    encoded: list[dict[str, Any]] = []
+    for message in messages:
+        match message:
+            case UserMessage():
+                role, blocks = "user", _encode_user_content(message)
+            case AssistantMessage():
+                role, blocks = "assistant", [_encode_block(part) for part in message.content]
+            case ToolResultMessage():
+                role, blocks = "user", [_encode_result(message)]
+            case _:
+                assert_never(message)
+        if encoded and encoded[-1]["role"] == role:
+            encoded[-1]["content"] += blocks
+        else:
+            encoded.append({"role": role, "content": blocks})
+    if encoded and encoded[-1]["role"] == "assistant":
+        last_block = encoded[-1]["content"][-1]
+        if last_block["type"] == "text":  # a prefix must not end in white space
+            last_block["text"] = last_block["text"].rstrip()
+    return encoded
+
+
+def _encode_user_content(message: UserMessage) -> list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return [{"type": "text", "text": message.content}]
+    return [_encode_part(part) for part in message.content]
+
+
+def _encode_part(part: UserContent) -> dict[str, Any]:
+    match part:
+        case TextContent():
+            return {"type": "text", "text": part.text}
+        case ImageContent():
+            return {"type": "image", "source": _file_source(part)}
+        case DocumentContent():
+            title = {"title": part.name} if part.name else {}
+            return {"type": "document", "source": _file_source(part), **title}
+        case _:
+            assert_never(part)
+
+
+def _file_source(part: ImageContent | DocumentContent) -> dict[str, Any]:
+    if is_remote_file(part):
+        return {"type": "url", "url": part.url}
+    media_type, data = inline_data(part)
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _encode_block(part: AssistantContent) -> dict[str, Any]:
+    match part:
+        case TextContent():
+            return {"type": "text", "text": part.text}
+        case ThinkingContent(redacted=True):
+            return {"type": "redacted_thinking", "data": part.thinking_signature}
+        case ThinkingContent():
+            signature = part.thinking_signature
+            return {"type": "thinking", "thinking": part.thinking, "signature": signature}
+        case ToolCall():
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
+        case _:
+            assert_never(part)
+
+
+def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "type": "tool_result",
+        "tool_use_id": message.tool_call_id,
+        "content": [_encode_part(part) for part in message.content],
+    }
+    if message.is_error:
+        result["is_error"] = True
+    return result
+
+
+def _add_cache_control(body: dict[str, Any], long: bool) -> None:
+    """Mark what is to be cached: system prompt, tools, everything up to the last user message."""
+    marker = {"type": "ephemeral", "ttl": "1h"} if long else {"type": "ephemeral"}
+    last_user = next((m for m in reversed(body["messages"]) if m["role"] == "user"), None)
+    for blocks in (body["system"], body["tools"], last_user and last_user["content"]):
+        if blocks:
+            blocks[-1]["cache_control"] = dict(marker)
+
+
+# === Responses ==============================================================================
 
 
 class AnthropicMessagesDecoder:
-    """Decodes one answer; complete with a stop reason or `message_stop`."""
+    """Decodes one response. It is complete with a stop reason or `message_stop`."""
 
     api = "anthropic-messages"
 
@@ -29,7 +295,7 @@ class AnthropicMessagesDecoder:
         self._tool_blocks: set[int] = set()  # blocks that call a client's tool
 
     def decode(self, event: str, data: str) -> list[Delta]:
-        """The deltas of one server-sent event."""
+        """See `Decoder`."""
         body = parse_object(data)
         event_type = body.get("type") or event
         deltas: list[Delta] = []
@@ -57,7 +323,7 @@ class AnthropicMessagesDecoder:
         return deltas
 
     def decode_body(self, body: str) -> list[Delta]:
-        """The deltas of a plain, unstreamed answer."""
+        """See `Decoder`."""
         message = parse_object(body)
         if message.get("type") == "error" or message.get("error"):
             raise error_from_payload(message.get("error", message))
@@ -114,3 +380,28 @@ def _append_usage(usage: Any, deltas: list[Delta]) -> None:
             reasoning=token_count(output_details.get("thinking_tokens")),
         )
     )
+
+
+WIRE = Wire(
+    api=ANTHROPIC,
+    encode=encode,
+    decoder=AnthropicMessagesDecoder,
+    framing=SSEReader,
+    url_suffix="/v1/messages",
+    auth_headers=auth_headers,
+    accepts_extra=accepts_extra,
+    document_urls=True,
+    schema_providers=frozenset({"anthropic"}),
+    schema_fallback=schema_fallback,
+    signed_thinking=True,
+    strict_history=True,
+    cache_control=True,
+    thinking=ThinkingRules(
+        budget=True,
+        off_by_default=True,
+        adaptive_effort="max",
+        limits_sampling=True,
+        tools_beta="interleaved-thinking-2025-05-14",
+        defaults=default_reasoning,
+    ),
+)

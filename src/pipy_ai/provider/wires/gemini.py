@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, assert_never
+from urllib.parse import quote
 
+from ...types import (
+    AssistantContent,
+    AssistantMessage,
+    DocumentContent,
+    ImageContent,
+    Message,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    ToolCall,
+    ToolResultMessage,
+    UserContent,
+    UserMessage,
+)
+from ...utils.json_schema import to_gemini_schema, to_openai_strict_schema
+from ...utils.surrogates import clean_surrogates
+from ..content import inline_data, result_text
 from ..deltas import (
     Delta,
     Finish,
@@ -16,11 +36,207 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
+from ..http.client import endpoint_url
+from ..http.sse import SSEReader
+from ..profiles import GEMINI, GEMINI_1_AND_2, GEMINI_3_AND_LATER
+from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
+from ..wire import ThinkingRules, Wire
 from ._parsing import error_from_payload, parse_object, token_count
+
+DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
+
+# Stands for the signature of a call that another model made.
+_SKIP_SIGNATURE_CHECK = base64.b64encode(b"skip_thought_signature_validator").decode()
+# The fields at the top of a request; LiteLLM finds the place of all others.
+_TOP_LEVEL_FIELDS = frozenset(
+    {
+        "cachedContent", "cached_content", "contents", "extra_body", "extra_headers",
+        "generationConfig", "labels", "safetySettings", "safety_settings", "serviceTier", "store",
+        "systemInstruction", "toolConfig", "tools",
+    }
+)  # fmt: skip
+
+# === Requests ===============================================================================
+
+
+def auth_headers(api_key: str) -> dict[str, str]:
+    """Return the header that carries the key."""
+    return {"x-goog-api-key": api_key}
+
+
+def accepts_extra(names: Collection[str]) -> bool:
+    """Return whether all fields belong at the top of a request."""
+    return _TOP_LEVEL_FIELDS.issuperset(names)
+
+
+def schema_fallback(
+    request: Request, schema: Mapping[str, Any]
+) -> tuple[Literal["tool", "prompt"], str] | None:
+    """Return what to do where Gemini cannot be given a schema."""
+    if to_openai_strict_schema(schema) is None:
+        return "prompt", "Gemini takes no schema with free keys"
+    if request.context.tools and GEMINI_1_AND_2.search(request.model_id):
+        return "tool", "Gemini 2 takes no schema together with tools"
+    return None
+
+
+def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
+    """Return URL, headers and body, without the key."""
+    options, plan = request.options, prepared.reasoning
+    generation_config: dict[str, Any] = {
+        "temperature": prepared.temperature,
+        "topP": prepared.top_p,
+        "maxOutputTokens": plan.max_tokens or options.max_tokens,
+        "stopSequences": [options.stop] if isinstance(options.stop, str) else options.stop,
+        "seed": options.seed,
+        "thinkingConfig": _thinking_config(plan),
+        **_output_format(request),
+    }
+    generation_config = {n: value for n, value in generation_config.items() if value is not None}
+    system_prompt = prepared.system_prompt
+    is_gemini_3 = GEMINI_3_AND_LATER.search(request.model_id) is not None
+    body: dict[str, Any] = {
+        "contents": encode_contents(prepared.messages, is_gemini_3),
+        "systemInstruction": {"parts": [{"text": system_prompt}]} if system_prompt else None,
+        "tools": encode_tools(request.context.tools),
+        "toolConfig": _tool_config(prepared.tool_choice),
+        "generationConfig": generation_config or None,
+    }
+    path = f"/models/{quote(request.model_id, safe='/@:-._~')}:streamGenerateContent"
+    url = endpoint_url(prepared.base_url or DEFAULT_BASE_URL, path, "alt=sse")
+    return EncodedRequest(url, {}, body)
+
+
+def _output_format(request: Request) -> dict[str, Any]:
+    output = request.output
+    if output is None or output.mode != "native":
+        return {}
+    schema = to_gemini_schema(output.schema)
+    return {"responseMimeType": "application/json", "responseSchema": schema}
+
+
+def _thinking_config(plan: ReasoningPlan) -> dict[str, Any] | None:
+    if plan.effort:
+        return {"includeThoughts": plan.effort != "none", "thinkingLevel": plan.effort}
+    if plan.budget_tokens == 0:
+        return {"thinkingBudget": 0}
+    if plan.budget_tokens:
+        return {"thinkingBudget": plan.budget_tokens, "includeThoughts": True}
+    return None
+
+
+def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    if isinstance(choice, dict):  # OpenAI's form, or already Gemini's
+        function = choice.get("function")
+        if not isinstance(function, dict):
+            return choice
+        choice = str(function["name"])
+    modes = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+    config: dict[str, Any] = {"mode": modes.get(choice, "ANY")}
+    if choice not in modes:
+        config["allowedFunctionNames"] = [choice]
+    return {"functionCallingConfig": config}
+
+
+def encode_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
+    """Return tool definitions, their schemas reduced to what Gemini accepts; None: no tools."""
+    if not tools:
+        return None
+    return [{"functionDeclarations": [_function_declaration(tool) for tool in tools]}]
+
+
+def _function_declaration(tool: Tool) -> dict[str, Any]:
+    schema = to_gemini_schema(tool.parameters)
+    parameters = {"parameters": schema} if schema else {}
+    return {"name": tool.name, "description": clean_surrogates(tool.description), **parameters}
+
+
+def encode_contents(messages: Sequence[Message], is_gemini_3: bool = False) -> list[dict[str, Any]]:
+    """Return the conversation; consecutive messages of one kind become one turn.
+
+    From Gemini 3 on calls have ids and require signatures: calls of other models get the signature
+    that stands for none.
+    """
+    encoded: list[dict[str, Any]] = []
+    function_names: dict[str, str] = {}  # by the ids of the calls
+    message_type: type | None = None
+    for message in messages:
+        match message:
+            case AssistantMessage():
+                function_names |= {call.id: call.name for call in message.tool_calls}
+                role, parts = (
+                    "model",
+                    [_encode_block(part, is_gemini_3) for part in message.content],
+                )
+                first_call = next((part for part in parts if "functionCall" in part), None)
+                if is_gemini_3 and first_call is not None:
+                    first_call.setdefault("thoughtSignature", _SKIP_SIGNATURE_CHECK)
+            case ToolResultMessage():
+                role, parts = "user", _encode_result(message, function_names, is_gemini_3)
+            case UserMessage():
+                role, parts = "user", _encode_user_content(message)
+            case _:
+                assert_never(message)
+        message_type, previous_type = type(message), message_type
+        if encoded and message_type is previous_type:
+            encoded[-1]["parts"] += parts
+        else:
+            encoded.append({"role": role, "parts": parts})
+    return encoded
+
+
+def _encode_user_content(message: UserMessage) -> list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return [{"text": message.content}]
+    return [_encode_part(part) for part in message.content]
+
+
+def _encode_part(part: UserContent) -> dict[str, Any]:
+    match part:
+        case TextContent():
+            return {"text": part.text}
+        case ImageContent() | DocumentContent():
+            media_type, data = inline_data(part)
+            return {"inlineData": {"mimeType": media_type, "data": data}}
+        case _:
+            assert_never(part)
+
+
+def _encode_block(part: AssistantContent, is_gemini_3: bool) -> dict[str, Any]:
+    encoded: dict[str, Any]
+    match part:
+        case TextContent():
+            encoded, signature = {"text": part.text}, part.text_signature
+        case ThinkingContent():
+            encoded, signature = {"text": part.thinking, "thought": True}, part.thinking_signature
+        case ToolCall():
+            call = {"name": part.name, "args": part.arguments}
+            encoded = {"functionCall": {**call, "id": part.id} if is_gemini_3 else call}
+            signature = part.thought_signature
+        case _:
+            assert_never(part)
+    return {**encoded, "thoughtSignature": signature} if signature else encoded
+
+
+def _encode_result(
+    message: ToolResultMessage, function_names: dict[str, str], is_gemini_3: bool
+) -> list[dict[str, Any]]:
+    files = [_encode_part(part) for part in message.content if not isinstance(part, TextContent)]
+    result = {"error" if message.is_error else "output": result_text(message)}
+    name = function_names.get(message.tool_call_id) or message.tool_name
+    response: dict[str, Any] = {"name": name, "response": result}
+    if is_gemini_3:
+        response["id"] = message.tool_call_id
+    return [{"functionResponse": response}, *files]
+
+
+# === Responses ==============================================================================
 
 
 class GeminiDecoder:
-    """Decodes one answer; complete with a candidate's finish reason."""
+    """Decodes one response. It is complete with the finish reason of a candidate."""
 
     api = "google-generative-ai"
 
@@ -30,11 +246,11 @@ class GeminiDecoder:
         self._call_count = 0
 
     def decode(self, event: str, data: str) -> list[Delta]:
-        """The deltas of one server-sent event."""
+        """See `Decoder`."""
         return self._decode_chunk(parse_object(data))
 
     def decode_body(self, body: str) -> list[Delta]:
-        """The deltas of a plain answer: one object, or the list of what would be streamed."""
+        """See `Decoder`: one object, or the list of what would be streamed."""
         if body.lstrip().startswith("["):
             chunks = parse_object(f'{{"all": {body}}}')["all"]
             return [delta for chunk in chunks for delta in self._decode_chunk(chunk)]
@@ -109,3 +325,18 @@ def _audio_tokens(details: Any) -> int | None:
         if isinstance(part, dict) and part.get("modality") == "AUDIO":
             return token_count(part.get("tokenCount"))
     return None
+
+
+WIRE = Wire(
+    api=GEMINI,
+    encode=encode,
+    decoder=GeminiDecoder,
+    framing=SSEReader,
+    url_suffix=":streamGenerateContent",
+    auth_headers=auth_headers,
+    accepts_extra=accepts_extra,
+    image_urls=False,
+    schema_fallback=schema_fallback,
+    strict_history=True,
+    thinking=ThinkingRules(budget=True, zero_is_off=True),
+)

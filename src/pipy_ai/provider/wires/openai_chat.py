@@ -1,10 +1,16 @@
-"""OpenAI Chat Completions, as OpenAI and a hundred compatible hosts really send it."""
+"""OpenAI Chat Completions, as OpenAI and a hundred compatible hosts take and send it.
+
+What hosts do differently is in `provider.profiles`.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from ...types import AssistantContent, AssistantMessage, Message, ThinkingContent
+from ..credentials import openai_base_url, uses_default_openai_url
 from ..deltas import (
     Delta,
     Finish,
@@ -16,14 +22,91 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from ._litellm_proxy import decode_thinking_blocks
+from ..http.client import endpoint_url
+from ..http.sse import SSEReader
+from ..profiles import OPENAI_CHAT, Profile
+from ..request import EncodedRequest, PreparedRequest, Request
+from ..wire import Wire
+from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
+from ._openai_messages import account_headers, chat_fields
 from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, token_count
 
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 
+# === Requests ===============================================================================
+
+
+def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
+    """Return URL, headers and body, without the key."""
+    fields = chat_fields(request, prepared)
+    extra_body = fields.pop("extra_body", None) or {}
+    body = {"model": request.model_id, **fields, **extra_body}
+    profile = request.profile
+    if profile.max_completion_tokens and _requires_max_completion_tokens(request):
+        body["max_completion_tokens"] = body.pop("max_tokens")
+    if profile.thinking_effort is not None and (effort := body.pop("reasoning_effort", None)):
+        body |= profile.thinking_effort(effort)
+    for name, new_name in profile.rename_fields.items():
+        value = body.pop(name, None)
+        if new_name and value is not None:
+            body[new_name] = value
+    _map_tool_choice(request, profile, body)
+    if profile.placeholder_reasoning is not None and (request.record or {}).get("interleaved"):
+        for message in body["messages"]:
+            if message.get("tool_calls"):
+                message.setdefault("reasoning_content", profile.placeholder_reasoning)
+    if profile.thinking_blocks:
+        _restore_thinking_blocks(prepared.messages, body["messages"])
+    if profile.assistant_after_tool_results:
+        _fix_turn_order(body["messages"])
+    body |= profile.extra_fields
+    url = endpoint_url(prepared.base_url or openai_base_url(), "/chat/completions")
+    return EncodedRequest(url, account_headers(request), body)
+
+
+def _requires_max_completion_tokens(request: Request) -> bool:
+    """Return whether a model rejects `max_tokens`; OpenAI's servers take the new name for all."""
+    if request.record is None:
+        return uses_default_openai_url(request)
+    return request.record.get("reasoning") is True
+
+
+def _map_tool_choice(request: Request, profile: Profile, body: dict[str, Any]) -> None:
+    choice = body.get("tool_choice")
+    if isinstance(choice, str) and choice in profile.tool_choice:
+        body["tool_choice"] = profile.tool_choice[choice]
+        if body["tool_choice"] == "auto":
+            text = f'{request.provider} takes no forced call; sent "auto"'
+            request.warn("tool_choice_changed", text)
+
+
+def _restore_thinking_blocks(messages: Sequence[Message], encoded: list[dict[str, Any]]) -> None:
+    """Send Claude's signed thinking back in the form in which LiteLLM's proxy returned it."""
+    assistant_messages = [message for message in messages if isinstance(message, AssistantMessage)]
+    turns = [message for message in encoded if message["role"] == "assistant"]
+    for message, turn in zip(assistant_messages, turns, strict=True):
+        if turn.pop("reasoning_details", None) or any(map(_is_signed_thinking, message.content)):
+            add_thinking_blocks(message, turn)
+
+
+def _is_signed_thinking(part: AssistantContent) -> bool:
+    return isinstance(part, ThinkingContent) and bool(part.thinking_signature)
+
+
+def _fix_turn_order(messages: list[dict[str, Any]]) -> None:
+    """Put an assistant turn between tool results and a user message; mark a final one as prefix."""
+    for index in range(len(messages) - 1, 0, -1):
+        if messages[index]["role"] == "user" and messages[index - 1]["role"] == "tool":
+            messages.insert(index, {"role": "assistant", "content": "I have read the results."})
+    if messages[-1]["role"] == "assistant":
+        messages[-1]["prefix"] = True
+
+
+# === Responses ==============================================================================
+
 
 class OpenAIChatDecoder:
-    """Decodes one answer; complete with a finish reason or `[DONE]`."""
+    """Decodes one response. It is complete with a finish reason or `[DONE]`."""
 
     api = "openai-completions"
 
@@ -33,14 +116,14 @@ class OpenAIChatDecoder:
         self._refused = False
 
     def decode(self, event: str, data: str) -> list[Delta]:
-        """The deltas of one server-sent event."""
+        """See `Decoder`."""
         if data.strip() == DONE_SENTINEL:
             self.done = True
             return [Finish()]
         return self._decode_chunk(parse_object(data), event)
 
     def decode_body(self, body: str) -> list[Delta]:
-        """The deltas of a plain, unstreamed answer."""
+        """See `Decoder`."""
         return self._decode_chunk(parse_object(body), "")
 
     def _decode_chunk(self, chunk: dict[str, Any], event: str) -> list[Delta]:
@@ -184,3 +267,12 @@ def _usage_report(usage: dict[str, Any]) -> UsageReport:
         output_audio=token_count(output_details.get("audio_tokens")),
         cost=float(cost) if isinstance(cost, int | float) else None,
     )
+
+
+WIRE = Wire(
+    api=OPENAI_CHAT,
+    encode=encode,
+    decoder=OpenAIChatDecoder,
+    framing=SSEReader,
+    url_suffix="/chat/completions",
+)

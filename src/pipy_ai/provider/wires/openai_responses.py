@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, assert_never
 
+from ...types import (
+    AssistantMessage,
+    DocumentContent,
+    ImageContent,
+    Message,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    ToolCall,
+    ToolResultMessage,
+    UserContent,
+    UserMessage,
+)
+from ..content import file_name, file_url, is_remote_file
+from ..credentials import openai_base_url
 from ..deltas import (
     Delta,
     Finish,
@@ -16,11 +32,176 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
+from ..http.client import endpoint_url
+from ..http.sse import SSEReader
+from ..profiles import OPENAI_RESPONSES, UNSTREAMED_OPENAI
+from ..request import EncodedRequest, PreparedRequest, Request
+from ..wire import Wire
+from ._openai_messages import (
+    account_headers,
+    add_cache_fields,
+    chat_tool_choice,
+    chat_tools,
+    encode_text_result,
+    output_json_schema,
+    thinking_fields,
+)
 from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, token_count
+
+UNSTREAMED_IDLE_TIMEOUT_S = 1800.0
+
+# === Requests ===============================================================================
+
+
+def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
+    """Return URL, headers and body, without the key."""
+    fields = responses_fields(request, prepared)
+    extra_body = fields.pop("extra_body", None) or {}
+    body = {"model": request.model_id, **fields, **extra_body}
+    idle_timeout = None
+    if UNSTREAMED_OPENAI.match(request.model_id):
+        del body["stream"]
+        idle_timeout = UNSTREAMED_IDLE_TIMEOUT_S
+    url = endpoint_url(prepared.base_url or openai_base_url(), "/responses")
+    return EncodedRequest(url, account_headers(request), body, idle_timeout)
+
+
+def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
+    """Return the fields of a request without model and address. None: leave the field out.
+
+    Fields that LiteLLM does not know are in `extra_body`.
+    """
+    options = request.options
+    for name in ("stop", "seed"):
+        if getattr(options, name) is not None:
+            request.warn("option_ignored", f"the Responses API knows no {name}")
+    effort = prepared.reasoning.effort
+    output_schema = output_json_schema(request)
+    fields: dict[str, Any] = {
+        "input": responses_input(prepared.messages),
+        "instructions": prepared.system_prompt,
+        "stream": True,
+        "temperature": prepared.temperature,
+        "top_p": prepared.top_p,
+        "tools": responses_tools(request.context.tools),
+        "tool_choice": responses_tool_choice(prepared.tool_choice),
+        "max_output_tokens": _max_output_tokens(request),
+        "include": ["reasoning.encrypted_content"] if _may_reason(request) else None,
+        "store": False,
+        "metadata": {
+            name: value if isinstance(value, str) else json.dumps(value, default=str)
+            for name, value in (options.metadata or {}).items()
+        }
+        or None,
+        "text": {"format": {"type": "json_schema", **output_schema}} if output_schema else None,
+        "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
+    }
+    if thinking := thinking_fields(prepared.reasoning, request.profile):
+        fields["extra_body"] = thinking
+    add_cache_fields(request, prepared, fields)
+    return fields
+
+
+def _max_output_tokens(request: Request) -> int | None:
+    max_tokens, minimum = request.options.max_tokens, request.profile.min_output_tokens
+    if max_tokens is None or max_tokens >= minimum:
+        return max_tokens
+    request.warn("max_tokens_changed", f"the Responses API takes no max_tokens below {minimum}")
+    return minimum
+
+
+def _may_reason(request: Request) -> bool:
+    """Return whether the model may reason; others reject `reasoning.encrypted_content`."""
+    return (request.record or {}).get("reasoning") is not False
+
+
+def responses_input(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return an adapted conversation as input items. Reasoning goes back as the original item."""
+    items: list[dict[str, Any]] = []
+    for message in messages:
+        match message:
+            case UserMessage():
+                items.append({"role": "user", "content": _encode_user_content(message)})
+            case AssistantMessage():
+                items += _encode_assistant(message)
+            case ToolResultMessage():
+                items.append(_encode_result(message))
+            case _:
+                assert_never(message)
+    return items
+
+
+def _encode_user_content(message: UserMessage) -> list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return [{"type": "input_text", "text": message.content}]
+    return [_encode_part(part) for part in message.content]
+
+
+def _encode_part(part: UserContent) -> dict[str, Any]:
+    match part:
+        case TextContent():
+            return {"type": "input_text", "text": part.text}
+        case ImageContent():
+            return {"type": "input_image", "image_url": file_url(part), "detail": "auto"}
+        case DocumentContent() if is_remote_file(part):
+            return {"type": "input_file", "file_url": part.url}
+        case DocumentContent():
+            name, data = file_name(part), file_url(part)
+            return {"type": "input_file", "filename": name, "file_data": data}
+        case _:
+            assert_never(part)
+
+
+def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    for part in message.content:
+        match part:
+            case TextContent():
+                text = {"type": "output_text", "text": part.text, "annotations": []}
+                item = {"type": "message", "role": "assistant", "status": "completed"}
+                identity = {"id": part.text_signature} if part.text_signature else {}
+                items.append({**item, "content": [text], **identity})
+            case ThinkingContent():
+                if part.thinking_signature and part.thinking_signature.startswith("{"):
+                    items.append(json.loads(part.thinking_signature))
+            case ToolCall():
+                arguments = json.dumps(part.arguments, ensure_ascii=False)
+                call = {"type": "function_call", "call_id": part.id, "name": part.name}
+                items.append({**call, "arguments": arguments})
+            case _:
+                assert_never(part)
+    return items
+
+
+def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
+    if all(isinstance(part, TextContent) for part in message.content):
+        output: Any = encode_text_result(message)["content"]
+    else:
+        output = [_encode_part(part) for part in message.content]
+        if message.is_error:
+            output.insert(0, {"type": "input_text", "text": "[tool error]"})
+    return {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
+
+
+def responses_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
+    """Return tool definitions; None: no tools."""
+    functions = [tool["function"] for tool in chat_tools(tools) or ()]
+    return [{"type": "function", **function, "strict": False} for function in functions] or None
+
+
+def responses_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """Return `auto`, `none` and `required` unchanged; any other name forces that tool."""
+    choice = chat_tool_choice(choice)
+    if isinstance(choice, dict) and "function" in choice:
+        return {"type": "function", "name": choice["function"]["name"]}
+    return choice
+
+
+# === Responses ==============================================================================
 
 
 class OpenAIResponsesDecoder:
-    """Decodes one answer; complete with `response.completed` or `response.incomplete`."""
+    """Decodes one response. It is complete with `response.completed` or `response.incomplete`."""
 
     api = "openai-responses"
 
@@ -30,7 +211,7 @@ class OpenAIResponsesDecoder:
         self._streamed_items: set[int] = set()  # items that came in deltas
 
     def decode(self, event: str, data: str) -> list[Delta]:
-        """The deltas of one server-sent event."""
+        """See `Decoder`."""
         if data.strip() == DONE_SENTINEL:
             return []
         body = parse_object(data)
@@ -74,7 +255,7 @@ class OpenAIResponsesDecoder:
         return deltas
 
     def decode_body(self, body: str) -> list[Delta]:
-        """The deltas of a plain, unstreamed answer."""
+        """See `Decoder`."""
         response = parse_object(body)
         deltas: list[Delta] = [ResponseInfo(response.get("id"), response.get("model"))]
         for index, item in enumerate(response.get("output") or ()):
@@ -137,3 +318,15 @@ def _usage_report(usage: dict[str, Any]) -> UsageReport:
         cache_write=cache_write,
         reasoning=token_count(output_details.get("reasoning_tokens")),
     )
+
+
+WIRE = Wire(
+    api=OPENAI_RESPONSES,
+    encode=encode,
+    decoder=OpenAIResponsesDecoder,
+    framing=SSEReader,
+    url_suffix="/responses",
+    document_urls=True,
+    signed_thinking=True,
+    strict_history=True,
+)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import base64
 import contextlib
 
-from ...files import sniff_image_type
-from ...types import DocumentContent, ImageContent, TextContent, ToolResultMessage
+from ..files import sniff_image_type
+from ..types import DocumentContent, ImageContent, TextContent, ToolResultMessage
 
 
 def is_remote_file(file: ImageContent | DocumentContent) -> bool:
-    """Whether somebody has to fetch it."""
+    """Return whether a file has to be downloaded."""
     return bool(file.url) and not str(file.url).startswith("data:")
 
 
 def file_url(file: ImageContent | DocumentContent) -> str:
-    """The file as a URL: its own, or a `data:` URL."""
+    """Return the URL of a file, or its data as a `data:` URL."""
     return file.url or f"data:{media_type(file)};base64,{file.data}"
 
 
 def file_name(document: DocumentContent) -> str:
-    """What it is called: OpenAI takes no file without a name."""
+    """Return the name of a document; OpenAI requires one."""
     return document.name or "document.pdf"
 
 
 def inline_data(file: ImageContent | DocumentContent) -> tuple[str, str]:
-    """The MIME type and the base64 data of a file that is not remote."""
+    """Return MIME type and base64 data of a file that is not remote."""
     if not file.url:
         return media_type(file), file.data
     header, _, data = file.url.partition(",")  # data:image/png;base64,…
@@ -33,7 +33,7 @@ def inline_data(file: ImageContent | DocumentContent) -> tuple[str, str]:
 
 
 def media_type(file: ImageContent | DocumentContent) -> str:
-    """What kind of file it is: as it says, else as an image's first bytes do."""
+    """Return the MIME type: as given, else as the first bytes of an image show."""
     if file.mime_type:
         return "image/jpeg" if file.mime_type == "image/jpg" else file.mime_type
     if isinstance(file, DocumentContent):
@@ -44,6 +44,6 @@ def media_type(file: ImageContent | DocumentContent) -> str:
 
 
 def result_text(message: ToolResultMessage) -> str:
-    """What a tool said, where files cannot stand among it."""
+    """Return the text of a tool result, for APIs whose results hold no files."""
     texts = [part.text for part in message.content if isinstance(part, TextContent)]
     return "\n".join(texts) or f"(see attached {message.content[0].type})"

@@ -1,0 +1,157 @@
+"""`Wire`: everything that pipy-ai knows about one API.
+
+Each module of `provider/wires/` builds one. A wire is data and pure functions: it encodes a
+prepared request as HTTP and decodes the bytes of the response into deltas. Sending is the job of
+`provider.exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from .deltas import Delta
+from .request import EncodedRequest, PreparedRequest, Request
+
+
+class Framing(Protocol):
+    """Splits the body of a response into events, however the bytes are cut.
+
+    Server-sent events, lines of JSON and binary frames are all the same to a decoder: a name and
+    the text of a payload.
+    """
+
+    document_starts: bytes
+    """First characters of a body that is one JSON document instead of a stream of events."""
+
+    def feed(self, chunk: bytes) -> list[tuple[str, str]]:
+        """Return the `(event, data)` pairs that `chunk` completes."""
+        ...
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Return the events that the end of the body completes."""
+        ...
+
+
+class Decoder(Protocol):
+    """Reads one response. A new one is made for each."""
+
+    api: str
+    """What `message.api` is set to."""
+
+    done: bool
+    """Whether the API's last event has been read."""
+
+    def decode(self, event: str, data: str) -> list[Delta]:
+        """Return the deltas of one event.
+
+        Raises:
+            ProviderError: the provider reports a failure, or the event is malformed.
+        """
+        ...
+
+    def decode_body(self, body: str) -> list[Delta]:
+        """Return the deltas of a response that came as one document instead of a stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningOptions:
+    """How the thinking of a model can be set: effort values, a budget's range, an on/off switch."""
+
+    efforts: tuple[str, ...] = ()
+    budget: Mapping[str, Any] | None = None
+    toggle: bool = False
+
+
+DEFAULT_REASONING = ReasoningOptions(efforts=("low", "medium", "high"))
+
+
+def _default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> ReasoningOptions:
+    return DEFAULT_REASONING
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingRules:
+    """How an API takes options for thinking.
+
+    Attributes:
+        budget: takes a number of tokens.
+        off_by_default: a model thinks only when asked to, so nothing has to be sent to turn it off.
+        zero_is_off: a budget of 0 turns thinking off.
+        adaptive_effort: an effort that only models with adaptive thinking have. Models without it
+            get a budget even where they take efforts.
+        limits_sampling: with thinking, temperature, a low top_p and a forced call are rejected.
+        tools_beta: the beta feature that lets a model think between tool calls.
+        defaults: what can be set where the catalogue has no `reasoning_options`.
+    """
+
+    budget: bool = False
+    off_by_default: bool = False
+    zero_is_off: bool = False
+    adaptive_effort: str = ""
+    limits_sampling: bool = False
+    tools_beta: str = ""
+    defaults: Callable[[Mapping[str, Any] | None, str], ReasoningOptions] = _default_reasoning
+
+
+def bearer_auth(api_key: str) -> dict[str, str]:
+    """Return the header of an API key as most APIs take it."""
+    return {"authorization": f"Bearer {api_key}"}
+
+
+def accept_all(names: Collection[str]) -> bool:
+    """Accept any field of `extra`."""
+    return True
+
+
+SchemaFallback: TypeAlias = Callable[
+    [Request, Mapping[str, Any]], tuple[Literal["tool", "prompt"], str] | None
+]
+
+
+def no_fallback(request: Request, schema: Mapping[str, Any]) -> None:
+    """Accept any schema."""
+    return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wire:
+    """One API: how requests are encoded, how responses are decoded, and what it can carry.
+
+    Attributes:
+        api: the name of the API, as in `message.api`.
+        encode: returns URL, headers and JSON body of a request, without the key.
+        decoder: makes a decoder for one response.
+        framing: makes a reader that splits a response into events.
+        url_suffix: how the paths of its URLs end.
+        auth_headers: returns the headers that carry a key.
+        accepts_extra: whether it takes these fields of `extra` as they are; otherwise LiteLLM
+            translates them.
+        image_urls: takes images by URL; otherwise they have to be downloaded.
+        document_urls: takes PDFs by URL.
+        schema_providers: the providers whose models take a schema for their response; None: all.
+        schema_fallback: returns the output mode to use where the API cannot take a schema, and
+            why; None: it takes the schema.
+        signed_thinking: takes thinking back with its signature.
+        strict_history: takes thinking back only from this very API, and no turn may end with it.
+        cache_control: prompts are cached where `cache_control` markers say so.
+        thinking: how it takes options for thinking.
+    """
+
+    api: str
+    encode: Callable[[Request, PreparedRequest], EncodedRequest]
+    decoder: Callable[[], Decoder]
+    framing: Callable[[], Framing]
+    url_suffix: str
+    auth_headers: Callable[[str], dict[str, str]] = bearer_auth
+    accepts_extra: Callable[[Collection[str]], bool] = accept_all
+    image_urls: bool = True
+    document_urls: bool = False
+    schema_providers: frozenset[str] | None = None
+    schema_fallback: SchemaFallback = no_fallback
+    signed_thinking: bool = False
+    strict_history: bool = False
+    cache_control: bool = False
+    thinking: ThinkingRules = field(default_factory=ThinkingRules)
