@@ -11,7 +11,7 @@ import pytest
 
 import pipy_ai
 from pipy_ai import SimpleStreamOptions
-from pipy_ai._requests import Options
+from pipy_ai.options import Options
 
 PAIRS = {
     "complete": "acomplete",

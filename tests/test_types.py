@@ -28,7 +28,7 @@ from pipy_ai import (
     stream,
     tool_result,
 )
-from pipy_ai._requests import Options
+from pipy_ai.options import Options
 from pipy_ai.types import now_ms
 
 pytestmark = [

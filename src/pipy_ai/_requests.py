@@ -10,17 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .abort import AbortSignal
 from .context import Prompt, as_context
 from .errors import ProviderError, exception_for
 from .options import (
-    CacheRetention,
+    Options,
     SimpleStreamOptions,
     StreamOptions,
-    ThinkingBudgets,
-    ThinkingLevel,
 )
 from .provider import Provider, Request
 from .provider.engine import Run
@@ -43,36 +40,6 @@ ModelSpec: TypeAlias = str | Model | Sequence[str | Model]  # a sequence: a mode
 
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
 LOCAL_MODEL = "local/smollm2"
-
-
-class Options(TypedDict, total=False):
-    """Options as keyword arguments: the fields of `SimpleStreamOptions`, which documents them."""
-
-    temperature: float | None
-    max_tokens: int | None
-    top_p: float | None
-    stop: str | list[str] | None
-    seed: int | None
-    tool_choice: str | dict[str, Any] | None
-    cache_retention: CacheRetention | Literal["none", "short", "long"] | None
-    session_id: str | None
-    api_key: str | None
-    api_base: str | None
-    headers: dict[str, str] | None
-    metadata: dict[str, Any] | None
-    timeout: float | None
-    idle_timeout: float | None
-    max_retries: int
-    max_retry_delay_ms: int
-    signal: AbortSignal | None
-    on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
-    transport: Literal["auto", "litellm", "direct"] | None
-    handoff_thinking: Literal["drop", "text"]
-    extra: dict[str, Any] | None
-    reasoning: (
-        ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None
-    )
-    thinking_budgets: ThinkingBudgets | dict[str, int] | None
 
 
 # Lists the options in the signature of a function that takes `**keywords: Unpack[Options]`.

@@ -18,7 +18,6 @@ from ._requests import (
     DEFAULT_MODEL,
     LOCAL_MODEL,
     ModelSpec,
-    Options,
     build_request,
     create_retries,
     create_run,
@@ -27,7 +26,7 @@ from ._requests import (
     takes_options,
 )
 from .context import Prompt, ctx, user
-from .options import SimpleStreamOptions, StreamOptions, ThinkingLevel
+from .options import Options, SimpleStreamOptions, StreamOptions, ThinkingLevel
 from .provider.request import Preview
 from .provider.resolve import resolve
 from .registry import settings

@@ -20,10 +20,11 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from ._requests import ModelSpec, Options, takes_options
+from ._requests import ModelSpec, takes_options
 from .batch.scheduler import DEFAULT_STOP_ON, astream_rows, create_scheduler, stream_rows
 from .context import Prompt
 from .errors import ErrorKind
+from .options import Options
 from .types import AssistantMessage
 
 if TYPE_CHECKING:

@@ -1,10 +1,13 @@
-"""Request options: `StreamOptions`, and `SimpleStreamOptions` with the reasoning level."""
+"""Request options: `StreamOptions`, and `SimpleStreamOptions` with the reasoning level.
+
+A new option is a field of one of these and of `Options`, the same options as keyword arguments.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
 
 from pydantic import (
     BaseModel,
@@ -94,3 +97,37 @@ class SimpleStreamOptions(StreamOptions):
 
     reasoning: ThinkingLevel | None = None
     thinking_budgets: ThinkingBudgets | None = None
+
+
+class Options(TypedDict, total=False):
+    """Options as keyword arguments: the fields of `SimpleStreamOptions`, which documents them."""
+
+    temperature: float | None
+    max_tokens: int | None
+    top_p: float | None
+    stop: str | list[str] | None
+    seed: int | None
+    tool_choice: str | dict[str, Any] | None
+    cache_retention: CacheRetention | Literal["none", "short", "long"] | None
+    session_id: str | None
+    api_key: str | None
+    api_base: str | None
+    headers: dict[str, str] | None
+    metadata: dict[str, Any] | None
+    timeout: float | None
+    idle_timeout: float | None
+    max_retries: int
+    max_retry_delay_ms: int
+    signal: AbortSignal | None
+    on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
+    transport: Literal["auto", "litellm", "direct"] | None
+    handoff_thinking: Literal["drop", "text"]
+    extra: dict[str, Any] | None
+    reasoning: (
+        ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None
+    )
+    thinking_budgets: ThinkingBudgets | dict[str, int] | None
+
+
+# Options that can change an answer. `pipy batch --redo-changed` compares them.
+ANSWER_OPTIONS = ("temperature", "max_tokens", "reasoning", "top_p", "seed", "stop", "extra")

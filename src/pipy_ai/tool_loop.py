@@ -36,14 +36,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, assert_never,
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from ._requests import ModelSpec, Options, merge_options, request_factories, takes_options
+from ._requests import ModelSpec, merge_options, request_factories, takes_options
 from .abort import AbortSignal
 from .api import astream, stream
 from .context import Prompt, as_context, tool_result
 from .errors import ErrorKind, error_info
 from .events import DoneEvent, ErrorEvent, ToolEvent, ToolResultEvent
 from .function_schema import ToolImplementation
-from .options import SimpleStreamOptions, StreamOptions
+from .options import Options, SimpleStreamOptions, StreamOptions
 from .tools import ToolLike, ToolValidationError, as_tools, find_tool, validate_arguments
 from .types import (
     AssistantMessage,

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
-from .._requests import ModelSpec, Options, build_request
+from .._requests import ModelSpec, build_request
 from ..accounting.budget import active_budgets
 from ..api import complete
 from ..context import Prompt, as_context
 from ..errors import ErrorKind, ProviderError, error_info
+from ..options import Options
 from ..types import AssistantMessage, Attempt, Context, StopReason
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, PipyError, error_info
+from ..options import ANSWER_OPTIONS
 from ..output.schema import Output, ParsedMessage
 from ..types import AssistantMessage
 from .input import InputError, InputFile, InputRow, digest
@@ -21,16 +22,6 @@ from .scheduler import DEFAULT_STOP_ON, BatchScheduler, astream_rows, create_sch
 
 STOPPED_TEXT = "Stopped by the user."
 SYNC_INTERVAL_S = 1.0  # how often new results are flushed to disk
-# A row is only sent again on request if one of these options has changed since it was answered.
-_FINGERPRINTED_OPTIONS = (
-    "temperature",
-    "max_tokens",
-    "reasoning",
-    "top_p",
-    "seed",
-    "stop",
-    "extra",
-)
 
 
 @dataclass(slots=True)
@@ -214,7 +205,7 @@ def _changed_rows_text(
 def _settings_digest(job: Job) -> str:
     """Return a digest of the model, system prompt, schema and options of a job."""
     options = {name: value for name, value in job.options.items() if value is not None}
-    settings = {name: str(options[name]) for name in _FINGERPRINTED_OPTIONS if name in options}
+    settings = {name: str(options[name]) for name in ANSWER_OPTIONS if name in options}
     schema = None if job.output is None else Output.of(job.output).schema
     fingerprinted = [job.model, job.input_file.system, schema, settings]
     return f"{digest(fingerprinted):016x}"

@@ -24,10 +24,11 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any
 
-from .._requests import ModelSpec, Options, request_factories
+from .._requests import ModelSpec, request_factories
 from ..api import acomplete
 from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, error_info
+from ..options import Options
 from ..provider.retry import backoff_limit, log_retry, retry_after_too_long, retry_delay
 from ..types import AssistantMessage, Context, StopReason
 from ..utils.channel import Channel
