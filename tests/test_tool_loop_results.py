@@ -24,7 +24,7 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.tool_loop import sum_usage
+from pipy_ai.usage import sum_usage
 
 from .support.tool_loop_runs import Go, async_run, sync_run
 

@@ -189,3 +189,14 @@ def test_options_with_a_signal_can_be_copied() -> None:
     options = copy.deepcopy(StreamOptions(signal=controller.signal))
     controller.abort()
     assert complete("faux/echo", "q", options).stop_reason == "aborted"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CacheRetention", "SimpleStreamOptions", "StreamOptions", "ThinkingBudgets", "ThinkingLevel"],
+)
+def test_types_reexports_options(name: str) -> None:
+    from pipy_ai import options, types
+
+    assert getattr(types, name) is getattr(options, name)
+    assert name in types.__all__

@@ -1,11 +1,13 @@
-"""Rough token counts, for answers whose provider reports none. Always marked `estimated`."""
+"""Estimate token counts for responses whose provider reports none."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+import math
 import re
+from typing import assert_never
 
 from .types import (
     AssistantMessage,
@@ -15,19 +17,21 @@ from .types import (
     TextContent,
     ThinkingContent,
     ToolCall,
+    UserContent,
 )
 
-BYTES_PER_TOKEN = 3.5  # of UTF-8: about right for English and code, a little high for CJK
+BYTES_PER_TOKEN = 3.5  # UTF-8 bytes: about right for English and code, a little high for CJK
 TOKENS_PER_IMAGE = 1200
-# A page counts as its text and its picture: Anthropic tells of 1,500 to 3,000 for the text alone.
+# A page is billed as text and as an image. Anthropic names 1,500 to 3,000 tokens for the text.
 TOKENS_PER_PAGE = 2500
-BYTES_PER_PAGE = 50_000  # where a file does not show its pages: between print and scan
+# For a PDF whose pages cannot be counted; between printed and scanned pages.
+BYTES_PER_PAGE = 50_000
 
 _PDF_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has.
+    """Estimate the number of tokens of a text.
 
     Example:
         >>> estimate_tokens("What is the capital of France?")
@@ -37,12 +41,12 @@ def estimate_tokens(text: str) -> int:
 
 
 def tokens_from_bytes(byte_count: int) -> int:
-    """About how many tokens so many bytes are."""
-    return -(-byte_count * 2 // 7)
+    """Estimate the number of tokens of a UTF-8 text from its size."""
+    return math.ceil(byte_count / BYTES_PER_TOKEN)
 
 
 def estimate_input_tokens(context: Context) -> int:
-    """About how many tokens a context has."""
+    """Estimate the number of tokens of a context."""
     total = estimate_tokens(context.system_prompt or "")
     for tool in context.tools or []:
         schema = json.dumps(tool.parameters, default=str)
@@ -53,18 +57,24 @@ def estimate_input_tokens(context: Context) -> int:
         elif isinstance(message.content, str):
             total += estimate_tokens(message.content)
         else:
-            for part in message.content:
-                if isinstance(part, TextContent):
-                    total += estimate_tokens(part.text)
-                elif isinstance(part, ImageContent):
-                    total += TOKENS_PER_IMAGE
-                elif isinstance(part, DocumentContent):
-                    total += TOKENS_PER_PAGE * _count_pages(part)
+            total += sum(map(_estimate_part, message.content))
     return total
 
 
+def _estimate_part(part: UserContent) -> int:
+    match part:
+        case TextContent():
+            return estimate_tokens(part.text)
+        case ImageContent():
+            return TOKENS_PER_IMAGE
+        case DocumentContent():
+            return TOKENS_PER_PAGE * _count_pages(part)
+        case _:
+            assert_never(part)
+
+
 def _count_pages(document: DocumentContent) -> int:
-    """About how many pages a PDF has; one that is on the web counts as one."""
+    """Estimate the number of pages of a PDF; 1 for a web address."""
     try:
         data = base64.b64decode(document.data or (document.url or "").partition(",")[2])
     except (ValueError, binascii.Error):
@@ -73,14 +83,17 @@ def _count_pages(document: DocumentContent) -> int:
 
 
 def estimate_output_tokens(message: AssistantMessage) -> int:
-    """About how many tokens an answer has."""
+    """Estimate the number of tokens of a response."""
     total = 0
     for part in message.content:
-        if isinstance(part, TextContent):
-            total += estimate_tokens(part.text)
-        elif isinstance(part, ThinkingContent):
-            total += estimate_tokens(part.thinking)
-        elif isinstance(part, ToolCall):
-            arguments = part.raw_arguments or json.dumps(part.arguments, default=str)
-            total += estimate_tokens(part.name) + estimate_tokens(arguments)
+        match part:
+            case TextContent():
+                total += estimate_tokens(part.text)
+            case ThinkingContent():
+                total += estimate_tokens(part.thinking)
+            case ToolCall():
+                arguments = part.raw_arguments or json.dumps(part.arguments, default=str)
+                total += estimate_tokens(part.name) + estimate_tokens(arguments)
+            case _:
+                assert_never(part)
     return total

@@ -48,7 +48,6 @@ from .tools import ToolLike, ToolValidationError, as_tools, find_tool, validate_
 from .types import (
     AssistantMessage,
     Context,
-    Cost,
     Message,
     StopReason,
     Tool,
@@ -58,6 +57,7 @@ from .types import (
     Usage,
     Warning,
 )
+from .usage import sum_usage
 from .utils import event_loop as loops
 from .utils.channel import Channel
 from .utils.surrogates import clean_json_surrogates, clean_surrogates
@@ -657,24 +657,3 @@ class AsyncToolRun(_BaseToolRun):
             self.abort()
         if self._events is not None:
             await self._events.aclose()
-
-
-def sum_usage(usages: Iterable[Usage]) -> Usage:
-    """The usage of several answers together. A cost that one of them lacks is not known; of the
-    parts that not every provider tells, those that were told count."""
-    usages = list(usages)
-    total = Usage()
-    for name in ("input", "output", "cache_read", "cache_write", "total_tokens"):
-        setattr(total, name, sum(getattr(usage, name) for usage in usages))
-    for name in ("reasoning", "cache_write_1h", "input_audio", "output_audio"):
-        known = [value for usage in usages if (value := getattr(usage, name)) is not None]
-        setattr(total, name, sum(known) if known else None)
-    total.estimated = any(usage.estimated for usage in usages)
-    costs = [usage.cost for usage in usages]
-    if costs and all(cost.total is not None for cost in costs):
-        cost = Cost(source="provider" if all(c.source == "provider" for c in costs) else "catalog")
-        for name in ("input", "output", "cache_read", "cache_write", "total"):
-            parts = [getattr(item, name) for item in costs]
-            setattr(cost, name, None if None in parts else sum(parts))
-        total.cost = cost
-    return total

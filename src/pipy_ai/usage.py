@@ -1,57 +1,119 @@
-"""What answers cost together. Read without Pydantic, so what stands in a file may be anything."""
+"""Add up tokens and cost. Importing this module does not import Pydantic."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .utils.text import format_usd
 
+if TYPE_CHECKING:
+    from .types import Usage
 
-@dataclass
+
+@dataclass(slots=True)
 class UsageTotals:
-    """Tokens and cost (US dollars) of answers: `known` of them have one, `unknown` have none."""
+    """Tokens and cost of several requests. `input` includes cached tokens.
 
-    answers: int = 0
-    input: int = 0  # with what came from the cache
-    cached: int = 0
+    `usd` is the cost of the `priced` requests in US dollars; `unpriced` is the number of requests
+    that used tokens and have no known cost. `cached` is the part of `input` read from the cache.
+    """
+
+    requests: int = 0
+    input: int = 0
     output: int = 0
-    cost: float = 0.0
-    known: int = 0
-    unknown: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    cached: int = 0
+    priced: int = 0
 
-    def add(self, message: dict[str, Any]) -> None:
-        """Count an answer in: a message as JSON data."""
+    def add(self, input: int, output: int, cost: float | None, cached: int = 0) -> None:
+        """Add one request; `cost` is in US dollars, None if unknown."""
+        self.requests += 1
+        self.input += input
+        self.cached += cached
+        self.output += output
+        if cost is not None:
+            self.usd = round(self.usd + cost, 12)
+            self.priced += 1
+        elif input + output > 0:  # a failed request without tokens is free
+            self.unpriced += 1
+
+    def add_usage(self, usage: Usage) -> None:
+        """Add the usage of one message."""
+        input_tokens = usage.input + usage.cache_read + usage.cache_write
+        self.add(input_tokens, usage.output, usage.cost.total, usage.cache_read)
+
+    def add_json(self, message: dict[str, Any]) -> None:
+        """Add the usage of a message in JSON form. Values of a wrong type count as missing."""
         usage = _as_dict(message.get("usage"))
-        cached_tokens = as_number(usage.get("cache_read")) or 0
-        input_tokens = (as_number(usage.get("input")) or 0) + cached_tokens
+        cached = as_number(usage.get("cache_read")) or 0
+        input_tokens = (as_number(usage.get("input")) or 0) + cached
         input_tokens += as_number(usage.get("cache_write")) or 0
         output_tokens = as_number(usage.get("output")) or 0
-        self.answers += 1
-        self.input, self.cached = self.input + input_tokens, self.cached + cached_tokens
-        self.output += output_tokens
         cost = as_number(_as_dict(usage.get("cost")).get("total"))
-        if cost is not None:
-            self.cost += cost
-            self.known += 1
-        elif input_tokens or output_tokens:  # a request that failed cost nothing
-            self.unknown += 1
+        self.add(input_tokens, output_tokens, cost, cached)
 
-    def format_cost(self) -> str:
-        """The cost, as people read it."""
-        if self.unknown and not self.known:
+    def merge(self, other: UsageTotals) -> None:
+        """Add the requests of another total."""
+        self.requests += other.requests
+        self.input += other.input
+        self.output += other.output
+        self.usd = round(self.usd + other.usd, 12)
+        self.unpriced += other.unpriced
+        self.cached += other.cached
+        self.priced += other.priced
+
+    @property
+    def cost(self) -> str:
+        """The cost as text, such as `$0.12`, `$0.12 + unknown` or `unknown`."""
+        if not self.unpriced:
+            return format_usd(self.usd)
+        return f"{format_usd(self.usd)} + unknown" if self.usd else "unknown"
+
+    @property
+    def cost_with_count(self) -> str:
+        """The cost as text with the number of unpriced requests, such as `$0.12 + 3 unknown`."""
+        if self.unpriced and not self.priced:
             return "unknown"
-        return format_usd(self.cost) + (f" + {self.unknown} unknown" if self.unknown else "")
+        return format_usd(self.usd) + (f" + {self.unpriced} unknown" if self.unpriced else "")
+
+
+def sum_usage(usages: Iterable[Usage]) -> Usage:
+    """Return the total of several usages.
+
+    The cost is unknown if any of them has no cost. Optional counts are summed over the usages that
+    report them.
+    """
+    from .types import Cost, Usage
+
+    usages = list(usages)
+    total = Usage()
+    for name in ("input", "output", "cache_read", "cache_write", "total_tokens"):
+        setattr(total, name, sum(getattr(usage, name) for usage in usages))
+    for name in ("reasoning", "cache_write_1h", "input_audio", "output_audio"):
+        known = [value for usage in usages if (value := getattr(usage, name)) is not None]
+        setattr(total, name, sum(known) if known else None)
+    total.estimated = any(usage.estimated for usage in usages)
+    costs = [usage.cost for usage in usages]
+    if costs and all(cost.total is not None for cost in costs):
+        cost = Cost(source="provider" if all(c.source == "provider" for c in costs) else "catalog")
+        for name in ("input", "output", "cache_read", "cache_write", "total"):
+            parts = [getattr(item, name) for item in costs]
+            setattr(cost, name, None if None in parts else sum(parts))
+        total.cost = cost
+    return total
+
+
+def as_number(value: Any) -> Any:
+    """Return `value` if it is a number, else None."""
+    return value if isinstance(value, int | float) else None
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def as_number(value: Any) -> Any:
-    """The value if it is a number."""
-    return value if isinstance(value, int | float) else None
 
 
 def valid_cost(cost: object) -> float | None:

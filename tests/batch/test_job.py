@@ -153,7 +153,7 @@ def test_a_full_disk_in_the_middle_of_the_ordering_loses_nothing() -> None:
     assert done.returncode == 1
     assert "out.jsonl: File too large; all answers are there, but not in order" in done.stderr
     assert Path("out.jsonl").read_bytes() == there
-    assert not Path(".out.jsonl.new").exists()
+    assert not list(Path().glob(".out.jsonl.*.tmp"))
     assert batch() == 0
     assert [one["id"] for one in answers()] == [*reversed(range(30))]
 

@@ -65,7 +65,7 @@ def test_a_damaged_file_is_named_and_stops_no_question(
     content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(settings.settings_path()).write_text(content)
-    monkeypatch.setattr(settings, "_warned", set())
+    monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     with pytest.warns(UserWarning, match=r"settings\.json"):
         assert default_model() == "anthropic/claude-sonnet-4-5"

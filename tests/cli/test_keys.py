@@ -30,7 +30,7 @@ def kept() -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystore, "_warned", set())
+    monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
 
 
 def test_a_key_is_kept_in_a_file_for_its_user_alone() -> None:

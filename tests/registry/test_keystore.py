@@ -32,7 +32,7 @@ def kept() -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystore, "_warned", set())
+    monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
 
 
 def authorization(lab: Lab) -> str:

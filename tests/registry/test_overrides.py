@@ -15,7 +15,6 @@ from pipy_ai.cli.main import main
 from pipy_ai.provider.prepare import prepare_request
 from pipy_ai.provider.request import Request
 from pipy_ai.provider.wires import wire_for
-from pipy_ai.registry import catalogue as catalogue_module
 
 from ..support.catalogue_faults import look_at
 from ..support.scripted_server import Lab
@@ -151,7 +150,7 @@ def test_overrides_win(july: Path) -> None:
 def test_broken_overrides_are_told_and_left_out(
     july: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue_module, "_warned", set())
+    monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
     (july / "overrides.json").write_text(text)
     with pytest.warns(UserWarning, match="left out"):
         assert get_model("openai/gpt-5") is not None

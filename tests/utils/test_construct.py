@@ -46,14 +46,3 @@ def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: An
     for name in set(kind.model_fields) - set(fields):  # no default is shared
         mine = getattr(other, name)
         assert not isinstance(mine, list | dict | Usage | Cost) or mine is not getattr(fast, name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["CacheRetention", "SimpleStreamOptions", "StreamOptions", "ThinkingBudgets", "ThinkingLevel"],
-)
-def test_types_reexports_options(name: str) -> None:
-    from pipy_ai import options, types
-
-    assert getattr(types, name) is getattr(options, name)
-    assert name in types.__all__

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..usage import UsageTotals
 from ..utils.paths import data_path
-from ..utils.text import format_usd
 
 LEDGER_FILENAME = "ledger.jsonl"
 
@@ -45,33 +45,7 @@ class LedgerEntry:
     duration_ms: float | None = None
 
 
-@dataclass(slots=True)
-class Spending:
-    """What several requests came to. `input` is with its cached parts.
-
-    `usd` leaves out the requests whose cost is not known; `unpriced` says how many these are.
-    """
-
-    requests: int = 0
-    input: int = 0
-    output: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
-
-    def add(self, input: int, output: int, cost: float | None) -> None:
-        """One request more."""
-        self.requests += 1
-        self.input += input
-        self.output += output
-        self.usd = round(self.usd + (cost or 0.0), 12)
-        self.unpriced += cost is None and input + output > 0  # what was refused cost nothing
-
-    @property
-    def cost(self) -> str:
-        """The dollars in words."""
-        if not self.unpriced:
-            return format_usd(self.usd)
-        return f"{format_usd(self.usd)} + unknown" if self.usd else "unknown"
+Spending = UsageTotals  # the public name
 
 
 def spending_table(
@@ -79,12 +53,9 @@ def spending_table(
 ) -> tuple[list[str], list[list[str]], tuple[str, ...]]:
     """A table's header, its rows with a total, and the columns that are numbers."""
     numbers = ("requests", "input", "output", "cost")
-    total = Spending(
-        *(
-            sum(getattr(spending, field_name) for spending in spending_by_key.values())
-            for field_name in Spending.__slots__
-        )
-    )
+    total = Spending()
+    for spending in spending_by_key.values():
+        total.merge(spending)
     rows = [
         [
             name,

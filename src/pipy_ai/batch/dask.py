@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from ..context import Prompt, as_context
 from ..errors import ErrorKind, ProviderError, error_info
 from ..options import Options
 from ..types import AssistantMessage, Attempt, Context, StopReason
+from ..utils.secrets import is_secret_header, is_secret_parameter
 
 if TYPE_CHECKING:
     from ..accounting.meter import Meter
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 STATUS_POLL_S = 5.0  # how often the client's status is checked while a row is waited for
 MAX_WORKER_FAILURES = 2  # how often a row is given to another worker after its worker raised
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
-_SECRET_LITELLM_OPTION = re.compile(
-    r"^api_key$|^aws_|secret|credential|ad_token|password", re.IGNORECASE
-)
 
 
 def create_sender(
@@ -187,8 +183,8 @@ def _check_options(model: ModelSpec, options: Options) -> None:
     extra = options.get("extra") or {}
     headers = {**(options.get("headers") or {}), **(extra.get("extra_headers") or {})}
     secrets = ["api_key"] if options.get("api_key") is not None else []
-    secrets += [f"the header {name}" for name in headers if _SECRET_HEADER.search(name)]
-    secrets += [f"{name} in extra" for name in extra if _SECRET_LITELLM_OPTION.search(name)]
+    secrets += [f"the header {name}" for name in headers if is_secret_header(name)]
+    secrets += [f"{name} in extra" for name in extra if _is_credential(name)]
     if secrets:
         raise ValueError(
             f"{secrets[0]} would travel through the cluster: set the provider's variable in the"
@@ -199,6 +195,10 @@ def _check_options(model: ModelSpec, options: Options) -> None:
     for name in ("signal", "on_payload"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot travel to the workers of a cluster")
+
+
+def _is_credential(parameter: str) -> bool:
+    return parameter.startswith("aws_") or is_secret_parameter(parameter)
 
 
 def _digest(*parts: Any) -> str:

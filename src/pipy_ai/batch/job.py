@@ -16,6 +16,7 @@ from ..errors import ErrorInfo, ErrorKind, PipyError, error_info
 from ..options import ANSWER_OPTIONS
 from ..output.schema import Output, ParsedMessage
 from ..types import AssistantMessage
+from ..usage import UsageTotals
 from .input import InputError, InputFile, InputRow, digest
 from .results import FAILED, OPEN, ResultLine, ResultsFile
 from .scheduler import DEFAULT_STOP_ON, BatchScheduler, astream_rows, create_scheduler
@@ -26,7 +27,7 @@ SYNC_INTERVAL_S = 1.0  # how often new results are flushed to disk
 
 @dataclass(slots=True)
 class BatchProgress:
-    """The progress of a run. `cost` is in US dollars, without the answers of unknown price."""
+    """The progress of a run. `usage` includes rows that stay open."""
 
     rows: int = 0
     previously_answered: int = 0
@@ -34,10 +35,7 @@ class BatchProgress:
     answered: int = 0
     failed: int = 0
     error_kinds: Counter[str] = field(default_factory=Counter)
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float = 0.0
-    unpriced: int = 0
+    usage: UsageTotals = field(default_factory=UsageTotals)
     stop_error: ErrorInfo | None = None
 
     @property
@@ -52,16 +50,6 @@ class BatchProgress:
         else:
             self.failed += 1
             self.error_kinds[message.error.kind] += 1
-
-    def count_usage(self, message: AssistantMessage) -> None:
-        """Add the tokens and cost of an answer, even if its row stays open."""
-        usage = message.usage
-        self.input_tokens += usage.input + usage.cache_read + usage.cache_write
-        self.output_tokens += usage.output
-        if usage.cost.total is None:
-            self.unpriced += bool(usage.total_tokens)
-        else:
-            self.cost += usage.cost.total
 
 
 @dataclass(slots=True)
@@ -115,7 +103,7 @@ class Job:
         async with aclosing(astream_rows(scheduler, _open_rows(self, pending_rows))) as messages:
             async for index, message in messages:
                 row = pending_rows.pop(index)
-                progress.count_usage(message)
+                progress.usage.add_usage(message.usage)
                 if _leaves_row_open(message.error, scheduler):
                     continue
                 progress.count_row(message)

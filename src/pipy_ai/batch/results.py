@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from array import array
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from ..utils.atomic import AtomicWriter
 from .input import InputError, digest
 
 if TYPE_CHECKING:
@@ -197,26 +198,14 @@ class ResultsFile:
         )
         if is_sorted and self._line_count == len(self._offsets):
             return
-        temporary = self.path.with_name(f".{self.path.name}.new")
         try:
-            self._write_sorted(temporary)
-            shutil.copymode(self.path, temporary)
-            os.replace(temporary, self.path)
-        except BaseException as error:
-            temporary.unlink(missing_ok=True)
-            if not isinstance(error, OSError):
-                raise
-            text = f"{error.strerror}; all answers are there, but not in order: {_RERUN_HINT}"
-            raise OSError(error.errno, text, str(self.path)) from None
-
-    def _write_sorted(self, target: Path) -> None:
-        with self.path.open("rb") as source, target.open("wb") as output:
-            for offsets in (self._offsets, self._unmatched_offsets):
-                for offset in offsets:
+            with self.path.open("rb") as source, AtomicWriter(self.path) as output:
+                for offset in chain(self._offsets, self._unmatched_offsets):
                     source.seek(offset)
                     output.write(source.readline())
-            output.flush()
-            os.fsync(output.fileno())
+        except OSError as error:
+            text = f"{error.strerror}; all answers are there, but not in order: {_RERUN_HINT}"
+            raise OSError(error.errno, text, str(self.path)) from None
 
 
 def _adjacent_pairs(offsets: array[int]) -> Iterator[tuple[int, int]]:

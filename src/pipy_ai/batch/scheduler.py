@@ -31,6 +31,7 @@ from ..errors import ErrorInfo, ErrorKind, error_info
 from ..options import Options
 from ..provider.retry import backoff_limit, log_retry, retry_after_too_long, retry_delay
 from ..types import AssistantMessage, Context, StopReason
+from ..usage import sum_usage
 from ..utils.channel import Channel
 from ..utils.event_loop import background_loop
 from .row import IndexedMessage, Row, SendRow
@@ -340,8 +341,6 @@ class BatchScheduler:
 
     def _deliver(self, row: Row, message: AssistantMessage) -> None:
         if row.failed_usage:
-            from ..tool_loop import sum_usage
-
             message.usage = sum_usage([*row.failed_usage, message.usage])
         self.results.put([(row.index, message)])
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..errors import ErrorKind
 from ..provider.wires import wire_for
-from ..tool_loop import sum_usage
 from ..types import (
     AssistantMessage,
     Context,
@@ -19,6 +18,7 @@ from ..types import (
     ToolCall,
     UserMessage,
 )
+from ..usage import sum_usage
 from .schema import Output, OutputMode, ParsedMessage
 
 TYPE_CHECKING = False

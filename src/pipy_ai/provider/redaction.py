@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
 from ..errors import ProviderError
 from ..failures import classify_exception
+from ..utils.secrets import is_secret_header, is_secret_variable
 from .http.client import HTTPRequest
 from .request import Preview, Request
 from .router import load_router_config
 
 MASK = "***"
 MIN_SECRET_CHARS = 8  # anything shorter is not a key, and may occur in ordinary text
-
-_SECRET_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$")
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
 
 
 def redacted_error(exc: Exception, request: Request, api_key: str | None) -> ProviderError:
@@ -39,7 +36,7 @@ def _request_secrets(request: Request, api_key: str | None) -> list[str]:
     secrets = [
         value.split()[-1]
         for name, value in headers.items()
-        if isinstance(value, str) and value.strip() and _SECRET_HEADER.search(name)
+        if isinstance(value, str) and value.strip() and is_secret_header(name)
     ]
     if request.route.kind == "router":
         with contextlib.suppress(ProviderError):
@@ -48,14 +45,14 @@ def _request_secrets(request: Request, api_key: str | None) -> list[str]:
     if api_key:
         secrets.append(api_key)
     else:  # LiteLLM may have read one from the environment
-        secrets += [value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)]
+        secrets += [value for name, value in os.environ.items() if is_secret_variable(name)]
     return secrets
 
 
 def redacted_preview(http_request: HTTPRequest, api_key: str | None) -> Preview:
     """Convert a request to a `Preview` with the API key and all secret headers masked."""
     headers = {
-        name: MASK if (api_key and api_key in value) or _SECRET_HEADER.search(name) else value
+        name: MASK if (api_key and api_key in value) or is_secret_header(name) else value
         for name, value in http_request.headers
     }
     url = http_request.url

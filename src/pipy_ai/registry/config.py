@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..utils.atomic import write_atomically
+from ..utils.atomic import write_atomically, write_special_file
 from ..utils.paths import data_dir
 from .catalogue import ModelRegistry, has_key
 from .registry import get_registry
@@ -144,10 +144,8 @@ def generate_router_config(
 
 
 def _write_with_backup(target: Path, content: bytes) -> None:
-    """Replace the file, whose old content stays beside it; a device or pipe is written to."""
-    if target.exists() and not target.is_file():
-        with open(target, "wb") as file:
-            file.write(content)
+    """Replace the file and keep its old content as `….bak`."""
+    if write_special_file(target, content):
         return
     real_path = Path(os.path.realpath(target))
     if real_path.exists() and real_path.read_bytes() != content:

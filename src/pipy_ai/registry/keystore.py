@@ -11,6 +11,7 @@ import json
 import os
 
 from ..utils.paths import data_path
+from ..utils.warn import warn_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ _cached_file: tuple[_FileStamp, dict[str, str | None]] | None = None
 _keyring_cache: dict[
     tuple[_FileStamp, str], str
 ] = {}  # of the keyring, which may ask its user each time
-_warned: set[str] = set()
 
 
 class DamagedKeystoreError(ValueError):
@@ -59,7 +59,7 @@ def _entries_or_warn() -> dict[str, str | None]:
     try:
         return entries()
     except (OSError, DamagedKeystoreError) as error:
-        _warn_once(f"{error}; the keys in it are left out")
+        warn_once(f"{error}; the keys in it are left out")
         return {}
 
 
@@ -79,7 +79,7 @@ def entries() -> dict[str, str | None]:
     stamp = (keys_path, stat_result.st_mtime_ns, stat_result.st_ino, stat_result.st_size)
     if _cached_file is None or _cached_file[0] != stamp:
         if os.name == "posix" and stat_result.st_mode & 0o077:
-            _warn_once(f"others can read your keys: chmod 600 {keys_path}")
+            warn_once(f"others can read your keys: chmod 600 {keys_path}")
         _cached_file = (stamp, _load_file(keys_path))
     return _cached_file[1]
 
@@ -130,15 +130,9 @@ def _run_keyring_action(action: Callable[[], None]) -> None:
 
 
 def _update_file(update: Callable[[dict[str, str | None]], dict[str, str | None]]) -> None:
-    import filelock
+    from ..utils.atomic import update_json_file
 
-    from ..utils.atomic import write_atomically
-
-    keys_path = os.path.realpath(path())
-    os.makedirs(os.path.dirname(keys_path), exist_ok=True)
-    with filelock.FileLock(f"{keys_path}.lock", timeout=10):
-        content = json.dumps(update(entries()), indent=1).encode() + b"\n"
-        write_atomically(keys_path, content, mode=0o600)
+    update_json_file(path(), lambda: update(entries()))
 
 
 # --- The system's keyring -------------------------------------------------------------------
@@ -171,18 +165,9 @@ def _read_from_keyring(name: str) -> str:
             except Exception as error:  # of any backend
                 reason = type(error).__name__
         if not key:
-            _warn_once(
+            warn_once(
                 f"the system's keyring did not give {name} ({reason}); pipy keys set {name} mends it"
             )
             return ""
         _keyring_cache[cache_key] = str(key).strip()
     return _keyring_cache[cache_key]
-
-
-def _warn_once(text: str) -> None:
-    """Tell the user once, as a warning."""
-    if text not in _warned:
-        _warned.add(text)
-        import warnings
-
-        warnings.warn(text, stacklevel=2)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 
+from ..utils.secrets import is_secret_variable
 from . import keystore
 
 TYPE_CHECKING = False
@@ -100,7 +101,6 @@ _RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
 _NEWER_GPT_MODELS = re.compile(
     r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)"
 )  # what no catalogue knows yet
-_KEY_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|CREDENTIALS|_PAT$")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
 
@@ -167,6 +167,10 @@ class Route:
         return "", ""
 
 
+def _holds_key(variable: str) -> bool:
+    return is_secret_variable(variable) or "CREDENTIALS" in variable
+
+
 def _env_value(environment: Mapping[str, str], name: str) -> str:
     return environment.get(name, "").strip()
 
@@ -209,7 +213,7 @@ def build_route(
     env_names = [
         n for n in overrides.get("env") or provider_record.get("env") or () if isinstance(n, str)
     ]
-    key_env = tuple(name for name in env_names if _KEY_VARIABLE.search(name))
+    key_env = tuple(name for name in env_names if _holds_key(name))
     key_env = key_env or tuple(name for name in env_names if f"${{{name}}}" not in api_base)
     key_env += tuple(name for name in _EXTRA_KEY_ENV.get(provider, ()) if name not in key_env)
     common_fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the user has chosen once: `settings.json` in the data directory, written by `pipy`."""
+"""The user's settings: `settings.json` in the data directory, written by `pipy default`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import os
 from typing import Any
 
 from ..utils.paths import data_path
+from ..utils.warn import warn_once
 
 SETTINGS_FILE = "settings.json"
 DEFAULT_MODEL_KEY = "default_model"
 
-_warned: set[str] = set()
-
 
 class DamagedSettingsError(ValueError):
-    """The file is no JSON object."""
+    """The file is not a JSON object."""
 
 
 def settings_path() -> str:
-    """The file, whether or not it is there."""
+    """Return the path of the file, which may not exist."""
     return os.path.join(data_path(), SETTINGS_FILE)
 
 
 def read_settings() -> dict[str, Any]:
-    """What is set.
+    """Return all settings.
 
     Raises:
-        Damaged: the file is no JSON object.
-        OSError: it cannot be read.
+        DamagedSettingsError: the file is not a JSON object.
+        OSError: the file cannot be read.
     """
     file_path = settings_path()
     try:
@@ -46,35 +45,26 @@ def read_settings() -> dict[str, Any]:
 
 
 def get_setting(name: str) -> str:
-    """One text, or nothing. A file that cannot be used is told of once, as a warning."""
+    """Return a text setting, or an empty string. Warns once if the file cannot be used."""
     try:
         value = read_settings().get(name)
     except (OSError, DamagedSettingsError) as error:
-        message = f"{error}; it is left out"
-        if message not in _warned:
-            _warned.add(message)
-            import warnings
-
-            warnings.warn(message, stacklevel=2)
+        warn_once(f"{error}; it is left out")
         return ""
     return value.strip() if isinstance(value, str) else ""
 
 
 def update_setting(name: str, value: str | None) -> None:
-    """Set one, or unset it with None.
+    """Set a setting, or remove it if `value` is None.
 
     Raises:
-        Damaged: the file is no JSON object.
-        OSError: it cannot be written.
+        DamagedSettingsError: the file is not a JSON object.
+        OSError: the file cannot be written.
     """
-    import filelock
+    from ..utils.atomic import update_json_file
 
-    from ..utils.atomic import write_atomically
+    def updated_settings() -> dict[str, Any]:
+        settings = {other: existing for other, existing in read_settings().items() if other != name}
+        return settings if value is None else {**settings, name: value}
 
-    file_path = os.path.realpath(settings_path())
-    os.makedirs(os.path.dirname(file_path), exist_ok=True)
-    with filelock.FileLock(f"{file_path}.lock", timeout=10):
-        updated = {other: existing for other, existing in read_settings().items() if other != name}
-        if value is not None:
-            updated[name] = value
-        write_atomically(file_path, json.dumps(updated, indent=1).encode() + b"\n", mode=0o600)
+    update_json_file(settings_path(), updated_settings)

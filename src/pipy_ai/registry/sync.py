@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 from .._version import __version__
 from ..utils.paths import data_path
+from ..utils.secrets import strip_userinfo
 from ..utils.text import error_text
 from .index import (
     MODELS_FILE,
@@ -108,7 +108,7 @@ def resolve_feed_url(url: str | None) -> str:
 
 
 def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
-    safe_url = strip_credentials(url)
+    safe_url = strip_userinfo(url)
     state: dict[str, Any] = {
         **read_sync_state(directory),
         "attempted": time.time(),
@@ -153,11 +153,6 @@ def _load_current(directory: str) -> Catalogue | None:
 # --- Over the network -----------------------------------------------------------------------
 
 
-def strip_credentials(url: str) -> str:
-    """An address without the name and password that it may hold."""
-    return re.sub(r"^(\w+://|//)?.*@", r"\1", url, flags=re.DOTALL)
-
-
 def _fetch_before(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
     """`_fetch`, ended by the clock: a server may keep each single read waiting."""
     outcome: list[tuple[bytes | None, str | None] | Exception] = []
@@ -172,7 +167,7 @@ def _fetch_before(url: str, etag: str | None, deadline: float) -> tuple[bytes | 
     thread.start()
     thread.join(max(0.0, deadline - time.monotonic()))
     if not outcome:
-        raise SyncError(f"{strip_credentials(url)} took too long")
+        raise SyncError(f"{strip_userinfo(url)} took too long")
     if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]
@@ -185,7 +180,7 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     headers = {"accept": "application/json", "user-agent": f"pipy-ai/{__version__}"}
     if etag:
         headers["if-none-match"] = etag
-    safe_url = strip_credentials(url)
+    safe_url = strip_userinfo(url)
     try:
         with httpx.stream("GET", url, headers=headers, timeout=READ_TIMEOUT_S) as response:
             if response.status_code == 304:
@@ -193,7 +188,7 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
             if response.is_redirect:
                 location = response.headers.get("location", "elsewhere")
                 raise SyncError(
-                    f"{safe_url} has moved to {strip_credentials(location)}; set PIPY_MODELS_URL"
+                    f"{safe_url} has moved to {strip_userinfo(location)}; set PIPY_MODELS_URL"
                 )
             if response.status_code != 200:
                 raise SyncError(f"{safe_url} answered HTTP {response.status_code}")

@@ -104,10 +104,10 @@ def _cost(chat: Chat, _: str) -> None:
 
     total = UsageTotals()
     for answer in chat.conversation.answers:
-        total.add(dump_message(answer))
+        total.add_json(dump_message(answer))
     tokens = format_tokens(total.input, total.output, total.cached)
-    answers = f"{total.answers} answer{'' if total.answers == 1 else 's'}"
-    _print(f"{answers}  {tokens}  cost {total.format_cost()}")
+    answers = f"{total.requests} answer{'' if total.requests == 1 else 's'}"
+    _print(f"{answers}  {tokens}  cost {total.cost_with_count}")
 
 
 def _save(chat: Chat, path: str) -> None:

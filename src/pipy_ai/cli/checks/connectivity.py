@@ -29,12 +29,13 @@ def check_connectivity() -> Iterator[Finding]:
 
 
 def _check_catalogue() -> Finding:
-    from ...registry.sync import resolve_feed_url, strip_credentials
+    from ...registry.sync import resolve_feed_url
+    from ...utils.secrets import strip_userinfo
 
     url = resolve_feed_url(None)
     return _classify(
         "models.dev",
-        strip_credentials(url),
+        strip_userinfo(url),
         *_request_status("HEAD", url, {}),
         "set PIPY_MODELS_URL",
     )

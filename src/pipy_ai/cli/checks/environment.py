@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 
+from ...utils.secrets import strip_userinfo
 from .finding import FAIL, OK, WARN, Finding
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -17,7 +17,7 @@ def check_network() -> Iterator[Finding]:
     for name in _PROXY_VARIABLES:
         value = os.environ.get(name.lower()) or os.environ.get(name)
         if value:
-            yield Finding("network", OK, f"{name} is {_mask_credentials(value)}")
+            yield Finding("network", OK, f"{name} is {strip_userinfo(value, '***@')}")
     for name in _CERTIFICATE_VARIABLES:
         value = os.environ.get(name)
         if value and not os.path.exists(value):
@@ -25,10 +25,6 @@ def check_network() -> Iterator[Finding]:
             yield Finding("network", FAIL, f"{name} names {value}, which is not there", fix)
         elif value:
             yield Finding("network", OK, f"{name} is {value}")
-
-
-def _mask_credentials(address: str) -> str:
-    return re.sub(r"^(\w+://)?[^/]*@", r"\1***@", address)
 
 
 def check_terminal() -> Iterator[Finding]:

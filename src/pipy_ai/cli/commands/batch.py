@@ -234,9 +234,9 @@ class _ProgressLine:
         self._last_update = now
         completed = tally.rows - tally.unanswered
         rate = (tally.answered + tally.failed) / max(now - self._started, 0.001)
-        parts = [f"{rate:,.1f}/s", f"{tally.input_tokens + tally.output_tokens:,} tokens"]
-        if tally.cost or tally.unpriced:
-            parts.append(format_batch_cost(tally.cost, tally.unpriced))
+        parts = [f"{rate:,.1f}/s", f"{tally.usage.input + tally.usage.output:,} tokens"]
+        if tally.usage.usd or tally.usage.unpriced:
+            parts.append(format_batch_cost(tally.usage.usd, tally.usage.unpriced))
         parts += [f"{tally.failed:,} failed"] if tally.failed else []
         self._bar.update(self._task, completed=completed, total=tally.rows, text="  ".join(parts))
 
@@ -253,8 +253,9 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
             {
                 "rows": tally.rows, "before": tally.previously_answered, "answered": tally.answered,
                 "failed": failed, "open": tally.unanswered, "errors": dict(tally.error_kinds),
-                "input_tokens": tally.input_tokens, "output_tokens": tally.output_tokens,
-                "cost": None if tally.unpriced else tally.cost, "seconds": round(seconds, 3),
+                "input_tokens": tally.usage.input, "output_tokens": tally.usage.output,
+                "cost": None if tally.usage.unpriced else tally.usage.usd,
+                "seconds": round(seconds, 3),
                 "stopped": stopped,
             }
         )  # fmt: skip
@@ -278,7 +279,7 @@ def _summary(job: Job, seconds: float) -> str:
     if tally.failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in tally.error_kinds.most_common())
         parts.append(f"{tally.failed:,} failed ({kinds})")
-    parts.append(format_tokens(tally.input_tokens, tally.output_tokens))
-    parts.append(format_batch_cost(tally.cost, tally.unpriced))
+    parts.append(format_tokens(tally.usage.input, tally.usage.output))
+    parts.append(format_batch_cost(tally.usage.usd, tally.usage.unpriced))
     parts.append(f"{seconds:,.1f} s")
     return ", ".join(parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from dataclasses import asdict
 
 from ...usage import UsageTotals
 from ...utils.text import display_width, truncate
@@ -18,6 +17,7 @@ from ..conversations.summary import (
     read_conversation_file,
     search_conversation,
     summarize_conversation,
+    totals_to_json,
 )
 from ..display.terminal import (
     escape_controls,
@@ -88,14 +88,14 @@ def _list(arguments: argparse.Namespace) -> int:
         for conversation_id in listed_ids
     ]
     if arguments.json:
-        write_json([asdict(entry) for entry in entries])
+        write_json([entry.to_json() for entry in entries])
         return 0
     if not entries:
         return 0
     rows = [
         [
             entry.id, format_time(entry.used), entry.model or "-", f"{entry.sum.input:,}",
-            f"{entry.sum.output:,}", entry.sum.format_cost(), escape_controls(entry.title),
+            f"{entry.sum.output:,}", entry.sum.cost_with_count, escape_controls(entry.title),
         ]
         for entry in entries
     ]  # fmt: skip
@@ -136,20 +136,20 @@ def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> 
                 key = f"{message.get('provider') or '?'}/{message.get('model') or '?'}"
             else:
                 key = format_time(message)[:10]
-            totals.setdefault(key, UsageTotals()).add(message)
-            total.add(message)
+            totals.setdefault(key, UsageTotals()).add_json(message)
+            total.add_json(message)
     keys = sorted(totals, reverse=arguments.by == "day")
     if arguments.by == "model":
-        keys.sort(key=lambda key: -totals[key].cost)
+        keys.sort(key=lambda key: -totals[key].usd)
     if arguments.limit is not None:
         keys = keys[: arguments.limit]
     if arguments.json:
-        rows = [{arguments.by: key, **asdict(totals[key])} for key in keys]
-        write_json({"rows": rows, "total": asdict(total)})
+        rows = [{arguments.by: key, **totals_to_json(totals[key])} for key in keys]
+        write_json({"rows": rows, "total": totals_to_json(total)})
         return 0
     body = [
-        [key, f"{group.answers:,}", f"{group.input:,}", f"{group.cached:,}", f"{group.output:,}",
-         group.format_cost()]
+        [key, f"{group.requests:,}", f"{group.input:,}", f"{group.cached:,}", f"{group.output:,}",
+         group.cost_with_count]
         for key, group in [*((key, totals[key]) for key in keys), ("total", total)]
     ]  # fmt: skip
     header = [arguments.by, "answers", "in", "cached", "out", "cost"]

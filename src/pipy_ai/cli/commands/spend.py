@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..args.common import add_json_option
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     by_day = arguments.by == "day"
     ranked = sorted(totals.items(), key=lambda item: (0 if by_day else -item[1].usd, item[0]))
     if arguments.json:
-        write_json([{arguments.by: name, **asdict(spending)} for name, spending in ranked])
+        write_json([{arguments.by: name, **_to_json(spending)} for name, spending in ranked])
     else:
         print_table(*spending_table(arguments.by, dict(ranked)))
     return 0
@@ -70,3 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _add_entry(spending: Spending, entry: LedgerEntry) -> None:
     spending.add(entry.input + entry.cache_read + entry.cache_write, entry.output, entry.cost)
+
+
+def _to_json(spending: Spending) -> dict[str, float]:
+    return {
+        "requests": spending.requests,
+        "input": spending.input,
+        "output": spending.output,
+        "usd": spending.usd,
+        "unpriced": spending.unpriced,
+    }

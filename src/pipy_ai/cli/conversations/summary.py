@@ -25,6 +25,30 @@ class Entry:
     questions: int = 0
     sum: UsageTotals = field(default_factory=UsageTotals)
 
+    def to_json(self) -> dict[str, Any]:
+        """The entry as `pipy history list --json` shows it."""
+        return {
+            "id": self.id,
+            "used": self.used,
+            "model": self.model,
+            "title": self.title,
+            "questions": self.questions,
+            "sum": totals_to_json(self.sum),
+        }
+
+
+def totals_to_json(totals: UsageTotals) -> dict[str, float]:
+    """Totals as `pipy history list --json` shows them."""
+    return {
+        "answers": totals.requests,
+        "input": totals.input,
+        "cached": totals.cached,
+        "output": totals.output,
+        "cost": totals.usd,
+        "known": totals.priced,
+        "unknown": totals.unpriced,
+    }
+
 
 def summarize_conversation(conversation_id: str, data: bytes) -> tuple[Entry, list[dict[str, Any]]]:
     """What the list tells of a conversation, and its answers: those taken back cost, too."""
@@ -38,7 +62,7 @@ def summarize_conversation(conversation_id: str, data: bytes) -> tuple[Entry, li
             entry.used = max(entry.used, as_number(message.get("timestamp")) or 0)
             if message.get("role") == "assistant":
                 answers.append(message)
-                entry.sum.add(message)
+                entry.sum.add_json(message)
     questions = [m for _, m in remaining_messages(records) if m.get("role") == "user"]
     entry.questions = len(questions)
     if questions:

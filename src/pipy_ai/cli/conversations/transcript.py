@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from typing import TYPE_CHECKING, assert_never
 
+from ...utils.atomic import AtomicWriter, write_special_file
 from .conversation import Conversation
 from .messages import dump_message
 
@@ -114,17 +114,10 @@ def save_text(path: str, text: str) -> None:
     """
     data = text.encode("utf-8", "replace")
     path = os.path.realpath(os.path.expanduser(path))
-    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):  # a pipe, /dev/stdout
-        with open(path, "wb") as file:
-            file.write(data)
+    if write_special_file(path, data):
         return
-    temp_path = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(temp_path, "xb") as file:
+        with AtomicWriter(path) as file:
             file.write(data)
-        os.replace(temp_path, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        if os.path.exists(temp_path):
-            os.unlink(temp_path)

@@ -66,7 +66,7 @@ def print_usage(*messages: AssistantMessage) -> None:
 def _total_usage(messages: tuple[AssistantMessage, ...]) -> Usage:
     if len(messages) == 1:
         return messages[0].usage
-    from ...tool_loop import sum_usage
+    from ...usage import sum_usage
 
     return sum_usage(message.usage for message in messages)
 

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from ..._version import __version__
 from ...errors import ErrorKind, ProviderError, error_info
 from ...utils.log import logger
+from ...utils.secrets import strip_userinfo
 from .connect import broke_before_response, connect, proxy_authorization, proxy_for
 from .connection import Connection, ConnectionBroken
 
@@ -275,7 +276,7 @@ def _invalid_header_error(name: str) -> ProviderError:
 
 
 def _invalid_url_error(url: str, reason: str) -> ProviderError:
-    safe_url = re.sub("//.*@", "//", url.partition("?")[0])
+    safe_url = strip_userinfo(url.partition("?")[0])
     return ProviderError(
         error_info(ErrorKind.BAD_REQUEST, f"{safe_url!r} is no address: {reason}.")
     )
@@ -288,7 +289,7 @@ def redacted_url(url: str) -> str:
         >>> redacted_url("https://me:secret@host:8080/v1/chat?key=secret")
         'https://host:8080/v1/chat'
     """
-    return re.sub("//[^/]*@", "//", re.split("[?#]", url, maxsplit=1)[0])
+    return re.split("[?#]", strip_userinfo(url), maxsplit=1)[0]
 
 
 def endpoint_url(base_url: str, path: str, query: str = "") -> str:
