@@ -78,7 +78,7 @@ def test_requests_are_as_recorded(
         return
     changed = [case for case in actual if json.dumps(actual[case]) != json.dumps(RECORDED[case])]
     for case in changed:
-        summary = f"{len(changed)} of {len(found)} requests changed: {'; '.join(changed)}"
+        summary = f"{len(changed)} of {len(actual)} requests changed: {'; '.join(changed)}"
         assert actual[case] == RECORDED[case], summary
         pytest.fail(f"the order of the fields changed in {'; '.join(changed)}")
 
