@@ -7,6 +7,7 @@ import-linter checks the layers (`[tool.importlinter]` in pyproject.toml). These
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -160,6 +161,19 @@ def test_no_module_imports_itself_through_others() -> None:
                 graph[importer].add(one.module)
     assert sum(map(len, graph.values())) > 500
     assert cycles_in(graph) == []
+
+
+def test_every_module_has_a_layer() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contract = settings["tool"]["importlinter"]["contracts"][0]
+    layers = {f"{PACKAGE}.{name.strip()}" for row in contract["layers"] for name in row.split("|")}
+    packages = {name for name, file in MODULES.items() if file.name == "__init__.py"}
+    assert [
+        name
+        for name in MODULES
+        if name not in packages - layers
+        and not any(name == layer or name.startswith(f"{layer}.") for layer in layers)
+    ] == []
 
 
 def test_no_module_uses_private_names_of_another() -> None:

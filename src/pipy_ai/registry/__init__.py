@@ -14,6 +14,7 @@ from .registry import (
     get_model,
     get_models,
     get_registry,
+    load_models_cache,
     reload_registry,
     select_model,
 )
@@ -44,15 +45,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .config import generate_router_config as generate_router_config
     from .names import AmbiguousModelError as AmbiguousModelError
-    from .registry import load_models_cache as load_models_cache
     from .sync import sync_models as sync_models
 
 
 def __getattr__(name: str) -> object:  # what reads never need loads when it is used
-    if name in ("sync_models", "load_models_cache"):
-        from . import sync
+    if name == "sync_models":
+        from .sync import sync_models
 
-        return getattr(sync, name)
+        return sync_models
     if name == "AmbiguousModelError":
         from .names import AmbiguousModelError
 

@@ -313,6 +313,17 @@ class ModelRegistry:
             if name in records
         ]
 
+    def to_feed(self) -> dict[str, Any]:
+        """Return all providers and their models in the shape of models.dev's `api.json`."""
+        feed: dict[str, Any] = {
+            name: {**provider_record, "models": {}}
+            for name, provider_record in self.providers().items()
+        }
+        for model in self.list_all():
+            host = feed.setdefault(model.provider, {"id": model.provider, "models": {}})
+            host["models"][model.id] = model.raw
+        return feed
+
     def query(
         self,
         *,

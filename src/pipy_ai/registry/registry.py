@@ -197,22 +197,14 @@ def row_cost(name: str, row: list[Any], input: int, output: int, cached: int = 0
 
 
 def load_models_cache() -> dict[str, Any]:
-    """The whole catalogue in the shape of models.dev's `api.json`: providers, and their models.
+    """Return all providers and their models in the shape of models.dev's `api.json`.
 
     Example:
         >>> from pipy_ai.registry import load_models_cache
         >>> load_models_cache()["anthropic"]["name"]
         'Anthropic'
     """
-    registry = get_registry()
-    feed: dict[str, Any] = {
-        name: {**provider_record, "models": {}}
-        for name, provider_record in registry.providers().items()
-    }
-    for model in registry.list_all():
-        host = feed.setdefault(model.provider, {"id": model.provider, "models": {}})
-        host["models"][model.id] = model.raw
-    return feed
+    return get_registry().to_feed()
 
 
 def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) -> Cost:

@@ -19,6 +19,7 @@ from .._version import __version__
 from ..utils.paths import data_path
 from ..utils.secrets import strip_userinfo
 from ..utils.text import error_text
+from .catalogue import ModelRegistry
 from .index import (
     MODELS_FILE,
     STATUS,
@@ -318,12 +319,6 @@ def _collect_problems(record: Mapping[str, Any], problems: list[str]) -> None:
     Model.from_dict(record, "", problems)
 
 
-__all__ = ["SyncError", "SyncResult", "sync_models"]
-
-
-def __getattr__(name: str) -> object:  # not at import: `registry` is above `sync`
-    if name == "load_models_cache":
-        from . import registry
-
-        return registry.load_models_cache
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def load_models_cache() -> dict[str, Any]:
+    """Return the same as `pipy_ai.registry.load_models_cache`, but never start a sync."""
+    return ModelRegistry().to_feed()
