@@ -42,7 +42,7 @@ pytestmark = [
 WAIT = 10.0  # seconds, far above what anything here takes
 
 
-async def test_a_blocking_call_works_inside_a_running_loop() -> None:
+async def test_blocking_call_inside_a_running_loop() -> None:
     assert complete("faux/echo", "Hi").text == "Hi"
 
 
@@ -51,7 +51,7 @@ def test_repeated_asyncio_run() -> None:
         assert asyncio.run(acomplete("faux/echo", str(number))).text == str(number)
 
 
-def test_32_threads_at_once() -> None:
+def test_32_concurrent_threads() -> None:
     wrong: list[Any] = []
 
     def work(number: int) -> None:
@@ -69,7 +69,7 @@ def test_32_threads_at_once() -> None:
     assert not wrong
 
 
-def test_a_blocking_call_in_a_provider_is_refused_rather_than_deadlocked() -> None:
+def test_blocking_call_in_a_provider_is_rejected() -> None:
     async def careless(request: Request) -> AsyncIterator[str]:
         yield complete("faux/echo", "never").text
 
@@ -82,7 +82,7 @@ def test_a_blocking_call_in_a_provider_is_refused_rather_than_deadlocked() -> No
     assert "acomplete" in message.error.message
 
 
-def test_an_unknown_keyword_names_the_nearest_option() -> None:
+def test_unknown_keyword_suggests_the_nearest_option() -> None:
     with pytest.raises(TypeError, match="unknown option 'temprature'; did you mean 'temperature'"):
         complete("faux/echo", "Hi", temprature=0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unknown option"):
@@ -92,7 +92,7 @@ def test_an_unknown_keyword_names_the_nearest_option() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", [], [assistant()]])
-def test_an_empty_context_is_refused_before_anything_happens(prompt: Any) -> None:
+def test_empty_context_is_rejected(prompt: Any) -> None:
     with faux.script("never") as provider:
         with pytest.raises(ValueError, match="empty"):
             stream("faux/m", prompt)
@@ -102,12 +102,12 @@ def test_an_empty_context_is_refused_before_anything_happens(prompt: Any) -> Non
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "/x", "openai/", ""])
-def test_a_name_that_means_no_model_is_refused(model: str) -> None:
+def test_invalid_model_name_is_rejected(model: str) -> None:
     with pytest.raises(ValueError, match=r"provider/model|no model 'no-such-model'"):
         complete(model, "Hi")
 
 
-def test_wrong_types_are_refused() -> None:
+def test_wrong_types_are_rejected() -> None:
     with pytest.raises(TypeError):
         complete("faux/echo", 7)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
@@ -123,7 +123,7 @@ def test_wrong_types_are_refused() -> None:
             complete("faux/echo", "Hi", temperature=number)
 
 
-def test_a_request_is_of_the_moment_it_was_made() -> None:
+def test_request_is_a_snapshot_of_the_call() -> None:
     from pipy_ai import ctx, user
 
     context = ctx("first")
@@ -132,7 +132,7 @@ def test_a_request_is_of_the_moment_it_was_made() -> None:
     assert asyncio.run(s.result()).text == "first"
 
 
-def test_an_error_of_another_library_raises_too() -> None:
+def test_error_of_another_library_raises() -> None:
     from pipy_ai import AssistantMessage
 
     for reason, kind in (("error", PipyError), ("aborted", AbortedError)):
@@ -141,7 +141,7 @@ def test_an_error_of_another_library_raises_too() -> None:
             message.raise_for_error()
 
 
-async def test_every_verb_answers_and_hands_its_options_on() -> None:
+async def test_every_function_answers_and_passes_its_options() -> None:
     high: Any = {"reasoning": ThinkingLevel.HIGH}
     more: Any = {**high, "headers": {"X-Mine": "yes"}, "max_retry_delay_ms": 7}
     with faux.script(*["fine"] * 10) as provider:

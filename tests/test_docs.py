@@ -81,7 +81,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_a_wrong_page_is_told(text: str, page: Callable[[Path], Page], tmp_path: Path) -> None:
+def test_wrong_pages_are_rejected(text: str, page: Callable[[Path], Page], tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.md"
     wrong.write_text(text)
     with pytest.raises(ExampleError, match=WRONG[text]):
@@ -94,7 +94,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_in_docstrings_are_right(name: str) -> None:
+def test_docstring_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
 
@@ -124,7 +124,9 @@ def weatherman(monkeypatch: pytest.MonkeyPatch) -> Iterator[faux.FauxProvider]:
     unregister_provider("anthropic")
 
 
-def test_the_readmes_tool_loop_asks_once_for_all_results(weatherman: faux.FauxProvider) -> None:
+def test_documented_tool_loop_sends_all_results_in_one_request(
+    weatherman: faux.FauxProvider,
+) -> None:
     [code] = [block for block in blocks("python", TOOLS) if "weather_tool" in block]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(code, "tools.md, the tool loop", "exec"), {"__name__": "readme"})

@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-def test_every_event_comes_back_as_it_was() -> None:
+def test_every_event_round_trips() -> None:
     reply = faux.reply(
         faux.thinking("hm, ünïcode"), "It is ", faux.tool("get_weather", city="Rome"), "done"
     )
@@ -48,7 +48,7 @@ def test_every_event_comes_back_as_it_was() -> None:
         assert bare.to_dict() == event.to_dict()
 
 
-def test_a_tools_result_comes_back_too() -> None:
+def test_tool_result_round_trips() -> None:
     def add(a: int, b: int) -> int:
         """Add."""
         return a + b
@@ -76,7 +76,7 @@ def test_a_tools_result_comes_back_too() -> None:
         ({"type": "toolcall_end", "content_index": 0, "tool_call": "x"}, "tool_call"),
     ],
 )
-def test_what_is_no_event_is_refused(data: object, says: str) -> None:
+def test_invalid_event_is_rejected(data: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         event_from_dict(data)  # type: ignore[arg-type]
 
@@ -112,7 +112,7 @@ def test_events_are_strict_about_their_fields() -> None:
                 kind(**{other: None for other in fields if other != name})
 
 
-def test_events_are_a_discriminated_union_and_read_back_from_json() -> None:
+def test_events_are_a_discriminated_union() -> None:
     with faux.script(faux.reply(faux.thinking("t"), "x", faux.tool("f", a=1))):
         events = list(stream("faux/m", "q"))
     adapter: TypeAdapter[Any] = TypeAdapter(AssistantMessageEvent)

@@ -40,13 +40,13 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_every_vendors_words_are_understood(text: str) -> None:
+def test_every_vendors_overflow_message_is_recognized(text: str) -> None:
     assert classify_status(400, text) == "context_overflow"
     assert is_context_overflow(failed("unknown", text))
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_other_errors_are_not_mistaken(text: str) -> None:
+def test_other_errors_are_not_overflows(text: str) -> None:
     assert classify_status(429, text) != "context_overflow"
     assert not is_context_overflow(failed("rate_limit", text))
     assert not is_context_overflow(failed("unknown", text))
@@ -68,7 +68,7 @@ def failed(kind: str, text: str) -> AssistantMessage:
         ("stop", 9000, 5, None, False),
     ],
 )
-def test_by_the_numbers(
+def test_overflow_by_token_counts(
     stop: str, prompt: int, output: int, window: int | None, overflow: bool
 ) -> None:
     usage = Usage(input=prompt - 100, cache_read=100, output=output)
@@ -92,7 +92,7 @@ def test_by_the_numbers(
         (401, "maximum context length", "auth"),
     ],
 )
-def test_by_status_and_text(status: int, text: str, kind: str) -> None:
+def test_error_kind_by_status_and_text(status: int, text: str, kind: str) -> None:
     assert classify_status(status, text) == kind
 
 
@@ -118,7 +118,5 @@ def test_by_status_and_text(status: int, text: str, kind: str) -> None:
         ({}, "", None),
     ],
 )  # fmt: skip
-def test_every_spelling_of_retry_after(
-    headers: dict[str, str], body: str, seconds: float | None
-) -> None:
+def test_retry_after_formats(headers: dict[str, str], body: str, seconds: float | None) -> None:
     assert retry_after_seconds(headers, body) == seconds

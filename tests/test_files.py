@@ -43,7 +43,7 @@ DATA = base64.b64encode(PDF).decode()
         ("Straße".encode("utf-8-sig"), "text"), (b"<svg/>", "text"),
     ],
 )  # fmt: skip
-def test_a_files_bytes_say_what_it_is(data: bytes, kind: str, tmp_path: Path) -> None:
+def test_type_is_detected_from_the_bytes(data: bytes, kind: str, tmp_path: Path) -> None:
     misnamed = tmp_path / "file.docx"
     misnamed.write_bytes(data)
     as_url = "data:;base64," + base64.b64encode(data).decode()
@@ -54,7 +54,7 @@ def test_a_files_bytes_say_what_it_is(data: bytes, kind: str, tmp_path: Path) ->
         assert document(misnamed) == attachment(misnamed)
 
 
-def test_text_is_told_with_its_name(tmp_path: Path) -> None:
+def test_text_file_keeps_its_name(tmp_path: Path) -> None:
     notes = tmp_path / 'a "note" & more.txt'
     notes.write_bytes("\ufeffStraße\r\n".encode())
     content = attachment(notes)
@@ -64,7 +64,7 @@ def test_text_is_told_with_its_name(tmp_path: Path) -> None:
     assert attachment(b"x") == TextContent(text="<file>\nx\n</file>")
 
 
-def test_a_pdf_keeps_its_name_and_its_bytes(tmp_path: Path) -> None:
+def test_pdf_keeps_its_name_and_bytes(tmp_path: Path) -> None:
     path = tmp_path / "report.pdf"
     path.write_bytes(PDF)
     whole = DocumentContent(data=DATA, mime_type="application/pdf", name="report.pdf")
@@ -79,7 +79,7 @@ def test_a_pdf_keeps_its_name_and_its_bytes(tmp_path: Path) -> None:
     assert base64.b64decode(content.data) == big
 
 
-def test_web_addresses_are_left_to_the_provider() -> None:
+def test_urls_are_left_to_the_provider() -> None:
     url = "https://example.com/a%20b.PDF?page=2#x"
     assert attachment(url) == document(url) == DocumentContent(url=url, name="a b.PDF")
     assert document("https://example.com/get?id=7").url == "https://example.com/get?id=7"  # type: ignore[union-attr]
@@ -92,7 +92,7 @@ def test_web_addresses_are_left_to_the_provider() -> None:
 
 
 @pytest.mark.parametrize("build", [attachment, document])
-def test_what_cannot_be_read_is_refused_with_its_name(build: Any, tmp_path: Path) -> None:
+def test_unreadable_file_is_rejected_by_name(build: Any, tmp_path: Path) -> None:
     for data, said in (
         (b"", "nothing in"), (b"\x7fELF\0\0", "UTF-8 text"), (bytes(range(128, 256)), "UTF-8 text"),
         ("Straße".encode("utf-16"), "UTF-8 text"), ("Straße".encode("latin-1"), "UTF-8 text"),
@@ -114,7 +114,7 @@ def test_what_cannot_be_read_is_refused_with_its_name(build: Any, tmp_path: Path
         build("data:,")
 
 
-def test_a_film_is_refused_by_its_first_bytes(tmp_path: Path) -> None:
+def test_video_is_rejected_by_its_first_bytes(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     with film.open("wb") as file:
         file.truncate(1 << 36)  # 64 GB of nothing: reading it all would not end well
@@ -123,7 +123,7 @@ def test_a_film_is_refused_by_its_first_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
-def test_a_name_that_is_no_utf_8_can_be_sent(tmp_path: Path) -> None:
+def test_name_that_is_not_utf_8_can_be_sent(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"r\xff.pdf")
     path.write_bytes(PDF)
     assert json.loads(user("q", path).model_dump_json())["content"][1]["name"] == "r\ufffd.pdf"
@@ -159,7 +159,7 @@ def test_round_trips_are_lossless(by_alias: bool) -> None:
         (b"\0\0\0\x1cftypheic" + bytes(8), "image/heic"),
     ],
 )
-def test_images_are_known_by_their_bytes(data: bytes, mime_type: str, tmp_path: Path) -> None:
+def test_images_are_detected_from_their_bytes(data: bytes, mime_type: str, tmp_path: Path) -> None:
     misnamed = tmp_path / "picture.txt"
     misnamed.write_bytes(data)
     for found in (image(data), image(misnamed), image(str(misnamed))):
@@ -167,7 +167,7 @@ def test_images_are_known_by_their_bytes(data: bytes, mime_type: str, tmp_path: 
         assert found.data
 
 
-def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path) -> None:
+def test_invalid_image_is_rejected_with_its_path(tmp_path: Path) -> None:
     fake = tmp_path / "cat.png"
     fake.write_text("not an image")
     with pytest.raises(ValueError, match=r"cat\.png is not an image"):
@@ -180,7 +180,7 @@ def test_what_is_no_image_is_refused_with_its_path(tmp_path: Path) -> None:
         image("data:image/png;base64,###")
 
 
-def test_user_takes_text_and_images_in_any_order(tmp_path: Path) -> None:
+def test_user_accepts_text_and_images_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     message = user(image(PNG), "What is this?", str(path), "https://example.com/cat.png")

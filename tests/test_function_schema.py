@@ -15,7 +15,7 @@ from .support.function_cases import SCHEMAS, Quiet, Thing
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_schema_table(name: str) -> None:
+def test_schemas(name: str) -> None:
     function, properties, required, *more = SCHEMAS[name]
     made = Tool.from_function(function)
     expected = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -25,7 +25,7 @@ def test_the_schema_table(name: str) -> None:
     json.dumps(made.parameters, allow_nan=False)
 
 
-def test_a_constant_is_an_enum_inside_too() -> None:
+def test_const_is_an_enum_in_nested_types() -> None:
     class Cat(BaseModel):
         kind: Literal["cat"]
 
@@ -115,7 +115,7 @@ def test_docstrings(function: Any, about: str, city: str) -> None:
     ["", "Args:\n  foo", ":param", ":param : x", "Parameters\n----------\n", "Returns:\n",
      "X.\n\nArgs:\n    a(int: x\n  b", "X:\n:raises:", "{}: %s\n\t:y:"],
 )  # fmt: skip
-def test_odd_docstrings_break_nothing(text: str) -> None:
+def test_malformed_docstrings_are_tolerated(text: str) -> None:
     def function(a: int): ...
 
     function.__doc__ = text
@@ -146,7 +146,7 @@ def test_names_and_descriptions() -> None:
     assert (named.name, named.description) == ("other", "Else.")
 
 
-def test_types_of_a_function_around_it() -> None:
+def test_types_from_the_enclosing_function() -> None:
     class Local(BaseModel):
         x: int
 

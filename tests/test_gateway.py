@@ -172,7 +172,7 @@ def _wait_for(url: str, process: subprocess.Popen[Any], log: Path) -> None:
             time.sleep(0.1)
 
 
-def test_the_page_installs_what_it_needs() -> None:
+def test_documented_install_command() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
@@ -185,7 +185,7 @@ def test_the_page_installs_what_it_needs() -> None:
     }
 
 
-def test_a_whole_answer(gateway: Gateway, july: Path) -> None:
+def test_whole_response(gateway: Gateway, july: Path) -> None:
     """Thinking, text, calls, usage and cost, in the order and the pieces in which they came."""
     base, model = gateway.proxies[0], "litellm_proxy/openai/gpt-5-mini"
     events = list(stream(model, "call it", api_base=base, api_key=MASTER, reasoning="low"))
@@ -203,7 +203,7 @@ def test_a_whole_answer(gateway: Gateway, july: Path) -> None:
     assert message.warnings == []
 
 
-def test_another_wire_behind_it(gateway: Gateway, july: Path) -> None:
+def test_anthropic_wire(gateway: Gateway, july: Path) -> None:
     message = gateway.ask("anthropic/claude-sonnet-4-5", "call it", 1)
     assert message.error is None, message.error
     assert (message.thinking_text, message.text) == ("hm", "Hello")
@@ -213,7 +213,7 @@ def test_another_wire_behind_it(gateway: Gateway, july: Path) -> None:
     assert usage.cost.total == pytest.approx((100 * 3 + 30 * 0.3 + 20 * 15) / 1e6)
 
 
-def test_signed_thinking_goes_back(gateway: Gateway, july: Path) -> None:
+def test_signed_thinking_is_sent_back(gateway: Gateway, july: Path) -> None:
     """Claude refuses to go on after a call whose thinking does not come back as it was."""
     talk = ctx("call it")
     first = gateway.ask("anthropic/claude-sonnet-4-5", talk)
@@ -221,13 +221,13 @@ def test_signed_thinking_goes_back(gateway: Gateway, july: Path) -> None:
     assert gateway.ask("anthropic/claude-sonnet-4-5", talk, 1).text == "It came back."
 
 
-def test_an_answer_may_repeat_itself(gateway: Gateway, july: Path) -> None:
+def test_repeated_text_in_a_response(gateway: Gateway, july: Path) -> None:
     message = gateway.ask("openai/gpt-4o", "a table")
     assert message.error is None, message.error
     assert message.text == "| " * 200
 
 
-def test_its_failures_have_their_kinds(gateway: Gateway, july: Path) -> None:
+def test_failures_have_their_kinds(gateway: Gateway, july: Path) -> None:
     def error(prompt: str, model: str = "openai/gpt-4.1", **options: Any) -> Any:
         found = gateway.ask(model, prompt, **options).error
         assert found is not None
@@ -244,14 +244,14 @@ def test_its_failures_have_their_kinds(gateway: Gateway, july: Path) -> None:
     assert error("Hi", "openai/no-such-model").kind == "not_found"
 
 
-def test_a_providers_limit(gateway: Gateway, july: Path) -> None:
+def test_provider_rate_limit(gateway: Gateway, july: Path) -> None:
     error = gateway.ask("openai/gpt-5.1", "slow").error
     assert error is not None
     assert (error.kind, error.message, error.retryable) == ("rate_limit", "slow down", True)
     assert error.retry_after == 2
 
 
-async def test_a_limit_is_kept_exactly_over_both(gateway: Gateway, july: Path) -> None:
+async def test_limit_is_exact_across_both_proxies(gateway: Gateway, july: Path) -> None:
     model = "openai/gpt-5-nano"
     prompts = [f"question {n}" for n in range(LIMIT + 30)]
     answers = await gateway.ask_all(model, prompts, max_retries=0)
@@ -268,7 +268,7 @@ async def test_a_limit_is_kept_exactly_over_both(gateway: Gateway, july: Path) -
         assert error.message.startswith(f"Model rate limit exceeded. RPM limit={LIMIT}")
 
 
-def test_a_full_deployment_leaves_the_others_alone(gateway: Gateway, july: Path) -> None:
+def test_full_deployment_does_not_affect_others(gateway: Gateway, july: Path) -> None:
     """A refusal by the limit is no failure that makes the only deployment of a name rest."""
     model = "openai/gpt-4.1-mini"
     assert gateway.ask(model, "Hi").error is None
@@ -280,7 +280,7 @@ def test_a_full_deployment_leaves_the_others_alone(gateway: Gateway, july: Path)
         assert messages == {f"Model rate limit exceeded. RPM limit={LIMIT}"}
 
 
-def test_a_router_in_process_counts_with_them(
+def test_router_in_process_shares_the_limit(
     gateway: Gateway, july: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process, with the Router in it and no proxy: the same file, Redis and limit."""
@@ -308,7 +308,7 @@ def test_a_router_in_process_counts_with_them(
         unregister_provider("litellm")
 
 
-def test_the_cache_answers_who_asks_for_it(gateway: Gateway, july: Path) -> None:
+def test_cache_is_used_on_request(gateway: Gateway, july: Path) -> None:
     cached = {"extra": {"extra_body": {"cache": {"use-cache": True}}}}
     first = gateway.ask("openai/gpt-4o-mini", "Hi", 0, **cached)
     again = gateway.ask("openai/gpt-4o-mini", "Hi", 1, **cached)
@@ -318,7 +318,7 @@ def test_the_cache_answers_who_asks_for_it(gateway: Gateway, july: Path) -> None
     assert (first.thinking_text, again.thinking_text, unasked.thinking_text) == ("hm", "", "hm")
 
 
-def test_the_pages_client(
+def test_documented_client(
     gateway: Gateway,
     july: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -332,7 +332,7 @@ def test_the_pages_client(
     assert capsys.readouterr().out == "Hello 6.5e-05 openai/gpt-5-mini\n"
 
 
-async def test_a_killed_backend_fails_no_request(gateway: Gateway, july: Path) -> None:
+async def test_killed_backend_fails_no_request(gateway: Gateway, july: Path) -> None:
     """What it had not begun to answer, the other one does; and both proxies let it rest."""
     rests: set[str] = set()
 

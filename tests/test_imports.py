@@ -29,7 +29,7 @@ def modules_after(code: str, *flags: str) -> set[str]:
     return set(done.stdout.rpartition("MODULES")[2].split())
 
 
-def test_the_package_alone_imports_next_to_nothing() -> None:
+def test_package_alone_imports_next_to_nothing() -> None:
     new = modules_after("import pipy_ai") - modules_after("pass")
     assert new - sys.stdlib_module_names == {"pipy_ai"}
     assert not new & {"asyncio", "dataclasses", "typing", "threading"}
@@ -64,7 +64,7 @@ except SystemExit as end:
     assert not modules_after(code) & (HEAVY | {"pydantic", "asyncio"})
 
 
-def test_adding_a_ledger_up_needs_no_pydantic() -> None:
+def test_spend_needs_no_pydantic() -> None:
     code = """
 import os
 from pipy_ai.cli.main import main
@@ -74,7 +74,7 @@ assert main(["spend"]) == 0
     assert not modules_after(code) & (HEAVY | {"pydantic"})
 
 
-def test_asking_the_embedded_model_needs_no_litellm(weights: object) -> None:
+def test_embedded_model_needs_no_litellm(weights: object) -> None:
     code = """
 from pipy_ai.cli.main import main
 assert main(["ask", "-m", "local/smollm2", "--max-tokens", "3", "Hi"]) == 0
@@ -84,7 +84,7 @@ assert main(["ask", "-m", "local/smollm2", "--max-tokens", "3", "Hi"]) == 0
     assert not modules & HEAVY
 
 
-def test_importing_makes_no_thread_file_or_sound() -> None:
+def test_importing_creates_no_thread_file_or_output() -> None:
     code = "import pipy_ai, threading, pipy_ai.api\nassert threading.active_count() == 1"
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", code],

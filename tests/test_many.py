@@ -40,7 +40,7 @@ def texts(messages: list[AssistantMessage]) -> list[str]:
     return [message.text for message in messages]
 
 
-def test_answers_stand_in_the_order_of_the_questions(host: Host) -> None:
+def test_results_are_in_the_order_of_the_prompts(host: Host) -> None:
     landed: list[tuple[int, str, str]] = []
 
     def note(index: int, message: AssistantMessage) -> None:
@@ -51,17 +51,17 @@ def test_answers_stand_in_the_order_of_the_questions(host: Host) -> None:
     assert sorted(landed) == sorted((n, f"Q{n}", "MainThread") for n in range(50))
 
 
-def test_no_questions_no_answers(host: Host) -> None:
+def test_no_prompts_no_results(host: Host) -> None:
     assert complete_many("host/m", []) == []
     assert asyncio.run(acomplete_many("host/m", iter(()))) == []
 
 
-def test_every_kind_of_prompt_may_be_among_them() -> None:
+def test_every_kind_of_prompt() -> None:
     prompts: list[Any] = ["a", ctx("b", system="s"), ctx("c").messages[0], [ctx("d").messages[0]]]
     assert texts(complete_many("faux/echo", prompts)) == ["a", "b", "c", "d"]
 
 
-async def test_an_asynchronous_source_is_read(host: Host) -> None:
+async def test_async_iterable_of_prompts(host: Host) -> None:
     async def source() -> AsyncIterator[str]:
         for number in range(40):
             await asyncio.sleep(0)
@@ -72,7 +72,7 @@ async def test_an_asynchronous_source_is_read(host: Host) -> None:
     assert host.most <= 4
 
 
-async def test_answers_land_while_the_source_waits(host: Host) -> None:
+async def test_results_arrive_while_the_source_waits(host: Host) -> None:
     go = asyncio.Event()
 
     async def source() -> AsyncIterator[str]:
@@ -87,7 +87,7 @@ async def test_answers_land_while_the_source_waits(host: Host) -> None:
     assert landed == [(0, "FIRST"), (1, "SECOND")]
 
 
-def test_an_endless_source_is_read_a_little_ahead_only(host: Host) -> None:
+def test_endless_source_is_prefetched_only_a_little(host: Host) -> None:
     read = 0
 
     def source() -> Iterator[str]:
@@ -105,7 +105,7 @@ def test_an_endless_source_is_read_a_little_ahead_only(host: Host) -> None:
     assert read <= 117
 
 
-async def test_the_twin_reads_a_little_ahead_only(host: Host) -> None:
+async def test_async_version_prefetches_only_a_little(host: Host) -> None:
     read = 0
 
     def source() -> Iterator[str]:
@@ -124,7 +124,7 @@ async def test_the_twin_reads_a_little_ahead_only(host: Host) -> None:
     assert host.under_way == 0
 
 
-def test_a_source_that_fails_raises_after_what_was_asked(host: Host) -> None:
+def test_failing_source_raises_after_pending_results(host: Host) -> None:
     def source() -> Iterator[str]:
         yield "a"
         raise OSError("disk")
@@ -148,7 +148,7 @@ def test_a_source_that_fails_raises_after_what_was_asked(host: Host) -> None:
     assert asyncio.run(main()) == [0, -1]
 
 
-async def test_a_source_that_was_cancelled_ends_the_batch(host: Host) -> None:
+async def test_cancelled_source_ends_the_batch(host: Host) -> None:
     """It used to leave whoever waits for the answers waiting for ever."""
 
     async def source() -> AsyncIterator[str]:
@@ -160,7 +160,7 @@ async def test_a_source_that_was_cancelled_ends_the_batch(host: Host) -> None:
     assert host.asked == ["a"]
 
 
-def test_typed_answers() -> None:
+def test_typed_results() -> None:
     @dataclass
     class Age:
         years: int
@@ -179,7 +179,7 @@ def test_typed_answers() -> None:
         unregister_provider("aged")
 
 
-def test_a_bad_row_spoils_no_other(host: Host) -> None:
+def test_bad_row_does_not_affect_others(host: Host) -> None:
     prompts: list[Any] = ["a", "", 7, "b"]
     found = complete_many("host/m", prompts)
     assert [m.error and m.error.kind for m in found] == [None, "bad_request", "bad_request", None]
@@ -187,7 +187,7 @@ def test_a_bad_row_spoils_no_other(host: Host) -> None:
     assert "not int" in found[2].error_message
 
 
-def test_what_is_set_around_a_batch_holds_within() -> None:
+def test_context_variables_apply_within_a_batch() -> None:
     import contextvars
 
     mark: contextvars.ContextVar[str] = contextvars.ContextVar("mark", default="unset")
@@ -234,7 +234,7 @@ def test_wrong_use_raises_at_once(
     assert host.asked == []
 
 
-def test_a_callback_that_nobody_would_await_is_refused(host: Host) -> None:
+def test_async_callback_is_rejected_by_the_blocking_function(host: Host) -> None:
     async def note(index: int, message: AssistantMessage) -> None: ...
 
     with pytest.raises(TypeError, match="on_result is a plain function"):

@@ -32,13 +32,13 @@ def tracked() -> list[Path]:
     return [ROOT / line for line in listed.stdout.splitlines()]
 
 
-def test_the_version_is_one() -> None:
+def test_version_is_defined_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == pipy_ai.__version__ == metadata("pipy-ai")["Version"]
     assert f"## [{pipy_ai.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_bad_versions_of_litellm_are_excluded() -> None:
+def test_bad_litellm_versions_are_excluded() -> None:
     [litellm] = [r for r in requires("pipy-ai") or [] if r.startswith("litellm") and ">=" in r]
     for bad in ("!=1.106.*", "!=1.107.*", "!=1.82.7", "!=1.82.8", ">=1.105"):
         assert bad in litellm
@@ -58,7 +58,7 @@ def test_no_registry_host_and_no_lock_file_is_committed() -> None:
             assert not hosts.search(path.read_text(encoding="utf-8", errors="replace")), path
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+def test_wheel_contains_the_package_and_nothing_else(tmp_path: Path) -> None:
     build = "import sys, hatchling.build; hatchling.build.build_wheel(sys.argv[1])"
     environment = {name: value for name, value in os.environ.items() if name != "PIPY_SNAPSHOT"}
     subprocess.run(
@@ -84,7 +84,7 @@ def test_only_one_file_imports_litellm() -> None:
     assert found == ["provider.py"]
 
 
-def test_a_wheel_can_carry_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheel_can_carry_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec is not None
     assert spec.loader is not None

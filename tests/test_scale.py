@@ -19,14 +19,14 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Any:
     sys.modules.pop("fleet", None)
 
 
-def test_a_seed_makes_it_the_same(fleet: Any) -> None:
+def test_same_seed_gives_the_same_result(fleet: Any) -> None:
     small = fleet.Fleet("small", workers=20, rpm=300, tpm=200_000)
     first, again = fleet.Simulation(small).run(), fleet.Simulation(small).run()
     assert first == again
     assert first != fleet.Simulation(small, seed=2).run()
 
 
-def test_it_keeps_the_limits_and_its_accounts(fleet: Any) -> None:
+def test_limits_and_totals_hold(fleet: Any) -> None:
     tight = fleet.Fleet("tight", route="direct", workers=100, rpm=50)
     simulation = fleet.Simulation(tight)
     outcome = simulation.run()
@@ -39,7 +39,7 @@ def test_it_keeps_the_limits_and_its_accounts(fleet: Any) -> None:
     assert outcome.share("limits") > 0.9
 
 
-def test_proxies_are_what_breaks_first(fleet: Any) -> None:
+def test_proxies_are_the_first_bottleneck(fleet: Any) -> None:
     def per_second(proxies: int) -> float:
         return fleet.Simulation(fleet.Fleet("", proxies=proxies, workers=100)).run().done / 120
 
@@ -49,7 +49,7 @@ def test_proxies_are_what_breaks_first(fleet: Any) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_page_says_what_it_prints(
+def test_documented_results_match_the_simulation(
     fleet: Any, july: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The fleets with higher limits do most of the work; they differ in nothing else.

@@ -99,7 +99,7 @@ def test_help_lists_the_options() -> None:
     assert "**keywords" not in shown.partition("\n\n")[2].partition("\n")[0]
 
 
-def test_unknown_option_is_refused_as_before() -> None:
+def test_unknown_option_is_rejected() -> None:
     with pytest.raises(TypeError, match="did you mean 'temperature'"):
         pipy_ai.complete("faux/echo", "Hi", temprature=0)  # type: ignore[call-overload]
 

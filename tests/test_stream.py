@@ -60,7 +60,7 @@ async def test_result_works_before_during_and_after_async_iteration() -> None:
     assert check_events(events) == await s.result()
 
 
-def test_an_async_stream_may_be_made_before_there_is_a_loop() -> None:
+def test_async_stream_may_be_created_before_the_loop() -> None:
     s = astream("faux/echo", "Hi")
 
     async def main() -> str:
@@ -72,7 +72,7 @@ def test_an_async_stream_may_be_made_before_there_is_a_loop() -> None:
     assert asyncio.run(unused.result()).stop_reason == "aborted"
 
 
-def test_every_verb_takes_reasoning_and_keywords_win_over_options() -> None:
+def test_every_function_accepts_reasoning_and_keywords_override_options() -> None:
     with faux.script(*["x"] * 5) as provider:
         options = StreamOptions(temperature=1.0, max_tokens=5)
         complete("faux/m", "q", options, temperature=0.0, reasoning="high")
@@ -87,14 +87,14 @@ def test_every_verb_takes_reasoning_and_keywords_win_over_options() -> None:
     assert fourth.options.max_tokens == 7
 
 
-def test_times_are_told_in_milliseconds() -> None:
+def test_times_are_in_milliseconds() -> None:
     message = complete("faux/echo", "Hi")
     assert message.ttft_ms is not None
     assert message.duration_ms is not None
     assert 0 < message.ttft_ms <= message.duration_ms < 10_000
 
 
-def test_a_stream_without_a_source_takes_events_from_any_thread() -> None:
+def test_manual_stream_accepts_events_from_any_thread() -> None:
     s = AssistantMessageEventStream()
     final = assistant("done")
 
@@ -111,14 +111,14 @@ def test_a_stream_without_a_source_takes_events_from_any_thread() -> None:
     thread.join()
 
 
-async def test_the_async_twin_takes_events_from_any_thread() -> None:
+async def test_manual_async_stream_accepts_events_from_any_thread() -> None:
     s = AsyncAssistantMessageEventStream()
     threading.Timer(0.01, lambda: s.end(assistant("hello"))).start()
     assert [event.type async for event in s] == ["done"]
     assert (await s.result()).text == "hello"
 
 
-def test_a_producer_that_ends_with_nothing_ends_in_an_error() -> None:
+def test_producer_without_a_last_event_ends_in_an_error() -> None:
     s = AssistantMessageEventStream()
     s.push(StartEvent(partial=assistant("so far")))
     s.end()
@@ -136,7 +136,7 @@ def check_last(events: list[Any]) -> Any:
 WAIT = 10.0  # seconds, far above what anything here takes
 
 
-async def test_an_async_stream_runs_unread_and_can_be_aborted() -> None:
+async def test_async_stream_runs_unread_and_can_be_aborted() -> None:
     began = asyncio.Event()
 
     async def stall(request: Request) -> AsyncIterator[str]:
@@ -156,7 +156,7 @@ async def test_an_async_stream_runs_unread_and_can_be_aborted() -> None:
 
 
 @pytest.mark.parametrize("verb", ["iterate", "aiterate"])
-def test_an_event_is_there_at_once(verb: str) -> None:
+def test_event_is_delivered_at_once(verb: str) -> None:
     """Two hundred events, each pushed when the one before was read: with a look at the clock now
     and then, each tenth of a second, that would take twenty seconds."""
     partial = assistant()

@@ -57,7 +57,7 @@ def test_break_closes_the_stream(watched: Watched) -> None:
     assert s.result().stop_reason == "aborted"
 
 
-def test_an_exception_in_the_loop_body_closes_the_stream(watched: Watched) -> None:
+def test_exception_in_the_loop_body_closes_the_stream(watched: Watched) -> None:
     def body() -> None:
         with stream("watched/m", "q") as s:
             for _ in s:
@@ -68,7 +68,7 @@ def test_an_exception_in_the_loop_body_closes_the_stream(watched: Watched) -> No
     assert watched.left.wait(WAIT)
 
 
-def test_dropping_a_stream_closes_it(watched: Watched) -> None:
+def test_garbage_collection_closes_the_stream(watched: Watched) -> None:
     s = stream("watched/m", "q")
     assert watched.stalled.wait(WAIT)
     del s
@@ -109,7 +109,7 @@ async def test_cancelling_the_task_closes_the_stream(watched: Watched, verb: str
     assert await asyncio.to_thread(watched.left.wait, WAIT)
 
 
-def test_one_signal_stops_many_and_forgets_them(watched: Watched) -> None:
+def test_one_signal_stops_many_streams_and_releases_them(watched: Watched) -> None:
     controller = AbortController()
     streams = [stream("watched/m", "q", signal=controller.signal) for _ in range(3)]
     assert watched.stalled.wait(WAIT)
@@ -130,7 +130,7 @@ def test_one_signal_stops_many_and_forgets_them(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("option", ["timeout", "idle_timeout"])
-def test_the_clock_stops_a_stalled_stream(watched: Watched, option: str) -> None:
+def test_timeout_stops_a_stalled_stream(watched: Watched, option: str) -> None:
     message = complete("watched/m", "q", **{option: 0.05})  # type: ignore[arg-type]
     assert message.stop_reason == "error"
     assert message.error is not None
@@ -199,7 +199,7 @@ EXITS = {
 
 
 @pytest.mark.parametrize("name", EXITS)
-def test_the_interpreter_exits_cleanly(name: str) -> None:
+def test_interpreter_exits_cleanly(name: str) -> None:
     code = "import asyncio, os, sys\nfrom pipy_ai import *\n"
     code += "faux.script(*[faux.reply('x', faux.stall())] * 9).__enter__()\n"
     code += textwrap.dedent(EXITS[name])
@@ -225,7 +225,7 @@ def test_the_interpreter_exits_cleanly(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the lost task
 @pytest.mark.parametrize("stop", [True, False])
-def test_a_stream_outlives_a_loop_that_was_closed_over_it(watched: Watched, stop: bool) -> None:
+def test_stream_survives_the_closing_of_its_event_loop(watched: Watched, stop: bool) -> None:
     """As in a notebook that is restarted: its task will never go on."""
 
     async def begin() -> AsyncAssistantMessageEventStream:
@@ -243,7 +243,7 @@ def test_a_stream_outlives_a_loop_that_was_closed_over_it(watched: Watched, stop
     assert (message.stop_reason, message.text) == ("aborted", "one two ")
 
 
-async def test_two_who_read_one_stream_share_it() -> None:
+async def test_two_readers_share_one_stream() -> None:
     with faux.script("one two three four", delay=0.01):
         s = astream("faux/m", "q")
 
@@ -254,7 +254,7 @@ async def test_two_who_read_one_stream_share_it() -> None:
     assert len(both[0] + both[1]) == 9
 
 
-def test_one_bad_listener_leaves_no_stream_running(watched: Watched) -> None:
+def test_failing_listener_closes_the_stream(watched: Watched) -> None:
     controller = AbortController()
     controller.signal.add_listener(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
     s = stream("watched/m", "q", signal=controller.signal)

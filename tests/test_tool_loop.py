@@ -89,7 +89,7 @@ def told(wire: Wire, body: Any) -> list[str]:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_five_turns_on_the_wire(lab: Lab, wire: Wire, transport: str, go: Go) -> None:
+def test_five_turns_on_every_wire(lab: Lab, wire: Wire, transport: str, go: Go) -> None:
     signature = "c2ln" if wire.signatures else None
     turns = [
         [say("Let me see."), wires.tool("c1", "add", '{"a": 1,', ' "b": 2}'),
@@ -200,7 +200,7 @@ def test_functions_of_all_kinds(go: Go) -> None:
     nothing_left()
 
 
-def test_the_tools_of_the_context_are_run(go: Go) -> None:
+def test_tools_of_the_context_are_run(go: Go) -> None:
     with faux.script(faux.reply(call("add", a=1, b=2)), "3") as provider:
         ran = go("faux/m", ctx("q", tools=[add]))
     assert ran.texts == ["3"]
@@ -210,7 +210,7 @@ def test_the_tools_of_the_context_are_run(go: Go) -> None:
     ]
 
 
-def test_calls_of_a_turn_run_side_by_side(go: Go) -> None:
+def test_calls_of_a_turn_run_concurrently(go: Go) -> None:
     both = threading.Barrier(2, timeout=WAIT)
     met = threading.Event()
 
@@ -235,7 +235,7 @@ def test_calls_of_a_turn_run_side_by_side(go: Go) -> None:
     nothing_left()
 
 
-def test_async_calls_run_side_by_side(go: Go) -> None:
+def test_async_calls_run_concurrently(go: Go) -> None:
     waiting: list[asyncio.Event] = []
 
     async def meet(n: int) -> int:
@@ -254,7 +254,7 @@ def test_async_calls_run_side_by_side(go: Go) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_concurrency_is_kept(go: Go, concurrency: int) -> None:
+def test_concurrency_limit(go: Go, concurrency: int) -> None:
     lock = threading.Lock()
     now, most, order = 0, 0, []
     full = threading.Barrier(concurrency)
@@ -277,7 +277,7 @@ def test_concurrency_is_kept(go: Go, concurrency: int) -> None:
         assert order == [0, 1, 2, 3]
 
 
-def test_whose_thread_it_is() -> None:
+def test_single_sync_tool_runs_in_callers_thread() -> None:
     def where() -> int:
         return threading.get_ident()
 
@@ -298,7 +298,7 @@ def test_whose_thread_it_is() -> None:
     assert texts[1] == me
 
 
-def test_context_variables_are_seen(go: Go) -> None:
+def test_tools_see_context_variables(go: Go) -> None:
     who = contextvars.ContextVar("who", default="nobody")
 
     def sync_who() -> str:
@@ -316,12 +316,12 @@ def test_context_variables_are_seen(go: Go) -> None:
     assert contextvars.copy_context().run(main).texts == ["me"] * 4
 
 
-async def test_a_blocking_run_within_a_running_loop() -> None:
+async def test_blocking_run_inside_a_running_loop() -> None:
     with faux.script(faux.reply(call("later", text="a"), call("add", a=1, b=2)), "ok"):
         assert run_tools("faux/m", "q", [later, add]).result().text == "ok"
 
 
-def test_two_runs_at_once() -> None:
+def test_two_concurrent_runs() -> None:
     together = threading.Barrier(2, timeout=WAIT)
 
     def meet() -> str:

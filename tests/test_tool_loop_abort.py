@@ -115,7 +115,7 @@ def how(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_abort_during_the_answer(go: Go, how: str) -> None:
+def test_abort_during_the_response(go: Go, how: str) -> None:
     provider = Watched("one ", "two ")
     register_provider("watched", provider)
     try:
@@ -161,7 +161,7 @@ def test_abort_does_not_wait_for_threads(go: Go, how: str) -> None:
     nothing_left()
 
 
-def test_abort_does_not_wait_for_a_tool_that_will_not_end(
+def test_abort_does_not_wait_for_a_tool_that_ignores_cancellation(
     go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tool_loop, "CANCEL_GRACE_S", 0.05)
@@ -212,7 +212,7 @@ def test_abort_between_the_calls_and_the_tools(go: Go) -> None:
     assert provider.calls == 1
 
 
-def test_abort_in_the_middle_of_the_results(go: Go) -> None:
+def test_abort_between_the_results(go: Go) -> None:
     waits = Waits()
 
     async def main() -> Any:
@@ -234,7 +234,7 @@ def test_abort_in_the_middle_of_the_results(go: Go) -> None:
     assert [m.content[0].text for m in run.messages[1:]] == ["The call was aborted.", "3"]
 
 
-def test_abort_ends_an_approval_that_is_awaited(go: Go, how: str) -> None:
+def test_abort_ends_an_awaited_approval(go: Go, how: str) -> None:
     waits = Waits()
 
     async def approve(call: ToolCall) -> bool:
@@ -247,7 +247,7 @@ def test_abort_ends_an_approval_that_is_awaited(go: Go, how: str) -> None:
     assert ran.texts == ["The call was aborted."] * 2
 
 
-def test_abort_out_of_a_tool_in_the_callers_thread() -> None:
+def test_abort_by_a_tool_in_the_callers_thread() -> None:
     def work(n: int) -> int:
         run.abort()
         return n
@@ -258,7 +258,7 @@ def test_abort_out_of_a_tool_in_the_callers_thread() -> None:
     assert [m.content[0].text for m in run.messages[1:]] == ["1", "The call was aborted."]
 
 
-def test_an_aborted_run_asks_nobody(go: Go) -> None:
+def test_aborted_run_sends_no_request(go: Go) -> None:
     controller = AbortController()
     controller.abort("enough")
     with faux.script("never") as provider:
@@ -315,7 +315,7 @@ async def test_leaving_the_async_loop_stops_the_tools() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_cancelled_task_takes_its_tools_with_it() -> None:
+async def test_cancelled_task_cancels_its_tools() -> None:
     waits = Waits()
     with faux.script(faux.reply(call("wait"), call("add", a=1, b=2)), "never"):
         run = arun_tools("faux/m", "q", [waits.wait, add])
@@ -330,7 +330,7 @@ async def test_a_cancelled_task_takes_its_tools_with_it() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_cancelled_task_closes_the_answer() -> None:
+async def test_cancelled_task_closes_the_response() -> None:
     provider = Watched("one ")
     register_provider("watched", provider)
     try:
@@ -345,7 +345,7 @@ async def test_a_cancelled_task_closes_the_answer() -> None:
     assert provider.left.is_set()
 
 
-def test_the_result_may_be_asked_for_in_the_middle() -> None:
+def test_result_may_be_requested_in_mid_iteration() -> None:
     with faux.script(faux.reply(call("add", a=1, b=2)), "ok"):
         run = run_tools("faux/m", "q", [add])
         for event in run:
@@ -355,7 +355,7 @@ def test_the_result_may_be_asked_for_in_the_middle() -> None:
     assert [m.role for m in run.messages] == ["assistant", "toolResult", "assistant"]
 
 
-def test_a_run_that_nobody_starts_costs_nothing() -> None:
+def test_unstarted_run_costs_nothing() -> None:
     with faux.script("never") as provider:
         run_tools("faux/m", "q", [add])
         arun_tools("faux/m", "q", [add])

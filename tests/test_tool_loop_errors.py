@@ -47,7 +47,7 @@ class Bad(BaseException):
      asyncio.CancelledError("mine"), ExceptionGroup("g", [ValueError("x")])],
     ids=repr,
 )  # fmt: skip
-def test_exceptions_go_back_to_the_model(go: Go, error: BaseException, beside: bool) -> None:
+def test_exceptions_are_sent_to_the_model(go: Go, error: BaseException, beside: bool) -> None:
     def fails() -> None:
         raise error
 
@@ -71,7 +71,9 @@ def test_exceptions_go_back_to_the_model(go: Go, error: BaseException, beside: b
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, Bad])
 @pytest.mark.parametrize("name", ["quits", "aquits"])
 @pytest.mark.parametrize("beside", [False, True])
-def test_who_wants_to_end_the_program_does(go: Go, kind: Any, name: str, beside: bool) -> None:
+def test_system_exit_and_keyboard_interrupt_end_the_run(
+    go: Go, kind: Any, name: str, beside: bool
+) -> None:
     cancelled = threading.Event()
     began = threading.Event()
 
@@ -114,7 +116,7 @@ def test_who_wants_to_end_the_program_does(go: Go, kind: Any, name: str, beside:
     nothing_left()
 
 
-def test_a_provider_that_fails_in_mid_run(go: Go) -> None:
+def test_provider_failure_in_mid_run(go: Go) -> None:
     with faux.script(faux.reply(call("add", a=1, b=2)), faux.reply("so", faux.error("server"))):
         ran = go("faux/m", "q", [add], max_retries=0)
     assert ran.message.error is not None
@@ -125,14 +127,14 @@ def test_a_provider_that_fails_in_mid_run(go: Go) -> None:
     assert [event.type for event in ran.events] == ["error"]
 
 
-def test_calls_of_an_answer_that_failed_are_not_run(go: Go) -> None:
+def test_calls_of_a_failed_response_are_not_run(go: Go) -> None:
     with faux.script(faux.reply(call("boom"), faux.cut())):
         ran = go("faux/m", "q", [boom], max_retries=0)
     assert ran.message.error is not None
     assert ran.results == []
 
 
-def test_broken_arguments_go_back(go: Go) -> None:
+def test_invalid_arguments_are_sent_back(go: Go) -> None:
     broken = faux.reply(faux.tool("add", '{"a": 1, "b'), stop="length")
     with faux.script(broken, faux.reply(faux.tool("add", '{"a": 1, "b": [2]}')), "ok"):
         ran = go("faux/m", "q", [add])
@@ -147,7 +149,7 @@ class Picky(BaseModel):
         raise LookupError("not in the list")
 
 
-def test_a_validator_that_raises_what_it_likes(go: Go) -> None:
+def test_validator_that_raises_any_exception(go: Go) -> None:
     def pick(p: Picky) -> None: ...
 
     pick.__annotations__["p"] = Picky
@@ -155,7 +157,7 @@ def test_a_validator_that_raises_what_it_likes(go: Go) -> None:
         assert go("faux/m", "q", [pick]).texts == ["LookupError: not in the list"]
 
 
-def test_wrong_use_is_told_at_once() -> None:
+def test_wrong_use_raises_at_once() -> None:
     wrong: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
         ([add], {"temprature": 0}, TypeError, "did you mean 'temperature'"),
         ([add], {"temperature": "hot"}, ValueError, "temperature"),
@@ -199,7 +201,7 @@ def test_approval(go: Go) -> None:
         asked.clear()
 
 
-def test_an_approval_that_raises_ends_the_run(go: Go) -> None:
+def test_failing_approval_ends_the_run(go: Go) -> None:
     def approve(call: ToolCall) -> bool:
         raise LookupError("no terminal")
 
@@ -235,7 +237,7 @@ def test_max_turns(go: Go) -> None:
 
 @pytest.mark.parametrize("choice", ["required", "add", {"type": "function"}, "auto", "none", None])
 @pytest.mark.parametrize("as_object", [False, True])
-def test_a_forced_call_is_forced_once(go: Go, choice: Any, as_object: bool) -> None:
+def test_forced_call_is_forced_once(go: Go, choice: Any, as_object: bool) -> None:
     given: Any = {"tool_choice": choice, "temperature": 0.5}
     options = {"options": StreamOptions(**given)} if as_object else given
     with faux.script(*[faux.reply(call("add", a=1, b=2))] * 2, "ok") as provider:

@@ -115,7 +115,7 @@ def test_results_of_all_kinds(go: Go, value: Any, expected: Any) -> None:
         assert value.tool_call_id == "other"  # the tool's own is left alone
 
 
-def test_a_result_that_cannot_be_told_is_an_error(go: Go) -> None:
+def test_unserializable_result_is_an_error(go: Go) -> None:
     def give() -> Any:
         return Mute()
 
@@ -124,7 +124,7 @@ def test_a_result_that_cannot_be_told_is_an_error(go: Go) -> None:
     assert result.is_error
 
 
-def test_events_are_data(go: Go) -> None:
+def test_events_are_serializable(go: Go) -> None:
     with faux.script(faux.reply(call("add", a=1, b=2)), "ok"):
         ran = go("faux/m", "q", [add])
     [event] = [event for event in ran.events if event.type == "tool_result"]
@@ -134,7 +134,7 @@ def test_events_are_data(go: Go) -> None:
     assert data["message"]["content"][0]["text"] == "3"
 
 
-def test_two_calls_with_one_id(go: Go) -> None:
+def test_two_calls_with_the_same_id(go: Go) -> None:
     calls = [faux.tool("add", id="c", a=1, b=n) for n in (1, 2)]
     with faux.script(faux.reply(*calls), "ok"):
         ran = go("faux/m", "q", [add])
@@ -154,7 +154,7 @@ def test_usage_and_cost_are_summed(go: Go) -> None:
     assert not usage.estimated
 
 
-def test_what_is_not_known_of_one_is_not_known_of_all() -> None:
+def test_unknown_cost_of_one_makes_the_total_unknown() -> None:
     paid = Usage(input=1, reasoning=2, cost=Cost(input=1.0, total=1.5, source="catalog"))
     billed = Usage(input=2, estimated=True, cost=Cost(input=None, total=2.0, source="provider"))
     total = sum_usage([paid, billed])
@@ -165,7 +165,7 @@ def test_what_is_not_known_of_one_is_not_known_of_all() -> None:
     assert sum_usage([]) == Usage()
 
 
-def test_the_context_is_not_touched_and_goes_on(go: Go) -> None:
+def test_context_is_not_modified_and_can_be_continued(go: Go) -> None:
     context = ctx("What is 1 + 2?", tools=[add])
     before = context.model_copy(deep=True)
     reply = faux.reply(call("add", a=1, b=2))
@@ -181,7 +181,7 @@ def test_the_context_is_not_touched_and_goes_on(go: Go) -> None:
     assert [m.role for m in again.run.messages] == ["assistant", "toolResult", "assistant"]
 
 
-def test_what_the_caller_does_to_the_context_meanwhile_is_not_sent() -> None:
+def test_changes_to_the_callers_context_are_not_sent() -> None:
     context = ctx("q")
     with faux.script(faux.reply(call("add", a=1, b=2)), "3") as provider:
         for event in run_tools("faux/m", context, [add]):
@@ -192,7 +192,7 @@ def test_what_the_caller_does_to_the_context_meanwhile_is_not_sent() -> None:
     ]  # fmt: skip
 
 
-def test_a_tool_that_changes_its_arguments_changes_nothing_else(go: Go) -> None:
+def test_tool_that_modifies_its_arguments_changes_nothing_else(go: Go) -> None:
     def sort(rows: list) -> list:
         rows[0].clear()
         return rows

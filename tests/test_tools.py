@@ -55,7 +55,7 @@ def fastapi_style(a: int = Field(default=3, description="x")): ...
         (Point, TypeError, "the class Point is no tool"),
     ],
 )
-def test_what_cannot_be_a_tool(wrong: Any, error: type[Exception], says: str) -> None:
+def test_invalid_tools(wrong: Any, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         Tool.from_function(wrong)
 
@@ -79,7 +79,7 @@ SCHEMA = {"type": "object", "properties": {"a": INT}, "required": ["a"]}
     ],
     ids=["pi", "OpenAI", "Anthropic", "MCP", "Tool"],
 )
-def test_dicts_in_everybodys_words(given: Any) -> None:
+def test_dicts_in_all_provider_formats(given: Any) -> None:
     before = copy.deepcopy(given)
     made = as_tool(given)
     assert (made.name, made.description, made.parameters) == ("f", "d", SCHEMA)
@@ -87,7 +87,7 @@ def test_dicts_in_everybodys_words(given: Any) -> None:
     assert validate_tool_call([given], ToolCall(name="f", arguments={"a": "2"})) == {"a": 2}
 
 
-def test_a_dict_keeps_what_nobody_knows_and_may_be_short() -> None:
+def test_dict_keeps_unknown_fields_and_may_be_minimal() -> None:
     context = Context.model_validate({"tools": [{"name": "f", "label": "F", "parameters": None}]})
     assert context.tools is not None
     assert context.tools[0].parameters == {"type": "object", "properties": {}}
@@ -111,7 +111,7 @@ def test_model_classes() -> None:
             as_tool(wrong)  # type: ignore[arg-type]
 
 
-def test_tools_are_taken_everywhere_as_functions() -> None:
+def test_functions_are_accepted_as_tools_everywhere() -> None:
     context = ctx("q", tools=[add, Point])
     assert [one.name for one in context.tools or ()] == ["add", "Point"]
     built = Context(messages=[], tools=[add])  # type: ignore[list-item]
@@ -132,13 +132,13 @@ def test_tools_are_taken_everywhere_as_functions() -> None:
         ctx("q", tools=[add, add])
 
 
-async def test_the_async_verbs_take_functions() -> None:
+async def test_async_functions_accept_functions_as_tools() -> None:
     with faux.script(faux.reply(faux.tool("add", a=1))):
         message = await acomplete("faux/m", ctx("q", tools=[add]))
     assert validate_tool_call([add], message.tool_calls[0]) == {"a": 1}
 
 
-def test_a_tool_can_still_be_called() -> None:
+def test_tool_can_still_be_called() -> None:
     made = tool(add)
     assert made(2, b=3) == 5
     with pytest.raises(TypeError, match="not made of a function"):
@@ -152,7 +152,7 @@ def at_module_level(p: Point) -> int:
 
 
 @pytest.mark.parametrize("made", [tool(add), at_module_level, as_tool(Point)], ids=lambda t: t.name)
-def test_tools_are_data(made: Tool) -> None:
+def test_tools_are_serializable(made: Tool) -> None:
     context = ctx("q", tools=[made])
     assert Context.model_validate_json(context.model_dump_json()) == context
     assert pickle.loads(pickle.dumps(context)) == context
@@ -171,7 +171,7 @@ def test_tools_are_data(made: Tool) -> None:
     assert validate_tool_call([again], call)
 
 
-def test_a_single_tool_is_no_list_of_tools() -> None:
+def test_single_tool_is_not_a_list_of_tools() -> None:
     for one in (add, tool(add), "add", {"name": "add"}):
         with pytest.raises(TypeError, match="given as a list"):
             ctx("q", tools=one)  # type: ignore[arg-type]
@@ -181,6 +181,6 @@ def test_a_single_tool_is_no_list_of_tools() -> None:
         ctx("q", tools=[lambda x: x])
 
 
-def test_output_is_not_for_runs() -> None:
+def test_output_is_rejected_by_run_tools() -> None:
     with pytest.raises(TypeError, match="unknown option 'output'; stream and complete take it"):
         run_tools("faux/echo", "q", [add], output=int)  # type: ignore[call-arg]

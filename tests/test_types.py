@@ -82,7 +82,7 @@ def within(small: Any, large: Any) -> bool:
     return bool(small == large)
 
 
-def test_pis_camel_case_is_read_and_nothing_is_lost() -> None:
+def test_camel_case_of_pi_is_read_losslessly() -> None:
     context = Context.model_validate(PI_SESSION)
     answer = context.messages[1]
     assert isinstance(answer, AssistantMessage)
@@ -104,7 +104,7 @@ def test_round_trips_are_lossless(by_alias: bool) -> None:
     assert Context.model_validate(context.model_dump(by_alias=by_alias)) == context
 
 
-def test_messages_are_told_apart_by_role_and_content_by_type() -> None:
+def test_messages_are_discriminated_by_role_and_content_by_type() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(Message)
     assert isinstance(adapter.validate_python({"role": "toolResult"}), ToolResultMessage)
     for wrong in ({"content": "no role"}, {"role": "narrator", "content": "x"}):
@@ -115,7 +115,7 @@ def test_messages_are_told_apart_by_role_and_content_by_type() -> None:
         UserMessage(content=[{"type": "toolCall"}])  # type: ignore[list-item]
 
 
-def test_an_answer_under_way_claims_no_success() -> None:
+def test_unfinished_message_does_not_claim_success() -> None:
     assert AssistantMessage().stop_reason is None
     assert AssistantMessage.model_validate({"stopReason": "pending"}).stop_reason is None
     with faux.script(faux.reply("abc")):
@@ -123,18 +123,18 @@ def test_an_answer_under_way_claims_no_success() -> None:
     assert [p.stop_reason for p in partials] == [None]
 
 
-def test_text_joins_without_a_seam() -> None:
+def test_text_blocks_are_joined_without_a_separator() -> None:
     message = assistant("Hel", ThinkingContent(thinking="a"), "lo", ThinkingContent(thinking="b"))
     assert message.text == "Hello"
     assert message.thinking_text == "ab"
 
 
-def test_details_of_any_kind_can_be_written_as_json() -> None:
+def test_error_details_are_json_serializable() -> None:
     result = tool_result("c1", "ok", details={"path": Path("/x"), "thing": object()})
     assert json.loads(result.model_dump_json())["details"]["path"] == "/x"
 
 
-def test_the_key_is_nowhere_to_be_seen() -> None:
+def test_key_is_never_shown() -> None:
     for options in (StreamOptions(api_key=KEY), SimpleStreamOptions(api_key=KEY)):  # type: ignore[arg-type]
         shown = [repr(options), str(options), repr(options.model_dump()), options.model_dump_json()]
         assert not any(KEY in text for text in shown)
@@ -149,16 +149,16 @@ def test_the_key_is_nowhere_to_be_seen() -> None:
     assert KEY not in str(caught.value)
 
 
-def test_options_refuse_what_they_do_not_know() -> None:
+def test_options_reject_unknown_fields() -> None:
     with pytest.raises(ValidationError, match="max_token"):
         StreamOptions(max_token=5)  # type: ignore[call-arg]
 
 
-def test_the_keywords_of_the_verbs_are_the_fields_of_the_options() -> None:
+def test_keyword_options_are_the_fields_of_the_options() -> None:
     assert set(get_type_hints(Options)) == set(SimpleStreamOptions.model_fields)
 
 
-def test_public_names_are_all_there() -> None:
+def test_public_names_exist() -> None:
     for name in pipy_ai.__all__:
         assert getattr(pipy_ai, name) is not None
     assert callable(pipy_ai.stream)
@@ -172,7 +172,7 @@ def test_public_names_are_all_there() -> None:
         _ = pipy_ai.nonsense
 
 
-def test_messages_made_by_hand_are_of_now() -> None:
+def test_new_messages_have_the_current_time() -> None:
     before = now_ms()
     made: list[Any] = [
         UserMessage(content="q"),

@@ -132,7 +132,7 @@ FITS: list[tuple[Any, dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("function", "arguments", "expected"), FITS)
-def test_what_fits_or_is_mended(function: Any, arguments: Any, expected: Any) -> None:
+def test_valid_or_repaired_arguments(function: Any, arguments: Any, expected: Any) -> None:
     before = copy.deepcopy(arguments)
     found = check(function, **arguments)
     assert found == expected
@@ -161,7 +161,7 @@ NO_FIT: list[tuple[Any, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("function", "arguments", "problems"), NO_FIT)
-def test_what_does_not_fit(function: Any, arguments: Any, problems: list[str]) -> None:
+def test_invalid_arguments(function: Any, arguments: Any, problems: list[str]) -> None:
     with pytest.raises(ToolValidationError) as caught:
         check(function, **arguments)
     first, *lines = str(caught.value).splitlines()
@@ -231,7 +231,7 @@ def test_dicts_are_checked_by_json_schema(arguments: Any, expected: Any) -> None
     assert caught.value.problems[0].startswith(expected)
 
 
-def test_schemas_of_other_drafts_and_broken_ones() -> None:
+def test_schemas_of_other_drafts_and_invalid_ones() -> None:
     old = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "type": "object",
@@ -250,7 +250,7 @@ def test_schemas_of_other_drafts_and_broken_ones() -> None:
             check({"name": "f", "parameters": wrong}, a=1)
 
 
-def test_what_a_tool_gets_is_its_own() -> None:
+def test_tool_gets_a_copy_of_its_arguments() -> None:
     call = ToolCall(name="bare", arguments={"a": [{"x": 1}], "b": {"y": [1]}, "c": {"z": [1]}})
     before = copy.deepcopy(call)
     found = validate_tool_call([bare], call)
@@ -262,7 +262,7 @@ def test_what_a_tool_gets_is_its_own() -> None:
     assert call == before
 
 
-def test_a_deep_value_ends() -> None:
+def test_deeply_nested_value_terminates() -> None:
     deep: Any = 1
     for _ in range(200):
         deep = [deep]
@@ -289,7 +289,7 @@ class Odd(BaseModel):
         return value
 
 
-def test_own_validators_speak_to_the_model() -> None:
+def test_custom_validator_messages_reach_the_model() -> None:
     with pytest.raises(ToolValidationError) as caught:
         check(Odd, x=3)
     assert caught.value.problems == ["x: Value error, must be even"]

@@ -46,7 +46,7 @@ def fsum(messages: Any) -> float:
 
 
 @pytest.mark.parametrize("burst", [1, 40])
-async def test_concurrent_streams_pass_it_by_one_delta_each_at_most(
+async def test_concurrent_streams_overspend_by_at_most_one_delta_each(
     overridden: str, lab: Lab, tmp_path: Path, burst: int
 ) -> None:
     """However many deltas come with one read; and the ledger's sum is that of the messages."""
@@ -82,7 +82,7 @@ async def test_concurrent_streams_pass_it_by_one_delta_each_at_most(
     assert math.fsum(entry.cost or 0.0 for entry in entries) == fsum(messages)
 
 
-def test_many_threads_share_one(lab: Lab) -> None:
+def test_threads_share_a_budget(lab: Lab) -> None:
     model = priced(lab)
     lab.always = chat(text("yes"), finish("stop"), usage(1000, 100))
     b = budget(usd=0.01)  # five requests at $0.002
@@ -98,7 +98,7 @@ def test_many_threads_share_one(lab: Lab) -> None:
     assert b.spent == pytest.approx(fsum(messages), abs=1e-12)
 
 
-def test_a_stream_that_waits_is_stopped_when_another_passes_it(lab: Lab) -> None:
+def test_waiting_stream_stops_when_another_exhausts_the_budget(lab: Lab) -> None:
     lab.play(sse(*text("Hm"), STALL), sse(*text("long " * 2000), STALL))
     model = priced(lab)
     with budget(usd=0.01) as b:
@@ -117,7 +117,7 @@ def test_a_stream_that_waits_is_stopped_when_another_passes_it(lab: Lab) -> None
     assert b.spent == pytest.approx(fsum([message, loud]), abs=1e-12)
 
 
-def test_a_prompt_that_alone_would_pass_it_is_not_sent(lab: Lab) -> None:
+def test_prompt_that_exceeds_the_budget_is_not_sent(lab: Lab) -> None:
     model = priced(lab)
     with budget(usd=0.001) as b:
         message = complete(model, "word " * 1000)
@@ -132,7 +132,7 @@ def test_a_prompt_that_alone_would_pass_it_is_not_sent(lab: Lab) -> None:
     assert b.by_model()["own/m"].requests == 1
 
 
-def test_a_model_without_a_price(lab: Lab, overridden: str) -> None:
+def test_model_without_a_price(lab: Lab, overridden: str) -> None:
     unknown = Model(id="m", provider="own", api=lab.url, env=[])
     with budget(usd=1) as b:
         message = complete(unknown, "Hi")
@@ -152,7 +152,7 @@ def test_a_model_without_a_price(lab: Lab, overridden: str) -> None:
     assert b.by_model()["acme/free"].unpriced == 0
 
 
-def test_the_embedded_model_costs_nothing(weights: object) -> None:
+def test_embedded_model_costs_nothing(weights: object) -> None:
     with budget(usd=0.01) as b:
         message = complete("local/smollm2", "Hi", max_tokens=3)
     assert message.error is None
@@ -161,14 +161,14 @@ def test_the_embedded_model_costs_nothing(weights: object) -> None:
     assert (one.requests, one.output, one.unpriced) == (1, 3, 0)
 
 
-def test_limits_are_numbers_above_nothing() -> None:
+def test_limits_must_be_positive_numbers() -> None:
     for wrong in ({"usd": 0}, {"usd": -1.0}, {"usd": math.nan}, {"tokens": 0}, {"unknown": "x"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Budget(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_every_wire_is_stopped_and_keeps_what_came(
+def test_exhausted_budget_stops_every_wire_and_keeps_the_partial_message(
     wire: Wire, lab: Lab, july: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ANTHROPIC", "OPENAI", "GEMINI", "GOOGLE_GENERATIVE_AI"):
@@ -190,7 +190,7 @@ def test_every_wire_is_stopped_and_keeps_what_came(
     assert message.usage.estimated
 
 
-def test_thinking_and_calls_count_as_text_does(lab: Lab) -> None:
+def test_thinking_and_tool_calls_count_like_text(lab: Lab) -> None:
     lab.play(CHAT.scene(think(*["hm "] * 1000), stop=None))
     lab.play(CHAT.scene(tool("c1", "f", '{"x": "', *["yes "] * 1000), stop=None))
     model = priced(lab)
@@ -203,7 +203,7 @@ def test_thinking_and_calls_count_as_text_does(lab: Lab) -> None:
         assert len(message.thinking_text or message.content[0].raw_arguments) > 300
 
 
-def test_an_answer_that_is_whole_is_not_taken_away(lab: Lab) -> None:
+def test_complete_response_is_kept_when_its_last_delta_exceeds_the_budget(lab: Lab) -> None:
     """Its last delta passes the budget; there is nothing more to save, and its usage is told."""
     pieces = ["x" * 70] * 10
     lab.always = [b"".join(chat(text(*pieces), finish("stop"), usage(10, 200)))]
@@ -214,7 +214,7 @@ def test_an_answer_that_is_whole_is_not_taken_away(lab: Lab) -> None:
     assert b.spent == message.usage.cost.total == pytest.approx(10e-6 + 200 * 10e-6)
 
 
-def test_real_usage_replaces_the_estimate(lab: Lab) -> None:
+def test_reported_usage_replaces_the_estimate(lab: Lab) -> None:
     lab.play(chat(text("one two three"), finish("stop"), usage(100, 50, cached=40)))
     model = priced(lab, ModelCost(input=1, output=10, cache_read=0.1))
     with budget(usd=1) as b:
@@ -224,7 +224,7 @@ def test_real_usage_replaces_the_estimate(lab: Lab) -> None:
     assert (one.requests, one.input, one.output, one.usd) == (1, 100, 50, b.spent)
 
 
-def test_what_the_provider_says_it_cost_wins(lab: Lab, overridden: str) -> None:
+def test_cost_reported_by_the_provider_takes_precedence(lab: Lab, overridden: str) -> None:
     async def costly(request: Request) -> AsyncIterator[Any]:
         yield Text("a")
         yield [UsageReport(input=1, output=1, cost=0.4), Finish()]
@@ -242,7 +242,9 @@ def test_what_the_provider_says_it_cost_wins(lab: Lab, overridden: str) -> None:
     assert b.spent == 0.8
 
 
-def test_the_prompt_is_corrected_on_the_way(lab: Lab, july: Path, monkeypatch: Any) -> None:
+def test_prompt_tokens_are_corrected_when_reported_at_the_start(
+    lab: Lab, july: Path, monkeypatch: Any
+) -> None:
     """Anthropic says at the start how long it was; the answer is then stopped earlier."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-0123456789")
     scenes = [
@@ -259,7 +261,7 @@ def test_the_prompt_is_corrected_on_the_way(lab: Lab, july: Path, monkeypatch: A
     assert 0 < len(texts[1]) < len(texts[0])
 
 
-def test_counting_is_linear(overridden: str) -> None:
+def test_metering_time_is_linear_in_deltas(overridden: str) -> None:
     """Twice the deltas, twice the work: nothing is counted again."""
     from pipy_ai.accounting.meter import Meter
 

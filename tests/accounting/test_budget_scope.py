@@ -43,7 +43,7 @@ def fsum(messages: Any) -> float:
     return math.fsum(message.usage.cost.total or 0.0 for message in messages)
 
 
-def test_tries_that_were_billed_count(lab: Lab, tmp_path: Path) -> None:
+def test_billed_retries_count(lab: Lab, tmp_path: Path) -> None:
     first, second = priced(lab, id="a"), priced(lab, id="b")
     dead = sse({"choices": [], "usage": {"prompt_tokens": 500, "completion_tokens": 0}})
     lab.play(Status(503), dead, chat(text("yes"), finish("stop"), usage(100, 10)))
@@ -61,7 +61,7 @@ def test_tries_that_were_billed_count(lab: Lab, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_budget_is_no_reason_to_ask_another_model(lab: Lab) -> None:
+def test_exhausted_budget_does_not_trigger_a_fallback(lab: Lab) -> None:
     with budget(usd=0.000001) as b:
         message = complete([priced(lab), priced(lab, id="other")], "Hi there, you")
     assert message.error is not None
@@ -89,7 +89,7 @@ def test_nested_budgets_all_count(lab: Lab) -> None:
     assert outer.by_model() == {}
 
 
-async def test_tasks_threads_and_tools_inherit_it(lab: Lab) -> None:
+async def test_tasks_threads_and_tools_inherit_the_budget(lab: Lab) -> None:
     lab.always = chat(text("yes"), finish("stop"), usage(1000, 100))
     model = priced(lab)
     async with budget(usd=1) as b:
@@ -106,7 +106,7 @@ async def test_tasks_threads_and_tools_inherit_it(lab: Lab) -> None:
     assert b.spent == 0.006  # a thread of one's own enters it itself
 
 
-def test_tool_loops(lab: Lab) -> None:
+def test_tool_loop_stops_at_the_budget(lab: Lab) -> None:
     model = priced(lab)
 
     def ask(question: str) -> str:
@@ -128,7 +128,7 @@ def test_tool_loops(lab: Lab) -> None:
     assert b.by_model()["own/m"].requests == 4
 
 
-def test_batches_inherit_it(lab: Lab) -> None:
+def test_batches_inherit_the_budget(lab: Lab) -> None:
     lab.always = chat(text("yes"), finish("stop"), usage(1000, 100))
     with budget(usd=0.01) as b:  # five rows at $0.002
         messages = complete_many(priced(lab), ["x"] * 40, concurrency=4)
@@ -138,7 +138,7 @@ def test_batches_inherit_it(lab: Lab) -> None:
     assert b.spent == pytest.approx(fsum(messages), abs=1e-12)
 
 
-def test_typed_answers_count_each_turn(lab: Lab) -> None:
+def test_output_retries_count(lab: Lab) -> None:
     lab.play(CHAT.scene(say("no"), counts=Counts(1000, 100)))
     lab.play(CHAT.scene(say('{"value": 7}'), counts=Counts(1000, 100)))
     with budget(usd=1) as b:
@@ -147,7 +147,7 @@ def test_typed_answers_count_each_turn(lab: Lab) -> None:
     assert b.spent == message.usage.cost.total == 0.004
 
 
-def test_stopped_and_failed_requests_settle(lab: Lab) -> None:
+def test_stopped_and_failed_requests_are_settled(lab: Lab) -> None:
     lab.play(sse(*text("some words"), STALL), Status(400, {"error": {"message": "no"}}))
     model = priced(lab)
     with budget(usd=1) as b:
@@ -164,7 +164,7 @@ def test_stopped_and_failed_requests_settle(lab: Lab) -> None:
     assert b.by_model()["own/m"].requests == 1
 
 
-def test_what_never_began_costs_nothing(lab: Lab, tmp_path: Path) -> None:
+def test_unsent_requests_cost_nothing(lab: Lab, tmp_path: Path) -> None:
     controller = AbortController()
     controller.abort("no longer needed")
     with budget(usd=1, ledger=tmp_path / "l") as b:
@@ -175,7 +175,7 @@ def test_what_never_began_costs_nothing(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cost", [math.nan, math.inf, -1.0, "much"])
-def test_a_cost_that_is_no_money_is_not_believed(overridden: str, cost: Any) -> None:
+def test_invalid_reported_cost_is_ignored(overridden: str, cost: Any) -> None:
     async def mad(request: Request) -> AsyncIterator[Any]:
         yield Text("a")
         yield UsageReport(input=1000, output=100, cost=cost)
@@ -192,7 +192,7 @@ def test_a_cost_that_is_no_money_is_not_believed(overridden: str, cost: Any) -> 
     assert b.spent == 0.004
 
 
-def test_tokens_are_a_limit_too(overridden: str) -> None:
+def test_token_limit(overridden: str) -> None:
     unknown = "faux/any"  # no price is needed
     with faux.script("a" * 70, "b" * 700), budget(tokens=100) as b:
         assert complete(unknown, "Hi").error is None
@@ -207,7 +207,7 @@ def test_tokens_are_a_limit_too(overridden: str) -> None:
     assert (b.left, b.usd) == (None, None)
 
 
-def test_the_table(lab: Lab) -> None:
+def test_budget_table(lab: Lab) -> None:
     lab.always = chat(text("yes"), finish("stop"), usage(1_000_000, 100_000))
     with budget(usd=5, unknown="ignore") as b:
         complete(priced(lab), "x")
@@ -222,7 +222,7 @@ def test_the_table(lab: Lab) -> None:
     assert budget(tokens=5).table().splitlines()[-1].split() == ["total", "0", "0", "0", "$0.00"]
 
 
-def test_without_a_budget_nothing_is_metered() -> None:
+def test_nothing_is_metered_without_a_budget() -> None:
     from pipy_ai._requests import create_run
 
     run, _ = create_run("faux/echo", "Hi", None, {}, None, None)

@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-def test_every_answer_has_its_cost(lab: Lab, july: Any) -> None:
+def test_every_response_has_a_cost(lab: Lab, july: Any) -> None:
     counts = Counts(input=1_000, output=2_000, cached=3_000, written=4_000)
     lab.play(ANTHROPIC.scene(say("hi"), counts=counts))
     message = complete(
@@ -33,7 +33,7 @@ def test_every_answer_has_its_cost(lab: Lab, july: Any) -> None:
     assert message.usage.cost == calculate_cost("anthropic/claude-sonnet-4-5", message.usage)
 
 
-def test_what_the_provider_bills_is_believed(lab: Lab, july: Any) -> None:
+def test_cost_reported_by_the_provider_is_used(lab: Lab, july: Any) -> None:
     told = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.123}
     lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
                  {"choices": [], "usage": told}, DONE))  # fmt: skip
@@ -41,7 +41,7 @@ def test_what_the_provider_bills_is_believed(lab: Lab, july: Any) -> None:
     assert message.usage.cost == Cost(total=0.123, source="provider")
 
 
-def test_another_service_level_has_its_price(lab: Lab, july: Any) -> None:
+def test_service_tier_has_its_own_price(lab: Lab, july: Any) -> None:
     told = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "total_tokens": 1_000_000}
     for extra, dollars in ((None, 5.0), ({"service_tier": "priority"}, 5.0)):
         lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
@@ -57,7 +57,7 @@ def test_another_service_level_has_its_price(lab: Lab, july: Any) -> None:
         assert lab.seen[-1].json.get("service_tier") == (extra or {}).get("service_tier")
 
 
-def test_an_aborted_answer_has_an_estimated_cost(lab: Lab, july: Any) -> None:
+def test_aborted_response_has_an_estimated_cost(lab: Lab, july: Any) -> None:
     from pipy_ai import stream
 
     from .wire.lab import STALL
@@ -76,14 +76,14 @@ def test_an_aborted_answer_has_an_estimated_cost(lab: Lab, july: Any) -> None:
     assert message.usage.cost.total == 0.000105  # 10 × 3 + 5 × 15
 
 
-def test_an_unknown_model_has_an_unknown_cost(lab: Lab, july: Any) -> None:
+def test_unknown_model_has_an_unknown_cost(lab: Lab, july: Any) -> None:
     lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"), DONE))
     message = complete("hosted_vllm/mine", "q", api_base=lab.url)
     assert message.usage.cost == Cost()
     assert message.usage.cost.total is None
 
 
-def test_a_model_made_by_hand_prices_its_answers(lab: Lab, july: Any) -> None:
+def test_custom_model_prices_its_responses(lab: Lab, july: Any) -> None:
     told = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000, "total_tokens": 2_000_000}
     lab.play(sse(chunk({"content": "hi"}), chunk({}, finish_reason="stop"),
                  {"choices": [], "usage": told}, DONE))  # fmt: skip
@@ -104,7 +104,7 @@ def test_a_model_made_by_hand_prices_its_answers(lab: Lab, july: Any) -> None:
 M = 1_000_000
 
 
-def test_a_fallback_costs_what_it_costs(lab: Lab, july: Path) -> None:
+def test_router_fallback_is_not_priced_as_the_first_model(lab: Lab, july: Path) -> None:
     dead = "http://127.0.0.1:9/v1"
     entries = [
         ("first", "openai/gpt-5", dead), ("second", "anthropic/claude-sonnet-4-5",

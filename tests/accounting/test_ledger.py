@@ -22,7 +22,7 @@ def priced(lab: Lab, cost: ModelCost = PRICE, provider: str = "own", id: str = "
     return Model(id=id, provider=provider, api=lab.url, env=[], cost=cost)
 
 
-def test_the_ledger_holds_no_text(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_holds_no_text(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPY_LEDGER", "1")
     lab.play(chat(text("the answer is secret"), finish("stop"), usage(100, 10, cached=40)))
     message = complete(priced(lab), ctx("my secret", system="a secret"))
@@ -42,13 +42,13 @@ def test_the_ledger_holds_no_text(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("said", ["", "0"])
-def test_no_ledger_unless_wanted(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_is_off_by_default(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPY_LEDGER", said)
     complete("faux/echo", "Hi")
     assert not (Path(os.environ["PIPY_DATA_DIR"]) / "ledger.jsonl").exists()
 
 
-def test_one_line_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_has_one_line_per_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "l.jsonl"
     monkeypatch.setenv("PIPY_LEDGER", str(path))
     with budget(ledger=path), budget(ledger=tmp_path / "other"), budget(ledger=path):
@@ -56,7 +56,7 @@ def test_one_line_a_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(list(read_ledger(path))) == len(list(read_ledger(tmp_path / "other"))) == 1
 
 
-def test_one_line_a_ledger_whatever_it_is_called(
+def test_one_ledger_reached_under_two_paths_has_one_line_per_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_one_line_a_ledger_whatever_it_is_called(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_is_a_warning() -> None:
+def test_full_disk_is_a_warning() -> None:
     with budget(ledger="/dev/full"):
         message = complete("faux/echo", "Hi")
     assert (message.text, message.error) == ("Hi", None)
@@ -109,7 +109,7 @@ def _write_many(path: str, name: str) -> None:
         append_entry(path, entry)
 
 
-def test_many_processes_write_whole_lines(tmp_path: Path) -> None:
+def test_concurrent_processes_write_whole_lines(tmp_path: Path) -> None:
     path = str(tmp_path / "l")
     spawn = multiprocessing.get_context("spawn")
     workers = [spawn.Process(target=_write_many, args=(path, f"p{n}")) for n in range(2)]

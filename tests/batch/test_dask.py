@@ -38,7 +38,7 @@ def client(cluster: Cluster) -> Iterator[Any]:
         yield made
 
 
-def test_workers_ask_with_the_keys_of_their_own_environment(client: Any, lab: Lab) -> None:
+def test_workers_use_keys_from_their_own_environment(client: Any, lab: Lab) -> None:
     @dataclass
     class Answer:
         n: int
@@ -51,7 +51,7 @@ def test_workers_ask_with_the_keys_of_their_own_environment(client: Any, lab: La
     assert {seen.headers["authorization"] for seen in lab.seen} == {f"Bearer {KEY}"}
 
 
-def test_errors_retries_and_stopping_are_those_of_any_batch(client: Any, lab: Lab) -> None:
+def test_errors_retries_and_stopping_work_as_in_any_batch(client: Any, lab: Lab) -> None:
     slow = Status(429, {"error": {"message": "slow"}}, {"retry-after-ms": "5"})
     lab.play(slow, slow, slow)
     found = complete_many("hosted_vllm/m", ["a"] * 12, executor=client, api_base=lab.url)
@@ -66,7 +66,7 @@ def test_errors_retries_and_stopping_are_those_of_any_batch(client: Any, lab: La
     assert len(lab.seen) < 15 + 8
 
 
-def test_a_budget_holds_for_what_the_workers_spend(client: Any, lab: Lab, tmp_path: Path) -> None:
+def test_budget_counts_what_workers_spend(client: Any, lab: Lab, tmp_path: Path) -> None:
     price = ModelCost(input=1.0, output=10.0)
     model = Model(id="m", provider="own", api=lab.url, env=[], cost=price)
     lab.always = chat(text("ok"), finish("stop"), usage(100, 100))  # $0.0011
@@ -88,13 +88,13 @@ def test_a_budget_holds_for_what_the_workers_spend(client: Any, lab: Lab, tmp_pa
      {"extra": {"api_key": "sk-123456789"}},
      {"extra": {"extra_headers": {"authorization": "Bearer sk-123456789"}}}],
 )  # fmt: skip
-def test_a_key_never_enters_the_graph(client: Any, options: dict[str, Any]) -> None:
+def test_keys_never_enter_the_task_graph(client: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="environment of each worker") as raised:
         complete_many("openai/gpt-5-mini", ["a"], executor=client, **options)
     assert "123456789" not in str(raised.value)
 
 
-def test_an_asynchronous_client_belongs_to_the_twins(cluster: Cluster) -> None:
+def test_asynchronous_client_requires_the_async_functions(cluster: Cluster) -> None:
     from pipy_ai import acomplete_many
 
     async def run() -> list[str]:
@@ -108,7 +108,7 @@ def test_an_asynchronous_client_belongs_to_the_twins(cluster: Cluster) -> None:
     assert asyncio.run(run()) == ["a", "b"]
 
 
-def test_a_killed_worker_loses_no_row(tmp_path: Path) -> None:
+def test_killed_worker_loses_no_row(tmp_path: Path) -> None:
     """The small version of `python -m tests.support.batch_chaos 100000 --dask 2 --kills 1`."""
     found = batch_chaos.run(
         rows=400, kills=1, concurrency=16, rate=400, faults=0.02, directory=tmp_path, dask=2
@@ -116,9 +116,7 @@ def test_a_killed_worker_loses_no_row(tmp_path: Path) -> None:
     assert batch_chaos.wrong(found, speed=0) == [], found
 
 
-def test_a_scheduler_that_dies_stops_the_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dead_scheduler_stops_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 1.0)
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
@@ -136,7 +134,7 @@ def test_a_scheduler_that_dies_stops_the_batch(
         assert answered < 3000
 
 
-def test_no_scheduler(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_missing_scheduler(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     batch_chaos.write_questions(tmp_path / "in.jsonl", 1)
     files = [str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
     assert main(["batch", *files, "-m", "faux/echo", "--dask", "nonsense://x"]) == 2

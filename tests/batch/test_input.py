@@ -53,7 +53,7 @@ def upper(seen: Seen) -> Scene:
 HOST = "hosted_vllm/m"
 
 
-def test_a_table_and_a_template() -> None:
+def test_csv_with_a_template() -> None:
     with open("in.csv", "w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file).writerows(
             [["id", "First name", "text"], ["x", "Ada", "a, b\nand c"], ["y", "Zoë", "ü"]]
@@ -90,7 +90,7 @@ def test_parquet() -> None:
     assert main(["batch", "no.parquet", "-o", "n.jsonl", "-m", "faux/echo"]) == 2
 
 
-def test_parquet_of_older_writers_and_odd_times(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parquet_with_binary_text_and_unsupported_times(capsys: pytest.CaptureFixture[str]) -> None:
     """Texts as bytes; a time that Python has no kind for is told with the file's name."""
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     old = ["batch", "old.parquet", "-o", "out.jsonl", "-m", "faux/echo"]
@@ -127,7 +127,7 @@ def test_conversations(lab: Lab) -> None:
     assert [one["content"] for one in lab.seen[1].json["messages"]] == ["Be kind.", "d"]
 
 
-def test_a_system_message_in_parts(lab: Lab) -> None:
+def test_system_message_in_parts(lab: Lab) -> None:
     lab.always = upper
     parts = [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
     questions(
@@ -137,7 +137,7 @@ def test_a_system_message_in_parts(lab: Lab) -> None:
     assert lab.seen[0].json["messages"][0]["content"] == "Be brief.\n\nBe kind."
 
 
-def test_images_in_the_words_of_openai_arrive_as_they_are(lab: Lab) -> None:
+def test_openai_images_are_passed_through(lab: Lab) -> None:
     lab.always = chat(text("A cat."), finish("stop"))
     image = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
     content = [{"type": "text", "text": "What is this?"}, image]
@@ -147,7 +147,7 @@ def test_images_in_the_words_of_openai_arrive_as_they_are(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("given", ["fields", "text", "file"])
-def test_answers_of_a_schema(lab: Lab, given: str) -> None:
+def test_typed_rows(lab: Lab, given: str) -> None:
     lab.always = chat(text('{"name": "Ada", "age": 36}'), finish("stop"))
     questions({"prompt": "a"})
     fields = {"name": {"type": "string"}, "age": {"type": "integer"}}

@@ -54,9 +54,7 @@ def upper(seen: Seen) -> Scene:
 HOST = "hosted_vllm/m"
 
 
-def test_what_befalls_all_rows_leaves_them_open(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fatal_error_leaves_rows_open(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(100)])
     lab.always = lambda seen: (
         Status(401, {"error": {"message": "wrong key"}}) if len(lab.seen) > 10 else upper(seen)
@@ -73,7 +71,7 @@ def test_what_befalls_all_rows_leaves_them_open(
 
 
 @pytest.mark.usefixtures("july")
-def test_a_budget_stops_a_run_and_the_next_goes_on(
+def test_exhausted_budget_stops_the_run_and_the_next_one_resumes(
     lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1234567890")
@@ -92,7 +90,7 @@ def test_a_budget_stops_a_run_and_the_next_goes_on(
     assert batch("--budget", "-1", *at(lab)) == 2
 
 
-def test_a_server_that_is_gone_leaves_them_open(
+def test_unreachable_server_leaves_rows_open(
     lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 1.0)
@@ -116,7 +114,7 @@ def test_a_server_that_is_gone_leaves_them_open(
     assert texts() == {n: f"Q{n}" for n in range(300)}
 
 
-def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
+def test_full_disk_stops_the_run_and_loses_one_line(lab: Lab) -> None:
     lab.always = upper
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
@@ -138,7 +136,7 @@ def test_a_full_disk_stops_it_and_costs_nothing_but_a_line(lab: Lab) -> None:
     assert len(lab.seen) == asked + 30 - kept
 
 
-def test_a_full_disk_in_the_middle_of_the_ordering_loses_nothing() -> None:
+def test_full_disk_while_sorting_loses_nothing() -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])
     assert batch() == 0
     there = Path("out.jsonl").read_bytes()
@@ -158,7 +156,7 @@ def test_a_full_disk_in_the_middle_of_the_ordering_loses_nothing() -> None:
     assert [one["id"] for one in answers()] == [*reversed(range(30))]
 
 
-def test_an_input_that_grows_meanwhile_is_for_another_run(lab: Lab) -> None:
+def test_rows_added_while_running_wait_for_the_next_run(lab: Lab) -> None:
     def grow(seen: Seen) -> Scene:
         if len(lab.seen) == 1:
             with Path("in.jsonl").open("a") as file:
@@ -179,7 +177,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_more_at_once_than_files_may_be_open(lab: Lab) -> None:
+def test_concurrency_above_the_open_file_limit(lab: Lab) -> None:
     """What could not be opened used to leave its row waiting for ever."""
     lab.always = upper
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(300)])
@@ -203,7 +201,7 @@ print(complete("hosted_vllm/m", "a", api_base="http://127.0.0.2:9", max_retries=
 
 
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="of Linux")
-def test_a_request_ends_even_where_no_file_can_be_opened(lab: Lab) -> None:
+def test_request_fails_when_no_file_can_be_opened(lab: Lab) -> None:
     lab.always = upper
     done = subprocess.run(
         [sys.executable, "-c", NO_MORE, lab.url],

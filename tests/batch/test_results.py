@@ -50,7 +50,7 @@ def upper(seen: Seen) -> Scene:
 HOST = "hosted_vllm/m"
 
 
-def test_nothing_is_asked_twice(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_sends_no_request_twice(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.always = upper
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(10)])
     assert batch(*at(lab), model=HOST) == 0
@@ -73,7 +73,7 @@ def test_nothing_is_asked_twice(lab: Lab, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30, 100])
-def test_a_line_that_a_kill_tore_is_asked_again(lab: Lab, cut: int) -> None:
+def test_torn_line_is_requested_again(lab: Lab, cut: int) -> None:
     lab.always = upper
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(5)])
     assert batch(*at(lab), model=HOST) == 0
@@ -85,7 +85,7 @@ def test_a_line_that_a_kill_tore_is_asked_again(lab: Lab, cut: int) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b'{"id": 4, "te'])
-def test_what_a_power_cut_left_as_zeros_is_asked_again(left: bytes) -> None:
+def test_zeros_after_a_power_cut_are_requested_again(left: bytes) -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(6)])
     assert batch() == 0
     whole = Path("out.jsonl").read_bytes()
@@ -98,7 +98,7 @@ def test_what_a_power_cut_left_as_zeros_is_asked_again(left: bytes) -> None:
 
 
 @pytest.mark.parametrize("long", [60_000, 100_000, 200_000])
-def test_a_long_line_that_was_torn_takes_no_other_with_it(long: int, lab: Lab) -> None:
+def test_torn_long_line_does_not_affect_other_lines(long: int, lab: Lab) -> None:
     lab.always = upper
     questions(
         *[{"id": n, "prompt": f"{n}".ljust(2000, "a")} for n in range(9)], {"prompt": "z" * long}
@@ -111,14 +111,14 @@ def test_a_long_line_that_was_torn_takes_no_other_with_it(long: int, lab: Lab) -
     assert Path("out.jsonl").read_bytes() == whole
 
 
-def test_torn_as_the_very_first_line(lab: Lab) -> None:
+def test_torn_first_line(lab: Lab) -> None:
     questions({"prompt": "a"})
     Path("out.jsonl").write_text('{"id": 1, "te')
     assert batch() == 0
     assert texts() == {1: "a"}
 
 
-def test_failed_rows_are_kept_and_asked_again_on_demand(
+def test_failed_rows_are_kept_and_retried_on_demand(
     lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = Status(400, {"error": {"message": "no such thing"}})
@@ -142,7 +142,7 @@ def test_failed_rows_are_kept_and_asked_again_on_demand(
     assert [(one["id"], one["text"]) for one in answers()] == [(n, f"Q{n}") for n in range(5)]
 
 
-def test_an_empty_prompt_fails_alone() -> None:
+def test_empty_prompt_fails_alone() -> None:
     questions({"prompt": "a"}, {"prompt": " "}, {"prompt": "c"})
     assert batch() == 1
     assert [one["error"] and one["error"]["kind"] for one in answers()] == [
@@ -150,7 +150,7 @@ def test_an_empty_prompt_fails_alone() -> None:
     ]  # fmt: skip
 
 
-def test_what_was_asked_otherwise_is_not_mixed_in(
+def test_results_of_other_options_are_not_mixed_in(
     lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.always = upper

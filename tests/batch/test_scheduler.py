@@ -54,7 +54,7 @@ def test_concurrency_starts_small_and_grows_to_its_limit(host: Host) -> None:
     assert host.most == 32
 
 
-def test_a_round_of_refusals_halves_the_pace_and_a_stray_one_hardly_matters() -> None:
+def test_round_of_refusals_halves_concurrency_but_a_single_one_does_not() -> None:
     pace = AdaptiveConcurrency(64)
     for _ in range(200):
         pace.on_answer()
@@ -75,7 +75,7 @@ def test_a_round_of_refusals_halves_the_pace_and_a_stray_one_hardly_matters() ->
     assert rounds < 12  # it comes back fast when nothing is refused
 
 
-def test_a_pace_finds_what_a_provider_bears() -> None:
+def test_concurrency_converges_to_the_providers_capacity() -> None:
     pace = AdaptiveConcurrency(256)
     seen = []
     for _ in range(300):  # rounds against a provider that bears 40
@@ -88,7 +88,7 @@ def test_a_pace_finds_what_a_provider_bears() -> None:
     assert sum(max(one - 40, 0) for one in settled) < 0.35 * 40 * len(settled)
 
 
-def test_one_rate_limit_holds_all_back() -> None:
+def test_rate_limit_pauses_all_rows() -> None:
     with Lab() as lab:
         refused = Status(429, {"error": {"message": "slow"}}, {"retry-after-ms": "400"})
         count = 0
@@ -111,7 +111,7 @@ def test_one_rate_limit_holds_all_back() -> None:
     assert 9 <= after <= 16  # what was sent before the refusal was read went on, nothing else
 
 
-def test_a_busy_provider_costs_no_row(host: Host) -> None:
+def test_busy_provider_loses_no_row(host: Host) -> None:
     """More refusals for a row than tries, as long as others are answered."""
     busy = error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=0.001)
     host.faults = {"q7": [busy.model_copy() for _ in range(9)]}
@@ -122,7 +122,7 @@ def test_a_busy_provider_costs_no_row(host: Host) -> None:
 
 
 @pytest.mark.parametrize("asked", [None, 0.001])
-def test_a_provider_that_only_refuses_is_given_up(
+def test_provider_that_always_refuses_stops_the_batch(
     host: Host, monkeypatch: pytest.MonkeyPatch, asked: float | None
 ) -> None:
     """All rows wait together, and then the batch stops: not each after tries of its own."""
@@ -136,7 +136,7 @@ def test_a_provider_that_only_refuses_is_given_up(
     assert len(host.asked) < 20
 
 
-def test_a_provider_that_refuses_all_for_a_while_costs_no_row(
+def test_temporary_refusal_of_all_rows_loses_no_row(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it does not say for how long, and though that outlasts the tries of a row."""
@@ -156,14 +156,14 @@ def test_a_provider_that_refuses_all_for_a_while_costs_no_row(
     assert len(host.asked) < 345  # they waited together
 
 
-def test_without_retries_nothing_is_asked_twice(host: Host) -> None:
+def test_no_request_is_repeated_without_retries(host: Host) -> None:
     host.faults = {"a": [error_info(ErrorKind.RATE_LIMIT, "slow", retry_after=0.001)]}
     found = complete_many("host/m", ["b", "a", "b"], max_retries=0, concurrency=1)
     assert [m.error and m.error.kind for m in found] == [None, "rate_limit", None]
     assert len(host.asked) == 3
 
 
-def test_an_answer_that_breaks_off_is_asked_again_and_paid_for(lab: Lab) -> None:
+def test_truncated_response_is_retried_and_billed(lab: Lab) -> None:
     lab.play(sse(*text("half an answer "), FIN), chat(text("whole"), finish("stop")))
     [found] = complete_many("hosted_vllm/m", ["a"], api_base=lab.url)
     assert found.text == "whole"
@@ -174,7 +174,7 @@ def test_an_answer_that_breaks_off_is_asked_again_and_paid_for(lab: Lab) -> None
 
 
 @pytest.mark.parametrize("models", [1, 2])
-def test_what_was_read_in_silence_is_paid_for(lab: Lab, models: int) -> None:
+def test_prompt_tokens_of_silent_attempts_are_billed(lab: Lab, models: int) -> None:
     """The sum over the answers is what a budget counts."""
     silent = sse(b": hello\n\n", STALL)
     lab.play(*[silent] * models, chat(text("whole"), finish("stop")))
@@ -187,7 +187,7 @@ def test_what_was_read_in_silence_is_paid_for(lab: Lab, models: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["auth", "missing_key", "quota", "budget", "not_found"])
-def test_what_befalls_all_stops_the_batch(host: Host, kind: str) -> None:
+def test_fatal_error_stops_the_batch(host: Host, kind: str) -> None:
     host.wait = 0.001
     host.faults = {"q5": [error_info(ErrorKind(kind), "said why")]}
     found = complete_many("host/m", (f"q{n}" for n in range(500)), concurrency=2)
@@ -201,7 +201,7 @@ def test_what_befalls_all_stops_the_batch(host: Host, kind: str) -> None:
     assert {m.text for m in found[:5]} == {f"Q{n}" for n in range(5)}
 
 
-async def test_the_twin_stops_as_well_and_counts_all_rows(host: Host) -> None:
+async def test_async_batch_stops_and_counts_all_rows(host: Host) -> None:
     async def source() -> AsyncIterator[str]:
         for number in range(100):
             await asyncio.sleep(0.001)
@@ -219,7 +219,7 @@ async def test_the_twin_stops_as_well_and_counts_all_rows(host: Host) -> None:
     assert landed == [0]
 
 
-def test_stop_on_may_be_other_kinds_or_none(host: Host) -> None:
+def test_stop_on_accepts_other_kinds_or_none(host: Host) -> None:
     host.faults = {"b": [error_info(ErrorKind.CONTENT_FILTER, "no") for _ in range(2)]}
     found = complete_many("host/m", ["a", "b", "c"], concurrency=1, stop_on=["content_filter"])
     assert [m.error and m.error.kind for m in found] == [None, "content_filter", "aborted"]
@@ -228,7 +228,7 @@ def test_stop_on_may_be_other_kinds_or_none(host: Host) -> None:
     assert [m.error and m.error.kind for m in found] == [None, "auth", None]
 
 
-def test_rows_that_wait_for_another_try_keep_their_own_error(host: Host) -> None:
+def test_waiting_rows_keep_their_own_error_when_the_batch_stops(host: Host) -> None:
     """When the batch is stopped meanwhile."""
     host.faults = {
         "a": [error_info(ErrorKind.SERVER, "broken", retry_after=30)],
@@ -242,7 +242,7 @@ def test_rows_that_wait_for_another_try_keep_their_own_error(host: Host) -> None
     assert time.monotonic() - began < 10
 
 
-def test_a_wait_that_is_too_long_stops_the_batch(host: Host) -> None:
+def test_retry_after_beyond_the_limit_stops_the_batch(host: Host) -> None:
     host.faults = {"b": [error_info(ErrorKind.RATE_LIMIT, "Daily limit.", retry_after=3600)]}
     found = complete_many("host/m", ["a", "b", "c", "d"], concurrency=1)
     assert [m.error and m.error.kind for m in found] == [None, "rate_limit", "aborted", "aborted"]
@@ -250,7 +250,7 @@ def test_a_wait_that_is_too_long_stops_the_batch(host: Host) -> None:
     assert "Daily limit" in found[3].error_message
 
 
-def test_a_signal_stops_all(host: Host) -> None:
+def test_signal_stops_the_batch(host: Host) -> None:
     host.wait = 60.0
     controller = AbortController()
     timer = threading.Timer(0.2, controller.abort)
@@ -264,7 +264,7 @@ def test_a_signal_stops_all(host: Host) -> None:
     assert host.under_way == 0
 
 
-def test_leaving_the_loop_stops_what_is_under_way(host: Host) -> None:
+def test_leaving_the_loop_cancels_requests_in_flight(host: Host) -> None:
     host.wait = 0.01
     for _ in stream_many("host/m", ["a"] * 100, concurrency=8):
         host.wait = 60.0
@@ -275,7 +275,7 @@ def test_leaving_the_loop_stops_what_is_under_way(host: Host) -> None:
     assert host.under_way == 0
 
 
-def test_an_exception_of_on_result_comes_out_and_stops_the_rest(host: Host) -> None:
+def test_exception_in_on_result_is_raised_and_stops_the_batch(host: Host) -> None:
     host.wait = 0.005
 
     def fail(index: int, message: AssistantMessage) -> None:
@@ -290,7 +290,7 @@ def test_an_exception_of_on_result_comes_out_and_stops_the_rest(host: Host) -> N
     assert len(host.asked) < 100
 
 
-async def test_cancelling_the_task_stops_all(host: Host) -> None:
+async def test_cancelling_the_task_stops_the_batch(host: Host) -> None:
     host.wait = 60.0
     task = asyncio.create_task(acomplete_many("host/m", ["a"] * 50))
     while host.under_way < 4:
@@ -301,7 +301,7 @@ async def test_cancelling_the_task_stops_all(host: Host) -> None:
     assert host.under_way == 0
 
 
-def test_ctrl_c_stops_all_at_once(lab: Lab) -> None:
+def test_ctrl_c_stops_the_batch_at_once(lab: Lab) -> None:
     code = f"""
 from pipy_ai import complete_many
 try:
@@ -328,7 +328,7 @@ except KeyboardInterrupt:
     assert len(lab.seen) == 4
 
 
-def test_a_budget_stops_a_batch() -> None:
+def test_exhausted_budget_stops_the_batch() -> None:
     with faux.script(*["four words in it"] * 100), budget(tokens=40) as spent:
         found = complete_many("faux/any", (f"q{n}" for n in range(100)), concurrency=2)
     kinds = [message.error and message.error.kind for message in found]
@@ -339,7 +339,7 @@ def test_a_budget_stops_a_batch() -> None:
     assert spent.by_model()["faux/any"].requests < 20
 
 
-def test_the_next_model_is_asked_where_one_fails(host: Host) -> None:
+def test_fallback_model_is_used_for_failed_rows(host: Host) -> None:
     host.faults = {"b": [error_info(ErrorKind.OVERLOADED, "full")]}
     found = complete_many(["host/m", "faux/echo"], ["a", "b"])
     assert texts(found) == ["A", "b"]
@@ -366,7 +366,7 @@ def away() -> Iterator[Host]:
     unregister_provider("away")
 
 
-def test_a_server_that_comes_back_has_cost_no_row(away: Host) -> None:
+def test_outage_of_the_server_loses_no_row(away: Host) -> None:
     def leave(index: int, message: AssistantMessage) -> None:
         if index == 20:
             away.faults = {"all": [1]}
@@ -382,7 +382,7 @@ def test_a_server_that_comes_back_has_cost_no_row(away: Host) -> None:
     assert len(away.asked) < 345  # they waited together
 
 
-def test_a_server_that_never_answers_is_given_up_soon(away: Host) -> None:
+def test_server_that_never_answers_is_given_up_soon(away: Host) -> None:
     away.faults = {"all": [1]}
     found = complete_many("away/m", [f"q{n}" for n in range(1000)], max_retries=2)
     kinds = [message.error and message.error.kind for message in found]
@@ -392,14 +392,14 @@ def test_a_server_that_never_answers_is_given_up_soon(away: Host) -> None:
     assert len(away.asked) < 40
 
 
-def test_one_row_alone_has_its_own_tries(away: Host) -> None:
+def test_single_row_uses_the_ordinary_retries(away: Host) -> None:
     away.faults = {"all": [1]}
     [found] = complete_many("away/m", ["a"], max_retries=1)
     assert found.error_message == "Connection refused."
     assert len(away.asked) == 2
 
 
-def test_a_row_that_breaks_the_connection_fails_alone(host: Host) -> None:
+def test_row_that_breaks_the_connection_fails_alone(host: Host) -> None:
     host.wait = 0.002
     host.faults = {"q3": [unreachable().error for _ in range(99)]}
     found = complete_many("host/m", [f"q{n}" for n in range(400)], concurrency=4)

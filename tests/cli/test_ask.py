@@ -29,7 +29,7 @@ def local(lab: Lab) -> tuple[str, ...]:
     return ("-m", "hosted_vllm/m", "--api-base", lab.url)
 
 
-def test_the_line_of_usage() -> None:
+def test_usage_line() -> None:
     message = assistant("x")
     message.usage = Usage(
         input=1_003, cache_read=200, output=345, total_tokens=1_548, cost=Cost(total=0.00921)
@@ -48,7 +48,7 @@ def test_the_line_of_usage() -> None:
     assert format_usage(message, message).startswith("about 2,406 in (400 cached) / 690 out  $0.02")
 
 
-def test_a_terminal_is_told_what_it_cost_and_a_pipe_is_not(lab: Lab) -> None:
+def test_cost_is_shown_on_a_terminal_but_not_in_a_pipe(lab: Lab) -> None:
     lab.always = CHAT.scene(say("**Yes.**"), counts=Counts(input=1_003, cached=200, output=345))
     piped = pipy("ask", *local(lab), "hi")
     assert (piped.stdout, piped.stderr) == ("**Yes.**\n", "")
@@ -67,7 +67,7 @@ def test_a_terminal_is_told_what_it_cost_and_a_pipe_is_not(lab: Lab) -> None:
         assert terminal.screen[0] == "**Yes.**"
 
 
-def test_thinking_and_text_and_ctrl_c_on_a_terminal(lab: Lab) -> None:
+def test_thinking_text_and_ctrl_c_on_a_terminal(lab: Lab) -> None:
     lab.play(CHAT.scene(think("hm, well"), say("It *is* so"), STALL, stop=None))
     with Terminal("-m", "pipy_ai", "ask", *local(lab), "hi") as terminal:
         terminal.wait_for("It is so")
@@ -93,7 +93,7 @@ def test_thinking_and_text_and_ctrl_c_on_a_terminal(lab: Lab) -> None:
         ("acme/sonnet", "acme/sonnet"),
     ],
 )
-def test_words_of_a_name(typed: str, means: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_partial_model_names(typed: str, means: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = resolve_model(typed)
     assert re.fullmatch(means, found)
     said = capsys.readouterr().err
@@ -110,12 +110,12 @@ def test_words_of_a_name(typed: str, means: str, capsys: pytest.CaptureFixture[s
         ("xyzzy", "no model 'xyzzy'"),
     ],
 )
-def test_no_guess_is_made_between_families(typed: str, says: str) -> None:
+def test_ambiguous_model_name_is_an_error(typed: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         resolve_model(typed)
 
 
-def test_the_command_says_whom_it_asks_and_asks_nobody_in_doubt() -> None:
+def test_command_names_the_resolved_model_and_sends_nothing_if_ambiguous() -> None:
     done = pipy("ask", "-m", "sonnet", "hi")
     assert done.returncode == 1
     assert done.stderr.startswith("pipy: sonnet: asking anthropic/claude-sonnet-")
@@ -124,7 +124,7 @@ def test_the_command_says_whom_it_asks_and_asks_nobody_in_doubt() -> None:
     assert (doubt.returncode, doubt.stdout) == (2, "")
 
 
-def test_the_next_model_answers_when_one_fails(lab: Lab) -> None:
+def test_fallback_model_answers_when_the_first_fails(lab: Lab) -> None:
     lab.play(Status(503, {"error": {"message": "overloaded"}}))
     asked = (*local(lab), "-o", "max_retries=0", "--fallback", "faux/echo", "hi")
     done = pipy("ask", *asked)
@@ -133,7 +133,7 @@ def test_the_next_model_answers_when_one_fails(lab: Lab) -> None:
     assert done.stderr.endswith("pipy: faux/echo answered\n")
 
 
-def test_files_of_all_kinds(lab: Lab, tmp_path: Path) -> None:
+def test_attachments_of_all_kinds(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("Buy milk.")
     (tmp_path / "p.png").write_bytes(PIXEL)
     files = ("-a", str(tmp_path / "notes.md"), "-a", str(tmp_path / "p.png"), "-a", "-")
@@ -148,12 +148,12 @@ def test_files_of_all_kinds(lab: Lab, tmp_path: Path) -> None:
     assert base64.b64encode(PDF).decode() in json.dumps(paper)
 
 
-def test_a_file_needs_no_words(lab: Lab) -> None:
+def test_attachment_without_a_prompt(lab: Lab) -> None:
     assert pipy("ask", *local(lab), "-a", "-", stdin="milk\n").returncode == 0
     assert "milk" in json.dumps(lab.seen[0].json["messages"])
 
 
-def test_text_at_an_address_is_fetched_and_pictures_are_passed_on(lab: Lab) -> None:
+def test_text_url_is_downloaded_and_image_url_is_passed_on(lab: Lab) -> None:
     here = lab.url.removesuffix("/v1")
     lab.play(Status(200, "Grüße"))
     web = pipy("ask", "-m", "faux/echo", "--json", "-a", f"{here}/readme", "-s", "x", "q")
@@ -170,7 +170,7 @@ def test_text_at_an_address_is_fetched_and_pictures_are_passed_on(lab: Lab) -> N
 
 
 @pytest.mark.usefixtures("july")
-def test_a_model_that_cannot_see_is_not_asked(tmp_path: Path) -> None:
+def test_image_for_a_model_without_vision_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p.png").write_bytes(PIXEL)
     blind = pipy("ask", "-m", "deepseek/deepseek-chat", "-a", str(tmp_path / "p.png"), "what?")
     assert (blind.returncode, blind.stdout) == (2, "")
@@ -179,7 +179,7 @@ def test_a_model_that_cannot_see_is_not_asked(tmp_path: Path) -> None:
     )
 
 
-def test_json_in_short(lab: Lab) -> None:
+def test_concise_schema(lab: Lab) -> None:
     lab.play(CHAT.scene(say('{"name": "Bo", "age": 3, "tags": ["a"]}')))
     asked = ("--schema", "name, age int: in years, tags list[str]?", "a dog")
     done = pipy("ask", *local(lab), *asked)
@@ -195,7 +195,7 @@ def test_json_in_short(lab: Lab) -> None:
         assert terminal.text.startswith('{\n  "name": 3\n}\n')
 
 
-def test_json_of_a_file_a_class_and_many(lab: Lab, tmp_path: Path) -> None:
+def test_schema_from_a_file_a_class_and_as_a_list(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "dog.json").write_text('{"type": "object", "properties": {"a": {}}}')
     (tmp_path / "kinds.py").write_text(
         "from pydantic import BaseModel\nclass Dog(BaseModel):\n    age: int\n"
@@ -222,14 +222,14 @@ def test_json_of_a_file_a_class_and_many(lab: Lab, tmp_path: Path) -> None:
         ("?!", "name type: what it is"),
     ],
 )
-def test_what_is_no_schema(given: str, says: str) -> None:
+def test_invalid_schema(given: str, says: str) -> None:
     done = pipy("ask", "-m", "faux/echo", "--schema", given, "q")
     assert done.returncode == 2
     assert re.search(says, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_short_form() -> None:
+def test_concise_schema_syntax() -> None:
     made = schema.parse_shorthand("name: first, and last\ncounts list[int]\nok bool?")
     assert made["properties"] == {
         "name": {"type": "string", "description": "first, and last"},
@@ -258,14 +258,14 @@ def test_options(lab: Lab) -> None:
         ("api_key=sk-secret", "others could read it"),
     ],
 )
-def test_an_option_that_is_none(option: str, says: str) -> None:
+def test_invalid_option(option: str, says: str) -> None:
     done = pipy("ask", "-m", "faux/echo", "-o", option, "hi")
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert "sk-secret" not in done.stderr
 
 
-def test_only_the_code() -> None:
+def test_extract_code() -> None:
     answer = "Sure:\n\n```python\nprint(1)\n```\n\nor\n\n~~~\nprint(2)\n~~~\nBye."
     asked = ("ask", "-m", "faux/echo")
     assert pipy(*asked, "-x", answer).stdout == "print(1)\n"
@@ -275,7 +275,7 @@ def test_only_the_code() -> None:
     assert "no code block" in none.stderr
 
 
-def test_going_on(lab: Lab) -> None:
+def test_continued_conversation(lab: Lab) -> None:
     assert pipy("ask", *local(lab), "-s", "Be brief.", "one").returncode == 0
     assert pipy("ask", "-m", "faux/echo", "--no-save", "secret").returncode == 0
     assert pipy("ask", "-m", "faux/echo", "secret", PIPY_NO_SAVE="1").returncode == 0
@@ -297,7 +297,7 @@ def test_going_on(lab: Lab) -> None:
     assert (nothing.returncode, "zzz" in nothing.stderr) == (2, True)
 
 
-def test_a_place_where_nothing_can_be_kept_is_no_failure(tmp_path: Path) -> None:
+def test_unwritable_conversation_directory_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = pipy("ask", "-m", "faux/echo", "hi", PIPY_DATA_DIR=str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (0, "hi\n")
@@ -305,7 +305,7 @@ def test_a_place_where_nothing_can_be_kept_is_no_failure(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
-def test_a_terminal_that_knows_few_letters(encoding: str) -> None:
+def test_terminal_with_a_narrow_encoding(encoding: str) -> None:
     env = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0"}
     text = "# Grüße\n\n- **日本** → 1\n\n| a |\n|---|\n| ü |"
     with Terminal("-m", "pipy_ai", "ask", "-m", "faux/echo", text, env=env) as terminal:

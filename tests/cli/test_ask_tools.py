@@ -37,7 +37,7 @@ def calling(lab: Lab, *plants: str) -> None:
     lab.play(CHAT.scene(say("Let me see."), *calls, stop="tool"), CHAT.scene(say("Done.")))
 
 
-def test_tools_are_asked_about_on_a_terminal(lab: Lab, garden: str, tmp_path: Path) -> None:
+def test_tool_calls_need_approval_on_a_terminal(lab: Lab, garden: str, tmp_path: Path) -> None:
     calling(lab, "rose", "tulip\x1b[2J")
     with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
         terminal.wait_for("lways:")
@@ -54,7 +54,7 @@ def test_tools_are_asked_about_on_a_terminal(lab: Lab, garden: str, tmp_path: Pa
     assert "did not allow" in str(told[1])
 
 
-def test_ctrl_c_at_the_question_runs_nothing_and_ends(
+def test_ctrl_c_at_the_approval_prompt_runs_nothing_and_exits(
     lab: Lab, garden: str, tmp_path: Path
 ) -> None:
     calling(lab, "rose")
@@ -67,7 +67,7 @@ def test_ctrl_c_at_the_question_runs_nothing_and_ends(
     assert not (tmp_path / "watered").exists()
 
 
-def test_a_call_cannot_hide_what_it_does(lab: Lab, garden: str) -> None:
+def test_tool_call_cannot_hide_its_arguments(lab: Lab, garden: str) -> None:
     long = "rm" + " " * 5000 + "ls"
     calling(lab, f"ivy\nRun ls? \u202e\u200b\u2028\x9b2J{long}")
     with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
@@ -79,7 +79,7 @@ def test_a_call_cannot_hide_what_it_does(lab: Lab, garden: str) -> None:
         assert terminal.wait() == 0
 
 
-def test_always_means_this_tool_and_a_pipe_can_be_asked_too(
+def test_always_approves_one_tool_and_piped_input_can_approve(
     lab: Lab, garden: str, tmp_path: Path
 ) -> None:
     calling(lab, "rose", "tulip")
@@ -93,7 +93,7 @@ def test_always_means_this_tool_and_a_pipe_can_be_asked_too(
     assert sorted((tmp_path / "watered").read_text().split()) == ["rose", "tulip"]  # side by side
 
 
-def test_without_a_terminal_no_tool_runs_unless_all_may(
+def test_no_tool_runs_without_a_terminal_unless_all_are_allowed(
     lab: Lab, garden: str, tmp_path: Path
 ) -> None:
     def ask(*more: str) -> subprocess.CompletedProcess[str]:
@@ -132,7 +132,7 @@ def test_without_a_terminal_no_tool_runs_unless_all_may(
         ("{broken}:f", "ZeroDivisionError"),
     ],
 )
-def test_a_tool_that_cannot_be_loaded(spec: str, says: str, tmp_path: Path) -> None:
+def test_unloadable_tool(spec: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     spec = spec.replace("{broken}", str(tmp_path / "broken.py"))
     done = pipy("ask", "-m", "faux/echo", "--tool", spec, "q")

@@ -54,9 +54,7 @@ def upper(seen: Seen) -> Scene:
 HOST = "hosted_vllm/m"
 
 
-def test_a_line_for_each_row_in_the_order_of_the_rows(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_results_are_in_the_order_of_the_rows(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.always = upper
     questions(*[{"id": f"r{n}", "prompt": f"q{n}"} for n in range(40)])
     assert batch(*at(lab), "-s", "Be brief.", "--temperature", "0", model=HOST) == 0
@@ -77,7 +75,7 @@ def test_a_line_for_each_row_in_the_order_of_the_rows(
     )
 
 
-def test_a_summary_as_json_with_the_cost(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_summary_includes_the_cost(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Lab() as lab:
         lab.always = chat(text("ok"), finish("stop"), usage(1_000_000, 0))
         questions({"prompt": "a"}, {"prompt": "b"})
@@ -130,7 +128,7 @@ def test_wrong_use(
     assert {*os.listdir()} <= {"in.jsonl", "pipy-data"}  # nothing is left behind
 
 
-def test_files_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert batch() == 2
     Path("in.txt").write_text("a")
     assert main(["batch", "in.txt", "-o", "out.jsonl", "-m", "faux/echo"]) == 2
@@ -150,7 +148,7 @@ def test_files_that_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in capsys.readouterr().err
 
 
-def test_lines_that_an_editor_left_empty_do_no_harm() -> None:
+def test_blank_lines_are_ignored() -> None:
     questions("a", "b")
     assert batch() == 0
     there = Path("out.jsonl").read_bytes()
@@ -161,7 +159,7 @@ def test_lines_that_an_editor_left_empty_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize("there", ["notes\n", '{"a": 1}\n', "notes", '{"id": 1}\nnotes'])
-def test_a_file_that_holds_something_else_is_left_alone(
+def test_output_file_with_other_content_is_not_overwritten(
     there: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     questions({"prompt": "a"})
@@ -172,7 +170,7 @@ def test_a_file_that_holds_something_else_is_left_alone(
         assert Path("out.jsonl").read_text() == there
 
 
-def test_two_runs_do_not_share_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_cannot_share_a_results_file(capsys: pytest.CaptureFixture[str]) -> None:
     questions({"prompt": "a"})
     with ResultsFile(Path("out.jsonl")):
         assert batch() == 2

@@ -76,7 +76,7 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_ctrl_c_finishes_what_is_under_way(lab: Lab) -> None:
+def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(50)])
     halves = [*sse(*text("half ")), Pause(), *chat(text("whole"), finish("stop"))]
     lab.always = halves
@@ -97,7 +97,7 @@ def test_ctrl_c_finishes_what_is_under_way(lab: Lab) -> None:
     assert len(lab.seen) == 50
 
 
-def test_ctrl_c_while_the_input_is_read_ends_it_at_once(lab: Lab) -> None:
+def test_ctrl_c_while_reading_input_exits_at_once(lab: Lab) -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(200_000)])
     process = start(lab)
     wait_for(Path("out.jsonl").exists)  # made before the input is read
@@ -107,7 +107,7 @@ def test_ctrl_c_while_the_input_is_read_ends_it_at_once(lab: Lab) -> None:
     assert not lab.seen
 
 
-def test_the_disk_is_asked_to_keep_what_landed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_fsynced_once_a_second(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a second at most, and what was written before the last time survives a power cut."""
     synced: list[tuple[float, int]] = []
 
@@ -127,7 +127,7 @@ def test_the_disk_is_asked_to_keep_what_landed(lab: Lab, monkeypatch: pytest.Mon
     assert all(b[0] - a[0] >= 0.1 and b[1] > a[1] for a, b in pairwise(synced))
 
 
-def test_ctrl_c_twice_drops_it(lab: Lab) -> None:
+def test_second_ctrl_c_drops_rows_in_flight(lab: Lab) -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(50)])
     lab.always = [*sse(*text("half ")), Pause()]
     process = start(lab, "-j", "16")
@@ -170,7 +170,7 @@ def test_progress_on_a_terminal(lab: Lab) -> None:
     assert b"30 rows: 30 answered" in shown
 
 
-def test_killed_and_run_again_against_a_server_that_fails(tmp_path: Path) -> None:
+def test_killed_batch_resumes_against_a_failing_server(tmp_path: Path) -> None:
     """The small version of `python -m tests.support.batch_chaos 100000`."""
     found = batch_chaos.run(
         rows=2000, kills=2, concurrency=32, rate=400, faults=0.03, directory=tmp_path, timeout=1.5

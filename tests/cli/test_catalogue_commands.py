@@ -42,7 +42,7 @@ def pipy(july: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return Run(capsys)
 
 
-def test_models_in_a_pipe_are_names(pipy: Run) -> None:
+def test_models_are_names_in_a_pipe(pipy: Run) -> None:
     names = pipy("models --provider anthropic").splitlines()
     assert "anthropic/claude-sonnet-4-5" in names
     assert names == sorted(names)
@@ -83,7 +83,7 @@ def test_sorting_and_limits(pipy: Run) -> None:
     assert last["in"] is None  # what is unknown comes last
 
 
-def test_json_has_everything(pipy: Run) -> None:
+def test_json_has_all_fields(pipy: Run) -> None:
     [row] = json.loads(pipy("models --provider anthropic --search claude-sonnet-4-6 --json"))
     assert row == {
         "model": "anthropic/claude-sonnet-4-6", "name": "Claude Sonnet 4.6",
@@ -116,7 +116,7 @@ def test_json_has_everything(pipy: Run) -> None:
         ("config --providers gitlab", 2, "GitLab"),
     ],
 )
-def test_what_is_wrong_is_said(pipy: Run, line: str, code: int, text: str) -> None:
+def test_errors_of_queries(pipy: Run, line: str, code: int, text: str) -> None:
     pipy(line, code)
     assert text in pipy.err
     assert "Traceback" not in pipy.err
@@ -212,7 +212,7 @@ def test_providers(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         (0.1234567, "$0.123"), (0.999999, "$1.00"), (0.0099999, "$0.01"), (0.01, "$0.01"),
     ],
 )  # fmt: skip
-def test_money(dollars: float, said: str) -> None:
+def test_format_usd(dollars: float, said: str) -> None:
     assert format_usd(dollars) == said
 
 
@@ -221,21 +221,19 @@ def _shell(line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
 
 
-def test_a_configuration_on_stdout(
-    pipy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_on_stdout(pipy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = yaml.safe_load(pipy("config --providers openai -o -"))
     assert said["model_list"][0]["model_name"].startswith("openai/")
     assert not Path("-").exists()
 
 
-def test_a_closed_pipe_is_no_trouble(july: Path) -> None:
+def test_closed_pipe_is_no_error(july: Path) -> None:
     done = _shell("pipy models --all | head -1")
     assert (done.stdout, done.stderr) == ("302ai/MiniMax-M1\n", "")
 
 
-def test_reading_loads_nothing_heavy(july: Path) -> None:
+def test_catalogue_commands_load_nothing_heavy(july: Path) -> None:
     code = (
         "import sys; from pipy_ai.cli.main import main;"
         "[main(line.split()) for line in ('models --capability reasoning', 'info gpt-5',"
@@ -250,7 +248,7 @@ def test_reading_loads_nothing_heavy(july: Path) -> None:
     assert not heavy & loaded
 
 
-def test_a_terminal_gets_a_table(july: Path) -> None:
+def test_terminal_gets_a_table(july: Path) -> None:
     main_end, other_end = pty.openpty()
     command = [sys.executable, "-m", "pipy_ai", "models", "--provider", "anthropic"]
     process = subprocess.Popen(command, stdout=other_end, stderr=other_end)
@@ -271,7 +269,7 @@ def test_a_terminal_gets_a_table(july: Path) -> None:
     assert any("24 models; prices in $/1M tokens" in line for line in lines)
 
 
-def test_names_from_outside_cannot_command_a_terminal(pipy: Run, july: Path) -> None:
+def test_names_from_the_feed_cannot_send_escape_sequences(pipy: Run, july: Path) -> None:
     changes = {"evil/\x1b[2Jx": {"name": "\x1b]0;x\x07", "limit": {"context": 1}}}
     (july / "overrides.json").write_text(json.dumps(changes))
     for line in ("models --search x --provider evil", "models --columns name --provider evil"):
@@ -280,7 +278,7 @@ def test_names_from_outside_cannot_command_a_terminal(pipy: Run, july: Path) -> 
     assert main(["info", "evil/\x1b[2Jx"]) == 0
 
 
-def test_sync_prints_what_changed(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_prints_changes(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipy_ai.registry import sync
 
     def fetched(*_: Any) -> Any:
@@ -303,7 +301,7 @@ def test_sync_prints_what_changed(pipy: Run, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])
 @pytest.mark.parametrize("line", ["info gpt-5", "models --columns name --provider google"])
-def test_a_narrow_encoding_is_no_trouble(july: Path, encoding: str, line: str) -> None:
+def test_narrow_output_encoding(july: Path, encoding: str, line: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     command = [sys.executable, "-m", "pipy_ai", *line.split()]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
@@ -313,32 +311,34 @@ def test_a_narrow_encoding_is_no_trouble(july: Path, encoding: str, line: str) -
 
 
 @pytest.mark.parametrize("count", ["inf", "-inf", "nan", "1e400", "-1", "x", "k", ""])
-def test_a_count_must_be_one(july: Path, count: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_count_must_be_a_positive_number(
+    july: Path, count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["cost", "gpt-5", f"--input={count}"])
     assert caught.value.code == 2
     assert "usage: pipy" in capsys.readouterr().err
 
 
-def test_a_limit_of_nothing_is_no_complaint(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_limit_of_zero_is_accepted(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--limit", "0"]) == 0
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("word", ["yesterday", "2026-1", "01/2026", ""])
-def test_a_date_must_be_one(july: Path, word: str) -> None:
+def test_invalid_date(july: Path, word: str) -> None:
     with pytest.raises(ValueError, match="date"):
         get_models(released_after=word)
 
 
-def test_comparing_keeps_to_the_filters(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_applies_filters(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = "compare google/gemini-2.5-flash openai/gpt-5 --input 10 --provider google --json"
     assert main(line.split()) == 0
     said = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in said] == ["google/gemini-2.5-flash"]
 
 
-def test_spaces_between_columns_are_forgiven(
+def test_spaces_between_columns_are_accepted(
     july: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "--provider", "groq", "--columns", "model, in"]) == 0
@@ -348,5 +348,5 @@ def test_spaces_between_columns_are_forgiven(
 @pytest.mark.parametrize(
     ("dollars", "said"), [(2.025, "2.025"), (2.5, "2.50"), (3, "3.00"), (0.075, "0.075")]
 )
-def test_a_rate_is_printed_whole(dollars: float, said: str) -> None:
+def test_rate_is_printed_in_full(dollars: float, said: str) -> None:
     assert format_rate(dollars) == said

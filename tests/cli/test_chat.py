@@ -70,7 +70,7 @@ def asked(lab: Lab, which: int = -1) -> list[tuple[str, Any]]:
     return [(message["role"], message["content"]) for message in messages]
 
 
-def test_a_conversation(lab: Lab) -> None:
+def test_conversation(lab: Lab) -> None:
     lab.play(answer("Hello ", "**there**"), answer("Bye"))
     with Chat(lab, "-s", "Be kind.") as seen:
         seen.say("Hi", "out  ")
@@ -91,7 +91,7 @@ def test_a_conversation(lab: Lab) -> None:
     assert [message.role for message in kept.messages] == ["user", "assistant"] * 2
 
 
-def test_ctrl_c_at_the_prompt_however_often(lab: Lab) -> None:
+def test_ctrl_c_at_the_prompt(lab: Lab) -> None:
     lab.play(answer("Hello"))
     with Chat(lab) as seen:
         seen.ready()
@@ -107,7 +107,7 @@ def test_ctrl_c_at_the_prompt_however_often(lab: Lab) -> None:
         assert "never awaited" not in seen.text
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_chat(lab: Lab) -> None:
+def test_ctrl_c_stops_the_response_but_not_the_chat(lab: Lab) -> None:
     lab.play(sse(*text("one ", "two "), STALL), answer("three"))
     with Chat(lab) as seen:
         seen.say("Count", "one two")
@@ -122,7 +122,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(lab: Lab) -> None:
     assert asked(lab) == [("user", "Count"), ("assistant", "one two "), ("user", "Go on")]
 
 
-def test_the_model_changes_in_the_middle(lab: Lab) -> None:
+def test_model_changes_in_mid_conversation(lab: Lab) -> None:
     lab.play(answer("from m"), answer("from other"))
     with Chat(lab) as seen:
         seen.say("Hi", "from m")
@@ -135,7 +135,7 @@ def test_the_model_changes_in_the_middle(lab: Lab) -> None:
     assert Conversation.read().model == "hosted_vllm/other"
 
 
-def test_a_key_does_not_go_to_another_providers_address(lab: Lab) -> None:
+def test_key_is_not_sent_to_another_providers_address(lab: Lab) -> None:
     with Chat(lab, env={"GROQ_API_KEY": "gsk-secret-0123456789"}) as seen:
         seen.say("/model groq/llama-3.3-70b-versatile", "--api-base is hosted_vllm's")
         seen.say("/model hosted_vllm/m", "\nhosted_vllm/m\n")
@@ -159,7 +159,7 @@ def test_undo_and_retry(lab: Lab) -> None:
     assert asked(lab) == [("user", "first"), ("assistant", "one"), ("user", "third")]
 
 
-def test_a_failed_request_is_told_and_the_chat_goes_on(lab: Lab) -> None:
+def test_failed_request_is_shown_and_the_chat_continues(lab: Lab) -> None:
     lab.play(Status(401, {"error": {"message": "no such key"}}), answer("well"))
     with Chat(lab) as seen:
         seen.say("Hi", "no such key")
@@ -168,7 +168,7 @@ def test_a_failed_request_is_told_and_the_chat_goes_on(lab: Lab) -> None:
     assert asked(lab, 0) == asked(lab, 1) == [("user", "Hi")]
 
 
-def test_several_lines(lab: Lab) -> None:
+def test_multiline_input(lab: Lab) -> None:
     with Chat(lab) as seen:
         seen.ready()
         seen.send("one\\\rtwo\x1b\rthree")
@@ -187,7 +187,7 @@ def test_several_lines(lab: Lab) -> None:
     assert asked(lab)[-1] == ("user", "first\nsecond\nthird\n")
 
 
-def test_a_large_paste_is_taken_in_and_not_drawn(lab: Lab) -> None:
+def test_large_paste_is_accepted_but_not_displayed(lab: Lab) -> None:
     large = "ten bytes\n" * 1_000_000
     lab.play(answer("much"), answer("enough"))
     with Chat(lab) as seen:
@@ -206,7 +206,7 @@ def test_a_large_paste_is_taken_in_and_not_drawn(lab: Lab) -> None:
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
 
 
-def test_what_a_killed_chat_had_said_is_there_again(lab: Lab) -> None:
+def test_conversation_survives_a_killed_chat(lab: Lab) -> None:
     lab.play(answer("Fine."), sse(*text("Once upon ", "a time"), STALL), answer("there was."))
     with Chat(lab, "-s", "Tell tales.") as seen:
         seen.say("How are you?", "Fine.")
@@ -240,7 +240,7 @@ def test_killed_before_the_first_token(lab: Lab) -> None:
     assert asked(lab) == [("user", "Hello?")]
 
 
-def test_a_conversation_is_gone_on_with_once_at_a_time(lab: Lab) -> None:
+def test_conversation_is_locked_by_one_process(lab: Lab) -> None:
     with Chat(lab) as seen:
         seen.say("Hi", "ok")
         seen.ready()
@@ -249,7 +249,7 @@ def test_a_conversation_is_gone_on_with_once_at_a_time(lab: Lab) -> None:
             assert "another pipy goes on with" in second.text
 
 
-def test_a_window_that_is_resized(lab: Lab) -> None:
+def test_resized_window(lab: Lab) -> None:
     words = " ".join(f"word{number}" for number in range(60))
     lab.play(sse(*text(words), Pause(), *text(" and the end"), finish("stop"), "[DONE]"))
     with Chat(lab) as seen:
@@ -268,7 +268,7 @@ def test_a_window_that_is_resized(lab: Lab) -> None:
     assert asked(lab, 0)[0][1].endswith("becomes narrow")
 
 
-def test_a_model_cannot_command_the_terminal(lab: Lab) -> None:
+def test_model_output_cannot_send_escape_sequences(lab: Lab) -> None:
     evil = "a\x1b[2Jb\x1b]0;title\x07c \u202edlrow"
     lab.play(answer(evil), answer("ok"))
     with Chat(lab) as seen:
@@ -333,7 +333,7 @@ def calling(name: str, arguments: str) -> list[Any]:
     return chat(call(0, f"call_{name}", name, arguments), finish("tool_calls"), usage(10, 5))
 
 
-def test_tools_are_called_when_the_user_lets_them(lab: Lab, tmp_path: Path) -> None:
+def test_approved_tools_are_called(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TOOLS)
     add = calling("add", '{"a": 2, "b": 3}')
     lab.play(add, answer("It is 5."), add, answer("Well then."), add, answer("Again 5."), add)
@@ -363,7 +363,7 @@ def test_tools_are_called_when_the_user_lets_them(lab: Lab, tmp_path: Path) -> N
         seen.wait_for("it had tools; to have them again: --tool")
 
 
-def test_ctrl_c_stops_a_tool_and_the_question_about_one(lab: Lab, tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_tool_and_its_approval_prompt(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TOOLS)
     lab.play(calling("wait", "{}"), calling("wait", "{}"), answer("Fine."))
     with Chat(lab, "--tool", f"{tmp_path}/mine.py:wait") as seen:
@@ -397,7 +397,7 @@ def test_commands_and_models_are_completed(lab: Lab) -> None:
         seen.wait_for("take back your last message")
 
 
-def test_nothing_is_kept_unless_it_shall_be(lab: Lab) -> None:
+def test_nothing_is_saved_with_no_save(lab: Lab) -> None:
     with Chat(lab, "--no-save") as seen:
         seen.say("Hi", "ok")
         seen.say("/new")
@@ -408,7 +408,7 @@ def test_nothing_is_kept_unless_it_shall_be(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"LC_ALL": "C", "PYTHONIOENCODING": "cp1252"}])
-def test_poor_terminals(lab: Lab, env: dict[str, str]) -> None:
+def test_limited_terminals(lab: Lab, env: dict[str, str]) -> None:
     lab.play(answer("Zürich → 東京"))
     with Chat(lab, env=env) as seen:
         seen.say("Grüezi", "rich")

@@ -43,7 +43,7 @@ def pipy(lines: str | bytes, *arguments: str, **env: str) -> subprocess.Complete
     )
 
 
-def test_each_line_of_a_pipe_is_a_message(lab: Lab) -> None:
+def test_each_line_is_a_message(lab: Lab) -> None:
     lab.play(answer("one"), answer("**two**\n"), answer("three"))
     done = pipy("hi\nbye \\\nnow\n\n/model\nlast", "-m", "hosted_vllm/m", "--api-base", lab.url)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -51,14 +51,14 @@ def test_each_line_of_a_pipe_is_a_message(lab: Lab) -> None:
     assert asked(lab)[2::2] == [("user", "bye \nnow"), ("user", "last")]
 
 
-def test_a_pipe_that_fails_says_so(lab: Lab) -> None:
+def test_failed_request_sets_the_exit_code(lab: Lab) -> None:
     lab.play(Status(401, {"error": {"message": "no such key"}}), answer("fine"))
     done = pipy("hi\nagain\n", "-m", "hosted_vllm/m", "--api-base", lab.url)
     assert (done.returncode, done.stdout) == (1, b"fine\n")
     assert b"no such key" in done.stderr
 
 
-def test_ctrl_c_ends_a_pipe_and_keeps_what_came(lab: Lab) -> None:
+def test_ctrl_c_exits_and_keeps_partial_output(lab: Lab) -> None:
     lab.play(sse(*text("one ", "two "), STALL))
     # A test runner in the background of a shell hands down an ignored SIGINT.
     code = (
@@ -84,7 +84,7 @@ def test_ctrl_c_ends_a_pipe_and_keeps_what_came(lab: Lab) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_an_output_that_is_full() -> None:
+def test_full_output_device() -> None:
     shell = f"echo hi | {sys.executable} -m pipy_ai chat -m faux/echo >/dev/full"
     done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
@@ -109,7 +109,7 @@ def test_wrong_use(arguments: list[str], says: str, capsys: pytest.CaptureFixtur
     assert (code, says in capsys.readouterr().err) == (2, True)
 
 
-def test_odd_pipes(lab: Lab) -> None:
+def test_unusual_pipes(lab: Lab) -> None:
     odd = pipy(
         b"\xff\xfe\x00 \xe2\x80\xae\n", "-m", "faux/echo", PYTHONIOENCODING="ascii", LC_ALL="C"
     )
@@ -123,7 +123,7 @@ def test_odd_pipes(lab: Lab) -> None:
     assert (done.stdout, done.stderr) == (b"hello\nhello\n", b"")
 
 
-def test_a_pipe_needs_no_prompt_toolkit() -> None:
+def test_pipe_does_not_load_prompt_toolkit() -> None:
     code = """
 import io, sys
 sys.stdin = io.TextIOWrapper(io.BytesIO(b"hi\\n"))
@@ -134,7 +134,7 @@ assert not {"prompt_toolkit", "rich"} & {*sys.modules}
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_the_page_lists_every_command() -> None:
+def test_documentation_lists_every_slash_command() -> None:
     page = (ROOT / "docs" / "chat.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(/[a-z]+)", page, re.MULTILINE)
     assert listed == [*slash.COMMANDS]

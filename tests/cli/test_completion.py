@@ -86,7 +86,7 @@ def test_bash(shell: Path) -> None:
     assert offered[-2:] == ["free", "photo of me.png"]
 
 
-def test_bash_runs_nothing_that_the_catalogue_says(shell: Path) -> None:
+def test_bash_does_not_execute_catalogue_text(shell: Path) -> None:
     need("bash")
     data = Path(os.environ["PIPY_DATA_DIR"])
     evil = {"acme/$(touch hit)": {}, "acme/`touch hit`": {}, "acme/*": {}, "acme/good": {}}
@@ -173,7 +173,7 @@ class Zsh:
         os.close(self.terminal)
 
 
-def test_names_are_those_of_the_catalogue(july: Path) -> None:
+def test_model_names_come_from_the_catalogue(july: Path) -> None:
     names = pipy("completion", "--names", "MODEL").stdout.split()
     assert {"openai/gpt-5", "local/smollm2"} < set(names)
     assert len(names) > 4000
@@ -185,6 +185,6 @@ def test_names_are_those_of_the_catalogue(july: Path) -> None:
     assert "anthropic" in pipy("completion", "--names", "PROVIDER").stdout.split()
 
 
-def test_which_shell(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shell_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion"]) == 2
     assert "bash, zsh or fish" in capsys.readouterr().err

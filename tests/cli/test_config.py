@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-def test_the_old_router_file_is_kept(july: Path, tmp_path: Path) -> None:
+def test_existing_router_file_is_backed_up(july: Path, tmp_path: Path) -> None:
     real, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
     real.write_text("mine")
     link.symlink_to(real)
@@ -36,7 +36,7 @@ def test_the_old_router_file_is_kept(july: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_pipe_is_written_to(july: Path, tmp_path: Path) -> None:
+def test_output_to_a_pipe(july: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[str] = []
@@ -53,7 +53,7 @@ def test_a_pipe_is_written_to(july: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.bak"))
 
 
-def test_the_router_file_goes_to_stdout(july: Path) -> None:
+def test_router_file_goes_to_stdout(july: Path) -> None:
     command = [
         sys.executable,
         "-m",

@@ -48,7 +48,7 @@ def texts(conversation: Conversation) -> list[str]:
     ]  # fmt: skip
 
 
-def test_what_was_said_is_there_again() -> None:
+def test_conversation_round_trip() -> None:
     with Conversation.new(model="faux/echo", system="Be brief.") as said:
         talk(said, "one")
         said.set(model="faux/other", thinking="high", tools=["m:f"])
@@ -61,7 +61,7 @@ def test_what_was_said_is_there_again() -> None:
         assert complete("faux/echo", [*again.messages, user("three")]).text == "three"
 
 
-def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_conversation_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         with Conversation.new() as said:
@@ -79,7 +79,7 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
-def test_no_file_before_something_is_said_and_none_if_it_shall_not_be_kept() -> None:
+def test_no_file_before_the_first_message_or_when_not_saved() -> None:
     new = Conversation.new(model="faux/echo")
     new.set(system="x")
     assert list_conversation_ids() == []
@@ -90,7 +90,7 @@ def test_no_file_before_something_is_said_and_none_if_it_shall_not_be_kept() -> 
     assert not Path(new.path).parent.exists()
 
 
-def test_everything_a_message_can_hold_comes_back() -> None:
+def test_message_of_every_content_type_round_trips() -> None:
     reply = faux.reply(
         faux.thinking("hm", "signed"), faux.redacted(), "text", faux.tool("add", a=1, b="2")
     )
@@ -131,19 +131,19 @@ def test_everything_a_message_can_hold_comes_back() -> None:
         {"model": 5},
     ],
 )
-def test_a_message_of_wrong_values_is_none(odd: dict[str, Any]) -> None:
+def test_invalid_message_loads_as_none(odd: dict[str, Any]) -> None:
     right = assistant("x").model_dump(mode="json")
     assert load_message(right).role == "assistant"
     with pytest.raises(ValueError):  # noqa: PT011
         load_message(right | odd)
 
 
-def test_fields_of_a_newer_version_are_kept() -> None:
+def test_fields_of_newer_versions_are_kept() -> None:
     data = assistant("x").model_dump(mode="json") | {"new": {"a": 1}}
     assert dump_message(load_message(data)) == data
 
 
-def test_undo_and_retry_are_remembered() -> None:
+def test_undo_and_retry_are_saved() -> None:
     with Conversation.new() as said:
         talk(said, "one")
         talk(said, "two")
@@ -163,7 +163,7 @@ def test_undo_and_retry_are_remembered() -> None:
     assert Path(said.path).read_text().count('"message"') > 6  # it is still in the file
 
 
-def test_damaged_lines_are_told_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_lines_are_reported_and_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     with Conversation.new(model="faux/echo") as said:
         for text in ("one", "two", "three"):
             talk(said, text)
@@ -188,7 +188,7 @@ def test_damaged_lines_are_told_and_left_out(capsys: pytest.CaptureFixture[str])
     assert b"from tomorrow" in path.read_bytes()
 
 
-def test_undo_is_exact_beside_damaged_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_undo_is_exact_next_to_damaged_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with Conversation.new() as said:
         talk(said, "one")
         talk(said, "two")
@@ -223,7 +223,7 @@ with faux.script("first", answer):
     [("start", None), ("thinking_end", ("thinking of it", "")),
      ("text_delta", ("thinking of it", "it is \u202e so "))],
 )  # fmt: skip
-def test_a_killed_process_loses_nothing(at: str, left: tuple[str, str] | None) -> None:
+def test_killed_process_loses_nothing(at: str, left: tuple[str, str] | None) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, at], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     looked_at = Conversation.read()
@@ -248,7 +248,7 @@ def test_a_killed_process_loses_nothing(at: str, left: tuple[str, str] | None) -
     assert [path.name for path in folder.iterdir()] == [f"{again.id}.jsonl"]
 
 
-def test_an_answer_that_was_kept_is_not_kept_twice() -> None:
+def test_journal_of_a_saved_response_is_not_saved_twice() -> None:
     """Killed after the answer's line was written, before its journal was removed."""
     with Conversation.new() as said:
         said.add(user("hi"))
@@ -267,7 +267,7 @@ def test_an_answer_that_was_kept_is_not_kept_twice() -> None:
         assert texts(Conversation.read()) == ["hi", "hi"]
 
 
-def test_a_failed_answer_is_kept_with_its_error() -> None:
+def test_failed_response_is_saved_with_its_error() -> None:
     with Conversation.new() as said, faux.script(faux.error("auth", "out of order")):
         talk(said, "hi", "faux/m")
     last = Conversation.read().messages[-1]
@@ -276,7 +276,7 @@ def test_a_failed_answer_is_kept_with_its_error() -> None:
     assert last.error.message == "out of order"
 
 
-def test_one_process_at_a_time_goes_on_with_it() -> None:
+def test_conversation_is_locked_by_one_process() -> None:
     with Conversation.new() as said:
         talk(said, "hi")
         with pytest.raises(ValueError, match=f"another pipy goes on with.*{said.id}"):
@@ -307,13 +307,13 @@ def test_names() -> None:
     ]
 
 
-def test_ids_are_sorted_by_time_and_never_the_same() -> None:
+def test_ids_are_unique_and_sorted_by_time() -> None:
     made = [Conversation.new().id for _ in range(20)]
     assert [one[:19] for one in made] == sorted(one[:19] for one in made)
     assert len(set(made)) == 20
 
 
-def test_a_disk_that_fails_is_told_once_and_the_talk_goes_on(
+def test_write_error_is_reported_once_and_the_conversation_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("no directory")
@@ -327,7 +327,7 @@ def test_a_disk_that_fails_is_told_once_and_the_talk_goes_on(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_disk_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_full_disk_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     with Conversation.new() as said:
         talk(said, "one")
         assert said._file_fd is not None
@@ -338,7 +338,7 @@ def test_a_full_disk_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.count("\n") == 1
 
 
-def test_a_call_that_was_never_carried_out_is_no_obstacle() -> None:
+def test_unanswered_tool_call_does_not_block_the_conversation() -> None:
     with Conversation.new() as said:
         said.add(user("add"))
         said.add(assistant(ToolCall(id="c1", name="add", arguments={})))
@@ -347,7 +347,7 @@ def test_a_call_that_was_never_carried_out_is_no_obstacle() -> None:
     assert provider.calls == 1
 
 
-def test_keeping_needs_no_validator_before_the_first_token() -> None:
+def test_saving_needs_no_validator_before_the_first_token() -> None:
     """Pydantic builds one when it is first used, which takes longer than the request."""
     code = """
 from pipy_ai import user

@@ -14,7 +14,7 @@ from pipy_ai.registry import settings
 from ..support.command import pipy
 
 
-def test_a_model_is_chosen_shown_and_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_is_set_shown_and_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     done = pipy("default", "claude-haiku-4.5")
     assert (done.returncode, done.stdout) == (0, "anthropic/claude-haiku-4-5\n")
     assert pipy("default").stdout == "anthropic/claude-haiku-4-5\n"
@@ -28,7 +28,7 @@ def test_a_model_is_chosen_shown_and_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert pipy("default", "--unset").stdout == "anthropic/claude-sonnet-4-5\n"
 
 
-def test_ask_uses_it() -> None:
+def test_ask_uses_the_default() -> None:
     assert pipy("default", "faux/echo").returncode == 0
     assert pipy("ask", "What is this?").stdout == "What is this?\n"
     slip = pipy("ask", "What is this?", PIPY_MODEL="nonsense")
@@ -36,7 +36,7 @@ def test_ask_uses_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["local/smollm2", "hosted_vllm/mine", "ollama_chat/gemma3"])
-def test_names_of_ones_own_are_taken(name: str) -> None:
+def test_custom_names_are_accepted(name: str) -> None:
     assert pipy("default", name).stdout == f"{name}\n"
 
 
@@ -49,19 +49,19 @@ def test_names_of_ones_own_are_taken(name: str) -> None:
         ("gpt-oss-120b", "may mean cerebras/gpt-oss-120b"),
     ],
 )
-def test_a_name_that_means_no_model_is_not_taken(name: str, says: str) -> None:
+def test_unknown_name_is_rejected(name: str, says: str) -> None:
     done = pipy("default", name or " ")
     assert done.returncode == 2
     assert says in done.stderr
     assert not os.path.exists(settings.settings_path())
 
 
-def test_force_takes_what_no_catalogue_knows() -> None:
+def test_force_accepts_unknown_names() -> None:
     assert pipy("default", "openai/gpt-55", "--force").stdout == "openai/gpt-55\n"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"x"', "\x00"])
-def test_a_damaged_file_is_named_and_stops_no_question(
+def test_damaged_settings_file_is_reported_and_ignored(
     content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path(settings.settings_path()).write_text(content)

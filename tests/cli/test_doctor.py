@@ -41,7 +41,7 @@ def findings(
     return code, found
 
 
-def test_a_sound_machine(
+def test_healthy_installation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, weights: Path
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -55,7 +55,7 @@ def test_a_sound_machine(
     assert "pipy sync" in found["catalogue"][0][1]
 
 
-def test_it_prints_a_line_for_each_and_what_to_do() -> None:
+def test_one_line_per_finding_with_advice() -> None:
     done = pipy("doctor")
     lines = done.stdout.splitlines()
     assert lines[0].split()[:2] == ["ok", "Python"]
@@ -76,7 +76,7 @@ def test_it_prints_a_line_for_each_and_what_to_do() -> None:
         ("2.0.0rc1", "ok", "2.0.0rc1"),
     ],
 )
-def test_versions_of_litellm(
+def test_litellm_versions(
     version: str, state: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: version)
@@ -86,7 +86,7 @@ def test_versions_of_litellm(
     assert bool(finding.todo) == (state == "fail")
 
 
-def test_no_litellm_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
@@ -95,7 +95,7 @@ def test_no_litellm_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (finding.state, "pip install" in finding.todo) == ("fail", True)
 
 
-def test_damaged_and_open_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_and_world_readable_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     data = Path(os.environ[DATA])
     (data / "settings.json").write_text("{")
     (data / "router.yaml").write_text("model_list: 5")
@@ -114,7 +114,7 @@ def test_damaged_and_open_files_are_named(capsys: pytest.CaptureFixture[str]) ->
     assert KEY not in everything.stdout + everything.stderr
 
 
-def test_a_data_directory_that_cannot_be_made(
+def test_unwritable_data_directory(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)
@@ -142,7 +142,7 @@ def test_servers_are_listed(start: Start, monkeypatch: pytest.MonkeyPatch) -> No
     assert (finding.state, "hosted_vllm/Qwen/Qwen3-8B" in finding.detail) == ("ok", True)
 
 
-def test_a_terminal_without_utf_8() -> None:
+def test_terminal_without_utf_8() -> None:
     done = pipy("doctor", PYTHONIOENCODING="latin-1", PYTHONUTF8="0")
     assert done.returncode == 0
     assert "set PYTHONUTF8=1" in done.stdout
@@ -173,7 +173,7 @@ def world(start: Start, monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
-def test_online_asks_each_provider_with_its_own_key(
+def test_online_checks_each_provider_with_its_own_key(
     world: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fakes = world({"data": []}, {"data": []})
@@ -189,7 +189,7 @@ def test_online_asks_each_provider_with_its_own_key(
     assert KEY not in str(found)
 
 
-def test_online_tells_what_is_wrong(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_online_explains_failures(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
     fakes = world((401, {"error": {"message": f"Incorrect API key: {KEY}"}}), (529, "busy"))
     fakes["feed"].http.shutdown()
     fakes["feed"].http.server_close()

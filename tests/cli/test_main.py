@@ -24,12 +24,12 @@ from ..support.terminal import Terminal
 from ..support.wire_formats import CHAT, say
 
 
-def test_ask_prints_the_answer_and_nothing_else() -> None:
+def test_ask_prints_only_the_response() -> None:
     done = pipy("ask", "-m", "faux/echo", "What", "is this?")
     assert (done.returncode, done.stdout, done.stderr) == (0, "What is this?\n", "")
 
 
-def test_a_prompt_needs_no_command_but_a_slip_is_no_prompt() -> None:
+def test_prompt_needs_no_command_but_a_misspelled_command_is_an_error() -> None:
     assert pipy("What is this?", PIPY_MODEL="faux/echo").stdout == "What is this?\n"
     assert pipy("-m", "faux/echo", "models").stdout == "models\n"
     slip = pipy("modles", "--json", PIPY_MODEL="faux/echo")
@@ -37,7 +37,7 @@ def test_a_prompt_needs_no_command_but_a_slip_is_no_prompt() -> None:
     assert "did you mean models?" in slip.stderr
 
 
-def test_what_is_piped_in_goes_before_the_prompt() -> None:
+def test_piped_input_precedes_the_prompt() -> None:
     done = pipy("ask", "-m", "faux/echo", "what broke?", stdin="a log\nof lines\n")
     assert done.stdout == "a log\nof lines\n\nwhat broke?\n"
     assert pipy("ask", "-m", "faux/echo", stdin="only this").stdout == "only this\n"
@@ -46,7 +46,7 @@ def test_what_is_piped_in_goes_before_the_prompt() -> None:
     assert "UTF-8" in binary.stderr
 
 
-def test_a_server_of_ones_own(lab: Lab) -> None:
+def test_local_server(lab: Lab) -> None:
     lab.play(CHAT.scene(say("from here")))
     done = pipy("ask", "-m", "hosted_vllm/m", "--api-base", lab.url, "hi")
     assert (done.returncode, done.stdout, done.stderr) == (0, "from here\n", "")
@@ -117,7 +117,7 @@ def test_usage_goes_to_stderr() -> None:
         ([], "COMMAND"),
     ],
 )
-def test_wrong_use_exits_2_and_says_why(arguments: list[str], says: str) -> None:
+def test_wrong_use_exits_2_with_a_reason(arguments: list[str], says: str) -> None:
     done = pipy(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
@@ -125,7 +125,7 @@ def test_wrong_use_exits_2_and_says_why(arguments: list[str], says: str) -> None
     assert "Traceback" not in done.stderr
 
 
-def test_a_failed_request_exits_1_and_says_why() -> None:
+def test_failed_request_exits_1_with_a_reason() -> None:
     done = pipy("ask", "-m", "anthropic/claude-sonnet-4-5", "Hi")
     assert done.returncode == 1
     assert "ANTHROPIC_API_KEY" in done.stderr
@@ -135,7 +135,7 @@ def test_a_failed_request_exits_1_and_says_why() -> None:
     assert json.loads(as_json.stdout)["error"]["kind"] == "missing_key"
 
 
-def test_the_default_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_model(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipy_ai import default_model
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -149,7 +149,7 @@ def test_the_default_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_model() == "faux/echo"
 
 
-def test_no_model_at_all_says_which_two_things_would_help(
+def test_no_model_available_names_two_solutions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -159,7 +159,7 @@ def test_no_model_at_all_says_which_two_things_would_help(
     assert "pipy-ai[local]" in said
 
 
-def test_the_embedded_model_answers_by_default(weights: Path) -> None:
+def test_embedded_model_is_the_default(weights: Path) -> None:
     done = pipy("ask", "What is 2+2?")
     assert done.returncode == 0
     assert done.stdout.strip()
@@ -177,7 +177,7 @@ def test_thinking_goes_to_stderr(weights: Path) -> None:
     assert "\x1b" not in plain.stderr
 
 
-def test_model_output_cannot_command_the_terminal() -> None:
+def test_model_output_cannot_send_escape_sequences() -> None:
     evil = "\x1b]52;c;aGk=\x07 red\x1b[31m \x9b2J \u202egnp.exe ok\ttab\n"
     done = pipy("ask", "-m", "faux/echo", evil)
     assert not set(done.stdout) & set("\x1b\x07\x9b\u202e")
@@ -186,7 +186,7 @@ def test_model_output_cannot_command_the_terminal() -> None:
     assert escape_controls("a\u2028b\U000e0069c") == "a<U+2028>b<U+E0069>c"  # unseen text, no line
 
 
-def test_what_is_said_beside_breaks_between_words() -> None:
+def test_stderr_text_wraps_between_words() -> None:
     words = ["ask", "-m", "claude", "hi"]  # which may mean several
     with Terminal("-m", "pipy_ai", *words, columns=60) as terminal:
         assert terminal.wait() == 2
@@ -195,19 +195,19 @@ def test_what_is_said_beside_breaks_between_words() -> None:
     assert pipy(*words).stderr == f"{said}\n"
 
 
-def test_help_is_no_question() -> None:
+def test_help_is_not_a_prompt() -> None:
     assert pipy("help").stdout == pipy("--help").stdout
     assert pipy("help", "history", "rm").stdout == pipy("history", "rm", "--help").stdout
     assert pipy("ask", "-m", "faux/echo", "help").stdout == "help\n"
 
 
-def test_help_where_letters_are_missing() -> None:
+def test_help_with_a_narrow_encoding() -> None:
     done = pipy("models", "--help", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "reasoning, tool_call, structured_output, ?" in done.stdout
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_closed_pipe_is_no_error() -> None:
     shell = f"{sys.executable} -m pipy_ai ask -m faux/echo '{'word ' * 20_000}' | head -c 5"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", shell],
@@ -232,7 +232,7 @@ def test_a_closed_pipe_is_no_error() -> None:
         ("--help >/dev/full", 1, "No space left"),
     ],
 )
-def test_odd_outputs_end_without_a_traceback(
+def test_unwritable_outputs_exit_without_a_traceback(
     redirect: str, code: int, says: str, unbuffered: str
 ) -> None:
     shell = f"{sys.executable} -m pipy_ai ask -m faux/echo hi {redirect}"
@@ -245,7 +245,7 @@ def test_odd_outputs_end_without_a_traceback(
     assert says in done.stderr
 
 
-def test_ctrl_c_stops_cleanly(weights: Path) -> None:
+def test_ctrl_c_exits_cleanly(weights: Path) -> None:
     # A test runner in the background of a shell hands down an ignored SIGINT; a terminal does not.
     code = (
         "import signal, sys\nfrom pipy_ai.cli.main import main\n"
@@ -268,7 +268,7 @@ def test_ctrl_c_stops_cleanly(weights: Path) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_ctrl_c_before_anything_is_imported(tmp_path: Path) -> None:
+def test_ctrl_c_before_imports(tmp_path: Path) -> None:
     (tmp_path / "argparse.py").write_text("import os\nos.kill(os.getpid(), 2)\n")
     code = (
         "import signal, sys\nfrom pipy_ai.__main__ import main\n"
@@ -280,7 +280,7 @@ def test_ctrl_c_before_anything_is_imported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [False, True])
-def test_thinking_is_dim_on_a_terminal_and_nothing_after_it(stop: bool) -> None:
+def test_thinking_is_dim_and_the_style_is_reset(stop: bool) -> None:
     then = "faux.stall()" if stop else "'yes'"
     code = (
         "import signal, sys\nfrom pipy_ai import faux\nfrom pipy_ai.cli.main import main\n"

@@ -77,7 +77,7 @@ def closed_up(text: str) -> str:
     return re.sub(r"(?<=\S)  +|(?m:^  *[━─ ]+\n)", " ", re.sub(r"(?m)^ +(?=Name|a|bbbb)", "", text))
 
 
-def test_it_looks_as_it_should(feed: Feed) -> None:
+def test_rendering(feed: Feed) -> None:
     with Terminal(feed(SAMPLE, 5, 0.001), columns=60, rows=40) as terminal:
         assert terminal.wait() == 0
         assert closed_up(terminal.text) == closed_up(
@@ -116,7 +116,7 @@ def test_it_looks_as_it_should(feed: Feed) -> None:
         assert terminal.style("def").fg != "default"
 
 
-def test_nothing_is_lost_or_doubled_however_it_comes_and_however_small_the_screen(
+def test_text_is_complete_for_every_chunking_and_screen_size(
     feed: Feed,
 ) -> None:
     chance = random.Random(7)
@@ -148,7 +148,7 @@ def test_nothing_is_lost_or_doubled_however_it_comes_and_however_small_the_scree
         assert "```" not in seen
 
 
-def test_what_is_incomplete_is_shown_as_it_comes(feed: Feed) -> None:
+def test_incomplete_markdown_is_shown_as_it_arrives(feed: Feed) -> None:
     # Nothing follows the half sentence until the terminal has been looked at.
     with Terminal(feed("First **words** of a", more="sys.stdin.read(1)")) as terminal:
         terminal.wait_for("First words of a")
@@ -158,7 +158,7 @@ def test_what_is_incomplete_is_shown_as_it_comes(feed: Feed) -> None:
         assert terminal.text.count("First") == 1
 
 
-def test_the_first_words_wait_for_nothing_to_load(feed: Feed) -> None:
+def test_first_words_are_shown_before_rich_is_loaded(feed: Feed) -> None:
     script = Path(feed("First **words**"))
     gate = (
         "import sys\n"
@@ -178,7 +178,7 @@ def test_the_first_words_wait_for_nothing_to_load(feed: Feed) -> None:
 
 
 @pytest.mark.parametrize("columns", [30, 90])
-def test_a_window_that_is_resized(columns: int, feed: Feed) -> None:
+def test_resized_window(columns: int, feed: Feed) -> None:
     half = SAMPLE.index("> goes on")
     code = feed(SAMPLE[:half], more=f"sys.stdin.read(1); markdown.feed({SAMPLE[half:]!r})")
     with Terminal(code, columns=60, rows=40) as terminal:
@@ -200,7 +200,7 @@ def test_a_window_that_is_resized(columns: int, feed: Feed) -> None:
             assert terminal.text.count(word) == 1, terminal.text
 
 
-def test_model_text_commands_nothing(feed: Feed) -> None:
+def test_model_text_cannot_send_escape_sequences(feed: Feed) -> None:
     evil = (
         "\x1b[31mred\x1b]0;title\x07 &#x202e;txt &#27;[2J \u202egnp.exe\n\n"
         "```\x1b[32m\ncode\x1b[2J\n```\n\n| a\x1b[1m |\n|---|\n| \u2066b |\n\n"
@@ -215,7 +215,7 @@ def test_model_text_commands_nothing(feed: Feed) -> None:
             assert text in terminal.text
 
 
-def test_a_long_answer_takes_no_more_than_its_share(feed: Feed) -> None:
+def test_cpu_time_of_a_long_response(feed: Feed) -> None:
     # One paragraph and one piece of code of 40 kB each, in small pieces, at once.
     text = "word " * 8_000 + "\n\n```python\n" + "x = f(1, 'two')  # three\n" * 2_000 + "```\n"
     more = "markdown.end(); print('CPU', time.process_time()); sys.exit()"

@@ -13,14 +13,14 @@ from ..support.doc_pages import ROOT
 PAGE = ROOT / "docs" / "commands.md"
 
 
-def test_the_page_is_what_the_generator_writes() -> None:
+def test_command_reference_matches_the_generator() -> None:
     command = [sys.executable, str(ROOT / "docs" / "commands.py")]
     written = subprocess.run(command, capture_output=True, check=True).stdout.decode()
     assert PAGE.read_text(encoding="utf-8") == written, "python docs/commands.py > docs/commands.md"
     assert all(f"\n## pipy {name}\n" in written for name in COMMANDS)
 
 
-def test_every_argument_says_what_it_is_for() -> None:
+def test_every_argument_has_help() -> None:
     silent = [
         f"pipy {path} {action.dest}"
         for path, command in walk_commands(build_parser())

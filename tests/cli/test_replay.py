@@ -19,7 +19,7 @@ def recorded(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_printed_as_ask_does(recorded: Path) -> None:
+def test_file_is_printed_like_ask(recorded: Path) -> None:
     asked = pipy("ask", "-m", "faux/echo", "--usage", "Hello there")
     again = pipy("replay", str(recorded), "--at-once", "--usage")
     assert (again.returncode, again.stdout) == (0, asked.stdout)
@@ -28,7 +28,7 @@ def test_a_file_is_printed_as_ask_does(recorded: Path) -> None:
     assert (piped.stdout, piped.stderr) == ("Hello there\n", "")
 
 
-def test_damaged_lines_are_told_and_the_rest_is_played(recorded: Path) -> None:
+def test_damaged_lines_are_reported_and_the_rest_is_played(recorded: Path) -> None:
     lines = recorded.read_text().splitlines()
     broken = [lines[0], "{", *lines[1:3], '{"type": "?"}', "", *lines[3:]]
     recorded.write_text("\n".join(broken))
@@ -38,21 +38,21 @@ def test_damaged_lines_are_told_and_the_rest_is_played(recorded: Path) -> None:
     assert "2 of 9 lines were no events" in done.stderr
 
 
-def test_a_file_that_was_cut(recorded: Path) -> None:
+def test_truncated_file(recorded: Path) -> None:
     recorded.write_text("".join(recorded.read_text().splitlines(keepends=True)[:3]))
     done = pipy("replay", str(recorded), "--at-once")
     assert (done.returncode, done.stdout) == (1, "Hell\n")
     assert "no answer ends" in done.stderr
 
 
-def test_a_failed_answer_is_told() -> None:
+def test_failed_response_is_reported() -> None:
     events = pipy("ask", "-m", "anthropic/claude-sonnet-4-5", "--events", "hi").stdout
     done = pipy("replay", "-", stdin=events)
     assert done.returncode == 1
     assert "ANTHROPIC_API_KEY" in done.stderr
 
 
-def test_the_pace_is_kept(recorded: Path) -> None:
+def test_pace_is_kept(recorded: Path) -> None:
     events = [json.loads(line) for line in recorded.read_text().splitlines()]
     assert [event["ms"] for event in events] == sorted(event["ms"] for event in events)
     for number, event in enumerate(events):
@@ -67,7 +67,7 @@ def test_the_pace_is_kept(recorded: Path) -> None:
     assert took[2] > 2.0
 
 
-def test_model_output_cannot_command_the_terminal() -> None:
+def test_model_output_cannot_send_escape_sequences() -> None:
     events = pipy("ask", "-m", "faux/echo", "--events", "\x1b]52;c;aGk=\x07").stdout
     assert "\x1b" not in pipy("replay", "-", "--at-once", stdin=events).stdout
 

@@ -63,7 +63,7 @@ def one(fake: Fake) -> Server:
         (OTHER, "OpenAI-compatible", [("hosted_vllm/x", None)]),
     ],
 )
-def test_servers_are_told_by_what_they_alone_answer(
+def test_servers_are_identified_by_their_own_endpoints(
     start: Start, answers: Answers, kind: str, models: list[Any]
 ) -> None:
     fake = start(answers)
@@ -75,14 +75,14 @@ def test_servers_are_told_by_what_they_alone_answer(
     assert not any("authorization" in headers for headers in fake.headers)
 
 
-def test_a_server_that_wants_a_key_says_so(start: Start) -> None:
+def test_server_that_requires_a_key(start: Start) -> None:
     proxy = one(start(PROXY))
     assert (proxy.kind, proxy.models, proxy.problem) == ("LiteLLM proxy", [], "needs a key")
     some = one(start({"/v1/models": (403, "no")}))
     assert (some.kind, some.problem) == ("OpenAI-compatible", "needs a key")
 
 
-def test_llama_cpp_that_still_loads(start: Start) -> None:
+def test_llama_cpp_that_is_loading(start: Start) -> None:
     loading = (503, {"error": {"message": "Loading model", "code": 503}})
     server = one(start({"/v1/models": loading, "/health": loading}, server="llama.cpp"))
     assert (server.kind, server.problem) == ("llama.cpp", "is still loading its model")
@@ -99,11 +99,11 @@ def test_llama_cpp_that_still_loads(start: Start) -> None:
         {"/": (302, "")},
     ],
 )
-def test_what_is_no_model_server_is_left_out(start: Start, answers: Answers) -> None:
+def test_other_servers_are_ignored(start: Start, answers: Answers) -> None:
     assert discover([start(answers).port]) == []
 
 
-def test_odd_entries_are_left_out_and_long_ones_cost_nothing(start: Start) -> None:
+def test_invalid_entries_are_skipped_and_long_ones_truncated(start: Start) -> None:
     data = [5, {"id": None, "owned_by": "vllm"}, {"id": "ok", "max_model_len": "many"}]
     server = one(start({"/v1/models": {"data": data}}))
     assert [(model.name, model.context) for model in server.models] == [("hosted_vllm/ok", None)]
@@ -111,7 +111,7 @@ def test_odd_entries_are_left_out_and_long_ones_cost_nothing(start: Start) -> No
     assert discover([start({"/v1/models": huge}).port]) == []
 
 
-def test_all_are_looked_at_side_by_side_and_none_is_waited_for(
+def test_ports_are_probed_concurrently_with_a_timeout(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = [start(VLLM, wait=3).port for _ in range(5)]
@@ -121,7 +121,7 @@ def test_all_are_looked_at_side_by_side_and_none_is_waited_for(
     assert time.perf_counter() - begun < 2.9
 
 
-def test_a_port_that_a_variable_names_is_looked_at(
+def test_port_from_an_environment_variable_is_probed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = start(VLLM)
@@ -130,7 +130,7 @@ def test_a_port_that_a_variable_names_is_looked_at(
     assert [server.kind for server in discover()] == ["vLLM"]
 
 
-def test_no_proxy_is_asked(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_is_not_used(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, fake = start({}), start(VLLM)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
@@ -138,7 +138,7 @@ def test_no_proxy_is_asked(start: Start, monkeypatch: pytest.MonkeyPatch) -> Non
     assert proxy.headers == []
 
 
-def test_the_usual_address_needs_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_address_needs_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = start(VLLM)
     monkeypatch.setitem(
         module._DEFAULT_ADDRESSES, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1"
@@ -148,7 +148,7 @@ def test_the_usual_address_needs_no_option(start: Start, monkeypatch: pytest.Mon
     assert server.model_flags(server.models[0]) == "-m hosted_vllm/Qwen/Qwen3-8B"
 
 
-def test_a_real_llama_cpp_is_found_and_answers_by_the_name_that_is_shown(llama: str) -> None:
+def test_real_llama_cpp_is_found_and_answers_under_its_listed_name(llama: str) -> None:
     port = str(urlsplit(llama).port)
     done = pipy("local", "discover", "--port", port, "--json")
     [server] = [one for one in json.loads(done.stdout) if one["address"].endswith(f":{port}")]

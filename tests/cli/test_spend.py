@@ -12,7 +12,7 @@ from pipy_ai.accounting.ledger import append_entry
 from pipy_ai.cli.main import main
 
 
-def test_spend_adds_the_ledger_up(
+def test_spend_totals_the_ledger(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "l"

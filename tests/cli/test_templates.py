@@ -22,7 +22,7 @@ def kept() -> Path:
     return directory
 
 
-def test_a_text_is_a_prompt(kept: Path) -> None:
+def test_text_file_is_a_prompt(kept: Path) -> None:
     (kept / "summary.md").write_text("Summarise in $count words, for $$5:\n\n$input\n")
     asked = ("ask", "-m", "faux/echo", "-t", "summary")
     done = pipy(*asked, "-p", "count=3", "of it", stdin="a $long text")
@@ -34,7 +34,7 @@ def test_a_text_is_a_prompt(kept: Path) -> None:
     assert "has no $cuont; it has $count, $input" in other.stderr
 
 
-def test_yaml_says_more(kept: Path, lab: Lab) -> None:
+def test_yaml_template(kept: Path, lab: Lab) -> None:
     (kept / "dogs.yaml").write_text(
         "model: hosted_vllm/m\n"
         "system: You know $kind.\n"
@@ -60,7 +60,7 @@ def test_yaml_says_more(kept: Path, lab: Lab) -> None:
     assert (sent["seed"], sent["messages"][0]["content"]) == (8, "Own.")
 
 
-def test_a_template_runs_no_tool_that_the_user_did_not_allow(
+def test_template_runs_only_tools_that_the_user_allows(
     kept: Path, lab: Lab, tmp_path: Path
 ) -> None:
     (tmp_path / "t.py").write_text(f"def boom() -> str:\n    open('{tmp_path}/boom', 'w')\n")
@@ -89,7 +89,7 @@ def test_a_template_runs_no_tool_that_the_user_did_not_allow(
         ("prompt: x\noptions: {temprature: 1}", "did you mean temperature?"),
     ],
 )
-def test_what_is_no_template(kept: Path, text: str, says: str) -> None:
+def test_invalid_template(kept: Path, text: str, says: str) -> None:
     (kept / "bad.yaml").write_text(text)
     done = pipy("ask", "-m", "faux/echo", "-t", "bad", "q")
     assert (done.returncode, done.stdout) == (2, "")
@@ -98,7 +98,7 @@ def test_what_is_no_template(kept: Path, text: str, says: str) -> None:
     assert not Path("pwned").exists()
 
 
-def test_the_command(kept: Path, tmp_path: Path) -> None:
+def test_templates_command(kept: Path, tmp_path: Path) -> None:
     (kept / "one.md").write_text("Say $input\nagain.")
     (kept / "two.yaml").write_text("system: Be brief.\n")
     assert pipy("templates", "list").stdout == "one  Say $input again.\ntwo  Be brief.\n"
@@ -115,6 +115,6 @@ def test_the_command(kept: Path, tmp_path: Path) -> None:
     assert by_path.stdout == "Say x\nagain.\n"
 
 
-def test_params_are_for_templates() -> None:
+def test_params_require_a_template() -> None:
     done = pipy("ask", "-m", "faux/echo", "-p", "a=b", "q")
     assert (done.returncode, "-t NAME" in done.stderr) == (2, True)

@@ -30,7 +30,7 @@ class Place(BaseModel):
 
 @pytest.mark.usefixtures("weights")
 @pytest.mark.parametrize("mode", ["native", "tool"])
-def test_the_embedded_model_fills_a_model(mode: Any) -> None:
+def test_embedded_model_fills_a_model(mode: Any) -> None:
     s = stream("local/smollm2", "Where is the forum?", output=Place, output_mode=mode)
     partials = [event.parsed_partial for event in s]
     message = s.result()
@@ -39,7 +39,7 @@ def test_the_embedded_model_fills_a_model(mode: Any) -> None:
     assert {"city": message.parsed.city} in partials
 
 
-def test_the_model_behind_a_server_fills_a_model(llama: str, transport: str) -> None:
+def test_llama_cpp_server_fills_a_model(llama: str, transport: str) -> None:
     body = {"chat_template_kwargs": {"enable_thinking": False}}
     asked: dict[str, Any] = {
         "api_base": llama, "temperature": 0, "max_tokens": 100, "extra": {"extra_body": body},

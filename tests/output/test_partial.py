@@ -51,7 +51,7 @@ def way(lab: Lab, wire: Wire, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt"])
-def test_what_has_come_of_the_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
+def test_partial_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
     pieces = ['{"number": ', '"7", "to', 'tal": 1.5', "}"]
     steps = [tool("c1", "Bill", *pieces)] if mode == "tool" else [say(*pieces)]
     lab.play(wire.scene(*steps, stop="tool" if mode == "tool" else "stop"))
@@ -73,7 +73,7 @@ def test_what_has_come_of_the_value(lab: Lab, wire: Wire, mode: Any, transport: 
         assert result.stop_reason == "toolUse"
 
 
-async def test_a_stream_does_not_mend() -> None:
+async def test_stream_does_not_retry_invalid_output() -> None:
     with faux.script(BAD, BAD) as provider:
         s = astream("faux/x", "q", output=Bill)
         events = [event async for event in s]
@@ -86,7 +86,7 @@ async def test_a_stream_does_not_mend() -> None:
     assert message.text == BAD
 
 
-def test_a_partial_list_is_unwrapped() -> None:
+def test_partial_list_is_unwrapped() -> None:
     with faux.script('{"value": ["red", "blue"]}', chunk_size=15):
         seen = [e.parsed_partial for e in stream("faux/x", "q", output=list[Colour])]
     assert ["red"] in seen
@@ -95,7 +95,7 @@ def test_a_partial_list_is_unwrapped() -> None:
         assert {e.parsed_partial for e in stream("faux/x", "q")} == {None}
 
 
-def test_nothing_is_read_before_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_value_is_computed_on_access(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     whole = ParsedMessage.parsed_partial
     spy = property(lambda self: looked.append(self) or whole.fget(self))  # type: ignore[attr-defined]

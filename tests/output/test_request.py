@@ -173,7 +173,7 @@ DEFAULTS = {CHAT.name: "native", RESPONSES.name: "native", GEMINI.name: "native"
 
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt", None])
-def test_the_request_and_the_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
+def test_request_and_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
     used = mode or DEFAULTS[wire.name]
     lab.play(wire.scene(say("x")), answer(wire, used, GOOD), answer(wire, used, GOOD))
     context = ctx("q", system="Be brief.")
@@ -232,7 +232,7 @@ def litellms(added: dict[str, Any]) -> dict[str, Any]:
     return added
 
 
-def test_the_bytes_of_a_request(lab: Lab) -> None:
+def test_request_body_is_unchanged(lab: Lab) -> None:
     lab.play(CHAT.scene(say('{"value": "yes"}')))
     message = complete(CHAT.model, "Really?", output=Literal["yes", "no"], **way(lab, CHAT))
     assert message.parsed == "yes"
@@ -245,7 +245,7 @@ def test_the_bytes_of_a_request(lab: Lab) -> None:
     )
 
 
-def test_an_open_type_is_not_strict() -> None:
+def test_open_type_is_not_strict() -> None:
     form = preview("openai/gpt-4o", "q", output=dict[str, int]).body["response_format"]
     assert form["json_schema"]["strict"] is False
     assert form["json_schema"]["schema"] == {
@@ -267,7 +267,7 @@ LOOK = Tool(name="look", description="Look.")
         ("openai/gpt-4o", dict[str, int], [LOOK], "native"),
     ],
 )
-def test_what_cannot_be_asked_natively(model: str, kind: Any, tools: Any, used: str) -> None:
+def test_fallback_from_native_mode(model: str, kind: Any, tools: Any, used: str) -> None:
     context = ctx("q", tools=tools)
     forced = preview(model, context, output=kind, output_mode="native")
     assert [w.code for w in forced.warnings] == ["output_mode_changed"] * (used != "native")
@@ -277,7 +277,7 @@ def test_what_cannot_be_asked_natively(model: str, kind: Any, tools: Any, used: 
         assert preview(model, context, output=kind) == other
 
 
-def test_claude_is_not_forced_while_it_thinks(lab: Lab, transport: str) -> None:
+def test_claude_is_not_forced_while_thinking(lab: Lab, transport: str) -> None:
     lab.play(ANTHROPIC.scene(think("hm", signature="s"), tool("c1", "Bill", GOOD), stop="tool"))
     asked = way(lab, ANTHROPIC, output=Bill, reasoning="low", cache_retention="none")
     message = complete(ANTHROPIC.model, "q", **asked)
@@ -288,7 +288,7 @@ def test_claude_is_not_forced_while_it_thinks(lab: Lab, transport: str) -> None:
     assert "calling the function Bill" in body["system"][0]["text"]
 
 
-def test_effort_and_format_go_together(lab: Lab, transport: str) -> None:
+def test_effort_and_format_are_merged(lab: Lab, transport: str) -> None:
     lab.play(ANTHROPIC.scene(say(GOOD)))
     asked = way(lab, ANTHROPIC, output=Bill, output_mode="native", reasoning="high")
     assert complete("anthropic/claude-opus-4-7", "q", **asked).parsed == BILL
@@ -297,7 +297,7 @@ def test_effort_and_format_go_together(lab: Lab, transport: str) -> None:
     assert config["format"]["schema"] == CLOSED_BILL
 
 
-def test_a_provider_without_a_record_is_asked_in_words() -> None:
+def test_custom_provider_uses_prompt_mode() -> None:
     async def parrot(request: Any) -> Any:
         assert "JSON Schema" in request.context.system_prompt
         yield GOOD
@@ -309,7 +309,7 @@ def test_a_provider_without_a_record_is_asked_in_words() -> None:
         unregister_provider("parrot")
 
 
-def test_wrong_use_is_refused() -> None:
+def test_wrong_use_is_rejected() -> None:
     with pytest.raises(ValueError, match="no JSON Schema: 'objekt'"):
         complete("faux/x", "q", output={"type": "objekt"})
     with pytest.raises(ValueError, match="another schema: https://example"):
@@ -322,7 +322,7 @@ def test_wrong_use_is_refused() -> None:
         stream("faux/x", "q", output=Bill, output_retries=1)  # type: ignore[call-overload]
 
 
-def test_a_request_without_a_type_loads_nothing_of_this() -> None:
+def test_request_without_a_type_loads_no_schema_code() -> None:
     code = (
         "import sys; from pipy_ai import complete; complete('faux/echo', 'q');"
         "heavy = {'pipy_ai.output.schema', 'pipy_ai.utils.json_schema', 'jsonschema'};"

@@ -61,7 +61,7 @@ def answer(wire: Wire, mode: str, text: str, **more: Any) -> Any:
 
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt"])
-def test_a_bad_answer_is_mended(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
+def test_invalid_output_is_retried(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
     lab.play(
         answer(wire, mode, BAD, counts=Counts(10, 5)),
         answer(wire, mode, GOOD, counts=Counts(30, 7, reasoning=2)),
@@ -84,14 +84,14 @@ def test_a_bad_answer_is_mended(lab: Lab, wire: Wire, mode: Any, transport: str)
     assert first.json == second.json
 
 
-async def test_the_asynchronous_twin_mends_as_well(lab: Lab) -> None:
+async def test_async_version_retries(lab: Lab) -> None:
     lab.play(CHAT.scene(say("no")), CHAT.scene(say(GOOD)))
     message = await acomplete(CHAT.model, "q", output=Bill, **way(lab, CHAT))
     assert message.parsed == BILL
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_what_stays_wrong_is_an_error(retries: int) -> None:
+def test_output_that_stays_invalid_is_an_error(retries: int) -> None:
     with faux.script(*[BAD] * 9) as provider:
         message = complete("faux/x", "q", output=Bill, output_retries=retries)
     assert provider.calls == retries + 1
@@ -105,7 +105,7 @@ def test_what_stays_wrong_is_an_error(retries: int) -> None:
     assert caught.value.response is message
 
 
-def test_the_raw_call_is_kept(lab: Lab) -> None:
+def test_raw_tool_call_is_kept(lab: Lab) -> None:
     lab.play(*[CHAT.scene(tool("c1", "Bill", '{"number": '), stop="tool")] * 2)
     message = complete(CHAT.model, "q", output=Bill, output_mode="tool", **way(lab, CHAT))
     assert message.text == '{"number": '
@@ -113,7 +113,7 @@ def test_the_raw_call_is_kept(lab: Lab) -> None:
     assert "not valid JSON" in message.error.message
 
 
-def test_a_cut_answer_is_not_asked_for_again(lab: Lab, wire: Wire, transport: str) -> None:
+def test_truncated_output_is_not_retried(lab: Lab, wire: Wire, transport: str) -> None:
     lab.play(wire.scene(say('{"number": "7", "to'), stop="length"))
     asked = way(lab, wire, output=Bill, output_mode="native")
     message = complete(wire.model, "q", **asked)
@@ -128,7 +128,7 @@ def test_a_cut_answer_is_not_asked_for_again(lab: Lab, wire: Wire, transport: st
     assert message.stop_reason == "length"
 
 
-def test_other_failures_stay_what_they_are(lab: Lab, wire: Wire) -> None:
+def test_other_errors_are_unchanged(lab: Lab, wire: Wire) -> None:
     lab.play(
         Status(401, {"error": {"message": "no such key"}}),
         wire.scene(say('{"number"'), stop="filter"),

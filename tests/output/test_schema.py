@@ -87,7 +87,7 @@ def test_every_kind_of_type(kind: Kind) -> None:
         (PLAIN, '{"city": "Rome", "sky": null, "near": null}', {"city": "Rome"}),
     ],
 )
-def test_an_answer_is_read_with_forbearance(kind: Any, text: str, value: Any) -> None:
+def test_lenient_parsing(kind: Any, text: str, value: Any) -> None:
     assert Output.of(kind).parse(text) == value
 
 
@@ -123,14 +123,14 @@ WHOLE = "(all)"
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_path(kind: Any, text: str, lines: list[str]) -> None:
+def test_errors_name_their_path(kind: Any, text: str, lines: list[str]) -> None:
     with pytest.raises(OutputValidationError) as caught:
         Output.of(kind).parse(text)
     assert caught.value.problems == lines
     assert str(pickle.loads(pickle.dumps(caught.value))) == "\n".join(lines)
 
 
-def test_a_validator_that_fails_is_told() -> None:
+def test_failing_validator_is_reported() -> None:
     class Odd(BaseModel):
         x: int
 
@@ -149,7 +149,7 @@ def test_a_validator_that_fails_is_told() -> None:
 
 
 @pytest.mark.parametrize("kind", [42, Invoice(number="1", total=1), object(), lambda: 1])
-def test_what_is_no_type_is_refused(kind: Any) -> None:
+def test_unsupported_type_is_rejected(kind: Any) -> None:
     with faux.script() as provider, pytest.raises(TypeError, match="output= takes a type"):
         complete("faux/x", "q", output=kind)
     assert provider.calls == 0

@@ -58,7 +58,7 @@ LOOK = Tool(name="look", description="Look.")
 
 
 @pytest.mark.parametrize("mode", ["native", "tool"])
-def test_a_call_of_a_tool_comes_back_as_it_is(lab: Lab, wire: Wire, mode: Any) -> None:
+def test_tool_call_is_returned_unchanged(lab: Lab, wire: Wire, mode: Any) -> None:
     lab.play(wire.scene(tool("c1", "look", '{"x": 1}'), stop="tool"), answer(wire, mode, GOOD))
     context = ctx("q", tools=[LOOK])
     asked = way(lab, wire, output=Bill, output_mode=mode)
@@ -73,14 +73,14 @@ def test_a_call_of_a_tool_comes_back_as_it_is(lab: Lab, wire: Wire, mode: Any) -
     assert context.tools == [LOOK]
 
 
-def test_a_tool_of_the_same_name_keeps_it() -> None:
+def test_tool_with_the_output_name_keeps_it() -> None:
     context = ctx("q", tools=[Tool(name="Bill")])
     body = preview("openai/gpt-4o", context, output=Bill, output_mode="tool").body
     assert [tool["function"]["name"] for tool in body["tools"]] == ["Bill", "Bill_0"]
     assert body["tool_choice"] == "required"
 
 
-def test_a_conversation_goes_on_after_an_answer_by_tool(lab: Lab, wire: Wire) -> None:
+def test_conversation_continues_after_output_by_tool(lab: Lab, wire: Wire) -> None:
     steps = [think("hm", signature="s"), tool("c1", "Bill", GOOD)]
     lab.play(wire.scene(*steps, stop="tool"), wire.scene(say("ok")))
     asked = way(lab, wire)

@@ -52,7 +52,7 @@ def calls_of(events: Sequence[AssistantMessageEvent]) -> list[tuple[str, str, An
     return [(c.id, c.name, c.arguments) for c in events[-1].partial.tool_calls]
 
 
-def test_a_switch_of_type_ends_the_block_and_begins_another() -> None:
+def test_new_content_type_ends_the_block() -> None:
     events = run(Thinking("t1"), Text("a"), Thinking("t2"), Text("b"), Finish("stop"))
     assert kinds(events) == [
         "start",
@@ -64,7 +64,7 @@ def test_a_switch_of_type_ends_the_block_and_begins_another() -> None:
     ]  # fmt: skip
 
 
-def test_interleaved_parallel_calls_land_in_their_own() -> None:
+def test_interleaved_parallel_calls_are_separated() -> None:
     events = run(
         ToolFragment(0, "a", "f", '{"x"'),
         ToolFragment(1, "b", "g", '{"y"'),
@@ -77,14 +77,14 @@ def test_interleaved_parallel_calls_land_in_their_own() -> None:
     assert events[-1].reason == "toolUse"
 
 
-def test_another_id_at_a_known_index_is_another_call() -> None:
+def test_new_id_at_a_known_index_is_another_call() -> None:
     events = run(
         ToolFragment(0, "a", "f", '{"x":1}'), ToolFragment(0, "b", "g", '{"y":2}'), Finish("x")
     )
     assert calls_of(events) == [("a", "f", {"x": 1}), ("b", "g", {"y": 2})]
 
 
-def test_without_index_and_id_whole_calls_are_told_apart() -> None:
+def test_whole_calls_without_index_and_id_are_separated() -> None:
     events = run(
         ToolFragment(name="f", arguments='{"x":'),
         ToolFragment(name="f", arguments="1}"),  # a host that repeats the name
@@ -97,7 +97,7 @@ def test_without_index_and_id_whole_calls_are_told_apart() -> None:
     ]  # fmt: skip
 
 
-def test_a_duplicate_id_is_replaced() -> None:
+def test_duplicate_id_is_replaced() -> None:
     events = run(
         ToolFragment(0, "same", "f", "{}"), ToolFragment(1, "same", "g", "{}"), Finish("stop")
     )
@@ -106,7 +106,7 @@ def test_a_duplicate_id_is_replaced() -> None:
     assert second.startswith("call_")
 
 
-def test_the_start_of_a_call_waits_for_its_name() -> None:
+def test_call_starts_once_its_name_is_known() -> None:
     events = run(
         ToolFragment(0, "a", None, '{"x"'), Text("meanwhile"), ToolFragment(0, None, "f", ":1}"),
         Finish("tool_calls"),
@@ -117,26 +117,26 @@ def test_the_start_of_a_call_waits_for_its_name() -> None:
     assert calls_of(events) == [("a", "f", {"x": 1})]
 
 
-def test_a_call_that_never_gets_a_name_is_still_told() -> None:
+def test_call_without_a_name_is_still_emitted() -> None:
     events = run(ToolFragment(0, "a", None, '{"x":1}'), Finish("tool_calls"))
     assert calls_of(events) == [("a", "", {"x": 1})]
 
 
-def test_an_empty_fragment_is_no_call() -> None:
+def test_empty_fragment_is_ignored() -> None:
     events = run(Text("a"), ToolFragment(0), Finish("stop"))
     assert events[-1].type == "done"
     assert events[-1].reason == "stop"
     assert calls_of(events) == []
 
 
-def test_whole_calls_of_one_name_at_one_index_are_told_apart() -> None:
+def test_whole_calls_with_the_same_name_and_index_are_separated() -> None:
     events = run(
         ToolFragment(0, None, "f", '{"x":1}'), ToolFragment(0, None, "f", '{"x":2}'), Finish("stop")
     )
     assert [args for _, _, args in calls_of(events)] == [{"x": 1}, {"x": 2}]
 
 
-def test_no_arguments_are_the_empty_object() -> None:
+def test_missing_arguments_are_an_empty_object() -> None:
     events = run(ToolFragment(0, "a", "ping"), ToolFragment(1, "b", "pong"), Finish("tool_calls"))
     assert calls_of(events) == [("a", "ping", {}), ("b", "pong", {})]
     assert [e.delta for e in events if e.type == "toolcall_delta"] == ["{}", "{}"]
@@ -157,7 +157,7 @@ def test_no_arguments_are_the_empty_object() -> None:
         '{"x":1}}',
     ],
 )
-def test_arguments_that_are_no_object_are_flagged_and_kept(raw: str) -> None:
+def test_invalid_arguments_are_flagged_and_kept(raw: str) -> None:
     events = run(ToolFragment(0, "a", "f", raw), Finish("tool_calls"))
     call = events[-1].partial.tool_calls[0]
     assert call.arguments == {}
@@ -166,12 +166,12 @@ def test_arguments_that_are_no_object_are_flagged_and_kept(raw: str) -> None:
     assert events[-1].type == "done"
 
 
-def test_a_raw_newline_in_arguments_is_forgiven() -> None:
+def test_raw_newline_in_arguments_is_accepted() -> None:
     events = run(ToolFragment(0, "a", "f", '{"x": "a\nb"}'), Finish("tool_calls"))
     assert calls_of(events) == [("a", "f", {"x": "a\nb"})]
 
 
-def test_arguments_can_be_watched_while_they_grow() -> None:
+def test_partial_arguments_grow() -> None:
     events = run(
         ToolFragment(0, "a", "f", '{"city": "Par'), ToolFragment(0, arguments='is"'), Finish("stop")
     )
@@ -190,7 +190,7 @@ def test_thinking_keeps_signatures_and_redacted_blocks() -> None:
     ]  # fmt: skip
 
 
-def test_the_wires_block_numbers_part_neighbours_of_one_type() -> None:
+def test_block_index_separates_adjacent_blocks_of_one_type() -> None:
     events = run(Text("a", block=0), Text("b", block=0), Text("c", block=1), Finish("stop"))
     assert [c.text for c in events[-1].partial.content if c.type == "text"] == ["ab", "c"]
 
@@ -217,7 +217,7 @@ def test_stop_reasons(reason: str | None, calls: bool, stop: str) -> None:
         assert message.error.kind == "content_filter"
 
 
-def test_without_the_wires_sign_an_answer_is_incomplete() -> None:
+def test_response_without_a_finish_is_incomplete() -> None:
     message = run(Text("half"))[-1].partial
     assert message.stop_reason == "error"
     assert message.error is not None
@@ -226,7 +226,7 @@ def test_without_the_wires_sign_an_answer_is_incomplete() -> None:
     assert run()[-1].partial.error.kind == "incomplete"  # type: ignore[union-attr]
 
 
-def test_an_unfinished_call_of_a_failed_answer_says_so() -> None:
+def test_unfinished_call_of_a_failed_response_is_flagged() -> None:
     events = run(ToolFragment(0, "a", "f", '{"path": "/et'))
     call = events[-1].partial.tool_calls[0]
     assert call.arguments == {"path": "/et"}
@@ -235,7 +235,7 @@ def test_an_unfinished_call_of_a_failed_answer_says_so() -> None:
     assert not [e for e in events if e.type == "toolcall_end"]
 
 
-def test_what_comes_after_the_finish_is_still_heard() -> None:
+def test_deltas_after_the_finish_are_processed() -> None:
     events = run(
         Text("a"), Finish("stop"), UsageReport(input=3, output=1), Text("b"),
         UsageReport(output=2, cache_read=4), Finish("length"),
@@ -247,7 +247,7 @@ def test_what_comes_after_the_finish_is_still_heard() -> None:
     assert (usage.input, usage.output, usage.cache_read, usage.total_tokens) == (3, 2, 4, 9)
 
 
-def test_halves_of_a_surrogate_pair_meet_and_lone_ones_are_replaced() -> None:
+def test_surrogate_pairs_are_joined_and_lone_surrogates_replaced() -> None:
     message = run(
         Text("a\ud83d"), Text("\ude00b"), Text("\ud83d"), Thinking("\ude00"),
         ToolFragment(0, "a", "f", '{"x":"\ud83d'), ToolFragment(0, arguments='\ude00"}'),
@@ -264,7 +264,7 @@ def test_response_id_and_model_are_kept() -> None:
     assert (message.response_id, message.response_model) == ("r1", "m-2")
 
 
-def test_a_burst_has_exact_partials_at_receipt_and_for_ever() -> None:
+def test_partials_of_a_burst_stay_exact() -> None:
     assembler = Assembler()
     events: list[AssistantMessageEvent] = [assembler.start()]
     follower, at_receipt = Follower(), 0
@@ -283,7 +283,7 @@ def test_a_burst_has_exact_partials_at_receipt_and_for_ever() -> None:
     assert text == ["".join(f"<{i}>" for i in range(n + 1)) for n in range(200)]
 
 
-def test_a_partial_is_the_readers_own() -> None:
+def test_modifying_a_partial_changes_nothing_else() -> None:
     assembler = Assembler()
     first = assembler.feed([Text("one")])[-1]
     first.partial.content.clear()
@@ -292,7 +292,7 @@ def test_a_partial_is_the_readers_own() -> None:
     assert first.partial.content == []
 
 
-def test_nobody_parses_arguments_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_arguments_are_parsed_on_access(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
 
     def counting(raw: str) -> dict[str, Any]:
@@ -311,7 +311,7 @@ def test_nobody_parses_arguments_that_nobody_looks_at(monkeypatch: pytest.Monkey
     assert len(parsed) == 3
 
 
-def test_a_delta_costs_the_same_in_a_long_answer() -> None:
+def test_time_per_delta_is_constant() -> None:
     """Eight times the deltas take about eight times as long, not sixty-four."""
 
     def took(count: int) -> float:

@@ -158,7 +158,7 @@ FAST = settings(max_examples=400, deadline=None, derandomize=True, database=None
 
 @FAST
 @given(scripts())
-def test_every_script_comes_out_right(script: Script) -> None:
+def test_generated_scripts_are_assembled_correctly(script: Script) -> None:
     check_script(Assembler, script)
 
 
@@ -186,7 +186,7 @@ ANYTHING = st.lists(
 
 @FAST
 @given(ANYTHING, st.sampled_from(["finish", "abort"]))
-def test_no_nonsense_breaks_the_grammar(deltas: list[Delta], end: str) -> None:
+def test_arbitrary_deltas_keep_the_event_grammar(deltas: list[Delta], end: str) -> None:
     assembler = Assembler()
     events: list[AssistantMessageEvent] = [assembler.start(), *assembler.feed(deltas)]
     if end == "abort":
@@ -257,7 +257,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_the_properties_catch_a_broken_assembler(broken: type[Assembler]) -> None:
+def test_broken_assemblers_fail_the_properties(broken: type[Assembler]) -> None:
     @settings(FAST, report_multiple_bugs=False, phases=[Phase.generate])
     @given(scripts())
     def property_test(script: Script) -> None:

@@ -73,7 +73,7 @@ def roles(messages: list[Message]) -> list[str]:
     return [message.role for message in messages]
 
 
-def test_own_thinking_goes_back_and_others_does_not() -> None:
+def test_own_thinking_is_sent_back_and_other_thinking_is_not() -> None:
     signed = ThinkingContent(thinking="t", thinking_signature="s")
     plain = ThinkingContent(thinking="p")
     hidden = ThinkingContent(redacted=True, thinking_signature="r")
@@ -95,7 +95,7 @@ def test_own_thinking_goes_back_and_others_does_not() -> None:
     assert kept.text == "tpa"
 
 
-def test_plain_thinking_goes_back_to_hosts_that_want_it() -> None:
+def test_plain_thinking_is_sent_back_where_supported() -> None:
     turn = said(ThinkingContent(thinking="p"), "a", provider="deepseek", model="r")
     for wants, there in ((True, "p"), (False, "")):
         [handed] = hand(turn, target=Target("deepseek", "r", unsigned_thinking=wants))
@@ -103,7 +103,7 @@ def test_plain_thinking_goes_back_to_hosts_that_want_it() -> None:
         assert handed.thinking_text == there
 
 
-def test_failed_turns_are_left_out_and_aborted_ones_keep_their_text() -> None:
+def test_failed_turns_are_dropped_and_aborted_turns_keep_their_text() -> None:
     call = ToolCall(id="c", name="f")
     failed = said("half", call, stop_reason=StopReason.ERROR, error=ErrorInfo())
     aborted = said(
@@ -117,7 +117,7 @@ def test_failed_turns_are_left_out_and_aborted_ones_keep_their_text() -> None:
     assert out[1].content == [TextContent(text="so far")]
 
 
-def test_every_call_has_one_result_right_after_it() -> None:
+def test_every_call_is_followed_by_one_result() -> None:
     a, b, c = (ToolCall(id=name, name="f") for name in "abc")
     out = hand(
         user("q"), said(a, b), user("meanwhile"), tool_result(b, "B"), tool_result(a, "A"),
@@ -133,7 +133,7 @@ def test_every_call_has_one_result_right_after_it() -> None:
     assert [r.is_error for r in results] == [False, False, True]
 
 
-def test_one_id_in_two_turns_is_two_calls() -> None:
+def test_repeated_id_in_two_turns_is_made_unique() -> None:
     call = ToolCall(id="same", name="f")
     out = hand(said(call), tool_result(call, "1"), said(call), tool_result(call, "2"))
     ids = [m.tool_call_id for m in out if isinstance(m, ToolResultMessage)]
@@ -144,7 +144,7 @@ def test_one_id_in_two_turns_is_two_calls() -> None:
 
 
 @pytest.mark.parametrize("provider", ["openai", "mistral", "anthropic"])
-def test_ids_become_legal_and_stay_apart(provider: str) -> None:
+def test_ids_become_valid_and_stay_distinct(provider: str) -> None:
     ids = [LONG, LONG + "x", "a/b", "a|b", "ok_id", ""]
     calls = [ToolCall(id=identity, name="f") for identity in ids]
     messages = [said(*calls, provider="other"), *[tool_result(c, c.id or "none") for c in calls]]
@@ -162,7 +162,7 @@ def test_ids_become_legal_and_stay_apart(provider: str) -> None:
     assert hand(*messages, target=target) == out
 
 
-def test_empty_things_are_left_out() -> None:
+def test_empty_content_is_dropped() -> None:
     call = ToolCall(id="c", name="f")
     out = hand(
         user(" \n\t "), UserMessage(content=[]), user("q"), said(), said("  "), said(call),
@@ -174,7 +174,7 @@ def test_empty_things_are_left_out() -> None:
     assert out[3].content == [TextContent(text="x")]
 
 
-def test_images_are_named_to_models_that_cannot_see() -> None:
+def test_images_become_text_for_models_without_vision() -> None:
     call = ToolCall(id="c", name="f")
     warnings: list[str] = []
     messages = [user("look", PNG, PNG), said(call), tool_result(call, PNG)]
@@ -185,7 +185,7 @@ def test_images_are_named_to_models_that_cannot_see() -> None:
     assert set(warnings) == {"image_omitted"}
 
 
-def test_images_of_results_follow_the_run_of_results() -> None:
+def test_images_of_results_follow_all_results() -> None:
     a, b = ToolCall(id="a", name="f"), ToolCall(id="b", name="f")
     out = chat_messages(None, hand(
         user("q"), said(a, b), tool_result(a, "one", PNG), tool_result(b, PNG), user("and?")
@@ -201,7 +201,7 @@ def test_surrogates_are_cleaned_everywhere() -> None:
     json.dumps(chat_messages("s\ud83d", out), ensure_ascii=False).encode("utf-8")
 
 
-def test_the_callers_messages_are_not_touched() -> None:
+def test_callers_messages_are_not_modified() -> None:
     call = ToolCall(id=LONG, name="f", arguments={"x": [1]})
     messages: list[Message] = [user("q", PNG), said(call), tool_result(call, "r")]
     before = [message.model_copy(deep=True) for message in messages]
@@ -238,7 +238,7 @@ MESSAGES = st.lists(
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(MESSAGES)
-def test_whatever_the_history_the_request_is_legal(messages: list[Message]) -> None:
+def test_adapted_conversation_is_valid_for_any_history(messages: list[Message]) -> None:
     before = [message.model_copy(deep=True) for message in messages]
     out = hand(*messages)
     assert messages == before
@@ -257,7 +257,7 @@ TOOLS = [Tool(name="look", description="d", parameters={"type": "object", "prope
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_forty_turns_over_four_providers_are_accepted_by_all(lab: Lab) -> None:
+def test_forty_turns_across_four_providers_are_valid_for_all(lab: Lab) -> None:
     wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT]
     context: Context = ctx("Begin.", system="Be brief.", tools=TOOLS)
     own: dict[str, set[str]] = {wire.name: set() for wire in wires}
@@ -292,7 +292,7 @@ def test_forty_turns_over_four_providers_are_accepted_by_all(lab: Lab) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("wire", [ANTHROPIC, RESPONSES, GEMINI], ids=lambda wire: wire.name)
-def test_signatures_go_back_where_they_came_from(lab: Lab, wire: Wire) -> None:
+def test_signatures_return_to_their_own_wire(lab: Lab, wire: Wire) -> None:
     lab.play(wire.scene(think("t", signature="c2ln"), tool("c1", "look", "{}", signature="c2ln"),
                         stop="tool"))  # fmt: skip
     options: dict[str, Any] = {"api_base": wire.base(lab), "api_key": "k"}

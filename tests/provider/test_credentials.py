@@ -43,7 +43,7 @@ def sent(lab: Lab) -> str:
 @pytest.mark.parametrize(
     "model", ["aiohttp_openai/foo", "custom_openai/foo", "lambda_ai/foo", "openai/foo"]
 )
-def test_openais_key_goes_to_no_other_host(lab: Lab, openai_key: str, model: str) -> None:
+def test_openai_key_is_sent_to_no_other_host(lab: Lab, openai_key: str, model: str) -> None:
     complete(model, "hi", api_base=lab.url, max_retries=0)
     assert lab.seen
     assert openai_key not in sent(lab)
@@ -63,7 +63,7 @@ def test_openais_key_goes_to_no_other_host(lab: Lab, openai_key: str, model: str
         pytest.param({"model": "zai/foo"}, id="zai"),
     ],
 )
-def test_a_router_entry_without_a_key_gets_none(
+def test_router_entry_without_a_key_gets_none(
     lab: Lab, july: Path, openai_key: str, parameters: dict[str, str]
 ) -> None:
     entry = {"model_name": "fast", "litellm_params": {**parameters, "api_base": lab.url}}
@@ -83,7 +83,7 @@ def test_a_router_entry_without_a_key_gets_none(
         ("friendliai/foo", "FRIENDLI_TOKEN"),
     ],
 )
-def test_a_key_that_only_litellm_knows_is_not_told(
+def test_key_known_only_to_litellm_is_not_shown(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, model: str, variable: str
 ) -> None:
     key = "only-litellm-knows-0123456789"
@@ -96,7 +96,7 @@ def test_a_key_that_only_litellm_knows_is_not_told(
     assert key not in message.model_dump_json()
 
 
-def test_a_key_that_the_router_finds_by_itself_is_not_told(
+def test_key_found_by_the_router_is_not_shown(
     lab: Lab, july: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "gsk-0123456789abcdef"
@@ -109,7 +109,7 @@ def test_a_key_that_the_router_finds_by_itself_is_not_told(
     assert key not in message.model_dump_json()
 
 
-def test_a_host_without_variables_asks_for_a_key_in_plain_words(july: Path) -> None:
+def test_host_without_variables_asks_for_api_key(july: Path) -> None:
     override(july, {"acme/large": {"provider": {"api": "https://acme.example/v1"}}})
     message = complete("acme/large", "hi")
     assert message.error is not None
@@ -118,7 +118,7 @@ def test_a_host_without_variables_asks_for_a_key_in_plain_words(july: Path) -> N
 
 
 @pytest.mark.parametrize("transport", [None, "litellm"])
-def test_copilot_begins_no_login(july: Path, transport: Any) -> None:
+def test_copilot_starts_no_login(july: Path, transport: Any) -> None:
     message = complete("github_copilot/x", "hi", transport=transport, max_retries=0)
     assert message.error is not None
     assert message.error.kind in ("missing_key", "bad_request")
@@ -152,7 +152,7 @@ def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
 
 
 @pytest.mark.usefixtures("transport")
-def test_a_key_goes_to_its_own_provider_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_sent_to_its_own_provider_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant")
     monkeypatch.setenv("GEMINI_API_KEY", "sk-gem")
@@ -174,7 +174,7 @@ def test_a_key_goes_to_its_own_provider_only(lab: Lab, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("transport")
-def test_a_listed_host_never_gets_another_ones_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listed_host_never_gets_another_hosts_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
     message = complete("novita/some-model", "q")
     assert message.error is not None
@@ -185,14 +185,14 @@ def test_a_listed_host_never_gets_another_ones_key(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("transport")
-def test_a_hosts_own_variable_is_found(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_own_environment_variable_is_used(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOVITA_API_KEY", "nk-0123456789")
     complete("novita/some-model", "q", api_base=lab.url)
     assert lab.seen[-1].headers["authorization"] == "Bearer nk-0123456789"
 
 
 @pytest.mark.usefixtures("transport")
-def test_keys_in_odd_places_are_not_told(lab: Lab) -> None:
+def test_keys_in_unusual_places_are_not_shown(lab: Lab) -> None:
     lab.play(Status(401, {"error": {"message": f"bad {KEY}"}}))
     message = ask(lab, CHAT, api_key=KEY + "\n")
     assert KEY not in message.model_dump_json()
@@ -212,7 +212,7 @@ def test_keys_in_odd_places_are_not_told(lab: Lab) -> None:
 RESET_AT_ONCE: Scene = [RESET]
 
 
-def test_keys_among_the_callers_headers_are_hidden(lab: Lab) -> None:
+def test_keys_in_the_callers_headers_are_masked(lab: Lab) -> None:
     key = "sk-of-the-caller-12345"
     for asked in (
         {"headers": {"X-Api-Key": key}},

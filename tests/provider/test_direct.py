@@ -25,14 +25,14 @@ pytestmark = [
         ("anthropic/claude-sonnet-4-5", "/v1/messages"),
     ],
 )
-def test_an_address_may_be_whole(july: Any, model: str, path: str) -> None:
+def test_base_url_may_include_the_endpoint(july: Any, model: str, path: str) -> None:
     for tail in ("", "/"):
         url = preview(model, "q", api_base=f"http://127.0.0.1{path}{tail}?v=1").url
         assert url == f"http://127.0.0.1{path}?v=1"
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_what_json_has_not(lab: Lab, wire: Wire) -> None:
+def test_values_that_json_cannot_represent(lab: Lab, wire: Wire) -> None:
     """It comes out of `extra=`, `on_payload=`, or a tool call of the caller's making."""
 
     def asked(what: Any) -> AssistantMessage:
@@ -53,7 +53,7 @@ def test_what_json_has_not(lab: Lab, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_no_litellm_and_no_sdk_is_loaded(lab: Lab, wire: Wire) -> None:
+def test_litellm_and_sdks_are_not_loaded(lab: Lab, wire: Wire) -> None:
     import subprocess
     import sys
 

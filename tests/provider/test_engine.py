@@ -28,7 +28,7 @@ pytestmark = [
 WAIT = 10.0  # seconds, far above what anything here takes
 
 
-def test_a_failure_before_the_first_content_is_tried_again() -> None:
+def test_failure_before_the_first_content_is_retried() -> None:
     failure = faux.error("overloaded", retry_after=0.0)
     with faux.script(failure, faux.reply(faux.cut()), "fine") as provider:
         events = list(stream("faux/m", "q"))
@@ -37,7 +37,7 @@ def test_a_failure_before_the_first_content_is_tried_again() -> None:
     assert sum(event.type == "start" for event in events) == 1
 
 
-def test_nothing_is_tried_again_after_content_or_when_it_cannot_help() -> None:
+def test_no_retry_after_content_or_for_permanent_errors() -> None:
     broken = faux.reply("half", faux.error("server", retry_after=0.0))
     refused = faux.error("auth", retry_after=0.0)
     with faux.script(broken, refused) as provider:
@@ -46,7 +46,7 @@ def test_nothing_is_tried_again_after_content_or_when_it_cannot_help() -> None:
         assert provider.calls == 2
 
 
-def test_retries_end() -> None:
+def test_retries_are_limited() -> None:
     failure = faux.error("server", retry_after=0.0)
     with faux.script(*[failure] * 5) as provider:
         assert complete("faux/m", "q").stop_reason == "error"
@@ -55,7 +55,7 @@ def test_retries_end() -> None:
         assert provider.calls == 4
 
 
-def test_a_long_retry_after_fails_at_once_and_is_told() -> None:
+def test_long_retry_after_fails_at_once() -> None:
     with faux.script(faux.error("rate_limit", "slow down", retry_after=3600)) as provider:
         message = complete("faux/m", "q")
     assert provider.calls == 1
@@ -67,7 +67,7 @@ def test_a_long_retry_after_fails_at_once_and_is_told() -> None:
         message.raise_for_error()
 
 
-def test_the_wait_before_a_retry_can_be_aborted() -> None:
+def test_wait_before_a_retry_can_be_aborted() -> None:
     with faux.script(faux.error("rate_limit", retry_after=30)) as provider:
         s = stream("faux/m", "q")
         while not provider.calls:
@@ -87,7 +87,7 @@ def odd() -> Any:
     unregister_provider("odd")
 
 
-def test_a_provider_that_swallows_cancellation_is_not_asked_again(odd: Any) -> None:
+def test_provider_that_swallows_cancellation_is_not_called_again(odd: Any) -> None:
     asked = 0
 
     class Deaf:
@@ -113,7 +113,9 @@ def test_a_provider_that_swallows_cancellation_is_not_asked_again(odd: Any) -> N
 
 
 @pytest.mark.parametrize("said", [[], ["half"]])
-async def test_a_provider_that_cancels_itself_was_not_aborted(odd: Any, said: list[str]) -> None:
+async def test_provider_that_cancels_itself_is_an_error_not_an_abort(
+    odd: Any, said: list[str]
+) -> None:
     """By closing what it waits for, say. It failed, like any other connection."""
 
     async def cancelled(request: Request) -> AsyncIterator[str]:
@@ -135,7 +137,7 @@ async def test_a_provider_that_cancels_itself_was_not_aborted(odd: Any, said: li
     assert again.text == ("half" if said else "q")
 
 
-def test_a_provider_that_never_waits_holds_nobody_up(odd: Any) -> None:
+def test_provider_that_never_awaits_does_not_block_others(odd: Any) -> None:
     left = threading.Event()
 
     async def endless(request: Request) -> AsyncIterator[str]:
@@ -155,7 +157,7 @@ def test_a_provider_that_never_waits_holds_nobody_up(odd: Any) -> None:
     assert message.error.kind == "timeout"
 
 
-def test_nothing_a_provider_reports_keeps_the_end_from_coming(odd: Any) -> None:
+def test_invalid_deltas_do_not_prevent_the_last_event(odd: Any) -> None:
     from pipy_ai.provider import Text, UsageReport
 
     async def floats(request: Request) -> AsyncIterator[Any]:
@@ -173,7 +175,7 @@ def test_nothing_a_provider_reports_keeps_the_end_from_coming(odd: Any) -> None:
     assert message.error is not None
 
 
-def test_a_provider_that_exits_takes_nobody_with_it(odd: Any, watched: Watched) -> None:
+def test_provider_that_raises_system_exit_ends_only_its_stream(odd: Any, watched: Watched) -> None:
     async def leave(request: Request) -> AsyncIterator[str]:
         yield "x"
         raise SystemExit(3)
@@ -187,7 +189,7 @@ def test_a_provider_that_exits_takes_nobody_with_it(odd: Any, watched: Watched) 
     assert other.result().stop_reason == "aborted"
 
 
-def test_a_lone_surrogate_in_a_tool_does_no_harm(odd: Any) -> None:
+def test_lone_surrogate_in_a_tool_is_harmless(odd: Any) -> None:
     from pipy_ai import Tool, ctx
 
     async def plain(request: Request) -> AsyncIterator[str]:
@@ -199,7 +201,7 @@ def test_a_lone_surrogate_in_a_tool_does_no_harm(odd: Any) -> None:
 
 
 @pytest.mark.parametrize("death", [asyncio.CancelledError, KeyboardInterrupt, GeneratorExit])
-def test_a_provider_that_dies_ends_the_stream(death: type[BaseException]) -> None:
+def test_provider_that_dies_ends_the_stream(death: type[BaseException]) -> None:
     async def die(request: Request) -> AsyncIterator[str]:
         yield "so far"
         raise death

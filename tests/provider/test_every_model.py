@@ -32,7 +32,7 @@ TOOL = Tool(
 RECORDS, _ = models_in_feed(feed())
 
 
-def test_a_request_can_be_made_for_every_text_model(
+def test_request_can_be_built_for_every_text_model(
     july: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All 5,117, offline: the URL is the provider's, id and tools are there, thinking is on."""

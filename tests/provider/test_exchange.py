@@ -57,7 +57,7 @@ def wire(request: pytest.FixtureRequest) -> Wire:
         ("502 Bad Gateway", "server", ["HTTP 502", "'Sign in'", "Ask again."]),
     ],
 )
-def test_a_web_page(wire: Wire, status: str, kind: str, said: list[str]) -> None:
+def test_html_page(wire: Wire, status: str, kind: str, said: list[str]) -> None:
     with Raw(response(PAGE, "content-type: text/html", status=status)) as server:
         error = failure(server.url, wire)
     assert error.kind == kind
@@ -66,7 +66,7 @@ def test_a_web_page(wire: Wire, status: str, kind: str, said: list[str]) -> None
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\ncontent-ty", HEAD])
-def test_an_end_before_the_answer(wire: Wire, head: bytes) -> None:
+def test_end_before_the_response(wire: Wire, head: bytes) -> None:
     with Raw(head) as server:
         error = failure(server.url, wire)
         assert len(server.seen) == 1
@@ -76,7 +76,7 @@ def test_an_end_before_the_answer(wire: Wire, head: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", [b"", b"ff\r\ncut", b"0\r\n\r\n"], ids=["fin", "chunk", "clean"])
-def test_an_end_within_a_character(wire: Wire, end: bytes) -> None:
+def test_end_within_a_character(wire: Wire, end: bytes) -> None:
     whole = body(wire, "Zür", "ich 😀")
     cut = whole[: whole.index("😀".encode()) + 2]
     with Raw(HEAD + chunk(cut) + end) as server:
@@ -100,7 +100,7 @@ def test_two_documents_in_one_event(wire: Wire, between: bytes) -> None:
 
 
 @pytest.mark.parametrize("junk", [b"{", b"}", b"x", b"\ndata: nonsense", b"[DONE"])
-def test_a_document_and_junk_in_one_event(wire: Wire, junk: bytes) -> None:
+def test_document_and_junk_in_one_event(wire: Wire, junk: bytes) -> None:
     first, second, *_ = (event.strip() for event in wire.scene(say("a", "b")))
     with Raw(response(b"%s\n\n%s%s\n\n" % (first, second, junk))) as server:
         message = ask(server.url, wire)
@@ -110,7 +110,7 @@ def test_a_document_and_junk_in_one_event(wire: Wire, junk: bytes) -> None:
     assert message.text in ("", "a")  # of wires with and without an opening event
 
 
-def test_a_redirect_to_another_host(wire: Wire) -> None:
+def test_redirect_to_another_host(wire: Wire) -> None:
     with Raw(b"") as other:
         target = f"http://user:{KEY}@{other.address}/v1/elsewhere?key={KEY}"
         with Raw(response(b"", f"location: {target}", status="307 Go")) as server:
@@ -129,7 +129,7 @@ def asked(answer: bytes) -> AssistantMessage:
 @pytest.mark.parametrize(
     "raw", [b"not http at all\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n"]
 )
-def test_what_is_no_http_is_an_error(raw: bytes) -> None:
+def test_response_that_is_not_http_is_an_error(raw: bytes) -> None:
     message = asked(raw)
     assert message.error is not None
     assert message.error.kind in ("connection", "bad_request")
@@ -143,21 +143,21 @@ def test_what_is_no_http_is_an_error(raw: bytes) -> None:
         ("http://x:99999/v1", "is no address"), ("http://[::1/v1", "is no address"),
     ],
 )  # fmt: skip
-def test_an_address_that_is_none(base: str, said: str) -> None:
+def test_invalid_base_url(base: str, said: str) -> None:
     message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
     assert message.error is not None
     assert message.error.kind == "bad_request"
     assert said in message.error.message
 
 
-def test_a_key_that_http_cannot_say() -> None:
+def test_key_with_invalid_header_characters() -> None:
     message = complete("openai/gpt-4o", "q", api_key="sk-ключ-0123456789", max_retries=0)
     assert message.error is not None
     assert "ключ" not in message.error.message
     assert message.error.kind == "bad_request"
 
 
-def test_a_failure_is_not_a_full_window(lab: Lab) -> None:
+def test_server_error_with_rate_limit_headers_is_retried_at_once(lab: Lab) -> None:
     """Hosts that tell of the next window with every answer: HTTP 500 is tried again at once."""
     reset = {"x-ratelimit-reset": "3600"}
     lab.play(Status(500, "x", reset), chat(text("ok"), finish("stop")))

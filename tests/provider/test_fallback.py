@@ -63,7 +63,7 @@ def summary(message: AssistantMessage) -> list[tuple[str, str | None]]:
     ["auth", "missing_key", "quota", "not_found", "context_overflow", "rate_limit", "overloaded",
      "server", "timeout", "connection", "incomplete"],
 )  # fmt: skip
-def test_what_another_model_may_do_better(three: Any, kind: str) -> None:
+def test_errors_that_fall_back(three: Any, kind: str) -> None:
     three[0].add(faux.error(kind, "no luck"))
     three[1].add("here")
     s = stream(ALL, "Hi", max_retries=0)
@@ -77,7 +77,7 @@ def test_what_another_model_may_do_better(three: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bad_request", "content_filter", "unknown", "aborted"])
-def test_what_would_only_be_hidden_ends_it(three: Any, kind: str) -> None:
+def test_errors_that_do_not_fall_back(three: Any, kind: str) -> None:
     three[0].add(faux.error("overloaded", "busy"))
     three[1].add(faux.error(kind, "Temperature is not for this model."))
     message = complete(ALL, "Hi", max_retries=0)
@@ -88,12 +88,12 @@ def test_what_would_only_be_hidden_ends_it(three: Any, kind: str) -> None:
     )
 
 
-def test_one_model_alone_tells_of_no_attempts() -> None:
+def test_single_model_reports_no_attempts() -> None:
     message = complete(["faux/echo"], "Hi")
     assert (message.text, message.attempts) == ("Hi", [])
 
 
-def test_after_its_own_retries(three: Any) -> None:
+def test_fallback_comes_after_retries(three: Any) -> None:
     three[0].add(*[faux.error("server", "broken", retry_after=0.0)] * 3)
     three[1].add(faux.error("rate_limit", retry_after=0.0), "yes")
     message = complete(("one/a", "two/b"), "Hi")
@@ -104,7 +104,7 @@ def test_after_its_own_retries(three: Any) -> None:
     assert message.text == "yes"
 
 
-def test_never_after_the_first_content(three: Any) -> None:
+def test_no_fallback_after_the_first_content(three: Any) -> None:
     three[0].add(faux.reply("Hel", faux.cut()))
     message = complete(ALL, "Hi")
     assert message.error is not None
@@ -112,7 +112,7 @@ def test_never_after_the_first_content(three: Any) -> None:
     assert three[1].calls == 0
 
 
-def test_when_all_fail_the_last_error_names_them_all(three: Any) -> None:
+def test_last_error_names_all_failures(three: Any) -> None:
     three[0].add(*[faux.error("server", "Broken.", retry_after=0.0)] * 2)
     three[1].add(faux.error("auth", "x" * 5000))
     three[2].add(faux.error("quota", "y" * 5000))
@@ -137,7 +137,7 @@ def test_when_all_fail_the_last_error_names_them_all(three: Any) -> None:
 # --- Over the wire --------------------------------------------------------------------------
 
 
-def test_each_model_gets_the_history_in_its_own_words(
+def test_each_model_gets_the_conversation_in_its_own_format(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-anthropic-0123456789")
@@ -175,7 +175,7 @@ def test_each_model_gets_the_history_in_its_own_words(
     assert message.attempts[0].usage.total_tokens == 0  # it was refused
 
 
-def test_one_providers_own_options_go_to_no_other(
+def test_provider_specific_options_are_sent_to_no_other_provider(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its key above all."""
@@ -205,7 +205,7 @@ def test_one_providers_own_options_go_to_no_other(
     assert [one.code for one in message.warnings] == ["option_not_passed"]
 
 
-def test_a_missing_key_is_passed_over_before_any_io(lab: Lab, july: Any) -> None:
+def test_missing_key_falls_back_before_any_io(lab: Lab, july: Any) -> None:
     gpt = Model(id="m", provider="own", api=lab.url, env=[])
     message = complete(["anthropic/claude-sonnet-4-5", gpt], "Hi", max_retries=0)
     assert summary(message) == [("anthropic/claude-sonnet-4-5", "missing_key"), ("own/m", None)]
@@ -213,7 +213,7 @@ def test_a_missing_key_is_passed_over_before_any_io(lab: Lab, july: Any) -> None
 
 
 @pytest.mark.parametrize("fault", [FIN, RESET])
-def test_start_is_told_once(lab: Lab, fault: Any) -> None:
+def test_start_event_is_emitted_once(lab: Lab, fault: Any) -> None:
     """Though the first model was accepted, too, and then said nothing."""
     lab.play(sse(b": hello\n\n", fault), CHAT.scene(say("Hello")))
     models = [Model(id=name, provider="own", api=lab.url, env=[]) for name in "ab"]
@@ -223,7 +223,7 @@ def test_start_is_told_once(lab: Lab, fault: Any) -> None:
     assert len(lab.seen) == 2
 
 
-def test_a_model_that_stays_silent_makes_room(lab: Lab) -> None:
+def test_silent_model_falls_back_after_the_timeout(lab: Lab) -> None:
     lab.play(sse(b": hello\n\n", STALL), CHAT.scene(think("hm"), say("Hello")))
     models = [Model(id=name, provider="own", api=lab.url, env=[]) for name in "ab"]
     events = list(stream(models, "Hi there", idle_timeout=0.2, max_retries=5))
@@ -235,7 +235,7 @@ def test_a_model_that_stays_silent_makes_room(lab: Lab) -> None:
     assert message.attempts[0].usage.estimated
 
 
-async def test_silence_ends_the_last_model_and_the_whole_time_ends_all(lab: Lab) -> None:
+async def test_last_model_times_out_and_total_timeout_stops_all(lab: Lab) -> None:
     lab.play(*[sse(b": hello\n\n", STALL)] * 3)
     models = [Model(id=name, provider="own", api=lab.url, env=[]) for name in "ab"]
     message = await acomplete(models, "Hi", idle_timeout=0.1, max_retries=0)
@@ -247,7 +247,7 @@ async def test_silence_ends_the_last_model_and_the_whole_time_ends_all(lab: Lab)
     assert (message.error.kind, message.attempts) == ("timeout", [])
 
 
-def test_silence_before_content_is_tried_again(lab: Lab) -> None:
+def test_silence_before_content_is_retried(lab: Lab) -> None:
     silent = sse(b": hello\n\n", STALL)
     lab.play(silent, [STALL], CHAT.scene(say("Hello")), silent, silent)
     model = Model(id="a", provider="own", api=lab.url, env=[])
@@ -262,7 +262,7 @@ def test_silence_before_content_is_tried_again(lab: Lab) -> None:
     assert "idle_timeout=0.1" in message.error.message
 
 
-def test_the_whole_time_goes_over_all_tries(lab: Lab) -> None:
+def test_total_timeout_spans_all_attempts(lab: Lab) -> None:
     lab.play(*[sse(b": hello\n\n", STALL)] * 4)
     model = Model(id="a", provider="own", api=lab.url, env=[])
     message = complete(model, "Hi", timeout=0.5, idle_timeout=0.2, max_retries=100)
@@ -272,7 +272,7 @@ def test_the_whole_time_goes_over_all_tries(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("turned", [None, RuntimeError("cancelled")])
-def test_being_cancelled_is_no_end_of_an_answer(turned: Exception | None) -> None:
+def test_cancellation_does_not_fall_back(turned: Exception | None) -> None:
     """A provider may swallow it, or make something else of it."""
 
     async def silent(request: Any) -> AsyncIterator[str]:
@@ -298,7 +298,7 @@ def test_being_cancelled_is_no_end_of_an_answer(turned: Exception | None) -> Non
         unregister_provider("silent")
 
 
-def test_an_abort_ends_all(three: Any) -> None:
+def test_abort_stops_all(three: Any) -> None:
     asked = threading.Event()
 
     def answer(request: Any) -> Any:
@@ -319,7 +319,7 @@ def test_an_abort_ends_all(three: Any) -> None:
 # --- Every verb -----------------------------------------------------------------------------
 
 
-async def test_every_verb_takes_several(three: Any) -> None:
+async def test_every_function_accepts_several_models(three: Any) -> None:
     def again() -> None:
         three[0].add(faux.error("auth", "no"))
         three[1].add("yes")
@@ -343,7 +343,7 @@ async def test_every_verb_takes_several(three: Any) -> None:
         assert (await wait()).text == "yes"
 
 
-def test_a_typed_answer_is_asked_of_each_in_its_own_way(three: Any) -> None:
+def test_typed_output_uses_each_models_own_mode(three: Any) -> None:
     three[0].add(faux.error("server", retry_after=0.0), "no number", faux.error("auth"))
     three[1].add('{"value": 7}')
     message = complete(["one/a", "two/b"], "A number?", output=int)
@@ -353,7 +353,7 @@ def test_a_typed_answer_is_asked_of_each_in_its_own_way(three: Any) -> None:
     ]  # fmt: skip
 
 
-def test_tools_turn_after_turn(three: Any) -> None:
+def test_tool_loop_falls_back_in_every_turn(three: Any) -> None:
     def add(a: int, b: int) -> int:
         return a + b
 
@@ -364,7 +364,7 @@ def test_tools_turn_after_turn(three: Any) -> None:
     assert three[0].calls == 2
 
 
-def test_a_model_of_the_router_file_among_others(tmp_path: Any, lab: Lab) -> None:
+def test_router_model_among_others(tmp_path: Any, lab: Lab) -> None:
     """It is told apart by its name, as it is when asked alone."""
     import os
 
@@ -381,7 +381,7 @@ def test_a_model_of_the_router_file_among_others(tmp_path: Any, lab: Lab) -> Non
 # --- Wrong use ------------------------------------------------------------------------------
 
 
-def test_wrong_use_is_told_before_any_model_is_asked(three: Any) -> None:
+def test_wrong_use_raises_before_any_request(three: Any) -> None:
     with pytest.raises(ValueError, match="no model to ask"):
         complete([], "Hi")
     with pytest.raises(ValueError, match="no model to ask"):
@@ -395,12 +395,12 @@ def test_wrong_use_is_told_before_any_model_is_asked(three: Any) -> None:
     assert three[0].calls == 0
 
 
-def test_a_string_is_one_name() -> None:
+def test_string_is_a_single_name() -> None:
     with pytest.raises(ValueError, match="xyz"):
         complete("xyz", "Hi")
 
 
-def test_the_context_is_that_of_the_call(three: Any) -> None:
+def test_context_is_copied_at_the_call(three: Any) -> None:
     """What becomes of it while the first model is asked does not reach the second."""
     context = ctx("first")
 

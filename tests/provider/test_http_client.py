@@ -46,7 +46,7 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.transport.abort()
 
 
-async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever a request is cancelled, dead connections of earlier ones are closed."""
     left: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda failure: left.append(repr(failure)))
@@ -94,7 +94,7 @@ async def test_cancelling_leaves_no_old_connection_open(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_kept_connection_that_is_closed_costs_nothing(reset: bool) -> None:
+async def test_closed_idle_connection_is_replaced(reset: bool) -> None:
     """Another one is opened at once; but a new one that is closed without a word is a failure."""
     requests: list[str] = []  # connection and number of the request on it
     dead: set[int] = set()
@@ -132,7 +132,7 @@ async def test_a_kept_connection_that_is_closed_costs_nothing(reset: bool) -> No
         await asyncio.wait(sides)
 
 
-async def test_a_request_costs_the_same_however_many_connections_there_are() -> None:
+async def test_request_time_is_independent_of_open_connections() -> None:
     async def ask(port: int) -> None:
         async for _ in stream_deltas(
             HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), openai_chat.WIRE
@@ -175,14 +175,14 @@ BODY = b"".join(CHAT.scene(say("Hel", "lo")))
         ("identity", BODY),
     ],
 )
-def test_compression_that_nobody_asked_for_is_undone(coding: str, body: bytes) -> None:
+def test_unrequested_compression_is_decoded(coding: str, body: bytes) -> None:
     with Raw(response(body, f"content-encoding: {coding}")) as server:
         message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
     assert message.text == "Hello"
     assert "accept-encoding: identity" in server.seen[0]
 
 
-def test_loop_after_loop_leaves_nothing(lab: Lab) -> None:
+def test_each_event_loop_closes_its_connections(lab: Lab) -> None:
     """Each `asyncio.run` has its own connections, which end with it."""
     lab.play(lambda _: CHAT.scene(say("ok")))
     with warnings.catch_warnings():
@@ -198,7 +198,7 @@ def test_loop_after_loop_leaves_nothing(lab: Lab) -> None:
     assert len(http._pools) <= 2
 
 
-def test_a_last_word_on_an_idle_connection(lab: Lab) -> None:
+def test_http_408_on_an_idle_connection(lab: Lab) -> None:
     """A server that says HTTP 408 before it closes is not asked on that connection again."""
     answer = b"".join(chat(text("ok"), finish("stop")))
     said, peers = threading.Event(), []
@@ -230,14 +230,14 @@ def test_a_last_word_on_an_idle_connection(lab: Lab) -> None:
             peer.close()
 
 
-def test_the_callers_host_counts(lab: Lab) -> None:
+def test_callers_host_header_is_used(lab: Lab) -> None:
     lab.play(chat(text("ok"), finish("stop")))
     message = complete("hosted_vllm/m", "q", api_base=lab.url, headers={"Host": "other.example"})
     assert message.text == "ok", message.error
     assert lab.seen[0].headers["host"] == "other.example"
 
 
-def test_no_key_in_the_repr_of_a_request() -> None:
+def test_repr_of_a_request_hides_the_key() -> None:
     assert "sk-" not in repr(
         HTTPRequest("POST", "http://h", [("authorization", "Bearer sk-1")], b"{}")
     )
@@ -264,13 +264,13 @@ def test_uvloop(host: str, lab: Lab) -> None:
         b"HTTP/1.0 200 OK\r\n\r\n",
     ],
 )
-def test_servers_that_are_careless_with_http(head: bytes) -> None:
+def test_lenient_response_heads(head: bytes) -> None:
     with Raw(head + PLAIN_BODY) as server:
         message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
         assert message.text == "by proxy", message.error
 
 
-def test_a_chunked_answer_whose_length_is_told_too() -> None:
+def test_chunked_response_with_a_content_length() -> None:
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PLAIN_BODY), PLAIN_BODY)
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n"
     with Raw(head + chunks) as server:
@@ -308,7 +308,7 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
-def test_compression_that_lies(wire: Wire, coding: str) -> None:
+def test_wrong_content_encoding(wire: Wire, coding: str) -> None:
     with Raw(response(body(wire, "a"), f"content-encoding: {coding}")) as server:
         error = failure(server.url, wire)
     assert error.kind == "server"
@@ -316,7 +316,7 @@ def test_compression_that_lies(wire: Wire, coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-def test_compression_that_is_cut(wire: Wire, coding: str) -> None:
+def test_truncated_compression(wire: Wire, coding: str) -> None:
     whole = body(wire, "Hel", "2nd")
     squeeze = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
     first = squeeze.compress(whole[: whole.index(b"2nd")]) + squeeze.flush(zlib.Z_SYNC_FLUSH)

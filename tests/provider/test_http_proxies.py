@@ -124,7 +124,7 @@ def socks(port: int, seen: list[Any], user: bytes = b"", refuses: int = 0) -> Ha
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-def test_socks_leads_to_the_host_that_it_looks_up(
+def test_socks_proxy_resolves_the_host(
     scheme: str, lab: Lab, proxies: Callable[[str], None]
 ) -> None:
     lab.play(CHAT.scene(say("one")), CHAT.scene(say("two")))
@@ -142,7 +142,7 @@ def test_socks_leads_to_the_host_that_it_looks_up(
 @pytest.mark.parametrize(
     ("user", "refuses", "said"), [("you", 0, "the name and the password"), ("me", 2, "its rules")]
 )
-def test_socks_that_refuses(
+def test_socks_proxy_that_refuses(
     user: str, refuses: int, said: str, proxies: Callable[[str], None]
 ) -> None:
     with listening(socks(9, [], b"me", refuses)) as port:
@@ -172,7 +172,7 @@ def tunnel(port: int, seen: list[bytes], refuses: bytes = b"") -> Handler:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_tunnel_to_a_host_with_tls(
+def test_tunnel_to_a_tls_host(
     scheme: str,
     tls: tuple[ssl.SSLContext, Path],
     proxies: Callable[[str], None],
@@ -198,7 +198,7 @@ def test_a_tunnel_to_a_host_with_tls(
     assert "sk-0123456789" not in head  # the key goes through the tunnel
 
 
-def test_a_tunnel_that_is_refused(proxies: Callable[[str], None]) -> None:
+def test_refused_tunnel(proxies: Callable[[str], None]) -> None:
     refusal = b"407 Proxy Authentication Required"
     with listening(tunnel(9, [], refusal)) as port:
         proxies(f"http://me:geheim@127.0.0.1:{port}")
@@ -211,7 +211,7 @@ def test_a_tunnel_that_is_refused(proxies: Callable[[str], None]) -> None:
     assert "geheim" not in message.error.message
 
 
-def test_a_proxy_of_an_unknown_kind(proxies: Callable[[str], None]) -> None:
+def test_unknown_proxy_scheme(proxies: Callable[[str], None]) -> None:
     proxies("gopher://me:geheim@127.0.0.1:1")
     message = complete("hosted_vllm/m", "q", api_base="http://far.example/v1")
     assert message.error is not None
@@ -266,7 +266,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         (NAMED, "502 Bad Gateway", True, "502"),
     ],
 )
-def test_a_proxy_that_refuses(
+def test_http_proxy_that_refuses(
     proxy: Callable[[str], None], host: str, scheme: str, status: str, retryable: bool, said: str
 ) -> None:
     with Raw(response(b"", status=status)) as server:
@@ -282,7 +282,7 @@ def test_a_proxy_that_refuses(
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_proxy_that_is_not_there(proxy: Callable[[str], None], host: str) -> None:
+def test_unreachable_proxy(proxy: Callable[[str], None], host: str) -> None:
     proxy(NAMED + "127.0.0.1:9")
     error = failure(host)
     assert (error.kind, error.retryable) == ("connection", True)
@@ -292,7 +292,7 @@ def test_a_proxy_that_is_not_there(proxy: Callable[[str], None], host: str) -> N
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_proxy_that_hangs_up(proxy: Callable[[str], None], host: str) -> None:
+def test_proxy_that_closes_the_connection(proxy: Callable[[str], None], host: str) -> None:
     with Raw(b"") as server:
         proxy(NAMED + server.address)
         error = failure(host)
@@ -303,7 +303,7 @@ def test_a_proxy_that_hangs_up(proxy: Callable[[str], None], host: str) -> None:
 @pytest.mark.parametrize(
     "address", [f"http://us:{PASSWORD}#x@127.0.0.1:9", f"ftp://us:{PASSWORD}@127.0.0.1", "http://"]
 )
-def test_an_address_that_is_no_proxy(proxy: Callable[[str], None], address: str) -> None:
+def test_invalid_proxy_url(proxy: Callable[[str], None], address: str) -> None:
     proxy(address)
     error = failure(HOSTS[0])
     assert (error.kind, error.retryable) == ("connection", False)
@@ -312,9 +312,7 @@ def test_an_address_that_is_no_proxy(proxy: Callable[[str], None], address: str)
     assert "pass" not in error.message.replace("name:password", "")
 
 
-def test_a_proxys_name_and_password_are_sent_as_they_are(
-    lab: Lab, proxy: Callable[[str], None]
-) -> None:
+def test_proxy_credentials_are_sent_decoded(lab: Lab, proxy: Callable[[str], None]) -> None:
     proxy(NAMED + lab.url.removeprefix("http://").removesuffix("/v1"))
     lab.play(CHAT.scene(say("by proxy")))
     assert ask(HOSTS[1]).text == "by proxy"
@@ -322,7 +320,7 @@ def test_a_proxys_name_and_password_are_sent_as_they_are(
     assert lab.seen[0].headers["proxy-authorization"] == f"Basic {word}"
 
 
-def test_a_proxys_password_and_exceptions(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_password_and_no_proxy(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -344,7 +342,7 @@ def test_a_proxys_password_and_exceptions(lab: Lab, monkeypatch: pytest.MonkeyPa
     assert "secret" not in error.message
 
 
-def test_the_environments_proxy_is_used(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_from_the_environment_is_used(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -56,7 +56,7 @@ def peak(base: str) -> tuple[ErrorInfo, int]:
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_50_mb_without_an_end(name: str) -> None:
+def test_endless_event_is_cut_off(name: str) -> None:
     head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
     with Raw(chain([head], ENDLESS[name]())) as server:
         error, most = peak(server.url)
@@ -66,7 +66,7 @@ def test_50_mb_without_an_end(name: str) -> None:
     assert most < MAX_EVENT_BYTES + 16 * MEGABYTE
 
 
-def test_50_mb_that_were_squeezed() -> None:
+def test_compressed_endless_event_is_cut_off() -> None:
     """50 kB on the wire."""
     squeezed = gzip.compress(b"data: " + b"x" * 50 * MEGABYTE)
     with Raw(response(squeezed, "content-encoding: gzip")) as server:

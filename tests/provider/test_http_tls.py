@@ -44,7 +44,7 @@ def secure(path: Path) -> Raw:
     return Raw(response(body(CHAT, "Hello")), tls)
 
 
-def test_a_certificate_that_nobody_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the message says to do, helps at once."""
     with secure(own := certificate(tmp_path, "127.0.0.1")) as server:
         error = failure(server.url, max_retries=2)
@@ -66,7 +66,7 @@ def test_a_certificate_that_nobody_trusts(tmp_path: Path, monkeypatch: pytest.Mo
         (("other.example", 2), ["127.0.0.1", "Is the address right?"]),
     ],
 )
-def test_a_certificate_that_trust_would_not_mend(
+def test_certificate_that_trust_cannot_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[str, int], said: list[str]
 ) -> None:
     own = certificate(tmp_path, made[0], days=made[1])
@@ -81,7 +81,7 @@ def test_a_certificate_that_trust_would_not_mend(
         assert words in error.message
 
 
-def test_a_port_that_speaks_no_tls() -> None:
+def test_port_without_tls() -> None:
     with Raw(b"") as server:
         error = failure(server.url.replace("http:", "https:"))
     assert (error.kind, error.retryable) == ("connection", False)

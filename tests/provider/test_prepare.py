@@ -46,7 +46,7 @@ def record(
 BUDGET = {"type": "budget_tokens", "min": 1024}
 
 
-def test_the_beta_header_is_joined_not_overwritten() -> None:
+def test_beta_headers_are_joined() -> None:
     arguments, _ = made(
         "anthropic/claude-x", ctx("q", tools=[TOOL]), record(BUDGET), reasoning="high",
         headers={"Anthropic-Beta": "context-1m-2025-08-07", "X-A": "1", "x-a": "2"},
@@ -78,7 +78,7 @@ def marks(value: Any) -> list[Any]:
         (None, "none", None),
     ],
 )
-def test_marks_on_the_wire(
+def test_cache_markers(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, option: Any, variable: str | None, expected: Any
 ) -> None:
     if variable:
@@ -96,7 +96,7 @@ def test_marks_on_the_wire(
     assert violations(lab.seen[-1].path, body) == []
 
 
-def test_openai_gets_a_key_and_a_retention() -> None:
+def test_openai_cache_key_and_retention() -> None:
     arguments, _ = made("openai/gpt-5", session_id="s-1", cache_retention="long")
     assert arguments["prompt_cache_key"] == "s-1"
     assert arguments["extra_body"] == {"prompt_cache_retention": "24h"}
@@ -107,7 +107,7 @@ def test_openai_gets_a_key_and_a_retention() -> None:
     assert request.warnings[0].code == "option_ignored"
 
 
-def test_the_same_context_gives_the_same_bytes(lab: Lab) -> None:
+def test_same_context_gives_the_same_bytes(lab: Lab) -> None:
     context: Context = ctx(user("q"), system="s", tools=[TOOL])
     for _ in range(2):
         lab.play(ANTHROPIC.scene(say("ok")))
@@ -115,7 +115,7 @@ def test_the_same_context_gives_the_same_bytes(lab: Lab) -> None:
     assert lab.seen[0].body == lab.seen[1].body
 
 
-def test_a_request_of_nothing_is_refused() -> None:
+def test_empty_request_is_rejected() -> None:
     from pipy_ai import ErrorInfo, StopReason, assistant
 
     failed = assistant("x").model_copy(
@@ -128,7 +128,7 @@ def test_a_request_of_nothing_is_refused() -> None:
     assert message.error.kind == "bad_request"
 
 
-def test_an_image_is_what_its_bytes_say() -> None:
+def test_image_type_is_detected_from_its_bytes() -> None:
     import base64
 
     from pipy_ai import ImageContent, TextContent, UserMessage

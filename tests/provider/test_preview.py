@@ -25,7 +25,7 @@ OWN = {"hosted_vllm", "litellm_proxy"}  # servers of one's own: they want an api
 TOOL = Tool(name="f", description="d")
 
 
-def test_preview_shows_what_is_sent_and_masks_the_key(lab: Lab) -> None:
+def test_preview_shows_the_request_and_masks_the_key(lab: Lab) -> None:
     key = "sk-very-secret-0123456789"
     context = ctx("q", system="s", tools=[TOOL])
     for wire in WIRES:
@@ -59,7 +59,7 @@ def test_preview_needs_no_key_and_no_network(provider: str) -> None:
     assert shown.body["stream"] is True
 
 
-def test_preview_of_what_cannot_be_shown() -> None:
+def test_unsupported_preview() -> None:
     assert preview("cohere/command-x", "q", api_key="k").url == ""
     with pytest.raises(ValueError, match="no preview"):
         preview("faux/m", "q")
@@ -71,7 +71,7 @@ TRANSPORTS = ["direct", "litellm"]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_preview_of_an_address_with_a_query_sends_nothing(
+def test_preview_of_a_url_with_a_query_sends_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
     if transport == "litellm":

@@ -74,7 +74,7 @@ SAMPLE: list[tuple[str, Wire]] = [
 
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
 @pytest.mark.parametrize(("name", "wire"), SAMPLE, ids=[name for name, _ in SAMPLE])
-def test_the_bytes_on_the_wire(
+def test_each_kind_of_provider_receives_its_request(
     lab: Lab, july: Any, name: str, wire: Wire, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request goes to the provider's path with its id, its key only, and the tool."""

@@ -94,7 +94,7 @@ def test_budgets(level: str, max_tokens: int | None, output: int, budget: int, w
     assert {w.code for w in request.warnings} == {"temperature_ignored", "tool_choice_changed"}
 
 
-def test_no_room_to_think_is_told() -> None:
+def test_budget_that_does_not_fit_is_a_warning() -> None:
     arguments, request = made(
         "anthropic/claude-x", record=record(BUDGET, output=1500), reasoning="high"
     )
@@ -102,14 +102,14 @@ def test_no_room_to_think_is_told() -> None:
     assert request.warnings[0].code == "reasoning_ignored"
 
 
-def test_own_budgets() -> None:
+def test_custom_budgets() -> None:
     arguments, _ = made(
         "anthropic/claude-x", record=record(BUDGET), reasoning="low", thinking_budgets={"low": 3000}
     )
     assert arguments["thinking"]["budget_tokens"] == 3000
 
 
-def test_models_that_do_not_reason_are_left_alone() -> None:
+def test_models_without_reasoning_are_unaffected() -> None:
     for level in ("off", "high"):
         arguments, request = made("openai/gpt-4o", record=record(reasoning=False), reasoning=level)
         assert "reasoning_effort" not in arguments
@@ -130,7 +130,7 @@ def test_switches(level: str) -> None:
     assert arguments["thinking"]["budget_tokens"] == (16_384 if on else 0)
 
 
-def test_effort_beats_budget_where_the_model_is_adaptive() -> None:
+def test_effort_takes_precedence_for_adaptive_models() -> None:
     adaptive = record({"type": "effort", "values": ["low", "high", "max"]}, BUDGET)
     arguments, _ = made("anthropic/c", record=adaptive, reasoning="high")
     assert arguments["thinking"] == {"type": "adaptive", "display": "summarized"}
@@ -140,7 +140,7 @@ def test_effort_beats_budget_where_the_model_is_adaptive() -> None:
     assert arguments["thinking"]["budget_tokens"] == 16_384
 
 
-def test_thinking_without_a_word_about_how() -> None:
+def test_reasoning_model_without_reasoning_options() -> None:
     """Older catalogues say that a model reasons, but not how it is told to."""
     silent = {**record(), "release_date": "2025-09-29"}
     del silent["reasoning_options"]
@@ -152,7 +152,7 @@ def test_thinking_without_a_word_about_how() -> None:
     assert made("openai/m", record=silent, reasoning="low")[0]["reasoning_effort"] == "low"
 
 
-def test_thinking_on_the_wire(lab: Lab) -> None:
+def test_thinking_in_requests(lab: Lab) -> None:
     lab.play(ANTHROPIC.scene(say("ok")), GEMINI.scene(say("ok")))
     options: dict[str, Any] = {"api_key": "k", "reasoning": "medium", "max_tokens": 2000}
     complete(ANTHROPIC.model, "q", api_base=ANTHROPIC.base(lab), temperature=0, **options)

@@ -13,7 +13,7 @@ from pipy_ai.provider.registered import unregister_provider
 from ..support.event_grammar import check_events
 
 
-def test_a_provider_of_ones_own() -> None:
+def test_custom_provider() -> None:
     async def parrot(request: Request) -> AsyncIterator[str]:
         yield "You said: "
         yield str(request.context.messages[-1].content)
@@ -31,7 +31,7 @@ def test_a_provider_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("fault", [ValueError("odd"), KeyError("gone"), RuntimeError()])
-def test_a_provider_that_breaks_gives_an_error_message(fault: Exception) -> None:
+def test_failing_provider_gives_an_error_message(fault: Exception) -> None:
     async def broken(request: Request) -> AsyncIterator[str]:
         yield "half"
         raise fault

@@ -55,7 +55,7 @@ def by_hand(lab: Lab, kind: str) -> Model:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("kind", ["new", "replaced"])
-def test_a_models_own_address_is_asked(
+def test_models_own_address_is_used(
     lab: Lab, july: Path, openai_key: str, kind: str, transport: Any
 ) -> None:
     model = by_hand(lab, kind)
@@ -77,7 +77,7 @@ def test_a_models_own_address_is_asked(
         pytest.param("groq"),
     ],
 )
-def test_a_models_own_shape_is_spoken(lab: Lab, july: Path, provider: str, transport: Any) -> None:
+def test_models_own_api_shape_is_used(lab: Lab, july: Path, provider: str, transport: Any) -> None:
     model = Model(id="my", provider=provider, api=lab.url, shape="responses")
     lab.play(RESPONSES.scene(say("ok")))
     message = complete(model, "hi", api_key="k", transport=transport, max_retries=0)
@@ -87,7 +87,7 @@ def test_a_models_own_shape_is_spoken(lab: Lab, july: Path, provider: str, trans
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_model_made_by_hand_may_think_and_see(lab: Lab, july: Path, transport: Any) -> None:
+def test_custom_model_may_think_and_see(lab: Lab, july: Path, transport: Any) -> None:
     model = Model(id="my", provider="acme", api=lab.url)
     asked = [user("what is it?", PNG)]
     message = complete(model, asked, reasoning="high", transport=transport)
@@ -98,7 +98,7 @@ def test_a_model_made_by_hand_may_think_and_see(lab: Lab, july: Path, transport:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_way_that_is_known_needs_no_suggestions(
+def test_known_route_computes_no_suggestions(
     lab: Lab, july: Path, monkeypatch: pytest.MonkeyPatch, transport: Any
 ) -> None:
     def slow(*_: Any, **__: Any) -> Any:
@@ -115,7 +115,7 @@ def test_a_way_that_is_known_needs_no_suggestions(
         assert message.error is None, message.error
 
 
-def test_an_unknown_model_is_asked_all_the_same(lab: Lab, july: Any) -> None:
+def test_unknown_model_is_requested_with_a_warning(lab: Lab, july: Any) -> None:
     request = build_request("openai/gpt-99", "q", None, {})
     assert [w.code for w in request.warnings] == ["unknown_model"]
     assert "not known" in request.warnings[0].message
@@ -127,7 +127,7 @@ def test_an_unknown_model_is_asked_all_the_same(lab: Lab, july: Any) -> None:
         assert build_request(own, "q", None, {}).warnings == []
 
 
-def test_a_bare_name_will_do(lab: Lab, july: Any) -> None:
+def test_bare_name(lab: Lab, july: Any) -> None:
     lab.play(sse(chunk({"content": "ok"}), chunk({}, finish_reason="stop"), DONE))
     message = complete("gpt-4o", "q", api_base=lab.url, api_key="k")
     assert (message.provider, message.model) == ("openai", "gpt-4o")
@@ -139,7 +139,7 @@ def test_a_bare_name_will_do(lab: Lab, july: Any) -> None:
     assert request.record is not None
 
 
-def test_openais_newer_models_speak_responses(july: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newer_openai_models_use_responses(july: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipy_ai.provider.wires import wire_for
 
     def api(name: str, **options: Any) -> str:
@@ -161,7 +161,7 @@ def test_openais_newer_models_speak_responses(july: Any, monkeypatch: pytest.Mon
         ("llamafile", "http://127.0.0.1:8080/v1"), ("litellm_proxy", "http://127.0.0.1:4000"),
     ],
 )  # fmt: skip
-def test_a_server_of_ones_own_is_where_it_usually_listens_or_where_one_says(
+def test_local_server_address_is_the_default_or_the_given_one(
     name: str, usual: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     variable = f"{name.upper()}_API_BASE"

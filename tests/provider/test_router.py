@@ -41,7 +41,7 @@ ANSWER = CHAT.scene(think("hm"), say("Hel", "lo"), tool("c", "f", '{"x":', "1}")
                     counts=Counts(100, 20))  # fmt: skip
 
 
-def test_its_models_go_through_the_router(lab: Lab, router: Path) -> None:
+def test_router_models_go_through_the_router(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/m", lab.url), ("openai/gpt-5", "openai/m", lab.url))
     lab.play(ANSWER)
     message = complete("fast", "q")
@@ -66,14 +66,14 @@ def test_its_models_go_through_the_router(lab: Lab, router: Path) -> None:
     assert "lab-key" not in repr(shown)
 
 
-async def test_asynchronously(lab: Lab, router: Path) -> None:
+async def test_async_router_request(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/m", lab.url))
     lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
     assert (await acomplete("fast", "q")).text == "ok"
     assert (await acomplete("fast", [user("q")])).text == "ok"
 
 
-def test_a_changed_file_is_noticed(lab: Lab, router: Path) -> None:
+def test_changed_file_is_reloaded(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/one", lab.url))
     lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
     complete("fast", "q")
@@ -85,7 +85,7 @@ def test_a_changed_file_is_noticed(lab: Lab, router: Path) -> None:
         complete("fast", "q")
 
 
-def test_a_fallback_takes_over(lab: Lab, router: Path) -> None:
+def test_fallback(lab: Lab, router: Path) -> None:
     settings = "router_settings:\n  fallbacks:\n    - first: [second]\n"
     write(
         router, ("first", "hosted_vllm/a", "http://127.0.0.1:9/v1"),
@@ -98,7 +98,7 @@ def test_a_fallback_takes_over(lab: Lab, router: Path) -> None:
     assert lab.seen[0].json["model"] == "b"
 
 
-def test_its_failures_are_errors(lab: Lab, router: Path) -> None:
+def test_failures_are_errors(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/m", lab.url), ("slow", "hosted_vllm/m2", lab.url))
     lab.play(Status(401, {"error": {"message": "bad key lab-key-0123456789"}}))
     message = complete("fast", "q", max_retries=0)
@@ -115,7 +115,7 @@ def test_its_failures_are_errors(lab: Lab, router: Path) -> None:
     assert (message.error.kind, message.text) == ("incomplete", "half")
 
 
-def test_leaving_closes_its_connection(lab: Lab, router: Path) -> None:
+def test_leaving_closes_the_connection(lab: Lab, router: Path) -> None:
     from .wire.lab import STALL
 
     write(router, ("fast", "hosted_vllm/m", lab.url))
@@ -138,7 +138,7 @@ def test_leaving_closes_its_connection(lab: Lab, router: Path) -> None:
          "router_settings"),
     ],
 )  # fmt: skip
-def test_a_broken_file_is_told(router: Path, text: str, said: str) -> None:
+def test_broken_file_is_reported(router: Path, text: str, said: str) -> None:
     router.write_text(text)
     message = complete("openai/gpt-5", "q")
     assert message.error is not None
@@ -147,7 +147,7 @@ def test_a_broken_file_is_told(router: Path, text: str, said: str) -> None:
     assert str(router) in message.error.message
 
 
-def test_another_file(lab: Lab, router: Path, tmp_path: Path) -> None:
+def test_alternative_file(lab: Lab, router: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     write(mine, ("mine", "hosted_vllm/m", lab.url))
     register_provider("litellm", LiteLLMProvider(config_path=mine))
@@ -185,7 +185,7 @@ def test_wildcards_and_aliases_go_through_the_router(lab: Lab, july: Path, name:
 
 
 @pytest.mark.parametrize("content", ["", "# nothing yet\n", "model_list:\n"])
-def test_an_empty_router_file_is_told(july: Path, content: str) -> None:
+def test_empty_router_file_is_reported(july: Path, content: str) -> None:
     (july / "router.yaml").write_text(content)
     message = complete("openai/gpt-5", "q")
     assert message.error is not None

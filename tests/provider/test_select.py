@@ -27,7 +27,7 @@ pytestmark = [
         ({"mock_response": "x"}, "litellm"),
     ],
 )
-def test_an_argument_of_litellms_goes_to_litellm(extra: dict[str, Any], api: str) -> None:
+def test_litellm_argument_selects_litellm(extra: dict[str, Any], api: str) -> None:
     from pipy_ai._requests import build_request
     from pipy_ai.provider.select import provider_for
 
@@ -35,7 +35,7 @@ def test_an_argument_of_litellms_goes_to_litellm(extra: dict[str, Any], api: str
     assert provider_for(request).api == api
 
 
-def test_openais_words_on_another_wire_are_translated(lab: Lab) -> None:
+def test_openai_parameters_on_other_wires_use_litellm(lab: Lab) -> None:
     form = {"type": "json_object"}
     ours = preview("openai/gpt-4o", "q", extra={"response_format": form})
     assert ours.body["response_format"] == form
@@ -43,7 +43,7 @@ def test_openais_words_on_another_wire_are_translated(lab: Lab) -> None:
     assert "response_format" not in theirs.body  # LiteLLM made a tool of it
 
 
-def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_selects_the_transport(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipy_ai._requests import build_request
     from pipy_ai.provider.select import provider_for
 
@@ -61,7 +61,7 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
     [("gpt-6", "responses"), ("gpt-5.7-mini", "responses"), ("gpt-5.7-chat-latest", "completions"),
      ("gpt-4.9", "completions")],
 )  # fmt: skip
-def test_a_gpt_that_nobody_knows_yet_goes_where_it_can_call(
+def test_unknown_gpt_model_uses_the_api_that_supports_tools(
     july: Any, model: str, path: str
 ) -> None:
     """From GPT-5.4 on Chat Completions takes no tools from a model that reasons."""
@@ -69,7 +69,7 @@ def test_a_gpt_that_nobody_knows_yet_goes_where_it_can_call(
 
 
 @pytest.mark.parametrize("word", ["api_key", "timeout", "extra_query"])
-def test_more_words_of_litellms(word: str) -> None:
+def test_further_litellm_arguments_select_litellm(word: str) -> None:
     request = build_request("openai/gpt-4o", "q", None, {"extra": {word: {}}})
     assert provider_for(request).api == "litellm"
 
@@ -82,7 +82,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("transport")
-def test_azure_is_left_to_litellm(lab: Lab) -> None:
+def test_azure_uses_litellm(lab: Lab) -> None:
     from .wire.lab import chat, finish, text
 
     lab.play(chat(text("ok"), finish("stop")))

@@ -39,7 +39,7 @@ def wait_for_sync() -> None:
             assert not thread.is_alive()
 
 
-def test_the_background_sync_imports_nothing_from_the_current_directory(
+def test_background_sync_does_not_import_from_the_current_directory(
     small_mirror: Mirror, data: Path, tmp_path: Path
 ) -> None:
     here, marker = tmp_path / "here", tmp_path / "marker"
@@ -75,7 +75,7 @@ def test_the_background_sync_imports_nothing_from_the_current_directory(
     ],
     ids=json.dumps,
 )
-def test_when_an_attempt_is_due(
+def test_next_attempt(
     small_mirror: Mirror,
     data: Path,
     state: dict[str, Any],
@@ -95,7 +95,7 @@ def test_when_an_attempt_is_due(
 
 
 @pytest.mark.parametrize("place", ["data", "a/b/c", "./a", "{}/x/y/z"])
-def test_a_data_directory_is_made_for_the_first_sync(
+def test_data_directory_is_created_for_the_first_sync(
     small_mirror: Mirror, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -109,9 +109,7 @@ def test_a_data_directory_is_made_for_the_first_sync(
     assert get_registry().metadata["source"] == small_mirror.url
 
 
-def test_a_user_without_a_home_litters_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_without_a_home_gets_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(_: int) -> Any:
         raise KeyError("getpwuid(): uid not found")
 
@@ -138,7 +136,7 @@ def _wait_for_thread() -> None:
             thread.join(10)
 
 
-def test_a_missing_catalogue_is_fetched_in_the_background(
+def test_missing_catalogue_is_fetched_in_the_background(
     mirror: Mirror, online: None, data: Path
 ) -> None:
     mirror.stall.clear()
@@ -150,7 +148,7 @@ def test_a_missing_catalogue_is_fetched_in_the_background(
 
 
 @pytest.mark.parametrize("hours", [1, 30])
-def test_a_day_is_the_limit(
+def test_sync_runs_after_a_day(
     mirror: Mirror, online: None, data: Path, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_models()
@@ -166,7 +164,7 @@ def test_a_day_is_the_limit(
     assert len(mirror.seen) == (1 if hours < 24 else 2)
 
 
-def test_a_failed_attempt_is_not_repeated_that_day(
+def test_failed_attempt_is_not_repeated_the_same_day(
     mirror: Mirror, online: None, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror.status = 503
@@ -179,7 +177,7 @@ def test_a_failed_attempt_is_not_repeated_that_day(
     assert "503" in read_sync_state(str(data))["error"]
 
 
-def test_offline_means_offline(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_disables_sync(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "_next_check_at", 0.0)
     get_registry()
     _wait_for_thread()
@@ -187,7 +185,7 @@ def test_offline_means_offline(mirror: Mirror, data: Path, monkeypatch: pytest.M
     assert not data.joinpath("sync.json").exists()
 
 
-def test_the_command_line_does_not_wait_for_it(mirror: Mirror, data: Path) -> None:
+def test_command_line_does_not_wait(mirror: Mirror, data: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PIPY_OFFLINE"}
     mirror.stall.clear()
     command = [sys.executable, "-m", "pipy_ai", "info", "gpt-5"]

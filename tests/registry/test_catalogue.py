@@ -53,7 +53,7 @@ COUNTS = {"2025-10-01": (50, 747), "2026-05-22": (134, 4838), "2026-07-01": (147
 
 
 @pytest.mark.parametrize("day", DAYS)
-def test_each_feed_loads_with_every_model(day: str, tmp_path: Path) -> None:
+def test_each_feed_loads_every_model(day: str, tmp_path: Path) -> None:
     install(tmp_path, day)
     registry = ModelRegistry(tmp_path)
     providers, models = COUNTS[day]
@@ -67,7 +67,7 @@ def test_each_feed_loads_with_every_model(day: str, tmp_path: Path) -> None:
         assert model.to_dict().items() >= {"id": model.id, "name": model.name}.items()
 
 
-def test_figures_are_the_feeds(july: Path) -> None:
+def test_figures_match_the_feed(july: Path) -> None:
     model = get_model("anthropic/claude-sonnet-4-5")
     assert model is not None
     assert (model.name, model.family) == ("Claude Sonnet 4.5 (latest)", "claude-sonnet")
@@ -91,13 +91,13 @@ def test_figures_are_the_feeds(july: Path) -> None:
     assert overridden.npm == "@ai-sdk/openai"
 
 
-def test_the_older_word_for_a_tier_is_understood() -> None:
+def test_older_tier_field_is_read() -> None:
     over = {"input": 2, "output": 4}
     cost = ModelCost.from_dict({"input": 1, "output": 2, "context_over_200k": over})
     assert [(t.size, t.input, t.output) for t in cost.tiers] == [(200_000, 2, 4)]
 
 
-def test_a_model_is_a_dataclass() -> None:
+def test_model_is_a_dataclass() -> None:
     model = Model(id="m", provider="p", cost=ModelCost(input=1.0))
     assert dataclasses.is_dataclass(model)
     assert dataclasses.replace(model, name="x").name == "x"
@@ -139,7 +139,7 @@ PATHS = st.sampled_from(
         max_size=6,
     )
 )
-def test_a_bad_field_or_model_never_hides_the_others(changes: list[Any]) -> None:
+def test_bad_field_or_model_does_not_hide_others(changes: list[Any]) -> None:
     damaged: dict[str, Any] = {
         name: {**host, "models": dict(host["models"])} for name, host in SMALL.items()
     }
@@ -270,7 +270,7 @@ def use(lab: Lab, capsys: pytest.CaptureFixture[str], key_set: bool = True) -> N
     [pytest.param(c, id=json.dumps(c)) for c in ODD],
 )
 @pytest.mark.parametrize("where", ["record", "override"])
-def test_wrong_types_in_a_record_stop_nobody(
+def test_wrong_types_in_a_record_are_tolerated(
     lab: Lab, data: Path, where: str, change: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -286,7 +286,7 @@ def test_wrong_types_in_a_record_stop_nobody(
 
 
 @pytest.mark.parametrize("change", ODD_HOSTS, ids=json.dumps)
-def test_wrong_types_in_a_provider_stop_nobody(
+def test_wrong_types_in_a_provider_are_tolerated(
     lab: Lab, data: Path, change: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -298,12 +298,12 @@ def test_wrong_types_in_a_provider_stop_nobody(
     use(lab, capsys, "env" not in change or change["env"] == "ANTHROPIC_API_KEY")
 
 
-def test_a_key_in_a_plain_string_is_one_variable(lab: Lab, july: Path) -> None:
+def test_env_as_a_string_is_one_variable(lab: Lab, july: Path) -> None:
     override(july, {"acme/large": {"provider": {"api": lab.url, "env": "ACME_KEY"}}})
     assert request_of("acme/large").route.key_env == ("ACME_KEY",)
 
 
-def test_a_size_may_be_written_with_a_point(data: Path) -> None:
+def test_float_limit_is_read(data: Path) -> None:
     changed = copy.deepcopy(FEW_PROVIDERS)
     tier = {"input": 9, "tier": {"size": 200_000.0, "type": "context"}}
     changed["openai"]["models"]["gpt-5"]["cost"] |= {"input": 1, "tiers": [tier]}

@@ -34,7 +34,7 @@ def entries(path: Path) -> dict[str, Any]:
     return {entry["model_name"]: entry["litellm_params"] for entry in said["model_list"]}
 
 
-def test_the_file_holds_providers_with_keys(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_contains_providers_with_keys(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-secret")
     monkeypatch.setenv("TOGETHERAI_API_KEY", "tog-secret")  # LiteLLM's name of it
     path = generate_router_config()
@@ -75,13 +75,13 @@ def test_chosen_providers(july: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "# Left out: cloudflare-workers-ai: CLOUDFLARE_ACCOUNT_ID not set" in target.read_text()
 
 
-def test_all_of_them(july: Path, tmp_path: Path) -> None:
+def test_all_providers(july: Path, tmp_path: Path) -> None:
     found = entries(generate_router_config(tmp_path / "all.yaml", all=True))
     assert len(found) > 4000
     assert all(":" in name or "/" in name for name in found)
 
 
-def test_a_gateways_file(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_file(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
     path = generate_router_config(gateway=True, rpm=60, tpm=9000)
     assert path == july / "gateway.yaml"
@@ -111,7 +111,7 @@ def backend() -> Iterator[Lab]:
         yield server
 
 
-def test_a_real_proxy_loads_it(
+def test_real_proxy_loads_the_file(
     backend: Lab, july: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`pipy config` → `litellm --config` → an answer through `litellm_proxy/…`; and a fallback."""

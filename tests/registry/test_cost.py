@@ -87,7 +87,7 @@ def usage(**counts: int) -> Usage:
 
 
 @pytest.mark.parametrize(("name", "counts", "dollars"), CASES)
-def test_the_table(july: Any, name: str, counts: dict[str, int], dollars: float | None) -> None:
+def test_price_table(july: Any, name: str, counts: dict[str, int], dollars: float | None) -> None:
     cost = calculate_cost(name, usage(**counts))
     if dollars is None:
         assert (cost.total, cost.source) == (None, "unknown")
@@ -147,13 +147,13 @@ def made(**rates: Any) -> Model:
         (made(input=1, output=2, reasoning=0), {"output": M, "reasoning": M}, 0.0),
     ],
 )
-def test_rules(model: Model, counts: dict[str, int], dollars: float | None) -> None:
+def test_pricing_rules(model: Model, counts: dict[str, int], dollars: float | None) -> None:
     assert calculate_cost(model, usage(**counts)).total == (
         None if dollars is None else pytest.approx(dollars, abs=1e-12)
     )
 
 
-def test_the_parts(july: Any) -> None:
+def test_cost_parts(july: Any) -> None:
     counts = usage(input=1_000, output=2_000, cache_read=3_000, cache_write=4_000)
     cost = calculate_cost("anthropic/claude-sonnet-4-5", counts)
     assert (cost.input, cost.output) == (0.003, 0.03)
@@ -180,7 +180,7 @@ def test_estimates(july: Any) -> None:
         estimate_cost(name, 1, cached_tokens=2)
 
 
-def test_the_index_prices_like_the_records(july: Any) -> None:
+def test_index_prices_match_the_records(july: Any) -> None:
     registry = get_registry()
     for name, row in registry.rows().items():
         for tokens in ((1_000, 500, 0), (300_000, 1_000, 200_000)):
@@ -189,7 +189,7 @@ def test_the_index_prices_like_the_records(july: Any) -> None:
             assert row_cost(name, row, *tokens) == estimate_cost(model, *tokens)
 
 
-def test_prices_of_modes_survive_writing_down() -> None:
+def test_mode_prices_survive_serialization() -> None:
     modes = {"fast": ModelCost(input=5, output=9)}
     model = Model(id="m", provider="acme", cost=ModelCost(input=1, output=2, modes=modes))
     said = json.loads(json.dumps(model.to_dict()))
@@ -200,7 +200,7 @@ def test_prices_of_modes_survive_writing_down() -> None:
     assert Model.from_dict(known.to_dict(), "openai").cost == known.cost
 
 
-def test_tiers_may_come_in_any_order() -> None:
+def test_tiers_in_any_order() -> None:
     high, low = ({"input": n, "tier": {"size": n * 100_000}} for n in (5, 2))
     for tiers in ([high, low], [low, high]):
         listed = ModelCost.from_dict({"input": 1, "output": 1, "tiers": tiers})
@@ -218,7 +218,7 @@ def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_cached_tokens_are_free_only_where_a_list_says_so() -> None:
+def test_cached_tokens_are_free_only_where_listed() -> None:
     def cost(**rates: Any) -> float | None:
         model = Model(id="m", provider="acme", cost=ModelCost(input=2.0, output=4.0, **rates))
         return estimate_cost(model, input_tokens=1_000_000, cached_tokens=1_000_000)

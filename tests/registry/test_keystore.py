@@ -39,7 +39,7 @@ def authorization(lab: Lab) -> str:
     return str(lab.seen[-1].headers.get("authorization"))
 
 
-def test_a_kept_key_goes_to_its_own_provider_only(lab: Lab, kept: Path) -> None:
+def test_stored_key_is_sent_to_its_own_provider_only(lab: Lab, kept: Path) -> None:
     lab.play(*[CHAT.scene(say("hi"))] * 3)
     way = Route(kind="generic", backend="hosted_vllm", key_env=("GROQ_API_KEY",))
     assert way.api_key() == KEY
@@ -55,21 +55,23 @@ def test_a_kept_key_goes_to_its_own_provider_only(lab: Lab, kept: Path) -> None:
         assert authorization(lab) == sent
 
 
-def test_the_environment_goes_first(lab: Lab, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_takes_precedence(
+    lab: Lab, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab.play(CHAT.scene(say("hi")))
     monkeypatch.setenv("GROQ_API_KEY", "sk-of-the-environment")
     complete(Model(id="m", provider="acme", api=lab.url, env=["GROQ_API_KEY"]), "hi")
     assert authorization(lab) == "Bearer sk-of-the-environment"
 
 
-def test_a_failure_shows_no_kept_key(lab: Lab, kept: Path) -> None:
+def test_error_does_not_show_a_stored_key(lab: Lab, kept: Path) -> None:
     lab.play(Status(401, {"error": {"message": f"Incorrect API key: {KEY}"}}))
     message = complete(Model(id="m", provider="acme", api=lab.url, env=["GROQ_API_KEY"]), "hi")
     assert message.error is not None
     assert KEY not in message.model_dump_json()
 
 
-def test_a_kept_key_counts_as_set(kept: Path, tmp_path: Path) -> None:
+def test_stored_key_counts_as_available(kept: Path, tmp_path: Path) -> None:
     assert {model.provider for model in get_models(available=True)} == {"groq"}
     assert pipy("providers", "--available", "--json").stdout.count('"provider"') == 1
     assert f"Key: kept by pipy keys ({kept})" in pipy("info", "groq/allam-2-7b").stdout
@@ -81,7 +83,7 @@ def test_a_kept_key_counts_as_set(kept: Path, tmp_path: Path) -> None:
     assert default_model() == "anthropic/claude-sonnet-4-5"
 
 
-def test_the_router_is_given_kept_keys(lab: Lab, kept: Path) -> None:
+def test_router_gets_stored_keys(lab: Lab, kept: Path) -> None:
     lab.play(CHAT.scene(say("routed")))
     Path(os.environ["PIPY_DATA_DIR"], "router.yaml").write_text(
         "model_list:\n  - model_name: mine\n    litellm_params:\n      model: openai/m\n"
@@ -91,7 +93,7 @@ def test_the_router_is_given_kept_keys(lab: Lab, kept: Path) -> None:
     assert authorization(lab) == f"Bearer {KEY}"
 
 
-def test_others_who_can_read_the_file_are_told_of_once(kept: Path) -> None:
+def test_world_readable_file_is_reported_once(kept: Path) -> None:
     kept.chmod(0o644)
     with pytest.warns(UserWarning, match="chmod 600"):
         assert Route(key_env=("GROQ_API_KEY",)).api_key() == KEY
@@ -102,7 +104,7 @@ def test_others_who_can_read_the_file_are_told_of_once(kept: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [f'{{"GROQ_API_KEY": "{KEY}"', "[]", '{"A": 5}', "\x00", ""])
-def test_a_damaged_file_is_named_and_stops_no_request(kept: Path, content: str) -> None:
+def test_damaged_file_is_reported_and_ignored(kept: Path, content: str) -> None:
     kept.write_text(content)
     for words in (["list"], ["set", "groq"], ["remove", "groq"]):
         done = pipy("keys", *words, stdin=KEY)
@@ -117,7 +119,7 @@ def test_a_damaged_file_is_named_and_stops_no_request(kept: Path, content: str) 
     assert "or run pipy keys set groq, or pass api_key=" in message.error.message
 
 
-def test_a_file_that_cannot_be_read_stops_no_request(kept: Path) -> None:
+def test_unreadable_file_is_ignored(kept: Path) -> None:
     kept.unlink()
     kept.mkdir()
     with pytest.warns(UserWarning, match=r"keys\.json"):
@@ -125,7 +127,7 @@ def test_a_file_that_cannot_be_read_stops_no_request(kept: Path) -> None:
     assert pipy("keys", "list").returncode == 1
 
 
-def test_many_set_keys_at_once(kept: Path) -> None:
+def test_concurrent_writers_keep_all_keys(kept: Path) -> None:
     names = ["openai", "anthropic", "mistral", "xai"]
     command = [sys.executable, "-m", "pipy_ai", "keys", "set"]
     running = [
@@ -137,7 +139,7 @@ def test_many_set_keys_at_once(kept: Path) -> None:
     assert len(json.loads(kept.read_text())) == 1 + len(names)
 
 
-def test_where_no_key_is_kept_no_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_key_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def no(*_: Any) -> None:
         raise AssertionError("a key was looked up")
 
@@ -189,7 +191,7 @@ def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "ring.json"
 
 
-def test_the_keyring_has_keys_where_there_is_one(ring: Path, lab: Lab) -> None:
+def test_keyring_is_used_where_available(ring: Path, lab: Lab) -> None:
     lab.play(CHAT.scene(say("hi")))
     assert "the system's keyring" in pipy("keys", "set", "groq", stdin=KEY).stdout
     assert json.loads(Path(keystore.path()).read_text()) == {"GROQ_API_KEY": None}
@@ -201,9 +203,7 @@ def test_the_keyring_has_keys_where_there_is_one(ring: Path, lab: Lab) -> None:
     assert json.loads(ring.read_text()) == {}
 
 
-def test_a_keyring_that_gives_nothing_is_told_of(
-    ring: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_keyring_is_reported(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pipy("keys", "set", "groq", stdin=KEY).returncode == 0
     monkeypatch.setenv("TEST_LOCKED", "1")
     with pytest.warns(UserWarning, match=r"did not give GROQ_API_KEY \(RuntimeError\)") as told:
@@ -216,7 +216,7 @@ def test_a_keyring_that_gives_nothing_is_told_of(
     assert message.error is not None
 
 
-def test_the_keyring_is_not_imported_for_a_listing(ring: Path) -> None:
+def test_listing_does_not_import_keyring(ring: Path) -> None:
     assert pipy("keys", "set", "groq", stdin=KEY).returncode == 0
     code = (
         "import sys; from pipy_ai.registry import get_models; assert get_models(available=True);"

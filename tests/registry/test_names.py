@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-def test_every_full_name_is_itself(july: Path) -> None:
+def test_every_full_name_resolves_to_itself(july: Path) -> None:
     registry = get_registry()
     names = list(registry.rows())
     assert len(names) == 5276
@@ -39,7 +39,7 @@ def test_every_full_name_is_itself(july: Path) -> None:
         )
 
 
-def test_what_bare_names_mean(july: Path) -> None:
+def test_bare_names(july: Path) -> None:
     """Of 1,213 ids without a slash: 277 are a maker's, 54 but for punctuation, 12 but for a
     suffix; 731 have one host only; 139 are ambiguous."""
     registry = get_registry()
@@ -100,9 +100,7 @@ def test_names(july: Path, name: str, full: str | None) -> None:
     assert (model.qualified_name if model else None) == full
 
 
-def test_an_ambiguous_name_lists_its_candidates(
-    july: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ambiguous_name_lists_candidates(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "meta-llama/llama-3.3-70b-instruct"
     with pytest.raises(AmbiguousModelError, match="openrouter/meta-llama") as caught:
         get_model(name)
@@ -144,7 +142,7 @@ def request_of(model: Any, prompt: Any = "hi", **options: Any) -> Request:
     return build_request(model, prompt, None, options)  # type: ignore[arg-type]
 
 
-def test_capitals_of_a_provider_are_forgiven(july: Path) -> None:
+def test_provider_case_is_ignored(july: Path) -> None:
     model = get_model("OpenAI/gpt-4o")
     assert model is not None
     assert model.qualified_name == "openai/gpt-4o"
@@ -153,7 +151,7 @@ def test_capitals_of_a_provider_are_forgiven(july: Path) -> None:
     assert request.route.model == "openai/gpt-4o"
 
 
-def test_litellms_name_of_a_host_is_that_host(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_litellm_provider_name_is_an_alias(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", "k")
     name = "meta_llama/Llama-3.3-70B-Instruct"
     model = get_model(name)
@@ -163,9 +161,7 @@ def test_litellms_name_of_a_host_is_that_host(july: Path, monkeypatch: pytest.Mo
     assert "openrouter" not in request.route.model
 
 
-def test_another_host_than_the_name_says_is_told(
-    july: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_host_than_named_is_reported(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", "k")
     request = request_of("meta-llama/llama-3.3-70b-instruct")
     assert request.model == "openrouter/meta-llama/llama-3.3-70b-instruct"
@@ -187,7 +183,7 @@ def test_another_host_than_the_name_says_is_told(
         "hash/x",
     ],
 )
-def test_words_of_the_files_are_no_names(
+def test_file_keywords_are_not_names(
     july: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):

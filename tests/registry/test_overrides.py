@@ -55,7 +55,7 @@ def sent(lab: Lab) -> str:
 
 
 @pytest.mark.parametrize("depth", [100_000, 900, 400, 150])
-def test_deep_overrides_stop_nobody(
+def test_deeply_nested_overrides_are_ignored(
     july: Path, depth: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deep = '{"x":' * depth + "1" + "}" * depth
@@ -64,7 +64,7 @@ def test_deep_overrides_stop_nobody(
     assert main(["info", "openai/gpt-5", "--json"]) == 0
 
 
-def test_a_price_leaves_the_way_as_it_is(july: Path) -> None:
+def test_price_override_keeps_the_route(july: Path) -> None:
     names = ["ollama/llama3", "hosted_vllm/my", "gemini/gemini-2.5-flash"]
     before = [request_of(name).route for name in names]
     override(july, {name: {"cost": {"input": 7, "output": 8}} for name in names})
@@ -81,7 +81,7 @@ def test_a_price_leaves_the_way_as_it_is(july: Path) -> None:
 
 
 @pytest.mark.parametrize("wire", [CHAT, GEMINI], ids=str)
-def test_a_price_of_ones_own_is_billed(lab: Lab, july: Path, wire: Wire) -> None:
+def test_custom_price_is_billed(lab: Lab, july: Path, wire: Wire) -> None:
     name = "hosted_vllm/my" if wire is CHAT else "gemini/gemini-2.5-flash"
     override(july, {name: {"cost": {"input": 7, "output": 8}}})
     lab.play(wire.scene(say("ok"), counts=Counts(M, M)))
@@ -90,7 +90,7 @@ def test_a_price_of_ones_own_is_billed(lab: Lab, july: Path, wire: Wire) -> None
     assert (message.text, message.usage.cost.total) == ("ok", 15)
 
 
-def test_an_override_may_say_where_and_with_which_key(
+def test_override_sets_address_and_key_variable(
     lab: Lab, july: Path, openai_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACME_KEY", "acme-0123456789")
@@ -109,7 +109,7 @@ def test_an_override_may_say_where_and_with_which_key(
     assert main(["info", "acme/large"]) == 0
 
 
-def test_a_price_says_nothing_of_images_and_thinking(july: Path) -> None:
+def test_price_override_leaves_capabilities_unknown(july: Path) -> None:
     override(july, {"azure/my-dep": {"cost": {"input": 1, "output": 2}}})
     asked = [user("what is it?", PNG)]
     request = request_of("azure/my-dep", asked, reasoning="high", api_base="https://x.example")
@@ -119,7 +119,7 @@ def test_a_price_says_nothing_of_images_and_thinking(july: Path) -> None:
     assert request.warnings == []
 
 
-def test_overrides_may_begin_with_a_mark(july: Path) -> None:
+def test_overrides_with_a_byte_order_mark(july: Path) -> None:
     text = json.dumps({"openai/gpt-5": {"name": "Mine"}})
     (july / "overrides.json").write_text(text, encoding="utf-8-sig")
     with warnings.catch_warnings():
@@ -129,7 +129,7 @@ def test_overrides_may_begin_with_a_mark(july: Path) -> None:
     assert model.name == "Mine"
 
 
-def test_overrides_win(july: Path) -> None:
+def test_overrides_take_precedence(july: Path) -> None:
     changes = {
         "openai/gpt-5": {"cost": {"input": 1.0}, "limit": {"context": 5}},
         "acme/large": {"name": "Large", "cost": {"input": 0, "output": 0}, "limit": {"context": 9}},
@@ -147,7 +147,7 @@ def test_overrides_win(july: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"x": 1}', '{"a/b": 1}'])
-def test_broken_overrides_are_told_and_left_out(
+def test_broken_overrides_are_reported_and_ignored(
     july: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())

@@ -20,7 +20,7 @@ def fresh(packaged: Path) -> Path:
     return directory / packaged.name
 
 
-def test_the_first_use_compiles_the_packages_data_for_all_others(fresh: Path) -> None:
+def test_first_use_compiles_the_packaged_data_for_all(fresh: Path) -> None:
     first = reload_registry()
     rows, host = first.rows(), first.provider_record("groq")
     model = first.get("gpt-5")
@@ -34,7 +34,7 @@ def test_the_first_use_compiles_the_packages_data_for_all_others(fresh: Path) ->
     assert (later.get("gpt-5"), later.provider_record("groq")) == (model, host)
 
 
-def test_data_of_another_version_is_compiled_anew(fresh: Path) -> None:
+def test_data_of_another_version_is_recompiled(fresh: Path) -> None:
     reload_registry().rows()
     index = (fresh / INDEX_FILE).read_bytes()
     (fresh / INDEX_FILE).write_bytes(re.sub(rb'"of":"\w+"', b'"of":"00"', index, count=1))
@@ -44,7 +44,7 @@ def test_data_of_another_version_is_compiled_anew(fresh: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the catalogue in")
-def test_damaged_compiled_data_is_compiled_anew(fresh: Path) -> None:
+def test_damaged_compiled_data_is_recompiled(fresh: Path) -> None:
     reload_registry().rows()
     models = (fresh / MODELS_FILE).read_bytes()
     (fresh / MODELS_FILE).write_bytes(models.replace(b'"id":"gpt-5"', b'"id":"gpt-5\xff'))
@@ -52,7 +52,7 @@ def test_damaged_compiled_data_is_compiled_anew(fresh: Path) -> None:
     assert (fresh / MODELS_FILE).read_bytes() == models
 
 
-def test_where_nothing_can_be_written_the_package_is_read_each_time(fresh: Path) -> None:
+def test_unwritable_directory_reads_the_package_each_time(fresh: Path) -> None:
     fresh.write_text("a file where the directory should be")
     for _ in range(2):
         assert reload_registry().get("gpt-5") is not None

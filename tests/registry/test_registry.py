@@ -89,12 +89,12 @@ def test_filters_agree_with_the_feed(july: Path) -> None:
         ({"provider": "antropic"}, "did you mean 'anthropic'"),
     ],
 )
-def test_unknown_words_are_refused(july: Path, filters: dict[str, str], text: str) -> None:
+def test_unknown_filter_values_are_rejected(july: Path, filters: dict[str, str], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         get_models(**filters)  # type: ignore[arg-type]
 
 
-def test_available_means_that_a_key_is_set(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_available_means_a_key_is_set(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_models(available=True) == []
     monkeypatch.setenv("GROQ_API_KEY", "k")
     monkeypatch.setenv("CLOUDFLARE_API_KEY", "k")  # its account is missing
@@ -105,7 +105,7 @@ def test_available_means_that_a_key_is_set(july: Path, monkeypatch: pytest.Monke
     assert len(get_models(available=False)) + len(get_models(available=True)) == 5276
 
 
-def test_selecting(july: Path) -> None:
+def test_select_model(july: Path) -> None:
     cheap = select_model(provider="openai", capability="reasoning")
     assert cheap is not None
     assert cheap.qualified_name == "openai/gpt-5-nano"
@@ -121,7 +121,7 @@ def test_selecting(july: Path) -> None:
         select_model("size")  # type: ignore[arg-type]
 
 
-def test_looking_up_loads_nothing_heavy(july: Path) -> None:
+def test_queries_load_nothing_heavy(july: Path) -> None:
     code = (
         "import sys; from pipy_ai import get_model, get_models;"
         "assert get_model('anthropic/claude-sonnet-4-5').cost.input == 3;"
@@ -133,7 +133,7 @@ def test_looking_up_loads_nothing_heavy(july: Path) -> None:
     assert not heavy & set(done.stdout.split())
 
 
-def test_a_big_catalogue_is_no_trouble(tmp_path: Path) -> None:
+def test_large_catalogue(tmp_path: Path) -> None:
     records, _ = models_in_feed(feed())
     twice = records | {f"copy-{name}": record for name, record in records.items()}
     hosts = providers_in_feed(feed())
@@ -146,7 +146,7 @@ def test_a_big_catalogue_is_no_trouble(tmp_path: Path) -> None:
     assert raw()[:1] == b"{"
 
 
-def test_many_threads_open_the_catalogue_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_open_the_catalogue_once(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     together = threading.Barrier(8)
 
@@ -193,7 +193,7 @@ def override(directory: Path, changes: Any) -> None:
         pytest.param("override"),
     ],
 )
-def test_what_is_done_to_a_model_stays_with_it(
+def test_changes_to_a_model_stay_with_it(
     data: Path, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if source != "package":

@@ -40,7 +40,7 @@ BETTER = {
 
 
 @pytest.mark.parametrize("provider", sorted(HOSTS))
-def test_the_way_is_the_tables(provider: str) -> None:
+def test_routes_match_the_checked_table(provider: str) -> None:
     table = routes()[provider]
     way = build_route(HOSTS[provider], "X")
     rules: Counter[str] = Counter()
@@ -89,11 +89,11 @@ def _variables(text: str) -> list[str]:
         ("", "", ""),
     ],
 )
-def test_addresses(template: str, value: str, said: str) -> None:
+def test_url_templates(template: str, value: str, said: str) -> None:
     assert expand_url(template, {"V": value}) == said
 
 
-def test_what_is_missing_is_told() -> None:
+def test_missing_variables_are_named() -> None:
     way = build_route(HOSTS["cloudflare-workers-ai"], "m")
     assert way.missing_variables({}) == ["CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_KEY"]
     message = complete("cloudflare-workers-ai/@cf/openai/gpt-oss-120b", "q")
@@ -106,7 +106,7 @@ def test_what_is_missing_is_told() -> None:
 
 
 @pytest.mark.parametrize("model", ["gitlab/duo-chat-opus-4-5", "sap-ai-core/gpt-5"])
-def test_no_way_is_said_clearly(july: Any, model: str) -> None:
+def test_missing_route_is_explained(july: Any, model: str) -> None:
     message = complete(model, "q", api_key="k")
     assert message.error is not None
     assert message.error.kind == "bad_request"
@@ -122,7 +122,7 @@ def test_no_way_is_said_clearly(july: Any, model: str) -> None:
         pytest.param("Https://x"),
     ],
 )
-def test_a_variable_may_hold_a_whole_address(
+def test_host_variable_may_hold_a_url(
     july: Path, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABRICKS_HOST", host)

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-def test_a_model_has_fields_in_a_fresh_process(july: Path) -> None:
+def test_model_has_fields_in_a_fresh_process(july: Path) -> None:
     code = (
         "import dataclasses; from pipy_ai import get_model; m = get_model('gpt-5');"
         "print([f.name for f in dataclasses.fields(m)][:2],"

@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 
-def test_the_first_sync(mirror: Mirror, data: Path) -> None:
+def test_first_sync(mirror: Mirror, data: Path) -> None:
     result = sync_models()
     assert (result.updated, result.models, result.providers) == (True, 5276, 147)
     assert (result.added, result.removed, result.repriced) == ([], [], [])
@@ -46,7 +46,7 @@ def test_the_first_sync(mirror: Mirror, data: Path) -> None:
     assert get_registry().date == time.strftime("%Y-%m-%d", time.gmtime())
 
 
-def test_nothing_new_is_not_sent_again(mirror: Mirror, data: Path) -> None:
+def test_unchanged_feed_is_not_sent_again(mirror: Mirror, data: Path) -> None:
     sync_models()
     before = (data / INDEX_FILE).stat().st_mtime_ns
     result = sync_models()
@@ -57,7 +57,7 @@ def test_nothing_new_is_not_sent_again(mirror: Mirror, data: Path) -> None:
     assert "if-none-match" not in mirror.seen[2]
 
 
-def test_what_changed_is_told_and_what_vanished_stays(mirror: Mirror, data: Path) -> None:
+def test_changes_are_reported_and_removed_models_kept(mirror: Mirror, data: Path) -> None:
     mirror.body = raw(DAYS[1])
     mirror.headers["etag"] = '"may"'
     sync_models()
@@ -87,7 +87,7 @@ def test_what_changed_is_told_and_what_vanished_stays(mirror: Mirror, data: Path
     assert again.status != "removed"
 
 
-def test_a_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
+def test_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
     """As an ordinary user, whom permissions bind."""
     home = tmp_path / "home"
     home.mkdir()
@@ -112,7 +112,7 @@ def test_a_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_full_disk(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sync_models()
     before = (data / INDEX_FILE).read_bytes()
     calls = 0
@@ -163,7 +163,7 @@ print(good)
 """
 
 
-def test_two_writers_and_two_readers(tmp_path: Path) -> None:
+def test_concurrent_readers_and_writers_see_whole_catalogues(tmp_path: Path) -> None:
     """No reader ever sees half a catalogue, even when a writer is killed now and then."""
     directory = str(tmp_path)
     install(directory, DAYS[1])
@@ -213,7 +213,7 @@ def test_two_writers_and_two_readers(tmp_path: Path) -> None:
     assert ModelRegistry(directory).metadata["source"] == "test"
 
 
-def test_two_syncs_at_once_take_turns(mirror: Mirror, data: Path) -> None:
+def test_concurrent_syncs_take_turns(mirror: Mirror, data: Path) -> None:
     results: list[Any] = []
     mirror.stall.clear()
     threads = [
@@ -252,7 +252,7 @@ DEEP = '{"x":' * 100_000 + "1" + "}" * 100_000
     ],
     ids=range(14),
 )  # fmt: skip
-def test_an_odd_state_file_stops_nobody(
+def test_invalid_state_file_is_ignored(
     july: Path, small_mirror: Mirror, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (july / "sync.json").write_text(text)
@@ -268,7 +268,7 @@ def test_an_odd_state_file_stops_nobody(
     assert time.time() - read_sync_state(str(july))["checked"] < 60
 
 
-def test_the_first_sync_makes_the_directory_it_was_told(
+def test_first_sync_creates_the_given_directory(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / "not" / "there" / "yet"

@@ -58,7 +58,7 @@ def wait_for_sync() -> None:
             assert not thread.is_alive()
 
 
-def test_another_mirror_with_one_model_is_refused(
+def test_other_mirror_with_one_model_is_rejected(
     small_mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_models()
@@ -101,7 +101,7 @@ class Drip:
         self._server.close()
 
 
-def test_a_dripping_server_is_left_in_time(data: Path) -> None:
+def test_slow_server_times_out(data: Path) -> None:
     server = Drip()
     try:
         began = time.monotonic()
@@ -115,14 +115,14 @@ def test_a_dripping_server_is_left_in_time(data: Path) -> None:
     assert "too long" in read_sync_state(str(data))["error"]
 
 
-def test_an_etag_of_odd_characters_is_not_sent_back(small_mirror: Mirror) -> None:
+def test_etag_with_invalid_characters_is_not_sent_back(small_mirror: Mirror) -> None:
     small_mirror.headers["etag"] = '"jülï"'
     assert sync_models().updated
     assert sync_models().models > 0
     assert "if-none-match" not in small_mirror.seen[1]
 
 
-def test_an_odd_etag_in_the_files_stops_no_sync(small_mirror: Mirror, data: Path) -> None:
+def test_invalid_stored_etag_does_not_stop_the_sync(small_mirror: Mirror, data: Path) -> None:
     settle(data, SMALL, {"source": small_mirror.url, "etag": '"jülï"'})
     assert sync_models().models > 0
 
@@ -138,7 +138,7 @@ PASSWORD_FAULTS: dict[str, Callable[[Mirror], object]] = {
 
 
 @pytest.mark.parametrize("fault", PASSWORD_FAULTS)
-def test_a_password_in_the_address_is_told_to_nobody(
+def test_password_in_the_url_is_never_shown(
     small_mirror: Mirror, data: Path, fault: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_password_in_the_address_is_told_to_nobody(
         pytest.param("http://anna:geheim#@127.0.0.1:1/x"),
     ],
 )
-def test_a_password_in_a_bad_address_is_told_to_nobody(data: Path, url: str) -> None:
+def test_password_in_an_invalid_url_is_never_shown(data: Path, url: str) -> None:
     with pytest.raises(SyncError) as caught:
         sync_models(url=url)
     assert "heim" not in f"{caught.value}{(data / 'sync.json').read_text()}"
@@ -193,9 +193,7 @@ def _no_constant(word: str) -> Any:
         pytest.param("1e400"),
     ],
 )
-def test_a_feed_with_odd_numbers_becomes_json(
-    small_mirror: Mirror, data: Path, number: str
-) -> None:
+def test_feed_with_nan_becomes_valid_json(small_mirror: Mirror, data: Path, number: str) -> None:
     odd = copy.deepcopy(SMALL)
     odd["openai"]["models"]["gpt-5"] |= {"x": "?", "limit": {"context": "?"}}
     odd["openai"]["x"] = "?"
@@ -257,7 +255,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_leaves_the_old_catalogue(
+def test_fault_keeps_the_old_catalogue(
     mirror: Mirror, data: Path, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sync_models()
@@ -276,14 +274,14 @@ def test_a_fault_leaves_the_old_catalogue(
     assert get_model("openai/gpt-5.4") is not None
 
 
-def test_force_takes_a_feed_that_shrank(mirror: Mirror) -> None:
+def test_force_accepts_a_smaller_feed(mirror: Mirror) -> None:
     sync_models()
     mirror.headers["etag"] = '"other"'
     _fault(mirror, "shrunk")
     assert sync_models(force=True).providers == 30
 
 
-def test_a_feed_without_end_is_refused(
+def test_endless_feed_is_rejected(
     mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync_module, "MAX_FEED_BYTES", 1 << 20)
@@ -293,7 +291,7 @@ def test_a_feed_without_end_is_refused(
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/api.json", "nonsense", "http://[", ""])
-def test_nobody_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not url:
         monkeypatch.setattr(sync_module, "MODELS_DEV_URL", "http://127.0.0.1:1/api.json")
     with pytest.raises(SyncError):

@@ -32,7 +32,7 @@ from pipy_ai.utils.construct import construct_unchecked
         (UserMessage, {"content": "a", "timestamp": 1}), (Context, {"system_prompt": "a"}),
     ],
 )  # fmt: skip
-def test_a_model_that_is_made_is_the_model_that_is_checked(kind: Any, fields: Any) -> None:
+def test_unchecked_model_equals_the_checked_one(kind: Any, fields: Any) -> None:
     fast, slow = construct_unchecked(kind, **fields), kind(**fields)
     assert fast == slow
     assert repr(fast) == repr(slow)

@@ -42,7 +42,7 @@ pytestmark = [
         ({"type": "integer", "exclusiveMinimum": 0, "default": 3}, {"type": "integer"}),
     ],
 )  # fmt: skip
-def test_schemas_are_reduced(given: dict[str, Any], taken: dict[str, Any]) -> None:
+def test_schemas_are_reduced_for_gemini(given: dict[str, Any], taken: dict[str, Any]) -> None:
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -54,7 +54,7 @@ def test_schemas_are_reduced(given: dict[str, Any], taken: dict[str, Any]) -> No
     assert schema == before
 
 
-def test_a_schema_that_holds_itself_ends() -> None:
+def test_recursive_schema_terminates() -> None:
     tree = {
         "type": "object",
         "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
@@ -80,6 +80,6 @@ def test_a_schema_that_holds_itself_ends() -> None:
          {"type": "object", "properties": {"a": {"type": "string"}}}),
     ],
 )  # fmt: skip
-def test_schemas_that_gemini_refuses(given: dict[str, Any], taken: dict[str, Any]) -> None:
+def test_schemas_that_gemini_rejects(given: dict[str, Any], taken: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"x": given}}
     assert to_gemini_schema(schema)["properties"]["x"] == taken

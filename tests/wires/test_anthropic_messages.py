@@ -10,6 +10,7 @@ from pipy_ai import (
     AssistantMessage,
     TextContent,
     ThinkingContent,
+    Tool,
     ToolCall,
     ToolResultMessage,
     complete,
@@ -35,7 +36,7 @@ def _turn(*content: Any, **fields: Any) -> AssistantMessage:
     return AssistantMessage(content=list(content), **{"stop_reason": "stop", **fields})
 
 
-def test_anthropic_is_told_of_the_tools_that_were_called(july: Any) -> None:
+def test_called_tools_are_declared(july: Any) -> None:
     """It refuses calls and results in a conversation without tools; none shall be called now."""
     turn = _turn(*(ToolCall(id=i, name=n) for i, n in (("1", "f"), ("2", "g"), ("3", "f"))))
     results = [ToolResultMessage(tool_call_id=i) for i in ("1", "2", "3")]
@@ -45,13 +46,13 @@ def test_anthropic_is_told_of_the_tools_that_were_called(july: Any) -> None:
     assert "tools" not in preview("anthropic/claude-sonnet-4-5", "q").body
 
 
-def test_anthropic_goes_on_from_words_without_a_space_behind_them(july: Any) -> None:
+def test_trailing_whitespace_of_a_partial_message_is_stripped(july: Any) -> None:
     context = ctx("q", _turn(TextContent(text="Sure: \n")))
     [_, said] = preview("anthropic/claude-sonnet-4-5", context).body["messages"]
     assert said["content"] == [{"type": "text", "text": "Sure:"}]
 
 
-def test_no_thought_comes_last_in_a_turn(july: Any) -> None:
+def test_turn_does_not_end_with_thinking(july: Any) -> None:
     """Anthropic: "The final block in an assistant message cannot be `thinking`"."""
     thought = ThinkingContent(thinking="hm", thinking_signature="s")
     who = {"provider": "anthropic", "model": "claude-sonnet-4-5", "api": "anthropic-messages"}
@@ -68,15 +69,13 @@ def test_no_thought_comes_last_in_a_turn(july: Any) -> None:
         ("claude-sonnet-4-20990101", False),
     ],
 )  # fmt: skip
-def test_a_claude_that_nobody_knows_yet_thinks_as_its_like(
-    july: Any, model: str, adaptive: bool
-) -> None:
+def test_unknown_claude_model_thinks_like_its_family(july: Any, model: str, adaptive: bool) -> None:
     """From Opus 4.7 on a budget is refused."""
     thinking = preview(f"anthropic/{model}", "q", reasoning="low").body["thinking"]
     assert (thinking["type"] == "adaptive") is adaptive
 
 
-def test_zeros_at_the_end_of_an_anthropic_answer_take_nothing_back(lab: Lab) -> None:
+def test_zeros_at_the_end_do_not_reset_usage(lab: Lab) -> None:
     first = {"id": "m", "model": "c", "usage": {"input_tokens": 9, "cache_read_input_tokens": 4}}
     last = {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 2}
     lab.play(
@@ -112,7 +111,7 @@ def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
 
 
 @pytest.mark.usefixtures("transport")
-def test_server_side_tools_are_not_the_clients(lab: Lab) -> None:
+def test_server_side_tools_are_not_tool_calls(lab: Lab) -> None:
     events = list(ANTHROPIC.events([say("found it")], "stop", Counts()))
     block = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
     server = [
@@ -128,10 +127,29 @@ def test_server_side_tools_are_not_the_clients(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_a_paused_turn_is_a_stop(lab: Lab) -> None:
+def test_pause_turn_is_a_stop(lab: Lab) -> None:
     paused = [
         part.replace(b'"end_turn"', b'"pause_turn"') for part in ANTHROPIC.scene(say("so far"))
     ]
     lab.play(paused)
     message = ask(lab, ANTHROPIC)
     assert (message.stop_reason, message.raw_stop_reason) == ("stop", "pause_turn")
+
+
+def test_thinking_between_calls_keeps_its_place() -> None:
+    """LiteLLM puts calls last, which Anthropic refuses when thinking came between them."""
+    turn = AssistantMessage(
+        provider="anthropic", model="claude-sonnet-4-5", api="anthropic-messages",
+        stop_reason="toolUse",
+        content=[
+            ThinkingContent(thinking="a", thinking_signature="s1"),
+            ToolCall(id="c1", name="f", arguments={}),
+            ThinkingContent(thinking="b", thinking_signature="s2"),
+            ToolCall(id="c2", name="f", arguments={}),
+        ],
+    )  # fmt: skip
+    results = [ToolResultMessage(tool_call_id=i, tool_name="f") for i in ("c1", "c2")]
+    context = ctx("q", turn, *results, tools=[Tool(name="f")])
+    body = preview("anthropic/claude-sonnet-4-5", context).body
+    kinds = [block["type"] for block in body["messages"][1]["content"]]
+    assert kinds == ["thinking", "tool_use", "thinking", "tool_use"]

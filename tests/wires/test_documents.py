@@ -121,7 +121,7 @@ def turns(body: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.parametrize("url", [None, INLINE])
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_a_document_is_said_in_the_words_of_the_wire(lab: Lab, wire: Wire, url: Any) -> None:
+def test_document_in_each_wires_format(lab: Lab, wire: Wire, url: Any) -> None:
     lab.play(wire.scene(say("ok")))
     part = DocumentContent(url=url, name="r.pdf") if url else document(PDF, "r.pdf")
     message = complete(wire.model, user("q", part), api_base=wire.base(lab), api_key="k")
@@ -132,7 +132,7 @@ def test_a_document_is_said_in_the_words_of_the_wire(lab: Lab, wire: Wire, url: 
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
-def test_a_tool_may_answer_with_a_document(lab: Lab, wire: Wire) -> None:
+def test_tool_result_with_a_document(lab: Lab, wire: Wire) -> None:
     def f() -> DocumentContent:
         """Read it."""
         return DocumentContent(data=DATA, name="r.pdf")
@@ -148,7 +148,7 @@ def test_a_tool_may_answer_with_a_document(lab: Lab, wire: Wire) -> None:
     assert violations(lab.seen[1].path, lab.seen[1].json, own) == []
 
 
-def test_a_document_without_a_name_has_one_where_it_must() -> None:
+def test_unnamed_document_gets_a_name_where_required() -> None:
     context = ctx(user("q", PDF))
     chat = preview("openai/gpt-4o", context).body["messages"][0]["content"][1]
     assert chat["file"]["filename"] == "document.pdf"
@@ -159,7 +159,7 @@ def test_a_document_without_a_name_has_one_where_it_must() -> None:
 URL = "https://example.com/r.pdf"
 
 
-def test_who_fetches_an_address(july: Path) -> None:
+def test_who_downloads_a_url(july: Path) -> None:
     context = ctx(user("q", URL))
     claude = preview("anthropic/claude-sonnet-4-5", context, cache_retention="none").body
     assert turns(claude)[0]["content"][1] == {
@@ -200,7 +200,7 @@ def site() -> Iterator[str]:
         thread.join()
 
 
-def test_where_the_wire_takes_no_address_it_is_fetched(
+def test_url_is_downloaded_where_the_wire_takes_none(
     july: Path, site: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = ctx(user("q", site))
@@ -227,7 +227,7 @@ def test_where_the_wire_takes_no_address_it_is_fetched(
         ("mistral/mistral-large-latest", False), ("local/smollm2", False),
     ],
 )  # fmt: skip
-def test_who_gets_a_document(july: Path, model: str, sent: bool) -> None:
+def test_models_that_accept_documents(july: Path, model: str, sent: bool) -> None:
     shown = preview(model, user("q", document(PDF, "r.pdf")), api_base="http://127.0.0.1:1/v1")
     assert (DATA in json.dumps(shown.body)) is sent
     assert (OMITTED_DOCUMENT_TEXT in json.dumps(shown.body)) is not sent
@@ -237,7 +237,7 @@ def test_who_gets_a_document(july: Path, model: str, sent: bool) -> None:
     )
 
 
-def test_each_kind_is_left_out_by_itself() -> None:
+def test_each_content_type_is_omitted_separately() -> None:
     call = ToolCall(id="c", name="f")
     doc, other, picture = document(PDF, "a.pdf"), document(PDF), attachment(PNG)
     messages = [user("q", doc, other, picture), assistant(call), tool_result(call, doc, "text")]
@@ -262,7 +262,7 @@ def test_each_kind_is_left_out_by_itself() -> None:
     assert messages == before
 
 
-def test_a_conversation_with_a_document_goes_on_elsewhere(july: Path, lab: Lab) -> None:
+def test_conversation_with_a_document_continues_on_another_model(july: Path, lab: Lab) -> None:
     context = ctx(user("q", document(PDF, "r.pdf")))
     for number, wire in enumerate(WIRES):
         lab.play(wire.scene(say(f"answer {number}")))
@@ -277,7 +277,7 @@ def test_a_conversation_with_a_document_goes_on_elsewhere(july: Path, lab: Lab) 
     assert all(f"answer {number}" in body for number in range(len(WIRES)))
 
 
-def test_a_documents_tokens_are_guessed_by_its_pages(lab: Lab) -> None:
+def test_document_tokens_are_estimated_from_its_pages(lab: Lab) -> None:
     pages = b"%PDF-1.4 /Type /Pages /Type/Page /Type /Page /Type\n/Page/Parent"
     for part, count in (
         (document(pages), 3), (DocumentContent(url=INLINE), 1), (document(URL), 1),

@@ -41,7 +41,7 @@ def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
     return check_events(list(stream(wire.model, "q", **options)))
 
 
-def test_refusals_are_told(lab: Lab) -> None:
+def test_refusals(lab: Lab) -> None:
     from .wire.lab import chat, finish
 
     lab.play(chat(chunk({"refusal": "I can"}), chunk({"refusal": "not."}), finish("stop")))
@@ -67,7 +67,7 @@ ERRORS = {
 }
 
 
-def test_an_error_event_in_the_stream(lab: Lab, wire: Wire) -> None:
+def test_error_event_in_the_stream(lab: Lab, wire: Wire) -> None:
     word, kind = ERRORS[wire.name]
     lab.play(wire.scene(say("half"), wire.error("it is too much", word), stop=None))
     message = ask(lab, wire)
@@ -96,7 +96,7 @@ def test_http_errors(lab: Lab, wire: Wire, status: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503, 529])
-def test_a_passing_failure_is_survived(lab: Lab, wire: Wire, status: int) -> None:
+def test_transient_failure_is_retried(lab: Lab, wire: Wire, status: int) -> None:
     headers = {"retry-after-ms": "1"}
     lab.play(Status(status, {"error": {"message": "later"}}, headers), wire.scene(say("fine")))
     assert ask(lab, wire, max_retries=2).text == "fine"
@@ -104,7 +104,7 @@ def test_a_passing_failure_is_survived(lab: Lab, wire: Wire, status: int) -> Non
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_answers_are_errors(lab: Lab, wire: Wire, name: str) -> None:
+def test_unreadable_responses_are_errors(lab: Lab, wire: Wire, name: str) -> None:
     lab.play(ODD[name])
     message = ask(lab, wire)
     assert message.stop_reason == "error"
@@ -113,7 +113,7 @@ def test_odd_answers_are_errors(lab: Lab, wire: Wire, name: str) -> None:
     assert message.content == []
 
 
-def test_a_huge_error_body_is_capped(lab: Lab, wire: Wire) -> None:
+def test_large_error_body_is_truncated(lab: Lab, wire: Wire) -> None:
     lab.play(Status(500, "x" * (20 << 20)))
     message = ask(lab, wire, timeout=20)
     assert message.error is not None
@@ -121,7 +121,7 @@ def test_a_huge_error_body_is_capped(lab: Lab, wire: Wire) -> None:
     assert len(message.error.message) <= 4096
 
 
-def test_a_rate_limit_that_mentions_billing_is_a_rate_limit(lab: Lab) -> None:
+def test_rate_limit_that_mentions_billing_is_a_rate_limit(lab: Lab) -> None:
     text = (
         "Rate limit reached for gpt-5. Please try again in 1ms. You can increase your rate limit"
         " by adding a payment method to your account at https://example.com/account/billing."
@@ -139,7 +139,7 @@ OVERFLOWS = {
 }
 
 
-def test_each_vendors_overflow_is_told(lab: Lab, wire: Wire) -> None:
+def test_each_vendors_overflow_is_recognized(lab: Lab, wire: Wire) -> None:
     text = OVERFLOWS[wire.name]
     lab.play(Status(400, {"error": {"message": text, "type": "invalid_request_error"}}))
     message = ask(lab, wire)

@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-def test_a_word_that_gemini_does_not_know_is_translated(july: Any) -> None:
+def test_top_level_parameter_is_moved_to_generation_config(july: Any) -> None:
     """Google refuses it where the caller wrote it, at the top."""
     body = preview("google/gemini-2.5-flash", "q", extra={"top_k": 40}).body
     assert "top_k" not in body
@@ -49,7 +49,7 @@ def test_a_word_that_gemini_does_not_know_is_translated(july: Any) -> None:
         ("OTHER", "server"),
     ],
 )
-def test_gemini_breaks_off_without_a_word(lab: Lab, reason: str, kind: str) -> None:
+def test_finish_reasons_without_content(lab: Lab, reason: str, kind: str) -> None:
     lab.play(sse({"candidates": [{"finishReason": reason}]}))
     base = lab.url.replace("/v1", "/v1beta")
     message = complete("google/gemini-2.5-flash", "q", api_base=base, api_key="k", max_retries=0)
@@ -58,7 +58,7 @@ def test_gemini_breaks_off_without_a_word(lab: Lab, reason: str, kind: str) -> N
     assert message.raw_stop_reason == reason
 
 
-def test_gemini_3_wants_signatures_and_ids() -> None:
+def test_gemini_3_gets_signatures_and_ids() -> None:
     call = ToolCall(id="c1", name="f", arguments={}, thought_signature="own")
     mine = AssistantMessage(
         provider="google", model="gemini-3-flash-preview", api="google-generative-ai",
@@ -95,7 +95,7 @@ def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
 
 
 @pytest.mark.usefixtures("transport")
-def test_geminis_call_signature_is_not_in_the_id(lab: Lab) -> None:
+def test_call_signature_is_not_in_the_id(lab: Lab) -> None:
     lab.play(GEMINI.scene(tool("", "f", '{"x": 1}', signature="c2ln"), stop="tool"))
     [call] = ask(lab, GEMINI).tool_calls
     assert call.thought_signature == "c2ln"
@@ -104,7 +104,7 @@ def test_geminis_call_signature_is_not_in_the_id(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_gemini_says_what_it_could_not_say(lab: Lab) -> None:
+def test_blocked_responses_and_prompts(lab: Lab) -> None:
     for raw, kind in (("MALFORMED_FUNCTION_CALL", "server"), ("RECITATION", "content_filter")):
         scene = [
             part.replace(b'"STOP"', json.dumps(raw).encode()) for part in GEMINI.scene(say("so"))

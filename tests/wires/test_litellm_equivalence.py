@@ -182,7 +182,7 @@ def _camel(value: Any, inside: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("wire", sorted(MODELS))
-def test_the_request_is_the_one_that_litellm_builds(july: Any, wire: str) -> None:
+def test_request_equals_litellms(july: Any, wire: str) -> None:
     """200 conversations a wire."""
 
     async def compare() -> None:

@@ -54,7 +54,7 @@ def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
 
 
 @pytest.mark.usefixtures("transport")
-def test_an_unstreamed_answer_is_read(lab: Lab) -> None:
+def test_unstreamed_response(lab: Lab) -> None:
     lab.play(
         Status(200, {"id": "r", "model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 1},
                      "choices": [{"message": {"role": "assistant", "content": "plain"},
@@ -77,7 +77,7 @@ def test_an_unstreamed_answer_is_read(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "odd", ['{"choices": [null]}', '{"choices": [{"delta": {"tool_calls": [null]}}]}', "[]", "7"]
 )
-def test_data_of_another_shape_is_unreadable(lab: Lab, odd: str) -> None:
+def test_unexpected_json_shape_is_unreadable(lab: Lab, odd: str) -> None:
     lab.play(sse(chunk({"content": "half"}), odd))
     message = ask(lab, CHAT)
     assert message.text == "half"
@@ -86,7 +86,7 @@ def test_data_of_another_shape_is_unreadable(lab: Lab, odd: str) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_only_the_first_of_several_answers_is_read(lab: Lab) -> None:
+def test_only_the_first_choice_is_read(lab: Lab) -> None:
     from .wire.lab import chat, finish
 
     second = chunk({"content": "B"})
@@ -96,7 +96,7 @@ def test_only_the_first_of_several_answers_is_read(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_usage_wherever_it_stands(lab: Lab) -> None:
+def test_usage_in_any_position(lab: Lab) -> None:
     counts = {"prompt_tokens": 9, "completion_tokens": 3}
     finish = chunk({}, finish_reason="stop")
     text = chunk({"content": "a"})
@@ -122,7 +122,7 @@ def test_usage_wherever_it_stands(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_openrouters_reasoning_details_are_kept(lab: Lab) -> None:
+def test_openrouter_reasoning_details_are_kept(lab: Lab) -> None:
     details = [
         {"type": "reasoning.text", "text": "hm", "signature": "s", "index": 0},
         {"type": "reasoning.encrypted", "data": "opaque", "index": 1},
@@ -142,7 +142,7 @@ def test_openrouters_reasoning_details_are_kept(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_mistrals_lists_of_parts_are_read(lab: Lab) -> None:
+def test_mistral_content_parts_are_read(lab: Lab) -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
     content = [thinking, {"type": "text", "text": "ok"}]
     lab.play(sse(chunk({"content": content}), chunk({}, finish_reason="stop"), DONE))
@@ -160,7 +160,7 @@ def test_arguments_as_an_object_are_read(lab: Lab) -> None:
     assert (shape(message), message.stop_reason) == ([("f", {"x": 1})], "toolUse")
 
 
-def test_a_model_of_openai_that_nobody_knows_yet(july: Any) -> None:
+def test_max_tokens_parameter_of_an_unknown_openai_model(july: Any) -> None:
     """Those that reason refuse `max_tokens`; elsewhere only that is known."""
     body = preview("openai/o9-new", "q", max_tokens=10).body
     assert (body.get("max_completion_tokens"), body.get("max_tokens")) == (10, None)
@@ -169,7 +169,7 @@ def test_a_model_of_openai_that_nobody_knows_yet(july: Any) -> None:
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-4o", "openai/gpt-5.4"])
-def test_nothing_is_chosen_where_nothing_can_be_called(july: Any, model: str) -> None:
+def test_tool_choice_needs_tools(july: Any, model: str) -> None:
     """OpenAI refuses `tool_choice` without tools."""
     assert "tool_choice" not in preview(model, "q", tool_choice="auto").body
     given = {"tools": [{"type": "web_search"}]}  # of the provider's own
@@ -180,7 +180,7 @@ def _turn(*content: Any, **fields: Any) -> AssistantMessage:
     return AssistantMessage(content=list(content), **{"stop_reason": "stop", **fields})
 
 
-def test_mistral_takes_turns(july: Any) -> None:
+def test_mistral_turn_order(july: Any) -> None:
     """It refuses a user after results ("Unexpected role 'user' after role 'tool'"), and to go on
     from an answer that is not marked as one to go on from."""
     call = _turn(ToolCall(id="a23456789", name="f"), stop_reason="toolUse")
@@ -196,14 +196,14 @@ def test_mistral_takes_turns(july: Any) -> None:
     assert shown.body["messages"][-1]["prefix"] is True
 
 
-def test_a_host_that_says_all_again_at_the_end(lab: Lab) -> None:
+def test_host_that_repeats_the_message_at_the_end(lab: Lab) -> None:
     whole = {"role": "assistant", "content": "Hello"}
     last = {"choices": [{"index": 0, "delta": {}, "message": whole, "finish_reason": "stop"}]}
     lab.play(chat(text("Hel", "lo"), [last]))
     assert complete("hosted_vllm/m", "q", api_base=lab.url).text == "Hello"
 
 
-def test_a_signature_goes_back_the_way_it_came(lab: Lab) -> None:
+def test_thought_signature_is_sent_back_in_its_field(lab: Lab) -> None:
     """Gemini 3 behind an OpenAI-compatible host refuses its calls without them."""
     signed = call(0, "c1", "f", "{}")
     extra = {"google": {"thought_signature": "SIG"}}
@@ -215,7 +215,7 @@ def test_a_signature_goes_back_the_way_it_came(lab: Lab) -> None:
     assert lab.seen[1].json["messages"][1]["tool_calls"][0]["extra_content"] == extra
 
 
-def test_a_whole_answer_of_no_known_shape(lab: Lab) -> None:
+def test_whole_response_of_unknown_shape(lab: Lab) -> None:
     lab.play([b'{"choices": ["x"]}'])
     error = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0).error
     assert error is not None
@@ -223,7 +223,7 @@ def test_a_whole_answer_of_no_known_shape(lab: Lab) -> None:
     assert "cannot be read" in error.message
 
 
-def test_openrouters_signatures_go_back(lab: Lab, july: Any) -> None:
+def test_openrouter_signatures_are_sent_back(lab: Lab, july: Any) -> None:
     """It refuses Gemini's calls without them, and Claude's thinking."""
     hidden = {"type": "reasoning.encrypted", "data": "E", "id": "c1", "format": "google-gemini-v1"}
     signed = {"type": "reasoning.text", "text": "hm", "signature": "S"}
@@ -248,7 +248,7 @@ def test_openrouters_signatures_go_back(lab: Lab, july: Any) -> None:
 
 
 @pytest.mark.parametrize("reason", ["insufficient_system_resource", "network_error"])
-def test_a_host_that_breaks_off(lab: Lab, reason: str) -> None:
+def test_finish_reasons_of_failures(lab: Lab, reason: str) -> None:
     lab.play(chat(text("half"), finish(reason)))
     message = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0)
     assert message.error is not None
@@ -257,7 +257,7 @@ def test_a_host_that_breaks_off(lab: Lab, reason: str) -> None:
 
 
 @pytest.mark.usefixtures("july")
-def test_openrouter_is_told_how_long_to_think() -> None:
+def test_openrouter_thinking_budget() -> None:
     sent = {}
     for level in ("low", "high"):
         found = preview("openrouter/anthropic/claude-sonnet-4.5", "q", reasoning=level, api_key="k")

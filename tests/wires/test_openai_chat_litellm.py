@@ -40,7 +40,7 @@ LEFT_TO_LITELLM = [
 
 
 @pytest.mark.parametrize("name", LEFT_TO_LITELLM)
-def test_hard_streams_that_litellm_reads_itself(lab: Lab, name: str) -> None:
+def test_hard_streams(lab: Lab, name: str) -> None:
     case = CASES[name]
     lab.play(case.scene)
     _, message = asked(lab, "azure/m")
@@ -50,7 +50,7 @@ def test_hard_streams_that_litellm_reads_itself(lab: Lab, name: str) -> None:
     assert (message.error.kind if message.error else None) == case.kind
 
 
-def test_a_call_whose_function_is_null_is_read(lab: Lab, model: str) -> None:
+def test_call_with_a_null_function(lab: Lab, model: str) -> None:
     null = chunk({"tool_calls": [{"index": 0, "id": "a", "type": "function", "function": None}]})
     lab.play(chat(null, call(0, None, "f", '{"x": 1}'), finish("tool_calls")))
     _, message = asked(lab, model)
@@ -58,7 +58,7 @@ def test_a_call_whose_function_is_null_is_read(lab: Lab, model: str) -> None:
     assert message.stop_reason == "toolUse"
 
 
-def test_usage_after_the_finish_does_not_hide_its_reason(lab: Lab, model: str) -> None:
+def test_usage_after_the_finish_keeps_the_stop_reason(lab: Lab, model: str) -> None:
     lab.play(chat(text("a"), finish("length"), usage(3, 2)))
     _, message = asked(lab, model)
     assert message.stop_reason == "length"
@@ -69,14 +69,14 @@ def test_usage_after_the_finish_does_not_hide_its_reason(lab: Lab, model: str) -
     ("reason", "stop"),
     [("content_filter", "error"), ("error", "error"), ("model_length", "length")],
 )
-def test_a_reason_of_failure_is_no_success(lab: Lab, model: str, reason: str, stop: str) -> None:
+def test_failure_stop_reason_is_no_success(lab: Lab, model: str, reason: str, stop: str) -> None:
     lab.play(chat(text("half"), finish(reason)))
     _, message = asked(lab, model)
     assert (message.text, message.stop_reason) == ("half", stop)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500])
-def test_a_request_that_is_refused_never_starts(lab: Lab, model: str, status: int) -> None:
+def test_rejected_request_never_starts(lab: Lab, model: str, status: int) -> None:
     lab.play(Status(status, {"error": {"message": "no"}}))
     kinds, message = asked(lab, model)
     assert kinds == ["error"]
@@ -84,12 +84,12 @@ def test_a_request_that_is_refused_never_starts(lab: Lab, model: str, status: in
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "reasoning_text"])
-def test_thinking_is_read_by_each_of_its_names(lab: Lab, name: str) -> None:
+def test_thinking_field_names(lab: Lab, name: str) -> None:
     lab.play(chat(chunk({name: "h"}), chunk({name: "m"}), text("ok"), finish("stop")))
     _, message = asked(lab, "hosted_vllm/m")
     assert shape(message) == [{"think": "hm"}, "ok"]
 
 
-def test_text_in_several_blocks_goes_back_without_a_seam(lab: Lab, model: str) -> None:
+def test_text_blocks_are_sent_back_joined(lab: Lab, model: str) -> None:
     asked(lab, model, ctx("q", assistant("Hel", "lo"), "and?"))
     assert lab.seen[0].json["messages"][1] == {"role": "assistant", "content": "Hello"}

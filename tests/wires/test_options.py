@@ -10,7 +10,7 @@ import pytest
 from pipy_ai import ImageContent, UserMessage, ctx, preview
 
 
-def test_a_jpg_is_a_jpeg(july: Any) -> None:
+def test_jpg_becomes_jpeg(july: Any) -> None:
     image = UserMessage(content=[ImageContent(data="/9j/4AAQ", mime_type="image/jpg")])
     for model in ("anthropic/claude-sonnet-4-5", "google/gemini-2.5-flash", "openai/gpt-4o"):
         shown = json.dumps(preview(model, ctx(image)).body)
@@ -29,7 +29,7 @@ def test_a_jpg_is_a_jpeg(july: Any) -> None:
         ("openai/gpt-4o", {}, 0.5),
     ],
 )
-def test_top_p_is_left_out_where_it_is_refused(
+def test_top_p_is_omitted_where_rejected(
     july: Any, model: str, asked: Any, sent: float | None
 ) -> None:
     shown = preview(model, "q", top_p=0.5, **asked)
@@ -46,7 +46,7 @@ def test_top_p_is_left_out_where_it_is_refused(
         ("gpt-5.6", False),
     ],
 )  # fmt: skip
-def test_a_day_in_the_cache_is_asked_of_those_that_give_it(
+def test_long_cache_retention_is_requested_where_supported(
     july: Any, model: str, long: bool
 ) -> None:
     """OpenAI: "prompt_cache_retention is not supported on this model"."""
@@ -56,7 +56,7 @@ def test_a_day_in_the_cache_is_asked_of_those_that_give_it(
     assert len(shown.body["prompt_cache_key"]) == 64  # the longest that OpenAI takes
 
 
-def test_settings_of_the_caller_are_joined_with_ours(july: Any) -> None:
+def test_callers_settings_are_merged(july: Any) -> None:
     asked = {"generationConfig": {"topK": 40}}
     body = preview("google/gemini-2.5-flash", "q", max_tokens=9, extra=asked).body
     assert body["generationConfig"] == {"maxOutputTokens": 9, "topK": 40}

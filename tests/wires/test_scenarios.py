@@ -52,7 +52,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("wire", "name"), TABLE)
-def test_the_scenario_table(lab: Lab, wire: Wire, name: str) -> None:
+def test_scenarios(lab: Lab, wire: Wire, name: str) -> None:
     case = CASES[name]
     scene = wire.scene(*case.steps, stop=case.stop)
     lab.play(scene, scene, wire.scene(*case.steps, stop=case.stop, newline="\r\n"))
@@ -93,7 +93,9 @@ def test_splits_change_nothing(lab: Lab, wire: Wire, newline: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["clean", FIN, RESET])
-def test_a_cut_keeps_what_came_and_never_claims_success(lab: Lab, wire: Wire, end: str) -> None:
+def test_truncated_response_keeps_its_content_and_is_an_error(
+    lab: Lab, wire: Wire, end: str
+) -> None:
     pieces = [f"word{n} " for n in range(20)]
     scene = wire.scene(say(*pieces))
     whole = body(scene)
@@ -127,7 +129,7 @@ def complete_lines(cut: bytes) -> bytes:
     return cut
 
 
-def test_a_cut_call_is_not_complete(lab: Lab, wire: Wire) -> None:
+def test_truncated_call_is_not_complete(lab: Lab, wire: Wire) -> None:
     if not wire.fragments:
         pytest.skip("its calls come whole")
     lab.play(wire.scene(say("so "), tool("c1", "f", '{"path": "/et'), FIN, stop=None))
@@ -163,7 +165,7 @@ def test_usage(lab: Lab, wire: Wire) -> None:
         assert usage.cache_write_1h == 7
 
 
-def test_chaos(lab: Lab) -> None:
+def test_random_faults(lab: Lab) -> None:
     from collections import Counter
 
     from .wire.chaos import answer, run

@@ -49,14 +49,14 @@ ERRORS = {
 }
 
 
-def test_keepalives_comments_and_a_bom_are_passed_over(lab: Lab, wire: Wire) -> None:
+def test_keepalives_comments_and_a_bom_are_ignored(lab: Lab, wire: Wire) -> None:
     noise = b": keep-alive\n\nid: 7\nretry: 10\n\n"
     pieces = wire.scene(say("a", "b"))
     lab.play([b"\xef\xbb\xbf", noise, *[part for piece in pieces for part in (piece, noise)]])
     assert ask(lab, wire).text == "ab"
 
 
-def test_a_redirect_is_not_followed(lab: Lab, wire: Wire) -> None:
+def test_redirect_is_not_followed(lab: Lab, wire: Wire) -> None:
     with Lab() as other:
         lab.play(Status(307, "", {"location": other.url + "/chat/completions"}))
         message = ask(lab, wire)
@@ -65,7 +65,7 @@ def test_a_redirect_is_not_followed(lab: Lab, wire: Wire) -> None:
     assert "redirect" in message.error.message
 
 
-def test_a_giant_delta(lab: Lab, wire: Wire) -> None:
+def test_giant_delta(lab: Lab, wire: Wire) -> None:
     lab.play(wire.scene(say("x" * (5 << 20))))
     assert len(ask(lab, wire).text) == 5 << 20
 
@@ -76,7 +76,7 @@ def test_many_deltas(lab: Lab, wire: Wire) -> None:
     assert message.text == "ab " * 100_000
 
 
-def test_a_stall_ends_by_the_clock(lab: Lab, wire: Wire) -> None:
+def test_stall_times_out(lab: Lab, wire: Wire) -> None:
     lab.play(wire.scene(say("half"), STALL, stop=None))
     message = ask(lab, wire, idle_timeout=0.2)
     assert message.text == "half"
@@ -85,7 +85,7 @@ def test_a_stall_ends_by_the_clock(lab: Lab, wire: Wire) -> None:
     assert lab.seen[-1].left.wait(5)
 
 
-def test_the_connection_is_used_again(lab: Lab, wire: Wire) -> None:
+def test_connection_is_reused(lab: Lab, wire: Wire) -> None:
     for _ in range(3):
         lab.play(wire.scene(say("a")))
         assert ask(lab, wire).text == "a"
@@ -93,7 +93,7 @@ def test_the_connection_is_used_again(lab: Lab, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("end", [STALL, FIN, RESET])
-def test_an_answer_that_has_said_all_is_done(lab: Lab, wire: Wire, end: str) -> None:
+def test_complete_response_without_a_clean_end_is_done(lab: Lab, wire: Wire, end: str) -> None:
     scene = wire.scene(say("all"))
     whole = body(scene)
     cut = whole[: sign_at(wire, whole) + 2]  # the event with the sign, and no more
@@ -105,7 +105,7 @@ def test_an_answer_that_has_said_all_is_done(lab: Lab, wire: Wire, end: str) -> 
     assert message.stop_reason == "stop"
 
 
-def test_text_and_an_error_in_one_packet_are_both_heard(lab: Lab, wire: Wire) -> None:
+def test_text_and_error_in_one_packet_are_both_emitted(lab: Lab, wire: Wire) -> None:
     scene = wire.scene(say("half"), wire.error("too much", ERRORS[wire.name][0]), stop=None)
     lab.play([body(scene)])
     message = ask(lab, wire)
@@ -122,7 +122,7 @@ def test_broken_framing_ends_at_once(lab: Lab, wire: Wire) -> None:
     assert message.error.kind == "incomplete"
 
 
-def test_a_slow_drip_is_heard_as_it_comes(lab: Lab, wire: Wire) -> None:
+def test_slow_bytes_are_emitted_as_they_arrive(lab: Lab, wire: Wire) -> None:
     lab.play(wire.scene(say("one "), Pause(), say("two ")))
     heard = ""
     for event in stream(wire.model, "q", api_base=wire.base(lab), api_key=KEY):
