@@ -196,17 +196,20 @@ def test_events_arrive_as_they_are_sent(lab: Lab) -> None:
 
 
 def test_repeated_thinking_with_signature_is_emitted_once() -> None:
-    from types import SimpleNamespace as Data
+    from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
 
     from pipy_ai.provider import Thinking, ThinkingSignature
-    from pipy_ai.provider.litellm.chunks import decode_chunk
+    from pipy_ai.provider.litellm.chunks import ChunkDecoder
 
     def chunk_of(reasoning: str, **block: str) -> Any:  # as LiteLLM 1.105 hands them over
-        delta = Data(reasoning_content=reasoning, thinking_blocks=[{"type": "thinking", **block}])
-        return Data(id=None, choices=[Data(delta=delta, finish_reason=None)])
+        blocks: Any = [{"type": "thinking", **block}]
+        delta = Delta(reasoning_content=reasoning, thinking_blocks=blocks)
+        return ModelResponseStream(choices=[StreamingChoices(delta=delta)])
 
-    deltas = decode_chunk(chunk_of("hm", thinking="hm"))[0]
-    deltas += decode_chunk(chunk_of("", thinking="hm", signature="s"))[0]
+    decoder = ChunkDecoder("anthropic")
+    deltas = decoder.decode(chunk_of("hm", thinking="hm"))
+    deltas += decoder.decode(chunk_of("", thinking="hm", signature="s"))
+    deltas = [delta for delta in deltas if isinstance(delta, Thinking | ThinkingSignature)]
     assert deltas == [Thinking("hm"), ThinkingSignature("s")]
 
 

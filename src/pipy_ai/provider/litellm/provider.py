@@ -39,7 +39,7 @@ from ..router import expand_env_references, load_router_config, with_stored_keys
 from ..wires import wire_for
 from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
-from .chunks import decode_chunk, decode_usage
+from .chunks import ChunkDecoder
 
 # What LiteLLM must be told before it is imported, unless the user told it otherwise.
 _IMPORT_ENVIRONMENT = {
@@ -376,36 +376,27 @@ async def _send_captured(
 async def _relay_stream(
     response: Any, first_chunk: Any, request: Request, channel: Channel[Delta]
 ) -> None:
-    reason: str | None = None
-    usage: list[Delta] = []
+    decoder = ChunkDecoder(request.backend)
     chunk_count = 0
     innermost = _innermost_stream(response)
-
-    def handle_chunk(chunk: Any) -> None:
-        nonlocal reason
-        deltas, chunk_reason = decode_chunk(chunk)
-        channel.put(deltas)
-        reason = reason or chunk_reason
-        if getattr(chunk, "usage", None) is not None:
-            usage.append(decode_usage(chunk.usage, request.backend))
-
     try:
         channel.put([ResponseInfo()])  # accepted
         if first_chunk is not None:
-            handle_chunk(first_chunk)
+            channel.put(decoder.decode(first_chunk))
             async for chunk in response:
-                handle_chunk(chunk)
+                channel.put(decoder.decode(chunk))
                 innermost = _innermost_stream(response)
                 chunk_count += 1
                 if chunk_count % 16 == 0:
                     await asyncio.sleep(0)  # a burst never lets others run by itself
         # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
+        reason = decoder.finish_reason
         if backend_for(request.backend).reports_finish:
             reason = getattr(innermost, "received_finish_reason", reason)
         # It makes up token counts, too, when the provider sent none.
         chunks = getattr(response, "chunks", None)
         if not chunks or any(getattr(chunk, "usage", None) is not None for chunk in chunks):
-            channel.put(usage)
+            channel.put(decoder.usage)
         if reason is not None:
             channel.put([Finish(reason)])
     finally:
@@ -437,6 +428,3 @@ async def _close_stream(response: Any) -> None:
                 closing = close()
                 if asyncio.iscoroutine(closing):
                     await asyncio.wait_for(closing, 1.0)
-
-
-# --- Chunks ---------------------------------------------------------------------------------

@@ -120,13 +120,14 @@ class OpenAIChatDecoder:
         if data.strip() == DONE_SENTINEL:
             self.done = True
             return [Finish()]
-        return self._decode_chunk(parse_object(data), event)
+        return self.decode_chunk(parse_object(data), event)
 
     def decode_body(self, body: str) -> list[Delta]:
         """See `Decoder`."""
-        return self._decode_chunk(parse_object(body), "")
+        return self.decode_chunk(parse_object(body))
 
-    def _decode_chunk(self, chunk: dict[str, Any], event: str) -> list[Delta]:
+    def decode_chunk(self, chunk: dict[str, Any], event: str = "") -> list[Delta]:
+        """Return the deltas of a parsed chunk, or of a whole response."""
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
         if event == "error" or chunk.get("object") == "error":
