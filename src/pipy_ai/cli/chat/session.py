@@ -11,6 +11,7 @@ from ..args.tools import load_tool
 from ..conversations.conversation import Conversation
 from ..conversations.records import SETTINGS
 from ..display.approval import ToolApproval
+from ..display.notices import show_demo_notice, warning_texts
 from ..display.printer import Printer
 from ..display.terminal import hint, warn
 from ..display.usage import print_usage
@@ -103,6 +104,8 @@ class Chat:
         try:
             with events, interrupt, printer:
                 for event in events:
+                    if event.type == "start":
+                        show_demo_notice(f"{event.partial.provider}/{event.partial.model}")
                     conversation.journal(event)  # before it is seen
                     printer.show(event)
                     if event.type == "done" or event.type == "error":
@@ -114,9 +117,8 @@ class Chat:
 
     def _report_answers(self, answers: list[AssistantMessage], interrupted: bool) -> None:
         """What is to be told of answers beside their text."""
-        for message in answers:
-            for warning in message.warnings:
-                self._warn_once(warning.message)
+        for text in warning_texts(answers):
+            self._warn_once(text)
         error = answers[-1].error if answers else None
         if interrupted:
             hint("stopped")

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
+from ..display.notices import show_demo_notice, warning_texts
 from ..display.printer import Printer
 from ..display.terminal import format_error, is_interactive, warn, write, write_json
 from ..display.usage import print_usage
@@ -173,6 +174,8 @@ def _print_events(
     started = time.perf_counter()
     with printer:
         for event in events:
+            if event.type == "start":
+                show_demo_notice(f"{event.partial.provider}/{event.partial.model}")
             if conversation is not None:
                 conversation.journal(event)
             if arguments.events:
@@ -204,6 +207,7 @@ def _answer_with_schema(
     message: Any = complete(
         prompt_args.model, prompt_args.context, output=prompt_args.schema, **prompt_args.options
     )
+    show_demo_notice(f"{message.provider}/{message.model}")
     if conversation is not None:
         conversation.add(message)
     if arguments.json:
@@ -234,8 +238,7 @@ def _report(
     arguments: argparse.Namespace,
 ) -> int:
     """Say on stderr what is to be said; the exit code."""
-    warning_texts = [warning.message for answer in answers for warning in answer.warnings]
-    for text in dict.fromkeys([*warning_texts, *_fallback_notices(answers)]):
+    for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
         warn(text)
     if message.error is not None and not exit_code:
         warn(message.error.message)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
+from ..display.notices import show_demo_notice
 from ..display.terminal import escape_controls, warn, write, write_json
 from ..display.usage import format_batch_cost, format_tokens
 
@@ -86,9 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.retry_errors, arguments.redo_changed, executor,
             )  # fmt: skip
             with _progress_reporter(job) as on_progress:
+
+                def on_answer() -> None:
+                    show_demo_notice(model)
+                    on_progress()
+
                 find_open_rows(job)
                 try:
-                    asyncio.run(_run_job(job, on_progress))
+                    asyncio.run(_run_job(job, on_answer))
                 except asyncio.CancelledError:  # by the second Ctrl-C
                     job.stop()
     except ValidationError as error:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from ..display.notices import warning_texts
 from ..display.printer import Printer
 from ..display.terminal import is_interactive, warn
 from ..display.usage import print_usage
@@ -63,8 +64,8 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
     if last_answer is None:
         warn("no answer ends in this file")
         return 1
-    for warning in last_answer.warnings:
-        warn(warning.message)
+    for text in warning_texts([last_answer]):
+        warn(text)
     if last_answer.error is not None:
         warn(last_answer.error.message)
     if arguments.usage or (is_interactive() and last_answer.usage.total_tokens):

@@ -1,0 +1,32 @@
+"""Print the notice that the demo model answers, and the other warnings of messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .terminal import write_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ...types import AssistantMessage
+
+_DEMO_MODEL = "local/smollm2"
+_shown = False
+
+
+def show_demo_notice(model: str) -> None:
+    """Write the notice about the demo model to stderr if it answers, once per process."""
+    global _shown
+    if model != _DEMO_MODEL or _shown:
+        return
+    from ...provider.local import DEMO_MODEL_NOTICE
+
+    _shown = True
+    write_stderr(f"{DEMO_MODEL_NOTICE}\n")
+
+
+def warning_texts(messages: Iterable[AssistantMessage]) -> list[str]:
+    """Return each warning of the messages once, except the notice about the demo model."""
+    warnings = [warning for message in messages for warning in message.warnings]
+    return list(dict.fromkeys(w.message for w in warnings if w.code != "demo_model"))
