@@ -152,7 +152,6 @@ def cycles_in(graph: dict[str, set[str]]) -> list[list[str]]:
     return sorted(map(list, groups))
 
 
-@pytest.mark.xfail(strict=False, reason="being restructured")
 def test_no_module_imports_itself_through_others() -> None:
     graph: dict[str, set[str]] = defaultdict(set)
     for importer, imports in imports_in_package().items():
