@@ -30,7 +30,7 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
         ProviderError: see `prepare_request`; or direct transport was requested.
     """
     if request.options.transport == "direct":
-        raise bad_request_error(request, f'transport="direct" has no lane for {request.model}')
+        raise bad_request_error(request, f'transport="direct" cannot reach {request.model}')
     wire = wire_for(request)
     prepared = prepare_request(request, wire, preview)
     if wire.api == OPENAI_RESPONSES:
