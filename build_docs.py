@@ -1,8 +1,8 @@
-"""Builds the site of the documentation, with the extra `docs`: `python build_docs.py`.
+"""Build the documentation's site: `python build_docs.py`, with the extra `docs`.
 
-It goes to build/site. What is generated is not committed, so it cannot go stale: docs/reference/
-from the package's public names and their docstrings, docs/llms.txt and docs/llms-full.txt from the
-pages. The site is built strictly: a link or an anchor that leads nowhere fails.
+Writes build/site. Generated pages are not committed: docs/reference/ comes from the docstrings of
+the package's public names, docs/llms.txt and docs/llms-full.txt from the pages. A broken link or
+anchor fails.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import pipy_ai  # noqa: E402
 
-# Page, title, and the modules whose public names it shows. A module in none is in the last.
+# Page, title, and the modules whose public names it shows. The last page shows all other modules.
 REFERENCE_PAGES = {
     "verbs": ("Verbs", ["api"]),
-    "messages": ("Messages and contexts", ["context", "types"]),
-    "events": ("Events and streams", ["stream", "abort"]),
+    "messages": ("Messages and contexts", ["context", "files", "types", "options"]),
+    "events": ("Events and streams", ["stream", "events", "abort"]),
     "tools": ("Tools and typed answers", ["tools", "tool_loop", "output"]),
     "models": ("Models, usage and cost", ["registry"]),
     "errors": ("Errors", ["errors"]),
@@ -38,7 +38,7 @@ REFERENCE_PAGES = {
 
 
 class Examples(griffe.Extension):
-    """`Example:` in a docstring is a section of examples, whose code is shown as code."""
+    """Read `Example:` in a docstring as a section of examples."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring is not None:
@@ -51,11 +51,11 @@ class Options(griffe.Extension):
     """List the options of a function that takes `**keywords: Unpack[Options]`."""
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
-        unpacked = [one for one in func.parameters if "Unpack[Options]" in str(one.annotation)]
+        unpacked = [p for p in func.parameters if "Unpack[Options]" in str(p.annotation)]
         if not unpacked:
             return
         if func.docstring is not None:
-            _ = func.docstring.parsed  # it describes the parameter that goes
+            _ = func.docstring.parsed  # while the parameter that it describes is still there
         del func.parameters[unpacked[0].name]
         module = importlib.import_module(func.module.path)
         for option in inspect.signature(getattr(module, func.name)).parameters.values():
@@ -70,21 +70,21 @@ class Options(griffe.Extension):
 
 
 def public_names() -> dict[str, list[str]]:
-    """Public names by the module that they are told under."""
+    """Return the public names by the module that exports them."""
     names_by_module = {module: names.split() for module, names in pipy_ai._NAMES_BY_MODULE.items()}
     names_by_module["provider.faux"] = list(pipy_ai.faux.__all__)
     return names_by_module
 
 
 def build_reference_pages() -> dict[str, str]:
-    """The pages of the reference: a directive of mkdocstrings for each public name."""
+    """Return the pages of the reference, with a mkdocstrings directive for each public name."""
     remaining = public_names()
     assigned_modules = {module for _, modules in REFERENCE_PAGES.values() for module in modules}
     unassigned = [module for module in remaining if module not in assigned_modules]
     pages: dict[str, str] = {}
     for page, (title, modules) in REFERENCE_PAGES.items():
         blocks = [
-            f"::: {_qualified_name(module, name)}"
+            _directive(module, name)
             for module in (modules or unassigned)
             for name in sorted(remaining.pop(module), key=lambda name: _source_line(module, name))
         ]
@@ -93,7 +93,7 @@ def build_reference_pages() -> dict[str, str]:
 
 
 def _source_line(module: str, name: str) -> int:
-    """Where in its file a name stands; those of which Python does not know come first."""
+    """Return the line where a name is defined; 0 if Python does not know it."""
     try:
         return inspect.getsourcelines(getattr(_namespace_of(module), name))[1]
     except TypeError:
@@ -104,14 +104,21 @@ def _namespace_of(module: str) -> Any:
     return pipy_ai.faux if module == "provider.faux" else pipy_ai
 
 
-def _qualified_name(module: str, name: str) -> str:
-    """Where a name is defined, which is where its docstring is found."""
-    module_name = getattr(getattr(_namespace_of(module), name), "__module__", "")
-    return f"{module_name if module_name.startswith('pipy_ai') else f'pipy_ai.{module}'}.{name}"
+def _directive(module: str, name: str) -> str:
+    """Return the directive for a name: its definition, which has the docstring."""
+    value = getattr(_namespace_of(module), name)
+    defined_in = getattr(value, "__module__", None) or ""
+    original = getattr(value, "__name__", name)
+    if not defined_in.startswith("pipy_ai") or (original != name and original in pipy_ai.__all__):
+        return f"::: pipy_ai.{module}.{name}"
+    if original != name:
+        options = f"{{heading: {name}, toc_label: {name}}}"
+        return f"::: {defined_in}.{original}\n    options: {options}"
+    return f"::: {defined_in}.{name}"
 
 
 def nav_pages() -> list[tuple[str, str]]:
-    """Title and file of each page, in the order of the site."""
+    """Return title and file of each page, in the order of the site."""
 
     def walk(entries: list[Any]) -> list[tuple[str, str]]:
         pages = []
@@ -124,7 +131,7 @@ def nav_pages() -> list[tuple[str, str]]:
 
 
 def build_llms_texts() -> tuple[str, str]:
-    """`llms.txt`, what there is, and `llms-full.txt`, all of it, for language models."""
+    """Return `llms.txt` (an index of the pages) and `llms-full.txt` (all of them)."""
     index = [f"# pipy-ai\n\n> {pipy_ai.__doc__.splitlines()[0]}\n"]
     page_texts = []
     for title, file in nav_pages():
@@ -142,7 +149,7 @@ def build_llms_texts() -> tuple[str, str]:
 
 
 def write_generated_pages() -> None:
-    """Write what is generated into docs/."""
+    """Write the generated pages into docs/."""
     (DOCS / "reference").mkdir(exist_ok=True)
     for page, text in build_reference_pages().items():
         (DOCS / "reference" / f"{page}.md").write_text(text, encoding="utf-8")
@@ -151,7 +158,7 @@ def write_generated_pages() -> None:
 
 
 def check_nav() -> None:
-    """Every page has its place."""
+    """Exit with an error unless `mkdocs.yml` lists exactly the pages in docs/."""
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     if mismatched := pages ^ {file for _, file in nav_pages()}:
         sys.exit(f"in docs/ but not in the nav of mkdocs.yml, or the other way round: {mismatched}")
