@@ -1,4 +1,4 @@
-"""Test how responses arrive: keep-alives, redirects, stalls, framing and large deltas."""
+"""Test how responses arrive: keep-alive comments, redirects, stalls, framing and large deltas."""
 
 from __future__ import annotations
 
