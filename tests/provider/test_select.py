@@ -53,7 +53,7 @@ def test_environment_variable_selects_the_transport(monkeypatch: pytest.MonkeyPa
     assert provider_for(chosen).api == "openai-completions"
     message = complete("cohere/command-r-plus", "q", api_key="k", transport="direct")
     assert message.error is not None
-    assert "no lane" in message.error.message
+    assert "cannot reach" in message.error.message
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("transport")
 def test_azure_uses_litellm(lab: Lab) -> None:
-    from .wire.lab import chat, finish, text
+    from ..support.scripted_server import chat, finish, text
 
     lab.play(chat(text("ok"), finish("stop")))
     base = lab.url.removesuffix("/v1")

@@ -171,11 +171,11 @@ def test_who_downloads_a_url(july: Path) -> None:
         assert provider_for(build_request(model, context, None, {})).api == "litellm"
         by_value = build_request(model, ctx(user("q", PDF)), None, {})
         assert provider_for(by_value).api != "litellm"
-    blind = build_request("groq/openai/gpt-oss-120b", context, None, {})  # is told so, in its lane
+    blind = build_request("groq/openai/gpt-oss-120b", context, None, {})  # gets a note instead
     assert provider_for(blind).api == "openai-completions"
     refused = complete("openai/gpt-4o", context, transport="direct", api_key="k")
     assert refused.error is not None
-    assert "no lane" in refused.error.message
+    assert "cannot reach" in refused.error.message
 
 
 @pytest.fixture
