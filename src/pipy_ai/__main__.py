@@ -1,6 +1,6 @@
-"""The command `pipy`, also as `python -m pipy_ai`.
+"""The command `pipy`, also available as `python -m pipy_ai`.
 
-Nothing is imported before Ctrl-C is provided for: imports are what a command begins with.
+Imports happen inside the `try`, so that Ctrl-C during them is handled.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Stopping a request from anywhere: the `AbortController` and `AbortSignal` of the web."""
+"""Abort requests: `AbortController` and `AbortSignal`, as in the web's API."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 class AbortSignal:
-    """The receiving end: pass it as `signal=`; one signal may stop many requests.
+    """A signal that aborts requests: pass it as `signal=` to one or more of them.
 
-    Make one with `AbortController().signal`. All methods may be called from any thread.
+    Create it with `AbortController().signal`. All methods may be called from any thread.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class AbortSignal:
         self._reason: str | None = None
 
     def __deepcopy__(self, memo: object) -> AbortSignal:
-        return self  # a copy of the options is stopped by the same signal
+        return self  # copied options keep the same signal
 
     @property
     def aborted(self) -> bool:
@@ -29,11 +29,11 @@ class AbortSignal:
 
     @property
     def reason(self) -> str | None:
-        """What was passed to `AbortController.abort()`."""
+        """The reason passed to `AbortController.abort()`."""
         return self._reason
 
     def add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` once on abort (at once when that has happened). Returns its remover."""
+        """Call `listener` on abort, or now if already aborted. Return a function to remove it."""
         with self._lock:
             if not self._aborted:
                 key = self._next_key
@@ -58,14 +58,14 @@ class AbortSignal:
         for listener in listeners:
             try:
                 listener()
-            except Exception as error:  # the others stop all the same
+            except Exception as error:  # call the other listeners first
                 errors.append(error)
         if errors:
             raise errors[0]
 
 
 class AbortController:
-    """The sending end.
+    """Aborts the requests that use its `signal`.
 
     Example:
         >>> from pipy_ai import AbortController, faux, complete
@@ -79,5 +79,5 @@ class AbortController:
         self.signal: AbortSignal = AbortSignal()
 
     def abort(self, reason: str | None = None) -> None:
-        """Stop every request that was given this controller's signal. From any thread."""
+        """Abort every request with this controller's signal. May be called from any thread."""
         self.signal._abort(reason)

@@ -1,4 +1,4 @@
-"""Builders: short ways to write messages and contexts."""
+"""Functions that build messages and contexts."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ Prompt: TypeAlias = (
 
 
 def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> UserMessage:
-    """A user message. The first string is its text; further strings are paths or URLs of files.
+    """Build a user message. The first string is its text; other strings are paths or URLs of files.
 
-    A file is an image, a PDF or UTF-8 text, as for `attachment`; a web address that does not end
-    in `.pdf` is an image's.
+    A file is an image, a PDF or UTF-8 text, as for `attachment`; a web address is an image unless
+    it ends in `.pdf`.
 
     Raises:
-        ValueError: there is no part at all, or a file is none of these.
+        ValueError: there are no parts, or a file has an unsupported type.
         OSError: a file cannot be read.
 
     Example:
@@ -75,7 +75,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
 
 
 def assistant(*parts: str | TextContent | ThinkingContent | ToolCall) -> AssistantMessage:
-    """An assistant message, for few-shot examples and hand-made transcripts.
+    """Build an assistant message, for few-shot examples and hand-made transcripts.
 
     Example:
         >>> from pipy_ai import assistant
@@ -98,7 +98,7 @@ def tool_result(
     is_error: bool = False,
     details: Any = None,
 ) -> ToolResultMessage:
-    """The answer of a tool to `call` (the call itself, or its id). Data is sent as JSON.
+    """Build the result of a tool `call` (the call itself, or its id). Data is sent as JSON.
 
     Example:
         >>> from pipy_ai import ToolCall, tool_result
@@ -125,7 +125,7 @@ def ctx(
     system: str | None = None,
     tools: Sequence[ToolLike] | None = None,
 ) -> Context:
-    """A context from messages; a plain string is a user message, a plain function a tool.
+    """Build a context. A plain string becomes a user message, a plain function a tool.
 
     Example:
         >>> from pipy_ai import ctx, user
@@ -134,7 +134,7 @@ def ctx(
     """
     message_list = [user(message) if isinstance(message, str) else message for message in messages]
     if tools is None and isinstance(system, str | None) and all(map(_is_message, message_list)):
-        # Nothing to convert: building Pydantic's validator would be half of a first request.
+        # Nothing to convert. Building Pydantic's validator would take half of a first request.
         return construct_unchecked(Context, system_prompt=system, messages=message_list, tools=None)
     if tools is None or (isinstance(tools, list) and all(type(item) is Tool for item in tools)):
         tool_list: Any = tools
@@ -148,11 +148,11 @@ def _is_message(value: object) -> bool:
 
 
 def as_context(prompt: Prompt) -> Context:
-    """What every verb takes as its prompt, as a context.
+    """Convert a prompt to a context.
 
     Raises:
-        TypeError: it is nothing that a prompt can be.
-        ValueError: it says nothing (no message, or only empty ones).
+        TypeError: the type is not supported.
+        ValueError: there is no message, or all messages are empty.
     """
     if isinstance(prompt, Context):
         context = prompt

@@ -1,27 +1,27 @@
-"""What can go wrong, in the words of the field.
+"""Kinds of errors, `ErrorInfo`, and the exceptions.
 
-A failed request raises nothing: it is a message whose `error` is an `ErrorInfo`. Who prefers
-exceptions calls `message.raise_for_error()`, which raises one of:
+A failed request does not raise: it returns a message whose `error` is an `ErrorInfo`. To get an
+exception, call `message.raise_for_error()`, which raises one of:
 
     PipyError
-    ├── AuthenticationError       auth           the key was refused
-    │   └── MissingKeyError       missing_key    no key was found
+    ├── AuthenticationError       auth           the API key was rejected
+    │   └── MissingKeyError       missing_key    no API key was found
     ├── NotFoundError             not_found      no such model or address
-    ├── BadRequestError           bad_request    the provider refused the request
-    │   └── ContextOverflowError  context_overflow   the prompt is longer than the window
+    ├── BadRequestError           bad_request    the provider rejected the request
+    │   └── ContextOverflowError  context_overflow   the prompt exceeds the context window
     ├── RateLimitError            rate_limit     too many requests or tokens
-    ├── QuotaError                quota          credit or plan used up
-    ├── OverloadedError           overloaded     the provider is at its limit
+    ├── QuotaError                quota          credit or plan is used up
+    ├── OverloadedError           overloaded     the provider has no capacity
     ├── ServerError               server         the provider failed
-    ├── RequestTimeoutError       timeout        `timeout` or `idle_timeout` ran out
-    ├── APIConnectionError        connection     the provider was not reached
-    ├── IncompleteError           incomplete     the answer was cut off
-    ├── ContentFilterError        content_filter the provider withheld the answer
-    ├── AbortedError              aborted        somebody stopped it
+    ├── RequestTimeoutError       timeout        `timeout` or `idle_timeout` was exceeded
+    ├── APIConnectionError        connection     the provider could not be reached
+    ├── IncompleteError           incomplete     the response ended early
+    ├── ContentFilterError        content_filter the provider withheld the response
+    ├── AbortedError              aborted        the request was aborted
     ├── BudgetError               budget         the caller's budget is spent
-    └── InvalidOutputError        invalid_output the answer is not of the type that was asked for
+    └── InvalidOutputError        invalid_output the answer is not of the requested type
 
-Every one has `.error` (the `ErrorInfo`) and `.response` (the message with all text so far).
+All have `.error` (the `ErrorInfo`) and `.response` (the message with all content so far).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from .utils.construct import construct_unchecked
 if TYPE_CHECKING:
     from .types import AssistantMessage
 
-MAX_MESSAGE_CHARS = 4096  # characters of provider text that an error keeps
+MAX_MESSAGE_CHARS = 4096  # longer messages of providers are truncated
 
 
 class ErrorKind(StrEnum):
-    """The kinds of failure; compare with a plain string: `error.kind == "rate_limit"`."""
+    """The kind of an error. It compares equal to a string: `error.kind == "rate_limit"`."""
 
     AUTH = "auth"
     NOT_FOUND = "not_found"
@@ -73,7 +73,7 @@ RETRYABLE_KINDS = frozenset(
     }
 )
 
-# What another model may do better: the next of a sequence is asked.
+# Errors after which the next of several models is tried.
 FALLBACK_KINDS = RETRYABLE_KINDS | {
     ErrorKind.AUTH,
     ErrorKind.MISSING_KEY,
@@ -84,9 +84,9 @@ FALLBACK_KINDS = RETRYABLE_KINDS | {
 
 
 class ErrorInfo(BaseModel):
-    """What happened, and what the caller can do about it. Never holds a key.
+    """The reason why a request failed. Never contains an API key.
 
-    `retry_after` is in seconds. `retryable` says whether the same request may succeed later.
+    `retry_after` is in seconds. `retryable` is true if the same request may succeed later.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -103,7 +103,7 @@ class ErrorInfo(BaseModel):
 
 
 class PipyError(Exception):
-    """A failed request, as an exception. See the tree at the top of `pipy_ai.errors`."""
+    """The base class of all exceptions for failed requests; see `pipy_ai.errors`."""
 
     def __init__(self, error: ErrorInfo, response: AssistantMessage | None = None) -> None:
         super().__init__(error.message)
@@ -112,7 +112,7 @@ class PipyError(Exception):
 
     @property
     def kind(self) -> ErrorKind:
-        """The kind of failure, as in `ErrorInfo.kind`."""
+        """The kind of the error, as in `ErrorInfo.kind`."""
         return self.error.kind
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -120,35 +120,35 @@ class PipyError(Exception):
 
 
 class AuthenticationError(PipyError):
-    """The provider refused the key."""
+    """The provider rejected the API key."""
 
 
 class MissingKeyError(AuthenticationError):
-    """No key was given and none of the provider's variables is set."""
+    """No API key was given, and none of the provider's environment variables is set."""
 
 
 class NotFoundError(PipyError):
-    """The provider knows no such model or address."""
+    """There is no such model or address."""
 
 
 class BadRequestError(PipyError):
-    """The provider refused the request as it was."""
+    """The provider rejected the request as invalid."""
 
 
 class ContextOverflowError(BadRequestError):
-    """The prompt is longer than the model's context window."""
+    """The prompt exceeds the model's context window."""
 
 
 class RateLimitError(PipyError):
-    """Too many requests or tokens in too short a time; see `error.retry_after` (s)."""
+    """Too many requests or tokens in a period of time; see `error.retry_after` (s)."""
 
 
 class QuotaError(PipyError):
-    """The account's credit or plan is used up; waiting does not help."""
+    """The account's credit or plan is used up. Retrying does not help."""
 
 
 class OverloadedError(PipyError):
-    """The provider has no capacity just now."""
+    """The provider has no capacity at the moment."""
 
 
 class ServerError(PipyError):
@@ -156,7 +156,7 @@ class ServerError(PipyError):
 
 
 class RequestTimeoutError(PipyError):
-    """`timeout` or `idle_timeout` ran out."""
+    """`timeout` or `idle_timeout` was exceeded."""
 
 
 class APIConnectionError(PipyError):
@@ -164,23 +164,23 @@ class APIConnectionError(PipyError):
 
 
 class IncompleteError(PipyError):
-    """The answer ended before the provider said that it was complete."""
+    """The response ended before the provider marked it as complete."""
 
 
 class ContentFilterError(PipyError):
-    """The provider withheld the answer, or the model refused."""
+    """The provider withheld the response, or the model refused."""
 
 
 class AbortedError(PipyError):
-    """The request was stopped by the caller."""
+    """The caller aborted the request."""
 
 
 class BudgetError(PipyError):
-    """The caller's budget does not cover the request."""
+    """The request would exceed the caller's budget."""
 
 
 class InvalidOutputError(PipyError):
-    """The answer is not what `output=` asked for; its text says what is wrong where."""
+    """The answer does not match `output=`. The message lists the problems."""
 
 
 _EXCEPTION_BY_KIND: dict[ErrorKind, type[PipyError]] = {
@@ -204,17 +204,12 @@ _EXCEPTION_BY_KIND: dict[ErrorKind, type[PipyError]] = {
 
 
 def exception_for(error: ErrorInfo, response: AssistantMessage | None = None) -> PipyError:
-    """The exception of the tree above that belongs to `error.kind`."""
+    """Return the exception for `error.kind`."""
     return _EXCEPTION_BY_KIND.get(error.kind, PipyError)(error, response)
 
 
-# --- Classification -------------------------------------------------------------------------
-# By the exception's class, then its HTTP status, then its text. By class *name*, so that
-# neither LiteLLM nor an HTTP library has to be imported to read an error.
-
-
 class ProviderError(Exception):
-    """What a provider raises to say exactly what went wrong; it becomes the message's `error`."""
+    """Raised by a provider whose request failed; its `error` becomes that of the message."""
 
     def __init__(self, error: ErrorInfo) -> None:
         super().__init__(error.message)
@@ -234,7 +229,7 @@ def error_info(
     retry_after: float | None = None,
     request_id: str | None = None,
 ) -> ErrorInfo:
-    """An `ErrorInfo` whose `retryable` follows from its kind unless it is given."""
+    """Build an `ErrorInfo`. By default `retryable` depends on the kind."""
     return construct_unchecked(
         ErrorInfo,
         kind=kind,

@@ -13,11 +13,12 @@ from .errors import ErrorInfo, ErrorKind, error_info
 if TYPE_CHECKING:
     from .types import AssistantMessage
 
+# By class name, so that neither LiteLLM nor an HTTP library needs to be imported.
 _KIND_BY_CLASS_NAME: dict[str, ErrorKind] = {
-    "LocalProtocolError": ErrorKind.BAD_REQUEST,  # an illegal header, say
+    "LocalProtocolError": ErrorKind.BAD_REQUEST,  # such as an invalid header
     "ContextWindowExceededError": ErrorKind.CONTEXT_OVERFLOW,
     "ContentPolicyViolationError": ErrorKind.CONTENT_FILTER,
-    "RouterRateLimitError": ErrorKind.OVERLOADED,  # every deployment rests
+    "RouterRateLimitError": ErrorKind.OVERLOADED,  # every deployment is cooling down
     "AuthenticationError": ErrorKind.AUTH,
     "PermissionDeniedError": ErrorKind.AUTH,
     "NotFoundError": ErrorKind.NOT_FOUND,
@@ -34,9 +35,8 @@ _KIND_BY_CLASS_NAME: dict[str, ErrorKind] = {
     "ProxyError": ErrorKind.CONNECTION,
     "ConnectionError": ErrorKind.CONNECTION,
     "ProtocolError": ErrorKind.CONNECTION,
-    "CancelledError": ErrorKind.CONNECTION,  # of a task of the backend's own
+    "CancelledError": ErrorKind.CONNECTION,  # a task inside the backend
 }
-
 
 _KIND_BY_STATUS: dict[int, ErrorKind] = {
     400: ErrorKind.BAD_REQUEST,
@@ -54,7 +54,6 @@ _KIND_BY_STATUS: dict[int, ErrorKind] = {
     529: ErrorKind.OVERLOADED,
 }
 
-
 _QUOTA_PATTERN = re.compile(
     r"insufficient_quota|exceeded your current quota|credit balance|out of credit"
     r"|billing_error|billing (hard )?limit|billing details|check your plan",
@@ -62,16 +61,11 @@ _QUOTA_PATTERN = re.compile(
 )
 
 
-PROXY_WRONG_KEY_TEXT = "No connected db."  # LiteLLM's proxy, of a key that is not its master key
-
-
-_PROXY_UNKNOWN_MODEL_TEXT = (
-    "Invalid model name passed in model="  # and of a model that its file does not name
-)
-
+# Errors of LiteLLM's proxy: the key is not its master key; the model is not in its configuration.
+PROXY_WRONG_KEY_TEXT = "No connected db."
+_PROXY_UNKNOWN_MODEL_TEXT = "Invalid model name passed in model="
 
 _OVERLOADED_PATTERN = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
-
 
 _CONNECTION_PATTERN = re.compile(
     r"connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
@@ -82,7 +76,7 @@ _CONNECTION_PATTERN = re.compile(
 
 
 def classify_status(status: int | None, text: str) -> ErrorKind:
-    """The kind of failure that an HTTP status and the provider's own words mean."""
+    """Classify an error by its HTTP status and text."""
     if status not in (401, 403, 404) and is_overflow_message(text):
         return ErrorKind.CONTEXT_OVERFLOW
     if "rate_limit_exceeded" in text and status in (None, 429):
@@ -101,9 +95,8 @@ def classify_status(status: int | None, text: str) -> ErrorKind:
     return _KIND_BY_STATUS.get(status, default_kind)
 
 
-# What LiteLLM says of a name that begins with no provider's, in capitals and with its own advice.
+# LiteLLM's error for a model name without a known provider, followed by its own advice.
 _UNKNOWN_PROVIDER_TEXT = "LLM Provider NOT provided"
-
 
 _UNKNOWN_PROVIDER_MESSAGE = (
     "No provider goes by this name: pipy providers lists them. A server of your own is asked as"
@@ -112,8 +105,8 @@ _UNKNOWN_PROVIDER_MESSAGE = (
 
 
 def classify_exception(exc: BaseException, provider: str | None = None) -> ErrorInfo:
-    """Read any exception of a backend: its class, its HTTP status, its text."""
-    # LiteLLM wraps failures within a stream in an exception that hides their class.
+    """Classify an exception of a backend by its class, HTTP status and text."""
+    # LiteLLM wraps exceptions during a stream in one of its own.
     original = getattr(exc, "original_exception", None)
     source = original if isinstance(original, BaseException) else exc
     raw = str(source)
@@ -123,8 +116,8 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
         status = None
     class_names = [cls.__name__ for cls in type(source).__mro__]
     kind = ErrorKind.UNKNOWN
-    kind_from_text = classify_status(None, raw)  # codes stand beside the sentence that people read
-    # A refused connection reaches us as "status 500" of a server that was never reached.
+    kind_from_text = classify_status(None, raw)  # `raw` contains error codes that `text` lacks
+    # LiteLLM reports a refused connection as status 500.
     never_connected = _CONNECTION_PATTERN.search(raw) and not _response_headers(source)
     if _UNKNOWN_PROVIDER_TEXT in raw:
         kind, text = ErrorKind.NOT_FOUND, _UNKNOWN_PROVIDER_MESSAGE
@@ -142,7 +135,7 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
         status = None
     headers = _response_headers(source) or _response_headers(exc)
     if kind is ErrorKind.UNKNOWN and text and type(source).__module__ == "builtins":
-        text = f"{type(source).__name__}: {text}"  # a KeyError says no more than its key
+        text = f"{type(source).__name__}: {text}"  # the text of a KeyError is only its key
     if not text:
         is_connection_error = kind is ErrorKind.CONNECTION
         text = (
@@ -178,14 +171,15 @@ _RETRY_DELAY_PATTERN = re.compile(
 
 
 def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | None:
-    """How long the provider asks to wait (s), in any of its spellings; headers beat the body.
+    """Return the seconds to wait before a retry, as requested by the provider, or None.
 
-    `headers` have lower-case names. Nonsense (negative, infinite, past) counts as nothing said.
+    Headers take precedence over the body; their names are in lower case. Negative, past and
+    infinite times are ignored.
     """
     delays: list[float] = []
     now = time.time()
     if date := _parse_http_date(headers.get("date", "")):
-        now = date  # the provider's clock, not ours
+        now = date  # use the clock of the provider
     for name, scale in (
         ("retry-after-ms", 0.001),
         ("retry-after", 1.0),
@@ -213,7 +207,7 @@ def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | N
 
 
 def _parse_http_date(value: str) -> float | None:
-    if not value:  # where no more files can be opened, nor can modules
+    if not value:  # the import below fails if no file can be opened
         return None
     from email.utils import parsedate_to_datetime
 
@@ -227,7 +221,7 @@ _EXCEPTION_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout
 
 
 def extract_provider_message(text: str) -> str:
-    """The provider's own words out of an exception's text: no wrapper names, no `b'…'`."""
+    """Extract the provider's message from the text of an exception."""
     text = text.strip()
     previous = None
     while previous != text:
@@ -244,7 +238,7 @@ def extract_provider_message(text: str) -> str:
         if message:
             text = message
     text = (text or previous or "").replace("\r\n", "\n")
-    return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # LiteLLM adds its own
+    return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # added by LiteLLM
 
 
 # Where vendors put the message in a JSON error body: as text, or in an object's `message` or `msg`.
@@ -314,14 +308,14 @@ _OVERFLOW_PATTERN = re.compile(
 )
 
 
-# "Too many tokens, please wait": a limit per minute, not the window.
+# "Too many tokens, please wait" is a rate limit, not an overflow.
 _RATE_LIMIT_PATTERN = re.compile(
     r"rate.?limit|too many requests|throttl|please wait|per minute|\btpm\b|quota", re.IGNORECASE
 )
 
 
 def is_overflow_message(text: str) -> bool:
-    """Whether an error text means that the prompt is longer than the window.
+    """Whether an error text means that the prompt exceeds the context window.
 
     Example:
         >>> is_overflow_message("prompt is too long: 213462 tokens > 200000 maximum")
@@ -333,12 +327,12 @@ def is_overflow_message(text: str) -> bool:
 
 
 def is_context_overflow(message: AssistantMessage, context_window: int | None = None) -> bool:
-    """Whether `message` failed, or came out short, because the prompt does not fit.
+    """Whether `message` failed or was truncated because the prompt exceeds the context window.
 
     Args:
-        message: An answer.
-        context_window: The model's window in tokens. With it, providers that cut the prompt
-            silently are found out, too: more input than fits, or no room left to answer.
+        message: A response.
+        context_window: The model's context window in tokens. It is needed to detect providers that
+            truncate the prompt silently: more input than fits, or no space left for the output.
 
     Example:
         >>> from pipy_ai import assistant

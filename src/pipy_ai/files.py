@@ -1,4 +1,4 @@
-"""Files for a model to read: images, PDFs, text. What a file is, its bytes say, never its name."""
+"""Attach files: images, PDFs, text. The type is detected from the content, not from the name."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from .utils.surrogates import clean_surrogates
 FileSource: TypeAlias = str | os.PathLike[str] | bytes
 
 IMAGE_FORMATS = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
-_SNIFF_BYTES = 4096  # bytes that tell what a file is, so that a film need not be read to be refused
+_SNIFF_BYTES = 4096  # enough to detect the type, so that an unsupported file is not read whole
 _IMAGE_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 
 
 def attachment(source: FileSource, name: str | None = None) -> UserContent:
-    """A file for the model to read, whatever it is: an image, a PDF, or UTF-8 text.
+    """Attach an image, a PDF or a UTF-8 text file.
 
-    `source` is a path, the bytes, or a URL (`https:`, `http:` or `data:`). Its bytes tell what it
-    is. Text becomes a `TextContent`, `<file name="…">` around it, which every model takes. `name`
-    is what the model is told; by default the file's own.
+    `source` is a path, the content as bytes, or a URL (`https:`, `http:` or `data:`). The type is
+    detected from the content. Text becomes a `TextContent` inside `<file name="…">`, which every
+    model supports. `name` is the name that the model sees; default: the name of the file.
 
-    Nothing is fetched here: a web address must end in `.pdf` or as an image does, and the
-    provider fetches it.
+    A web address must end in `.pdf` or the extension of an image; the provider fetches it.
 
     Raises:
-        ValueError: the file is empty, or none of the three; a web address that does not tell.
+        ValueError: the file is empty or of another type, or the type of a web address is unknown.
         OSError: the file cannot be read.
 
     Example:
@@ -59,14 +58,16 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
     content = _document_content(data, name or file_name)
     if content is None:
         raise ValueError(
-            f"{label} is nothing that models read: attach an image ({IMAGE_FORMATS}), a PDF or UTF-8 text"
+            f"{label} is nothing that models read: attach an image ({IMAGE_FORMATS}), a PDF or"
+            " UTF-8 text"
         )
     return content
 
 
 def document(source: FileSource, name: str | None = None) -> DocumentContent | TextContent:
-    """A PDF, or a text file, from a path, from bytes, or from a URL. Any web address is taken
-    for that of a PDF, which the provider fetches; all else is as for `attachment`.
+    """Attach a PDF or a text file from a path, bytes or a URL.
+
+    A web address is assumed to be a PDF, which the provider fetches. See also `attachment`.
 
     Raises:
         ValueError: the file is empty, or neither a PDF nor UTF-8 text.
@@ -89,14 +90,14 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
 
 
 def image(source: FileSource) -> ImageContent:
-    """An image from a path, from bytes, or from a URL (`https:`, `http:` or `data:`).
+    """Attach an image from a path, bytes or a URL (`https:`, `http:` or `data:`).
 
-    The MIME type is read off the data itself, never off the file's name. Web URLs are not
-    fetched here: the provider does that.
+    The MIME type is detected from the content, not from the name of the file. The provider fetches
+    web addresses.
 
     Raises:
-        ValueError: the data is no image that models take (PNG, JPEG, GIF, WebP, BMP, TIFF,
-            HEIC, AVIF).
+        ValueError: the data is not an image of a supported format (PNG, JPEG, GIF, WebP, BMP,
+            TIFF, HEIC, AVIF).
         OSError: the file cannot be read.
 
     Example:
@@ -114,12 +115,12 @@ def image(source: FileSource) -> ImageContent:
 
 
 def is_web_url(source: object) -> TypeGuard[str]:
-    """Whether it is the address of something on the web."""
+    """Whether `source` is an `http:` or `https:` URL."""
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
 def url_kind(url: str) -> str | None:
-    """What an address says of what is there: `image`, `document` (a PDF), or nothing.
+    """Return the kind of file that a URL ends in: `image`, `document` (a PDF) or None.
 
     Example:
         >>> url_kind("https://example.com/a.PDF?page=2"), url_kind("https://example.com/a")
@@ -132,7 +133,7 @@ def url_kind(url: str) -> str | None:
 
 
 def sniff_image_type(data: bytes) -> str | None:
-    """The MIME type of an image by its first bytes, or None."""
+    """Return the MIME type of an image by its first bytes, or None."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -141,7 +142,7 @@ def sniff_image_type(data: bytes) -> str | None:
         return "image/gif"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    if data.startswith(b"BM") and data[6:10] == bytes(4):  # a text may begin with BM, too
+    if data.startswith(b"BM") and data[6:10] == bytes(4):  # text may also begin with BM
         return "image/bmp"
     if data.startswith((b"II*\0", b"MM\0*")):
         return "image/tiff"
@@ -158,7 +159,7 @@ def _document_content(data: bytes, name: str | None) -> DocumentContent | TextCo
     name = _clean_name(name)
     if _is_pdf(data):
         return DocumentContent(data=_encode_base64(data), mime_type="application/pdf", name=name)
-    if b"\0" in data:  # what diff and git go by, too
+    if b"\0" in data:  # like diff and git
         return None
     try:
         text = data.decode("utf-8-sig")
@@ -175,7 +176,10 @@ def _is_pdf(data: bytes) -> bool:
 
 
 def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
-    """The bytes, the file's name, and what to call it. Of a file of no use, its head only."""
+    """Return the content, the file name, and a label for errors.
+
+    Only the beginning of a file is read if its type is not supported.
+    """
     if isinstance(source, str) and source[:5].lower() == "data:":
         data, name, label = _decode_data_url(source), None, "this data: URL"
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -211,4 +215,4 @@ def _encode_base64(data: bytes) -> str:
 
 
 def _clean_name(name: str | None) -> str | None:
-    return clean_surrogates(name) if name else None  # not every file's name is UTF-8
+    return clean_surrogates(name) if name else None  # file names may be invalid UTF-8

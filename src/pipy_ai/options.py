@@ -9,18 +9,13 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypedDict
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from .abort import AbortSignal
 
 
 class ThinkingLevel(StrEnum):
-    """How much a model may think. A level that a model lacks moves to its nearest one."""
+    """How much a model may think. The nearest level is used if a model does not support one."""
 
     OFF = "off"
     MINIMAL = "minimal"
@@ -51,13 +46,12 @@ class ThinkingBudgets(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """How a request is made. Every field may also be a keyword of every verb.
+    """Options of a request. Each field is also a keyword argument of the request functions.
 
     `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
-    in milliseconds. `max_retries` counts tries before the first content only. `handoff_thinking`
-    says what becomes of another model's thinking in the history: it is dropped, or kept as text.
-    `extra` holds provider parameters that are passed on as they are. Unknown fields raise
-    `ValidationError`.
+    in milliseconds. A request is retried only before its first content. `handoff_thinking` controls
+    whether another model's thinking in the history is dropped or kept as text. `extra` holds
+    provider parameters that are passed on unchanged. Unknown fields raise `ValidationError`.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -93,7 +87,7 @@ class StreamOptions(BaseModel):
 
 
 class SimpleStreamOptions(StreamOptions):
-    """`StreamOptions` and how much to think."""
+    """`StreamOptions` with options for reasoning."""
 
     reasoning: ThinkingLevel | None = None
     thinking_budgets: ThinkingBudgets | None = None

@@ -286,7 +286,7 @@ def test_sync_prints_changes(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
         return raw(DAYS[1]), None
 
-    monkeypatch.setattr(sync, "_fetch", fetched)
+    monkeypatch.setattr(sync, "fetch_feed", fetched)
     monkeypatch.setenv("PIPY_MODELS_URL", "test")
     out = pipy("sync --force").splitlines()
     assert out[0] == "Fetched 4838 models across 134 providers"

@@ -1,4 +1,4 @@
-"""The catalogue: every model of models.dev, its limits, its price, the way to it.
+"""The catalogue: the models of models.dev, their limits and prices, and how to reach them.
 
 from pipy_ai import get_model, get_models, estimate_cost
 
@@ -48,17 +48,16 @@ if TYPE_CHECKING:
     from .sync import sync_models as sync_models
 
 
-def __getattr__(name: str) -> object:  # what reads never need loads when it is used
-    if name == "sync_models":
-        from .sync import sync_models
+_LAZY_NAMES = {
+    "AmbiguousModelError": "names",
+    "generate_router_config": "config",
+    "sync_models": "sync",
+}
 
-        return sync_models
-    if name == "AmbiguousModelError":
-        from .names import AmbiguousModelError
 
-        return AmbiguousModelError
-    if name == "generate_router_config":
-        from .config import generate_router_config
+def __getattr__(name: str) -> object:  # looking models up does not need these modules
+    if name in _LAZY_NAMES:
+        from importlib import import_module
 
-        return generate_router_config
+        return getattr(import_module(f".{_LAZY_NAMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

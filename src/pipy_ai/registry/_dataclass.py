@@ -1,8 +1,8 @@
-"""`dataclass(slots=True)` for the catalogue, without the import of `dataclasses`.
+"""`dataclass(slots=True)` for the catalogue, without importing `dataclasses`.
 
-That import alone costs more than finding one model among thousands, and `pipy models` shall answer
-in a blink. Checkers see the real one; so does whoever asks for `__dataclass_fields__`, so that
-`dataclasses.replace`, `asdict` and `fields` work as always.
+That import alone takes longer than finding one model among thousands, and `pipy models` should be
+instant. Type checkers see the real decorator. `__dataclass_fields__` is created on access, so
+`dataclasses.replace`, `asdict` and `fields` work as usual.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class field:
-    """A default that is made anew for each object."""
+    """A default that is created for each object."""
 
     def __init__(self, *, default_factory: Callable[[], Any]) -> None:
         self.make = default_factory
 
 
 class _LazyFields:
-    """`__dataclass_fields__`, made when somebody asks for it."""
+    """A descriptor that creates `__dataclass_fields__` on first access."""
 
     def __init__(self, defaults: dict[str, Any]) -> None:
         self._defaults = defaults
@@ -44,7 +44,7 @@ class _LazyFields:
 
 
 def dataclass(cls: type) -> type:
-    """Every field must have a default."""
+    """Turn a class into a slotted dataclass. Every field must have a default."""
     names = tuple(cls.__annotations__)
     namespace = dict(cls.__dict__)
     defaults = {name: namespace.pop(name) for name in names}

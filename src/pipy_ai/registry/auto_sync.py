@@ -1,5 +1,6 @@
-"""Keeping the catalogue fresh without being asked: at most one short attempt a day, never in the
-way. Nothing heavy is imported before there is something to do.
+"""Sync the catalogue in the background: at most one short attempt a day, which blocks nothing.
+
+Nothing heavy is imported until a sync is due.
 """
 
 from __future__ import annotations
@@ -14,23 +15,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-SYNC_INTERVAL_S = 86_400.0  # seconds
-RETRY_AFTER_KILL_S = 600.0  # seconds until an attempt that was killed is tried again
-SYNC_TIMEOUT_S = 3.0  # seconds that an attempt may take
+SYNC_INTERVAL_S = 86_400.0
+RETRY_AFTER_KILL_S = 600.0  # after an attempt whose process was killed
+SYNC_TIMEOUT_S = 3.0
 
-use_subprocess: bool = (
-    False  # the command line ends before an attempt would: it starts a process of its own
-)
+# Set by the command line, which ends before a background thread would.
+use_subprocess: bool = False
 _next_check_at = 0.0
 
 
 def is_offline() -> bool:
-    """Whether the user wants no network."""
+    """Whether `PIPY_OFFLINE` forbids background access to the network."""
     return os.environ.get("PIPY_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def sync_if_stale(directory: str) -> None:
-    """Begin a sync in the background if the files are missing or older than a day."""
+    """Start a sync in the background if the files are missing or older than a day."""
     global _next_check_at
     now = time.time()
     if now < _next_check_at or is_offline():
@@ -41,7 +41,7 @@ def sync_if_stale(directory: str) -> None:
     existing_dir = os.path.abspath(directory)
     while not os.path.isdir(existing_dir):
         existing_dir = os.path.dirname(existing_dir)
-    if not os.access(existing_dir, os.W_OK):  # nothing could be kept
+    if not os.access(existing_dir, os.W_OK):  # the result could not be saved
         return
     if use_subprocess:
         _start_subprocess()
@@ -52,7 +52,7 @@ def sync_if_stale(directory: str) -> None:
 def _is_due(state: dict[str, Any], now: float) -> bool:
     if now - state.get("checked", 0.0) < SYNC_INTERVAL_S:
         return False
-    # One that neither failed nor ended was killed with its process; it is soon tried again.
+    # An attempt without a result was killed with its process; retry it sooner.
     finished = state.get("error") is not None or state.get("checked", 0.0) >= state.get(
         "attempted", 0
     )
@@ -62,7 +62,7 @@ def _is_due(state: dict[str, Any], now: float) -> bool:
 
 
 def attempt_sync() -> None:
-    """One attempt; failure is noted in the state file and shown by `pipy sync` only."""
+    """Sync once. A failure is recorded in the state file and not reported."""
     import contextlib
 
     from .sync import SyncError, sync_models

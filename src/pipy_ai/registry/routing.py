@@ -1,10 +1,10 @@
-"""How a model is reached: its name in LiteLLM's words, the address, the variables of its key.
+"""How to reach a model: LiteLLM's name for it, the base URL, the environment variables of its key.
 
-models.dev says of each provider, and sometimes of a single model, which protocol it speaks (`npm`,
-`shape`), where (`api`) and with which variables (`env`). Most are OpenAI-compatible and go by one
-generic route, LiteLLM's `hosted_vllm/<id>` with an explicit address and key: unlike LiteLLM's own
-prefixes it refuses no tools for models that LiteLLM has not heard of, and it never looks for
-another provider's key. The tables below are the exceptions. Pure; nothing heavy is imported.
+For each provider, and for some models, models.dev lists the protocol (`npm`, `shape`), the address
+(`api`) and the environment variables (`env`). Most are OpenAI-compatible and use one generic route,
+LiteLLM's `hosted_vllm/<id>` with an explicit base URL and key. Unlike LiteLLM's own prefixes, it
+does not reject tools for models that LiteLLM does not know, and never uses another provider's key.
+The tables below are the exceptions. Nothing here performs I/O or imports anything heavy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     from ._dataclass import dataclass, field
 
-# models.dev's provider → LiteLLM's prefix, and the address where LiteLLM would take another one.
+# Provider of models.dev → LiteLLM's prefix, and the base URL where LiteLLM's default differs.
 NATIVE_PROVIDERS = {
     "alibaba": ("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"),
     "anthropic": ("anthropic", ""),
@@ -45,7 +45,7 @@ NATIVE_PROVIDERS = {
     "zai": ("zai", "https://api.z.ai/api/paas/v4"),
 }
 
-# Addresses that models.dev does not give: the provider has an SDK package of its own.
+# Base URLs that models.dev does not list, because the provider has its own SDK package.
 _API_BASES = {
     "aihubmix": "https://aihubmix.com/v1",
     "cloudflare-ai-gateway": "https://gateway.ai.cloudflare.com/v1/${CLOUDFLARE_ACCOUNT_ID}"
@@ -54,7 +54,7 @@ _API_BASES = {
     "venice": "https://api.venice.ai/api/v1",
 }
 
-# Variables that hold a provider's key besides those that models.dev lists.
+# Environment variables of keys in addition to those that models.dev lists.
 _EXTRA_KEY_ENV = {
     "fireworks-ai": ("FIREWORKS_AI_API_KEY",),
     "lmstudio": ("LM_STUDIO_API_KEY",),
@@ -65,7 +65,7 @@ _EXTRA_KEY_ENV = {
     "zai": ("ZAI_API_KEY",),
 }
 
-# Servers of one's own, by LiteLLM's names: a key where one is set, otherwise none is needed.
+# Self-hosted servers by LiteLLM's names, and the variables of their keys, which are optional.
 SELF_HOSTED_BACKENDS: dict[str, tuple[str, ...]] = {
     "hosted_vllm": ("HOSTED_VLLM_API_KEY",),
     "litellm_proxy": ("LITELLM_PROXY_API_KEY",),
@@ -75,7 +75,7 @@ SELF_HOSTED_BACKENDS: dict[str, tuple[str, ...]] = {
     "ollama_chat": (),
 }
 
-# Where they listen unless somebody says otherwise: `api_base=`, or e.g. `LM_STUDIO_API_BASE`.
+# Their default base URLs; `api_base=` or, for example, `LM_STUDIO_API_BASE` overrides them.
 DEFAULT_API_BASES = {
     "hosted_vllm": "http://127.0.0.1:8000/v1",
     "litellm_proxy": "http://127.0.0.1:4000",
@@ -83,7 +83,7 @@ DEFAULT_API_BASES = {
     "lm_studio": "http://127.0.0.1:1234/v1",
 }
 
-# Clouds that log in with more than a key: LiteLLM finds their credentials in the environment.
+# Clouds that need more than a key: LiteLLM reads their credentials from the environment.
 CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
@@ -98,24 +98,26 @@ _PROVIDER_PROBLEMS = {
 }
 
 _RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
-_NEWER_GPT_MODELS = re.compile(
-    r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)"
-)  # what no catalogue knows yet
+# GPT-5.4 and later, for models that the catalogue does not list yet.
+_NEWER_GPT_MODELS = re.compile(r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
 
 
 @dataclass
 class Route:
-    """How one model is reached.
+    """How to reach a model.
 
-    `backend` is LiteLLM's name of the provider, `model` LiteLLM's name of the model. `keys` are
-    variables of which one must hold the key (none must when `key_optional`), `needs` variables
-    that must all be set; `api_base` and `parameters` name them as `${VAR}`. `responses` tells
-    that the model is to be asked by OpenAI's Responses API: `always`, or at OpenAI's `own` address
-    only. `problem` says why there is no way, if there is none. `rule` is one of `native`,
-    `generic`, `generic_template`, `anthropic_compat`, `gemini_compat`, `responses`, `cloud`,
-    `local`, `special`, `unsupported`, or `litellm` for a provider that only LiteLLM knows.
+    `kind` is `native`, `generic`, `generic_template`, `anthropic_compat`, `gemini_compat`,
+    `responses`, `cloud`, `local`, `special`, `unsupported`, or `litellm` for a provider that only
+    LiteLLM knows. `backend` is LiteLLM's name of the provider, `model` LiteLLM's name of the model.
+
+    One of the variables `key_env` must hold the key (unless `key_optional`), and all variables
+    `required_env` must be set; `api_base` and `parameters` refer to them as `${VAR}`.
+    `key_header` is the header for the key if it is not the usual one.
+
+    `responses_api` is `always` for a model that needs OpenAI's Responses API, `own` if it does so
+    only at OpenAI's own address. `problem` is the reason why the model cannot be reached.
     """
 
     kind: str = ""
@@ -132,13 +134,13 @@ class Route:
 
     @property
     def is_self_hosted(self) -> bool:
-        """Whether it is a server of one's own."""
+        """Whether this is a self-hosted server."""
         return self.kind == "local" or (
             self.kind == "litellm" and self.backend in SELF_HOSTED_BACKENDS
         )
 
     def missing_variables(self, environment: Mapping[str, str] | None = None) -> list[str]:
-        """What must still be set: variables, alternatives joined by " or "."""
+        """Return the variables that must still be set; alternatives are joined by " or "."""
         variables = os.environ if environment is None else environment
         missing = [name for name in self.required_env if not _env_value(variables, name)]
         if self.key_env and not self.key_optional and not self.credential(environment)[0]:
@@ -146,16 +148,17 @@ class Route:
         return missing
 
     def api_key(self, environment: Mapping[str, str] | None = None) -> str:
-        """The key that the environment has for it, else the one that `pipy keys` keeps, or
-        nothing."""
+        """Return the key from the environment, else the one that `pipy keys` keeps, else ""."""
         name, location = self.credential(environment)
         if location and location != ENVIRONMENT:
             return keystore.get_key(name)
         return _env_value(os.environ if environment is None else environment, name)
 
     def credential(self, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
-        """The variable whose key would be used, and where it is: `environment`, `keyring` or the
-        path of a file; two empty texts when there is none. No key is read for it."""
+        """Return the variable of the key and its location, or two empty strings.
+
+        The location is `environment`, `keyring` or the path of a file. The key is not read.
+        """
         variables = os.environ if environment is None else environment
         for name in self.key_env:
             if _env_value(variables, name):
@@ -176,23 +179,56 @@ def _env_value(environment: Mapping[str, str], name: str) -> str:
 
 
 def expand_variables(template: str, environment: Mapping[str, str] | None = None) -> str:
-    """`template` with each `${VAR}` replaced."""
+    """Replace each `${VAR}` in `template`."""
     environment = os.environ if environment is None else environment
     return _PLACEHOLDER.sub(lambda match: _env_value(environment, match[1]), template)
 
 
 def expand_url(template: str, environment: Mapping[str, str] | None = None) -> str:
-    """`expand` for an address. Some variables hold a host, others a whole address."""
+    """Replace each `${VAR}` in a URL. Some variables hold a host, others a whole URL."""
     url = re.sub(r"(?i)^https://(https?://)", r"\1", expand_variables(template, environment))
     url = re.sub(r"^\w+://", lambda scheme: scheme[0].lower(), url)
     url = re.sub(r"(?<!:)//+", "/", url).rstrip("/")
     return url if "://" in url or not url else f"https://{url}"
 
 
+# --- Models of the catalogue ----------------------------------------------------------------
+
+
+@dataclass
+class _Listing:
+    """The facts of models.dev from which a route is built."""
+
+    provider: str = ""
+    model_id: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    npm: str = ""
+    api_base: str = ""
+    key_env: tuple[str, ...] = ()
+    model_has_npm: bool = False  # listed for the model, not for the provider
+    model_has_api: bool = False
+    wants_responses: bool = False
+
+    @property
+    def required_env(self) -> tuple[str, ...]:
+        """The variables in the base URL."""
+        return tuple(_PLACEHOLDER.findall(self.api_base))
+
+    def route(self, kind: str, backend: str, **fields: Any) -> Route:
+        """Build a route; `fields` override the defaults."""
+        defaults = {
+            "backend": backend,
+            "model": f"{backend}/{self.model_id}",
+            "key_env": self.key_env,
+            "required_env": self.required_env,
+        }
+        return Route(kind=kind, **{**defaults, **fields})
+
+
 def build_route(
     provider_record: Mapping[str, Any], model_id: str, record: Mapping[str, Any] | None = None
 ) -> Route:
-    """The way to model `identity` of a provider's record; `record` is the model's own, if any.
+    """Return the route to a model of a provider; `record` is the model's own record, if any.
 
     Example:
         >>> from pipy_ai.registry.routing import build_route
@@ -202,131 +238,192 @@ def build_route(
         >>> route.model, route.api_base, route.key_env
         ('hosted_vllm/large', 'https://api.acme.ai/v1', ('ACME_API_KEY',))
     """
+    listing = _read_listing(provider_record, model_id, record or {})
+    for rule in _RULES:
+        route = rule(listing)
+        if route is not None:
+            return route
+    return _generic_route(listing)
+
+
+def _read_listing(
+    provider_record: Mapping[str, Any], model_id: str, record: Mapping[str, Any]
+) -> _Listing:
     provider = str(provider_record.get("id") or "")
-    overrides = (record or {}).get("provider")
+    overrides = record.get("provider")
     overrides = overrides if isinstance(overrides, dict) else {}
-    npm = str(overrides.get("npm") or provider_record.get("npm") or "")
     listed_url = (
         overrides.get("api") or provider_record.get("api") or _API_BASES.get(provider) or ""
     )
     api_base = str(listed_url).rstrip("/").removesuffix("/chat/completions")
-    env_names = [
-        n for n in overrides.get("env") or provider_record.get("env") or () if isinstance(n, str)
-    ]
-    key_env = tuple(name for name in env_names if _holds_key(name))
-    key_env = key_env or tuple(name for name in env_names if f"${{{name}}}" not in api_base)
-    key_env += tuple(name for name in _EXTRA_KEY_ENV.get(provider, ()) if name not in key_env)
-    common_fields: dict[str, Any] = {
-        "key_env": key_env,
-        "required_env": tuple(_PLACEHOLDER.findall(api_base)),
-    }
-
-    if provider in _PROVIDER_PROBLEMS:
-        kind = "unsupported" if provider in ("gitlab", "merge-gateway") else "special"
-        return Route(
-            kind=kind,
-            problem=_PROVIDER_PROBLEMS[provider],
-            **_backend_fields("hosted_vllm", model_id, common_fields),
-        )
-    if provider == "cloudflare-ai-gateway":
-        fields = _backend_fields("hosted_vllm", model_id, common_fields)
-        return Route(kind="special", api_base=api_base, key_header="cf-aig-authorization", **fields)
-    if cloud_route := _cloud_route(provider, npm, model_id, api_base, common_fields):
-        return cloud_route
-    wants_responses = "responses" if overrides.get("shape") == "responses" else ""
-    is_native = provider in NATIVE_PROVIDERS and not overrides.get("npm")
-    if is_native and (not wants_responses or provider in ("openai", "xai")):
-        prefix, default_base = NATIVE_PROVIDERS[provider]
-        api_base = api_base if overrides.get("api") else default_base
-        fields = _backend_fields(prefix, model_id, {"key_env": key_env})
-        responses_api = (
-            "always" if wants_responses else _responses_api_mode(provider, model_id, record or {})
-        )
-        return Route(kind="native", api_base=api_base, responses_api=responses_api, **fields)
-    if npm == "@ai-sdk/anthropic":
-        api_base = api_base.removesuffix("/v1")  # LiteLLM adds /v1/messages
-        return Route(
-            kind="anthropic_compat",
-            api_base=api_base,
-            **_backend_fields("anthropic", model_id, common_fields),
-        )
-    if npm == "@ai-sdk/google":
-        return Route(
-            kind="gemini_compat",
-            api_base=api_base,
-            **_backend_fields("gemini", model_id, common_fields),
-        )
-    if npm == "@ai-sdk/openai" or overrides.get("shape") == "responses":
-        fields = _backend_fields("openai", model_id, common_fields)
-        fields["model"] = f"openai/responses/{model_id}"
-        return Route(kind="responses", api_base=api_base, responses_api="always", **fields)
-    generic_fields = _backend_fields("hosted_vllm", model_id, common_fields)
-    if not api_base:
-        problem = f"models.dev does not say where {provider} is: pass api_base="
-        return Route(kind="unsupported", problem=problem, **generic_fields)
-    if _LOCAL_URL.match(api_base):
-        return Route(kind="local", api_base=api_base, key_optional=True, **generic_fields)
-    kind = "generic_template" if common_fields["required_env"] else "generic"
-    return Route(kind=kind, api_base=api_base, **generic_fields)
+    env = overrides.get("env") or provider_record.get("env") or ()
+    return _Listing(
+        provider=provider,
+        model_id=model_id,
+        record=record,
+        npm=str(overrides.get("npm") or provider_record.get("npm") or ""),
+        api_base=api_base,
+        key_env=_key_variables(provider, [name for name in env if isinstance(name, str)], api_base),
+        model_has_npm=bool(overrides.get("npm")),
+        model_has_api=bool(overrides.get("api")),
+        wants_responses=overrides.get("shape") == "responses",
+    )
 
 
-def _responses_api_mode(provider: str, model_id: str, record: Mapping[str, Any]) -> str:
-    """Whether a model of OpenAI or xAI wants the Responses API."""
-    if provider in ("openai", "xai") and _RESPONSES_ONLY.search(model_id):
+def _key_variables(provider: str, env: list[str], api_base: str) -> tuple[str, ...]:
+    names = [name for name in env if _holds_key(name)]
+    names = names or [name for name in env if f"${{{name}}}" not in api_base]
+    extra = [name for name in _EXTRA_KEY_ENV.get(provider, ()) if name not in names]
+    return (*names, *extra)
+
+
+def _problem_route(listing: _Listing) -> Route | None:
+    problem = _PROVIDER_PROBLEMS.get(listing.provider)
+    if problem is None:
+        return None
+    kind = "unsupported" if listing.provider in ("gitlab", "merge-gateway") else "special"
+    return listing.route(kind, "hosted_vllm", problem=problem)
+
+
+def _cloudflare_route(listing: _Listing) -> Route | None:
+    if listing.provider != "cloudflare-ai-gateway":
+        return None
+    return listing.route(
+        "special", "hosted_vllm", api_base=listing.api_base, key_header="cf-aig-authorization"
+    )
+
+
+def _bedrock_route(listing: _Listing) -> Route | None:
+    if listing.provider != "amazon-bedrock":
+        return None
+    is_mantle = listing.npm.endswith("/mantle")
+    backend = "bedrock_mantle" if is_mantle else "bedrock"
+    return listing.route(
+        "cloud",
+        backend,
+        model=f"{backend}/{listing.model_id}"
+        if is_mantle
+        else f"bedrock/converse/{listing.model_id}",
+        key_env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
+        required_env=(),
+        parameters={"aws_region_name": "${AWS_REGION}"},
+    )
+
+
+def _vertex_route(listing: _Listing) -> Route | None:
+    is_vertex = listing.npm.startswith("@ai-sdk/google-vertex")
+    if not is_vertex and not listing.provider.startswith("google-vertex"):
+        return None
+    return listing.route(
+        "cloud",
+        "vertex_ai",
+        key_env=("GOOGLE_APPLICATION_CREDENTIALS",),
+        key_optional=True,  # Google supports several other ways to log in
+        required_env=(),
+        parameters={
+            "vertex_project": "${GOOGLE_VERTEX_PROJECT}",
+            "vertex_location": "${GOOGLE_VERTEX_LOCATION}",
+        },
+    )
+
+
+def _azure_route(listing: _Listing) -> Route | None:
+    if listing.npm != "@ai-sdk/azure":
+        return None
+    resource_variable = listing.provider.upper().replace("-", "_") + "_RESOURCE_NAME"
+    domain = "openai" if listing.provider == "azure" else "cognitiveservices"
+    api_base = f"https://${{{resource_variable}}}.{domain}.azure.com"
+    return listing.route("cloud", "azure", api_base=api_base, required_env=())
+
+
+def _native_route(listing: _Listing) -> Route | None:
+    provider = listing.provider
+    if provider not in NATIVE_PROVIDERS or listing.model_has_npm:
+        return None
+    if listing.wants_responses and provider not in ("openai", "xai"):
+        return None
+    prefix, default_base = NATIVE_PROVIDERS[provider]
+    return listing.route(
+        "native",
+        prefix,
+        api_base=listing.api_base if listing.model_has_api else default_base,
+        required_env=(),
+        responses_api=_responses_api_mode(listing),
+    )
+
+
+def _responses_api_mode(listing: _Listing) -> str:
+    """Return when a model of OpenAI or xAI needs the Responses API."""
+    provider, record = listing.provider, listing.record
+    if listing.wants_responses:
         return "always"
-    # From GPT-5.4 on, Chat Completions takes no tools from a model that reasons.
+    if provider in ("openai", "xai") and _RESPONSES_ONLY.search(listing.model_id):
+        return "always"
+    # Since GPT-5.4, Chat Completions rejects tools for reasoning models.
     is_newer = (
         str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
     )
-    is_newer = is_newer or (not record and _NEWER_GPT_MODELS.match(model_id) is not None)
+    is_newer = is_newer or (not record and _NEWER_GPT_MODELS.match(listing.model_id) is not None)
     return "own" if provider == "openai" and is_newer else ""
 
 
-def _backend_fields(backend: str, model_id: str, common_fields: dict[str, Any]) -> dict[str, Any]:
-    return {"backend": backend, "model": f"{backend}/{model_id}", **common_fields}
+def _anthropic_route(listing: _Listing) -> Route | None:
+    if listing.npm != "@ai-sdk/anthropic":
+        return None
+    api_base = listing.api_base.removesuffix("/v1")  # LiteLLM appends /v1/messages
+    return listing.route("anthropic_compat", "anthropic", api_base=api_base)
 
 
-def _cloud_route(
-    provider: str, npm: str, model_id: str, api_base: str, common_fields: dict[str, Any]
-) -> Route | None:
-    """The clouds, whose credentials are more than a key."""
-    if provider == "amazon-bedrock":
-        is_mantle = npm.endswith("/mantle")
-        backend = "bedrock_mantle" if is_mantle else "bedrock"
-        return Route(
-            kind="cloud",
-            backend=backend,
-            model=f"{backend}/{model_id}" if is_mantle else f"bedrock/converse/{model_id}",
-            key_env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"),
-            parameters={"aws_region_name": "${AWS_REGION}"},
-        )
-    if npm.startswith("@ai-sdk/google-vertex") or provider.startswith("google-vertex"):
-        return Route(
-            kind="cloud",
-            parameters={
-                "vertex_project": "${GOOGLE_VERTEX_PROJECT}",
-                "vertex_location": "${GOOGLE_VERTEX_LOCATION}",
-            },
-            key_optional=True,  # Google's own ways to log in are many
-            **_backend_fields(
-                "vertex_ai", model_id, {"key_env": ("GOOGLE_APPLICATION_CREDENTIALS",)}
-            ),
-        )
-    if npm == "@ai-sdk/azure":
-        resource_variable = provider.upper().replace("-", "_") + "_RESOURCE_NAME"
-        domain = "openai" if provider == "azure" else "cognitiveservices"
-        api_base = f"https://${{{resource_variable}}}.{domain}.azure.com"
-        key_fields = {"key_env": common_fields["key_env"]}
-        return Route(
-            kind="cloud", api_base=api_base, **_backend_fields("azure", model_id, key_fields)
-        )
-    return None
+def _gemini_route(listing: _Listing) -> Route | None:
+    if listing.npm != "@ai-sdk/google":
+        return None
+    return listing.route("gemini_compat", "gemini", api_base=listing.api_base)
+
+
+def _responses_route(listing: _Listing) -> Route | None:
+    if listing.npm != "@ai-sdk/openai" and not listing.wants_responses:
+        return None
+    return listing.route(
+        "responses",
+        "openai",
+        model=f"openai/responses/{listing.model_id}",
+        api_base=listing.api_base,
+        responses_api="always",
+    )
+
+
+# The first rule that returns a route wins.
+_RULES = (
+    _problem_route,
+    _cloudflare_route,
+    _bedrock_route,
+    _vertex_route,
+    _azure_route,
+    _native_route,
+    _anthropic_route,
+    _gemini_route,
+    _responses_route,
+)
+
+
+def _generic_route(listing: _Listing) -> Route:
+    api_base = listing.api_base
+    if not api_base:
+        problem = f"models.dev does not say where {listing.provider} is: pass api_base="
+        return listing.route("unsupported", "hosted_vllm", problem=problem)
+    if _LOCAL_URL.match(api_base):
+        return listing.route("local", "hosted_vllm", api_base=api_base, key_optional=True)
+    kind = "generic_template" if listing.required_env else "generic"
+    return listing.route(kind, "hosted_vllm", api_base=api_base)
+
+
+# --- Other models ---------------------------------------------------------------------------
 
 
 def litellm_route(name: str) -> Route:
-    """The way to a model that the catalogue does not know, by LiteLLM's own name for it."""
+    """Return the route to a model outside the catalogue by LiteLLM's name for it."""
     backend = name.partition("/")[0]
-    if backend == "github_copilot":  # LiteLLM would start a login in the middle of the request
+    if backend == "github_copilot":  # LiteLLM would start an interactive login
         return Route(
             kind="special",
             backend=backend,
@@ -346,5 +443,5 @@ def litellm_route(name: str) -> Route:
 
 
 def guess_key_env(provider: str) -> tuple[str, ...]:
-    """Where a provider that is not listed most likely has its key."""
+    """Return the most likely variable for the key of a provider that is not listed."""
     return (f"{provider.upper().replace('-', '_')}_API_KEY",)

@@ -1,7 +1,7 @@
-"""What the catalogue knows about a model. Plain slotted dataclasses; nothing heavy is imported.
+"""The data types of the catalogue: slotted dataclasses that import nothing heavy.
 
-Figures come from models.dev, whose files grow fields and hold mistakes: whatever has a wrong type
-is left out (and counted in `problems`), whatever is not known here stays in `raw`.
+The data comes from models.dev, which adds fields and contains mistakes. Values of a wrong type are
+dropped (and counted in `problems`); unknown fields stay in `raw`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CAPABILITIES = ("reasoning", "tool_call", "structured_output", "attachment", "te
 
 @dataclass
 class CostTier:
-    """Prices for requests whose whole prompt is longer than `size` tokens, in $/1M tokens."""
+    """Prices in $/1M tokens for requests with a prompt of more than `size` tokens."""
 
     size: int = 0
     input: float | None = None
@@ -42,9 +42,9 @@ class CostTier:
 
 @dataclass
 class ModelCost:
-    """Prices in $/1M tokens. `None` is not listed, which is not the same as free.
+    """Prices in $/1M tokens. `None` means not listed, never free.
 
-    A `cache_read` or `cache_write` that is not listed is billed as input. `modes` holds the prices
+    If `cache_read` or `cache_write` is not listed, it is billed as input. `modes` holds the prices
     of other service levels by name, such as `fast`.
     """
 
@@ -60,12 +60,12 @@ class ModelCost:
 
     @classmethod
     def from_dict(cls, data: Any, problems: list[str] | None = None) -> ModelCost:
-        """From a `cost` of models.dev."""
+        """Read a `cost` of models.dev. Names of invalid fields are appended to `problems`."""
         if not isinstance(data, dict):
             if data is not None:
                 _add_problem(problems, "cost")
             return cls()
-        cost = cls(*_read_rates(data, problems))
+        cost = cls(*read_rates(data, problems))
         tiers = data.get("tiers")
         if isinstance(tiers, list):
             for tier in tiers:
@@ -74,18 +74,16 @@ class ModelCost:
                 if not is_nonnegative_number(condition.get("size")):
                     _add_problem(problems, "cost.tiers")
                 elif condition.get("type", "context") == "context":
-                    cost.tiers.append(
-                        CostTier(int(condition["size"]), *_read_rates(tier, problems))
-                    )
+                    cost.tiers.append(CostTier(int(condition["size"]), *read_rates(tier, problems)))
             cost.tiers.sort(key=lambda tier: tier.size)
         elif isinstance(legacy := data.get("context_over_200k"), dict):
-            cost.tiers.append(CostTier(200_000, *_read_rates(legacy, problems)))
+            cost.tiers.append(CostTier(200_000, *read_rates(legacy, problems)))
         return cost
 
 
 @dataclass
 class ModelLimits:
-    """Longest prompt and answer together, prompt, and answer, in tokens. 0 is not known."""
+    """Limits in tokens: prompt and output together, output, and prompt. 0 means unknown."""
 
     context: int = 0
     output: int = 0
@@ -94,7 +92,7 @@ class ModelLimits:
 
 @dataclass
 class ModelCapabilities:
-    """What a model can do. `None` is not known."""
+    """The features of a model. `None` means unknown."""
 
     reasoning: bool | None = None
     tool_call: bool | None = None
@@ -105,7 +103,7 @@ class ModelCapabilities:
 
 @dataclass
 class ModelModalities:
-    """What goes in and what comes out: text, image, audio, video, pdf."""
+    """The kinds of input and output: text, image, audio, video, pdf."""
 
     input: list[str] = field(default_factory=lambda: ["text"])
     output: list[str] = field(default_factory=lambda: ["text"])
@@ -113,11 +111,11 @@ class ModelModalities:
 
 @dataclass
 class Model:
-    """A model at a provider. `raw` is its whole record as models.dev has it.
+    """A model of a provider. `raw` is its complete record of models.dev.
 
-    `status` is empty, `alpha`, `beta`, `deprecated`, or `removed`: no longer listed by models.dev,
-    kept so that old transcripts have a price. `reasoning_options` says how thinking is set.
-    `npm`, `api` and `env` tell how it is reached; see `pipy_ai.registry.routing`.
+    `status` is empty, `alpha`, `beta`, `deprecated`, or `removed` for a model that models.dev no
+    longer lists. `reasoning_options` describes how to control thinking. `npm`, `api` and `env`
+    describe how to reach the model; see `pipy_ai.registry.routing`.
 
     Example:
         >>> from pipy_ai import Model, ModelCost
@@ -148,12 +146,12 @@ class Model:
 
     @property
     def qualified_name(self) -> str:
-        """`provider/id`, which always means this model."""
+        """The full name, `provider/id`."""
         return f"{self.provider}/{self.id}"
 
     @property
     def is_chat(self) -> bool:
-        """Whether one can talk to it: text comes out, and it is no embedding or the like."""
+        """Whether this is a chat model: not for embeddings, speech or the like."""
         return is_chat_model(
             self.id, self.family, self.limits.context, "text" in self.modalities.output
         )
@@ -165,9 +163,9 @@ class Model:
         provider: str | Mapping[str, Any] = "",
         problems: list[str] | None = None,
     ) -> Model:
-        """From a model's record of models.dev, and its provider's id or record.
+        """Read a model's record of models.dev; `provider` is the provider's id or record.
 
-        Fields of a wrong type are left out; their names are appended to `problems`.
+        Fields of a wrong type are dropped; their names are appended to `problems`.
 
         Raises:
             ValueError: `data` has no id.
@@ -225,7 +223,7 @@ class Model:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The record in the words of models.dev: `raw`, with this object's fields over it."""
+        """Return the record in the format of models.dev: `raw`, updated with the fields."""
         cost = _listed_rates(self.cost)
         tiers = [
             _listed_rates(tier) | {"tier": {"type": "context", "size": tier.size}}
@@ -254,7 +252,7 @@ class Model:
         }
         record |= {name: value for name, value in optional.items() if value}
         if not self.raw and self.modalities == ModelModalities():
-            del record["modalities"]  # made by hand, without a word about them
+            del record["modalities"]  # made by hand, modalities not given
         if modes := {n: {"cost": _listed_rates(mode)} for n, mode in self.cost.modes.items()}:
             experimental = record.get("experimental")
             experimental = experimental if isinstance(experimental, dict) else {}
@@ -273,14 +271,6 @@ class Model:
         return record
 
 
-def is_chat_model(model_id: str, family: str, context: int, outputs_text: bool) -> bool:
-    """Whether a model is one to talk to. models.dev does not say; the names do."""
-    if not outputs_text or not context:
-        return False
-    text = f"{model_id} {family}".lower()
-    return not any(marker in text for marker in _NON_CHAT_MARKERS)
-
-
 _NON_CHAT_MARKERS = (
     "embed",
     "rerank",
@@ -296,11 +286,19 @@ _NON_CHAT_MARKERS = (
 )
 
 
-# --- Reading what may have any type ---------------------------------------------------------
+def is_chat_model(model_id: str, family: str, context: int, outputs_text: bool) -> bool:
+    """Whether a model is a chat model, judged by its names: models.dev does not list it."""
+    if not outputs_text or not context:
+        return False
+    text = f"{model_id} {family}".lower()
+    return not any(marker in text for marker in _NON_CHAT_MARKERS)
+
+
+# --- Reading values that may have any type --------------------------------------------------
 
 
 def sanitize_record(record: Mapping[str, Any], model_id: str) -> dict[str, Any]:
-    """A record without the parts that have a wrong type, which nobody could use."""
+    """Return a record without the parts that have a wrong type."""
     sanitized = {**record, "id": model_id}
     for name in ("limit", "modalities", "cost", "provider"):
         if name in sanitized and not isinstance(sanitized[name], dict):
@@ -328,7 +326,7 @@ def sanitize_record(record: Mapping[str, Any], model_id: str) -> dict[str, Any]:
 
 
 def sanitize_provider(record: Mapping[str, Any], provider_id: str) -> dict[str, Any]:
-    """A provider's record, its variables in a list and its words words."""
+    """Return a provider's record with valid types; `env` is always a list."""
     return {"env": [], **_sanitize_connection_fields(record), "id": provider_id}
 
 
@@ -343,7 +341,6 @@ def _sanitize_connection_fields(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed_rates(prices: Any) -> dict[str, Any]:
-    """The rates that are listed."""
     return {rate: value for rate in RATE_FIELDS if (value := getattr(prices, rate)) is not None}
 
 
@@ -353,7 +350,7 @@ def _add_problem(problems: list[str] | None, name: str) -> None:
 
 
 def is_nonnegative_number(value: Any) -> bool:
-    """A number that can be a price: finite, not negative."""
+    """Whether a value is a number that is finite and not negative."""
     return type(value) in (int, float) and 0 <= value < float("inf")
 
 
@@ -361,8 +358,8 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _read_rates(data: Mapping[str, Any], problems: list[str] | None) -> list[Any]:
-    """The rates of a `cost`, in the order of RATES."""
+def read_rates(data: Mapping[str, Any], problems: list[str] | None = None) -> list[Any]:
+    """Return the rates of a `cost` in the order of `RATE_FIELDS`."""
     rates = []
     for name in RATE_FIELDS:
         value = data.get(name)

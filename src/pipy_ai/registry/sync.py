@@ -1,7 +1,7 @@
-"""Fetches the catalogue from models.dev, and replaces the files only by something better.
+"""Fetch the catalogue from models.dev and replace the local files.
 
-A feed is taken when it came whole, is what it should be, and does not lack half of what was known.
-Models that a feed no longer lists stay, as `removed`. What fails leaves the old files as they are.
+A feed is accepted if it is complete and valid, and still lists at least half of the known models.
+Models that it no longer lists are kept as `removed`. If a sync fails, the old files stay.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from .._version import __version__
+from ..utils.log import logger
 from ..utils.paths import data_path
 from ..utils.secrets import strip_userinfo
 from ..utils.text import error_text
@@ -36,20 +37,21 @@ from .sync_state import read_sync_state, write_sync_state
 
 MODELS_DEV_URL = "https://models.dev/api.json"
 MAX_FEED_BYTES = 64 << 20
-MIN_PROVIDERS, MIN_MODELS = 20, 500  # of models.dev itself; a mirror may be small
+MIN_PROVIDERS, MIN_MODELS = 20, 500  # in the feed of models.dev; a mirror may be small
 LOCK_FILE = "sync.lock"
-READ_TIMEOUT_S = 30.0  # seconds that one read may take; the whole has its own clock
+READ_TIMEOUT_S = 30.0  # for a single read; the `timeout` of `sync_models` limits the whole
 
 
 class SyncError(Exception):
-    """The catalogue could not be renewed; the old one stays."""
+    """The sync failed; the old catalogue stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync did: `added`, `removed` and `repriced` are full names.
+    """The result of a sync. `added`, `removed` and `repriced` hold full names of models.
 
-    `skipped` counts records that were no models, `problems` fields that had a wrong type.
+    `skipped` is the number of records that are not models, `problems` that of fields with a wrong
+    type.
     """
 
     updated: bool
@@ -70,16 +72,16 @@ def sync_models(
     timeout: float = 60.0,
     wait: bool = True,
 ) -> SyncResult:
-    """Bring the catalogue up to date.
+    """Update the catalogue from models.dev.
 
     Args:
-        force: Fetch even if nothing has changed, and take a feed that lacks half of the models.
-        url: Where from; default `PIPY_MODELS_URL`, else models.dev.
-        timeout: Seconds for everything.
-        wait: Wait (within `timeout`) for another process that is at it, instead of failing.
+        force: Fetch even if nothing has changed, and accept a feed without half of the models.
+        url: The address of the feed; default: `PIPY_MODELS_URL`, else models.dev.
+        timeout: Seconds for the whole sync.
+        wait: Wait (within `timeout`) while another process syncs, instead of failing.
 
     Raises:
-        SyncError: it did not work; the text says why. The old files stay.
+        SyncError: the sync failed. The old files stay.
 
     Example:
         >>> from pipy_ai import sync_models
@@ -87,15 +89,38 @@ def sync_models(
         >>> result.models, len(result.added)                        # doctest: +SKIP
         (5276, 12)
     """
+    started = time.monotonic()
+    try:
+        result = _sync(data_path(), resolve_feed_url(url), force, started + timeout, wait)
+    except SyncError as error:
+        logger.info("catalogue sync failed after %.1f s: %s", time.monotonic() - started, error)
+        raise
+    seconds = time.monotonic() - started
+    if result.updated:
+        logger.info(
+            "catalogue synced in %.1f s: %d models of %d providers, %d added, %d removed,"
+            " %d repriced",
+            seconds, result.models, result.providers,
+            len(result.added), len(result.removed), len(result.repriced),
+        )  # fmt: skip
+    else:
+        logger.info("catalogue is unchanged, checked in %.1f s", seconds)
+    return result
+
+
+def load_models_cache() -> dict[str, Any]:
+    """Return the same as `pipy_ai.registry.load_models_cache`, but never start a sync."""
+    return ModelRegistry().to_feed()
+
+
+def _sync(directory: str, url: str, force: bool, deadline: float, wait: bool) -> SyncResult:
     import filelock
 
-    directory = data_path()
-    deadline = time.monotonic() + timeout
     try:
         os.makedirs(directory, exist_ok=True)
         lock = filelock.FileLock(os.path.join(directory, LOCK_FILE))
-        with lock.acquire(timeout=timeout if wait else 0):
-            return _sync_locked(directory, resolve_feed_url(url), force, deadline)
+        with lock.acquire(timeout=max(0.0, deadline - time.monotonic()) if wait else 0):
+            return _sync_locked(directory, url, force, deadline)
     except filelock.Timeout:
         raise SyncError("another process is syncing") from None
     except OSError as error:
@@ -104,7 +129,7 @@ def sync_models(
 
 
 def resolve_feed_url(url: str | None) -> str:
-    """Where the catalogue comes from: `url`, else `PIPY_MODELS_URL`, else models.dev."""
+    """Return the address of the feed: `url`, else `PIPY_MODELS_URL`, else models.dev."""
     return url or os.environ.get("PIPY_MODELS_URL", "").strip() or MODELS_DEV_URL
 
 
@@ -131,7 +156,16 @@ def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> Sync
             write_sync_state(directory, state)
             path = os.path.join(directory, MODELS_FILE)
             return SyncResult(False, _count_active(old), len(old.providers), path)
-        result, models, index = _validate_and_compile(body, etag, safe_url, old, force, directory)
+        feed, records, skipped = _parse_feed(body, safe_url)
+        if not force:
+            _check_completeness(records, providers_in_feed(feed), old, safe_url)
+        metadata = {
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "source": safe_url,
+            "etag": etag,
+            "skipped": skipped,
+        }
+        result, models, index = _merge_and_compile(feed, records, metadata, old, directory)
         write_catalogue(directory, models, index)
     except SyncError as error:
         write_sync_state(directory, {**state, "error": str(error)})
@@ -144,23 +178,23 @@ def _load_current(directory: str) -> Catalogue | None:
     try:
         catalogue = FileCatalogue(directory)
         catalogue.rows()
-        for _ in catalogue.records():  # a damaged line would be lost for ever
+        for _ in catalogue.records():  # read all: a damaged line would be lost
             pass
     except (OSError, CorruptedCatalogueError, ValueError, KeyError):
         return None
     return catalogue
 
 
-# --- Over the network -----------------------------------------------------------------------
+# --- Download -------------------------------------------------------------------------------
 
 
 def _fetch_before(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
-    """`_fetch`, ended by the clock: a server may keep each single read waiting."""
+    """`fetch_feed` with a deadline, since a server may delay every single read."""
     outcome: list[tuple[bytes | None, str | None] | Exception] = []
 
     def run_fetch() -> None:
         try:
-            outcome.append(_fetch(url, etag))
+            outcome.append(fetch_feed(url, etag))
         except Exception as error:
             outcome.append(error)
 
@@ -174,8 +208,8 @@ def _fetch_before(url: str, etag: str | None, deadline: float) -> tuple[bytes | 
     return outcome[0]
 
 
-def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
-    """The body and its ETag; no body: nothing has changed."""
+def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
+    """Return the body of the feed and its ETag; the body is None if it has not changed."""
     import httpx
 
     headers = {"accept": "application/json", "user-agent": f"pipy-ai/{__version__}"}
@@ -203,9 +237,8 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
                 if size > MAX_FEED_BYTES:
                     raise SyncError(f"{safe_url} sends more than {MAX_FEED_BYTES >> 20} MB")
             new_etag = response.headers.get("etag", "")
-            return b"".join(
-                chunks
-            ), new_etag if new_etag.isascii() and new_etag.isprintable() else None
+            is_valid = new_etag.isascii() and new_etag.isprintable()
+            return b"".join(chunks), new_etag if is_valid else None
     except httpx.TimeoutException:
         raise SyncError(f"{safe_url} did not answer in time") from None
     except httpx.InvalidURL:
@@ -216,73 +249,76 @@ def _fetch(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
         raise SyncError(f"{safe_url} was not asked: {error}") from None
 
 
-# --- Whether it is better -------------------------------------------------------------------
+# --- Validation and merge -------------------------------------------------------------------
+
+Records: TypeAlias = dict[str, dict[str, Any]]
 
 
-def _validate_and_compile(
-    body: bytes,
-    etag: str | None,
-    url: str,
-    old: Catalogue | None,
-    force: bool,
-    directory: str,
-) -> tuple[SyncResult, bytes, bytes]:
+def _parse_feed(body: bytes, url: str) -> tuple[dict[str, Any], Records, int]:
+    """Return the feed, its models by full name, and the number of records that are not models."""
     try:
         feed = json.loads(body, parse_constant=lambda _: None, parse_float=_parse_finite)
     except (ValueError, RecursionError) as error:
         raise SyncError(f"{url} did not send JSON: {error}") from None
     if not isinstance(feed, dict):
         raise SyncError(f"{url} did not send a catalogue but a {type(feed).__name__}")
-    providers = providers_in_feed(feed)
     records, skipped = models_in_feed(feed)
-    previous_count = _count_active(old) if old is not None else 0
     if not records:
         raise SyncError(f"{url} did not send a catalogue: it lists no model")
-    if not force and len(records) * 2 < previous_count:
+    return feed, records, skipped
+
+
+def _check_completeness(
+    records: Records, providers: Records, old: Catalogue | None, url: str
+) -> None:
+    known_count = _count_active(old) if old is not None else 0
+    if len(records) * 2 < known_count:
         raise SyncError(
-            f"{url} lists {len(records)} models where {previous_count} were known; if that is right, use "
-            "--force"
+            f"{url} lists {len(records)} models where {known_count} were known; if that is right,"
+            " use --force"
         )
-    if (
-        not force
-        and url == MODELS_DEV_URL
-        and (
-            len(providers) < MIN_PROVIDERS
-            or len(records) < MIN_MODELS
-            or not {"anthropic", "openai"} <= providers.keys()
-        )
-    ):
+    if url == MODELS_DEV_URL and not is_complete_feed(providers, records):
         raise SyncError(f"{url} did not send a whole catalogue ({len(records)} models)")
-    previous_records = dict(old.records()) if old is not None else {}
+
+
+def is_complete_feed(providers: Collection[str], models: Collection[str]) -> bool:
+    """Whether a feed of models.dev is plausible: large enough, with the major providers."""
+    return (
+        len(providers) >= MIN_PROVIDERS
+        and len(models) >= MIN_MODELS
+        and {"anthropic", "openai"} <= set(providers)
+    )
+
+
+def _merge_and_compile(
+    feed: dict[str, Any],
+    records: Records,
+    metadata: dict[str, Any],
+    old: Catalogue | None,
+    directory: str,
+) -> tuple[SyncResult, bytes, bytes]:
+    """Add the removed models of the old catalogue, and encode the new one."""
+    old_records = dict(old.records()) if old is not None else {}
     active_names = {
-        name for name, record in previous_records.items() if record.get("status") != "removed"
+        name for name, record in old_records.items() if record.get("status") != "removed"
     }
     removed_records = {
         name: {**record, "status": "removed"}
-        for name, record in previous_records.items()
+        for name, record in old_records.items()
         if name not in records
     }
-    if old is not None:  # the providers of what is gone
-        removed_providers = {name.partition("/")[0] for name in removed_records}
-        providers = {
-            **{
-                name: provider_record
-                for name, provider_record in old.providers.items()
-                if name in removed_providers
-            },
-            **providers,
-        }
+    removed_providers = {name.partition("/")[0] for name in removed_records}
+    old_providers = old.providers if old is not None else {}
+    providers = {
+        **{name: record for name, record in old_providers.items() if name in removed_providers},
+        **providers_in_feed(feed),
+    }
     problems: list[str] = []
     for record in records.values():
-        _collect_problems(record, problems)
-    metadata = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "source": url,
-        "etag": etag,
-        "skipped": skipped,
-        "problems": len(problems),
-    }
-    models, index = encode_catalogue({**removed_records, **records}, providers, metadata)
+        Model.from_dict(record, "", problems)
+    models, index = encode_catalogue(
+        {**removed_records, **records}, providers, {**metadata, "problems": len(problems)}
+    )
     result = SyncResult(
         updated=True,
         models=len(records),
@@ -293,16 +329,16 @@ def _validate_and_compile(
         repriced=sorted(
             name
             for name in active_names & records.keys()
-            if _read_cost(previous_records[name]) != _read_cost(records[name])
+            if _read_cost(old_records[name]) != _read_cost(records[name])
         ),
-        skipped=skipped,
+        skipped=metadata["skipped"],
         problems=len(problems),
     )
     return result, models, index
 
 
 def _parse_finite(text: str) -> float | None:
-    """A number that JSON can write again: NaN and 1e400 it cannot."""
+    # JSON cannot express NaN and infinity, which 1e400 becomes.
     number = float(text)
     return number if math.isfinite(number) else None
 
@@ -313,12 +349,3 @@ def _count_active(catalogue: Catalogue) -> int:
 
 def _read_cost(record: Mapping[str, Any]) -> ModelCost:
     return ModelCost.from_dict(record.get("cost"))
-
-
-def _collect_problems(record: Mapping[str, Any], problems: list[str]) -> None:
-    Model.from_dict(record, "", problems)
-
-
-def load_models_cache() -> dict[str, Any]:
-    """Return the same as `pipy_ai.registry.load_models_cache`, but never start a sync."""
-    return ModelRegistry().to_feed()

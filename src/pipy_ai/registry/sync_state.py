@@ -17,9 +17,9 @@ STATE_FILE = "sync.json"
 
 
 def read_sync_state(directory: str) -> dict[str, Any]:
-    """What is known of earlier attempts: `attempted` and `checked` (Unix time), `error`.
+    """Return the state of earlier attempts: `attempted` and `checked` (Unix time), `error`.
 
-    A time that is none, or lies ahead, is left out.
+    Invalid times and times in the future are dropped.
     """
     try:
         with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
@@ -36,4 +36,5 @@ def read_sync_state(directory: str) -> dict[str, Any]:
 
 
 def write_sync_state(directory: str, state: Mapping[str, Any]) -> None:
+    """Replace the state of the last attempt."""
     write_atomically(os.path.join(directory, STATE_FILE), json.dumps(state, indent=1).encode())

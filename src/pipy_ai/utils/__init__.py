@@ -1,1 +1,1 @@
-"""Small helpers that stand on their own."""
+"""Helpers that do not depend on the rest of the package."""

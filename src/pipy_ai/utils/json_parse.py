@@ -1,4 +1,4 @@
-"""JSON that is still being written, or was written badly."""
+"""Parse incomplete or malformed JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .surrogates import clean_json_surrogates
 
 
 def parse_streaming_json(text: str) -> dict[str, Any]:
-    """The best object that a prefix of a JSON text gives. Always a dict, never raises.
+    """Parse a prefix of a JSON object. Always returns a dict, never raises.
 
     Example:
         >>> parse_streaming_json('{"city": "Par')
@@ -31,7 +31,7 @@ def parse_streaming_json(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-# Models write raw newlines inside strings and halves of surrogate pairs; strict JSON has neither.
+# Models write raw newlines in strings and lone surrogates; strict JSON allows neither.
 _CONTROLS_TO_SPACES = dict.fromkeys(range(32), " ")
 _LONE_SURROGATE_ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
@@ -51,22 +51,22 @@ def _reject_constant(constant: str) -> None:
 
 
 def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
-    """The final arguments of a tool call, and what is wrong with them (None: nothing).
+    """Parse the arguments of a tool call; return them and a problem, or None if valid.
 
-    No text at all means no arguments. Raw control characters in strings are forgiven.
+    An empty text means no arguments. Raw control characters in strings are accepted.
     """
     if not raw.strip():
         return {}, None
     try:
         value = from_json(raw, allow_inf_nan=False)
         if _HUGE_NUMBER.search(raw):
-            json.dumps(value, allow_nan=False)  # a number too large for one is infinite
+            json.dumps(value, allow_nan=False)  # too large a number becomes infinite
     except (ValueError, RecursionError):
         try:
             value = clean_json_surrogates(
                 json.loads(raw, strict=False, parse_constant=_reject_constant)
             )
-            from_json(json.dumps(value, allow_nan=False))  # not too deep, nothing infinite
+            from_json(json.dumps(value, allow_nan=False))  # rejects deep nesting
         except (ValueError, RecursionError) as error:
             return {}, f"the arguments are not valid JSON: {error}"
     if not isinstance(value, dict):

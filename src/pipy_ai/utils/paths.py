@@ -1,4 +1,4 @@
-"""Where pipy-ai keeps its files."""
+"""The data directory of pipy-ai."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ if TYPE_CHECKING:
 
 
 def data_path() -> str:
-    """`PIPY_DATA_DIR`, or `~/.pipy`. It need not exist.
+    """Return the data directory: `PIPY_DATA_DIR` or `~/.pipy`. It may not exist.
 
-    A user without a home, as in some containers, has a place among the temporary files.
+    A user without a home directory, as in some containers, gets one for temporary files.
+
+    Raises:
+        OSError: that directory belongs to another user.
     """
     path = os.path.expanduser(os.environ.get("PIPY_DATA_DIR") or "~/.pipy")
     if path.startswith("~"):
@@ -20,13 +23,13 @@ def data_path() -> str:
 
         path = os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")
         os.makedirs(path, mode=0o700, exist_ok=True)
-        if os.stat(path).st_uid != os.getuid():  # somebody else's, and what is in it
+        if os.stat(path).st_uid != os.getuid():  # do not trust its content
             raise OSError(f"{path} belongs to another user; set PIPY_DATA_DIR")
     return path
 
 
 def data_dir() -> Path:
-    """`data_path()` as a `Path`."""
+    """Return `data_path()` as a `Path`."""
     from pathlib import Path
 
     return Path(data_path())

@@ -1,4 +1,4 @@
-"""Lone surrogates: halves of a UTF-16 pair that no UTF-8 text can hold."""
+"""Replace lone surrogates: halves of a UTF-16 pair, which UTF-8 cannot encode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def has_surrogates(text: str) -> bool:
-    """Whether `text` holds any surrogate, lone or paired."""
+    """Whether `text` contains any surrogate, lone or paired."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 
@@ -26,7 +26,7 @@ def clean_surrogates(text: str) -> str:
 
 
 def clean_json_surrogates(value: Any) -> Any:
-    """`clean_surrogates` for every string in a JSON value, keys too."""
+    """Apply `clean_surrogates` to every string in a JSON value, including keys."""
     if isinstance(value, str):
         return clean_surrogates(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Plain text for people: aligned columns, dollars."""
+"""Format text for people: tables, dollars, errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def format_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Collection[str] = ()
 ) -> str:
-    """A table as text; the columns named in `right` stand at the right, the last is not padded.
+    """Format a table. Columns named in `right_aligned` are aligned right; the last is not padded.
 
     Example:
         >>> print(format_table(["model", "cost"], [["a/b", "$1.00"]], {"cost"}))
@@ -34,7 +34,7 @@ def _pad(text: str, width: int, align_right: bool) -> str:
 
 
 def display_width(text: str) -> int:
-    """The columns that `text` takes on a terminal: two for each Chinese character, say.
+    """Return the columns of `text` on a terminal: two for a Chinese character, for example.
 
     Example:
         >>> display_width("cost"), display_width("東京")
@@ -49,7 +49,7 @@ def display_width(text: str) -> int:
 
 
 def truncate(text: str, width: int) -> str:
-    """`text`, ended by `…` where it would take more columns of a terminal than `width`.
+    """Truncate `text` to `width` columns of a terminal, ending in `…`.
 
     Example:
         >>> truncate("What is 2+2?", 8), truncate("東京タワー", 8)
@@ -64,7 +64,7 @@ def truncate(text: str, width: int) -> str:
 
 
 def format_usd(dollars: float) -> str:
-    """Dollars with as many digits as matter: `$12.50`, `$0.0375`, `$0.00000123`."""
+    """Format dollars with the significant digits: `$12.50`, `$0.0375`, `$0.00000123`."""
     if dollars == 0 or dollars >= 1:
         return f"${dollars:,.2f}"
     digits = f"{dollars:.{3 - _exponent(dollars)}f}".rstrip("0")
@@ -91,7 +91,7 @@ def suggest(word: str, candidates: Iterable[str], count: int = 1) -> str:
 
 
 def error_text(error: Exception) -> str:
-    """What an exception says, without the number that the system has for it.
+    """Return the message of an exception without `[Errno …]`.
 
     Example:
         >>> error_text(OSError("[Errno 111] Connection refused"))
