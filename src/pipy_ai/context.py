@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 from .files import FileSource, attachment, image, is_web_url, url_kind
 from .types import (
@@ -171,8 +171,13 @@ def as_context(prompt: Prompt) -> Context:
 
 
 def _has_content(message: Message) -> bool:
-    if isinstance(message, ToolResultMessage):
-        return True
-    if isinstance(message.content, str):
-        return bool(message.content.strip())
-    return any(not isinstance(part, TextContent) or part.text.strip() for part in message.content)
+    match message:
+        case ToolResultMessage():
+            return True
+        case UserMessage() | AssistantMessage():
+            content = message.content
+            if isinstance(content, str):
+                return bool(content.strip())
+            return any(not isinstance(part, TextContent) or part.text.strip() for part in content)
+        case _:
+            assert_never(message)

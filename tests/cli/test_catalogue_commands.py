@@ -282,7 +282,7 @@ def test_sync_prints_changes(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None
     from pipy_ai.registry import sync
 
     def fetched(*_: Any) -> Any:
-        from .feeds import DAYS, raw
+        from ..support.catalogues import DAYS, raw
 
         return raw(DAYS[1]), None
 

@@ -216,7 +216,7 @@ class _Listing:
 
     def route(self, kind: str, backend: str, **fields: Any) -> Route:
         """Build a route; `fields` override the defaults."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "backend": backend,
             "model": f"{backend}/{self.model_id}",
             "key_env": self.key_env,
