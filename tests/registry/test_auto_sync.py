@@ -88,7 +88,7 @@ def test_next_attempt(
     said = {key: now + v if isinstance(v, int) else v for key, v in state.items()}
     (data / "sync.json").write_text(json.dumps(said))
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
     sync_if_stale(str(data))
     wait_for_sync()
     assert len(small_mirror.seen) == tried
@@ -101,7 +101,7 @@ def test_data_directory_is_created_for_the_first_sync(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPY_DATA_DIR", place.format(tmp_path / "deep"))
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
     get_registry()
     wait_for_sync()
     assert len(small_mirror.seen) == 1
@@ -127,7 +127,7 @@ def test_user_without_a_home_gets_no_files(tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch, mirror: Mirror) -> None:
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
 
 
 def _wait_for_thread() -> None:
@@ -158,7 +158,7 @@ def test_sync_runs_after_a_day(
     _wait_for_thread()
     assert len(mirror.seen) == (1 if hours < 24 else 2)
     sync_if_stale(str(data))  # asked again at once: nothing
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
     sync_if_stale(str(data))  # another process: neither
     _wait_for_thread()
     assert len(mirror.seen) == (1 if hours < 24 else 2)
@@ -170,7 +170,7 @@ def test_failed_attempt_is_not_repeated_the_same_day(
     mirror.status = 503
     get_registry()
     _wait_for_thread()
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
     get_registry()
     _wait_for_thread()
     assert len(mirror.seen) == 1
@@ -178,7 +178,7 @@ def test_failed_attempt_is_not_repeated_the_same_day(
 
 
 def test_offline_disables_sync(mirror: Mirror, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
     get_registry()
     _wait_for_thread()
     assert mirror.seen == []

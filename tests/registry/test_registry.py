@@ -161,8 +161,8 @@ def test_threads_open_the_catalogue_once(monkeypatch: pytest.MonkeyPatch) -> Non
         assert registry.record("a/b") is None
         return registry
 
-    monkeypatch.setattr(catalogue_module, "_open_catalogue", slowly)
-    monkeypatch.setattr(registry_module, "_current_registry", None)
+    monkeypatch.setattr(catalogue_module, "open_catalogue", slowly)
+    monkeypatch.setattr(registry_module, "current_registry", None)
     with ThreadPoolExecutor(8) as threads:
         registries = list(threads.map(ask, range(8)))
     assert len(opened) == len({id(registry) for registry in registries}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,24 @@ def test_first_sync(mirror: Mirror, data: Path) -> None:
     assert "gzip" in mirror.seen[0]["accept-encoding"]
     assert "pipy-ai/" in mirror.seen[0]["user-agent"]
     assert get_registry().date == time.strftime("%Y-%m-%d", time.gmtime())
+
+
+def test_each_sync_logs_one_line(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pipy_ai")
+    sync_models()
+    sync_models()
+    mirror.body = b"[]"
+    with pytest.raises(SyncError):
+        sync_models(force=True, url=mirror.url.replace("//", "//me:secret@"))
+    synced, unchanged, failed = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(
+        r"catalogue synced in [\d.]+ s: 5276 models of 147 providers, 0 added, 0 removed,"
+        r" 0 repriced",
+        synced,
+    )
+    assert re.fullmatch(r"catalogue is unchanged, checked in [\d.]+ s", unchanged)
+    assert re.match(r"catalogue sync failed after [\d.]+ s: ", failed)
+    assert mirror.url in failed
 
 
 def test_unchanged_feed_is_not_sent_again(mirror: Mirror, data: Path) -> None:
@@ -260,7 +279,7 @@ def test_invalid_state_file_is_ignored(
     assert get_registry().date == JULY
     assert main(["info", "openai/gpt-5"]) == 0
     monkeypatch.delenv("PIPY_OFFLINE")
-    monkeypatch.setattr(auto, "_next_check_at", 0.0)
+    monkeypatch.setattr(auto, "next_check_at", 0.0)
     sync_if_stale(str(july))
     wait_for_sync()
     assert len(small_mirror.seen) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai.utils.json_schema import to_gemini_schema
+from pipy_ai.utils.json_schema import accepts_null, to_gemini_schema
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -83,3 +83,26 @@ def test_recursive_schema_terminates() -> None:
 def test_schemas_that_gemini_rejects(given: dict[str, Any], taken: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"x": given}}
     assert to_gemini_schema(schema)["properties"]["x"] == taken
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string"}, False),
+        ({"type": ["string", "null"]}, True),
+        ({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/nothing"}]}, True),
+        ({"$ref": "#/properties/word"}, False),
+        ({"$ref": "#/$defs/itself"}, True),  # cannot be decided
+        ({"const": 1}, False),
+        ({"enum": ["a", None]}, True),
+        ({"allOf": [{"type": "string"}]}, False),
+        ({}, True),
+        (False, False),
+    ],
+)
+def test_accepts_null(schema: Any, expected: bool) -> None:
+    root = {
+        "properties": {"word": {"type": "string"}},
+        "$defs": {"nothing": {"type": "null"}, "itself": {"anyOf": [{"$ref": "#/$defs/itself"}]}},
+    }
+    assert accepts_null(schema, root) is expected

@@ -1,10 +1,12 @@
 """The catalogue: the models of models.dev, their limits and prices, and how to reach them.
 
-from pipy_ai import get_model, get_models, estimate_cost
+    from pipy_ai import get_model, get_models, estimate_cost
 
-get_model("claude-sonnet-4-5").cost.input                      # $/1M tokens
-get_models(capability="reasoning", min_context=200_000, max_cost_input=1.0)
-estimate_cost("openai/gpt-5", input_tokens=50_000, output_tokens=8_000)
+    get_model("claude-sonnet-4-5").cost.input                      # $/1M tokens
+    get_models(capability="reasoning", min_context=200_000, max_cost_input=1.0)
+    estimate_cost("openai/gpt-5", input_tokens=50_000, output_tokens=8_000)
+
+Modules that a lookup does not need are loaded on first use.
 """
 
 from .catalogue import ModelRegistry
@@ -55,7 +57,7 @@ _LAZY_NAMES = {
 }
 
 
-def __getattr__(name: str) -> object:  # looking models up does not need these modules
+def __getattr__(name: str) -> object:
     if name in _LAZY_NAMES:
         from importlib import import_module
 

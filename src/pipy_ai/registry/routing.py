@@ -216,13 +216,11 @@ class _Listing:
 
     def route(self, kind: str, backend: str, **fields: Any) -> Route:
         """Build a route; `fields` override the defaults."""
-        defaults: dict[str, Any] = {
-            "backend": backend,
-            "model": f"{backend}/{self.model_id}",
-            "key_env": self.key_env,
-            "required_env": self.required_env,
-        }
-        return Route(kind=kind, **{**defaults, **fields})
+        fields.setdefault("model", f"{backend}/{self.model_id}")
+        fields.setdefault("key_env", self.key_env)
+        if "required_env" not in fields:
+            fields["required_env"] = self.required_env
+        return Route(kind=kind, backend=backend, **fields)
 
 
 def build_route(
