@@ -123,5 +123,7 @@ class Options(TypedDict, total=False):
     thinking_budgets: ThinkingBudgets | dict[str, int] | None
 
 
+# Options that choose how tokens are sampled. APIs differ in which they take, and under which name.
+SAMPLING_OPTIONS = ("temperature", "top_p", "seed")
 # Options that can change an answer. `pipy batch --redo-changed` compares them.
 ANSWER_OPTIONS = ("temperature", "max_tokens", "reasoning", "top_p", "seed", "stop", "extra")

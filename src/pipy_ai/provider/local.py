@@ -22,7 +22,7 @@ from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..failures import classify_status, error_message_from_body
-from ..options import ThinkingLevel
+from ..options import SAMPLING_OPTIONS, ThinkingLevel
 from ..utils.channel import Channel
 from .conversation import Target, adapt_messages
 from .deltas import Delta, UsageReport
@@ -166,7 +166,7 @@ def build_body(request: Request, embedded: bool) -> dict[str, Any]:
         "return_progress": True,  # so that a long prompt can be cancelled as well
         "temperature": 0.0 if options.temperature is None else options.temperature,
     }
-    for name in ("max_tokens", "top_p", "stop", "seed"):
+    for name in (*SAMPLING_OPTIONS, "max_tokens", "stop"):  # llama.cpp has all of them
         if getattr(options, name) is not None:
             body[name] = getattr(options, name)
     if (output_format := response_format(request)) is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from ..options import CacheRetention
+from ..options import SAMPLING_OPTIONS, CacheRetention
 from ..registry.routing import expand_url
 from ..utils.surrogates import clean_surrogates
 from .conversation import Target, adapt_messages
@@ -44,24 +45,15 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     system_prompt = request.context.system_prompt
     plan = plan_reasoning(request, wire)
     headers = options.headers or {}
-    tool_choice = options.tool_choice
-    temperature, top_p = options.temperature, options.top_p
-    if _thinks(plan) and wire.thinking.limits_sampling:
-        temperature, top_p, tool_choice = _limit_sampling(request)
-        if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:
-            headers = merge_headers(headers, {"anthropic-beta": wire.thinking.tools_beta})
-    if _rejects_temperature(request):
-        temperature = _drop(request, "temperature", temperature, "this model takes no temperature")
-        text = "this model takes no top_p, as it takes no temperature"
-        top_p = _drop(request, "top_p", top_p, text)
+    if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:
+        headers = merge_headers(headers, {"anthropic-beta": wire.thinking.tools_beta})
     cache_retention = (options.cache_retention or _default_cache_retention()).value
     cache_models = profile.cache_control_models
     return PreparedRequest(
         messages=messages,
         system_prompt=clean_surrogates(system_prompt) if system_prompt else None,
-        temperature=temperature,
-        top_p=top_p,
-        tool_choice=tool_choice if request.has_tools else None,
+        sampling=_resolve_sampling(request, wire, plan),
+        tool_choice=_resolve_tool_choice(request, wire, plan) if request.has_tools else None,
         reasoning=plan,
         cache_retention=cache_retention,
         cache_control=cache_retention != "none"
@@ -77,38 +69,53 @@ def _accepts_unsigned_thinking(request: Request) -> bool:
     return bool(request.record.get("interleaved"))
 
 
-def _thinks(plan: ReasoningPlan) -> bool:
-    return bool(plan.budget_tokens) or plan.effort not in (None, "none")
+def _resolve_sampling(request: Request, wire: Wire, plan: ReasoningPlan) -> dict[str, Any]:
+    """Return the sampling options that API, host and model accept; warn about the others."""
+    sampling: dict[str, Any] = {}
+    for name in SAMPLING_OPTIONS:
+        value = getattr(request.options, name)
+        if value is None:
+            continue
+        if (rejection := _reject_sampling(request, wire, plan, name, value)) is not None:
+            request.warn(*rejection)
+        else:
+            sampling[name] = value
+    return sampling
 
 
-def _limit_sampling(
-    request: Request,
-) -> tuple[float | None, float | None, str | dict[str, object] | None]:
-    """Return temperature, top_p and tool_choice without what Anthropic rejects with thinking."""
-    options = request.options
-    temperature, top_p, tool_choice = options.temperature, options.top_p, options.tool_choice
-    if temperature is not None and temperature != 1:
-        request.warn("temperature_ignored", "Anthropic takes no temperature with thinking")
-        temperature = None
-    if top_p is not None and top_p < 0.95:
-        request.warn("top_p_ignored", "Anthropic takes no top_p below 0.95 with thinking")
-        top_p = None
-    if tool_choice not in (None, "auto", "none"):
-        text = 'with thinking Anthropic takes no forced call; sent "auto"'
-        request.warn("tool_choice_changed", text)
-        tool_choice = "auto"
-    return temperature, top_p, tool_choice
-
-
-def _rejects_temperature(request: Request) -> bool:
-    return request.record is not None and request.record.get("temperature") is False
-
-
-def _drop(request: Request, name: str, value: float | None, text: str) -> float | None:
-    if value is not None and value != 1:
-        request.warn(f"{name}_ignored", text)
+def _reject_sampling(
+    request: Request, wire: Wire, plan: ReasoningPlan, name: str, value: float
+) -> tuple[str, str] | None:
+    """Return code and text of the warning about an option that cannot be sent."""
+    rules, field = wire.thinking, wire.sampling.get(name)
+    if field is None:
+        return "option_ignored", f"{wire.title} knows no {name}"
+    if field in wire.extensions and request.profile.strict_fields:
+        return "option_ignored", f"{request.provider} knows no {name}"
+    if value == 1 and name in ("temperature", "top_p"):  # the default
         return None
-    return value
+    if plan.thinks and name in rules.rejected_sampling:
+        return f"{name}_ignored", f"{wire.title} takes no {name} with thinking"
+    if plan.thinks and name == "top_p" and value < rules.min_top_p:
+        text = f"{wire.title} takes no top_p below {rules.min_top_p:g} with thinking"
+        return "top_p_ignored", text
+    if request.record is not None and request.record.get("temperature") is False:
+        if name == "temperature":
+            return "temperature_ignored", "this model takes no temperature"
+        if name == "top_p":
+            return "top_p_ignored", "this model takes no top_p, as it takes no temperature"
+    return None
+
+
+def _resolve_tool_choice(
+    request: Request, wire: Wire, plan: ReasoningPlan
+) -> str | dict[str, Any] | None:
+    choice = request.options.tool_choice
+    if plan.thinks and not wire.thinking.forced_calls and choice not in (None, "auto", "none"):
+        text = f'with thinking {wire.title} takes no forced call; sent "auto"'
+        request.warn("tool_choice_changed", text)
+        return "auto"
+    return choice
 
 
 def _default_cache_retention() -> CacheRetention:

@@ -106,6 +106,11 @@ class ReasoningPlan:
     enabled: bool | None = None
     max_tokens: int | None = None
 
+    @property
+    def thinks(self) -> bool:
+        """Whether thinking is turned on with a budget or an effort."""
+        return bool(self.budget_tokens) or self.effort not in (None, "none")
+
 
 @dataclass(slots=True)
 class PreparedRequest:
@@ -113,6 +118,7 @@ class PreparedRequest:
 
     Attributes:
         messages: the conversation as the model accepts it.
+        sampling: the sampling options that the model accepts, by the name of the option.
         cache_retention: "none", "short" or "long".
         cache_control: mark what is to be cached.
         base_url: the host's address; None: the default of the API.
@@ -121,8 +127,7 @@ class PreparedRequest:
 
     messages: list[Message]
     system_prompt: str | None
-    temperature: float | None
-    top_p: float | None
+    sampling: dict[str, Any]
     tool_choice: str | dict[str, Any] | None
     reasoning: ReasoningPlan
     cache_retention: str

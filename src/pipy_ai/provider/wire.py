@@ -82,7 +82,9 @@ class ThinkingRules:
         zero_is_off: a budget of 0 turns thinking off.
         adaptive_effort: an effort that only models with adaptive thinking have. Models without it
             get a budget even where they take efforts.
-        limits_sampling: with thinking, temperature, a low top_p and a forced call are rejected.
+        rejected_sampling: sampling options that are rejected with thinking.
+        min_top_p: the lowest `top_p` that is accepted with thinking.
+        forced_calls: a tool call can be forced with thinking.
         tools_beta: the beta feature that lets a model think between tool calls.
         defaults: what can be set where the catalogue has no `reasoning_options`.
     """
@@ -91,7 +93,9 @@ class ThinkingRules:
     off_by_default: bool = False
     zero_is_off: bool = False
     adaptive_effort: str = ""
-    limits_sampling: bool = False
+    rejected_sampling: frozenset[str] = frozenset()
+    min_top_p: float = 0.0
+    forced_calls: bool = True
     tools_beta: str = ""
     defaults: Callable[[Mapping[str, Any] | None, str], ReasoningOptions] = _default_reasoning
 
@@ -122,10 +126,13 @@ class Wire:
 
     Attributes:
         api: the name of the API, as in `message.api`.
+        title: the name of the API in warnings.
         encode: returns URL, headers and JSON body of a request, without the key.
         decoder: makes a decoder for one response.
         framing: makes a reader that splits a response into events.
         url_suffix: how the paths of its URLs end.
+        sampling: its fields for sampling options, by the name of the option.
+        extensions: fields that the API does not document and most of its hosts accept.
         auth_headers: returns the headers that carry a key.
         accepts_extra: whether it takes these fields of `extra` as they are; otherwise LiteLLM
             translates them.
@@ -141,10 +148,13 @@ class Wire:
     """
 
     api: str
+    title: str
     encode: Callable[[Request, PreparedRequest], EncodedRequest]
     decoder: Callable[[], Decoder]
     framing: Callable[[], Framing]
     url_suffix: str
+    sampling: Mapping[str, str]
+    extensions: frozenset[str] = frozenset()
     auth_headers: Callable[[str], dict[str, str]] = bearer_auth
     accepts_extra: Callable[[Collection[str]], bool] = accept_all
     image_urls: bool = True
@@ -155,3 +165,7 @@ class Wire:
     strict_history: bool = False
     cache_control: bool = False
     thinking: ThinkingRules = field(default_factory=ThinkingRules)
+
+    def sampling_fields(self, prepared: PreparedRequest) -> dict[str, Any]:
+        """Return the sampling options of a request under their names in this API."""
+        return {self.sampling[name]: value for name, value in prepared.sampling.items()}

@@ -85,8 +85,6 @@ def schema_fallback(
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     """Return URL, headers and body, without the key."""
     options = request.options
-    if options.seed is not None:
-        request.warn("option_ignored", "Anthropic knows no seed")
     user_id = (options.metadata or {}).get("user_id")
     body: dict[str, Any] = {
         "model": request.model_id,
@@ -94,8 +92,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "system": _system_blocks(prepared.system_prompt),
         "max_tokens": options.max_tokens or _default_max_tokens(request),
         "stream": True,
-        "temperature": prepared.temperature,
-        "top_p": prepared.top_p,
+        **WIRE.sampling_fields(prepared),
         "stop_sequences": [options.stop] if isinstance(options.stop, str) else options.stop,
         "tools": encode_tools(request.context.tools),
         "tool_choice": _tool_choice(prepared.tool_choice),
@@ -384,10 +381,12 @@ def _append_usage(usage: Any, deltas: list[Delta]) -> None:
 
 WIRE = Wire(
     api=ANTHROPIC,
+    title="Anthropic",
     encode=encode,
     decoder=AnthropicMessagesDecoder,
     framing=SSEReader,
     url_suffix="/v1/messages",
+    sampling={"temperature": "temperature", "top_p": "top_p"},
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     document_urls=True,
@@ -400,7 +399,9 @@ WIRE = Wire(
         budget=True,
         off_by_default=True,
         adaptive_effort="max",
-        limits_sampling=True,
+        rejected_sampling=frozenset({"temperature"}),
+        min_top_p=0.95,
+        forced_calls=False,
         tools_beta="interleaved-thinking-2025-05-14",
         defaults=default_reasoning,
     ),

@@ -84,11 +84,9 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     """Return URL, headers and body, without the key."""
     options, plan = request.options, prepared.reasoning
     generation_config: dict[str, Any] = {
-        "temperature": prepared.temperature,
-        "topP": prepared.top_p,
+        **WIRE.sampling_fields(prepared),
         "maxOutputTokens": plan.max_tokens or options.max_tokens,
         "stopSequences": [options.stop] if isinstance(options.stop, str) else options.stop,
-        "seed": options.seed,
         "thinkingConfig": _thinking_config(plan),
         **_output_format(request),
     }
@@ -329,10 +327,12 @@ def _audio_tokens(details: Any) -> int | None:
 
 WIRE = Wire(
     api=GEMINI,
+    title="Gemini",
     encode=encode,
     decoder=GeminiDecoder,
     framing=SSEReader,
     url_suffix=":streamGenerateContent",
+    sampling={"temperature": "temperature", "top_p": "topP", "seed": "seed"},
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     image_urls=False,

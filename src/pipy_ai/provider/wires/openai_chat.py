@@ -272,8 +272,10 @@ def _usage_report(usage: dict[str, Any]) -> UsageReport:
 
 WIRE = Wire(
     api=OPENAI_CHAT,
+    title="Chat Completions",
     encode=encode,
     decoder=OpenAIChatDecoder,
     framing=SSEReader,
     url_suffix="/chat/completions",
+    sampling={name: name for name in ("temperature", "top_p", "seed")},
 )

@@ -72,17 +72,15 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
     Fields that LiteLLM does not know are in `extra_body`.
     """
     options = request.options
-    for name in ("stop", "seed"):
-        if getattr(options, name) is not None:
-            request.warn("option_ignored", f"the Responses API knows no {name}")
+    if options.stop is not None:
+        request.warn("option_ignored", "the Responses API knows no stop")
     effort = prepared.reasoning.effort
     output_schema = output_json_schema(request)
     fields: dict[str, Any] = {
         "input": responses_input(prepared.messages),
         "instructions": prepared.system_prompt,
         "stream": True,
-        "temperature": prepared.temperature,
-        "top_p": prepared.top_p,
+        **prepared.sampling,
         "tools": responses_tools(request.context.tools),
         "tool_choice": responses_tool_choice(prepared.tool_choice),
         "max_output_tokens": _max_output_tokens(request),
@@ -322,10 +320,12 @@ def _usage_report(usage: dict[str, Any]) -> UsageReport:
 
 WIRE = Wire(
     api=OPENAI_RESPONSES,
+    title="the Responses API",
     encode=encode,
     decoder=OpenAIResponsesDecoder,
     framing=SSEReader,
     url_suffix="/responses",
+    sampling={name: name for name in ("temperature", "top_p")},
     document_urls=True,
     signed_thinking=True,
     strict_history=True,
