@@ -64,6 +64,7 @@ class StreamOptions(BaseModel):
     temperature: float | None = Field(default=None, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, gt=0)
     top_p: float | None = Field(default=None, allow_inf_nan=False)
+    top_k: int | None = Field(default=None, gt=0)
     stop: str | list[str] | None = None
     seed: int | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -99,6 +100,7 @@ class Options(TypedDict, total=False):
     temperature: float | None
     max_tokens: int | None
     top_p: float | None
+    top_k: int | None
     stop: str | list[str] | None
     seed: int | None
     tool_choice: str | dict[str, Any] | None
@@ -124,6 +126,15 @@ class Options(TypedDict, total=False):
 
 
 # Options that choose how tokens are sampled. APIs differ in which they take, and under which name.
-SAMPLING_OPTIONS = ("temperature", "top_p", "seed")
+SAMPLING_OPTIONS = ("temperature", "top_p", "top_k", "seed")
 # Options that can change an answer. `pipy batch --redo-changed` compares them.
-ANSWER_OPTIONS = ("temperature", "max_tokens", "reasoning", "top_p", "seed", "stop", "extra")
+ANSWER_OPTIONS = (
+    "temperature",
+    "max_tokens",
+    "reasoning",
+    "top_p",
+    "top_k",
+    "seed",
+    "stop",
+    "extra",
+)

@@ -68,3 +68,46 @@ def test_callers_settings_are_merged(july: Any) -> None:
     asked = {"reasoning": {"summary": "detailed"}}
     body = preview("openai/gpt-5.4", "q", reasoning="high", extra=asked).body
     assert body["reasoning"] == {"effort": "high", "summary": "detailed"}
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("anthropic/claude-sonnet-4-5", ("top_k",)),
+        ("google/gemini-2.5-flash", ("generationConfig", "topK")),
+        ("openrouter/qwen/qwen3-max", ("top_k",)),
+        ("hosted_vllm/m", ("top_k",)),
+        ("local/smollm2", ("top_k",)),
+    ],
+)
+def test_top_k_is_sent_under_the_name_of_each_api(
+    july: Any, model: str, path: tuple[str, ...]
+) -> None:
+    value: Any = preview(model, "q", top_k=40).body
+    for name in path:
+        value = value[name]
+    assert value == 40
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("openai/gpt-4o", "openai knows no top_k"),
+        ("openai/gpt-5.4", "the Responses API knows no top_k"),
+        ("mistral/mistral-medium-latest", "mistral knows no top_k"),
+    ],
+)
+def test_top_k_is_omitted_with_a_warning_where_unsupported(
+    july: Any, model: str, text: str
+) -> None:
+    shown = preview(model, "q", top_k=40)
+    assert "top_k" not in shown.body
+    assert [(warning.code, warning.message) for warning in shown.warnings] == [
+        ("option_ignored", text)
+    ]
+
+
+def test_claude_gets_no_top_k_while_it_thinks(july: Any) -> None:
+    shown = preview("anthropic/claude-sonnet-4-5", "q", top_k=40, reasoning="low")
+    assert "top_k" not in shown.body
+    assert [warning.code for warning in shown.warnings] == ["top_k_ignored"]

@@ -277,5 +277,6 @@ WIRE = Wire(
     decoder=OpenAIChatDecoder,
     framing=SSEReader,
     url_suffix="/chat/completions",
-    sampling={name: name for name in ("temperature", "top_p", "seed")},
+    sampling={name: name for name in ("temperature", "top_p", "top_k", "seed")},
+    extensions=frozenset({"top_k"}),
 )
