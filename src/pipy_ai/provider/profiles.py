@@ -130,8 +130,8 @@ class Profile:
     Request fields (Chat Completions):
         rename_fields: fields under another name; "" drops the field.
         extra_fields: fields that every request carries.
-        tool_choice: other words for values of `tool_choice`; "auto" means that a call cannot be
-            forced, and warns.
+        tool_choice: other words for values of `tool_choice`; "named" stands for the name of a
+            tool. A value that forces less than was asked for gives a warning.
         max_completion_tokens: the host's reasoning models reject `max_tokens`.
         min_output_tokens: the smallest limit that its Responses API accepts.
         strict_fields: the host rejects fields that its API does not document.

@@ -73,11 +73,16 @@ def _requires_max_completion_tokens(request: Request) -> bool:
 
 def _map_tool_choice(request: Request, profile: Profile, body: dict[str, Any]) -> None:
     choice = body.get("tool_choice")
-    if isinstance(choice, str) and choice in profile.tool_choice:
-        body["tool_choice"] = profile.tool_choice[choice]
-        if body["tool_choice"] == "auto":
-            text = f'{request.provider} takes no forced call; sent "auto"'
-            request.warn("tool_choice_changed", text)
+    kind = "named" if isinstance(choice, dict) else choice
+    if choice is None or kind not in profile.tool_choice:
+        return
+    body["tool_choice"] = new_choice = profile.tool_choice[kind]
+    if new_choice == "auto":
+        text = f'{request.provider} takes no forced call; sent "auto"'
+        request.warn("tool_choice_changed", text)
+    elif kind == "named" and len(body.get("tools") or ()) > 1:
+        text = f'{request.provider} cannot force one of several tools; sent "{new_choice}"'
+        request.warn("tool_choice_changed", text)
 
 
 def _restore_thinking_blocks(messages: Sequence[Message], encoded: list[dict[str, Any]]) -> None:
