@@ -218,7 +218,12 @@ _ROWS = (
     ),
     Profile(names=("litellm_proxy",), signed_thinking=True, thinking_blocks=True),
     Profile(names=("llamafile",), unsigned_thinking=True),
-    Profile(names=("lm_studio",), unsigned_thinking=True),
+    Profile(
+        names=("lmstudio", "lm_studio"),
+        tool_choice={"named": "required"},  # 400 for an object (lmstudio-bug-tracker#670, 2026-07)
+        thinking_switch=_chat_template_thinking,
+        unsigned_thinking=True,
+    ),
     Profile(names=("minimax",), unsigned_thinking=True),
     Profile(
         names=("mistral",),

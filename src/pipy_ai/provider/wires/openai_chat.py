@@ -73,7 +73,7 @@ def _requires_max_completion_tokens(request: Request) -> bool:
 
 def _map_tool_choice(request: Request, profile: Profile, body: dict[str, Any]) -> None:
     choice = body.get("tool_choice")
-    kind = "named" if isinstance(choice, dict) else choice
+    kind = "named" if isinstance(choice, dict) else str(choice)
     if choice is None or kind not in profile.tool_choice:
         return
     body["tool_choice"] = new_choice = profile.tool_choice[kind]
