@@ -60,7 +60,7 @@ def test_service_tier_has_its_own_price(lab: Lab, july: Any) -> None:
 def test_aborted_response_has_an_estimated_cost(lab: Lab, july: Any) -> None:
     from pipy_ai import stream
 
-    from .wire.lab import STALL
+    from ..support.scripted_server import STALL
 
     lab.play([*ANTHROPIC.scene(say("a long beginning"))[:-2], STALL])
     options: Any = {"api_base": ANTHROPIC.base(lab), "api_key": "k"}

@@ -116,7 +116,7 @@ def test_failures_are_errors(lab: Lab, router: Path) -> None:
 
 
 def test_leaving_closes_the_connection(lab: Lab, router: Path) -> None:
-    from .wire.lab import STALL
+    from ..support.scripted_server import STALL
 
     write(router, ("fast", "hosted_vllm/m", lab.url))
     lab.play([*CHAT.scene(say("a"))[:1], STALL])

@@ -42,7 +42,7 @@ def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
 
 
 def test_refusals(lab: Lab) -> None:
-    from .wire.lab import chat, finish
+    from ..support.scripted_server import chat, finish
 
     lab.play(chat(chunk({"refusal": "I can"}), chunk({"refusal": "not."}), finish("stop")))
     lab.play(

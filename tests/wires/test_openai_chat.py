@@ -87,7 +87,7 @@ def test_unexpected_json_shape_is_unreadable(lab: Lab, odd: str) -> None:
 
 @pytest.mark.usefixtures("transport")
 def test_only_the_first_choice_is_read(lab: Lab) -> None:
-    from .wire.lab import chat, finish
+    from ..support.scripted_server import chat, finish
 
     second = chunk({"content": "B"})
     second["choices"][0]["index"] = 1

@@ -168,7 +168,7 @@ def test_usage(lab: Lab, wire: Wire) -> None:
 def test_random_faults(lab: Lab) -> None:
     from collections import Counter
 
-    from .wire.chaos import answer, run
+    from ..support.stream_chaos import answer, run
 
     lab.always = answer(Counter())
     outcomes, wrong = asyncio.run(run(lab.url, list(range(150)), 25))
