@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from pipy_ai.provider.weights import find_weights
 from pipy_ai.registry.catalogue import PACKAGED_DIR, load_package_catalogue
 
 from .support.catalogues import install
+from .support.llama_process import llama_server
 from .support.scripted_server import Lab
 from .support.watched_provider import Watched
 
@@ -91,18 +89,6 @@ def weights() -> Path:
 
 @pytest.fixture(scope="session")
 def llama(weights: Path) -> Iterator[str]:
-    """llama.cpp's own HTTP server with the embedded model: its address."""
-    script = Path(__file__).parent / "support" / "llama_server.py"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(weights)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), address
+    """The address of llama.cpp's own HTTP server with the embedded model."""
+    with llama_server(weights) as address:
         yield address
-    finally:
-        process.kill()
-        with contextlib.suppress(Exception):
-            process.wait(10)
-        process.stdout.close()

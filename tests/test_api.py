@@ -32,13 +32,6 @@ from pipy_ai.provider.registered import unregister_provider
 
 from .support.event_grammar import check_events
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
 WAIT = 10.0  # seconds, far above what anything here takes
 
 

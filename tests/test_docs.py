@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import functools
 import importlib
 import io
 import os
@@ -22,13 +23,7 @@ from .support.catalogues import install
 from .support.doc_blocks import blocks
 from .support.doc_pages import PAGES, ROOT, ExampleError, Page
 from .support.feed_server import Mirror
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
+from .support.llama_process import llama_server
 
 MODULES = sorted(
     module.name
@@ -54,7 +49,13 @@ def page(
     rewrite = bool(os.environ.get("DOCS_REWRITE"))
     mirror = Mirror()
     monkeypatch.setenv("PIPY_MODELS_URL", mirror.url)
-    yield lambda path: Page(path, lambda: str(request.getfixturevalue("llama")), rewrite=rewrite)
+    with contextlib.ExitStack() as servers:
+
+        def start_llama() -> str:
+            # One server per page: the cached tokens that a page shows depend on earlier requests.
+            return servers.enter_context(llama_server(request.getfixturevalue("weights")))
+
+        yield lambda path: Page(path, functools.cache(start_llama), rewrite=rewrite)
     mirror.close()
     above.cleanup()
 

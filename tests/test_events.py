@@ -22,12 +22,6 @@ from pipy_ai import (
 from pipy_ai.errors import RateLimitError
 from pipy_ai.provider.registered import register_provider, unregister_provider
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 
 def test_every_event_round_trips() -> None:
     reply = faux.reply(

@@ -32,12 +32,6 @@ from pipy_ai.provider.registered import unregister_provider
 
 from .support.event_grammar import check_events
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 
 def test_result_works_before_during_and_after_iteration() -> None:
     assert stream("faux/echo", "Hi").result().text == "Hi"

@@ -31,13 +31,6 @@ from pipy_ai import (
 from pipy_ai.options import Options
 from pipy_ai.types import now_ms
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
 KEY = "sk-very-secret-0123456789"
 
 

@@ -18,13 +18,6 @@ from pipy_ai.cli.display.catalogue import format_rate
 from pipy_ai.cli.main import main
 from pipy_ai.utils.text import format_usd
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 class Run:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,16 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-import pytest
-
 from pipy_ai.registry import generate_router_config
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 def test_existing_router_file_is_backed_up(july: Path, tmp_path: Path) -> None:

@@ -26,12 +26,6 @@ from pipy_ai.provider.assembler import Assembler
 
 from ..support.event_grammar import Follower, check_events
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
 
 def run(*deltas: Delta) -> list[AssistantMessageEvent]:
     assembler = Assembler(provider="p", model="m", api="a")

@@ -24,13 +24,6 @@ from pipy_ai.utils.paths import data_path
 
 from ..support.feed_server import Mirror
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def wait_for_sync() -> None:
     for thread in threading.enumerate():

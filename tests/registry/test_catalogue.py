@@ -41,14 +41,6 @@ from ..support.catalogues import DAYS, JULY, feed, install
 from ..support.scripted_server import Lab
 from ..support.wire_formats import ANTHROPIC, say
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
 COUNTS = {"2025-10-01": (50, 747), "2026-05-22": (134, 4838), "2026-07-01": (147, 5276)}
 
 

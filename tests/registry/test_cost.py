@@ -11,14 +11,6 @@ from pipy_ai import Model, ModelCost, Usage, calculate_cost, estimate_cost, get_
 from pipy_ai.registry import CostTier
 from pipy_ai.registry.registry import get_registry, row_cost
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
 M = 1_000_000
 
 

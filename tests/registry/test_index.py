@@ -24,13 +24,6 @@ from pipy_ai.registry.index import (
 from ..support.catalogue_faults import look_at
 from ..support.catalogues import DAYS, JULY, compiled, install
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def test_files_are_sorted_and_share_a_hash(july: Path) -> None:
     lines = (july / MODELS_FILE).read_text().splitlines()

@@ -19,13 +19,6 @@ from pipy_ai.registry.names import FIRST_PARTY_PROVIDERS, NameIndex, normalize_n
 
 from ..support.catalogues import feed
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def test_every_full_name_resolves_to_itself(july: Path) -> None:
     registry = get_registry()

@@ -20,14 +20,6 @@ from ..support.catalogue_faults import look_at
 from ..support.scripted_server import Lab
 from ..support.wire_formats import CHAT, GEMINI, Counts, Wire, say
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
 OPENAIS = "sk-openai-secret-0123456789"
 PNG = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
 

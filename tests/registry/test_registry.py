@@ -28,13 +28,6 @@ from pipy_ai.registry.index import (
 
 from ..support.catalogues import JULY, feed, raw
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def test_filters_agree_with_the_feed(july: Path) -> None:
     """Each filter against a plain reading of the feed."""

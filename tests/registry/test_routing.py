@@ -14,14 +14,6 @@ from pipy_ai.registry.routing import build_route, expand_url
 
 from ..support.catalogues import feed, routes
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
 HOSTS = providers_in_feed(feed())
 RECORDS, _ = models_in_feed(feed())
 

@@ -6,15 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def test_model_has_fields_in_a_fresh_process(july: Path) -> None:
     code = (

@@ -27,13 +27,6 @@ from ..support.catalogues import DAYS, JULY, feed, install, raw
 from ..support.feed_server import Mirror
 from ..support.scripted_server import Lab, Status
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def test_first_sync(mirror: Mirror, data: Path) -> None:
     result = sync_models()

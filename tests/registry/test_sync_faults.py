@@ -31,14 +31,6 @@ from pipy_ai.registry.sync_state import read_sync_state
 from ..support.catalogues import JULY, feed, raw
 from ..support.feed_server import Mirror
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
-
 SMALL = {name: host for name, host in feed().items() if name in ("anthropic", "google", "openai")}
 
 

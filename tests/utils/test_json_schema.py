@@ -9,11 +9,6 @@ import pytest
 
 from pipy_ai.utils.json_schema import accepts_null, to_gemini_schema
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-
 
 @pytest.mark.parametrize(
     ("given", "taken"),
