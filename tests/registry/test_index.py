@@ -145,6 +145,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the damage is reported
 @pytest.mark.parametrize(
     "damage",
     list(DAMAGES),

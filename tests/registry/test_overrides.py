@@ -46,6 +46,7 @@ def sent(lab: Lab) -> str:
     return repr([(seen.path, seen.headers, seen.body) for seen in lab.seen])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the damage is reported
 @pytest.mark.parametrize("depth", [100_000, 900, 400, 150])
 def test_deeply_nested_overrides_are_ignored(
     july: Path, depth: int, capsys: pytest.CaptureFixture[str]
