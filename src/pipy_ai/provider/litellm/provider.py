@@ -1,7 +1,8 @@
-"""LiteLLM: the reach to 100+ providers. The one file that imports it, and only for a request.
+"""`LiteLLMProvider`: reach every provider that pipy-ai does not call directly.
 
-LiteLLM runs in the background loop, whoever calls: its HTTP clients belong to a loop, and one
-loop that stays keeps its connections. Only its asynchronous streams are used, never its retries.
+This is the only module that imports litellm, and only when a request needs it. LiteLLM runs in the
+background event loop, since its HTTP clients belong to one loop. Its async streams are used; its
+retries are off.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
 from .chunks import ChunkDecoder
 
-# What LiteLLM must be told before it is imported, unless the user told it otherwise.
+# Set before LiteLLM is imported, unless the user has set them.
 _IMPORT_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of a price list
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # no download of a list of headers
-    "LITELLM_MODE": "PRODUCTION",  # no .env of some directory above
-    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indents repeat, rightly
+    "LITELLM_MODE": "PRODUCTION",  # no .env of a directory above
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indentation do repeat
 }
 
-CLOSE_TIMEOUT_S = 0.05  # seconds that leaving waits for the connection to be closed
+CLOSE_TIMEOUT_S = 0.05  # for the connection to close when a stream is left
 
 _import_lock = threading.Lock()
 _litellm_module: Any = None
@@ -64,7 +65,7 @@ def _import_litellm() -> Any:
         for name, value in _IMPORT_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         gc_was_enabled = gc.isenabled()
-        gc.disable()  # thousands of classes, none of them garbage: an eighth of the time
+        gc.disable()  # creates thousands of classes and no garbage: saves an eighth of the time
         try:
             litellm: Any = importlib.import_module("litellm")
         finally:
@@ -80,7 +81,7 @@ def _import_litellm() -> Any:
 
 
 async def _load_litellm() -> Any:
-    """LiteLLM, imported once, in a thread: it takes seconds that an abort need not wait for."""
+    """Import LiteLLM once, in a thread, so that an abort need not wait for it."""
     module = _litellm_module or await loops.run_in_thread("pipy-ai-import", _import_litellm)
     loop_thread = loops.background_loop()
     if loop_thread not in _threads_with_cleanup:
@@ -91,7 +92,7 @@ async def _load_litellm() -> Any:
 
 
 class LiteLLMProvider:
-    """Every provider that LiteLLM reaches, and the models of a Router configuration.
+    """Sends requests through LiteLLM, or through its Router for models of a Router file.
 
     `config_path` is a file of `pipy config`, or any other of LiteLLM's Router; default:
     `router.yaml` in the data directory, when there is one. Its models go through LiteLLM's Router,
@@ -108,7 +109,7 @@ class LiteLLMProvider:
         self.config_path = config_path
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
-        """Answer a request; see `Provider`."""
+        """See `Provider`."""
         api_key = await aresolve_api_key(request)
         arguments = _build_arguments(request)
         channel: Channel[Delta] = Channel()
@@ -119,20 +120,20 @@ class LiteLLMProvider:
         try:
             while deltas := await channel.aget():
                 yield deltas
-            complete = True  # the connection may still be read to its end, to be used again
+            complete = True  # the task may still read the connection to its end for reuse
         finally:
             if not complete:
                 background_task.cancel()
                 await background_task.wait(CLOSE_TIMEOUT_S)
 
     async def preview(self, request: Request) -> Preview:
-        """What would be sent; see `pipy_ai.preview`."""
+        """Return the request that would be sent; see `pipy_ai.preview`."""
         arguments = _build_arguments(request, preview=True)
         if request.route.problem and request.options.api_base is None:
             return Preview("", "", {}, arguments)
         api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
         if not backend_for(request.backend).captured or request.route.kind == "router":
-            return Preview("", "", {}, arguments)  # LiteLLM might send it to show it
+            return Preview("", "", {}, arguments)  # LiteLLM might send it
         channel: Channel[Preview] = Channel()
         background_task = loops.background_loop().spawn(
             _capture_preview(request, arguments, api_key, channel)
@@ -171,7 +172,7 @@ async def _capture_preview(
 async def _stream_to_channel(
     request: Request, arguments: dict[str, Any], api_key: str | None, channel: Channel[Delta]
 ) -> None:
-    """Answer one request into `channel`, in the background loop."""
+    """Put the deltas of a response into `channel`. Runs in the background loop."""
     try:
         litellm = await _load_litellm()
         if request.route.kind == "router":
@@ -192,8 +193,8 @@ async def _stream_to_channel(
         channel.close(redacted_error(exc, request, api_key))
 
 
-# Who is left to LiteLLM: wires that are not spoken here, and Azure, which wants its own SDK's
-# clients. By provider and family of model, since one provider may speak several wires.
+# Backends whose requests are not captured: APIs without a wire, and Azure, which needs its SDK's
+# clients. Keyed by backend and model family, since one backend may speak several APIs.
 _uncaptured: set[tuple[str, bool]] = {
     (name, claude) for name in ("azure", "azure_text") for claude in (False, True)
 }
@@ -206,9 +207,11 @@ async def _call_litellm(
     api_key: str | None,
     capture_only: bool = False,
 ) -> CapturedRequest | tuple[Any, Any]:
-    """The HTTP request that LiteLLM makes of a request; where its wire is not spoken here, or
-    LiteLLM sends it by other means, LiteLLM's own stream and its first chunk. `look`: nothing is
-    sent."""
+    """Return the HTTP request that LiteLLM builds, captured.
+
+    For APIs without a wire, and where LiteLLM sends by other means, return LiteLLM's stream and
+    its first chunk. With `capture_only` nothing is sent.
+    """
     arguments = {
         **arguments,
         "api_key": api_key,
@@ -220,7 +223,7 @@ async def _call_litellm(
     if wire.api == OPENAI_RESPONSES:
         method = litellm.aresponses
         model_info = litellm.model_cost.get(request.model_id, {})
-        if model_info.get("litellm_provider") != request.backend:  # LiteLLM would not let it stream
+        if model_info.get("litellm_provider") != request.backend:  # LiteLLM would not stream it
             body_patch["stream"] = True
     else:
         method = litellm.acompletion
@@ -250,9 +253,8 @@ async def _call_litellm(
     return await _read_first_chunk(await method(**arguments))
 
 
-_OPENAI_KEY_BORROWERS = frozenset(
-    {"aiohttp_openai", "text-completion-inception"}
-)  # of OpenAI's key
+# Backends of LiteLLM that use OpenAI's key where they have none of their own.
+_OPENAI_KEY_BORROWERS = frozenset({"aiohttp_openai", "text-completion-inception"})
 _GATED_PARAMETERS = (
     "tools",
     "tool_choice",
@@ -265,7 +267,7 @@ _GATED_PARAMETERS = (
 
 
 def _allow_gated_parameters(litellm: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """LiteLLM refuses what its own list of models does not have; the catalogue knows better."""
+    """Return the argument that allows parameters for models that LiteLLM does not list."""
     backend, _, model = arguments["model"].partition("/")
     supported = litellm.get_supported_openai_params(model=model, custom_llm_provider=backend) or ()
     rejected = [name for name in _GATED_PARAMETERS if name in arguments and name not in supported]
@@ -273,8 +275,11 @@ def _allow_gated_parameters(litellm: Any, arguments: dict[str, Any]) -> dict[str
 
 
 def _litellm_api_key(litellm: Any, request: Request, arguments: dict[str, Any]) -> str | None:
-    """The key that LiteLLM itself knows for a provider that we do not list. It must not be left
-    to look for one while it sends: for an OpenAI-compatible host it would take OpenAI's."""
+    """Return the key that LiteLLM knows for a provider that is not in the catalogue.
+
+    LiteLLM must not look for a key while it sends: for an OpenAI-compatible host it would use
+    OpenAI's.
+    """
     backend = request.backend
     if backend in _OPENAI_KEY_BORROWERS:
         return PLACEHOLDER_KEY
@@ -290,7 +295,7 @@ def _litellm_api_key(litellm: Any, request: Request, arguments: dict[str, Any]) 
 
 
 async def _read_first_chunk(response: Any) -> tuple[Any, Any]:
-    """A stream of LiteLLM's and its first chunk: some providers are asked with the first read."""
+    """Return a stream and its first chunk: some providers get the request with the first read."""
     try:
         async for chunk in response:
             return response, chunk
@@ -301,8 +306,10 @@ async def _read_first_chunk(response: Any) -> tuple[Any, Any]:
 
 
 def _prevent_key_borrowing(litellm: Any, parameters: dict[str, Any]) -> None:
-    """LiteLLM would send OpenAI's key to whatever OpenAI-compatible host an entry names without a
-    key of its own."""
+    """Set a placeholder key in a Router entry that has none.
+
+    Otherwise LiteLLM would send OpenAI's key to any OpenAI-compatible host.
+    """
     model = str(parameters.get("model", ""))
     backend = parameters.get("custom_llm_provider") or model.partition("/")[0]
     base_url = parameters.get("api_base") or parameters.get("base_url")
@@ -328,8 +335,11 @@ _routers: dict[str, tuple[tuple[int, int], Any]] = {}
 async def _call_router(
     litellm: Any, request: Request, arguments: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """The stream of LiteLLM's Router, which must see the answers: it rests what fails, and falls
-    back. Its retries are as its file says; ours come on top only when all of that has failed."""
+    """Return the stream of LiteLLM's Router and its first chunk.
+
+    The Router has to see the responses for its cooldowns and fallbacks. Its retries are those of
+    its file; ours apply after all of them have failed.
+    """
     config = load_router_config(request.route.api_base or None)
     if config is None:
         raise ValueError("the router configuration is gone")
@@ -349,7 +359,7 @@ async def _call_router(
     )
 
 
-# --- LiteLLM builds, we send and read -------------------------------------------------------
+# --- Requests that LiteLLM builds and our client sends --------------------------------------
 
 
 def _build_http_request(captured: CapturedRequest, request: Request) -> HTTPRequest:
@@ -360,7 +370,7 @@ def _build_http_request(captured: CapturedRequest, request: Request) -> HTTPRequ
 async def _send_captured(
     captured: CapturedRequest, request: Request, channel: Channel[Delta]
 ) -> None:
-    """Send a captured request and decode its answer."""
+    """Send a captured request and decode its response."""
     assert captured.wire is not None
     batches = stream_deltas(_build_http_request(captured, request), captured.wire)
     try:
@@ -370,7 +380,7 @@ async def _send_captured(
         await batches.aclose()
 
 
-# --- LiteLLM sends and reads: the wires that are not spoken here ----------------------------
+# --- Requests that LiteLLM sends ------------------------------------------------------------
 
 
 async def _relay_stream(
@@ -388,12 +398,12 @@ async def _relay_stream(
                 innermost = _innermost_stream(response)
                 chunk_count += 1
                 if chunk_count % 16 == 0:
-                    await asyncio.sleep(0)  # a burst never lets others run by itself
-        # LiteLLM makes up a "stop" for a stream that was cut; only this field knows better.
+                    await asyncio.sleep(0)  # let other tasks run during a burst
+        # LiteLLM invents a "stop" for a truncated stream; only this field tells the truth.
         reason = decoder.finish_reason
         if backend_for(request.backend).reports_finish:
             reason = getattr(innermost, "received_finish_reason", reason)
-        # It makes up token counts, too, when the provider sent none.
+        # It also invents token counts when the provider sent none.
         chunks = getattr(response, "chunks", None)
         if not chunks or any(getattr(chunk, "usage", None) is not None for chunk in chunks):
             channel.put(decoder.usage)
@@ -404,7 +414,7 @@ async def _relay_stream(
 
 
 def _innermost_stream(response: Any) -> Any:
-    """The stream that knows how it ended: the Router wraps it in generators that do not."""
+    """Return the stream that knows how it ended, inside the Router's generators."""
     while True:
         frame = getattr(getattr(response, "_async_generator", None), "ag_frame", None)
         frame_locals = {} if frame is None else frame.f_locals
@@ -415,12 +425,12 @@ def _innermost_stream(response: Any) -> Any:
 
 
 def _read_timeout(options: SimpleStreamOptions) -> float:
-    # Ours are enforced by the engine; this only ends what the engine can no longer see.
+    # The engine enforces our timeouts; this one ends requests that the engine has lost.
     return max(600.0, (options.idle_timeout or 0.0) * 2)
 
 
 async def _close_stream(response: Any) -> None:
-    """Close the connection under a stream, by whatever name this version has for it."""
+    """Close the connection of a stream, under the name that this version has for it."""
     for stream in (response, getattr(response, "completion_stream", None)):
         close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
         if close is not None:

@@ -1,5 +1,8 @@
-"""What LiteLLM's proxy says in its own way: which model stands behind a name, whether an answer
-comes from its cache, and what the provider behind it said of a failure."""
+"""What is special about LiteLLM's proxy.
+
+Its headers name the model behind a name and tell whether a response comes from its cache. Its
+errors wrap the provider's. Claude's thinking travels as `thinking_blocks`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from ...failures import extract_provider_message
 from ...types import AssistantMessage, TextContent, ThinkingContent
 from ..deltas import Delta, RedactedThinking, ResponseInfo, Thinking, ThinkingSignature, UsageReport
 
-MODEL_HEADER = "x-litellm-model-name"  # the body only repeats the name that was asked for
-CACHE_KEY_HEADER = "x-litellm-cache-key"  # only an answer out of the cache has it
-_UPSTREAM_HEADER_PREFIX = "llm_provider-"  # before the names of the provider's own headers
+MODEL_HEADER = "x-litellm-model-name"  # the body only repeats the requested name
+CACHE_KEY_HEADER = "x-litellm-cache-key"  # only cached responses have it
+_UPSTREAM_HEADER_PREFIX = "llm_provider-"  # marks headers of the provider
 _PROXY_RATE_LIMIT_TEXT = "litellm.RateLimitError: Model rate limit exceeded. "
 NO_DATABASE_MESSAGE = (
     "The proxy refused the key. It has no database, so its master key is the only one: is"
@@ -22,8 +25,10 @@ NO_DATABASE_MESSAGE = (
 
 
 def apply_proxy_headers(deltas: list[Delta], headers: Mapping[str, str]) -> list[Delta]:
-    """The deltas of an answer with what a proxy's headers tell: the model that really answers, and
-    that one out of the cache costs nothing, though the proxy repeats what it once cost."""
+    """Correct deltas by a proxy's headers: the model, and the cost of a cached response.
+
+    A cached response costs nothing, although the proxy repeats its original cost.
+    """
     model, from_cache = headers.get(MODEL_HEADER), CACHE_KEY_HEADER in headers
     if model or from_cache:
         for delta in deltas:
@@ -35,10 +40,10 @@ def apply_proxy_headers(deltas: list[Delta], headers: Mapping[str, str]) -> list
 
 
 def upstream_headers(headers: Mapping[str, str], body: str) -> dict[str, str]:
-    """The headers of a refusal, those of the provider under their own names.
+    """Return the headers of an error, with the provider's headers under their own names.
 
-    A proxy keeps its limits by its clock's minute but always asks to wait for a whole one; how much
-    is left of it, its date tells.
+    A proxy counts its limits by the minute of its clock but always asks to wait a whole minute. The
+    `Date` header shows how much of the minute is left.
     """
     merged = {
         name.removeprefix(_UPSTREAM_HEADER_PREFIX): value for name, value in headers.items()
@@ -51,14 +56,14 @@ def upstream_headers(headers: Mapping[str, str], body: str) -> dict[str, str]:
 
 
 def unwrap_error_message(text: str) -> str:
-    """What the provider said, out of the exceptions that LiteLLM wraps around it."""
+    """Return the provider's message without the exceptions that LiteLLM wraps around it."""
     if not text.startswith("litellm."):
         return text
     return extract_provider_message(text).partition("\n\nLiteLLM: ")[0]
 
 
 def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None:
-    """Thinking blocks where LiteLLM expects them: apart when they lead, else among the text."""
+    """Add thinking in a field of its own if it precedes all text, else in the content."""
     blocks: list[dict[str, Any]] = []
     before_text = True
     interleaved = False
@@ -85,7 +90,7 @@ def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None
 
 
 def decode_thinking_blocks(blocks: list[Any], reasoning_text: str | None) -> Iterator[Delta]:
-    """LiteLLM's words for Claude's thinking; `words` is what it says of them in OpenAI's."""
+    """Decode LiteLLM's `thinking_blocks`. `reasoning_text` is its OpenAI form of the same delta."""
     for block in blocks:
         if not isinstance(block, dict):
             continue
@@ -93,7 +98,7 @@ def decode_thinking_blocks(blocks: list[Any], reasoning_text: str | None) -> Ite
         if block.get("type") == "redacted_thinking":
             yield RedactedThinking(block.get("data") or "", block_index)
             continue
-        # With the signature some versions send the whole block once more.
+        # Some versions repeat the whole block with the signature.
         is_repeat = block.get("signature") and not reasoning_text
         if block.get("thinking") and not is_repeat:
             yield Thinking(block["thinking"], block_index)

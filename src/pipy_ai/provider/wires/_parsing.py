@@ -1,4 +1,4 @@
-"""What the decoders share: JSON as providers send it, and the failures they report."""
+"""What decoders share: parsing JSON as providers send it, and the errors that they report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...errors import ErrorKind, ProviderError, error_info
 from ...failures import classify_status, error_message_from_body
 from ._litellm_proxy import unwrap_error_message
 
-# Parameters of OpenAI, which LiteLLM translates for other APIs.
+# OpenAI parameters that LiteLLM translates for other APIs.
 OPENAI_ONLY_FIELDS = frozenset(
     {
         "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
@@ -21,21 +21,21 @@ OPENAI_ONLY_FIELDS = frozenset(
         "verbosity", "web_search_options",
     }
 )  # fmt: skip
-DONE_SENTINEL = "[DONE]"  # what ends a stream of OpenAI's
+DONE_SENTINEL = "[DONE]"  # ends a Chat Completions stream
 _WHITESPACE = re.compile(r"\s*")
 
 
 def parse_object(data: str) -> dict[str, Any]:
-    """One JSON object of a stream.
+    """Parse one JSON object of a stream.
 
     Raises:
-        ProviderError: it is none.
+        MalformedResponseError: it is not a JSON object.
     """
     try:
         value = from_json(data)
     except ValueError:
         try:
-            value = json.loads(data)  # takes halves of surrogate pairs, which the other does not
+            value = json.loads(data)  # accepts lone surrogates, unlike from_json
         except (ValueError, RecursionError):
             raise malformed(data) from None
     if not isinstance(value, dict):
@@ -44,11 +44,11 @@ def parse_object(data: str) -> dict[str, Any]:
 
 
 class MalformedResponseError(ProviderError):
-    """What came is not what the wire says it should be."""
+    """The response is not in the format of the API."""
 
 
 def malformed(data: str) -> MalformedResponseError:
-    """What to raise for something that is not what the wire says it should be."""
+    """Return the error of data that is not in the format of the API."""
     excerpt = data if len(data) <= 80 else data[:80] + "…"
     is_html = data.lstrip().startswith("<")
     text = "a web page, not an answer" if is_html else "something that cannot be read"
@@ -58,7 +58,7 @@ def malformed(data: str) -> MalformedResponseError:
 
 
 def split_documents(data: str) -> list[str]:
-    """The JSON documents of an event that holds one behind the other; empty: it does not."""
+    """Split an event that holds several JSON documents; empty: it does not."""
     parts: list[str] = []
     end = 0
     while (start := _WHITESPACE.match(data, end).end()) < len(data):  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
@@ -73,7 +73,7 @@ def split_documents(data: str) -> list[str]:
     return parts
 
 
-# The words of the vendors for what an HTTP status says elsewhere.
+# The HTTP status that an error type stands for.
 _STATUS_BY_ERROR_TYPE = {
     "authentication_error": 401,
     "permission_error": 403,
@@ -98,7 +98,7 @@ _STATUS_BY_ERROR_TYPE = {
 
 
 def error_from_payload(error: Any) -> ProviderError:
-    """What to raise for an `error` that stands inside a stream or a document."""
+    """Return the exception of an `error` inside a stream or a document."""
     if not isinstance(error, dict):
         error = {"message": str(error)}
     text = error_message_from_body({"error": error}) or json.dumps(error)
@@ -120,5 +120,5 @@ def error_from_payload(error: Any) -> ProviderError:
 
 
 def token_count(value: Any) -> int | None:
-    """A token count, or None when there is none."""
+    """Return a token count; None if the value is not a number."""
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

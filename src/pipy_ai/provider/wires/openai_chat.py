@@ -148,9 +148,9 @@ class OpenAIChatDecoder:
         reason = None
         for choice in chunk.get("choices") or ():
             if choice.get("index"):
-                continue  # one answer is asked for
+                continue  # only one choice was requested
             delta = choice.get("delta")
-            if delta is None:  # a whole answer; in a stream it would say all again
+            if delta is None:  # not streamed
                 delta = choice.get("message")
             if delta:
                 self._decode_delta(delta, deltas)
@@ -187,7 +187,7 @@ class OpenAIChatDecoder:
             deltas.append(Text(refusal))
         calls = delta.get("tool_calls") or ()
         deltas.extend(_tool_fragment(call, call.get("index")) for call in calls)
-        if isinstance(delta.get("function_call"), dict):  # the older form: one call, no id
+        if isinstance(delta.get("function_call"), dict):  # the deprecated form: one call, no id
             deltas.append(_tool_fragment({"function": delta["function_call"]}, 0))
 
 
@@ -207,7 +207,7 @@ def _tool_fragment(call: dict[str, Any], index: Any) -> ToolFragment:
 
 
 def _decode_reasoning_details(details: list[Any], deltas: list[Delta], with_text: bool) -> None:
-    """OpenRouter's reasoning: text and summaries may stand elsewhere too, signatures only here."""
+    """Decode OpenRouter's `reasoning_details`, the only place of signatures."""
     for detail in details:
         if not isinstance(detail, dict):
             continue
@@ -221,7 +221,7 @@ def _decode_reasoning_details(details: list[Any], deltas: list[Delta], with_text
 
 
 def _decode_content_parts(parts: list[Any], deltas: list[Delta]) -> None:
-    """Content as a list, as Mistral sends it."""
+    """Decode content that is a list of parts, as Mistral sends it."""
     for part in parts:
         if not isinstance(part, dict):
             continue
@@ -252,16 +252,15 @@ def _usage_report(usage: dict[str, Any]) -> UsageReport:
     )
     output_details = usage.get("completion_tokens_details") or {}
     cost = usage.get("cost")
-    if isinstance(cost, dict):  # Perplexity's
+    if isinstance(cost, dict):  # Perplexity
         cost = cost.get("total_cost")
     output, reasoning = (
         token_count(usage.get("completion_tokens")),
         token_count(output_details.get("reasoning_tokens")),
     )
     if reasoning and output is not None:
-        separate_total = (
-            (input_tokens or 0) + output + reasoning
-        )  # xAI counts it apart; the total tells
+        # xAI counts reasoning separately from the output; the total shows it.
+        separate_total = (input_tokens or 0) + output + reasoning
         output += reasoning if token_count(usage.get("total_tokens")) == separate_total else 0
     return UsageReport(
         input=None if input_tokens is None else max(0, input_tokens - cache_read - cache_write),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from ...types import (
@@ -206,7 +206,7 @@ class OpenAIResponsesDecoder:
     def __init__(self) -> None:
         self.done: bool = False
         self._refused = False
-        self._streamed_items: set[int] = set()  # items that came in deltas
+        self._streamed_items: set[int] = set()  # whose content came in deltas
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
@@ -214,43 +214,58 @@ class OpenAIResponsesDecoder:
             return []
         body = parse_object(data)
         event_type = body.get("type") or event
-        index = body.get("output_index")
-        index = index if isinstance(index, int) else 0
-        delta = body.get("delta") if isinstance(body.get("delta"), str) else ""
         deltas: list[Delta] = []
-        if event_type == "response.output_text.delta":
-            self._streamed_items.add(index)
-            deltas.append(Text(delta or "", index))
-        elif event_type == "response.refusal.delta":
-            self._streamed_items.add(index)
-            self._refused = True
-            deltas.append(Text(delta or "", index))
-        elif event_type in (
-            "response.reasoning_summary_text.delta",
-            "response.reasoning_text.delta",
-        ):
-            self._streamed_items.add(index)
-            deltas.append(Thinking(delta or "", index))
-        elif event_type == "response.reasoning_summary_part.added":
-            if body.get("summary_index"):
-                deltas.append(Thinking("\n\n", index))
-        elif event_type == "response.function_call_arguments.delta":
-            self._streamed_items.add(index)
-            deltas.append(ToolFragment(index, arguments=delta or ""))
-        elif event_type == "response.output_item.added":
-            item = body.get("item") or {}
-            if item.get("type") == "function_call":
-                deltas.append(_tool_fragment(index, item))
-        elif event_type == "response.output_item.done":
-            self._decode_item(index, body.get("item") or {}, deltas)
-        elif event_type == "response.created":
-            response = body.get("response") or {}
-            deltas.append(ResponseInfo(response.get("id"), response.get("model")))
-        elif event_type in ("response.completed", "response.incomplete", "response.failed"):
-            self._decode_end(body.get("response") or {}, deltas)
+        handler = _HANDLERS.get(event_type)
+        if handler is not None:
+            index = body.get("output_index")
+            handler(self, index if isinstance(index, int) else 0, body, deltas)
         elif event_type == "error" or (body.get("error") and "response" not in body):
             raise error_from_payload(body.get("error") or body)
         return deltas
+
+    def on_text(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.output_text.delta`."""
+        self._streamed_items.add(index)
+        deltas.append(Text(_delta_text(body), index))
+
+    def on_refusal(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.refusal.delta`."""
+        self._refused = True
+        self.on_text(index, body, deltas)
+
+    def on_reasoning(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle the deltas of reasoning and of its summary."""
+        self._streamed_items.add(index)
+        deltas.append(Thinking(_delta_text(body), index))
+
+    def on_summary_part(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.reasoning_summary_part.added`: parts are paragraphs."""
+        if body.get("summary_index"):
+            deltas.append(Thinking("\n\n", index))
+
+    def on_arguments(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.function_call_arguments.delta`."""
+        self._streamed_items.add(index)
+        deltas.append(ToolFragment(index, arguments=_delta_text(body)))
+
+    def on_item_added(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.output_item.added`: a function call names itself here."""
+        item = body.get("item") or {}
+        if item.get("type") == "function_call":
+            deltas.append(_tool_fragment(index, item))
+
+    def on_item_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.output_item.done`."""
+        self._decode_item(index, body.get("item") or {}, deltas)
+
+    def on_created(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.created`."""
+        response = body.get("response") or {}
+        deltas.append(ResponseInfo(response.get("id"), response.get("model")))
+
+    def on_end(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle the API's last event, successful or not."""
+        self._decode_end(body.get("response") or {}, deltas)
 
     def decode_body(self, body: str) -> list[Delta]:
         """See `Decoder`."""
@@ -264,7 +279,7 @@ class OpenAIResponsesDecoder:
         return deltas
 
     def _decode_item(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
-        """An item is whole: what did not come in deltas comes now, and what only stands here."""
+        """Add what a complete item holds and its deltas did not."""
         was_streamed, item_type = index in self._streamed_items, item.get("type")
         if item_type == "reasoning":
             if not was_streamed:
@@ -272,7 +287,7 @@ class OpenAIResponsesDecoder:
                 text = "\n\n".join(part.get("text") or "" for part in parts)
                 deltas.append(Thinking(text, index))
             if item.get("encrypted_content"):
-                # The provider takes reasoning back only as the item that it was.
+                # The provider accepts reasoning back only as the original item.
                 deltas.append(ThinkingSignature(json.dumps(item, ensure_ascii=False), index))
         elif item_type == "message":
             for part in item.get("content") or ():
@@ -297,6 +312,27 @@ class OpenAIResponsesDecoder:
         if reason is None and response.get("status") == "incomplete":
             reason = "length"
         deltas.append(Finish(reason or ("refusal" if self._refused else "stop")))
+
+
+_HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list[Delta]], None]] = {
+    "response.output_text.delta": OpenAIResponsesDecoder.on_text,
+    "response.refusal.delta": OpenAIResponsesDecoder.on_refusal,
+    "response.reasoning_summary_text.delta": OpenAIResponsesDecoder.on_reasoning,
+    "response.reasoning_text.delta": OpenAIResponsesDecoder.on_reasoning,
+    "response.reasoning_summary_part.added": OpenAIResponsesDecoder.on_summary_part,
+    "response.function_call_arguments.delta": OpenAIResponsesDecoder.on_arguments,
+    "response.output_item.added": OpenAIResponsesDecoder.on_item_added,
+    "response.output_item.done": OpenAIResponsesDecoder.on_item_done,
+    "response.created": OpenAIResponsesDecoder.on_created,
+    "response.completed": OpenAIResponsesDecoder.on_end,
+    "response.incomplete": OpenAIResponsesDecoder.on_end,
+    "response.failed": OpenAIResponsesDecoder.on_end,
+}
+
+
+def _delta_text(body: dict[str, Any]) -> str:
+    delta = body.get("delta")
+    return delta if isinstance(delta, str) else ""
 
 
 def _tool_fragment(index: int, item: dict[str, Any]) -> ToolFragment:
