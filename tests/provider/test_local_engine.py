@@ -96,6 +96,16 @@ def test_demo_notice() -> None:
     assert "0.1 B" in DEMO_MODEL_NOTICE
 
 
+def test_demo_model_is_a_warning_and_nothing_is_printed(
+    weights: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        message = complete("local/smollm2", "Hi", max_tokens=1)
+        [warning] = message.warnings
+        assert (warning.code, warning.message) == ("demo_model", DEMO_MODEL_NOTICE)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_long_prompt_can_be_aborted(weights: Path) -> None:
     s = stream("local/smollm2", "word " * 3000)
     for event in s:
