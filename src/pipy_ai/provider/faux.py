@@ -1,4 +1,4 @@
-"""A provider that says what you script: for tests, demos and docs. No network, no model.
+"""A provider with scripted answers, for tests, demos and docs. No network, no model.
 
     from pipy_ai import complete, faux
 
@@ -7,7 +7,7 @@
         complete("faux/any", "Add 1 and 2").tool_calls[0].arguments   # {"a": 1, "b": 2}
         assert provider.calls == 2
 
-Every request takes the next reply of the script; `faux/echo` says the prompt again instead.
+Each request takes the next reply of the script. `faux/echo` repeats the prompt instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, assert_never
 from uuid import uuid4
 
 from ..errors import ErrorKind, ProviderError, error_info
@@ -52,11 +52,16 @@ __all__ = [
 ]
 
 
+StepKind: TypeAlias = Literal[
+    "text", "thinking", "redacted", "tool", "usage", "error", "stall", "cut"
+]
+
+
 @dataclass(slots=True)
 class _Step:
-    """One thing that a reply does; `text` is what is cut into chunks."""
+    """One step of a reply; `text` is split into chunks."""
 
-    kind: str
+    kind: StepKind
     text: str = ""
     name: str = ""
     id: str = ""
@@ -64,24 +69,24 @@ class _Step:
 
 
 def text(content: str) -> _Step:
-    """Say `content`."""
+    """Answer with a text block."""
     return _Step("text", content)
 
 
 def thinking(content: str, signature: str | None = None) -> _Step:
-    """Think `content`, with a signature if one is given."""
+    """Answer with a thinking block, with a signature if given."""
     return _Step("thinking", content, data=signature)
 
 
 def redacted(data: str = "b3BhcXVl") -> _Step:
-    """Think something that only the provider can read."""
+    """Answer with a redacted thinking block."""
     return _Step("redacted", data)
 
 
 def tool(
     name: str, arguments: str | None = None, /, *, id: str | None = None, **kwargs: Any
 ) -> _Step:
-    """Call a tool with keyword arguments, or with `arguments` as raw JSON text, right or wrong."""
+    """Call a tool with keyword arguments, or with `arguments` as raw JSON, which may be invalid."""
     raw = json.dumps(kwargs) if arguments is None else arguments
     return _Step("tool", raw, name=name, id=id or f"call_{uuid4().hex[:12]}")
 
@@ -102,7 +107,7 @@ def error(
     retryable: bool | None = None,
     retry_after: float | None = None,
 ) -> _Step:
-    """Fail: as the only step, before the request is accepted; after others, in mid-stream."""
+    """Fail: before the request is accepted if it is the first step, else in mid-stream."""
     info = error_info(
         ErrorKind(kind),
         message,
@@ -115,12 +120,12 @@ def error(
 
 
 def stall() -> _Step:
-    """Send nothing more, for ever."""
+    """Send nothing more and never end."""
     return _Step("stall")
 
 
 def cut() -> _Step:
-    """End the connection without the sign that the answer is complete."""
+    """End the connection before the answer is complete."""
     return _Step("cut")
 
 
@@ -136,12 +141,15 @@ Scripted: TypeAlias = "str | _Step | Reply | Callable[[Request], str | _Step | R
 
 
 def reply(*steps: str | _Step, stop: str | None = None) -> Reply:
-    """An answer of several steps. `stop` is the raw finish reason; by default it fits."""
+    """Return a reply of several steps.
+
+    `stop` is the raw finish reason. Default: `tool_calls` if there are any, else `stop`.
+    """
     return Reply([text(step) if isinstance(step, str) else step for step in steps], stop)
 
 
 class FauxProvider:
-    """Plays replies. `requests` are those it was sent, `calls` their number."""
+    """Answers with scripted replies, and records the `requests`."""
 
     api = "faux"
 
@@ -154,7 +162,7 @@ class FauxProvider:
 
     @property
     def calls(self) -> int:
-        """How many requests came."""
+        """The number of requests."""
         return len(self.requests)
 
     def add(self, *replies: Scripted) -> None:
@@ -182,7 +190,7 @@ class FauxProvider:
         return scripted if isinstance(scripted, Reply) else reply(scripted)  # ty: ignore[invalid-argument-type]
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
-        """Play the next reply."""
+        """Answer with the next reply."""
         answer = self._next_reply(request)
         if answer.steps and answer.steps[0].kind == "error":
             raise ProviderError(answer.steps[0].data)
@@ -190,37 +198,42 @@ class FauxProvider:
         usage_report = UsageReport(input=estimate_input_tokens(request.context), output=0)
         call_count = 0
         for step in answer.steps:
-            if step.kind == "stall":
-                await asyncio.Event().wait()
-            elif step.kind == "cut":
-                return
-            elif step.kind == "error":
-                raise ProviderError(step.data)
-            elif step.kind == "usage":
-                usage_report = step.data
-            elif step.kind == "redacted":
-                yield [RedactedThinking(step.text)]
-            else:
-                for index, chunk in enumerate(_split_chunks(step.text, self.chunk_size)):
-                    if self.delay:
-                        await asyncio.sleep(self.delay)
-                    yield [_delta(step, chunk, call_count, index == 0)]
-                if step.kind == "thinking" and step.data:
-                    yield [ThinkingSignature(step.data)]
-                call_count += step.kind == "tool"
+            match step.kind:
+                case "stall":
+                    await asyncio.Event().wait()
+                case "cut":
+                    return
+                case "error":
+                    raise ProviderError(step.data)
+                case "usage":
+                    usage_report = step.data
+                case "redacted":
+                    yield [RedactedThinking(step.text)]
+                case "text" | "thinking" | "tool":
+                    for delta in _content_deltas(step, call_count, self.chunk_size):
+                        if self.delay:
+                            await asyncio.sleep(self.delay)
+                        yield [delta]
+                    if step.kind == "thinking" and step.data:
+                        yield [ThinkingSignature(step.data)]
+                    call_count += step.kind == "tool"
+                case _:
+                    assert_never(step.kind)
         if not any(step.kind == "usage" for step in answer.steps):
             usage_report.output = sum(estimate_tokens(step.text) for step in answer.steps)
         yield [usage_report, Finish(answer.stop or ("tool_calls" if call_count else "stop"))]
 
 
-def _delta(step: _Step, chunk: str, index: int, is_first: bool) -> Delta:
-    if step.kind == "text":
-        return Text(chunk)
-    if step.kind == "thinking":
-        return Thinking(chunk)
-    if is_first:
-        return ToolFragment(index, step.id, step.name, chunk)
-    return ToolFragment(index, arguments=chunk)
+def _content_deltas(step: _Step, call_index: int, chunk_size: int) -> Iterator[Delta]:
+    for index, chunk in enumerate(_split_chunks(step.text, chunk_size)):
+        if step.kind == "text":
+            yield Text(chunk)
+        elif step.kind == "thinking":
+            yield Thinking(chunk)
+        elif index == 0:
+            yield ToolFragment(call_index, step.id, step.name, chunk)
+        else:
+            yield ToolFragment(call_index, arguments=chunk)
 
 
 def _split_chunks(content: str, size: int) -> Iterator[str]:
@@ -241,12 +254,12 @@ def _last_user_text(request: Request) -> str:
 def script(
     *replies: Scripted, name: str = "faux", chunk_size: int = 4, delay: float = 0.0
 ) -> Generator[FauxProvider, None, None]:
-    """Answer every model `name/…` with these replies, one a request, within the block.
+    """Answer every model `name/…` with these replies within the block, one per request.
 
     Args:
-        replies: Strings, steps, `reply(…)`, or functions of the `Request` that return one.
-        name: The provider's name; another one lets scripts run side by side.
-        chunk_size: Characters of a delta.
+        replies: Strings, steps, `reply(…)`, or functions from the `Request` to one of these.
+        name: The provider's name. Scripts with different names can be active together.
+        chunk_size: Characters per delta.
         delay: Seconds before each delta.
     """
     from .registered import register_provider, registered_provider, unregister_provider
