@@ -35,7 +35,8 @@ def test_image_is_omitted_with_a_warning() -> None:
         max_tokens=3,
         api_key="unused",
     )
-    assert {w.code for w in message.warnings} == {"image_omitted", "option_ignored"}
+    codes = {warning.code for warning in message.warnings}
+    assert codes == {"demo_model", "image_omitted", "option_ignored"}
 
 
 @pytest.mark.parametrize("model", ["local/nothing.gguf", "local/no-such-model"])
