@@ -82,7 +82,7 @@ async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatc
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        await http._pools.pop(asyncio.get_running_loop())._loop_guard.aclose()  # type: ignore[union-attr]
+        await http.pools.pop(asyncio.get_running_loop()).loop_guard.aclose()  # type: ignore[union-attr]
         alive.close()
         for _ in range(3):  # the servers' sides end, too
             await asyncio.sleep(0)
@@ -158,7 +158,7 @@ async def test_request_time_is_independent_of_open_connections() -> None:
             for _ in range(5):
                 await ask(port)
             sys.setprofile(None)
-        await http._pools.pop(asyncio.get_running_loop())._loop_guard.aclose()  # type: ignore[union-attr]
+        await http.pools.pop(asyncio.get_running_loop()).loop_guard.aclose()  # type: ignore[union-attr]
         await asyncio.wait(sides)
     assert calls[90] < 1.5 * calls[2], calls
 
@@ -195,7 +195,7 @@ def test_each_event_loop_closes_its_connections(lab: Lab) -> None:
 
             assert asyncio.run(twice()) == ["ok", "ok"]
         gc.collect()
-    assert len(http._pools) <= 2
+    assert len(http.pools) <= 2
 
 
 def test_http_408_on_an_idle_connection(lab: Lab) -> None:
@@ -218,7 +218,7 @@ def test_http_408_on_an_idle_connection(lab: Lab) -> None:
         port = server.getsockname()[1]
         base = f"http://127.0.0.1:{port}/v1"
         assert complete("hosted_vllm/m", "q", api_base=base).text == "ok"
-        (kept,) = http._pools[loops.background_loop().loop]._idle["127.0.0.1", port, False, ""]
+        (kept,) = http.pools[loops.background_loop().loop].idle["127.0.0.1", port, False, ""]
         said.set()
         deadline = time.monotonic() + 10
         while not kept.lost and time.monotonic() < deadline:

@@ -14,7 +14,7 @@ import pytest
 
 from pipy_ai import complete, ctx, quick, stream, user
 from pipy_ai.context import assistant
-from pipy_ai.provider.local import DEMO_MODEL_NOTICE, _Engine
+from pipy_ai.provider.local import DEMO_MODEL_NOTICE, LlamaEngine
 
 pytestmark = [
     pytest.mark.usefixtures("weights"),
@@ -126,13 +126,13 @@ def test_aborted_request_in_the_queue_never_starts(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Any] = []
-    run = _Engine._run
+    run = LlamaEngine.run
 
-    def counted(self: _Engine, server: Any, body: Any, *how: Any) -> None:
+    def counted(self: LlamaEngine, server: Any, body: Any, *how: Any) -> None:
         begun.append(body["messages"][0]["content"])
         run(self, server, body, *how)
 
-    monkeypatch.setattr(_Engine, "_run", counted)
+    monkeypatch.setattr(LlamaEngine, "run", counted)
     with stream("local/smollm2", "first", max_tokens=3000, extra={"ignore_eos": True}) as first:
         assert next(iter(first)).type == "start"
         waiting = [stream("local/smollm2", f"waits {number}") for number in range(5)]

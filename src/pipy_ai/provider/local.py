@@ -75,7 +75,7 @@ class LocalProvider:
     api = "local"
 
     def __init__(self) -> None:
-        self._engines: dict[Path, _Engine] = {}
+        self._engines: dict[Path, LlamaEngine] = {}
         self._lock = threading.Lock()
         self._forked = False
         _all_providers.add(self)
@@ -115,10 +115,10 @@ class LocalProvider:
         """Return the body for llama.cpp; see `pipy_ai.preview`."""
         return Preview("", "", {}, build_body(request, request.model_id == SMOLLM2))
 
-    def _get_engine(self, path: Path, embedded: bool) -> _Engine:
+    def _get_engine(self, path: Path, embedded: bool) -> LlamaEngine:
         with self._lock:
             if path not in self._engines:
-                self._engines[path] = _Engine(path, embedded)
+                self._engines[path] = LlamaEngine(path, embedded)
             return self._engines[path]
 
 
@@ -217,7 +217,7 @@ def _add_tools(request: Request, body: dict[str, Any], template_kwargs: dict[str
         template_kwargs["enable_thinking"] = False  # the template opens the call itself
 
 
-class _Engine:
+class LlamaEngine:
     """One loaded model."""
 
     def __init__(self, path: Path, embedded: bool) -> None:
@@ -239,7 +239,7 @@ class _Engine:
             server = self._get_server()
             with self._request_lock:
                 if not cancelled.is_set():
-                    self._run(server, body, channel, cancelled)
+                    self.run(server, body, channel, cancelled)
             channel.close()
         except ProviderError as error:
             channel.close(error)
@@ -250,7 +250,7 @@ class _Engine:
         finally:
             self._active_requests.discard(entry)
 
-    def _run(
+    def run(
         self, server: Any, body: dict[str, Any], channel: Channel[Delta], cancelled: threading.Event
     ) -> None:
         failures: list[BaseException] = []

@@ -115,16 +115,16 @@ class _ConnectionPool:
     """The idle connections of one event loop. They close with the loop."""
 
     def __init__(self) -> None:
-        self._idle: dict[PoolKey, list[Connection]] = {}
+        self.idle: dict[PoolKey, list[Connection]] = {}
         self._last_sweep = 0.0
-        self._loop_guard: AsyncGenerator[None, None] | None = None
+        self.loop_guard: AsyncGenerator[None, None] | None = None
 
     async def acquire(self, key: PoolKey) -> tuple[Connection, bool]:
         """Return an idle or a new connection, and whether it was idle."""
-        if self._loop_guard is None:  # a closing loop also closes its asynchronous generators
-            self._loop_guard = self._close_with_loop()
-            await anext(self._loop_guard)
-        idle = self._idle.get(key, [])
+        if self.loop_guard is None:  # a closing loop also closes its asynchronous generators
+            self.loop_guard = self._close_with_loop()
+            await anext(self.loop_guard)
+        idle = self.idle.get(key, [])
         while idle:
             connection = idle.pop()
             if not connection.lost and connection.idle_since > self._now() - IDLE_EXPIRY_S:
@@ -135,14 +135,14 @@ class _ConnectionPool:
     def release(self, key: PoolKey, connection: Connection) -> None:
         """Keep a connection for another request, or close it if it cannot be reused."""
         self._sweep()
-        idle_count = sum(map(len, self._idle.values()))
+        idle_count = sum(map(len, self.idle.values()))
         if (
             connection.reusable
             and idle_count < MAX_IDLE_CONNECTIONS
-            and self._loop_guard is not None
+            and self.loop_guard is not None
         ):
             connection.idle_since = self._now()
-            self._idle.setdefault(key, []).append(connection)
+            self.idle.setdefault(key, []).append(connection)
         else:
             connection.transport.abort()  # `close` would wait for TLS to shut down
 
@@ -152,13 +152,13 @@ class _ConnectionPool:
         if now < self._last_sweep + 1.0:
             return
         self._last_sweep = now
-        for key, idle in list(self._idle.items()):
+        for key, idle in list(self.idle.items()):
             for connection in idle:
                 if connection.idle_since <= now - IDLE_EXPIRY_S:
                     connection.transport.abort()
-            self._idle[key] = [connection for connection in idle if not connection.lost]
-            if not self._idle[key]:
-                del self._idle[key]
+            self.idle[key] = [connection for connection in idle if not connection.lost]
+            if not self.idle[key]:
+                del self.idle[key]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -167,18 +167,18 @@ class _ConnectionPool:
         try:
             yield
         finally:
-            self._loop_guard = None  # from now on, `release` closes every connection
-            for idle in self._idle.values():
+            self.loop_guard = None  # from now on, `release` closes every connection
+            for idle in self.idle.values():
                 for connection in idle:
                     connection.transport.abort()
-            self._idle.clear()
-            _pools.pop(asyncio.get_running_loop(), None)
+            self.idle.clear()
+            pools.pop(asyncio.get_running_loop(), None)
             await asyncio.sleep(0)  # asyncio closes sockets in the next iteration
             await asyncio.sleep(0)
 
 
-_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _ConnectionPool]
-_pools = weakref.WeakKeyDictionary()
+pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _ConnectionPool]
+pools = weakref.WeakKeyDictionary()
 
 
 async def send(http_request: HTTPRequest) -> HTTPResponse:
@@ -196,7 +196,7 @@ async def send(http_request: HTTPRequest) -> HTTPResponse:
     log_enabled = logger.isEnabledFor(logging.DEBUG)
     if log_enabled:
         logger.debug("HTTP %s %s", http_request.method, redacted_url(http_request.url))
-    pool = _pools.setdefault(asyncio.get_running_loop(), _ConnectionPool())
+    pool = pools.setdefault(asyncio.get_running_loop(), _ConnectionPool())
     while True:
         connection, reused = await pool.acquire(pool_key)
         try:
@@ -307,8 +307,8 @@ def endpoint_url(base_url: str, path: str, query: str = "") -> str:
 
 def _after_fork() -> None:
     """Drop the parent's connections: a forked child must not use its copies of them."""
-    _inherited_pools.extend(_pools.values())
-    _pools.clear()
+    _inherited_pools.extend(pools.values())
+    pools.clear()
 
 
 _inherited_pools: list[_ConnectionPool] = []
