@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 
 _VARIABLE = re.compile(r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$")
-_HEADER = re.compile(r"auth|key|token|secret|cookie", re.IGNORECASE)
-_PARAMETER = re.compile(
-    r"(api|access|private|secret|master)_?key|(^|_)token$|secret|password|credential", re.IGNORECASE
-)
-_URL_PREFIX = re.compile(r"(\w[\w+.-]*://|//)?", re.ASCII)
-_PLAIN_AUTHORITY = re.compile(r"([\w.-]*|\[[0-9a-f:.]+\])(:\d*)?(?=[/?#]|$)", re.IGNORECASE)
+# Compiled on first use: every lookup in the catalogue imports this module.
+_HEADER = "auth|key|token|secret|cookie"
+_PARAMETER = r"(api|access|private|secret|master)_?key|(^|_)token$|secret|password|credential"
+_URL_PREFIX = r"(\w[\w+.-]*://|//)?"
+_PLAIN_AUTHORITY = r"([\w.-]*|\[[0-9a-fA-F:.]+\])(:\d*)?(?=[/?#]|$)"
 
 
 def is_secret_variable(name: str) -> bool:
@@ -31,7 +30,7 @@ def is_secret_header(name: str) -> bool:
         >>> is_secret_header("X-Api-Key"), is_secret_header("Content-Type")
         (True, False)
     """
-    return _HEADER.search(name) is not None
+    return re.search(_HEADER, name, re.IGNORECASE) is not None
 
 
 def is_secret_parameter(name: str) -> bool:
@@ -41,7 +40,7 @@ def is_secret_parameter(name: str) -> bool:
         >>> is_secret_parameter("azure_ad_token"), is_secret_parameter("max_tokens")
         (True, False)
     """
-    return _PARAMETER.search(name) is not None
+    return re.search(_PARAMETER, name, re.IGNORECASE) is not None
 
 
 def strip_userinfo(url: str, replacement: str = "") -> str:
@@ -55,9 +54,9 @@ def strip_userinfo(url: str, replacement: str = "") -> str:
         >>> strip_userinfo("https://example.com/models/a@2026")
         'https://example.com/models/a@2026'
     """
-    match = _URL_PREFIX.match(url)
+    match = re.match(_URL_PREFIX, url, re.ASCII)
     prefix = match[0] if match is not None else ""
     rest = url[len(prefix) :]
-    if "@" not in rest or _PLAIN_AUTHORITY.match(rest):
+    if "@" not in rest or re.match(_PLAIN_AUTHORITY, rest):
         return url
     return f"{prefix}{replacement}{rest.rpartition('@')[2]}"
