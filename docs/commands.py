@@ -1,6 +1,6 @@
-"""Writes the reference of the commands: python docs/commands.py > docs/commands.md
+"""Generate the reference of the commands: python docs/commands.py > docs/commands.md
 
-It reads the parsers themselves, since `--help` is worded and wrapped anew by each Python.
+It reads the parsers, because each version of Python wraps and words `--help` differently.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ tells the version. Exit codes: 0 done, 1 the request failed, 2 wrong use, 130 st
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections = [section(path, command) for path, command in walk_commands(build_parser()) if path]
     return "\n".join([HEAD, *sections])
 
 
 def section(path: str, command: Command) -> str:
-    """One command: what it does, how it is called, what it takes."""
+    """Return the section of one command: its description, usage and arguments."""
     level = "#" * (path.count(" ") + 2)
     about = command.parser.description or ""
     lines = [
@@ -55,7 +55,7 @@ def section(path: str, command: Command) -> str:
 
 
 def usage(path: str, command: Command) -> str:
-    """How it is called."""
+    """Return the usage line of a command."""
     words = ["pipy", path]
     needed = [action for action in command.options if action.required]
     words += [f"{action.option_strings[-1]} {value_name(action)}" for action in needed]
@@ -68,11 +68,12 @@ def usage(path: str, command: Command) -> str:
 
 
 def shown(command: Command) -> list[argparse.Action]:
-    """Its options but `--help`, which all have."""
+    """Return the command's options except `--help`, which all commands have."""
     return [action for action in command.options if "--help" not in action.option_strings]
 
 
 def rows_of(command: Command) -> Iterator[tuple[str, str]]:
+    """Yield the rows of a command's table: names and descriptions."""
     for name, (line, _) in command.children.items():
         yield f"`{name}`", escaped(line)
     for action in command.positionals:
@@ -84,7 +85,7 @@ def rows_of(command: Command) -> Iterator[tuple[str, str]]:
 
 
 def text_of(action: argparse.Action) -> str:
-    """Its help, with the choices unless the help tells them."""
+    """Return the help of an argument, with its choices unless the help lists them."""
     text, choices = help_line(action), choices_of(action)
     if choices and not all(choice in text for choice in choices):
         text += f"{': ' if text else ''}{', '.join(choices)}"

@@ -1,1 +1,1 @@
-"""The command `pipy`. Each group of commands is a module; `main` imports only the one it needs."""
+"""The `pipy` command line."""

@@ -1,6 +1,6 @@
-"""Entry point of `pipy`: finds the command, runs it, turns failure into exit codes.
+"""Entry point of `pipy`: run a command and turn errors into exit codes.
 
-0: done. 1: the request failed. 2: wrong use. 130: stopped by Ctrl-C.
+0: success. 1: the request failed. 2: wrong use. 130: interrupted by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command_line = _with_default_command(sys.argv[1:] if argv is None else list(argv))
         return _run_command(_parse_command_line(command_line))
-    except ValueError as error:  # wrong use, in words for the user
+    except ValueError as error:  # wrong use
         _warn(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `pipy … | head`: the reader has what it wanted
+    except BrokenPipeError:  # the reader has enough, as in `pipy … | head`
         _detach_stdout()
         return 0
-    except OSError as error:  # a full disk behind `>`, say
+    except OSError as error:  # for example a full disk behind `>`
         _detach_stdout()
         from .display.terminal import format_error
 
@@ -37,20 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Let stdout and stderr take all that is written to them."""
+    """Make stdout and stderr accept any text."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, as in `pipy … >&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif stream.errors == "strict" and isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what the encoding lacks becomes `?`
+            stream.reconfigure(errors="replace")  # print `?` for what the encoding lacks
 
 
 def _parse_command_line(argv: list[str]) -> argparse.Namespace:
-    """The command line, taken apart.
+    """Parse the command line.
 
     Raises:
-        ValueError: there is something in it that the command does not take.
+        ValueError: It has an argument that the command does not take.
     """
     root_parser = build_parser(argv[0] if argv else "")
     arguments, unknown = root_parser.parse_known_args(argv)
@@ -60,7 +60,7 @@ def _parse_command_line(argv: list[str]) -> argparse.Namespace:
     from .parser_tree import walk_commands
 
     command_path = " ".join(filter(None, (arguments.command, getattr(arguments, "action", None))))
-    unknown_argument = unknown[0].partition("=")[0]  # what is behind it may be a key
+    unknown_argument = unknown[0].partition("=")[0]  # the value may be a key: do not print it
     command = dict(walk_commands(root_parser))[command_path]
     flags = [flag for action in command.options for flag in action.option_strings]
     advice = suggest(unknown_argument, flags) or f"pipy {command_path} --help lists what it takes"
@@ -68,7 +68,11 @@ def _parse_command_line(argv: list[str]) -> argparse.Namespace:
 
 
 def _with_default_command(argv: list[str]) -> list[str]:
-    """`pipy "What is 2+2?"` asks. What is almost a command, and no sentence, is a slip."""
+    """Insert `ask` before a prompt: `pipy "What is 2+2?"` means `pipy ask "What is 2+2?"`.
+
+    Raises:
+        ValueError: The first word is almost a command and no prompt follows it.
+    """
     if not argv or argv[0] in COMMANDS or argv[0] in ("-h", "--help", "--version"):
         return argv
     first = argv[0]
@@ -84,18 +88,18 @@ def _with_default_command(argv: list[str]) -> list[str]:
 
 
 def _run_command(arguments: argparse.Namespace) -> int:
-    """Carry out one command; what it needs loads only now."""
+    """Import and run a command."""
     import warnings
 
-    from ..registry import auto_sync as auto
+    from ..registry import auto_sync
 
-    auto.use_subprocess = True
+    auto_sync.use_subprocess = True
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: _warn(str(message))  # ty: ignore[invalid-assignment]
             return int(load_command(arguments.command).run(arguments))
     finally:
-        auto.use_subprocess = False
+        auto_sync.use_subprocess = False
 
 
 def _warn(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Build the argument parser; load one command at a time."""
+"""Build the argument parser and import commands by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-# A command is a module here: `arguments(parser)` says what it takes, `run(arguments)` returns the
-# exit code, `DESCRIPTION` (else the line below) is what `pipy COMMAND --help` begins with. Only
-# the module of the command that was named loads, and it loads nothing heavy before `run`.
+# Each command is a module in `commands/` (`chat`: in `chat/`). It has `add_arguments(parser)` and
+# `run(arguments)`, which returns the exit code. If it has a `DESCRIPTION`, `pipy COMMAND --help`
+# shows that instead of the summary below. Only the module of the given command is imported, and it
+# imports nothing heavy before `run`.
 COMMANDS = {
     "ask": "ask one question",
     "chat": "talk with a model",
@@ -42,7 +43,11 @@ COMMANDS = {
 
 
 def build_parser(*command_names: str) -> argparse.ArgumentParser:
-    """The command line. Only the commands `named` know their arguments; none means all."""
+    """Return the parser of the command line.
+
+    Args:
+        command_names: Commands whose arguments are added; all of them without a name.
+    """
     root_parser = _Parser(
         prog="pipy",
         description="Talk to any language model.",
@@ -63,7 +68,7 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Writes as the commands do: argparse would not tell of a full disk."""
+    """A parser that writes help as the commands write: argparse would hide a full disk."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:
@@ -76,7 +81,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    """argparse forgets how far commands are indented, and would break the lines of the longest."""
+    """Return a formatter that keeps each command and its summary on one line.
+
+    argparse ignores the indentation of commands and would break the longest lines.
+    """
     formatter = argparse.HelpFormatter(prog)
     formatter._action_max_length = max(map(len, COMMANDS)) + 4
     return formatter

@@ -1,7 +1,7 @@
-"""The command line as data, for shell completion and for the reference in the docs.
+"""The command line as data, for shell completion and the reference in the docs.
 
-`format_help` words and wraps things anew with each version of Python; the parsers' own actions
-do not change.
+`format_help` wraps and words its output differently in each version of Python; the actions of the
+parsers stay the same.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-COMPLETABLE_KINDS = ("MODEL", "PROVIDER", "FILE")  # what completion can look up
+COMPLETABLE_KINDS = ("MODEL", "PROVIDER", "FILE")
 
 
 def walk_commands(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, Command]]:
-    """Every command with its path, e.g. `local pull`; the one at the top has none."""
+    """Yield every command with its path, e.g. `local pull`; the path of `pipy` itself is empty."""
     command = Command(parser)
     yield path, command
     for name, (_, child) in command.children.items():
@@ -21,7 +21,7 @@ def walk_commands(parser: argparse.ArgumentParser, path: str = "") -> Iterator[t
 
 
 class Command:
-    """What one parser takes; hidden arguments are left out."""
+    """The arguments of one parser, without hidden ones."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self.parser = parser
@@ -39,37 +39,37 @@ class Command:
 
 
 def takes_value(action: argparse.Action) -> bool:
-    """Whether an option is always followed by a value."""
+    """Return whether a value must follow the option."""
     return action.nargs not in (0, "?", "*")
 
 
 def value_usage(action: argparse.Action) -> str:
-    """The words that it takes, in brackets when they may be left out: `FILE`, `[PROMPT …]`."""
+    """Return how the value is written: `FILE`, or `[PROMPT …]` if it is optional."""
     name = value_name(action)
     usage_by_nargs = {"0": "", "*": f"[{name} …]", "+": f"{name} …", "?": f"[{name}]"}
     return usage_by_nargs.get(str(action.nargs), name)
 
 
 def value_name(action: argparse.Action) -> str:
-    """What the help calls the value: `MODEL`, `FILE`, `N`."""
+    """Return the name of the value in the help: `MODEL`, `FILE`, `N`."""
     metavar = action.metavar if isinstance(action.metavar, str) else action.dest
     return metavar.upper().replace("_", "-")
 
 
 def help_line(action: argparse.Action) -> str:
-    """The help of an argument, in one line."""
+    """Return the help of an argument on one line."""
     return " ".join((action.help or "").replace("%%", "%").split())
 
 
 def choices_of(action: argparse.Action) -> list[str]:
-    """The values that are possible, if they are few and known."""
+    """Return the possible values if the parser lists them."""
     return [str(choice) for choice in action.choices or ()]
 
 
 def completion_kind(action: argparse.Action) -> str:
-    """The one of `NAMED` that completes its value, by what the help calls it; or nothing.
+    """Return the kind in `COMPLETABLE_KINDS` that completes the value, or an empty string.
 
-    So `-m`, whose value is a MODEL, offers models, and `-a FILE` offers files.
+    The name of the value decides: `-m MODEL` offers models, `-a FILE` offers files.
     """
     name = value_name(action)
     return next((kind for kind in COMPLETABLE_KINDS if name in (kind, f"{kind}S")), "")

@@ -1,1 +1,1 @@
-"""Parse and resolve command-line arguments."""
+"""Parse command-line arguments into values for the library."""

@@ -1,9 +1,9 @@
-"""`-a`: images, PDFs and text, by path or URL, or piped in; and whether the model reads them."""
+"""Read attachments (`-a`): images, PDFs and text from paths, URLs or stdin."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ...utils.text import error_text
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from ...types import UserContent
 
 STDIN = "-"
-MAX_TEXT_BYTES = 20_000_000  # bytes of a text that is fetched
-READ_TIMEOUT_S = 20.0  # seconds without a byte
+MAX_TEXT_BYTES = 20_000_000
+READ_TIMEOUT_S = 20.0  # longest time without a byte
 
 
 def read_attachments(sources: list[str]) -> list[UserContent]:
-    """What the model is shown, in this order.
+    """Return the content of attachments, in order.
 
     Raises:
-        ValueError: a file is nothing that models read, or cannot be fetched.
-        OSError: a file cannot be read.
+        ValueError: A file is of a type that no model reads, or a URL cannot be fetched.
+        OSError: A file cannot be read.
     """
     if sources.count(STDIN) > 1:
         raise ValueError("-a - stands for what is piped in, once")
@@ -31,8 +31,8 @@ def _read_attachment(source: str) -> UserContent:
     from ...files import attachment, is_web_url, url_kind
 
     if source == STDIN:
-        is_piped = sys.stdin if sys.stdin is not None and not sys.stdin.isatty() else None
-        data = is_piped.buffer.read() if is_piped is not None else b""
+        stdin = sys.stdin
+        data = b"" if stdin is None or stdin.isatty() else stdin.buffer.read()
         if not data:
             raise ValueError("-a -: nothing is piped in")
         return attachment(data)
@@ -42,7 +42,9 @@ def _read_attachment(source: str) -> UserContent:
 
 
 def _fetch(url: str) -> UserContent:
-    """What is at an address that does not tell. Text is fetched; the rest the provider fetches."""
+    """Load a URL whose type its name does not show. Only text is fetched here: the provider
+    fetches images and PDFs.
+    """
     from urllib.parse import unquote, urlsplit
 
     import httpx
@@ -87,23 +89,29 @@ def _to_utf8(data: bytes, charset: str | None) -> bytes:
 def check_supported(
     attachments: list[UserContent], models: list[str], options: dict[str, Any]
 ) -> None:
-    """Whether one of the models is known not to read what is given.
+    """Check that every model accepts the attachments, as far as the catalogue knows.
 
     Raises:
-        ValueError: so it is; with the way to find one that does.
+        ValueError: A model does not accept one; the message says how to find models that do.
     """
-    kinds = {part.type for part in attachments} - {"text"}
-    if not kinds:
+    if all(part.type == "text" for part in attachments):
         return
     from ..._requests import build_request
     from ...context import ctx
 
     for model in models:
         request = build_request(model, ctx("?"), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
-        for kind in kinds:
-            supported = request.accepts_images if kind == "image" else request.accepts_documents
+        for part in attachments:
+            match part.type:
+                case "text":
+                    continue
+                case "image":
+                    supported, label, modality = request.accepts_images, "images", "image"
+                case "document":
+                    supported, label, modality = request.accepts_documents, "PDFs", "pdf"
+                case _:
+                    assert_never(part)
             if supported is False:
-                label, modality = ("images", "image") if kind == "image" else ("PDFs", "pdf")
                 raise ValueError(
                     f"{request.provider}/{request.model_id} reads no {label};"
                     f" these do: pipy models --modality {modality}"

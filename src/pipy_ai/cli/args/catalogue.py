@@ -1,4 +1,4 @@
-"""What the commands over the catalogue share. Nothing heavy loads."""
+"""Arguments and lookups that the commands over the catalogue share. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .common import parse_count
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
-    """What a request amounts to."""
+    """Add the numbers of tokens of a request."""
     parser.add_argument(
         "--input", type=parse_count, required=True, metavar="N", help="input tokens"
     )
@@ -22,7 +22,7 @@ def add_token_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
-    """Which models."""
+    """Add the filters of models."""
     group = parser.add_argument_group("filters")
     group.add_argument("--provider", help="models.dev's name, e.g. anthropic")
     group.add_argument("--capability", help="reasoning, tool_call, structured_output, …")
@@ -43,6 +43,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
 def query_models(
     registry: ModelRegistry, arguments: argparse.Namespace, include_all: bool = False
 ) -> list[str]:
+    """Return the names of the models that pass the filters; chat models only, or all."""
     return registry.query(
         provider=arguments.provider,
         capability=arguments.capability,
@@ -62,6 +63,7 @@ def query_models(
 
 
 def find_model(registry: ModelRegistry, name: str) -> Model | None:
+    """Return a model by name; None, with a warning, if it is unknown."""
     model = registry.get(name)
     if model is None:
         warn(registry.unknown_model_message(name))

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options and values that several commands share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """For programs."""
+    """Add `--json`."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -23,7 +23,7 @@ def split_assignment(flag: str, text: str) -> tuple[str, str]:
 
 
 def parse_count(text: str) -> int:
-    """A number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
+    """Parse a number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     number = float((text if unit == 1 else text[:-1]).replace(",", "")) * unit
     if not 0 <= number < 1e15:

@@ -1,9 +1,10 @@
-"""`-m sonnet`: a model by some of its words.
+"""Resolve `-m sonnet`: find a model by some words of its name.
 
-A name that the library takes means what it means there. Else each word has to stand in the model's
-name, a number as a whole version (`4` is not `4.5`). Of the matches those count that are offered by
-their makers and have no further words (`gemini flash` is no `…-flash-lite`). When all are of one
-family of one maker, the newest is taken, and said; else nothing is asked.
+A name that the library resolves keeps its meaning. Otherwise every word must occur in the model's
+name, and a number must be a whole version (`4` does not match `4.5`). Among the matches, models
+of first-party providers without additional words are preferred (`gemini flash` does not match
+`…-flash-lite`). If all are of one family and provider, the newest is used and announced; otherwise
+it is an error.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from ..display.terminal import warn
 if TYPE_CHECKING:
     from ...registry.catalogue import ModelRegistry
 
-NEUTRAL_WORDS = {"latest", "it", "instruct"}  # words of a name that do not make it another model
+NEUTRAL_WORDS = {"latest", "it", "instruct"}  # words in names that do not tell models apart
 
 
 def resolve_model(name: str) -> str:
-    """The name to ask for, when somebody typed `name`. Says on stderr what was chosen.
+    """Return the full name of the model that the user's `name` means; print it if it was chosen.
 
     Raises:
-        ValueError: no model, or several could be meant.
+        ValueError: No model matches, or several do.
     """
     from ...registry import get_registry
     from ...registry.names import normalize_name
@@ -36,7 +37,7 @@ def resolve_model(name: str) -> str:
     if registry.resolve_name(name)[0] is not None:
         return name
     words = [normalize_name(word) for word in name.split()]
-    with contextlib.suppress(ValueError):  # several may be meant
+    with contextlib.suppress(ValueError):  # the name is ambiguous
         full, is_guess = registry.resolve_name("-".join(words))
         if full is not None and not is_guess:
             return _announce(name, full)
@@ -53,7 +54,7 @@ def resolve_model(name: str) -> str:
 
 
 def _newest_per_family(registry: ModelRegistry, matches: list[str]) -> list[str]:
-    """The newest of each family of each provider."""
+    """Return the newest model of each family of each provider."""
     newest: dict[tuple[str, str], str] = {}
     for full in sorted(matches, key=lambda full: _newest_first_key(registry, full)):
         newest.setdefault((full.partition("/")[0], _family(registry, full)), full)
@@ -61,7 +62,7 @@ def _newest_per_family(registry: ModelRegistry, matches: list[str]) -> list[str]
 
 
 def _unknown_model_message(registry: ModelRegistry, name: str, words: list[str]) -> str:
-    """What to say when no name has the words: perhaps one of them is misspelt."""
+    """Return the message for words that no name has, with corrections of misspelled words."""
     import difflib
 
     vocabulary = {word for full in registry.rows() for word in re.findall(r"[a-z]{3,}", full)}
@@ -76,7 +77,7 @@ def _unknown_model_message(registry: ModelRegistry, name: str, words: list[str])
 
 
 def _is_router_model(name: str) -> bool:
-    """Whether the Router's configuration has a model of this name."""
+    """Return whether the Router's configuration has a model of this name."""
     from ...provider.registered import registered_provider
     from ...provider.resolve import resolve_router_model
 
@@ -119,7 +120,10 @@ def _provider_has_key(registry: ModelRegistry, full: str) -> bool:
 
 
 def _word_pattern(word: str) -> str:
-    """A word within a folded name. A number is a whole version: `4` is not in `4-5` or `o4`."""
+    """Return a pattern that finds a word in a normalized name.
+
+    A number must be a whole version: `4` matches neither `4-5` nor `o4`.
+    """
     prefix = r"(?<![0-9a-z])" if word[:1].isdigit() else "(?<![a-z])"
     if re.fullmatch(r"[0-9-]+", word):
         prefix += r"(?<![0-9]-)"
@@ -128,14 +132,14 @@ def _word_pattern(word: str) -> str:
 
 
 def _has_extra_words(registry: ModelRegistry, full: str, words: list[str]) -> bool:
-    """Whether the name has words that neither were said nor are its family's."""
+    """Return whether the name has words that are neither the user's nor its family's."""
     name_words = re.findall(r"\b[a-z]+\b", full.partition("/")[2].lower())
     expected_words = set(re.findall(r"[a-z]+", " ".join([*words, _family(registry, full)])))
     return any(word not in expected_words and word not in NEUTRAL_WORDS for word in name_words)
 
 
 def _family(registry: ModelRegistry, full: str) -> str:
-    """The words of a model's family, without a version."""
+    """Return a model's family without a version."""
     from ...registry.index import FAMILY
     from ...registry.names import normalize_name
 
@@ -144,7 +148,7 @@ def _family(registry: ModelRegistry, full: str) -> str:
 
 
 def _newest_first_key(registry: ModelRegistry, full: str) -> tuple[Any, ...]:
-    """Sorts the newest first, and a short name before a dated one."""
+    """Return a sort key: the newest first, and a short name before a dated one."""
     from ...registry.index import RELEASED
 
     released = str(registry.rows()[full][RELEASED])

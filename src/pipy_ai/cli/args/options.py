@@ -1,4 +1,4 @@
-"""`-o name=value`: any option of a request."""
+"""Parse `-o name=value`, which sets any option of a request."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from ...utils.text import suggest
 from .common import split_assignment
 
-# What -o sets. The others are set in Python only, or are secrets that no command line may hold.
+# Options that -o does not set: they exist in Python only, or must not be on a command line.
 EXCLUDED_OPTIONS = ("api_key", "signal", "on_payload")
 TEXT_OPTIONS = ("session_id", "api_base", "tool_choice", "stop")
 OPTION_GROUPS = ("extra", "headers", "metadata", "thinking_budgets")
 
 
 def parse_options(assignments: list[str]) -> dict[str, Any]:
-    """Options by name, of `name=value` and `group.name=value`; values are JSON, or text.
+    """Parse `name=value` and `group.name=value` into options; values are JSON, or text.
 
     Raises:
-        ValueError: there is no such option, or it has no value.
+        ValueError: An option does not exist or has no value.
     """
     options: dict[str, Any] = {}
     for assignment in assignments:

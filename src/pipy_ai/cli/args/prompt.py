@@ -1,4 +1,4 @@
-"""What the commands that ask have in common: whom to ask, what, and how."""
+"""The prompt and the options of a request, for the commands that send or show one."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ THINKING_LEVELS = ("off", "minimal", "low", "medium", "high", "xhigh", "max")
 
 @dataclass
 class PromptArgs:
-    """Whom to ask, what, and how."""
+    """The arguments of a request."""
 
-    models: list[str]  # the first one; then those to ask when it fails
+    models: list[str]  # the model, then the fallbacks
     context: Context
     options: dict[str, Any]
-    message: UserMessage  # the last one, which is new
+    message: UserMessage  # the new message, the context's last
     schema: Any = None
     tools: list[Any] = field(default_factory=list)
 
     @property
     def model(self) -> Any:
-        """What the verbs take for a model."""
+        """The `model` argument of the library's functions."""
         return self.models if len(self.models) > 1 else self.models[0]
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """What is asked, of whom and how."""
+    """Add the prompt, attachments, output and tools, and the options of `add_model_options`."""
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask")
     parser.add_argument(
         "-a",
@@ -87,7 +87,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
 def add_model_options(
     parser: argparse.ArgumentParser, option_flags: Sequence[str] = ("-o",)
 ) -> None:
-    """Of whom, and how. `short`: what may be written for `--option`."""
+    """Add the model and its options; `option_flags` are short forms of `--option`."""
     parser.add_argument(
         "-m",
         "--model",
@@ -120,10 +120,10 @@ def add_model_options(
 def build_prompt_args(
     arguments: argparse.Namespace, conversation: Conversation | None = None
 ) -> PromptArgs:
-    """What was asked, perhaps in an `earlier` conversation.
+    """Build the arguments of a request, which may continue a conversation.
 
     Raises:
-        ValueError, LookupError, OSError: it cannot be asked, in words for the user.
+        ValueError, LookupError, OSError: The request cannot be built; the message is for the user.
     """
     from ... import ctx, user
 
@@ -167,7 +167,7 @@ def build_prompt_args(
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How."""
+    """Return the options of a request."""
     common_options = {
         "temperature": arguments.temperature,
         "max_tokens": arguments.max_tokens,
@@ -182,11 +182,11 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def default_model() -> str:
-    """The model when none is named.
+    """Return the model that is used if none is named.
 
     Raises:
-        LookupError: nothing says which.
-        ValueError: what says so means no model.
+        LookupError: There is none.
+        ValueError: The configured name is not a model.
     """
     from ... import default_model
 
@@ -201,7 +201,7 @@ def default_model() -> str:
 def _inherit_settings(
     stream_options: dict[str, Any], conversation: Conversation, model: str
 ) -> None:
-    """What was not said is as it was; where the model is, only for one of the same provider."""
+    """Use the conversation's settings for missing options; the base URL only for its provider."""
     stream_options["reasoning"] = stream_options["reasoning"] or conversation.thinking
     previous_provider = (conversation.model or "").partition("/")[0]
     if model.partition("/")[0] == previous_provider:
@@ -209,7 +209,7 @@ def _inherit_settings(
 
 
 def _full_model_name(name: str) -> str:
-    if "/" in name:  # a full name is nothing to look for
+    if "/" in name:  # a full name
         return name
     from .model import resolve_model
 
@@ -217,7 +217,7 @@ def _full_model_name(name: str) -> str:
 
 
 def _render_template(arguments: argparse.Namespace, text: str) -> str:
-    """The prompt that a template makes; what else it says, fills in what was not said."""
+    """Return the prompt of the template, and use its other fields for missing arguments."""
     from .templates import load_template
 
     template = load_template(arguments.template)
@@ -236,7 +236,7 @@ def _render_template(arguments: argparse.Namespace, text: str) -> str:
 
 
 def _option_assignments(options: dict[str, Any]) -> list[str]:
-    """A template's options as `-o` has them."""
+    """Return a template's options in the form of `-o`."""
     assignments = []
     for name, value in options.items():
         members = value if isinstance(value, dict) else {"": value}
@@ -254,7 +254,7 @@ def _output_schema(arguments: argparse.Namespace) -> Any:
         raise ValueError("--schema or --schema-multi, not both")
     if arguments.tool:
         raise ValueError("--schema and --tool do not go together")
-    if isinstance(single, dict):  # of a template
+    if isinstance(single, dict):  # from a template
         return single
     from .schema import parse_schema
 
@@ -274,7 +274,7 @@ def _load_tools(specs: list[str]) -> list[Any]:
 
 
 def report_invalid_option(error: ValidationError) -> int:
-    """Say which option has a wrong value."""
+    """Print which option has an invalid value, and return the exit code."""
     first_error = error.errors()[0]
     name = str(first_error["loc"][0])
     flags = {"temperature", "max_tokens", "api_base"}
@@ -284,7 +284,7 @@ def report_invalid_option(error: ValidationError) -> int:
 
 
 def _read_prompt_text(prompt_words: list[str], stdin_is_attached: bool) -> str:
-    """What was piped in, then what was typed."""
+    """Return the piped text and the words of the command line."""
     parts = []
     if not stdin_is_attached and _stdin_is_piped():
         try:
@@ -298,7 +298,7 @@ def _read_prompt_text(prompt_words: list[str], stdin_is_attached: bool) -> str:
 
 
 def _stdin_is_piped() -> bool:
-    """Whether stdin is a pipe or a file, rather than a terminal or nothing."""
+    """Return whether stdin is a pipe or a file, rather than a terminal or closed."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):  # closed, or not a real file

@@ -1,7 +1,7 @@
-"""`--schema`: what the answer shall be, as JSON Schema, a Python class, or in short.
+"""Parse `--schema`: a JSON Schema, a Python class, or a shorthand.
 
-The short form is that of `llm`: `name, age int, tags list[str]: what they are`; one field a line
-when descriptions have commas in them.
+The shorthand is that of `llm`: `name, age int, tags list[str]: a description`. If descriptions
+contain commas, write one field per line.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _IMPORT_SPEC = re.compile(r"[^\s,]+:[A-Za-z_][\w.]*")
 
 
 def parse_schema(text: str, multiple: bool = False) -> Any:
-    """What `output=` takes, of what `--schema` was given; of `many`, a list of them.
+    """Return the `output=` argument for the value of `--schema`; with `multiple`, a list of it.
 
     Raises:
-        ValueError: it is none of what it may be.
-        OSError: the file cannot be read.
+        ValueError: The text is not a schema in any of these forms.
+        OSError: The file cannot be read.
     """
     kind = _parse_single(text.strip())
     if not multiple:
@@ -59,7 +59,7 @@ def _parse_json(text: str, label: str) -> dict[str, Any]:
 
 
 def parse_shorthand(text: str) -> dict[str, Any]:
-    """The JSON Schema of a list of fields.
+    """Return the JSON Schema of a list of fields.
 
     Example:
         >>> parse_shorthand("name, age int?: in years")["required"]

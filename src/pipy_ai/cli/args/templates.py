@@ -1,7 +1,8 @@
-"""`pipy templates`, and `-t`: questions that are asked again and again.
+"""Find, read and render the templates of `-t`.
 
-A template is a text, which is the prompt, or YAML with some of KEYS, under `templates/` of the data
-directory. `$name` stands for a value of `-p name=value`, `$input` for what is asked or piped in.
+A template is a file in the data directory's `templates/`: text, which is the prompt, or YAML with
+keys of `TEMPLATE_KEYS`. `$name` is replaced by the value of `-p name=value`, `$input` by the text
+of the command line and stdin.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ class Template:
     extract: bool = False
 
     def render(self, parameters: dict[str, str], prompt_text: str) -> tuple[str, str]:
-        """Prompt and system prompt with their variables filled in. What was asked goes before
-        the prompt unless `$input` says where.
+        """Return the prompt and system prompt with their variables replaced.
+
+        `prompt_text` replaces `$input`; without `$input` it goes before the prompt.
 
         Raises:
-            ValueError: a variable has no value.
+            ValueError: A variable has no value, or a parameter has no variable.
         """
         values = {**self.defaults, **parameters, "input": prompt_text}
         used_names: set[str] = set()
@@ -71,16 +73,16 @@ class Template:
 
 
 def templates_dir() -> str:
-    """Where templates are. It need not exist."""
+    """Return the directory of templates, which need not exist."""
     return os.path.join(data_path(), "templates")
 
 
 def load_template(name: str) -> Template:
-    """The template of this name, or in this file.
+    """Read the template of this name, or in this file.
 
     Raises:
-        ValueError: there is none, or it is no template.
-        OSError: it cannot be read.
+        ValueError: It does not exist, or is not a template.
+        OSError: The file cannot be read.
     """
     path = find_template(name)
     with open(path, encoding="utf-8-sig") as file:
@@ -94,10 +96,10 @@ def load_template(name: str) -> Template:
 
 
 def find_template(name: str) -> str:
-    """The file of a template.
+    """Return the path of a template.
 
     Raises:
-        ValueError: there is none.
+        ValueError: It does not exist.
     """
     if os.sep in name or name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES):
         for path in (name, os.path.join(templates_dir(), name)):
@@ -113,7 +115,7 @@ def find_template(name: str) -> str:
 
 
 def template_paths() -> dict[str, str]:
-    """The files of all templates by their names."""
+    """Return the paths of all templates by name."""
     try:
         files = sorted(os.listdir(templates_dir()))
     except FileNotFoundError:
@@ -121,7 +123,7 @@ def template_paths() -> dict[str, str]:
     split_names = [os.path.splitext(file) for file in files]
     return {
         stem: os.path.join(templates_dir(), stem + suffix)
-        for suffixes in (TEXT_SUFFIXES, YAML_SUFFIXES)  # YAML is taken where there are both
+        for suffixes in (TEXT_SUFFIXES, YAML_SUFFIXES)  # if there are both, YAML wins
         for stem, suffix in split_names
         if suffix in suffixes and stem
     }

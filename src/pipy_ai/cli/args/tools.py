@@ -1,4 +1,4 @@
-"""`--tool module:function`: code that the user named, and asking before the model runs it."""
+"""Import what the user names as `module:name` or `file.py:name`, for `--tool` and `--schema`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def load_object(spec: str) -> Any:
-    """The function, or anything else, that `module:name` or `path/to/file.py:name` means.
+    """Import the function or other object that `module:name` or `path/to/file.py:name` names.
 
     Raises:
-        ValueError: there is no such module, file or name, or it fails when it is loaded.
+        ValueError: It does not exist, or importing it fails.
     """
     source, separator, name = spec.rpartition(":")
     if not separator or not source or not name:
@@ -35,10 +35,10 @@ def load_object(spec: str) -> Any:
 
 
 def load_tool(spec: str) -> Any:
-    """What `--tool` names: a function, or a tool made of one.
+    """Import the function of `--tool`.
 
     Raises:
-        ValueError: as `load`; or it is neither.
+        ValueError: It does not exist, importing it fails, or it is not a function.
     """
     tool = load_object(spec)
     if not callable(tool) or isinstance(tool, type):
@@ -63,7 +63,7 @@ def _import_named_module(name: str) -> ModuleType:
 
 
 def _load_file(path: str) -> ModuleType:
-    """A file's module. Nothing else of its directory can be imported by that."""
+    """Import a file as a module, without making other files in its directory importable."""
     from importlib.util import module_from_spec, spec_from_file_location
 
     real_path = os.path.realpath(os.path.expanduser(path))
@@ -75,7 +75,7 @@ def _load_file(path: str) -> ModuleType:
     spec = spec_from_file_location(name, real_path)
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules[name] = module_from_spec(spec)  # where types of it are looked up
+    module = sys.modules[name] = module_from_spec(spec)  # type hints are resolved there
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

@@ -1,7 +1,7 @@
-"""`pipy chat`: a conversation on the terminal.
+"""`pipy chat`: an interactive conversation.
 
-`Chat` holds the conversation and asks; `slash.py` has its commands, `prompt.py` the line that is
-typed into. Without a terminal each line that is read is said, and nothing but answers is printed.
+`session` holds the conversation and sends requests, `commands` runs `/…` commands, `line_editor`
+reads input. Without a terminal, each line of stdin is a message, and only answers are printed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ DESCRIPTION = (
     "Talk with a model. What is said is kept, see pipy history. Type /help for what can be done in"
     " between. Without a terminal, each line of stdin is a message."
 )
-MAX_RECALL_CHARS = 2000  # characters of the last answer that are shown when a conversation goes on
+MAX_RECALL_CHARS = 2000  # how much of a message is shown when a conversation is continued
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     add_model_options(parser)
     parser.add_argument(
         "-c",
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     from pydantic import ValidationError
 
     keep = saving_enabled(arguments)
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             if getattr(arguments, name) is not None:
                 conversation.set(**{name: getattr(arguments, name)})
         if arguments.tool != conversation.tools:
-            if conversation.tools:  # code runs only when it is named
+            if conversation.tools:  # run code only if this command line names it
                 tool_flags = " ".join(f"--tool {tool}" for tool in conversation.tools)
                 warn(f"it had tools; to have them again: {tool_flags}")
             conversation.set(tools=arguments.tool)
@@ -113,7 +113,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
         _show_last_exchange(conversation)
     hint(f"{conversation.model}  /help: what can be done, Ctrl-D: leave")
     editor = LineEditor(keep_history)
-    # At the prompt Ctrl-C is a key; a signal could only strike what is not ready yet, or no more.
+    # At the prompt Ctrl-C is a key; a signal could only arrive while the editor starts or ends.
     with sigint_handled_by(lambda *_: None) as previous_handler:
         while True:
             try:
@@ -128,7 +128,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
 
 
 def _show_last_exchange(conversation: Conversation) -> None:
-    """Show where a conversation was left."""
+    """Print the last messages of a conversation that is continued."""
     from ..conversations.transcript import markdown_parts
 
     messages = conversation.messages
@@ -147,7 +147,7 @@ def _show_last_exchange(conversation: Conversation) -> None:
 
 
 def _piped_messages() -> Iterator[str]:
-    """What is piped in, line by line; one that ends in a backslash goes on in the next."""
+    """Yield the lines of stdin; a backslash at the end of a line continues it in the next one."""
     continued: list[str] = []
     for raw_line in sys.stdin.buffer if sys.stdin is not None else ():
         line = raw_line.decode("utf-8", "replace").rstrip("\r\n")

@@ -1,6 +1,6 @@
-"""What can be done in a chat beside talking: `/model`, `/undo`, …
+"""The `/…` commands of a chat: `/model`, `/undo`, …
 
-A command is a function of the chat and of what follows the command's name; `COMMANDS` lists them.
+Each is a function of the chat and the text after the command's name; `COMMANDS` lists them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _COMMAND_NAME = re.compile(r"/[a-z]*", re.IGNORECASE)
 
 
 def is_command(text: str) -> bool:
-    """Whether a command is meant. A path, or a line that begins with a blank, is text."""
+    """Return whether the text is a command. A path, or a line that begins with a blank, is text."""
     return not text[0].isspace() and _COMMAND_NAME.fullmatch(text.split(None, 1)[0]) is not None
 
 
 def run_command(chat: Chat, text: str) -> bool:
-    """Carry out a command; False: the user leaves.
+    """Run a command. Return False if the user leaves.
 
     Raises:
-        ValueError: there is no such command, or it cannot do this.
+        ValueError: The command does not exist or cannot do this.
     """
     name, rest = [*text.split(None, 1), ""][:2]
     name = name.lower()
@@ -154,7 +154,7 @@ def _exit(chat: Chat, _: str) -> None:
     raise AssertionError("run() leaves")
 
 
-# Each with what it takes and what it does.
+# Each command with its usage and summary, as /help shows them.
 COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/model": ("[NAME]", "show the model, or go on with another one", _model),
     "/system": ("[TEXT]", "show or change the system prompt; - for none", _system),

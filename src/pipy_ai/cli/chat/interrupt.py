@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class InterruptHandler:
-    """Ctrl-C stops an answer in good order; tools, and the question about one, at once.
+    """Handle Ctrl-C while an answer is requested.
 
-    Where it is not `wanted` for that, it ends the command, as ever.
+    It aborts an answer and keeps what arrived; tools and approval questions stop at once. Unless
+    `enabled`, Ctrl-C ends the command as usual.
     """
 
     def __init__(self, abort: Callable[[], None], enabled: bool) -> None:
@@ -25,10 +26,10 @@ class InterruptHandler:
         self.interrupted = False
 
     def on_event(self, event: ToolEvent) -> None:
-        """What the answer is at."""
+        """Choose how Ctrl-C acts after this event."""
         if self._enabled and event.type == "start":
             signal.signal(signal.SIGINT, self._on_sigint)
-        elif self._enabled and event.type == "done":  # tools run next, if anything does
+        elif self._enabled and event.type == "done":  # only tools can run next
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _on_sigint(self, *_: object) -> None:
@@ -51,7 +52,7 @@ class InterruptHandler:
 
 @contextlib.contextmanager
 def sigint_handled_by(handler: Any) -> Generator[Any, None, None]:
-    """Let `handler` have the signal of Ctrl-C; gives who had it before."""
+    """Install a handler for SIGINT in the `with` block, which gets the previous one."""
     previous_handler = signal.signal(signal.SIGINT, handler)
     try:
         yield previous_handler

@@ -1,4 +1,4 @@
-"""The line that `pipy chat` is typed into: editing, history, completion. Loads prompt_toolkit."""
+"""The line editor of `pipy chat`: editing, history, completion. Imports prompt_toolkit."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ MAX_MODEL_COMPLETIONS = 50
 
 
 class LineEditor:
-    """Reads what the user says. Enter ends it; Alt-Enter, or a backslash before Enter, does not.
+    """An editor for messages. Enter sends; Alt-Enter, or a backslash and Enter, begins a new line.
 
     Args:
-        keep: Whether what was typed can be had again in later chats, with the up arrow.
+        keep_history: Save what is typed for the up arrow in later chats.
     """
 
     def __init__(self, keep_history: bool) -> None:
@@ -50,10 +50,11 @@ class LineEditor:
         )
 
     def read(self) -> str:
-        """What was typed.
+        """Read a message.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C. EOFError: Ctrl-D on an empty line.
+            KeyboardInterrupt: Ctrl-C was pressed.
+            EOFError: Ctrl-D was pressed on an empty line.
         """
         text = self._session.prompt(handle_sigint=False)  # Ctrl-C is a key
         for placeholder, pasted_text in self._pastes.items():
@@ -94,7 +95,7 @@ class LineEditor:
 
 
 def _terminal_input() -> Input:
-    """The terminal; what is pasted is taken in at once, not drawn anew with each of its pieces."""
+    """Return the terminal's input. A paste is read as a whole, so it is drawn once."""
     terminal = create_input()
     reader = getattr(terminal, "stdin_reader", None)  # not on Windows
     if reader is None:
@@ -125,7 +126,7 @@ def _input_history(keep_history: bool, pastes: dict[str, str]) -> History:
 
 
 class _PromptHistory(FileHistory):
-    """What was typed, in a file that nobody else reads."""
+    """The history of input, in a file that only the user can read."""
 
     def __init__(self, path: str, pastes: dict[str, str]) -> None:
         super().__init__(path)
@@ -139,17 +140,17 @@ class _PromptHistory(FileHistory):
 
     def store_string(self, string: str) -> None:
         if any(placeholder in string for placeholder in self._pastes):
-            return  # the words would stand for nothing the next time
+            return  # later, the placeholder would stand for nothing
         try:
             os.makedirs(data_path(), exist_ok=True)
             os.close(os.open(self.filename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
             super().store_string(clean_surrogates(string))
-        except OSError:  # a disk that is full, say: `conversations` tells it
+        except OSError:  # for example a full disk, which saving the conversation reports
             pass
 
 
 class _ChatCompleter(Completer):
-    """Commands, and what may follow them."""
+    """Complete commands and their arguments."""
 
     def __init__(self) -> None:
         self._path_completer = PathCompleter(expanduser=True)

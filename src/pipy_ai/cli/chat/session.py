@@ -1,4 +1,4 @@
-"""`Chat`: the state of an interactive session."""
+"""The state of an interactive chat."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Chat:
-    """A conversation under way: what is typed goes to `hear`."""
+    """A conversation in progress, with its settings, attachments and tools."""
 
     def __init__(self, conversation: Conversation, arguments: argparse.Namespace) -> None:
         self.conversation: Conversation = conversation
-        self.attachments: list[tuple[str, UserContent]] = []  # to go with the next message
+        self.attachments: list[tuple[str, UserContent]] = []  # of the next message, with sources
         self.interactive: bool = (
             sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         )
         self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
-        self.failed: bool = False  # whether a request or a command did
+        self.failed: bool = False  # whether a request or a command failed
         self._arguments = arguments
         self._base_options = model_options(arguments)
         self._approval = ToolApproval(arguments.yes)
@@ -40,18 +40,18 @@ class Chat:
         if self._base_options["api_base"] is None and conversation.api_base:
             self._base_options["api_base"] = conversation.api_base
             self._api_base_provider = (conversation.model or "").partition("/")[0]
-        self._shown_warnings: set[str] = set()  # warnings
+        self._shown_warnings: set[str] = set()
 
     def report_failure(self, text: str) -> None:
-        """Tell what went wrong; the chat goes on."""
+        """Print an error; the chat continues."""
         self.failed = True
         warn(text)
 
     def switch_model(self, model: str) -> None:
-        """Go on with this model.
+        """Use this model from here on.
 
         Raises:
-            ValueError: there is none of this name.
+            ValueError: The name is unknown or ambiguous.
         """
         from ..._requests import build_request
         from ..args.model import resolve_model
@@ -69,14 +69,14 @@ class Chat:
         self.conversation.set(model=model, api_base=self._request_options(model)["api_base"])
 
     def start_new(self) -> None:
-        """A new conversation, with the same settings."""
+        """Begin a new conversation with the same settings."""
         previous = self.conversation
         previous.close()
         settings = {name: getattr(previous, name) for name in SETTINGS}
         self.conversation = Conversation.new(keep=previous.keep, **settings)
 
     def send(self, text: str) -> None:
-        """Say something, and show the answer."""
+        """Add the user's message and print the answer."""
         from ... import user
 
         parts = [part for _, part in self.attachments]
@@ -85,7 +85,7 @@ class Chat:
         self.request_answer()
 
     def request_answer(self) -> None:
-        """Ask for an answer to what was said, and show it as it comes. Ctrl-C stops it."""
+        """Request an answer to the last message and print it as it arrives. Ctrl-C stops it."""
         from ... import run_tools, stream
 
         conversation = self.conversation
@@ -106,7 +106,7 @@ class Chat:
                 for event in events:
                     if event.type == "start":
                         show_demo_notice(f"{event.partial.provider}/{event.partial.model}")
-                    conversation.journal(event)  # before it is seen
+                    conversation.journal(event)  # before it is shown
                     printer.show(event)
                     if event.type == "done" or event.type == "error":
                         answers.append(event.partial)
@@ -116,7 +116,7 @@ class Chat:
         self._report_answers(answers, interrupt.interrupted)
 
     def _report_answers(self, answers: list[AssistantMessage], interrupted: bool) -> None:
-        """What is to be told of answers beside their text."""
+        """Print the warnings, the error and the usage of answers."""
         for text in warning_texts(answers):
             self._warn_once(text)
         error = answers[-1].error if answers else None

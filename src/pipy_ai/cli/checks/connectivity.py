@@ -1,4 +1,4 @@
-"""Whether providers answer: one cheap request to each that has a key, for its list of models."""
+"""Check that providers answer: request the list of models from each one that has a key."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from .finding import FAIL, OK, WARN, Finding
 
-TIMEOUT_S = 10.0  # seconds
-# What comes after a wire's base address.
+TIMEOUT_S = 10.0
+# The part of a request's URL after the base URL.
 _ENDPOINT_PATH = re.compile(r"/(chat/completions|responses|messages|models/[^/]+)(\?.*)?$")
 
 
 def check_connectivity() -> Iterator[Finding]:
-    """What came of asking models.dev and each provider whose key is set, all at once."""
+    """Check models.dev and each provider whose key is set, eight at a time."""
     from ...registry import get_registry
     from ...registry.catalogue import has_key
 
     providers = sorted(name for name, host in get_registry().providers().items() if has_key(host))
     with ThreadPoolExecutor(8) as pool:
-        yield from pool.map(
-            lambda check: check(),
-            [_check_catalogue, *(_provider_check(name) for name in providers)],
-        )
+        catalogue = pool.submit(_check_catalogue)
+        findings = pool.map(_check_provider, providers)
+        yield catalogue.result()
+        yield from findings
 
 
 def _check_catalogue() -> Finding:
@@ -39,10 +38,6 @@ def _check_catalogue() -> Finding:
         *_request_status("HEAD", url, {}),
         "set PIPY_MODELS_URL",
     )
-
-
-def _provider_check(provider: str) -> Any:
-    return lambda: _check_provider(provider)
 
 
 def _check_provider(provider: str) -> Finding:
@@ -71,7 +66,7 @@ def _check_provider(provider: str) -> Finding:
 
 
 def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int | str, float]:
-    """The status of the answer, or why there is none; and the milliseconds that it took."""
+    """Return the status of the response, or the name of the error, and the milliseconds it took."""
     import httpx
 
     started = time.perf_counter()
@@ -83,7 +78,7 @@ def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int
         ):
             status = response.status_code
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
-        status = type(error).__name__  # its text may quote a header
+        status = type(error).__name__  # the message may quote a header with the key
     return status, (time.perf_counter() - started) * 1000
 
 

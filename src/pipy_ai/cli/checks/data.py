@@ -35,7 +35,7 @@ def check_data_dir() -> Iterator[Finding]:
 
 
 def _check_files(data_dir: str) -> Iterator[Finding]:
-    """The files that can be damaged or too open."""
+    """Check the files that can be damaged or readable by others."""
     from ...errors import ProviderError
     from ...provider.router import load_router_config
     from ...registry import keystore

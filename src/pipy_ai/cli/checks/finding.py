@@ -10,7 +10,7 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass
 class Finding:
-    """One line: what was looked at, how it is (`ok`, `warn`, `fail`), and what to do."""
+    """One line of `pipy doctor`: the subject, its state (`ok`, `warn`, `fail`), and what to do."""
 
     about: str
     state: str

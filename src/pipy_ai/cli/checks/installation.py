@@ -1,4 +1,4 @@
-"""Check the versions of Python and LiteLLM."""
+"""Check the versions of Python, pipy-ai and LiteLLM."""
 
 from __future__ import annotations
 

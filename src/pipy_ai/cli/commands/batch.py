@@ -1,4 +1,4 @@
-"""`pipy batch`: a file of questions, a file of answers."""
+"""`pipy batch`: send each row of a file and append the answers to another file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="the file of questions")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the file of answers"
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     import asyncio
 
     from pydantic import ValidationError
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
                 find_open_rows(job)
                 try:
                     asyncio.run(_run_job(job, on_answer))
-                except asyncio.CancelledError:  # by the second Ctrl-C
+                except asyncio.CancelledError:  # the second Ctrl-C
                     job.stop()
     except ValidationError as error:
         return report_invalid_option(error)
@@ -118,14 +118,14 @@ def _check_paths(input_path: Path, output_path: Path) -> None:
 
 
 def _raise_file_limit() -> None:
-    """Let this process have as many files open as it may, a connection being one."""
+    """Raise this process's limit of open files: each connection is one."""
     try:
         import resource
     except ModuleNotFoundError:  # on Windows
         return
     limit_kind = resource.RLIMIT_NOFILE
     hard_limit = resource.getrlimit(limit_kind)[1]
-    for limit in (hard_limit, 10_240):  # macOS says that there is none, and refuses more than that
+    for limit in (hard_limit, 10_240):  # macOS reports no hard limit but refuses more than 10,240
         try:
             resource.setrlimit(limit_kind, (limit, hard_limit))
         except (ValueError, OSError):
@@ -134,7 +134,7 @@ def _raise_file_limit() -> None:
 
 
 async def _run_job(job: Job, on_progress: Callable[[], object]) -> None:
-    """Run it with Ctrl-C and SIGTERM in hand."""
+    """Run the job. The first Ctrl-C or SIGTERM finishes requests in flight, the next drops them."""
     import asyncio
     from contextlib import suppress
 
@@ -170,7 +170,7 @@ def _read_template(template: str | None) -> str | None:
 
 
 def _dask_client(address: str | None) -> Any:
-    """A client of a Dask cluster, or nothing, as a context manager."""
+    """Return a client of a Dask cluster, or a null context."""
     from contextlib import nullcontext
 
     if address is None:
@@ -186,7 +186,7 @@ def _dask_client(address: str | None) -> Any:
 
 
 def _budget_or_null(usd: float | None) -> Any:
-    """A budget, or nothing, as a context manager."""
+    """Return a budget, or a null context."""
     from contextlib import nullcontext
 
     from ... import budget
@@ -195,7 +195,10 @@ def _budget_or_null(usd: float | None) -> Any:
 
 
 def _progress_reporter(job: Job) -> Any:
-    """Something to call after each answer, as a context manager: progress, on a terminal."""
+    """Return a context manager that gives a function to call after each answer.
+
+    It shows the progress if stderr is a terminal.
+    """
     from contextlib import nullcontext
 
     if not sys.stderr.isatty():
@@ -204,7 +207,7 @@ def _progress_reporter(job: Job) -> Any:
 
 
 class _ProgressLine:
-    """A line that grows on stderr, a few times a second."""
+    """A progress line on stderr that is updated at most five times a second."""
 
     def __init__(self, job: Job) -> None:
         from rich.console import Console
@@ -232,60 +235,66 @@ class _ProgressLine:
         self._bar.stop()
 
     def _update(self) -> None:
-        now, tally = time.monotonic(), self._job.progress
-        if now < self._last_update + 0.2 and tally.unanswered and tally.answered + tally.failed:
+        now, progress = time.monotonic(), self._job.progress
+        done = progress.answered + progress.failed
+        if now < self._last_update + 0.2 and progress.unanswered and done:
             return
-        if not tally.answered + tally.failed:
+        if not done:
             self._started = now
         self._last_update = now
-        completed = tally.rows - tally.unanswered
-        rate = (tally.answered + tally.failed) / max(now - self._started, 0.001)
-        parts = [f"{rate:,.1f}/s", f"{tally.usage.input + tally.usage.output:,} tokens"]
-        if tally.usage.usd or tally.usage.unpriced:
-            parts.append(format_batch_cost(tally.usage.usd, tally.usage.unpriced))
-        parts += [f"{tally.failed:,} failed"] if tally.failed else []
-        self._bar.update(self._task, completed=completed, total=tally.rows, text="  ".join(parts))
+        rate = done / max(now - self._started, 0.001)
+        parts = [f"{rate:,.1f}/s", f"{progress.usage.input + progress.usage.output:,} tokens"]
+        if progress.usage.usd or progress.usage.unpriced:
+            parts.append(format_batch_cost(progress.usage.usd, progress.usage.unpriced))
+        parts += [f"{progress.failed:,} failed"] if progress.failed else []
+        completed, text = progress.rows - progress.unanswered, "  ".join(parts)
+        self._bar.update(self._task, completed=completed, total=progress.rows, text=text)
 
 
 def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
-    """Say what was done, and what to do next."""
-    tally = job.progress
+    """Print what was done and how to continue; return the exit code."""
+    progress = job.progress
     stop_error = job.scheduler.stop_error if job.scheduler is not None else None
-    interrupted = tally.unanswered > 0 and (stop_error is None or stop_error.kind == "aborted")
-    failed = tally.failed + tally.kept_errors
+    interrupted = progress.unanswered > 0 and (stop_error is None or stop_error.kind == "aborted")
+    failed = progress.failed + progress.kept_errors
     if arguments.json:
-        stopped = stop_error.message if stop_error is not None and tally.unanswered else None
+        stopped = stop_error.message if stop_error is not None and progress.unanswered else None
         write_json(
             {
-                "rows": tally.rows, "before": tally.previously_answered, "answered": tally.answered,
-                "failed": failed, "open": tally.unanswered, "errors": dict(tally.error_kinds),
-                "input_tokens": tally.usage.input, "output_tokens": tally.usage.output,
-                "cost": None if tally.usage.unpriced else tally.usage.usd,
+                "rows": progress.rows,
+                "before": progress.previously_answered,
+                "answered": progress.answered,
+                "failed": failed,
+                "open": progress.unanswered,
+                "errors": dict(progress.error_kinds),
+                "input_tokens": progress.usage.input,
+                "output_tokens": progress.usage.output,
+                "cost": None if progress.usage.unpriced else progress.usage.usd,
                 "seconds": round(seconds, 3),
                 "stopped": stopped,
             }
-        )  # fmt: skip
+        )
     write(f"{_summary(job, seconds)} → {arguments.output}\n", sys.stderr)
-    if tally.unanswered and stop_error is not None and not interrupted:
+    if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
-    if tally.unanswered:
-        warn(f"{tally.unanswered:,} rows are not asked yet: run the same command again to go on")
+    if progress.unanswered:
+        warn(f"{progress.unanswered:,} rows are not asked yet: run the same command again to go on")
     if failed:
         warn(f"{failed:,} rows failed: add --retry-errors to ask them again")
     if interrupted:
         return 130
-    return 1 if failed or tally.unanswered else 0
+    return 1 if failed or progress.unanswered else 0
 
 
 def _summary(job: Job, seconds: float) -> str:
-    tally = job.progress
-    parts = [f"{tally.rows:,} rows: {tally.answered:,} answered"]
-    if tally.previously_answered:
-        parts.append(f"{tally.previously_answered:,} were before")
-    if tally.failed:
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in tally.error_kinds.most_common())
-        parts.append(f"{tally.failed:,} failed ({kinds})")
-    parts.append(format_tokens(tally.usage.input, tally.usage.output))
-    parts.append(format_batch_cost(tally.usage.usd, tally.usage.unpriced))
+    progress = job.progress
+    parts = [f"{progress.rows:,} rows: {progress.answered:,} answered"]
+    if progress.previously_answered:
+        parts.append(f"{progress.previously_answered:,} were before")
+    if progress.failed:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in progress.error_kinds.most_common())
+        parts.append(f"{progress.failed:,} failed ({kinds})")
+    parts.append(format_tokens(progress.usage.input, progress.usage.output))
+    parts.append(format_batch_cost(progress.usage.usd, progress.usage.unpriced))
     parts.append(f"{seconds:,.1f} s")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""`pipy compare`: models ranked by what a request costs."""
+"""`pipy compare`: rank models by the cost of a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..display.terminal import hint, write, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="these (default: all)")
     add_token_options(parser)
     add_filter_options(parser)
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rank models by what a request costs."""
+    """Run the command and return its exit code."""
     registry = get_registry()
     names = _select(registry, arguments)
     if names is None:

@@ -1,7 +1,7 @@
-"""`pipy completion`: a script that lets a shell complete the command line.
+"""`pipy completion`: print a script that completes the command line in a shell.
 
-Commands, options and choices stand in the script, so most of it asks nobody. Only the names of
-models and providers are looked up, in the index of the catalogue, by `--names`.
+The script contains commands, options and choices, so it rarely runs `pipy`. Only the names of
+models and providers are looked up in the catalogue's index, by `--names`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ DESCRIPTION = (
     "fish: pipy completion fish > ~/.config/fish/completions/pipy.fish"
 )
 SHELLS = ("bash", "zsh", "fish")
-_SHELL_SAFE = re.compile(r"[\w./:@+~-]+", re.ASCII)  # what no shell takes for anything but text
+_SHELL_SAFE = re.compile(r"[\w./:@+~-]+", re.ASCII)  # no shell gives these a special meaning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("shell", nargs="?", choices=SHELLS, help="bash, zsh or fish")
     parser.add_argument("--names", choices=("MODEL", "PROVIDER"), help=argparse.SUPPRESS)
     parser.add_argument("--prefix", default="", help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the script, or names that begin so."""
+    """Print the script, or the names with a prefix."""
     if arguments.names:
         sys.stdout.write("".join(f"{name}\n" for name in _matching_names(arguments)))
         return 0
@@ -57,7 +57,7 @@ def _matching_names(arguments: argparse.Namespace) -> list[str]:
     from ...registry.catalogue import ModelRegistry
     from ...registry.index import STATUS
 
-    registry = ModelRegistry()  # as it is: pressing Tab begins no sync
+    registry = ModelRegistry()  # unlike `get_registry()`, it starts no sync
     prefix = arguments.prefix
     if arguments.names == "PROVIDER":
         names: Iterable[str] = registry.providers()
@@ -70,7 +70,7 @@ def _matching_names(arguments: argparse.Namespace) -> list[str]:
 
 
 def _local_models() -> list[str]:
-    """The embedded model and the files beside it."""
+    """Return the embedded model and the files in the models directory."""
     import os
 
     from ...utils.paths import data_path
@@ -85,7 +85,7 @@ def _local_models() -> list[str]:
 
 
 def _first_party_ids(names: Iterable[str]) -> list[str]:
-    """Bare names mean their makers' models."""
+    """Return the ids that work without a provider: those of first-party models."""
     from ...registry.names import FIRST_PARTY_PROVIDERS
 
     pairs = [name.partition("/") for name in names]
@@ -137,7 +137,7 @@ complete -F _pipy pipy
 
 
 def _bash_script(tree: CommandTree) -> str:
-    contexts_by_value: dict[str, list[str]] = {}  # what completes a value → after which words
+    contexts_by_value: dict[str, list[str]] = {}  # how to complete a value → after which flags
     word_cases, path_patterns = [], []
     for path, command in tree:
         path_patterns += [f"'{path} {name}'" for name in command.children]
@@ -234,7 +234,7 @@ def _zsh_option(action: argparse.Action) -> str:
 
 def _zsh_positional(action: argparse.Action) -> str:
     if not (choices_of(action) or completion_kind(action)):
-        # Free text. With a message for it, zsh would list options but not complete them.
+        # Free text. With a message, zsh would list options but not complete them.
         return "'*: :()'"
     repeat = "*" if action.nargs in ("*", "+", argparse.REMAINDER) else ""
     return _shell_quote(f"{repeat}:{value_name(action)}:{_zsh_value(action)}")

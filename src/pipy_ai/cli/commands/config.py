@@ -1,4 +1,4 @@
-"""`pipy config`: a configuration for LiteLLM's Router and proxy."""
+"""`pipy config`: generate a configuration for LiteLLM's Router and proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("--providers", metavar="A,B", help="these (default: whose key is set)")
     parser.add_argument("--all", action="store_true", help="every provider")
     parser.add_argument(
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write a configuration for LiteLLM's Router and proxy."""
+    """Run the command and return its exit code."""
     if arguments.output == "-":
         from tempfile import TemporaryDirectory
 
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
         return 0
     path = _generate_config(arguments, arguments.output)
-    is_special_file = path.exists() and not path.is_file()  # a pipe, perhaps stdout itself
+    is_special_file = path.exists() and not path.is_file()  # a pipe, or stdout itself
     print(f"Generated {path}", file=sys.stderr if is_special_file else sys.stdout)
     if os.path.isfile(f"{path}.bak"):
         print(f"What was there before is in {path}.bak")

@@ -1,4 +1,4 @@
-"""`pipy cost`: what a request costs."""
+"""`pipy cost`: estimate the cost of a request."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..display.terminal import warn, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("model", help="provider/model, or the bare name of a model")
     add_token_options(parser)
     add_json_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Estimate what a request costs."""
+    """Run the command and return its exit code."""
     registry = get_registry()
     model = find_model(registry, arguments.model)
     if model is None:

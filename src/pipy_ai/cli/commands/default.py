@@ -1,4 +1,4 @@
-"""`pipy default`: the model that answers when none is named."""
+"""`pipy default`: show or set the default model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("model", nargs="?", help="the model to choose (default: show it)")
     parser.add_argument("--unset", action="store_true", help="choose none")
     parser.add_argument("--force", action="store_true", help="even one that no catalogue knows")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     if arguments.unset and arguments.model:
         raise ValueError("either a model or --unset")
     if arguments.unset:
@@ -42,7 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _validate_model(name: str, force: bool) -> str:
-    """The whole name of a model that can be asked."""
+    """Return the full name of a model that can be used.
+
+    Raises:
+        ValueError: The model is unknown, and `force` is false.
+    """
     name = name.strip()
     provider, _, model_id = name.partition("/")
     from ...provider.registered import registered_provider

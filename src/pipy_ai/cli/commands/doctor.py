@@ -1,4 +1,4 @@
-"""`pipy doctor`: what is set up, what is not, and what to do about it. No key is ever shown."""
+"""`pipy doctor`: check the setup and print what to do. No key is ever shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--online", action="store_true", help="ask each provider that has a key, and models.dev"
     )
@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     findings = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is found here, too
+        warnings.simplefilter("ignore")  # the checks report the same problems
         for check in _checks(arguments.online):
             for finding in check():
                 findings.append(finding)
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _checks(online: bool) -> Iterator[Callable[[], Iterator[Finding]]]:
-    """Return the checks in the order of their output. Each loads only now."""
+    """Yield the checks in the order of their output; they are imported only now."""
     from ..checks.data import check_catalogue, check_data_dir
     from ..checks.environment import check_network, check_terminal
     from ..checks.installation import check_litellm, check_python

@@ -1,4 +1,4 @@
-"""`pipy history`: the conversations that are kept, and what they cost."""
+"""`pipy history`: list, show, search, remove and export saved conversations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHORT_ID_CHARS = len("20260101-120000")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     list_parser = actions.add_parser("list", help="the newest first, with tokens and cost")
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     actions = {
         "list": _list, "show": _show, "search": _search, "rm": _remove, "export": _export,
     }  # fmt: skip

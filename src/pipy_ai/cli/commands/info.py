@@ -1,4 +1,4 @@
-"""`pipy info`: all that is known of a model."""
+"""`pipy info`: show the catalogue's data of a model."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..display.terminal import warn, write, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("model", help="provider/model, or the bare name of a model")
     add_json_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show one model."""
+    """Run the command and return its exit code."""
     registry = get_registry()
     model = find_model(registry, arguments.model)
     if model is None:

@@ -1,7 +1,7 @@
-"""`pipy keys`: keys for providers, kept in the system's keyring or in a file of one's own.
+"""`pipy keys`: save API keys in the system's keyring, or in a file that only the user can read.
 
-A key is typed unseen or piped in, never given as an argument (which a shell's history and `ps`
-would show), and never shown again.
+A key is typed unseen or piped in. It is never an argument, which the shell's history and `ps` would
+show, and it is never printed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ DESCRIPTION = (
     "Keep the keys of providers. A variable that is set in the environment goes before what is "
     "kept here. pipy keys set asks for the key; or pipe it in."
 )
-MAX_KEY_CHARS = 65_536  # characters; some keys are whole documents
+MAX_KEY_CHARS = 65_536  # some keys are whole documents
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     set_parser = actions.add_parser("set", help="keep a key")
     set_parser.add_argument(
         "name", metavar="PROVIDER", help="a provider, or the variable of its key"
     )
-    set_parser.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # to say why not
+    set_parser.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # `_set` rejects it
     set_parser.add_argument(
         "--file", action="store_true", help="in a file, even if there is a keyring"
     )
@@ -46,11 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     if arguments.action == "path":
         print(keystore.path())
         return 0
-    keystore.entries()  # a damaged file is told before anything is asked
+    keystore.entries()  # raises if the file is damaged, before the user types a key
     if arguments.action == "set":
         return _set(arguments)
     if arguments.action == "remove":
@@ -75,7 +75,11 @@ def _set(arguments: argparse.Namespace) -> int:
 
 
 def _resolve_name(name: str, force: bool) -> tuple[str, str]:
-    """The provider and the variable that a name means."""
+    """Return the provider and the environment variable for a name of either.
+
+    Raises:
+        ValueError: The name is unknown, or the provider does not use one key.
+    """
     routes = provider_routes()
     from ...registry.names import LITELLM_PROVIDER_ALIASES
 
@@ -94,6 +98,11 @@ def _resolve_name(name: str, force: bool) -> tuple[str, str]:
 
 
 def _key_variable(provider: str, provider_route: Route) -> str:
+    """Return the variable of a provider's key.
+
+    Raises:
+        ValueError: The provider does not use one key.
+    """
     if provider_route.problem:
         raise ValueError(provider_route.problem)
     if provider_route.backend in CLOUD_LOGIN_BACKENDS:

@@ -1,4 +1,4 @@
-"""`pipy local`: the embedded model, files of others, and the model servers of this machine."""
+"""`pipy local`: the embedded model, model files and the model servers of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("pull", help="download the weights of local/smollm2 (94 MB)")
     list_parser = actions.add_parser(
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     if arguments.action == "pull":
         from ..checks.weights import pull
 
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def local_files() -> list[dict[str, Any]]:
-    """The models that lie on this disk: `model`, `path`, `bytes`."""
+    """Return the model files on this machine: `model`, `path`, `bytes`."""
     from ..._requests import LOCAL_MODEL
     from ...provider.weights import find_weights, models_dir
 

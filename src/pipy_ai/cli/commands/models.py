@@ -1,4 +1,4 @@
-"""`pipy models`: the catalogue, filtered and sorted."""
+"""`pipy models`: list the catalogue's models, filtered and sorted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..display.terminal import escape_controls, hint, print_table, warn, write_j
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     add_filter_options(parser)
     parser.add_argument("--sort", metavar="COLUMN", help="model, context, in, out, released, …")
     parser.add_argument("--reverse", action="store_true", help="the other way round")
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List models."""
+    """Run the command and return its exit code."""
     registry = get_registry()
     columns = _requested_columns(arguments)
     names = query_models(registry, arguments)
@@ -76,7 +76,7 @@ def _print_models(names: list[str], rows: dict[str, Row], columns: list[str] | N
 
 
 def _sort_names(names: list[str], rows: dict[str, Row], column: str, reverse: bool) -> list[str]:
-    """By a column, then by name; what is not known comes last either way."""
+    """Sort by a column, then by name; unknown values come last even if `reverse` is true."""
     key = COLUMNS[column]
     known = [name for name in names if key(name, rows[name]) not in (None, "")]
     unknown = [name for name in names if key(name, rows[name]) in (None, "")]

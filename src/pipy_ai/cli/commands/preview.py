@@ -1,4 +1,4 @@
-"""`pipy preview`: the request that `pipy ask` would send."""
+"""`pipy preview`: show the request that `pipy ask` would send."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     add_prompt_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     from pydantic import ValidationError
 
     from ... import PipyError, ctx, preview
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, LookupError, OSError) as error:
         warn(format_error(error))
         return 2
-    except PipyError as error:  # there is no way to ask for this
+    except PipyError as error:  # the request cannot be sent in any way
         warn(str(error))
         return 1
     for warning in request.warnings:

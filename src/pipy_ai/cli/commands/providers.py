@@ -1,4 +1,4 @@
-"""`pipy providers`: hosts, the variables of their keys, and whether one is set."""
+"""`pipy providers`: list providers, the variables of their keys, and whether they are set."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..display.terminal import print_table, warn, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("--available", action="store_true", help="only those whose key is set")
     parser.add_argument("--all", action="store_true", help="with those that have no route")
     add_json_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List providers, the variables of their keys, and whether one is set."""
+    """Run the command and return its exit code."""
     registry = get_registry()
     counts: dict[str, int] = {}
     for full in registry.query():

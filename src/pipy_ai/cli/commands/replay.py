@@ -1,4 +1,4 @@
-"""`pipy replay`: the events that `pipy ask --events` has written, printed as `pipy ask` would."""
+"""`pipy replay`: print the events of a file from `pipy ask --events` as `pipy ask` would."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DESCRIPTION = (
     "Play an event file of pipy ask --events again, at the pace at which it came. Lines that are "
     "damaged are reported and left out."
 )
-MAX_PAUSE_S = 10.0  # seconds of a pause that are waited
-MAX_REPORTED_LINES = 3  # damaged lines that are told one by one
+MAX_PAUSE_S = 10.0
+MAX_REPORTED_LINES = 3  # damaged lines that are reported one by one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("file", help="lines of JSON; - for what is piped in")
     pace_group = parser.add_mutually_exclusive_group()
     pace_group.add_argument("--speed", type=float, default=1.0, metavar="X", help="X times as fast")
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     speed = math.inf if arguments.at_once else arguments.speed
     if not speed > 0:
         raise ValueError("--speed is more than 0")
@@ -74,7 +74,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
 
 
 class _EventReader:
-    """The events of a file, each with its time in ms, if it has one; damaged lines are counted."""
+    """The events of a file with their times in ms, None without one; damaged lines are counted."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -107,8 +107,11 @@ def _parse_json(line: bytes) -> Any:
 
 
 def _pacer(speed: float) -> Callable[[float | None], None]:
-    """Waits until an event's time has come. Times that go back, as those of a second answer in
-    the file, begin anew; long pauses are cut short."""
+    """Return a function that waits until the time of an event.
+
+    If times go back, as for a second answer in the file, the clock restarts. Pauses longer than
+    `MAX_PAUSE_S` are shortened.
+    """
     started, previous_ms = time.monotonic(), 0.0
 
     def wait(ms: float | None) -> None:

@@ -1,4 +1,4 @@
-"""`pipy spend`: what was spent, from the ledger."""
+"""`pipy spend`: add up the ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GROUP_KEYS: dict[str, Callable[[LedgerEntry], str]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--by", choices=_GROUP_KEYS, default="model", help="one row for each (UTC days)"
     )
@@ -40,11 +40,11 @@ def _parse_date(text: str) -> str:
     return text
 
 
-_parse_date.__name__ = "date"  # what argparse calls it in its complaint
+_parse_date.__name__ = "date"  # argparse uses it in its error message
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Add the ledger up."""
+    """Run the command and return its exit code."""
     from ...accounting.ledger import Spending, read_ledger, spending_table
 
     ledger = read_ledger(arguments.ledger)

@@ -1,4 +1,4 @@
-"""`pipy sync`: the newest catalogue of models."""
+"""`pipy sync`: fetch the newest catalogue of models."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sys
 from ..args.common import add_json_option
 from ..display.terminal import escape_controls, warn, write_json
 
-MAX_LISTED_NAMES = 10  # names of each kind that are printed
+MAX_LISTED_NAMES = 10  # per list of added, removed and repriced models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "--force", action="store_true", help="even if nothing changed, or half of it is gone"
     )
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Bring the catalogue up to date."""
+    """Run the command and return its exit code."""
     from dataclasses import asdict
 
     from ...registry.sync import SyncError, sync_models

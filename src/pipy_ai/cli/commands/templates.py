@@ -20,7 +20,7 @@ DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="their names, and how they begin")
     for action, summary in (("show", "print one"), ("edit", "write or change one in your editor")):
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     match arguments.action:
         case "list":
             for name in sorted(template_paths()):
@@ -79,7 +79,7 @@ def _edit(name: str) -> int:
     except OSError as error:
         raise ValueError(f"{editor}: {error.strerror}; EDITOR names another") from None
     if exit_code == 0 and os.path.isfile(path):
-        load_template(path)  # what is wrong with it is told at once
+        load_template(path)  # report mistakes at once
     elif not sys.stdin.isatty():
         raise ValueError(f"{editor} ended with {exit_code}")
     return exit_code

@@ -1,1 +1,1 @@
-"""Conversations on disk."""
+"""Saved conversations: files, messages, transcripts."""

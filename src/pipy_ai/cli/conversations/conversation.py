@@ -1,19 +1,10 @@
-"""Kept conversations: what was said, line by line, in a file of its own under the data directory.
+"""A conversation that is saved as it happens.
 
-    history/20261122-215201-4f2a1c7d.jsonl      what was said; only ever appended to
-    history/20261122-215201-4f2a1c7d.partial    the answer under way, as it comes
+The user's message is written before the request is sent, each delta of an answer before it is
+shown: a killed process loses nothing that was shown. `records` documents the files.
 
-What the user says is on disk before the request is sent, each piece of an answer before it is
-shown: a killed process loses nothing that was said. A line is one write; a damaged line is left out
-and told, a line of a kind that only a newer version knows is left alone.
-
-    {"kind": "head", "version": 1, "id": "…", "time": 1795384321000}
-    {"kind": "set", "model": "…", "system": "…"}       from here on; what is not named stays
-    {"kind": "message", "n": 1, "message": {…}}
-    {"kind": "undo", "from": 1}                        the messages from number 1 on are taken back
-
-Nothing heavy loads here, and no validator of Pydantic's is built for what is usual: a first token
-does not wait for either (`utils/made.py` says why).
+Nothing heavy is imported, and no Pydantic validator is built for plain messages: the first token
+waits for neither (see `utils/construct.py`).
 """
 
 from __future__ import annotations
@@ -42,17 +33,17 @@ if TYPE_CHECKING:
 
 
 def remove_conversation(name: str) -> None:
-    """Remove a conversation, unless another process goes on with it.
+    """Remove a conversation.
 
     Raises:
-        ValueError: it does, or there is none of this name.
+        ValueError: It does not exist, or another process has it open.
     """
     with Conversation.open(name) as conversation:
         os.unlink(conversation.path)
 
 
 class Conversation:
-    """A conversation: its settings, its messages, and the file that both are kept in.
+    """A conversation: its settings and messages, and the file where they are saved.
 
     Example:
         >>> from pipy_ai import user
@@ -68,21 +59,21 @@ class Conversation:
         self.model: str | None = None
         self.system: str | None = None
         self.thinking: str | None = None
-        self.api_base: str | None = None  # where the model is
-        self.tools: list[str] = []  # as they were named
+        self.api_base: str | None = None
+        self.tools: list[str] = []  # the values of `--tool`
         self.keep: bool = keep
-        self.answers: list[AssistantMessage] = []  # also those taken back, which cost, too
+        self.answers: list[AssistantMessage] = []  # undone ones included: they cost money
         self._numbered_messages: list[tuple[int, Message]] = []
         self._next_number = 1  # the number of the next message
         self._file_fd: int | None = None
         self._partial_fd: int | None = None
-        self._pending_records: list[dict[str, Any]] = []  # no file before something is said
+        self._pending_records: list[dict[str, Any]] = []  # written with the first message
 
-    # --- Getting one ------------------------------------------------------------------------
+    # --- Open and close ---------------------------------------------------------------------
 
     @classmethod
     def new(cls, *, keep: bool = True, **settings: Any) -> Conversation:
-        """A new one. Its file is made when the first message is added, unless `keep` is false."""
+        """Create a conversation. Its file is created with the first message if `keep` is true."""
         created_ms = time.time_ns() // 1_000_000
         conversation = cls(new_id(created_ms), keep)
         conversation._pending_records = [
@@ -93,13 +84,13 @@ class Conversation:
 
     @classmethod
     def open(cls, name: str | None = None) -> Conversation:
-        """One to go on with, by its id or the beginning of it; without a name, the one used last.
+        """Open the conversation whose id begins with `name`, or the last used one, to continue it.
 
-        Nobody else can go on with it before `close`. An answer that a killed process had begun
-        becomes an aborted message.
+        No other process can open it before `close`. The partial answer of a killed process becomes
+        an aborted message.
 
         Raises:
-            ValueError: there is none, more than one, or another process goes on with it.
+            ValueError: No conversation or more than one matches, or another process has it open.
         """
         conversation = cls(resolve_id(name))
         conversation._file_fd = os.open(conversation.path, os.O_RDWR | os.O_APPEND | O_BINARY)
@@ -107,7 +98,7 @@ class Conversation:
             lock_file(conversation._file_fd, conversation.id)
             with open(conversation._file_fd, "rb", closefd=False) as file:
                 data = file.read()
-            if data and not data.endswith(b"\n"):  # torn by a full disk: the next line is whole
+            if data and not data.endswith(b"\n"):  # a full disk cut the last line short: end it
                 os.write(conversation._file_fd, b"\n")
             conversation._load(data)
             if conversation._recover_partial():
@@ -120,10 +111,10 @@ class Conversation:
 
     @classmethod
     def read(cls, name: str | None = None) -> Conversation:
-        """One to look at, also while another process goes on with it. What is added is not kept.
+        """Read a conversation, even if another process has it open. Nothing that is added is saved.
 
         Raises:
-            ValueError: there is none, or more than one.
+            ValueError: No conversation or more than one matches.
         """
         conversation = cls(resolve_id(name), keep=False)
         with open(conversation.path, "rb") as file:
@@ -132,7 +123,7 @@ class Conversation:
         return conversation
 
     def close(self) -> None:
-        """Let go of the file; others may go on with it."""
+        """Close the files, so that other processes can continue the conversation."""
         for fd in (self._file_fd, self._partial_fd):
             if fd is not None:
                 os.close(fd)
@@ -144,26 +135,26 @@ class Conversation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- What it holds ----------------------------------------------------------------------
+    # --- Content ----------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
-        """Its file, which is there once something was said."""
+        """The file of the conversation, which exists once it has a message."""
         return path_of(self.id)
 
     @property
     def messages(self) -> list[Message]:
-        """What was said and not taken back."""
+        """The messages, without those that were undone."""
         return [message for _, message in self._numbered_messages]
 
     @property
     def context(self) -> Context:
-        """What to ask with."""
+        """The context of the next request."""
         from ... import ctx
 
         return ctx(*self.messages, system=self.system)
 
-    # --- What happens -----------------------------------------------------------------------
+    # --- Changes ----------------------------------------------------------------------------
 
     def set(self, **settings: Any) -> None:
         """Change `model`, `system`, `thinking`, `api_base` or `tools` from here on."""
@@ -172,7 +163,7 @@ class Conversation:
             if name not in SETTINGS:
                 raise TypeError(f"{name} is no setting of a conversation")
             if name == "api_base" and value and ("@" in value or "?" in value):
-                value = None  # a key in an address is not for a file
+                value = None  # the address may contain a key, which must not be written to a file
             if getattr(self, name) != value:
                 changed[name] = value
                 setattr(self, name, value)
@@ -180,7 +171,7 @@ class Conversation:
             self._append_record({"kind": "set", **changed})
 
     def add(self, message: Message) -> None:
-        """Keep a message. The user's is to be added before it is sent."""
+        """Save a message. Add the user's message before it is sent."""
         number, self._next_number = self._next_number, self._next_number + 1
         self._numbered_messages.append((number, message))
         if message.role == "assistant":
@@ -188,8 +179,10 @@ class Conversation:
         self._append_message(number, message)
 
     def journal(self, event: ToolEvent) -> None:
-        """Keep what an event of the answer brings: pieces as they come; the message at its end,
-        and results of tools, as `add` does. To be called before the event is shown."""
+        """Save an event of the answer; call it before the event is shown.
+
+        Deltas are saved as they arrive, the message at its end and tool results as `add` does.
+        """
         match event.type:
             case "text_delta":
                 self._append_partial([event.content_index, "text", event.delta])
@@ -214,7 +207,7 @@ class Conversation:
                 assert_never(event)
 
     def finish_partial(self) -> None:
-        """Nothing more comes of the answer under way, if there is one: keep what came."""
+        """Save the partial answer, if there is one, as an interrupted message."""
         if self._partial_fd is not None:
             os.close(self._partial_fd)
             self._partial_fd = None
@@ -223,9 +216,9 @@ class Conversation:
             self._discard_partial()
 
     def undo(self, *, answer_only: bool = False) -> UserMessage | None:
-        """Take back the user's last message and what came after it, or only the latter.
+        """Remove the user's last message and everything after it.
 
-        Returns the user's message; None: there is none.
+        With `answer_only` the message itself stays. Returns the message, or None if there is none.
         """
         for index in range(len(self._numbered_messages) - 1, -1, -1):
             message = self._numbered_messages[index][1]
@@ -237,7 +230,7 @@ class Conversation:
                 return message
         return None
 
-    # --- Writing ----------------------------------------------------------------------------
+    # --- Write the files --------------------------------------------------------------------
 
     def _append_message(self, number: int, message: Message) -> None:
         self._append_record({"kind": "message", "n": number, "message": dump_message(message)})
@@ -266,7 +259,7 @@ class Conversation:
         self._pending_records = []
 
     def _write_bytes(self, fd: int, data: bytes) -> None:
-        """One write, unless the system takes less at once."""
+        """Write data in one call, unless the system accepts less at once."""
         try:
             while data:
                 data = data[os.write(fd, data) :]
@@ -299,14 +292,14 @@ class Conversation:
             os.close(self._partial_fd)
             self._partial_fd = None
         if self._file_fd is not None:
-            with contextlib.suppress(OSError):  # none was begun
+            with contextlib.suppress(OSError):  # there is none
                 os.unlink(self._partial_path)
 
     @property
     def _partial_path(self) -> str:
         return path_of(self.id, FILE_SUFFIXES[1])
 
-    # --- Reading ----------------------------------------------------------------------------
+    # --- Read the files ---------------------------------------------------------------------
 
     def _load(self, data: bytes) -> None:
         loaded = read_records(data, self.id)
@@ -322,14 +315,14 @@ class Conversation:
                         setattr(self, name, record[name])
 
     def _recover_partial(self) -> bool:
-        """Take in what a killed process had got of an answer. True: there was something."""
+        """Add the partial answer that a killed process left. Return whether there was one."""
         try:
             with open(self._partial_path, "rb") as file:
                 header, *pieces = [*parse_partial(file.read())] or [None]
         except OSError:
             return False
         if not isinstance(header, dict) or header.get("n", 0) < self._next_number:
-            return False  # the message itself was written
+            return False  # the complete message was saved as well
         message = interrupted_message(header, pieces)
         if not message.content:
             return False

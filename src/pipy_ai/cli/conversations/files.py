@@ -14,29 +14,27 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 O_BINARY = getattr(os, "O_BINARY", 0)  # Windows
-
-
 FILE_SUFFIXES = (".jsonl", ".partial")
 
 
 def history_dir() -> str:
-    """Where conversations are kept. It need not exist."""
+    """Return the directory of conversations, which need not exist."""
     return os.path.join(data_path(), "history")
 
 
 def path_of(conversation_id: str, suffix: str = FILE_SUFFIXES[0]) -> str:
-    """Return the path of a conversation's file, or with `.partial` of its partial answer."""
+    """Return the path of a conversation's file."""
     return os.path.join(history_dir(), conversation_id + suffix)
 
 
 def list_conversation_ids() -> list[str]:
-    """All conversations, the one used last first."""
+    """Return the ids of all conversations, the last used first."""
     files = []
     try:
         with os.scandir(history_dir()) as entries:
             for entry in entries:
                 if entry.name.endswith(FILE_SUFFIXES[0]):
-                    with contextlib.suppress(FileNotFoundError):  # removed just now
+                    with contextlib.suppress(FileNotFoundError):  # removed in the meantime
                         if entry.is_file():
                             files.append((entry.stat().st_mtime_ns, entry.name))
     except FileNotFoundError:
@@ -45,10 +43,10 @@ def list_conversation_ids() -> list[str]:
 
 
 def resolve_id(name: str | None = None) -> str:
-    """The conversation of this id or beginning of one; without a name, the one used last.
+    """Return the id that begins with `name`, or without a name that of the last used conversation.
 
     Raises:
-        ValueError: there is none, or more than one.
+        ValueError: No conversation or more than one matches.
     """
     known_ids = list_conversation_ids()
     if not known_ids:
@@ -65,13 +63,17 @@ def resolve_id(name: str | None = None) -> str:
 
 
 def new_id(created_ms: int) -> str:
-    """Sortable, short enough to type the beginning of, and nobody else's."""
+    """Return an id that sorts by time, has a beginning short enough to type, and is unique."""
     timestamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(created_ms / 1000))
     return f"{timestamp}-{created_ms % 1000:03x}{os.urandom(3).hex()[:5]}"
 
 
 def lock_file(fd: int, conversation_id: str) -> None:
-    """Nobody else may go on with it. The system unlocks it when the process ends, however."""
+    """Lock an open conversation file. The system unlocks it when the process ends, however it ends.
+
+    Raises:
+        ValueError: Another process holds the lock.
+    """
     if fcntl is None:
         return
     try:
@@ -79,5 +81,5 @@ def lock_file(fd: int, conversation_id: str) -> None:
     except BlockingIOError:
         text = f"another pipy goes on with the conversation {conversation_id}; end it there first"
         raise ValueError(text) from None
-    except OSError:  # a file system without locks
+    except OSError:  # the file system has no locks
         pass

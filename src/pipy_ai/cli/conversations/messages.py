@@ -1,4 +1,4 @@
-"""Read and write messages as JSON without building Pydantic validators."""
+"""Convert messages to and from JSON data without building Pydantic validators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def dump_message(value: Any) -> Any:
-    """A message as JSON data: what `model_dump(mode="json")` gives, without its serialiser."""
+    """Return a message as JSON data, equal to `model_dump(mode="json")`."""
     fields = getattr(value, "model_fields_set", None)
     if fields is not None:
         values = {**value.__dict__, **(value.__pydantic_extra__ or {})}
@@ -22,16 +22,16 @@ def dump_message(value: Any) -> Any:
         return {str(name): dump_message(item) for name, item in value.items()}
     if isinstance(value, str | int | float | None):
         return value
-    from pydantic_core import to_jsonable_python  # what a tool gave for the application
+    from pydantic_core import to_jsonable_python  # `details` of a tool result can be anything
 
     return to_jsonable_python(value, serialize_unknown=True)
 
 
 def load_message(data: dict[str, Any]) -> Message:
-    """A message out of JSON data.
+    """Build a message from JSON data.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The data is not a message.
     """
     from ... import AssistantMessage, ToolResultMessage, UserMessage
 
@@ -46,7 +46,7 @@ def load_message(data: dict[str, Any]) -> Message:
 
 
 def _load_text_message(data: dict[str, Any]) -> Message | None:
-    """A message of text, made without a validator; None: it is something else."""
+    """Build a message that has only text, without a validator; None if it has anything else."""
     from ...types import AssistantMessage, Cost, StopReason, TextContent, Usage, UserMessage
     from ...utils.construct import construct_unchecked
 

@@ -1,4 +1,16 @@
-"""Read and validate the lines of a conversation file."""
+"""Read and write the files of a conversation.
+
+    history/20261122-215201-4f2a1c7d.jsonl      the conversation; only ever appended to
+    history/20261122-215201-4f2a1c7d.partial    the deltas of an answer that is not complete yet
+
+Each line is written at once. A damaged line is skipped with a warning; a line whose `kind` only a
+newer version knows is kept and ignored.
+
+    {"kind": "head", "version": 1, "id": "…", "time": 1795384321000}
+    {"kind": "set", "model": "…", "system": "…"}       settings from here on; others stay
+    {"kind": "message", "n": 1, "message": {…}}
+    {"kind": "undo", "from": 1}                        removes the messages from number 1 on
+"""
 
 from __future__ import annotations
 
@@ -17,13 +29,14 @@ INTERRUPTED_TEXT = "The answer has no end: pipy was stopped in the middle of it,
 
 
 def encode_record(record: Any) -> bytes:
+    """Return a record as a line of JSON."""
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
 def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[dict[str, Any]]:
-    """The lines of a conversation; those that are damaged are told and left out.
+    """Parse the lines of a conversation file; damaged ones are skipped with a warning.
 
-    Messages are objects, or JSON data if `raw` is true.
+    Messages become objects, or stay JSON data if `raw` is true.
     """
     loaded = []
     for number, line in enumerate(data.split(b"\n"), 1):
@@ -35,7 +48,7 @@ def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[d
                 raise ValueError
             if record["kind"] == "message" and not raw:
                 record["message"] = load_message(record["message"])
-        except (ValueError, RecursionError):  # Pydantic's and JSON's errors are ValueErrors, too
+        except (ValueError, RecursionError):  # includes the errors of Pydantic and json
             file_name = f"history/{conversation_id}{FILE_SUFFIXES[0]}"
             warn(f"{file_name}: line {number} is damaged and left out")
             continue
@@ -44,7 +57,7 @@ def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[d
 
 
 def remaining_messages(entries: list[dict[str, Any]]) -> list[tuple[int, Any]]:
-    """The messages that were not taken back, with their numbers."""
+    """Return the messages that were not undone, with their numbers."""
     messages: list[tuple[int, Any]] = []
     for record in entries:
         if record["kind"] == "message":
@@ -73,7 +86,7 @@ def _is_valid_record(record: Any) -> bool:
 
 
 def parse_partial(data: bytes) -> Any:
-    """The whole lines of a journal."""
+    """Yield the lines of a `.partial` file up to the first damaged one."""
     for line in data.split(b"\n"):
         try:
             yield json.loads(line)
@@ -82,7 +95,7 @@ def parse_partial(data: bytes) -> Any:
 
 
 def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantMessage:
-    """The message that the pieces of an answer make, which nobody ended."""
+    """Build the message of an answer that was interrupted from its deltas."""
     from ...errors import ErrorKind, error_info
     from ...tokens import estimate_output_tokens
     from ...types import AssistantMessage, StopReason, TextContent, ThinkingContent

@@ -1,4 +1,4 @@
-"""Summarize and search conversations."""
+"""Summarize and search saved conversations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..display.terminal import format_error, warn
 from .files import path_of
 from .records import read_records, remaining_messages
 
-TITLE_CHARS = 60  # characters of the first question, where there is no terminal to fit
+TITLE_CHARS = 60  # length of titles where there is no terminal width to fit
 
 
 @dataclass
-class Entry:
-    """A conversation of the list. Times are Unix time in milliseconds."""
+class ConversationSummary:
+    """The summary of a conversation. `used` is Unix time in milliseconds."""
 
     id: str
     used: int = 0
@@ -26,7 +26,7 @@ class Entry:
     sum: UsageTotals = field(default_factory=UsageTotals)
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as `pipy history list --json` shows it."""
+        """Return the summary as JSON data for `pipy history list --json`."""
         return {
             "id": self.id,
             "used": self.used,
@@ -38,7 +38,7 @@ class Entry:
 
 
 def totals_to_json(totals: UsageTotals) -> dict[str, float]:
-    """Totals as `pipy history list --json` shows them."""
+    """Return totals as JSON data for `pipy history list --json`."""
     return {
         "answers": totals.requests,
         "input": totals.input,
@@ -50,27 +50,30 @@ def totals_to_json(totals: UsageTotals) -> dict[str, float]:
     }
 
 
-def summarize_conversation(conversation_id: str, data: bytes) -> tuple[Entry, list[dict[str, Any]]]:
-    """What the list tells of a conversation, and its answers: those taken back cost, too."""
-    entry, answers = Entry(conversation_id), []
+def summarize_conversation(
+    conversation_id: str, data: bytes
+) -> tuple[ConversationSummary, list[dict[str, Any]]]:
+    """Return a conversation's summary and all its answers, even undone ones: they cost money."""
+    summary, answers = ConversationSummary(conversation_id), []
     records = read_records(data, conversation_id, raw=True)
     for record in records:
         if record["kind"] == "set":
-            entry.model = record.get("model") or entry.model
+            summary.model = record.get("model") or summary.model
         elif record["kind"] == "message":
             message = record["message"]
-            entry.used = max(entry.used, as_number(message.get("timestamp")) or 0)
+            summary.used = max(summary.used, as_number(message.get("timestamp")) or 0)
             if message.get("role") == "assistant":
                 answers.append(message)
-                entry.sum.add_json(message)
+                summary.sum.add_json(message)
     questions = [m for _, m in remaining_messages(records) if m.get("role") == "user"]
-    entry.questions = len(questions)
+    summary.questions = len(questions)
     if questions:
-        entry.title = " ".join(message_text(questions[0]).split())
-    return entry, answers
+        summary.title = " ".join(message_text(questions[0]).split())
+    return summary, answers
 
 
 def message_text(message: dict[str, Any]) -> str:
+    """Return the text of a message in JSON form."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -79,11 +82,11 @@ def message_text(message: dict[str, Any]) -> str:
 
 
 def read_conversation_file(conversation_id: str) -> bytes:
-    """What is in its file; one that cannot be read is told, and does not hide the others."""
+    """Return the content of a conversation's file; empty, with a warning, if it cannot be read."""
     try:
         with open(path_of(conversation_id), "rb") as file:
             return file.read()
-    except FileNotFoundError:  # removed just now
+    except FileNotFoundError:  # removed in the meantime
         return b""
     except OSError as error:
         warn(format_error(error))
@@ -91,7 +94,7 @@ def read_conversation_file(conversation_id: str) -> bytes:
 
 
 def format_time(message_or_ms: dict[str, Any] | float) -> str:
-    """Local time, to the minute."""
+    """Return the local time of a message or of Unix milliseconds, to the minute."""
     milliseconds = (
         as_number(message_or_ms.get("timestamp")) or 0
         if isinstance(message_or_ms, dict)
@@ -104,7 +107,7 @@ def format_time(message_or_ms: dict[str, Any] | float) -> str:
 
 
 def search_conversation(conversation_id: str, query: str) -> list[dict[str, str]]:
-    """The lines that hold the text, and who said them."""
+    """Return the lines that contain `query` (case-folded), with their time and author."""
     hits = []
     for _, message in remaining_messages(
         read_records(read_conversation_file(conversation_id), conversation_id, raw=True)

@@ -1,4 +1,4 @@
-"""A conversation as a file to read or to go on with elsewhere: Markdown, JSON, JSON lines."""
+"""Export a conversation as Markdown, JSON or JSON Lines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ FORMATS = ("md", "json", "jsonl")
 
 
 def format_for_path(path: str) -> str:
-    """What the end of a file's name asks for; Markdown where it asks for nothing known."""
+    """Return the format for a file name's extension, Markdown if it is unknown."""
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
     return suffix if suffix in FORMATS else "md"
 
 
 def format_transcript(conversation: Conversation, file_format: str) -> str:
-    """The conversation in one of `FORMATS`. JSON is a `Context` and more; JSON lines are messages.
+    """Return the conversation in one of `FORMATS`.
+
+    JSON is a `Context` with the id and model; JSON Lines has one message per line.
 
     Example:
         >>> from pipy_ai import assistant, user
@@ -71,7 +73,7 @@ def _message_markdown(message: Message) -> str:
 
 
 def markdown_parts(message: Message) -> list[str]:
-    """Return the message's content as Markdown, one string per part that has something to show."""
+    """Return the content of a message as Markdown, one string per part."""
     content = message.content
     if isinstance(content, str):
         return [content]
@@ -107,10 +109,10 @@ def _fence(text: str) -> str:
 
 
 def save_text(path: str, text: str) -> None:
-    """Put `text` into a file at once, or leave the file as it was.
+    """Write `text` to a file; if that fails, the file keeps its content.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The file cannot be written.
     """
     data = text.encode("utf-8", "replace")
     path = os.path.realpath(os.path.expanduser(path))

@@ -17,9 +17,13 @@ TERMINAL_PATH = "/dev/tty"  # exists also when stdin is a pipe
 
 
 class ToolApproval:
-    """Asks the user about each call of the model's, as `run_tools(approve=…)` wants it.
+    """Approve or refuse tool calls, as `run_tools(approve=…)` needs it.
 
-    With `yes` nobody is asked. Where there is no terminal to ask on, no call is allowed.
+    Each call is shown to the user, who answers yes, no or always. Without a terminal no call is
+    allowed.
+
+    Args:
+        approve_all: Allow every call without asking.
     """
 
     def __init__(self, approve_all: bool = False) -> None:
@@ -29,7 +33,7 @@ class ToolApproval:
 
     @property
     def asks_user(self) -> bool:
-        """Whether the user is shown each call and asked about it."""
+        """Whether calls are shown to the user, so that nothing else has to print them."""
         if self.approve_all:
             return False
         try:
@@ -39,7 +43,7 @@ class ToolApproval:
             return False
 
     def __call__(self, call: ToolCall) -> bool | str:
-        """Whether a call may be carried out; a string says why not."""
+        """Return True to allow the call, or False or a string with the reason to refuse it."""
         if self.approve_all or call.name in self._always_allowed:
             return True
         try:
@@ -47,7 +51,7 @@ class ToolApproval:
                 try:
                     return self._ask_user(call, keyboard, screen)
                 except KeyboardInterrupt:
-                    write_raw("\n", screen)  # what follows is no part of the question
+                    write_raw("\n", screen)  # end the line of the question
                     raise
         except OSError:
             if not self._warned:
@@ -58,7 +62,7 @@ class ToolApproval:
     def _ask_user(self, call: ToolCall, keyboard: TextIO, screen: TextIO) -> bool:
         line = format_tool_call(call)
         write_raw(f"{line}\n", screen)
-        if len(line) > LONG_CALL_CHARS:  # what it begins with may be out of sight
+        if len(line) > LONG_CALL_CHARS:  # its beginning may have scrolled off the screen
             write_raw(f"This call has {len(line):,} characters: look at all of them.\n", screen)
         prompt = f"Run {escape_controls(call.name)}? [y]es, [n]o, [a]lways: "
         while True:
@@ -78,7 +82,7 @@ class ToolApproval:
 
 
 def _read_line(keyboard: TextIO) -> str:
-    """What is typed. Ctrl-C is heard even when it strikes just before the wait begins."""
+    """Read a line. Ctrl-C works even if it arrives just before the wait begins."""
     if os.name != "nt":
         while not select.select([keyboard], [], [], 0.2)[0]:
             pass
@@ -86,10 +90,10 @@ def _read_line(keyboard: TextIO) -> str:
 
 
 def _open_terminal(mode: str = "r") -> TextIO:
-    """The terminal itself.
+    """Open the terminal itself.
 
     Raises:
-        OSError: there is none.
+        OSError: There is no terminal.
     """
     name = ("CONOUT$" if mode == "w" else "CONIN$") if os.name == "nt" else TERMINAL_PATH
     return cast("TextIO", open(name, mode, encoding="utf-8", errors="replace"))

@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from ...registry.catalogue import ModelRegistry
     from ...registry.routing import Route
 
-MAX_PRICE_AGE_DAYS = 60  # days after which prices are worth a warning
+MAX_PRICE_AGE_DAYS = 60  # older prices are worth a warning
 
 
 def zero_price_label(provider: str) -> str:
-    """What a price of 0 means."""
+    """Return what a price of 0 means at this provider."""
     return "part of a plan" if "plan" in provider or "coding" in provider else "free"
 
 
 def route_to_dict(route: Route) -> dict[str, Any]:
+    """Return a route as JSON data."""
     return {
         "rule": route.kind,
         "litellm": route.model,
@@ -33,7 +34,7 @@ def route_to_dict(route: Route) -> dict[str, Any]:
 
 
 def format_rate(dollars: float) -> str:
-    """A price per million tokens, without the sign, to a hundredth of a cent."""
+    """Return a price per million tokens without the dollar sign; from $1 on, 2 to 4 decimals."""
     if dollars < 1:
         return format_usd(dollars)[1:]
     integer, _, fraction = f"{dollars:,.4f}".partition(".")
@@ -41,7 +42,7 @@ def format_rate(dollars: float) -> str:
 
 
 def show_price_date(registry: ModelRegistry, quiet: bool = False) -> None:
-    """Say how old the prices are; loudly when they are too old."""
+    """Print the date of the prices: a warning if they are old, else a hint."""
     date = registry.date
     if price_age_days(date) > MAX_PRICE_AGE_DAYS:
         warn(f"prices are of {date or 'an unknown date'}; pipy sync brings them up to date")
@@ -50,7 +51,7 @@ def show_price_date(registry: ModelRegistry, quiet: bool = False) -> None:
 
 
 def price_age_days(date: str) -> int:
-    """Return how many days ago `date` (ISO format) was; too many if it is no date."""
+    """Return the days since `date`; more than `MAX_PRICE_AGE_DAYS` if it is not an ISO date."""
     try:
         return (datetime.date.today() - datetime.date.fromisoformat(date)).days
     except ValueError:

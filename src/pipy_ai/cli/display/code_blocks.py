@@ -1,4 +1,4 @@
-"""`-x`: the code of an answer, without the words around it."""
+"""Extract code blocks from Markdown, for `pipy ask -x`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _FENCE_OPEN = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)")
 
 
 def extract_code_blocks(text: str) -> list[str]:
-    """The code blocks of Markdown, each ending in a newline. One that was cut off counts.
+    """Return the code blocks of Markdown text, each ending in a newline, a truncated one included.
 
     Example:
         >>> extract_code_blocks("Sure:\\n```python\\nprint(1)\\n```\\nThat is all.")

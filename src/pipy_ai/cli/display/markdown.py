@@ -1,11 +1,11 @@
-"""Markdown on a terminal, while it is being written.
+"""Render Markdown on a terminal while it is being written.
 
-What is complete is printed once, and stays. The block that is still being written stands below
-it and is drawn anew where it stands; of one that is taller than the screen only the end is seen
-until it is complete, so that nothing unfinished gets into the scrollback.
+Complete blocks are printed once and never touched again. The block that is still growing is
+drawn below them and redrawn in place. If it is taller than the screen, only its end is drawn until
+it is complete, so nothing unfinished gets into the scrollback.
 
-`rich` loads after the first words were shown. The drawing is done in a thread of its own: it
-never holds the answer up, and what it costs is a share of the time, not of the length.
+`rich` is imported after the first words were shown. A thread of its own draws: drawing never delays
+the answer, and its cost is a share of the elapsed time, whatever the length of the text.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .terminal import escape_controls, write_raw
 if TYPE_CHECKING:
     from .rendering import Renderer
 
-MIN_FRAME_S = 0.03  # seconds between two drawings at least
-IDLE_RATIO = 4.0  # a drawing is followed by a rest this many times as long
+MIN_FRAME_S = 0.03  # minimum time between two drawings
+IDLE_RATIO = 4.0  # after a drawing, wait this many times as long as it took
 
-# Terminals that fold rows anew when they become narrower; others cut them.
+# Terminals that set one of these wrap rows again when they become narrower; others cut them off.
 _REFLOWING_TERMINALS = (
     "ALACRITTY_WINDOW_ID", "KITTY_WINDOW_ID", "KONSOLE_VERSION", "TERM_PROGRAM", "TMUX",
     "VTE_VERSION", "WT_SESSION",
@@ -34,7 +34,7 @@ _REFLOWING_TERMINALS = (
 
 
 class LiveMarkdown:
-    """One text: `feed` it, then `end` it. Errors of the terminal are raised by either."""
+    """A display of one text: call `feed`, then `end`. Both raise errors of the terminal."""
 
     def __init__(self) -> None:
         self._chunks: list[str] = []
@@ -46,14 +46,14 @@ class LiveMarkdown:
         self._thread.start()
 
     def feed(self, text: str) -> None:
-        """More of the text."""
+        """Add text."""
         if self._failure is not None:
             raise self._failure
         self._chunks.append(text)
         self._updated.set()
 
     def end(self) -> None:
-        """There is no more; returns when all of it is printed."""
+        """Print the rest and wait until it is printed."""
         self._ended.set()
         self._updated.set()
         self._thread.join()
@@ -73,24 +73,27 @@ class LiveMarkdown:
                 started = time.perf_counter()
                 page.paint(ended)
                 self._ended.wait(max(MIN_FRAME_S, IDLE_RATIO * (time.perf_counter() - started)))
-        except BaseException as error:  # a closed terminal, say: it is the caller's
+        except BaseException as error:  # for example a closed terminal; the caller gets it
             self._failure = error
 
 
 class Page:
-    """What is printed, and what is drawn below it. `text`, which is `safe`, is not printed yet."""
+    """The part of a text that is printed, and the rows that are drawn below it.
+
+    `pending_text` is the part that is not printed yet, with control characters escaped.
+    """
 
     def __init__(self) -> None:
         self.pending_text: str = ""
         self._renderer: Renderer | None = None
-        self._has_printed = False  # whether anything is printed
+        self._has_printed = False
         self._drawn_rows: list[Row] = []
-        self._drawn_columns = 0  # that the screen had; 0: nothing stands there yet
+        self._drawn_columns = 0  # the screen's width when they were drawn; 0: nothing is drawn
 
     def paint(self, final: bool) -> None:
-        """Print what is complete, and draw the rest; or print all of it."""
+        """Print the complete blocks and draw the rest; with `final`, print everything."""
         size = os.get_terminal_size(sys.stdout.fileno())
-        columns, lines = max(size.columns or 80, 20), max(size.lines or 24, 3)  # 0: not known
+        columns, lines = max(size.columns or 80, 20), max(size.lines or 24, 3)  # 0: unknown
         if self._renderer is None:
             self._print_first_words(columns)
             from .rendering import Renderer
@@ -114,7 +117,7 @@ class Page:
         sys.stdout.flush()
 
     def _print_first_words(self, columns: int) -> None:
-        """Show the first words as they are, before anything loads."""
+        """Print the first words as they are, before `rich` is imported."""
         if (
             2 * len(self.pending_text) < columns
             and "\n" not in self.pending_text
@@ -139,7 +142,7 @@ class Page:
             )
         elif any(name in os.environ for name in _REFLOWING_TERMINALS):
             rows_up = sum(max(1, -(-row.width // columns)) for row in drawn) - 1
-        if unchanged == len(drawn):  # nothing that stands there has changed
+        if unchanged == len(drawn):  # nothing that is on the screen has changed
             prefix = "\n" if self._drawn_columns and unchanged < len(rows) else ""
         else:
             unchanged = min(unchanged, len(rows) - 1)
@@ -148,7 +151,7 @@ class Page:
         final_rows = rows[unchanged : len(complete_rows)]
         redrawn_rows = rows[max(unchanged, len(complete_rows)) :]
         text = "\n".join(f"{row.text}\x1b[K" for row in final_rows)
-        if redrawn_rows:  # a character may be wider than is known: that is not to become a row
+        if redrawn_rows:  # without line wrap: a character may be wider than we count
             separator = "\n" if final_rows else ""
             text += (
                 f"{separator}\x1b[?7l"

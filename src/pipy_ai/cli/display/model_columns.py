@@ -1,4 +1,4 @@
-"""The columns of `pipy models`: how each is read from a row of the index."""
+"""The columns of `pipy models`: how each value is read from a row of the index."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _flag_column(bits: dict[str, int]) -> Callable[[str, Row], str]:
     return lambda _, row: ",".join(word for word, bit in bits.items() if row[FLAGS] & bit)
 
 
-# What `--columns` and `--sort` know: how a column is read from a row of the index.
+# The columns of `--columns` and `--sort`; each function gets a model's name and its row.
 COLUMNS: dict[str, Callable[[str, Row], Any]] = {
     "model": lambda name, _: name,
     "name": lambda _, row: row[NAME],

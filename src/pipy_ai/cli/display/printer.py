@@ -1,9 +1,9 @@
-"""Printing an answer: text on stdout, thinking and tool calls on stderr, a line of usage.
+"""Print an answer: text on stdout, thinking and tool calls on stderr.
 
 with Printer() as printer:
     for event in events:
         printer.show(event)
-show_usage(events.result())
+print_usage(events.result())
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from ...types import ToolCall, ToolResultMessage
     from .markdown import LiveMarkdown
 
-MAX_RESULT_CHARS = 200  # characters that are shown of what a tool said
+MAX_RESULT_CHARS = 200  # the rest of a tool result is not shown
 
 
 class Printer:
-    """Prints the events of `stream` or `run_tools` as they come.
+    """Print the events of `stream` or `run_tools` as they arrive.
 
     Args:
-        plain: Whether Markdown is printed as it is. It is so anyway where stdout is no terminal
-            that can show it.
-        calls: Whether tool calls are printed; not where somebody is asked about each.
-        text: Whether text is printed; not where only a part of it is wanted.
+        plain: Print Markdown as it is. It is never rendered unless stdout is a terminal that can
+            show it.
+        show_calls: Print tool calls; false where the user is asked about each call.
+        show_text: Print text; false where only a part of it is wanted.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Printer:
         self._show_calls, self._show_text = show_calls, show_text
         self._markdown: LiveMarkdown | None = None
         self._thinking = False
-        self._line_is_open = False  # whether the line on stdout has not ended
+        self._line_is_open = False  # whether stdout is in the middle of a line
         self._dim, self._reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
 
     def show(self, event: ToolEvent) -> None:
@@ -77,8 +77,8 @@ class Printer:
                 assert_never(event)
 
     def end(self) -> None:
-        """Leave the terminal as it should be: the line ended, nothing dim."""
-        if self._thinking:  # stopped in the middle of a thought
+        """End the open line and leave the terminal without a style."""
+        if self._thinking:  # interrupted while thinking
             self._end_thinking()
         self._end_markdown()
         self._end_line()
@@ -128,7 +128,7 @@ class Printer:
 
 
 def supports_markdown() -> bool:
-    """Whether stdout is a terminal that can show Markdown and wants to."""
+    """Return whether stdout is a terminal that can show Markdown, and `NO_COLOR` is not set."""
     import os
 
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
@@ -139,6 +139,6 @@ def supports_markdown() -> bool:
 
 
 def format_tool_call(call: ToolCall) -> str:
-    """A tool call on one line, whatever cannot be seen escaped: `get_weather({"city": "Rome"})`."""
+    """Return a tool call on one line, `get_weather({"city": "Rome"})`, and nothing unprintable."""
     line = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False, default=str)})"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,4 +1,4 @@
-"""Markdown in blocks, and each block as rows of a terminal. Loads `rich`."""
+"""Split Markdown into blocks and render them as terminal rows. Imports `rich`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from rich.theme import Theme
 from .row import Row
 from .terminal import escape_controls
 
-LONG_CODE_LINES = 40  # lines of a code block from which on its beginning is complete
-PENDING_CODE_LINES = 10  # lines at its end that are not
-HIGHLIGHT_CONTEXT_LINES = 100  # lines before that tell how to colour what follows
+LONG_CODE_LINES = 40  # the beginning of a longer code block counts as complete
+PENDING_CODE_LINES = 10  # the lines at its end that do not
+HIGHLIGHT_CONTEXT_LINES = 100  # preceding lines that the highlighter needs to color the next
 COLOR_SYSTEMS: dict[str, ColorSystem] = {
     "standard": ColorSystem.STANDARD,
     "256": ColorSystem.EIGHT_BIT,
@@ -45,23 +45,23 @@ THEME: Theme = Theme(
 
 @dataclass
 class Block:
-    """A part of the text that is printed by itself: a paragraph, an item of a list, some code."""
+    """A part of the text that is printed by itself: a paragraph, a list item, a code block."""
 
     source: str
     complete: bool = True
-    continues: bool = False  # a list or some code: no empty line comes before it
-    item_number: int | None = None  # of an item
+    continues: bool = False  # part of the same list or code block: no empty line before it
+    item_number: int | None = None  # the number of a list item
     code: str | None = None
-    preceding_code: str = ""  # code before this one
+    preceding_code: str = ""  # the part of the same code block before `code`
     language: str = ""
 
 
 class Renderer:
-    """Takes a text apart as it grows, and makes rows of its parts."""
+    """Split a growing text into blocks and render them."""
 
     def __init__(self) -> None:
-        self.unfinished_text: str = ""  # of the text: what to begin with the next time
-        self._open_block = Block("")  # what it begins with
+        self.unfinished_text: str = ""  # the next call's text must begin with it
+        self._open_block = Block("")  # the block at the beginning of `unfinished_text`
         self._parser, self._splitter = _markdown_parser(), _markdown_parser().disable("inline")
         self._console = Console(
             file=sys.stdout, force_terminal=True, emoji=False, highlight=False, theme=THEME
@@ -69,10 +69,13 @@ class Renderer:
         self._color_system = COLOR_SYSTEMS.get(self._console.color_system or "")
 
     def split_blocks(self, text: str, final: bool) -> list[Block]:
-        """The blocks of `text`, which is `safe`; the last is not complete unless it is `final`."""
+        """Split text, its control characters escaped, into blocks.
+
+        Unless `final`, the last block is incomplete and `unfinished_text` is set to its text.
+        """
         lines = text.split("\n")
-        located_blocks: list[tuple[int, Block]] = []  # with the lines where they begin
-        fence_line = 0  # where the last code begins
+        located_blocks: list[tuple[int, Block]] = []  # each with the line where it begins
+        fence_line = 0  # where the last code block begins
         for token, items in _top_level_blocks(self._splitter.parse(text)):
             start, end = token.map or (0, 0)
             last = Block("") if located_blocks else self._open_block
@@ -96,14 +99,14 @@ class Renderer:
         return [block for _, block in located_blocks]
 
     def render_rows(self, block: Block, width: int) -> list[Row]:
-        """A block as rows of at most `width` columns."""
+        """Render a block as rows of at most `width` columns."""
         renderable: Any
         if block.code is not None:
             if not block.code and (block.preceding_code or not block.complete):
                 return []
             renderable = _highlighted(block)
         else:
-            renderable = _Markdown("", hyperlinks=False)  # a link shows where it leads
+            renderable = _Markdown("", hyperlinks=False)  # print the addresses of links
             renderable.parsed = self._parse_block(block)
         options = self._console.options.update(width=width, height=None)
         lines = self._console.render_lines(renderable, options, pad=False)
@@ -119,8 +122,8 @@ class Renderer:
         tokens = self._parser.parse(block.source)
         for token in tokens:
             for child in token.children or ():
-                child.content = escape_controls(child.content)  # an entity may be any character
-                if child.type == "softbreak":  # a line that the model ended ends
+                child.content = escape_controls(child.content)  # an entity can be any character
+                if child.type == "softbreak":  # keep the model's line breaks
                     child.type = "hardbreak"
         if block.item_number is not None and tokens:
             tokens[0].attrs["start"] = block.item_number
@@ -130,7 +133,7 @@ class Renderer:
         parts: list[tuple[str, Style | None]] = []
         for text, style, control in reversed(segments):
             if not parts and not _is_visible(style):
-                text = text.rstrip()  # what only fills the row
+                text = text.rstrip()  # padding
             if text and not control:
                 parts.append((escape_controls(text), style))
         parts.reverse()
@@ -161,7 +164,7 @@ class _Markdown(rich_markdown.Markdown):
 
 
 def _markdown_parser() -> MarkdownIt:
-    """CommonMark with tables, without what could hide something: HTML, images, references."""
+    """Return a CommonMark parser with tables; what can hide text (HTML, images) is disabled."""
     parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
     return parser.disable(["image", "reference", "autolink"])
 
@@ -171,7 +174,7 @@ def _highlighted(block: Block) -> Syntax:
     return Syntax(
         block.preceding_code + (block.code or ""),
         block.language or "text",
-        theme="ansi_dark",  # the terminal's own colours
+        theme="ansi_dark",  # the terminal's own colors
         background_color="default",
         word_wrap=True,
         line_range=(skipped_lines + 1, None) if skipped_lines else None,
@@ -179,7 +182,7 @@ def _highlighted(block: Block) -> Syntax:
 
 
 def _top_level_blocks(tokens: Iterable[Token]) -> Iterator[tuple[Token, list[Token]]]:
-    """The outermost blocks, and of lists their items."""
+    """Yield the outermost blocks, with the items of lists."""
     current: Token | None = None
     items: list[Token] = []
     for token in tokens:
@@ -217,7 +220,7 @@ def _item_blocks(
 
 
 def _code_blocks(token: Token, source: str, previous: Block) -> Iterator[tuple[int, Block]]:
-    """Some code; when it is long, what is surely complete by itself."""
+    """Yield a code block; of a long one, first the part that is surely complete."""
     start = (token.map or [0, 0])[0]
     language = (token.info.split() or [""])[0]
     code = token.content.removesuffix("\n").split("\n")
@@ -238,7 +241,7 @@ def _code_blocks(token: Token, source: str, previous: Block) -> Iterator[tuple[i
 
 
 def _is_visible(style: Style | None) -> bool:
-    """Whether a space of this style can be seen."""
+    """Return whether a space in this style can be seen."""
     if not style:
         return False
     has_background = style.bgcolor is not None and not style.bgcolor.is_default

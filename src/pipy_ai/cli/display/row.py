@@ -1,4 +1,4 @@
-"""`Row`: tell whether a line fits the terminal's width."""
+"""One row of the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the screen: what is written, and how many columns it takes."""
+    """A row of the screen: its text, with escape sequences, and its width in columns."""
 
     text: str
     width: int

@@ -1,4 +1,4 @@
-"""Printing what a model wrote, which is not to be trusted."""
+"""Write to the terminal. Text from models is not trusted: its control characters are escaped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...utils.text import format_table
 
 DIM, RESET = "\x1b[2m", "\x1b[0m"
 
-# Control characters but newline and tab, the marks that turn text around, and those that carry
-# text nobody sees or end a line on some terminals, are shown by name.
+# Characters that are shown escaped: control characters except newline and tab, marks that change
+# the direction of text, and characters that carry invisible text or end a line on some terminals.
 _ESCAPES = {code: f"\\x{code:02x}" for code in chain(range(0x20), range(0x7F, 0xA0))}
 for _code in chain(
     (0x061C, 0x200E, 0x200F), range(0x2028, 0x202F), range(0x2066, 0x206A), range(0xFFF9, 0xFFFC),
@@ -25,17 +25,17 @@ del _ESCAPES[ord("\n")], _ESCAPES[ord("\t")]
 
 
 def escape_controls(text: str) -> str:
-    """`text` with everything that could command a terminal made visible."""
+    """Return `text` with every character that could control a terminal made visible."""
     return text.translate(_ESCAPES)
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
-    """Write model text at once; characters that the stream cannot encode become `?`."""
+    """Write untrusted text and flush; characters that the stream cannot encode become `?`."""
     write_raw(escape_controls(text), stream)
 
 
 def write_raw(text: str, stream: TextIO | None = None) -> None:
-    """Write text of our own, which may command the terminal."""
+    """Write trusted text, which may contain escape sequences, and flush."""
     out = sys.stdout if stream is None else stream
     try:
         out.write(text)
@@ -46,7 +46,7 @@ def write_raw(text: str, stream: TextIO | None = None) -> None:
 
 
 def write_json(data: Any) -> None:
-    """One line of JSON on stdout: pure ASCII, so no terminal and no encoding stumbles over it."""
+    """Print data as one line of ASCII JSON, which every terminal and encoding can show."""
     sys.stdout.write(json.dumps(data) + "\n")
     sys.stdout.flush()
 
@@ -54,7 +54,7 @@ def write_json(data: Any) -> None:
 def print_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
 ) -> None:
-    """Aligned columns on stdout; the last one is not padded."""
+    """Print aligned columns on stdout; the last one is not padded."""
     write(
         format_table(header, [[escape_controls(cell) for cell in row] for row in rows], right)
         + "\n"
@@ -62,9 +62,9 @@ def print_table(
 
 
 def wrap(text: str, stream: TextIO, indent: int = 0) -> str:
-    """`text` broken between words where a terminal would break it within one.
+    """Break `text` between words at the terminal's width, lines after the first indented.
 
-    Lines after the first are indented. What is no terminal gets it as it is.
+    If the stream is not a terminal, the text is returned unchanged.
     """
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
@@ -86,19 +86,19 @@ def wrap(text: str, stream: TextIO, indent: int = 0) -> str:
 
 
 def format_error(error: BaseException) -> str:
-    """An error in words: of a file, its name and what is wrong with it."""
+    """Return an error's message; of a file error, the file and the reason."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
 def warn(text: str) -> None:
-    """One line on stderr; where nobody can be told, the work goes on."""
+    """Print one line on stderr. Errors of stderr itself are ignored."""
     write_stderr(wrap(escape_controls(f"pipy: {text}\n"), sys.stderr))
 
 
 def write_stderr(text: str) -> None:
-    """Write text of our own on stderr, if it can be written there."""
+    """Write trusted text to stderr, if that is possible."""
     try:
         write_raw(text, sys.stderr)
     except OSError:
@@ -106,16 +106,19 @@ def write_stderr(text: str) -> None:
 
 
 def detach(stream: TextIO) -> None:
-    """Let go of what could not be written: Python would try again at exit, and end with 120."""
+    """Redirect a stream that cannot be written to the null device.
+
+    Otherwise Python would try again at exit and end with code 120.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def hint(text: str) -> None:
-    """A line beside the point, on a terminal only."""
+    """Print a dim line on stderr if that is a terminal."""
     if sys.stderr.isatty():
         write_raw(f"{DIM}{wrap(escape_controls(text), sys.stderr)}{RESET}\n", sys.stderr)
 
 
 def is_interactive() -> bool:
-    """Whether somebody sees both the answer and what is said beside it."""
+    """Return whether both stdout and stderr are terminals."""
     return sys.stdout.isatty() and sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""Format a message's tokens, cost and speed."""
+"""Format the tokens, cost and speed of answers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .terminal import DIM, RESET, write
 if TYPE_CHECKING:
     from ...types import AssistantMessage, Usage
 
-MIN_TIMED_S = 0.2  # seconds below which an answer came at once, and its speed says nothing
+MIN_TIMED_S = 0.2  # below this, an answer came at once and its speed means nothing
 
 
 def format_usage(*messages: AssistantMessage) -> str:
-    """Tokens, cost, time and speed of an answer, or of all of a run together.
+    """Return the tokens, cost, time and speed of an answer, or of several answers together.
 
-    `1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s`; "about" stands in front where
-    tokens were estimated.
+    `1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s`; it begins with "about" if tokens
+    were estimated.
     """
     usage = _total_usage(messages)
     input_tokens = usage.input + usage.cache_read + usage.cache_write
@@ -55,7 +55,7 @@ def format_batch_cost(dollars: float, unpriced: int) -> str:
 
 
 def print_usage(*messages: AssistantMessage) -> None:
-    """Print the line of usage on stderr, dim on a terminal."""
+    """Print the usage on stderr, dim on a terminal."""
     dim, reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
     sys.stderr.write(dim)
     write(format_usage(*messages), sys.stderr)
@@ -72,9 +72,9 @@ def _total_usage(messages: tuple[AssistantMessage, ...]) -> Usage:
 
 
 def _tokens_per_second(messages: tuple[AssistantMessage, ...]) -> float | None:
-    """Tokens a second from the first one on; None where nobody can tell.
+    """Return the tokens per second after the first one, or None if that is unknown.
 
-    Thinking that was not shown was done before the first token that was.
+    Reasoning tokens without visible thinking came before the first token, so they do not count.
     """
     tokens, seconds = 0, 0.0
     for message in messages:
