@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..display.terminal import warn
-from .common import split_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,6 +217,7 @@ def _full_model_name(name: str) -> str:
 
 def _render_template(arguments: argparse.Namespace, text: str) -> str:
     """Return the prompt of the template, and use its other fields for missing arguments."""
+    from .common import split_assignment
     from .templates import load_template
 
     template = load_template(arguments.template)

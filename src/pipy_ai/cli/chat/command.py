@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ..args.conversation import saving_enabled
 from ..args.prompt import add_model_options, default_model, report_invalid_option
-from ..conversations.conversation import Conversation
 from ..display.terminal import format_error, hint, warn, write
-from .commands import is_command, run_command
-from .interrupt import sigint_handled_by
-from .session import Chat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..conversations.conversation import Conversation
+    from .session import Chat
 
 DESCRIPTION = (
     "Talk with a model. What is said is kept, see pipy history. Type /help for what can be done in"
@@ -56,6 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from pydantic import ValidationError
 
+    from ..args.conversation import saving_enabled
+    from ..conversations.conversation import Conversation
+    from .session import Chat
+
     keep = saving_enabled(arguments)
     with contextlib.ExitStack() as stack:
         if arguments.id is None:
@@ -90,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def handle_input(chat: Chat, text: str) -> bool:
     """Run a command or answer a message. Return False when the user leaves."""
+    from .commands import is_command, run_command
+
     if not text.strip():
         return True
     try:
@@ -106,6 +113,7 @@ def handle_input(chat: Chat, text: str) -> bool:
 
 
 def _run_interactive(chat: Chat, keep_history: bool) -> None:
+    from .interrupt import sigint_handled_by
     from .line_editor import LineEditor
 
     conversation = chat.conversation

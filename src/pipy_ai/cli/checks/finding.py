@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
 
-@dataclass
-class Finding:
+class Finding(NamedTuple):
     """One line of `pipy doctor`: the subject, its state (`ok`, `warn`, `fail`), and what to do."""
 
     about: str

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
 from ..display.notices import show_demo_notice, warning_texts
-from ..display.printer import Printer
 from ..display.terminal import format_error, is_interactive, warn, write, write_json
-from ..display.usage import print_usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from ... import AssistantMessage
     from ..args.prompt import PromptArgs
     from ..conversations.conversation import Conversation
+    from ..display.printer import Printer
 
 DESCRIPTION = (
     "Ask one question and print the answer as it comes. Text piped in goes before the prompt."
@@ -92,6 +91,7 @@ def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tu
     With a schema there are no events: None is returned, and nothing is sent yet.
     """
     from ... import stream
+    from ..display.printer import Printer
 
     print_text = not (arguments.extract or arguments.xl)
     if prompt_args.schema is not None:
@@ -249,6 +249,8 @@ def _report(
     if arguments.usage or (
         is_interactive() and any(answer.usage.total_tokens for answer in answers)
     ):
+        from ..display.usage import print_usage  # loads while the answer is on the screen
+
         print_usage(*answers)
     return exit_code
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
 from ..display.terminal import escape_controls, warn, write, write_json
-from ..display.usage import format_batch_cost, format_tokens
 
 if TYPE_CHECKING:
     from ...batch.job import Job
@@ -235,6 +234,8 @@ class _ProgressLine:
         self._bar.stop()
 
     def _update(self) -> None:
+        from ..display.usage import format_batch_cost
+
         now, progress = time.monotonic(), self._job.progress
         done = progress.answered + progress.failed
         if now < self._last_update + 0.2 and progress.unanswered and done:
@@ -287,6 +288,8 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
 
 
 def _summary(job: Job, seconds: float) -> str:
+    from ..display.usage import format_batch_cost, format_tokens
+
     progress = job.progress
     parts = [f"{progress.rows:,} rows: {progress.answered:,} answered"]
     if progress.previously_answered:
