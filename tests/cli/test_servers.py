@@ -140,9 +140,7 @@ def test_proxy_is_not_used(start: Start, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_default_address_needs_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = start(VLLM)
-    monkeypatch.setitem(
-        module._DEFAULT_ADDRESSES, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1"
-    )
+    monkeypatch.setitem(module.DEFAULT_ADDRESSES, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1")
     server = one(fake)
     assert server.api_base is None
     assert server.model_flags(server.models[0]) == "-m hosted_vllm/Qwen/Qwen3-8B"

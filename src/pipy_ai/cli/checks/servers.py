@@ -37,7 +37,7 @@ BACKENDS = {
     "LiteLLM proxy": "litellm_proxy",
     "OpenAI-compatible": "hosted_vllm",
 }
-_DEFAULT_ADDRESSES = {**DEFAULT_API_BASES, "ollama_chat": "http://127.0.0.1:11434"}
+DEFAULT_ADDRESSES = {**DEFAULT_API_BASES, "ollama_chat": "http://127.0.0.1:11434"}
 _VARIABLE_PREFIXES = ("LLAMAFILE", "OLLAMA", "LM_STUDIO", "HOSTED_VLLM", "LITELLM_PROXY")
 _PROBE_PATHS: Sequence[str] = (
     "/",
@@ -146,7 +146,7 @@ async def _probe_port(client: Any, port: int) -> Server | None:
         models = list(_list_models(kind, responses))
     backend = BACKENDS[kind]
     base = address if kind in ("Ollama", "LiteLLM proxy") else f"{address}/v1"
-    is_default_address = _DEFAULT_ADDRESSES.get(backend) == base and not os.environ.get(
+    is_default_address = DEFAULT_ADDRESSES.get(backend) == base and not os.environ.get(
         f"{backend.upper()}_API_BASE"
     )
     server = Server(kind, address, None if is_default_address else base)

@@ -50,39 +50,41 @@ def _load_text_message(data: dict[str, Any]) -> Message | None:
     from ...types import AssistantMessage, Cost, StopReason, TextContent, Usage, UserMessage
     from ...utils.construct import construct_unchecked
 
-    content, usage = data.get("content"), data.get("usage")
     if not isinstance(data.get("timestamp"), int):
         return None
     if data["role"] == "user":
-        is_plain_text = isinstance(content, str) and data.keys() <= UserMessage.model_fields.keys()
-        return construct_unchecked(UserMessage, **data) if is_plain_text else None
-    if (
-        data["role"] != "assistant"
-        or not data.keys() <= AssistantMessage.model_fields.keys()
-        or not isinstance(content, list)
-        or not all(_is_text_part(part) for part in content)
-        or not isinstance(usage, dict)
-        or not _has_only_numbers(usage, Usage, "cost")
-        or not isinstance(usage.get("cost"), dict)
-        or not _has_only_numbers(usage["cost"], Cost, "source")
-        or data.get("stop_reason") not in ("stop", "length")
-        or data.get("error") is not None
-        or data.get("warnings")
-    ):
+        is_text = isinstance(data.get("content"), str)
+        known_fields_only = data.keys() <= UserMessage.model_fields.keys()
+        return construct_unchecked(UserMessage, **data) if is_text and known_fields_only else None
+    if data["role"] != "assistant" or not _is_text_answer(data):
         return None
+    cost = construct_unchecked(Cost, **data["usage"]["cost"])
+    parsed_fields = {
+        "content": [construct_unchecked(TextContent, **part) for part in data["content"]],
+        "usage": construct_unchecked(Usage, **data["usage"] | {"cost": cost}),
+        "stop_reason": StopReason(data["stop_reason"]),
+    }
+    return construct_unchecked(AssistantMessage, **data | parsed_fields)
+
+
+def _is_text_answer(data: dict[str, Any]) -> bool:
+    """Return whether the data is a complete answer of text, every field of the right type."""
+    from ...types import AssistantMessage, Cost, Usage
+
+    content, usage = data.get("content"), data.get("usage")
     text_fields = ("api", "provider", "model", "raw_stop_reason", "response_id", "response_model")
-    if not all(isinstance(data.get(name), str | None) for name in text_fields):
-        return None
-    return construct_unchecked(
-        AssistantMessage,
-        **data
-        | {
-            "content": [construct_unchecked(TextContent, **part) for part in content],
-            "usage": construct_unchecked(
-                Usage, **usage | {"cost": construct_unchecked(Cost, **usage["cost"])}
-            ),
-            "stop_reason": StopReason(data["stop_reason"]),
-        },
+    return (
+        data.keys() <= AssistantMessage.model_fields.keys()
+        and isinstance(content, list)
+        and all(_is_text_part(part) for part in content)
+        and isinstance(usage, dict)
+        and _has_only_numbers(usage, Usage, "cost")
+        and isinstance(usage.get("cost"), dict)
+        and _has_only_numbers(usage["cost"], Cost, "source")
+        and data.get("stop_reason") in ("stop", "length")
+        and data.get("error") is None
+        and not data.get("warnings")
+        and all(isinstance(data.get(name), str | None) for name in text_fields)
     )
 
 
