@@ -231,6 +231,18 @@ def test_unknown_files_are_skipped(three: None, history: Run) -> None:
     assert "line 1 is damaged" in history.err
 
 
+def test_message_fields_of_wrong_types_do_not_stop_a_command(three: None, history: Run) -> None:
+    folder = Path(Conversation("x").path).parent
+    (folder / "20250101-000000-0.jsonl").write_bytes(
+        b'{"kind":"message","n":1,"message":{"role":["user"],"content":"quagga"}}\n'
+        b'{"kind":"message","n":2,"message":{"role":"assistant","model":5,"content":"quagga"}}\n'
+    )
+    assert len(history("search quagga").splitlines()) == 3
+    history("list --by model")
+    history("show 20250101")
+    assert "line 1 is damaged" in history.err
+
+
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that cannot be read")
 def test_unreadable_file_does_not_hide_the_others(three: None, history: Run) -> None:
     path = Path(Conversation("20250101-000000-0").path)

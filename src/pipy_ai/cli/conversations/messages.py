@@ -38,7 +38,8 @@ def load_message(data: dict[str, Any]) -> Message:
     classes: dict[Any, Any] = {
         "user": UserMessage, "assistant": AssistantMessage, "toolResult": ToolResultMessage,
     }  # fmt: skip
-    message_class = classes.get(data.get("role"))
+    role = data.get("role")
+    message_class = classes.get(role) if isinstance(role, str) else None
     if message_class is None:
         raise ValueError("nobody says it")
     message: Message = _load_text_message(data) or message_class.model_validate(data)

@@ -112,8 +112,8 @@ def search_conversation(conversation_id: str, query: str) -> list[dict[str, str]
     for _, message in remaining_messages(
         read_records(read_conversation_file(conversation_id), conversation_id, raw=True)
     ):
-        role = message.get("role", "")
-        speaker = {"user": "you", "toolResult": "tool"}.get(role, message.get("model") or "model")
+        role, model = str(message.get("role", "")), str(message.get("model") or "model")
+        speaker = {"user": "you", "toolResult": "tool"}.get(role, model)
         for line in message_text(message).splitlines():
             position = line.casefold().find(query)
             if position >= 0:
