@@ -29,13 +29,15 @@ tells the version. Exit codes: 0 done, 1 the request failed, 2 wrong use, 130 st
 """
 
 
-def page() -> str:
+def render_page() -> str:
     """Return the whole page."""
-    sections = [section(path, command) for path, command in walk_commands(build_parser()) if path]
+    sections = [
+        render_section(path, command) for path, command in walk_commands(build_parser()) if path
+    ]
     return "\n".join([HEAD, *sections])
 
 
-def section(path: str, command: Command) -> str:
+def render_section(path: str, command: Command) -> str:
     """Return the section of one command: its description, usage and arguments."""
     level = "#" * (path.count(" ") + 2)
     about = command.parser.description or ""
@@ -43,10 +45,10 @@ def section(path: str, command: Command) -> str:
         f"{level} pipy {path}",
         "",
         *([about, ""] if about else []),
-        f"`{usage(path, command)}`",
+        f"`{usage_line(path, command)}`",
     ]
     lines.append("")
-    rows = [*rows_of(command)]
+    rows = [*table_rows(command)]
     if rows:
         lines += ["| | |", "| --- | --- |"]
         lines += [f"| {name} | {text} |" for name, text in rows]
@@ -54,12 +56,12 @@ def section(path: str, command: Command) -> str:
     return "\n".join(lines)
 
 
-def usage(path: str, command: Command) -> str:
+def usage_line(path: str, command: Command) -> str:
     """Return the usage line of a command."""
     words = ["pipy", path]
     needed = [action for action in command.options if action.required]
     words += [f"{action.option_strings[-1]} {value_name(action)}" for action in needed]
-    if len(shown(command)) > len(needed):
+    if len(visible_options(command)) > len(needed):
         words.append("[OPTIONS]")
     words += [value_usage(action) for action in command.positionals]
     if command.children:
@@ -67,35 +69,35 @@ def usage(path: str, command: Command) -> str:
     return " ".join(words)
 
 
-def shown(command: Command) -> list[argparse.Action]:
+def visible_options(command: Command) -> list[argparse.Action]:
     """Return the command's options except `--help`, which all commands have."""
     return [action for action in command.options if "--help" not in action.option_strings]
 
 
-def rows_of(command: Command) -> Iterator[tuple[str, str]]:
+def table_rows(command: Command) -> Iterator[tuple[str, str]]:
     """Yield the rows of a command's table: names and descriptions."""
     for name, (line, _) in command.children.items():
-        yield f"`{name}`", escaped(line)
+        yield f"`{name}`", escape_markdown(line)
     for action in command.positionals:
-        yield f"`{value_name(action)}`", text_of(action)
-    for action in shown(command):
+        yield f"`{value_name(action)}`", argument_text(action)
+    for action in visible_options(command):
         *flags, last = action.option_strings
         names = [*flags, f"{last} {value_usage(action)}".strip()]
-        yield ", ".join(f"`{name}`" for name in names), text_of(action)
+        yield ", ".join(f"`{name}`" for name in names), argument_text(action)
 
 
-def text_of(action: argparse.Action) -> str:
+def argument_text(action: argparse.Action) -> str:
     """Return the help of an argument, with its choices unless the help lists them."""
     text, choices = help_line(action), choices_of(action)
     if choices and not all(choice in text for choice in choices):
         text += f"{': ' if text else ''}{', '.join(choices)}"
-    return escaped(text)
+    return escape_markdown(text)
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    sys.stdout.write(page())
+    sys.stdout.write(render_page())
