@@ -15,8 +15,6 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 ROOT = Path(__file__).parent.parent
 PACKAGE = "pipy_ai"
 
@@ -184,7 +182,6 @@ def test_no_module_uses_private_names_of_another() -> None:
     assert not private, "\n".join(private)
 
 
-@pytest.mark.xfail(strict=False, reason="being restructured")
 def test_no_test_uses_private_names() -> None:
     private: list[str] = []
     for file in TEST_FILES:
