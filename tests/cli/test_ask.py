@@ -251,7 +251,7 @@ def test_options(lab: Lab) -> None:
     ("option", "says"),
     [
         ("temprature=1", "did you mean temperature?"),
-        ("top_k=5", "extra.top_k="),
+        ("min_p=0.1", "extra.min_p="),
         ("seed=x", "-o seed:"),
         ("max_tokens=0", "--max-tokens:"),
         ("seed", "name=value"),
