@@ -256,13 +256,16 @@ def error_message_from_body(body: Any) -> str | None:
         >>> error_message_from_body([{"detail": "Not found"}])
         'Not found'
     """
-    if isinstance(body, list) and body:
-        body = body[0]
-    for field in _MESSAGE_FIELDS if isinstance(body, dict) else ():
-        value = body.get(field)
+    first = body[0] if isinstance(body, list) and body else body
+    if not isinstance(first, dict):
+        return None
+    for field in _MESSAGE_FIELDS:
+        value = first.get(field)
         if isinstance(value, str) and value:
             return value
-        message = value.get("message") or value.get("msg") if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            continue
+        message = value.get("message") or value.get("msg")
         if isinstance(message, str):
             metadata = value.get("metadata")
             upstream_text = metadata.get("raw") if isinstance(metadata, dict) else None
