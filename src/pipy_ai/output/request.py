@@ -29,7 +29,7 @@ OUTPUT_MODES = ("native", "tool", "prompt")
 
 
 def apply_output(request: Request, output: Output, mode: OutputMode | None) -> None:
-    """Make a request ask for an answer of a type. Its context and options are its own."""
+    """Make a request ask for a response that matches a schema. Changes its context and options."""
     if mode is not None and mode not in OUTPUT_MODES:
         raise ValueError(f"output_mode is one of {', '.join(OUTPUT_MODES)}, not {mode!r}")
     requested_mode: OutputMode = mode or _default_mode(request)
@@ -52,10 +52,10 @@ def apply_output(request: Request, output: Output, mode: OutputMode | None) -> N
 
 
 def _default_mode(request: Request) -> OutputMode:
-    """The best way that the catalogue knows of."""
+    """Return the best mode that the catalogue lists for the model."""
     record = request.record
     if record is None:
-        # Of an OpenAI-compatible server of one's own there is no record.
+        # A self-hosted OpenAI-compatible server has no record.
         is_own_server = request.provider in ("local", "faux") or request.route.is_self_hosted
         return "native" if is_own_server or request.options.api_base else "prompt"
     providers = wire_for(request).schema_providers
@@ -66,12 +66,12 @@ def _default_mode(request: Request) -> OutputMode:
 
 
 def _supported_mode(request: Request, output: Output) -> tuple[OutputMode, str]:
-    """`native`, or the next best way and why."""
+    """Return `native`, or the next best mode and why."""
     return wire_for(request).schema_fallback(request, output.schema) or ("native", "")
 
 
 def _add_answer_tool(request: Request, output: Output) -> None:
-    """A tool that stands for the answer, and must be called; among others, one must be."""
+    """Add a tool whose call is the answer, and force a call."""
     caller_tools = request.context.tools or []
     description = output.schema.get("description") or ""
     tool = Tool(
@@ -83,7 +83,7 @@ def _add_answer_tool(request: Request, output: Output) -> None:
     if request.options.tool_choice in (None, "none"):
         is_only_tool = not caller_tools or request.options.tool_choice == "none"
         request.options.tool_choice = output.name if is_only_tool else "required"
-    # Where a call cannot be forced (Claude while it thinks) this is what makes it call.
+    # Claude cannot be forced to call a tool while it thinks; the prompt asks for it.
     _append_system_prompt(request, f"Give your final answer by calling the function {output.name}.")
 
 
@@ -99,7 +99,7 @@ def _append_system_prompt(request: Request, text: str) -> None:
 
 
 class OutputRetries:
-    """The turns of one `complete`: the first, and those in which the model mends its answer."""
+    """The attempts of one `complete`: the first, and those that correct its answer."""
 
     def __init__(self, context: Context, output: Output, retries: int) -> None:
         if retries < 0:
@@ -110,14 +110,14 @@ class OutputRetries:
         self._messages: list[ParsedMessage[Any]] = []
 
     def should_retry(self, message: ParsedMessage[Any]) -> bool:
-        """Take the answer of a turn. Whether another one is to be asked, with `context`."""
+        """Record an answer. Return whether to send another request, with `context`."""
         self._messages.append(message)
         error = message.error
         if error is None or error.kind is not ErrorKind.INVALID_OUTPUT or message._truncated:
             return False
         if len(self._messages) > self._retries:
             return False
-        # Without its thinking: providers want that back with the very call or text after it.
+        # Without its thinking: providers accept that only with the original call or text.
         rejected = AssistantMessage(
             content=[TextContent(text=message._raw_answer())], stop_reason=StopReason.STOP
         )
@@ -132,8 +132,10 @@ class OutputRetries:
         return True
 
     def result(self) -> ParsedMessage[Any]:
-        """The last answer, with the usage, time and warnings of all; a call that stands for the
-        answer is text, so that the conversation can go on."""
+        """Return the last answer, with the usage, time and warnings of all attempts.
+
+        A call that is the answer becomes text, so that the conversation can continue.
+        """
         first, last = self._messages[0], self._messages[-1]
         if last is not first:
             last.usage = sum_usage(message.usage for message in self._messages)
@@ -153,12 +155,12 @@ class OutputRetries:
 
 
 def _replace_call_with_text(message: ParsedMessage[Any], call: ToolCall) -> None:
-    """Make the call that stands for the answer text."""
+    """Replace the call that is the answer with its text."""
     text = TextContent(text=message._raw_answer())
     message.content = [text if part is call else part for part in message.content]
     if message.stop_reason is StopReason.TOOL_USE and not message.tool_calls:
         message.stop_reason = StopReason.STOP
-    if message.api == "openai-responses":  # it takes reasoning back only with what it led to
+    if message.api == "openai-responses":  # it accepts reasoning only with its call
         for part in message.content:
             if isinstance(part, ThinkingContent):
                 part.thinking_signature = None

@@ -289,7 +289,7 @@ class AnthropicMessagesDecoder:
 
     def __init__(self) -> None:
         self.done: bool = False
-        self._tool_blocks: set[int] = set()  # blocks that call a client's tool
+        self._tool_blocks: set[int] = set()  # indices of blocks that call the caller's tools
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
@@ -306,7 +306,7 @@ class AnthropicMessagesDecoder:
             _append_usage(message.get("usage"), deltas)
         elif event_type == "message_delta":
             usage = body.get("usage")
-            if isinstance(usage, dict):  # some hosts say 0 here to what `message_start` has counted
+            if isinstance(usage, dict):  # some hosts send 0 for counts of `message_start`
                 usage = {name: value for name, value in usage.items() if value != 0}
             _append_usage(usage, deltas)
             reason = (body.get("delta") or {}).get("stop_reason")
@@ -347,7 +347,7 @@ class AnthropicMessagesDecoder:
             tool_input = block.get("input")
             arguments = json.dumps(tool_input, ensure_ascii=False) if tool_input else ""
             deltas.append(ToolFragment(index, block.get("id"), block.get("name"), arguments))
-        # server_tool_use and its results are the provider's own business: nothing to run here
+        # The provider runs server_tool_use itself, and sends the results.
 
     def _decode_block_delta(self, index: Any, delta: dict[str, Any], deltas: list[Delta]) -> None:
         delta_type = delta.get("type")

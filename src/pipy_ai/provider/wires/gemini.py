@@ -239,7 +239,7 @@ class GeminiDecoder:
     api = "google-generative-ai"
 
     def __init__(self) -> None:
-        self.done: bool = False  # the wire has no last event; the body ends
+        self.done: bool = False  # the API has no last event; the body ends
         self._last_info: tuple[Any, Any] = (None, None)
         self._call_count = 0
 
@@ -269,7 +269,7 @@ class GeminiDecoder:
             for part in (candidate.get("content") or {}).get("parts") or ():
                 self._decode_part(part, deltas)
             reason = candidate.get("finishReason") or reason
-            break  # one answer is asked for
+            break  # only one candidate was requested
         if isinstance(chunk.get("usageMetadata"), dict):
             deltas.append(_usage_report(chunk["usageMetadata"]))
         if reason:
