@@ -58,7 +58,7 @@ def test_tool_result_round_trips() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "expected"),
     [
         ({}, "no event of type None"),
         ([], "no event of type None"),
@@ -70,8 +70,8 @@ def test_tool_result_round_trips() -> None:
         ({"type": "toolcall_end", "content_index": 0, "tool_call": "x"}, "tool_call"),
     ],
 )
-def test_invalid_event_is_rejected(data: object, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_invalid_event_is_rejected(data: object, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         event_from_dict(data)  # type: ignore[arg-type]
 
 

@@ -209,7 +209,7 @@ def test_context_variables_apply_within_a_batch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "keywords", "said"),
+    ("arguments", "keywords", "expected"),
     [
         (("host/m", "one prompt"), {}, "contexts are many prompts"),
         (("host/m", ctx("one")), {}, "contexts are many prompts"),
@@ -224,12 +224,12 @@ def test_context_variables_apply_within_a_batch() -> None:
     ],
 )
 def test_wrong_use_raises_at_once(
-    host: Host, arguments: tuple[Any, ...], keywords: dict[str, Any], said: str
+    host: Host, arguments: tuple[Any, ...], keywords: dict[str, Any], expected: str
 ) -> None:
     for verb in (complete_many, stream_many, astream_many):
-        with pytest.raises((TypeError, ValueError), match=said):
+        with pytest.raises((TypeError, ValueError), match=expected):
             verb(*arguments, **keywords)
-    with pytest.raises((TypeError, ValueError), match=said):
+    with pytest.raises((TypeError, ValueError), match=expected):
         asyncio.run(acomplete_many(*arguments, **keywords))
     assert host.asked == []
 

@@ -42,7 +42,7 @@ def fastapi_style(a: int = Field(default=3, description="x")): ...
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error", "says"),
+    ("wrong", "error", "expected"),
     [
         (several, TypeError, r"several\(\*numbers\) is no tool"),
         (callback, TypeError, r"callback\(\) has a parameter that JSON cannot give"),
@@ -55,8 +55,8 @@ def fastapi_style(a: int = Field(default=3, description="x")): ...
         (Point, TypeError, "the class Point is no tool"),
     ],
 )
-def test_invalid_tools(wrong: Any, error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
+def test_invalid_tools(wrong: Any, error: type[Exception], expected: str) -> None:
+    with pytest.raises(error, match=expected):
         Tool.from_function(wrong)
 
 

@@ -41,9 +41,9 @@ def test_ledger_holds_no_text(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None
     assert (second.error, second.cost, second.stop_reason) == (failed.error.kind, None, "error")
 
 
-@pytest.mark.parametrize("said", ["", "0"])
-def test_ledger_is_off_by_default(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIPY_LEDGER", said)
+@pytest.mark.parametrize("expected", ["", "0"])
+def test_ledger_is_off_by_default(expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPY_LEDGER", expected)
     complete("faux/echo", "Hi")
     assert not (Path(os.environ["PIPY_DATA_DIR"]) / "ledger.jsonl").exists()
 

@@ -106,9 +106,9 @@ def test_parquet_with_binary_text_and_unsupported_times(capsys: pytest.CaptureFi
     moment = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
     parquet.write_table(pa.table({"prompt": moment}), "odd.parquet")
     assert main(["batch", "odd.parquet", *old[2:]]) == 2
-    said = capsys.readouterr().err
-    assert "old.parquet, row 1: 'utf-8' codec" in said
-    assert "odd.parquet: Nanosecond" in said
+    output = capsys.readouterr().err
+    assert "old.parquet, row 1: 'utf-8' codec" in output
+    assert "odd.parquet: Nanosecond" in output
 
 
 def test_conversations(lab: Lab) -> None:

@@ -60,9 +60,9 @@ def test_fatal_error_leaves_rows_open(lab: Lab, capsys: pytest.CaptureFixture[st
         Status(401, {"error": {"message": "wrong key"}}) if len(lab.seen) > 10 else upper(seen)
     )
     assert batch(*at(lab), "-j", "4", model=HOST) == 1
-    said = capsys.readouterr().err
-    assert "stopped: wrong key" in said
-    assert "run the same command again to go on" in said
+    output = capsys.readouterr().err
+    assert "stopped: wrong key" in output
+    assert "run the same command again to go on" in output
     assert len(lab.seen) < 20
     assert all(one["error"] is None for one in answers())
     lab.always = upper
@@ -79,9 +79,9 @@ def test_exhausted_budget_stops_the_run_and_the_next_one_resumes(
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(30)])
     asked = ("-j", "1", "--budget", "0.05", *at(lab))
     assert batch(*asked, model="openai/gpt-5-mini") == 1
-    said = capsys.readouterr().err
-    assert "budget of $0.05" in said
-    assert "run the same command again" in said
+    output = capsys.readouterr().err
+    assert "budget of $0.05" in output
+    assert "run the same command again" in output
     first = answers()
     cost = sum(one["cost"] for one in first)
     assert 0.05 <= cost < 0.05 + 2 * first[0]["cost"]
@@ -104,9 +104,11 @@ def test_unreachable_server_leaves_rows_open(
 
         leaving.always = answer
         assert batch(*at(leaving), "-j", "4", model=HOST) == 1
-    said = capsys.readouterr().err
-    assert re.search(r"stopped: .*was not reached: Connection refused.* answered for \d+ s\.", said)
-    assert "run the same command again to go on" in said
+    output = capsys.readouterr().err
+    assert re.search(
+        r"stopped: .*was not reached: Connection refused.* answered for \d+ s\.", output
+    )
+    assert "run the same command again to go on" in output
     assert len(answers()) >= 26
     assert all(one["error"] is None for one in answers())
     lab.always = upper

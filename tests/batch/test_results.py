@@ -131,9 +131,9 @@ def test_failed_rows_are_kept_and_retried_on_demand(
     assert batch(*at(lab), model=HOST) == 1
     assert answers()[1]["error"] == {"kind": "bad_request", "message": "no such thing"}
     assert len(lab.seen) == 5
-    said = capsys.readouterr().err
-    assert "2 failed (bad_request 2)" in said
-    assert "--retry-errors" in said
+    output = capsys.readouterr().err
+    assert "2 failed (bad_request 2)" in output
+    assert "--retry-errors" in output
     assert batch(*at(lab), model=HOST) == 1  # they are done, after all
     assert len(lab.seen) == 5
     lab.always = upper

@@ -96,13 +96,13 @@ def test_thinking_text_and_ctrl_c_on_a_terminal(lab: Lab) -> None:
 def test_partial_model_names(typed: str, means: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = resolve_model(typed)
     assert re.fullmatch(means, found)
-    said = capsys.readouterr().err
-    assert said == ("" if found == typed else f"pipy: {typed}: asking {found}\n")
+    output = capsys.readouterr().err
+    assert output == ("" if found == typed else f"pipy: {typed}: asking {found}\n")
 
 
 @pytest.mark.usefixtures("july")
 @pytest.mark.parametrize(
-    ("typed", "says"),
+    ("typed", "expected"),
     [
         ("claude", "may mean anthropic/claude-"),
         ("mini", "say more of the name"),
@@ -110,8 +110,8 @@ def test_partial_model_names(typed: str, means: str, capsys: pytest.CaptureFixtu
         ("xyzzy", "no model 'xyzzy'"),
     ],
 )
-def test_ambiguous_model_name_is_an_error(typed: str, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_ambiguous_model_name_is_an_error(typed: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         resolve_model(typed)
 
 
@@ -211,7 +211,7 @@ def test_schema_from_a_file_a_class_and_as_a_list(lab: Lab, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "expected"),
     [
         ("name text", "no type 'text'"),
         ("a, a", "twice"),
@@ -222,10 +222,10 @@ def test_schema_from_a_file_a_class_and_as_a_list(lab: Lab, tmp_path: Path) -> N
         ("?!", "name type: what it is"),
     ],
 )
-def test_invalid_schema(given: str, says: str) -> None:
+def test_invalid_schema(given: str, expected: str) -> None:
     done = pipy("ask", "-m", "faux/echo", "--schema", given, "q")
     assert done.returncode == 2
-    assert re.search(says, done.stderr), done.stderr
+    assert re.search(expected, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -248,7 +248,7 @@ def test_options(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "says"),
+    ("option", "expected"),
     [
         ("temprature=1", "did you mean temperature?"),
         ("min_p=0.1", "extra.min_p="),
@@ -258,10 +258,10 @@ def test_options(lab: Lab) -> None:
         ("api_key=sk-secret", "others could read it"),
     ],
 )
-def test_invalid_option(option: str, says: str) -> None:
+def test_invalid_option(option: str, expected: str) -> None:
     done = pipy("ask", "-m", "faux/echo", "-o", option, "hi")
     assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
+    assert expected in done.stderr
     assert "sk-secret" not in done.stderr
 
 

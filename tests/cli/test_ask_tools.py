@@ -122,7 +122,7 @@ def test_no_tool_runs_without_a_terminal_unless_all_are_allowed(
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "expected"),
     [
         ("water", "module:name"),
         ("no_such_module:f", "no module 'no_such_module'"),
@@ -132,10 +132,10 @@ def test_no_tool_runs_without_a_terminal_unless_all_are_allowed(
         ("{broken}:f", "ZeroDivisionError"),
     ],
 )
-def test_unloadable_tool(spec: str, says: str, tmp_path: Path) -> None:
+def test_unloadable_tool(spec: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
     spec = spec.replace("{broken}", str(tmp_path / "broken.py"))
     done = pipy("ask", "-m", "faux/echo", "--tool", spec, "q")
     assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr

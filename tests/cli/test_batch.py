@@ -68,10 +68,10 @@ def test_results_are_in_the_order_of_the_rows(lab: Lab, capsys: pytest.CaptureFi
     }  # fmt: skip
     assert lab.seen[0].json["messages"][0] == {"role": "system", "content": "Be brief."}
     assert lab.seen[0].json["temperature"] == 0
-    said = capsys.readouterr()
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert output.out == ""
     assert re.fullmatch(
-        r"40 rows: 40 answered, 200 in / 120 out, cost unknown, [\d.]+ s → out.jsonl\n", said.err
+        r"40 rows: 40 answered, 200 in / 120 out, cost unknown, [\d.]+ s → out.jsonl\n", output.err
     )
 
 
@@ -84,9 +84,9 @@ def test_json_summary_includes_the_cost(july: Path, capsys: pytest.CaptureFixtur
             assert batch("--json", *at(lab), model="openai/gpt-4o") == 0
         finally:
             del os.environ["OPENAI_API_KEY"]
-    said = json.loads(capsys.readouterr().out)
-    assert (said["rows"], said["answered"], said["failed"], said["open"]) == (2, 2, 0, 0)
-    assert said["cost"] == sum(one["cost"] for one in answers()) > 1
+    output = json.loads(capsys.readouterr().out)
+    assert (output["rows"], output["answered"], output["failed"], output["open"]) == (2, 2, 0, 0)
+    assert output["cost"] == sum(one["cost"] for one in answers()) > 1
     assert "1234567890" not in Path("out.jsonl").read_text()
 
 
@@ -97,7 +97,7 @@ def test_rows_without_an_id_are_numbered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "arguments", "said"),
+    ("rows", "arguments", "expected"),
     [
         ([{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in rows 1 and"),
         ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in rows 1 and 2"),
@@ -120,11 +120,11 @@ def test_rows_without_an_id_are_numbered() -> None:
     ],
 )
 def test_wrong_use(
-    rows: list[Any], arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    rows: list[Any], arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     questions(*rows)
     assert batch(*arguments) == 2
-    assert said in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert {*os.listdir()} <= {"in.jsonl", "pipy-data"}  # nothing is left behind
 
 
@@ -135,9 +135,9 @@ def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     Path("in.csv").write_text("a,b\n1,2\n1,2,3\n")
     assert main(["batch", "in.csv", "-o", "out.jsonl", "-m", "faux/echo",
                  "--prompt-template", "{a}"]) == 2  # fmt: skip
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     for part in ("there is no such file", ".parquet", "line 3: it has not as many fields"):
-        assert part in said
+        assert part in output
     for name, content, part in (
         ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: it is not UTF-8 text"),
         ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns have the name 'prompt'"),

@@ -87,9 +87,9 @@ def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     first = process.stderr.readline().decode()
     assert first == "pipy: finishing 4 under way; Ctrl-C once more drops them\n"
     lab.go()
-    _, said = process.communicate(timeout=30)
+    _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "46 rows are not asked yet: run the same command again to go on" in said.decode()
+    assert "46 rows are not asked yet: run the same command again to go on" in output.decode()
     assert set(texts().values()) == {"half whole"}
     assert len(texts()) == len(lab.seen) == 4
     lab.always = chat(text("half whole"), finish("stop"))
@@ -102,8 +102,8 @@ def test_ctrl_c_while_reading_input_exits_at_once(lab: Lab) -> None:
     process = start(lab)
     wait_for(Path("out.jsonl").exists)  # made before the input is read
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert (process.returncode, said) == (130, b"")
+    _, output = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, b"")
     assert not lab.seen
 
 
@@ -136,10 +136,10 @@ def test_second_ctrl_c_drops_rows_in_flight(lab: Lab) -> None:
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "50 rows are not asked yet" in said.decode()
-    assert "Traceback" not in said.decode()
+    assert "50 rows are not asked yet" in output.decode()
+    assert "Traceback" not in output.decode()
     assert answers() == []
 
 

@@ -149,17 +149,17 @@ def test_info(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sk-secret" not in out
     assert "Cost: unknown\n" in pipy("info cohere/c4ai-aya-vision-8b")
     assert "Cost: $0 (part of a plan)\n" in pipy("info zai-coding-plan/glm-4.7")
-    told = json.loads(pipy("info gpt-5.4 --json"))
-    assert told["qualified_name"] == "openai/gpt-5.4"
-    assert told["cost"]["tiers"][0]["tier"] == {"type": "context", "size": 272_000}
-    assert told["route"]["keys"] == ["OPENAI_API_KEY"]
+    data = json.loads(pipy("info gpt-5.4 --json"))
+    assert data["qualified_name"] == "openai/gpt-5.4"
+    assert data["cost"]["tiers"][0]["tier"] == {"type": "context", "size": 272_000}
+    assert data["route"]["keys"] == ["OPENAI_API_KEY"]
 
 
 def test_cost(pipy: Run) -> None:
     out = pipy("cost anthropic/claude-sonnet-4-5 --input 10000 --output 2000")
     assert out == "Estimated cost: $0.06 ($0.03 input + $0.03 output)\n"
-    told = json.loads(pipy("cost gpt-5 --input 10k --cached 8k --output 1k --json"))
-    assert told == {
+    data = json.loads(pipy("cost gpt-5 --input 10k --cached 8k --output 1k --json"))
+    assert data == {
         "model": "openai/gpt-5", "total": 0.0135, "input": 0.0035, "output": 0.01,
         "date": "2026-07-01",
     }  # fmt: skip
@@ -193,20 +193,20 @@ def test_providers(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     out = pipy("providers --available")
     assert [line.split()[0] for line in out.splitlines()] == ["provider", "groq"]
     assert "gsk-secret" not in out
-    told = json.loads(pipy("providers --json"))
-    assert {row["provider"]: row["key_set"] for row in told if row["key_set"]} == {"groq": True}
+    data = json.loads(pipy("providers --json"))
+    assert {row["provider"]: row["key_set"] for row in data if row["key_set"]} == {"groq": True}
 
 
 @pytest.mark.parametrize(
-    ("dollars", "said"),
+    ("dollars", "expected"),
     [
         (0, "$0.00"), (0.06, "$0.06"), (0.5, "$0.50"), (0.0375, "$0.0375"), (1, "$1.00"),
         (12.345, "$12.35"), (1234567.8, "$1,234,567.80"), (0.00000123456, "$0.00000123"),
         (0.1234567, "$0.123"), (0.999999, "$1.00"), (0.0099999, "$0.01"), (0.01, "$0.01"),
     ],
 )  # fmt: skip
-def test_format_usd(dollars: float, said: str) -> None:
-    assert format_usd(dollars) == said
+def test_format_usd(dollars: float, expected: str) -> None:
+    assert format_usd(dollars) == expected
 
 
 def _shell(line: str) -> subprocess.CompletedProcess[str]:
@@ -288,8 +288,8 @@ def test_sync_prints_changes(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert "removed: " in out[2]
     assert "new prices: " in out[3]
     assert out[-1].startswith("Saved to ")
-    told = json.loads(pipy("sync --force --json"))
-    assert told["models"] == 4838
+    data = json.loads(pipy("sync --force --json"))
+    assert data["models"] == 4838
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])
@@ -327,8 +327,8 @@ def test_invalid_date(july: Path, word: str) -> None:
 def test_compare_applies_filters(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = "compare google/gemini-2.5-flash openai/gpt-5 --input 10 --provider google --json"
     assert main(line.split()) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [row["model"] for row in said] == ["google/gemini-2.5-flash"]
+    output = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in output] == ["google/gemini-2.5-flash"]
 
 
 def test_spaces_between_columns_are_accepted(
@@ -339,7 +339,7 @@ def test_spaces_between_columns_are_accepted(
 
 
 @pytest.mark.parametrize(
-    ("dollars", "said"), [(2.025, "2.025"), (2.5, "2.50"), (3, "3.00"), (0.075, "0.075")]
+    ("dollars", "expected"), [(2.025, "2.025"), (2.5, "2.50"), (3, "3.00"), (0.075, "0.075")]
 )
-def test_rate_is_printed_in_full(dollars: float, said: str) -> None:
-    assert format_rate(dollars) == said
+def test_rate_is_printed_in_full(dollars: float, expected: str) -> None:
+    assert format_rate(dollars) == expected

@@ -93,7 +93,7 @@ def test_full_output_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["-m", "claude-sonet-4-5"], "did you mean"),
         (["-c"], "no conversation is kept yet"),
@@ -101,12 +101,12 @@ def test_full_output_device() -> None:
         (["-m", "faux/echo", "--max-tokens", "0"], "--max-tokens"),
     ],
 )
-def test_wrong_use(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = main(["chat", *arguments])
     except SystemExit as end:
         code = int(end.code or 0)
-    assert (code, says in capsys.readouterr().err) == (2, True)
+    assert (code, expected in capsys.readouterr().err) == (2, True)
 
 
 def test_unusual_pipes(lab: Lab) -> None:

@@ -49,12 +49,12 @@ def texts(conversation: Conversation) -> list[str]:
 
 
 def test_conversation_round_trip() -> None:
-    with Conversation.new(model="faux/echo", system="Be brief.") as said:
-        talk(said, "one")
-        said.set(model="faux/other", thinking="high", tools=["m:f"])
-        talk(said, "two \u202e\ud83d \x1b[2J\nlines\u2028")
+    with Conversation.new(model="faux/echo", system="Be brief.") as conversation:
+        talk(conversation, "one")
+        conversation.set(model="faux/other", thinking="high", tools=["m:f"])
+        talk(conversation, "two \u202e\ud83d \x1b[2J\nlines\u2028")
     with Conversation.open() as again:
-        assert (again.id, again.messages) == (said.id, said.messages)
+        assert (again.id, again.messages) == (conversation.id, conversation.messages)
         assert (again.model, again.system) == ("faux/other", "Be brief.")
         assert (again.thinking, again.tools) == ("high", ["m:f"])
         assert again.context.system_prompt == "Be brief."
@@ -64,16 +64,16 @@ def test_conversation_round_trip() -> None:
 def test_conversation_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        with Conversation.new() as said:
-            said.add(user("hi"))
-            for event in stream("faux/echo", said.context):
-                said.journal(event)
+        with Conversation.new() as conversation:
+            conversation.add(user("hi"))
+            for event in stream("faux/echo", conversation.context):
+                conversation.journal(event)
                 if event.type == "text_delta":
-                    partial = Path(said.path).with_suffix(".partial")
+                    partial = Path(conversation.path).with_suffix(".partial")
                     assert stat.S_IMODE(partial.stat().st_mode) == 0o600
     finally:
         os.umask(old)
-    path = Path(said.path)
+    path = Path(conversation.path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert [one.name for one in path.parent.iterdir()] == [path.name]
@@ -99,19 +99,19 @@ def test_message_of_every_content_type_round_trips() -> None:
         "Add."
         return {"sum": a + b, "of": (a, b)}
 
-    with Conversation.new() as said, faux.script(reply, faux.reply("x", stop="length")):
-        said.add(user("look", image(b"GIF89a" + bytes(20))))
-        run = run_tools("faux/any", said.context, [add])
+    with Conversation.new() as conversation, faux.script(reply, faux.reply("x", stop="length")):
+        conversation.add(user("look", image(b"GIF89a" + bytes(20))))
+        run = run_tools("faux/any", conversation.context, [add])
         for event in run:
-            said.journal(event)
-        said.add(complete("anthropic/claude-sonnet-4-5", "no key"))
-        said.add(ToolResultMessage(details={"when": Path("x"), "own": object()}))
-        said.add(assistant("ünï"))
+            conversation.journal(event)
+        conversation.add(complete("anthropic/claude-sonnet-4-5", "no key"))
+        conversation.add(ToolResultMessage(details={"when": Path("x"), "own": object()}))
+        conversation.add(assistant("ünï"))
     with Conversation.open() as again:
         assert [dump_message(one) for one in again.messages] == [
-            dump_message(one) for one in said.messages
+            dump_message(one) for one in conversation.messages
         ]
-        assert again.messages[:4] == said.messages[:4]
+        assert again.messages[:4] == conversation.messages[:4]
         assert again.messages[1:4] == run.messages
     for message in run.messages:
         dumped = message.model_dump(mode="json")
@@ -144,30 +144,30 @@ def test_fields_of_newer_versions_are_kept() -> None:
 
 
 def test_undo_and_retry_are_saved() -> None:
-    with Conversation.new() as said:
-        talk(said, "one")
-        talk(said, "two")
-        undone = said.undo()
+    with Conversation.new() as conversation:
+        talk(conversation, "one")
+        talk(conversation, "two")
+        undone = conversation.undo()
         assert undone is not None
         assert undone.content == "two"
-        assert texts(said) == ["one", "one"]
-        said.undo(answer_only=True)
-        assert texts(said) == ["one"]
-        said.undo(answer_only=True)  # nothing more to take back
-        talk(said, "three")
+        assert texts(conversation) == ["one", "one"]
+        conversation.undo(answer_only=True)
+        assert texts(conversation) == ["one"]
+        conversation.undo(answer_only=True)  # nothing more to take back
+        talk(conversation, "three")
     with Conversation.open() as again:
         assert texts(again) == ["one", "three", "three"]
         assert again.undo() is not None
         assert again.undo() is not None
         assert again.undo() is None
-    assert Path(said.path).read_text().count('"message"') > 6  # it is still in the file
+    assert Path(conversation.path).read_text().count('"message"') > 6  # it is still in the file
 
 
 def test_damaged_lines_are_reported_and_skipped(capsys: pytest.CaptureFixture[str]) -> None:
-    with Conversation.new(model="faux/echo") as said:
+    with Conversation.new(model="faux/echo") as conversation:
         for text in ("one", "two", "three"):
-            talk(said, text)
-    path = Path(said.path)
+            talk(conversation, text)
+    path = Path(conversation.path)
     lines = path.read_bytes().splitlines(keepends=True)
     assert len(lines) == 8
     lines[3] = lines[3][:40] + b"\x00\xff" + lines[3][60:]
@@ -176,7 +176,7 @@ def test_damaged_lines_are_reported_and_skipped(capsys: pytest.CaptureFixture[st
     lines.insert(2, b'{"kind":"from tomorrow","x":1}\n')
     lines.append(b'{"kind":"undo","from":"x"}\n{"kind":"message","n":9,"message":{"role":"us')
     path.write_bytes(b"".join(lines))
-    name = f"pipy: history/{said.id}.jsonl: line"
+    name = f"pipy: history/{conversation.id}.jsonl: line"
     told = [f"{name} {n} is damaged and left out" for n in (5, 6, 7, 10, 11)]
     with Conversation.open() as again:
         assert capsys.readouterr().err.splitlines() == told
@@ -189,11 +189,11 @@ def test_damaged_lines_are_reported_and_skipped(capsys: pytest.CaptureFixture[st
 
 
 def test_undo_is_exact_next_to_damaged_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with Conversation.new() as said:
-        talk(said, "one")
-        talk(said, "two")
-        said.undo()
-    path = Path(said.path)
+    with Conversation.new() as conversation:
+        talk(conversation, "one")
+        talk(conversation, "two")
+        conversation.undo()
+    path = Path(conversation.path)
     lines = path.read_bytes().splitlines(keepends=True)
     lines[3] = b"broken\n"  # the question that was taken back
     path.write_bytes(b"".join(lines))
@@ -250,13 +250,13 @@ def test_killed_process_loses_nothing(at: str, left: tuple[str, str] | None) -> 
 
 def test_journal_of_a_saved_response_is_not_saved_twice() -> None:
     """Killed after the answer's line was written, before its journal was removed."""
-    with Conversation.new() as said:
-        said.add(user("hi"))
-        for event in stream("faux/echo", said.context):
+    with Conversation.new() as conversation:
+        conversation.add(user("hi"))
+        for event in stream("faux/echo", conversation.context):
             if event.type == "done":
-                journal = Path(said.path).with_suffix(".partial")
+                journal = Path(conversation.path).with_suffix(".partial")
                 left = journal.read_bytes()
-            said.journal(event)
+            conversation.journal(event)
     journal.write_bytes(left)
     with Conversation.open() as again:
         assert texts(again) == ["hi", "hi"]
@@ -268,8 +268,8 @@ def test_journal_of_a_saved_response_is_not_saved_twice() -> None:
 
 
 def test_failed_response_is_saved_with_its_error() -> None:
-    with Conversation.new() as said, faux.script(faux.error("auth", "out of order")):
-        talk(said, "hi", "faux/m")
+    with Conversation.new() as conversation, faux.script(faux.error("auth", "out of order")):
+        talk(conversation, "hi", "faux/m")
     last = Conversation.read().messages[-1]
     assert isinstance(last, AssistantMessage)
     assert last.error is not None
@@ -277,20 +277,20 @@ def test_failed_response_is_saved_with_its_error() -> None:
 
 
 def test_conversation_is_locked_by_one_process() -> None:
-    with Conversation.new() as said:
-        talk(said, "hi")
-        with pytest.raises(ValueError, match=f"another pipy goes on with.*{said.id}"):
-            Conversation.open(said.id)
+    with Conversation.new() as conversation:
+        talk(conversation, "hi")
+        with pytest.raises(ValueError, match=f"another pipy goes on with.*{conversation.id}"):
+            Conversation.open(conversation.id)
         assert texts(Conversation.read()) == ["hi", "hi"]
-    Conversation.open(said.id).close()
+    Conversation.open(conversation.id).close()
 
 
 def test_names() -> None:
     with pytest.raises(ValueError, match="no conversation is kept"):
         resolve_id()
     for name in ("20260101-000000-000aaa", "20260101-000000-000aab", "20260102-000000-000aaa"):
-        with Conversation(name) as said:
-            said.add(user(name))
+        with Conversation(name) as conversation:
+            conversation.add(user(name))
     assert resolve_id("20260102") == "20260102-000000-000aaa"
     assert resolve_id("20260101-000000-000aab") == "20260101-000000-000aab"
     with pytest.raises(ValueError, match=r"more than one.*000aa[ab], 2026"):
@@ -321,27 +321,27 @@ def test_write_error_is_reported_once_and_the_conversation_continues(
     said = Conversation.new()
     assert talk(said, "one").text == "one"
     assert talk(said, "two").text == "two"
-    told = capsys.readouterr().err
-    assert told.count("is not kept from here on") == told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.count("is not kept from here on") == output.count("\n") == 1
     assert texts(said) == ["one", "one", "two", "two"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_full_disk_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with Conversation.new() as said:
-        talk(said, "one")
-        assert said._file_fd is not None
-        os.dup2(os.open("/dev/full", os.O_WRONLY), said._file_fd)
-        assert talk(said, "two").text == "two"
-    told = capsys.readouterr().err
-    assert "No space left" in told
-    assert told.count("\n") == 1
+    with Conversation.new() as conversation:
+        talk(conversation, "one")
+        assert conversation._file_fd is not None
+        os.dup2(os.open("/dev/full", os.O_WRONLY), conversation._file_fd)
+        assert talk(conversation, "two").text == "two"
+    output = capsys.readouterr().err
+    assert "No space left" in output
+    assert output.count("\n") == 1
 
 
 def test_unanswered_tool_call_does_not_block_the_conversation() -> None:
-    with Conversation.new() as said:
-        said.add(user("add"))
-        said.add(assistant(ToolCall(id="c1", name="add", arguments={})))
+    with Conversation.new() as conversation:
+        conversation.add(user("add"))
+        conversation.add(assistant(ToolCall(id="c1", name="add", arguments={})))
     with Conversation.open() as again, faux.script("well") as provider:
         assert talk(again, "go on", "faux/m").text == "well"
     assert provider.calls == 1
@@ -360,7 +360,7 @@ with Conversation.open() as said:
 for kind in (AssistantMessage, Context, UserMessage):
     assert not kind.__pydantic_complete__, kind
 """
-    with Conversation.new() as said:
-        talk(said, "hi")
+    with Conversation.new() as conversation:
+        talk(conversation, "hi")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

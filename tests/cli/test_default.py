@@ -41,7 +41,7 @@ def test_custom_names_are_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "expected"),
     [
         ("claude-sonnet-9-9", "did you mean anthropic/claude-sonnet"),
         ("openai/gpt-55", "did you mean openai/gpt-5"),
@@ -49,10 +49,10 @@ def test_custom_names_are_accepted(name: str) -> None:
         ("gpt-oss-120b", "may mean cerebras/gpt-oss-120b"),
     ],
 )
-def test_unknown_name_is_rejected(name: str, says: str) -> None:
+def test_unknown_name_is_rejected(name: str, expected: str) -> None:
     done = pipy("default", name or " ")
     assert done.returncode == 2
-    assert says in done.stderr
+    assert expected in done.stderr
     assert not os.path.exists(settings.settings_path())
 
 

@@ -65,7 +65,7 @@ def test_one_line_per_finding_with_advice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "state", "says"),
+    ("version", "state", "expected"),
     [
         ("1.82.7", "fail", "malware"),
         ("1.82.8", "fail", "malware"),
@@ -77,12 +77,12 @@ def test_one_line_per_finding_with_advice() -> None:
     ],
 )
 def test_litellm_versions(
-    version: str, state: str, says: str, monkeypatch: pytest.MonkeyPatch
+    version: str, state: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: version)
     [finding] = check_litellm()
     assert finding.state == state
-    assert says in finding.detail
+    assert expected in finding.detail
     assert bool(finding.todo) == (state == "fail")
 
 

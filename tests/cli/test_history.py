@@ -52,11 +52,11 @@ def answer(
 
 
 def keep(identity: str, used: float, *messages: object, model: str = "openai/gpt-5") -> None:
-    with Conversation(identity) as said:
-        said.set(model=model)
+    with Conversation(identity) as conversation:
+        conversation.set(model=model)
         for message in messages:
-            said.add(message)  # type: ignore[arg-type]
-    os.utime(said.path, (used, used))
+            conversation.add(message)  # type: ignore[arg-type]
+    os.utime(conversation.path, (used, used))
 
 
 @pytest.fixture
@@ -142,11 +142,11 @@ def test_zero_cost_is_known(history: Run) -> None:
 
 
 def test_undone_messages_count_towards_the_cost(history: Run) -> None:
-    with Conversation.new(model="m/m") as said:
-        said.add(user("one"))
-        said.add(answer("1", 0, 0.25))
-        said.undo()
-        said.add(user("two"))
+    with Conversation.new(model="m/m") as conversation:
+        conversation.add(user("one"))
+        conversation.add(answer("1", 0, 0.25))
+        conversation.undo()
+        conversation.add(user("two"))
     (entry,) = json.loads(history("list --json"))
     assert (entry["title"], entry["questions"], entry["sum"]["cost"]) == ("two", 1, 0.25)
     assert history("search one", code=1) == ""
@@ -154,22 +154,22 @@ def test_undone_messages_count_towards_the_cost(history: Run) -> None:
 
 
 def test_show(history: Run) -> None:
-    with Conversation.new(model="m/m", system="Be kind.") as said:
-        said.add(user("What is it? \x1b[31m"))
+    with Conversation.new(model="m/m", system="Be kind.") as conversation:
+        conversation.add(user("What is it? \x1b[31m"))
         call = ToolCall(id="c", name="look", arguments={"at": "ü"})
         thought = ThinkingContent(thinking="Hm.\nHm.")
-        said.add(AssistantMessage(content=[thought, call], provider="m", model="m"))
-        said.add(tool_result(call, "```it```"))
-        said.add(answer("It.", 0, None))
+        conversation.add(AssistantMessage(content=[thought, call], provider="m", model="m"))
+        conversation.add(tool_result(call, "```it```"))
+        conversation.add(answer("It.", 0, None))
     shown = history("show")
     assert shown == (
         "## System\n\nBe kind.\n\n## You\n\nWhat is it? \\x1b[31m\n\n"
         '## m/m\n\n> Hm.\n> Hm.\n\n`look({"at": "ü"})`\n\n'
         "## Result of look\n\n````\n```it```\n````\n\n## openai/gpt-5\n\nIt.\n"
     )
-    assert history(f"show {said.id[:15]}") == shown
+    assert history(f"show {conversation.id[:15]}") == shown
     data = json.loads(history("show --json"))
-    assert Context.model_validate(data).messages == said.messages
+    assert Context.model_validate(data).messages == conversation.messages
     assert data["model"] == "m/m"
 
 

@@ -69,7 +69,7 @@ def test_remove(kept: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "stdin", "says"),
+    ("words", "stdin", "expected"),
     [
         (["set", "groq", KEY], None, "history"),
         (["set", "groq"], "", "no key was given"),
@@ -83,10 +83,10 @@ def test_remove(kept: Path) -> None:
         (["set", "ollama"], KEY, "needs no key"),
     ],
 )
-def test_invalid_key_changes_nothing(words: list[str], stdin: str | None, says: str) -> None:
+def test_invalid_key_changes_nothing(words: list[str], stdin: str | None, expected: str) -> None:
     done = pipy("keys", *words, stdin=stdin)
     assert done.returncode == 2
-    assert says in done.stderr
+    assert expected in done.stderr
     assert KEY not in done.stderr
     assert not os.path.exists(keystore.path())
 

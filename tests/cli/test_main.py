@@ -94,7 +94,7 @@ def test_usage_goes_to_stderr() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (["ask"], "nothing to ask"),
         (["ask", "-m", "claude-sonnet-9-9", "Hi"], "did you mean anthropic/claude-sonnet"),
@@ -117,10 +117,10 @@ def test_usage_goes_to_stderr() -> None:
         ([], "COMMAND"),
     ],
 )
-def test_wrong_use_exits_2_with_a_reason(arguments: list[str], says: str) -> None:
+def test_wrong_use_exits_2_with_a_reason(arguments: list[str], expected: str) -> None:
     done = pipy(*arguments)
     assert done.returncode == 2
-    assert says in done.stderr
+    assert expected in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
 
@@ -154,9 +154,9 @@ def test_no_model_available_names_two_solutions(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["ask", "Hi"]) == 2
-    said = capsys.readouterr().err
-    assert "ANTHROPIC_API_KEY" in said
-    assert "pipy-ai[local]" in said
+    output = capsys.readouterr().err
+    assert "ANTHROPIC_API_KEY" in output
+    assert "pipy-ai[local]" in output
 
 
 def test_embedded_model_is_the_default(weights: Path) -> None:
@@ -221,7 +221,7 @@ def test_closed_pipe_is_no_error() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    ("redirect", "code", "says"),
+    ("redirect", "code", "expected"),
     [
         (">/dev/full", 1, "No space left"),
         (">&-", 0, ""),
@@ -233,7 +233,7 @@ def test_closed_pipe_is_no_error() -> None:
     ],
 )
 def test_unwritable_outputs_exit_without_a_traceback(
-    redirect: str, code: int, says: str, unbuffered: str
+    redirect: str, code: int, expected: str, unbuffered: str
 ) -> None:
     shell = f"{sys.executable} -m pipy_ai ask -m faux/echo hi {redirect}"
     done = subprocess.run(
@@ -242,7 +242,7 @@ def test_unwritable_outputs_exit_without_a_traceback(
     )  # fmt: skip
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-    assert says in done.stderr
+    assert expected in done.stderr
 
 
 def test_ctrl_c_exits_cleanly(weights: Path) -> None:

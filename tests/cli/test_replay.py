@@ -73,11 +73,11 @@ def test_model_output_cannot_send_escape_sequences() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "expected"),
     [(["/no/such"], "/no/such"), (["-", "--speed", "0"], "more than 0"), ([], "file")],
 )
-def test_wrong_use(words: list[str], says: str) -> None:
+def test_wrong_use(words: list[str], expected: str) -> None:
     done = pipy("replay", *words)
     assert done.returncode in (1, 2)
-    assert says in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr

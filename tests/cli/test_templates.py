@@ -78,7 +78,7 @@ def test_template_runs_only_tools_that_the_user_allows(
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("prompt: [1", "line 1"),
         ("- a\n- b", "a template is a text, or has some of prompt"),
@@ -89,11 +89,11 @@ def test_template_runs_only_tools_that_the_user_allows(
         ("prompt: x\noptions: {temprature: 1}", "did you mean temperature?"),
     ],
 )
-def test_invalid_template(kept: Path, text: str, says: str) -> None:
+def test_invalid_template(kept: Path, text: str, expected: str) -> None:
     (kept / "bad.yaml").write_text(text)
     done = pipy("ask", "-m", "faux/echo", "-t", "bad", "q")
     assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("pwned").exists()
 

@@ -41,11 +41,11 @@ def test_embedded_model_fills_a_model(mode: Any) -> None:
 
 def test_llama_cpp_server_fills_a_model(llama: str, transport: str) -> None:
     body = {"chat_template_kwargs": {"enable_thinking": False}}
-    asked: dict[str, Any] = {
+    options: dict[str, Any] = {
         "api_base": llama, "temperature": 0, "max_tokens": 100, "extra": {"extra_body": body},
     }  # fmt: skip
-    message = complete("hosted_vllm/smollm2", "Where is the forum?", output=Place, **asked)
+    message = complete("hosted_vllm/smollm2", "Where is the forum?", output=Place, **options)
     assert message.error is None, message.error
     assert isinstance(message.parsed, Place)
-    letter = complete("hosted_vllm/smollm2", "Which?", output=Literal["a", "b"], **asked)
+    letter = complete("hosted_vllm/smollm2", "Which?", output=Literal["a", "b"], **options)
     assert letter.parsed in ("a", "b")

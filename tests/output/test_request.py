@@ -178,8 +178,8 @@ def test_request_and_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> N
     lab.play(wire.scene(say("x")), answer(wire, used, GOOD), answer(wire, used, GOOD))
     context = ctx("q", system="Be brief.")
     complete(wire.model, context, **way(lab, wire, cache_retention="none"))
-    asked = way(lab, wire, cache_retention="none", output=Bill, output_mode=mode)
-    message = complete(wire.model, context, **asked)
+    keywords = way(lab, wire, cache_retention="none", output=Bill, output_mode=mode)
+    message = complete(wire.model, context, **keywords)
     assert message.parsed == BILL
     assert (message.stop_reason, message.error, message.warnings) == ("stop", None, [])
     assert not message.tool_calls
@@ -202,7 +202,7 @@ def test_request_and_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> N
     expected = {} if used == "prompt" else ADDED[wire.name][used == "tool"]
     if transport == "direct":
         assert added == expected
-        complete(wire.model, context, **asked)
+        complete(wire.model, context, **keywords)
         assert lab.seen[2].body == lab.seen[1].body  # prompt caches depend on it
     else:
         assert litellms(added) == litellms(copy.deepcopy(expected))
@@ -279,8 +279,8 @@ def test_fallback_from_native_mode(model: str, kind: Any, tools: Any, used: str)
 
 def test_claude_is_not_forced_while_thinking(lab: Lab, transport: str) -> None:
     lab.play(ANTHROPIC.scene(think("hm", signature="s"), tool("c1", "Bill", GOOD), stop="tool"))
-    asked = way(lab, ANTHROPIC, output=Bill, reasoning="low", cache_retention="none")
-    message = complete(ANTHROPIC.model, "q", **asked)
+    keywords = way(lab, ANTHROPIC, output=Bill, reasoning="low", cache_retention="none")
+    message = complete(ANTHROPIC.model, "q", **keywords)
     assert message.parsed == BILL
     assert [w.code for w in message.warnings] == ["tool_choice_changed"]
     body = lab.seen[0].json
@@ -290,8 +290,8 @@ def test_claude_is_not_forced_while_thinking(lab: Lab, transport: str) -> None:
 
 def test_effort_and_format_are_merged(lab: Lab, transport: str) -> None:
     lab.play(ANTHROPIC.scene(say(GOOD)))
-    asked = way(lab, ANTHROPIC, output=Bill, output_mode="native", reasoning="high")
-    assert complete("anthropic/claude-opus-4-7", "q", **asked).parsed == BILL
+    keywords = way(lab, ANTHROPIC, output=Bill, output_mode="native", reasoning="high")
+    assert complete("anthropic/claude-opus-4-7", "q", **keywords).parsed == BILL
     config = lab.seen[0].json["output_config"]
     assert config["effort"] == "high"
     assert config["format"]["schema"] == CLOSED_BILL

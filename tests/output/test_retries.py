@@ -115,15 +115,15 @@ def test_raw_tool_call_is_kept(lab: Lab) -> None:
 
 def test_truncated_output_is_not_retried(lab: Lab, wire: Wire, transport: str) -> None:
     lab.play(wire.scene(say('{"number": "7", "to'), stop="length"))
-    asked = way(lab, wire, output=Bill, output_mode="native")
-    message = complete(wire.model, "q", **asked)
+    keywords = way(lab, wire, output=Bill, output_mode="native")
+    message = complete(wire.model, "q", **keywords)
     assert len(lab.seen) == 1
     assert message.error is not None
     assert message.error.kind == "invalid_output"
     assert "raise max_tokens" in message.error.message
     assert message.text == '{"number": "7", "to'
     lab.play(wire.scene(say(GOOD, "  "), stop="length"))  # enough of it has come
-    message = complete(wire.model, "q", **asked)
+    message = complete(wire.model, "q", **keywords)
     assert message.parsed == BILL
     assert message.stop_reason == "length"
 

@@ -61,14 +61,14 @@ LOOK = Tool(name="look", description="Look.")
 def test_tool_call_is_returned_unchanged(lab: Lab, wire: Wire, mode: Any) -> None:
     lab.play(wire.scene(tool("c1", "look", '{"x": 1}'), stop="tool"), answer(wire, mode, GOOD))
     context = ctx("q", tools=[LOOK])
-    asked = way(lab, wire, output=Bill, output_mode=mode)
+    keywords = way(lab, wire, output=Bill, output_mode=mode)
     model = "gemini/gemini-3-flash-preview" if wire is GEMINI else wire.model
-    message = complete(model, context, **asked)
+    message = complete(model, context, **keywords)
     assert (message.stop_reason, message.error) == ("toolUse", None)
     with pytest.raises(InvalidOutputError, match="called look instead of answering"):
         message.parsed  # noqa: B018
     context.messages += [message, tool_result(message.tool_calls[0], "seen")]
-    assert complete(model, context, **asked).parsed == BILL
+    assert complete(model, context, **keywords).parsed == BILL
     assert len(lab.seen) == 2
     assert context.tools == [LOOK]
 
@@ -83,9 +83,9 @@ def test_tool_with_the_output_name_keeps_it() -> None:
 def test_conversation_continues_after_output_by_tool(lab: Lab, wire: Wire) -> None:
     steps = [think("hm", signature="s"), tool("c1", "Bill", GOOD)]
     lab.play(wire.scene(*steps, stop="tool"), wire.scene(say("ok")))
-    asked = way(lab, wire)
-    first = complete(wire.model, "q", output=Bill, output_mode="tool", **asked)
+    keywords = way(lab, wire)
+    first = complete(wire.model, "q", output=Bill, output_mode="tool", **keywords)
     assert (first.stop_reason, first.tool_calls) == ("stop", [])
-    complete(wire.model, [*ctx("q").messages, first, *ctx("Thanks").messages], **asked)
+    complete(wire.model, [*ctx("q").messages, first, *ctx("Thanks").messages], **keywords)
     assert violations(lab.seen[1].path, lab.seen[1].json, {"s"}) == []
     assert "No result provided" not in json.dumps(lab.seen[1].json)

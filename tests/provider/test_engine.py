@@ -105,14 +105,14 @@ def test_provider_that_swallows_cancellation_is_not_called_again(odd: Any) -> No
         assert asked == 1
 
 
-@pytest.mark.parametrize("said", [[], ["half"]])
+@pytest.mark.parametrize("expected", [[], ["half"]])
 async def test_provider_that_cancels_itself_is_an_error_not_an_abort(
-    odd: Any, said: list[str]
+    odd: Any, expected: list[str]
 ) -> None:
     """By closing what it waits for, say. It failed, like any other connection."""
 
     async def cancelled(request: Request) -> AsyncIterator[str]:
-        for word in said:
+        for word in expected:
             yield word
         inner = asyncio.ensure_future(asyncio.sleep(60))
         asyncio.get_running_loop().call_soon(inner.cancel)
@@ -124,10 +124,10 @@ async def test_provider_that_cancels_itself_is_an_error_not_an_abort(
         await acomplete("odd/m", "q", max_retries=0),
     ):
         assert message.error is not None
-        assert (message.text, message.stop_reason) == ("".join(said), "error")
-        assert message.error.kind == ("incomplete" if said else "connection")
+        assert (message.text, message.stop_reason) == ("".join(expected), "error")
+        assert message.error.kind == ("incomplete" if expected else "connection")
     again = await acomplete(["odd/m", "faux/echo"], "q", max_retries=0)
-    assert again.text == ("half" if said else "q")
+    assert again.text == ("half" if expected else "q")
 
 
 def test_provider_that_never_awaits_does_not_block_others(odd: Any) -> None:

@@ -49,7 +49,7 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "said"),
+    ("status", "kind", "expected"),
     [
         ("200 OK", "server", ["a web page", "doctype", "Is api_base right?"]),
         ("404 Not Found", "not_found", ["HTTP 404", "'Sign in'", "Is api_base right?"]),
@@ -57,11 +57,11 @@ def wire(request: pytest.FixtureRequest) -> Wire:
         ("502 Bad Gateway", "server", ["HTTP 502", "'Sign in'", "Ask again."]),
     ],
 )
-def test_html_page(wire: Wire, status: str, kind: str, said: list[str]) -> None:
+def test_html_page(wire: Wire, status: str, kind: str, expected: list[str]) -> None:
     with Raw(response(PAGE, "content-type: text/html", status=status)) as server:
         error = failure(server.url, wire)
     assert error.kind == kind
-    for words in said:
+    for words in expected:
         assert words in error.message
 
 
@@ -137,17 +137,17 @@ def test_response_that_is_not_http_is_an_error(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "said"),
+    ("base", "expected"),
     [
         ("127.0.0.1/v1", "http://"), ("ftp://x/v1", "http://"), ("http://", "host"),
         ("http://x:99999/v1", "is no address"), ("http://[::1/v1", "is no address"),
     ],
 )  # fmt: skip
-def test_invalid_base_url(base: str, said: str) -> None:
+def test_invalid_base_url(base: str, expected: str) -> None:
     message = complete("hosted_vllm/m", "q", api_base=base, max_retries=0)
     assert message.error is not None
     assert message.error.kind == "bad_request"
-    assert said in message.error.message
+    assert expected in message.error.message
 
 
 def test_key_with_invalid_header_characters() -> None:

@@ -86,10 +86,10 @@ async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatc
         alive.close()
         for _ in range(3):  # the servers' sides end, too
             await asyncio.sleep(0)
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ResourceWarning)
             gc.collect()
-        left += [str(one.message) for one in told]
+        left += [str(one.message) for one in caught]
     assert left == []
 
 

@@ -140,10 +140,11 @@ def test_socks_proxy_resolves_the_host(
 
 
 @pytest.mark.parametrize(
-    ("user", "refuses", "said"), [("you", 0, "the name and the password"), ("me", 2, "its rules")]
+    ("user", "refuses", "expected"),
+    [("you", 0, "the name and the password"), ("me", 2, "its rules")],
 )
 def test_socks_proxy_that_refuses(
-    user: str, refuses: int, said: str, proxies: Callable[[str], None]
+    user: str, refuses: int, expected: str, proxies: Callable[[str], None]
 ) -> None:
     with listening(socks(9, [], b"me", refuses)) as port:
         proxies(f"socks5://{user}:geheim@127.0.0.1:{port}")
@@ -151,7 +152,7 @@ def test_socks_proxy_that_refuses(
     assert message.error is not None
     assert message.error.kind == "connection"
     assert f"127.0.0.1:{port}" in message.error.message
-    assert said in message.error.message
+    assert expected in message.error.message
     assert "geheim" not in message.error.message
 
 
@@ -258,7 +259,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize(
-    ("scheme", "status", "retryable", "said"),
+    ("scheme", "status", "retryable", "expected"),
     [
         ("http://", "407 Proxy Authentication Required", False, "http://name:password@host:port"),
         (NAMED, "407 Proxy Authentication Required", False, "not take the name and the password"),
@@ -267,7 +268,12 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     ],
 )
 def test_http_proxy_that_refuses(
-    proxy: Callable[[str], None], host: str, scheme: str, status: str, retryable: bool, said: str
+    proxy: Callable[[str], None],
+    host: str,
+    scheme: str,
+    status: str,
+    retryable: bool,
+    expected: str,
 ) -> None:
     with Raw(response(b"", status=status)) as server:
         proxy(scheme + server.address)
@@ -277,7 +283,7 @@ def test_http_proxy_that_refuses(
         return  # it may as well be the provider's own answer
     assert (error.kind, error.retryable) == ("connection", retryable)
     assert f"The proxy http://{server.address} refused: {status[:3]}" in error.message
-    assert said in error.message
+    assert expected in error.message
     assert "word-4711" not in error.message
 
 

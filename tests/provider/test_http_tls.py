@@ -60,14 +60,14 @@ def test_untrusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "expected"),
     [
         (("127.0.0.1", -1), ["has expired", "renew it"]),
         (("other.example", 2), ["127.0.0.1", "Is the address right?"]),
     ],
 )
 def test_certificate_that_trust_cannot_fix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[str, int], said: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: tuple[str, int], expected: list[str]
 ) -> None:
     own = certificate(tmp_path, made[0], days=made[1])
     monkeypatch.setenv("SSL_CERT_FILE", str(own))
@@ -77,7 +77,7 @@ def test_certificate_that_trust_cannot_fix(
     assert (error.kind, error.retryable) == ("connection", False)
     assert "certificate of 127.0.0.1 is not trusted" in error.message
     assert "SSL_CERT_FILE" not in error.message
-    for words in said:
+    for words in expected:
         assert words in error.message
 
 

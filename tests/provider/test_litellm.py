@@ -62,10 +62,10 @@ def test_scenarios(lab: Lab, name: str) -> None:
 
 def test_request_body(lab: Lab) -> None:
     tool = Tool(name="f", description="d", parameters={"type": "object", "properties": {}})
-    asked = ToolCall(id="c1", name="f", arguments={"x": 1})
+    call = ToolCall(id="c1", name="f", arguments={"x": 1})
     context = ctx(
-        user("look", PNG), assistant("I call.", asked),
-        tool_result(asked, "7 \ud83d", is_error=True), system="Be brief.", tools=[tool],
+        user("look", PNG), assistant("I call.", call),
+        tool_result(call, "7 \ud83d", is_error=True), system="Be brief.", tools=[tool],
     )  # fmt: skip
     before = context.model_copy(deep=True)
     message = complete(

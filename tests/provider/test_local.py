@@ -186,10 +186,10 @@ async def test_forced_call_streams_in_fragments(way: Way) -> None:
 
 async def test_tool_round_trip(way: Way) -> None:
     context = ctx(user("What is the weather in Rome?"), tools=[WEATHER])
-    asked = complete(way.model, context, **way.options(force=True))
-    [call] = asked.tool_calls
+    response = complete(way.model, context, **way.options(force=True))
+    [call] = response.tool_calls
     result = tool_result(call, {"temperature": "22 C", "sky": "clear"})
-    follow_up = ctx(*context.messages, asked, result, tools=[WEATHER])
+    follow_up = ctx(*context.messages, response, result, tools=[WEATHER])
     answer = await acomplete(way.model, follow_up, **way.options(tool_choice="none"))
     assert answer.error is None, answer.error
     assert answer.text

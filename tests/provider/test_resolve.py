@@ -89,8 +89,8 @@ def test_models_own_api_shape_is_used(lab: Lab, july: Path, provider: str, trans
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_custom_model_may_think_and_see(lab: Lab, july: Path, transport: Any) -> None:
     model = Model(id="my", provider="acme", api=lab.url)
-    asked = [user("what is it?", PNG)]
-    message = complete(model, asked, reasoning="high", transport=transport)
+    prompt = [user("what is it?", PNG)]
+    message = complete(model, prompt, reasoning="high", transport=transport)
     assert message.error is None, message.error
     assert message.warnings == []
     assert lab.seen[0].json["reasoning_effort"] == "high"

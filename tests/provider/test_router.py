@@ -128,7 +128,7 @@ def test_leaving_closes_the_connection(lab: Lab, router: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("model_list:\n  - model_name: [a\n", "line 3"),
         ("model_list: []\n", "no model_list"),
@@ -138,12 +138,12 @@ def test_leaving_closes_the_connection(lab: Lab, router: Path) -> None:
          "router_settings"),
     ],
 )  # fmt: skip
-def test_broken_file_is_reported(router: Path, text: str, said: str) -> None:
+def test_broken_file_is_reported(router: Path, text: str, expected: str) -> None:
     router.write_text(text)
     message = complete("openai/gpt-5", "q")
     assert message.error is not None
     assert message.error.kind == "bad_request"
-    assert said in message.error.message
+    assert expected in message.error.message
     assert str(router) in message.error.message
 
 

@@ -194,10 +194,10 @@ def request_of(model: Any, prompt: Any = "hi", **options: Any) -> Request:
 
 def settle(directory: Path, records: Any, about: dict[str, Any] | None = None) -> None:
     """Make a feed the catalogue of a data directory."""
-    said = {"date": JULY, "source": "test", **(about or {})}
+    metadata = {"date": JULY, "source": "test", **(about or {})}
     write_catalogue(
         str(directory),
-        *encode_catalogue(models_in_feed(records)[0], providers_in_feed(records), said),
+        *encode_catalogue(models_in_feed(records)[0], providers_in_feed(records), metadata),
     )
 
 

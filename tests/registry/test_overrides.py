@@ -104,8 +104,8 @@ def test_override_sets_address_and_key_variable(
 
 def test_price_override_leaves_capabilities_unknown(july: Path) -> None:
     override(july, {"azure/my-dep": {"cost": {"input": 1, "output": 2}}})
-    asked = [user("what is it?", PNG)]
-    request = request_of("azure/my-dep", asked, reasoning="high", api_base="https://x.example")
+    prompt = [user("what is it?", PNG)]
+    request = request_of("azure/my-dep", prompt, reasoning="high", api_base="https://x.example")
     prepared = prepare_request(request, wire_for(request))
     assert prepared.reasoning.effort == "high"
     assert PNG in prepared.messages[0].content

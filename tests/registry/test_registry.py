@@ -167,10 +167,10 @@ M = 1_000_000
 
 def settle(directory: Path, records: Any, about: dict[str, Any] | None = None) -> None:
     """Make a feed the catalogue of a data directory."""
-    said = {"date": JULY, "source": "test", **(about or {})}
+    metadata = {"date": JULY, "source": "test", **(about or {})}
     write_catalogue(
         str(directory),
-        *encode_catalogue(models_in_feed(records)[0], providers_in_feed(records), said),
+        *encode_catalogue(models_in_feed(records)[0], providers_in_feed(records), metadata),
     )
 
 

@@ -70,7 +70,7 @@ def _variables(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("template", "value", "said"),
+    ("template", "value", "expected"),
     [
         ("https://${V}/v1", "acme.example", "https://acme.example/v1"),
         ("https://${V}/v1", "https://acme.example/", "https://acme.example/v1"),
@@ -81,8 +81,8 @@ def _variables(text: str) -> list[str]:
         ("", "", ""),
     ],
 )
-def test_url_templates(template: str, value: str, said: str) -> None:
-    assert expand_url(template, {"V": value}) == said
+def test_url_templates(template: str, value: str, expected: str) -> None:
+    assert expand_url(template, {"V": value}) == expected
 
 
 def test_missing_variables_are_named() -> None:
