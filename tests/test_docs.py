@@ -36,7 +36,7 @@ MODULES = sorted(
 def page(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[Path], Page]]:
-    """Makes a page ready to run: an empty home, models.dev as of July 2026, no keys."""
+    """Prepare a page: an empty home directory, models.dev as of July 2026, no API keys."""
     above = tempfile.TemporaryDirectory()  # of a short name: long lines break where they would
     home = Path(above.name) / "you"
     install(home / ".pipy")
@@ -116,7 +116,7 @@ TOOLS = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 
 @pytest.fixture
 def weatherman(monkeypatch: pytest.MonkeyPatch) -> Iterator[faux.FauxProvider]:
-    """A provider in place of the README's that calls a tool twice at once, then answers."""
+    """A provider that calls a tool twice in one turn, then answers."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     calls = [faux.tool("get_weather", location=city) for city in ("Tokyo", "Kyoto")]
     provider = faux.FauxProvider(faux.reply(*calls), "It is sunny.")

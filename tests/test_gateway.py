@@ -1,4 +1,4 @@
-"""Two real proxies of LiteLLM and a real Redis, set up by the very commands of docs/gateway.md."""
+"""Test docs/gateway.md: its commands set up two real LiteLLM proxies and a real Redis."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ pytestmark = [
 
 @dataclass
 class Gateway:
-    """What runs: the proxies' addresses, the backends, Redis, and the file that they run on."""
+    """The running gateway: proxy URLs, backends, Redis, and the configuration file."""
 
     proxies: list[str]
     backends: list[subprocess.Popen[str]]
@@ -67,7 +67,7 @@ class Gateway:
         return complete(f"litellm_proxy/{model}", prompt, api_base=self.proxies[which], **options)
 
     async def ask_all(self, model: str, prompts: list[str], **options: Any) -> list[Any]:
-        """Ask both proxies in turn, all at once."""
+        """Send requests to both proxies alternately, all at once."""
         options = {"api_key": MASTER, **options}
         return await asyncio.gather(
             *(
@@ -77,7 +77,7 @@ class Gateway:
         )
 
     def counted(self, model: str) -> list[int]:
-        """The requests for a model that Redis has counted, by the minute."""
+        """Return the requests for a model that Redis has counted per minute."""
         keys = [key for key in self.redis.keys(f"*:{model}:rpm:*") if b"global_router" not in key]
         return [int(float(self.redis.get(key))) for key in keys]
 
@@ -186,7 +186,7 @@ def test_documented_install_command() -> None:
 
 
 def test_whole_response(gateway: Gateway, july: Path) -> None:
-    """Thinking, text, calls, usage and cost, in the order and the pieces in which they came."""
+    """Thinking, text, calls, usage and cost arrive in the original order and pieces."""
     base, model = gateway.proxies[0], "litellm_proxy/openai/gpt-5-mini"
     events = list(stream(model, "call it", api_base=base, api_key=MASTER, reasoning="low"))
     message = events[-1].partial
@@ -214,7 +214,7 @@ def test_anthropic_wire(gateway: Gateway, july: Path) -> None:
 
 
 def test_signed_thinking_is_sent_back(gateway: Gateway, july: Path) -> None:
-    """Claude refuses to go on after a call whose thinking does not come back as it was."""
+    """Claude rejects a conversation in which the thinking before a call has changed."""
     talk = ctx("call it")
     first = gateway.ask("anthropic/claude-sonnet-4-5", talk)
     talk.extend([first, tool_result(first.tool_calls[0], "done")])
@@ -269,7 +269,7 @@ async def test_limit_is_exact_across_both_proxies(gateway: Gateway, july: Path) 
 
 
 def test_full_deployment_does_not_affect_others(gateway: Gateway, july: Path) -> None:
-    """A refusal by the limit is no failure that makes the only deployment of a name rest."""
+    """A rate limit does not put the only deployment of a name into cooldown."""
     model = "openai/gpt-4.1-mini"
     assert gateway.ask(model, "Hi").error is None
     keys = [key for key in gateway.redis.keys(f"*:{model}:rpm:*") if b"router" not in key]
@@ -283,7 +283,7 @@ def test_full_deployment_does_not_affect_others(gateway: Gateway, july: Path) ->
 def test_router_in_process_shares_the_limit(
     gateway: Gateway, july: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process, with the Router in it and no proxy: the same file, Redis and limit."""
+    """A process with a Router and no proxy uses the same file, Redis and limit."""
     model = "openai/gpt-4.1-nano"
     for n in range(3):
         assert gateway.ask(model, f"question {n}", n % 2).error is None
@@ -333,7 +333,8 @@ def test_documented_client(
 
 
 async def test_killed_backend_fails_no_request(gateway: Gateway, july: Path) -> None:
-    """What it had not begun to answer, the other one does; and both proxies let it rest."""
+    """The other backend answers pending requests, and both proxies put the killed one into
+    cooldown."""
     rests: set[str] = set()
 
     async def watch() -> None:

@@ -1,4 +1,4 @@
-"""What importing costs: nothing that is not needed."""
+"""Test what imports load: nothing that is not needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAVY = {"litellm", "openai", "httpx", "yaml", "rich", "jsonschema", "aiohttp", 
 
 
 def modules_after(code: str, *flags: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has imported after `code`."""
+    """Return the top-level modules that a new interpreter has imported after `code`."""
     script = (
         f"{code}\nimport sys\nprint('MODULES', *sorted({{m.split('.')[0] for m in sys.modules}}))"
     )

@@ -149,7 +149,7 @@ def test_failing_source_raises_after_pending_results(host: Host) -> None:
 
 
 async def test_cancelled_source_ends_the_batch(host: Host) -> None:
-    """It used to leave whoever waits for the answers waiting for ever."""
+    """The caller used to wait for ever."""
 
     async def source() -> AsyncIterator[str]:
         yield "a"

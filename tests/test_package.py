@@ -1,4 +1,4 @@
-"""What is shipped: metadata, files, and what must never be committed."""
+"""Test the distribution: metadata, files, and what must never be committed."""
 
 from __future__ import annotations
 

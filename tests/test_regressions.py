@@ -1,4 +1,5 @@
-"""List the defects of the first draft of this library and the tests that would have caught them."""
+"""Test that each defect of the library's first draft is listed with tests that would have caught
+it."""
 
 from __future__ import annotations
 

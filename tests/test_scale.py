@@ -1,4 +1,4 @@
-"""The simulation behind docs/scale.md: the same every time, and what the page says."""
+"""Test the simulation behind docs/scale.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures: the options are listed, and a function and its async version agree."""
+"""Test signatures: they list the options, and a function and its async version agree."""
 
 from __future__ import annotations
 

@@ -151,8 +151,8 @@ async def test_async_stream_runs_unread_and_can_be_aborted() -> None:
 
 @pytest.mark.parametrize("verb", ["iterate", "aiterate"])
 def test_event_is_delivered_at_once(verb: str) -> None:
-    """Two hundred events, each pushed when the one before was read: with a look at the clock now
-    and then, each tenth of a second, that would take twenty seconds."""
+    """Push 200 events, each after the previous one was read. Polling every tenth of a second would
+    take twenty seconds."""
     partial = assistant()
     taken = threading.Semaphore(0)
     s = AssistantMessageEventStream() if verb == "iterate" else AsyncAssistantMessageEventStream()

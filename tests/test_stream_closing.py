@@ -226,7 +226,7 @@ def test_interpreter_exits_cleanly(name: str) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the lost task
 @pytest.mark.parametrize("stop", [True, False])
 def test_stream_survives_the_closing_of_its_event_loop(watched: Watched, stop: bool) -> None:
-    """As in a notebook that is restarted: its task will never go on."""
+    """As in a restarted notebook: the task of the stream never continues."""
 
     async def begin() -> AsyncAssistantMessageEventStream:
         s = astream("watched/m", "q")

@@ -48,7 +48,7 @@ def add(a: int, b: int) -> int:
 
 
 async def later(text: str) -> str:
-    """Say it a little later."""
+    """Return the text after a short delay."""
     await asyncio.sleep(0)
     return f"later {text}"
 
@@ -59,7 +59,7 @@ def boom() -> None:
 
 
 def told(wire: Wire, body: Any) -> list[str]:
-    """What the request's last results say, in their order."""
+    """Return the tool results in a request, in order."""
     out: list[str] = []
     if wire.name == "chat":
         messages = list(body["messages"])

@@ -47,7 +47,7 @@ def boom() -> None:
 
 
 class Waits:
-    """An async tool that waits for ever, and knows how it ended."""
+    """An async tool that waits for ever and records how it ended."""
 
     def __init__(self) -> None:
         self.began = threading.Event()

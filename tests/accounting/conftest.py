@@ -14,7 +14,7 @@ from pipy_ai import reload_registry
 
 @pytest.fixture
 def overridden(_alone: None) -> Iterator[str]:
-    """A catalogue in which a server of one's own has a price."""
+    """A catalogue with a price for models of a local server."""
     folder = Path(os.environ["PIPY_DATA_DIR"])
     folder.mkdir(exist_ok=True)
     price, free = {"input": 1.0, "output": 10.0}, {"input": 0, "output": 0}

@@ -49,7 +49,7 @@ def fsum(messages: Any) -> float:
 async def test_concurrent_streams_overspend_by_at_most_one_delta_each(
     overridden: str, lab: Lab, tmp_path: Path, burst: int
 ) -> None:
-    """However many deltas come with one read; and the ledger's sum is that of the messages."""
+    """However many deltas arrive in one read; the ledger's total equals that of the messages."""
     count, piece = 20, "fifteen letters"
     much = b"".join(sse(*text(*[piece] * burst)))
     lab.always = sse(*text(piece), Pause(), *[much] * (1000 // burst), STALL)
@@ -204,7 +204,7 @@ def test_thinking_and_tool_calls_count_like_text(lab: Lab) -> None:
 
 
 def test_complete_response_is_kept_when_its_last_delta_exceeds_the_budget(lab: Lab) -> None:
-    """Its last delta passes the budget; there is nothing more to save, and its usage is told."""
+    """Cancelling would save nothing at that point, and the response reports its usage."""
     pieces = ["x" * 70] * 10
     lab.always = [b"".join(chat(text(*pieces), finish("stop"), usage(10, 200)))]
     with budget(usd=10e-6 + 199 * 10e-6) as b:
@@ -245,7 +245,7 @@ def test_cost_reported_by_the_provider_takes_precedence(lab: Lab, overridden: st
 def test_prompt_tokens_are_corrected_when_reported_at_the_start(
     lab: Lab, july: Path, monkeypatch: Any
 ) -> None:
-    """Anthropic says at the start how long it was; the answer is then stopped earlier."""
+    """Anthropic reports prompt tokens at the start; the response is then stopped earlier."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-0123456789")
     scenes = [
         ANTHROPIC.scene(say(*["word "] * 500), stop=None, counts=Counts(input=count))
@@ -262,7 +262,7 @@ def test_prompt_tokens_are_corrected_when_reported_at_the_start(
 
 
 def test_metering_time_is_linear_in_deltas(overridden: str) -> None:
-    """Twice the deltas, twice the work: nothing is counted again."""
+    """Twice the deltas take twice the work: nothing is counted again."""
     from pipy_ai.accounting.meter import Meter
 
     def work(count: int) -> float:

@@ -91,7 +91,7 @@ def test_parquet() -> None:
 
 
 def test_parquet_with_binary_text_and_unsupported_times(capsys: pytest.CaptureFixture[str]) -> None:
-    """Texts as bytes; a time that Python has no kind for is told with the file's name."""
+    """Text columns may be binary; the error about an unsupported time type names the file."""
     pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     old = ["batch", "old.parquet", "-o", "out.jsonl", "-m", "faux/echo"]
     table = {

@@ -180,7 +180,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 def test_concurrency_above_the_open_file_limit(lab: Lab) -> None:
-    """What could not be opened used to leave its row waiting for ever."""
+    """A connection that could not be opened used to leave its row waiting for ever."""
     lab.always = upper
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(300)])
     done = subprocess.run(

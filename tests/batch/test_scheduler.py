@@ -112,7 +112,7 @@ def test_rate_limit_pauses_all_rows() -> None:
 
 
 def test_busy_provider_loses_no_row(host: Host) -> None:
-    """More refusals for a row than tries, as long as others are answered."""
+    """A row may be refused more often than `max_retries`, as long as other rows are answered."""
     busy = error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=0.001)
     host.faults = {"q7": [busy.model_copy() for _ in range(9)]}
     host.wait = 0.002
@@ -125,7 +125,7 @@ def test_busy_provider_loses_no_row(host: Host) -> None:
 def test_provider_that_always_refuses_stops_the_batch(
     host: Host, monkeypatch: pytest.MonkeyPatch, asked: float | None
 ) -> None:
-    """All rows wait together, and then the batch stops: not each after tries of its own."""
+    """All rows wait together, and then the batch stops, instead of each row retrying on its own."""
     monkeypatch.setattr("pipy_ai.batch.scheduler.OUTAGE_TIMEOUT_S", 0.8)
     busy = error_info(ErrorKind.OVERLOADED, "full", retry_after=asked)
     host.faults = {f"q{n}": [busy.model_copy() for _ in range(99)] for n in range(400)}
@@ -139,7 +139,7 @@ def test_provider_that_always_refuses_stops_the_batch(
 def test_temporary_refusal_of_all_rows_loses_no_row(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though it does not say for how long, and though that outlasts the tries of a row."""
+    """The provider sends no Retry-After, and the refusal outlasts the retries of a row."""
 
     def refuse(index: int, message: AssistantMessage) -> None:
         if index == 20:
@@ -175,7 +175,7 @@ def test_truncated_response_is_retried_and_billed(lab: Lab) -> None:
 
 @pytest.mark.parametrize("models", [1, 2])
 def test_prompt_tokens_of_silent_attempts_are_billed(lab: Lab, models: int) -> None:
-    """The sum over the answers is what a budget counts."""
+    """The total of the responses equals what a budget counts."""
     silent = sse(b": hello\n\n", STALL)
     lab.play(*[silent] * models, chat(text("whole"), finish("stop")))
     names = [f"hosted_vllm/{name}" for name in "ab"[:models]]
@@ -229,7 +229,7 @@ def test_stop_on_accepts_other_kinds_or_none(host: Host) -> None:
 
 
 def test_waiting_rows_keep_their_own_error_when_the_batch_stops(host: Host) -> None:
-    """When the batch is stopped meanwhile."""
+    """The batch stops while the rows wait for a retry."""
     host.faults = {
         "a": [error_info(ErrorKind.SERVER, "broken", retry_after=30)],
         "b": [error_info(ErrorKind.RATE_LIMIT, "slow down", retry_after=30)],
@@ -351,7 +351,7 @@ def unreachable() -> ProviderError:
 
 @pytest.fixture
 def away() -> Iterator[Host]:
-    """A host that cannot be reached while its `faults` say so, of no row in particular."""
+    """A host that is unreachable for all rows while its `faults` say so."""
 
     class Away(Host):
         async def __call__(self, request: Request) -> AsyncIterator[str]:

@@ -14,7 +14,7 @@ from ..support.model_servers import Answers, Fake, Start
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts servers. Nothing but them is looked at: the machine may have some of its own."""
+    """Start servers; only they are probed, because the machine may run others."""
     monkeypatch.setattr(module, "PORTS", {})
     monkeypatch.setattr(module, "PROBE_TIMEOUT_S", 5.0)  # a busy machine is no dead server
     running: list[Fake] = []

@@ -108,7 +108,7 @@ def test_ctrl_c_while_reading_input_exits_at_once(lab: Lab) -> None:
 
 
 def test_results_are_fsynced_once_a_second(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a second at most, and what was written before the last time survives a power cut."""
+    """At most once a second; everything written before the last sync survives a power cut."""
     synced: list[tuple[float, int]] = []
 
     def slow(seen: Seen) -> Scene:

@@ -31,7 +31,7 @@ from ..support.terminal import Terminal
 
 
 class Chat(Terminal):
-    """A chat with a server on loopback."""
+    """A `pipy chat` process on a terminal, with a server on loopback."""
 
     def __init__(self, lab: Lab, *arguments: str, **how: Any) -> None:
         asked = ["-m", "pipy_ai", "chat"]
@@ -39,21 +39,21 @@ class Chat(Terminal):
         super().__init__(*asked, *arguments, **how)
 
     def ready(self) -> None:
-        """Until something can be typed."""
+        """Wait for the prompt."""
         until = time.monotonic() + 30
         while ([row for row in self.screen if row] or [""])[-1] != ">":
             assert time.monotonic() < until, self.text
             assert self.read(0.2), self.text
 
     def asked(self, question: str) -> None:
-        """Until the cursor stands behind a question."""
+        """Wait for an approval prompt."""
         until = time.monotonic() + 30
         while not ([row for row in self.screen if row] or [""])[-1].startswith(question):
             assert time.monotonic() < until, self.text
             assert self.read(0.2), self.text
 
     def say(self, line: str, then: str = "") -> None:
-        """Type a line, and wait for what is printed."""
+        """Type a line and wait for some output."""
         self.ready()
         self.send(f"{line}\r")
         if then:
@@ -65,7 +65,7 @@ def answer(*pieces: str) -> list[Any]:
 
 
 def asked(lab: Lab, which: int = -1) -> list[tuple[str, Any]]:
-    """The messages of a request."""
+    """Return the messages of a request."""
     messages = lab.seen[which].json["messages"]
     return [(message["role"], message["content"]) for message in messages]
 

@@ -27,7 +27,7 @@ def answer(*pieces: str) -> list[Any]:
 
 
 def asked(lab: Lab, which: int = -1) -> list[tuple[str, Any]]:
-    """The messages of a request."""
+    """Return the messages of a request."""
     messages = lab.seen[which].json["messages"]
     return [(message["role"], message["content"]) for message in messages]
 

@@ -1,4 +1,4 @@
-"""Completion in the shells themselves: what Tab offers."""
+"""Test Tab completion in bash, zsh and fish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kept conversations: nothing said is lost, whatever ends the process or damages the file."""
+"""Test saved conversations: nothing is lost when a process is killed or a file is damaged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pipy_ai.types import ToolCall
 
 
 def talk(conversation: Conversation, text: str, model: str = "faux/echo") -> AssistantMessage:
-    """One turn, kept as a command would."""
+    """Complete one turn and save it as a command would."""
     conversation.add(user(text))
     events = stream(model, conversation.context)
     for event in events:
@@ -249,7 +249,7 @@ def test_killed_process_loses_nothing(at: str, left: tuple[str, str] | None) -> 
 
 
 def test_journal_of_a_saved_response_is_not_saved_twice() -> None:
-    """Killed after the answer's line was written, before its journal was removed."""
+    """The process was killed after it wrote the response and before it removed the journal."""
     with Conversation.new() as conversation:
         conversation.add(user("hi"))
         for event in stream("faux/echo", conversation.context):
@@ -348,7 +348,7 @@ def test_unanswered_tool_call_does_not_block_the_conversation() -> None:
 
 
 def test_saving_needs_no_validator_before_the_first_token() -> None:
-    """Pydantic builds one when it is first used, which takes longer than the request."""
+    """Pydantic builds validators on first use, which takes longer than the request."""
     code = """
 from pipy_ai import user
 from pipy_ai.cli.conversations.conversation import Conversation

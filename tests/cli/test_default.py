@@ -1,4 +1,4 @@
-"""`pipy default`: the model that answers when none is named."""
+"""Test `pipy default`."""
 
 from __future__ import annotations
 

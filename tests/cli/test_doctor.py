@@ -1,4 +1,4 @@
-"""`pipy doctor`: what it finds, what it says to do, and that it shows no key."""
+"""Test `pipy doctor`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DATA = "PIPY_DATA_DIR"
 
 @pytest.fixture(autouse=True)
 def _no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine may have some of its own."""
+    """Probe no server: the machine may run some."""
     monkeypatch.setattr(discover, "PORTS", {})
 
 
 def findings(
     capsys: pytest.CaptureFixture[str], *words: str
 ) -> tuple[int, dict[str, list[tuple[str, str]]]]:
-    """The exit code, and by what was looked at: states, and what is said and is to do."""
+    """Return the exit code, and for each subject the states and texts of its findings."""
     code = main(["doctor", "--json", *words])
     found: dict[str, list[tuple[str, str]]] = {}
     for one in json.loads(capsys.readouterr().out):
@@ -153,7 +153,7 @@ def test_terminal_without_utf_8() -> None:
 
 @pytest.fixture
 def world(start: Start, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Providers and models.dev on loopback, each with its answers: `world(openai=…, …)`."""
+    """Start providers and models.dev on loopback with given responses: `world(openai=…, …)`."""
 
     def make(openai: Any, anthropic: Any) -> dict[str, Fake]:
         fakes = {

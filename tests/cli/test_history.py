@@ -1,4 +1,4 @@
-"""`pipy history`, as people and programs see it."""
+"""Test `pipy history`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def keep(identity: str, used: float, *messages: object, model: str = "openai/gpt
 
 @pytest.fixture
 def three(_alone: None) -> None:
-    """Three conversations, the one begun first used last."""
+    """Three conversations; the oldest was used last."""
     ask = user("How far\nis the \x1b[2Jmoon? \u202e" + "x" * 200)
     ask.timestamp = NOON
     keep("20260101-120000-0aa", 3e9, ask, answer("Far.", 0, 0.01), user("Farther?"),

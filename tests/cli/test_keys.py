@@ -23,7 +23,7 @@ KEY = "sk-kept-0123456789abcdef"
 
 @pytest.fixture
 def kept() -> Path:
-    """The file with one key for Groq."""
+    """The key file, with one key for Groq."""
     assert pipy("keys", "set", "groq", "--file", stdin=KEY).returncode == 0
     return Path(keystore.path())
 

@@ -1,4 +1,4 @@
-"""Markdown on a terminal: what a user sees while it comes, and what stays."""
+"""Test Markdown on a terminal, while it streams and at the end."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ The end.
 
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
-    """A command that feeds a text in pieces, and does `more` before it ends."""
+    """Return the path of a script that prints a text in pieces and runs `more` at the end."""
 
     def made(text: str, step: int = 5, pause: float = 0.0, more: str = "") -> str:
         script = tmp_path / "feed.py"
@@ -73,7 +73,7 @@ def feed(tmp_path: Path) -> Feed:
 
 
 def closed_up(text: str) -> str:
-    """Without the space and the lines within tables, which versions of rich draw differently."""
+    """Return text without spaces and table lines, which versions of Rich draw differently."""
     return re.sub(r"(?<=\S)  +|(?m:^  *[━─ ]+\n)", " ", re.sub(r"(?m)^ +(?=Name|a|bbbb)", "", text))
 
 

@@ -13,7 +13,7 @@ from ..support.command import pipy
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    """A file of events."""
+    """A file of recorded events."""
     path = tmp_path / "x.jsonl"
     path.write_text(pipy("ask", "-m", "faux/echo", "--events", "Hello there").stdout)
     return path

@@ -1,4 +1,4 @@
-"""Templates: what they hold, what fills them, and what is wrong with them."""
+"""Test templates."""
 
 from __future__ import annotations
 

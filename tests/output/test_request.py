@@ -58,7 +58,7 @@ def way(lab: Lab, wire: Wire, **options: Any) -> dict[str, Any]:
 
 
 def answer(wire: Wire, mode: str, text: str, **more: Any) -> Any:
-    """An answer as it comes in a mode: a call, text, or text with something around it."""
+    """Return a response in an output mode: a call, text, or text with other text around it."""
     if mode == "tool":
         return wire.scene(tool("c1", "Bill", text[:9], text[9:]), stop="tool", **more)
     if mode == "prompt":
@@ -209,9 +209,8 @@ def test_request_and_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> N
 
 
 def litellms(added: dict[str, Any]) -> dict[str, Any]:
-    """Without the differences of LiteLLM's requests: names of Gemini's in snake_case; it sends
-    Gemini a JSON Schema in another field, and Anthropic no title and no description of a tool's
-    parameters; the order of words does not count."""
+    """Return the fields as LiteLLM sends them: snake_case names and another schema field for
+    Gemini, and no title or description of tool parameters for Anthropic; order does not count."""
     text = json.dumps(added)
     for ours, theirs in (
         ("responseMimeType", "response_mime_type"),

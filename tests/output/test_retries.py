@@ -52,7 +52,7 @@ def way(lab: Lab, wire: Wire, **options: Any) -> dict[str, Any]:
 
 
 def answer(wire: Wire, mode: str, text: str, **more: Any) -> Any:
-    """An answer as it comes in a mode: a call, text, or text with something around it."""
+    """Return a response in an output mode: a call, text, or text with other text around it."""
     if mode == "tool":
         return wire.scene(tool("c1", "Bill", text[:9], text[9:]), stop="tool", **more)
     if mode == "prompt":

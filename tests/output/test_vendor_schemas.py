@@ -109,7 +109,7 @@ OPEN = {
 
 
 def _sent(wire: str, function: Any) -> dict[str, Any]:
-    """A function's schema in a request."""
+    """Return a function's schema as it appears in a request."""
     models = {
         "chat": "groq/llama-3.3-70b-versatile", "responses": "openai/gpt-5-codex",
         "anthropic": "anthropic/claude-sonnet-4-5", "gemini": "gemini/gemini-2.5-flash",

@@ -31,7 +31,7 @@ from ..support.event_grammar import check_events
 
 @dataclass
 class Script:
-    """A made-up answer: its deltas in order, and what must come of them."""
+    """A generated response: its deltas in order, and the expected message."""
 
     deltas: list[Delta]
     text: str
@@ -51,7 +51,7 @@ PIECE = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    """Text, thinking, signatures, noise and parallel calls, interleaved any way a wire may."""
+    """Generate text, thinking, signatures, noise and parallel calls, interleaved as wires do."""
     calls = draw(st.lists(st.tuples(NAMES, JSON), max_size=3))
     numbered = draw(st.booleans())
     identified = draw(st.booleans())
@@ -114,7 +114,7 @@ def _split(draw: st.DrawFn, raw: str) -> list[str]:
 
 
 def check_script(make: Callable[[], Assembler], script: Script) -> None:
-    """Play a script through an assembler and hold the outcome against the rules."""
+    """Feed a script to an assembler and check the result against the rules."""
     assembler = make()
     events: list[AssistantMessageEvent] = [assembler.start()]
     bounds = sorted({0, *script.cuts, len(script.deltas)})

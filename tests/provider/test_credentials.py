@@ -36,7 +36,7 @@ def override(directory: Path, changes: Any) -> None:
 
 
 def sent(lab: Lab) -> str:
-    """All that reached the server."""
+    """Return everything that reached the server."""
     return repr([(seen.path, seen.headers, seen.body) for seen in lab.seen])
 
 
@@ -132,7 +132,7 @@ def test_copilot_starts_no_login(july: Path, transport: Any) -> None:
 
 @pytest.fixture(params=["direct", "litellm"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both ways to send a request."""
+    """Run the test with both transports."""
     monkeypatch.setenv("PIPY_TRANSPORT", request.param)
     return str(request.param)
 

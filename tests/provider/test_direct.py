@@ -33,7 +33,7 @@ def test_base_url_may_include_the_endpoint(july: Any, model: str, path: str) -> 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_values_that_json_cannot_represent(lab: Lab, wire: Wire) -> None:
-    """It comes out of `extra=`, `on_payload=`, or a tool call of the caller's making."""
+    """Such values come from `extra=`, `on_payload=`, or a tool call built by the caller."""
 
     def asked(what: Any) -> AssistantMessage:
         return complete(

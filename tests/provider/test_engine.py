@@ -71,7 +71,7 @@ def test_wait_before_a_retry_can_be_aborted() -> None:
 
 @pytest.fixture
 def odd() -> Any:
-    """Registers one generator function as `odd/…`."""
+    """Register a generator function as provider `odd`."""
 
     def register(function: Any) -> None:
         register_provider("odd", function)
@@ -109,7 +109,7 @@ def test_provider_that_swallows_cancellation_is_not_called_again(odd: Any) -> No
 async def test_provider_that_cancels_itself_is_an_error_not_an_abort(
     odd: Any, expected: list[str]
 ) -> None:
-    """By closing what it waits for, say. It failed, like any other connection."""
+    """A provider may close the connection that it waits for: that is an error, not an abort."""
 
     async def cancelled(request: Request) -> AsyncIterator[str]:
         for word in expected:

@@ -35,7 +35,7 @@ RECORDS, _ = models_in_feed(feed())
 def test_request_can_be_built_for_every_text_model(
     july: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All 5,117, offline: the URL is the provider's, id and tools are there, thinking is on."""
+    """All 5,117 models, offline: the URL is the provider's; id, tools and reasoning are sent."""
     registry = get_registry()
     names = registry.query(output_modality="text")
     assert len(names) == 5117

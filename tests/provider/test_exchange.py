@@ -27,7 +27,7 @@ def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
 
 
 def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
-    """Why nothing came."""
+    """Return the error of a request."""
     message = ask(base, wire, **options)
     assert message.content == []
     assert message.error is not None
@@ -89,7 +89,7 @@ def test_end_within_a_character(wire: Wire, end: bytes) -> None:
 
 @pytest.mark.parametrize("between", [b"\ndata: ", b"", b" "])
 def test_two_documents_in_one_event(wire: Wire, between: bytes) -> None:
-    """Some hosts do so, and nothing is lost."""
+    """Some hosts send them; nothing is lost."""
     events = [event.removeprefix(b"data: ").strip() for event in wire.scene(say(*"abcdef"))]
     pairs = [between.join(events[n : n + 2]) for n in range(0, len(events), 2)]
     with Raw(response(b"".join(b"data: %s\n\n" % pair for pair in pairs))) as server:
@@ -158,7 +158,7 @@ def test_key_with_invalid_header_characters() -> None:
 
 
 def test_server_error_with_rate_limit_headers_is_retried_at_once(lab: Lab) -> None:
-    """Hosts that tell of the next window with every answer: HTTP 500 is tried again at once."""
+    """Some hosts send the next window with every response; HTTP 500 is still retried at once."""
     reset = {"x-ratelimit-reset": "3600"}
     lab.play(Status(500, "x", reset), chat(text("ok"), finish("stop")))
     message = complete("hosted_vllm/m", "q", api_base=lab.url)

@@ -178,7 +178,7 @@ def test_each_model_gets_the_conversation_in_its_own_format(
 def test_provider_specific_options_are_sent_to_no_other_provider(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its key above all."""
+    """In particular not its API key."""
     monkeypatch.setenv("OWN_API_KEY", "sk-own-0123456789")
     key = "sk-very-secret-0123456789"
     gpt = Model(id="gpt-4o", provider="own", api=lab.url, env=["OWN_API_KEY"])
@@ -214,7 +214,7 @@ def test_missing_key_falls_back_before_any_io(lab: Lab, july: Any) -> None:
 
 @pytest.mark.parametrize("fault", [FIN, RESET])
 def test_start_event_is_emitted_once(lab: Lab, fault: Any) -> None:
-    """Though the first model was accepted, too, and then said nothing."""
+    """Although the first model also accepted the request and then sent nothing."""
     lab.play(sse(b": hello\n\n", fault), CHAT.scene(say("Hello")))
     models = [Model(id=name, provider="own", api=lab.url, env=[]) for name in "ab"]
     events = list(stream(models, "Hi", max_retries=0))
@@ -273,7 +273,7 @@ def test_total_timeout_spans_all_attempts(lab: Lab) -> None:
 
 @pytest.mark.parametrize("turned", [None, RuntimeError("cancelled")])
 def test_cancellation_does_not_fall_back(turned: Exception | None) -> None:
-    """A provider may swallow it, or make something else of it."""
+    """A provider may swallow the cancellation or turn it into another exception."""
 
     async def silent(request: Any) -> AsyncIterator[str]:
         try:
@@ -365,7 +365,7 @@ def test_tool_loop_falls_back_in_every_turn(three: Any) -> None:
 
 
 def test_router_model_among_others(tmp_path: Any, lab: Lab) -> None:
-    """It is told apart by its name, as it is when asked alone."""
+    """Its name identifies it, as in a request without fallbacks."""
     import os
 
     os.makedirs(os.environ["PIPY_DATA_DIR"], exist_ok=True)
@@ -401,7 +401,7 @@ def test_string_is_a_single_name() -> None:
 
 
 def test_context_is_copied_at_the_call(three: Any) -> None:
-    """What becomes of it while the first model is asked does not reach the second."""
+    """Changes made while the first model runs do not reach the second."""
     context = ctx("first")
 
     def fail(request: Any) -> Any:

@@ -95,7 +95,7 @@ async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_closed_idle_connection_is_replaced(reset: bool) -> None:
-    """Another one is opened at once; but a new one that is closed without a word is a failure."""
+    """Another connection is opened at once; a new connection that closes early is an error."""
     requests: list[str] = []  # connection and number of the request on it
     dead: set[int] = set()
     sides: set[Any] = set()
@@ -183,7 +183,7 @@ def test_unrequested_compression_is_decoded(coding: str, body: bytes) -> None:
 
 
 def test_each_event_loop_closes_its_connections(lab: Lab) -> None:
-    """Each `asyncio.run` has its own connections, which end with it."""
+    """Each `asyncio.run` has its own connections, which close with it."""
     lab.play(lambda _: CHAT.scene(say("ok")))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -199,7 +199,7 @@ def test_each_event_loop_closes_its_connections(lab: Lab) -> None:
 
 
 def test_http_408_on_an_idle_connection(lab: Lab) -> None:
-    """A server that says HTTP 408 before it closes is not asked on that connection again."""
+    """A connection on which the server sent HTTP 408 before closing is not reused."""
     answer = b"".join(chat(text("ok"), finish("stop")))
     said, peers = threading.Event(), []
 
@@ -290,7 +290,7 @@ def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
 
 
 def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
-    """Why nothing came."""
+    """Return the error of a request."""
     message = ask(base, wire, **options)
     assert message.content == []
     assert message.error is not None

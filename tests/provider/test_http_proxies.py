@@ -29,7 +29,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @contextlib.contextmanager
 def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A server in a thread of its own: its port."""
+    """Run a server in a thread and yield its port."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -53,7 +53,7 @@ def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Iterator[in
 
 
 async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
-    """Carry bytes both ways until one side ends."""
+    """Copy bytes in both directions until one side closes."""
     there, away = await asyncio.open_connection("127.0.0.1", port)
 
     async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -75,7 +75,7 @@ async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port
 
 @pytest.fixture
 def proxies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Sets the environment's proxy for everything."""
+    """Return a function that sets the environment's proxy for all schemes."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -85,7 +85,7 @@ def proxies(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
-    """A context for servers that are called 127.0.0.1 or lab.example, and who vouches for them."""
+    """A TLS context for 127.0.0.1 and lab.example, and the certificate that signs it."""
     folder = tmp_path_factory.mktemp("tls")
     own = certificate(folder, "127.0.0.1", "lab.example")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -94,7 +94,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]
 
 
 def socks(port: int, seen: list[Any], user: bytes = b"", refuses: int = 0) -> Handler:
-    """A SOCKS 5 proxy that leads to `port`, whatever it is asked for."""
+    """Return a SOCKS 5 proxy that connects every request to `port`."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         version, count = await reader.readexactly(2)
@@ -157,7 +157,7 @@ def test_socks_proxy_that_refuses(
 
 
 def tunnel(port: int, seen: list[bytes], refuses: bytes = b"") -> Handler:
-    """An HTTP proxy that opens tunnels to `port`."""
+    """Return an HTTP proxy that opens tunnels to `port`."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(await reader.readuntil(b"\r\n\r\n"))
@@ -232,7 +232,7 @@ def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
 
 
 def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
-    """Why nothing came."""
+    """Return the error of a request."""
     message = ask(base, wire, **options)
     assert message.content == []
     assert message.error is not None

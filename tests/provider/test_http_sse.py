@@ -29,7 +29,7 @@ def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
 
 
 def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
-    """Why nothing came."""
+    """Return the error of a request."""
     message = ask(base, wire, **options)
     assert message.content == []
     assert message.error is not None
@@ -45,7 +45,7 @@ ENDLESS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 
 def peak(base: str) -> tuple[ErrorInfo, int]:
-    """Why it failed, and how many bytes it took at most."""
+    """Return the error of a request and the peak of allocated bytes."""
     complete("hosted_vllm/m", "q", api_base="http://127.0.0.1:9", max_retries=0)  # imports
     tracemalloc.start()
     try:
@@ -67,7 +67,7 @@ def test_endless_event_is_cut_off(name: str) -> None:
 
 
 def test_compressed_endless_event_is_cut_off() -> None:
-    """50 kB on the wire."""
+    """The response has 50 kB on the wire."""
     squeezed = gzip.compress(b"data: " + b"x" * 50 * MEGABYTE)
     with Raw(response(squeezed, "content-encoding: gzip")) as server:
         error, most = peak(server.url)

@@ -27,7 +27,7 @@ def ask(base: str, wire: Wire = CHAT, **options: Any) -> AssistantMessage:
 
 
 def failure(base: str, wire: Wire = CHAT, **options: Any) -> ErrorInfo:
-    """Why nothing came."""
+    """Return the error of a request."""
     message = ask(base, wire, **options)
     assert message.content == []
     assert message.error is not None
@@ -45,7 +45,7 @@ def secure(path: Path) -> Raw:
 
 
 def test_untrusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the message says to do, helps at once."""
+    """Following the advice of the message works at once."""
     with secure(own := certificate(tmp_path, "127.0.0.1")) as server:
         error = failure(server.url, max_retries=2)
         assert (error.kind, error.retryable) == ("connection", False)

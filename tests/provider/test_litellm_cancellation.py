@@ -143,7 +143,7 @@ def test_200_abandoned_streams_leave_no_thread_socket_or_task(lab: Lab) -> None:
 
 
 def census() -> tuple[int, int, int]:
-    """Threads, open files, and tasks of the background loop.
+    """Count threads, open files, and tasks of the background loop.
 
     Not those of asyncio's own pool, which LiteLLM has files read in: it keeps a few, and for good.
     """

@@ -56,7 +56,7 @@ WEATHER = Tool(
 
 
 class Way:
-    """A way to the same model: embedded, or over a socket. `api` is what its messages say."""
+    """One way to reach the model: embedded, or over a socket. `api` is that of its messages."""
 
     def __init__(self, name: str, server: str = "") -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Way:
         }[name]
 
     def options(self, *, think: bool = False, force: bool = False, **more: Any) -> dict[str, Any]:
-        """Keywords that ask for the same on all ways."""
+        """Return keywords with the same meaning for all ways."""
         options: dict[str, Any] = {"temperature": 0, "max_tokens": 40, **more}
         if not self.server:
             if think:
@@ -100,7 +100,7 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 def essence(message: AssistantMessage) -> Any:
-    """What must be the same whichever verb was used (ids and times are not)."""
+    """Return what must not depend on the function that was called (ids and times do)."""
     return (
         [
             part.model_dump(exclude={"id"} if part.type == "toolCall" else None)
@@ -113,7 +113,7 @@ def essence(message: AssistantMessage) -> Any:
 
 
 async def every_verb(way: Way, prompt: str, options: dict[str, Any]) -> list[AssistantMessage]:
-    """The same question through every verb."""
+    """Send the same prompt through every function."""
     loop = asyncio.get_running_loop()
     events = await loop.run_in_executor(None, lambda: list(stream(way.model, prompt, **options)))
     s = astream(way.model, prompt, **options)
@@ -242,7 +242,7 @@ def test_second_turn_reads_the_cache(way: Way) -> None:
 
 
 def test_repeated_prompt_reads_the_cache(way: Way, llama: str) -> None:
-    """Both wires tell what was read, and what was not, of the tokens that there are."""
+    """Both wires report cached and uncached prompt tokens."""
     prompt = "Name three things that float on a river, and three things that do not."
     once, again = (complete(way.model, prompt, **way.options(max_tokens=8)) for _ in range(2))
     for message in (once, again):
@@ -254,7 +254,7 @@ def test_repeated_prompt_reads_the_cache(way: Way, llama: str) -> None:
 
 
 def count(server: str, prompt: str) -> int:
-    """How many tokens a prompt is once the model's template is around it, as the server counts."""
+    """Return the server's token count of a prompt in the model's template."""
     messages = [{"role": "user", "content": prompt}]
     template = {"enable_thinking": False}
     body = post(server + "/apply-template", messages=messages, chat_template_kwargs=template)
@@ -307,7 +307,7 @@ def busy(server: str) -> bool:
 
 
 def made(server: str) -> int:
-    """How many tokens the server has made so far."""
+    """Return how many tokens the server has generated."""
     with urllib.request.urlopen(server + "/metrics", timeout=5) as answer:
         found = re.search(r"^llamacpp:tokens_predicted_total (\d+)", answer.read().decode(), re.M)
     assert found is not None

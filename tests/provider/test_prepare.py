@@ -58,7 +58,7 @@ def test_beta_headers_are_joined() -> None:
 
 
 def marks(value: Any) -> list[Any]:
-    """Every cache mark in a body, in order."""
+    """Return every cache marker in a body, in order."""
     if isinstance(value, dict):
         own = [value["cache_control"]] if "cache_control" in value else []
         return own + [mark for inner in value.values() for mark in marks(inner)]

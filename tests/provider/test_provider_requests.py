@@ -77,7 +77,7 @@ SAMPLE: list[tuple[str, Wire]] = [
 def test_each_kind_of_provider_receives_its_request(
     lab: Lab, july: Any, name: str, wire: Wire, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request goes to the provider's path with its id, its key only, and the tool."""
+    """The request has the provider's path, model id, key and tool."""
     registry = get_registry()
     model = registry.model(name)
     assert model is not None, name
@@ -119,7 +119,7 @@ def test_each_kind_of_provider_receives_its_request(
 
 
 def _send_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every request go to the laboratory instead, with its own path."""
+    """Send every request to the scripted server, keeping its path."""
     from pipy_ai.provider import exchange as sender
 
     send = sender.send

@@ -141,7 +141,7 @@ def test_effort_takes_precedence_for_adaptive_models() -> None:
 
 
 def test_reasoning_model_without_reasoning_options() -> None:
-    """Older catalogues say that a model reasons, but not how it is told to."""
+    """Older catalogues mark reasoning models without listing their reasoning options."""
     silent = {**record(), "release_date": "2025-09-29"}
     del silent["reasoning_options"]
     arguments, _ = made("anthropic/c", record=silent, reasoning="low")

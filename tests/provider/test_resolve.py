@@ -41,7 +41,7 @@ def request_of(model: Any, prompt: Any = "hi", **options: Any) -> Request:
 
 
 def sent(lab: Lab) -> str:
-    """All that reached the server."""
+    """Return everything that reached the server."""
     return repr([(seen.path, seen.headers, seen.body) for seen in lab.seen])
 
 

@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def write(path: Path, *models: tuple[str, str, str], settings: str = "") -> None:
-    """A configuration of `(name, LiteLLM's name, address)`."""
+    """Write a router file with `(name, LiteLLM model, base URL)` entries."""
     lines = ["model_list:"]
     for name, model, base in models:
         lines += [f"  - model_name: {name}", "    litellm_params:", f"      model: {model}"]

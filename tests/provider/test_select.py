@@ -64,7 +64,7 @@ def test_environment_variable_selects_the_transport(monkeypatch: pytest.MonkeyPa
 def test_unknown_gpt_model_uses_the_api_that_supports_tools(
     july: Any, model: str, path: str
 ) -> None:
-    """From GPT-5.4 on Chat Completions takes no tools from a model that reasons."""
+    """Since GPT-5.4, Chat Completions takes no tools from reasoning models."""
     assert preview(f"openai/{model}", "q").url.endswith(path)
 
 
@@ -76,7 +76,7 @@ def test_further_litellm_arguments_select_litellm(word: str) -> None:
 
 @pytest.fixture(params=["direct", "litellm"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both ways to send a request."""
+    """Run the test with both transports."""
     monkeypatch.setenv("PIPY_TRANSPORT", request.param)
     return str(request.param)
 

@@ -75,7 +75,7 @@ def test_next_attempt(
     tried: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that was killed is repeated soon, one that failed a day later; the future is nonsense."""
+    """A killed attempt is repeated soon, a failed one after a day; future times are ignored."""
     data.mkdir(exist_ok=True)
     now = time.time()
     said = {key: now + v if isinstance(v, int) else v for key, v in state.items()}

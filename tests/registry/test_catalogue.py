@@ -193,7 +193,7 @@ def request_of(model: Any, prompt: Any = "hi", **options: Any) -> Request:
 
 
 def settle(directory: Path, records: Any, about: dict[str, Any] | None = None) -> None:
-    """Make a feed the catalogue of a data directory."""
+    """Write a feed as the catalogue of a data directory."""
     metadata = {"date": JULY, "source": "test", **(about or {})}
     write_catalogue(
         str(directory),
@@ -234,7 +234,7 @@ CLAUDE = "anthropic/claude-sonnet-4-5"
 
 
 def use(lab: Lab, capsys: pytest.CaptureFixture[str], key_set: bool = True) -> None:
-    """Everything that reads a record."""
+    """Run everything that reads a record."""
     model = get_model(CLAUDE)
     assert model is not None
     assert model.qualified_name == CLAUDE

@@ -114,7 +114,8 @@ def backend() -> Iterator[Lab]:
 def test_real_proxy_loads_the_file(
     backend: Lab, july: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`pipy config` → `litellm --config` → an answer through `litellm_proxy/…`; and a fallback."""
+    """`pipy config`, `litellm --config`, then a response through `litellm_proxy/…` and a
+    fallback."""
     monkeypatch.setenv("LMSTUDIO_API_KEY", "lab-key-0123456789")
     path = generate_router_config(tmp_path / "router.yaml", ["lmstudio"])
     text = path.read_text().replace("http://127.0.0.1:1234/v1", backend.url)

@@ -206,7 +206,7 @@ def test_tiers_in_any_order() -> None:
 
 @pytest.fixture(params=["hosted_vllm/m", "azure/m"])
 def model(request: pytest.FixtureRequest) -> str:
-    """One model whose wire is read here, and one whose wire is left to LiteLLM."""
+    """A model that is decoded here, and one that LiteLLM decodes."""
     return str(request.param)
 
 

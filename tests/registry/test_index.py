@@ -112,7 +112,7 @@ def test_failed_write_keeps_the_old_files(july: Path, monkeypatch: pytest.Monkey
 
 
 def zero(path: Path, after: bytes, count: int = 20, skip: int = 4) -> None:
-    """A hole, as a crash of the machine leaves it."""
+    """Overwrite a part of a file with zeros, as a crash of the machine does."""
     content = bytearray(path.read_bytes())
     at = content.index(after) + len(after) + skip
     content[at : at + count] = bytes(count)

@@ -25,7 +25,7 @@ KEY = "sk-kept-0123456789abcdef"
 
 @pytest.fixture
 def kept() -> Path:
-    """The file with one key for Groq."""
+    """The key file, with one key for Groq."""
     assert pipy("keys", "set", "groq", "--file", stdin=KEY).returncode == 0
     return Path(keystore.path())
 
@@ -176,7 +176,7 @@ class Memory(keyring.backend.KeyringBackend):
 
 @pytest.fixture
 def ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The real package `keyring` with a backend of our own: where that keeps things."""
+    """The real package `keyring` with a test backend; yields the backend's file."""
     pytest.importorskip("keyring")
     import keyring.core
 

@@ -33,8 +33,8 @@ def test_every_full_name_resolves_to_itself(july: Path) -> None:
 
 
 def test_bare_names(july: Path) -> None:
-    """Of 1,213 ids without a slash: 277 are a maker's, 54 but for punctuation, 12 but for a
-    suffix; 731 have one host only; 139 are ambiguous."""
+    """Of 1,213 ids without a slash, 277 belong to the model's maker (54 more after removing
+    punctuation, 12 after removing a suffix), 731 have a single host, and 139 are ambiguous."""
     registry = get_registry()
     ids = {name.partition("/")[2] for name in registry.rows()}
     bare = sorted(identity for identity in ids if "/" not in identity)

@@ -42,7 +42,7 @@ def override(directory: Path, changes: Any) -> None:
 
 
 def sent(lab: Lab) -> str:
-    """All that reached the server."""
+    """Return everything that reached the server."""
     return repr([(seen.path, seen.headers, seen.body) for seen in lab.seen])
 
 

@@ -14,7 +14,7 @@ from pipy_ai.registry.index import INDEX_FILE, MODELS_FILE, FileCatalogue
 
 @pytest.fixture
 def fresh(packaged: Path) -> Path:
-    """A data directory in which nothing was ever looked up."""
+    """A data directory without compiled files."""
     directory = Path(os.environ["PIPY_DATA_DIR"])
     (directory / packaged.name).unlink()
     return directory / packaged.name

@@ -30,7 +30,7 @@ from ..support.catalogues import JULY, feed, raw
 
 
 def test_filters_agree_with_the_feed(july: Path) -> None:
-    """Each filter against a plain reading of the feed."""
+    """Compare each filter with a plain reading of the feed."""
     everything = {
         f"{p}/{m}": record for p, host in feed().items() for m, record in host["models"].items()
     }
@@ -166,7 +166,7 @@ M = 1_000_000
 
 
 def settle(directory: Path, records: Any, about: dict[str, Any] | None = None) -> None:
-    """Make a feed the catalogue of a data directory."""
+    """Write a feed as the catalogue of a data directory."""
     metadata = {"date": JULY, "source": "test", **(about or {})}
     write_catalogue(
         str(directory),

@@ -100,7 +100,7 @@ def test_changes_are_reported_and_removed_models_kept(mirror: Mirror, data: Path
 
 
 def test_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
-    """As an ordinary user, whom permissions bind."""
+    """Run as an ordinary user: permissions do not restrict root."""
     home = tmp_path / "home"
     home.mkdir()
     install(home / "data", DAYS[1])
@@ -176,7 +176,7 @@ print(good)
 
 
 def test_concurrent_readers_and_writers_see_whole_catalogues(tmp_path: Path) -> None:
-    """No reader ever sees half a catalogue, even when a writer is killed now and then."""
+    """No reader ever sees half a catalogue, even if writers are killed."""
     directory = str(tmp_path)
     install(directory, DAYS[1])
     root = Path(__file__).parents[2]

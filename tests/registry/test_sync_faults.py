@@ -35,7 +35,7 @@ SMALL = {name: host for name, host in feed().items() if name in ("anthropic", "g
 
 
 def settle(directory: Path, records: Any, about: dict[str, Any] | None = None) -> None:
-    """Make a feed the catalogue of a data directory."""
+    """Write a feed as the catalogue of a data directory."""
     metadata = {"date": JULY, "source": "test", **(about or {})}
     write_catalogue(
         str(directory),
@@ -69,7 +69,7 @@ def test_other_mirror_with_one_model_is_rejected(
 
 
 class Drip:
-    """A server that sends its headers a byte at a time, for ever."""
+    """A server that sends endless headers one byte at a time."""
 
     def __init__(self) -> None:
         self._over = threading.Event()

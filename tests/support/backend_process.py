@@ -20,7 +20,7 @@ _FAILURES = {
 
 
 def answer(seen: Seen) -> Scene | Status:
-    """What the newest message asks for: a failure, a call, a long table, or a short answer."""
+    """Return what the last message requests: a failure, a call, a long table, or short text."""
     if seen.json is None:  # LiteLLM asks what a host is
         return Status(404)
     wire = ANTHROPIC if seen.path.endswith("/messages") else CHAT

@@ -1,4 +1,4 @@
-"""A batch against a server that fails at random, killed on the way and run again.
+"""Run a batch against a server that fails at random, killing and resuming it.
 
     python -m tests.support.batch_chaos ROWS [--kills 3] [--rate 600] [-j 64] [--faults 0.03]
     python -m tests.support.batch_chaos ROWS --dask 2 --kills 1 --rate 100
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def server(**given: Any) -> Iterator[str]:
-    """The server as a process of its own: its address."""
+    """Start the server as a process and yield its address."""
     command = [sys.executable, "-m", "tests.support.batch_server", json.dumps(given)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
@@ -69,7 +69,7 @@ def command(questions: Path, answers: Path, address: str, *more: str) -> list[st
 
 
 class Memory(threading.Thread):
-    """Watches a process's resident memory: MB at its second `after`, and the most since."""
+    """Record a process's resident memory: MB after `after` seconds, and the peak since then."""
 
     def __init__(self, pid: int, after: float) -> None:
         super().__init__(daemon=True)
@@ -113,7 +113,7 @@ def run(
     warm: float = 10.0,
     dask: int = 0,
 ) -> dict[str, Any]:
-    """Ask all rows, with kills; what came of it, checked."""
+    """Run all rows with kills, and return the checked summary."""
     dice = random.Random(seed)
     questions, answers = directory / "in.jsonl", directory / "out.jsonl"
     write_questions(questions, rows)
@@ -179,7 +179,7 @@ def run(
 
 
 def wrong(found: dict[str, Any], speed: float = 0.8) -> list[str]:
-    """What must not be."""
+    """Return what is wrong with a summary."""
     early, most = found["last run: MB early, at most"]
     checks = {
         "a row failed": found["exit"] == 0 and not found["failed"],

@@ -12,7 +12,7 @@ from pipy_ai.provider import Request
 
 
 class Host:
-    """A provider that says the prompt again, after `wait` seconds, and counts."""
+    """A provider that echoes the prompt in upper case after `wait` seconds, and counts."""
 
     def __init__(self, wait: float = 0.0) -> None:
         self.wait = wait

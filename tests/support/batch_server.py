@@ -49,7 +49,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 class Host:
-    """What all connections share: the limit, the dice, the tally."""
+    """The state that connections share: the rate limit, random faults, and counts."""
 
     def __init__(self, rate: float, faults: float, seed: int, latency: float) -> None:
         self.rate, self.faults, self.latency = rate, faults, latency
@@ -61,7 +61,7 @@ class Host:
         self.began = self.ended = 0.0
 
     def admit(self, now: float) -> float:
-        """Take a token; else the seconds until there is one."""
+        """Take a token, or return the seconds until one is available."""
         self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
         self.at = now
         if self.tokens >= 1:

@@ -10,7 +10,7 @@ from pipy_ai.registry import reload_registry
 
 
 def look_at(capsys: pytest.CaptureFixture[str], name: str = "openai/gpt-5") -> None:
-    """Ask for a model in each way, each time as a new process would."""
+    """Look a model up in every way, each time as a new process would."""
     reload_registry()
     assert get_model(name) is not None
     reload_registry()

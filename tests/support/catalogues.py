@@ -1,4 +1,4 @@
-"""Real catalogues for the tests: models.dev's feeds of three days, and the checked routes."""
+"""Catalogues for the tests: models.dev's feeds of three days, and the checked routes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ JULY = DAYS[-1]
 
 @functools.cache
 def raw(day: str = JULY) -> bytes:
-    """A day's `api.json`."""
+    """Return a day's `api.json`."""
     return lzma.decompress((DATA / f"models-dev-{day}.json.xz").read_bytes())
 
 
 def feed(day: str = JULY) -> Any:
-    """The same, parsed; a fresh copy each time."""
+    """Return a day's feed, parsed; a new copy each time."""
     return json.loads(raw(day))
 
 
 @functools.cache
 def routes() -> Any:
-    """By provider: the route that was checked on the wire."""
+    """Return the route of each provider that was checked on the wire."""
     return json.loads(lzma.decompress((DATA / "provider_map.json.xz").read_bytes()))["providers"]
 
 
@@ -46,5 +46,5 @@ def compiled(day: str) -> tuple[bytes, bytes]:
 
 
 def install(directory: str | Path, day: str = JULY) -> None:
-    """Make a day's feed the catalogue of a data directory."""
+    """Write a day's feed as the catalogue of a data directory."""
     write_catalogue(str(directory), *compiled(day))

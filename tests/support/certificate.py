@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def certificate(directory: Path, *names: str, days: int = 2) -> Path:
-    """A certificate for these hosts and addresses, from three days ago until in `days`, with its
-    key, in one PEM file."""
+    """Write a certificate and its key to one PEM file. It is valid from three days ago until `days`
+    from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lab")])
     now = datetime.datetime.now(datetime.UTC)

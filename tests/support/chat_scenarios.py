@@ -24,7 +24,7 @@ from .scripted_server import (
 
 
 def shape(message: AssistantMessage) -> list[Any]:
-    """The content, short."""
+    """Return the content in a short form."""
     out: list[Any] = []
     for part in message.content:
         if part.type == "text":
@@ -38,7 +38,7 @@ def shape(message: AssistantMessage) -> list[Any]:
 
 @dataclass
 class Case:
-    """What the server sends, and what must come of it."""
+    """A response and the message that it must become."""
 
     scene: Scene | Status
     content: list[Any] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A Dask cluster on this machine: scheduler and workers, each a process that can be killed."""
+"""Start a local Dask cluster: scheduler and workers are processes that can be killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass
 class Cluster:
-    """A scheduler and its workers, each a process."""
+    """A scheduler and its workers; each is a process."""
 
     address: str
     environment: dict[str, str]
@@ -42,7 +42,7 @@ def _dask(command: str, *arguments: str, env: dict[str, str]) -> subprocess.Pope
 
 @contextlib.contextmanager
 def started(directory: Path, workers: int, **environment: str) -> Iterator[Cluster]:
-    """A scheduler and `workers`, which see `environment` and none of this machine's catalogue."""
+    """Start a scheduler and workers with `environment` and without this machine's catalogue."""
     env = {
         **os.environ, "PIPY_OFFLINE": "1", "PIPY_DATA_DIR": str(directory / "data"),
         "NO_PROXY": "127.0.0.1", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s", **environment,

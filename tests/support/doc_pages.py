@@ -1,4 +1,4 @@
-"""Runs the examples of a page of the documentation, and checks what they show.
+"""Run the examples of a documentation page and check their output.
 
 The fences of a page run in order, in one directory, Python in one namespace:
 
@@ -82,12 +82,12 @@ _END = "⟦end {}⟧"
 
 
 class ExampleError(AssertionError):
-    """An example is not what the page says."""
+    """An example does not do what the page shows."""
 
 
 @dataclass
 class Page:
-    """A page and what its examples have so far."""
+    """A page, and the state of its examples."""
 
     path: Path
     llama: Callable[[], str]
@@ -135,7 +135,7 @@ class Page:
             self.said[word] = said
 
     def _fence(self, language: str, body: str) -> str:
-        """Run one; returns its body as it should be."""
+        """Run one fence and return its corrected body."""
         if language == "text" and self.printed is not None:
             shown, self.printed = self.printed, None
             return self._compare(body, shown)
@@ -276,7 +276,7 @@ def _body(fence: re.Match[str]) -> str:
 
 
 def _fits(shown: str, got: str) -> bool:
-    """Whether what is shown is what came, but for `…` and times."""
+    """Whether the shown text matches the output, except for `…` and times."""
     lines = [_TIME.sub("0 s", line).rstrip() for line in shown.strip("\n").splitlines()]
     pattern = "\n".join(
         r"(?:.*\n)*?.*" if line.strip() == "…" else re.escape(line).replace("…", ".*")
@@ -290,7 +290,7 @@ def _fits(shown: str, got: str) -> bool:
 
 
 def replies(script: str) -> list[Any]:
-    """The expressions of a script, evaluated among the names of `pipy_ai.faux`."""
+    """Evaluate the expressions of a script with the names of `pipy_ai.faux`."""
     names = {name: getattr(faux, name) for name in faux.__all__}
     said = [eval(ast.unparse(line), names) for line in ast.parse(script.strip()).body]
     return [one for reply in said for one in (reply if isinstance(reply, list) else [reply])]
@@ -298,7 +298,7 @@ def replies(script: str) -> list[Any]:
 
 @contextlib.contextmanager
 def scripted(script: str, said: int = 0) -> Iterator[faux.FauxProvider]:
-    """Let one scripted provider stand for all of the known ones; `said` answers are gone."""
+    """Replace all known providers by a scripted one that skips its first `said` responses."""
     provider = faux.FauxProvider(*replies(script)[said:])
     outer = {name: registered_provider(name) for name in SPOKEN_FOR}
     key = os.environ.get("ANTHROPIC_API_KEY")
@@ -319,8 +319,8 @@ def scripted(script: str, said: int = 0) -> Iterator[faux.FauxProvider]:
 
 @contextlib.contextmanager
 def scripted_elsewhere(script: str) -> Iterator[tuple[dict[str, str], Callable[[], int]]]:
-    """The environment for commands, with a `pipy` that answers from the script; and what is left
-    of it. The commands of a fence share the script by the number of answers given so far."""
+    """Yield an environment whose `pipy` answers from the script. The commands of a fence share the
+    script by counting the responses given so far."""
     bin = Path.cwd().parent / "bin"
     bin.mkdir(exist_ok=True)
     count = bin / "count"
@@ -343,7 +343,7 @@ def scripted_elsewhere(script: str) -> Iterator[tuple[dict[str, str], Callable[[
 
 
 def main() -> int:
-    """`pipy`, with answers from the script of the page."""
+    """Run `pipy` with responses from the script of the page."""
     from pipy_ai.cli.main import main as pipy
 
     if sys.argv[1:2] == ["preview"]:  # of the real provider: nothing is sent
@@ -362,8 +362,8 @@ def main() -> int:
 
 
 def at_a_terminal(script: str, environment: dict[str, str], typed: Sequence[str] = ()) -> str:
-    """What a terminal shows after bash has run a script in it, and somebody has typed these lines,
-    each when there is an empty prompt."""
+    """Return what a terminal shows after bash ran a script in it and each line was typed at an
+    empty prompt."""
     screen = pyte.Screen(COLUMNS, LINES)
     feed = pyte.ByteStream(screen).feed
     ours, theirs = pty.openpty()

@@ -1,4 +1,4 @@
-"""The rules of the event stream, checked on real events. Used by every test that has a stream."""
+"""Check the rules of the event stream on real events. Used by every test that has a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipy_ai.utils.json_parse import parse_arguments, parse_streaming_json
 
 
 class Follower:
-    """Folds events the plain way, and compares what they claim with what it has."""
+    """Accumulate events in the plain way and compare the result with their claims."""
 
     def __init__(self) -> None:
         self.blocks: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ class Follower:
                 assert event.content == block["text"]
 
     def check(self, message: AssistantMessage, *, final: bool = False) -> None:
-        """The message has just what the events so far have told."""
+        """Check that the message has exactly the content of the events so far."""
         assert len(message.content) == len(self.blocks)
         for block, content in zip(self.blocks, message.content, strict=True):
             if isinstance(content, TextContent):
@@ -79,7 +79,7 @@ class Follower:
 
 
 def check_events(events: Sequence[AssistantMessageEvent]) -> AssistantMessage:
-    """Check a whole stream, and every partial of it after the fact; returns its message."""
+    """Check a whole stream and all its partials afterwards, and return its message."""
     follower = Follower()
     for event in events:
         follower.follow(event)

@@ -12,7 +12,7 @@ from .catalogues import JULY, raw
 
 
 class Mirror:
-    """models.dev on loopback: `body`, `status`, `headers` are what it answers."""
+    """A models.dev server on loopback that responds with `body`, `status` and `headers`."""
 
     def __init__(self) -> None:
         self.body = raw(JULY)

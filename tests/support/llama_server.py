@@ -1,4 +1,4 @@
-"""llama.cpp's own HTTP server on a free port of loopback; prints its address. For the tests."""
+"""Run llama.cpp's own HTTP server on a free port of loopback, and print its address."""
 
 import sys
 import threading

@@ -13,7 +13,7 @@ Answers = dict[str, Any]  # by path: JSON, or a text, or (status, JSON)
 
 
 class Fake:
-    """A server on loopback; `headers` of all requests are remembered."""
+    """A server on loopback that records the `headers` of all requests."""
 
     def __init__(self, answers: Answers, server: str = "uvicorn", wait: float = 0) -> None:
         self.headers: list[dict[str, str]] = []

@@ -1,4 +1,4 @@
-"""A server on loopback that says raw bytes, whatever HTTP has to say of them.
+"""A server on loopback that sends raw bytes, valid HTTP or not.
 
 with Raw(b"HTTP/1.1 200 OK\\r\\n\\r\\nhello") as server:
     complete("hosted_vllm/m", "Hi", api_base=server.url)
@@ -16,14 +16,14 @@ from typing import Any
 
 
 def response(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
-    """A whole HTTP answer."""
+    """Return a whole HTTP response."""
     lines = [f"HTTP/1.1 {status}", *headers, f"content-length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class Raw:
-    """Gives the same answer to whoever asks, then closes the connection. `seen` are the heads of
-    the requests, `sent` is how many bytes of an answer in pieces were taken."""
+    """A server that sends the same response to every request, then closes the connection. `seen`
+    has the heads of the requests; `sent` counts the bytes that the client took from an iterator."""
 
     def __init__(self, answer: bytes | Iterable[bytes], tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[str] = []

@@ -21,7 +21,7 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 
 
 def shape(message: AssistantMessage) -> list[Any]:
-    """The content, in the words of the scenarios."""
+    """Return the content in the notation of the scenarios."""
     out: list[Any] = []
     for part in message.content:
         if part.type == "text":
@@ -38,7 +38,7 @@ def shape(message: AssistantMessage) -> list[Any]:
 
 @dataclass
 class Case:
-    """An answer and what it is."""
+    """A response and the expected message."""
 
     steps: list[Step]
     content: list[Any]
@@ -105,7 +105,7 @@ def body(scene: Scene) -> bytes:
 
 
 def sign_at(wire: Wire, whole: bytes) -> int:
-    """Where the wire's own sign of the end stands."""
+    """Return the position of the wire's end marker."""
     mark = {
         "chat": b'"finish_reason": "stop"',
         "anthropic": b'"stop_reason": "end_turn"',

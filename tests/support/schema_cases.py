@@ -1,4 +1,4 @@
-"""Types of every kind, and what each family of providers accepts of a schema, as rules."""
+"""Types of every kind, and rules for the schemas that each vendor accepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Level(enum.IntEnum):
 
 
 class Address(BaseModel):
-    """Where somebody lives."""
+    """A postal address."""
 
     street: str
     zip: Annotated[str, Field(pattern=r"^\d{5}$", description="Five digits")]
@@ -140,7 +140,7 @@ PLAIN = {
 
 @dataclass
 class Kind:
-    """A type, a value of it as a model writes it, and whether its objects can all be closed."""
+    """A type, a value as a model writes it, and whether all its objects can be closed."""
 
     kind: Any
     written: Any
@@ -193,7 +193,7 @@ KINDS = {
 
 
 def parts(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema within a schema, with its path."""
+    """Yield every nested schema with its path."""
     todo: list[tuple[str, Any]] = [("$", schema)]
     while todo:
         path, one = todo.pop()
@@ -213,7 +213,7 @@ _FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4"
 
 
 def openai_refuses(schema: dict[str, Any], known: set[str] = _OPENAI) -> list[str]:
-    """What OpenAI's strict mode would refuse."""
+    """Return what OpenAI's strict mode would reject."""
     found = _closed(schema, known)
     for path, one in parts(schema):
         if set(one.get("properties", ())) != set(one.get("required", one.get("properties", ()))):
@@ -222,7 +222,7 @@ def openai_refuses(schema: dict[str, Any], known: set[str] = _OPENAI) -> list[st
 
 
 def anthropic_refuses(schema: dict[str, Any]) -> list[str]:
-    """What Anthropic's structured outputs would refuse."""
+    """Return what Anthropic's structured outputs would reject."""
     found = _closed(schema, _COMMON)
     for name in schema.get("$defs", {}):
         if _reaches(schema, name, name, set()):
@@ -268,7 +268,7 @@ _GEMINI = {"type", "title", "description", "enum", "format", "nullable", "proper
 
 
 def gemini_refuses(schema: dict[str, Any]) -> list[str]:
-    """What Gemini would refuse, be it a type of answers or the parameters of a function."""
+    """Return what Gemini would reject in an output schema or in the parameters of a function."""
     found = []
     for path, one in parts(schema):
         found += [f"{path}: the word {word}" for word in one if word not in _GEMINI]

@@ -1,4 +1,4 @@
-"""A provider on loopback that says exactly what a test scripts, and remembers what it was asked.
+"""A server on loopback that sends exactly what a test scripts and records the requests.
 
     with Lab() as lab:
         lab.play(sse(text("Hello"), finish("stop"), DONE))
@@ -26,7 +26,7 @@ from aiohttp import web
 
 
 class Fault(str):
-    """A step that is no data."""
+    """A step that sends no data."""
 
 
 STALL = Fault("stall")  # send nothing more, keep the connection
@@ -67,7 +67,7 @@ Scene = list[Any]
 
 
 def sse(*events: Any, newline: str = "\n") -> Scene:
-    """Server-sent events: dicts become JSON, strings stay, faults and bytes pass through."""
+    """Return server-sent events: dicts become JSON; strings, faults and bytes stay as they are."""
     steps: Scene = []
     for event in events:
         if isinstance(event, Fault | Pause | bytes):
@@ -84,7 +84,7 @@ DONE = "[DONE]"
 
 
 def chunk(delta: dict[str, Any] | None = None, /, **fields: Any) -> dict[str, Any]:
-    """A chunk of Chat Completions; `finish_reason` goes where it belongs."""
+    """Return a chunk of Chat Completions."""
     choice = {"index": 0, "delta": delta or {}, "finish_reason": fields.pop("finish_reason", None)}
     return {
         "id": "chatcmpl-1",
@@ -106,7 +106,7 @@ def call(
     name: str | None = None,
     args: str | None = None,
 ) -> dict[str, Any]:
-    """A fragment of a tool call; what is None is left out."""
+    """Return a fragment of a tool call without the fields that are None."""
     function = {k: v for k, v in (("name", name), ("arguments", args)) if v is not None}
     fragment: dict[str, Any] = {"type": "function", "function": function}
     if index is not None:
@@ -131,7 +131,7 @@ def usage(prompt: int, completion: int, cached: int = 0) -> dict[str, Any]:
 
 
 def chat(*events: Any) -> Scene:
-    """A whole answer of Chat Completions: the events, then `[DONE]`."""
+    """Return a whole Chat Completions response: the events, then `[DONE]`."""
     flat: list[Any] = []
     for event in events:
         flat.extend(event if isinstance(event, list) else [event])
@@ -142,7 +142,7 @@ def chat(*events: Any) -> Scene:
 
 
 class Lab:
-    """The server. `play` queues scenes, one a request; without one it answers "ok"."""
+    """The server. `play` queues one scene per request; without a scene it responds "ok"."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -158,12 +158,12 @@ class Lab:
         return self
 
     def go(self) -> None:
-        """Let every `Pause` go on."""
+        """Release every `Pause`."""
         self._going.set()
 
     @property
     def url(self) -> str:
-        """The base URL of an OpenAI-compatible host."""
+        """Return the server's base URL as an OpenAI-compatible host."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def __enter__(self) -> Lab:
@@ -176,7 +176,7 @@ class Lab:
         self._thread.join(10)
 
     def leave(self) -> None:
-        """Go: what is under way breaks off, and who comes is refused."""
+        """Shut down: responses in flight break off and new connections are refused."""
         with contextlib.suppress(RuntimeError):  # it is gone
             self._loop.call_soon_threadsafe(self._stop.set)
 

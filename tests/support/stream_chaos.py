@@ -1,4 +1,4 @@
-"""Random answers with random faults: the same seed makes the same answer on both sides.
+"""Random responses with random faults; a seed gives the same response on both sides.
 
     python -m tests.support.stream_chaos STREAMS CONCURRENCY [--transport direct] [--way both]
 
@@ -45,7 +45,7 @@ WORDS = ("word ", "Zürich ", "😀 ", "漢字 ", "line\n", '"quoted" ', "data: 
 
 @dataclass
 class Plan:
-    """An answer to come, and what is to be heard of it."""
+    """A response, and what the client must receive of it."""
 
     wire: Wire
     fault: str
@@ -58,7 +58,7 @@ class Plan:
 
 
 def plan(seed: int) -> Plan:
-    """The answer of a seed."""
+    """Return the response of a seed."""
     rng = random.Random(seed)
     wire = rng.choice(WIRES)
     steps: list[Step] = []
@@ -125,7 +125,8 @@ def _sign(wire: Wire, body: bytes) -> int:
 
 
 def _text(wire: Wire, body: bytes) -> str:
-    """The text of the whole events in a piece of a body, read by other means than ours."""
+    """Return the text of the complete events in a part of a body, without the package's
+    decoders."""
     text = ""
     for line in re.split(rb"\r?\n", body):
         try:
@@ -147,7 +148,7 @@ def _text(wire: Wire, body: bytes) -> str:
 
 
 def judge(plan: Plan, events: list[Any]) -> str | None:
-    """What is wrong with a stream, or None."""
+    """Return what is wrong with a stream, or None."""
     follower = Follower()
     try:
         for event in events:
@@ -185,7 +186,7 @@ async def run(
     urls: str, seeds: list[int], concurrency: int, *, transport: str | None = None,
     way: str = "async", idle: float = IDLE,
 ) -> Verdicts:  # fmt: skip
-    """Play every seed; returns the counts by outcome, and what was wrong.
+    """Run every seed, and return the counts by outcome and the errors.
 
     `way` says who asks: tasks of this loop (`async`), threads (`sync`), or as many of each
     (`both`). Nothing of a stream is kept once it has been judged.
@@ -249,7 +250,7 @@ async def run(
 
 
 def answer(tries: Counter[int]) -> Any:
-    """What the server says: the scene of the seed in the prompt, one a try."""
+    """Return the server's responses: the scene of the seed in the prompt, one per attempt."""
 
     def scene(seen: Seen) -> Scene | Status:
         found = re.search(r"seed=(\d+);", json.dumps(seen.json))
@@ -264,7 +265,7 @@ def answer(tries: Counter[int]) -> Any:
 
 
 def census() -> dict[str, Any]:
-    """What the process holds open."""
+    """Return what the process holds open."""
     files = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
     links = [os.readlink(name) for name in files if os.path.lexists(name)]
     threads = sorted(thread.name for thread in threading.enumerate())
@@ -273,7 +274,7 @@ def census() -> dict[str, Any]:
 
 
 async def tasks() -> int:
-    """How many tasks there are in this loop and the background's, besides the caller's."""
+    """Count the tasks of this loop and of the background loop, without the caller's."""
 
     async def count() -> int:
         return len(asyncio.all_tasks()) - 1
@@ -286,7 +287,7 @@ async def tasks() -> int:
 
 
 def memory() -> int:
-    """Bytes that the process really needs."""
+    """Return the bytes that the process uses after freeing unused memory."""
     for _ in range(3):
         gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -297,7 +298,7 @@ def memory() -> int:
 
 
 async def soak(url: str, streams: int, concurrency: int, **how: Any) -> list[str]:
-    """Two halves, and what is wrong after them."""
+    """Run two halves, and return the errors."""
     await run(url, list(range(100)), concurrency, **how)  # imports, pools, first calls
     began, cpu = time.perf_counter(), time.process_time()
     seeds = range(1000, 1000 + streams)
@@ -322,7 +323,7 @@ async def soak(url: str, streams: int, concurrency: int, **how: Any) -> list[str
 
 
 def main() -> None:
-    """The soak."""
+    """Run the soak test."""
     if sys.argv[1:] == ["serve"]:
         with Lab() as lab:
             lab.always = answer(Counter())

@@ -1,4 +1,4 @@
-"""A terminal as a user sees it: a command in a pseudo-terminal, and what is on the screen.
+"""Run a command in a pseudo-terminal and read its screen.
 
 with Terminal("-m", "pipy_ai", "ask", "Hi", columns=80) as terminal:
     terminal.wait_for("answer")
@@ -24,13 +24,13 @@ import pyte
 
 
 def _as_in_a_shell() -> None:
-    """Ctrl-C arrives, also where the tests run in the background and are deaf to it."""
+    """Enable Ctrl-C in the child, even if the tests run in the background and ignore it."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
-    """Runs Python with `arguments` in a pseudo-terminal of its own, its controlling one."""
+    """Python with `arguments` in a pseudo-terminal, which is its controlling terminal."""
 
     def __init__(
         self, *arguments: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None
@@ -54,12 +54,12 @@ class Terminal:
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def resize(self, columns: int, rows: int) -> None:
-        """As when the window is pulled; the program hears of it."""
+        """Resize the window and notify the program."""
         self._screen.resize(rows, columns)
         self._size(columns, rows)
 
     def send(self, text: str) -> None:
-        """Type, or paste. What the program prints meanwhile is taken in."""
+        """Type or paste text while reading the program's output."""
         data = memoryview(text.encode("utf-8", "surrogateescape"))
         while data:
             readable, writable, _ = select.select([self._fd], [self._fd], [], 10)
@@ -69,21 +69,21 @@ class Terminal:
                 raise AssertionError(f"nobody reads what is typed:\n{self.text}")
 
     def paste(self, text: str) -> None:
-        """As terminals do that mark what is pasted."""
+        """Paste text with bracketed paste."""
         self.send(f"\x1b[200~{text}\x1b[201~")
 
     def interrupt(self) -> None:
-        """Ctrl-C."""
+        """Press Ctrl-C."""
         self.send("\x03")
 
     @property
     def screen(self) -> list[str]:
-        """The rows of the screen, without trailing blanks."""
+        """Return the rows of the screen without trailing blanks."""
         return [row.rstrip() for row in self._screen.display]
 
     @property
     def text(self) -> str:
-        """All that was printed and can be scrolled back to, row by row."""
+        """Return the whole output, including what scrolled off the screen."""
         above = [self._row(line) for line in self._screen.history.top]
         return "\n".join([*above, *self.screen]).rstrip()
 
@@ -91,14 +91,14 @@ class Terminal:
         return "".join(line[x].data for x in range(self._screen.columns)).rstrip()
 
     def style(self, text: str) -> Any:
-        """The character cell where `text` begins on the screen: `.bold`, `.fg`, …"""
+        """Return the character cell where `text` begins on the screen: `.bold`, `.fg`, …"""
         for y, row in enumerate(self._screen.display):
             if text in row:
                 return self._screen.buffer[y][row.index(text)]
         raise AssertionError(f"{text!r} is not on the screen")
 
     def read(self, seconds: float) -> bool:
-        """Take in what comes within `seconds`; False at the end."""
+        """Read output for up to `seconds`; return False at the end."""
         if not select.select([self._fd], [], [], seconds)[0]:
             return True
         try:
@@ -110,14 +110,14 @@ class Terminal:
         return bool(data)
 
     def wait_for(self, text: str, seconds: float = 30) -> None:
-        """Until `text` is on the screen or above it."""
+        """Wait until `text` is on the screen or above it."""
         until = time.monotonic() + seconds
         while text not in self.text:
             if time.monotonic() > until or not self.read(0.2):
                 raise AssertionError(f"{text!r} did not come:\n{self.text}")
 
     def wait(self, seconds: float = 60) -> int:
-        """Until the command ends; its exit code."""
+        """Wait for the command to end, and return its exit code."""
         until = time.monotonic() + seconds
         while self.read(0.2):
             assert time.monotonic() < until, f"it does not end:\n{self.text}"

@@ -19,7 +19,7 @@ WAIT = 10.0  # seconds, far above what anything here takes
 
 @dataclass
 class Ran:
-    """A run that has ended."""
+    """A finished run."""
 
     run: Any
     events: list[Any]
@@ -35,7 +35,7 @@ class Ran:
 
 
 def ended(run: Any, events: list[Any], message: AssistantMessage) -> Ran:
-    """The rules of a run: turns of well-formed streams, between them a result for each call."""
+    """Check a run: turns are valid streams, with one result per call between them."""
     turn: list[Any] = []
     due: list[str] = []
     for event in events:

@@ -1,4 +1,4 @@
-"""What each vendor refuses, as rules: a request that breaks one is named with the rule."""
+"""Rules of each vendor's API; a violation names the rule."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def violations(path: str, body: dict[str, Any], own: set[str] | None = None) -> list[str]:
-    """Everything that the vendor behind `path` would refuse. `own` are the signatures and
-    ids that it gave out itself: any other is foreign."""
+    """Return everything that the vendor behind `path` would reject. `own` has the signatures and
+    ids that it issued; any other is foreign."""
     text = json.dumps(body, ensure_ascii=False)
     found = ["a lone surrogate"] if re.search("[\ud800-\udfff]", text) else []
     if path.endswith("/chat/completions"):
@@ -132,7 +132,7 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
 
 
 def part_of(part: dict[str, Any], kind: str) -> Any:
-    """A part's `functionCall` or `functionResponse`: LiteLLM writes them with an underscore."""
+    """Return a part's `functionCall` or `functionResponse`; LiteLLM uses snake_case."""
     return part.get(kind) or part.get(re.sub("[A-Z]", lambda c: "_" + c[0].lower(), kind))
 
 

@@ -11,7 +11,7 @@ from pipy_ai.provider import Request
 
 
 class Watched:
-    """A provider that says some words, then stalls, and knows when it was left."""
+    """A provider that sends some text, then stalls, and records when it is closed."""
 
     api = "watched"
 

@@ -1,4 +1,4 @@
-"""One scenario, four wires: abstract steps rendered as each vendor's own stream.
+"""Render abstract steps as the stream of each of the four wires.
 
     steps = [think("hm", signature="s"), say("Hel", "lo"), tool("c1", "f", '{"x":', "1}")]
     lab.play(ANTHROPIC.scene(*steps, stop="tool"))
@@ -18,7 +18,7 @@ from .scripted_server import DONE, Fault, Pause, Scene, call, chunk, sse
 
 @dataclass
 class Step:
-    """One block of an answer, in pieces."""
+    """One content block of a response, in pieces."""
 
     kind: str
     pieces: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ def tool(id: str, name: str, *pieces: str, signature: str | None = None) -> Step
 
 @dataclass
 class Counts:
-    """Tokens as they are: `input` is what was neither read from nor written to a cache."""
+    """Token counts; `input` excludes tokens read from or written to a cache."""
 
     input: int = 10
     output: int = 5
@@ -59,7 +59,7 @@ Steps = tuple["Step | Fault | Pause | bytes", ...]
 
 @dataclass
 class Wire:
-    """A vendor's wire: the model that reaches it, and its way to say things."""
+    """A wire: the model that uses it, and its format."""
 
     name: str
     api: str
@@ -78,14 +78,14 @@ class Wire:
         self, *steps: Any, stop: str | None = "stop", counts: Counts | None = None,
         newline: str = "\n",
     ) -> Scene:  # fmt: skip
-        """The whole answer; with `stop=None` it ends without the wire's own sign."""
+        """Return the whole response; with `stop=None` it has no end marker."""
         return sse(*self.events(steps, stop, counts or Counts()), newline=newline)
 
     def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
         raise NotImplementedError
 
     def error(self, message: str, kind: str) -> Any:
-        """An error event within the stream."""
+        """Return an error event of the stream."""
         return {"error": {"message": message, "type": kind, "code": kind}}
 
 

@@ -97,7 +97,7 @@ def test_zeros_at_the_end_do_not_reset_usage(lab: Lab) -> None:
 
 @pytest.fixture(params=["direct", "litellm"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both ways to send a request."""
+    """Run the test with both transports."""
     monkeypatch.setenv("PIPY_TRANSPORT", request.param)
     return str(request.param)
 

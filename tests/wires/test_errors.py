@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True, params=["direct", "litellm"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both ways to send a request."""
+    """Run the test with both transports."""
     monkeypatch.setenv("PIPY_TRANSPORT", request.param)
     return str(request.param)
 

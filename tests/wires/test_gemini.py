@@ -81,7 +81,7 @@ def test_gemini_3_gets_signatures_and_ids() -> None:
 
 @pytest.fixture(params=["direct", "litellm"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Everything here holds for both ways to send a request."""
+    """Run the test with both transports."""
     monkeypatch.setenv("PIPY_TRANSPORT", request.param)
     return str(request.param)
 
