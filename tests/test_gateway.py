@@ -33,7 +33,7 @@ PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 INSTALL, SETUP, PROXIES = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 [PAIR] = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 CLIENT, ROUTER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-LIMIT = 60  # requests a minute: what the page asks for
+LIMIT = 60  # requests per minute, as in the page's configuration
 MASTER = "sk-4f1c0e9a7b"
 
 
@@ -273,7 +273,7 @@ def test_full_deployment_does_not_affect_others(gateway: Gateway, july: Path) ->
     model = "openai/gpt-4.1-mini"
     assert gateway.ask(model, "Hi").error is None
     keys = [key for key in gateway.redis.keys(f"*:{model}:rpm:*") if b"router" not in key]
-    gateway.redis.set(keys[0], LIMIT, keepttl=True)  # as if others had asked
+    gateway.redis.set(keys[0], LIMIT, keepttl=True)  # as if others had sent requests
     errors = [gateway.ask(model, f"question {n}", n % 2).error for n in range(6)]
     if len(gateway.counted(model)) == 1:  # the minute has not turned
         messages = {error and error.message.partition(",")[0] for error in errors}

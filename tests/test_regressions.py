@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 IDS = tuple(f"S{number}" for number in range(1, 60))
 
 
-# By id: what went wrong in the draft code, then the tests that would have told.
+# By id: the defect of the first draft, then the tests that would have caught it.
 DEFECTS: dict[str, tuple[str, ...]] = {
     # It did not run at all.
     "S1": (

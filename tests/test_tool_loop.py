@@ -250,7 +250,7 @@ def test_async_calls_run_concurrently(go: Go) -> None:
         ran = go("faux/m", "q", [meet])
     told = [event.message.content[0].text for event in ran.events if event.type == "tool_result"]
     assert told == ["2", "1"]  # as they come
-    assert ran.texts == ["1", "2"]  # as they were asked for
+    assert ran.texts == ["1", "2"]  # in the order of the calls
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])

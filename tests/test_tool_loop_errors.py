@@ -197,7 +197,7 @@ def test_approval(go: Go) -> None:
         refused = "The user did not allow this call."
         assert ran.texts[:-1] == ["ran", refused, "Too dear.", refused, refused, refused]
         assert [m.is_error for m in ran.results] == [False] + [True] * 6
-        assert asked == list(said)  # in order, and nobody is bothered with what cannot run
+        assert asked == list(said)  # in order, and no approval is requested for invalid calls
         asked.clear()
 
 

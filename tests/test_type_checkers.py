@@ -38,7 +38,7 @@ def check(command: list[str]) -> subprocess.CompletedProcess[str]:
         **os.environ,
         "MYPYPATH": str(ROOT / "src"),
         "PYTHONPATH": str(ROOT / "src"),
-        "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",  # else it asks PyPI for a newer version
+        "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",  # otherwise it checks PyPI for a newer version
     }
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False

@@ -40,7 +40,7 @@ def test_usage_line() -> None:
     assert format_usage(message).startswith("about 1,203 in (200 cached) / 345 out  cost unknown")
     message.usage.cost.total = 0.0000123
     assert "$0.0000123" in format_usage(message)
-    message.ttft_ms = 2_100.0  # all came at once: nobody knows how fast it was written
+    message.ttft_ms = 2_100.0  # everything arrived at once, so no speed is known
     assert format_usage(message).endswith("2.1 s")
     message.ttft_ms, message.usage.reasoning = 1_104.0, 245  # thought before the first token
     assert format_usage(message).endswith("100 tok/s")
@@ -279,7 +279,7 @@ def test_continued_conversation(lab: Lab) -> None:
     assert pipy("ask", *local(lab), "-s", "Be brief.", "one").returncode == 0
     assert pipy("ask", "-m", "faux/echo", "--no-save", "secret").returncode == 0
     assert pipy("ask", "-m", "faux/echo", "secret", PIPY_NO_SAVE="1").returncode == 0
-    assert pipy("ask", "-c", "two").returncode == 0  # where it was asked is kept, too
+    assert pipy("ask", "-c", "two").returncode == 0  # the base URL is also saved
     said = [m["content"] for m in lab.seen[1].json["messages"]]
     assert said == ["Be brief.", "one", "ok", "two"]
     files = list(Path(os.environ["PIPY_DATA_DIR"], "history").iterdir())

@@ -34,7 +34,7 @@ OFFERED = [
     ("pipy ask Wh", []),
     ("pipy cost openai/gpt-5 --input ", []),
 ]
-# A prompt needs no command, and a bare name is its maker's model: bash alone is told.
+# Only in bash: completion after options without a command, and of a model name without provider.
 ONLY_BASH = [
     ("pipy -m x --mod", ["--model"]),
     ("pipy info claude-opus-4-1-2", ["claude-opus-4-1-20250805"]),

@@ -39,7 +39,7 @@ def test_output_to_a_pipe(july: Path, tmp_path: Path) -> None:
         reader.join(20)
         assert "groq/" in read[0]
     finally:
-        if reader.is_alive():  # nobody wrote: let it go
+        if reader.is_alive():  # nothing was written: release the reader
             os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
     assert not list(tmp_path.glob("*.bak"))
 

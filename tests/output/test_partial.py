@@ -68,7 +68,7 @@ def test_partial_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
     assert done.parsed_partial == {"number": "7", "total": 1.5}
     result: ParsedMessage[Bill] = s.result()
     assert result.parsed == BILL
-    if mode == "tool":  # as the events told it
+    if mode == "tool":  # as the events have it
         assert [call.name for call in result.tool_calls] == ["Bill"]
         assert result.stop_reason == "toolUse"
 

@@ -60,7 +60,7 @@ def test_anthropic(kind: Kind, schema: dict[str, Any]) -> None:
         return
     assert taken is not None
     assert anthropic_refuses(taken) == []
-    # It says the same as before, but for limits that it has no words for.
+    # The schema is unchanged, except for constraints that the vendor does not support.
     assert Draft202012Validator(taken).is_valid(kind.written)
 
 
@@ -99,7 +99,7 @@ def test_optional_fields_become_nullable_in_strict_mode() -> None:
     }
 
 
-# --- Functions as tools: what goes over each wire ---------------------------------------------
+# --- Functions as tools: the schema on each wire ---------------------------------------------
 
 # Those whose keys or values may be anything, which strict mode has no way to say.
 OPEN = {

@@ -250,7 +250,7 @@ def test_adapted_conversation_is_valid_for_any_history(messages: list[Message]) 
         assert longer[: len(body["messages"])] == body["messages"]
 
 
-# --- Over the wires -------------------------------------------------------------------------
+# --- On every wire -------------------------------------------------------------------------
 
 TOOLS = [Tool(name="look", description="d", parameters={"type": "object", "properties": {}})]
 

@@ -16,7 +16,7 @@ from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES, WIRES, Wi
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage may be told
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # damage is reported
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # LiteLLM's own clients
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -134,7 +134,7 @@ def test_last_error_names_all_failures(three: Any) -> None:
     assert again == message == pickle.loads(pickle.dumps(message))
 
 
-# --- Over the wire --------------------------------------------------------------------------
+# --- On the wire --------------------------------------------------------------------------
 
 
 def test_each_model_gets_the_conversation_in_its_own_format(
@@ -316,7 +316,7 @@ def test_abort_stops_all(three: Any) -> None:
     assert three[1].calls == 0
 
 
-# --- Every verb -----------------------------------------------------------------------------
+# --- Every function -----------------------------------------------------------------------------
 
 
 async def test_every_function_accepts_several_models(three: Any) -> None:

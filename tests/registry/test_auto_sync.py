@@ -150,7 +150,7 @@ def test_sync_runs_after_a_day(
     sync_if_stale(str(data))
     _wait_for_thread()
     assert len(mirror.seen) == (1 if hours < 24 else 2)
-    sync_if_stale(str(data))  # asked again at once: nothing
+    sync_if_stale(str(data))  # a second attempt at once does nothing
     monkeypatch.setattr(auto, "next_check_at", 0.0)
     sync_if_stale(str(data))  # another process: neither
     _wait_for_thread()

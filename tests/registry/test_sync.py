@@ -89,7 +89,7 @@ def test_changes_are_reported_and_removed_models_kept(mirror: Mirror, data: Path
     registry = get_registry()
     assert gone not in registry.query()
     assert gone in registry.query(status="removed")
-    assert sync_models(force=True).removed == []  # told once
+    assert sync_models(force=True).removed == []  # reported once
     assert get_model(gone) is not None
     mirror.body = raw(DAYS[1])
     back = sync_models(force=True)

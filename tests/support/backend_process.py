@@ -21,7 +21,7 @@ _FAILURES = {
 
 def answer(seen: Seen) -> Scene | Status:
     """Return what the last message requests: a failure, a call, a long table, or short text."""
-    if seen.json is None:  # LiteLLM asks what a host is
+    if seen.json is None:  # LiteLLM probes the host
         return Status(404)
     wire = ANTHROPIC if seen.path.endswith("/messages") else CHAT
     asked: Any = str(seen.json["messages"][-1]["content"])

@@ -153,7 +153,9 @@ def run(
         found["seconds"] = round(time.monotonic() - began, 1)
         summary, code = json.loads(out), process.returncode
         found["failed at first"] = summary["failed"]
-        if summary["failed"]:  # each try of a row met a fault: asked again as the summary tells
+        if summary[
+            "failed"
+        ]:  # every attempt of a row met a fault: run again, as the summary advises
             again = subprocess.run(
                 asked, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT
             )

@@ -383,7 +383,7 @@ def at_a_terminal(script: str, environment: dict[str, str], typed: Sequence[str]
                 raise TimeoutError("\n".join(["no end to be seen:", *_text_of(screen)]))
             try:
                 feed(os.read(ours, 65536))
-            except OSError:  # all who had the terminal are gone
+            except OSError:  # no process has the terminal open any more
                 return "\n".join(_text_of(screen))
             row = screen.cursor.y
             if lines and row > last and screen.display[row].strip() == ">":

@@ -17,7 +17,7 @@ params.hostnames, params.port = ["127.0.0.1"], 0
 params.use_jinja, params.verbosity = True, 0
 params.endpoint_metrics = params.endpoint_slots = True
 params.chat_template = Path(local.__file__).with_name("smollm2.jinja").read_text()
-params.default_template_kwargs = {"enable_thinking": "false"}  # it thinks only when asked to
+params.default_template_kwargs = {"enable_thinking": "false"}  # thinking is off by default
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)  # noqa: T201
 threading.Event().wait()

@@ -189,7 +189,7 @@ KINDS = {
 }
 
 
-# --- What providers accept ------------------------------------------------------------------
+# --- Rules of the vendors ------------------------------------------------------------------
 
 
 def parts(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:

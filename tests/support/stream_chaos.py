@@ -337,7 +337,10 @@ def main() -> None:
     parser.add_argument("--transport", choices=["direct", "litellm"], default="direct")
     parser.add_argument("--way", choices=["async", "sync", "both"], default="both")
     asked = parser.parse_args()
-    os.environ |= {"PIPY_OFFLINE": "1", "PIPY_DATA_DIR": tempfile.mkdtemp()}  # nobody's catalogue
+    os.environ |= {
+        "PIPY_OFFLINE": "1",
+        "PIPY_DATA_DIR": tempfile.mkdtemp(),
+    }  # an empty data directory
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.support.stream_chaos", "serve"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
@@ -352,7 +355,7 @@ def main() -> None:
     loops.shutdown()
     deadline = time.monotonic() + 5
     while (after := census()) != before and time.monotonic() < deadline:
-        time.sleep(0.05)  # threads end after their executor is told to
+        time.sleep(0.05)  # threads end after their executor shuts down
     server.stdin.close()
     server.wait(10)
     shutil.rmtree(os.environ["PIPY_DATA_DIR"])

@@ -36,7 +36,7 @@ class Terminal:
         self, *arguments: str, columns: int = 80, rows: int = 24, env: dict[str, str] | None = None
     ) -> None:
         self._screen = pyte.HistoryScreen(columns, rows, history=100_000, ratio=0.5)
-        self._screen.write_process_input = self.send  # where the cursor is, when asked
+        self._screen.write_process_input = self.send  # answers queries for the cursor position
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
         self._fd, slave = pty.openpty()

@@ -223,7 +223,7 @@ def test_url_is_downloaded_where_the_wire_takes_none(
         ("openai/gpt-5", True),  # the catalogue says "image" only; OpenAI reads PDFs to it
         ("openai/gpt-3.5-turbo", False), ("groq/openai/gpt-oss-120b", False),
         ("openrouter/openai/gpt-oss-120b", True),  # OpenRouter reads it to every model
-        ("hosted_vllm/whatever", True), ("openai/a-new-one", True),  # nobody knows
+        ("hosted_vllm/whatever", True), ("openai/a-new-one", True),  # unknown models
         ("mistral/mistral-large-latest", False), ("local/smollm2", False),
     ],
 )  # fmt: skip
