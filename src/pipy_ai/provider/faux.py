@@ -226,14 +226,17 @@ class FauxProvider:
 
 def _content_deltas(step: _Step, call_index: int, chunk_size: int) -> Iterator[Delta]:
     for index, chunk in enumerate(_split_chunks(step.text, chunk_size)):
-        if step.kind == "text":
-            yield Text(chunk)
-        elif step.kind == "thinking":
-            yield Thinking(chunk)
-        elif index == 0:
-            yield ToolFragment(call_index, step.id, step.name, chunk)
-        else:
-            yield ToolFragment(call_index, arguments=chunk)
+        match step.kind:
+            case "text":
+                yield Text(chunk)
+            case "thinking":
+                yield Thinking(chunk)
+            case "tool" if index == 0:
+                yield ToolFragment(call_index, step.id, step.name, chunk)
+            case "tool":
+                yield ToolFragment(call_index, arguments=chunk)
+            case _:
+                raise AssertionError(f"a step of kind {step.kind!r} has no content")
 
 
 def _split_chunks(content: str, size: int) -> Iterator[str]:

@@ -6,15 +6,16 @@ Three tables, each with one row per fact:
 - `PROFILES`: what a host does differently, by its models.dev id, LiteLLM's name or its family.
 - Model families: patterns for models whose rules follow the model wherever it is hosted.
 
-A new quirk is one row here and a test of the request that it changes. Nothing else compares
-provider names. Facts carry the month in which they were seen.
+A new quirk is one row here and a test of the request that it changes: no other code asks which host
+it is to find out how the host differs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any
 
 OPENAI_CHAT = "openai-completions"
@@ -128,7 +129,8 @@ class Profile:
     """What one host does differently.
 
     Request fields (Chat Completions):
-        rename_fields: fields under another name; "" drops the field.
+        rename_fields: fields under another name; "" drops the field. Applies to requests that
+            pipy-ai sends itself; LiteLLM has its own rules.
         extra_fields: fields that every request carries.
         tool_choice: other words for values of `tool_choice`; "named" stands for the name of a
             tool. A value that forces less than was asked for gives a warning.
@@ -264,23 +266,30 @@ _ROWS = (
         cache_control_models=re.compile(r"anthropic/"),
     ),
     Profile(names=("perplexity",), rename_fields={"stream_options": ""}, strict_fields=True),
-    Profile(names=("siliconflow",), thinking_switch=_enable_thinking, unsigned_thinking=True),
+    Profile(names=("siliconflow",), thinking_switch=_enable_thinking),
     Profile(names=("xai",), strict_fields=True),
-    Profile(names=("xiaomi",), thinking_switch=_thinking_type, unsigned_thinking=True),
+    Profile(names=("xiaomi",), thinking_switch=_thinking_type),
     Profile(names=("zai", "zhipuai"), thinking_switch=_thinking_type, unsigned_thinking=True),
 )
 PROFILES: dict[str, Profile] = {name: row for row in _ROWS for name in row.names}
 _DEFAULT_PROFILE = Profile()
 
 
+@cache
 def profile_for(provider: str, backend: str) -> Profile:
-    """Return the row of a host.
+    """Return the profile of a host.
 
-    Looks for the models.dev id of the provider, then for its family (`alibaba-cn` and
-    `zai-coding-plan` are other addresses of `alibaba` and `zai`), then for LiteLLM's name.
+    The host's row is found by its models.dev id, or by its family: `alibaba-cn` and
+    `zai-coding-plan` are other addresses of `alibaba` and `zai`. What it does not set comes from
+    the row of LiteLLM's name, which for most hosts is `hosted_vllm`.
     """
-    row = PROFILES.get(provider) or PROFILES.get(provider.split("-")[0]) or PROFILES.get(backend)
-    return row or _DEFAULT_PROFILE
+    base = PROFILES.get(backend, _DEFAULT_PROFILE)
+    row = PROFILES.get(provider) or PROFILES.get(provider.split("-")[0])
+    if row is None or row is base:
+        return base
+    values = {item.name: getattr(row, item.name) for item in fields(Profile)}
+    changes = {n: value for n, value in values.items() if value != getattr(_DEFAULT_PROFILE, n)}
+    return replace(base, **changes)
 
 
 # === Model families =========================================================================

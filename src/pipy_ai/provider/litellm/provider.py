@@ -33,7 +33,7 @@ from ..credentials import (
 from ..deltas import Delta, Finish, ResponseInfo
 from ..exchange import stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
-from ..profiles import OPENAI_RESPONSES, backend_for
+from ..profiles import CLAUDE, OPENAI_RESPONSES, backend_for
 from ..redaction import redacted_error, redacted_preview
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys
@@ -234,7 +234,7 @@ async def _call_litellm(
             }
         elif backend_for(request.backend).captured:
             arguments |= _allow_gated_parameters(litellm, arguments)
-    backend_and_family = (request.backend, "claude" in request.model_id)
+    backend_and_family = (request.backend, bool(CLAUDE.search(request.model_id)))
     if backend_and_family not in _uncaptured:
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
         client = capturing_client(litellm, handler.AsyncHTTPHandler, arguments, api_key)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from ...failures import extract_provider_message
-from ...types import AssistantMessage, TextContent, ThinkingContent
+from ...types import AssistantMessage, TextContent, ThinkingContent, ToolCall
 from ..deltas import Delta, RedactedThinking, ResponseInfo, Thinking, ThinkingSignature, UsageReport
 
 MODEL_HEADER = "x-litellm-model-name"  # the body only repeats the requested name
@@ -68,25 +68,28 @@ def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None
     before_text = True
     interleaved = False
     for part in message.content:
-        if isinstance(part, ThinkingContent):
-            interleaved = interleaved or not before_text
-            if part.redacted:
-                blocks.append({"type": "redacted_thinking", "data": part.thinking_signature})
-            else:
-                blocks.append(
-                    {
-                        "type": "thinking",
-                        "thinking": part.thinking,
-                        "signature": part.thinking_signature,
-                    }
-                )
-        elif isinstance(part, TextContent):
-            before_text = False
-            blocks.append({"type": "text", "text": part.text})
+        match part:
+            case TextContent():
+                before_text = False
+                blocks.append({"type": "text", "text": part.text})
+            case ThinkingContent():
+                interleaved = interleaved or not before_text
+                blocks.append(_thinking_block(part))
+            case ToolCall():
+                pass  # the message has a field for calls
+            case _:
+                assert_never(part)
     if interleaved:
         turn["content"] = blocks
     elif thinking_blocks := [block for block in blocks if block["type"] != "text"]:
         turn["thinking_blocks"] = thinking_blocks
+
+
+def _thinking_block(part: ThinkingContent) -> dict[str, Any]:
+    signature = part.thinking_signature
+    if part.redacted:
+        return {"type": "redacted_thinking", "data": signature}
+    return {"type": "thinking", "thinking": part.thinking, "signature": signature}
 
 
 def decode_thinking_blocks(blocks: list[Any], reasoning_text: str | None) -> Iterator[Delta]:

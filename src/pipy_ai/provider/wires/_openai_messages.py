@@ -231,7 +231,18 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
 
 
 def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": "assistant", "content": message.text or None}
+    text, calls = "", []
+    for part in message.content:
+        match part:
+            case TextContent():
+                text += part.text
+            case ThinkingContent():
+                pass  # goes back in the form of the dialect, below
+            case ToolCall():
+                calls.append(_encode_tool_call(part, dialect))
+            case _:
+                assert_never(part)
+    encoded: dict[str, Any] = {"role": "assistant", "content": text or None}
     match dialect.thinking:
         case "blocks":
             add_thinking_blocks(message, encoded)
@@ -244,7 +255,7 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
             pass
         case _:
             assert_never(dialect.thinking)
-    if calls := [_encode_tool_call(call, dialect) for call in message.tool_calls]:
+    if calls:
         encoded["tool_calls"] = calls
     return encoded
 

@@ -285,7 +285,7 @@ def _add_cache_control(body: dict[str, Any], long: bool) -> None:
 class AnthropicMessagesDecoder:
     """Decodes one response. It is complete with a stop reason or `message_stop`."""
 
-    api = "anthropic-messages"
+    api = ANTHROPIC
 
     def __init__(self) -> None:
         self.done: bool = False

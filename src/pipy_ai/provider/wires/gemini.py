@@ -236,7 +236,7 @@ def _encode_result(
 class GeminiDecoder:
     """Decodes one response. It is complete with the finish reason of a candidate."""
 
-    api = "google-generative-ai"
+    api = GEMINI
 
     def __init__(self) -> None:
         self.done: bool = False  # the API has no last event; the body ends

@@ -113,7 +113,7 @@ def _fix_turn_order(messages: list[dict[str, Any]]) -> None:
 class OpenAIChatDecoder:
     """Decodes one response. It is complete with a finish reason or `[DONE]`."""
 
-    api = "openai-completions"
+    api = OPENAI_CHAT
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -201,7 +201,7 @@ def responses_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str
 class OpenAIResponsesDecoder:
     """Decodes one response. It is complete with `response.completed` or `response.incomplete`."""
 
-    api = "openai-responses"
+    api = OPENAI_RESPONSES
 
     def __init__(self) -> None:
         self.done: bool = False
