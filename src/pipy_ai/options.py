@@ -1,8 +1,8 @@
 """Request options: `StreamOptions`, and `SimpleStreamOptions` with the reasoning level.
 
 A new option is a field of one of these and, at the same place, of `Options`: the same options as
-keyword arguments. A sampling option is also in `SAMPLING_OPTIONS`, and in the `sampling` of each wire
-that has it. An option that can change an answer is also in `ANSWER_OPTIONS`.
+keyword arguments. A sampling option is also in `SAMPLING_OPTIONS`, and in the `sampling` of each
+wire that has it. An option that can change an answer is also in `ANSWER_OPTIONS`.
 """
 
 from __future__ import annotations
