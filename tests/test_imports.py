@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from .support.command import unmeasured_environment
+
 HEAVY = {"litellm", "openai", "httpx", "yaml", "rich", "jsonschema", "aiohttp", "requests"}
 
 
@@ -22,8 +24,7 @@ def modules_after(code: str, *flags: str) -> set[str]:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
-        # Where tests run under coverage, it would import modules of its own.
-        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
+        env=unmeasured_environment(),
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.rpartition("MODULES")[2].split())

@@ -18,6 +18,9 @@ from pipy_ai.cli.display.catalogue import format_rate
 from pipy_ai.cli.main import main
 from pipy_ai.utils.text import format_usd
 
+from ..support.catalogues import DAYS, raw
+from ..support.command import unmeasured_environment
+
 
 class Run:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +236,13 @@ def test_catalogue_commands_load_nothing_heavy(july: Path) -> None:
         " 'cost gpt-5 --input 10', 'compare --input 10', 'providers')];"
         "print('\\n', *sorted({m.partition('.')[0] for m in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=unmeasured_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     loaded = set(done.stdout.splitlines()[-1].split())
     heavy = {"pydantic", "httpx", "yaml", "rich", "litellm", "asyncio", "dataclasses"}
     if sys.version_info >= (3, 14):  # argparse itself loads them, for its colors
@@ -275,8 +284,6 @@ def test_sync_prints_changes(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None
     from pipy_ai.registry import sync
 
     def fetched(*_: Any) -> Any:
-        from ..support.catalogues import DAYS, raw
-
         return raw(DAYS[1]), None
 
     monkeypatch.setattr(sync, "fetch_feed", fetched)

@@ -27,6 +27,7 @@ from pipy_ai.registry.index import (
 )
 
 from ..support.catalogues import JULY, feed, raw
+from ..support.command import unmeasured_environment
 
 
 def test_filters_agree_with_the_feed(july: Path) -> None:
@@ -121,7 +122,13 @@ def test_queries_load_nothing_heavy(july: Path) -> None:
         "get_models(capability='reasoning');"
         "print(*sorted(m.partition('.')[0] for m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=unmeasured_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     heavy = {"pydantic", "httpx", "yaml", "rich", "litellm", "dataclasses", "typing", "asyncio"}
     assert not heavy & set(done.stdout.split())
 

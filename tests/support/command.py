@@ -23,3 +23,9 @@ def pipy(
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
+
+
+def unmeasured_environment(**env: str) -> dict[str, str]:
+    """Return the environment for a process that must not load the modules of coverage."""
+    inherited = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    return inherited | env

@@ -128,6 +128,9 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)  # coverage saves its data
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
         os.close(self._fd)
