@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, StopReason, Usage
@@ -107,6 +109,7 @@ def test_error_kind_by_status_and_text(status: int, text: str, kind: str) -> Non
         ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT", "date": "Sun, 22 Nov 2026 12:00:00 GMT"},
          "", None),
         ({"x-ratelimit-reset-after": "12"}, "", 12.0),
+        ({"x-ratelimit-reset": "12"}, "", 12.0),
         ({"retry-after": "3"}, "Please try again in 20s.", 3.0),
         ({}, "Please try again in 6m2.5s.", 362.5),
         ({}, "Please try again in 250ms.", 0.25),
@@ -120,3 +123,14 @@ def test_error_kind_by_status_and_text(status: int, text: str, kind: str) -> Non
 )  # fmt: skip
 def test_retry_after_formats(headers: dict[str, str], body: str, seconds: float | None) -> None:
     assert retry_after_seconds(headers, body) == seconds
+
+
+@pytest.mark.parametrize("scale", [1, 1000])
+def test_retry_after_as_a_unix_time(scale: int) -> None:
+    seconds = retry_after_seconds({"x-ratelimit-reset": str((time.time() + 60) * scale)}, "")
+    assert seconds == pytest.approx(60, abs=5)
+
+
+def test_overflow_is_recognized_by_the_error_message_alone() -> None:
+    message = AssistantMessage(error_message="prompt is too long: 213462 tokens > 200000 maximum")
+    assert is_context_overflow(message)

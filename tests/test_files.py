@@ -22,6 +22,7 @@ from pipy_ai import (
     image,
     user,
 )
+from pipy_ai.files import sniff_image_type
 from pipy_ai.provider.conversation import Target, adapt_messages
 
 pytestmark = [
@@ -190,3 +191,23 @@ def test_user_accepts_text_and_images_in_any_order(tmp_path: Path) -> None:
     assert last.url == "https://example.com/cat.png"
     with pytest.raises(ValueError, match="needs a text"):
         user()
+
+
+@pytest.mark.parametrize(
+    ("data", "mime_type"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\0\0\0\0WEBP", "image/webp"),
+        (b"BM\x46\0\0\0\0\0\0\0", "image/bmp"),
+        (b"BMW is a car.", None),
+        (b"II*\0", "image/tiff"),
+        (b"MM\0*", "image/tiff"),
+        (b"\0\0\0\x1cftypavif", "image/avif"),
+        (b"\0\0\0\x18ftypheic", "image/heic"),
+        (b"\0\0\0\x18ftypisom", None),
+    ],
+)
+def test_image_signatures(data: bytes, mime_type: str | None) -> None:
+    assert sniff_image_type(data) == mime_type

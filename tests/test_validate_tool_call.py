@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from pipy_ai import ToolCall, validate_tool_call
+from pipy_ai import Tool, ToolCall, validate_tool_call
 from pipy_ai.tools import ToolValidationError, as_tool
 
 from .support.function_cases import (
@@ -293,3 +293,33 @@ def test_custom_validator_messages_reach_the_model() -> None:
     with pytest.raises(ToolValidationError) as caught:
         check(Odd, x=3)
     assert caught.value.problems == ["x: Value error, must be even"]
+
+
+def test_dict_arguments_are_converted() -> None:
+    """Schemas without a Python function behind them are converted here, not by Pydantic."""
+    parameters = {
+        "type": "object",
+        "properties": {
+            "count": {"type": "integer"},
+            "label": {"type": "string"},
+            "either": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+            "broken": {"anyOf": [{"$ref": "#/$defs/Missing"}]},
+        },
+    }
+    tools = [Tool(name="f", parameters=parameters)]
+
+    def validate(**arguments: Any) -> Any:
+        return validate_tool_call(tools, ToolCall(name="f", arguments=arguments))
+
+    assert validate(count=42.0) == {"count": 42}
+    assert validate(count="42.0") == {"count": 42}
+    assert validate(label=7) == {"label": "7"}
+    assert validate(either="7") == {"either": 7}
+    assert validate(either="null") == {"either": None}
+    with pytest.raises(ToolValidationError, match="either"):
+        validate(either=True)
+
+
+def test_tool_without_a_function_cannot_be_called() -> None:
+    with pytest.raises(TypeError, match="was not made of a function"):
+        Tool(name="f")()

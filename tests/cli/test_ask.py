@@ -12,6 +12,7 @@ import pytest
 
 from pipy_ai import assistant
 from pipy_ai.cli.args import schema
+from pipy_ai.cli.args.attachments import read_attachments
 from pipy_ai.cli.args.model import resolve_model
 from pipy_ai.cli.display.usage import format_usage
 from pipy_ai.types import Cost, Usage
@@ -319,3 +320,42 @@ def test_ten_megabytes_of_stdin(lab: Lab) -> None:
     done = pipy("ask", *local(lab), stdin=b"word " * 2_000_000)
     assert (done.returncode, done.stdout) == (0, "ok\n")
     assert lab.seen[0].json["messages"][0]["content"] == "word " * 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "expected"),
+    [
+        (["-a", "-", "-a", "-"], "x", "once"),
+        (["-a", "-"], "", "nothing is piped in"),
+        (["-a", "http://127.0.0.1:1/readme"], None, "cannot be fetched"),
+        (["-a", "http://127.0.0.1:x/readme"], None, "Invalid port"),
+    ],
+)
+def test_invalid_attachments(arguments: list[str], stdin: str | None, expected: str) -> None:
+    done = pipy("ask", "-m", "faux/echo", *arguments, "q", stdin=stdin)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kind"), [("image/png", "image"), ("application/pdf", "document")]
+)
+def test_image_or_pdf_at_a_url_without_extension(lab: Lab, media_type: str, kind: str) -> None:
+    url = f"{lab.url.removesuffix('/v1')}/file"
+    lab.play(Status(200, "x", {"content-type": media_type}))
+    part = read_attachments([url])[0]
+    assert (part.type, part.url) == (kind, url)
+
+
+def test_text_at_a_url_in_an_unknown_charset(lab: Lab) -> None:
+    url = f"{lab.url.removesuffix('/v1')}/notes"
+    lab.play(Status(200, "Grüße", {"content-type": "text/plain; charset=klingon"}))
+    assert "Grüße" in read_attachments([url])[0].text
+
+
+def test_large_text_at_a_url(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipy_ai.cli.args.attachments.MAX_TEXT_BYTES", 1_000_000)
+    lab.play(Status(200, "x" * 1_000_001))
+    with pytest.raises(ValueError, match="longer than 1 MB"):
+        read_attachments([f"{lab.url.removesuffix('/v1')}/notes"])

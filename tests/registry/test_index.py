@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import get_model, get_registry
-from pipy_ai.registry import ModelRegistry, reload_registry
+from pipy_ai.registry import ModelRegistry, catalogue, reload_registry
 from pipy_ai.registry.index import (
     INDEX_FILE,
     MODELS_FILE,
@@ -60,6 +60,25 @@ def test_reader_overtaken_twice_reads_again(july: Path) -> None:
     install(july, DAYS[1])
     assert get_registry().metadata["date"] == DAYS[1]
     assert get_model("openai/gpt-4.1") is not None
+
+
+def test_reader_overtaken_while_opening_reads_again(
+    july: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[str] = []
+
+    def overtaken_once(directory: str) -> FileCatalogue:
+        attempts.append(directory)
+        if len(attempts) == 1:  # two syncs replace the records after the index was read
+            install(july, DAYS[0])
+            install(july, DAYS[1])
+            raise CorruptedCatalogueError("overtaken")
+        return FileCatalogue(directory)
+
+    monkeypatch.setattr(catalogue, "FileCatalogue", overtaken_once)
+    reload_registry()
+    assert get_registry().metadata["date"] == DAYS[1]
+    assert attempts[:2] == [str(july), str(july)]
 
 
 @pytest.mark.parametrize("damage", ["cut index", "cut models", "no models", "junk", "mixed"])

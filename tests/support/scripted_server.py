@@ -213,9 +213,8 @@ class Lab:
         if isinstance(scene, Status):
             content = scene.body if isinstance(scene.body, str) else json.dumps(scene.body)
             kind = "text/html" if content.startswith("<") else "application/json"
-            return web.Response(
-                status=scene.code, text=content, headers=scene.headers, content_type=kind
-            )
+            headers = {"content-type": f"{kind}; charset=utf-8", **scene.headers}
+            return web.Response(status=scene.code, body=content.encode(), headers=headers)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         try:
             await self._play(request, response, scene, seen)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import AssistantMessage, stream
+from pipy_ai import AssistantMessage, complete, stream
 
 from ..support.event_grammar import check_events
 from ..support.scenarios import ODD
@@ -145,3 +145,23 @@ def test_each_vendors_overflow_is_recognized(lab: Lab, wire: Wire) -> None:
     message = ask(lab, wire)
     assert message.error is not None
     assert (message.error.kind, message.error.message) == ("context_overflow", text)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        ("out of order", "server", "out of order"),
+        ({"message": "slow down", "code": "429"}, "rate_limit", "slow down"),
+        (
+            {"message": "x failed", "metadata": {"raw": "disk full"}},
+            "server",
+            "x failed: disk full",
+        ),
+    ],
+)
+def test_forms_of_error_events(lab: Lab, error: Any, kind: str, text: str) -> None:
+    lab.play(sse({"error": error}))
+    message = complete("hosted_vllm/m", "q", api_base=lab.url, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == kind
+    assert text in message.error.message

