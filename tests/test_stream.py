@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from pipy_ai import (
+    AssistantMessage,
     AssistantMessageEventStream,
     AsyncAssistantMessageEventStream,
     DoneEvent,
     StartEvent,
+    StopReason,
     StreamOptions,
     aquick,
     assistant,
@@ -177,3 +179,23 @@ def test_event_is_delivered_at_once(verb: str) -> None:
             taken.release()
     assert time.perf_counter() - began < 3
     thread.join(WAIT)
+
+
+@pytest.mark.parametrize("reason", [StopReason.ERROR, StopReason.ABORTED])
+def test_manual_stream_ends_with_a_failed_message(reason: StopReason) -> None:
+    s = AssistantMessageEventStream()
+    s.end(AssistantMessage(stop_reason=reason))
+    [event] = list(s)
+    assert (event.type, s.result().stop_reason) == ("error", reason)
+
+
+def test_aborted_manual_stream() -> None:
+    s = AssistantMessageEventStream()
+    s.push(StartEvent(partial=AssistantMessage()))
+    s.abort()
+    s.abort()  # no effect after the last event
+    assert [event.type for event in s] == ["start", "error"]
+    message = s.result()
+    assert message.stop_reason == "aborted"
+    assert message.error is not None
+    assert message.error.kind == "aborted"

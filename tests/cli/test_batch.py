@@ -105,6 +105,8 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
         ([7], [], "line 1: it is no object"),
         ([{"messages": "[]x"}], [], "row 1: "),
+        ([{"messages": [7]}], [], "row 1: a message is an object"),
+        ([{"messages": 7}], [], "row 1: a context is an object with messages"),
         ([{"messages": [{"role": "system", "content": [7]}]}], [], "row 1: a system message is a"),
         ([{"messages": [{"role": "king", "content": "a"}]}], [], "row 1: messages.0"),
         ([{"messages": [{"role": "tool", "content": "a"}]}], [], "row 1: calls of tools are read"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pty
@@ -13,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipy_ai import estimate_cost, get_model, get_models
-from pipy_ai.cli.display.catalogue import format_rate
+from pipy_ai import estimate_cost, get_model, get_models, get_registry
+from pipy_ai.cli.display.catalogue import format_rate, show_price_date
 from pipy_ai.cli.main import main
 from pipy_ai.utils.text import format_usd
 
@@ -350,3 +351,20 @@ def test_spaces_between_columns_are_accepted(
 )
 def test_rate_is_printed_in_full(dollars: float, expected: str) -> None:
     assert format_rate(dollars) == expected
+
+
+@pytest.mark.parametrize(
+    ("date", "text"),
+    [
+        (datetime.date.today().isoformat(), ""),  # a hint, on terminals only
+        ("2020-01-01", "pipy sync brings them up to date"),
+        ("", "an unknown date"),
+    ],
+)
+def test_price_date(july: Path, date: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = get_registry()
+    registry.metadata["date"] = date
+    show_price_date(registry)
+    shown = capsys.readouterr().err
+    assert text in shown
+    assert bool(text) == bool(shown)

@@ -312,3 +312,14 @@ def test_thinking_is_dim_and_the_style_is_reset(stop: bool) -> None:
 
 def test_version() -> None:
     assert pipy("--version").stdout == f"pipy {__version__}\n"
+
+
+def test_preview_with_tools_and_warnings(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text("def add(a: int, b: int) -> int:\n    return a + b\n")
+    done = pipy(
+        "preview", "-m", "anthropic/claude-sonnet-4-5", "--tool", f"{tmp_path / 't.py'}:add",
+        "-o", "seed=7", "--json", "q",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["body"]["tools"][0]["name"] == "add"
+    assert "seed" in done.stderr

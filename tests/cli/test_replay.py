@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipy_ai.cli.commands.replay import MAX_PAUSE_S
+from pipy_ai.cli.main import main
+
 from ..support.command import pipy
 
 
@@ -81,3 +84,29 @@ def test_wrong_use(words: list[str], expected: str) -> None:
     assert done.returncode in (1, 2)
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_pauses_are_shortened_and_times_may_go_back(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    events = [json.loads(line) for line in recorded.read_text().splitlines()]
+    for number, event in enumerate(events):
+        event["ms"] = 0 if number == 2 else number * 3_600_000
+    recorded.write_text("\n".join(map(json.dumps, events)))
+    assert main(["replay", str(recorded)]) == 0
+    assert capsys.readouterr().out == "Hello there\n"
+    assert pauses
+    assert max(pauses) == MAX_PAUSE_S
+
+
+def test_interrupted_replay(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    events = [json.loads(line) for line in recorded.read_text().splitlines()]
+    events[-1]["ms"] = 3_600_000
+    recorded.write_text("\n".join(map(json.dumps, events)))
+    assert main(["replay", str(recorded)]) == 130
