@@ -133,7 +133,7 @@ def test_editor_of_a_template(kept: Path, tmp_path: Path) -> None:
 
 
 def test_template_that_is_not_utf_8(kept: Path) -> None:
-    (kept / "old.txt").write_bytes(b"caf\xe9")
+    (kept / "old.txt").write_bytes(b"\xe9t\xe9")
     done = pipy("ask", "-m", "faux/echo", "-t", "old", "q")
     assert (done.returncode, "is not UTF-8 text" in done.stderr) == (2, True)
     listed = pipy("templates", "list")
