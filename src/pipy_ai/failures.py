@@ -54,24 +54,22 @@ _KIND_BY_STATUS: dict[int, ErrorKind] = {
     529: ErrorKind.OVERLOADED,
 }
 
-_QUOTA_PATTERN = re.compile(
-    r"insufficient_quota|exceeded your current quota|credit balance|out of credit"
-    r"|billing_error|billing (hard )?limit|billing details|check your plan",
-    re.IGNORECASE,
+# Patterns are compiled on first use: most requests do not fail.
+_QUOTA_PATTERN = (
+    r"(?i)insufficient_quota|exceeded your current quota|credit balance|out of credit"
+    r"|billing_error|billing (hard )?limit|billing details|check your plan"
 )
-
 
 # Errors of LiteLLM's proxy: the key is not its master key; the model is not in its configuration.
 PROXY_WRONG_KEY_TEXT = "No connected db."
 _PROXY_UNKNOWN_MODEL_TEXT = "Invalid model name passed in model="
 
-_OVERLOADED_PATTERN = re.compile(r"overloaded|over capacity|at capacity", re.IGNORECASE)
+_OVERLOADED_PATTERN = r"(?i)overloaded|over capacity|at capacity"
 
-_CONNECTION_PATTERN = re.compile(
-    r"connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
+_CONNECTION_PATTERN = (
+    r"(?i)connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
     r"|all connection attempts failed|name or service not known|cannot connect"
-    r"|ended before a finish_reason",
-    re.IGNORECASE,
+    r"|ended before a finish_reason"
 )
 
 
@@ -81,11 +79,11 @@ def classify_status(status: int | None, text: str) -> ErrorKind:
         return ErrorKind.CONTEXT_OVERFLOW
     if "rate_limit_exceeded" in text and status in (None, 429):
         return ErrorKind.RATE_LIMIT
-    if _QUOTA_PATTERN.search(text) and status in (None, 400, 402, 403, 429):
+    if re.search(_QUOTA_PATTERN, text) and status in (None, 400, 402, 403, 429):
         return ErrorKind.QUOTA
     if status is None or status < 400:
-        return ErrorKind.OVERLOADED if _OVERLOADED_PATTERN.search(text) else ErrorKind.UNKNOWN
-    if status >= 500 and _OVERLOADED_PATTERN.search(text):
+        return ErrorKind.OVERLOADED if re.search(_OVERLOADED_PATTERN, text) else ErrorKind.UNKNOWN
+    if status >= 500 and re.search(_OVERLOADED_PATTERN, text):
         return ErrorKind.OVERLOADED
     if status == 400 and PROXY_WRONG_KEY_TEXT in text:
         return ErrorKind.AUTH
@@ -118,7 +116,7 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
     kind = ErrorKind.UNKNOWN
     kind_from_text = classify_status(None, raw)  # `raw` contains error codes that `text` lacks
     # LiteLLM reports a refused connection as status 500.
-    never_connected = _CONNECTION_PATTERN.search(raw) and not _response_headers(source)
+    never_connected = re.search(_CONNECTION_PATTERN, raw) and not _response_headers(source)
     if _UNKNOWN_PROVIDER_TEXT in raw:
         kind, text = ErrorKind.NOT_FOUND, _UNKNOWN_PROVIDER_MESSAGE
     elif kind_from_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
@@ -163,10 +161,9 @@ def _response_headers(exc: BaseException) -> dict[str, str]:
         return {}
 
 
-_RETRY_DELAY_PATTERN = re.compile(
-    r"\"retryDelay\":\s*\"(?P<delay>[\d.]+)s\""
-    r"|(?:try again|retry)[a-z ]* in (?:(?P<m>\d+)m)?(?P<s>[\d.]+) ?(?P<ms>m?)s",
-    re.IGNORECASE,
+_RETRY_DELAY_PATTERN = (
+    r"(?i)\"retryDelay\":\s*\"(?P<delay>[\d.]+)s\""
+    r"|(?:try again|retry)[a-z ]* in (?:(?P<m>\d+)m)?(?P<s>[\d.]+) ?(?P<ms>m?)s"
 )
 
 
@@ -197,7 +194,7 @@ def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | N
         if name == "x-ratelimit-reset" and seconds > 1e9:  # a Unix time, not a duration
             seconds = (seconds / 1000 if seconds > 1e11 else seconds) - now
         delays.append(seconds)
-    if match := _RETRY_DELAY_PATTERN.search(body):
+    if match := re.search(_RETRY_DELAY_PATTERN, body):
         if match["delay"]:
             delays.append(float(match["delay"]))
         else:
@@ -217,7 +214,7 @@ def _parse_http_date(value: str) -> float | None:
         return None
 
 
-_EXCEPTION_PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b[:\s-]*)+")
+_EXCEPTION_PREFIX = r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b[:\s-]*)+"
 
 
 def extract_provider_message(text: str) -> str:
@@ -226,7 +223,7 @@ def extract_provider_message(text: str) -> str:
     previous = None
     while previous != text:
         previous = text
-        text = _EXCEPTION_PREFIX.sub("", text).strip()
+        text = re.sub(_EXCEPTION_PREFIX, "", text).strip()
         text = re.sub(r"^litellm\.", "", text)
     start, end = text.find("{"), text.rfind("}")
     if 0 <= start < end:
@@ -275,7 +272,7 @@ def error_message_from_body(body: Any) -> str | None:
     return None
 
 
-_OVERFLOW_PATTERN = re.compile(
+_OVERFLOW_PATTERN = "(?i)" + (
     "|".join(
         (
             r"context[_ ]length[_ ]exceeded",
@@ -306,14 +303,13 @@ _OVERFLOW_PATTERN = re.compile(
             r"token limit exceeded",
             r"input length and `?max_tokens`? exceed context limit",
         )
-    ),
-    re.IGNORECASE,
+    )
 )
 
 
 # "Too many tokens, please wait" is a rate limit, not an overflow.
-_RATE_LIMIT_PATTERN = re.compile(
-    r"rate.?limit|too many requests|throttl|please wait|per minute|\btpm\b|quota", re.IGNORECASE
+_RATE_LIMIT_PATTERN = (
+    r"(?i)rate.?limit|too many requests|throttl|please wait|per minute|\btpm\b|quota"
 )
 
 
@@ -326,7 +322,8 @@ def is_overflow_message(text: str) -> bool:
         >>> is_overflow_message("Too many tokens, please wait before trying again.")
         False
     """
-    return _OVERFLOW_PATTERN.search(text) is not None and _RATE_LIMIT_PATTERN.search(text) is None
+    is_overflow = re.search(_OVERFLOW_PATTERN, text) is not None
+    return is_overflow and re.search(_RATE_LIMIT_PATTERN, text) is None
 
 
 def is_context_overflow(message: AssistantMessage, context_window: int | None = None) -> bool:

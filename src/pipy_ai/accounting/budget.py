@@ -20,12 +20,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..utils.text import format_table, format_usd
-from .ledger import Spending, spending_table
 
 if TYPE_CHECKING:
     from typing import Self
 
     from ..types import Usage
+    from .ledger import Spending
 
 _ROUNDING_TOLERANCE_USD = 1e-12  # differences below it come from binary fractions
 
@@ -129,6 +129,8 @@ class Budget:
 
     def table(self) -> str:
         """Return `by_model()` as a plain-text table."""
+        from .ledger import spending_table
+
         text = format_table(*spending_table("model", self.by_model()))
         if self.left is not None:
             text += f"\n{format_usd(self.left)} of {format_usd(self.usd or 0)} left"
@@ -200,6 +202,8 @@ class Budget:
         self, reservation: Reservation, model: str, usage: Usage | None, cost: float | None
     ) -> None:
         """Replace the estimate of a request by its actual usage and cost."""
+        from .ledger import Spending
+
         with self._lock:
             if reservation not in self._reservations:
                 return

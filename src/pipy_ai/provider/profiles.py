@@ -26,7 +26,7 @@ GEMINI = "google-generative-ai"
 # === Backends ===============================================================================
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Backend:
     """The API behind one of LiteLLM's provider names.
 
@@ -101,7 +101,7 @@ def backend_for(name: str) -> Backend:
 # === Hosts ==================================================================================
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ToolCallIds:
     """The tool-call ids that a host accepts from other hosts, and how new ones are made."""
 
@@ -124,7 +124,7 @@ NINE_ALPHANUMERIC = ToolCallIds(re.compile(r"[A-Za-z0-9]{9}"), "", 9)
 ThinkingSwitch = Callable[[bool], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Profile:
     """What one host does differently.
 

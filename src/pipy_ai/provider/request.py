@@ -10,10 +10,10 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..options import SimpleStreamOptions, ThinkingLevel
 from ..registry.routing import Route
 from ..types import Context, Message, Warning
-from .profiles import Profile, profile_for
 
 if TYPE_CHECKING:
     from ..output.schema import Output
+    from .profiles import Profile
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class Request:
     @property
     def profile(self) -> Profile:
         """What the host does differently."""
+        from .profiles import profile_for
+
         return profile_for(self.provider, self.backend)
 
     @property

@@ -409,12 +409,10 @@ def _with_flags_and_status(
 
 
 def _matching(items: Items, terms: list[str]) -> Items:
-    matches = []
-    for name, row in items:
-        text = f"{name} {row[NAME]} {row[FAMILY]}".lower()
-        if all(term in text for term in terms):
-            matches.append((name, row))
-    return matches
+    candidates = [(f"{item[0]} {item[1][NAME]} {item[1][FAMILY]}".lower(), item) for item in items]
+    for term in terms:
+        candidates = [candidate for candidate in candidates if term in candidate[0]]
+    return [item for _, item in candidates]
 
 
 def _check_date_and_status(released_after: str | None, status: str | None) -> None:
@@ -440,14 +438,13 @@ def _priced_at_most(items: Items, column: int, limit: float | None) -> Items:
     """Filter by the price in a column of `PRICES`. An unknown price never passes."""
     if limit is None:
         return items
-    return [
-        item
-        for item in items
-        if len(item[1]) > PRICES
-        and len(prices := item[1][PRICES]) > column
-        and prices[column] is not None
-        and prices[column] <= limit
-    ]
+    matches = []
+    for item in items:
+        row = item[1]
+        prices = row[PRICES] if len(row) > PRICES else ()
+        if len(prices) > column and (price := prices[column]) is not None and price <= limit:
+            matches.append(item)
+    return matches
 
 
 def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
-_VARIABLE = re.compile(r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$")
 # Compiled on first use: every lookup in the catalogue imports this module.
+_VARIABLE = r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$"
 _HEADER = "auth|key|token|secret|cookie"
 _PARAMETER = r"(api|access|private|secret|master)_?key|(^|_)token$|secret|password|credential"
 _URL_PREFIX = r"(\w[\w+.-]*://|//)?"
@@ -20,7 +20,7 @@ def is_secret_variable(name: str) -> bool:
         >>> is_secret_variable("OPENAI_API_KEY"), is_secret_variable("AWS_REGION")
         (True, False)
     """
-    return _VARIABLE.search(name) is not None
+    return re.search(_VARIABLE, name) is not None
 
 
 def is_secret_header(name: str) -> bool:

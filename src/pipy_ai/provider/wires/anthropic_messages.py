@@ -21,7 +21,6 @@ from ...types import (
     UserContent,
     UserMessage,
 )
-from ...utils.json_schema import to_anthropic_schema
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..content import inline_data, is_remote_file
 from ..deltas import (
@@ -77,6 +76,8 @@ def schema_fallback(
     """Return what to do where Claude cannot be given a schema."""
     if ANTHROPIC not in backend_for(request.backend).direct:
         return "tool", f"{request.provider} takes no schema for Claude"
+    from ...utils.json_schema import to_anthropic_schema
+
     if to_anthropic_schema(schema) is None:
         return "tool", "Anthropic takes no schema with free keys or one that holds itself"
     return None
@@ -148,6 +149,8 @@ def output_format(request: Request) -> dict[str, Any] | None:
     output = request.output
     if output is None or output.mode != "native":
         return None
+    from ...utils.json_schema import to_anthropic_schema
+
     return {"type": "json_schema", "schema": to_anthropic_schema(output.schema)}
 
 

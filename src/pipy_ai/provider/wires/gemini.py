@@ -22,7 +22,6 @@ from ...types import (
     UserContent,
     UserMessage,
 )
-from ...utils.json_schema import to_gemini_schema, to_openai_strict_schema
 from ...utils.surrogates import clean_surrogates
 from ..content import inline_data, result_text
 from ..deltas import (
@@ -73,6 +72,8 @@ def schema_fallback(
     request: Request, schema: Mapping[str, Any]
 ) -> tuple[Literal["tool", "prompt"], str] | None:
     """Return what to do where Gemini cannot be given a schema."""
+    from ...utils.json_schema import to_openai_strict_schema
+
     if to_openai_strict_schema(schema) is None:
         return "prompt", "Gemini takes no schema with free keys"
     if request.context.tools and GEMINI_1_AND_2.search(request.model_id):
@@ -109,6 +110,8 @@ def _output_format(request: Request) -> dict[str, Any]:
     output = request.output
     if output is None or output.mode != "native":
         return {}
+    from ...utils.json_schema import to_gemini_schema
+
     schema = to_gemini_schema(output.schema)
     return {"responseMimeType": "application/json", "responseSchema": schema}
 
@@ -146,6 +149,8 @@ def encode_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
 
 
 def _function_declaration(tool: Tool) -> dict[str, Any]:
+    from ...utils.json_schema import to_gemini_schema
+
     schema = to_gemini_schema(tool.parameters)
     parameters = {"parameters": schema} if schema else {}
     return {"name": tool.name, "description": clean_surrogates(tool.description), **parameters}
