@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
-from pipy_ai import AssistantMessage, AssistantMessageEvent, TextContent, ThinkingContent, ToolCall
+from pipy_ai import (
+    AssistantMessage,
+    AssistantMessageEvent,
+    DoneEvent,
+    ErrorEvent,
+    StartEvent,
+    TextContent,
+    TextDeltaEvent,
+    TextEndEvent,
+    TextStartEvent,
+    ThinkingContent,
+    ThinkingDeltaEvent,
+    ThinkingEndEvent,
+    ThinkingStartEvent,
+    ToolCall,
+    ToolCallDeltaEvent,
+    ToolCallEndEvent,
+    ToolCallStartEvent,
+)
 from pipy_ai.utils.json_parse import parse_arguments, parse_streaming_json
 
 
@@ -14,60 +32,59 @@ class Follower:
 
     def __init__(self) -> None:
         self.blocks: list[dict[str, Any]] = []
-        self.terminal: AssistantMessageEvent | None = None
+        self.terminal: DoneEvent | ErrorEvent | None = None
         self.started = False
 
     def follow(self, event: AssistantMessageEvent) -> None:
         assert self.terminal is None, f"{event.type} after {self.terminal}"
-        if event.type in ("done", "error"):
+        if isinstance(event, DoneEvent | ErrorEvent):
             assert self.started or event.type == "error"
             self.terminal = event
             return
-        if event.type == "start":
+        if isinstance(event, StartEvent):
             assert not self.started
             self.started = True
             return
         assert self.started, f"{event.type} before start"
-        kind, _, what = event.type.partition("_")
+        kind = event.type.partition("_")[0]
         index = event.content_index
-        if what == "start":
+        if isinstance(event, TextStartEvent | ThinkingStartEvent | ToolCallStartEvent):
             assert index == len(self.blocks), "indices are dense, in order of first appearance"
             self.blocks.append({"kind": kind, "text": "", "ended": False})
             return
         block = self.blocks[index]
         assert block["kind"] == kind
         assert not block["ended"], f"{event.type} after the end of block {index}"
-        if what == "delta":
-            assert event.delta, "an empty delta"
-            block["text"] += event.delta
-        else:
-            block["ended"] = True
-            if kind == "toolcall":
+        match event:
+            case TextDeltaEvent() | ThinkingDeltaEvent() | ToolCallDeltaEvent():
+                assert event.delta, "an empty delta"
+                block["text"] += event.delta
+            case TextEndEvent() | ThinkingEndEvent():
+                block["ended"] = True
+                assert event.content == block["text"]
+            case ToolCallEndEvent():
+                block["ended"] = True
                 arguments, error = parse_arguments(block["text"])
                 assert event.tool_call.arguments == arguments
                 assert (event.tool_call.arguments_error is None) == (error is None)
-            else:
-                assert event.content == block["text"]
+            case _:
+                assert_never(event)
 
     def check(self, message: AssistantMessage, *, final: bool = False) -> None:
         """Check that the message has exactly the content of the events so far."""
         assert len(message.content) == len(self.blocks)
         for block, content in zip(self.blocks, message.content, strict=True):
-            if isinstance(content, TextContent):
-                assert block["kind"] == "text"
-                assert content.text == block["text"]
-            elif isinstance(content, ThinkingContent):
-                assert block["kind"] == "thinking"
-                assert content.thinking == block["text"]
-            else:
-                assert isinstance(content, ToolCall)
-                assert block["kind"] == "toolcall"
-                assert content.id
-                if block["ended"]:
-                    assert content.arguments == parse_arguments(block["text"])[0]
-                else:
-                    assert content.arguments == parse_streaming_json(block["text"])
-                    assert (content.arguments_error is not None) == final
+            match content:
+                case TextContent():
+                    assert block["kind"] == "text"
+                    assert content.text == block["text"]
+                case ThinkingContent():
+                    assert block["kind"] == "thinking"
+                    assert content.thinking == block["text"]
+                case ToolCall():
+                    self._check_call(block, content, final)
+                case _:
+                    assert_never(content)
         if not final:
             assert message.stop_reason is None
         ids = [call.id for call in message.tool_calls]
@@ -76,6 +93,15 @@ class Follower:
         assert usage.total_tokens == (
             usage.input + usage.output + usage.cache_read + usage.cache_write
         )
+
+    def _check_call(self, block: dict[str, Any], call: ToolCall, final: bool) -> None:
+        assert block["kind"] == "toolcall"
+        assert call.id
+        if block["ended"]:
+            assert call.arguments == parse_arguments(block["text"])[0]
+        else:
+            assert call.arguments == parse_streaming_json(block["text"])
+            assert (call.arguments_error is not None) == final
 
 
 def check_events(events: Sequence[AssistantMessageEvent]) -> AssistantMessage:
@@ -87,7 +113,6 @@ def check_events(events: Sequence[AssistantMessageEvent]) -> AssistantMessage:
             follower.check(event.partial)
     last = follower.terminal
     assert last is not None, "no terminal event"
-    assert last.type in ("done", "error")
     message = last.partial
     follower.check(message, final=True)
     assert message.stop_reason == last.reason

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import pytest
 
-from pipy_ai import AssistantMessage
+from pipy_ai import AssistantMessage, TextContent, ThinkingContent, ToolCall
 
 from .scripted_server import Scene, Status
 from .wire_formats import WIRES, Step, Wire, redacted, say, think, tool
@@ -24,15 +24,17 @@ def shape(message: AssistantMessage) -> list[Any]:
     """Return the content in the notation of the scenarios."""
     out: list[Any] = []
     for part in message.content:
-        if part.type == "text":
-            out.append(part.text)
-        elif part.type == "thinking":
-            if part.redacted:
+        match part:
+            case TextContent():
+                out.append(part.text)
+            case ThinkingContent(redacted=True):
                 out.append({"redacted": part.thinking_signature})
-            else:
+            case ThinkingContent():
                 out.append({"think": part.thinking})
-        else:
-            out.append((part.name, part.arguments))
+            case ToolCall():
+                out.append((part.name, part.arguments))
+            case _:
+                assert_never(part)
     return out
 
 

@@ -284,3 +284,11 @@ RESPONSES = Responses(
 )  # fmt: skip
 
 WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES]
+
+# How each API names a failure, and its kind.
+ERRORS = {
+    CHAT.name: ("overloaded_error", "overloaded"),
+    ANTHROPIC.name: ("overloaded_error", "overloaded"),
+    GEMINI.name: ("UNAVAILABLE", "overloaded"),
+    RESPONSES.name: ("server_error", "server"),
+}

@@ -11,7 +11,7 @@ from pipy_ai import AssistantMessage, complete, stream
 from ..support.event_grammar import check_events
 from ..support.scenarios import ODD
 from ..support.scripted_server import Lab, Status, chunk, sse
-from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES, WIRES, Wire, say
+from ..support.wire_formats import ANTHROPIC, CHAT, ERRORS, GEMINI, RESPONSES, WIRES, Wire, say
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -57,14 +57,6 @@ def test_refusals(lab: Lab) -> None:
         assert message.text == "I cannot."
         assert message.error is not None
         assert message.error.kind == "content_filter"
-
-
-ERRORS = {
-    CHAT.name: ("overloaded_error", "overloaded"),
-    ANTHROPIC.name: ("overloaded_error", "overloaded"),
-    GEMINI.name: ("UNAVAILABLE", "overloaded"),
-    RESPONSES.name: ("server_error", "server"),
-}
 
 
 def test_error_event_in_the_stream(lab: Lab, wire: Wire) -> None:

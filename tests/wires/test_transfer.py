@@ -11,7 +11,7 @@ from pipy_ai import AssistantMessage, complete, stream
 from ..support.event_grammar import check_events
 from ..support.scenarios import body, sign_at
 from ..support.scripted_server import BAD_CHUNK, FIN, RESET, STALL, Lab, Pause, Status
-from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES, WIRES, Wire, say
+from ..support.wire_formats import ERRORS, WIRES, Wire, say
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -39,14 +39,6 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 def ask(lab: Lab, wire: Wire, **options: Any) -> AssistantMessage:
     options = {"api_key": KEY, "max_retries": 0, "api_base": wire.base(lab), **options}
     return check_events(list(stream(wire.model, "q", **options)))
-
-
-ERRORS = {
-    CHAT.name: ("overloaded_error", "overloaded"),
-    ANTHROPIC.name: ("overloaded_error", "overloaded"),
-    GEMINI.name: ("UNAVAILABLE", "overloaded"),
-    RESPONSES.name: ("server_error", "server"),
-}
 
 
 def test_keepalives_comments_and_a_bom_are_ignored(lab: Lab, wire: Wire) -> None:

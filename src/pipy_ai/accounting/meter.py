@@ -33,7 +33,6 @@ from .budget import Budget
 from .cost import price_function
 from .ledger import LedgerEntry, append_entry
 
-_CONTENT_DELTAS = (Text, Thinking, ToolFragment)
 _MILLION = 1_000_000
 
 
@@ -108,7 +107,7 @@ class Meter:
             if exceeded is None:
                 continue
             remaining = deltas[index + 1 :]
-            has_more_content = any(isinstance(later, _CONTENT_DELTAS) for later in remaining)
+            has_more_content = any(map(_is_content, remaining))
             # A complete answer is not stopped, because that would save nothing.
             answer_complete = any(isinstance(later, Finish) for later in remaining)
             answer_stopped = has_more_content or not answer_complete
@@ -214,6 +213,21 @@ class Meter:
         """Settle a request that ended without a message with the amounts counted so far."""
         for budget in self._budgets:
             budget.settle(self, self._model_name, None, self.usd)
+
+
+def _is_content(delta: Delta) -> bool:
+    match delta:
+        case Text() | Thinking() | ToolFragment():
+            return True
+        case (
+            TextSignature() | ThinkingSignature() | RedactedThinking() | Finish() | UsageReport()
+            | ResponseInfo()
+        ):  # fmt: skip
+            return False
+        case _:
+            if TYPE_CHECKING:
+                assert_never(delta)
+            return False  # the assembler raises for it
 
 
 def _ledger_entry(message: AssistantMessage, duration_ms: float | None) -> LedgerEntry:

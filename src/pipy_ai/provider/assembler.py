@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 from uuid import uuid4
 
 from ..errors import ErrorInfo, ErrorKind, error_info
@@ -539,16 +539,22 @@ class Assembler:
         if block is None:
             return
         self._open_block = None
-        is_thinking = isinstance(block, _ThinkingBlock)
+        delta_event: type[TextDeltaEvent | ThinkingDeltaEvent]
+        end_event: type[TextEndEvent | ThinkingEndEvent]
+        match block:
+            case _TextBlock():
+                delta_event, end_event = TextDeltaEvent, TextEndEvent
+            case _ThinkingBlock():
+                delta_event, end_event = ThinkingDeltaEvent, ThinkingEndEvent
+            case _:
+                assert_never(block)
         if block.pending_surrogate:
             block.pending_surrogate = ""
             self._position += 1
             block.append("\ufffd", self._position)
-            delta_event = ThinkingDeltaEvent if is_thinking else TextDeltaEvent
             events.append(delta_event._at_position(self, self._position, block.index, "\ufffd"))
         self._position += 1
         block.end_position = self._position
-        end_event = ThinkingEndEvent if is_thinking else TextEndEvent
         events.append(end_event._at_position(self, self._position, block.index, block.text()))
 
     # --- Tool calls -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ newer version knows is kept and ignored.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ..display.terminal import warn
 from .files import FILE_SUFFIXES
@@ -23,6 +23,7 @@ from .messages import load_message
 
 if TYPE_CHECKING:
     from ... import AssistantMessage
+    from ...types import AssistantContent
 
 SETTINGS = ("model", "system", "thinking", "api_base", "tools")
 INTERRUPTED_TEXT = "The answer has no end: pipy was stopped in the middle of it, or is still at it."
@@ -98,18 +99,17 @@ def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantM
     """Build the message of an answer that was interrupted from its deltas."""
     from ...errors import ErrorKind, error_info
     from ...tokens import estimate_output_tokens
-    from ...types import AssistantMessage, StopReason, TextContent, ThinkingContent
+    from ...types import AssistantMessage, StopReason
 
     blocks: dict[tuple[int, str], list[str]] = {}
     for piece in pieces:
         match piece:
-            case [int(index), "text" | "thinking" as kind, str(text)]:
-                blocks.setdefault((index, kind), []).append(text)
-    content: list[Any] = []
-    for (_, kind), texts in sorted(blocks.items()):
-        text = "".join(texts)
-        is_thinking = kind == "thinking"
-        content.append(ThinkingContent(thinking=text) if is_thinking else TextContent(text=text))
+            case [int(index), "text" | "thinking" as content_type, str(text)]:
+                blocks.setdefault((index, content_type), []).append(text)
+    content = [
+        _restore_content(content_type, "".join(texts))
+        for (_, content_type), texts in sorted(blocks.items())
+    ]
     metadata = {
         name: header[name] for name in ("api", "provider", "model", "timestamp") if name in header
     }
@@ -120,3 +120,21 @@ def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantM
     usage.output = usage.total_tokens = estimate_output_tokens(message)
     usage.estimated = True
     return message
+
+
+def _restore_content(content_type: str, text: str) -> AssistantContent:
+    """Build the content of a block from its deltas."""
+    from ...types import TextContent, ThinkingContent, ToolCall
+
+    content: list[AssistantContent] = [TextContent(), ThinkingContent()]
+    [part] = (part for part in content if part.type == content_type)
+    match part:
+        case TextContent():
+            part.text = text
+        case ThinkingContent():
+            part.thinking = text
+        case ToolCall():  # the deltas of calls are not saved: they may be incomplete
+            raise AssertionError(content_type)
+        case _:
+            assert_never(part)
+    return part
