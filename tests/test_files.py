@@ -42,6 +42,7 @@ DATA = base64.b64encode(PDF).decode()
         (PDF, "document"), (b"\xef\xbb\xbf\n" + PDF, "document"), (PNG, "image"),
         (b"Buy milk.", "text"), (b"BMW sells cars, and %PDF-1.7 is a header.", "text"),
         ("Straße".encode("utf-8-sig"), "text"), (b"<svg/>", "text"),
+        ("Straße".encode("utf-16"), "text"),
     ],
 )  # fmt: skip
 def test_type_is_detected_from_the_bytes(data: bytes, kind: str, tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_urls_are_left_to_the_provider() -> None:
 def test_unreadable_file_is_rejected_by_name(build: Any, tmp_path: Path) -> None:
     for data, said in (
         (b"", "nothing in"), (b"\x7fELF\0\0", "UTF-8 text"), (bytes(range(128, 256)), "UTF-8 text"),
-        ("Straße".encode("utf-16"), "UTF-8 text"), ("Straße".encode("latin-1"), "UTF-8 text"),
+        ("Straße".encode("utf-16-le"), "UTF-8 text"), ("Straße".encode("latin-1"), "UTF-8 text"),
     ):  # fmt: skip
         junk = tmp_path / "junk.pdf"
         junk.write_bytes(data)

@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeGuard
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from .types import DocumentContent, ImageContent, TextContent, UserContent
+from .utils.encoding import MARK_BYTES, decode_text, detect_encoding
 from .utils.surrogates import clean_surrogates
 
 FileSource: TypeAlias = str | os.PathLike[str] | bytes
@@ -21,7 +22,7 @@ _IMAGE_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$",
 
 
 def attachment(source: FileSource, name: str | None = None) -> UserContent:
-    """Attach an image, a PDF or a UTF-8 text file.
+    """Attach an image, a PDF or a text file: UTF-8, or UTF-16 with a byte order mark.
 
     `source` is a path, the content as bytes, or a URL (`https:`, `http:` or `data:`). The type is
     detected from the content. Text becomes a `TextContent` inside `<file name="…">`, which every
@@ -159,11 +160,11 @@ def _document_content(data: bytes, name: str | None) -> DocumentContent | TextCo
     name = _clean_name(name)
     if _is_pdf(data):
         return DocumentContent(data=_encode_base64(data), mime_type="application/pdf", name=name)
-    if b"\0" in data:  # like diff and git
-        return None
     try:
-        text = data.decode("utf-8-sig")
+        text = decode_text(data)
     except UnicodeDecodeError:
+        return None
+    if "\0" in text:  # like diff and git
         return None
     escaped_name = (name or "").replace("&", "&amp;").replace('"', "&quot;")
     opening_tag = f'<file name="{escaped_name}">' if escaped_name else "<file>"
@@ -173,6 +174,12 @@ def _document_content(data: bytes, name: str | None) -> DocumentContent | TextCo
 
 def _is_pdf(data: bytes) -> bool:
     return data[:1024].lstrip(b"\xef\xbb\xbf\0\t\r\n ").startswith(b"%PDF-")
+
+
+def _is_known_type(data: bytes) -> bool:
+    """Return whether data with zero bytes may be a PDF, an image, or UTF-16 text."""
+    is_utf16 = detect_encoding(data[:MARK_BYTES]) != "utf-8"
+    return is_utf16 or _is_pdf(data) or sniff_image_type(data) is not None
 
 
 def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
@@ -191,7 +198,7 @@ def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
         name, label = path.name, str(path)
         with path.open("rb") as file:
             data = file.read(_SNIFF_BYTES)
-            if b"\0" not in data or _is_pdf(data) or sniff_image_type(data):
+            if b"\0" not in data or _is_known_type(data):
                 data += file.read()
     if not data:
         raise ValueError(f"there is nothing in {label}")

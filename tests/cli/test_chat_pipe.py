@@ -110,9 +110,7 @@ def test_wrong_use(arguments: list[str], expected: str, capsys: pytest.CaptureFi
 
 
 def test_unusual_pipes(lab: Lab) -> None:
-    odd = pipy(
-        b"\xff\xfe\x00 \xe2\x80\xae\n", "-m", "faux/echo", PYTHONIOENCODING="ascii", LC_ALL="C"
-    )
+    odd = pipy(b"\xff\x00 \xe2\x80\xae\n", "-m", "faux/echo", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert odd.returncode == 0
     assert b"\\x00 <U+202E>" in odd.stdout
     large = pipy(b"x" * 10_000_000, "-m", "hosted_vllm/m", "--api-base", lab.url)
@@ -126,7 +124,7 @@ def test_unusual_pipes(lab: Lab) -> None:
 def test_pipe_does_not_load_prompt_toolkit() -> None:
     code = """
 import io, sys
-sys.stdin = io.TextIOWrapper(io.BytesIO(b"hi\\n"))
+sys.stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"hi\\n")))
 from pipy_ai.cli.main import main
 assert main(["chat", "-m", "faux/echo"]) == 0
 assert not {"prompt_toolkit", "rich"} & {*sys.modules}

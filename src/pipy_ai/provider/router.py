@@ -86,7 +86,7 @@ def _parse_config(path: str, file_stamp: tuple[int, int]) -> RouterConfig:
     import yaml
 
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:  # of bytes, it detects the encoding
             document = yaml.load(file, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""

@@ -587,8 +587,8 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
     """Read the user's overrides and additional models, by full name."""
     path = os.path.join(directory, OVERRIDES_FILE)
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            data = json.load(file)
+        with open(path, "rb") as file:
+            data = json.loads(file.read())  # of bytes, it detects the encoding
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:

@@ -85,8 +85,8 @@ def entries() -> dict[str, str | None]:
 
 def _load_file(keys_path: str) -> dict[str, str | None]:
     try:
-        with open(keys_path, encoding="utf-8") as file:
-            data = json.load(file)
+        with open(keys_path, "rb") as file:
+            data = json.loads(file.read())  # of bytes, it detects the encoding
     except (ValueError, RecursionError):  # the error message might quote a key
         data = None
     if not isinstance(data, dict) or not all(v is None or type(v) is str for v in data.values()):

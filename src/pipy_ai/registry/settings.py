@@ -31,8 +31,8 @@ def read_settings() -> dict[str, Any]:
     """
     file_path = settings_path()
     try:
-        with open(file_path, encoding="utf-8-sig") as file:
-            data = json.load(file)
+        with open(file_path, "rb") as file:
+            data = json.loads(file.read())  # of bytes, it detects the encoding
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:

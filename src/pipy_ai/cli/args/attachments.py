@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ...utils.text import error_text
@@ -31,8 +30,9 @@ def _read_attachment(source: str) -> UserContent:
     from ...files import attachment, is_web_url, url_kind
 
     if source == STDIN:
-        stdin = sys.stdin
-        data = b"" if stdin is None or stdin.isatty() else stdin.buffer.read()
+        from .stdin import read_stdin
+
+        data = read_stdin(has_prompt=False)
         if not data:
             raise ValueError("-a -: nothing is piped in")
         return attachment(data)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import stat
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +48,11 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="an image, PDF or text to read, by path or URL; - is what is piped in (repeatable)",
+    )
+    parser.add_argument(
+        "--no-stdin",
+        action="store_true",
+        help="do not read what is piped in, e.g. in a loop that reads stdin itself",
     )
     parser.add_argument("-t", "--template", metavar="NAME", help="a template, see pipy templates")
     parser.add_argument(
@@ -126,7 +129,9 @@ def build_prompt_args(
     """
     from ... import ctx, user
 
-    text = _read_prompt_text(arguments.prompt, "-" in arguments.attach)
+    if arguments.no_stdin and "-" in arguments.attach:
+        raise ValueError("-a - reads what is piped in, and --no-stdin does not: use one of them")
+    text = _read_prompt_text(arguments)
     if arguments.template:
         text = _render_template(arguments, text)
     elif arguments.param:
@@ -283,24 +288,17 @@ def report_invalid_option(error: ValidationError) -> int:
     return 2
 
 
-def _read_prompt_text(prompt_words: list[str], stdin_is_attached: bool) -> str:
+def _read_prompt_text(arguments: argparse.Namespace) -> str:
     """Return the piped text and the words of the command line."""
-    parts = []
-    if not stdin_is_attached and _stdin_is_piped():
-        try:
-            parts.append(sys.stdin.buffer.read().decode("utf-8").rstrip("\n"))
-        except UnicodeDecodeError:
-            raise ValueError(
-                "what was piped in is not UTF-8 text; attach files with -a -"
-            ) from None
-    parts.append(" ".join(prompt_words))
-    return "\n\n".join(part for part in parts if part.strip())
+    words = " ".join(arguments.prompt)
+    if arguments.no_stdin or "-" in arguments.attach:
+        return words
+    from ...utils.encoding import decode_text
+    from .stdin import read_stdin
 
-
-def _stdin_is_piped() -> bool:
-    """Return whether stdin is a pipe or a file, rather than a terminal or closed."""
+    has_prompt = bool(words.strip() or arguments.attach or arguments.template)
     try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, ValueError):  # closed, or not a real file
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+        piped = decode_text(read_stdin(has_prompt)).replace("\r\n", "\n").rstrip("\n")
+    except UnicodeDecodeError:
+        raise ValueError("what was piped in is not UTF-8 text; attach files with -a -") from None
+    return "\n\n".join(part for part in (piped, words) if part.strip())

@@ -39,8 +39,12 @@ def _parse_single(text: str) -> Any:
     if text.startswith("{"):
         return _parse_json(text, "the schema")
     if text.endswith(".json") or os.path.isfile(text):
-        with open(text, encoding="utf-8-sig") as file:
-            return _parse_json(file.read(), text)
+        from ...utils.encoding import read_text
+
+        try:
+            return _parse_json(read_text(text), text)
+        except UnicodeDecodeError:
+            raise ValueError(f"{text} is not UTF-8 text") from None
     if _IMPORT_SPEC.fullmatch(text):
         from .tools import load_object
 

@@ -12,6 +12,7 @@ import string
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...utils.encoding import read_text
 from ...utils.paths import data_path
 from ...utils.text import suggest
 
@@ -85,11 +86,10 @@ def load_template(name: str) -> Template:
         OSError: The file cannot be read.
     """
     path = find_template(name)
-    with open(path, encoding="utf-8-sig") as file:
-        try:
-            text = file.read()
-        except UnicodeDecodeError:
-            raise ValueError(f"{path} is not UTF-8 text") from None
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
     if path.endswith(YAML_SUFFIXES):
         return _parse_template(name, path, text)
     return Template(name, prompt=text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_model_options, default_model, report_invalid_option
 from ..display.terminal import format_error, hint, warn, write
@@ -156,9 +156,17 @@ def _show_last_exchange(conversation: Conversation) -> None:
 
 def _piped_messages() -> Iterator[str]:
     """Yield the lines of stdin; a backslash at the end of a line continues it in the next one."""
+    if sys.stdin is None:
+        return
+    import io
+
+    from ...utils.encoding import MARK_BYTES, detect_encoding
+
+    stdin: Any = sys.stdin.buffer
+    encoding = detect_encoding(stdin.peek(MARK_BYTES)[:MARK_BYTES])
     continued: list[str] = []
-    for raw_line in sys.stdin.buffer if sys.stdin is not None else ():
-        line = raw_line.decode("utf-8", "replace").rstrip("\r\n")
+    for raw_line in io.TextIOWrapper(stdin, encoding, "replace"):
+        line = raw_line.rstrip("\n")
         if line.endswith("\\"):
             continued.append(line[:-1])
         else:

@@ -165,7 +165,12 @@ def _pronoun(count: int) -> str:
 def _read_template(template: str | None) -> str | None:
     if template is None or not template.startswith("@"):
         return template
-    return Path(template[1:]).read_text(encoding="utf-8-sig")
+    from ...utils.encoding import read_text
+
+    try:
+        return read_text(template[1:])
+    except UnicodeDecodeError:
+        raise ValueError(f"{template[1:]} is not UTF-8 text") from None
 
 
 def _dask_client(address: str | None) -> Any:

@@ -124,7 +124,13 @@ def _read_key(prompt: str) -> str:
         except EOFError:
             key = ""
     else:
-        key = "" if sys.stdin is None else sys.stdin.read(MAX_KEY_CHARS + 1)
+        from ...utils.encoding import decode_text
+        from ..args.stdin import read_stdin
+
+        try:
+            key = decode_text(read_stdin(has_prompt=False))
+        except UnicodeDecodeError:
+            raise ValueError("that is no key: it is not text; nothing is changed") from None
     key = key.strip()
     if not key:
         raise ValueError("no key was given; nothing is changed")

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ...utils.encoding import read_text
 from ..args.templates import (
     TEXT_SUFFIXES,
     YAML_SUFFIXES,
@@ -37,10 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             for name in sorted(template_paths()):
                 write(f"{name}  {_first_line(name)}".rstrip() + "\n")
         case "show":
-            with open(
-                find_template(arguments.name), encoding="utf-8-sig", errors="replace"
-            ) as file:
-                text = file.read()
+            text = read_text(find_template(arguments.name), errors="replace")
             write(text if text.endswith("\n") else f"{text}\n")
         case "edit":
             return _edit(arguments.name)
