@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, complete, stream
-from pipy_ai.provider.http.connect import proxy_for
+from pipy_ai.provider.http.connect import connect, proxy_for
+from pipy_ai.provider.http.connection import ConnectionBroken
 from pipy_ai.utils import event_loop as loops
 
 from ..support.certificate import certificate
@@ -33,7 +34,16 @@ def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Iterator[in
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    started = asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+
+    async def handle_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+            writer.close()
+        except BaseException:
+            writer.transport.abort()
+            raise
+
+    started = asyncio.start_server(handle_and_close, "127.0.0.1", 0, ssl=tls)
     server = asyncio.run_coroutine_threadsafe(started, loop).result(10)
 
     async def end() -> None:
@@ -42,6 +52,8 @@ def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Iterator[in
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+        await asyncio.sleep(0)  # asyncio closes sockets in the next iteration
+        await asyncio.sleep(0)
 
     try:
         yield server.sockets[0].getsockname()[1]
@@ -197,6 +209,75 @@ def test_tunnel_to_a_tls_host(
     assert head.startswith("CONNECT lab.example:443 HTTP/1.1\r\nhost: lab.example:443\r\n")
     assert "proxy-authorization: Basic bWU6c2VjcmV0" in head
     assert "sk-0123456789" not in head  # the key goes through the tunnel
+
+
+FORGED = response(b"".join(CHAT.scene(say("forged"))), "content-type: text/event-stream")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n" + FORGED,
+        b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n" % len(BODY) + BODY,
+        b"HTTP/1.1 200 OK\ncontent-length: 0\n\n" + FORGED,
+    ],
+)
+def test_proxy_cannot_answer_for_a_tls_host(
+    reply: bytes,
+    tls: tuple[ssl.SSLContext, Path],
+    proxies: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context, authority = tls
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with Raw(response(BODY), context) as server:
+        target = int(server.address.rpartition(":")[2])
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(reply)
+            await relay(reader, writer, target)
+
+        with listening(handle) as port:
+            proxies(f"http://127.0.0.1:{port}")
+            error = failure("https://lab.example/v1")
+        assert server.seen == []
+    assert (error.kind, error.retryable) == ("connection", False)
+    assert f"The proxy http://127.0.0.1:{port} sent data of its own" in error.message
+
+
+@pytest.mark.parametrize("host", ["http://far.example/v1", "https://lab.example/v1"])
+def test_socks_proxy_cannot_answer_for_the_host(host: str, proxies: Callable[[str], None]) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(3)
+        writer.write(b"\x05\x00")
+        await reader.readexactly(5 + len("xxx.example") + 2)
+        writer.write(b"\x05\x00\x00\x01" + b"\x00" * 6 + FORGED)
+        await reader.read()
+
+    with listening(handle) as port:
+        proxies(f"socks5://127.0.0.1:{port}")
+        error = failure(host)
+    assert (error.kind, error.retryable) == ("connection", False)
+    assert "sent data of its own" in error.message
+
+
+async def test_data_before_the_request_is_no_response() -> None:
+    accepted = threading.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.read()
+
+    with listening(handle) as port:
+        connection = await connect("127.0.0.1", port, False, "")
+        await asyncio.to_thread(accepted.wait, 10)
+        connection.get_buffer(-1)[: len(FORGED)] = FORGED
+        connection.buffer_updated(len(FORGED))
+        with pytest.raises(ConnectionBroken, match="before the request"):
+            await connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        connection.transport.abort()
 
 
 def test_refused_tunnel(proxies: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import ssl
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ...errors import ErrorKind, ProviderError, error_info
-from .connection import Connection, ConnectionBroken
+from .connection import MAX_HEADER_BYTES, Connection, ConnectionBroken
 
 CONNECT_TIMEOUT_S = 10.0  # including proxy and TLS handshakes
 HAPPY_EYEBALLS_DELAY_S = 0.25  # time until a host's next address is tried in parallel
@@ -272,9 +273,30 @@ async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int)
     lines = [f"CONNECT {target} HTTP/1.1", f"host: {target}"]
     if authorization := proxy_authorization(proxy):
         lines.append(f"proxy-authorization: {authorization}")
-    await connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    if connection.status >= 300:
-        raise proxy_refused_error(proxy, f"{connection.status} {connection.reason}")
+    connection.transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    received = await connection.read()
+    while not (head := _END_OF_HEAD.search(received)):
+        if len(received) > MAX_HEADER_BYTES:
+            raise ConnectionBroken("its headers have no end")
+        received += await connection.read()
+    status_line = _STATUS_LINE.match(received)
+    if status_line is None:
+        raise ConnectionBroken("what came is not HTTP")
+    status_text = f"{status_line[1].decode()} {status_line[2].decode('latin-1')}"
+    if not status_text.startswith("2"):
+        raise proxy_refused_error(proxy, status_text)
+    if head.end() < len(received):
+        raise _early_data_error(proxy)
+
+
+def _early_data_error(proxy: str) -> ProviderError:
+    # Bytes in front of TLS would pass for the host's response.
+    text = f"The proxy {redacted_proxy_url(proxy)} sent data of its own in place of the host's."
+    return _connection_error(f"{text} Do not trust it.")
+
+
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) ?([^\r\n]*)")
 
 
 _SOCKS_ERRORS = {2: "its rules forbid it", 3: "no way to the network", 4: "the host is not reached",
@@ -318,3 +340,5 @@ async def _socks_handshake(connection: Connection, proxy: str, host: str, port: 
         text = f"{proxy_refused}: {_SOCKS_ERRORS.get(status, f'error {status}')}."
         retryable = status in (1, 4, 6)
         raise ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=retryable))
+    if received:
+        raise _early_data_error(proxy)

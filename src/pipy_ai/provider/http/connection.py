@@ -52,8 +52,11 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request and wait for the head of its response: `status`, `reason`, `headers`.
 
         Raises:
-            ConnectionBroken: the connection ended or failed before the response.
+            ConnectionBroken: the connection ended or failed before the response, or data arrived
+                before the request.
         """
+        if self._chunks:  # from a proxy, or from a host that answers unasked
+            raise ConnectionBroken("data came before the request")
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(  # dangerous only for proxies that forward messages
             lenient_chunked_length=True,
