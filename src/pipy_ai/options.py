@@ -52,7 +52,8 @@ class StreamOptions(BaseModel):
 
     `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
     in milliseconds. A request is retried only before its first content. `handoff_thinking` controls
-    whether another model's thinking in the history is dropped or kept as text. `extra` holds
+    whether another model's thinking in the history is dropped or kept as text. `metadata` describes
+    the request to providers that take it; its `user_id` identifies your user. `extra` holds
     provider parameters that are passed on unchanged. Unknown fields raise `ValidationError`.
     """
 
