@@ -357,5 +357,35 @@ def test_text_at_a_url_in_an_unknown_charset(lab: Lab) -> None:
 def test_large_text_at_a_url(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipy_ai.cli.args.attachments.MAX_TEXT_BYTES", 1_000_000)
     lab.play(Status(200, "x" * 1_000_001))
-    with pytest.raises(ValueError, match="longer than 1 MB"):
+    with pytest.raises(ValueError, match="more than 1 MB"):
         read_attachments([f"{lab.url.removesuffix('/v1')}/notes"])
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
+def test_only_gzip_is_requested_and_read_from_urls(lab: Lab, encoding: str) -> None:
+    lab.play(Status(200, "bomb", {"content-encoding": encoding}))
+    with pytest.raises(ValueError, match=f"the server sends '{encoding}', which was not requested"):
+        read_attachments([f"{lab.url.removesuffix('/v1')}/notes"])
+    assert lab.seen[0].headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    "target", ["http://127.0.0.1:9/admin", "http://[::1]/", "http://10.0.0.1/"]
+)
+def test_public_url_that_redirects_to_a_private_address(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", lab.url.removesuffix("/v1"))  # plays the public host
+    lab.play(Status(302, "", {"location": target}), Status(200, "secret"))
+    with pytest.raises(ValueError, match="a private address"):
+        read_attachments(["http://page.invalid/notes"])
+    assert len(lab.seen) == 1
+
+
+def test_redirects_at_a_url(lab: Lab) -> None:
+    here = lab.url.removesuffix("/v1")
+    lab.play(Status(302, "", {"location": "/moved"}), Status(200, "found it"))
+    assert "found it" in read_attachments([f"{here}/notes"])[0].text
+    lab.play(*[Status(302, "", {"location": "/again"})] * 8)
+    with pytest.raises(ValueError, match="the server says 302"):
+        read_attachments([f"{here}/notes"])

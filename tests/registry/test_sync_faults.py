@@ -282,6 +282,14 @@ def test_endless_feed_is_rejected(
     assert not (data / MODELS_FILE).exists()
 
 
+def test_feed_compressed_with_brotli_is_rejected(mirror: Mirror) -> None:
+    mirror.compress = False
+    mirror.headers["content-encoding"] = "br"
+    with pytest.raises(SyncError, match="'br', which was not requested"):
+        sync_models()
+    assert mirror.seen[-1]["accept-encoding"] == "gzip"
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/api.json", "nonsense", "http://[", ""])
 def test_unreachable_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not url:

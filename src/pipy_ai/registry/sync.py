@@ -212,7 +212,13 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     """Return the body of the feed and its ETag; the body is None if it has not changed."""
     import httpx
 
-    headers = {"accept": "application/json", "user-agent": f"pipy-ai/{__version__}"}
+    from ..utils.download import ACCEPT_ENCODING, read_body
+
+    headers = {
+        "accept": "application/json",
+        "user-agent": f"pipy-ai/{__version__}",
+        **ACCEPT_ENCODING,
+    }
     if etag:
         headers["if-none-match"] = etag
     safe_url = strip_userinfo(url)
@@ -230,15 +236,13 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
             content_type = response.headers.get("content-type", "")
             if "html" in content_type:
                 raise SyncError(f"{safe_url} answered with a web page, not with JSON")
-            chunks, size = [], 0
-            for chunk in response.iter_bytes():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_FEED_BYTES:
-                    raise SyncError(f"{safe_url} sends more than {MAX_FEED_BYTES >> 20} MB")
+            try:
+                body = read_body(response, MAX_FEED_BYTES)
+            except ValueError as error:
+                raise SyncError(f"{safe_url} cannot be read: {error}") from None
             new_etag = response.headers.get("etag", "")
             is_valid = new_etag.isascii() and new_etag.isprintable()
-            return b"".join(chunks), new_etag if is_valid else None
+            return body, new_etag if is_valid else None
     except httpx.TimeoutException:
         raise SyncError(f"{safe_url} did not answer in time") from None
     except httpx.InvalidURL:

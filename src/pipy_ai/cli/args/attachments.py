@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ...utils.text import error_text
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from ...types import UserContent
 
 STDIN = "-"
+MAX_REDIRECTS = 5
 MAX_TEXT_BYTES = 20_000_000
 READ_TIMEOUT_S = 20.0  # longest time without a byte
 
@@ -43,19 +45,29 @@ def _read_attachment(source: str) -> UserContent:
 
 def _fetch(url: str) -> UserContent:
     """Load a URL whose type its name does not show. Only text is fetched here: the provider
-    fetches images and PDFs.
+    fetches images and PDFs. Redirects from a public address to a private one are refused.
     """
     from urllib.parse import unquote, urlsplit
 
     import httpx
 
     from ...files import attachment, document, image
+    from ...utils.download import ACCEPT_ENCODING, is_public_host, read_body
 
     try:
-        with (
-            httpx.Client(follow_redirects=True, max_redirects=5, timeout=READ_TIMEOUT_S) as client,
-            client.stream("GET", url) as response,
-        ):
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(
+                httpx.Client(headers=ACCEPT_ENCODING, timeout=READ_TIMEOUT_S)
+            )
+            response = stack.enter_context(client.stream("GET", url))
+            is_public = is_public_host(response.url.host)
+            for _ in range(MAX_REDIRECTS):
+                if response.next_request is None:
+                    break
+                target = response.next_request.url
+                if is_public and not is_public_host(target.host):
+                    raise ValueError(f"{url} redirects to {target.host}, a private address")
+                response = stack.enter_context(client.stream("GET", target))
             if response.status_code != 200:
                 raise ValueError(f"{url}: the server says {response.status_code}")
             content_type = (
@@ -65,12 +77,11 @@ def _fetch(url: str) -> UserContent:
                 return image(url)
             if content_type == "application/pdf":
                 return document(url)
-            data = bytearray()
-            for chunk in response.iter_bytes():
-                data += chunk
-                if len(data) > MAX_TEXT_BYTES:
-                    raise ValueError(f"{url} is longer than {MAX_TEXT_BYTES // 1_000_000} MB")
-            text = _to_utf8(bytes(data), response.charset_encoding)
+            try:
+                data = read_body(response, MAX_TEXT_BYTES)
+            except ValueError as error:
+                raise ValueError(f"{url} cannot be read: {error}") from None
+            text = _to_utf8(data, response.charset_encoding)
     except httpx.InvalidURL as error:
         raise ValueError(f"{url}: {error}") from None
     except httpx.HTTPError as error:
