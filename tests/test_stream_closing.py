@@ -195,13 +195,34 @@ EXITS = {
             sys.exit(0)
         assert os.waitpid(pid, 0)[1] == 0
     """,
+    "a stream that a forked child reads": """
+        script = faux.script(faux.reply('first ', faux.stall(), 'second'), faux.reply('x'))
+        script.__enter__()
+        s = stream('faux/stall', 'q')
+        events = iter(s)
+        while next(events).partial.text != 'first ':
+            pass
+        done = stream('faux/echo', 'q')
+        assert done.result().text == 'x'
+        pid = os.fork()
+        if pid == 0:
+            last = list(events)[-1]
+            assert (last.type, last.error.error.kind) == ('error', 'connection')
+            assert last.error.text == 'first ' and 'forked' in last.error.error.message
+            assert s.result() is last.error and not s.abort()
+            assert done.result().text == 'x' and list(done)[-1].type == 'done'
+            sys.exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        s.abort()
+        assert s.result().error.kind == 'aborted'
+    """,
 }
 
 
 @pytest.mark.parametrize("name", EXITS)
 def test_interpreter_exits_cleanly(name: str) -> None:
     code = "import asyncio, os, sys\nfrom pipy_ai import *\n"
-    code += "faux.script(*[faux.reply('x', faux.stall())] * 9).__enter__()\n"
+    code += "script = faux.script(*[faux.reply('x', faux.stall())] * 9)\nscript.__enter__()\n"
     code += textwrap.dedent(EXITS[name])
     done = subprocess.run(
         [

@@ -60,6 +60,11 @@ __all__ = [
     "event_from_dict",
 ]
 
+_FORKED_MESSAGE = (
+    "The process was forked while the response arrived. Read it in the parent, or send the request"
+    " in the child."
+)
+
 M = TypeVar("M", bound=AssistantMessage, default=AssistantMessage)  # the type of the result
 
 
@@ -97,6 +102,17 @@ class EventQueue:
             if isinstance(last_event, DoneEvent | ErrorEvent):
                 self.channel.close()
                 self.result_future.set_result(last_event.partial)
+
+    def fail_after_fork(self) -> None:
+        """End in a forked child, where the thread that reads the response does not exist."""
+        self._lock = threading.Lock()
+        self.channel = self.channel.after_fork()
+        self.result_future = concurrent.futures.Future()
+        if isinstance(self._last_event, DoneEvent | ErrorEvent):
+            self.channel.close()
+            self.result_future.set_result(self._last_event.partial)
+        else:
+            self.fail(ErrorKind.CONNECTION, _FORKED_MESSAGE)
 
     def fail(self, kind: ErrorKind, text: str) -> None:
         """End with an error event that keeps the message as of the last event."""

@@ -15,6 +15,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ _LOOP_CLOSED_MESSAGE = "The event loop that the request ran in was closed."
 
 
 _running_tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+_begun_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
 def _is_connection_loss(error: ErrorInfo) -> bool:
@@ -131,6 +133,7 @@ class Run:
                 "use the asynchronous twin (astream, acomplete) here"
             )
         self._begun = True
+        _begun_runs.add(self)
         loop_thread.spawn(self.drive())
 
     def begin(self) -> None:
@@ -144,6 +147,7 @@ class Run:
             )
         if already_begun:
             return
+        _begun_runs.add(self)
         task = asyncio.get_running_loop().create_task(self.drive())
         _running_tasks.add(task)
         task.add_done_callback(_running_tasks.discard)
@@ -173,6 +177,13 @@ class Run:
                 loop.call_soon_threadsafe(task.cancel)
             except RuntimeError:  # the loop is closed, so the task will never continue
                 self._fail_without_task(error)
+
+    def fail_after_fork(self) -> None:
+        """End in a forked child. The lock may be held by a thread that does not exist there."""
+        self._lock = threading.Lock()
+        self._ended = concurrent.futures.Future()
+        self._ended.set_result(None)
+        self._queue.fail_after_fork()
 
     def _fail_without_task(self, error: ErrorInfo) -> None:
         with self._lock:
@@ -506,3 +517,13 @@ def _log_request(message: AssistantMessage) -> None:
         usage.output,
         "unknown" if usage.cost.total is None else format_usd(usage.cost.total),
     )
+
+
+def _after_fork() -> None:
+    for run in list(_begun_runs):
+        run.fail_after_fork()
+    _begun_runs.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -48,6 +48,12 @@ class Channel(Generic[T]):
                 self._closed, self._error = True, error
                 self._wake()
 
+    def after_fork(self) -> Channel[T]:
+        """Return a copy for a forked child, where a thread that is gone may hold the lock."""
+        copy: Channel[T] = Channel()
+        copy._items = list(self._items)
+        return copy
+
     @property
     def ready(self) -> bool:
         """Whether `get` would return items without waiting."""

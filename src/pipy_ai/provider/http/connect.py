@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 
 from ...errors import ErrorKind, ProviderError, error_info
 from .connection import MAX_HEADER_BYTES, Connection, ConnectionBroken
+from .dial import open_socket
 
 CONNECT_TIMEOUT_S = 10.0  # including proxy and TLS handshakes
-HAPPY_EYEBALLS_DELAY_S = 0.25  # time until a host's next address is tried in parallel
 PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
 DEFAULT_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -49,14 +49,13 @@ async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection
 async def _open_connection(
     host: str, port: int, tls_context: ssl.SSLContext | None, proxy: str = ""
 ) -> Connection:
-    loop = asyncio.get_running_loop()
     options: dict[str, Any] = {}
-    if isinstance(loop, asyncio.BaseEventLoop) and not host.replace(".", "").isdigit():
-        options["happy_eyeballs_delay"] = HAPPY_EYEBALLS_DELAY_S  # only asyncio's own loops have it
     if tls_context is not None:
-        options |= {"ssl": tls_context, "server_hostname": host}
+        options = {"ssl": tls_context, "server_hostname": host}
     try:
-        _, connection = await loop.create_connection(Connection, host, port, **options)
+        sock = await open_socket(host, port)
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, sock=sock, **options)
     except ssl.SSLError as error:
         raise _tls_error(host, error) from None
     except OSError as error:
