@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,3 +140,24 @@ def test_missing_scheduler(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     files = [str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
     assert main(["batch", *files, "-m", "faux/echo", "--dask", "nonsense://x"]) == 2
     assert "--dask" in capsys.readouterr().err
+
+
+def test_requests_of_openai_batches(
+    client: Any, cluster: Cluster, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lab.always = chat(text('{"n": 7}'), finish("stop"))
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    body = {
+        "model": "hosted_vllm/theirs",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_completion_tokens": 9,
+        "response_format": {"type": "json_schema", "json_schema": {"schema": schema}},
+    }
+    line = {"custom_id": "a", "url": "/v1/chat/completions", "body": body}
+    Path("in.jsonl").write_text(json.dumps(line) + "\n")
+    asked = ["batch", "in.jsonl", "-o", "out.jsonl", "--dask", cluster.address]
+    assert main([*asked, "--api-base", lab.url]) == 0
+    assert (lab.seen[0].json["model"], lab.seen[0].json["max_tokens"]) == ("theirs", 9)
+    answer = json.loads(Path("out.jsonl").read_text())
+    assert (answer["custom_id"], answer["parsed"]) == ("a", {"n": 7})

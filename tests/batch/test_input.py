@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import signal
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipy_ai.batch.input import fill_template
 from pipy_ai.cli.main import main
 
 from ..support.scripted_server import Lab, Scene, Seen, chat, finish, text, usage
@@ -163,3 +167,66 @@ def test_typed_rows(lab: Lab, given: str) -> None:
     questions({"prompt": "b"})
     assert batch(*at(lab), "--output-schema", said, "--redo-changed", model=HOST) == 1
     assert answers()[0]["error"]["kind"] == "invalid_output"
+
+
+@pytest.mark.parametrize(
+    "column", ["title", "first name", "Prénom", "zip.no", "e-mail", 'the "best"', "Price (USD)",
+               "Größe, netto", "Q1: sum", "a=b?c", "it's"]
+)  # fmt: skip
+@pytest.mark.parametrize("braces", ["{%s}", "{{%s}}", "{{ %s }}", "{ %s }"])
+def test_placeholders(column: str, braces: str) -> None:
+    row = {"id": 1, column: "x"}
+    json_text = '{"a": {"b": 1}, "c": []} {} {…} {2,3} {color: red;}'
+    template = f"{json_text} {braces % column} {json_text}"
+    assert fill_template(template, row) == f"{json_text} x {json_text}"
+    for misspelt in (column[:2] + column[3:], column.upper() + "s", column[:-1]):
+        with pytest.raises(ValueError, match=r"no column .*; did you mean") as failure:
+            fill_template(f"Say {braces % misspelt}.", row)
+        assert repr(column) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["name", "full name", "zip.code", "e-mail", "Straße", "a/b", "#1a"]
+)
+def test_unknown_columns(name: str) -> None:
+    for template in (f"{{{name}}}", f"{{{{ {name} }}}}"):
+        with pytest.raises(ValueError, match="which the template names; it has: id, prompt"):
+            fill_template(template, {"id": 1, "prompt": "a"})
+
+
+def test_ids_are_compared_as_text(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.always = upper
+    questions({"id": 1, "prompt": "a"}, {"id": "x", "prompt": "b"}, {"prompt": "c"})
+    assert batch(*at(lab), model=HOST) == 0
+    Path("in.csv").write_text("id;prompt\n3;c\n1;a\nx;b\n")
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"id": [1, 3], "prompt": ["a", "c"]}), "in.parquet")
+    for name in ("in.csv", "in.parquet", "in.jsonl"):
+        assert main(["batch", name, "-o", "out.jsonl", "-m", HOST, *at(lab)]) == 0
+    assert len(lab.seen) == 3
+    assert [one["id"] for one in answers()] == [1, "x", 3]
+    capsys.readouterr()
+    for first, second in ((1, "1"), ("2", None), (True, "true"), ("a", "a")):
+        questions({"id": first, "prompt": "a"}, {"id": second, "prompt": "b"})
+        assert batch() == 2
+        assert "stands in lines 1 and 2; each row needs its own" in capsys.readouterr().err
+
+
+def test_killed_batch_of_a_spreadsheet_loses_no_row(lab: Lab) -> None:
+    rows = "".join(f'{n};"q{n}\r\n{"x" * n}";;\r\n' for n in range(60))
+    Path("in.csv").write_bytes(f"id;prompt;;\r\n{rows};;;\r\n".encode("utf-8-sig"))
+    command = [sys.executable, "-m", "pipy_ai", "batch", "in.csv", "-o", "out.jsonl", "-m", HOST,
+               *at(lab), "-j", "4"]  # fmt: skip
+
+    def answer(seen: Seen) -> Scene:
+        if len(lab.seen) == 30:
+            process.kill()
+        return upper(seen)
+
+    lab.always = answer
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        assert process.wait(60) == -signal.SIGKILL
+    assert subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert [one["id"] for one in answers()] == [str(n) for n in range(60)]
+    assert all(one["text"] == f"Q{n}\n{'X' * n}" for n, one in enumerate(answers()))
+    assert len(lab.seen) < 60 + 30

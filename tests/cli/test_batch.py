@@ -99,17 +99,20 @@ def test_rows_without_an_id_are_numbered() -> None:
 @pytest.mark.parametrize(
     ("rows", "arguments", "expected"),
     [
-        ([{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in rows 1 and"),
-        ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in rows 1 and 2"),
+        ([{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in lines 1"),
+        ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in lines 1 and 2"),
         ([{"text": "a"}], [], "its columns are: text"),
         ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
         ([7], [], "line 1: it is no object"),
-        ([{"messages": "[]x"}], [], "row 1: "),
-        ([{"messages": [7]}], [], "row 1: a message is an object"),
-        ([{"messages": 7}], [], "row 1: a context is an object with messages"),
-        ([{"messages": [{"role": "system", "content": [7]}]}], [], "row 1: a system message is a"),
-        ([{"messages": [{"role": "king", "content": "a"}]}], [], "row 1: messages.0"),
-        ([{"messages": [{"role": "tool", "content": "a"}]}], [], "row 1: calls of tools are read"),
+        ([{"messages": "[]x"}], [], "line 1: "),
+        ([{"messages": [7]}], [], "line 1: a message is an object"),
+        ([{"messages": 7}], [], "line 1: a context is an object with messages"),
+        ([{"messages": [{"role": "system", "content": [7]}]}], [], "line 1: a system message is a"),
+        ([{"messages": [{"role": "king", "content": "a"}]}], [], "line 1: messages.0"),
+        ([{"messages": [{"role": "assistant", "tool_calls": [{}]}]}], [], "line 1: a tool call is"),
+        ([{"prompt": "a"}], ["-o", "out.csv"], "-o out.csv: the answers are lines of JSON; name"),
+        ([{"prompt": "a"}], ["-o", "out.json"], "name the file out.jsonl"),
+        ([{"prompt": "a"}], ["-o", "answers.Parquet"], "name the file answers.jsonl"),
         ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has no type 'x'"),
         ([{"prompt": "a"}], ["--output-schema", "{]"], "is no JSON"),
         ([{"prompt": "a"}], ["-j", "0"], "concurrency is 1 or more"),
@@ -138,7 +141,7 @@ def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["batch", "in.csv", "-o", "out.jsonl", "-m", "faux/echo",
                  "--prompt-template", "{a}"]) == 2  # fmt: skip
     output = capsys.readouterr().err
-    for part in ("there is no such file", ".parquet", "line 3: it has not as many fields"):
+    for part in ("there is no such file", ".parquet", "line 3: it has 3 fields, and the header"):
         assert part in output
     for name, content, part in (
         ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: it is not UTF-8 text"),

@@ -60,9 +60,9 @@ def create_sender(
     )
 
     async def send(row: Row) -> AssistantMessage:
-        context = as_context(row.context)
+        context = as_context(row.request.prompt)
         try:
-            meter = _open_meter(model, context, options)
+            meter = _open_meter(row.request.model or model, context, options)
         except ProviderError as refusal:
             error = refusal.error
             return message_class(
@@ -81,16 +81,26 @@ def create_sender(
                 meter.abandon()
 
     async def send_to_cluster(row: Row, context: Context) -> AssistantMessage:
-        request_digest = _digest(options_digest, context.model_dump(mode="json"))
+        request, row_output = row.request, output
+        if (schema := request.options.get("output")) is not None:
+            from ..output.schema import Output
+
+            row_output = Output.of(schema)
+        request_digest = _digest(
+            options_digest, request.model, request.options, context.model_dump(mode="json")
+        )
         key = f"pipy-{row.index}-{row.send_count}-{request_digest}"
         loop = client.loop.asyncio_loop
         future = asyncio.run_coroutine_threadsafe(
-            _submit_row(client, key, model, context, call_options), loop
+            _submit_row(
+                client, key, request.model or model, context, {**call_options, **request.options}
+            ),
+            loop,
         )
         try:
             answer = await _wait_for_row(client, asyncio.wrap_future(future))
-            if output is not None and answer.error is None:
-                _validate_message(answer, output)
+            if row_output is not None and answer.error is None:
+                _validate_message(answer, row_output)
             return answer
         except Exception as failure:  # e.g. a row that kills every worker; pipy-ai not installed
             text = f"The cluster failed: {type(failure).__name__}: {failure}"

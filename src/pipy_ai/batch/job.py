@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, PipyError, error_info
 from ..options import ANSWER_OPTIONS
 from ..output.schema import Output, ParsedMessage
@@ -19,6 +18,7 @@ from ..types import AssistantMessage
 from ..usage import UsageTotals
 from .input import InputError, InputFile, InputRow, digest
 from .results import FAILED, OPEN, ResultLine, ResultsFile
+from .row import RowRequest
 from .scheduler import DEFAULT_STOP_ON, BatchScheduler, astream_rows, create_scheduler
 
 STOPPED_TEXT = "Stopped by the user."
@@ -54,7 +54,11 @@ class BatchProgress:
 
 @dataclass(slots=True)
 class Job:
-    """A batch over a file: input, results, model and options. `output` is the type of answers."""
+    """A batch over a file: input, results, model and options. `output` is the type of answers.
+
+    `resolve_model` returns the full name of a row's own model; None: every row uses `model`. The
+    options of the job replace those of a row.
+    """
 
     input_file: InputFile
     results: ResultsFile
@@ -65,8 +69,10 @@ class Job:
     retry_errors: bool = False
     redo_changed: bool = False
     executor: Any = None
+    resolve_model: Callable[[str], str] | None = None
     progress: BatchProgress = field(default_factory=BatchProgress)
     scheduler: BatchScheduler | None = None
+    settings_digests: dict[str, str] = field(default_factory=dict)  # by model
 
     def stop(self) -> None:
         """Send no more rows. Requests in flight are finished and written."""
@@ -84,7 +90,6 @@ class Job:
             OSError: The results cannot be written.
         """
         progress = self.progress
-        settings_digest = _settings_digest(self)
         options: Any = self.options
         self.scheduler = scheduler = create_scheduler(
             self.model,
@@ -107,6 +112,7 @@ class Job:
                 if _leaves_row_open(message.error, scheduler):
                     continue
                 progress.count_row(message)
+                settings_digest = _settings_digest(self, _model_of(self, row))
                 self.results.append(index, _record(row, message, settings_digest))
                 on_answer()
                 if loop.time() > last_sync + SYNC_INTERVAL_S:
@@ -130,7 +136,7 @@ def _leaves_row_open(error: ErrorInfo | None, scheduler: BatchScheduler) -> bool
 
 async def _open_rows(
     job: Job, pending_rows: dict[int, InputRow]
-) -> AsyncIterator[tuple[int, Prompt]]:
+) -> AsyncIterator[tuple[int, RowRequest]]:
     """Yield the open rows, and keep them in `pending_rows` until they are answered."""
     row_states = job.results.row_states
     for row in job.input_file:
@@ -138,7 +144,26 @@ async def _open_rows(
             return
         if row_states[row.index] == OPEN:
             pending_rows[row.index] = row
-            yield row.index, row.prompt
+            yield row.index, _merge_settings(job, row)
+
+
+def _model_of(job: Job, row: InputRow) -> str:
+    """Return the full name of a row's model."""
+    name = row.request.model
+    return job.resolve_model(name) if job.resolve_model is not None and name else job.model
+
+
+def _merge_settings(job: Job, row: InputRow) -> RowRequest:
+    """Return a row's request without what the job sets."""
+    request = row.request
+    options = {
+        name: value
+        for name, value in request.options.items()
+        if (job.output if name == "output" else job.options.get(name)) is None
+    }
+    if (row_extra := request.options.get("extra")) and (job_extra := job.options.get("extra")):
+        options["extra"] = {**row_extra, **job_extra}
+    return RowRequest(request.prompt, _model_of(job, row), options)
 
 
 def find_open_rows(job: Job) -> None:
@@ -149,17 +174,21 @@ def find_open_rows(job: Job) -> None:
             answered with other settings, and `redo_changed` is false.
     """
     previous_lines = job.results.read_lines()
-    settings_digest = _settings_digest(job)
     seen: dict[int, int] = {}
     first_changed: tuple[InputRow, ResultLine] | None = None
     changed_count = 0
     for row in job.input_file:
-        first_index = seen.setdefault(row.id_digest, row.index)
-        if first_index != row.index:
+        first_line = seen.setdefault(row.id_digest, row.line)
+        if first_line != row.line:
             raise InputError(
-                f"{job.input_file.path}: the id {row.id!r} stands in rows"
-                f" {first_index + 1} and {row.index + 1}; each row needs its own"
+                f"{job.input_file.path}: the id {row.id!r} stands in {job.input_file.unit}s"
+                f" {first_line} and {row.line}; each row needs its own"
             )
+        try:
+            settings_digest = _settings_digest(job, _model_of(job, row))
+        except (ValueError, LookupError) as error:
+            text = f"{job.input_file.path}, {job.input_file.unit} {row.line}: {error}"
+            raise InputError(text) from None
         line = previous_lines.pop(row.id_digest, None)
         retry = line is not None and line.failed and job.retry_errors
         if line is not None and line.fingerprint != _fingerprint(settings_digest, row):
@@ -168,7 +197,7 @@ def find_open_rows(job: Job) -> None:
             first_changed = first_changed or (row, line)
         job.results.add_row(line, retry)
     if first_changed is not None and not job.redo_changed:
-        raise InputError(_changed_rows_text(changed_count, *first_changed, settings_digest, job))
+        raise InputError(_changed_rows_text(changed_count, *first_changed, job))
     job.results.add_unmatched(iter(previous_lines.values()))
     progress, row_states = job.progress, job.results.row_states
     progress.rows = len(row_states)
@@ -176,13 +205,11 @@ def find_open_rows(job: Job) -> None:
     progress.previously_answered = progress.rows - progress.kept_errors - row_states.count(OPEN)
 
 
-def _changed_rows_text(
-    count: int, row: InputRow, line: ResultLine, settings_digest: str, job: Job
-) -> str:
+def _changed_rows_text(count: int, row: InputRow, line: ResultLine, job: Job) -> str:
     difference = "with another model or other settings"
-    if line.fingerprint.partition("-")[0] == settings_digest:
+    if line.fingerprint.partition("-")[0] == _settings_digest(job, _model_of(job, row)):
         difference = "to another question"
-    row_label = f"row {row.index + 1} (id {row.id!r})"
+    row_label = f"{job.input_file.unit} {row.line} (id {row.id!r})"
     more = f" and {count - 1:,} more" if count > 1 else ""
     return (
         f"{job.results.path}: {row_label}{more} was answered before {difference}; choose another"
@@ -190,13 +217,15 @@ def _changed_rows_text(
     )
 
 
-def _settings_digest(job: Job) -> str:
-    """Return a digest of the model, system prompt, schema and options of a job."""
+def _settings_digest(job: Job, model: str) -> str:
+    """Return a digest of a row's model, and the system prompt, schema and options of a job."""
+    if (known := job.settings_digests.get(model)) is not None:
+        return known
     options = {name: value for name, value in job.options.items() if value is not None}
     settings = {name: str(options[name]) for name in ANSWER_OPTIONS if name in options}
     schema = None if job.output is None else Output.of(job.output).schema
-    fingerprinted = [job.model, job.input_file.system, schema, settings]
-    return f"{digest(fingerprinted):016x}"
+    fingerprinted = [model, job.input_file.system, schema, settings]
+    return job.settings_digests.setdefault(model, f"{digest(fingerprinted):016x}")
 
 
 def _fingerprint(settings_digest: str, row: InputRow) -> str:
@@ -210,7 +239,10 @@ def _record(row: InputRow, message: AssistantMessage, settings_digest: str) -> d
     for name in ("cache_read", "cache_write", "reasoning"):
         if count := getattr(usage, name):
             counts[name] = count
-    record: dict[str, Any] = {"id": row.id, "text": message.text}
+    record: dict[str, Any] = {"id": row.id}
+    if row.custom_id is not None:
+        record["custom_id"] = row.custom_id
+    record["text"] = message.text
     if isinstance(message, ParsedMessage):
         with suppress(PipyError):  # there is no value
             record["parsed"] = to_jsonable_python(message.parsed)

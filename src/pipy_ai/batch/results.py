@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from ..utils.atomic import AtomicWriter
-from .input import InputError, digest
+from .input import InputError, id_digest
 
 if TYPE_CHECKING:
     from typing import Self
@@ -128,7 +128,7 @@ class ResultsFile:
                     continue
                 try:
                     record = json.loads(line)
-                    key, fingerprint = digest(record["id"]), str(record["fingerprint"])
+                    key, fingerprint = id_digest(record["id"]), str(record["fingerprint"])
                     lines[key] = ResultLine(offset, fingerprint, record.get("error") is not None)
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     raise self._foreign_file_error(number) from None

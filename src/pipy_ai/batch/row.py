@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..context import Prompt
 from ..types import AssistantMessage, Usage
@@ -13,12 +13,21 @@ SendRow: TypeAlias = "Callable[[Row], Awaitable[AssistantMessage]]"
 IndexedMessage: TypeAlias = tuple[int, AssistantMessage]
 
 
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """A prompt with a model and options of its own, which replace those of the batch."""
+
+    prompt: Prompt
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Row:
     """A prompt with the history of its attempts."""
 
     index: int
-    context: Prompt
+    request: RowRequest
     retries: int = 0
     refusals: int = 0  # while other rows were answered
     send_count: int = 0

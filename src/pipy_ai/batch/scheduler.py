@@ -34,7 +34,7 @@ from ..types import AssistantMessage, Context, StopReason
 from ..usage import sum_usage
 from ..utils.channel import Channel
 from ..utils.event_loop import background_loop
-from .row import IndexedMessage, Row, SendRow
+from .row import IndexedMessage, Row, RowRequest, SendRow
 
 if TYPE_CHECKING:
     from ..output.schema import OutputMode
@@ -106,7 +106,9 @@ def stream_rows(
 
 
 async def astream_rows(
-    scheduler: BatchScheduler, rows: AsyncIterator[tuple[int, Prompt]], read_all: bool = False
+    scheduler: BatchScheduler,
+    rows: AsyncIterator[tuple[int, Prompt | RowRequest]],
+    read_all: bool = False,
 ) -> AsyncGenerator[IndexedMessage, None]:
     """Run a batch in the running event loop.
 
@@ -223,10 +225,11 @@ class BatchScheduler:
         """The number of rows whose request is in flight, or that wait for their own retry."""
         return len(self._tasks)
 
-    def add(self, index: int, context: Prompt) -> None:
+    def add(self, index: int, prompt: Prompt | RowRequest) -> None:
         """Add a row."""
         if self.stop_error is None:
-            self._waiting.append(Row(index, context, answers_at_last_failure=self._answer_count))
+            request = prompt if isinstance(prompt, RowRequest) else RowRequest(prompt)
+            self._waiting.append(Row(index, request, answers_at_last_failure=self._answer_count))
             self._start_rows()
 
     def close(self, failure: BaseException | None = None) -> None:
@@ -519,7 +522,11 @@ def _local_sender(
         call_options |= {"output": Output.of(output), "output_mode": output_mode}
 
     async def send(row: Row) -> AssistantMessage:
-        message: AssistantMessage = await acomplete(model, row.context, **call_options)
+        request = row.request
+        row_options = {**call_options, **request.options} if request.options else call_options
+        message: AssistantMessage = await acomplete(
+            request.model or model, request.prompt, **row_options
+        )
         return message
 
     return send

@@ -15,20 +15,32 @@ from ..display.notices import show_demo_notice
 from ..display.terminal import escape_controls, warn, write, write_json
 
 if TYPE_CHECKING:
+    from ...batch.input import InputFile
     from ...batch.job import Job
 
 DESCRIPTION = (
-    "Ask each row of a file (.jsonl, .csv, .tsv, .parquet) and append the answers to another, a"
-    " line of JSON each. Run the same command again to go on where it stopped: nothing is asked"
-    " twice. Ctrl-C finishes what is under way; once more, and it is dropped."
+    "Ask each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's Batch API) and"
+    " append the answers to another, a line of JSON each. Run the same command again to go on where"
+    " it stopped: nothing is asked twice. Ctrl-C finishes what is under way; once more, and it is dropped."
 )
+
+# Suffixes that other programs would read as another format than the one of the answers.
+OTHER_FORMATS = (
+    ".csv", ".tsv", ".tab", ".json", ".parquet", ".arrow", ".feather", ".xls", ".xlsx", ".ods",
+    ".xml", ".html", ".yaml", ".yml", ".md", ".pdf", ".gz", ".zip", ".zst", ".db", ".sqlite",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="the file of questions")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="the file of answers"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the file of answers, .jsonl",
     )
     add_model_options(parser, option_flags=())  # here -o is the output file
     parser.add_argument(
@@ -59,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     import asyncio
+    from functools import cache
 
     from pydantic import ValidationError
 
@@ -80,10 +93,15 @@ def run(arguments: argparse.Namespace) -> int:
             ResultsFile(arguments.output) as answers,
             _dask_client(arguments.dask) as executor,
         ):
-            model = resolve_model(arguments.model) if arguments.model else default_model()
+            row_model = "" if arguments.model else _first_row_model(questions)
+            if arguments.model or row_model:
+                model = resolve_model(arguments.model or row_model)
+            else:
+                model = default_model()
             job = Job(
                 questions, answers, model, model_options(arguments), schema, arguments.concurrency,
                 arguments.retry_errors, arguments.redo_changed, executor,
+                None if arguments.model else cache(resolve_model),
             )  # fmt: skip
             with _progress_reporter(job) as on_progress:
 
@@ -103,6 +121,12 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(job, time.monotonic() - started, arguments)
 
 
+def _first_row_model(questions: InputFile) -> str:
+    """Return the model that the first row names itself, or ""."""
+    first_row = next(iter(questions), None)
+    return (first_row.request.model or "") if first_row is not None else ""
+
+
 def _check_paths(input_path: Path, output_path: Path) -> None:
     """Raise `ValueError` unless the input can be read and the output is another file."""
     if not input_path.is_file():
@@ -112,6 +136,9 @@ def _check_paths(input_path: Path, output_path: Path) -> None:
         raise ValueError(f"{output_path}: the answers need a file of their own")
     if str(output_path) == "-":
         raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
+    if output_path.suffix.lower() in OTHER_FORMATS:
+        name = output_path.with_suffix(".jsonl").name
+        raise ValueError(f"-o {output_path}: the answers are lines of JSON; name the file {name}")
     if not output_path.absolute().parent.is_dir():
         raise ValueError(f"{output_path.parent}: there is no such directory")
 

@@ -1,0 +1,229 @@
+"""Read conversations in OpenAI's format, and requests as lines of its Batch API.
+
+Such a line is `{"custom_id": …, "method": "POST", "url": "/v1/chat/completions", "body": {…}}`; the
+body is a request for Chat Completions or Responses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..context import Prompt
+from ..options import SimpleStreamOptions
+from ..types import Context
+from .row import RowRequest
+
+SYSTEM_ROLES = ("system", "developer")
+ENDPOINTS = ("/v1/chat/completions", "/v1/responses")
+_RENAMED_OPTIONS = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "reasoning_effort": "reasoning",
+}
+_OPTIONS = (
+    "temperature", "top_p", "seed", "stop", "max_tokens", "tool_choice", "metadata", "reasoning",
+)  # fmt: skip
+# Fields with this value ask for nothing that is not so anyway.
+_DEFAULTS = {
+    "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False,
+    "top_logprobs": 0, "logit_bias": {}, "service_tier": "auto", "background": False,
+}  # fmt: skip
+_CONTEXT_FIELDS = (
+    "model", "messages", "input", "instructions", "tools", "response_format", "text",
+    "stream_options",
+)  # fmt: skip
+_TEXT_PARTS = ("text", "input_text", "output_text")
+
+
+def is_request_line(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is a line of OpenAI's Batch API."""
+    return isinstance(row.get("body"), Mapping) and ("custom_id" in row or "url" in row)
+
+
+def parse_request_line(row: Mapping[str, Any], system: str | None) -> RowRequest:
+    """Return the request of a line of OpenAI's Batch API. `system` is used if it has no prompt.
+
+    Raises:
+        ValueError: The line is malformed, or for another API.
+    """
+    from pydantic import ValidationError
+
+    url, body = row.get("url"), row["body"]
+    if url is not None and url not in ENDPOINTS:
+        raise ValueError(f"url is {' or '.join(ENDPOINTS)}, not {url!r}")
+    model = body.get("model")
+    if not isinstance(model, str | None):
+        raise ValueError("body.model is a text")
+    conversation = {
+        "messages": body["messages"] if "messages" in body else _input_messages(body),
+        "system_prompt": body.get("instructions"),
+    }
+    if tools := body.get("tools"):
+        conversation["tools"] = tools
+        if any(tool.get("type", "function") != "function" for tool in tools):
+            raise ValueError("body.tools may only hold functions")
+    options = _parse_options(body)
+    try:
+        SimpleStreamOptions.model_validate(
+            {name: value for name, value in options.items() if name != "output"}
+        )
+    except ValidationError as error:
+        raise ValueError(f"body.{_first_problem(error)}") from None
+    return RowRequest(parse_conversation(conversation, system), model, options)
+
+
+def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for field, value in body.items():
+        name = _RENAMED_OPTIONS.get(field, field)
+        if value is None or field in _CONTEXT_FIELDS or _DEFAULTS.get(field) == value:
+            continue
+        if field in ("n", "stream", "background"):
+            raise ValueError(f"body.{field} {value!r} has no meaning here: leave it out")
+        if field == "reasoning":  # of Responses
+            value = value.get("effort")
+        if name == "reasoning" and value == "none":
+            value = "off"
+        if name == "tool_choice" and isinstance(value, Mapping):
+            value = (value.get("function") or value).get("name") or value
+        if name in _OPTIONS:
+            options[name] = value
+        else:
+            extra[field] = value
+    if extra:
+        options["extra"] = extra
+    response_format = body.get("response_format") or (body.get("text") or {}).get("format") or {}
+    match response_format.get("type", "text"):
+        case "json_schema":
+            options["output"] = response_format.get("json_schema", response_format)["schema"]
+        case "json_object":
+            options["output"] = {"type": "object"}
+        case "text":
+            pass
+        case kind:
+            raise ValueError(f"response_format is text, json_object or json_schema, not {kind!r}")
+    return options
+
+
+def _input_messages(body: Mapping[str, Any]) -> list[Any]:
+    """Return the messages of a body for Responses, with calls and results as Chat has them."""
+    items = body.get("input")
+    if isinstance(items, str):
+        return [{"role": "user", "content": items}]
+    if not isinstance(items, list):
+        raise ValueError("the body has no messages, and no input")
+    messages = []
+    for item in items:
+        match item.get("type", "message"):
+            case "message":
+                messages.append(item)
+            case "function_call":
+                function = {"name": item["name"], "arguments": item["arguments"]}
+                call = {"id": item["call_id"], "function": function}
+                messages.append({"role": "assistant", "tool_calls": [call]})
+            case "function_call_output":
+                messages.append(
+                    {"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}
+                )
+            case "reasoning":  # belongs to the model that wrote it
+                pass
+            case kind:
+                raise ValueError(f"input of the type {kind!r} is not read")
+    return messages
+
+
+def parse_conversation(data: Any, system: str | None) -> Prompt:
+    """Return the context of a conversation in the form of pi-ai or OpenAI.
+
+    Raises:
+        ValueError: The conversation is malformed.
+    """
+    from pydantic import ValidationError
+
+    if isinstance(data, list):
+        data = {"messages": data}
+    if not isinstance(data, dict) or not isinstance(data.get("messages"), list):
+        raise ValueError("a context is an object with messages; messages are a list of them")
+    tool_names: dict[str, str] = {}
+    system_texts, messages = [], []
+    for item in data["messages"]:
+        if not isinstance(item, dict):
+            raise ValueError("a message is an object with role and content")
+        if item.get("role") in SYSTEM_ROLES:
+            system_texts.append(_system_text(item))
+        else:
+            messages.append(_normalize_message(item, tool_names))
+    try:
+        context = Context.model_validate({**data, "messages": messages})
+    except ValidationError as error:
+        raise ValueError(_first_problem(error)) from None
+    system_prompt = "\n\n".join([text for text in (context.system_prompt, *system_texts) if text])
+    context.system_prompt = system_prompt or system
+    return context
+
+
+def _first_problem(error: Any) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def _normalize_message(message: dict[str, Any], tool_names: dict[str, str]) -> dict[str, Any]:
+    """Return a message in pi-ai's form. `tool_names` are the names of earlier calls by id."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = [*map(_normalize_part, content)]
+    elif isinstance(content, str) and message.get("role") != "user":
+        content = [{"type": "text", "text": content}]
+    if message.get("role") == "tool":
+        call_id = message.get("tool_call_id", "")
+        return {
+            "role": "toolResult", "tool_call_id": call_id,
+            "tool_name": tool_names.get(call_id, ""), "content": content or [],
+        }  # fmt: skip
+    calls = [_normalize_call(call, tool_names) for call in message.get("tool_calls") or ()]
+    if calls:
+        return {"role": "assistant", "content": [*(content or []), *calls]}
+    return message if content is None else {**message, "content": content}
+
+
+def _normalize_call(call: Any, tool_names: dict[str, str]) -> dict[str, Any]:
+    try:
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        parsed = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
+        tool_names[call["id"]] = name
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("a tool call is an object with id and function") from None
+    return {"type": "toolCall", "id": call["id"], "name": name, "arguments": parsed}
+
+
+def _system_text(message: dict[str, Any]) -> str:
+    """Return the text of a system message, which may be a list of parts."""
+    content = message.get("content") or ""
+    parts = [{"text": content}] if isinstance(content, str) else content
+    try:
+        return "\n\n".join(part["text"] for part in parts)
+    except (TypeError, KeyError):
+        raise ValueError("a system message is a text, or a list of parts with text") from None
+
+
+def _normalize_part(part: Any) -> Any:
+    """Convert OpenAI's text, image and file parts; return any other part unchanged."""
+    if not isinstance(part, dict):
+        return part
+    match part.get("type"):
+        case kind if kind in _TEXT_PARTS:
+            return {"type": "text", "text": part.get("text")}
+        case "image_url" | "input_image":
+            image = part.get("image_url")
+            return {"type": "image", "url": image.get("url") if isinstance(image, dict) else image}
+        case "file" | "input_file":
+            file = part.get("file") or part
+            url = file.get("file_data") or file.get("file_url")
+            if not url:
+                raise ValueError("a file is given by file_data or file_url, not by file_id")
+            return {"type": "document", "url": url, "name": file.get("filename")}
+        case _:
+            return part

@@ -1,0 +1,189 @@
+"""Test lines of OpenAI's Batch API as input of `pipy batch`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipy_ai.batch.openai_format import parse_request_line
+from pipy_ai.cli.main import main
+
+from ..support.scripted_server import Lab, chat, finish, text, usage
+
+FUNCTION = {
+    "name": "weather",
+    "description": "The weather.",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def line(custom_id: str, url: str = "/v1/chat/completions", /, **body: Any) -> dict[str, Any]:
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": body}
+
+
+def write(*rows: Any) -> None:
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def batch(lab: Lab, *arguments: str) -> int:
+    return main(["batch", "in.jsonl", "-o", "out.jsonl", "--api-base", lab.url, "-j", "1",
+                 *arguments])  # fmt: skip
+
+
+def answers() -> list[dict[str, Any]]:
+    return [json.loads(answer) for answer in Path("out.jsonl").read_text().splitlines()]
+
+
+def test_model_messages_tools_and_options(lab: Lab) -> None:
+    lab.always = chat(text("ok"), finish("stop"), usage(5, 3))
+    messages: list[Any] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Rome?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function",
+             "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."},
+        {"role": "user", "content": "And?"},
+    ]  # fmt: skip
+    write(
+        line(
+            "request-1", model="hosted_vllm/a", messages=messages, temperature=0.2, top_p=0.9,
+            max_completion_tokens=77, seed=3, stop=["END"], n=1, stream=False,
+            presence_penalty=0.5, frequency_penalty=0, user="u1",
+            tools=[{"type": "function", "function": FUNCTION}],
+            tool_choice={"type": "function", "function": {"name": "weather"}},
+        ),
+        line("request-2", model="hosted_vllm/b", messages=[{"role": "user", "content": "Hi"}]),
+    )  # fmt: skip
+    assert batch(lab) == 0
+    first, second = (seen.json for seen in lab.seen)
+    assert (first["model"], second["model"]) == ("a", "b")
+    assert [message["role"] for message in first["messages"]] == [
+        "system", "user", "assistant", "tool", "user"
+    ]  # fmt: skip
+    call = first["messages"][2]["tool_calls"][0]
+    assert json.loads(call["function"]["arguments"]) == {"city": "Rome"}
+    assert first["messages"][3]["tool_call_id"] == call["id"]
+    sent = ("temperature", "top_p", "seed", "stop", "presence_penalty", "user")
+    assert [first[name] for name in sent] == [0.2, 0.9, 3, ["END"], 0.5, "u1"]
+    assert first.get("max_tokens") == 77
+    assert first["tools"][0]["function"]["name"] == "weather"
+    assert first["tool_choice"]["function"]["name"] == "weather"
+    assert "frequency_penalty" not in first
+    assert [(answer["id"], answer["custom_id"], answer["model"]) for answer in answers()] == [
+        ("request-1", "request-1", "hosted_vllm/a"), ("request-2", "request-2", "hosted_vllm/b")
+    ]  # fmt: skip
+    assert batch(lab) == 0
+    assert len(lab.seen) == 2  # nothing is sent twice
+
+
+def test_schema(lab: Lab) -> None:
+    lab.always = chat(text('{"name": "Ada"}'), finish("stop"))
+    ask = [{"role": "user", "content": "Who?"}]
+    response_format = {"type": "json_schema", "json_schema": {"name": "p", "schema": SCHEMA}}
+    write(line("a", model="hosted_vllm/a", messages=ask, response_format=response_format))
+    assert batch(lab) == 0
+    sent = lab.seen[0].json["response_format"]["json_schema"]["schema"]
+    assert sent["properties"] == SCHEMA["properties"]
+    assert answers()[0]["parsed"] == {"name": "Ada"}
+
+
+def test_body_of_responses(lab: Lab) -> None:
+    lab.always = chat(text("ok"), finish("stop"))
+    items: list[Any] = [
+        {"role": "user", "content": [{"type": "input_text", "text": "Rome?"}]},
+        {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "Sunny."},
+    ]
+    write(
+        line("a", "/v1/responses", model="hosted_vllm/a", input="Hi", instructions="Be brief.",
+             max_output_tokens=50),
+        line("b", "/v1/responses", model="hosted_vllm/a", input=items,
+             tools=[{"type": "function", **FUNCTION}]),
+    )  # fmt: skip
+    assert batch(lab) == 0
+    first, second = (seen.json for seen in lab.seen)
+    assert [message["content"] for message in first["messages"]] == ["Be brief.", "Hi"]
+    assert first["max_tokens"] == 50
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
+    assert second["tools"][0]["function"]["name"] == "weather"
+
+
+def test_the_command_line_goes_before_the_body(lab: Lab) -> None:
+    lab.always = chat(text("ok"), finish("stop"))
+    ask = [{"role": "user", "content": "Hi"}]
+    write(line("a", model="no-such-host/x", messages=ask, temperature=1, max_tokens=9))
+    assert batch(lab, "-m", "hosted_vllm/mine", "--temperature", "0", "-s", "Be kind.") == 0
+    sent = lab.seen[0].json
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("mine", 0, 9)
+    assert sent["messages"][0] == {"role": "system", "content": "Be kind."}
+
+
+def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.always = chat(text("ok"), finish("stop"))
+    ask = [{"role": "user", "content": "Hi"}]
+    write(line("a", model="hosted_vllm/a", messages=ask))
+    assert batch(lab) == 0
+    for body in ({"model": "hosted_vllm/b"}, {"model": "hosted_vllm/a", "temperature": 1}):
+        write(line("a", messages=ask, **body))
+        assert batch(lab) == 2
+        assert "line 1 (id 'a') was answered before" in capsys.readouterr().err
+    assert batch(lab, "--redo-changed") == 0
+    assert lab.seen[1].json["temperature"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (line("a", "/v1/embeddings", model="m", input="x"), "line 2: url is /v1/chat/completions"),
+        (line("a", model="hosted_vllm/a"), "line 2: the body has no messages, and no input"),
+        (line("a", messages=[{"role": "user", "content": "a"}], n=2), "line 2: body.n 2"),
+        (line("a", messages=[], temperature="hot"), "line 2: body.temperature: Input should be"),
+        (line("a", messages=[], tools=[{"type": "web_search"}]), "body.tools may only hold func"),
+        (line("a", messages=[], tools=["x"]), "line 2: it is malformed"),
+        (line("a", messages=[{"role": "user", "content": [{"type": "file", "file": {
+            "file_id": "f"}}]}]), "not by file_id"),
+        (line("a", messages=[], model="nonsense"), "line 2: no model"),
+        (line("ok", messages=[]), "the id 'ok' stands in lines 1 and 2"),
+    ],
+)  # fmt: skip
+def test_malformed_lines(
+    row: Any, message: str, lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(line("ok", model="hosted_vllm/a", messages=[{"role": "user", "content": "a"}]), row)
+    assert batch(lab) == 2
+    assert message in capsys.readouterr().err
+    assert not lab.seen
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"reasoning_effort": "none"}, {"reasoning": "off"}),
+        ({"reasoning": {"effort": "high", "summary": "auto"}}, {"reasoning": "high"}),
+        ({"tool_choice": "required", "parallel_tool_calls": False},
+         {"tool_choice": "required", "extra": {"parallel_tool_calls": False}}),
+        ({"tool_choice": {"type": "function", "name": "f"}}, {"tool_choice": "f"}),
+        ({"response_format": {"type": "json_object"}}, {"output": {"type": "object"}}),
+        ({"text": {"format": {"type": "json_schema", "name": "p", "schema": SCHEMA}}},
+         {"output": SCHEMA}),
+        ({"response_format": {"type": "text"}, "stream_options": None, "logit_bias": {}}, {}),
+    ],
+)  # fmt: skip
+def test_options(body: dict[str, Any], options: dict[str, Any]) -> None:
+    ask = [{"role": "user", "content": "Hi"}]
+    assert parse_request_line(line("a", messages=ask, **body), None).options == options
