@@ -171,14 +171,15 @@ ToolResultContent: TypeAlias = Annotated[
 class Cost(_DataModel):
     """The cost of a request in US dollars. `None` is unknown, never free.
 
-    `source` is `provider` (reported by the provider), `catalog` (computed from listed prices) or
-    `unknown`.
+    `tools` are the fees of the provider's own tools, such as web search. `source` is `provider`
+    (reported by the provider), `catalog` (computed from listed prices) or `unknown`.
     """
 
     input: float | None = None
     output: float | None = None
     cache_read: float | None = None
     cache_write: float | None = None
+    tools: float | None = None
     total: float | None = None
     source: Literal["provider", "catalog", "unknown"] = "unknown"
 
@@ -190,6 +191,10 @@ class Usage(_DataModel):
     `cache_write` that is kept for an hour; `input_audio` and `output_audio` are the audio parts of
     `input` and `output`. `None` means that the provider did not report the number. `estimated`
     marks figures computed by pipy-ai because the provider sent none.
+
+    `service_tier` and `region` served the request, in the provider's words; they may change the
+    price. `server_tool_calls` counts calls of tools that the provider runs, such as
+    `{"web_search": 2}`.
     """
 
     input: int = 0
@@ -206,6 +211,9 @@ class Usage(_DataModel):
         serialization_alias="cacheWrite1h",
     )
     estimated: bool = False
+    service_tier: str | None = None
+    region: str | None = None
+    server_tool_calls: dict[str, int] = Field(default_factory=dict)
     cost: Cost = Field(default_factory=Cost)
 
 

@@ -97,10 +97,16 @@ def sum_usage(usages: Iterable[Usage]) -> Usage:
         known = [value for usage in usages if (value := getattr(usage, name)) is not None]
         setattr(total, name, sum(known) if known else None)
     total.estimated = any(usage.estimated for usage in usages)
+    for name in ("service_tier", "region"):
+        values = {getattr(usage, name) for usage in usages}
+        setattr(total, name, values.pop() if len(values) == 1 else None)
+    for usage in usages:
+        for tool, count in usage.server_tool_calls.items():
+            total.server_tool_calls[tool] = total.server_tool_calls.get(tool, 0) + count
     costs = [usage.cost for usage in usages]
     if costs and all(cost.total is not None for cost in costs):
         cost = Cost(source="provider" if all(c.source == "provider" for c in costs) else "catalog")
-        for name in ("input", "output", "cache_read", "cache_write", "total"):
+        for name in ("input", "output", "cache_read", "cache_write", "tools", "total"):
             parts = [getattr(item, name) for item in costs]
             setattr(cost, name, None if None in parts else sum(parts))
         total.cost = cost

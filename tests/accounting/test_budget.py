@@ -152,6 +152,62 @@ def test_model_without_a_price(lab: Lab, overridden: str) -> None:
     assert b.by_model()["acme/free"].unpriced == 0
 
 
+def test_response_of_unknown_cost_stops_the_budget(lab: Lab) -> None:
+    """Its tokens count at the listed prices, and nothing more is sent."""
+    lab.always = chat(text("ok"), [finish("stop")], usage(1_000, 100) | {"service_tier": "scale"})
+    with budget(usd=1) as b:
+        first, second = complete(priced(lab), "Hi"), complete(priced(lab), "Hi")
+    assert first.error is None
+    assert (first.usage.cost.total, first.usage.cost.source) == (None, "unknown")
+    assert [warning.code for warning in first.warnings] == ["cost_unknown"]
+    assert "'scale'" in first.warnings[0].message
+    assert second.error is not None
+    assert second.error.kind == "budget"
+    assert second.error.message == (
+        "The cost of a response of own/m is not known, so neither is what is left of the budget of"
+        ' $1.00. Nothing was sent. To go on after such a response, use budget(unknown="ignore").'
+    )
+    assert len(lab.seen) == 1
+    assert b.spent == 0.002
+    assert b.by_model()["own/m"].unpriced == 1
+
+
+def test_response_of_unknown_cost_counts_what_is_known(lab: Lab) -> None:
+    lab.always = chat(text("ok"), [finish("stop")], usage(1_000, 100) | {"service_tier": "scale"})
+    with budget(usd=0.003, unknown="ignore") as b:
+        messages = [complete(priced(lab), "Hi") for _ in range(3)]
+    assert [message.error is None for message in messages] == [True, True, False]
+    assert b.spent == 0.004
+    with budget(tokens=1_500) as b:  # without a limit in dollars, prices do not matter
+        assert [complete(priced(lab), "Hi").error is None for _ in range(3)] == [True, True, False]
+
+
+def test_requested_tier_without_a_price_is_refused(lab: Lab) -> None:
+    with budget(usd=1):
+        message = complete(priced(lab), "Hi", extra={"service_tier": "scale"})
+    assert message.error is not None
+    assert "The price of own/m is not known" in message.error.message
+    assert lab.seen == []
+
+
+def test_own_key_at_openrouter_counts(lab: Lab, july: Path) -> None:
+    billed = {
+        "prompt_tokens": 9_171,
+        "completion_tokens": 113,
+        "cost": 0,
+        "is_byok": True,
+        "cost_details": {"upstream_inference_cost": 0.0360795},
+    }
+    lab.always = chat(text("ok"), [finish("stop")], usage(0, 0) | {"usage": billed})
+    with budget(usd=0.05) as b:
+        messages = [
+            complete("openrouter/openai/gpt-5", "Hi", api_base=lab.url, api_key="k")
+            for _ in range(4)
+        ]
+    assert [message.error is None for message in messages] == [True, True, False, False]
+    assert b.spent == 0.072159
+
+
 def test_embedded_model_costs_nothing(weights: object) -> None:
     with budget(usd=0.01) as b:
         message = complete("local/smollm2", "Hi", max_tokens=3)

@@ -59,8 +59,9 @@ class Budget:
     Args:
         usd: The limit in US dollars. None: no limit, only accounting.
         tokens: The limit in tokens, of prompts and answers together. None: no limit.
-        unknown: How to treat a model of unknown price if there is a limit in dollars: `"refuse"`
-            sends nothing, `"ignore"` sends the request without counting its cost.
+        unknown: How to treat an unknown cost if there is a limit in dollars. `"refuse"` sends
+            nothing to a model of unknown price; if the cost of a response turns out to be unknown,
+            it sends nothing more. `"ignore"` goes on, and counts what is known of the cost.
         ledger: The path of a file to which each finished request adds a line (`read_ledger`).
 
     Raises:
@@ -99,6 +100,7 @@ class Budget:
         self._settled = [0.0, 0]  # dollars and tokens of finished requests
         self._in_flight = [0.0, 0]  # and of requests in flight, as estimated
         self._closed = False  # an answer was cancelled: no more requests are admitted
+        self._unknown_cost_model = ""  # a response of it had an unknown cost
         self._spending_by_model: dict[str, Spending] = {}
 
     @property
@@ -172,6 +174,12 @@ class Budget:
                 return (
                     f"The budget of {self._limit_text} is spent: {spent} of it. Nothing was sent."
                 )
+            if self._unknown_cost_model:
+                return (
+                    f"The cost of a response of {self._unknown_cost_model} is not known, so"
+                    f" neither is what is left of the budget of {self._limit_text}. Nothing was"
+                    ' sent. To go on after such a response, use budget(unknown="ignore").'
+                )
             if usd is None and self.usd is not None and self.unknown == "refuse":
                 return (
                     f"The price of {model} is not known, so nothing was sent. Give it one in"
@@ -199,9 +207,17 @@ class Budget:
             return self._is_exceeded()
 
     def settle(
-        self, reservation: Reservation, model: str, usage: Usage | None, cost: float | None
+        self,
+        reservation: Reservation,
+        model: str,
+        usage: Usage | None,
+        cost: float | None,
+        known_cost: float = 0.0,
     ) -> None:
-        """Replace the estimate of a request by its actual usage and cost."""
+        """Replace the estimate of a request by its actual usage and cost.
+
+        If the cost is unknown, `known_cost` is counted, the part that is known.
+        """
         from .ledger import Spending
 
         with self._lock:
@@ -213,10 +229,12 @@ class Budget:
             if not self._reservations:
                 self._in_flight = [0.0, 0]  # discard the rounding errors of many small sums
             tokens = reservation.tokens if usage is None else usage.total_tokens
-            self._settled[0] += cost or 0.0
+            self._settled[0] += known_cost if cost is None else cost
             self._settled[1] += tokens
             if not cost and not tokens:
                 return
+            if cost is None and self.usd is not None and self.unknown == "refuse":
+                self._unknown_cost_model = model
             output = 0 if usage is None else usage.output
             spending = self._spending_by_model.setdefault(model, Spending())
             spending.add(tokens - output, output, cost)

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
+from functools import partial
 
+from ..provider.credentials import openai_base_url
 from ..provider.request import Request
 from ..provider.resolve import resolve
 from ..provider.router import load_router_config
-from ..registry.registry import calculate_cost
+from ..registry.price_rules import STANDARD
+from ..registry.registry import calculate_cost, usage_cost
 from ..registry.schema import Model
 from ..types import Cost, Usage
 
+_OPENAI_REGION = re.compile(r"https://([a-z]{2})\.api\.openai\.com(?:/|$)")
 
-def request_cost(request: Request, usage: Usage, response_model: str | None) -> Cost:
-    """Return the cost of `usage` at the prices of the service tier that the request asks for.
+
+def request_cost(request: Request, usage: Usage, response_model: str | None) -> tuple[Cost, str]:
+    """Return the cost of `usage`, and the reason if a tier, region or fee makes it unknown.
 
     `response_model` is the model that the provider reports: a Router or a proxy may have used
     another one than requested.
     """
     if request.provider == "local":
-        return Cost(total=0.0, source="provider")
+        return Cost(total=0.0, source="provider"), ""
     if request.route.kind == "router":
-        return _router_cost(request, usage, response_model)
+        return _router_cost(request, usage, response_model), ""
     if request.backend == "litellm_proxy" and not _is_requested_model(
         request.model_id, response_model
     ):
-        return Cost()  # the proxy fell back to another model
-    return calculate_cost(_catalogue_model(request), usage, _pricing_mode(request))
+        return Cost(), ""  # the proxy fell back to another model
+    return _pricing(request)(usage)
 
 
 def price_function(request: Request) -> Callable[[Usage], float | None] | None:
@@ -36,19 +42,44 @@ def price_function(request: Request) -> Callable[[Usage], float | None] | None:
     """
     if request.provider == "local":
         return lambda usage: 0.0
-    model, mode = _catalogue_model(request), _pricing_mode(request)
+
+    pricing = _pricing(request)
 
     def price(usage: Usage) -> float | None:
-        try:
-            return calculate_cost(model, usage, mode).total
-        except ValueError:  # the mode has no prices
-            return None
+        return pricing(usage)[0].total
 
     return None if price(Usage(input=1, output=1)) is None else price
 
 
+def _pricing(request: Request) -> Callable[[Usage], tuple[Cost, str]]:
+    """Return a function that prices usage, at the tier and in the region of the request."""
+    extra = request.options.extra or {}
+    parameters = {**extra, **(extra.get("extra_body") or {})}
+    tier, speed = (
+        parameters.get("service_tier", parameters.get("serviceTier")),
+        parameters.get("speed"),
+    )
+    if speed not in (None, STANDARD):
+        tier = speed
+    region = parameters.get("inference_geo")
+    if request.provider == "openai" and (
+        match := _OPENAI_REGION.match(request.options.api_base or openai_base_url())
+    ):
+        region = match[1]
+    return partial(
+        usage_cost,
+        _catalogue_model(request),
+        requested_tier=None if tier is None else str(tier),
+        requested_region=None if region is None else str(region),
+    )
+
+
 def _catalogue_model(request: Request) -> Model:
-    return Model.from_dict({**(request.record or {}), "id": request.model_id}, request.provider)
+    record = {**(request.record or {}), "id": request.model_id}
+    provider = request.provider
+    if provider == "litellm_proxy" and "/" in request.model_id:  # the rules are the provider's
+        provider, _, record["id"] = request.model_id.partition("/")
+    return Model.from_dict(record, provider)
 
 
 def _router_cost(request: Request, usage: Usage, response_model: str | None) -> Cost:
@@ -65,21 +96,3 @@ def _router_cost(request: Request, usage: Usage, response_model: str | None) -> 
 def _is_requested_model(name: str, response_model: str | None) -> bool:
     """Return whether the model that a proxy reports is the one with this name."""
     return response_model in (None, name, resolve(name, quiet=True).route.model)
-
-
-def _pricing_mode(request: Request) -> str | None:
-    """Return the mode of the model whose parameters are all in the request, or None."""
-    record, extra = request.record or {}, request.options.extra or {}
-    parameters = {**extra, **(extra.get("extra_body") or {})}
-    experimental = record.get("experimental")
-    modes = experimental.get("modes") if isinstance(experimental, Mapping) else None
-    for name, mode in (modes or {}).items() if isinstance(modes, Mapping) else ():
-        mode_provider = mode.get("provider") if isinstance(mode, Mapping) else None
-        mode_body = mode_provider.get("body") if isinstance(mode_provider, Mapping) else None
-        if (
-            mode_body
-            and mode.get("cost")
-            and all(parameters.get(key) == mode_body[key] for key in mode_body)
-        ):
-            return str(name)
-    return None

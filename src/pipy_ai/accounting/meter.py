@@ -193,11 +193,9 @@ class Meter:
         If a ledger cannot be written, the message gets a warning.
         """
         usage = message.usage
+        known_cost = self._known_cost(usage) if self._budgets else 0.0
         for budget in self._budgets:
-            cost = usage.cost.total
-            budget.settle(
-                self, self._model_name, usage, self._usage_cost(usage) if cost is None else cost
-            )
+            budget.settle(self, self._model_name, usage, usage.cost.total, known_cost)
             self._stop_others(budget)
         if not self._ledger_paths or not (is_last or usage.total_tokens):
             return
@@ -208,6 +206,13 @@ class Meter:
             except OSError as error:
                 text = f"the ledger {path} lacks this request: {error.strerror or error}"
                 message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
+
+    def _known_cost(self, usage: Usage) -> float:
+        """Return what is known of the cost: that of the tokens at the listed prices."""
+        if usage.cost.total is not None:
+            return usage.cost.total
+        update: dict[str, object] = {"service_tier": None, "region": None, "server_tool_calls": {}}
+        return self._usage_cost(usage.model_copy(update=update)) or 0.0
 
     def abandon(self) -> None:
         """Settle a request that ended without a message with the amounts counted so far."""

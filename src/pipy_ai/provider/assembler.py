@@ -691,6 +691,9 @@ class Assembler:
             setattr(merged, name, getattr(current, name) if value is None else value)
         cost = valid_cost(incoming.cost)
         merged.cost = current.cost if cost is None else cost
+        merged.service_tier = incoming.service_tier or current.service_tier
+        merged.region = incoming.region or current.region
+        merged.server_tool_calls = incoming.server_tool_calls or current.server_tool_calls
         return merged
 
     def _usage_at(self, position: int) -> Usage:
@@ -708,6 +711,9 @@ class Assembler:
             cache_write_1h=report.cache_write_1h,
             input_audio=report.input_audio,
             output_audio=report.output_audio,
+            service_tier=report.service_tier,
+            region=report.region,
+            server_tool_calls=dict(report.server_tool_calls or ()),
         )
         usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
         if report.cost is not None:

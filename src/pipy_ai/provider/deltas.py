@@ -72,7 +72,8 @@ class UsageReport:
     """Token counts reported by the provider. Later values replace earlier ones.
 
     `input` excludes cache reads and writes. `output` includes `reasoning`. The audio counts are
-    included in `input` and `output`. `cost` is in US dollars.
+    included in `input` and `output`. `cost` is in US dollars. `service_tier` and `region` are those
+    that served the request. `server_tool_calls` counts calls of tools that the provider runs.
     """
 
     input: int | None = None
@@ -84,6 +85,9 @@ class UsageReport:
     input_audio: int | None = None
     output_audio: int | None = None
     cost: float | None = None
+    service_tier: str | None = None
+    region: str | None = None
+    server_tool_calls: dict[str, int] | None = None
 
 
 @dataclass(slots=True)

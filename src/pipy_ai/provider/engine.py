@@ -32,7 +32,7 @@ from ..events import AssistantMessageEvent, DoneEvent, ErrorEvent
 from ..failures import classify_exception
 from ..stream import EventQueue
 from ..tokens import estimate_input_tokens, estimate_output_tokens
-from ..types import AssistantMessage, Attempt
+from ..types import AssistantMessage, Attempt, Warning
 from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
 from ..utils.log import logger
@@ -488,7 +488,12 @@ class Run:
 
             # The Router's file may have become invalid meanwhile.
             with contextlib.suppress(ValueError, ProviderError):
-                usage.cost = request_cost(self._request, usage, message.response_model)
+                usage.cost, reason = request_cost(self._request, usage, message.response_model)
+                if reason:
+                    warning = construct_unchecked(
+                        Warning, code="cost_unknown", message=f"the cost is unknown: {reason}"
+                    )
+                    message.warnings.append(warning)
 
     def _estimate_missing_usage(self, message: AssistantMessage) -> None:
         """Estimate unreported token counts. A count reported before the end is a lower bound."""

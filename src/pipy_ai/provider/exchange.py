@@ -28,6 +28,7 @@ from .wires._litellm_proxy import (
     upstream_headers,
 )
 from .wires._parsing import MalformedResponseError, malformed, split_documents
+from .wires._usage import usage_from_headers
 
 MAX_ERROR_BODY_BYTES = 64 << 10
 ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
@@ -47,7 +48,10 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
     try:
         if response.status >= 300:
             raise await error_from_response(response)
-        yield apply_proxy_headers([ResponseInfo(api=decoder.api)], response.headers)
+        first_deltas: list[Delta] = [ResponseInfo(api=decoder.api)]
+        if billing := usage_from_headers(response.headers):
+            first_deltas.append(billing)
+        yield apply_proxy_headers(first_deltas, response.headers)
         first_chunk = chunk = await response.read()
         while chunk and not (first_chunk := first_chunk.lstrip()):
             first_chunk = chunk = await response.read()

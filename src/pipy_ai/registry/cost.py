@@ -13,7 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-CACHE_WRITE_1H_MULTIPLIER = 2.0  # times the input rate, where no rate is listed
+# Price of tokens that stay in the cache for long, as a multiple of the input rate: an hour at
+# Anthropic, 12 hours at OpenAI. No catalogue lists it.
+CACHE_WRITE_1H_MULTIPLIER = 2.0
+_OTHER_LONG_WRITE_MULTIPLIERS = {"openai": 2.5, "azure": 2.5}
 
 
 def component_costs(
@@ -45,7 +48,8 @@ def component_costs(
         return dict.fromkeys(("input", "output", "cache_read", "cache_write"))
     input_rate = get_rate("input")
     read_rate, write_rate = get_rate("cache_read"), get_rate("cache_write")
-    write_1h_rate = None if input_rate is None else CACHE_WRITE_1H_MULTIPLIER * input_rate
+    long_write = _OTHER_LONG_WRITE_MULTIPLIERS.get(provider, CACHE_WRITE_1H_MULTIPLIER)
+    write_1h_rate = None if input_rate is None else long_write * input_rate
     if write_rate == 0:  # free, regardless of the retention
         write_1h_rate = 0.0
     tokens_1h = min(cache_write_1h, cache_write)

@@ -213,7 +213,12 @@ def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) ->
     Args:
         model: A name, as for `get_model`, or a `Model`, which may be made by hand.
         usage: Tokens, as in `message.usage`.
-        mode: A service level of the model, such as `"fast"`; default: the standard one.
+        mode: A service level of the catalogue, such as `"fast"`; default: that of
+            `usage.service_tier`.
+
+    Returns:
+        The cost in US dollars. Its `total` is None if a price, or the price of the service tier,
+        the region or a tool of the provider, is not known.
 
     Raises:
         ValueError: there is no such model, or it has no such mode.
@@ -224,18 +229,56 @@ def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) ->
         >>> calculate_cost(model, Usage(input=10_000, output=2_000)).total
         0.06
     """
-    from ..types import Cost
-
     model = _resolve_model(model)
-    prices = model.cost
+    if mode is not None and mode not in model.cost.modes:
+        known_modes = ", ".join(model.cost.modes) or "none"
+        raise ValueError(f"{model.qualified_name} has no mode {mode!r}; its modes: {known_modes}")
+    return usage_cost(model, usage, mode)[0]
+
+
+def usage_cost(
+    model: Model,
+    usage: Usage,
+    mode: str | None = None,
+    *,
+    requested_tier: str | None = None,
+    requested_region: str | None = None,
+) -> tuple[Cost, str]:
+    """Return the cost of `usage`, and if it is unknown the reason, empty for an unlisted price.
+
+    The tier and region that served the request decide; those that it asked for apply only if the
+    provider names none. `mode` takes precedence over both tiers.
+    """
+    from ..types import Cost
+    from .price_rules import (
+        STANDARD,
+        implied_tool_calls,
+        normalize_tier,
+        region_factor,
+        tier_factor,
+        tool_fee,
+    )
+
+    name = model.qualified_name
+    tier = normalize_tier(usage.service_tier)
+    if usage.service_tier is None or usage.service_tier.lower() == "auto":
+        tier = normalize_tier(requested_tier)
+    prices, factor, read_factor = model.cost, 1.0, 1.0
+    if mode is None and tier != STANDARD:
+        mode = _mode_of_tier(model, tier)
     if mode is not None:
-        if mode not in prices.modes:
-            known_modes = ", ".join(prices.modes) or "none"
-            raise ValueError(
-                f"{model.qualified_name} has no mode {mode!r}; its modes: {known_modes}"
-            )
         prices = prices.modes[mode]
-    parts = component_costs(
+    elif tier != STANDARD:
+        row = tier_factor(model.provider, model.id, tier)
+        if row is None:
+            return Cost(), f"{name} was served at the tier {tier!r}, whose price is not known"
+        factor = row.factor
+        read_factor = factor if row.cache_read is None else row.cache_read
+    region = usage.region or requested_region
+    regional = region_factor(model.provider, model.id, region)
+    if regional is None:
+        return Cost(), f"{name} was served in the region {region!r}, whose price is not known"
+    costs = component_costs(
         prices,
         model.provider,
         input=usage.input,
@@ -247,8 +290,44 @@ def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) ->
         input_audio=usage.input_audio or 0,
         output_audio=usage.output_audio or 0,
     )
-    total_cost = sum_costs(parts.values())
-    return Cost(**parts, total=total_cost, source="unknown" if total_cost is None else "catalog")
+    parts = {
+        part: _scale(cost, (read_factor if part == "cache_read" else factor) * regional)
+        for part, cost in costs.items()
+    }
+    if sum_costs(parts.values()) is None:
+        return Cost(**parts, source="unknown"), ""
+    fees = {
+        tool: tool_fee(model.provider, model.id, tool, calls)
+        for tool, calls in (
+            usage.server_tool_calls or implied_tool_calls(model.provider, model.id)
+        ).items()
+        if calls
+    }
+    unknown = [tool for tool, fee in fees.items() if fee is None]
+    if unknown:
+        return Cost(
+            **parts, source="unknown"
+        ), f"the fee of {name} for {', '.join(unknown)} is not known"
+    parts["tools"] = sum_costs(fees.values())
+    return Cost(**parts, total=sum_costs(parts.values()), source="catalog"), ""
+
+
+def _scale(cost: float | None, factor: float) -> float | None:
+    return cost if cost is None or factor == 1.0 else round(cost * factor, 12)
+
+
+def _mode_of_tier(model: Model, tier: str) -> str | None:
+    """Return the mode of the catalogue that lists the prices of a service tier."""
+    if tier in model.cost.modes:
+        return tier
+    experimental = model.raw.get("experimental")
+    modes = experimental.get("modes") if isinstance(experimental, dict) else None
+    for name, mode in modes.items() if isinstance(modes, dict) else ():
+        provider = mode.get("provider") if isinstance(mode, dict) else None
+        body = provider.get("body") if isinstance(provider, dict) else None
+        if isinstance(body, dict) and mode.get("cost") and tier in body.values():
+            return str(name)
+    return None
 
 
 def estimate_cost(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..deltas import Delta, UsageReport
+from ..deltas import Delta
 from ..wires.openai_chat import OpenAIChatDecoder
 
 _SIGNATURE_SEPARATOR = "__thought__"  # LiteLLM appends Gemini's signature to the id of a call
@@ -33,21 +33,18 @@ class ChunkDecoder:
         for call in delta.get("tool_calls") or ():
             _extract_signature(call)
         if fields.get("usage"):
-            self.usage += self._decode_usage(fields["usage"])
+            self.usage += self._decode_usage(fields["usage"], fields.get("service_tier"))
         return self._decoder.decode_chunk(
             {"id": fields.get("id"), "model": fields.get("model"), "choices": [{"delta": delta}]}
         )
 
-    def _decode_usage(self, usage: dict[str, Any]) -> list[Delta]:
+    def _decode_usage(self, usage: dict[str, Any], service_tier: Any) -> list[Delta]:
         if self._backend != "openrouter":
             usage["cost"] = None  # LiteLLM's own estimate
-        input_details = usage.get("prompt_tokens_details") or {}
-        write_details = input_details.get("cache_creation_token_details") or {}
-        deltas = OpenAIChatDecoder().decode_chunk({"usage": usage})
-        for delta in deltas:
-            if isinstance(delta, UsageReport):
-                delta.cache_write_1h = write_details.get("ephemeral_1h_input_tokens")
-        return deltas
+        searches = (usage.get("prompt_tokens_details") or {}).get("web_search_requests")
+        if searches and self._backend in ("gemini", "vertex_ai"):
+            usage["server_tool_use"] = {"google_search_requests": searches}
+        return OpenAIChatDecoder().decode_chunk({"usage": usage, "service_tier": service_tier})
 
 
 def _extract_signature(call: dict[str, Any]) -> None:

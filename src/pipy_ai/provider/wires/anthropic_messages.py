@@ -32,14 +32,14 @@ from ..deltas import (
     Thinking,
     ThinkingSignature,
     ToolFragment,
-    UsageReport,
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import ReasoningOptions, ThinkingRules, Wire
-from ._parsing import OPENAI_ONLY_FIELDS, error_from_payload, parse_object, token_count
+from ._parsing import OPENAI_ONLY_FIELDS, error_from_payload, parse_object
+from ._usage import anthropic_tool, usage_from_anthropic
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 API_VERSION = "2023-06-01"
@@ -293,6 +293,7 @@ class AnthropicMessagesDecoder:
     def __init__(self) -> None:
         self.done: bool = False
         self._tool_blocks: set[int] = set()  # indices of blocks that call the caller's tools
+        self._server_calls: dict[str, int] = {}  # of Anthropic's own tools
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
@@ -306,12 +307,12 @@ class AnthropicMessagesDecoder:
         elif event_type == "message_start":
             message = body.get("message") or {}
             deltas.append(ResponseInfo(message.get("id"), message.get("model")))
-            _append_usage(message.get("usage"), deltas)
+            self._append_usage(message.get("usage"), deltas)
         elif event_type == "message_delta":
             usage = body.get("usage")
             if isinstance(usage, dict):  # some hosts send 0 for counts of `message_start`
                 usage = {name: value for name, value in usage.items() if value != 0}
-            _append_usage(usage, deltas)
+            self._append_usage(usage, deltas)
             reason = (body.get("delta") or {}).get("stop_reason")
             if reason:
                 deltas.append(Finish(str(reason)))
@@ -330,7 +331,7 @@ class AnthropicMessagesDecoder:
         deltas: list[Delta] = [ResponseInfo(message.get("id"), message.get("model"))]
         for index, block in enumerate(message.get("content") or ()):
             self._decode_block_start(index, block, deltas)
-        _append_usage(message.get("usage"), deltas)
+        self._append_usage(message.get("usage"), deltas)
         if message.get("stop_reason"):
             deltas.append(Finish(str(message["stop_reason"])))
         return deltas
@@ -350,7 +351,13 @@ class AnthropicMessagesDecoder:
             tool_input = block.get("input")
             arguments = json.dumps(tool_input, ensure_ascii=False) if tool_input else ""
             deltas.append(ToolFragment(index, block.get("id"), block.get("name"), arguments))
-        # The provider runs server_tool_use itself, and sends the results.
+        elif block_type == "server_tool_use" and (tool := anthropic_tool(block)):
+            # The provider runs it itself, and sends the results.
+            self._server_calls[tool] = self._server_calls.get(tool, 0) + 1
+
+    def _append_usage(self, usage: Any, deltas: list[Delta]) -> None:
+        if isinstance(usage, dict):
+            deltas.append(usage_from_anthropic(usage, self._server_calls))
 
     def _decode_block_delta(self, index: Any, delta: dict[str, Any], deltas: list[Delta]) -> None:
         delta_type = delta.get("type")
@@ -362,24 +369,6 @@ class AnthropicMessagesDecoder:
             deltas.append(ThinkingSignature(delta.get("signature") or "", index))
         elif delta_type == "input_json_delta" and index in self._tool_blocks:
             deltas.append(ToolFragment(index, arguments=delta.get("partial_json") or ""))
-
-
-def _append_usage(usage: Any, deltas: list[Delta]) -> None:
-    if not isinstance(usage, dict):
-        return
-    output_details = usage.get("output_tokens_details") or {}
-    deltas.append(
-        UsageReport(
-            input=token_count(usage.get("input_tokens")),
-            output=token_count(usage.get("output_tokens")),
-            cache_read=token_count(usage.get("cache_read_input_tokens")),
-            cache_write=token_count(usage.get("cache_creation_input_tokens")),
-            cache_write_1h=token_count(
-                (usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens")
-            ),
-            reasoning=token_count(output_details.get("thinking_tokens")),
-        )
-    )
 
 
 WIRE = Wire(

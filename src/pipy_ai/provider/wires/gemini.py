@@ -40,7 +40,8 @@ from ..http.sse import SSEReader
 from ..profiles import GEMINI, GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import ThinkingRules, Wire
-from ._parsing import error_from_payload, parse_object, token_count
+from ._parsing import error_from_payload, parse_object
+from ._usage import tool_calls_from_gemini, usage_from_gemini
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 
@@ -274,9 +275,12 @@ class GeminiDecoder:
             for part in (candidate.get("content") or {}).get("parts") or ():
                 self._decode_part(part, deltas)
             reason = candidate.get("finishReason") or reason
+            if grounding := candidate.get("groundingMetadata"):
+                calls = tool_calls_from_gemini(grounding)
+                deltas.append(UsageReport(server_tool_calls=calls or None))
             break  # only one candidate was requested
         if isinstance(chunk.get("usageMetadata"), dict):
-            deltas.append(_usage_report(chunk["usageMetadata"]))
+            deltas.append(usage_from_gemini(chunk["usageMetadata"]))
         if reason:
             deltas.append(Finish(str(reason)))
         return deltas
@@ -300,34 +304,6 @@ class GeminiDecoder:
             deltas.append(Text(part.get("text") or ""))
             if signature:
                 deltas.append(TextSignature(signature))
-
-
-def _usage_report(usage: dict[str, Any]) -> UsageReport:
-    cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
-    prompt_tokens = token_count(usage.get("promptTokenCount"))
-    tool_tokens = token_count(usage.get("toolUsePromptTokenCount")) or 0
-    answer_tokens = token_count(usage.get("candidatesTokenCount"))
-    thinking_tokens = token_count(usage.get("thoughtsTokenCount"))
-    output_reported = answer_tokens is not None or thinking_tokens is not None
-    return UsageReport(
-        input=None
-        if prompt_tokens is None
-        else max(0, prompt_tokens + tool_tokens - cached_tokens),
-        output=(answer_tokens or 0) + (thinking_tokens or 0) if output_reported else None,
-        cache_read=cached_tokens,
-        cache_write=0,
-        reasoning=thinking_tokens,
-        input_audio=_audio_tokens(usage.get("promptTokensDetails")),
-        output_audio=_audio_tokens(usage.get("candidatesTokensDetails")),
-    )
-
-
-def _audio_tokens(details: Any) -> int | None:
-    """The tokens of sound in a list by modality."""
-    for part in details if isinstance(details, list) else ():
-        if isinstance(part, dict) and part.get("modality") == "AUDIO":
-            return token_count(part.get("tokenCount"))
-    return None
 
 
 WIRE = Wire(

@@ -20,7 +20,6 @@ from ..deltas import (
     Thinking,
     ThinkingSignature,
     ToolFragment,
-    UsageReport,
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
@@ -29,7 +28,8 @@ from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
 from ._openai_messages import account_headers, chat_fields
-from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, token_count
+from ._parsing import DONE_SENTINEL, error_from_payload, parse_object
+from ._usage import billing_from_chunk, usage_from_chat
 
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 
@@ -146,7 +146,8 @@ class OpenAIChatDecoder:
             )
         usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
         reason = None
-        for choice in chunk.get("choices") or ():
+        choices = chunk.get("choices") or ()
+        for choice in choices:
             if choice.get("index"):
                 continue  # only one choice was requested
             delta = choice.get("delta")
@@ -157,7 +158,9 @@ class OpenAIChatDecoder:
             reason = choice.get("finish_reason")
             usage = usage or choice.get("usage")
         if isinstance(usage, dict):
-            deltas.append(_usage_report(usage))
+            deltas.append(usage_from_chat(usage))
+        if (reason or usage or not choices) and (billing := billing_from_chunk(chunk)):
+            deltas.append(billing)
         if reason:
             refused = self._refused and reason == "stop"
             deltas.append(Finish("refusal" if refused else str(reason)))
@@ -233,45 +236,6 @@ def _decode_content_parts(parts: list[Any], deltas: list[Delta]) -> None:
         if isinstance(thinking, list):
             texts = (p.get("text") for p in thinking if isinstance(p, dict))
             deltas.extend(Thinking(text) for text in texts if isinstance(text, str))
-
-
-def _usage_report(usage: dict[str, Any]) -> UsageReport:
-    input_tokens = token_count(usage.get("prompt_tokens"))
-    input_details = usage.get("prompt_tokens_details") or {}
-    cache_read = (
-        token_count(input_details.get("cached_tokens"))
-        or token_count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
-        or token_count(usage.get("cached_tokens"))  # Moonshot
-        or 0
-    )
-    cache_write = (
-        token_count(input_details.get("cache_write_tokens"))
-        or token_count(input_details.get("cache_creation_tokens"))
-        or token_count(usage.get("cache_creation_input_tokens"))
-        or 0
-    )
-    output_details = usage.get("completion_tokens_details") or {}
-    cost = usage.get("cost")
-    if isinstance(cost, dict):  # Perplexity
-        cost = cost.get("total_cost")
-    output, reasoning = (
-        token_count(usage.get("completion_tokens")),
-        token_count(output_details.get("reasoning_tokens")),
-    )
-    if reasoning and output is not None:
-        # xAI counts reasoning separately from the output; the total shows it.
-        separate_total = (input_tokens or 0) + output + reasoning
-        output += reasoning if token_count(usage.get("total_tokens")) == separate_total else 0
-    return UsageReport(
-        input=None if input_tokens is None else max(0, input_tokens - cache_read - cache_write),
-        output=output,
-        cache_read=cache_read,
-        cache_write=cache_write,
-        reasoning=reasoning,
-        input_audio=token_count(input_details.get("audio_tokens")),
-        output_audio=token_count(output_details.get("audio_tokens")),
-        cost=float(cost) if isinstance(cost, int | float) else None,
-    )
 
 
 WIRE = Wire(

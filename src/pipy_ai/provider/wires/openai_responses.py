@@ -30,7 +30,6 @@ from ..deltas import (
     Thinking,
     ThinkingSignature,
     ToolFragment,
-    UsageReport,
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
@@ -46,7 +45,8 @@ from ._openai_messages import (
     output_json_schema,
     thinking_fields,
 )
-from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, token_count
+from ._parsing import DONE_SENTINEL, error_from_payload, parse_object
+from ._usage import usage_from_responses
 
 UNSTREAMED_IDLE_TIMEOUT_S = 1800.0
 
@@ -207,6 +207,7 @@ class OpenAIResponsesDecoder:
         self.done: bool = False
         self._refused = False
         self._streamed_items: set[int] = set()  # whose content came in deltas
+        self._items: list[dict[str, Any]] = []  # complete ones
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
@@ -256,7 +257,9 @@ class OpenAIResponsesDecoder:
 
     def on_item_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.output_item.done`."""
-        self._decode_item(index, body.get("item") or {}, deltas)
+        item = body.get("item") or {}
+        self._items.append(item)
+        self._decode_item(index, item, deltas)
 
     def on_created(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.created`."""
@@ -305,9 +308,9 @@ class OpenAIResponsesDecoder:
             raise error_from_payload(response.get("error") or {"message": "The response failed."})
         self.done = True
         deltas.append(ResponseInfo(response.get("id"), response.get("model")))
-        usage = response.get("usage")
-        if isinstance(usage, dict):
-            deltas.append(_usage_report(usage))
+        usage = usage_from_responses(response, response.get("output") or self._items)
+        if usage is not None:
+            deltas.append(usage)
         reason = (response.get("incomplete_details") or {}).get("reason")
         if reason is None and response.get("status") == "incomplete":
             reason = "length"
@@ -337,21 +340,6 @@ def _delta_text(body: dict[str, Any]) -> str:
 
 def _tool_fragment(index: int, item: dict[str, Any]) -> ToolFragment:
     return ToolFragment(index, item.get("call_id") or item.get("id"), item.get("name"))
-
-
-def _usage_report(usage: dict[str, Any]) -> UsageReport:
-    input_details = usage.get("input_tokens_details") or {}
-    cache_read = token_count(input_details.get("cached_tokens")) or 0
-    cache_write = token_count(input_details.get("cache_write_tokens")) or 0
-    input_tokens = token_count(usage.get("input_tokens"))
-    output_details = usage.get("output_tokens_details") or {}
-    return UsageReport(
-        input=None if input_tokens is None else max(0, input_tokens - cache_read - cache_write),
-        output=token_count(usage.get("output_tokens")),
-        cache_read=cache_read,
-        cache_write=cache_write,
-        reasoning=token_count(output_details.get("reasoning_tokens")),
-    )
 
 
 WIRE = Wire(

@@ -1,0 +1,138 @@
+"""Test the spellings of usage that hosts have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipy_ai.provider.wires._usage import (
+    billing_from_chunk,
+    tool_calls_from_gemini,
+    usage_from_anthropic,
+    usage_from_chat,
+    usage_from_headers,
+    usage_from_responses,
+)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt_tokens_details": {"cache_write_tokens": 40}},  # OpenRouter, OpenAI
+        {"prompt_tokens_details": {"cache_creation_tokens": 40}},  # LiteLLM
+        {"prompt_tokens_details": {"cache_creation_input_tokens": 40}},  # Alibaba
+        {"prompt_tokens_details": {"caching_tokens": 40}},  # Requesty
+        {"cache_creation_input_tokens": 40},  # Vercel, Databricks
+        {"cache_write_tokens": 40},
+        {"cache_write_input_tokens": 40},
+    ],
+)
+def test_cache_writes_in_every_spelling(fields: dict[str, Any]) -> None:
+    report = usage_from_chat({"prompt_tokens": 100, "completion_tokens": 1, **fields})
+    assert (report.input, report.cache_read, report.cache_write) == (60, 0, 40)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt_tokens_details": {"cached_tokens": 40}},
+        {"prompt_tokens_details": {"cache_read_input_tokens": 40}},
+        {"prompt_cache_hit_tokens": 40, "prompt_cache_miss_tokens": 60},  # DeepSeek
+        {"cached_tokens": 40},  # Moonshot
+        {"cache_read_input_tokens": 40},  # LiteLLM, Databricks
+    ],
+)
+def test_cache_reads_in_every_spelling(fields: dict[str, Any]) -> None:
+    report = usage_from_chat({"prompt_tokens": 100, "completion_tokens": 1, **fields})
+    assert (report.input, report.cache_read, report.cache_write) == (60, 40, 0)
+
+
+def test_cached_tokens_beside_the_prompt_are_not_subtracted() -> None:
+    details = {"cached_tokens": 90_000, "cache_write_tokens": 4_000}
+    report = usage_from_chat({"prompt_tokens": 500, "prompt_tokens_details": details})
+    assert (report.input, report.cache_read, report.cache_write) == (500, 90_000, 4_000)
+
+
+@pytest.mark.parametrize("place", ["cache_creation_token_details", "cache_creation"])
+def test_cache_writes_for_an_hour(place: str) -> None:
+    details = {"cache_creation_tokens": 40, place: {"ephemeral_1h_input_tokens": 30}}
+    report = usage_from_chat({"prompt_tokens": 100, "prompt_tokens_details": details})
+    assert (report.cache_write, report.cache_write_1h) == (40, 30)
+
+
+@pytest.mark.parametrize(
+    ("usage", "dollars"),
+    [
+        ({"cost": 0.5}, 0.5),
+        ({"cost": "0.5"}, 0.5),
+        ({"cost": 0}, 0.0),
+        ({"cost": 0.5, "cost_details": {"upstream_inference_cost": None}}, 0.5),
+        ({"cost": 0.5, "cost_details": {"upstream_inference_cost": 0.5}}, 0.5),
+        ({"cost": 0.5, "cost_details": {"upstream_inference_cost": 0.4}}, 0.5),
+        (
+            {"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.4}},
+            0.9,
+        ),
+        ({"cost": 0, "cost_details": {"upstream_inference_cost": 0.4}}, 0.4),
+        ({"is_byok": True, "cost_details": {"upstream_inference_cost": 0.4}}, 0.4),
+        ({"cost": 0, "market_cost": 0.4, "is_byok": True}, 0.4),  # Vercel
+        ({"cost": 0.3, "market_cost": 0.4}, 0.3),
+        ({"cost": {"total_cost": 0.7}}, 0.7),
+        ({"cost": {"total_cost": 0.7, "currency": "USD"}}, 0.7),
+        ({"cost": {"total_cost": 0.7, "currency": "EUR"}}, None),
+        ({"estimated_cost": 0.2}, 0.2),
+        ({"cost_in_usd_ticks": 5_000_000_000}, 0.5),
+        ({"cost": True}, None),
+        ({"cost": "free"}, None),
+        ({"cost": None}, None),
+        ({}, None),
+    ],
+)
+def test_reported_costs(usage: dict[str, Any], dollars: float | None) -> None:
+    assert usage_from_chat(usage).cost == dollars
+    responses = usage_from_responses({"usage": usage}, [])
+    assert responses is not None
+    assert responses.cost == dollars
+    assert usage_from_anthropic(usage, {}).cost == dollars
+
+
+@pytest.mark.parametrize(
+    ("chunk", "dollars"),
+    [
+        ({"x_nanogpt_pricing": {"costUsd": 0.1, "cost": 0.2}}, 0.1),
+        ({"x_nanogpt_pricing": {"amount": 0.3, "currency": "USD"}}, 0.3),
+        ({"x_nanogpt_pricing": {"amount": 3, "currency": "XNO"}}, None),
+        ({"provider_metadata": {"gateway": {"cost": "0.1", "marketCost": "0.2"}}}, 0.1),
+        ({"provider_metadata": {"gateway": {"cost": "0", "marketCost": "0.2"}}}, 0.2),
+        ({"cost": "0.4"}, 0.4),  # OpenCode Zen
+        ({"meta": {"usage": {"usd_spent": 0.5}}}, 0.5),  # AI/ML API
+    ],
+)
+def test_costs_outside_of_the_usage(chunk: dict[str, Any], dollars: float | None) -> None:
+    report = billing_from_chunk(chunk)
+    assert (report and report.cost) == dollars
+
+
+def test_headers() -> None:
+    assert usage_from_headers({"content-type": "text/html"}) is None
+    assert usage_from_headers({"x-litellm-response-cost": "0.0"}) is None
+    assert usage_from_headers({"x-litellm-response-cost": "None"}) is None
+    report = usage_from_headers({"x-gemini-service-tier": "priority"})
+    assert report is not None
+    assert report.service_tier == "priority"
+
+
+def test_tool_calls() -> None:
+    grounding = {"webSearchQueries": ["a"], "imageSearchQueries": ["b"]}
+    assert tool_calls_from_gemini(grounding) == {"google_search": 2}
+    assert tool_calls_from_gemini({}) == {}
+    searched = usage_from_anthropic(
+        {"server_tool_use": {"web_search_requests": 0}}, {"web_search": 1}
+    )
+    assert searched.server_tool_calls is None  # a search that failed is not billed
+    compound = billing_from_chunk(
+        {"choices": [{"message": {"executed_tools": [{"type": "search"}, {"type": "search"}]}}]}
+    )
+    assert compound is not None
+    assert compound.server_tool_calls == {"search": 2}
