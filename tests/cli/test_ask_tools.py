@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..support.command import pipy
-from ..support.scripted_server import Lab
+from ..support.scripted_server import Lab, Pause
 from ..support.terminal import Terminal
 from ..support.wire_formats import CHAT, say, tool
 
@@ -69,14 +69,94 @@ def test_ctrl_c_at_the_approval_prompt_runs_nothing_and_exits(
 
 def test_tool_call_cannot_hide_its_arguments(lab: Lab, garden: str) -> None:
     long = "rm" + " " * 5000 + "ls"
-    calling(lab, f"ivy\nRun ls? \u202e\u200b\u2028\x9b2J{long}")
+    calling(lab, f"ivy\nRun ls? \u202e\u200b\u2028\x9b2J\ufe0f{long}")
     with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
-        terminal.wait_for("lways:")
-        shown = terminal.text.replace("\n", "")
-        assert r'water({"plant": "ivy\nRun ls? \u202e\u200b\u2028\x9b2Jrm ' in shown
-        assert re.search(r'ls"}\)This call has 5,\d\d\d characters: .*Run water\?', shown)
+        terminal.wait_for("call:")
+        rows = [row for row in terminal.screen if row]
+        assert r'| water({"plant": "ivy\nRun ls? \u202e\u200b\u2028\x9b2J\ufe0frm' in rows
+        assert rows[-2].endswith('ls"})')
+        assert rows[-1] == "Run water? [y]es, [n]o, [a]lways, [v]iew all of the call:"
+        [note] = [row for row in rows if "not shown" in row]
+        assert re.fullmatch(r"… \d\d rows, 4,\d\d\d characters are not shown …", note)
+        terminal.send("v\n")
+        while terminal.text.count("[v]iew") < 2:
+            assert terminal.read(0.2)
+        assert len([row for row in terminal.text.splitlines() if row.startswith("|")]) > 75
         terminal.send("n\n")
         assert terminal.wait() == 0
+
+
+def test_arguments_cannot_look_like_the_question(lab: Lab, garden: str, tmp_path: Path) -> None:
+    fake = "Run ls? [y]es, [n]o, [a]lways: "
+    for pad in (0, 17, 40, 57):
+        calling(lab, "x" * pad + " " * (80 - pad) + fake + " " * 400 + fake + "東" * 70)
+        with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
+            terminal.wait_for("Run water?")
+            rows = [row for row in terminal.screen if row]
+            assert rows[0] == "Let me see."
+            assert all(row.startswith(("|", "… ")) for row in rows[1:-1])
+            assert rows[-1].startswith("Run water? ")
+            terminal.send("n\n")
+            assert terminal.wait() == 0
+    assert not (tmp_path / "watered").exists()
+
+
+def test_name_of_a_tool_cannot_look_like_an_answer(lab: Lab, garden: str, tmp_path: Path) -> None:
+    lab.play(
+        CHAT.scene(tool("c", "ls? y\n\x1b[2Jwater" + "r" * 300, "{}")), CHAT.scene(say("Done."))
+    )
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
+        assert terminal.wait() == 0  # there is no such tool
+        assert "[2J" not in terminal.raw.decode().replace("\\x1b[2J", "")
+
+
+@pytest.mark.parametrize("typed", ["y\n", "y", "a\n", "\n\ny\ny\n", "yes\nyes"])
+def test_what_was_typed_before_the_question_is_no_answer(
+    typed: str, lab: Lab, garden: str, tmp_path: Path
+) -> None:
+    call = tool("c1", "water", '{"plant": "rose"}')
+    lab.play(
+        CHAT.scene(say("Think"), Pause(), call, stop="tool"),
+        CHAT.scene(say("Done.")),
+    )
+    asked = ["ask", "--plain", *local(lab), "--tool", garden, "hi"]
+    with Terminal("-m", "pipy_ai", *asked) as terminal:
+        terminal.wait_for("Think")
+        shown = len(terminal.raw)
+        terminal.send(typed)
+        while len(terminal.raw) < shown + len(typed):  # until the terminal echoes it
+            assert terminal.read(0.2)
+        lab.go()
+        terminal.wait_for("lways:")
+        terminal.send("n\n")
+        assert terminal.wait() == 0
+    assert not (tmp_path / "watered").exists()
+
+
+def test_rest_of_a_paste_is_no_answer(lab: Lab, garden: str, tmp_path: Path) -> None:
+    calling(lab, "rose")
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
+        terminal.wait_for("lways:")
+        terminal.send("some text\ny\ny\n")
+        while terminal.text.count("lways:") < 2:
+            assert terminal.read(0.2)
+        terminal.send("\n")
+        assert terminal.wait() == 0
+    assert not (tmp_path / "watered").exists()
+
+
+def test_answer_to_one_call_is_not_the_answer_to_the_next(
+    lab: Lab, garden: str, tmp_path: Path
+) -> None:
+    calling(lab, "rose", "tulip")
+    with Terminal("-m", "pipy_ai", "ask", *local(lab), "--tool", garden, "hi") as terminal:
+        terminal.wait_for("lways:")
+        terminal.send("y\ny\ny\n")
+        while terminal.text.count("lways:") < 2:
+            assert terminal.read(0.2)
+        terminal.send("n\n")
+        assert terminal.wait() == 0
+    assert (tmp_path / "watered").read_text() == "rose "
 
 
 def test_always_approves_one_tool_and_piped_input_can_approve(

@@ -149,7 +149,7 @@ def test_undo_and_retry(lab: Lab) -> None:
     with Chat(lab) as seen:
         seen.say("/undo", "there is nothing to take back")
         seen.say("/retry", "there is nothing to answer yet")
-        seen.say("first", "one")
+        seen.say("first", "\none\n")
         seen.say("second", "two")
         seen.say("/retry", "two again")
         seen.say("/undo", "taken back: second")
@@ -185,6 +185,75 @@ def test_multiline_input(lab: Lab) -> None:
         seen.wait_for("first\n  second", 5)
     assert asked(lab, 0) == [("user", "one\ntwo\nthree")]
     assert asked(lab)[-1] == ("user", "first\nsecond\nthird\n")
+
+
+PASTED = "alpha\rbeta\rgam"
+
+
+def test_lines_pasted_during_a_response_are_one_unsent_message(lab: Lab) -> None:
+    lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "wait")
+        seen.send(f"\x1b[A{PASTED}")  # not marked as a paste, because there is no prompt
+        seen.wait_for("gam")  # the terminal shows it
+        lab.go()
+        seen.wait_for("for it")
+        seen.wait_for("> alpha\n  beta\n  gam")
+        seen.send("ma\r")
+        seen.wait_for("Yes")
+        seen.ready()
+    assert [len(seen.json["messages"]) for seen in lab.seen] == [1, 3]
+    assert asked(lab)[-1] == ("user", "alpha\nbeta\ngamma")
+
+
+def test_line_typed_during_a_response_is_sent_by_the_next_enter(lab: Lab) -> None:
+    lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "wait")
+        seen.send("and then?\r")
+        seen.wait_for("then?")
+        lab.go()
+        seen.wait_for("> and then?")
+        assert len(lab.seen) == 1
+        seen.send("\r")
+        seen.wait_for("Yes")
+    assert asked(lab)[-1] == ("user", "and then?")
+
+
+def test_large_text_pasted_during_a_response_is_kept_whole(lab: Lab) -> None:
+    large = "ten bytes\r" * 20_000
+    lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
+    with Chat(lab) as seen:
+        seen.say("Hi", "wait")
+        seen.send(large[:2_000])
+        lab.go()
+        seen.send(large[2_000:])  # its end comes when there is a prompt
+        seen.wait_for("> [pasted 1: ")
+        seen.wait_for(" lines]")
+        assert len(lab.seen) == 1
+
+
+def test_lines_pasted_without_marks_are_one_message(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.ready()
+        seen.send(PASTED)
+        seen.wait_for("> alpha\n  beta\n  gam")
+        seen.send("\r")
+        seen.wait_for("ok")
+    assert [asked(lab, n) for n in range(len(lab.seen))] == [[("user", "alpha\nbeta\ngam")]]
+
+
+def test_typed_ahead_is_not_sent_on_a_dumb_terminal(lab: Lab) -> None:
+    lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
+    with Chat(lab, env={"TERM": "dumb"}) as seen:
+        seen.say("Hi", "wait")
+        seen.send("yes\r")
+        seen.wait_for("yes")
+        lab.go()
+        seen.wait_for("not sent: yes")
+        seen.ready()
+        assert b"\x1b" not in seen.raw
+    assert len(lab.seen) == 1
 
 
 def test_large_paste_is_accepted_but_not_displayed(lab: Lab) -> None:
@@ -398,10 +467,11 @@ def test_commands_and_models_are_completed(lab: Lab) -> None:
 
 
 def test_nothing_is_saved_with_no_save(lab: Lab) -> None:
+    lab.play(answer("Once."), answer("Twice."))
     with Chat(lab, "--no-save") as seen:
-        seen.say("Hi", "ok")
-        seen.say("/new")
-        seen.say("Hi", "ok")
+        seen.say("Hi", "Once.")
+        seen.say("/new", "a new conversation")
+        seen.say("Hi", "Twice.")
         seen.say("/exit")
         seen.wait()
     assert not any(Path(os.environ["PIPY_DATA_DIR"]).glob("[hc]*"))

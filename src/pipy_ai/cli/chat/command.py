@@ -12,12 +12,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_model_options, default_model, report_invalid_option
-from ..display.terminal import format_error, hint, warn, write
+from ..display.terminal import format_error, hint, is_dumb, warn, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..conversations.conversation import Conversation
+    from .dumb_line_editor import DumbLineEditor
+    from .line_editor import LineEditor
     from .session import Chat
 
 DESCRIPTION = (
@@ -114,18 +116,20 @@ def handle_input(chat: Chat, text: str) -> bool:
 
 def _run_interactive(chat: Chat, keep_history: bool) -> None:
     from .interrupt import sigint_handled_by
-    from .line_editor import LineEditor
 
     conversation = chat.conversation
     if conversation.messages:
         _show_last_exchange(conversation)
     hint(f"{conversation.model}  /help: what can be done, Ctrl-D: leave")
-    editor = LineEditor(keep_history)
+    editor = _line_editor(keep_history)
+    was_busy = True  # so that the user may have typed before there was a prompt
     # At the prompt Ctrl-C is a key; a signal could only arrive while the editor starts or ends.
     with sigint_handled_by(lambda *_: None) as previous_handler:
         while True:
             try:
-                text = editor.read()
+                edit_typed_ahead, was_busy = was_busy, False
+                text = editor.read(edit_typed_ahead=edit_typed_ahead)
+                was_busy = bool(text.strip())
                 with sigint_handled_by(previous_handler):
                     if not handle_input(chat, text):
                         return
@@ -133,6 +137,16 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
                 continue
             except EOFError:
                 return
+
+
+def _line_editor(keep_history: bool) -> LineEditor | DumbLineEditor:
+    if is_dumb():
+        from .dumb_line_editor import DumbLineEditor
+
+        return DumbLineEditor()
+    from .line_editor import LineEditor
+
+    return LineEditor(keep_history)
 
 
 def _show_last_exchange(conversation: Conversation) -> None:

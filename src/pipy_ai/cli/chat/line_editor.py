@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import select
+import sys
 from collections.abc import Iterable
 
 from prompt_toolkit import PromptSession
@@ -13,18 +15,26 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import Input, create_input
+from prompt_toolkit.input.typeahead import get_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
 from ...utils.paths import data_path
 from ...utils.surrogates import clean_surrogates
 from ..args.prompt import THINKING_LEVELS
+from ..display.terminal import uses_styles
 from .commands import COMMANDS
 
 LARGE_PASTE_CHARS = 5000  # a longer paste is shown as a placeholder with its size
 PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # terminals send these around a paste
 PASTE_TIMEOUT_S = 1.0  # how long to wait for the rest of a paste
+PASTE_PAUSE_S = 0.05  # a longer pause ends what was typed before the prompt
 READ_CHUNK_BYTES = 65536
+# Lines that come at once are pasted. The terminal's answer where the cursor is may be before them.
+UNMARKED_PASTE = re.compile(
+    r"((?:\x1b\[\d+;\d+R)*)[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*[^\\\x00-\x1f\x7f][\r\n]+[^\x00-\x1f\x7f]"
+)
+ESCAPE_SEQUENCE = re.compile("\x1b(?:\\[[0-9;?]*[ -/]*[@-~]|O.|.)?")
 MAX_MODEL_COMPLETIONS = 50
 
 
@@ -37,8 +47,9 @@ class LineEditor:
 
     def __init__(self, keep_history: bool) -> None:
         self._pastes: dict[str, str] = {}
+        self._input = _terminal_input()
         self._session: PromptSession[str] = PromptSession(
-            [("bold", "> ")],
+            [("bold" if uses_styles(sys.stdout) else "", "> ")],
             multiline=True,
             prompt_continuation=_continuation,
             history=_input_history(keep_history, self._pastes),
@@ -46,21 +57,41 @@ class LineEditor:
             complete_while_typing=Condition(self._is_command),
             key_bindings=self._key_bindings(),
             enable_open_in_editor=True,
-            input=_terminal_input(),
+            input=self._input,
         )
 
-    def read(self) -> str:
+    def read(self, *, edit_typed_ahead: bool) -> str:
         """Read a message.
+
+        Args:
+            edit_typed_ahead: Put what was typed before the prompt into it. Otherwise it acts as if
+                it were typed now.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed.
             EOFError: Ctrl-D was pressed on an empty line.
         """
-        text = self._session.prompt(handle_sigint=False)  # Ctrl-C is a key
+        default = self._typed_ahead() if edit_typed_ahead else ""
+        text = self._session.prompt(default=default, handle_sigint=False)  # Ctrl-C is a key
         for placeholder, pasted_text in self._pastes.items():
             text = text.replace(placeholder, pasted_text)
         self._pastes.clear()
         return clean_surrogates(text)
+
+    def _typed_ahead(self) -> str:
+        """Return what was typed before the prompt. The ends of its lines send nothing."""
+        keys = get_typeahead(self._input)
+        text = "".join(key.data for key in keys) + _read_pending(self._input)
+        return self._shortened(_plain_text(text))
+
+    def _shortened(self, pasted_text: str) -> str:
+        """Return a placeholder for a large text: drawing it would take minutes."""
+        if len(pasted_text) <= LARGE_PASTE_CHARS:
+            return pasted_text
+        number, lines = len(self._pastes) + 1, pasted_text.count("\n") + 1
+        placeholder = f"[pasted {number}: {len(pasted_text):,} characters, {lines:,} lines]"
+        self._pastes[placeholder] = pasted_text
+        return placeholder
 
     def _is_command(self) -> bool:
         return self._session.default_buffer.text.startswith("/")
@@ -84,12 +115,7 @@ class LineEditor:
         @bindings.add(Keys.BracketedPaste)
         def _(event: KeyPressEvent) -> None:
             text = event.data.replace("\r\n", "\n").replace("\r", "\n")
-            if len(text) > LARGE_PASTE_CHARS:  # drawing it would take minutes
-                number, lines = len(self._pastes) + 1, text.count("\n") + 1
-                placeholder = f"[pasted {number}: {len(text):,} characters, {lines:,} lines]"
-                self._pastes[placeholder] = text
-                text = placeholder
-            event.current_buffer.insert_text(text)
+            event.current_buffer.insert_text(self._shortened(text))
 
         return bindings
 
@@ -109,10 +135,32 @@ def _terminal_input() -> Input:
                 if not select.select([terminal.fileno()], [], [], PASTE_TIMEOUT_S)[0]:
                     break
                 chunks.append(read_chunk(READ_CHUNK_BYTES))
+        elif (paste := UNMARKED_PASTE.match(chunks[0])) is not None:
+            text = chunks[0][paste.end(1) :] + _read_pending(terminal, PASTE_PAUSE_S)
+            return f"{paste[1]}{PASTE_START}{text.replace(PASTE_END, '')}{PASTE_END}"
         return "".join(chunks)
 
     reader.read = read_whole_paste
     return terminal
+
+
+def _read_pending(terminal: Input, pause_s: float = 0) -> str:
+    """Read the characters that wait in the terminal, and those that follow without a pause."""
+    reader = getattr(terminal, "stdin_reader", None)
+    if reader is None:  # on Windows, where a paste comes as one event
+        return ""
+    chunks: list[str] = []
+    with terminal.raw_mode():  # a line that has not ended can be read, too
+        while not reader.closed and select.select([terminal.fileno()], [], [], pause_s)[0]:
+            chunks.append(type(reader).read(reader, READ_CHUNK_BYTES))
+            pause_s = PASTE_PAUSE_S
+    return "".join(chunks)
+
+
+def _plain_text(typed: str) -> str:
+    """Return the text of typed characters, without the keys that are no text."""
+    text = ESCAPE_SEQUENCE.sub("", typed).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(char for char in text if char in "\n\t" or char.isprintable()).strip("\n")
 
 
 def _continuation(width: int, line: int, wrapped: int) -> StyleAndTextTuples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
 from ..display.notices import show_demo_notice, warning_texts
-from ..display.terminal import format_error, is_interactive, warn, write, write_json
+from ..display.terminal import format_error, is_interactive, warn, write, write_json, write_raw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,7 +231,11 @@ def _print_code_block(text: str, last: bool) -> None:
     if not code_blocks:
         warn("the answer has no code block; this is all of it")
         code_blocks = [text if text.endswith("\n") else f"{text}\n"]
-    write(code_blocks[-1 if last else 0])
+    code = code_blocks[-1 if last else 0]
+    if sys.stdout.isatty():
+        write(code)
+    else:  # exactly what the model wrote
+        write_raw(code)
 
 
 def _report(

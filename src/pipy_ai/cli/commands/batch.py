@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
-from ..display.terminal import escape_controls, warn, write, write_json
+from ..display.terminal import escape_controls, is_dumb, uses_styles, warn, write, write_json
 
 if TYPE_CHECKING:
     from ...batch.input import InputFile
@@ -228,11 +228,11 @@ def _budget_or_null(usd: float | None) -> Any:
 def _progress_reporter(job: Job) -> Any:
     """Return a context manager that gives a function to call after each answer.
 
-    It shows the progress if stderr is a terminal.
+    It shows the progress if stderr is a terminal that can move the cursor.
     """
     from contextlib import nullcontext
 
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or is_dumb():
         return nullcontext(lambda: None)
     return _ProgressLine(job)
 
@@ -250,11 +250,12 @@ class _ProgressLine:
             TimeRemainingColumn,
         )
 
+        console = Console(stderr=True, color_system="auto" if uses_styles(sys.stderr) else None)
         self._job = job
         self._started = self._last_update = time.monotonic()
         self._bar = Progress(
             BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(compact=True), console=Console(stderr=True), transient=True,
+            TimeRemainingColumn(compact=True), console=console, transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=None, text="reading the input")
 

@@ -20,6 +20,7 @@ from ..conversations.summary import (
     totals_to_json,
 )
 from ..display.terminal import (
+    discard_typed_ahead,
     escape_controls,
     format_error,
     hint,
@@ -194,6 +195,7 @@ def _remove(arguments: argparse.Namespace) -> int:
             data = read_conversation_file(conversation_id)
             entry, _ = summarize_conversation(conversation_id, data)
             write(f"{conversation_id}  {entry.title[:TITLE_CHARS]}\n", sys.stderr)
+        discard_typed_ahead(sys.stdin.fileno())
         write("Remove? [y/N] ", sys.stderr)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 1

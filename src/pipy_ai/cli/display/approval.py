@@ -6,21 +6,22 @@ import os
 import select
 from typing import TYPE_CHECKING, TextIO, cast
 
-from .printer import format_tool_call
-from .terminal import escape_controls, warn, write_raw
+from ...utils.text import display_width
+from .printer import escape_unprintable, format_tool_call
+from .terminal import discard_typed_ahead, warn, write_raw
 
 if TYPE_CHECKING:
     from ...types import ToolCall
 
-LONG_CALL_CHARS = 1000  # a longer call may not fit on the screen
+MAX_NAME_CHARS = 64  # what providers allow
 TERMINAL_PATH = "/dev/tty"  # exists also when stdin is a pipe
 
 
 class ToolApproval:
     """Approve or refuse tool calls, as `run_tools(approve=…)` needs it.
 
-    Each call is shown to the user, who answers yes, no or always. Without a terminal no call is
-    allowed.
+    Each call is shown to the user, who answers yes, no or always. Only what is typed after the call
+    was shown is an answer. Without a terminal no call is allowed.
 
     Args:
         approve_all: Allow every call without asking.
@@ -60,14 +61,15 @@ class ToolApproval:
             return "The user could not be asked, so the call was not carried out."
 
     def _ask_user(self, call: ToolCall, keyboard: TextIO, screen: TextIO) -> bool:
-        line = format_tool_call(call)
-        write_raw(f"{line}\n", screen)
-        if len(line) > LONG_CALL_CHARS:  # its beginning may have scrolled off the screen
-            write_raw(f"This call has {len(line):,} characters: look at all of them.\n", screen)
-        prompt = f"Run {escape_controls(call.name)}? [y]es, [n]o, [a]lways: "
+        columns, lines = os.get_terminal_size(screen.fileno())
+        rows = _boxed_rows(format_tool_call(call), columns or 80)
+        shown_rows = _shortened(rows, max((lines or 24) // 2, 4))
+        write_raw("".join(f"{row}\n" for row in shown_rows), screen)
+        name = escape_unprintable(call.name)[:MAX_NAME_CHARS]
+        view_all = ", [v]iew all of the call" if len(shown_rows) < len(rows) else ""
         while True:
-            write_raw(prompt, screen)
-            screen.flush()
+            discard_typed_ahead(keyboard.fileno())
+            write_raw(f"Run {name}? [y]es, [n]o, [a]lways{view_all}: ", screen)
             typed = _read_line(keyboard)
             answer = typed.strip().lower()
             if answer in ("a", "always"):
@@ -79,6 +81,38 @@ class ToolApproval:
                 if not typed:
                     write_raw("\n", screen)
                 return False
+            if view_all and answer in ("v", "view"):
+                write_raw("".join(f"{row}\n" for row in rows), screen)
+
+
+def _boxed_rows(line: str, columns: int) -> list[str]:
+    """Break a line into rows; if there are several, each begins with a bar.
+
+    So nothing in the arguments can look like a row of ours.
+    """
+    if display_width(line) < columns:
+        return [line]
+    rows, width = ["| "], 2
+    for char in line:
+        char_width = display_width(char)
+        if width + char_width >= columns:
+            rows.append("| ")
+            width = 2
+        rows[-1] += char
+        width += char_width
+    return rows
+
+
+def _shortened(rows: list[str], limit: int) -> list[str]:
+    """Return the first and last rows, with a note in between, if there are more than `limit`."""
+    if len(rows) <= limit:
+        return rows
+    last = limit // 4
+    first = limit - last - 1
+    hidden = rows[first : len(rows) - last]
+    characters = sum(len(row) - 2 for row in hidden)
+    note = f"… {len(hidden):,} rows, {characters:,} characters are not shown …"
+    return [*rows[:first], note, *rows[len(rows) - last :]]
 
 
 def _read_line(keyboard: TextIO) -> str:

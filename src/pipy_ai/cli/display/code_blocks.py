@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
-_FENCE_OPEN = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<info>[^\n]*)")
-
 
 def extract_code_blocks(text: str) -> list[str]:
-    """Return the code blocks of Markdown text, each ending in a newline, a truncated one included.
+    """Return the code blocks of Markdown text, fenced or indented, also in lists and quotes.
+
+    The block structure is CommonMark's: the indentation of a list and the marks of a quote do not
+    belong to the code. A block without a closing fence goes on to the end of the text. A block
+    that is not empty ends in a newline.
 
     Example:
-        >>> extract_code_blocks("Sure:\\n```python\\nprint(1)\\n```\\nThat is all.")
+        >>> extract_code_blocks("1. Sure:\\n\\n   ```python\\n   print(1)\\n   ```\\n")
         ['print(1)\\n']
     """
-    code_blocks: list[str] = []
-    fence = ""
-    for line in text.replace("\r\n", "\n").split("\n"):
-        if fence:
-            if line.strip() and not line.strip().strip(fence[0]) and fence in line:
-                fence = ""
-            else:
-                code_blocks[-1] += f"{line}\n"
-        elif (opening := _FENCE_OPEN.match(line)) and "`" not in opening["info"]:
-            fence = opening["fence"]
-            code_blocks.append("")
-    if fence and code_blocks[-1].endswith("\n\n"):
-        # The text was truncated: its end is not an empty line of code.
-        code_blocks[-1] = code_blocks[-1].removesuffix("\n")
-    return code_blocks
+    from markdown_it import MarkdownIt
+
+    # The limit is meant for web servers: what is nested deeper would be left out.
+    parser = MarkdownIt("commonmark", {"maxNesting": 100}).disable("inline")
+    tokens = parser.parse(text)
+    blocks = [token.content for token in tokens if token.type in ("fence", "code_block")]
+    return [block if block.endswith("\n") or not block else f"{block}\n" for block in blocks]

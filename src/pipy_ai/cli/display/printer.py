@@ -12,7 +12,17 @@ import json
 import sys
 from typing import TYPE_CHECKING, assert_never
 
-from .terminal import DIM, RESET, write
+from .terminal import (
+    DIM,
+    RESET,
+    StreamEscaper,
+    dimmed,
+    escape_controls,
+    is_dumb,
+    uses_styles,
+    write,
+    write_raw,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -42,7 +52,9 @@ class Printer:
         self._markdown: LiveMarkdown | None = None
         self._thinking = False
         self._line_is_open = False  # whether stdout is in the middle of a line
-        self._dim, self._reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
+        self._dim, self._reset = (DIM, RESET) if uses_styles(sys.stderr) else ("", "")
+        self._escaper = StreamEscaper() if sys.stdout.isatty() else None
+        self._thinking_escaper = StreamEscaper()
 
     def show(self, event: ToolEvent) -> None:
         """Print one event."""
@@ -51,7 +63,7 @@ class Printer:
                 if self._show_text:
                     self._write_text(event.delta)
             case "thinking_delta":
-                write(event.delta, sys.stderr)
+                write_raw(self._thinking_escaper.feed(event.delta), sys.stderr)
             case "start":  # the second answer of a tool run does not continue the first's line
                 self._end_line()
             case "text_start":
@@ -60,7 +72,7 @@ class Printer:
 
                     self._markdown = LiveMarkdown()
             case "text_end":
-                self._end_markdown()
+                self._end_text()
             case "thinking_start":
                 self._start_thinking()
             case "thinking_end":
@@ -80,7 +92,7 @@ class Printer:
         """End the open line and leave the terminal without a style."""
         if self._thinking:  # interrupted while thinking
             self._end_thinking()
-        self._end_markdown()
+        self._end_text()
         self._end_line()
 
     def __enter__(self) -> Self:
@@ -92,14 +104,22 @@ class Printer:
     def _write_text(self, delta: str) -> None:
         if self._markdown is not None:
             self._markdown.feed(delta)
-            return
-        write(delta)
-        self._line_is_open = not delta.endswith("\n")
+        elif self._escaper is not None:
+            self._write_raw(self._escaper.feed(delta))
+        else:  # a program, which gets what the model wrote
+            self._write_raw(delta)
 
-    def _end_markdown(self) -> None:
+    def _write_raw(self, text: str) -> None:
+        if text:
+            write_raw(text)
+            self._line_is_open = not text.endswith("\n")
+
+    def _end_text(self) -> None:
         markdown, self._markdown = self._markdown, None
         if markdown is not None:
             markdown.end()
+        elif self._escaper is not None:
+            self._write_raw(self._escaper.feed("", final=True))
 
     def _end_line(self) -> None:
         if self._line_is_open:
@@ -114,31 +134,35 @@ class Printer:
 
     def _end_thinking(self) -> None:
         self._thinking = False
-        sys.stderr.write(f"{self._reset}\n")
-        sys.stderr.flush()
+        write_raw(f"{self._thinking_escaper.feed('', final=True)}{self._reset}\n", sys.stderr)
 
     def _write_result(self, message: ToolResultMessage) -> None:
         texts = [part.text if part.type == "text" else f"[{part.type}]" for part in message.content]
         text = " ".join(" ".join(texts).split())
         text = text if len(text) <= MAX_RESULT_CHARS else f"{text[:MAX_RESULT_CHARS]}…"
-        sys.stderr.write(self._dim)
-        write(f"→ {'failed: ' if message.is_error else ''}{text}", sys.stderr)
-        sys.stderr.write(f"{self._reset}\n")
-        sys.stderr.flush()
+        line = f"→ {'failed: ' if message.is_error else ''}{text}"
+        write_raw(f"{dimmed(escape_controls(line), sys.stderr)}\n", sys.stderr)
 
 
 def supports_markdown() -> bool:
-    """Return whether stdout is a terminal that can show Markdown, and `NO_COLOR` is not set."""
+    """Return whether stdout is a terminal that can show Markdown, with its styles."""
     import os
 
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return False
     if os.name == "nt" and not os.environ.get("WT_SESSION"):  # the old console
         return False
-    return os.environ.get("TERM", "dumb" if os.name == "posix" else "") != "dumb"
+    return sys.stdout.isatty() and uses_styles(sys.stdout) and not is_dumb()
 
 
 def format_tool_call(call: ToolCall) -> str:
     """Return a tool call on one line, `get_weather({"city": "Rome"})`, and nothing unprintable."""
-    line = f"{call.name}({json.dumps(call.arguments, ensure_ascii=False, default=str)})"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    arguments = json.dumps(call.arguments, ensure_ascii=False, default=str)
+    return escape_unprintable(f"{call.name}({arguments})")
+
+
+def escape_unprintable(text: str) -> str:
+    """Return `text` with the escapes of Python for whatever is not printed as a character."""
+    return "".join(c if _is_printed(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_printed(char: str) -> bool:
+    return char.isprintable() and escape_controls(char) == char

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...utils.text import format_usd
-from .terminal import DIM, RESET, write
+from .terminal import dimmed, escape_controls, write_raw
 
 if TYPE_CHECKING:
     from ...types import AssistantMessage, Usage
@@ -56,11 +56,7 @@ def format_batch_cost(dollars: float, unpriced: int) -> str:
 
 def print_usage(*messages: AssistantMessage) -> None:
     """Print the usage on stderr, dim on a terminal."""
-    dim, reset = (DIM, RESET) if sys.stderr.isatty() else ("", "")
-    sys.stderr.write(dim)
-    write(format_usage(*messages), sys.stderr)
-    sys.stderr.write(f"{reset}\n")
-    sys.stderr.flush()
+    write_raw(f"{dimmed(escape_controls(format_usage(*messages)), sys.stderr)}\n", sys.stderr)
 
 
 def _total_usage(messages: tuple[AssistantMessage, ...]) -> Usage:
