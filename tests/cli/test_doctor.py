@@ -239,6 +239,16 @@ def test_data_directory_that_does_not_exist_yet(
     assert not (tmp_path / "new").exists()
 
 
+def test_temporary_files_of_killed_processes() -> None:
+    leftover, in_use = (Path(os.environ[DATA]) / name for name in (".a.1.tmp", ".a.2.tmp"))
+    leftover.write_bytes(b"x" * 2_000_000)
+    in_use.touch()
+    os.utime(leftover, (0, 0))
+    finding = next(one for one in check_data_dir() if "temporary" in one.detail)
+    assert (finding.state, finding.fix) == ("warn", f"rm {leftover}")
+    assert finding.detail == "1 temporary file of killed processes, 2.0 MB"
+
+
 def test_world_writable_data_directory(capsys: pytest.CaptureFixture[str]) -> None:
     os.chmod(os.environ[DATA], 0o777)
     _, found = findings(capsys)

@@ -114,6 +114,8 @@ def test_read_only_directory(mirror: Mirror, tmp_path: Path) -> None:
     for path in (home, *home.parents):
         if os.stat(path).st_uid == os.getuid() and path.is_relative_to("/tmp"):
             os.chmod(path, os.stat(path).st_mode | 0o055)
+    for path in (home / "data").iterdir():
+        os.chmod(path, 0o644)
     os.chmod(home / "data", 0o555)
     done = subprocess.run(
         [sys.executable, "-c", code],

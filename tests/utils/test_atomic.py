@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipy_ai.utils.atomic import (
     AtomicWriter,
+    open_private,
+    private_lock,
     update_json_file,
     write_atomically,
     write_special_file,
@@ -67,11 +74,82 @@ def test_special_files_are_written_and_not_replaced(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_update_json_file_follows_links_and_is_private(tmp_path: Path) -> None:
+def test_update_json_file_replaces_links_and_is_private(tmp_path: Path) -> None:
     path, link = tmp_path / "real.json", tmp_path / "link.json"
     path.write_text('{"a": 1}')
     link.symlink_to(path)
     update_json_file(str(link), lambda: {**json.loads(path.read_text()), "b": 2})
-    assert link.is_symlink()
-    assert path.read_text() == '{\n "a": 1,\n "b": 2\n}\n'
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not link.is_symlink()
+    assert path.read_text() == '{"a": 1}'
+    assert link.read_text() == '{\n "a": 1,\n "b": 2\n}\n'
+    assert stat.S_IMODE(link.stat().st_mode) == 0o600
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+
+
+@posix
+def test_files_and_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    umask = os.umask(0)
+    try:
+        write_atomically(str(place / "a" / "file"), b"x")
+        os.close(open_private(str(place / "log"), os.O_CREAT | os.O_WRONLY))
+        with private_lock(place / "lock"):
+            pass
+    finally:
+        os.umask(umask)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [place, *place.rglob("*")]}
+    assert modes.pop("place") == modes.pop("a") == 0o700
+    assert modes == {"file": 0o600, "log": 0o600, "lock": 0o600}
+
+
+@posix
+@pytest.mark.parametrize("make_link", [os.symlink, os.link])
+@pytest.mark.parametrize("flags", [os.O_CREAT | os.O_APPEND, os.O_TRUNC])
+def test_links_are_not_written_through(
+    tmp_path: Path, make_link: Callable[[Path, Path], None], flags: int
+) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("precious")
+    make_link(target, link)
+    with pytest.raises(OSError, match=r"link|symbolic"):
+        open_private(str(link), os.O_WRONLY | flags)
+    assert target.read_text() == "precious"
+
+
+@posix
+def test_temporary_and_lock_files_are_not_written_through_links(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "settings.json.lock").symlink_to(target)
+    with contextlib.suppress(OSError):
+        update_json_file(str(tmp_path / "settings.json"), dict)
+    assert target.read_text() == "precious"
+
+
+@posix
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make files of another user")
+def test_files_of_another_user_are_refused(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pipy_ai.utils.atomic import make_private_dir, open_private
+os.setuid(65534)
+for call in (
+    lambda: make_private_dir({str(tmp_path)!r}),
+    lambda: open_private({str(tmp_path / "file")!r}, os.O_WRONLY),
+):
+    try:
+        call()
+    except PermissionError as error:
+        print(error.strerror)
+"""
+    (tmp_path / "file").write_text("")
+    for path, mode in ((tmp_path, 0o777), (tmp_path / "file", 0o666)):
+        os.chmod(path, mode)
+        os.chown(path, 65533, 65533)
+    for path in tmp_path.parents:
+        if path.is_relative_to(tempfile.gettempdir()):
+            os.chmod(path, os.stat(path).st_mode | 0o055)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "it belongs to another user\n" * 2, done.stderr

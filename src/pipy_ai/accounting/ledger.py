@@ -92,7 +92,9 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
     try:
         file = _open_for_append(path)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        from ..utils.atomic import make_private_dir
+
+        make_private_dir(os.path.dirname(path))
         file = _open_for_append(path)
     with file:
         if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
@@ -102,7 +104,11 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
 
 
 def _open_for_append(path: str) -> Any:
-    return open(path, "ab+", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
+    from ..utils.atomic import open_private
+
+    is_ours = os.path.dirname(path) == data_path()  # the user may have made another one a link
+    opener = open_private if is_ours else lambda name, flags: os.open(name, flags, 0o600)
+    return open(path, "ab+", buffering=0, opener=opener)
 
 
 class Ledger:

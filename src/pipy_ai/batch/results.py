@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
-from ..utils.atomic import AtomicWriter
+from ..utils.atomic import AtomicWriter, private_lock
 from .input import InputError, id_digest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ResultsFile:
         self._unmatched_offsets: list[int] = []  # lines whose row is not in the input
         self._line_count = 0
         lock_path = self.path.with_name(f".{self.path.name}.lock")
-        self._lock = FileLock(lock_path, timeout=0)
+        self._lock = private_lock(lock_path, timeout_s=0)
         self._fd = -1
         self._created_by_this_run = False
 

@@ -11,7 +11,12 @@ from __future__ import annotations
 import json
 import os
 
-from ..utils.atomic import remove_if_exists, write_temp_file
+from ..utils.atomic import (
+    make_private_dir,
+    remove_if_exists,
+    sync_directory,
+    write_temp_file,
+)
 from .schema import (
     CAPABILITIES,
     RATE_FIELDS,
@@ -346,7 +351,7 @@ def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
     Raises:
         OSError: the files cannot be written. The old catalogue stays.
     """
-    os.makedirs(directory, exist_ok=True)
+    make_private_dir(directory)
     models_path = os.path.join(directory, MODELS_FILE)
     temp_paths = []
     try:
@@ -358,6 +363,7 @@ def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
             _replace_with_link(models_path, os.path.join(directory, PREVIOUS_MODELS_FILE))
         os.replace(temp_paths[0], models_path)
         os.replace(temp_paths[1], os.path.join(directory, INDEX_FILE))
+        sync_directory(directory)
     finally:
         for path in temp_paths:
             remove_if_exists(path)
@@ -380,9 +386,9 @@ def _replace_with_link(source: str, target: str) -> None:
         try:
             os.link(source, temp_path)
         except OSError:  # the file system has no hard links
-            import shutil
-
-            shutil.copyfile(source, temp_path)
+            with open(source, "rb") as file:
+                directory, name = os.path.split(target)
+                temp_path = write_temp_file(directory, name, file.read())
         os.replace(temp_path, target)
     finally:
         remove_if_exists(temp_path)

@@ -116,9 +116,11 @@ def load_models_cache() -> dict[str, Any]:
 def _sync(directory: str, url: str, force: bool, deadline: float, wait: bool) -> SyncResult:
     import filelock
 
+    from ..utils.atomic import make_private_dir, private_lock
+
     try:
-        os.makedirs(directory, exist_ok=True)
-        lock = filelock.FileLock(os.path.join(directory, LOCK_FILE))
+        make_private_dir(directory)
+        lock = private_lock(os.path.join(directory, LOCK_FILE))
         with lock.acquire(timeout=max(0.0, deadline - time.monotonic()) if wait else 0):
             return _sync_locked(directory, url, force, deadline)
     except filelock.Timeout:

@@ -1,7 +1,12 @@
-"""Replace files atomically: readers see the old content or the new, never a part of it."""
+"""Write files safely.
+
+Replacements are atomic: readers see the old content or the new, never a part of it. Files of the
+data directory are private whatever the umask, and links in their place are not followed.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -10,23 +15,93 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
+    import filelock
 
-def write_atomically(path: str, content: bytes, mode: int = 0o644) -> None:
-    """Replace the content of a file; missing directories are created.
+
+def make_private_dir(path: str) -> None:
+    """Create a directory, and those above it that are missing, for the user alone.
+
+    Raises:
+        OSError: it cannot be created, or it belongs to another user, who could replace its files.
+    """
+    if not os.path.isdir(path):
+        parent = os.path.dirname(os.path.abspath(path))
+        if parent != path:
+            make_private_dir_above(parent)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:  # another process created it
+            if not os.path.isdir(path):
+                raise
+    _check_owner(os.stat(path), path)
+
+
+def make_private_dir_above(path: str) -> None:
+    """Create the missing directories of a path for the user alone; do not check existing ones."""
+    if not os.path.isdir(path):
+        make_private_dir(path)
+
+
+def _check_owner(status: os.stat_result, path: str) -> None:
+    if os.name == "posix" and os.getuid() != 0 and status.st_uid not in (os.getuid(), 0):
+        raise PermissionError(errno.EPERM, "it belongs to another user", path)
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file for writing, or create it for the user alone, and return its descriptor.
+
+    Raises:
+        OSError: the file cannot be opened, is a link, or belongs to another user.
+    """
+    safe_flags = (flags & ~os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    fd = os.open(path, safe_flags, 0o600)
+    try:
+        status = os.fstat(fd)
+        _check_owner(status, path)
+        if status.st_nlink > 1:
+            raise OSError(errno.EMLINK, "it is a hard link", path)
+        if flags & os.O_TRUNC:  # not before the checks
+            os.ftruncate(fd, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def private_lock(path: str | os.PathLike[str], timeout_s: float = -1) -> filelock.BaseFileLock:
+    """Return a lock whose file only the user can open. A negative timeout waits for ever."""
+    import filelock
+
+    return filelock.FileLock(path, timeout=timeout_s, mode=0o600)
+
+
+def write_atomically(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Replace the content of a file; missing directories are created, for the user alone.
 
     Raises:
         OSError: the file cannot be written. It keeps its old content.
     """
     directory, file_name = os.path.split(path)
-    os.makedirs(directory or ".", exist_ok=True)
+    make_private_dir_above(directory or ".")
     temp_path = write_temp_file(directory or ".", file_name, content, mode)
     try:
         os.replace(temp_path, path)
+        sync_directory(directory or ".")
     finally:
         remove_if_exists(temp_path)
 
 
-def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 0o644) -> str:
+def sync_directory(path: str) -> None:
+    """Flush a directory to the disk, so that a new or replaced file survives a power failure."""
+    if os.name == "posix":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 0o600) -> str:
     """Write a new file next to `file_name`, flush it to the disk and return its path."""
     import tempfile
 
@@ -82,6 +157,7 @@ class AtomicWriter:
 
                 shutil.copymode(self._path, self._temp_path)
             os.replace(self._temp_path, self._path)
+            sync_directory(os.path.dirname(self._path) or ".")
         finally:
             remove_if_exists(self._temp_path)
 
@@ -109,9 +185,6 @@ def update_json_file(path: str, update: Callable[[], object]) -> None:
     """
     import json
 
-    import filelock
-
-    path = os.path.realpath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with filelock.FileLock(f"{path}.lock", timeout=10):
-        write_atomically(path, json.dumps(update(), indent=1).encode() + b"\n", mode=0o600)
+    make_private_dir(os.path.dirname(path))
+    with private_lock(f"{path}.lock", timeout_s=10):
+        write_atomically(path, json.dumps(update(), indent=1).encode() + b"\n")

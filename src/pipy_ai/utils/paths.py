@@ -23,7 +23,7 @@ def data_path() -> str:
 
         path = os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")
         os.makedirs(path, mode=0o700, exist_ok=True)
-        if os.stat(path).st_uid != os.getuid():  # do not trust its content
+        if os.lstat(path).st_uid != os.getuid():  # do not trust its content
             raise OSError(f"{path} belongs to another user; set PIPY_DATA_DIR")
     return path
 

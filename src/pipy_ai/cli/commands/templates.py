@@ -60,6 +60,8 @@ def _edit(name: str) -> int:
     import shlex
     import subprocess
 
+    from ...utils.atomic import make_private_dir
+
     try:
         path = find_template(name)
     except ValueError:
@@ -69,7 +71,7 @@ def _edit(name: str) -> int:
             templates_dir(),
             name if name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES) else f"{name}.yaml",
         )
-    os.makedirs(templates_dir(), mode=0o700, exist_ok=True)
+    make_private_dir(templates_dir())
     default_editor = "notepad" if os.name == "nt" else "vi"
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or default_editor
     try:

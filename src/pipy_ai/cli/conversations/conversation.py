@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, assert_never
 
+from ...utils.atomic import make_private_dir, open_private
 from ..display.terminal import format_error, warn
 from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, path_of, resolve_id
 from .messages import dump_message
@@ -93,7 +94,7 @@ class Conversation:
             ValueError: No conversation or more than one matches, or another process has it open.
         """
         conversation = cls(resolve_id(name))
-        conversation._file_fd = os.open(conversation.path, os.O_RDWR | os.O_APPEND | O_BINARY)
+        conversation._file_fd = open_private(conversation.path, os.O_RDWR | os.O_APPEND | O_BINARY)
         try:
             lock_file(conversation._file_fd, conversation.id)
             with open(conversation._file_fd, "rb", closefd=False) as file:
@@ -248,9 +249,9 @@ class Conversation:
     def _create_file(self) -> None:
         lines = b"".join(map(encode_record, self._pending_records))
         try:
-            os.makedirs(history_dir(), mode=0o700, exist_ok=True)
+            make_private_dir(history_dir())
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | O_BINARY
-            self._file_fd = os.open(self.path, flags, 0o600)
+            self._file_fd = open_private(self.path, flags)
         except OSError as error:
             self._stop_saving(error)
             return
@@ -277,7 +278,7 @@ class Conversation:
             return
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_TRUNC | O_BINARY
-            self._partial_fd = os.open(self._partial_path, flags, 0o600)
+            self._partial_fd = open_private(self._partial_path, flags)
         except OSError as error:
             self._stop_saving(error)
             return
