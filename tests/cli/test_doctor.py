@@ -244,7 +244,7 @@ def test_temporary_files_of_killed_processes() -> None:
     leftover.write_bytes(b"x" * 2_000_000)
     in_use.touch()
     os.utime(leftover, (0, 0))
-    finding = next(one for one in check_data_dir() if "temporary" in one.detail)
+    finding = next(one for one in check_data_dir() if one.detail.startswith("1 "))
     assert (finding.state, finding.todo) == ("warn", f"rm {leftover}")
     assert finding.detail == "1 temporary file of killed processes, 2.0 MB"
 
