@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, StopReason, Usage
-from pipy_ai.failures import classify_status, is_context_overflow, retry_after_seconds
+from pipy_ai.failures import (
+    classify_status,
+    is_context_overflow,
+    requested_delay,
+    retry_after_seconds,
+)
 
 TEXTS = [
     "prompt is too long: 213462 tokens > 200000 maximum",
@@ -98,6 +104,86 @@ def test_error_kind_by_status_and_text(status: int, text: str, kind: str) -> Non
     assert classify_status(status, text) == kind
 
 
+def body(message: str, **fields: object) -> str:
+    return json.dumps({"error": {"message": message, **fields}})
+
+
+CURRENT_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        # The prompt is quoted.
+        (400, body(f"Invalid value for messages[0].content: '{CURRENT_QUOTA}'"), "bad_request"),
+        (400, body(f"messages: text blocks must be non-empty, got {'x' * 80} {CURRENT_QUOTA}"),
+         "bad_request"),
+        (400, body(f'Invalid content "my API key is not valid: {CURRENT_QUOTA}"'), "bad_request"),
+        (400, body("Invalid type: " + CURRENT_QUOTA, code="invalid_type"), "bad_request"),
+        (422, json.dumps({"detail": [{"msg": "Field required", "input": CURRENT_QUOTA}]}),
+         "bad_request"),
+        (400, json.dumps({"error": {"message": "No."}, "request": {"prompt": CURRENT_QUOTA}}),
+         "bad_request"),
+        # The words of another kind.
+        (400, body("The max_tokens quota parameter must be positive"), "bad_request"),
+        (400, body("tool 'get_rate_limit' has no properties"), "bad_request"),
+        (400, body("Unexpected token invalid in JSON at position 3"), "bad_request"),
+        (400, body("The request violates the schema of tool x"), "bad_request"),
+        (400, body("This model does not support tools"), "bad_request"),
+        (400, body("temperature is not supported with this model"), "bad_request"),
+        (404, body("Too many requests to /quota"), "not_found"),
+        (500, body("Internal server error"), "server"),
+        (502, "<html><title>Bad gateway</title>insufficient balance quota</html>", "server"),
+        (429, body("Too many tokens, please wait before trying again."), "rate_limit"),
+        (429, body("Token limit exceeded. Please try again later."), "rate_limit"),
+        (429, body("Slow down. See https://host.example/settings/billing/quota"), "rate_limit"),
+        (429, body("Quota exceeded for requests per minute"), "rate_limit"),
+        (429, body(CURRENT_QUOTA + " Please retry in 12s."), "rate_limit"),
+        (403, body("You do not have permission to use this model"), "auth"),
+        # A code outweighs words.
+        (429, body("Add credits to your balance", code="rate_limit_exceeded"), "rate_limit"),
+        (400, body("Something about a rate limit", code="insufficient_balance"), "quota"),
+        (400, body("No.", code="insufficient_permissions"), "bad_request"),
+        (500, body("No.", code="hour_quota_exceeded"), "quota"),
+        (429, body("No.", code="user_ratelimit_hit"), "rate_limit"),
+        # Gateways say what the host behind them said.
+        (502, body('upstream: {"error": {"code": "insufficient_balance"}}'), "quota"),
+        (400, "Error code: 400 - {'error': {'code': 'invalid_api_key'}}", "auth"),
+        (400, body("x", details=[[[[[[[[[[[["insufficient balance"]]]]]]]]]]]]), "bad_request"),
+        (400, "{" * 5000 + "}" * 5000, "bad_request"),
+    ],
+)  # fmt: skip
+def test_words_of_other_kinds(status: int, text: str, kind: str) -> None:
+    assert classify_status(status, text) == kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["retry " * 10_000, "'" * 60_000, "' " * 30_000, "model " * 10_000, "input token count " * 4000,
+     "quota " * 10_000, "no " * 20_000 + "balance", '{"error": ' * 5000 + "1" + "}" * 5000,
+     '{"message": "' * 3000 + '"}' * 3000],
+)  # fmt: skip
+def test_long_bodies_take_no_time(text: str) -> None:
+    started_at = time.process_time()
+    assert classify_status(400, text)
+    assert classify_status(429, json.dumps({"error": {"message": text}}))
+    assert time.process_time() - started_at < 5.0
+
+
+def test_requested_delay_outweighs_the_word_quota() -> None:
+    text = body(CURRENT_QUOTA, code="insufficient_quota")
+    assert classify_status(429, text) == "quota"
+    assert classify_status(429, text, retry_after=20.0) == "rate_limit"
+    assert classify_status(429, body("Insufficient balance"), retry_after=20.0) == "quota"
+    assert classify_status(402, text, retry_after=20.0) == "quota"
+
+
+def test_headers_of_every_response_are_no_requested_delay() -> None:
+    headers = {"x-ratelimit-reset-requests": "1m12s", "x-ratelimit-reset": "60"}
+    assert requested_delay(headers) is None
+    assert requested_delay({**headers, "retry-after": "20"}) == 20.0
+
+
 @pytest.mark.parametrize(
     ("headers", "body", "seconds"),
     [
@@ -113,6 +199,27 @@ def test_error_kind_by_status_and_text(status: int, text: str, kind: str) -> Non
         ({"retry-after": "3"}, "Please try again in 20s.", 3.0),
         ({}, "Please try again in 6m2.5s.", 362.5),
         ({}, "Please try again in 250ms.", 0.25),
+        ({}, "Please try again in 20 ms.", 0.02),
+        ({}, "Please try again in 6m0s.", 360.0),
+        ({}, "Please retry after 86400 seconds. Please go elsewhere.", 86400.0),
+        ({}, "Please try again after 1 seconds", 1.0),
+        ({}, "Please wait 40 minutes before retrying.", 2400.0),
+        ({}, "Try again in 1 hour 30 min.", 5400.0),
+        ({}, "Your quota will reset after 1h2m3.5s.", 3723.5),
+        ({}, "Please try again in 3 attempts.", None),
+        ({}, "Please retry in 36.4s. [{'retryDelay': '36s'}]", 36.0),
+        ({}, '{"error": "{\\"retryDelay\\": \\"26s\\"}"}', 26.0),
+        ({}, '{"metadata": {"retry_after_seconds": 30}}', 30.0),
+        ({"retry-after": "60s"}, "", 60.0),
+        ({"x-ratelimit-reset-requests": "1m12s"}, "", 72.0),
+        ({"x-ratelimit-reset-requests": "1m12s"}, "Please try again in 2s.", 2.0),
+        ({"x-ratelimit-reset-requests": "6ms", "x-ratelimit-remaining-requests": "9999",
+          "x-ratelimit-reset-tokens": "2m59.56s", "x-ratelimit-remaining-tokens": "0"},
+         "", 179.56),
+        ({"x-ratelimit-reset-tokens": "2m59.56s", "x-ratelimit-remaining-tokens": "12"}, "", None),
+        ({"anthropic-ratelimit-tokens-reset": "2026-11-22T12:00:30Z",
+          "anthropic-ratelimit-tokens-remaining": "0", "date": "Sun, 22 Nov 2026 12:00:00 GMT"},
+         "", 30.0),
         ({}, '{"details": [{"retryDelay": "34s"}]}', 34.0),
         ({"retry-after": "-1"}, "", None),
         ({"retry-after": "nan"}, "", None),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import ErrorInfo, ErrorKind, error_info
 
@@ -38,34 +38,20 @@ _KIND_BY_CLASS_NAME: dict[str, ErrorKind] = {
     "CancelledError": ErrorKind.CONNECTION,  # a task inside the backend
 }
 
-_KIND_BY_STATUS: dict[int, ErrorKind] = {
-    400: ErrorKind.BAD_REQUEST,
-    401: ErrorKind.AUTH,
-    402: ErrorKind.QUOTA,
-    403: ErrorKind.AUTH,
-    404: ErrorKind.NOT_FOUND,
-    408: ErrorKind.TIMEOUT,
-    409: ErrorKind.SERVER,
-    413: ErrorKind.CONTEXT_OVERFLOW,
-    422: ErrorKind.BAD_REQUEST,
-    429: ErrorKind.RATE_LIMIT,
-    503: ErrorKind.OVERLOADED,
-    504: ErrorKind.TIMEOUT,
-    529: ErrorKind.OVERLOADED,
-}
-
-# Patterns are compiled on first use: most requests do not fail.
-_QUOTA_PATTERN = (
-    r"(?i)insufficient_quota|exceeded your current quota|credit balance|out of credit"
-    r"|billing_error|billing (hard )?limit|billing details|check your plan"
+# These say more than any text: LiteLLM has classified the response.
+_DECISIVE_CLASS_NAMES = frozenset(
+    {
+        "LocalProtocolError",
+        "ContextWindowExceededError",
+        "ContentPolicyViolationError",
+        "RouterRateLimitError",
+    }
 )
 
-# Errors of LiteLLM's proxy: the key is not its master key; the model is not in its configuration.
+# LiteLLM's proxy says so if the key is not its master key.
 PROXY_WRONG_KEY_TEXT = "No connected db."
-_PROXY_UNKNOWN_MODEL_TEXT = "Invalid model name passed in model="
 
-_OVERLOADED_PATTERN = r"(?i)overloaded|over capacity|at capacity"
-
+# Patterns are compiled on first use: most requests do not fail.
 _CONNECTION_PATTERN = (
     r"(?i)connection (error|refused|reset|aborted)|peer closed connection|incomplete chunked read"
     r"|all connection attempts failed|name or service not known|cannot connect"
@@ -73,24 +59,119 @@ _CONNECTION_PATTERN = (
 )
 
 
-def classify_status(status: int | None, text: str) -> ErrorKind:
-    """Classify an error by its HTTP status and text."""
-    if status not in (401, 403, 404) and is_overflow_message(text):
-        return ErrorKind.CONTEXT_OVERFLOW
-    if "rate_limit_exceeded" in text and status in (None, 429):
-        return ErrorKind.RATE_LIMIT
-    if re.search(_QUOTA_PATTERN, text) and status in (None, 400, 402, 403, 429):
-        return ErrorKind.QUOTA
+def classify_status(status: int | None, text: str, retry_after: float | None = None) -> ErrorKind:
+    """Classify an error by the codes and texts of its body, then by its HTTP status.
+
+    Args:
+        status: The HTTP status; None inside a response.
+        text: The body, or the text of an exception.
+        retry_after: The delay that the provider asks for, in seconds. With one, a used-up quota is
+            a rate limit.
+    """
+    from .error_rules import KIND_BY_STATUS
+
+    kind = _kind_from_body(status, text, retry_after)
+    if kind is not None:
+        return kind
     if status is None or status < 400:
-        return ErrorKind.OVERLOADED if re.search(_OVERLOADED_PATTERN, text) else ErrorKind.UNKNOWN
-    if status >= 500 and re.search(_OVERLOADED_PATTERN, text):
-        return ErrorKind.OVERLOADED
-    if status == 400 and PROXY_WRONG_KEY_TEXT in text:
-        return ErrorKind.AUTH
-    if status == 400 and _PROXY_UNKNOWN_MODEL_TEXT in text:
-        return ErrorKind.NOT_FOUND
+        return ErrorKind.UNKNOWN
     default_kind = ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST
-    return _KIND_BY_STATUS.get(status, default_kind)
+    return KIND_BY_STATUS.get(status, default_kind)
+
+
+def _kind_from_body(status: int | None, text: str, retry_after: float | None) -> ErrorKind | None:
+    """Return the kind that the body of an error states, or None if it says nothing known."""
+    from .error_body import parse_error_body
+    from .error_rules import (
+        KIND_BY_CODE,
+        KIND_BY_GENERIC_CODE,
+        KIND_BY_STATUS,
+        LONG_QUOTA_NAME,
+        PER_MINUTE_TEXT,
+    )
+
+    body = parse_error_body(text)
+    if status in (402, 413):  # whatever they say
+        return KIND_BY_STATUS[status]
+    if any(re.search(LONG_QUOTA_NAME, name) for name in body.quota_names):
+        return ErrorKind.QUOTA
+    codes = [_code_spellings(code) for code in body.codes]
+    if kind := _kind_from_codes(codes, KIND_BY_CODE):
+        return kind
+    if retry_after is None:
+        retry_after = requested_delay({}, text)
+    passes_soon = (
+        retry_after is not None
+        or any("resourceexhausted" in spellings for spellings in codes)  # Gemini's rate limits
+        or any(re.search(PER_MINUTE_TEXT, text) for text in body.texts)
+    )
+    if kind := _kind_from_texts(status, body.texts, passes_soon):
+        return kind
+    kind = _kind_from_codes(codes, KIND_BY_GENERIC_CODE)
+    if kind is None:
+        all_codes = " ".join(spellings[0] for spellings in codes)
+        if "ratelimit" in all_codes:
+            return ErrorKind.RATE_LIMIT
+        if "quotaexceeded" in all_codes:
+            kind = ErrorKind.QUOTA
+    return ErrorKind.RATE_LIMIT if kind is ErrorKind.QUOTA and passes_soon else kind
+
+
+def _code_spellings(code: str) -> list[str]:
+    """Return a code, and its first and last part if it has dots or `#`, without separators."""
+    from .error_rules import normalize_code
+
+    first, *others = re.split(r"[.#]", code)
+    return [normalize_code(part) for part in (code, first, *others[-1:])]
+
+
+def _kind_from_codes(
+    codes: list[list[str]], kind_by_code: dict[str, ErrorKind]
+) -> ErrorKind | None:
+    kinds = {
+        next((kind_by_code[name] for name in spellings if name in kind_by_code), None)
+        for spellings in codes
+    }
+    return next((kind for kind in kind_by_code.values() if kind in kinds), None)
+
+
+def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) -> ErrorKind | None:
+    from . import error_rules as rules
+
+    text = "\n".join(re.sub(r"https?://\S+", "", text) for text in texts)
+    beginnings = text
+    if status in (400, 422):  # these may quote the prompt; what they say of the account comes first
+        text = re.sub(_QUOTED_PATTERN % 20, "", text)  # keep quoted names of parameters
+        beginnings = "\n".join(
+            line[:_BEGINNING_CHARS] for line in re.sub(_QUOTED_PATTERN % 1, "", text).split("\n")
+        )
+
+    def says(pattern: str) -> bool:
+        return re.search(pattern, beginnings) is not None
+
+    if status not in (404, 429) and re.search(rules.CONTENT_FILTER_TEXT, text):
+        return ErrorKind.CONTENT_FILTER
+    if status not in (401, 403, 404, 429) and is_overflow_message(text):
+        return ErrorKind.CONTEXT_OVERFLOW
+    if says(rules.UNPAID_TEXT):
+        return ErrorKind.QUOTA
+    if status in (None, 400, 401, 403, 422, 500) and says(rules.WRONG_KEY_TEXT):
+        return ErrorKind.AUTH
+    if status in (None, 400, 403, 404, 422) and says(rules.UNKNOWN_MODEL_TEXT):
+        return ErrorKind.NOT_FOUND
+    if status == 404:
+        return None
+    if not passes_soon and says(rules.ALLOWANCE_TEXT):
+        return ErrorKind.QUOTA
+    if status not in (400, 401, 403, 422) and says(rules.OVERLOADED_TEXT):
+        return ErrorKind.OVERLOADED
+    if says(rules.RATE_LIMIT_TEXT) or (passes_soon and says(rules.ALLOWANCE_TEXT)):
+        return ErrorKind.RATE_LIMIT
+    return None
+
+
+_QUOTED_PATTERN = r"""(?<!\w)(['"`])(?=[^'"`]{%d}).*?\1(?!\w)"""
+_BEGINNING_CHARS = 100
 
 
 # LiteLLM's error for a model name without a known provider, followed by its own advice.
@@ -112,26 +193,14 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
     status = getattr(source, "status_code", None)
     if not isinstance(status, int):
         status = None
-    class_names = [cls.__name__ for cls in type(source).__mro__]
-    kind = ErrorKind.UNKNOWN
-    kind_from_text = classify_status(None, raw)  # `raw` contains error codes that `text` lacks
-    # LiteLLM reports a refused connection as status 500.
-    never_connected = re.search(_CONNECTION_PATTERN, raw) and not _response_headers(source)
-    if _UNKNOWN_PROVIDER_TEXT in raw:
-        kind, text = ErrorKind.NOT_FOUND, _UNKNOWN_PROVIDER_MESSAGE
-    elif kind_from_text in (ErrorKind.CONTEXT_OVERFLOW, ErrorKind.QUOTA):
-        kind = kind_from_text
-    elif never_connected:
-        kind, status = ErrorKind.CONNECTION, None
-    else:
-        kind = next(
-            (_KIND_BY_CLASS_NAME[name] for name in class_names if name in _KIND_BY_CLASS_NAME), kind
-        )
-        if kind is ErrorKind.UNKNOWN:
-            kind = classify_status(status, raw)
-    if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not _response_headers(source):
+    response_headers = _response_headers(source)
+    headers = response_headers or _response_headers(exc)
+    delay = requested_delay(headers, raw)
+    kind = _kind_of_exception(source, raw, status, bool(response_headers), delay)
+    if kind is ErrorKind.NOT_FOUND and _UNKNOWN_PROVIDER_TEXT in raw:
+        text = _UNKNOWN_PROVIDER_MESSAGE
+    if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not response_headers:
         status = None
-    headers = _response_headers(source) or _response_headers(exc)
     if kind is ErrorKind.UNKNOWN and text and type(source).__module__ == "builtins":
         text = f"{type(source).__name__}: {text}"  # the text of a KeyError is only its key
     if not text:
@@ -146,9 +215,27 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
         text,
         status_code=status,
         provider=provider,
-        retry_after=retry_after_seconds(headers),
+        retry_after=retry_after_seconds(headers, raw),
         request_id=headers.get("request-id") or headers.get("x-request-id"),
     )
+
+
+def _kind_of_exception(
+    exc: BaseException, text: str, status: int | None, responded: bool, retry_after: float | None
+) -> ErrorKind:
+    if _UNKNOWN_PROVIDER_TEXT in text:
+        return ErrorKind.NOT_FOUND
+    class_names = [cls.__name__ for cls in type(exc).__mro__]
+    decisive = next((name for name in class_names if name in _DECISIVE_CLASS_NAMES), None)
+    if decisive is not None:
+        return _KIND_BY_CLASS_NAME[decisive]
+    if not responded and re.search(_CONNECTION_PATTERN, text):
+        return ErrorKind.CONNECTION  # LiteLLM reports a refused connection as status 500
+    text = _without_class_names(text)
+    if kind := _kind_from_body(status, text, retry_after):
+        return kind
+    by_class = (_KIND_BY_CLASS_NAME[name] for name in class_names if name in _KIND_BY_CLASS_NAME)
+    return next(by_class, None) or classify_status(status, text, retry_after)
 
 
 def _response_headers(exc: BaseException) -> dict[str, str]:
@@ -161,46 +248,104 @@ def _response_headers(exc: BaseException) -> dict[str, str]:
         return {}
 
 
-_RETRY_DELAY_PATTERN = (
-    r"(?i)\"retryDelay\":\s*\"(?P<delay>[\d.]+)s\""
-    r"|(?:try again|retry)[a-z ]* in (?:(?P<m>\d+)m)?(?P<s>[\d.]+) ?(?P<ms>m?)s"
+# Headers in which providers say how long to wait, best first, with the seconds of their unit.
+_RETRY_HEADERS = (
+    ("retry-after-ms", 0.001),
+    ("retry-after", 1.0),
+    ("x-ratelimit-reset-after", 1.0),
+    ("x-ratelimit-reset", 1.0),
 )
+# A delay in a body: a field such as Gemini's `retryDelay`, or a sentence.
+_DELAY_FIELD_PATTERN = (
+    r"""(?i)["'](?:retryDelay|retry_?after(?:_?seconds)?)\\*["']:\s*\\*["']?(\d+(?:\.\d+)?)s?\b"""
+)
+_DELAY_TEXT_PATTERN = (
+    r"(?i)(?:(?:try again|retry\w{0,3}|resets?)[a-z ]{0,40} (?:in|after)|wait(?: for)?) (\d[\w. ]*)"
+)
+_DURATION_PATTERN = (
+    r"(?i)(\d+(?:\.\d+)?) ?(ms|milli(?=s)|d|h|m|s)"
+    r"(?:(?<=m)in(?:ute)?s?|(?<=s)ec(?:ond)?s?|(?<=h)(?:ou)?rs?|(?<=d)ays?|(?<=milli)seconds?)?"
+    r"(?![a-z])"
+)
+_SECONDS_BY_UNIT = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+# When each limit of requests or tokens is reset, and what remains of it. They come with every
+# response: only a limit that is used up counts.
+_LIMIT_HEADERS = [
+    header
+    for limited in ("requests", "tokens", "input-tokens", "output-tokens")
+    for header in (f"x-ratelimit-%s-{limited}", f"anthropic-ratelimit-{limited}-%s")
+]
 
 
 def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | None:
     """Return the seconds to wait before a retry, as requested by the provider, or None.
 
-    Headers take precedence over the body; their names are in lower case. Negative, past and
-    infinite times are ignored.
+    A header that asks for a delay takes precedence over the body, and the body over headers that
+    say when a limit is reset. Names of headers are in lower case. Negative, past and infinite times
+    are ignored.
     """
-    delays: list[float] = []
     now = time.time()
     if date := _parse_http_date(headers.get("date", "")):
         now = date  # use the clock of the provider
-    for name, scale in (
-        ("retry-after-ms", 0.001),
-        ("retry-after", 1.0),
-        ("x-ratelimit-reset-after", 1.0),
-        ("x-ratelimit-reset", 1.0),
-    ):
-        value = headers.get(name, "").strip()
-        try:
-            seconds = float(value) * scale
-        except ValueError:
-            retry_at = _parse_http_date(value)
-            if retry_at is None:
-                continue
-            seconds = retry_at - now
-        if name == "x-ratelimit-reset" and seconds > 1e9:  # a Unix time, not a duration
-            seconds = (seconds / 1000 if seconds > 1e11 else seconds) - now
-        delays.append(seconds)
-    if match := re.search(_RETRY_DELAY_PATTERN, body):
-        if match["delay"]:
-            delays.append(float(match["delay"]))
-        else:
-            seconds = float(match["s"]) * (0.001 if match["ms"] else 1.0)
-            delays.append(seconds + 60 * int(match["m"] or 0))
-    return next((seconds for seconds in delays if 0 <= seconds < 1e7), None)
+    delays = [_parse_delay(headers.get(name, ""), now, scale) for name, scale in _RETRY_HEADERS]
+    if match := re.search(_DELAY_FIELD_PATTERN, body):
+        delays.append(float(match[1]))
+    if match := re.search(_DELAY_TEXT_PATTERN, body):
+        delays.append(_parse_duration(match[1]))
+    resets = [
+        _parse_delay(headers.get(header % "reset", ""), now) or 0.0
+        for header in _LIMIT_HEADERS
+        if headers.get(header % "remaining", "0") == "0"
+    ]
+    delays.append(max(resets, default=0.0) or None)
+    return next((delay for delay in delays if delay is not None and 0 <= delay < 1e7), None)
+
+
+def requested_delay(headers: Mapping[str, str], body: str = "") -> float | None:
+    """Return the delay that a response explicitly asks for, or None.
+
+    Unlike `retry_after_seconds`, ignore the headers that some hosts send with every response.
+    """
+    asking = {name: value for name, value in headers.items() if "ratelimit" not in name}
+    return retry_after_seconds(asking, body)
+
+
+def _parse_delay(value: str, now: float, scale: float = 1.0) -> float | None:
+    """Parse a number, a duration such as 1m12s, a Unix time or a date; return seconds."""
+    value = value.strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value) * scale
+    except ValueError:
+        if (duration := _parse_duration(value)) is not None:
+            return duration
+        retry_at = _parse_http_date(value) or _parse_iso_date(value)
+        return None if retry_at is None else retry_at - now
+    if 1e9 < seconds < math.inf:
+        seconds = (seconds / 1000 if seconds > 1e11 else seconds) - now
+    return seconds
+
+
+def _parse_duration(value: str) -> float | None:
+    """Parse a text that begins with a duration, such as `6m0s` or `20 ms`; return seconds."""
+    total, end = None, 0
+    for match in re.finditer(_DURATION_PATTERN, value):
+        if value[end : match.start()].strip():
+            break
+        total = (total or 0.0) + float(match[1]) * _SECONDS_BY_UNIT[match[2].lower()]
+        end = match.end()
+    return total
+
+
+def _parse_iso_date(value: str) -> float | None:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(value).timestamp()
+    except ValueError:
+        return None
 
 
 def _parse_http_date(value: str) -> float | None:
@@ -217,100 +362,25 @@ def _parse_http_date(value: str) -> float | None:
 _EXCEPTION_PREFIX = r"^(?:litellm\.)?(?:\w+(?:Error|Exception|Timeout)\b[:\s-]*)+"
 
 
-def extract_provider_message(text: str) -> str:
-    """Extract the provider's message from the text of an exception."""
+def _without_class_names(text: str) -> str:
+    """Remove the names of exceptions that precede a text."""
     text = text.strip()
     previous = None
     while previous != text:
         previous = text
         text = re.sub(_EXCEPTION_PREFIX, "", text).strip()
         text = re.sub(r"^litellm\.", "", text)
-    start, end = text.find("{"), text.rfind("}")
-    if 0 <= start < end:
-        try:
-            body = json.loads(text[start : end + 1])
-        except ValueError:
-            body = None
-        message = error_message_from_body(body)
-        if message:
-            text = message
-    text = (text or previous or "").replace("\r\n", "\n")
+    return text or previous or ""
+
+
+def extract_provider_message(text: str) -> str:
+    """Extract the provider's message from the text of an exception."""
+    from .error_body import error_message_from_body, find_document
+
+    text = _without_class_names(text)
+    text = error_message_from_body(find_document(text)) or text
+    text = text.replace("\r\n", "\n")
     return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # added by LiteLLM
-
-
-# Where vendors put the message in a JSON error body: as text, or in an object's `message` or `msg`.
-_MESSAGE_FIELDS = ("error", "message", "detail", "errors")
-
-
-def error_message_from_body(body: Any) -> str | None:
-    """Return the human-readable message in a decoded JSON error body, or None.
-
-    OpenRouter's `metadata.raw`, the text of the provider behind it, is appended.
-
-    Example:
-        >>> error_message_from_body({"error": {"message": "Slow down.", "code": 429}})
-        'Slow down.'
-        >>> error_message_from_body([{"detail": "Not found"}])
-        'Not found'
-    """
-    first = body[0] if isinstance(body, list) and body else body
-    if not isinstance(first, dict):
-        return None
-    for field in _MESSAGE_FIELDS:
-        value = first.get(field)
-        if isinstance(value, str) and value:
-            return value
-        if not isinstance(value, dict):
-            continue
-        message = value.get("message") or value.get("msg")
-        if isinstance(message, str):
-            metadata = value.get("metadata")
-            upstream_text = metadata.get("raw") if isinstance(metadata, dict) else None
-            if isinstance(upstream_text, str) and upstream_text not in message:
-                return f"{message}: {upstream_text}"
-            return message
-    return None
-
-
-_OVERFLOW_PATTERN = "(?i)" + (
-    "|".join(
-        (
-            r"context[_ ]length[_ ]exceeded",
-            r"model_context_window_exceeded",
-            r"exceed_context_size",
-            r"request_too_large",
-            r"prompt is too long",
-            r"prompt too long",
-            r"prompt exceeds max length",
-            r"input is too long",
-            r"exceeds? the context window",
-            r"maximum context length",
-            r"exceeds (the )?model'?s maximum context length",
-            r"context window (is )?exceed",
-            r"input token count\b.*\bexceeds",
-            r"maximum prompt length is",
-            r"reduce the length of the messages",
-            r"maximum allowed input length",
-            r"is longer than the model'?s context length",
-            r"exceeds the limit of \d",
-            r"exceeds the available context size",
-            r"greater than the context length",
-            r"exceeded model token limit",
-            r"too large for model with \d+",
-            r"configured context size is",
-            r"range of input length should be",
-            r"too many tokens",
-            r"token limit exceeded",
-            r"input length and `?max_tokens`? exceed context limit",
-        )
-    )
-)
-
-
-# "Too many tokens, please wait" is a rate limit, not an overflow.
-_RATE_LIMIT_PATTERN = (
-    r"(?i)rate.?limit|too many requests|throttl|please wait|per minute|\btpm\b|quota"
-)
 
 
 def is_overflow_message(text: str) -> bool:
@@ -322,8 +392,10 @@ def is_overflow_message(text: str) -> bool:
         >>> is_overflow_message("Too many tokens, please wait before trying again.")
         False
     """
-    is_overflow = re.search(_OVERFLOW_PATTERN, text) is not None
-    return is_overflow and re.search(_RATE_LIMIT_PATTERN, text) is None
+    from .error_rules import NOT_OVERFLOW_TEXT, OVERFLOW_TEXT
+
+    is_overflow = re.search(OVERFLOW_TEXT, text) is not None
+    return is_overflow and re.search(NOT_OVERFLOW_TEXT, text) is None
 
 
 def is_context_overflow(message: AssistantMessage, context_window: int | None = None) -> bool:

@@ -13,7 +13,7 @@ from ..failures import (
     PROXY_WRONG_KEY_TEXT,
     classify_exception,
     classify_status,
-    error_message_from_body,
+    requested_delay,
     retry_after_seconds,
 )
 from .deltas import Delta, ResponseInfo
@@ -176,16 +176,16 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, status_code=status))
     if status == 407 and response.proxy:
         return proxy_refused_error(response.proxy, f"407 {_error_message(body_text)}")
-    kind = classify_status(status, body_text)
+    headers = upstream_headers(headers, body_text)
+    kind = classify_status(status, body_text, requested_delay(headers, body_text))
     message = unwrap_error_message(_error_message(body_text)) or _default_message(
         status, body_text, kind
     )
-    headers = upstream_headers(headers, body_text)
     retryable = None
     if headers.get("x-should-retry") in ("true", "false"):
         retryable = headers["x-should-retry"] == "true"
     if status != 429:  # some hosts send the start of the next window with every response
-        headers = {n: v for n, v in headers.items() if not n.startswith("x-ratelimit-reset")}
+        headers = {n: v for n, v in headers.items() if "ratelimit" not in n}
     error = error_info(
         kind,
         NO_DATABASE_MESSAGE if PROXY_WRONG_KEY_TEXT in body_text else message,
@@ -208,6 +208,8 @@ def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
 
 def _error_message(body_text: str) -> str:
     """Return the human-readable message of an error body; empty for a web page."""
+    from ..error_body import error_message_from_body
+
     try:
         body = json.loads(body_text)
     except ValueError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
-from ..failures import classify_status, error_message_from_body
+from ..failures import classify_status
 from ..options import SAMPLING_OPTIONS, ThinkingLevel
 from ..utils.channel import Channel
 from .conversation import Target, adapt_messages
@@ -341,6 +341,8 @@ def _decode_chunk(decoder: OpenAIChatDecoder, chunk: dict[str, Any]) -> list[Del
 
 
 def _error_from_chunk(error: Any) -> ProviderError:
+    from ..error_body import error_message_from_body
+
     status = error.get("code") if isinstance(error, dict) else None
     text = error_message_from_body({"error": error}) or str(error)
     kind = classify_status(status if isinstance(status, int) else None, text)

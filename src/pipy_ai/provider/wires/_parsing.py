@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from ...errors import ErrorKind, ProviderError, error_info
-from ...failures import classify_status, error_message_from_body
+from ...failures import classify_status, retry_after_seconds
 from ._litellm_proxy import unwrap_error_message
 
 # OpenAI parameters that LiteLLM translates for other APIs.
@@ -97,8 +97,28 @@ _STATUS_BY_ERROR_TYPE = {
 }
 
 
+def reported_error(document: dict[str, Any]) -> Any | None:
+    """Return the error that a document of an OpenAI-compatible host reports, or None.
+
+    Not all hosts put it into `error`: MiniMax has `base_resp`, SiliconFlow and DashScope have
+    `code` and `message`, Qianfan `error_code`, Cloudflare `errors`.
+    """
+    if document.get("error"):
+        return document["error"]
+    if document.get("choices"):
+        return None
+    base = document.get("base_resp")
+    codes = [document.get("code"), document.get("error_code")]
+    codes += [base.get("status_code")] if isinstance(base, dict) else []
+    failed = any(code not in (None, "", 0, "0", 200, "200") for code in codes)
+    is_error = document.get("object") == "error" or bool(document.get("errors"))
+    return document if failed or is_error else None
+
+
 def error_from_payload(error: Any) -> ProviderError:
     """Return the exception of an `error` inside a stream or a document."""
+    from ...error_body import error_message_from_body
+
     if not isinstance(error, dict):
         error = {"message": str(error)}
     text = error_message_from_body({"error": error}) or json.dumps(error)
@@ -113,10 +133,13 @@ def error_from_payload(error: Any) -> ProviderError:
             break
         if isinstance(value, str) and status is None:
             status = _STATUS_BY_ERROR_TYPE.get(value.lower())
-    kind = classify_status(status, json.dumps(error))
+    body = json.dumps(error, ensure_ascii=False)
+    kind = classify_status(status, body)
     if kind is ErrorKind.UNKNOWN:
         kind = ErrorKind.SERVER
-    return ProviderError(error_info(kind, unwrap_error_message(text), status_code=status))
+    text = unwrap_error_message(text)
+    retry_after = retry_after_seconds({}, body)
+    return ProviderError(error_info(kind, text, status_code=status, retry_after=retry_after))
 
 
 def token_count(value: Any) -> int | None:

@@ -28,7 +28,7 @@ from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
 from ._openai_messages import account_headers, chat_fields
-from ._parsing import DONE_SENTINEL, error_from_payload, parse_object
+from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, reported_error
 from ._usage import billing_from_chunk, usage_from_chat
 
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
@@ -133,10 +133,10 @@ class OpenAIChatDecoder:
 
     def decode_chunk(self, chunk: dict[str, Any], event: str = "") -> list[Delta]:
         """Return the deltas of a parsed chunk, or of a whole response."""
-        if chunk.get("error"):
-            raise error_from_payload(chunk["error"])
-        if event == "error" or chunk.get("object") == "error":
-            raise error_from_payload(chunk)
+        if not chunk.get("choices") or chunk.get("error") or event == "error":
+            error = reported_error(chunk) or (chunk if event == "error" else None)
+            if error is not None:
+                raise error_from_payload(error)
         deltas: list[Delta] = []
         info = (chunk.get("id"), chunk.get("model"))
         if info != self._last_info:

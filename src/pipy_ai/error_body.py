@@ -1,0 +1,131 @@
+"""Read the body of an error response: its codes, its texts, and the delay it asks for.
+
+Providers, gateways and proxies nest errors in many ways. Only the fields below are read, so that a
+prompt that is quoted elsewhere in the body is not taken for the provider's words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+_CODE_FIELDS = frozenset(
+    {"code", "type", "status", "reason", "error_code", "errorCode", "err_code", "error_type",
+     "__type", "Code"}
+)  # fmt: skip
+_QUOTA_NAME_FIELDS = frozenset({"quotaId", "quotaMetric", "quota_limit"})  # of Google
+_TEXT_FIELDS = (
+    "error", "message", "msg", "detail", "errors", "error_msg", "error_message", "errorMessage",
+    "error_description", "status_msg", "Message", "ErrorMsg", "title",
+)  # fmt: skip
+_MESSAGE_FIELDS = (*_TEXT_FIELDS, "base_resp", "Response", "Error")  # MiniMax, Tencent
+_CONTAINERS = (
+    *_MESSAGE_FIELDS, "details", "metadata", "raw", "innererror", "inner_error", "violations",
+)  # fmt: skip
+_MAX_DEPTH = 8
+_MAX_TEXT_CHARS = 2000  # what explains an error comes first
+
+
+@dataclass
+class ErrorBody:
+    """What an error response says: codes, names of Google's quotas, and texts, outermost first."""
+
+    codes: list[str] = field(default_factory=list)
+    quota_names: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, value: Any, depth: int = 0) -> None:
+        """Add what a decoded JSON value says; JSON inside a text is decoded too."""
+        if depth > _MAX_DEPTH:
+            return
+        if isinstance(value, str):
+            document = find_document(value)
+            if document is None:
+                self.texts.append(value[:_MAX_TEXT_CHARS])
+                if " " not in value:
+                    self.codes.append(value)
+                return
+            prefix = value.partition("{")[0].strip(" [\n")
+            if prefix:
+                self.texts.append(prefix[:_MAX_TEXT_CHARS])
+            value = document
+        if isinstance(value, list):
+            for item in value[:20]:
+                self.add(item, depth + 1)
+        if not isinstance(value, dict):
+            return
+        for name in _CODE_FIELDS & value.keys():
+            if isinstance(value[name], str | int):
+                self.codes.append(str(value[name]))
+        for name in _QUOTA_NAME_FIELDS & value.keys():
+            self.quota_names.append(str(value[name]))
+        for name in _CONTAINERS:
+            if name in value:
+                self.add(value[name], depth + 1)
+
+
+def parse_error_body(text: str) -> ErrorBody:
+    """Parse a body, or the text of an exception that contains one; of a web page, the title."""
+    body = ErrorBody()
+    if text.lstrip().startswith("<"):
+        title = re.search(r"<title>(.{1,200}?)</title>", text, re.IGNORECASE | re.DOTALL)
+        body.texts = [title[1]] if title else []
+    else:
+        body.add(text)
+    return body
+
+
+def find_document(text: str) -> Any:
+    """Return the JSON object or list in a text, or None. A `repr` of a dict is decoded too."""
+    start, end = text.find("{"), text.rfind("}")
+    if not 0 <= start < end:
+        return None
+    document = text[start : end + 1]
+    try:
+        return json.loads(document)
+    except (ValueError, RecursionError):
+        pass
+    try:  # a list of objects, as Gemini sends it, or several lines of a stream
+        return json.loads(f"[{document}]")
+    except (ValueError, RecursionError):
+        pass
+    if not document.startswith("{'"):
+        return None
+    from ast import literal_eval  # the OpenAI SDK prints bodies as Python
+
+    try:
+        return literal_eval(document)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
+def error_message_from_body(body: Any) -> str | None:
+    """Return the human-readable message in a decoded JSON error body, or None.
+
+    The text of the provider behind a gateway, such as OpenRouter's `metadata.raw`, is appended.
+
+    Example:
+        >>> error_message_from_body({"error": {"message": "Slow down.", "code": 429}})
+        'Slow down.'
+        >>> error_message_from_body([{"detail": "Not found"}])
+        'Not found'
+    """
+    if isinstance(body, list):
+        return next((text for item in body if (text := error_message_from_body(item))), None)
+    if not isinstance(body, dict):
+        return None
+    messages: list[str] = []
+    for name in _MESSAGE_FIELDS:
+        value = body.get(name)
+        message = value if isinstance(value, str) else error_message_from_body(value)
+        if message:
+            messages.append(message)
+    message = next((text for text in messages if " " in text), next(iter(messages), None))
+    metadata = body.get("metadata")
+    upstream = metadata.get("raw") if isinstance(metadata, dict) else None
+    if message and isinstance(upstream, str) and upstream not in message:
+        upstream = error_message_from_body(find_document(upstream)) or upstream
+        return f"{message}: {upstream}"
+    return message
