@@ -245,13 +245,14 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
     return resolved if bypass_router else resolve_router_model(full_name, config_path) or resolved
 
 
+_NEVER_NONE = frozenset({"max_retries", "max_retry_delay_ms", "handoff_thinking", "think_tags"})
 _STRING_OPTIONS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
 
 
 def _is_valid_as_is(name: str, value: Any) -> bool:
     """Return whether an option certainly needs neither validation nor conversion."""
     if value is None:
-        return name not in ("max_retries", "max_retry_delay_ms", "handoff_thinking")
+        return name not in _NEVER_NONE
     if name in _STRING_OPTIONS:
         return type(value) is str
     if name in ("temperature", "top_p"):

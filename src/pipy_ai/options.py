@@ -53,7 +53,11 @@ class StreamOptions(BaseModel):
     `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
     in milliseconds. A request is retried only before its first content. `handoff_thinking` controls
     whether another model's thinking in the history is dropped or kept as text. `metadata` describes
-    the request to providers that take it; its `user_id` identifies your user. `extra` holds
+    the request to providers that take it; its `user_id` identifies your user. `think_tags` says
+    what happens to `<think>…</think>` at the start of a response's text: it becomes thinking if the
+    catalogue marks the model as a reasoning model (`auto`) or in any case (`parse`), or stays text
+    (`keep`). With `opened` the text begins with thinking, because the model's prompt template ends
+    with the opening tag. `extra` holds
     provider parameters that are passed on unchanged. Unknown fields raise `ValidationError`.
     """
 
@@ -87,6 +91,7 @@ class StreamOptions(BaseModel):
     )
     transport: Literal["auto", "litellm", "direct"] | None = None
     handoff_thinking: Literal["drop", "text"] = "drop"
+    think_tags: Literal["auto", "parse", "opened", "keep"] = "auto"
     extra: dict[str, Any] | None = Field(default=None, repr=False)
 
 
@@ -121,6 +126,7 @@ class Options(TypedDict, total=False):
     on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
     transport: Literal["auto", "litellm", "direct"] | None
     handoff_thinking: Literal["drop", "text"]
+    think_tags: Literal["auto", "parse", "opened", "keep"]
     extra: dict[str, Any] | None
     reasoning: (
         ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None
@@ -139,5 +145,6 @@ ANSWER_OPTIONS = (
     "top_k",
     "seed",
     "stop",
+    "think_tags",
     "extra",
 )

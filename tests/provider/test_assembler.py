@@ -323,3 +323,87 @@ def test_time_per_delta_is_constant() -> None:
         return best
 
     assert took(32_000) < 24 * took(4_000)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "arguments"),
+    [
+        (["{}", '{"city": ', '"Rome"}'], {"city": "Rome"}),
+        (["{}", '{"city": "Rome"}'], {"city": "Rome"}),
+        (["{}", " ", '\n{"city": "Rome"}'], {"city": "Rome"}),
+        (["", "{}", "{}", '{"city": "Rome"}'], {"city": "Rome"}),
+        (["{}"], {}),
+        (["{}", " "], {}),
+        (["{}", "{}"], {}),
+        (["{", "}"], {}),
+        (["{}", ""], {}),
+    ],
+)
+@pytest.mark.parametrize("index", [0, None])
+def test_arguments_after_an_empty_object(
+    pieces: list[str], arguments: dict[str, Any], index: int | None
+) -> None:
+    first, *rest = [ToolFragment(index, arguments=piece) for piece in pieces]
+    named = ToolFragment(index, "a", "f", first.arguments)
+    for fragments in ([ToolFragment(index, "a", "f"), first, *rest], [named, *rest]):
+        events = run(*fragments, Finish("tool_calls"))
+        assert calls_of(events) == [("a", "f", arguments)]
+        assert events[-1].partial.tool_calls[0].arguments_error is None
+
+
+def test_empty_object_before_what_is_not_an_object_is_kept() -> None:
+    events = run(ToolFragment(0, "a", "f", "{}"), ToolFragment(0, arguments="x"), Finish("stop"))
+    [call] = events[-1].partial.tool_calls
+    assert call.raw_arguments == "{}x"
+
+
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["get_", "weather"],
+        ["get_", "weat", "her"],
+        ["get_weather", "get_weather", "get_weather"],  # repeated with every fragment
+        ["get_", "get_weather", "get_weather"],  # the name so far
+    ],
+)
+@pytest.mark.parametrize("repeated_id", [None, "a"])
+def test_name_in_fragments(index: int | None, names: list[str], repeated_id: str | None) -> None:
+    first, *rest = names
+    events = run(
+        ToolFragment(index, "a", first),
+        *(ToolFragment(index, repeated_id, name) for name in rest),
+        ToolFragment(index, repeated_id, None, '{"x": '),
+        ToolFragment(index, repeated_id, names[-1] if first == names[-1] else None, "1}"),
+        Finish("tool_calls"),
+    )
+    assert calls_of(events) == [("a", "get_weather", {"x": 1})]
+    starts = [event for event in events if event.type == "toolcall_start"]
+    assert [event.partial.tool_calls[0].name for event in starts] == [first]
+
+
+def test_last_piece_of_a_name_beside_the_arguments() -> None:
+    events = run(
+        ToolFragment(0, "a", "get_"), ToolFragment(0, None, "weather", '{"x": 1}'),
+        ToolFragment(1, "b", "get_"), ToolFragment(1, None, "time", "{}"), Finish("stop"),
+    )  # fmt: skip
+    assert calls_of(events) == [("a", "get_weather", {"x": 1}), ("b", "get_time", {})]
+
+
+def test_other_name_after_arguments_is_another_call() -> None:
+    for arguments in ('{"x": 1}', "{}"):
+        events = run(
+            ToolFragment(0, None, "f", arguments), ToolFragment(0, None, "g", '{"y": 2}'),
+            Finish("stop"),
+        )  # fmt: skip
+        assert [call[1:] for call in calls_of(events)] == [
+            ("f", {} if arguments == "{}" else {"x": 1}), ("g", {"y": 2}),
+        ]  # fmt: skip
+
+
+def test_calls_of_one_name_without_arguments_are_separated() -> None:
+    events = run(
+        ToolFragment(name="f", arguments="{}"), ToolFragment(name="f", arguments="{}"),
+        Finish("stop"),
+    )  # fmt: skip
+    assert [call[1:] for call in calls_of(events)] == [("f", {}), ("f", {})]

@@ -127,13 +127,23 @@ def test_server_side_tools_are_not_tool_calls(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-def test_pause_turn_is_a_stop(lab: Lab) -> None:
-    paused = [
-        part.replace(b'"end_turn"', b'"pause_turn"') for part in ANTHROPIC.scene(say("so far"))
+@pytest.mark.parametrize("deltas", [[], [""], ['{"x":', " 1}"]], ids=["none", "empty", "all"])
+@pytest.mark.parametrize("stopped", [True, False])
+def test_input_at_the_start_of_a_block(lab: Lab, deltas: list[str], stopped: bool) -> None:
+    block = {"type": "tool_use", "id": "c1", "name": "f", "input": {"x": 1}}
+    pieces = [{"type": "input_json_delta", "partial_json": piece} for piece in deltas]
+    events = [
+        {"type": "message_start", "message": {"id": "m", "model": "m"}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *({"type": "content_block_delta", "index": 0, "delta": piece} for piece in pieces),
+        *([{"type": "content_block_stop", "index": 0}] if stopped else []),
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
     ]
-    lab.play(paused)
+    lab.play(sse(*events))
     message = ask(lab, ANTHROPIC)
-    assert (message.stop_reason, message.raw_stop_reason) == ("stop", "pause_turn")
+    assert shape(message) == [("f", {"x": 1})]
+    assert message.stop_reason == "toolUse"
 
 
 def test_thinking_between_calls_keeps_its_place() -> None:

@@ -14,10 +14,12 @@ from pipy_ai import (
     complete,
     ctx,
     preview,
+    stream,
 )
 from pipy_ai._requests import build_request
 from pipy_ai.provider.select import provider_for
 
+from ..support.event_grammar import check_events
 from ..support.scripted_server import Lab, Pause, sse
 from ..support.wire_formats import RESPONSES
 
@@ -111,3 +113,49 @@ def test_summary_parts_are_paragraphs(lab: Lab, july: Any) -> None:
         RESPONSES.model, "q", api_base=RESPONSES.base(lab), api_key="k", max_retries=0
     )
     assert message.thinking_text == "First.\n\nSecond."
+
+
+CALL = {"type": "function_call", "id": "fc", "call_id": "c1", "name": "f"}
+WHOLE = {**CALL, "arguments": '{"x": 1}'}
+CREATED = {"type": "response.created", "response": {"id": "r", "model": "m"}}
+COMPLETED = {"type": "response.completed", "response": {"id": "r", "status": "completed"}}
+
+
+def item(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": f"response.{kind}", "output_index": 0, "item_id": "fc", **fields}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [item("output_item.added", item=WHOLE)],
+        [item("output_item.done", item=WHOLE)],
+        [item("output_item.added", item=WHOLE), item("output_item.done", item=WHOLE)],
+        [item("output_item.added", item=WHOLE), item("output_item.done", item=CALL)],
+        [item("output_item.added", item=CALL),
+         item("function_call_arguments.done", arguments='{"x": 1}')],
+        [item("output_item.added", item=WHOLE),
+         item("function_call_arguments.delta", delta='{"x":'),
+         item("function_call_arguments.delta", delta=" 1}"),
+         item("function_call_arguments.done", arguments='{"x": 1}'),
+         item("output_item.done", item=WHOLE)],
+        [item("output_item.added", item={**CALL, "arguments": "{}"}),
+         item("function_call_arguments.delta", delta='{"x": 1}')],
+    ],
+    ids=["added", "done", "both", "added only has them", "arguments.done", "all", "{} first"],
+)  # fmt: skip
+def test_arguments_come_once_wherever_they_are(lab: Lab, events: list[dict[str, Any]]) -> None:
+    lab.play(sse(CREATED, *events, COMPLETED))
+    message = check_events(list(stream(RESPONSES.model, "q", api_base=lab.url, api_key="k")))
+    [call] = message.tool_calls
+    assert (call.id, call.name, call.arguments) == ("c1", "f", {"x": 1})
+    assert message.stop_reason == "toolUse"
+
+
+def test_items_only_in_the_last_event(lab: Lab) -> None:
+    text = {"type": "message", "id": "i", "content": [{"type": "output_text", "text": "Hello"}]}
+    response = {**COMPLETED["response"], "output": [text, WHOLE]}
+    lab.play(sse(CREATED, {**COMPLETED, "response": response}))
+    message = check_events(list(stream(RESPONSES.model, "q", api_base=lab.url, api_key="k")))
+    assert message.text == "Hello"
+    assert [(call.id, call.arguments) for call in message.tool_calls] == [("c1", {"x": 1})]

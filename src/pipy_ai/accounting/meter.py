@@ -15,6 +15,7 @@ from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..provider.deltas import (
     Delta,
     Finish,
+    Omitted,
     RedactedThinking,
     ResponseInfo,
     Text,
@@ -130,7 +131,8 @@ class Meter:
         elif isinstance(delta, UsageReport):
             return self._apply_report(delta)
         elif isinstance(
-            delta, TextSignature | ThinkingSignature | RedactedThinking | Finish | ResponseInfo
+            delta,
+            TextSignature | ThinkingSignature | RedactedThinking | Omitted | Finish | ResponseInfo,
         ):
             return None
         else:
@@ -225,8 +227,8 @@ def _is_content(delta: Delta) -> bool:
         case Text() | Thinking() | ToolFragment():
             return True
         case (
-            TextSignature() | ThinkingSignature() | RedactedThinking() | Finish() | UsageReport()
-            | ResponseInfo()
+            TextSignature() | ThinkingSignature() | RedactedThinking() | Omitted() | Finish()
+            | UsageReport() | ResponseInfo()
         ):  # fmt: skip
             return False
         case _:

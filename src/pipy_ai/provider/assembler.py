@@ -43,6 +43,7 @@ from ..types import (
     ThinkingContent,
     ToolCall,
     Usage,
+    Warning,
     now_ms,
 )
 from ..usage import valid_cost
@@ -52,6 +53,7 @@ from ..utils.surrogates import clean_surrogates, has_surrogates
 from .deltas import (
     Delta,
     Finish,
+    Omitted,
     RedactedThinking,
     ResponseInfo,
     Text,
@@ -62,48 +64,11 @@ from .deltas import (
     UsageReport,
     invalid_delta,
 )
+from .finish import COMPLETE, FIRST_PARTY_APIS, LENGTH, finish_error, normalize
 
 if TYPE_CHECKING:
     from ..output.schema import Output
-
-_LENGTH_REASONS = frozenset(
-    {
-        "length",
-        "max_tokens",
-        "max_output_tokens",
-        "max_completion_tokens",
-        "model_length",
-        "model_context_window_exceeded",
-    }
-)
-_FILTER_REASONS = frozenset(
-    {
-        "content_filter",
-        "refusal",
-        "sensitive",
-        "safety",
-        "recitation",
-        "blocklist",
-        "prohibited_content",
-        "spii",
-        "image_safety",
-        "image_prohibited_content",
-        "image_recitation",
-        "language",
-    }
-)
-_FAILURE_REASONS = frozenset(
-    {
-        "error",
-        "insufficient_system_resource",  # DeepSeek
-        "malformed_function_call",
-        "malformed_response",
-        "missing_thought_signature",
-        "network_error",  # Z.ai
-        "too_many_tool_calls",
-        "unexpected_tool_call",
-    }
-)
+    from .think_tags import ThinkTagParser
 
 INTERRUPTED_MESSAGE = "The answer was cut off; what came before is kept."
 INCOMPLETE_CALL_MESSAGE = "the answer ended before this call was complete"
@@ -120,7 +85,13 @@ _COUNT_FIELDS = (
 )
 
 _OtherDelta: TypeAlias = (
-    TextSignature | ThinkingSignature | RedactedThinking | Finish | UsageReport | ResponseInfo
+    TextSignature
+    | ThinkingSignature
+    | RedactedThinking
+    | Omitted
+    | Finish
+    | UsageReport
+    | ResponseInfo
 )
 
 
@@ -203,7 +174,9 @@ class _ThinkingBlock(_Block):
 
 
 class _ToolBlock(_Block):
-    __slots__ = ("id", "name", "thought_signatures", "wire_id", "wire_index")
+    __slots__ = (
+        "id", "name", "names", "pending_empty", "thought_signatures", "wire_id", "wire_index",
+    )  # fmt: skip
 
     def __init__(self, wire_index: int | None) -> None:
         super().__init__(-1, 0, None)  # gets its place in the message when its name is known
@@ -211,6 +184,8 @@ class _ToolBlock(_Block):
         self.wire_id = ""
         self.id = ""
         self.name = ""
+        self.names: list[tuple[int, str]] = []
+        self.pending_empty = ""  # `{}`, which some hosts send before the real arguments
         self.thought_signatures: list[tuple[int, str]] = []
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
@@ -224,7 +199,7 @@ class _ToolBlock(_Block):
         return construct_unchecked(
             ToolCall,
             id=self.id,
-            name=self.name,
+            name=_value_at(self.names, position) or "",
             arguments=arguments,
             thought_signature=_value_at(self.thought_signatures, position),
             arguments_error=error,
@@ -234,10 +209,10 @@ class _ToolBlock(_Block):
     @property
     def has_data(self) -> bool:
         """Whether anything was sent for this call: some hosts send empty fragments with text."""
-        return bool(self.name or self.wire_id or self.pieces)
+        return bool(self.name or self.wire_id or self.pieces or self.pending_empty)
 
     def is_complete(self) -> bool:
-        """Return whether the arguments so far are a complete JSON object."""
+        """Return whether the arguments so far are a complete JSON object that is not empty."""
         if not self.pieces or not self.pieces[-1].rstrip().endswith("}"):
             return False
         return parse_arguments(self.text())[1] is None
@@ -267,6 +242,8 @@ class Assembler:
         timestamp: int | None = None,
         make_call_id: Callable[[], str] = _new_call_id,
         output: Output | None = None,
+        first_party: bool = False,
+        think_tags: ThinkTagParser | None = None,
     ) -> None:
         self._api = api
         self._provider = provider
@@ -274,6 +251,9 @@ class Assembler:
         self._timestamp = now_ms() if timestamp is None else timestamp
         self._make_call_id = make_call_id
         self._output = output
+        self._first_party = first_party
+        self._think_tags = think_tags
+        self._parses_think_tags = think_tags is not None
         self._position = 0
         self._blocks: list[_Block] = []
         self._open_block: _TextBlock | _ThinkingBlock | None = None
@@ -283,6 +263,7 @@ class Assembler:
         self._used_call_ids: set[str] = set()
         self._usage_log: list[tuple[int, UsageReport]] = []
         self._response_log: list[tuple[int, ResponseInfo]] = []
+        self._omitted: dict[str, None] = {}  # types of omitted content, in order of appearance
         self._finished = False
         self._finish_reason: str | None = None
         self._closed = False
@@ -307,6 +288,33 @@ class Assembler:
         """Whether the wire has signalled that the answer is complete."""
         return self._finished
 
+    @property
+    def warnings(self) -> list[Warning]:
+        """What the caller should know about the answer so far."""
+        warnings = []
+        if self._omitted:
+            names = ", ".join(self._omitted)
+            text = f"the response has content that a message cannot hold; left out: {names}"
+            warnings.append(Warning(code="content_omitted", message=text))
+        name = normalize(self._finish_reason)
+        if name and name not in COMPLETE and name not in LENGTH and self._finish_error() is None:
+            text = f"unknown finish reason {self._finish_reason!r}; read as the end of the answer"
+            warnings.append(Warning(code="unknown_finish_reason", message=text))
+        if self._parses_think_tags and self._has_unopened_thinking():
+            text = (
+                'the text has "</think>" without "<think>": start the server with a reasoning'
+                ' parser, or set think_tags="opened" if the prompt template opens the tag'
+            )
+            warnings.append(Warning(code="think_tag_unopened", message=text))
+        return warnings
+
+    def _has_unopened_thinking(self) -> bool:
+        block = self._blocks[0] if self._blocks else None
+        if not isinstance(block, _TextBlock):
+            return False
+        text, closing_tag, _ = block.text().partition("</think>")
+        return bool(closing_tag) and "<think>" not in text
+
     # --- Deltas to events -------------------------------------------------------------------
 
     def start(self) -> StartEvent:
@@ -325,6 +333,10 @@ class Assembler:
         events = [] if events is None else events
         if self._closed:
             return events
+        if self._think_tags is not None:
+            deltas = self._think_tags.feed(deltas)
+            if self._think_tags.in_answer:
+                self._think_tags = None
         for delta in deltas:
             if isinstance(delta, Text):  # the most frequent first: this is the hot path
                 self._feed_text(delta, events)
@@ -344,9 +356,9 @@ class Assembler:
         """
         if self._closed:
             return []
-        events: list[AssistantMessageEvent] = []
+        events = self._flush()
         if not self._finished:
-            return self.fail(self._incomplete_error())
+            return events + self.fail(self._incomplete_error())
         self._end_open_block(events)
         self._tool_blocks = [call for call in self._tool_blocks if call.has_data]
         for call in self._tool_blocks:
@@ -370,10 +382,16 @@ class Assembler:
         return events
 
     def fail(self, error: ErrorInfo) -> list[AssistantMessageEvent]:
-        """Return the last event of an answer that failed or was stopped; its content is kept."""
+        """Return the last events of an answer that failed or was stopped; its content is kept."""
         if self._closed:
             return []
-        return [self._error_event(self.message_at(self._position, final=True), error)]
+        events = self._flush()
+        return [*events, self._error_event(self.message_at(self._position, final=True), error)]
+
+    def _flush(self) -> list[AssistantMessageEvent]:
+        """Return the events of text that was held back, because it could be a tag."""
+        parser, self._think_tags = self._think_tags, None
+        return [] if parser is None else self.feed(parser.finish())
 
     def _error_event(self, message: AssistantMessage, error: ErrorInfo) -> ErrorEvent:
         aborted = error.kind is ErrorKind.ABORTED
@@ -391,31 +409,28 @@ class Assembler:
             text = f"{INTERRUPTED_MESSAGE} {text}"
         return error_info(ErrorKind.INCOMPLETE, text, provider=self._provider)
 
+    def _finish_error(self) -> ErrorInfo | None:
+        """Return the error that the finish reason stands for."""
+        api = self._response_log[-1][1].api if self._response_log else None
+        first_party = self._first_party or (api or self._api) in FIRST_PARTY_APIS
+        return finish_error(self._finish_reason or "", self._provider, first_party)
+
     def _stop_outcome(self) -> tuple[StopReason, ErrorInfo | None]:
-        reason = (self._finish_reason or "").lower()
-        if reason in _FILTER_REASONS:
-            summary = (
-                "The model refused to answer."
-                if reason == "refusal"
-                else (f"The provider withheld the answer ({self._finish_reason}).")
-            )
-            return StopReason.ERROR, error_info(
-                ErrorKind.CONTENT_FILTER,
-                f"{summary} Rephrase the request.",
-                provider=self._provider,
-            )
-        if reason in _FAILURE_REASONS or (
-            reason in ("other", "image_other", "no_image") and not self._blocks
-        ):
-            return StopReason.ERROR, error_info(
-                ErrorKind.SERVER,
-                f"The provider broke off the answer ({self._finish_reason}).",
-                provider=self._provider,
-                retryable=False,
-            )
-        if reason in _LENGTH_REASONS:
+        error = self._finish_error()
+        if error is not None:
+            return StopReason.ERROR, error
+        if normalize(self._finish_reason) in LENGTH:
             return StopReason.LENGTH, None
-        return (StopReason.TOOL_USE if self._tool_blocks else StopReason.STOP), None
+        if self._tool_blocks:
+            return StopReason.TOOL_USE, None
+        if self._omitted and not any(isinstance(block, _TextBlock) for block in self._blocks):
+            names = ", ".join(self._omitted)
+            text = f"The response holds only content that pipy-ai cannot represent: {names}."
+            error = error_info(ErrorKind.INCOMPLETE, text, provider=self._provider, retryable=False)
+            return StopReason.ERROR, error
+        if not self._finish_reason and not self._blocks:
+            return StopReason.ERROR, self._incomplete_error()
+        return StopReason.STOP, None
 
     # --- Text and thinking ------------------------------------------------------------------
 
@@ -483,6 +498,8 @@ class Assembler:
                 self._usage_log.append((self._position, self._merge_usage(delta)))
             case ResponseInfo():
                 self._feed_response_info(delta)
+            case Omitted():
+                self._omitted[clean_surrogates(delta.type)] = None
             case Finish():
                 self._finished = True
                 self._finish_reason = self._finish_reason or delta.reason
@@ -573,14 +590,26 @@ class Assembler:
             self._position += 1
             signature = clean_surrogates(delta.thought_signature)
             call.thought_signatures.append((self._position, signature))
+        arguments = delta.arguments
+        if arguments and not call.pieces:
+            arguments = _hold_back_empty_object(call, arguments)
+        if delta.name:
+            self._extend_name(call, clean_surrogates(delta.name))
         if call.index < 0:
-            if delta.arguments:
-                call.append(delta.arguments, 0)
-            if delta.name:
-                call.name = clean_surrogates(delta.name)
+            if arguments:
+                call.append(arguments, 0)
+            if call.name:
                 self._start_call(call, events)
-        elif delta.arguments:
-            self._append_arguments(call, delta.arguments, events)
+        elif arguments:
+            self._append_arguments(call, arguments, events)
+
+    def _extend_name(self, call: _ToolBlock, name: str) -> None:
+        """Add a piece of a name. Some hosts repeat the whole name, or the name so far."""
+        if name == call.name:
+            return
+        call.name = name if name.startswith(call.name) else call.name + name
+        self._position += 1
+        call.names.append((self._position, call.name))
 
     def _find_tool_block(self, delta: ToolFragment) -> _ToolBlock | None:
         """Return the call that a fragment belongs to; None if it starts a new one."""
@@ -595,12 +624,16 @@ class Assembler:
         if delta.id and call.wire_id and delta.id != call.wire_id:
             return None
         if delta.name and call.name:
-            # Some hosts repeat the name with every fragment. A different name starts a new call,
-            # and without index and id so does the same name after complete arguments.
-            if clean_surrogates(delta.name) != call.name:
-                return None
+            # Some hosts repeat the name with every fragment, others send it in pieces. A different
+            # name after arguments starts a new call, and without index and id any different name,
+            # and the same name after complete arguments.
             lacks_id_and_index = not delta.id and delta.index is None
+            if clean_surrogates(delta.name) != call.name:
+                is_anonymous = lacks_id_and_index and not call.wire_id
+                return None if is_anonymous or call.pieces or call.pending_empty else call
             has_id_and_index = delta.id and delta.index is not None
+            if lacks_id_and_index and call.pending_empty:
+                return None
             if (
                 (delta.arguments.strip() or lacks_id_and_index)
                 and not has_id_and_index
@@ -640,8 +673,8 @@ class Assembler:
         if call.pending_surrogate:
             call.pending_surrogate = ""
             self._append_arguments(call, "\ufffd", events)
-        if not call.text().strip():
-            self._append_arguments(call, "{}", events)  # a call without arguments
+        if not call.text().strip():  # a call without arguments
+            self._append_arguments(call, "{}", events)
         self._position += 1
         call.end_position = self._position
         tool_call = call.content_at(self._position, final=False)
@@ -719,6 +752,21 @@ class Assembler:
         if report.cost is not None:
             usage.cost = construct_unchecked(Cost, total=report.cost, source="provider")
         return usage
+
+
+def _hold_back_empty_object(call: _ToolBlock, arguments: str) -> str:
+    """Return first arguments without `{}`: some hosts send it before the real arguments.
+
+    Seen where gateways translate Claude (openai/openai-agents-js#712, BerriAI/litellm#4537).
+    """
+    text = arguments.strip()
+    if text == "{}" or (call.pending_empty and not text):
+        call.pending_empty = "{}"
+        return ""
+    if call.pending_empty and not text.startswith("{"):  # not the arguments once more
+        arguments = call.pending_empty + arguments
+    call.pending_empty = ""
+    return arguments
 
 
 def _is_other_block(current: int | None, incoming: int | None) -> bool:

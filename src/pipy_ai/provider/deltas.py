@@ -61,6 +61,13 @@ class ToolFragment:
 
 
 @dataclass(slots=True)
+class Omitted:
+    """Content that a message cannot represent, by its name on the wire, such as `image`."""
+
+    type: str
+
+
+@dataclass(slots=True)
 class Finish:
     """The wire's own signal that the answer is complete, with the finish reason if it has one."""
 
@@ -106,6 +113,7 @@ Delta: TypeAlias = (
     | ThinkingSignature
     | RedactedThinking
     | ToolFragment
+    | Omitted
     | Finish
     | UsageReport
     | ResponseInfo

@@ -39,11 +39,14 @@ from ..utils.log import logger
 from ..utils.text import format_usd
 from .assembler import INTERRUPTED_MESSAGE, Assembler
 from .base import Provider
+from .finish import is_first_party_chat
+from .profiles import OPENAI_CHAT, backend_for
 from .request import Request
 from .retry import log_retry, outcome, retry_after_too_long, retry_delay
 
 if TYPE_CHECKING:
     from ..accounting.meter import Meter
+    from .think_tags import ThinkTagParser
 
 YIELD_EVERY_BATCHES = 64  # a provider that never awaits would otherwise starve other tasks
 USAGE_GRACE_S = 2.0  # time to wait for usage once the answer is complete
@@ -69,6 +72,24 @@ def _create_meter(stop_request: Callable[[ErrorInfo], None]) -> Meter | None:
     from ..accounting.meter import Meter
 
     return Meter(budgets, ledger_path(), stop_request)
+
+
+def _think_tag_parser(request: Request) -> ThinkTagParser | None:
+    """Return the parser of thinking that the host may send as text."""
+    mode = request.options.think_tags
+    if mode == "keep" or (mode == "auto" and not _may_send_think_tags(request)):
+        return None
+    from .think_tags import ThinkTagParser
+
+    return ThinkTagParser(opened=mode == "opened")
+
+
+def _may_send_think_tags(request: Request) -> bool:
+    if request.provider == "local":
+        return True  # a model file has no record
+    is_reasoning = bool((request.record or {}).get("reasoning"))
+    api = backend_for(request.backend).api_for(request.model_id)
+    return is_reasoning and api == OPENAI_CHAT and not is_first_party_chat(request)
 
 
 class Run:
@@ -120,6 +141,8 @@ class Run:
             provider=self._request.provider,
             model=self._request.model_id,
             output=self._request.output,
+            first_party=is_first_party_chat(self._request),
+            think_tags=_think_tag_parser(self._request),
         )
 
     # --- Starting and stopping --------------------------------------------------------------
@@ -435,7 +458,7 @@ class Run:
             message.duration_ms = round((now - self._started_at) * 1000, 3)
             if self._first_content_at is not None:
                 message.ttft_ms = round((self._first_content_at - self._started_at) * 1000, 3)
-        message.warnings = list(self._request.warnings)
+        message.warnings = [*self._request.warnings, *self._assembler.warnings]
         self._complete_usage(message)
         attempt = self._attempt_record(message)
         if self._attempts:

@@ -27,7 +27,7 @@ from .wires._litellm_proxy import (
     unwrap_error_message,
     upstream_headers,
 )
-from .wires._parsing import MalformedResponseError, malformed, split_documents
+from .wires._parsing import MalformedResponseError, ReportedError, malformed, split_documents
 from .wires._usage import usage_from_headers
 
 MAX_ERROR_BODY_BYTES = 64 << 10
@@ -45,6 +45,7 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
     """
     response = await send(request)
     decoder, framing = wire.decoder(), wire.framing()
+    pending_error: Exception | None
     try:
         if response.status >= 300:
             raise await error_from_response(response)
@@ -61,12 +62,12 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
             raise malformed(first_chunk.decode("utf-8", "replace"))
         if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
-            try:
-                yield apply_proxy_headers(decoder.decode_body(body), response.headers)
-            except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
-                raise malformed(body) from None
+            deltas, pending_error = _decode_body(decoder, body)
+            yield apply_proxy_headers(deltas, response.headers)
+            if pending_error is not None:
+                raise pending_error
             return
-        pending_error: Exception | None = None
+        pending_error = None
         chunk = first_chunk
         while True:
             deltas, pending_error = _decode_chunk(decoder, framing, chunk)
@@ -96,6 +97,16 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
         response.close()
 
 
+def _decode_body(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | None]:
+    """Return the deltas of a response in one document, and the error that follows them, if any."""
+    try:
+        return decoder.decode_body(body), None
+    except ReportedError as error:
+        return list(error.deltas), error
+    except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
+        return [], malformed(body)
+
+
 def _decode_chunk(
     decoder: Decoder, framing: Framing, chunk: bytes | None
 ) -> tuple[list[Delta], Exception | None]:
@@ -103,6 +114,8 @@ def _decode_chunk(
     deltas: list[Delta] = []
     try:
         for event, data in framing.finish() if chunk is None else framing.feed(chunk):
+            if decoder.done:  # what follows the API's last event is not part of the response
+                break
             _decode_event(decoder, event, data, deltas)
     except EventTooLong:
         return deltas, _too_long_error("a line")
@@ -114,6 +127,9 @@ def _decode_chunk(
 def _decode_event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) -> None:
     try:
         deltas += decoder.decode(event, data)
+    except ReportedError as error:
+        deltas += error.deltas
+        raise
     except MalformedResponseError:
         parts = split_documents(data)
         if len(parts) < 2:

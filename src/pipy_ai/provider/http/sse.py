@@ -1,7 +1,8 @@
 """Parse server-sent events from bytes that may be split anywhere. Sans-IO.
 
 Lines end in LF, CR or CRLF; U+2028 and similar characters are text. Events end in a blank line.
-Only the fields `event` and `data` are used; comments, ids and retry times are ignored.
+Only the fields `event` and `data` are used; comments, ids and retry times are ignored, and so are
+events without data.
 """
 
 from __future__ import annotations
@@ -84,9 +85,9 @@ class SSEReader:
                     if len(self._data_lines) == 1
                     else b"\n".join(self._data_lines)
                 )
-                events.append(
-                    (self._event_type.decode("utf-8", "replace"), data.decode("utf-8", "replace"))
-                )
+                if data and not data.isspace():  # some proxies keep a stream alive with no data
+                    event_type = self._event_type.decode("utf-8", "replace")
+                    events.append((event_type, data.decode("utf-8", "replace")))
                 self._data_lines.clear()
                 self._data_bytes = 0
             self._event_type = b""

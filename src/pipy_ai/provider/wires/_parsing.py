@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
-from ...errors import ErrorKind, ProviderError, error_info
+from ...errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ...failures import classify_status, retry_after_seconds
+from ..deltas import Delta
 from ._litellm_proxy import unwrap_error_message
 
 # OpenAI parameters that LiteLLM translates for other APIs.
@@ -45,6 +47,14 @@ def parse_object(data: str) -> dict[str, Any]:
 
 class MalformedResponseError(ProviderError):
     """The response is not in the format of the API."""
+
+
+class ReportedError(ProviderError):
+    """The provider reports a failure, in an event that may hold content as well."""
+
+    def __init__(self, error: ErrorInfo, deltas: Sequence[Delta] = ()) -> None:
+        super().__init__(error)
+        self.deltas = deltas
 
 
 def malformed(data: str) -> MalformedResponseError:
@@ -115,8 +125,11 @@ def reported_error(document: dict[str, Any]) -> Any | None:
     return document if failed or is_error else None
 
 
-def error_from_payload(error: Any) -> ProviderError:
-    """Return the exception of an `error` inside a stream or a document."""
+def error_from_payload(error: Any, deltas: Sequence[Delta] = ()) -> ReportedError:
+    """Return the exception of an `error` inside a stream or a document.
+
+    `deltas` are the content of the same event.
+    """
     from ...error_body import error_message_from_body
 
     if not isinstance(error, dict):
@@ -139,7 +152,8 @@ def error_from_payload(error: Any) -> ProviderError:
         kind = ErrorKind.SERVER
     text = unwrap_error_message(text)
     retry_after = retry_after_seconds({}, body)
-    return ProviderError(error_info(kind, text, status_code=status, retry_after=retry_after))
+    info = error_info(kind, text, status_code=status, retry_after=retry_after)
+    return ReportedError(info, deltas)
 
 
 def token_count(value: Any) -> int | None:

@@ -26,6 +26,7 @@ from ..content import inline_data, is_remote_file
 from ..deltas import (
     Delta,
     Finish,
+    Omitted,
     RedactedThinking,
     ResponseInfo,
     Text,
@@ -294,6 +295,7 @@ class AnthropicMessagesDecoder:
         self.done: bool = False
         self._tool_blocks: set[int] = set()  # indices of blocks that call the caller's tools
         self._server_calls: dict[str, int] = {}  # of Anthropic's own tools
+        self._unsent_inputs: dict[int, str] = {}  # came with the start; dropped if deltas follow
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
@@ -304,6 +306,8 @@ class AnthropicMessagesDecoder:
             self._decode_block_delta(body.get("index"), body.get("delta") or {}, deltas)
         elif event_type == "content_block_start":
             self._decode_block_start(body.get("index"), body.get("content_block") or {}, deltas)
+        elif event_type == "content_block_stop":
+            self._end_input(body.get("index"), deltas)
         elif event_type == "message_start":
             message = body.get("message") or {}
             deltas.append(ResponseInfo(message.get("id"), message.get("model")))
@@ -315,9 +319,11 @@ class AnthropicMessagesDecoder:
             self._append_usage(usage, deltas)
             reason = (body.get("delta") or {}).get("stop_reason")
             if reason:
+                self._end_inputs(deltas)
                 deltas.append(Finish(str(reason)))
         elif event_type == "message_stop":
             self.done = True
+            self._end_inputs(deltas)
             deltas.append(Finish())
         elif event_type == "error" or body.get("error"):
             raise error_from_payload(body.get("error", body))
@@ -331,6 +337,7 @@ class AnthropicMessagesDecoder:
         deltas: list[Delta] = [ResponseInfo(message.get("id"), message.get("model"))]
         for index, block in enumerate(message.get("content") or ()):
             self._decode_block_start(index, block, deltas)
+        self._end_inputs(deltas)
         self._append_usage(message.get("usage"), deltas)
         if message.get("stop_reason"):
             deltas.append(Finish(str(message["stop_reason"])))
@@ -348,12 +355,13 @@ class AnthropicMessagesDecoder:
             deltas.append(RedactedThinking(block.get("data") or "", index))
         elif block_type == "tool_use":
             self._tool_blocks.add(index)
-            tool_input = block.get("input")
-            arguments = json.dumps(tool_input, ensure_ascii=False) if tool_input else ""
-            deltas.append(ToolFragment(index, block.get("id"), block.get("name"), arguments))
-        elif block_type == "server_tool_use" and (tool := anthropic_tool(block)):
-            # The provider runs it itself, and sends the results.
-            self._server_calls[tool] = self._server_calls.get(tool, 0) + 1
+            deltas.append(ToolFragment(index, block.get("id"), block.get("name")))
+            if tool_input := block.get("input"):
+                self._unsent_inputs[index] = json.dumps(tool_input, ensure_ascii=False)
+        elif block_type not in (None, "fallback"):  # such as `server_tool_use` and its results
+            deltas.append(Omitted(str(block_type)))
+            if block_type == "server_tool_use" and (tool := anthropic_tool(block)):
+                self._server_calls[tool] = self._server_calls.get(tool, 0) + 1
 
     def _append_usage(self, usage: Any, deltas: list[Delta]) -> None:
         if isinstance(usage, dict):
@@ -368,7 +376,19 @@ class AnthropicMessagesDecoder:
         elif delta_type == "signature_delta":
             deltas.append(ThinkingSignature(delta.get("signature") or "", index))
         elif delta_type == "input_json_delta" and index in self._tool_blocks:
-            deltas.append(ToolFragment(index, arguments=delta.get("partial_json") or ""))
+            arguments = delta.get("partial_json") or ""
+            if arguments and self._unsent_inputs:
+                self._unsent_inputs.pop(index, None)
+            deltas.append(ToolFragment(index, arguments=arguments))
+
+    def _end_input(self, index: Any, deltas: list[Delta]) -> None:
+        """Add the input that came with the start of a block and in no delta."""
+        if tool_input := self._unsent_inputs.pop(index, None):
+            deltas.append(ToolFragment(index, arguments=tool_input))
+
+    def _end_inputs(self, deltas: list[Delta]) -> None:
+        for index in list(self._unsent_inputs):
+            self._end_input(index, deltas)
 
 
 WIRE = Wire(

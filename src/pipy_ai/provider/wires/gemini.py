@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, assert_never
 from urllib.parse import quote
 
+from ...errors import ProviderError
 from ...types import (
     AssistantContent,
     AssistantMessage,
@@ -27,6 +28,7 @@ from ..content import inline_data, result_text
 from ..deltas import (
     Delta,
     Finish,
+    Omitted,
     ResponseInfo,
     Text,
     TextSignature,
@@ -53,6 +55,14 @@ _TOP_LEVEL_FIELDS = frozenset(
         "cachedContent", "cached_content", "contents", "extra_body", "extra_headers",
         "generationConfig", "labels", "safetySettings", "safety_settings", "serviceTier", "store",
         "systemInstruction", "toolConfig", "tools",
+    }
+)  # fmt: skip
+
+# Parts of a response that a message cannot hold.
+_CONTENT_FIELDS = frozenset(
+    {
+        "audioTranscription", "codeExecutionResult", "executableCode", "fileData",
+        "functionResponse", "inlineData", "toolCall", "toolResponse",
     }
 )  # fmt: skip
 
@@ -245,13 +255,19 @@ class GeminiDecoder:
     api = GEMINI
 
     def __init__(self) -> None:
-        self.done: bool = False  # the API has no last event; the body ends
+        self.done: bool = False  # usage may follow the finish reason
+        self._finished = False
         self._last_info: tuple[Any, Any] = (None, None)
         self._call_count = 0
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
-        return self._decode_chunk(parse_object(data))
+        if not self._finished:
+            return self._decode_chunk(parse_object(data))
+        try:  # the response is complete, whatever follows
+            return self._decode_chunk(parse_object(data))
+        except (ProviderError, AttributeError, TypeError, KeyError, ValueError):
+            return []
 
     def decode_body(self, body: str) -> list[Delta]:
         """See `Decoder`: one object, or the list of what would be streamed."""
@@ -261,16 +277,13 @@ class GeminiDecoder:
         return self._decode_chunk(parse_object(body))
 
     def _decode_chunk(self, chunk: dict[str, Any]) -> list[Delta]:
-        if chunk.get("error"):
-            raise error_from_payload(chunk["error"])
         deltas: list[Delta] = []
         info = (chunk.get("responseId"), chunk.get("modelVersion"))
         if info != self._last_info:
             self._last_info = info
             deltas.append(ResponseInfo(*info))
-        reason = (chunk.get("promptFeedback") or {}).get("blockReason")
-        if reason:
-            reason = "content_filter"
+        block_reason = (chunk.get("promptFeedback") or {}).get("blockReason")
+        reason = f"PROMPT_BLOCKED: {block_reason}" if block_reason else None
         for candidate in chunk.get("candidates") or ():
             for part in (candidate.get("content") or {}).get("parts") or ():
                 self._decode_part(part, deltas)
@@ -281,7 +294,10 @@ class GeminiDecoder:
             break  # only one candidate was requested
         if isinstance(chunk.get("usageMetadata"), dict):
             deltas.append(usage_from_gemini(chunk["usageMetadata"]))
+        if chunk.get("error"):
+            raise error_from_payload(chunk["error"], deltas)
         if reason:
+            self._finished = True
             deltas.append(Finish(str(reason)))
         return deltas
 
@@ -300,10 +316,17 @@ class GeminiDecoder:
             deltas.append(Thinking(part.get("text") or ""))
             if signature:
                 deltas.append(ThinkingSignature(signature))
-        else:
+        elif "text" in part or not (omitted := _CONTENT_FIELDS.intersection(part)):
             deltas.append(Text(part.get("text") or ""))
             if signature:
                 deltas.append(TextSignature(signature))
+        else:
+            deltas.append(Omitted(_media_type(part) or min(omitted)))
+
+
+def _media_type(part: dict[str, Any]) -> str:
+    data = part.get("inlineData") or part.get("fileData") or {}
+    return str(data.get("mimeType") or "")
 
 
 WIRE = Wire(

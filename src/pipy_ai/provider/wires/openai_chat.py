@@ -14,6 +14,7 @@ from ..credentials import openai_base_url, uses_default_openai_url
 from ..deltas import (
     Delta,
     Finish,
+    Omitted,
     RedactedThinking,
     ResponseInfo,
     Text,
@@ -31,6 +32,8 @@ from ._openai_messages import account_headers, chat_fields
 from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, reported_error
 from ._usage import billing_from_chunk, usage_from_chat
 
+# Generated media of OpenRouter and OpenAI.
+_MEDIA_FIELDS = ("images", "audio")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 
 # === Requests ===============================================================================
@@ -133,10 +136,9 @@ class OpenAIChatDecoder:
 
     def decode_chunk(self, chunk: dict[str, Any], event: str = "") -> list[Delta]:
         """Return the deltas of a parsed chunk, or of a whole response."""
+        error = None
         if not chunk.get("choices") or chunk.get("error") or event == "error":
             error = reported_error(chunk) or (chunk if event == "error" else None)
-            if error is not None:
-                raise error_from_payload(error)
         deltas: list[Delta] = []
         info = (chunk.get("id"), chunk.get("model"))
         if info != self._last_info:
@@ -157,10 +159,13 @@ class OpenAIChatDecoder:
                 self._decode_delta(delta, deltas)
             reason = choice.get("finish_reason")
             usage = usage or choice.get("usage")
+            error = error or choice.get("error")  # OpenRouter
         if isinstance(usage, dict):
             deltas.append(usage_from_chat(usage))
         if (reason or usage or not choices) and (billing := billing_from_chunk(chunk)):
             deltas.append(billing)
+        if error:
+            raise error_from_payload(error, deltas)
         if reason:
             refused = self._refused and reason == "stop"
             deltas.append(Finish("refusal" if refused else str(reason)))
@@ -188,10 +193,15 @@ class OpenAIChatDecoder:
         if isinstance(refusal, str) and refusal:
             self._refused = True
             deltas.append(Text(refusal))
-        calls = delta.get("tool_calls") or ()
-        deltas.extend(_tool_fragment(call, call.get("index")) for call in calls)
+        for call in delta.get("tool_calls") or ():
+            if "custom" in call:  # a tool that takes free text
+                deltas.append(Omitted("custom tool call"))
+            else:
+                deltas.append(_tool_fragment(call, call.get("index")))
         if isinstance(delta.get("function_call"), dict):  # the deprecated form: one call, no id
             deltas.append(_tool_fragment({"function": delta["function_call"]}, 0))
+        if len(delta) > 1:  # almost always there is only text
+            deltas.extend(Omitted(name) for name in _MEDIA_FIELDS if delta.get(name))
 
 
 def _tool_fragment(call: dict[str, Any], index: Any) -> ToolFragment:
@@ -236,6 +246,9 @@ def _decode_content_parts(parts: list[Any], deltas: list[Delta]) -> None:
         if isinstance(thinking, list):
             texts = (p.get("text") for p in thinking if isinstance(p, dict))
             deltas.extend(Thinking(text) for text in texts if isinstance(text, str))
+        has_text = "text" in part or "thinking" in part
+        if not has_text and part.get("type") not in ("reference", "tool_reference"):
+            deltas.append(Omitted(str(part.get("type"))))
 
 
 WIRE = Wire(

@@ -24,6 +24,7 @@ from ..credentials import openai_base_url
 from ..deltas import (
     Delta,
     Finish,
+    Omitted,
     ResponseInfo,
     Text,
     TextSignature,
@@ -208,6 +209,8 @@ class OpenAIResponsesDecoder:
         self._refused = False
         self._streamed_items: set[int] = set()  # whose content came in deltas
         self._items: list[dict[str, Any]] = []  # complete ones
+        self._announced_calls: set[int] = set()  # whose name came
+        self._unsent_arguments: dict[int, str] = {}  # given whole, in case no deltas follow
 
     def decode(self, event: str, data: str) -> list[Delta]:
         """See `Decoder`."""
@@ -253,7 +256,15 @@ class OpenAIResponsesDecoder:
         """Handle `response.output_item.added`: a function call names itself here."""
         item = body.get("item") or {}
         if item.get("type") == "function_call":
-            deltas.append(_tool_fragment(index, item))
+            self._announce_call(index, item, deltas)
+
+    def on_arguments_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.function_call_arguments.done`."""
+        self._unsent_arguments[index] = body.get("arguments") or ""
+
+    def on_audio(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.audio.delta`."""
+        deltas.append(Omitted("audio"))
 
     def on_item_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.output_item.done`."""
@@ -274,12 +285,16 @@ class OpenAIResponsesDecoder:
         """See `Decoder`."""
         response = parse_object(body)
         deltas: list[Delta] = [ResponseInfo(response.get("id"), response.get("model"))]
-        for index, item in enumerate(response.get("output") or ()):
-            if item.get("type") == "function_call":
-                deltas.append(_tool_fragment(index, item))
-            self._decode_item(index, item, deltas)
         self._decode_end(response, deltas)
         return deltas
+
+    def _announce_call(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
+        if index not in self._announced_calls:
+            self._announced_calls.add(index)
+            call_id = item.get("call_id") or item.get("id")
+            deltas.append(ToolFragment(index, call_id, item.get("name")))
+        if item.get("arguments"):
+            self._unsent_arguments[index] = item["arguments"]
 
     def _decode_item(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
         """Add what a complete item holds and its deltas did not."""
@@ -296,24 +311,41 @@ class OpenAIResponsesDecoder:
             for part in item.get("content") or ():
                 if part.get("type") == "refusal":
                     self._refused = True
-                if not was_streamed:
+                if "text" not in part and "refusal" not in part:
+                    deltas.append(Omitted(str(part.get("type"))))
+                elif not was_streamed:
                     deltas.append(Text(part.get("text") or part.get("refusal") or "", index))
             if item.get("id"):
                 deltas.append(TextSignature(str(item["id"])))
-        elif item_type == "function_call" and not was_streamed:
-            deltas.append(ToolFragment(index, arguments=item.get("arguments") or ""))
+        elif item_type == "function_call":
+            self._announce_call(index, item, deltas)
+            self._end_arguments(index, deltas)
+        elif item_type:  # such as a generated image, or a search that the provider ran
+            deltas.append(Omitted(str(item_type)))
+
+    def _end_arguments(self, index: int, deltas: list[Delta]) -> None:
+        arguments = self._unsent_arguments.pop(index, "")
+        if arguments and index not in self._streamed_items:
+            deltas.append(ToolFragment(index, arguments=arguments))
 
     def _decode_end(self, response: dict[str, Any], deltas: list[Delta]) -> None:
-        if response.get("error") or response.get("status") == "failed":
-            raise error_from_payload(response.get("error") or {"message": "The response failed."})
-        self.done = True
+        if not (self._items or self._streamed_items):  # not streamed
+            for index, item in enumerate(response.get("output") or ()):
+                self._decode_item(index, item, deltas)
+        for index in list(self._unsent_arguments):
+            self._end_arguments(index, deltas)
         deltas.append(ResponseInfo(response.get("id"), response.get("model")))
         usage = usage_from_responses(response, response.get("output") or self._items)
         if usage is not None:
             deltas.append(usage)
+        status = response.get("status") or "completed"
+        if response.get("error") or status == "failed":
+            error = response.get("error") or {"message": "The response failed."}
+            raise error_from_payload(error, deltas)
+        self.done = True
         reason = (response.get("incomplete_details") or {}).get("reason")
-        if reason is None and response.get("status") == "incomplete":
-            reason = "length"
+        if reason is None and status != "completed":
+            reason = "length" if status == "incomplete" else str(status)
         deltas.append(Finish(reason or ("refusal" if self._refused else "stop")))
 
 
@@ -324,6 +356,8 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
     "response.reasoning_text.delta": OpenAIResponsesDecoder.on_reasoning,
     "response.reasoning_summary_part.added": OpenAIResponsesDecoder.on_summary_part,
     "response.function_call_arguments.delta": OpenAIResponsesDecoder.on_arguments,
+    "response.function_call_arguments.done": OpenAIResponsesDecoder.on_arguments_done,
+    "response.audio.delta": OpenAIResponsesDecoder.on_audio,
     "response.output_item.added": OpenAIResponsesDecoder.on_item_added,
     "response.output_item.done": OpenAIResponsesDecoder.on_item_done,
     "response.created": OpenAIResponsesDecoder.on_created,
@@ -336,10 +370,6 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
 def _delta_text(body: dict[str, Any]) -> str:
     delta = body.get("delta")
     return delta if isinstance(delta, str) else ""
-
-
-def _tool_fragment(index: int, item: dict[str, Any]) -> ToolFragment:
-    return ToolFragment(index, item.get("call_id") or item.get("id"), item.get("name"))
 
 
 WIRE = Wire(

@@ -1,0 +1,149 @@
+"""What the finish reasons of all APIs mean.
+
+Only a reason that an API documents as the end of a complete response is in `COMPLETE` or `LENGTH`.
+Reasons are compared in lower case, with `_` for `-`.
+"""
+
+from __future__ import annotations
+
+from ..errors import ErrorInfo, ErrorKind, error_info
+from .profiles import ANTHROPIC, GEMINI, OPENAI_RESPONSES
+from .request import Request
+
+COMPLETE = frozenset(
+    {
+        "complete",  # Cohere
+        "completed",
+        "end_turn",
+        "eos",  # Together
+        "eos_token",  # TGI
+        "function_call",
+        "stop",
+        "stop_sequence",
+        "tool_call",  # Cohere
+        "tool_calls",
+        "tool_use",
+    }
+)
+LENGTH = frozenset(
+    {
+        "length",
+        "max_completion_tokens",
+        "max_context",  # xAI
+        "max_len",  # xAI
+        "max_output_tokens",
+        "max_tokens",
+        "model_context_window_exceeded",
+        "model_length",  # Mistral
+    }
+)
+_FILTERED = frozenset(
+    {
+        "blocklist",
+        "content_filter",
+        "content_filtered",  # Bedrock
+        "error_toxic",  # Cohere
+        "escalation",
+        "guardrail_intervened",  # Bedrock
+        "image_prohibited_content",
+        "image_recitation",
+        "image_safety",
+        "jailbreak",
+        "language",
+        "model_armor",
+        "prohibited_content",
+        "prompt_blocked",
+        "recitation",
+        "refusal",
+        "safety",
+        "sensitive",
+        "spii",
+    }
+)
+_BROKEN_OFF = "The provider broke off the answer"
+_UNFINISHED = "The provider has not finished the answer"
+# The kind of the error, whether a retry may help, and what happened.
+_FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
+    "abort": (ErrorKind.INCOMPLETE, True, _BROKEN_OFF),  # vLLM, SGLang
+    "aborted": (ErrorKind.INCOMPLETE, True, _BROKEN_OFF),
+    "cancelled": (ErrorKind.INCOMPLETE, False, "The response was cancelled at the provider"),
+    "compaction": (
+        ErrorKind.INCOMPLETE,
+        False,
+        "The provider stopped after compacting the conversation, before the answer",
+    ),
+    "continuation": (
+        ErrorKind.INCOMPLETE,
+        False,
+        "The answer reached the provider's limit for one request and would continue in another",
+    ),
+    "error": (ErrorKind.SERVER, True, _BROKEN_OFF),
+    "failed": (ErrorKind.SERVER, True, _BROKEN_OFF),
+    "in_progress": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
+    "incomplete": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
+    "insufficient_system_resource": (ErrorKind.SERVER, True, _BROKEN_OFF),  # DeepSeek
+    "malformed_function_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
+    "malformed_model_output": (ErrorKind.SERVER, False, _BROKEN_OFF),  # Bedrock
+    "malformed_response": (ErrorKind.SERVER, False, _BROKEN_OFF),
+    "malformed_tool_use": (ErrorKind.SERVER, False, _BROKEN_OFF),  # Bedrock
+    "missing_thought_signature": (ErrorKind.SERVER, False, _BROKEN_OFF),
+    "network_error": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Z.ai
+    "pause_turn": (
+        ErrorKind.INCOMPLETE,
+        False,
+        "The provider paused the answer while its own tools run; pipy-ai cannot resume it",
+    ),
+    "pup_limited_disabled": (
+        ErrorKind.AUTH,
+        False,
+        "The account is limited for violations of the provider's use policy",
+    ),
+    "queued": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
+    "time_limit": (ErrorKind.TIMEOUT, True, _BROKEN_OFF),  # xAI
+    "timeout": (ErrorKind.TIMEOUT, True, _BROKEN_OFF),  # Cohere
+    "too_many_tool_calls": (ErrorKind.SERVER, False, _BROKEN_OFF),
+    "unexpected_tool_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
+}
+# Google's reasons for an end that it does not explain. Elsewhere these words are unknown.
+_UNEXPLAINED = frozenset({"image_other", "no_image", "other"})
+# Their vendors document every reason. Other hosts of Chat Completions use words of their own.
+FIRST_PARTY_APIS = frozenset({ANTHROPIC, GEMINI, OPENAI_RESPONSES})
+
+
+def normalize(reason: str | None) -> str:
+    """Return a finish reason in the spelling of the tables, without what follows a colon."""
+    return (reason or "").partition(":")[0].lower().replace("-", "_")
+
+
+def is_first_party_chat(request: Request) -> bool:
+    """Return whether a request goes to a vendor that documents the reasons of Chat Completions."""
+    if request.provider == "openai":  # with an address of its own also any compatible server
+        return request.record is not None or not request.options.api_base
+    return request.provider.partition("-")[0] == "azure"
+
+
+def finish_error(reason: str, provider: str, first_party: bool) -> ErrorInfo | None:
+    """Return the error that a finish reason stands for; None: the response is complete.
+
+    A reason that is not known is an error where `first_party` says that the API documents all of
+    them. On other hosts it usually means that the answer is complete.
+    """
+    name = normalize(reason)
+    if not name or name in COMPLETE or name in LENGTH:
+        return None
+    if name in _FILTERED:
+        summary = (
+            "The model refused to answer."
+            if name == "refusal"
+            else f"The provider withheld the answer ({reason})."
+        )
+        text = f"{summary} Rephrase the request."
+        return error_info(ErrorKind.CONTENT_FILTER, text, provider=provider)
+    kind, retryable, text = _FAILED.get(name, (ErrorKind.INCOMPLETE, False, ""))
+    if name in _UNEXPLAINED and first_party:
+        kind, text = ErrorKind.SERVER, _BROKEN_OFF
+    if not text:
+        if not first_party:
+            return None
+        text = "The provider ended the answer for a reason that pipy-ai does not know"
+    return error_info(kind, f"{text} ({reason}).", provider=provider, retryable=retryable)

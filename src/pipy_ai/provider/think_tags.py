@@ -1,0 +1,124 @@
+"""Tell thinking from the answer where a host sends both as text: `<think>…</think>` and its kin.
+
+Some hosts pass on what the model writes: vLLM and SGLang without `--reasoning-parser`, llama.cpp
+with `--reasoning-format none`, Groq with `reasoning_format: raw`, MiniMax, and resellers of open
+models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from .deltas import Delta, RedactedThinking, Text, Thinking, ThinkingSignature, ToolFragment
+
+TAGS = {
+    "<think>": "</think>",
+    "<thought>": "</thought>",  # Gemini's OpenAI-compatible API
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "[THINK]": "[/THINK]",  # Magistral
+}
+_SPACE = " \t\r\n"
+
+
+_OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment)
+
+
+class _State(Enum):
+    START = 1  # nothing but white space so far
+    THINKING = 2
+    GAP = 3  # white space between thinking and answer
+    ANSWER = 4
+
+
+class ThinkTagParser:
+    """Turns the thinking at the start of a streamed text into `Thinking` deltas.
+
+    Only an opening tag at the very start counts, so tags in the answer stay text. The white space
+    around thinking belongs to the tags. The result does not depend on where the text is split.
+
+    With `opened` the prompt ended with the opening tag, so that the text begins with thinking.
+    """
+
+    def __init__(self, opened: bool = False) -> None:
+        self._state = _State.START
+        self._opened = opened
+        self._closing_tag = "</think>"
+        self._has_thinking = False
+        self._held = ""  # the start of what may be a tag, or white space that may precede one
+
+    @property
+    def in_answer(self) -> bool:
+        """Whether the rest of the text is the answer, so that nothing is left to parse."""
+        return self._state is _State.ANSWER
+
+    def feed(self, deltas: Iterable[Delta]) -> list[Delta]:
+        """Return the deltas with the text before the answer parsed."""
+        parsed: list[Delta] = []
+        for delta in deltas:
+            if isinstance(delta, Text):
+                self._parse(delta, parsed)
+                continue
+            if self._state is _State.START and isinstance(delta, _OTHER_CONTENT):
+                parsed += self.finish()
+                self._state = _State.ANSWER  # the host separates thinking itself
+            parsed.append(delta)
+        return parsed
+
+    def finish(self) -> list[Delta]:
+        """Return what was held back, at the end of the response."""
+        held, self._held = self._held, ""
+        if self._state is _State.THINKING or self._opened:
+            held = held.rstrip(_SPACE) if self._has_thinking else held.strip(_SPACE)
+            return [Thinking(held)] if held else []
+        return [Text(held)] if held else []
+
+    def _parse(self, delta: Text, parsed: list[Delta]) -> None:
+        text = self._held + delta.text
+        self._held = ""
+        if self._state is _State.START:
+            text = self._parse_start(text)
+        if self._state is _State.THINKING:
+            text = self._parse_thinking(text, parsed)
+        if self._state is _State.GAP and (text := text.lstrip(_SPACE)):
+            self._state = _State.ANSWER
+        if self._state is _State.ANSWER and text:
+            parsed.append(Text(text, delta.block))
+
+    def _parse_start(self, text: str) -> str:
+        """Look for an opening tag and return the text that follows it."""
+        content = text.lstrip(_SPACE)
+        for tag, closing_tag in TAGS.items():
+            if content.startswith(tag):
+                self._state, self._closing_tag = _State.THINKING, closing_tag
+                return content[len(tag) :]
+            if tag.startswith(content):
+                self._held = text
+                return ""
+        self._state = _State.THINKING if self._opened else _State.ANSWER
+        return text
+
+    def _parse_thinking(self, text: str, parsed: list[Delta]) -> str:
+        """Add thinking up to the closing tag and return the text that follows it."""
+        if not self._has_thinking:
+            text = text.lstrip(_SPACE)
+        thinking, closing_tag, rest = text.partition(self._closing_tag)
+        if closing_tag:
+            self._state = _State.GAP
+        else:
+            thinking = text[: len(text) - _overlap(text, self._closing_tag)]
+        thinking = thinking.rstrip(_SPACE)
+        if thinking:
+            self._has_thinking = True
+            parsed.append(Thinking(thinking))
+        if not closing_tag:
+            self._held = text[len(thinking) :]
+        return rest
+
+
+def _overlap(text: str, tag: str) -> int:
+    """Return how many characters at the end of the text may be the start of the tag."""
+    for length in range(min(len(text), len(tag) - 1), 0, -1):
+        if text.endswith(tag[:length]):
+            return length
+    return 0
