@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -226,9 +227,10 @@ def test_response_in_one_piece(lab: Lab, july: Any) -> None:
     assert shape(ask(lab, "groq/qwen/qwen3-32b")) == PARSED
 
 
-def test_embedded_model_is_parsed() -> None:
-    from pipy_ai._requests import build_request
-    from pipy_ai.provider.engine import _think_tag_parser
-
-    request = build_request("local/smollm2", "q", None, {})
-    assert _think_tag_parser(request) is not None
+@pytest.mark.usefixtures("weights")
+@pytest.mark.parametrize(("think_tags", "expected"), [("auto", PARSED), ("keep", RAW)])
+def test_embedded_model_is_parsed(think_tags: Any, expected: list[Any]) -> None:
+    grammar = f"root ::= {json.dumps(RAW[0])}"
+    options: dict[str, Any] = {"extra": {"grammar": grammar}, "think_tags": think_tags}
+    message = check_events(list(stream("local/smollm2", "q", **options)))
+    assert shape(message) == expected
