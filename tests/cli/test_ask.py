@@ -294,8 +294,28 @@ def test_continued_conversation(lab: Lab) -> None:
     with_key = lab.url.replace("://", "://me:sk-secret@")
     pipy("ask", "-c", "--api-base", with_key, "six")
     assert "sk-secret" not in files[0].read_text()
+    refused = pipy("ask", "-c", "seven")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert f"used {lab.url}…" in refused.stderr
+    assert "Give the whole address again with --api-base" in refused.stderr
+    refused = pipy("chat", "-c", stdin="eight\n")
+    assert (refused.returncode, "--api-base" in refused.stderr) == (2, True)
     nothing = pipy("ask", "--cid", "zzz", "hi")
     assert (nothing.returncode, "zzz" in nothing.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("suffix", ["?tenant=7", "/", ""])
+def test_conversation_with_an_own_server_does_not_continue_at_the_public_one(
+    lab: Lab, suffix: str
+) -> None:
+    own = {"OPENAI_BASE_URL": lab.url + suffix, "OPENAI_API_KEY": "k-0123456789"}
+    assert pipy("ask", "-m", "openai/gpt-4o", "our secret plan", **own).returncode == 0
+    public = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "k-0123456789"}
+    done = pipy("ask", "-c", "-o", "max_retries=0", "and then?", **public)
+    if suffix == "?tenant=7":
+        assert (done.returncode, "--api-base" in done.stderr) == (2, True)
+        done = pipy("ask", "-c", "--api-base", own["OPENAI_BASE_URL"], "and then?", **own)
+    assert (done.returncode, len(lab.seen)) == (0, 2)
 
 
 def test_unwritable_conversation_directory_is_no_error(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def _inherit_settings(
     stream_options["reasoning"] = stream_options["reasoning"] or conversation.thinking
     previous_provider = (conversation.model or "").partition("/")[0]
     if model.partition("/")[0] == previous_provider:
-        stream_options["api_base"] = stream_options["api_base"] or conversation.api_base
+        stream_options["api_base"] = stream_options["api_base"] or conversation.complete_api_base
 
 
 def _full_model_name(name: str) -> str:

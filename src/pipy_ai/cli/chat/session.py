@@ -38,7 +38,7 @@ class Chat:
         self._approval = ToolApproval(arguments.yes)
         self._api_base_provider: str | None = None  # the provider that `api_base` belongs to
         if self._base_options["api_base"] is None and conversation.api_base:
-            self._base_options["api_base"] = conversation.api_base
+            self._base_options["api_base"] = conversation.complete_api_base
             self._api_base_provider = (conversation.model or "").partition("/")[0]
         self._shown_warnings: set[str] = set()
 

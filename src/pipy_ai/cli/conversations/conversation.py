@@ -155,6 +155,20 @@ class Conversation:
 
         return ctx(*self.messages, system=self.system)
 
+    @property
+    def complete_api_base(self) -> str | None:
+        """The address to continue with; None: the provider's own.
+
+        Raises:
+            ValueError: The address had parts that are not stored.
+        """
+        if self.api_base and self.api_base.endswith(_NOT_STORED):
+            raise ValueError(
+                f"conversation {self.id} used {self.api_base}: the password or query of the address"
+                " is not stored. Give the whole address again with --api-base"
+            )
+        return self.api_base
+
     # --- Changes ----------------------------------------------------------------------------
 
     def set(self, **settings: Any) -> None:
@@ -163,8 +177,8 @@ class Conversation:
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise TypeError(f"{name} is no setting of a conversation")
-            if name == "api_base" and value and ("@" in value or "?" in value):
-                value = None  # the address may contain a key, which must not be written to a file
+            if name == "api_base":
+                value = _address_to_store(value, self.model)
             if getattr(self, name) != value:
                 changed[name] = value
                 setattr(self, name, value)
@@ -331,3 +345,25 @@ class Conversation:
         self.answers.append(message)
         self._next_number += 1
         return True
+
+
+_NOT_STORED = "…"  # ends an address of which a part is not stored
+
+
+def _address_to_store(api_base: str | None, model: str | None) -> str | None:
+    """Return the address without password and query, which may hold a key.
+
+    An address of the environment is stored too: it may be missing when the conversation continues.
+    """
+    if not api_base and (model or "").startswith("openai/"):
+        from ...provider.credentials import DEFAULT_OPENAI_URL, openai_base_url
+
+        api_base = openai_base_url()
+        if api_base == DEFAULT_OPENAI_URL:
+            return None
+    if not api_base:
+        return None
+    from ...utils.secrets import strip_userinfo
+
+    stored = strip_userinfo(api_base.partition("?")[0])
+    return stored if stored == api_base else stored.removesuffix(_NOT_STORED) + _NOT_STORED
