@@ -79,7 +79,9 @@ def _is_text_answer(data: dict[str, Any]) -> bool:
         and isinstance(content, list)
         and all(_is_text_part(part) for part in content)
         and isinstance(usage, dict)
-        and _has_only_numbers(usage, Usage, "cost")
+        and _has_only_numbers(usage, Usage, "cost", "service_tier", "region", "server_tool_calls")
+        and all(isinstance(usage.get(name), str | None) for name in ("service_tier", "region"))
+        and not usage.get("server_tool_calls")
         and isinstance(usage.get("cost"), dict)
         and _has_only_numbers(usage["cost"], Cost, "source")
         and data.get("stop_reason") in ("stop", "length")
@@ -98,7 +100,7 @@ def _is_text_part(part: Any) -> bool:
     )
 
 
-def _has_only_numbers(data: dict[str, Any], model: type[BaseModel], except_field: str) -> bool:
-    values = [value for name, value in data.items() if name != except_field]
+def _has_only_numbers(data: dict[str, Any], model: type[BaseModel], *except_fields: str) -> bool:
+    values = [value for name, value in data.items() if name not in except_fields]
     known_fields_only = data.keys() <= model.model_fields.keys()
     return known_fields_only and all(isinstance(value, int | float | None) for value in values)
