@@ -326,6 +326,24 @@ def test_write_error_is_reported_once_and_the_conversation_continues(
     assert texts(said) == ["one", "one", "two", "two"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no limit on the size of files")
+def test_conversation_that_no_disk_space_is_left_for_is_not_continued() -> None:
+    with Conversation.new() as conversation:
+        talk(conversation, "the first")
+    code = """
+import resource, signal, sys
+from pipy_ai.cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # writing to any file fails
+sys.exit(main(["ask", "-m", "faux/echo", "the second"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "the second\n")
+    assert "the conversation is not kept from here on" in done.stderr
+    with Conversation.open() as continued:
+        assert continued.id == conversation.id
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_full_disk_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     with Conversation.new() as conversation:

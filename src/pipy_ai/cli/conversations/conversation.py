@@ -271,6 +271,8 @@ class Conversation:
             return
         lock_file(self._file_fd, self.id)
         self._write_bytes(self._file_fd, lines)
+        if not self.keep:  # `-c` must not continue an empty conversation
+            os.unlink(self.path)
         self._pending_records = []
 
     def _write_bytes(self, fd: int, data: bytes) -> None:
