@@ -27,8 +27,16 @@ from typing import Any, overload
 from pydantic import ValidationError
 
 from .types import Tool, ToolCall, ToolLike, as_tool, as_tools
-from .utils.json_schema import accepts_null, resolve_ref
-from .utils.validation import format_validation_errors, schema_errors
+from .utils.json_schema import (
+    accepts_null,
+    drop_optional_nulls,
+    expand_options,
+    matching_options,
+    property_renames,
+    resolve_ref,
+    restore_properties,
+)
+from .utils.validation import format_validation_errors, schema_errors, validate_without_loss
 
 __all__ = [
     "ToolLike",
@@ -142,11 +150,13 @@ def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
             f"The arguments of {tool.name} are no JSON object: {call.arguments_error}"
         )
     raw_arguments = copy.deepcopy(call.arguments)  # the tool may modify them
+    raw_arguments = restore_properties(raw_arguments, property_renames(tool.parameters))
     arguments, problems = _parse_arguments(tool, raw_arguments)
     if problems:  # valid arguments are never changed
-        arguments, problems = _parse_arguments(
-            tool, _coerce(raw_arguments, tool.parameters, tool.parameters)
-        )
+        coerced = _coerce(raw_arguments, tool.parameters, tool.parameters)
+        # Many models write null for a parameter that they mean to omit.
+        coerced = drop_optional_nulls(coerced, tool.parameters, tool.parameters)
+        arguments, problems = _parse_arguments(tool, coerced)
     if problems:
         raise ToolValidationError(f"The arguments of {tool.name} do not fit:", problems)
     return arguments
@@ -158,7 +168,8 @@ def _parse_arguments(tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, A
         return arguments, list(schema_errors(arguments, tool.parameters))
     try:
         # `dict` turns an instance of a model class into its fields.
-        return dict(tool._implementation.adapter.validate_python(arguments)), []
+        validate = tool._implementation.adapter.validate_python
+        return dict(validate_without_loss(validate, arguments, tool.parameters)), []
     except ValidationError as error:
         return {}, list(format_validation_errors(error))
 
@@ -182,15 +193,9 @@ def _coerce(value: Any, schema: Any, root: Mapping[str, Any], depth: int = 40) -
     if isinstance(value, dict):
         properties = schema.get("properties") or {}
         additional = schema.get("additionalProperties")
-        required = schema.get("required") or ()
         return {
             key: _coerce(inner, properties.get(key, additional), root, depth - 1)
             for key, inner in value.items()
-            # Many models write null for a parameter that they mean to omit.
-            if inner is not None
-            or key in required
-            or key not in properties
-            or accepts_null(properties[key], root)
         }
     if isinstance(value, list):
         return [_coerce(inner, schema.get("items"), root, depth - 1) for inner in value]
@@ -200,6 +205,10 @@ def _coerce(value: Any, schema: Any, root: Mapping[str, Any], depth: int = 40) -
 def _coerce_to_alternative(
     value: Any, options: list[Any], root: Mapping[str, Any], depth: int
 ) -> Any:
+    if isinstance(value, dict):
+        objects = [inner for option in options for inner in expand_options(option, root)]
+        if matching := matching_options(value, objects, root):
+            return _coerce(value, matching[0], root, depth - 1)
     is_null_text = isinstance(value, str) and value.strip() == "null"
     for coerce in (False, True):  # prefer the alternative that matches without coercion
         if coerce and is_null_text and any(accepts_null(option, root) for option in options):

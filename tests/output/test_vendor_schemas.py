@@ -10,17 +10,15 @@ from jsonschema import Draft202012Validator
 
 from pipy_ai import ctx, preview
 from pipy_ai.output.schema import Output
-from pipy_ai.utils.json_schema import to_anthropic_schema, to_gemini_schema, to_openai_strict_schema
+from pipy_ai.utils.vendor_schemas import (
+    to_anthropic_schema,
+    to_gemini_schema,
+    to_openai_strict_schema,
+)
 
 from ..support.function_cases import SCHEMAS as SIGNATURES
-from ..support.schema_cases import (
-    KINDS,
-    Kind,
-    Tree,
-    anthropic_refuses,
-    gemini_refuses,
-    openai_refuses,
-)
+from ..support.schema_cases import KINDS, Kind, Tree
+from ..support.schema_rules import anthropic_refuses, gemini_refuses, openai_refuses
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS.keys())

@@ -1,4 +1,4 @@
-"""Types of every kind, and rules for the schemas that each vendor accepts."""
+"""Types of every kind, for structured output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired
 
@@ -187,101 +186,3 @@ KINDS = {
         {"type": "array", "items": {"type": "integer"}}, {"value": [1, 2]}
     ),
 }
-
-
-# --- Rules of the vendors ------------------------------------------------------------------
-
-
-def parts(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every nested schema with its path."""
-    todo: list[tuple[str, Any]] = [("$", schema)]
-    while todo:
-        path, one = todo.pop()
-        yield path, one
-        for word in ("properties", "$defs"):
-            todo += [(f"{path}.{name}", inner) for name, inner in one.get(word, {}).items()]
-        if "items" in one:
-            todo.append((f"{path}[]", one["items"]))
-        todo += [(f"{path}|{n}", inner) for n, inner in enumerate(one.get("anyOf", ()))]
-
-
-_COMMON = {"type", "title", "description", "enum", "const", "anyOf", "$ref", "$defs", "format",
-           "properties", "required", "additionalProperties", "items"}  # fmt: skip
-_OPENAI = _COMMON | {"pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum",
-                     "exclusiveMaximum", "minItems", "maxItems"}  # fmt: skip
-_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
-
-
-def openai_refuses(schema: dict[str, Any], known: set[str] = _OPENAI) -> list[str]:
-    """Return what OpenAI's strict mode would reject."""
-    found = _closed(schema, known)
-    for path, one in parts(schema):
-        if set(one.get("properties", ())) != set(one.get("required", one.get("properties", ()))):
-            found.append(f"{path}: not every property is required")
-    return found
-
-
-def anthropic_refuses(schema: dict[str, Any]) -> list[str]:
-    """Return what Anthropic's structured outputs would reject."""
-    found = _closed(schema, _COMMON)
-    for name in schema.get("$defs", {}):
-        if _reaches(schema, name, name, set()):
-            found.append(f"{name} holds itself")
-    return found
-
-
-def _reaches(schema: dict[str, Any], start: str, goal: str, seen: set[str]) -> bool:
-    for _, one in parts(schema["$defs"][start]):
-        name = one.get("$ref", "").removeprefix("#/$defs/")
-        if name == goal:
-            return True
-        if name and name not in seen and _reaches(schema, name, goal, seen | {name}):
-            return True
-    return False
-
-
-def _closed(schema: dict[str, Any], known: set[str]) -> list[str]:
-    found = [] if schema.get("type") == "object" else ["$: no object"]
-    for path, one in parts(schema):
-        found += [f"{path}: the word {word}" for word in one if word not in known]
-        if "$ref" in one:
-            found += [f"{path}: words beside $ref"] if len(one) > 1 else []
-            if one["$ref"].removeprefix("#/$defs/") not in schema.get("$defs", {}):
-                found.append(f"{path}: {one['$ref']} leads nowhere")
-            continue
-        if not one.keys() & {"type", "anyOf", "enum", "const"}:
-            found.append(f"{path}: no type")
-        if not isinstance(one.get("type", ""), str):
-            found.append(f"{path}: several types")
-        if one.get("type") == "object" and one.get("additionalProperties") is not False:
-            found.append(f"{path}: open")
-        if one.get("type") == "array" and "items" not in one:
-            found.append(f"{path}: items of no type")
-        if one.get("format", "date") not in _FORMATS:
-            found.append(f"{path}: the format {one['format']}")
-    return found
-
-
-_GEMINI = {"type", "title", "description", "enum", "format", "nullable", "properties", "required",
-           "items", "minItems", "maxItems", "minLength", "maxLength", "minimum", "maximum",
-           "pattern", "propertyOrdering", "minProperties", "maxProperties"}  # fmt: skip
-
-
-def gemini_refuses(schema: dict[str, Any]) -> list[str]:
-    """Return what Gemini would reject in an output schema or in the parameters of a function."""
-    found = []
-    for path, one in parts(schema):
-        found += [f"{path}: the word {word}" for word in one if word not in _GEMINI]
-        if one.get("type") not in ("string", "integer", "number", "boolean", "array", "object"):
-            found.append(f"{path}: the type {one.get('type')}")
-        if "enum" in one and (one["type"] != "string" or not all(map(_is_text, one["enum"]))):
-            found.append(f"{path}: an enum of other than strings")
-        if one.get("type") == "array" and "items" not in one:
-            found.append(f"{path}: items of no type")
-        if not set(one.get("required", ())) <= set(one.get("properties", ())):
-            found.append(f"{path}: requires what it does not have")
-    return found
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from .schema_rules import tool_refusals
+
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -14,6 +16,7 @@ def violations(path: str, body: dict[str, Any], own: set[str] | None = None) -> 
     ids that it issued; any other is foreign."""
     text = json.dumps(body, ensure_ascii=False)
     found = ["a lone surrogate"] if re.search("[\ud800-\udfff]", text) else []
+    found += tool_refusals(path, body)
     if path.endswith("/chat/completions"):
         return found + _chat(body, own or set())
     if path.endswith("/v1/messages"):

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipy_ai.utils.json_schema import accepts_null, to_gemini_schema
+from pipy_ai.utils.json_schema import accepts_null
+from pipy_ai.utils.vendor_schemas import to_gemini_schema
 
 
 @pytest.mark.parametrize(
@@ -17,24 +18,28 @@ from pipy_ai.utils.json_schema import accepts_null, to_gemini_schema
         ({"type": ["string", "null"]}, {"type": "string", "nullable": True}),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, {"type": "string", "nullable": True}),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]},
-         {"type": "string", "description": "string or integer"}),
+         {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
         ({"type": ["integer", "number", "null"]}, {"type": "number", "nullable": True}),
         ({"anyOf": [{"$ref": "#/$defs/P"}, {"type": "object", "properties": {
             "y": {"const": "n"}, "z": {"type": "array", "items": {"type": "string"}}}}]},
          {"type": "object", "description": "{y} or {y, z}", "properties": {
-             "y": {"type": "string", "description": "number or string"},
+             "y": {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["n"]}]},
              "z": {"type": "array", "items": {"type": "string"}}}}),
         ({"$ref": "#/$defs/P"}, {"type": "object", "properties": {"y": {"type": "number"}}}),
         ({"allOf": [{"$ref": "#/$defs/P"}], "description": "d"},
          {"type": "object", "properties": {"y": {"type": "number"}}, "description": "d"}),
-        ({"type": "string", "format": "email"}, {"type": "string"}),
+        ({"type": "string", "format": "email"},
+         {"type": "string", "description": "(format: email)"}),
         ({"type": "string", "format": "date-time"}, {"type": "string", "format": "date-time"}),
-        ({"enum": [1, 2]}, {"type": "integer"}),
+        ({"enum": [1, 2]}, {"type": "integer", "description": "(one of: 1, 2)"}),
         ({"enum": ["a", None]}, {"type": "string", "enum": ["a"], "nullable": True}),
-        ({"type": "array"}, {"type": "array", "items": {"type": "string"}}),
+        ({"type": "array"}, {"type": "array", "items": {"anyOf": [
+             {"type": "string", "nullable": True}, {"type": "number"}, {"type": "boolean"},
+             {"type": "object"}, {"type": "array", "items": {"type": "string"}}]}}),
         ({"type": "object", "properties": {}, "additionalProperties": False},
-         {"type": "object", "properties": {}}),
-        ({"type": "integer", "exclusiveMinimum": 0, "default": 3}, {"type": "integer"}),
+         {"type": "object"}),
+        ({"type": "integer", "exclusiveMinimum": 0, "default": 3},
+         {"type": "integer", "description": "(exclusiveMinimum: 0)"}),
     ],
 )  # fmt: skip
 def test_schemas_are_reduced_for_gemini(given: dict[str, Any], taken: dict[str, Any]) -> None:
@@ -63,12 +68,16 @@ def test_recursive_schema_terminates() -> None:
     ("given", "taken"),
     [
         ({"type": ["array", "string"], "items": {"type": "integer"}},
-         {"type": "array", "items": {"type": "integer"}, "description": "array or string"}),
-        ({"type": ["array", "null", "string"], "description": "d"},
-         {"description": "d (array or string)", "nullable": True, "type": "array",
-          "items": {"type": "string"}}),
-        ({"type": "string", "enum": ["", "a"]}, {"type": "string", "enum": ["a"]}),
-        ({"type": "string", "enum": [""]}, {"type": "string"}),
+         {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "string"}]}),
+        ({"type": ["array", "null", "string"], "items": {"type": "integer"}, "description": "d"},
+         {"anyOf": [
+             {"description": "d", "nullable": True, "type": "array", "items": {"type": "integer"}},
+             {"type": "string", "description": "d"}]}),
+        ({"type": "string", "enum": ["", "a"]},
+         {"type": "string", "description": '(one of: "", "a")'}),
+        ({"enum": [1, "a", None]},
+         {"anyOf": [{"type": "integer", "nullable": True, "description": "(one of: 1)"},
+                    {"type": "string", "enum": ["a"]}]}),
         ({"type": "object", "required": ["a"]}, {"type": "object"}),
         ({"type": "object", "properties": {"a": {"type": "string"}},
           "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},

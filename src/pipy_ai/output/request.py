@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ErrorKind
+from ..provider.profiles import OPENAI_CHAT
 from ..provider.wires import wire_for
 from ..types import (
     AssistantMessage,
@@ -39,11 +40,15 @@ def apply_output(request: Request, output: Output, mode: OutputMode | None) -> N
         *(f"{output.name[:60]}_{number}" for number in range(len(tool_names))),
     ]
     name = next(name for name in candidates if name not in tool_names)
-    effective_mode, reason = (
-        _supported_mode(request, output) if requested_mode == "native" else (requested_mode, "")
-    )
-    if mode is not None and effective_mode != mode:
-        request.warn("output_mode_changed", f'{reason}; output_mode is "{effective_mode}"')
+    effective_mode, fallback = requested_mode, None
+    if requested_mode == "native":
+        fallback = wire_for(request).schema_fallback(request, output.schema)
+    if fallback is not None:
+        takes_tools = (request.record or {}).get("tool_call") is not False
+        effective_mode = fallback.mode if takes_tools else "prompt"
+        if mode is not None or fallback.over_limit:
+            text = f'{fallback.reason}; output_mode is "{effective_mode}"'
+            request.warn("output_mode_changed", text)
     request.output = output = replace(output, name=name, mode=effective_mode)
     if effective_mode == "tool":
         _add_answer_tool(request, output)
@@ -58,16 +63,14 @@ def _default_mode(request: Request) -> OutputMode:
         # A self-hosted OpenAI-compatible server has no record.
         is_own_server = request.provider in ("local", "faux") or request.route.is_self_hosted
         return "native" if is_own_server or request.options.api_base else "prompt"
-    providers = wire_for(request).schema_providers
+    wire = wire_for(request)
+    if wire.api == OPENAI_CHAT and not request.profile.json_schema:
+        return "prompt"  # with `json_object`; such hosts reject forced calls while they think
+    providers = wire.schema_providers
     takes_schema = providers is None or request.provider in providers
     if record.get("structured_output") is True and takes_schema:
         return "native"
     return "tool" if record.get("tool_call") is True else "prompt"
-
-
-def _supported_mode(request: Request, output: Output) -> tuple[OutputMode, str]:
-    """Return `native`, or the next best mode and why."""
-    return wire_for(request).schema_fallback(request, output.schema) or ("native", "")
 
 
 def _add_answer_tool(request: Request, output: Output) -> None:

@@ -25,9 +25,15 @@ from pydantic import PrivateAttr
 from ..errors import ErrorInfo, ErrorKind, error_info, exception_for
 from ..types import AssistantMessage, StopReason, ToolCall
 from ..utils.json_parse import parse_streaming_json
-from ..utils.json_schema import accepts_null, iter_refs
+from ..utils.json_schema import (
+    drop_optional_nulls,
+    iter_refs,
+    modernize,
+    property_renames,
+    restore_properties,
+)
 from ..utils.surrogates import clean_json_surrogates
-from ..utils.validation import format_path, format_validation_errors
+from ..utils.validation import format_path, format_validation_errors, validate_without_loss
 
 T = TypeVar("T")
 OutputMode: TypeAlias = Literal["native", "tool", "prompt"]
@@ -182,10 +188,13 @@ class Output:
         raise first_error or OutputValidationError([f"(all): {_no_json_reason(text)}"])
 
     def _validate_value(self, value: Any) -> Any:
-        value = _drop_nulls(value, self.schema, _definitions(self.schema))
-        if self.wrapped and isinstance(value, dict) and value.keys() == {"value"}:
-            value = value["value"]
-        return self.validate(value)
+        value = restore_properties(value, property_renames(self.schema))
+        schema: Any = self.schema
+        if self.wrapped:
+            schema = schema["properties"]["value"]
+            if isinstance(value, dict) and value.keys() == {"value"}:
+                value = value["value"]
+        return self.validate(drop_optional_nulls(value, schema, self.schema))
 
     @property
     def message_class(self) -> type[ParsedMessage[Any]]:
@@ -242,9 +251,12 @@ def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], A
             f"output= takes a type or a JSON Schema, not {output_type!r}: {text}"
         ) from None
 
+    def validate_json(value: Any, **options: Any) -> Any:
+        return adapter.validate_json(json.dumps(value), **options)
+
     def validate(value: Any) -> Any:
         try:
-            return adapter.validate_json(json.dumps(value))
+            return validate_without_loss(validate_json, value, schema)
         except ValidationError as error:
             # json.dumps wrote the JSON, so that only its depth can be invalid.
             if error.errors()[0]["type"] == "json_invalid":
@@ -270,7 +282,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
     if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
         # A schema at another address is never fetched.
         raise ValueError(f"output= refers to another schema: {external_refs[0]}")
-    validator = validator_class(schema)
+    validator = Draft202012Validator(modernize(schema))
 
     def validate(value: Any) -> Any:
         errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
@@ -350,62 +362,3 @@ def _no_json_reason(text: str) -> str:
     except RecursionError:
         return "it is nested too deeply"
     return "it is not valid JSON"
-
-
-def _drop_nulls(value: Any, schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """Return a value without the nulls of optional properties that do not accept null.
-
-    Strict schemas make every property required, and a model sends null for those it would omit.
-    """
-    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
-        schema = definitions.get(reference.rpartition("/")[2])
-    if not isinstance(schema, Mapping) or not isinstance(value, dict | list):
-        return value
-    if alternatives := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
-        schema = next(
-            (
-                alternative
-                for alternative in alternatives
-                if _matches_alternative(value, alternative, definitions)
-            ),
-            None,
-        )
-        return _drop_nulls(value, schema, definitions)
-    if isinstance(value, list):
-        prefix = schema.get("prefixItems") or []
-        item_schemas = [*prefix, *[schema.get("items")] * max(0, len(value) - len(prefix))]
-        return [
-            _drop_nulls(item, item_schema, definitions)
-            for item, item_schema in zip(value, item_schemas, strict=False)
-        ]
-    properties, required = schema.get("properties") or {}, schema.get("required") or ()
-    additional = schema.get("additionalProperties")
-    return {
-        name: _drop_nulls(inner, properties.get(name, additional), definitions)
-        for name, inner in value.items()
-        if inner is not None
-        or name not in properties
-        or name in required
-        or accepts_null(properties[name], {"$defs": definitions, "definitions": definitions})
-    }
-
-
-def _matches_alternative(value: Any, schema: Any, definitions: Mapping[str, Any]) -> bool:
-    """Return whether a value is likely meant for this alternative of `anyOf`."""
-    if isinstance(schema, Mapping) and isinstance(reference := schema.get("$ref"), str):
-        schema = definitions.get(reference.rpartition("/")[2])
-    if not isinstance(schema, Mapping):
-        return False
-    if isinstance(value, list):
-        return schema.get("type") == "array"
-    properties = schema.get("properties") or {}
-    return (
-        schema.get("type") == "object"
-        and all(name in value for name in schema.get("required") or ())
-        and all(
-            value[name]
-            in (property_schema.get("enum") or [property_schema.get("const", value[name])])
-            for name, property_schema in properties.items()
-            if name in value and isinstance(property_schema, Mapping)
-        )
-    )

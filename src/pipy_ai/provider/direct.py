@@ -19,6 +19,7 @@ from .prepare import merge_headers, prepare_request
 from .profiles import backend_for
 from .redaction import redacted_error, redacted_preview
 from .request import Preview, Request
+from .tool_definitions import restore_tool_names
 from .wire import Wire
 from .wires import wire_for
 
@@ -114,6 +115,8 @@ class DirectProvider:
             batches = stream_deltas(http_request, self._wire)
             try:
                 async for deltas in batches:
+                    if request.tool_names:
+                        restore_tool_names(deltas, request)
                     yield deltas
             finally:
                 await batches.aclose()

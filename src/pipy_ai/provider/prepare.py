@@ -13,6 +13,7 @@ from .conversation import Target, adapt_messages
 from .credentials import missing_key_error
 from .reasoning import plan_reasoning
 from .request import PreparedRequest, ReasoningPlan, Request, bad_request_error
+from .tool_definitions import adapt_tools, rename_choice, rename_tools
 from .wire import Wire
 
 
@@ -42,6 +43,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     messages = adapt_messages(request.context.messages, target, request.warn)
     if not messages:
         raise bad_request_error(request, "the conversation holds only empty or failed messages")
+    tools = adapt_tools(request, wire)
+    messages = rename_tools(messages, request, wire)
     system_prompt = request.context.system_prompt
     plan = plan_reasoning(request, wire)
     headers = options.headers or {}
@@ -53,13 +56,16 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         messages=messages,
         system_prompt=clean_surrogates(system_prompt) if system_prompt else None,
         sampling=_resolve_sampling(request, wire, plan),
-        tool_choice=_resolve_tool_choice(request, wire, plan) if request.has_tools else None,
+        tool_choice=rename_choice(_resolve_tool_choice(request, wire, plan), request)
+        if request.has_tools
+        else None,
         reasoning=plan,
         cache_retention=cache_retention,
         cache_control=cache_retention != "none"
         and (wire.cache_control or bool(cache_models and cache_models.match(request.model_id))),
         base_url=_resolve_base_url(request, preview),
         headers=merge_headers(headers),
+        tools=tools,
     )
 
 

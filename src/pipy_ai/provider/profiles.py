@@ -138,6 +138,11 @@ class Profile:
         min_output_tokens: the smallest limit that its Responses API accepts.
         strict_fields: the host rejects fields that its API does not document.
 
+    Structured output:
+        json_schema: `response_format` takes a schema; otherwise only `json_object`.
+        schema_with_tools: takes a schema together with tools.
+        schema_limits: has OpenAI's limits for strict schemas.
+
     Messages:
         tool_call_ids: the ids that it accepts.
         assistant_after_tool_results: a user message must not follow tool results directly, and a
@@ -168,6 +173,9 @@ class Profile:
     max_completion_tokens: bool = False
     min_output_tokens: int = 0
     strict_fields: bool = False
+    json_schema: bool = True
+    schema_with_tools: bool = True
+    schema_limits: bool = False
     tool_call_ids: ToolCallIds = PORTABLE_IDS
     assistant_after_tool_results: bool = False
     documents: str = ""
@@ -210,9 +218,11 @@ _ROWS = (
         unsigned_thinking=True,
         placeholder_reasoning="",
         prompt_cache_key=True,
+        json_schema=False,  # "This response_format type is unavailable now" (2026-07)
     ),
     Profile(names=("fireworks-ai", "fireworks_ai"), tool_choice={"required": "any"}),
-    Profile(names=("groq",), strict_fields=True),
+    # "json mode cannot be combined with tool/function calling" (vercel/ai#16540)
+    Profile(names=("groq",), strict_fields=True, schema_with_tools=False),
     Profile(
         names=("hosted_vllm",),
         thinking_switch=_chat_template_thinking,
@@ -247,6 +257,7 @@ _ROWS = (
         max_completion_tokens=True,
         min_output_tokens=16,
         strict_fields=True,
+        schema_limits=True,
         documents="with_images",
         prompt_cache_key=True,
         max_cache_key_chars=64,
@@ -269,7 +280,12 @@ _ROWS = (
     Profile(names=("siliconflow",), thinking_switch=_enable_thinking),
     Profile(names=("xai",), strict_fields=True),
     Profile(names=("xiaomi",), thinking_switch=_thinking_type),
-    Profile(names=("zai", "zhipuai"), thinking_switch=_thinking_type, unsigned_thinking=True),
+    Profile(
+        names=("zai", "zhipuai"),
+        thinking_switch=_thinking_type,
+        unsigned_thinking=True,
+        json_schema=False,  # documents only `json_object`, and stalls on a named tool
+    ),
 )
 PROFILES: dict[str, Profile] = {name: row for row in _ROWS for name in row.names}
 _DEFAULT_PROFILE = Profile()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ErrorKind, ProviderError, error_info
 from ..options import SimpleStreamOptions, ThinkingLevel
 from ..registry.routing import Route
-from ..types import Context, Message, Warning
+from ..types import Context, Message, Tool, Warning
 
 if TYPE_CHECKING:
     from ..output.schema import Output
@@ -26,6 +26,7 @@ class Request:
         output: the type that the response must have, if one was requested.
         warnings: everything that is done differently than requested. They end up in
             `message.warnings`.
+        tool_names: the names of tools that are sent under another one, by that one.
     """
 
     provider: str
@@ -36,6 +37,7 @@ class Request:
     route: Route = field(default_factory=Route)
     warnings: list[Warning] = field(default_factory=list)
     output: Output | None = None
+    tool_names: dict[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -125,6 +127,7 @@ class PreparedRequest:
         cache_control: mark what is to be cached.
         base_url: the host's address; None: the default of the API.
         headers: the caller's headers, and beta features.
+        tools: the tools with names and schemas that the API accepts.
     """
 
     messages: list[Message]
@@ -136,6 +139,7 @@ class PreparedRequest:
     cache_control: bool
     base_url: str | None
     headers: dict[str, str] = field(default_factory=dict)
+    tools: list[Tool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ prepared request as HTTP and decodes the bytes of the response into deltas. Send
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from .deltas import Delta
 from .request import EncodedRequest, PreparedRequest, Request
@@ -110,9 +111,25 @@ def accept_all(names: Collection[str]) -> bool:
     return True
 
 
-SchemaFallback: TypeAlias = Callable[
-    [Request, Mapping[str, Any]], tuple[Literal["tool", "prompt"], str] | None
-]
+def portable_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool's schema as OpenAI and most others accept it."""
+    from ..utils.vendor_schemas import to_tool_schema
+
+    return to_tool_schema(schema)
+
+
+class OutputFallback(NamedTuple):
+    """The output mode to use where an API cannot take a schema, and why.
+
+    `over_limit`: the API would take it if it were smaller, which the caller must know.
+    """
+
+    mode: Literal["tool", "prompt"]
+    reason: str
+    over_limit: bool = False
+
+
+SchemaFallback: TypeAlias = Callable[[Request, Mapping[str, Any]], OutputFallback | None]
 
 
 def no_fallback(request: Request, schema: Mapping[str, Any]) -> None:
@@ -141,6 +158,8 @@ class Wire:
         schema_providers: the providers whose models take a schema for their response; None: all.
         schema_fallback: returns the output mode to use where the API cannot take a schema, and
             why; None: it takes the schema.
+        tool_name: the names of tools that it accepts.
+        tool_schema: converts the schema of a tool to what it accepts.
         signed_thinking: takes thinking back with its signature.
         strict_history: takes thinking back only from this very API, and no turn may end with it.
         cache_control: prompts are cached where `cache_control` markers say so.
@@ -161,6 +180,8 @@ class Wire:
     document_urls: bool = False
     schema_providers: frozenset[str] | None = None
     schema_fallback: SchemaFallback = no_fallback
+    tool_name: re.Pattern[str] = re.compile(r"[A-Za-z0-9_-]{1,64}")
+    tool_schema: Callable[[Mapping[str, Any]], dict[str, Any]] = portable_tool_schema
     signed_thinking: bool = False
     strict_history: bool = False
     cache_control: bool = False

@@ -1,17 +1,16 @@
-"""Convert JSON Schemas to the dialects that the providers accept, and resolve references in them.
+"""Read and simplify JSON Schemas. No function changes the schema that it is given.
 
-No function changes the schema that it is given.
+What each vendor accepts is in `utils.vendor_schemas`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from .surrogates import clean_json_surrogates
-
-_MAX_DEPTH = 12  # levels to which a recursive type is expanded
+_MAX_DEPTH = 12  # levels to which references are followed
 
 # --- References and null --------------------------------------------------------------------
 
@@ -24,11 +23,20 @@ def resolve_ref(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any] | Non
         reference = schema.get("$ref")
         if not isinstance(reference, str):
             return schema
-        target: Any = root
-        for part in reference.removeprefix("#").strip("/").split("/"):
-            target = target.get(part) if isinstance(target, Mapping) and part else target
-        schema = target
+        schema = find_target(reference, root)
     return None
+
+
+def find_target(reference: str, root: Mapping[str, Any]) -> Any:
+    """Return what a JSON pointer such as `#/$defs/Place` leads to; None: nothing."""
+    target: Any = root
+    for part in reference.removeprefix("#").strip("/").split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list):
+            target = target[int(key)] if key.isdigit() and int(key) < len(target) else None
+        elif part:
+            target = target.get(key) if isinstance(target, Mapping) else None
+    return target
 
 
 def accepts_null(schema: Any, root: Mapping[str, Any], depth: int = 10) -> bool:
@@ -38,8 +46,8 @@ def accepts_null(schema: Any, root: Mapping[str, Any], depth: int = 10) -> bool:
     resolved = resolve_ref(schema, root)
     if resolved is None or depth == 0:
         return True
-    resolved = _resolve_refs(resolved, _get_definitions(root))
-    if alternatives := resolved.get("anyOf") or resolved.get("oneOf"):
+    resolved = merge_refs(resolved, root)
+    if alternatives := get_alternatives(resolved):
         return any(accepts_null(alternative, root, depth - 1) for alternative in alternatives)
     if "const" in resolved:
         return resolved["const"] is None
@@ -65,373 +73,570 @@ def iter_refs(value: Any) -> Iterable[str]:
             yield from iter_refs(inner)
 
 
-def _get_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
+def get_alternatives(schema: Mapping[str, Any]) -> list[Any]:
+    """Return the alternatives of `anyOf` or `oneOf`."""
+    return schema.get("anyOf") or schema.get("oneOf") or []
+
+
+def get_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definitions of a schema by name."""
     return {**(schema.get("definitions") or {}), **(schema.get("$defs") or {})}
 
 
-def _resolve_refs(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def merge_refs(
+    schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = _MAX_DEPTH
+) -> dict[str, Any]:
     """Replace the reference of a schema by its target, and merge the parts of `allOf`."""
     merged = dict(schema)
-    for _ in range(_MAX_DEPTH):
+    for _ in range(depth):
         reference = merged.pop("$ref", None)
         if not isinstance(reference, str):
             break
-        target = definitions.get(reference.rpartition("/")[2])
-        merged = {**(target if isinstance(target, Mapping) else {}), **merged}
+        target = find_target(reference, root)
+        merged = with_siblings(target if isinstance(target, Mapping) else {}, merged)
     for part in merged.pop("allOf", None) or ():
-        resolved_part = _resolve_refs(part, definitions) if isinstance(part, Mapping) else {}
-        properties = {**resolved_part.get("properties", {}), **merged.get("properties", {})}
-        required = [*resolved_part.get("required", ()), *merged.get("required", ())]
-        merged = {**resolved_part, **merged}
-        if properties:
-            merged["properties"] = properties
-        if required:
-            merged["required"] = list(dict.fromkeys(required))
+        if isinstance(part, Mapping) and depth:
+            merged = merge_all(merge_refs(part, root, depth - 1), merged)
     return merged
 
 
-# --- OpenAI and Anthropic: closed objects ---------------------------------------------------
+def merge_all(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two schemas that both apply. Where they differ, `schema` takes precedence."""
+    merged = with_siblings(part, schema)
+    properties = {**part.get("properties", {}), **schema.get("properties", {})}
+    required = [*part.get("required", ()), *schema.get("required", ())]
+    if properties:
+        merged["properties"] = properties
+    if required:
+        merged["required"] = list(dict.fromkeys(required))
+    return merged
 
-_STRICT_FORMATS = frozenset(
-    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
-)
-_BASE_KEYWORDS = frozenset({"type", "title", "description", "enum", "const"})
-_OPENAI_KEYWORDS = _BASE_KEYWORDS | {
-    "exclusiveMaximum", "exclusiveMinimum", "maxItems", "maximum", "minItems", "minimum",
-    "multipleOf", "pattern",
-}  # fmt: skip
-# Constraints that a dialect does not support are appended to the description.
-_CONSTRAINT_KEYWORDS = (
-    "pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-    "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+
+def with_siblings(target: Mapping[str, Any], siblings: Mapping[str, Any]) -> dict[str, Any]:
+    """Write out a definition beside the keywords of its reference, with both descriptions."""
+    merged = {**target, **siblings}
+    if target.get("description") and siblings.get("description"):
+        texts = dict.fromkeys((siblings["description"], target["description"]))
+        merged["description"] = "\n".join(map(str, texts))
+    return merged
+
+
+# --- Walking a schema -----------------------------------------------------------------------
+
+_SUBSCHEMA_KEYWORDS = frozenset(
+    {
+        "additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if",
+        "items", "not", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties",
+    }
 )  # fmt: skip
+_BOOLEAN_KEYWORDS = frozenset(
+    {"additionalItems", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"}
+)
+_SUBSCHEMA_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_SUBSCHEMA_MAPS = frozenset(
+    {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
+)
 
 
-class _CannotCloseError(Exception):
-    """The schema allows arbitrary keys or values, or refers to another document."""
-
-
-def to_openai_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Convert a schema for OpenAI's strict mode; None if that is not possible.
-
-    Every property is required (an optional one may be null), and no others are allowed.
-    """
-    return _close_root(schema, _OPENAI_KEYWORDS, require_all=True)
-
-
-def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Convert a schema for Anthropic's structured outputs; None if that is not possible.
-
-    Only named properties are allowed, and neither constraints nor recursive types.
-    """
-    if _is_recursive(schema):
-        return None
-    return _close_root(schema, _BASE_KEYWORDS, require_all=False)
-
-
-def _close_root(
-    schema: Mapping[str, Any], allowed: frozenset[str], require_all: bool
-) -> dict[str, Any] | None:
-    schema = clean_json_surrogates(dict(schema))
-    definitions = _get_definitions(schema)
-    closer = _SchemaCloser(definitions, allowed, require_all)
-    try:
-        out = closer.close(schema)
-        if definitions:
-            out["$defs"] = {name: closer.close(inner) for name, inner in definitions.items()}
-    except _CannotCloseError:
-        return None
+def map_subschemas(schema: Mapping[str, Any], function: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return a schema with `function` applied to each schema directly in it."""
+    out: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        if keyword in _SUBSCHEMA_KEYWORDS:
+            is_switch = isinstance(value, bool) and keyword in _BOOLEAN_KEYWORDS
+            out[keyword] = value if is_switch else function(value)
+        elif keyword in _SUBSCHEMA_LISTS:
+            out[keyword] = [function(inner) for inner in value]
+        elif keyword in _SUBSCHEMA_MAPS:
+            out[keyword] = {name: function(inner) for name, inner in value.items()}
+        else:
+            out[keyword] = value
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class _SchemaCloser:
-    definitions: Mapping[str, Any]
-    allowed: frozenset[str]  # keywords that the dialect supports
-    require_all: bool
-
-    def close(self, schema: Any) -> dict[str, Any]:
-        if not isinstance(schema, Mapping):
-            raise _CannotCloseError
-        if isinstance(reference := schema.get("$ref"), str):
-            # The dialects allow no other keyword beside a reference.
-            return {"$ref": _normalize_ref(reference, self.definitions)}
-        if "allOf" in schema:
-            schema = _resolve_refs(schema, self.definitions)
-        if isinstance(types := schema.get("type"), list):
-            schema = _types_to_alternatives(schema, types)
-        out = {k: v for k, v in schema.items() if k in self.allowed and v is not None}
-        if schema.get("format") in _STRICT_FORMATS:
-            out["format"] = schema["format"]
-        if alternatives := schema.get("anyOf") or schema.get("oneOf"):
-            out["anyOf"] = [self.close(alternative) for alternative in alternatives]
-            out.pop("type", None)
-        elif not out.keys() & {"type", "enum", "const"}:
-            raise _CannotCloseError
-        if out.get("type") == "object":
-            self._close_object(schema, out)
-        elif out.get("type") == "array":
-            schema = self._tuple_to_list(schema, out)
-            out["items"] = self.close(schema.get("items"))
-        _describe_constraints(schema, out)
-        return out
-
-    def _close_object(self, schema: Mapping[str, Any], out: dict[str, Any]) -> None:
-        properties = schema.get("properties") or {}
-        additional = schema.get("additionalProperties")
-        if "patternProperties" in schema or (
-            additional is not False and (additional or not properties)
-        ):
-            raise _CannotCloseError
-        required = schema.get("required") or []
-        out["properties"] = {name: self.close(inner) for name, inner in properties.items()}
-        if self.require_all:
-            root = {"$defs": self.definitions, "definitions": self.definitions}
-            for name, inner in properties.items():
-                if name not in required and not accepts_null(inner, root):
-                    out["properties"][name] = {"anyOf": [out["properties"][name], {"type": "null"}]}
-            required = list(properties)
-        out["required"] = [name for name in required if name in properties]
-        out["additionalProperties"] = False
-
-    def _tuple_to_list(self, schema: Mapping[str, Any], out: dict[str, Any]) -> Mapping[str, Any]:
-        """Convert a tuple to a list of the same length, whose items have any of its types."""
-        prefix_items = schema.get("prefixItems")
-        if not prefix_items:
-            return schema
-        length = len(prefix_items)
-        if "minItems" in self.allowed:
-            out["minItems"] = out["maxItems"] = length
-        distinct_items = [
-            item for index, item in enumerate(prefix_items) if item not in prefix_items[:index]
-        ]
-        items = distinct_items[0] if len(distinct_items) == 1 else {"anyOf": distinct_items}
-        return {**schema, "items": items, "minItems": length, "maxItems": length}
+def iter_schemas(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield a schema and all schemas in it. References are not followed."""
+    if not isinstance(schema, Mapping):
+        return
+    yield schema
+    for keyword, value in schema.items():
+        if keyword in _SUBSCHEMA_KEYWORDS:
+            yield from iter_schemas(value)
+        elif keyword in _SUBSCHEMA_LISTS and isinstance(value, list):
+            for inner in value:
+                yield from iter_schemas(inner)
+        elif keyword in _SUBSCHEMA_MAPS and isinstance(value, Mapping):
+            for inner in value.values():
+                yield from iter_schemas(inner)
 
 
-def _types_to_alternatives(schema: Mapping[str, Any], types: list[Any]) -> dict[str, Any]:
-    base = {key: value for key, value in schema.items() if key not in ("type", "description")}
-    options = [
-        {"type": "null"} if type_name == "null" else {**base, "type": type_name}
-        for type_name in types
-    ]
-    return {"anyOf": options, "description": schema.get("description")}
+# --- Older drafts and OpenAPI ---------------------------------------------------------------
+
+_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+_TYPE_ALIASES = {
+    "bool": "boolean", "dict": "object", "float": "number", "int": "integer", "list": "array",
+    "none": "null", "str": "string",
+}  # fmt: skip
+_KEYWORD_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("description", "format", "pattern", "title"), str),
+    **dict.fromkeys(("maximum", "minimum", "multipleOf"), (int, float)),
+    **dict.fromkeys(
+        ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"), int
+    ),
+    "required": list,  # a boolean in draft 3
+}
+_MAY_BE_NULL = frozenset({"const", "default"})
 
 
-def _describe_constraints(schema: Mapping[str, Any], out: dict[str, Any]) -> None:
+def modernize(schema: Any) -> Any:
+    """Convert a schema of any draft or of OpenAPI 3.0 to draft 2020-12; drop what is invalid.
+
+    Vendors validate against draft 2020-12, and one invalid schema fails the whole request.
+    """
+    if isinstance(schema, bool):
+        return schema
+    if not isinstance(schema, Mapping):
+        return {}
+    out = {
+        keyword: value
+        for keyword, value in schema.items()
+        if _is_valid_keyword(keyword, value) and keyword != "$schema"
+    }
+    if "type" in out:
+        _modernize_type(out)
+    if "required" in out:
+        names = [name for name in out["required"] if isinstance(name, str)]
+        out["required"] = list(dict.fromkeys(names))
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(is_exclusive := out.get(exclusive), bool):  # draft 4
+            del out[exclusive]
+            if is_exclusive and bound in out:
+                out[exclusive] = out.pop(bound)
+    if isinstance(out.get("items"), list):  # until draft 2019-09
+        out["prefixItems"] = out.pop("items")
+        if "additionalItems" in out:
+            out["items"] = out.pop("additionalItems")
+        if not out["prefixItems"]:
+            del out["prefixItems"]
+    out = map_subschemas(out, modernize)
+    if out.pop("nullable", False) is True:  # OpenAPI 3.0
+        out = _allow_null(out)
+    return out
+
+
+def _is_valid_keyword(keyword: str, value: Any) -> bool:
+    if value is None:
+        return keyword in _MAY_BE_NULL
+    if keyword in _SUBSCHEMA_MAPS:
+        return isinstance(value, Mapping)
+    if keyword in _SUBSCHEMA_LISTS or keyword == "enum":
+        return isinstance(value, list) and bool(value)
+    return isinstance(value, _KEYWORD_TYPES.get(keyword, object))
+
+
+def _modernize_type(schema: dict[str, Any]) -> None:
+    """Use the standard names of types. A type that has none is dropped: any value is valid."""
+    names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    types = [_TYPE_ALIASES.get(str(name).lower(), str(name).lower()) for name in names]
+    if not types or not _TYPES.issuperset(types):
+        del schema["type"]
+    elif isinstance(schema["type"], list):
+        schema["type"] = list(dict.fromkeys(types))
+    else:
+        schema["type"] = types[0]
+
+
+def _allow_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if "enum" in schema and None not in schema["enum"]:
+        schema["enum"] = [*schema["enum"], None]
+    types = schema.get("type")
+    if types is not None:
+        listed = types if isinstance(types, list) else [types]
+        schema["type"] = list(dict.fromkeys([*listed, "null"]))
+        return schema
+    union = "oneOf" if "oneOf" in schema else "anyOf"
+    if union in schema:
+        return {**schema, union: [*schema[union], {"type": "null"}]}
+    if schema.keys() & {"$ref", "allOf", "const"}:
+        return {"anyOf": [schema, {"type": "null"}]}
+    return schema
+
+
+# --- Patterns and constraints ---------------------------------------------------------------
+
+# Lookaround, back references, and what only Python's or Rust's syntax has. OpenAI rejects
+# these in tools and strict schemas (pydantic/pydantic-ai#5508, can1357/oh-my-pi#2784).
+_UNPORTABLE_PATTERN = re.compile(r"\(\?(?!:)|\\[1-9AZzGk]|[*+?}]\+")
+# Constraints that a dialect does not support are appended to the description.
+_CONSTRAINT_KEYWORDS = (
+    "format", "pattern", "multipleOf", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "minLength", "maxLength", "minItems", "maxItems", "uniqueItems",
+)  # fmt: skip
+
+
+def is_portable_pattern(pattern: Any) -> bool:
+    """Return whether every vendor can read a regular expression."""
+    if not isinstance(pattern, str):
+        return False
+    # An escaped backslash or bracket does not begin a group or a reference.
+    return _UNPORTABLE_PATTERN.search(re.sub(r"\\[\\(*+?}]", "_", pattern)) is None
+
+
+def describe_constraints(schema: Mapping[str, Any], out: dict[str, Any]) -> None:
+    """Append the constraints of `schema` that `out` does not have to its description."""
     constraints = [
         f"{key}: {schema[key]}" for key in _CONSTRAINT_KEYWORDS if key in schema and key not in out
     ]
     if constraints:
-        prefix = f"{out['description']} " if out.get("description") else ""
-        out["description"] = f"{prefix}({', '.join(constraints)})"
+        add_description(out, f"({', '.join(constraints)})")
 
 
-def _normalize_ref(reference: str, definitions: Mapping[str, Any]) -> str:
-    name = reference.rpartition("/")[2]
-    if reference == "#":
-        return reference
-    if not reference.startswith("#/") or name not in definitions:
-        raise _CannotCloseError
-    return f"#/$defs/{name}"
+def add_description(out: dict[str, Any], text: str) -> None:
+    """Append a text to the description of a schema."""
+    out["description"] = f"{out['description']} {text}" if out.get("description") else text
 
 
-def _is_recursive(schema: Mapping[str, Any]) -> bool:
-    if "#" in iter_refs(schema):
-        return True
-    refs_by_name = {
-        name: {reference.rpartition("/")[2] for reference in iter_refs(inner)}
-        for name, inner in _get_definitions(schema).items()
-    }
-    for name, reachable in refs_by_name.items():
-        while (
-            added := set().union(*(refs_by_name.get(other, ()) for other in reachable)) - reachable
-        ):
-            reachable |= added
-        if name in reachable:
-            return True
-    return False
+def type_of(value: Any) -> str:
+    """Return the JSON Schema type of a JSON value."""
+    if isinstance(value, bool):
+        return "boolean"
+    types = {str: "string", int: "integer", float: "number", list: "array", dict: "object"}
+    return types.get(type(value), "null")
 
 
-# --- Gemini: no references, no alternatives except null -------------------------------------
-
-_GEMINI_KEYWORDS = frozenset(
-    {
-        "description", "enum", "items", "maxItems", "maxLength", "maxProperties", "maximum",
-        "minItems", "minLength", "minProperties", "minimum", "nullable", "pattern", "properties",
-        "propertyOrdering", "required", "title", "type",
-    }
-)  # fmt: skip
-_GEMINI_FORMATS = {
-    "string": ("enum", "date-time"),
-    "number": ("float", "double"),
-    "integer": ("int32", "int64"),
-}
-# Keywords that apply to a single type.
-_TYPE_KEYWORDS = {
-    "array": ("items", "maxItems", "minItems", "prefixItems"),
-    "object": ("maxProperties", "minProperties", "properties", "propertyOrdering", "required"),
-}
-
-
-def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the schema of a function's parameters; empty if it has no properties."""
-    definitions = _get_definitions(schema)
-    result = _reduce(clean_json_surrogates(dict(schema)), definitions, _MAX_DEPTH)
-    return result if result.get("properties") else {}
-
-
-def _reduce(schema: Any, definitions: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    out = _reduce_partial(schema, definitions, depth)
-    out.setdefault("type", "string")  # any value; Gemini requires a type
-    return out
-
-
-def _reduce_partial(schema: Any, definitions: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    if not isinstance(schema, Mapping) or depth == 0:
-        return {"type": "object"} if depth == 0 else {}
-    schema = _resolve_refs(schema, definitions)
-    out: dict[str, Any] = {key: value for key, value in schema.items() if key in _GEMINI_KEYWORDS}
-    _merge_alternatives(schema, out, definitions, depth)
-    types = out.get("type")
-    if isinstance(types, list):
-        _merge_type_list(types, schema, out, definitions, depth)
-    if "const" in schema:
-        out["enum"] = [schema["const"]]
-    if "enum" in out:
-        _restrict_enum(out)
-    if (format_name := schema.get("format")) in _GEMINI_FORMATS.get(str(out.get("type")), ()):
-        out["format"] = format_name
-    if isinstance(out.get("properties"), Mapping):
-        out["properties"] = {
-            name: _reduce(inner, definitions, depth - 1)
-            for name, inner in out["properties"].items()
-        }
-        out.setdefault("type", "object")
-    if "required" in out:  # Gemini rejects names without a property
-        required = [name for name in out.pop("required") if name in out.get("properties", ())]
-        out |= {"required": required} if required else {}
-    if "items" in out:
-        out["items"] = _reduce(out["items"], definitions, depth - 1)
-    elif out.get("type") == "array":
-        prefix_items = schema.get("prefixItems")
-        types = [
-            _reduce(item, definitions, depth - 1) for item in prefix_items or [{"type": "string"}]
+def tuple_to_list(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Convert a tuple (`prefixItems`) to a list whose items have any of its types."""
+    prefix_items = schema.get("prefixItems")
+    if not prefix_items:
+        return schema
+    rest = schema.get("items", True)
+    max_items = schema.get("maxItems", len(prefix_items) + 1)
+    item_types = list(prefix_items)
+    out = {key: value for key, value in schema.items() if key != "prefixItems"}
+    if rest is False or max_items <= len(prefix_items):
+        out["maxItems"] = min(max_items, len(prefix_items))
+    else:
+        item_types.append({} if rest is True else rest)
+    distinct = [item for index, item in enumerate(item_types) if item not in item_types[:index]]
+    if {} in distinct or True in distinct:
+        distinct = [{}]
+    if len(prefix_items) > 1 and (len(distinct) > 1 or distinct == [{}]):
+        names = [
+            item.get("type", "any") if isinstance(item, Mapping) else "any" for item in prefix_items
         ]
-        out["items"] = _merge_schemas(types)
-    return out
+        add_description(out, f"(items in order: {', '.join(map(str, names))})")
+    return {**out, "items": distinct[0] if len(distinct) == 1 else {"anyOf": distinct}}
+
+
+# --- A plain object at the root -------------------------------------------------------------
+
+# Which OpenAI and Anthropic reject at the root of a tool's schema (langchain-ai/langchainjs#9804,
+# anthropics/claude-code#5973).
+_ROOT_UNIONS = ("anyOf", "oneOf")
+_REJECTED_ROOT_KEYWORDS = frozenset({*_ROOT_UNIONS, "$ref", "allOf", "const", "enum", "not"})
+
+
+def flatten_root(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema whose root is an object with all properties of its alternatives.
+
+    Which properties belong together is in the description.
+    """
+    if not schema.keys() & _REJECTED_ROOT_KEYWORDS:
+        if schema.get("type") == "object" and "properties" in schema:
+            return dict(schema)
+        return {**schema, "type": "object", "properties": schema.get("properties", {})}
+    merged = _merge_alternatives(schema, schema)
+    kept = {key: value for key, value in merged.items() if key not in _REJECTED_ROOT_KEYWORDS}
+    return {**kept, "type": "object", "properties": merged.get("properties", {})}
 
 
 def _merge_alternatives(
-    schema: Mapping[str, Any], out: dict[str, Any], definitions: Mapping[str, Any], depth: int
-) -> None:
-    """Merge `anyOf` or `oneOf` into `out`; null becomes `nullable`."""
-    alternatives = schema.get("anyOf") or schema.get("oneOf")
-    if not isinstance(alternatives, list):
-        return
-    options = [_reduce_partial(alternative, definitions, depth - 1) for alternative in alternatives]
-    if any(option.get("type") == "null" for option in options):
-        out["nullable"] = True
-    options = [option for option in options if option.get("type") != "null"]
-    if any(options):  # otherwise no keyword that Gemini supports is left
-        _merge_into(options, out)
-
-
-def _merge_into(schemas: list[dict[str, Any]], out: dict[str, Any]) -> None:
-    merged = _merge_schemas(schemas)
-    if "description" in out and len(schemas) > 1 and "description" in merged:
-        out["description"] += f" ({merged['description']})"
-    out |= {key: value for key, value in merged.items() if key not in out}
-
-
-def _merge_schemas(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one type that covers the values of all schemas.
-
-    Objects get the properties of all; scalars of different types become strings.
-    """
-    if len(schemas) == 1:
-        return schemas[0]
-    types = list(dict.fromkeys(schema.get("type", "string") for schema in schemas))
-    out: dict[str, Any] = {"nullable": True} if any("nullable" in s for s in schemas) else {}
-    if len(types) > 1:
-        out["description"] = " or ".join(types)
-    if "object" in types:
-        objects = [schema for schema in schemas if schema.get("type") == "object"]
-        return out | _merge_objects(objects) if len(objects) > 1 else objects[0] | out
-    if "array" in types:
-        items = [schema["items"] for schema in schemas if schema.get("type") == "array"]
-        return out | {"type": "array", "items": _merge_schemas(items)}
-    return _merge_scalars(schemas, types, out)
-
-
-def _merge_scalars(
-    schemas: list[dict[str, Any]], types: list[str], out: dict[str, Any]
+    schema: Any, root: Mapping[str, Any], depth: int = _MAX_DEPTH
 ) -> dict[str, Any]:
-    if set(types) == {"integer", "number"}:
-        return {"type": "number"} | {key: True for key in out if key == "nullable"}
-    if types == ["string"] and all("enum" in schema for schema in schemas):
-        values = [value for schema in schemas for value in schema["enum"]]
-        return out | {"type": "string", "enum": list(dict.fromkeys(values))}
-    return out | {"type": types[0] if len(types) == 1 else "string"}
+    """Return an object schema that accepts the objects of every alternative."""
+    merged = merge_refs(schema, root) if isinstance(schema, Mapping) else {}
+    for union in _ROOT_UNIONS:
+        alternatives = merged.pop(union, ()) if depth else ()
+        options = [
+            _merge_alternatives(alternative, root, depth - 1)
+            for alternative in alternatives
+            if _may_be_object(alternative, root)
+        ]
+        if options:
+            merged = _add_options(merged, options)
+    return merged
 
 
-def _merge_objects(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    property_maps = [schema.get("properties") or {} for schema in schemas]
-    names = list(dict.fromkeys(name for inner in property_maps for name in inner))
-    properties = {
-        name: _merge_schemas([inner[name] for inner in property_maps if name in inner])
-        for name in names
-    }
-    shapes = ["{" + ", ".join(inner) + "}" for inner in property_maps]
-    required = [n for n in names if all(n in s.get("required", ()) for s in schemas)]
-    out = {"type": "object", "properties": properties, "description": " or ".join(shapes)}
-    return out | ({"required": required} if required else {})
+def _may_be_object(schema: Any, root: Mapping[str, Any]) -> bool:
+    if not isinstance(schema, Mapping):
+        return schema is True
+    types = merge_refs(schema, root).get("type", "object")
+    return "object" in (types if isinstance(types, list) else [types])
 
 
-def _merge_type_list(
-    types: list[Any],
-    schema: Mapping[str, Any],
-    out: dict[str, Any],
-    definitions: Mapping[str, Any],
-    depth: int,
-) -> None:
-    """Merge a list of types into `out`; null becomes `nullable`."""
-    non_null = [type_name for type_name in types if type_name != "null"]
-    if len(non_null) < len(types):
-        out["nullable"] = True
-    if len(non_null) == 1:
-        out["type"] = non_null[0]
-        return
-    del out["type"]
-    for keywords in _TYPE_KEYWORDS.values():
-        for keyword in keywords:
-            out.pop(keyword, None)
-    parts = [
-        {
-            "type": type_name,
-            **{key: schema[key] for key in _TYPE_KEYWORDS.get(type_name, ()) if key in schema},
-        }
-        for type_name in non_null
+def _add_options(schema: dict[str, Any], options: list[dict[str, Any]]) -> dict[str, Any]:
+    properties: dict[str, Any] = dict(schema.get("properties", {}))
+    for name in dict.fromkeys(name for option in options for name in option.get("properties", ())):
+        values = [
+            option["properties"][name] for option in options if name in option.get("properties", ())
+        ]
+        if name not in properties:
+            properties[name] = any_of(values)
+        elif len(values) == len(options) and not any(value in ({}, True) for value in values):
+            shared = {key: v for key, v in properties[name].items() if key == "description"}
+            properties[name] = {**any_of(values), **shared}
+    required_sets = [set(option.get("required", ())) for option in options]
+    required = [*schema.get("required", ()), *sorted(set.intersection(*required_sets))]
+    merged = {key: value for key, value in schema.items() if key != "required"}
+    merged["properties"] = properties
+    if required:
+        merged["required"] = list(dict.fromkeys(required))
+    if all(_is_closed(option) for option in options):
+        merged["additionalProperties"] = False
+    shapes = list(dict.fromkeys(_shape(option) for option in options))
+    if len(shapes) > 1:
+        add_description(merged, f"Properties: {' or '.join(shapes)}.")
+    return merged
+
+
+def _is_closed(schema: Mapping[str, Any]) -> bool:
+    return schema.get("additionalProperties") is False and "patternProperties" not in schema
+
+
+def _shape(schema: Mapping[str, Any]) -> str:
+    """Return the names of an object's properties, with `?` where they are optional."""
+    required = schema.get("required", ())
+    optional = [f"{name}?" for name in schema.get("properties", ()) if name not in required]
+    return "{" + ", ".join([*required, *optional]) + "}"
+
+
+def any_of(schemas: list[Any]) -> dict[str, Any]:
+    """Return a schema that accepts what any of the schemas accepts."""
+    distinct = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
+    if {} in distinct or True in distinct:
+        return {}
+    if len(distinct) == 1:
+        return dict(distinct[0]) if isinstance(distinct[0], Mapping) else {"not": {}}
+    if all(isinstance(one, Mapping) and _is_plain_enum(one) for one in distinct):
+        types = {str(one.get("type")) for one in distinct}
+        if len(types) == 1:
+            values = [value for one in distinct for value in one.get("enum", [one.get("const")])]
+            return {**({} if types == {"None"} else {"type": types.pop()}), "enum": values}
+    return {"anyOf": distinct}
+
+
+def _is_plain_enum(schema: Mapping[str, Any]) -> bool:
+    return schema.keys() <= {"const", "enum", "type"} and bool(schema.keys() & {"const", "enum"})
+
+
+# --- Names of properties --------------------------------------------------------------------
+
+# Anthropic rejects all requests with another one (ComposioHQ/composio#3500).
+PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+
+
+def property_renames(schema: Mapping[str, Any]) -> dict[str, str]:
+    """Return the names of properties that Anthropic rejects, and what to send instead."""
+    names = dict.fromkeys(
+        name for inner in iter_schemas(schema) for name in inner.get("properties") or ()
+    )
+    renames: dict[str, str] = {}
+    for name in names:
+        if PROPERTY_NAME.fullmatch(name):
+            continue
+        new_name = re.sub(r"[^a-zA-Z0-9_.-]", "_", name)[:64] or "_"
+        if new_name in names or new_name in renames.values():
+            digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
+            new_name = f"{new_name[:57]}_{digest}"
+        renames[name] = new_name
+    return renames
+
+
+def rename_properties(schema: Any, renames: Mapping[str, str]) -> Any:
+    """Rename the properties of a schema. The description keeps the former name."""
+    if not isinstance(schema, Mapping):
+        return schema
+    out = map_subschemas(schema, lambda inner: rename_properties(inner, renames))
+    if "properties" in out:
+        properties: dict[str, Any] = {}
+        for name, inner in out["properties"].items():
+            if name in renames and isinstance(inner, dict):
+                add_description(inner, f"(named {name!r})")
+            properties[renames.get(name, name)] = inner
+        out["properties"] = properties
+    if "required" in out:
+        out["required"] = [renames.get(name, name) for name in out["required"]]
+    return out
+
+
+def restore_properties(value: Any, renames: Mapping[str, str]) -> Any:
+    """Give the properties of a value their former names."""
+    former_names = {new_name: name for name, new_name in renames.items()}
+
+    def restore(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {former_names.get(name, name): restore(inner) for name, inner in value.items()}
+        return [restore(inner) for inner in value] if isinstance(value, list) else value
+
+    return restore(value) if former_names else value
+
+
+# --- Values of unions -----------------------------------------------------------------------
+
+
+def expand_options(schema: Any, root: Mapping[str, Any], depth: int = _MAX_DEPTH) -> list[Any]:
+    """Return the schemas that a value may match, without references and unions."""
+    if not isinstance(schema, Mapping) or depth == 0:
+        return []
+    merged = merge_refs(schema, root)
+    alternatives = get_alternatives(merged)
+    if not alternatives:
+        return [merged]
+    shared = {key: v for key, v in merged.items() if key in ("type", "properties", "required")}
+    return [
+        option
+        for alternative in alternatives
+        if isinstance(alternative, Mapping)
+        for option in expand_options(
+            merge_all(shared, merge_refs(alternative, root)) if shared else alternative,
+            root,
+            depth - 1,
+        )
     ]
-    if parts:
-        _merge_into([_reduce(part, definitions, depth - 1) for part in parts], out)
 
 
-def _restrict_enum(out: dict[str, Any]) -> None:
-    """Keep only what Gemini supports: enums of non-empty strings."""
-    values = [value for value in out["enum"] if value not in (None, "")]
-    if None in out["enum"]:
-        out["nullable"] = True
-    if values and all(isinstance(value, str) for value in values):
-        out["enum"], out["type"] = values, "string"
-    else:
-        del out["enum"]  # the type is kept
-        out.setdefault("type", _common_type(values) if values else "string")
+def matching_options(
+    value: dict[str, Any], options: list[Any], root: Mapping[str, Any]
+) -> list[Any]:
+    """Return the object schemas that an object is most likely meant for."""
+    matching = [option for option in options if _type_includes(option, "object")]
+    for rule in (_fits_values, _knows_fields, _has_required):
+        matching = [option for option in matching if rule(value, option, root)] or matching
+    return matching
 
 
-def _common_type(values: list[Any]) -> str:
-    if all(isinstance(value, bool) for value in values):
-        return "boolean"
-    if all(isinstance(value, int) for value in values):
-        return "integer"
-    return "number" if all(isinstance(value, int | float) for value in values) else "string"
+def _type_includes(schema: Mapping[str, Any], type_name: str) -> bool:
+    types = schema.get("type", type_name)
+    return type_name in (types if isinstance(types, list) else [types])
+
+
+def _fits_values(value: dict[str, Any], option: Any, root: Mapping[str, Any]) -> bool:
+    """Return whether constants, enums and types of an object's fields match."""
+    for name, schema in (option.get("properties") or {}).items():
+        inner = value.get(name)
+        fields = expand_options(schema, root)
+        if inner is not None and fields and not any(_fits(inner, field) for field in fields):
+            return False
+    return True
+
+
+def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
+    if "const" in schema or "enum" in schema:
+        return value in schema.get("enum", [schema.get("const")])
+    type_name = type_of(value)
+    return _type_includes(schema, type_name) or (
+        type_name == "integer" and _type_includes(schema, "number")
+    )
+
+
+def _knows_fields(value: dict[str, Any], option: Any, root: Mapping[str, Any]) -> bool:
+    properties = option.get("properties") or {}
+    return all(name in properties for name, inner in value.items() if inner is not None)
+
+
+def _has_required(value: dict[str, Any], option: Any, root: Mapping[str, Any]) -> bool:
+    properties = option.get("properties") or {}
+    return all(
+        name in value and (value[name] is not None or accepts_null(properties.get(name, {}), root))
+        for name in option.get("required") or ()
+    )
+
+
+def _inner_options(
+    options: list[Any], name: str | int, root: Mapping[str, Any]
+) -> tuple[list[Any], bool]:
+    """Return the options of a field or an item, and whether any of `options` has it."""
+    schemas: list[Any] = []
+    for option in options:
+        if isinstance(name, int):
+            prefix = option.get("prefixItems") or ()
+            schemas.append(prefix[name] if name < len(prefix) else option.get("items"))
+            continue
+        properties = option.get("properties") or {}
+        if name in properties:
+            schemas.append(properties[name])
+        elif isinstance(option.get("additionalProperties"), Mapping):
+            schemas.append(option["additionalProperties"])
+        elif "patternProperties" in option:
+            schemas.append({})
+    return [inner for schema in schemas for inner in expand_options(schema, root)], bool(schemas)
+
+
+def drop_optional_nulls(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return a value without the nulls of optional properties that do not accept null.
+
+    Strict schemas make every property required, and a model sends null for those it would omit.
+    """
+    if not _has_null(value):
+        return value
+    return _drop_nulls(value, expand_options(schema, root), root)
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_null, value.values() if isinstance(value, dict) else value))
+    return value is None
+
+
+def _drop_nulls(value: Any, options: list[Any], root: Mapping[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [
+            _drop_nulls(item, _inner_options(options, index, root)[0], root)
+            for index, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    options = matching_options(value, options, root)
+    return {
+        name: _drop_nulls(inner, _inner_options(options, name, root)[0], root)
+        for name, inner in value.items()
+        if inner is not None or not _is_omitted(name, options, root)
+    }
+
+
+def _is_omitted(name: str, options: list[Any], root: Mapping[str, Any]) -> bool:
+    """Return whether null stands for a property that is left out."""
+    having = [option for option in options if name in (option.get("properties") or ())]
+    return any(name not in (option.get("required") or ()) for option in having) and not any(
+        accepts_null(option["properties"][name], root) for option in having
+    )
+
+
+def has_object_union(schema: Any, root: Mapping[str, Any]) -> bool:
+    """Return whether objects of several kinds are possible somewhere in a schema."""
+    return any(
+        sum(_type_includes(option, "object") for option in expand_options(inner, root)) > 1
+        for inner in iter_schemas(schema)
+        if get_alternatives(inner)
+    )
+
+
+def drop_unknown_fields(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return a value without the fields that no alternative of its schema has."""
+    return _drop_unknown(value, expand_options(schema, root), root)
+
+
+def _drop_unknown(value: Any, options: list[Any], root: Mapping[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [
+            _drop_unknown(item, _inner_options(options, index, root)[0], root)
+            for index, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    known: dict[str, Any] = {}
+    for name, inner in value.items():
+        inner_options, is_known = _inner_options(options, name, root)
+        if is_known or not options:
+            known[name] = _drop_unknown(inner, inner_options, root)
+    return known

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import VERSION, ValidationError
+
+from .json_schema import drop_unknown_fields, has_object_union, modernize
+
+# From 2.12 on Pydantic can forbid extra fields for one validation.
+_CAN_FORBID_EXTRA = tuple(int(part) for part in VERSION.split(".")[:2]) >= (2, 12)
 
 
 def format_path(parts: Iterable[str | int]) -> str:
@@ -18,6 +23,44 @@ def format_validation_errors(error: ValidationError) -> Iterator[str]:
     """Yield a line `path: problem` for each error."""
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         yield f"{format_path(detail['loc'])}: {detail['msg']}"
+
+
+def validate_without_loss(
+    validate: Callable[..., Any], value: Any, schema: Mapping[str, Any]
+) -> Any:
+    """Validate a value with Pydantic so that no member of a union drops fields of another.
+
+    Pydantic ignores fields that a model does not have. Of a union it would choose the member that
+    ignores most rather than the intended one if that has an invalid field.
+
+    Args:
+        validate: takes the value and `extra=`, such as `TypeAdapter.validate_python`.
+        value: JSON data.
+        schema: the JSON Schema of the type.
+
+    Raises:
+        ValidationError: the value does not match.
+    """
+    if not (_CAN_FORBID_EXTRA and has_object_union(schema, schema)):
+        return validate(value)
+    try:
+        return validate(value, extra="forbid")
+    except ValidationError:
+        known = drop_unknown_fields(value, schema, schema)
+        if known == value:
+            raise
+        validate(known, extra="forbid")
+        return validate(value)
+
+
+def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        validator_class.check_schema(schema)
+    except SchemaError:
+        return False
+    return True
 
 
 def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
@@ -34,6 +77,8 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
 
     validator_class = validator_for(schema, default=Draft202012Validator)
     empty_registry: Registry[Any] = Registry()  # references must not fetch anything  # ty: ignore[invalid-type-form]
+    if not _is_valid_schema(validator_class, schema) or "nullable" in str(schema):
+        schema, validator_class = modernize(schema), Draft202012Validator
     try:
         validator_class.check_schema(schema)
         for error in validator_class(schema, registry=empty_registry).iter_errors(value):

@@ -37,6 +37,7 @@ from ..profiles import CLAUDE, OPENAI_RESPONSES, backend_for
 from ..redaction import redacted_error, redacted_preview
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys
+from ..tool_definitions import restore_tool_names
 from ..wires import wire_for
 from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
@@ -119,6 +120,8 @@ class LiteLLMProvider:
         complete = False
         try:
             while deltas := await channel.aget():
+                if request.tool_names:
+                    restore_tool_names(deltas, request)
                 yield deltas
             complete = True  # the task may still read the connection to its end for reuse
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
@@ -29,6 +29,7 @@ from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..content import file_name, file_url, is_remote_file, result_text
 from ..profiles import Profile
 from ..request import PreparedRequest, ReasoningPlan, Request
+from ..wire import OutputFallback
 from ._litellm_proxy import add_thinking_blocks
 
 
@@ -66,7 +67,7 @@ def chat_fields(
         "stream": True,
         "stream_options": {"include_usage": True},
         **prepared.sampling,
-        "tools": chat_tools(request.context.tools),
+        "tools": chat_tools(prepared.tools),
         "tool_choice": chat_tool_choice(prepared.tool_choice),
         "max_tokens": options.max_tokens,
         "stop": options.stop,
@@ -92,22 +93,44 @@ def thinking_fields(plan: ReasoningPlan, profile: Profile) -> dict[str, Any]:
 # --- Structured output ----------------------------------------------------------------------
 
 
+def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
+    """Return what to do where a host cannot be given a schema."""
+    profile, host = request.profile, request.provider
+    if not profile.json_schema:
+        return OutputFallback("prompt", f"{host} takes no schema")
+    if request.context.tools and not profile.schema_with_tools:
+        return OutputFallback("tool", f"{host} takes no schema together with tools")
+    if profile.schema_limits:
+        from ...utils.vendor_schemas import openai_limit, to_openai_strict_schema
+
+        limit = openai_limit(to_openai_strict_schema(schema) or {})
+        if limit:
+            return OutputFallback("tool", f"{limit}, more than {host} takes", over_limit=True)
+    return None
+
+
 def output_json_schema(request: Request) -> dict[str, Any] | None:
     """Return the schema that the response must match, strict where possible; None: no schema."""
     output = request.output
     if output is None or output.mode != "native":
         return None
-    from ...utils.json_schema import to_openai_strict_schema
+    from ...utils.vendor_schemas import to_openai_strict_schema, to_tool_schema
 
     strict_schema = to_openai_strict_schema(output.schema)
-    schema = output.schema if strict_schema is None else strict_schema
+    schema = to_tool_schema(output.schema) if strict_schema is None else strict_schema
     return {"name": output.name, "schema": schema, "strict": strict_schema is not None}
 
 
 def response_format(request: Request) -> dict[str, Any] | None:
     """Return the schema as Chat Completions and llama.cpp take it."""
     schema = output_json_schema(request)
-    return None if schema is None else {"type": "json_schema", "json_schema": schema}
+    if schema is not None:
+        return {"type": "json_schema", "json_schema": schema}
+    # The schema is in the prompt. With tools, a call is no JSON object.
+    is_prompted = request.output is not None and request.output.mode == "prompt"
+    if is_prompted and not request.profile.json_schema and not request.context.tools:
+        return {"type": "json_object"}
+    return None
 
 
 # --- Prompt caches --------------------------------------------------------------------------

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 from ...types import (
     AssistantContent,
@@ -38,7 +39,7 @@ from ..http.client import endpoint_url
 from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
-from ..wire import ReasoningOptions, ThinkingRules, Wire
+from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
 from ._parsing import OPENAI_ONLY_FIELDS, error_from_payload, parse_object
 from ._usage import anthropic_tool, usage_from_anthropic
 
@@ -71,17 +72,26 @@ def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reason
     return ReasoningOptions(budget={"min": 1024})
 
 
-def schema_fallback(
-    request: Request, schema: Mapping[str, Any]
-) -> tuple[Literal["tool", "prompt"], str] | None:
+def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
     """Return what to do where Claude cannot be given a schema."""
     if ANTHROPIC not in backend_for(request.backend).direct:
-        return "tool", f"{request.provider} takes no schema for Claude"
-    from ...utils.json_schema import to_anthropic_schema
+        return OutputFallback("tool", f"{request.provider} takes no schema for Claude")
+    from ...utils.vendor_schemas import anthropic_limit, to_anthropic_schema
 
-    if to_anthropic_schema(schema) is None:
-        return "tool", "Anthropic takes no schema with free keys or one that holds itself"
+    closed = to_anthropic_schema(schema)
+    if closed is None:
+        text = "Anthropic takes no schema with free keys or one that holds itself"
+        return OutputFallback("tool", text)
+    if limit := anthropic_limit(closed):
+        return OutputFallback("tool", f"{limit}, more than Anthropic takes", over_limit=True)
     return None
+
+
+def tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a tool as Anthropic accepts it."""
+    from ...utils.vendor_schemas import to_anthropic_tool_schema
+
+    return to_anthropic_tool_schema(schema)
 
 
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
@@ -96,7 +106,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "stream": True,
         **WIRE.sampling_fields(prepared),
         "stop_sequences": [options.stop] if isinstance(options.stop, str) else options.stop,
-        "tools": encode_tools(request.context.tools),
+        "tools": encode_tools(prepared.tools),
         "tool_choice": _tool_choice(prepared.tool_choice),
         "metadata": None if user_id is None else {"user_id": str(user_id)},
         **thinking_fields(prepared.reasoning),
@@ -150,7 +160,7 @@ def output_format(request: Request) -> dict[str, Any] | None:
     output = request.output
     if output is None or output.mode != "native":
         return None
-    from ...utils.json_schema import to_anthropic_schema
+    from ...utils.vendor_schemas import to_anthropic_schema
 
     return {"type": "json_schema", "schema": to_anthropic_schema(output.schema)}
 
@@ -404,6 +414,8 @@ WIRE = Wire(
     document_urls=True,
     schema_providers=frozenset({"anthropic"}),
     schema_fallback=schema_fallback,
+    tool_name=re.compile(r"[A-Za-z0-9_-]{1,128}"),
+    tool_schema=tool_schema,
     signed_thinking=True,
     strict_history=True,
     cache_control=True,

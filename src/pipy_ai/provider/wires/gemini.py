@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 from urllib.parse import quote
 
 from ...errors import ProviderError
@@ -41,7 +42,7 @@ from ..http.client import endpoint_url
 from ..http.sse import SSEReader
 from ..profiles import GEMINI, GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
-from ..wire import ThinkingRules, Wire
+from ..wire import OutputFallback, ThinkingRules, Wire
 from ._parsing import error_from_payload, parse_object
 from ._usage import tool_calls_from_gemini, usage_from_gemini
 
@@ -79,17 +80,24 @@ def accepts_extra(names: Collection[str]) -> bool:
     return _TOP_LEVEL_FIELDS.issuperset(names)
 
 
-def schema_fallback(
-    request: Request, schema: Mapping[str, Any]
-) -> tuple[Literal["tool", "prompt"], str] | None:
+def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
     """Return what to do where Gemini cannot be given a schema."""
-    from ...utils.json_schema import to_openai_strict_schema
+    from ...utils.vendor_schemas import gemini_limit, to_openai_strict_schema
 
     if to_openai_strict_schema(schema) is None:
-        return "prompt", "Gemini takes no schema with free keys"
+        return OutputFallback("prompt", "Gemini takes no schema with free keys")
+    if limit := gemini_limit(schema):
+        return OutputFallback("prompt", f"{limit}, more than Gemini takes", over_limit=True)
     if request.context.tools and GEMINI_1_AND_2.search(request.model_id):
-        return "tool", "Gemini 2 takes no schema together with tools"
+        return OutputFallback("tool", "Gemini 2 takes no schema together with tools")
     return None
+
+
+def tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a function's parameters as Gemini accepts it."""
+    from ...utils.vendor_schemas import to_gemini_tool_schema
+
+    return to_gemini_tool_schema(schema)
 
 
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
@@ -108,7 +116,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     body: dict[str, Any] = {
         "contents": encode_contents(prepared.messages, is_gemini_3),
         "systemInstruction": {"parts": [{"text": system_prompt}]} if system_prompt else None,
-        "tools": encode_tools(request.context.tools),
+        "tools": encode_tools(prepared.tools),
         "toolConfig": _tool_config(prepared.tool_choice),
         "generationConfig": generation_config or None,
     }
@@ -121,7 +129,7 @@ def _output_format(request: Request) -> dict[str, Any]:
     output = request.output
     if output is None or output.mode != "native":
         return {}
-    from ...utils.json_schema import to_gemini_schema
+    from ...utils.vendor_schemas import to_gemini_schema
 
     schema = to_gemini_schema(output.schema)
     return {"responseMimeType": "application/json", "responseSchema": schema}
@@ -153,17 +161,14 @@ def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def encode_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]] | None:
-    """Return tool definitions, their schemas reduced to what Gemini accepts; None: no tools."""
+    """Return tool definitions; None: no tools."""
     if not tools:
         return None
     return [{"functionDeclarations": [_function_declaration(tool) for tool in tools]}]
 
 
 def _function_declaration(tool: Tool) -> dict[str, Any]:
-    from ...utils.json_schema import to_gemini_schema
-
-    schema = to_gemini_schema(tool.parameters)
-    parameters = {"parameters": schema} if schema else {}
+    parameters = {"parameters": tool.parameters} if tool.parameters.get("properties") else {}
     return {"name": tool.name, "description": clean_surrogates(tool.description), **parameters}
 
 
@@ -341,6 +346,8 @@ WIRE = Wire(
     accepts_extra=accepts_extra,
     image_urls=False,
     schema_fallback=schema_fallback,
+    tool_name=re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"),
+    tool_schema=tool_schema,
     strict_history=True,
     thinking=ThinkingRules(budget=True, zero_is_off=True),
 )

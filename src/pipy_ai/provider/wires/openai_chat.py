@@ -28,7 +28,7 @@ from ..profiles import OPENAI_CHAT, Profile
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
-from ._openai_messages import account_headers, chat_fields
+from ._openai_messages import account_headers, chat_fields, schema_fallback
 from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, reported_error
 from ._usage import billing_from_chunk, usage_from_chat
 
@@ -258,6 +258,7 @@ WIRE = Wire(
     decoder=OpenAIChatDecoder,
     framing=SSEReader,
     url_suffix="/chat/completions",
+    schema_fallback=schema_fallback,
     sampling={name: name for name in ("temperature", "top_p", "top_k", "seed")},
     extensions=frozenset({"top_k"}),
 )

@@ -44,6 +44,7 @@ from ._openai_messages import (
     chat_tools,
     encode_text_result,
     output_json_schema,
+    schema_fallback,
     thinking_fields,
 )
 from ._parsing import DONE_SENTINEL, error_from_payload, parse_object
@@ -82,7 +83,7 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
         "instructions": prepared.system_prompt,
         "stream": True,
         **prepared.sampling,
-        "tools": responses_tools(request.context.tools),
+        "tools": responses_tools(prepared.tools),
         "tool_choice": responses_tool_choice(prepared.tool_choice),
         "max_output_tokens": _max_output_tokens(request),
         "include": ["reasoning.encrypted_content"] if _may_reason(request) else None,
@@ -379,6 +380,7 @@ WIRE = Wire(
     decoder=OpenAIResponsesDecoder,
     framing=SSEReader,
     url_suffix="/responses",
+    schema_fallback=schema_fallback,
     sampling={name: name for name in ("temperature", "top_p")},
     document_urls=True,
     signed_thinking=True,

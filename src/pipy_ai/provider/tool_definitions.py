@@ -1,0 +1,119 @@
+"""Adapt tools to the names and schemas that an API accepts: one bad tool fails a request."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..types import AssistantMessage, Message, Tool, ToolCall, ToolResultMessage
+from .deltas import Delta, ToolFragment
+from .request import Request
+from .wire import Wire
+
+# Unions at the root that are flattened with a loss; the others only say it in another way.
+_ROOT_UNIONS = ("anyOf", "oneOf", "not", "enum", "const")
+
+
+def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
+    """Return the tools as the API accepts them. Fills `request.tool_names`."""
+    tools = request.context.tools
+    if not tools:
+        return None
+    request.tool_names = _sent_names(request, wire, tools)
+    former_names = {name: sent for sent, name in request.tool_names.items()}
+    adapted: list[Tool] = []
+    for tool in tools:
+        parameters = wire.tool_schema(tool.parameters)
+        _warn_about_schema(request, wire, tool, parameters)
+        update = {"name": former_names.get(tool.name, tool.name), "parameters": parameters}
+        adapted.append(tool.model_copy(update=update))
+    return adapted
+
+
+def _sent_names(request: Request, wire: Wire, tools: Sequence[Tool]) -> dict[str, str]:
+    """Return new names for the tools whose names the API rejects, with the former names."""
+    taken = {tool.name for tool in tools}
+    names: dict[str, str] = {}
+    for tool in tools:
+        if wire.tool_name.fullmatch(tool.name):
+            continue
+        sent = _portable_name(tool.name, taken)
+        taken.add(sent)
+        names[sent] = tool.name
+        text = f"{wire.title} takes no tool called {tool.name!r}; sent as {sent!r}"
+        request.warn("tool_name_changed", text)
+    return names
+
+
+def _portable_name(name: str, taken: Iterable[str] = ()) -> str:
+    """Return a name that every API accepts."""
+    new_name = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if not re.match("[A-Za-z_]", new_name):
+        new_name = f"_{new_name}"
+    if len(new_name) > 64 or new_name in taken:
+        digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]
+        new_name = f"{new_name[:55]}_{digest}"
+    return new_name
+
+
+def _warn_about_schema(
+    request: Request, wire: Wire, tool: Tool, parameters: dict[str, Any]
+) -> None:
+    if unions := [keyword for keyword in _ROOT_UNIONS if keyword in tool.parameters]:
+        text = f"{wire.title} takes no {unions[0]} at the root of a tool's schema"
+        text += f"; {tool.name!r} was sent with all properties of the alternatives"
+        request.warn("tool_schema_changed", text)
+    names = tool.parameters.get("properties") or {}
+    sent = parameters.get("properties") or {}
+    if renamed := [name for name in names if name not in sent]:
+        text = f"{wire.title} takes no property called {renamed[0]!r}; {tool.name!r} was sent with"
+        request.warn("tool_schema_changed", f"{text} other names")
+
+
+def rename_tools(messages: list[Message], request: Request, wire: Wire) -> list[Message]:
+    """Return a conversation whose calls have the names under which the tools are sent."""
+    sent_names = {name: sent for sent, name in request.tool_names.items()}
+
+    def sent_name(name: str) -> str:
+        if name in sent_names or not name or wire.tool_name.fullmatch(name):
+            return sent_names.get(name, name)
+        return _portable_name(name)
+
+    return [_rename(message, sent_name) for message in messages]
+
+
+def _rename(message: Message, sent_name: Any) -> Message:
+    if isinstance(message, ToolResultMessage):
+        name = sent_name(message.tool_name)
+        if name == message.tool_name:
+            return message
+        return message.model_copy(update={"tool_name": name})
+    if not isinstance(message, AssistantMessage):
+        return message
+    if all(sent_name(call.name) == call.name for call in message.tool_calls):
+        return message
+    content = [
+        part.model_copy(update={"name": sent_name(part.name)})
+        if isinstance(part, ToolCall)
+        else part
+        for part in message.content
+    ]
+    return message.model_copy(update={"content": content})
+
+
+def rename_choice(choice: Any, request: Request) -> Any:
+    """Return a tool choice with the name under which its tool is sent."""
+    sent_names = {name: sent for sent, name in request.tool_names.items()}
+    if isinstance(choice, dict) and isinstance(function := choice.get("function"), dict):
+        name = str(function.get("name"))
+        return {**choice, "function": {**function, "name": sent_names.get(name, name)}}
+    return sent_names.get(choice, choice) if isinstance(choice, str) else choice
+
+
+def restore_tool_names(deltas: Sequence[Delta], request: Request) -> None:
+    """Give the calls of a response the names that the caller knows. Changes the deltas."""
+    for delta in deltas:
+        if isinstance(delta, ToolFragment) and delta.name in request.tool_names:
+            delta.name = request.tool_names[delta.name]
