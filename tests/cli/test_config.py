@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+import pytest
+import yaml
 
 from pipy_ai.registry import generate_router_config
 
@@ -58,3 +62,22 @@ def test_router_file_goes_to_stdout(july: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "groq/" in done.stdout
+
+
+def test_addresses_name_their_variables(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "CLOUDFLARE_ACCOUNT_ID",
+        "CLOUDFLARE_API_KEY",
+        "AZURE_RESOURCE_NAME",
+        "AZURE_API_KEY",
+    ):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    written = generate_router_config(None, ["cloudflare-workers-ai", "azure"]).read_text()
+    assert "value-of-" not in written.lower()
+    models = yaml.safe_load(written)["model_list"]
+    bases = {entry["litellm_params"].get("api_base") for entry in models}
+    assert "os.environ/CLOUDFLARE_WORKERS_AI_URL" in bases
+    exports = re.findall(r'^#   export (\w+)="(.*)"$', written, re.MULTILINE)
+    assert {f"os.environ/{name}" for name, _ in exports} == bases - {None}
+    address = "https://api.cloudflare.com/client/v4/accounts/${CLOUDFLARE_ACCOUNT_ID}/ai/v1"
+    assert dict(exports)["CLOUDFLARE_WORKERS_AI_URL"] == address

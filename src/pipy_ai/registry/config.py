@@ -15,7 +15,7 @@ from ..utils.atomic import write_atomically, write_special_file
 from ..utils.paths import data_dir
 from .catalogue import ModelRegistry, has_key
 from .registry import get_registry
-from .routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route, expand_url
+from .routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
 
 ROUTER_FILE = "router.yaml"
 GATEWAY_FILE = "gateway.yaml"
@@ -126,7 +126,7 @@ def generate_router_config(
     name = GATEWAY_FILE if gateway else ROUTER_FILE
     target = Path(output_path) if output_path is not None else data_dir() / name
     selected = _select_providers(registry, providers, all)
-    entries, skipped, stored_variables = _build_entries(registry, selected)
+    entries, skipped, stored_variables, urls = _build_entries(registry, selected)
     if not entries:
         raise ValueError(f"no model of {', '.join(selected)} can be reached: {'; '.join(skipped)}")
     names = [str(entry["model_name"]) for entry in entries]
@@ -140,6 +140,9 @@ def generate_router_config(
     if stored_variables:
         names_list = ", ".join(stored_variables)
         comments += f"# Kept by pipy keys, so only pipy-ai has them; export: {names_list}\n"
+    if urls:
+        comments += "# Set these addresses before you use the file:\n"
+        comments += "".join(f'#   export {name}="{template}"\n' for template, name in urls.items())
     footer = _GATEWAY_FOOTER if gateway else _ROUTER_FOOTER
     footer = footer.format(first=json.dumps(names[0]), second=json.dumps(names[-1]))
     _write_with_backup(target, (header + comments + _to_yaml(entries) + footer).encode())
@@ -179,11 +182,14 @@ def _select_providers(
 
 def _build_entries(
     registry: ModelRegistry, providers: Iterable[str]
-) -> tuple[list[Any], list[str], list[str]]:
-    """Return the entries, the reasons for skipped ones, and variables that `pipy keys` stores."""
+) -> tuple[list[Any], list[str], list[str], dict[str, str]]:
+    """Return the entries, the reasons for skipped ones, variables that `pipy keys` stores, and the
+    names of variables for addresses that contain variables.
+    """
     entries: list[dict[str, Any]] = []
     skipped: list[str] = []
     stored_variables: list[str] = []
+    urls: dict[str, str] = {}  # LiteLLM expands a variable only if it is the whole value
     for provider in providers:
         for model in registry.models(registry.query(provider=provider, chat=True)):
             route = registry.route(model)
@@ -195,9 +201,15 @@ def _build_entries(
             variable, location = route.credential()
             if variable and location != ENVIRONMENT and variable not in stored_variables:
                 stored_variables.append(variable)
-            entry = {"model_name": model.qualified_name, "litellm_params": _litellm_params(route)}
-            entries.append(entry)
-    return entries, skipped, stored_variables
+            params = _litellm_params(route)
+            if "$" in (template := params.get("api_base", "")):
+                if template not in urls:
+                    name = f"{provider.replace('-', '_').upper()}_URL"
+                    count = sum(used.startswith(name) for used in urls.values())
+                    urls[template] = name if not count else f"{name}_{count + 1}"
+                params["api_base"] = f"os.environ/{urls[template]}"
+            entries.append({"model_name": model.qualified_name, "litellm_params": params})
+    return entries, skipped, stored_variables, urls
 
 
 def _unreachable_reason(route: Route) -> str:
@@ -209,9 +221,8 @@ def _unreachable_reason(route: Route) -> str:
 
 def _litellm_params(route: Route) -> dict[str, str]:
     params = {"model": route.model}
-    api_base = expand_url(route.api_base)
-    if api_base and "//." not in api_base:  # the variable of the resource is not set
-        params["api_base"] = api_base
+    if route.api_base:
+        params["api_base"] = route.api_base
     for name, template in route.parameters.items():
         params[name] = f"os.environ/{template.strip('${}')}"
     if route.backend in CLOUD_LOGIN_BACKENDS:
