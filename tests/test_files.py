@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,40 @@ def test_user_accepts_text_and_images_in_any_order(tmp_path: Path) -> None:
         (b"MM\0*", "image/tiff"),
         (b"\0\0\0\x1cftypavif", "image/avif"),
         (b"\0\0\0\x18ftypheic", "image/heic"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", "image/heic"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "image/avif"),
         (b"\0\0\0\x18ftypisom", None),
     ],
 )
 def test_image_signatures(data: bytes, mime_type: str | None) -> None:
     assert sniff_image_type(data) == mime_type
+
+
+def png() -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checksum = zlib.crc32(kind + body)
+        return len(body).to_bytes(4, "big") + kind + body + checksum.to_bytes(4, "big")
+
+    header = (1).to_bytes(4, "big") * 2 + b"\x08\x00\x00\x00\x00"
+    pixels = zlib.compress(b"\0\0")
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+THUMBNAIL = b"\xff\xe1\x00\x0aabcd\xff\xda\xff\xd9"  # metadata with a whole image in it
+JPEG = b"\xff\xd8" + THUMBNAIL + b"\xff\xda\x00\x02abc\xff\xd9"
+
+
+@pytest.mark.parametrize(
+    ("data", "end"), [(png(), 8), (JPEG, 2), (b"RIFF\x0c\0\0\0WEBPVP8 abcd", 1)]
+)
+def test_truncated_images(data: bytes, end: int, tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(data)
+    for whole in (data, data + b"a film behind it \xff\xda"):
+        assert attachment(whole) == image(whole)
+    assert attachment(path) == image(data)
+    path.write_bytes(data[:-end])
+    for build in (attachment, image):
+        with pytest.raises(ValueError, match="photo is only a part of an image"):
+            build(path)

@@ -31,7 +31,8 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
     A web address must end in `.pdf` or the extension of an image; the provider fetches it.
 
     Raises:
-        ValueError: the file is empty or of another type, or the type of a web address is unknown.
+        ValueError: the file is empty, truncated or of another type, or the type of a web address
+            is unknown.
         OSError: the file cannot be read.
 
     Example:
@@ -55,6 +56,7 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
     data, file_name, label = _read_source(source)
     mime_type = sniff_image_type(data)
     if mime_type is not None:
+        _check_complete(data, mime_type, label)
         return ImageContent(data=_encode_base64(data), mime_type=mime_type)
     content = _document_content(data, name or file_name)
     if content is None:
@@ -97,8 +99,8 @@ def image(source: FileSource) -> ImageContent:
     web addresses.
 
     Raises:
-        ValueError: the data is not an image of a supported format (PNG, JPEG, GIF, WebP, BMP,
-            TIFF, HEIC, AVIF).
+        ValueError: the data is truncated, or not an image of a supported format (PNG, JPEG, GIF,
+            WebP, BMP, TIFF, HEIC, AVIF).
         OSError: the file cannot be read.
 
     Example:
@@ -112,6 +114,7 @@ def image(source: FileSource) -> ImageContent:
     mime_type = sniff_image_type(data)
     if mime_type is None:
         raise ValueError(f"{label} is not an image that models take ({IMAGE_FORMATS})")
+    _check_complete(data, mime_type, label)
     return ImageContent(data=_encode_base64(data), mime_type=mime_type)
 
 
@@ -149,11 +152,37 @@ def sniff_image_type(data: bytes) -> str | None:
         return "image/tiff"
     if data[4:8] == b"ftyp":
         brand = data[8:12]
-        if brand in (b"avif", b"avis"):
+        if brand in (b"avif", b"avis") or (brand == b"mif1" and b"avif" in data[16:64]):
             return "image/avif"
         if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
             return "image/heic"
     return None
+
+
+def _check_complete(data: bytes, mime_type: str, label: str) -> None:
+    """Raise ValueError if an image ends before its end, e.g. after an interrupted download."""
+    match mime_type:
+        case "image/png":
+            truncated = data[12:16] == b"IHDR" and b"IEND" not in data
+        case "image/jpeg":
+            start = _jpeg_scan_start(data)
+            truncated = start > 0 and b"\xff\xd9" not in data[start:]
+        case "image/webp":
+            truncated = int.from_bytes(data[4:8], "little") + 8 > len(data)
+        case _:
+            truncated = False
+    if truncated:
+        raise ValueError(f"{label} is only a part of an image: its end is missing")
+
+
+def _jpeg_scan_start(data: bytes) -> int:
+    """Return where the picture begins, behind the metadata; 0 if there is none."""
+    position = 2
+    while data[position : position + 1] == b"\xff":
+        if data[position + 1 : position + 2] == b"\xda":
+            return position
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4], "big"))
+    return 0
 
 
 def _document_content(data: bytes, name: str | None) -> DocumentContent | TextContent | None:

@@ -180,6 +180,29 @@ def test_image_for_a_model_without_vision_is_an_error(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "model", "expected"),
+    [
+        ("p.png", PIXEL, "local/smollm2", "local/smollm2 reads no images"),
+        ("p.png", b"\0\0\0\x1cftypheic" + bytes(9), "openai/gpt-5",
+         "openai/gpt-5 does not read HEIC images, only GIF, JPEG, PNG, WEBP: convert it"),
+        ("p.gif", b"GIF89a" + bytes(20), "google/gemini-2.5-flash", "does not read GIF images"),
+        ("p.jpg", b"RIFF\xff\0\0\0WEBPVP8 ", "openai/gpt-5", "p.jpg is only a part of an image"),
+        ("p.jpg", b"", "openai/gpt-5", "there is nothing in"),
+        ("p.jpg", b"\0\1\2", "openai/gpt-5", "p.jpg is nothing that models read"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("july")
+def test_images_that_cannot_be_read_are_errors_before_anything_is_sent(
+    name: str, data: bytes, model: str, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    done = pipy("ask", "-m", model, "-a", str(tmp_path / name), "what?")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert expected in done.stderr
+    assert "no conversation" in pipy("history", "list").stderr or not pipy("history", "list").stdout
+
+
 def test_concise_schema(lab: Lab) -> None:
     lab.play(CHAT.scene(say('{"name": "Bo", "age": 3, "tags": ["a"]}')))
     asked = ("--schema", "name, age int: in years, tags list[str]?", "a dog")

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from ..files import sniff_image_type
 from ..types import DocumentContent, ImageContent, TextContent, ToolResultMessage
+
+COMMON_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+# What an address ends in shows the type of these, which few hosts read.
+_RARE_EXTENSION = re.compile(r"\.(avif|bmp|hei[cf]|svg|tiff?)$", re.IGNORECASE)
+_RARE_TYPES = {"tif": "image/tiff", "svg": "image/svg+xml"}
 
 
 def is_remote_file(file: ImageContent | DocumentContent) -> bool:
@@ -16,7 +24,10 @@ def is_remote_file(file: ImageContent | DocumentContent) -> bool:
 
 def file_url(file: ImageContent | DocumentContent) -> str:
     """Return the URL of a file, or its data as a `data:` URL."""
-    return file.url or f"data:{media_type(file)};base64,{file.data}"
+    if file.url and (isinstance(file, DocumentContent) or ";base64," not in file.url[:100]):
+        return file.url
+    mime_type, data = inline_data(file)
+    return f"data:{mime_type};base64,{data}"
 
 
 def file_name(document: DocumentContent) -> str:
@@ -26,21 +37,33 @@ def file_name(document: DocumentContent) -> str:
 
 def inline_data(file: ImageContent | DocumentContent) -> tuple[str, str]:
     """Return MIME type and base64 data of a file that is not remote."""
-    if not file.url:
-        return media_type(file), file.data
-    header, _, data = file.url.partition(",")  # data:image/png;base64,…
-    return header.partition(":")[2].partition(";")[0] or media_type(file), data
-
-
-def media_type(file: ImageContent | DocumentContent) -> str:
-    """Return the MIME type: as given, else as the first bytes of an image show."""
-    if file.mime_type:
-        return "image/jpeg" if file.mime_type == "image/jpg" else file.mime_type
+    mime_type, data = file.mime_type, file.data
+    if file.url:
+        header, _, data = file.url.partition(",")  # data:image/png;base64,…
+        mime_type = header.partition(":")[2].partition(";")[0] or mime_type
     if isinstance(file, DocumentContent):
-        return "application/pdf"
+        return mime_type or "application/pdf", data
+    # Anthropic rejects an image whose bytes are of another type (anthropics/claude-code#11975).
     with contextlib.suppress(ValueError):
-        return sniff_image_type(base64.b64decode(file.data[:64])) or "image/png"
-    return "image/png"
+        mime_type = sniff_image_type(base64.b64decode(data[:64])) or mime_type
+    return "image/jpeg" if mime_type == "image/jpg" else mime_type or "image/png", data
+
+
+def unreadable_image_type(image: ImageContent, readable: Collection[str]) -> str:
+    """Return the type of an image that is not `readable`, like `TIFF`; otherwise ""."""
+    if not is_remote_file(image):
+        mime_type = inline_data(image)[0].lower()
+    elif match := _RARE_EXTENSION.search(urlsplit(str(image.url)).path):
+        extension = match[1].lower()
+        mime_type = _RARE_TYPES.get(extension, f"image/{extension}")
+    else:
+        return ""
+    return "" if mime_type in readable else image_type_name(mime_type)
+
+
+def image_type_name(mime_type: str) -> str:
+    """Return the name of an image type: `image/png` is `PNG`."""
+    return mime_type.removeprefix("image/").partition("+")[0].upper()
 
 
 def result_text(message: ToolResultMessage) -> str:

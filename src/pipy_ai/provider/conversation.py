@@ -29,11 +29,13 @@ from ..types import (
     UserMessage,
 )
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates
+from .content import unreadable_image_type
 from .profiles import PORTABLE_IDS, ToolCallIds
 
 MISSING_RESULT_TEXT = "No result provided"
 EMPTY_RESULT_TEXT = "(no tool output)"
 OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
+OMITTED_IMAGE_TYPE_TEXT = "(image omitted: the model does not read its format)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 
 _SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider takes its own ids back
@@ -47,6 +49,7 @@ class Target:
         api: the only API whose messages of this model count as its own; empty: any API. Where it
             is set, no turn may end with thinking.
         accepts_images: None is unknown: images are sent.
+        image_types: the types of images that it reads; empty: all.
         accepts_documents: None is unknown: PDFs are sent.
         signed_thinking: takes signed thinking of its own back.
         unsigned_thinking: takes unsigned thinking of its own back.
@@ -58,6 +61,7 @@ class Target:
     model: str
     api: str = ""
     accepts_images: bool | None = None
+    image_types: frozenset[str] = frozenset()
     accepts_documents: bool | None = None
     signed_thinking: bool = True
     unsigned_thinking: bool = False
@@ -165,7 +169,13 @@ def _adapt_parts(
                 name = clean_surrogates(part.name) if part.name else None
                 parts.append(part if name == part.name else part.model_copy(update={"name": name}))
             case ImageContent():
-                parts.append(part)
+                unreadable = target.image_types and unreadable_image_type(part, target.image_types)
+                if unreadable:
+                    text = f"{target.model} does not read {unreadable} images; one was left out"
+                    warn("image_omitted", text)
+                    _append_placeholder_once(OMITTED_IMAGE_TYPE_TEXT, parts)
+                else:
+                    parts.append(part)
             case _:
                 assert_never(part)
     return parts

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..options import SAMPLING_OPTIONS, CacheRetention
 from ..registry.routing import expand_url
+from ..types import ImageContent, UserMessage
 from ..utils.surrogates import clean_surrogates
+from .content import image_type_name, unreadable_image_type
 from .conversation import Target, adapt_messages
 from .credentials import missing_key_error
 from .reasoning import plan_reasoning
@@ -29,11 +31,15 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         if not preview:
             raise bad_request_error(request, request.route.problem)
         request.warn("no_route", request.route.problem)
+    image_types = profile.image_types or wire.image_types
+    if not preview and (problem := unreadable_image_problem(request, wire)):
+        raise bad_request_error(request, problem)
     target = Target(
         provider=request.provider,
         model=request.model_id,
         api=wire.api if wire.strict_history else "",
         accepts_images=request.accepts_images,
+        image_types=image_types,
         accepts_documents=request.accepts_documents,
         signed_thinking=wire.signed_thinking or profile.signed_thinking,
         unsigned_thinking=_accepts_unsigned_thinking(request),
@@ -67,6 +73,26 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         headers=merge_headers(headers),
         tools=tools,
     )
+
+
+def unreadable_image_problem(request: Request, wire: Wire) -> str:
+    """Return why a host cannot read an image of the newest user message; "" if it can.
+
+    An image of an earlier turn, e.g. one of another host's, is only left out.
+    """
+    message = request.context.messages[-1] if request.context.messages else None
+    if not isinstance(message, UserMessage) or isinstance(message.content, str):
+        return ""
+    image_types = request.profile.image_types or wire.image_types
+    for part in message.content:
+        if (
+            isinstance(part, ImageContent)
+            and request.accepts_images is not False
+            and (unreadable := unreadable_image_type(part, image_types))
+        ):
+            names = ", ".join(sorted(map(image_type_name, image_types)))
+            return f"{request.model} does not read {unreadable} images, only {names}: convert it"
+    return ""
 
 
 def _accepts_unsigned_thinking(request: Request) -> bool:

@@ -147,6 +147,8 @@ class Profile:
         tool_call_ids: the ids that it accepts.
         assistant_after_tool_results: a user message must not follow tool results directly, and a
             final assistant message must be marked as a prefix.
+        image_types: the types of images that it reads; empty: those of its API.
+        text_only: its models read no images and no PDFs.
         documents: which models read PDFs beyond what the catalogue lists: "all", or
             "with_images" (all models that read images).
 
@@ -178,6 +180,8 @@ class Profile:
     schema_limits: bool = False
     tool_call_ids: ToolCallIds = PORTABLE_IDS
     assistant_after_tool_results: bool = False
+    image_types: frozenset[str] = frozenset()
+    text_only: bool = False
     documents: str = ""
     thinking_switch: ThinkingSwitch | None = None
     thinking_effort: Callable[[str], dict[str, Any]] | None = None
@@ -236,6 +240,7 @@ _ROWS = (
         thinking_switch=_chat_template_thinking,
         unsigned_thinking=True,
     ),
+    Profile(names=("local",), text_only=True),  # the embedded model
     Profile(names=("minimax",), unsigned_thinking=True),
     Profile(
         names=("mistral",),
@@ -278,7 +283,11 @@ _ROWS = (
     ),
     Profile(names=("perplexity",), rename_fields={"stream_options": ""}, strict_fields=True),
     Profile(names=("siliconflow",), thinking_switch=_enable_thinking),
-    Profile(names=("xai",), strict_fields=True),
+    Profile(
+        names=("xai",),
+        strict_fields=True,
+        image_types=frozenset({"image/png", "image/jpeg"}),  # docs.x.ai, image understanding
+    ),
     Profile(names=("xiaomi",), thinking_switch=_thinking_type),
     Profile(
         names=("zai", "zhipuai"),

@@ -78,6 +78,8 @@ class Request:
                 return self._accepts_input("pdf")
 
     def _accepts_input(self, modality: str) -> bool | None:
+        if self.profile.text_only:
+            return False
         modalities = (self.record or {}).get("modalities")
         input_modalities = modalities.get("input") if isinstance(modalities, Mapping) else None
         return modality in input_modalities if isinstance(input_modalities, list) else None

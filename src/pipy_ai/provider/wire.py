@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from .content import COMMON_IMAGE_TYPES
 from .deltas import Delta
 from .request import EncodedRequest, PreparedRequest, Request
 
@@ -154,6 +155,7 @@ class Wire:
         accepts_extra: whether it takes these fields of `extra` as they are; otherwise LiteLLM
             translates them.
         image_urls: takes images by URL; otherwise they have to be downloaded.
+        image_types: the types of images that it reads.
         document_urls: takes PDFs by URL.
         schema_providers: the providers whose models take a schema for their response; None: all.
         schema_fallback: returns the output mode to use where the API cannot take a schema, and
@@ -177,6 +179,7 @@ class Wire:
     auth_headers: Callable[[str], dict[str, str]] = bearer_auth
     accepts_extra: Callable[[Collection[str]], bool] = accept_all
     image_urls: bool = True
+    image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False
     schema_providers: frozenset[str] | None = None
     schema_fallback: SchemaFallback = no_fallback

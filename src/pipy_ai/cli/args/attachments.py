@@ -108,10 +108,12 @@ def check_supported(
     if all(part.type == "text" for part in attachments):
         return
     from ..._requests import build_request
-    from ...context import ctx
+    from ...context import ctx, user
+    from ...provider.prepare import unreadable_image_problem
+    from ...provider.wires import wire_for
 
     for model in models:
-        request = build_request(model, ctx("?"), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        request = build_request(model, ctx(user(*attachments)), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
         for part in attachments:
             match part.type:
                 case "text":
@@ -127,3 +129,5 @@ def check_supported(
                     f"{request.provider}/{request.model_id} reads no {label};"
                     f" these do: pipy models --modality {modality}"
                 )
+        if problem := unreadable_image_problem(request, wire_for(request)):
+            raise ValueError(problem)

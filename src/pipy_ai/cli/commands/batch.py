@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 DESCRIPTION = (
     "Ask each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's Batch API) and"
     " append the answers to another, a line of JSON each. Run the same command again to go on where"
-    " it stopped: nothing is asked twice. Ctrl-C finishes what is under way; once more, and it is dropped."
+    " it stopped: nothing is asked twice. Ctrl-C finishes what is under way; once more, and it is"
+    " dropped."
 )
 
 # Suffixes that other programs would read as another format than the one of the answers.

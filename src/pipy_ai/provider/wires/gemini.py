@@ -345,6 +345,8 @@ WIRE = Wire(
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     image_urls=False,
+    # ai.google.dev/gemini-api/docs/image-understanding; 400 for GIF (microsoft/vscode#286628)
+    image_types=frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"}),
     schema_fallback=schema_fallback,
     tool_name=re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"),
     tool_schema=tool_schema,
