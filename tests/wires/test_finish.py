@@ -278,6 +278,38 @@ def test_nothing_but_the_last_event_is_retried(lab: Lab) -> None:
     assert (message.text, message.error) == ("ok", None)
 
 
+def test_tool_calls_that_are_missing(lab: Lab) -> None:
+    """A server that cannot parse a call drops it."""
+    for wire, reason in ((CHAT, "tool_calls"), (ANTHROPIC, "tool_use")):
+        lab.play(wire.scene(stop="tool"), wire.scene(say("Let me look."), stop="tool"))
+        assert outcome(ask(lab, wire)) == ("error", "incomplete", True)
+        message = ask(lab, wire)
+        assert outcome(message) == ("stop", None, False)
+        assert codes(message) == ["missing_tool_calls"]
+        assert reason in message.warnings[0].message
+
+
+def test_body_that_is_no_response(lab: Lab, wire: Wire) -> None:
+    for body in ({}, {"detail": "not here"}, {"object": "list", "data": []}):
+        lab.play(Status(200, body))
+        message = ask(lab, wire)
+        assert message.stop_reason == "error"
+
+
+def test_error_after_content_in_one_document(lab: Lab) -> None:
+    chunks = [{"candidates": [{"content": {"parts": [{"text": "half"}]}}]}]
+    error = {"error": {"code": 503, "message": "no capacity", "status": "UNAVAILABLE"}}
+    lab.play(Status(200, [*chunks, error]))
+    message = ask(lab, GEMINI)
+    assert (message.text, outcome(message)) == ("half", ("error", "overloaded", True))
+
+
+def test_reason_that_is_the_word_null(lab: Lab) -> None:
+    lab.play(sse(chunk({"content": "a"}, finish_reason="null"), *text("b"), finish("stop"), DONE))
+    message = ask(lab, CHAT)
+    assert (message.text, message.raw_stop_reason, message.warnings) == ("ab", "stop", [])
+
+
 def test_content_with_done_and_no_reason_is_complete(lab: Lab) -> None:
     lab.play(sse(*text("whole"), DONE))  # Novita, Snowflake
     assert outcome(ask(lab, CHAT)) == ("stop", None, False)

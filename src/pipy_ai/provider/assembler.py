@@ -64,7 +64,7 @@ from .deltas import (
     UsageReport,
     invalid_delta,
 )
-from .finish import COMPLETE, FIRST_PARTY_APIS, LENGTH, finish_error, normalize
+from .finish import COMPLETE, FIRST_PARTY_APIS, LENGTH, TOOL_CALLS, finish_error, normalize
 
 if TYPE_CHECKING:
     from ..output.schema import Output
@@ -300,6 +300,9 @@ class Assembler:
         if name and name not in COMPLETE and name not in LENGTH and self._finish_error() is None:
             text = f"unknown finish reason {self._finish_reason!r}; read as the end of the answer"
             warnings.append(Warning(code="unknown_finish_reason", message=text))
+        if name in TOOL_CALLS and not self._tool_blocks and self._blocks:
+            text = f"finish reason {self._finish_reason!r}, but the response has no tool calls"
+            warnings.append(Warning(code="missing_tool_calls", message=text))
         if self._parses_think_tags and self._has_unopened_thinking():
             text = (
                 'the text has "</think>" without "<think>": start the server with a reasoning'
@@ -428,7 +431,8 @@ class Assembler:
             text = f"The response holds only content that pipy-ai cannot represent: {names}."
             error = error_info(ErrorKind.INCOMPLETE, text, provider=self._provider, retryable=False)
             return StopReason.ERROR, error
-        if not self._finish_reason and not self._blocks:
+        announces_content = not self._finish_reason or normalize(self._finish_reason) in TOOL_CALLS
+        if announces_content and not self._blocks:
             return StopReason.ERROR, self._incomplete_error()
         return StopReason.STOP, None
 

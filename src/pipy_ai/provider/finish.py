@@ -10,21 +10,16 @@ from ..errors import ErrorInfo, ErrorKind, error_info
 from .profiles import ANTHROPIC, GEMINI, OPENAI_RESPONSES
 from .request import Request
 
-COMPLETE = frozenset(
-    {
-        "complete",  # Cohere
-        "completed",
-        "end_turn",
-        "eos",  # Together
-        "eos_token",  # TGI
-        "function_call",
-        "stop",
-        "stop_sequence",
-        "tool_call",  # Cohere
-        "tool_calls",
-        "tool_use",
-    }
-)
+TOOL_CALLS = frozenset({"function_call", "tool_call", "tool_calls", "tool_use"})
+COMPLETE = TOOL_CALLS | {
+    "complete",  # Cohere
+    "completed",
+    "end_turn",
+    "eos",  # Together
+    "eos_token",  # TGI
+    "stop",
+    "stop_sequence",
+}
 LENGTH = frozenset(
     {
         "length",

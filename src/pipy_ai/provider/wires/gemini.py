@@ -43,7 +43,7 @@ from ..http.sse import SSEReader
 from ..profiles import GEMINI, GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ThinkingRules, Wire
-from ._parsing import error_from_payload, parse_object
+from ._parsing import ReportedError, error_from_payload, parse_object
 from ._usage import tool_calls_from_gemini, usage_from_gemini
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
@@ -278,7 +278,13 @@ class GeminiDecoder:
         """See `Decoder`: one object, or the list of what would be streamed."""
         if body.lstrip().startswith("["):
             chunks = parse_object(f'{{"all": {body}}}')["all"]
-            return [delta for chunk in chunks for delta in self._decode_chunk(chunk)]
+            deltas: list[Delta] = []
+            for chunk in chunks:
+                try:
+                    deltas += self._decode_chunk(chunk)
+                except ReportedError as error:
+                    raise ReportedError(error.error, [*deltas, *error.deltas]) from None
+            return deltas
         return self._decode_chunk(parse_object(body))
 
     def _decode_chunk(self, chunk: dict[str, Any]) -> list[Delta]:

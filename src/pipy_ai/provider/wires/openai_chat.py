@@ -166,7 +166,7 @@ class OpenAIChatDecoder:
             deltas.append(billing)
         if error:
             raise error_from_payload(error, deltas)
-        if reason:
+        if reason and reason != "null":  # DashScope, while it generates
             refused = self._refused and reason == "stop"
             deltas.append(Finish("refusal" if refused else str(reason)))
         return deltas

@@ -47,7 +47,7 @@ from ._openai_messages import (
     schema_fallback,
     thinking_fields,
 )
-from ._parsing import DONE_SENTINEL, error_from_payload, parse_object
+from ._parsing import DONE_SENTINEL, error_from_payload, malformed, parse_object
 from ._usage import usage_from_responses
 
 UNSTREAMED_IDLE_TIMEOUT_S = 1800.0
@@ -285,6 +285,8 @@ class OpenAIResponsesDecoder:
     def decode_body(self, body: str) -> list[Delta]:
         """See `Decoder`."""
         response = parse_object(body)
+        if not response.keys() & {"error", "output", "status"}:
+            raise malformed(body)
         deltas: list[Delta] = [ResponseInfo(response.get("id"), response.get("model"))]
         self._decode_end(response, deltas)
         return deltas
@@ -365,6 +367,7 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
     "response.completed": OpenAIResponsesDecoder.on_end,
     "response.incomplete": OpenAIResponsesDecoder.on_end,
     "response.failed": OpenAIResponsesDecoder.on_end,
+    "response.cancelled": OpenAIResponsesDecoder.on_end,
 }
 
 
