@@ -238,7 +238,8 @@ WRONG_KEY_TEXT = _any_of(
     r"(disabled|deactivated|restricted|terminated|locked|blocked|banned)",
     r"authentication (failed|fails|error|required)",
     r"\bunauthorized\b",
-    r"carry the api secret key",
+    r"carry the api secret key",  # MiniMax
+    r"no connected db",  # LiteLLM's proxy without a database: the key is not its master key
     r"(country|region|location)\b.{0,30}\bnot supported",
     r"(api ?key|令牌|密钥).{0,12}(无效|错误|过期|不正确|已停用)",
     r"身份验证(失败|错误)|令牌(已过期|验证)",
