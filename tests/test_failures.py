@@ -57,6 +57,7 @@ def test_every_vendors_overflow_message_is_recognized(text: str) -> None:
 def test_other_errors_are_not_overflows(text: str) -> None:
     assert classify_status(429, text) != "context_overflow"
     assert not is_context_overflow(failed("rate_limit", text))
+    assert not is_context_overflow(failed("quota", TEXTS[0]))
     assert not is_context_overflow(failed("unknown", text))
 
 
@@ -109,6 +110,109 @@ def body(message: str, **fields: object) -> str:
 
 
 CURRENT_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (400, "Invalid API key provided", "auth"),
+        (400, "The api_key provided is invalid", "auth"),
+        (400, "API key is missing", "auth"),
+        (400, "Invalid key", "auth"),
+        (400, "Invalid token", "auth"),
+        (400, "Could not validate credentials", "auth"),
+        (400, "Unauthorized: API token is invalid", "auth"),
+        (500, "Authentication failed: invalid api key", "auth"),
+        (400, "API Key not found. Please pass a valid API key.", "auth"),
+        (403,
+         "Generative Language API has not been used in project 1 before or it is disabled.",
+         "auth"),
+        (401, "no credits", "quota"),
+        (403, "This key has reached its limit", "quota"),
+        (403, "Your API key has exceeded its spend limit", "quota"),
+        (403, "Monthly spend limit reached", "quota"),
+        (400, "Your account has insufficient funds", "quota"),
+        (400, "You have run out of credits.", "quota"),
+        (400, "Not enough credits", "quota"),
+        (429, "Insufficient quota", "quota"),
+        (429, "Quota exceeded", "quota"),
+        (429, "You have exceeded your monthly quota", "quota"),
+        (403, "You've exceeded the rate limit, please slow down", "rate_limit"),
+        (500, "Account balance not enough", "quota"),
+        (500, "您的账户余额不足", "quota"),
+        (403, "账户已欠费，请充值", "quota"),
+        (429, "您的账户已达到速率限制，请您控制请求频率", "rate_limit"),
+        (429, "当前模型访问量过大，请您稍后再试", "overloaded"),
+        (400, "Your balance is negative. Please top up.", "quota"),
+        (400, "Account suspended due to unpaid invoices", "quota"),
+        (403, "Payment overdue", "quota"),
+        (403, "Your trial has expired. Please upgrade.", "quota"),
+        (403, "Free trial ended", "quota"),
+        (400, "Prepaid balance exhausted", "quota"),
+        (429, "Workspace spend limit reached: $10.00", "quota"),
+        (400,
+         "You're out of extra usage. Add more at claude.ai/settings/usage and keep going.",
+         "quota"),
+        (429, "You've hit your monthly spend limit", "quota"),
+        (429, "The service is overloaded, please retry later", "overloaded"),
+        (500, "The server is currently overloaded", "overloaded"),
+        (500, "Server is busy, please try again later", "overloaded"),
+        (503, "No available capacity", "overloaded"),
+        (500, "Model is at capacity", "overloaded"),
+        (429, "Too many concurrent requests", "rate_limit"),
+        (503, "Rate limited by provider", "rate_limit"),
+        (400, "Your input was rejected by the moderation system", "content_filter"),
+        (400, "Content blocked by safety filters", "content_filter"),
+        (400, "The content is flagged as unsafe", "content_filter"),
+        (400, "Your request was flagged by our content moderation", "content_filter"),
+        (400, "Request blocked due to content policy", "content_filter"),
+        (403, "The prompt was blocked because it violates our Terms of Service", "content_filter"),
+        (400, "Sensitive content detected", "content_filter"),
+        (400, "The response was blocked by guardrails", "content_filter"),
+        (400, "内容审核不通过", "content_filter"),
+        (400, "Usage policy violation", "content_filter"),
+        (400, "The prompt contains sensitive words", "content_filter"),
+        (500,
+         "<400> Algo.DataInspectionFailed: Input data may contain inappropriate content.",
+         "content_filter"),
+        (400, "Input tokens exceed the limit of 131072", "context_overflow"),
+        (400, "context limit exceeded", "context_overflow"),
+        (400, "The input length 200000 exceeds the maximum length 131072", "context_overflow"),
+        (400, "Prompt length 140000 exceeds limit of 131072 tokens", "context_overflow"),
+        (400,
+         "Requested token count exceeds the model's maximum context length of 131072 tokens.",
+         "context_overflow"),
+        (400, "the prompt is too large: 200000 tokens", "context_overflow"),
+        (400, "Input is too large. Reduce the number of tokens.", "context_overflow"),
+        (500, "prompt is too long: 204548 tokens > 199999 maximum", "context_overflow"),
+        (400,
+         "The model returned the following errors: Input is too long for requested model.",
+         "context_overflow"),
+        (400,
+         "The model returned the following errors: prompt is too long: 210000 > 200000",
+         "context_overflow"),
+        (400, "model `foo` not found, try pulling it first", "not_found"),
+        (400, "Model gpt-x does not exist", "not_found"),
+        (400, "Invalid model: gpt-x", "not_found"),
+        (400, "The provided model identifier is invalid.", "not_found"),
+        (403, "Model access denied", "auth"),
+        (400, "max_tokens must be less than 8192", "bad_request"),
+        (400, "messages.1.content: unexpected `tool_use_id`", "bad_request"),
+        (400,
+         "max_tokens: 64001 > 64000, which is the maximum allowed number of output tokens",
+         "bad_request"),
+        (400, "`temperature` and `top_p` cannot both be specified for this model.", "bad_request"),
+        (400,
+         "This model's maximum context length is 8192 tokens, max_tokens too large",
+         "context_overflow"),
+        (400, "Function name is invalid: balance check failed", "bad_request"),
+        (400, "image exceeds 5 MB maximum", "bad_request"),
+    ],
+)  # fmt: skip
+def test_further_wordings(status: int, text: str, kind: str) -> None:
+    assert classify_status(status, body(text)) == kind
+    assert classify_status(status, json.dumps({"detail": text})) == kind
+    assert classify_status(status, f"Error code: {status} - {body(text)}") == kind
 
 
 @pytest.mark.parametrize(

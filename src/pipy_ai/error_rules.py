@@ -151,7 +151,8 @@ CONTENT_FILTER_TEXT = _any_of(
     r"violates? usage guidelines",
     r"may contain .{0,40}(inappropriate|sensitive|severe violation|violence)",
     r"inappropriate content",
-    r"unsafe or sensitive content",
+    r"sensitive (content|words?)|contains? sensitive",
+    r"(usage|content|safety) policy violation",
     r"(input|output) new_sensitive",
     r"requires moderation",
     r"不安全或敏感|敏感(内容|信息|词)|内容审核|涉嫌违规",
@@ -162,10 +163,9 @@ OVERFLOW_TEXT = _any_of(
     r"model_context_window_exceeded",
     r"exceed_context_size",
     r"request_too_large",
-    r"prompt is too long",
+    r"(prompt|input) is too (long|large)",
     r"(prompt|token length|prompt tokens) too long",
     r"prompt exceeds max length",
-    r"input is too long",
     r"exceeds? the context window",
     r"maximum context length",
     r"maximum context limit",
@@ -181,7 +181,10 @@ OVERFLOW_TEXT = _any_of(
     r"reduce the length of the messages",
     r"maximum allowed input length",
     r"is longer than the model'?s context length",
-    r"exceeds the limit of \d",
+    r"tokens?\b.{0,40} exceeds? the limit of \d",
+    r"\b(input|prompt|context)\b(?!.{0,60}\b(image|file|audio|MB)).{0,60} exceed\w* .{0,20}"
+    r"(limit|maximum|length)",
+    r"context limit exceeded",
     r"exceeds the available context size",
     r"greater than the context length",
     r"exceeded model token limit",
@@ -200,7 +203,7 @@ OVERFLOW_TEXT = _any_of(
 # An account that must pay first. Waiting does not help.
 UNPAID_TEXT = _any_of(
     r"credit balance",
-    r"\b(insufficient|inadequate|low|not enough|negative|zero|no) ([\w$]+ ){0,4}"
+    r"\b(insufficient|inadequate|not enough|negative|zero|no) ([\w$]+ ){0,4}"
     r"(balance|credits?|funds)\b",
     r"balance ([\w$.]+ ){0,4}(insufficient|too low|not enough|negative|depleted|exhausted)",
     r"balance is \$?0\b",
@@ -232,7 +235,7 @@ WRONG_KEY_TEXT = _any_of(
     r"\binvalid (authentication|access|bearer|user|auth|api) ?(token|credentials?)?\b",
     r"(?<!unexpected )\b(token|credentials?) ((is|are|was|has|have been) )?"
     r"(included in the request is )?(\w+ )?(invalid|expired|revoked|incorrect|no longer valid)",
-    r"\binvalid (credentials|token\W*$)",
+    r"\binvalid (credentials|(token|key)\W*$)|could not validate credentials",
     r"check your api[- _]?key",
     r"(organization|account|workspace|project|user) (\S+ )?(has been|is|was) "
     r"(disabled|deactivated|restricted|terminated|locked|blocked|banned)",
@@ -248,7 +251,7 @@ WRONG_KEY_TEXT = _any_of(
 UNKNOWN_MODEL_TEXT = _any_of(
     r"\bmodel\b.{0,80}(does not exist|not exist|not found|is not available|decommissioned|"
     r"has been deprecated|no longer (available|supported))",
-    r"is not a valid model",
+    r"is not a valid model|model identifier is invalid",
     r"(invalid|unknown) model( id| name)?\b(?! (response|output|parameter))",
     r"(requested|this) model is not supported",
     r"no endpoints found for",
@@ -276,7 +279,8 @@ ALLOWANCE_TEXT = _any_of(
     r"\b(daily|weekly|monthly|hourly|\d+-hour|session) ([\w'-]+ ){0,3}"
     r"(limit|quota|allocation|cap|allowance)",
     r"\bper[- ](day|week|month)\b|/ ?(day|week|month)\b",
-    r"request allowance|key limit exceeded",
+    r"request allowance|key limit exceeded|key has reached its limit",
+    r"trial (has )?(expired|ended)",
     r"free usage exceeded|out of (extra )?usage|extra usage is required",
     r"(plan|package) has expired|plan (does )?not support",
     r"使用上限|调用上限|调用次数.{0,6}上限|配额.{0,6}(用尽|不足|超)|额度.{0,6}(用尽|不足|超)|日流控",

@@ -414,7 +414,8 @@ def is_context_overflow(message: AssistantMessage, context_window: int | None = 
     if message.error is not None:
         if message.error.kind == "context_overflow":
             return True
-        return message.error.kind != "rate_limit" and is_overflow_message(message.error.message)
+        is_other_limit = message.error.kind in ("rate_limit", "quota")
+        return not is_other_limit and is_overflow_message(message.error.message)
     if message.error_message and is_overflow_message(message.error_message):
         return True
     if not context_window or message.usage.estimated:

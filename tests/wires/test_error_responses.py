@@ -16,7 +16,7 @@ from pipy_ai import AssistantMessage, complete, faux, stream
 from pipy_ai.errors import RETRYABLE_KINDS
 
 from ..support.event_grammar import check_events
-from ..support.scripted_server import Lab, Status, sse
+from ..support.scripted_server import DONE, Lab, Status, finish, sse, text
 from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES
 
 ROWS: list[dict[str, Any]] = json.loads(
@@ -74,6 +74,23 @@ def test_error_response_by_litellm(lab: Lab, host: str, words: str) -> None:
     assert error is not None
     assert (error.kind, error.retryable) == (row["kind"], row["kind"] in RETRYABLE_KINDS), error
     assert error.retry_after == row.get("retry_after")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+        {"code": 200, "message": "success"},
+        {"code": "OK"},
+        {"success": True, "errors": []},
+        {"error": None},
+        {"usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+    ],
+)
+def test_chunk_without_choices_is_no_error(lab: Lab, fields: dict[str, Any]) -> None:
+    lab.play(sse(*text("here"), finish("stop"), {"id": "c", "choices": [], **fields}, DONE))
+    message = complete("hosted_vllm/m", "Hi", api_base=lab.url)
+    assert (message.error, message.text) == (None, "here")
 
 
 def test_table_has_enough_hosts_of_each_kind() -> None:

@@ -107,6 +107,9 @@ _STATUS_BY_ERROR_TYPE = {
 }
 
 
+_SUCCESS_CODES = frozenset({"none", "", "0", "200", "ok", "success"})
+
+
 def reported_error(document: dict[str, Any]) -> Any | None:
     """Return the error that a document of an OpenAI-compatible host reports, or None.
 
@@ -120,7 +123,7 @@ def reported_error(document: dict[str, Any]) -> Any | None:
     base = document.get("base_resp")
     codes = [document.get("code"), document.get("error_code")]
     codes += [base.get("status_code")] if isinstance(base, dict) else []
-    failed = any(code not in (None, "", 0, "0", 200, "200") for code in codes)
+    failed = any(str(code).lower() not in _SUCCESS_CODES for code in codes)
     is_error = document.get("object") == "error" or bool(document.get("errors"))
     return document if failed or is_error else None
 
