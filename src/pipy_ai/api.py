@@ -536,9 +536,10 @@ async def aquick(
 def default_model() -> str:
     """Return the model that `quick` and the command line use if none is given.
 
-    The first of: the environment variable `PIPY_MODEL`, the model chosen with `pipy default`,
-    `anthropic/claude-sonnet-4-5` if its API key is set, and the embedded `local/smollm2` if the
-    `local` extra is installed.
+    The first of: the environment variable `PIPY_MODEL`, the model chosen with `pipy default`, a
+    model of a provider whose API key is set (`anthropic/claude-sonnet-4-5`, else one of OpenAI,
+    Google, Mistral, DeepSeek, xAI, Groq, Cerebras, OpenRouter, else of any other), and the embedded
+    `local/smollm2` if the `local` extra is installed.
 
     Raises:
         LookupError: None of these is available. The message lists what to do.
@@ -547,13 +548,17 @@ def default_model() -> str:
         settings.DEFAULT_MODEL_KEY
     ):
         return configured
-    route = resolve(DEFAULT_MODEL).route
-    if route.credential()[0]:
+    if resolve(DEFAULT_MODEL).route.credential()[0]:  # the usual case, without a search
         return DEFAULT_MODEL
+    from .registry.default import model_with_key
+
+    if name := model_with_key()[0]:
+        return name
     if importlib.util.find_spec("xllamacpp") is not None:
         return LOCAL_MODEL
     raise LookupError(
-        f"No model: set {route.key_env[0]} (then {DEFAULT_MODEL} answers), choose one with  pipy "
-        'default MODEL,  or install the embedded model with  pip install "pipy-ai[local]" && '
+        "No model: set the API key of a provider, e.g. ANTHROPIC_API_KEY or OPENAI_API_KEY (pipy "
+        "providers lists them), keep one with  pipy keys set PROVIDER,  choose a model with  pipy "
+        'default MODEL,  or install the embedded one with  pip install "pipy-ai[local]" && '
         "pipy local pull"
     )

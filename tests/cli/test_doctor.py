@@ -52,7 +52,7 @@ def test_healthy_installation(
     for about in ("Python", "pipy-ai", "LiteLLM", "data", "default", "embedded"):
         assert [state for state, _ in found[about]] == ["ok"], about
     assert found["key"] == [("ok", "ANTHROPIC_API_KEY in the environment, for anthropic")]
-    assert found["default"] == [("ok", "anthropic/claude-sonnet-4-5 (its key is set)")]
+    assert found["default"] == [("ok", "anthropic/claude-sonnet-4-5 (ANTHROPIC_API_KEY is set)")]
     assert found["catalogue"][0][0] == "warn"  # the tests' package is old
     assert "pipy sync" in found["catalogue"][0][1]
 

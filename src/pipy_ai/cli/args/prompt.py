@@ -186,15 +186,19 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def default_model() -> str:
-    """Return the model that is used if none is named.
+    """Return the model that is used if none is named. One that nobody chose is named on stderr.
 
     Raises:
         LookupError: There is none.
         ValueError: The configured name is not a model.
     """
     from ... import default_model
+    from ...registry.settings import DEFAULT_MODEL_KEY, get_setting
 
     name = default_model()
+    configured = os.environ.get("PIPY_MODEL", "").strip() or get_setting(DEFAULT_MODEL_KEY)
+    if not configured and not name.startswith("local/"):  # which has a notice of its own
+        warn(f"asking {name}, whose key is set; pipy default MODEL chooses another")
     try:
         return _full_model_name(name)
     except ValueError as error:

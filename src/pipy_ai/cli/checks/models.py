@@ -50,4 +50,8 @@ def explain_default_model() -> tuple[str, str]:
         return model, "from PIPY_MODEL"
     if get_setting(DEFAULT_MODEL_KEY):
         return model, f"from {settings_path()}"
-    return model, "the embedded model" if model.startswith("local/") else "its key is set"
+    if model.startswith("local/"):
+        return model, "the embedded model"
+    from ...registry.default import model_with_key
+
+    return model, f"{model_with_key()[1]} is set"
