@@ -51,7 +51,7 @@ def test_each_sync_logs_one_line(mirror: Mirror, caplog: pytest.LogCaptureFixtur
     synced, unchanged, failed = [record.getMessage() for record in caplog.records]
     assert re.fullmatch(
         r"catalogue synced in [\d.]+ s: 5276 models of 147 providers, 0 added, 0 removed,"
-        r" 0 repriced",
+        r" 0 repriced; not trusted: routing-run: .*",
         synced,
     )
     assert re.fullmatch(r"catalogue is unchanged, checked in [\d.]+ s", unchanged)

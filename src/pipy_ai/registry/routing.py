@@ -54,6 +54,14 @@ _API_BASES = {
     "venice": "https://api.venice.ai/api/v1",
 }
 
+# The addresses of providers whose SDK or LiteLLM knows them.
+_SDK_URLS = {
+    "anthropic": "https://api.anthropic.com",
+    "cohere": "https://api.cohere.ai",
+    "google": "https://generativelanguage.googleapis.com",
+    "openai": "https://api.openai.com",
+}
+
 # Environment variables of keys in addition to those that models.dev lists.
 _EXTRA_KEY_ENV = {
     "fireworks-ai": ("FIREWORKS_AI_API_KEY",),
@@ -102,6 +110,12 @@ _RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
 _NEWER_GPT_MODELS = re.compile(r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
+
+
+def default_url(provider: str) -> str:
+    """Return the address of a provider that these tables know, or an empty string."""
+    _, native_url = NATIVE_PROVIDERS.get(provider, ("", ""))
+    return native_url or _API_BASES.get(provider) or _SDK_URLS.get(provider, "")
 
 
 @dataclass
@@ -205,6 +219,7 @@ class _Listing:
     npm: str = ""
     api_base: str = ""
     key_env: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()  # all variables that the provider lists
     model_has_npm: bool = False  # listed for the model, not for the provider
     model_has_api: bool = False
     wants_responses: bool = False
@@ -254,14 +269,16 @@ def _read_listing(
         overrides.get("api") or provider_record.get("api") or _API_BASES.get(provider) or ""
     )
     api_base = str(listed_url).rstrip("/").removesuffix("/chat/completions")
-    env = overrides.get("env") or provider_record.get("env") or ()
+    listed_env = overrides.get("env") or provider_record.get("env") or ()
+    env = [name for name in listed_env if isinstance(name, str)]
     return _Listing(
         provider=provider,
         model_id=model_id,
         record=record,
         npm=str(overrides.get("npm") or provider_record.get("npm") or ""),
         api_base=api_base,
-        key_env=_key_variables(provider, [name for name in env if isinstance(name, str)], api_base),
+        key_env=_key_variables(provider, env, api_base),
+        env=tuple(env),
         model_has_npm=bool(overrides.get("npm")),
         model_has_api=bool(overrides.get("api")),
         wants_responses=overrides.get("shape") == "responses",
@@ -334,6 +351,22 @@ def _azure_route(listing: _Listing) -> Route | None:
     return listing.route("cloud", "azure", api_base=api_base, required_env=())
 
 
+def _unsafe_url_route(listing: _Listing) -> Route | None:
+    """Refuse an address that would show a secret, or that others on the network could read."""
+    problem = ""
+    for name in listing.required_env:
+        if is_secret_variable(name) or name not in listing.env:
+            problem = f"the catalogue's address of {listing.provider} holds the variable {name}"
+    if listing.api_base.lower().startswith("http:") and not _LOCAL_URL.match(listing.api_base):
+        problem = f"the catalogue's address of {listing.provider} is not https: {listing.api_base}"
+    if not problem:
+        return None
+    problem += ": it is not used. Pass api_base= if you trust it"
+    return listing.route(
+        "unsupported", "hosted_vllm", api_base="", required_env=(), problem=problem
+    )
+
+
 def _native_route(listing: _Listing) -> Route | None:
     provider = listing.provider
     if provider not in NATIVE_PROVIDERS or listing.model_has_npm:
@@ -397,6 +430,7 @@ _RULES = (
     _bedrock_route,
     _vertex_route,
     _azure_route,
+    _unsafe_url_route,
     _native_route,
     _anthropic_route,
     _gemini_route,

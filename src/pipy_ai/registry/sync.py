@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from .._version import __version__
@@ -20,7 +20,7 @@ from ..utils.log import logger
 from ..utils.paths import data_path
 from ..utils.secrets import strip_userinfo
 from ..utils.text import error_text
-from .catalogue import ModelRegistry
+from .catalogue import ModelRegistry, packaged_catalogue
 from .index import (
     MODELS_FILE,
     STATUS,
@@ -34,6 +34,7 @@ from .index import (
 )
 from .schema import Model, ModelCost
 from .sync_state import read_sync_state, write_sync_state
+from .trust import TrustedProviders
 
 MODELS_DEV_URL = "https://models.dev/api.json"
 MAX_FEED_BYTES = 64 << 20
@@ -51,7 +52,8 @@ class SyncResult:
     """The result of a sync. `added`, `removed` and `repriced` hold full names of models.
 
     `skipped` is the number of records that are not models, `problems` that of fields with a wrong
-    type.
+    type. `untrusted` lists new addresses and key variables of known providers, which are not used
+    until a sync with `trust` confirms them.
     """
 
     updated: bool
@@ -63,6 +65,7 @@ class SyncResult:
     repriced: list[str] = field(default_factory=list)
     skipped: int = 0
     problems: int = 0
+    untrusted: list[str] = field(default_factory=list)
 
 
 def sync_models(
@@ -71,6 +74,7 @@ def sync_models(
     url: str | None = None,
     timeout: float = 60.0,
     wait: bool = True,
+    trust: Collection[str] = (),
 ) -> SyncResult:
     """Update the catalogue from models.dev.
 
@@ -79,6 +83,7 @@ def sync_models(
         url: The address of the feed; default: `PIPY_MODELS_URL`, else models.dev.
         timeout: Seconds for the whole sync.
         wait: Wait (within `timeout`) while another process syncs, instead of failing.
+        trust: Providers whose new addresses and key variables are accepted.
 
     Raises:
         SyncError: the sync failed. The old files stay.
@@ -91,7 +96,7 @@ def sync_models(
     """
     started = time.monotonic()
     try:
-        result = _sync(data_path(), resolve_feed_url(url), force, started + timeout, wait)
+        result = _sync(data_path(), resolve_feed_url(url), force, started + timeout, wait, trust)
     except SyncError as error:
         logger.info("catalogue sync failed after %.1f s: %s", time.monotonic() - started, error)
         raise
@@ -99,9 +104,10 @@ def sync_models(
     if result.updated:
         logger.info(
             "catalogue synced in %.1f s: %d models of %d providers, %d added, %d removed,"
-            " %d repriced",
+            " %d repriced%s",
             seconds, result.models, result.providers,
             len(result.added), len(result.removed), len(result.repriced),
+            f"; not trusted: {'; '.join(result.untrusted)}" if result.untrusted else "",
         )  # fmt: skip
     else:
         logger.info("catalogue is unchanged, checked in %.1f s", seconds)
@@ -113,7 +119,9 @@ def load_models_cache() -> dict[str, Any]:
     return ModelRegistry().to_feed()
 
 
-def _sync(directory: str, url: str, force: bool, deadline: float, wait: bool) -> SyncResult:
+def _sync(
+    directory: str, url: str, force: bool, deadline: float, wait: bool, trust: Collection[str]
+) -> SyncResult:
     import filelock
 
     from ..utils.atomic import make_private_dir, private_lock
@@ -122,7 +130,7 @@ def _sync(directory: str, url: str, force: bool, deadline: float, wait: bool) ->
         make_private_dir(directory)
         lock = private_lock(os.path.join(directory, LOCK_FILE))
         with lock.acquire(timeout=max(0.0, deadline - time.monotonic()) if wait else 0):
-            return _sync_locked(directory, url, force, deadline)
+            return _sync_locked(directory, url, force, deadline, trust)
     except filelock.Timeout:
         raise SyncError("another process is syncing") from None
     except OSError as error:
@@ -135,7 +143,9 @@ def resolve_feed_url(url: str | None) -> str:
     return url or os.environ.get("PIPY_MODELS_URL", "").strip() or MODELS_DEV_URL
 
 
-def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> SyncResult:
+def _sync_locked(
+    directory: str, url: str, force: bool, deadline: float, trust: Collection[str]
+) -> SyncResult:
     safe_url = strip_userinfo(url)
     state: dict[str, Any] = {
         **read_sync_state(directory),
@@ -147,7 +157,8 @@ def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> Sync
     old = _load_current(directory)
     same_source = old is not None and old.metadata.get("source") == safe_url
     try:
-        etag = old.metadata.get("etag") if old is not None and same_source and not force else None
+        is_conditional = same_source and not force and not trust
+        etag = old.metadata.get("etag") if old is not None and is_conditional else None
         if etag and not (etag.isascii() and etag.isprintable()):
             etag = None
         body, etag = _fetch_before(url, etag, deadline)
@@ -161,6 +172,8 @@ def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> Sync
         feed, records, skipped = _parse_feed(body, safe_url)
         if not force:
             _check_completeness(records, providers_in_feed(feed), old, safe_url)
+        untrusted = _trusted_providers(old, directory).apply(feed, trust)
+        state["untrusted"] = untrusted
         metadata = {
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "source": safe_url,
@@ -168,12 +181,21 @@ def _sync_locked(directory: str, url: str, force: bool, deadline: float) -> Sync
             "skipped": skipped,
         }
         result, models, index = _merge_and_compile(feed, records, metadata, old, directory)
+        result = replace(result, untrusted=untrusted)
         write_catalogue(directory, models, index)
     except SyncError as error:
         write_sync_state(directory, {**state, "error": str(error)})
         raise
     write_sync_state(directory, state)
     return result
+
+
+def _trusted_providers(old: Catalogue | None, directory: str) -> TrustedProviders:
+    trusted = TrustedProviders()
+    for catalogue in (old, packaged_catalogue(directory)):
+        if catalogue is not None:
+            trusted.add(catalogue.providers, dict(catalogue.records()))
+    return trusted
 
 
 def _load_current(directory: str) -> Catalogue | None:

@@ -86,7 +86,12 @@ def check_catalogue() -> Iterator[Finding]:
     registry = get_registry()
     detail = f"of {registry.date or 'an unknown date'}, from {registry.metadata.get('source')}"
     age_days = price_age_days(registry.date)
-    error = read_sync_state(data_path()).get("error")
+    state = read_sync_state(data_path())
+    error, untrusted = state.get("error"), state.get("untrusted")
+    for change in untrusted if isinstance(untrusted, list) else ():
+        provider = str(change).partition(":")[0]
+        fix = f"if the provider announced it: pipy sync --trust {provider}"
+        yield Finding("catalogue", WARN, f"a change is not used: {change}", fix)
     if error:
         yield Finding("catalogue", WARN, f"{detail}; the last sync failed: {error}", "pipy sync")
     elif age_days > MAX_PRICE_AGE_DAYS:

