@@ -31,7 +31,18 @@ from collections.abc import (
 )
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, assert_never, get_args
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+    assert_never,
+    cast,
+    get_args,
+    overload,
+)
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -44,6 +55,7 @@ from .errors import ErrorKind, error_info
 from .events import DoneEvent, ErrorEvent, ToolEvent, ToolResultEvent
 from .function_schema import ToolImplementation
 from .options import Options, SimpleStreamOptions, StreamOptions
+from .stream import M
 from .tools import ToolLike, ToolValidationError, as_tools, find_tool, validate_arguments
 from .types import (
     AssistantMessage,
@@ -65,6 +77,11 @@ from .utils.surrogates import clean_json_surrogates, clean_surrogates
 if TYPE_CHECKING:
     from typing import Self
 
+    from typing_extensions import TypeForm
+
+    from .output.request import OutputRetries
+    from .output.schema import Output, OutputMode, ParsedMessage
+
 T = TypeVar("T")
 CoroutineFactory: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str]]
@@ -76,18 +93,79 @@ CANCEL_GRACE_S = 1.0  # how long to wait for cancelled tools to end
 _RESULT_CONTENT: Any = get_args(ToolResultContent)[0]  # the union, for isinstance
 
 
+@overload
+def run_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: None = None,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> ToolRun: ...
+@overload
+def run_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: dict[str, Any] | Output,
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> ToolRun[ParsedMessage[Any]]: ...
+@overload
+def run_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: type[T],
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> ToolRun[ParsedMessage[T]]: ...
+@overload
+def run_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> ToolRun[ParsedMessage[T]]: ...
 @takes_options
 def run_tools(
     model: ModelSpec,
     context: Prompt,
     tools: Iterable[ToolLike] | None = None,
     *,
+    output: Any = None,
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
     max_turns: int = 8,
     approve: ApproveCallback | None = None,
     concurrency: int = 8,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
-) -> ToolRun:
+) -> ToolRun[Any]:
     """Send a request, call the tools that the model requests, and repeat until it answers.
 
     Nothing is sent before the run is iterated or `result()` is called.
@@ -97,6 +175,11 @@ def run_tools(
         context: As for `stream`. It is not modified: `context.extend(run.messages)` continues the
             conversation.
         tools: Functions, or tools made from functions. None: the tools of the context.
+        output: The type of the final answer, as for `complete`. Its value is in
+            `run.result().parsed`.
+        output_mode: As for `stream`.
+        output_retries: As for `complete`. Each retry is a request and counts for `max_turns`; the
+            rejected answer ends with an `error` event, and is not in `run.messages`.
         max_turns: The maximum number of requests. Tools that the last answer calls are not called,
             and the message has a warning.
         approve: Called before each valid tool call, in order. True allows the call. False, or a
@@ -124,25 +207,93 @@ def run_tools(
         ...     print(run.result().text)
         5
         It is 5.
+
+        >>> with faux.script(faux.reply(faux.tool("add", a=2, b=3)), '{"value": 5}'):
+        ...     run_tools("faux/any", "What is 2 + 3?", [add], output=int).result().parsed
+        5
     """
     merged_options = merge_options(options, keywords)
+    typed_output = _TypedOutput.of(output, output_mode, output_retries)
     return ToolRun(
-        _ToolLoopState(model, context, tools, max_turns, approve, concurrency, merged_options)
+        _ToolLoopState(
+            model, context, tools, max_turns, approve, concurrency, merged_options, typed_output
+        )
     )
 
 
+@overload
+def arun_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: None = None,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncToolRun: ...
+@overload
+def arun_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: dict[str, Any] | Output,
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncToolRun[ParsedMessage[Any]]: ...
+@overload
+def arun_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: type[T],
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncToolRun[ParsedMessage[T]]: ...
+@overload
+def arun_tools(
+    model: ModelSpec,
+    context: Prompt,
+    tools: Iterable[ToolLike] | None = None,
+    *,
+    output: TypeForm[T],
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
+    max_turns: int = 8,
+    approve: ApproveCallback | None = None,
+    concurrency: int = 8,
+    options: StreamOptions | None = None,
+    **keywords: Unpack[Options],
+) -> AsyncToolRun[ParsedMessage[T]]: ...
 @takes_options
 def arun_tools(
     model: ModelSpec,
     context: Prompt,
     tools: Iterable[ToolLike] | None = None,
     *,
+    output: Any = None,
+    output_mode: OutputMode | None = None,
+    output_retries: int = 1,
     max_turns: int = 8,
     approve: ApproveCallback | None = None,
     concurrency: int = 8,
     options: StreamOptions | None = None,
     **keywords: Unpack[Options],
-) -> AsyncToolRun:
+) -> AsyncToolRun[Any]:
     """Send a request, call tools, and repeat. The async version of `run_tools`.
 
     Not a coroutine: use `async for event in arun_tools(…)`. Synchronous functions run in threads,
@@ -161,9 +312,31 @@ def arun_tools(
         'It is 5.'
     """
     merged_options = merge_options(options, keywords)
+    typed_output = _TypedOutput.of(output, output_mode, output_retries)
     return AsyncToolRun(
-        _ToolLoopState(model, context, tools, max_turns, approve, concurrency, merged_options)
+        _ToolLoopState(
+            model, context, tools, max_turns, approve, concurrency, merged_options, typed_output
+        )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _TypedOutput:
+    """The type of the final answer."""
+
+    output: Output
+    mode: OutputMode | None
+    retries: int
+
+    @classmethod
+    def of(cls, output: Any, mode: OutputMode | None, retries: int) -> _TypedOutput | None:
+        if output is None:
+            return None
+        from .output.schema import Output
+
+        if retries < 0:
+            raise ValueError(f"output_retries is 0 or more, not {retries}")
+        return cls(Output.of(output), mode, retries)
 
 
 class _ToolLoopState:
@@ -180,6 +353,8 @@ class _ToolLoopState:
     - An answer without calls ends the run, as does a failed one.
     - The answer to request number `max_turns` ends the run, even if it has calls.
     - Only the first request may force a call: a model that is forced every time never answers.
+    - With `output`, an answer with a value ends the run, even if it has other calls. An invalid one
+      is sent back to the model, like in `complete`.
     - Every call gets a result, in the order of the calls, because providers reject a conversation
       with an unanswered call. A call that has none when the turn ends is reported as aborted.
     - A run that is aborted between requests ends with `abort`; within a request, the request's own
@@ -195,6 +370,7 @@ class _ToolLoopState:
         approve: ApproveCallback | None,
         concurrency: int,
         options: SimpleStreamOptions,
+        output: _TypedOutput | None = None,
     ) -> None:
         if max_turns < 1 or concurrency < 1:
             raise ValueError("max_turns and concurrency are at least 1")
@@ -217,7 +393,16 @@ class _ToolLoopState:
         # The calls and results of the current turn by id, which is unique within an answer.
         self.calls: dict[str, ToolCall] = {}
         self.results: dict[str, ToolResultMessage] = {}
-        request_factories(model, self.context, options, {})  # raises for invalid arguments
+        self.stream_options: dict[str, Any] = {}
+        if output is not None:
+            self.stream_options = {"output": output.output, "output_mode": output.mode}
+        self._output = output
+        self._attempts: OutputRetries | None = None  # of the current turn
+        self._retrying = False
+        # Raises for invalid arguments.
+        for factory in request_factories(model, self.context, options, {}, **self.stream_options):
+            if output is not None:
+                factory()
 
     def next_request(self) -> tuple[ModelSpec, Context, SimpleStreamOptions]:
         """Begin a turn, and return the arguments of `stream` for its request."""
@@ -226,13 +411,27 @@ class _ToolLoopState:
         if self.turns and options.tool_choice not in (None, "auto", "none"):
             options = options.model_copy(update={"tool_choice": None})
         self.turns += 1
-        return self.model, self.context.model_copy(update={"messages": messages}), options
+        context = self.context.model_copy(update={"messages": messages})
+        if self._output is not None:
+            if self._retrying and self._attempts is not None:
+                return self.model, self._attempts.context, options
+            from .output.request import OutputRetries
+
+            self._attempts = OutputRetries(context, self._output.output, self._output.retries)
+        return self.model, context, options
 
     def on_answer(self, event: DoneEvent | ErrorEvent) -> None:
         """Take the final event of a request. Sets `calls`, or `final_message` if there are none."""
         message = event.partial
+        self.calls, self.results = {}, {}
+        if self._attempts is not None:
+            self._retrying = self._attempts.should_retry(message) and self.turns < self.max_turns
+            if self._retrying:
+                return
         self.messages.append(message)
         match event:
+            case DoneEvent() if self._attempts is not None and self._attempts.has_value:
+                calls = []  # the others are not needed
             case DoneEvent():
                 calls = message.tool_calls
             case ErrorEvent():
@@ -243,9 +442,16 @@ class _ToolLoopState:
             text = f"max_turns={self.max_turns} is reached: the calls were not carried out"
             message.warnings.append(Warning(code="max_turns", message=text))
             calls = []
-        self.calls, self.results = {call.id: call for call in calls}, {}
+        self.calls = {call.id: call for call in calls}
         if not calls:
             self.final_message = message
+
+    def settle_answer(self) -> None:
+        """Give a typed answer its final form, once its events are consumed."""
+        if self._attempts is not None and not self._retrying:
+            self.messages[-1] = message = self._attempts.result()
+            if self.final_message is not None:
+                self.final_message = message
 
     def on_result(self, result: ToolResultMessage) -> ToolResultEvent:
         """Take the result of a call, and return its event."""
@@ -264,7 +470,10 @@ class _ToolLoopState:
         last_answer = next(
             (m for m in reversed(self.messages) if isinstance(m, AssistantMessage)), None
         )
-        self.final_message = AssistantMessage(
+        message_class = (
+            AssistantMessage if self._output is None else self._output.output.message_class
+        )
+        self.final_message = message_class(
             provider=last_answer.provider if last_answer else "",
             model=last_answer.model if last_answer else "",
             stop_reason=StopReason.ABORTED,
@@ -389,7 +598,7 @@ async def _run_with_limit(
             group.create_task(run_one(factory))
 
 
-class _BaseToolRun:
+class _BaseToolRun(Generic[M]):
     """The common part of `ToolRun` and `AsyncToolRun`."""
 
     def __init__(self, state: _ToolLoopState) -> None:
@@ -445,14 +654,14 @@ class _BaseToolRun:
     def _abort_event(self) -> ErrorEvent:
         return self._state.abort(self._signal.reason if self._signal is not None else None)
 
-    def _final_message(self) -> AssistantMessage:
+    def _final_message(self) -> M:
         if self._state.final_message is None:  # the iteration was left early
             self._abort_event()
-        assert self._state.final_message is not None
-        return self._state.final_message
+        message: Any = self._state.final_message
+        return cast("M", message)
 
 
-class ToolRun(_BaseToolRun):
+class ToolRun(_BaseToolRun[M]):
     """A run of `run_tools`: iterate it, or call `result()`. Leaving the loop aborts it."""
 
     _events: Generator[ToolEvent, None, None] | None = None
@@ -465,7 +674,7 @@ class ToolRun(_BaseToolRun):
         finally:
             self._events.close()
 
-    def result(self) -> AssistantMessage:
+    def result(self) -> M:
         """Return the final answer. Runs to the end first, and discards the remaining events."""
         for _ in self:
             pass
@@ -478,13 +687,14 @@ class ToolRun(_BaseToolRun):
                 yield self._abort_event()
                 return
             with (
-                stream(*state.next_request()) as answer,
+                stream(*state.next_request(), **state.stream_options) as answer,
                 self._on_abort(answer.abort, watch_signal=False),  # the request watches it itself
             ):
                 for event in answer:
                     if isinstance(event, DoneEvent | ErrorEvent):
                         state.on_answer(event)
                     yield event
+            state.settle_answer()
             try:
                 with contextlib.closing(self._tool_results()) as results:
                     for result in results:
@@ -560,7 +770,7 @@ class ToolRun(_BaseToolRun):
             self._events.close()
 
 
-class AsyncToolRun(_BaseToolRun):
+class AsyncToolRun(_BaseToolRun[M]):
     """A run of `arun_tools`. The async version of `ToolRun`."""
 
     _events: AsyncGenerator[ToolEvent, None] | None = None
@@ -574,7 +784,7 @@ class AsyncToolRun(_BaseToolRun):
         finally:
             await self._events.aclose()
 
-    async def result(self) -> AssistantMessage:
+    async def result(self) -> M:
         """Return the final answer. Runs to the end first, and discards the remaining events."""
         async with contextlib.aclosing(self.__aiter__()) as events:
             async for _ in events:
@@ -587,12 +797,13 @@ class AsyncToolRun(_BaseToolRun):
             if self._should_stop:
                 yield self._abort_event()
                 return
-            async with astream(*state.next_request()) as answer:
+            async with astream(*state.next_request(), **state.stream_options) as answer:
                 with self._on_abort(answer.abort, watch_signal=False):
                     async for event in answer:
                         if isinstance(event, DoneEvent | ErrorEvent):
                             state.on_answer(event)
                         yield event
+            state.settle_answer()
             try:
                 async with contextlib.aclosing(self._tool_results()) as results:
                     async for result in results:

@@ -174,7 +174,7 @@ async def tools() -> None:
     assert_type(Tool.from_function(add), Tool)
     assert_type(validate_tool_call([add], ToolCall()), dict[str, Any])
     run = run_tools("a/b", context, [add, aadd], approve=lambda call: "no", temperature=0)
-    run_tools("a/b", context, temprature=0)  # type: ignore[call-arg]
+    run_tools("a/b", context, temprature=0)  # type: ignore[call-overload]
     for event in run:
         narrow_tools(event)
     assert_type(run.result(), AssistantMessage)
@@ -183,6 +183,9 @@ async def tools() -> None:
     async for event in arun:
         narrow_tools(event)
     assert_type(await arun.result(), AssistantMessage)
+    assert_type(run_tools("a/b", context, output=Point).result().parsed, Point)
+    assert_type(run_tools("a/b", context, output=list[int]).result().parsed, list[int])
+    assert_type((await arun_tools("a/b", context, output=Point).result()).parsed, Point)
 
 
 async def many() -> None:

@@ -10,6 +10,7 @@ from ..errors import ErrorKind
 from ..provider.profiles import OPENAI_CHAT
 from ..provider.wires import wire_for
 from ..types import (
+    AssistantContent,
     AssistantMessage,
     Context,
     StopReason,
@@ -112,8 +113,14 @@ class OutputRetries:
         self._retries = retries
         self._messages: list[ParsedMessage[Any]] = []
 
-    def should_retry(self, message: ParsedMessage[Any]) -> bool:
+    @property
+    def has_value(self) -> bool:
+        """Whether the last answer has a value of the type."""
+        return bool(self._messages) and self._messages[-1]._value is not None
+
+    def should_retry(self, message: AssistantMessage) -> bool:
         """Record an answer. Return whether to send another request, with `context`."""
+        assert isinstance(message, ParsedMessage)
         self._messages.append(message)
         error = message.error
         if error is None or error.kind is not ErrorKind.INVALID_OUTPUT or message._truncated:
@@ -153,17 +160,20 @@ class OutputRetries:
             ]
         call = last._answer_call()
         if call is not None and (last.error is None or last.error.kind == "invalid_output"):
-            _replace_call_with_text(last, call)
+            return _with_text_for_call(last, call)
         return last
 
 
-def _replace_call_with_text(message: ParsedMessage[Any], call: ToolCall) -> None:
-    """Replace the call that is the answer with its text."""
+def _with_text_for_call(message: ParsedMessage[Any], call: ToolCall) -> ParsedMessage[Any]:
+    """Return a copy that has the text of the answer in place of the call that is the answer."""
     text = TextContent(text=message._raw_answer())
-    message.content = [text if part is call else part for part in message.content]
-    if message.stop_reason is StopReason.TOOL_USE and not message.tool_calls:
-        message.stop_reason = StopReason.STOP
-    if message.api == "openai-responses":  # it accepts reasoning only with its call
-        for part in message.content:
-            if isinstance(part, ThinkingContent):
-                part.thinking_signature = None
+    content: list[AssistantContent] = []
+    for part in message.content:
+        if isinstance(part, ThinkingContent) and message.api == "openai-responses":
+            # It accepts reasoning only with its call.
+            part = part.model_copy(update={"thinking_signature": None})
+        content.append(text if part is call else part)
+    copy = message.model_copy(update={"content": content})
+    if copy.stop_reason is StopReason.TOOL_USE and not copy.tool_calls:
+        copy.stop_reason = StopReason.STOP
+    return copy

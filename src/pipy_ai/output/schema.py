@@ -159,6 +159,7 @@ class Output:
         if isinstance(type_or_schema, Mapping):
             schema = clean_json_surrogates(dict(type_or_schema))
             validate = _schema_validator(schema)
+            schema = modernize(schema)
         else:
             schema, validate = _type_validator(type_or_schema)
         type_name = (
