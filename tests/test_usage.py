@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import Cost, Spending, Usage
-from pipy_ai.usage import UsageTotals
+from pipy_ai.usage import UsageTotals, sum_usage
 
 
 def test_totals_count_priced_and_unpriced_requests() -> None:
@@ -17,23 +17,32 @@ def test_totals_count_priced_and_unpriced_requests() -> None:
     totals.add(0, 0, None)  # a request that failed costs nothing
     totals.add_usage(Usage(input=1, cache_read=2, cache_write=3, output=4, cost=Cost(total=0.2)))
     assert totals == UsageTotals(4, 26, 14, 0.3, 1, cached=2, priced=2)
-    assert (totals.cost, totals.cost_with_count) == ("$0.30 + unknown", "$0.30 + 1 unknown")
+    assert totals.cost == "$0.30 + 1 unknown"
 
 
 @pytest.mark.parametrize(
-    ("costs", "text", "text_with_count"),
+    ("costs", "text"),
     [
-        ([], "$0.00", "$0.00"),
-        ([1.5], "$1.50", "$1.50"),
-        ([None], "unknown", "unknown"),
-        ([0.0, None, None], "unknown", "$0.00 + 2 unknown"),
+        ([], "$0.00"),
+        ([1.5], "$1.50"),
+        ([None], "unknown"),
+        ([0.0, None, None], "$0.00 + 2 unknown"),
     ],
 )
-def test_cost_as_text(costs: list[float | None], text: str, text_with_count: str) -> None:
+def test_cost_as_text(costs: list[float | None], text: str) -> None:
     totals = UsageTotals()
     for cost in costs:
         totals.add(1, 1, cost)
-    assert (totals.cost, totals.cost_with_count) == (text, text_with_count)
+    assert totals.cost == text
+
+
+def test_sum_of_usages_keeps_what_the_parts_share() -> None:
+    first = Usage(input=1, service_tier="flex", region="us", server_tool_calls={"web_search": 1})
+    second = Usage(input=2, service_tier="flex", server_tool_calls={"web_search": 2, "maps": 1})
+    total = sum_usage([first, second])
+    assert (total.service_tier, total.region) == ("flex", None)
+    assert total.server_tool_calls == {"web_search": 3, "maps": 1}
+    assert first.server_tool_calls == {"web_search": 1}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from .stream import EventQueue
 from .types import Context, Tool, Warning
 from .utils.construct import construct_unchecked
 from .utils.signature import expand_keywords
+from .utils.text import suggest
 
 if TYPE_CHECKING:
     from .output.request import OutputRetries
@@ -270,10 +271,8 @@ def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStr
     fields = SimpleStreamOptions.model_fields
     for name in keywords:
         if name not in fields:
-            import difflib
-
-            matches = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {matches[0]!r}?" if matches else ""
+            suggestion = suggest(name, fields)
+            hint = suggestion and f"; {suggestion}"
             if name in ("tools", "system", "messages"):
                 hint = "; it belongs to the context: ctx(*messages, system=…, tools=[…])"
             elif name.startswith("output"):

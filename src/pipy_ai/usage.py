@@ -68,14 +68,10 @@ class UsageTotals:
 
     @property
     def cost(self) -> str:
-        """The cost as text, such as `$0.12`, `$0.12 + unknown` or `unknown`."""
-        if not self.unpriced:
-            return format_usd(self.usd)
-        return f"{format_usd(self.usd)} + unknown" if self.usd else "unknown"
+        """The cost as text, such as `$0.12`, `$0.12 + 3 unknown` or `unknown`.
 
-    @property
-    def cost_with_count(self) -> str:
-        """The cost as text with the number of unpriced requests, such as `$0.12 + 3 unknown`."""
+        The number is that of the requests without a known cost.
+        """
         if self.unpriced and not self.priced:
             return "unknown"
         return format_usd(self.usd) + (f" + {self.unpriced} unknown" if self.unpriced else "")

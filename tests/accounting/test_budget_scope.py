@@ -213,10 +213,10 @@ def test_budget_table(lab: Lab) -> None:
         complete(priced(lab), "x")
         complete(Model(id="unpriced", provider="own", api=lab.url, env=[]), "x")
     assert b.table().splitlines() == [
-        "model         requests      input   output             cost",
-        "own/m                1  1,000,000  100,000            $2.00",
-        "own/unpriced         1  1,000,000  100,000          unknown",
-        "total                2  2,000,000  200,000  $2.00 + unknown",
+        "model         requests      input   output               cost",
+        "own/m                1  1,000,000  100,000              $2.00",
+        "own/unpriced         1  1,000,000  100,000            unknown",
+        "total                2  2,000,000  200,000  $2.00 + 1 unknown",
         "$3.00 of $5.00 left",
     ]
     assert budget(tokens=5).table().splitlines()[-1].split() == ["total", "0", "0", "0", "$0.00"]

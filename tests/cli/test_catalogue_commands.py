@@ -96,7 +96,7 @@ def test_json_has_all_fields(pipy: Run) -> None:
     ("line", "code", "text"),
     [
         ("models --capability magic", 2, "one of reasoning"),
-        ("models --provider antropic", 2, "did you mean 'anthropic'"),
+        ("models --provider antropic", 2, "did you mean anthropic"),
         ("models --columns model,prize", 2, "unknown column 'prize'"),
         ("models --sort prize", 2, "unknown column 'prize'"),
         ("models --max-cost-input 0.0000001 --provider openai", 0, "no model passes"),
@@ -109,7 +109,7 @@ def test_json_has_all_fields(pipy: Run) -> None:
         ("compare --input 10 --cached 11", 2, "part of --input"),
         ("compare --input 10 nope/nope", 1, "no model"),
         ("config", 2, "no provider's key is set"),
-        ("config --providers antropic", 2, "did you mean 'anthropic'"),
+        ("config --providers antropic", 2, "did you mean anthropic"),
         ("config --providers gitlab", 2, "GitLab"),
     ],
 )

@@ -29,11 +29,11 @@ def test_spend_totals_the_ledger(
         )  # fmt: skip
     assert main(["spend"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "model  requests  input  output             cost",
-        "a/x           2  3,000      40            $0.80",
-        "a/y           1  1,500      20            $0.20",
-        "b/z           1  1,500      20          unknown",
-        "total         4  6,000      80  $1.00 + unknown",
+        "model  requests  input  output               cost",
+        "a/x           2  3,000      40              $0.80",
+        "a/y           1  1,500      20              $0.20",
+        "b/z           1  1,500      20            unknown",
+        "total         4  6,000      80  $1.00 + 1 unknown",
     ]
     assert main(["spend", "--by", "day", "--since", "2026-11-02", "--json"]) == 0
     second, third = json.loads(capsys.readouterr().out)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipy_ai import AmbiguousModelError, get_model, get_registry, preview
+from pipy_ai import (
+    AmbiguousModelError,
+    ModelCost,
+    Usage,
+    calculate_cost,
+    complete,
+    get_model,
+    get_registry,
+    preview,
+)
 from pipy_ai._requests import build_request
 from pipy_ai.cli.main import main
 from pipy_ai.provider.request import Request
@@ -34,7 +46,8 @@ def test_every_full_name_resolves_to_itself(july: Path) -> None:
 
 def test_bare_names(july: Path) -> None:
     """Of 1,213 ids without a slash, 277 belong to the model's maker (54 more after removing
-    punctuation, 12 after removing a suffix), 731 have a single host, and 139 are ambiguous."""
+    punctuation, 12 after removing a suffix, 9 as a variant), 724 have a single host, and 137 are
+    ambiguous."""
     registry = get_registry()
     ids = {name.partition("/")[2] for name in registry.rows()}
     bare = sorted(identity for identity in ids if "/" not in identity)
@@ -54,6 +67,8 @@ def test_bare_names(july: Path) -> None:
         provider, _, found = full.partition("/")
         if guessed:
             counts["unique"] += 1
+        elif full not in registry.name_index:
+            counts["variant"] += 1
         elif found == identity:
             counts["maker"] += 1
         else:
@@ -61,7 +76,9 @@ def test_bare_names(july: Path) -> None:
         assert guessed or provider in FIRST_PARTY_PROVIDERS
     assert all(len(names) > 1 for names in candidates)
     assert all(name in registry.name_index for names in candidates for name in names)
-    assert counts == {"maker": 277, "folded": 54, "suffix": 12, "unique": 731, "ambiguous": 139}
+    assert counts == {
+        "maker": 277, "folded": 54, "suffix": 12, "variant": 9, "unique": 724, "ambiguous": 137
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -82,7 +99,10 @@ def test_bare_names(july: Path) -> None:
         ("moonshot/kimi-k2.5", "moonshotai/kimi-k2.5"),
         ("kimi-k2.5", "moonshotai/kimi-k2.5"),
         ("  gpt-5 ", "openai/gpt-5"),
-        ("anthropic/claude-sonnet-4-5-20251101", None),  # never another provider's
+        ("anthropic/claude-sonnet-4-5-20251101", "anthropic/claude-sonnet-4-5-20251101"),
+        ("anthropic/gpt-5-2025-08-07", None),  # never another provider's
+        ("models/gemini-2.5-flash", "google/gemini-2.5-flash"),
+        ("gemini/models/gemini-2.5-flash", "google/gemini-2.5-flash"),
         ("openai/claude-sonnet-4-5", None),
         ("nobody/gpt-5", None),
         ("no-such-model", None),
@@ -91,6 +111,209 @@ def test_bare_names(july: Path) -> None:
 def test_names(july: Path, name: str, full: str | None) -> None:
     model = get_model(name)
     assert (model.qualified_name if model else None) == full
+
+
+@pytest.mark.parametrize(
+    ("name", "full", "base", "same_price"),
+    [
+        ("openai/gpt-5-2025-08-07", "openai/gpt-5-2025-08-07", "openai/gpt-5", True),
+        ("gpt-5-2025-08-07", "openai/gpt-5-2025-08-07", "openai/gpt-5", True),
+        ("o3-2025-04-16", "openai/o3-2025-04-16", "openai/o3", True),
+        ("gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini", True),
+        ("azure/gpt-5-2025-08-07", "azure/gpt-5-2025-08-07", "azure/gpt-5", True),
+        (
+            "claude-sonnet-4-6-20260301", "anthropic/claude-sonnet-4-6-20260301",
+            "anthropic/claude-sonnet-4-6", True,
+        ),
+        # With another date than the listed one: the newest of that name.
+        (
+            "anthropic/claude-3-opus-20240301", "anthropic/claude-3-opus-20240301",
+            "anthropic/claude-3-opus-20240229", True,
+        ),
+        ("openai/gpt-5-latest", "openai/gpt-5-latest", "openai/gpt-5", True),
+        ("gemini/gemini-2.0-flash-001", "google/gemini-2.0-flash-001", "google/gemini-2.0-flash",
+         True),
+        (
+            "vertex_ai/claude-sonnet-4-5@latest", "google-vertex/claude-sonnet-4-5@latest",
+            "google-vertex/claude-sonnet-4-5@20250929", True,
+        ),
+        (
+            "google-vertex/claude-opus-4-6@20260205", "google-vertex/claude-opus-4-6@20260205",
+            "google-vertex/claude-opus-4-6@default", True,
+        ),
+        ("ft:gpt-4o-mini:acme::id1", "openai/ft:gpt-4o-mini:acme::id1", "openai/gpt-4o-mini",
+         False),
+        (
+            "openai/ft:gpt-4.1-2025-04-14:acme:name:id1",
+            "openai/ft:gpt-4.1-2025-04-14:acme:name:id1", "openai/gpt-4.1", False,
+        ),
+        ("openrouter/openai/gpt-5:nitro", "openrouter/openai/gpt-5:nitro",
+         "openrouter/openai/gpt-5", True),
+        ("openrouter/openai/gpt-5:floor", "openrouter/openai/gpt-5:floor",
+         "openrouter/openai/gpt-5", True),
+        ("openrouter/openai/gpt-5-2025-08-07:thinking",
+         "openrouter/openai/gpt-5-2025-08-07:thinking", "openrouter/openai/gpt-5", True),
+        ("openrouter/openai/gpt-5:online", "openrouter/openai/gpt-5:online",
+         "openrouter/openai/gpt-5", False),
+        ("openrouter/openai/gpt-5:free", "openrouter/openai/gpt-5:free",
+         "openrouter/openai/gpt-5", False),
+        ("ollama-cloud/glm-5:cloud", "ollama-cloud/glm-5:cloud", "ollama-cloud/glm-5", False),
+        (
+            "bedrock/in.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "amazon-bedrock/in.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "amazon-bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0", True,
+        ),
+        (
+            "bedrock/us-east-1/amazon.nova-pro-v1:0",
+            "amazon-bedrock/us-east-1/amazon.nova-pro-v1:0", "amazon-bedrock/amazon.nova-pro-v1:0",
+            True,
+        ),
+        (
+            "bedrock/converse/apac.amazon.nova-lite-v1:0",
+            "amazon-bedrock/converse/apac.amazon.nova-lite-v1:0",
+            "amazon-bedrock/amazon.nova-lite-v1:0", True,
+        ),
+        (
+            "arn:aws:bedrock:us-east-1:123:inference-profile/us.anthropic.claude-opus-4-8",
+            "amazon-bedrock/arn:aws:bedrock:us-east-1:123:inference-profile/"
+            "us.anthropic.claude-opus-4-8",
+            "amazon-bedrock/us.anthropic.claude-opus-4-8", True,
+        ),
+        (
+            "bedrock/arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-pro-v1:0",
+            "amazon-bedrock/arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-pro-v1:0",
+            "amazon-bedrock/amazon.nova-pro-v1:0", True,
+        ),
+    ],
+)  # fmt: skip
+def test_variants_have_the_record_of_their_base(
+    july: Path, name: str, full: str, base: str, same_price: bool
+) -> None:
+    model, listed = get_model(name), get_model(base)
+    assert model is not None
+    assert listed is not None
+    assert (model.qualified_name, model.base_model) == (full, base)
+    assert (model.limits, model.capabilities) == (listed.limits, listed.capabilities)
+    assert model.cost == (listed.cost if same_price else ModelCost())
+    request = request_of(name)
+    assert request.model == full
+    [warning] = request.warnings
+    assert warning.code == "base_model"
+    assert f"it is treated as {base}, " in warning.message
+    assert ("price is not known" in warning.message) is not same_price
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("openai/gpt-4o-2024-05-13", "openai/gpt-4o-2024-05-13"),  # it has its own price
+        ("openrouter/openai/gpt-oss-20b:free", "openrouter/openai/gpt-oss-20b:free"),
+        ("claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4-5-20250929"),
+        ("us.anthropic.claude-opus-4-8", "amazon-bedrock/us.anthropic.claude-opus-4-8"),
+        ("gpt-oss:20b", "ollama-cloud/gpt-oss:20b"),
+    ],
+)
+def test_exact_name_takes_precedence(july: Path, name: str, full: str) -> None:
+    model = get_model(name)
+    assert model is not None
+    assert (model.qualified_name, model.base_model) == (full, "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai/gpt-55-2025-08-07",
+        "gpt-5:nitro",  # a tag means nothing to the maker
+        "openai/kimi-k2-0905",  # four digits may be another model
+        "bedrock/arn:aws:bedrock:us-east-1:123:application-inference-profile/abc123",
+        "openai/ft:davinci:acme::id1",
+    ],
+)
+def test_names_without_a_base(july: Path, name: str) -> None:
+    assert get_model(name) is None
+
+
+def test_bare_name_never_goes_silently_to_a_reseller(
+    july: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENROUTER_API_KEY", "k")
+    sent = preview("gpt-4o-mini-2024-07-18", "hi")  # openrouter lists it, OpenAI does not
+    assert sent.url == "https://api.openai.com/v1/chat/completions"
+    assert sent.body["model"] == "gpt-4o-mini-2024-07-18"
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    request = request_of("llama-3.3-70b-versatile")  # its maker has no API of that name
+    assert request.provider == "groq"
+    assert [warning.code for warning in request.warnings] == ["model_guessed"]
+    assert "write groq/llama-3.3-70b-versatile" in request.warnings[0].message
+
+
+def test_regional_variant_of_new_claude_costs_more(july: Path) -> None:
+    usage = Usage(input=1_000_000)
+    name = "amazon-bedrock/in.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    assert calculate_cost(name, usage).total == 3.3  # 3 * 1.1
+    assert calculate_cost("amazon-bedrock/apac.amazon.nova-lite-v1:0", usage).total == 0.06
+    fine_tuned = "openai/ft:gpt-4o-mini:acme::id1"
+    assert calculate_cost(fine_tuned, usage).total is None
+
+
+def test_variant_with_an_override_keeps_its_own_price(july: Path) -> None:
+    name = "openai/ft:gpt-4o-mini:acme::id1"
+    override = {name: {"cost": {"input": 0.3, "output": 1.2}}}
+    (july / "overrides.json").write_text(json.dumps(override))
+    reload_registry()
+    assert calculate_cost(name, Usage(input=1_000_000)).total == 0.3
+
+
+def test_tag_of_a_local_model_has_the_record_of_the_model(july: Path) -> None:
+    override = {"ollama/qwen3": {"limit": {"context": 32_768}, "cost": {"input": 0, "output": 0}}}
+    (july / "overrides.json").write_text(json.dumps(override))
+    reload_registry()
+    record = request_of("ollama/qwen3:7b-instruct-q4").record
+    assert record is not None
+    assert record["limit"] == {"context": 32_768}
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("opnai/gpt-5", "openai/gpt-5"),
+        ("antropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-5"),
+        ("gogle/gemini-2.5-flash", "google/gemini-2.5-flash"),
+        ("Mistrall/mistral-large-latest", "mistral/mistral-large-latest"),
+        ("olama/qwen3:8b", "ollama/qwen3:8b"),
+        ("togeter_ai/openai/gpt-oss-120b", "together_ai/openai/gpt-oss-120b"),
+        ("azur_ai/mistral-large", "azure_ai/mistral-large"),
+    ],
+)
+def test_misspelt_provider_is_reported(july: Path, name: str, suggestion: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"did you mean {suggestion}?")):
+        complete(name, "hi")
+
+
+def test_unknown_provider_that_resembles_none_goes_to_litellm(july: Path) -> None:
+    request = request_of("my-custom-llm/m")
+    assert request.route.kind == "litellm"
+    assert request.warnings[0].code == "unknown_model"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from pipy_ai import complete\ntry: complete('opnai/gpt-5', 'hi')\n"
+        "except ValueError as error: print(error)\nelse: raise SystemExit('no error')",
+        "from pipy_ai.cli.main import main\nassert main(['ask', '-m', 'opnai/gpt-5', 'hi']) == 2",
+    ],
+)
+def test_misspelt_provider_is_reported_before_anything_heavy_is_imported(
+    july: Path, code: str
+) -> None:
+    check = f"import sys\n{code}\nassert not {{'litellm', 'httpx', 'openai'}} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert "did you mean openai/gpt-5?" in done.stdout + done.stderr
 
 
 def test_ambiguous_name_lists_candidates(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +389,7 @@ def test_other_host_than_named_is_reported(july: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "name",
     [
-        "models/gemini-2.5-flash",
+        "models/x",
         "providers/x",
         "models",
         "providers",
@@ -185,6 +408,9 @@ def test_file_keywords_are_not_names(
     assert main(["info", name]) == 1
     assert main(["cost", name, "--input", "1"]) == 1
     assert get_registry().provider_record(name.partition("/")[0]) is None
-    if name.strip("/").count("/"):
+    if name == "models/x":  # Google's spelling of a bare name
+        with pytest.raises(ValueError, match="no model 'x'"):
+            preview(name, "hi")
+    elif name.strip("/").count("/"):
         assert preview(name, "hi").body  # left to LiteLLM
     assert "Traceback" not in capsys.readouterr().err

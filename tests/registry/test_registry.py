@@ -80,7 +80,7 @@ def test_filters_agree_with_the_feed(july: Path) -> None:
         ({"modality": "smell"}, "one of text, image"),
         ({"output_modality": "smell"}, "one of text, image"),
         ({"status": "preview"}, "one of active, alpha"),
-        ({"provider": "antropic"}, "did you mean 'anthropic'"),
+        ({"provider": "antropic"}, "did you mean anthropic"),
     ],
 )
 def test_unknown_filter_values_are_rejected(july: Path, filters: dict[str, str], text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ProviderError
 from ..registry import Model, get_registry
-from ..registry.names import LITELLM_PROVIDER_ALIASES
+from ..registry.names import LITELLM_PROVIDER_ALIASES, BaseName, clean_name
 from ..registry.routing import SELF_HOSTED_BACKENDS, Route, build_route, litellm_route
 from ..types import Warning
 from .router import load_router_config
@@ -34,24 +34,31 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
 
     Raises:
         AmbiguousModelError: a bare name that several providers have.
-        ValueError: a bare name that no provider has.
+        ValueError: a bare name that no provider has, or a misspelt provider.
     """
     if isinstance(model, Model):
         return _resolve_custom_model(model)
+    model = clean_name(model)
     provider, slash, model_id = model.partition("/")
     if provider in SELF_HOSTED_BACKENDS and model_id:
         return _resolve_self_hosted_model(provider, model_id)
     if provider == "openai" and model_id.startswith("responses/"):
         return _resolve_responses_model(model_id.removeprefix("responses/"))
-    full_name, is_guess = get_registry().resolve_name(model)
+    registry = get_registry()
+    full_name, is_guess = registry.resolve_name(model)
     if full_name is not None:
+        record, base = registry.record_or_base(full_name)
+        if base is not None:
+            return _resolve_variant(provider if slash else "", full_name, record or {}, base)
         resolved = _resolve_catalogue_model(full_name)
         if is_guess:
             text = f"{model!r} is asked of {resolved.provider}, which offers it; write {full_name}"
             resolved.warnings.append(Warning(code="model_guessed", message=text))
         return resolved
     if not slash or not provider or not model_id:
-        raise ValueError(get_registry().unknown_model_message(model))
+        raise ValueError(registry.unknown_model_message(model))
+    if similar := registry.similar_provider(provider):
+        raise ValueError(f"no provider {provider!r}; did you mean {similar}/{model_id}?")
     return _resolve_unknown_model(provider, model_id, quiet)
 
 
@@ -59,10 +66,15 @@ def _resolve_self_hosted_model(provider: str, model_id: str) -> ResolvedModel:
     """Resolve a model of the user's own server, whose names the catalogue cannot know."""
     registry = get_registry()
     name = f"{provider}/{model_id}"
-    record = registry.override_record(name)
-    if provider == "litellm_proxy":
-        record = record or _proxied_record(registry.record(model_id))
-    return ResolvedModel(provider, model_id, litellm_route(name), record)
+    # `ollama/qwen3:8b` may have a record of its own, or that of `ollama/qwen3`.
+    record = registry.override_record(name) or registry.override_record(name.partition(":")[0])
+    resolved = ResolvedModel(provider, model_id, litellm_route(name), record)
+    if provider == "litellm_proxy" and record is None:
+        proxied, base = registry.record_or_base(model_id)
+        resolved.record = _proxied_record(proxied)
+        if base is not None:
+            resolved.warnings.append(_variant_warning(model_id, base))
+    return resolved
 
 
 def _proxied_record(record: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -96,17 +108,48 @@ def _resolve_catalogue_model(full_name: str) -> ResolvedModel:
     return ResolvedModel(provider, model_id, model_route, record)
 
 
+def _resolve_variant(
+    provider: str, full_name: str, record: Mapping[str, Any], base: BaseName
+) -> ResolvedModel:
+    """Resolve an unlisted variant of a listed model; `provider` is as the user wrote it."""
+    provider_id, _, model_id = full_name.partition("/")
+    model_route = _unlisted_route(provider or provider_id, provider_id, model_id, record)
+    warning = _variant_warning(full_name, base)
+    return ResolvedModel(provider_id, model_id, model_route, record, [warning])
+
+
+def _variant_warning(full_name: str, base: BaseName) -> Warning:
+    price = "its limits and price" if base.same_price else "its limits; its price is not known"
+    text = f"{full_name} is not in the catalogue; it is treated as {base.full_name}, with {price}"
+    return Warning(code="base_model", message=text)
+
+
+def _unlisted_route(
+    provider: str, provider_id: str, model_id: str, record: Mapping[str, Any] | None = None
+) -> Route:
+    """Return the route to a model that the catalogue does not list.
+
+    `provider` is the user's name of the provider, `provider_id` that of the catalogue, if any.
+    """
+    host = get_registry().provider_record(provider_id) if provider_id else None
+    litellm_name = f"{provider}/{model_id}"
+    if host is None:
+        return litellm_route(litellm_name)
+    model_route = build_route(host, model_id, record)
+    if model_route.kind == "cloud" and provider_id != provider:
+        return litellm_route(litellm_name)  # LiteLLM's provider name carries more than ours
+    return model_route
+
+
 def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> ResolvedModel:
     """Resolve a full name that is not in the catalogue."""
     registry = get_registry()
     name = f"{provider}/{model_id}"
     is_known = registry.provider_record(provider) is not None
     provider_id = provider if is_known else LITELLM_PROVIDER_ALIASES.get(provider, "")
-    host = registry.provider_record(provider_id) if provider_id else None
-    model_route = build_route(host, model_id) if host else litellm_route(name)
-    if model_route.kind == "cloud" and provider_id != provider:
-        model_route = litellm_route(name)  # LiteLLM's own provider name carries more than ours
-    resolved = ResolvedModel(provider_id if host else provider, model_id, model_route)
+    is_host = bool(provider_id) and registry.provider_record(provider_id) is not None
+    model_route = _unlisted_route(provider, provider_id, model_id)
+    resolved = ResolvedModel(provider_id if is_host else provider, model_id, model_route)
     if not model_route.is_self_hosted and not quiet:
         # Names on a cloud or behind LiteLLM are the user's own, so no similar ones are suggested.
         with_suggestions = model_route.kind not in ("cloud", "litellm")

@@ -8,7 +8,7 @@ import threading
 import time
 
 from ..utils.paths import data_path
-from ..utils.text import error_text
+from ..utils.text import error_text, suggest
 from ..utils.warn import warn_once
 from .index import (
     CONTEXT,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any, TypedDict, TypeVar
 
-    from .names import NameIndex
+    from .names import BaseName, NameIndex
     from .routing import Route
 
     T = TypeVar("T")
@@ -159,6 +159,22 @@ class ModelRegistry:
             None if overrides is None else sanitize_record(overrides, full_name.partition("/")[2])
         )
 
+    def record_or_base(self, full_name: str) -> tuple[dict[str, Any] | None, BaseName | None]:
+        """Return the record of a model or of the one it is a variant of, and that one.
+
+        The record of a variant with another price has no price.
+        """
+        record = self.record(full_name)
+        base = None if record is not None else self.name_index.base_model(full_name)
+        if base is None:
+            return record, None
+        listed = self.record(base.full_name) or {}
+        variant = {**listed, "id": full_name.partition("/")[2], "base_model": base.full_name}
+        if not base.same_price:
+            for name in ("cost", "experimental"):
+                variant.pop(name, None)
+        return variant, base
+
     def _build_record(self, full_name: str) -> dict[str, Any] | None:
         record = self._with_catalogue(lambda catalogue: catalogue.record(full_name))
         overrides = self._overrides.get(full_name)
@@ -172,8 +188,11 @@ class ModelRegistry:
         return self._with_catalogue(lambda catalogue: catalogue.provider_record(provider))
 
     def model(self, full_name: str) -> Model | None:
-        """Return the model with exactly this full name, or None. The caller may change it."""
-        record = self._build_record(full_name)
+        """Return the model with exactly this full name, or None. The caller may change it.
+
+        The name may be a variant of a listed model; `model.base_model` then names that one.
+        """
+        record = self._build_record(full_name) or self.record_or_base(full_name)[0]
         if record is None:
             return None
         record = json.loads(json.dumps(record))  # a copy: the catalogue must not change
@@ -206,9 +225,10 @@ class ModelRegistry:
         name = name.strip()
         if self.record(name) is not None:
             return name, False
-        if "/" not in name:  # the id of a first-party model is found without the index of names
-            from .names import FIRST_PARTY_PROVIDERS
+        from .names import FIRST_PARTY_PROVIDERS, clean_name  # most lookups do not need it
 
+        name = clean_name(name)
+        if "/" not in name:  # the id of a first-party model is found without the index of names
             for provider in FIRST_PARTY_PROVIDERS:
                 record = self.record(f"{provider}/{name}")
                 if record is not None and record.get("status") != "removed":
@@ -231,11 +251,11 @@ class ModelRegistry:
             raise ValueError(self.unknown_model_message(name))
         return model
 
-    def unknown_model_message(self, name: str, suggest: bool = True) -> str:
+    def unknown_model_message(self, name: str, with_suggestions: bool = True) -> str:
         """Return the error message for an unknown name, by default with suggestions."""
         if name.startswith("local/"):
             return f"{name!r} is a model of this machine: free, and in no catalogue"
-        suggestions = self.name_index.suggest(name) if suggest else []
+        suggestions = self.name_index.suggest(name) if with_suggestions else []
         if name.lower().startswith("smol"):
             suggestions = ["local/smollm2"]
         hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
@@ -361,11 +381,29 @@ class ModelRegistry:
             name.startswith(f"{provider}/") for name in self._overrides
         ):
             return
-        import difflib
+        suggestion = suggest(provider, self.providers())
+        raise ValueError(f"unknown provider {provider!r}" + (suggestion and f"; {suggestion}"))
 
-        suggestions = difflib.get_close_matches(provider, self.providers(), 1)
-        hint = f"; did you mean {suggestions[0]!r}?" if suggestions else ""
-        raise ValueError(f"unknown provider {provider!r}{hint}")
+    def similar_provider(self, provider: str) -> str:
+        """Return the provider that a misspelt name means; empty if it is known, or like none."""
+        from difflib import get_close_matches
+
+        from .litellm_providers import LITELLM_PROVIDERS
+        from .names import LITELLM_PROVIDER_ALIASES
+        from .routing import SELF_HOSTED_BACKENDS
+
+        known = {
+            *self.providers(),
+            *(name.partition("/")[0] for name in self._overrides),
+            *LITELLM_PROVIDERS,
+            *LITELLM_PROVIDER_ALIASES,
+            *SELF_HOSTED_BACKENDS,
+            "faux",
+            "local",
+        }
+        if provider in known or provider.lower() in known:
+            return ""
+        return next(iter(get_close_matches(provider.lower(), known, 1, 0.75)), "")
 
 
 def _flag_masks(

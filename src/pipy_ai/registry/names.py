@@ -1,8 +1,11 @@
 """Resolve the name of a model. The result does not depend on the order of the catalogue.
 
 `provider/id` always means the model of that provider. A bare name means the model of its maker;
-otherwise that of the only provider with a key, or of the only provider. Any other name is an error
-that lists the candidates.
+otherwise, as a guess that is reported, that of the only provider with a key, or of the only
+provider. Any other name is an error that lists the candidates.
+
+A dated or tagged name that is not listed, such as `gpt-5-2025-08-07` or `openai/gpt-5:nitro`, has
+the record of its base model. An exact name takes precedence.
 """
 
 from __future__ import annotations
@@ -12,6 +15,9 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from dataclasses import dataclass
+else:
+    from ._dataclass import dataclass
 
 # The providers that a bare name is looked up at, in this order.
 FIRST_PARTY_PROVIDERS = (
@@ -63,6 +69,53 @@ LITELLM_PROVIDER_ALIASES = {
 
 _SEPARATORS = re.compile(r"[._@:]")
 _DATE_SUFFIX = re.compile(r"\d{8}|\d{4}-\d{2}-\d{2}")
+
+
+# Names of variants of a model: provider, pattern whose group is the base model's name, and whether
+# the variant has the base model's price. Bare names have only the variants of `_BARE_VARIANTS`.
+_DATED = (r".*", r"(.+?)-(?:\d{4}-\d\d-\d\d|\d{8})", True)
+_LATEST = (r".*", r"(.+)-latest", True)
+_FINE_TUNED = (r".*", r"ft:([^:]+):.*", False)
+_BARE_VARIANTS = (_FINE_TUNED, _DATED, _LATEST)
+_VARIANTS = (
+    *_BARE_VARIANTS,
+    (r"amazon-bedrock", r"arn:aws[\w-]*:bedrock:.*/(.+)", True),
+    (r"amazon-bedrock", r"(?:converse|converse_like|invoke|[a-z-]+-\d)/(.+)", True),
+    (r"amazon-bedrock", r"(?:us|us-gov|eu|apac|ap|au|ca|in|jp|me|sa|global)\.(.+)", True),
+    (r"amazon-bedrock", r"(.+?)(?:-v\d+)?(?::\d+(?::\w+)?)", True),
+    (r"google-vertex.*", r"(.+)@(?:latest|default|\d{8})", True),
+    (r"google.*", r"(.+)-00\d", True),
+    # OpenRouter's ways to choose a host, and variants at the same price.
+    (r".*", r"(.+):(?:nitro|floor|exacto|thinking|extended|beta)", True),
+    (r"(?!amazon-bedrock).*", r"(.+):[\w.-]+", False),  # :free, :online, Ollama's :7b-instruct-q4
+)
+_GOOGLE_PREFIX = re.compile(r"(?:publishers/[^/]+/)?models/")
+
+
+def clean_name(name: str) -> str:
+    """Return a name in the usual form: without spaces around it and Google's `models/`.
+
+    A bare ARN is a model of Amazon Bedrock.
+
+    Example:
+        >>> clean_name("models/gemini-2.5-flash")
+        'gemini-2.5-flash'
+    """
+    name = name.strip()
+    if name.startswith("arn:"):
+        return f"amazon-bedrock/{name}"
+    provider, slash, model_id = name.partition("/")
+    if slash and (provider.startswith("google") or provider in ("gemini", "vertex_ai")):
+        return f"{provider}/{_GOOGLE_PREFIX.sub('', model_id, count=1)}"
+    return _GOOGLE_PREFIX.sub("", name, count=1) if _GOOGLE_PREFIX.match(name) else name
+
+
+@dataclass
+class BaseName:
+    """The listed model whose record a variant has, and whether its price is the same."""
+
+    full_name: str = ""
+    same_price: bool = True
 
 
 class AmbiguousModelError(ValueError):
@@ -117,7 +170,8 @@ class NameIndex:
     ) -> tuple[str | None, bool]:
         """Return the full name that `name` stands for, and whether it is a guess.
 
-        It is a guess if the maker does not offer the model and only one other provider does.
+        It is a guess if the maker does not offer the model. A variant of a listed model, which
+        `base_model` returns, keeps its name.
 
         Raises:
             AmbiguousModelError: several providers offer it, and none or several have a key.
@@ -136,7 +190,9 @@ class NameIndex:
             if provider in known_providers:
                 return self._match_in_provider(provider, model_id), False
             return self._match_other_providers(name, has_key, exact=True)
-        for lookup in (self._match_exact, self._match_normalized, self._match_latest):
+        for lookup in (
+            self._match_exact, self._match_normalized, self._match_latest, self._match_bare_variant
+        ):  # fmt: skip
             for provider in FIRST_PARTY_PROVIDERS:
                 if match := lookup(provider, name):
                     return match, False
@@ -149,7 +205,39 @@ class NameIndex:
             or self._match_exact(provider, f"{provider}/{model_id}")
             or self._match_normalized(provider, model_id)
             or self._match_latest(provider, model_id)
+            or self._match_variant(provider, model_id)
         )
+
+    def _match_variant(self, provider: str, model_id: str) -> str | None:
+        full_name = f"{provider}/{model_id}"
+        return full_name if self.base_model(full_name) else None
+
+    def _match_bare_variant(self, provider: str, model_id: str) -> str | None:
+        full_name = f"{provider}/{model_id}"
+        return full_name if self.base_model(full_name, _BARE_VARIANTS) else None
+
+    def base_model(
+        self, full_name: str, variants: Sequence[tuple[str, str, bool]] = _VARIANTS
+    ) -> BaseName | None:
+        """Return the listed model that an unlisted name is a variant of, if it is one."""
+        provider, _, model_id = full_name.partition("/")
+        if full_name in self or provider not in self._ids_by_provider:
+            return None
+        pending, same_price_by_id = [model_id], {model_id: True}
+        while pending:  # the names with the least removed first
+            variant = pending.pop(0)
+            if variant != model_id and (
+                match := self._match_exact(provider, variant)
+                or self._match_normalized(provider, variant)
+                or self._match_latest(provider, variant)
+            ):
+                return BaseName(match, same_price_by_id[variant])
+            for providers, pattern, same_price in variants:
+                found = re.fullmatch(pattern, variant)
+                if found and re.fullmatch(providers, provider) and found[1] not in same_price_by_id:
+                    same_price_by_id[found[1]] = same_price and same_price_by_id[variant]
+                    pending.append(found[1])
+        return None
 
     def _match_exact(self, provider: str, model_id: str) -> str | None:
         full_name = f"{provider}/{model_id}"
@@ -163,7 +251,7 @@ class NameIndex:
         """Look for `name-latest`, `name-0`, or the newest `name-<date>`."""
         ids = self._ids_by_provider.get(provider, {})
         prefix = normalize_name(model_id) + "-"
-        for suffix in ("latest", "0"):
+        for suffix in ("latest", "0", "default"):
             if match := ids.get(prefix + suffix):
                 return f"{provider}/{match}"
         dated = [
@@ -190,10 +278,8 @@ class NameIndex:
         if not matches:
             return None, False
         with_key = [full_name for full_name in matches if has_key(full_name.partition("/")[0])]
-        if len(with_key) == 1:
-            return with_key[0], exact  # a guess if another provider was named
-        if len(matches) == 1:
-            return matches[0], True
+        if len(with_key) == 1 or len(matches) == 1:
+            return (with_key or matches)[0], True
         raise AmbiguousModelError(name, with_key or matches)
 
     def suggest(self, name: str, count: int = 3) -> list[str]:

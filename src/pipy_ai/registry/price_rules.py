@@ -7,7 +7,10 @@ the first row that matches applies.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from .schema import Model
 
 
 class Factor(NamedTuple):
@@ -164,6 +167,14 @@ def region_factor(provider: str, model_id: str, region: str | None) -> float | N
         return 1.0
     row = _find(REGIONS, provider, name, model_id)
     return None if row is None else row.factor
+
+
+def implied_region(model: Model) -> str | None:
+    """Return the region in the name of a model that has the record of one without a region."""
+    if model.provider != "amazon-bedrock" or not model.base_model:
+        return None
+    prefix = model.id.rpartition("/")[2].partition(".")[0]
+    return None if model.base_model.startswith(f"amazon-bedrock/{prefix}.") else prefix
 
 
 def tool_fee(provider: str, model_id: str, tool: str, calls: int) -> float | None:

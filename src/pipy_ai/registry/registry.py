@@ -252,6 +252,7 @@ def usage_cost(
     from ..types import Cost
     from .price_rules import (
         STANDARD,
+        implied_region,
         implied_tool_calls,
         normalize_tier,
         region_factor,
@@ -259,7 +260,7 @@ def usage_cost(
         tool_fee,
     )
 
-    name = model.qualified_name
+    name, model_id = model.qualified_name, model.base_model.partition("/")[2] or model.id
     tier = normalize_tier(usage.service_tier)
     if usage.service_tier is None or usage.service_tier.lower() == "auto":
         tier = normalize_tier(requested_tier)
@@ -269,13 +270,13 @@ def usage_cost(
     if mode is not None:
         prices = prices.modes[mode]
     elif tier != STANDARD:
-        row = tier_factor(model.provider, model.id, tier)
+        row = tier_factor(model.provider, model_id, tier)
         if row is None:
             return Cost(), f"{name} was served at the tier {tier!r}, whose price is not known"
         factor = row.factor
         read_factor = factor if row.cache_read is None else row.cache_read
-    region = usage.region or requested_region
-    regional = region_factor(model.provider, model.id, region)
+    region = usage.region or requested_region or implied_region(model)
+    regional = region_factor(model.provider, model_id, region)
     if regional is None:
         return Cost(), f"{name} was served in the region {region!r}, whose price is not known"
     costs = component_costs(
@@ -297,9 +298,9 @@ def usage_cost(
     if sum_costs(parts.values()) is None:
         return Cost(**parts, source="unknown"), ""
     fees = {
-        tool: tool_fee(model.provider, model.id, tool, calls)
+        tool: tool_fee(model.provider, model_id, tool, calls)
         for tool, calls in (
-            usage.server_tool_calls or implied_tool_calls(model.provider, model.id)
+            usage.server_tool_calls or implied_tool_calls(model.provider, model_id)
         ).items()
         if calls
     }

@@ -113,6 +113,9 @@ class ModelModalities:
 class Model:
     """A model of a provider. `raw` is its complete record of models.dev.
 
+    `base_model` is the full name of the listed model whose record this is, if the name is an
+    unlisted variant: dated, tagged, fine-tuned or regional.
+
     `status` is empty, `alpha`, `beta`, `deprecated`, or `removed` for a model that models.dev no
     longer lists. `reasoning_options` describes how to control thinking. `npm`, `api` and `env`
     describe how to reach the model; see `pipy_ai.registry.routing`.
@@ -142,6 +145,7 @@ class Model:
     api: str = ""
     npm: str = ""
     shape: str = ""
+    base_model: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -219,6 +223,7 @@ class Model:
             api=_read_str(model_provider, "api", None) or _read_str(provider_record, "api", None),
             npm=_read_str(model_provider, "npm", None) or _read_str(provider_record, "npm", None),
             shape=_read_str(model_provider, "shape", None),
+            base_model=_read_str(data, "base_model", None),
             raw=dict(data),
         )
 

@@ -67,4 +67,6 @@ def find_model(registry: ModelRegistry, name: str) -> Model | None:
     model = registry.get(name)
     if model is None:
         warn(registry.unknown_model_message(name))
+    elif model.base_model:
+        warn(f"{model.qualified_name} is not in the catalogue; it is treated as {model.base_model}")
     return model

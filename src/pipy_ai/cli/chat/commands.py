@@ -107,7 +107,7 @@ def _cost(chat: Chat, _: str) -> None:
         total.add_json(dump_message(answer))
     tokens = format_tokens(total.input, total.output, total.cached)
     answers = f"{total.requests} answer{'' if total.requests == 1 else 's'}"
-    _print(f"{answers}  {tokens}  cost {total.cost_with_count}")
+    _print(f"{answers}  {tokens}  cost {total.cost}")
 
 
 def _save(chat: Chat, path: str) -> None:

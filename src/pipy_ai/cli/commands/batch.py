@@ -268,7 +268,7 @@ class _ProgressLine:
         self._bar.stop()
 
     def _update(self) -> None:
-        from ..display.usage import format_batch_cost
+        from ..display.usage import format_total_cost
 
         now, progress = time.monotonic(), self._job.progress
         done = progress.answered + progress.failed
@@ -280,7 +280,7 @@ class _ProgressLine:
         rate = done / max(now - self._started, 0.001)
         parts = [f"{rate:,.1f}/s", f"{progress.usage.input + progress.usage.output:,} tokens"]
         if progress.usage.usd or progress.usage.unpriced:
-            parts.append(format_batch_cost(progress.usage.usd, progress.usage.unpriced))
+            parts.append(format_total_cost(progress.usage))
         parts += [f"{progress.failed:,} failed"] if progress.failed else []
         completed, text = progress.rows - progress.unanswered, "  ".join(parts)
         self._bar.update(self._task, completed=completed, total=progress.rows, text=text)
@@ -322,7 +322,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
 
 
 def _summary(job: Job, seconds: float) -> str:
-    from ..display.usage import format_batch_cost, format_tokens
+    from ..display.usage import format_tokens, format_total_cost
 
     progress = job.progress
     parts = [f"{progress.rows:,} rows: {progress.answered:,} answered"]
@@ -332,6 +332,6 @@ def _summary(job: Job, seconds: float) -> str:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in progress.error_kinds.most_common())
         parts.append(f"{progress.failed:,} failed ({kinds})")
     parts.append(format_tokens(progress.usage.input, progress.usage.output))
-    parts.append(format_batch_cost(progress.usage.usd, progress.usage.unpriced))
+    parts.append(format_total_cost(progress.usage))
     parts.append(f"{seconds:,.1f} s")
     return ", ".join(parts)

@@ -96,7 +96,7 @@ def _list(arguments: argparse.Namespace) -> int:
     rows = [
         [
             entry.id, format_time(entry.used), entry.model or "-", f"{entry.sum.input:,}",
-            f"{entry.sum.output:,}", entry.sum.cost_with_count, escape_controls(entry.title),
+            f"{entry.sum.output:,}", entry.sum.cost, escape_controls(entry.title),
         ]
         for entry in entries
     ]  # fmt: skip
@@ -150,7 +150,7 @@ def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> 
         return 0
     body = [
         [key, f"{group.requests:,}", f"{group.input:,}", f"{group.cached:,}", f"{group.output:,}",
-         group.cost_with_count]
+         group.cost]
         for key, group in [*((key, totals[key]) for key in keys), ("total", total)]
     ]  # fmt: skip
     header = [arguments.by, "answers", "in", "cached", "out", "cost"]

@@ -10,6 +10,7 @@ from .terminal import dimmed, escape_controls, write_raw
 
 if TYPE_CHECKING:
     from ...types import AssistantMessage, Usage
+    from ...usage import UsageTotals
 
 MIN_TIMED_S = 0.2  # below this, an answer came at once and its speed means nothing
 
@@ -47,11 +48,9 @@ def format_cost(dollars: float | None) -> str:
     return format_usd(dollars)
 
 
-def format_batch_cost(dollars: float, unpriced: int) -> str:
-    """Return the cost of many answers, `unpriced` of which have no known price."""
-    if not unpriced:
-        return f"${dollars:.4f}"
-    return f"at least ${dollars:.4f}" if dollars else "cost unknown"
+def format_total_cost(totals: UsageTotals) -> str:
+    """Return the cost of many answers: `$0.12`, `$0.12 + 3 unknown` or `cost unknown`."""
+    return "cost unknown" if totals.cost == "unknown" else totals.cost
 
 
 def print_usage(*messages: AssistantMessage) -> None:
