@@ -29,6 +29,8 @@ from pipy_ai.error_body import error_message_from_body, find_document, parse_err
         ({"error": {"message": "Upstream error",
                     "metadata": {"raw": '{"error": {"message": "Too fast."}}'}}},
          "Upstream error: Too fast."),
+        ({"error": {"message": '{"error": {"message": "Slow down."}}', "code": 429}}, "Slow down."),
+        ({"error": {"message": "{x} is not a number"}}, "{x} is not a number"),
         ({"choices": []}, None),
         ("text", None),
         (None, None),

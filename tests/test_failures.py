@@ -9,6 +9,7 @@ import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, StopReason, Usage
 from pipy_ai.failures import (
+    classify_exception,
     classify_status,
     is_context_overflow,
     requested_delay,
@@ -272,6 +273,46 @@ def test_long_bodies_take_no_time(text: str) -> None:
     assert classify_status(400, text)
     assert classify_status(429, json.dumps({"error": {"message": text}}))
     assert time.process_time() - started_at < 5.0
+
+
+@pytest.mark.parametrize(
+    ("class_name", "status", "text", "kind", "message"),
+    [
+        ("RateLimitError", 429,
+         'litellm.RateLimitError: BedrockException - {"message":"Too many tokens per day."}',
+         "quota", "Too many tokens per day."),
+        ("RateLimitError", 429,
+         'litellm.RateLimitError: BedrockException - {"message":"Too many tokens, please wait."}',
+         "rate_limit", "Too many tokens, please wait."),
+        ("RateLimitError", 429,
+         "litellm.RateLimitError: RateLimitError: OpenAIException - " + CURRENT_QUOTA,
+         "quota", CURRENT_QUOTA),
+        ("BadRequestError", 400,
+         "litellm.BadRequestError: VertexAIException BadRequestError - b'{\n  \"error\": {\n"
+         '    "code": 400,\n    "message": "API key not valid.",\n    "details": [{"reason":'
+         " \"API_KEY_INVALID\"}]\n  }\n}\n'", "auth", "API key not valid."),
+        ("BadRequestError", 400,
+         "litellm.BadRequestError: XaiException - Error code: 400 - {'code': 'invalid argument',"
+         " 'error': 'Incorrect API key provided: x.'}", "auth", "Incorrect API key provided: x."),
+        ("InternalServerError", 500, "litellm.InternalServerError: AnthropicException - Overloaded",
+         "overloaded", "Overloaded"),
+        ("APIError", 412, "litellm.APIError: APIError: Fireworks_aiException - Account x is "
+         "suspended, possibly due to reaching the monthly spending limit", "quota",
+         "Account x is suspended, possibly due to reaching the monthly spending limit"),
+        ("APIConnectionError", 500, 'litellm.APIConnectionError: OllamaException - {"error":"model'
+         " 'x' not found\"}", "not_found", "model 'x' not found"),
+        ("NoCredentialsError", None, "Unable to locate credentials", "auth",
+         "Unable to locate credentials"),
+        ("Timeout", 408, "Connection timed out.", "timeout", "Connection timed out."),
+        ("ValueError", None, "no such thing", "unknown", "no such thing"),
+    ],
+)  # fmt: skip
+def test_exceptions_of_a_backend(
+    class_name: str, status: int | None, text: str, kind: str, message: str
+) -> None:
+    exception = type(class_name, (Exception,), {"status_code": status})(text)
+    error = classify_exception(exception)
+    assert (error.kind, error.message) == (kind, message)
 
 
 def test_requested_delay_outweighs_the_word_quota() -> None:

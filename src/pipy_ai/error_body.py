@@ -123,6 +123,8 @@ def error_message_from_body(body: Any) -> str | None:
         if message:
             messages.append(message)
     message = next((text for text in messages if " " in text), next(iter(messages), None))
+    if message and message.startswith("{"):  # a body that a client or gateway passed on as text
+        message = error_message_from_body(find_document(message)) or message
     metadata = body.get("metadata")
     upstream = metadata.get("raw") if isinstance(metadata, dict) else None
     if message and isinstance(upstream, str) and upstream not in message:

@@ -237,6 +237,7 @@ WRONG_KEY_TEXT = _any_of(
     r"(included in the request is )?(\w+ )?(invalid|expired|revoked|incorrect|no longer valid)",
     r"\binvalid (credentials|(token|key)\W*$)|could not validate credentials",
     r"check your api[- _]?key",
+    r"unable to locate credentials|default credentials were not found",  # of AWS and Google
     r"(organization|account|workspace|project|user) (\S+ )?(has been|is|was) "
     r"(disabled|deactivated|restricted|terminated|locked|blocked|banned)",
     r"authentication (failed|fails|error|required)",

@@ -231,8 +231,9 @@ def _kind_of_exception(
         return _KIND_BY_CLASS_NAME[decisive]
     if not responded and re.search(_CONNECTION_PATTERN, text):
         return ErrorKind.CONNECTION  # LiteLLM reports a refused connection as status 500
-    text = _without_class_names(text)
-    if kind := _kind_from_body(status, text, retry_after):
+    # LiteLLM's default status, 500, says nothing.
+    stated_status = None if status == 500 and not responded else status
+    if kind := _kind_from_body(stated_status, _without_class_names(text), retry_after):
         return kind
     by_class = (_KIND_BY_CLASS_NAME[name] for name in class_names if name in _KIND_BY_CLASS_NAME)
     return next(by_class, None) or classify_status(status, text, retry_after)

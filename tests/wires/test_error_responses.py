@@ -77,6 +77,21 @@ def test_error_response_by_litellm(lab: Lab, host: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "kind", "should_retry", "requests"),
+    [(402, "quota", "true", 1), (401, "auth", "true", 1), (500, "server", "false", 1),
+     (500, "server", "true", 2), (400, "bad_request", "true", 2), (400, "bad_request", "", 1)],
+)  # fmt: skip
+def test_header_that_tells_whether_to_retry(
+    lab: Lab, status: int, kind: str, should_retry: str, requests: int
+) -> None:
+    headers = {"x-should-retry": should_retry, "retry-after": "0"}
+    lab.play(*[Status(status, {"error": {"message": "No."}}, headers)] * 2)
+    error = complete("hosted_vllm/m", "Hi", api_base=lab.url, max_retries=1).error
+    assert error is not None
+    assert (error.kind, len(lab.seen)) == (kind, requests)
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"base_resp": {"status_code": 0, "status_msg": ""}},

@@ -197,9 +197,10 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
     message = unwrap_error_message(_error_message(body_text)) or _default_message(
         status, body_text, kind
     )
+    should_retry = headers.get("x-should-retry")
     retryable = None
-    if headers.get("x-should-retry") in ("true", "false"):
-        retryable = headers["x-should-retry"] == "true"
+    if should_retry == "false" or (should_retry == "true" and kind is ErrorKind.BAD_REQUEST):
+        retryable = should_retry == "true"
     if status != 429:  # some hosts send the start of the next window with every response
         headers = {n: v for n, v in headers.items() if "ratelimit" not in n}
     error = error_info(
