@@ -72,16 +72,10 @@ def feed(tmp_path: Path) -> Feed:
     return made
 
 
-def closed_up(text: str) -> str:
-    """Return text without spaces and table lines, which versions of Rich draw differently."""
-    return re.sub(r"(?<=\S)  +|(?m:^  *[━─ ]+\n)", " ", re.sub(r"(?m)^ +(?=Name|a|bbbb)", "", text))
-
-
 def test_rendering(feed: Feed) -> None:
     with Terminal(feed(SAMPLE, 5, 0.001), columns=60, rows=40) as terminal:
         assert terminal.wait() == 0
-        assert closed_up(terminal.text) == closed_up(
-            textwrap.dedent("""\
+        assert terminal.text == textwrap.dedent("""\
             A title with emphasis
 
             Some bold text, code, a link (https://evil.example/x) and
@@ -89,27 +83,27 @@ def test_rendering(feed: Feed) -> None:
             A second line of it that is somewhat longer than the others
             so that it has to be wrapped.
 
-             1 first
-             2 second
-                • nested
-                • more
+            1. first
+            2. second
+               - nested
+               - more
+
                a paragraph in an item
-             3 third
+            3. third
 
             ▌ quoted text
             ▌ goes on
 
-              Name   Count   What
-             ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
-              a          1   first one
-              bbbb      22   second bold 日本
+            Name  Count  What
+            ────  ─────  ────────────────
+            a         1  first one
+            bbbb     22  second bold 日本
 
             def f(x):
 
                 return x + 1  # comment
 
             The end.""")
-        )
         assert terminal.style("A title").bold
         assert terminal.style("bold text").bold
         assert not terminal.style("text, code").bold
@@ -144,7 +138,7 @@ def test_text_is_complete_for_every_chunking_and_screen_size(
             assert terminal.wait() == 0
             seen = terminal.text
         assert re.findall(r"w\d+", seen) == used
-        assert re.findall(r"^ +(\d+) w", seen, re.MULTILINE) == 3 * [str(n) for n in range(1, 13)]
+        assert re.findall(r"^(\d+)\. w", seen, re.MULTILINE) == 3 * [str(n) for n in range(1, 13)]
         assert "```" not in seen
 
 

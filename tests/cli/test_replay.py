@@ -12,6 +12,7 @@ from pipy_ai.cli.commands.replay import MAX_PAUSE_S
 from pipy_ai.cli.main import main
 
 from ..support.command import pipy
+from ..support.terminal import Terminal
 
 
 @pytest.fixture
@@ -70,9 +71,13 @@ def test_pace_is_kept(recorded: Path) -> None:
     assert took[2] > 2.0
 
 
-def test_model_output_cannot_send_escape_sequences() -> None:
+def test_model_output_cannot_send_escape_sequences(tmp_path: Path) -> None:
     events = pipy("ask", "-m", "faux/echo", "--events", "\x1b]52;c;aGk=\x07").stdout
-    assert "\x1b" not in pipy("replay", "-", "--at-once", stdin=events).stdout
+    (tmp_path / "events").write_text(events)
+    asked = ["-m", "pipy_ai", "replay", "--plain", "--at-once", str(tmp_path / "events")]
+    with Terminal(*asked) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.screen[0] == r"\x1b]52;c;aGk=\x07"
 
 
 @pytest.mark.parametrize(

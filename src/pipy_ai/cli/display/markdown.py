@@ -4,8 +4,8 @@ Complete blocks are printed once and never touched again. The block that is stil
 drawn below them and redrawn in place. If it is taller than the screen, only its end is drawn until
 it is complete, so nothing unfinished gets into the scrollback.
 
-`rich` is imported after the first words were shown. A thread of its own draws: drawing never delays
-the answer, and its cost is a share of the elapsed time, whatever the length of the text.
+The renderer is imported after the first words were shown. A thread of its own draws: drawing never
+delays the answer, and its cost is a share of the elapsed time, whatever the length of the text.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import os
 import sys
 import threading
 import time
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from .row import Row
-from .terminal import escape_controls, write_raw
+from .terminal import StreamEscaper, write_raw
 
 if TYPE_CHECKING:
     from .rendering import Renderer
@@ -62,13 +61,13 @@ class LiveMarkdown:
 
     def _run_painter(self) -> None:
         try:
-            page, ended = Page(), False
+            page, escaper, ended = Page(), StreamEscaper(), False
             while not ended:
                 self._updated.wait()
                 self._updated.clear()
                 ended = self._ended.is_set()
                 count = len(self._chunks)
-                page.pending_text += escape_controls("".join(self._chunks[:count]))
+                page.pending_text += escaper.feed("".join(self._chunks[:count]), ended)
                 del self._chunks[:count]
                 started = time.perf_counter()
                 page.paint(ended)
@@ -117,7 +116,7 @@ class Page:
         sys.stdout.flush()
 
     def _print_first_words(self, columns: int) -> None:
-        """Print the first words as they are, before `rich` is imported."""
+        """Print the first words as they are, before the renderer is imported."""
         if (
             2 * len(self.pending_text) < columns
             and "\n" not in self.pending_text
@@ -130,16 +129,15 @@ class Page:
     def _draw(
         self, complete_rows: list[Row], pending_rows: list[Row], columns: int, lines: int
     ) -> None:
-        rows, drawn = [*complete_rows, *pending_rows], self._drawn_rows
-        if not rows and not drawn:
-            return
-        rows = rows or [Row("", 0)]
+        drawn = self._drawn_rows
+        if not complete_rows and not pending_rows:
+            if not drawn:
+                return
+            pending_rows = [Row("", 0)]  # what is drawn was no text, such as the mark of a list
+        rows = [*complete_rows, *pending_rows]
         rows_up, unchanged = len(drawn) - 1, 0
         if columns >= self._drawn_columns:
-            pairs = zip(drawn, rows, strict=False)
-            unchanged = min(
-                sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), len(rows)
-            )
+            unchanged = _count_unchanged(drawn, complete_rows, pending_rows, columns)
         elif any(name in os.environ for name in _REFLOWING_TERMINALS):
             rows_up = sum(max(1, -(-row.width // columns)) for row in drawn) - 1
         if unchanged == len(drawn):  # nothing that is on the screen has changed
@@ -150,14 +148,41 @@ class Page:
             prefix = "\r" + (f"\x1b[{rows_up}A" if rows_up > 0 else "")
         final_rows = rows[unchanged : len(complete_rows)]
         redrawn_rows = rows[max(unchanged, len(complete_rows)) :]
-        text = "\n".join(f"{row.text}\x1b[K" for row in final_rows)
+        text = "\n".join(_row_text(row, columns) for row in final_rows)
         if redrawn_rows:  # without line wrap: a character may be wider than we count
             separator = "\n" if final_rows else ""
             text += (
                 f"{separator}\x1b[?7l"
-                + "\n".join(f"{r.text}\x1b[K" for r in redrawn_rows)
+                + "\n".join(_row_text(row, columns) for row in redrawn_rows)
                 + "\x1b[?7h"
             )
         if text or prefix:
-            write_raw(f"{prefix}{text}\x1b[J")
+            written_rows = redrawn_rows or final_rows
+            is_below_erased = written_rows and _wraps(written_rows[-1], columns)
+            write_raw(f"{prefix}{text}" if is_below_erased else f"{prefix}{text}\x1b[J")
         self._drawn_rows, self._drawn_columns = pending_rows, columns
+
+
+def _count_unchanged(
+    drawn: list[Row], complete_rows: list[Row], pending_rows: list[Row], columns: int
+) -> int:
+    """Return how many rows need not be drawn again."""
+    count = 0
+    for old, new in zip(drawn, [*complete_rows, *pending_rows], strict=False):
+        # The end of a pending row is cut off if the terminal counts it as wider than we do.
+        is_whole = new.text.isascii() or 2 * new.width < columns
+        if old != new or (count < len(complete_rows) and not is_whole):
+            break
+        count += 1
+    return count
+
+
+def _row_text(row: Row, columns: int) -> str:
+    """Return what draws a row over an old one."""
+    # After a row that fills the screen's width, erasing would take its last character.
+    return f"\x1b[J{row.text}" if _wraps(row, columns) else f"{row.text}\x1b[K"
+
+
+def _wraps(row: Row, columns: int) -> bool:
+    """Return whether the terminal may wrap a row. A tab does not erase what it skips, either."""
+    return row.width >= columns or "\t" in row.text

@@ -1,46 +1,69 @@
-"""Split Markdown into blocks and render them as terminal rows. Imports `rich`."""
+"""Split Markdown into blocks and lay them out as lines. Imports the parser and `pygments`.
+
+No character is lost, whatever the text. A line that cannot be broken between words, such as a line
+of code or an address, stays one line: the terminal wraps it, and copies it as one line.
+"""
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import lru_cache
+from itertools import zip_longest
+from typing import TYPE_CHECKING, NamedTuple
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from rich import markdown as rich_markdown
-from rich.cells import cell_len
-from rich.color import ColorSystem
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.segment import Segment
-from rich.style import Style
-from rich.syntax import Syntax
-from rich.theme import Theme
+from markdown_it.tree import SyntaxTreeNode
+from pygments.lexers import get_lexer_by_name
+from pygments.token import Token as Kind
+from pygments.token import _TokenType as TokenType
+from pygments.util import ClassNotFound
 
+from ...utils.text import display_width
+from .dialect import markdown_parser
 from .row import Row
-from .terminal import escape_controls
+
+if TYPE_CHECKING:
+    from pygments.lexer import Lexer
 
 LONG_CODE_LINES = 40  # the beginning of a longer code block counts as complete
 PENDING_CODE_LINES = 10  # the lines at its end that do not
 HIGHLIGHT_CONTEXT_LINES = 100  # preceding lines that the highlighter needs to color the next
-COLOR_SYSTEMS: dict[str, ColorSystem] = {
-    "standard": ColorSystem.STANDARD,
-    "256": ColorSystem.EIGHT_BIT,
-    "truecolor": ColorSystem.TRUECOLOR,
-    "windows": ColorSystem.WINDOWS,
-}
-THEME: Theme = Theme(
-    {
-        "markdown.code": "cyan",
-        "markdown.item.bullet": "bold",
-        "markdown.item.number": "bold",
-        "markdown.link": "underline",
-        "markdown.link_url": "cyan",
-        "markdown.hr": "dim",
-        "markdown.block_quote": "italic",
-    }
+MIN_WIDTH = 10  # deeply nested text is not made narrower
+TAB_COLUMNS = 8
+COLUMN_GAP = "  "  # between the columns of a table
+
+# Styles are parameters of the escape sequence SGR: 1 bold, 2 dim, 3 italic, 4 underlined, …
+BOLD, DIM, ITALIC, UNDERLINE, STRIKE, CYAN = "1", "2", "3", "4", "9", "36"
+_CODE_STYLES = {
+    Kind.Comment: "2", Kind.Comment.Preproc: "96", Kind.Keyword: "94", Kind.Keyword.Type: "96",
+    Kind.Operator.Word: "94", Kind.Name.Builtin: "96", Kind.Name.Function: "92",
+    Kind.Name.Class: "92", Kind.Name.Namespace: "96", Kind.Name.Exception: "96",
+    Kind.Name.Decorator: "95", Kind.Name.Variable: "91", Kind.Name.Constant: "91",
+    Kind.Name.Attribute: "96", Kind.Name.Tag: "94", Kind.String: "33", Kind.Number: "94",
+    Kind.Generic.Deleted: "91", Kind.Generic.Inserted: "32", Kind.Generic.Heading: "1",
+    Kind.Generic.Subheading: "95", Kind.Generic.Prompt: "1", Kind.Generic.Error: "91",
+}  # fmt: skip
+
+# The words of a line: a line may be broken between them, and beside a character of Chinese or
+# Japanese with the punctuation that belongs to it.
+_WORDS = re.compile(
+    r"\n|[ \t]+"
+    r"|[（「『【〈《]*[\u2e80-\u303f\u3041-\ua4cf\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
+    r"[\u3001\u3002\u3099\u309a\u30fc！），．：；？」』】〉》、。]*|[^\s\u2e80-\ua4cf\uac00-\ud7af]+|."
 )
+
+
+class Span(NamedTuple):
+    """Text in one style. The spaces of an atomic one are no place for a line break."""
+
+    text: str
+    style: str = ""
+    atomic: bool = False
+
+
+Line = list[Span]
 
 
 @dataclass
@@ -50,10 +73,10 @@ class Block:
     source: str
     complete: bool = True
     continues: bool = False  # part of the same list or code block: no empty line before it
-    item_number: int | None = None  # the number of a list item
+    is_table: bool = False
     code: str | None = None
     preceding_code: str = ""  # the part of the same code block before `code`
-    language: str = ""
+    info: str = ""  # the language of a code block, and what else is written there
 
 
 class Renderer:
@@ -62,16 +85,14 @@ class Renderer:
     def __init__(self) -> None:
         self.unfinished_text: str = ""  # the next call's text must begin with it
         self._open_block = Block("")  # the block at the beginning of `unfinished_text`
-        self._parser, self._splitter = _markdown_parser(), _markdown_parser().disable("inline")
-        self._console = Console(
-            file=sys.stdout, force_terminal=True, emoji=False, highlight=False, theme=THEME
-        )
-        self._color_system = COLOR_SYSTEMS.get(self._console.color_system or "")
+        self._parser, self._splitter = markdown_parser(), markdown_parser().disable("inline")
 
     def split_blocks(self, text: str, final: bool) -> list[Block]:
         """Split text, its control characters escaped, into blocks.
 
-        Unless `final`, the last block is incomplete and `unfinished_text` is set to its text.
+        Unless `final`, blocks are incomplete from the last one that begins on a complete line, and
+        `unfinished_text` is set to their text. A line that is still growing completes nothing: it
+        may become a part of the block before it.
         """
         lines = text.split("\n")
         located_blocks: list[tuple[int, Block]] = []  # each with the line where it begins
@@ -85,100 +106,304 @@ class Renderer:
                 fence_line = start
                 located_blocks += _code_blocks(token, "\n".join(lines[start:end]), last)
             else:
-                located_blocks.append((start, Block("\n".join(lines[start:end]))))
+                source, is_table = "\n".join(lines[start:end]), token.type == "table_open"
+                located_blocks.append((start, Block(source, is_table=is_table)))
         self.unfinished_text, self._open_block = "", Block("")
-        if located_blocks and not final:
-            start, last = located_blocks[-1]
-            fence_lines = (
-                lines[fence_line : fence_line + 1]
-                if last.code is not None and start > fence_line
-                else []
-            )
+        if not final and not located_blocks:
+            self.unfinished_text = lines[-1]  # perhaps the indentation of code
+        elif not final:
+            first_open = 0
+            for index, (start, block) in enumerate(located_blocks):
+                if start + block.is_table < len(lines) - 1:  # its second line makes it a table
+                    first_open = index
+            start, self._open_block = located_blocks[first_open]
+            is_rest_of_code = self._open_block.code is not None and start > fence_line
+            fence_lines = lines[fence_line : fence_line + 1] if is_rest_of_code else []
             self.unfinished_text = "\n".join([*fence_lines, *lines[start:]])
-            self._open_block, last.complete = last, False
+            for _, block in located_blocks[first_open:]:
+                block.complete = False
         return [block for _, block in located_blocks]
 
     def render_rows(self, block: Block, width: int) -> list[Row]:
-        """Render a block as rows of at most `width` columns."""
-        renderable: Any
-        if block.code is not None:
-            if not block.code and (block.preceding_code or not block.complete):
-                return []
-            renderable = _highlighted(block)
-        else:
-            renderable = _Markdown("", hyperlinks=False)  # print the addresses of links
-            renderable.parsed = self._parse_block(block)
-        options = self._console.options.update(width=width, height=None)
-        lines = self._console.render_lines(renderable, options, pad=False)
-        rows = [self._to_row(line) for line in lines]
+        """Render a block as rows, of at most `width` columns if the block is incomplete."""
         if block.code is None:
-            while rows and not rows[-1].width:
-                rows.pop()
-            while rows and not rows[0].width:
-                rows.pop(0)
-        return rows
-
-    def _parse_block(self, block: Block) -> list[Token]:
-        tokens = self._parser.parse(block.source)
-        for token in tokens:
-            for child in token.children or ():
-                child.content = escape_controls(child.content)  # an entity can be any character
-                if child.type == "softbreak":  # keep the model's line breaks
-                    child.type = "hardbreak"
-        if block.item_number is not None and tokens:
-            tokens[0].attrs["start"] = block.item_number
-        return tokens
-
-    def _to_row(self, segments: list[Segment]) -> Row:
-        parts: list[tuple[str, Style | None]] = []
-        for text, style, control in reversed(segments):
-            if not parts and not _is_visible(style):
-                text = text.rstrip()  # padding
-            if text and not control:
-                parts.append((escape_controls(text), style))
-        parts.reverse()
-        rendered = [style.render(text, color_system=self._color_system) if style else text
-                 for text, style in parts]  # fmt: skip
-        return Row("".join(rendered), sum(cell_len(text) for text, _ in parts))
+            tree = SyntaxTreeNode(self._parser.parse(block.source))
+            lines = list(_layout(tree.children, width))
+        elif not block.code and (block.preceding_code or not block.complete):
+            return []
+        else:
+            lines = _code_lines(block.code, block.info, block.preceding_code)
+        if not block.complete:
+            lines = [part for line in lines for part in _folded(line, width)]
+        return [_to_row(line) for line in lines]
 
 
-class _CodeBlock(rich_markdown.CodeBlock):
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _highlighted(Block("", code=str(self.text).rstrip("\n"), language=self.lexer_name))
+def _layout(nodes: Iterable[SyntaxTreeNode], width: int) -> Iterator[Line]:
+    previous = None
+    for node in nodes:
+        if previous is not None and _is_apart(node, previous):
+            yield []
+        yield from _block_lines(node, max(width, MIN_WIDTH))
+        previous = node
 
 
-class _Heading(rich_markdown.Heading):
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        self.text.justify = "left"
-        self.text.stylize("bold underline" if self.tag == "h1" else "bold")
-        yield self.text
+def _is_apart(node: SyntaxTreeNode, previous: SyntaxTreeNode) -> bool:
+    """Return whether the text has an empty line between two nodes."""
+    return node.map is not None and node.map[0] > _last_line(previous)
 
 
-class _Markdown(rich_markdown.Markdown):
-    elements: ClassVar = {
-        **rich_markdown.Markdown.elements,
-        "fence": _CodeBlock,
-        "code_block": _CodeBlock,
-        "heading_open": _Heading,
-    }
+def _last_line(node: SyntaxTreeNode) -> int:
+    if node.children and node.type in ("list_item", "bullet_list", "ordered_list", "blockquote"):
+        return _last_line(node.children[-1])  # its own map includes empty lines
+    return node.map[1] if node.map else 0
 
 
-def _markdown_parser() -> MarkdownIt:
-    """Return a CommonMark parser with tables; what can hide text (HTML, images) is disabled."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
-    return parser.disable(["image", "reference", "autolink"])
+def _block_lines(node: SyntaxTreeNode, width: int) -> Iterable[Line]:
+    match node.type:
+        case "paragraph":
+            return _wrapped(_spans(node), width)
+        case "heading":
+            style = f"{BOLD};{UNDERLINE}" if node.tag == "h1" else BOLD
+            return _wrapped(_spans(node, style), width)
+        case "blockquote":
+            lines = _layout(node.children, width - 2)
+            return ([Span("▌ ", ITALIC), *line] for line in lines)
+        case "bullet_list" | "ordered_list":
+            return _list_lines(node, width)
+        case "fence" | "code_block":
+            return _code_lines(node.content.removesuffix("\n"), node.info.strip())
+        case "math_block":
+            return [[Span(line)] for line in node.content.split("\n")]
+        case "hr":
+            return [[Span("─" * width, DIM)]]
+        case "table":
+            return _table_lines(node, width)
+        case _:
+            raise AssertionError(f"unknown block: {node.type}")
 
 
-def _highlighted(block: Block) -> Syntax:
-    skipped_lines = block.preceding_code.count("\n")
-    return Syntax(
-        block.preceding_code + (block.code or ""),
-        block.language or "text",
-        theme="ansi_dark",  # the terminal's own colors
-        background_color="default",
-        word_wrap=True,
-        line_range=(skipped_lines + 1, None) if skipped_lines else None,
-    )
+def _list_lines(node: SyntaxTreeNode, width: int) -> Iterator[Line]:
+    """Lay out a list. The marks and numbers are those of the text."""
+    previous = None
+    for item in node.children:
+        if previous is not None and _is_apart(item, previous):
+            yield []
+        mark = f"{item.info}{item.markup} "
+        lines = _layout(item.children, width - len(mark))
+        yield [Span(mark, BOLD), *next(lines, [])]
+        for line in lines:
+            yield [Span(" " * len(mark)), *line] if line else []
+        previous = item
+
+
+def _spans(node: SyntaxTreeNode, style: str = "") -> Line:
+    """Return the inline content of a node."""
+    spans: Line = []
+    for child in node.children:
+        match child.type:
+            case "inline":
+                spans += _spans(child, style)
+            case "text":
+                spans.append(Span(child.content, style))
+            case "softbreak" | "hardbreak":  # keep the model's line breaks
+                spans.append(Span("\n"))
+            case "code_inline":
+                spans.append(Span(child.content, _joined(style, CYAN), atomic=True))
+            case "math_inline":
+                spans.append(Span(child.content, style, atomic=True))
+            case "em" | "strong" | "s":
+                added = {"em": ITALIC, "strong": BOLD, "s": STRIKE}[child.type]
+                spans += _spans(child, _joined(style, added))
+            case "link":
+                label, target = _spans(child, _joined(style, UNDERLINE)), child.meta["target"]
+                spans += label
+                if "".join(span.text for span in label) != target:
+                    target_span = Span(target, _joined(style, CYAN), atomic=True)
+                    spans += [Span(" (", style), target_span, Span(")", style)]
+            case _:
+                raise AssertionError(f"unknown inline content: {child.type}")
+    return spans
+
+
+def _joined(style: str, added: str) -> str:
+    return f"{style};{added}" if style else added
+
+
+def _wrapped(spans: Line, width: int) -> Iterator[Line]:
+    """Break a paragraph between words. A word that is wider than the line is not broken."""
+    line: Line = []
+    gap: Line = []
+    used = gap_width = 0
+    for word in _words(spans):
+        text = "".join(span.text for span in word)
+        if text == "\n":
+            yield line
+            line, gap, used, gap_width = [], [], 0, 0
+            continue
+        word_width = display_width(text)
+        if not text.strip(" \t"):
+            gap, gap_width = word, word_width
+            continue
+        if line and used + gap_width + word_width > width:
+            yield line
+            line, used = [], 0
+        elif line:
+            line += gap
+            used += gap_width
+        line += word
+        used += word_width
+        gap, gap_width = [], 0
+    yield line
+
+
+def _words(spans: Line) -> Iterator[Line]:
+    """Yield words, the spaces between them, and line breaks. A word may have several styles."""
+    word: Line = []
+    for span in spans:
+        if span.atomic and "\n" not in span.text:
+            word.append(span)
+            continue
+        for match in _WORDS.finditer(span.text):
+            part = Span(match[0], span.style)
+            if not match[0][0].isspace() and match[0] < "\u2e80":
+                word.append(part)
+                continue
+            if word:
+                yield word
+                word = []
+            yield [part]
+    if word:
+        yield word
+
+
+def _code_lines(code: str, info: str, preceding_code: str = "") -> list[Line]:
+    """Highlight code. What is written at its fence is shown unless it is only a known language."""
+    lexer = _lexer(info)
+    lines = _highlighted(preceding_code + code, lexer)[preceding_code.count("\n") :]
+    has_label = info and not preceding_code and (lexer is None or len(info.split()) > 1)
+    return [[Span(info, DIM)], *lines] if has_label else lines
+
+
+@lru_cache
+def _lexer(info: str) -> Lexer | None:
+    try:
+        return get_lexer_by_name((info.split() or [""])[0], stripnl=False, ensurenl=False)
+    except ClassNotFound:
+        return None
+
+
+def _highlighted(code: str, lexer: Lexer | None) -> list[Line]:
+    plain = [[Span(line)] for line in code.split("\n")]
+    if lexer is None:
+        return plain
+    tokens = list(lexer.get_tokens(code))
+    if "".join(text for _, text in tokens) != code:  # a lexer that changes the code
+        return plain
+    lines: list[Line] = [[]]
+    for kind, text in tokens:
+        first, *rest = text.split("\n")
+        style = _code_style(kind)
+        lines[-1].append(Span(first, style))
+        lines += [[Span(part, style)] for part in rest]
+    return lines
+
+
+@lru_cache
+def _code_style(kind: TokenType) -> str:
+    while kind not in _CODE_STYLES and kind.parent is not None:
+        kind = kind.parent
+    return _CODE_STYLES.get(kind, "")
+
+
+def _table_lines(node: SyntaxTreeNode, width: int) -> Iterator[Line]:
+    """Lay out a table; as one line for each cell where its longest words do not fit."""
+    rows = [
+        [_spans(cell) for cell in row.children] for part in node.children for row in part.children
+    ]
+    aligns = [str(cell.attrs.get("style", "")) for cell in node.children[0].children[0].children]
+    header = [[span._replace(style=_joined(span.style, BOLD)) for span in cell] for cell in rows[0]]
+    columns = list(zip(header, *rows[1:], strict=True))
+    least = [max(_longest_word(cell) for cell in column) for column in columns]
+    widths = [max(_width(cell) for cell in column) for column in columns]
+    room = width - len(COLUMN_GAP) * (len(columns) - 1)
+    if sum(least) > room:
+        yield from _record_lines(header, rows[1:], width)
+        return
+    limit = max(widths)
+    while sum(widths) > room:
+        limit -= 1
+        widths = [
+            max(min(size, limit), smallest) for size, smallest in zip(widths, least, strict=True)
+        ]
+    rule = [Span(COLUMN_GAP.join("─" * size for size in widths))]
+    for row in (header, *rows[1:]):
+        cells = [_wrapped(cell, size) for cell, size in zip(row, widths, strict=True)]
+        empty: Line = []
+        for parts in zip_longest(*cells, fillvalue=empty):
+            yield _joined_cells(parts, widths, aligns)
+        if row is header:
+            yield rule
+
+
+def _joined_cells(cells: Iterable[Line], widths: list[int], aligns: list[str]) -> Line:
+    line: Line = []
+    for index, cell in enumerate(cells):
+        padding = widths[index] - _width(cell)
+        before = (
+            padding
+            if "right" in aligns[index]
+            else padding // 2
+            if "center" in aligns[index]
+            else 0
+        )
+        line += [Span(" " * before), *cell]
+        if index < len(widths) - 1:
+            line.append(Span(" " * (padding - before) + COLUMN_GAP))
+    return line
+
+
+def _record_lines(header: list[Line], rows: list[list[Line]], width: int) -> Iterator[Line]:
+    """Yield `name: value` for the cells of each row."""
+    empty_row: list[Line] = [[] for _ in header]
+    for index, row in enumerate(rows or [empty_row]):
+        if index:
+            yield []
+        for name, cell in zip(header, row, strict=True):
+            if name or cell:
+                yield from _wrapped([*name, *([Span(": ", BOLD)] if name else []), *cell], width)
+
+
+def _longest_word(cell: Line) -> int:
+    return max((sum(display_width(span.text) for span in word) for word in _words(cell)), default=0)
+
+
+def _width(line: Line) -> int:
+    return sum(display_width(span.text) for span in line)
+
+
+def _folded(line: Line, width: int) -> Iterator[Line]:
+    """Break a line at the edge of the screen, as the terminal does, and expand tabs."""
+    if _width(line) <= width and not any("\t" in span.text for span in line):
+        yield line
+        return
+    parts: Line = []
+    used = 0
+    for span in line:
+        for char in span.text:
+            shown = " " * (TAB_COLUMNS - used % TAB_COLUMNS) if char == "\t" else char
+            char_width = display_width(shown)
+            if used + char_width > width:
+                yield parts
+                parts, used = [], 0
+            parts.append(Span(shown, span.style))
+            used += char_width
+    yield parts
+
+
+def _to_row(line: Line) -> Row:
+    text = "".join(f"\x1b[{style}m{text}\x1b[0m" if style else text for text, style, _ in line)
+    plain = "".join(span.text for span in line)
+    return Row(text, display_width(plain.expandtabs(TAB_COLUMNS)))
 
 
 def _top_level_blocks(tokens: Iterable[Token]) -> Iterator[tuple[Token, list[Token]]]:
@@ -201,48 +426,29 @@ def _item_blocks(
 ) -> Iterator[tuple[int, Block]]:
     starts = [(item.map or [0, 0])[0] for item in items]
     ends = [*starts[1:], (list_token.map or [0, 0])[1]]
-    first_number = None
-    if list_token.type == "ordered_list_open":
-        first_number = (
-            int(list_token.attrs.get("start", 1))
-            if previous.item_number is None
-            else previous.item_number
-        )
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        yield (
-            start,
-            Block(
-                "\n".join(lines[start:end]),
-                continues=index > 0 or previous.continues,
-                item_number=None if first_number is None else first_number + index,
-            ),
-        )
+        continues = bool(lines[start - 1].strip()) if index else previous.continues
+        yield start, Block("\n".join(lines[start:end]), continues=continues)
 
 
 def _code_blocks(token: Token, source: str, previous: Block) -> Iterator[tuple[int, Block]]:
     """Yield a code block; of a long one, first the part that is surely complete."""
-    start = (token.map or [0, 0])[0]
-    language = (token.info.split() or [""])[0]
+    start, info = (token.map or [0, 0])[0], token.info.strip()
     code = token.content.removesuffix("\n").split("\n")
     preceding_code, continues = previous.preceding_code, previous.continues
     if len(code) >= LONG_CODE_LINES:
         count = len(code) - PENDING_CODE_LINES
+        first = "\n".join(code[:count])
         yield (
             start,
-            Block("", True, continues, None, "\n".join(code[:count]), preceding_code, language),
+            Block("", continues=continues, code=first, preceding_code=preceding_code, info=info),
         )
         seen_lines = preceding_code.split("\n")[:-1] + code[:count]
-        preceding_code, continues = (
-            "".join(f"{line}\n" for line in seen_lines[-HIGHLIGHT_CONTEXT_LINES:]),
-            True,
-        )
+        preceding_code = "".join(f"{line}\n" for line in seen_lines[-HIGHLIGHT_CONTEXT_LINES:])
+        continues = True
         start, code = start + 1 + count, code[count:]
-    yield start, Block(source, True, continues, None, "\n".join(code), preceding_code, language)
-
-
-def _is_visible(style: Style | None) -> bool:
-    """Return whether a space in this style can be seen."""
-    if not style:
-        return False
-    has_background = style.bgcolor is not None and not style.bgcolor.is_default
-    return bool(has_background or style.underline or style.reverse)
+    rest = "\n".join(code)
+    yield (
+        start,
+        Block(source, continues=continues, code=rest, preceding_code=preceding_code, info=info),
+    )
