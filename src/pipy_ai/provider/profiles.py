@@ -214,6 +214,7 @@ _ROWS = (
         thinking_switch=_enable_thinking,
         unsigned_thinking=True,
     ),
+    Profile(names=("azure",), schema_limits=True),
     # These three report usage unasked and reject `stream_options`: Cerebras, Mistral, Perplexity.
     Profile(names=("cerebras",), rename_fields={"stream_options": ""}, strict_fields=True),
     Profile(
