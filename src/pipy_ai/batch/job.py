@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from ..errors import ErrorInfo, ErrorKind, PipyError, error_info
 from ..options import ANSWER_OPTIONS
 from ..output.schema import Output, ParsedMessage
-from ..types import AssistantMessage
+from ..types import AssistantMessage, StopReason
 from ..usage import UsageTotals
 from .input import InputError, InputFile, InputRow, digest
 from .results import FAILED, OPEN, ResultLine, ResultsFile
@@ -34,6 +34,9 @@ class BatchProgress:
     kept_errors: int = 0  # rows that failed in an earlier run and are not retried
     answered: int = 0
     failed: int = 0
+    truncated: int = 0  # answers that hit their token limit
+    empty: int = 0  # other answers without text and tool calls
+    warnings: Counter[str] = field(default_factory=Counter)
     error_kinds: Counter[str] = field(default_factory=Counter)
     usage: UsageTotals = field(default_factory=UsageTotals)
     stop_error: ErrorInfo | None = None
@@ -47,6 +50,13 @@ class BatchProgress:
         """Count a row as answered or failed."""
         if message.error is None:
             self.answered += 1
+            if message.stop_reason is StopReason.LENGTH:
+                self.truncated += 1
+            elif not message.text.strip() and not message.tool_calls:
+                self.empty += 1
+            self.warnings.update(
+                warning.message for warning in message.warnings if warning.code != "demo_model"
+            )
         else:
             self.failed += 1
             self.error_kinds[message.error.kind] += 1

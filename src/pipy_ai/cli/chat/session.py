@@ -11,7 +11,7 @@ from ..args.tools import load_tool
 from ..conversations.conversation import Conversation
 from ..conversations.records import SETTINGS
 from ..display.approval import ToolApproval
-from ..display.notices import show_demo_notice, warning_texts
+from ..display.notices import ending_notices, show_demo_notice, warning_texts
 from ..display.printer import Printer
 from ..display.terminal import hint, warn
 from ..display.usage import print_usage
@@ -125,6 +125,9 @@ class Chat:
         elif error is not None:
             self.report_failure(error.message)
             hint("/retry asks again")
+        else:
+            for text in ending_notices(answers[-1]) if answers else ():
+                warn(text)
         if sys.stdout.isatty() and any(message.usage.total_tokens for message in answers):
             print_usage(*answers)
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
-from ..display.notices import show_demo_notice, warning_texts
+from ..display.notices import ending_notices, show_demo_notice, warning_texts
 from ..display.terminal import format_error, is_interactive, warn, write, write_json, write_raw
 
 if TYPE_CHECKING:
@@ -246,6 +246,8 @@ def _report(
 ) -> int:
     """Print warnings, the error and the usage on stderr; return the exit code."""
     for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
+        warn(text)
+    for text in [] if exit_code else ending_notices(message):
         warn(text)
     if message.error is not None and not exit_code:
         warn(message.error.message)

@@ -25,6 +25,7 @@ DESCRIPTION = (
     " dropped."
 )
 
+MAX_WARNINGS = 10  # shown at the end
 # Suffixes that other programs would read as another format than the one of the answers.
 OTHER_FORMATS = (
     ".csv", ".tsv", ".tab", ".json", ".parquet", ".arrow", ".feather", ".xls", ".xlsx", ".ods",
@@ -300,6 +301,8 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
                 "before": progress.previously_answered,
                 "answered": progress.answered,
                 "failed": failed,
+                "truncated": progress.truncated,
+                "empty": progress.empty,
                 "open": progress.unanswered,
                 "errors": dict(progress.error_kinds),
                 "input_tokens": progress.usage.input,
@@ -310,6 +313,15 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
             }
         )
     write(f"{_summary(job, seconds)} → {arguments.output}\n", sys.stderr)
+    for text, count in progress.warnings.most_common(MAX_WARNINGS):
+        warn(f"{text} ({count:,} rows)")
+    if progress.truncated:
+        warn(
+            f"{progress.truncated:,} answers were cut off at their token limit; --max-tokens N"
+            " allows more"
+        )
+    if progress.empty:
+        warn(f"{progress.empty:,} answers are empty")
     if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
     if progress.unanswered:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from ..display.notices import warning_texts
+from ..display.notices import ending_notices, warning_texts
 from ..display.printer import Printer
 from ..display.terminal import is_interactive, warn
 from ..display.usage import print_usage
@@ -64,7 +64,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
     if last_answer is None:
         warn("no answer ends in this file")
         return 1
-    for text in warning_texts([last_answer]):
+    for text in [*warning_texts([last_answer]), *ending_notices(last_answer)]:
         warn(text)
     if last_answer.error is not None:
         warn(last_answer.error.message)

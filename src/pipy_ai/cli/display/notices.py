@@ -26,6 +26,20 @@ def show_demo_notice(model: str) -> None:
     write_stderr(f"{DEMO_MODEL_NOTICE}\n")
 
 
+def ending_notices(message: AssistantMessage) -> list[str]:
+    """Return a notice if an answer hit its token limit, or is empty."""
+    if message.error is not None:
+        return []
+    if message.stop_reason == "length":
+        what = "the answer was cut off at its token limit"
+        if not message.text.strip() and not message.tool_calls:
+            what = "the token limit was reached before the answer began"
+        return [f"{what}; --max-tokens N allows more"]
+    if not message.text.strip() and not message.tool_calls:
+        return ["the answer is empty"]
+    return []
+
+
 def warning_texts(messages: Iterable[AssistantMessage]) -> list[str]:
     """Return each warning of the messages once, except the notice about the demo model."""
     warnings = [warning for message in messages for warning in message.warnings]
