@@ -337,6 +337,11 @@ def test_time_per_delta_is_constant() -> None:
         (["{}", "{}"], {}),
         (["{", "}"], {}),
         (["{}", ""], {}),
+        (["null", '{"city": "Rome"}'], {"city": "Rome"}),
+        (['""', '{"city": ', '"Rome"}'], {"city": "Rome"}),
+        (['{"city": "Rome"}', '{"city": "Rome"}'], {"city": "Rome"}),  # once more
+        (['{"city": ', '"Rome"}', '{"city": "Rome"}', '{"city": "Rome"}'], {"city": "Rome"}),
+        (['{"a": ', '{"a": ', "{}", "}}"], {"a": {"a": {}}}),
     ],
 )
 @pytest.mark.parametrize("index", [0, None])
@@ -388,6 +393,14 @@ def test_last_piece_of_a_name_beside_the_arguments() -> None:
         ToolFragment(1, "b", "get_"), ToolFragment(1, None, "time", "{}"), Finish("stop"),
     )  # fmt: skip
     assert calls_of(events) == [("a", "get_weather", {"x": 1}), ("b", "get_time", {})]
+
+
+def test_name_and_arguments_in_pieces_together() -> None:
+    events = run(
+        ToolFragment(0, "a", "get_wea", '{"ci'), ToolFragment(0, None, "ther", 'ty": "Rome"}'),
+        Finish("stop"),
+    )  # fmt: skip
+    assert calls_of(events) == [("a", "get_weather", {"city": "Rome"})]
 
 
 def test_other_name_after_arguments_is_another_call() -> None:

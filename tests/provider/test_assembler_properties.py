@@ -141,6 +141,9 @@ def check_script(make: Callable[[], Assembler], script: Script) -> None:
         assert message.error is not None
         assert message.error.kind == "incomplete"
         return
+    if not message.content and script.finish.reason in (None, "tool_calls"):
+        assert message.stop_reason == "error", "an end without content, or without its calls"
+        return
     got = []
     for call in named:
         index = message.content.index(call)

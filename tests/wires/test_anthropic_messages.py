@@ -127,7 +127,9 @@ def test_server_side_tools_are_not_tool_calls(lab: Lab) -> None:
 
 
 @pytest.mark.usefixtures("transport")
-@pytest.mark.parametrize("deltas", [[], [""], ['{"x":', " 1}"]], ids=["none", "empty", "all"])
+@pytest.mark.parametrize(
+    "deltas", [[], [""], ["{}"], ['{"x":', " 1}"]], ids=["none", "empty", "{}", "all"]
+)
 @pytest.mark.parametrize("stopped", [True, False])
 def test_input_at_the_start_of_a_block(lab: Lab, deltas: list[str], stopped: bool) -> None:
     block = {"type": "tool_use", "id": "c1", "name": "f", "input": {"x": 1}}

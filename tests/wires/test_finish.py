@@ -105,6 +105,7 @@ REASONS = [
     (CHAT, "COMPLETE", "stop", None, False),
     (CHAT, "eos_token", "stop", None, False),  # TGI
     (CHAT, "eos", "stop", None, False),  # Together
+    (CHAT, "end", "stop", None, False),  # Ollama
     (CHAT, "abort", "error", "incomplete", True),  # vLLM, SGLang
     (CHAT, "error", "error", "server", True),  # Mistral, vLLM, OpenRouter
     (CHAT, "network_error", "error", "server", True),  # Z.ai
@@ -376,6 +377,7 @@ OMITTED = {
     "gemini code": (GEMINI, gemini_part(executableCode={"language": "PYTHON", "code": "1"})),
     "gemini tool": (GEMINI, gemini_part(toolCall={"toolType": "URL_CONTEXT", "args": {}})),
     "chat images": (CHAT, chat_delta(content="", images=[{"type": "image_url"}])),
+    "chat images alone": (CHAT, sse(chunk({"images": [{"type": "image_url"}]}), finish("stop"))),
     "chat audio": (CHAT, chat_delta(audio={"id": "a", "data": PNG, "transcript": "hi"})),
     "chat custom tool": (
         CHAT,
@@ -410,6 +412,12 @@ def test_response_of_other_content_only_is_an_error(lab: Lab, name: str) -> None
     assert codes(message) == ["content_omitted"]
     assert message.error is not None
     assert "cannot represent" in message.error.message
+
+
+def test_refusal_in_a_part_of_the_content(lab: Lab) -> None:
+    lab.play(chat_delta(content=[{"type": "refusal", "refusal": "No."}]))
+    message = ask(lab, CHAT)
+    assert (message.text, outcome(message)) == ("No.", ("error", "content_filter", False))
 
 
 def test_content_left_out_beside_text_is_a_warning(lab: Lab) -> None:

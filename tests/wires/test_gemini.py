@@ -117,3 +117,14 @@ def test_blocked_responses_and_prompts(lab: Lab) -> None:
     message = ask(lab, GEMINI)
     assert message.error is not None
     assert message.error.kind == "content_filter"
+
+
+@pytest.mark.usefixtures("transport")
+def test_call_in_several_parts(lab: Lab) -> None:
+    parts = [{"name": "f", "args": {}}, {"args": {"x": 1}}, {"name": "f", "args": {"x": 2}}]
+    chunks = [{"candidates": [{"content": {"parts": [{"functionCall": p}]}}]} for p in parts]
+    lab.play(sse(*chunks, {"candidates": [{"finishReason": "STOP"}]}))
+    message = ask(lab, GEMINI)
+    assert [(call.name, call.arguments) for call in message.tool_calls] == [
+        ("f", {"x": 1}), ("f", {"x": 2}),
+    ]  # fmt: skip

@@ -159,3 +159,13 @@ def test_items_only_in_the_last_event(lab: Lab) -> None:
     message = check_events(list(stream(RESPONSES.model, "q", api_base=lab.url, api_key="k")))
     assert message.text == "Hello"
     assert [(call.id, call.arguments) for call in message.tool_calls] == [("c1", {"x": 1})]
+
+
+def test_text_only_in_its_last_event(lab: Lab) -> None:
+    done = {"type": "response.output_text.done", "text": "Hello", "output_index": 0}
+    whole = {"type": "message", "id": "i", "content": [{"type": "output_text", "text": "Hello"}]}
+    delta = {"type": "response.output_text.delta", "delta": "Hello", "output_index": 0}
+    for events in ([done], [delta, done], [done, item("output_item.done", item=whole)]):
+        lab.play(sse(CREATED, *events, COMPLETED))
+        message = check_events(list(stream(RESPONSES.model, "q", api_base=lab.url, api_key="k")))
+        assert message.text == "Hello"

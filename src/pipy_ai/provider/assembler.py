@@ -185,7 +185,7 @@ class _ToolBlock(_Block):
         self.id = ""
         self.name = ""
         self.names: list[tuple[int, str]] = []
-        self.pending_empty = ""  # `{}`, which some hosts send before the real arguments
+        self.pending_empty = ""  # no arguments, which some hosts send before the real ones
         self.thought_signatures: list[tuple[int, str]] = []
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
@@ -596,7 +596,7 @@ class Assembler:
             call.thought_signatures.append((self._position, signature))
         arguments = delta.arguments
         if arguments and not call.pieces:
-            arguments = _hold_back_empty_object(call, arguments)
+            arguments = _hold_back_empty(call, arguments)
         if delta.name:
             self._extend_name(call, clean_surrogates(delta.name))
         if call.index < 0:
@@ -604,7 +604,7 @@ class Assembler:
                 call.append(arguments, 0)
             if call.name:
                 self._start_call(call, events)
-        elif arguments:
+        elif arguments and not (arguments[0] == "{" and _is_repeat(call, arguments)):
             self._append_arguments(call, arguments, events)
 
     def _extend_name(self, call: _ToolBlock, name: str) -> None:
@@ -629,12 +629,13 @@ class Assembler:
             return None
         if delta.name and call.name:
             # Some hosts repeat the name with every fragment, others send it in pieces. A different
-            # name after arguments starts a new call, and without index and id any different name,
-            # and the same name after complete arguments.
+            # name after complete arguments starts a new call, and without index and id any
+            # different name, and the same name after complete arguments.
             lacks_id_and_index = not delta.id and delta.index is None
             if clean_surrogates(delta.name) != call.name:
                 is_anonymous = lacks_id_and_index and not call.wire_id
-                return None if is_anonymous or call.pieces or call.pending_empty else call
+                is_ended = call.pending_empty or call.is_complete()
+                return None if is_anonymous or is_ended else call
             has_id_and_index = delta.id and delta.index is not None
             if lacks_id_and_index and call.pending_empty:
                 return None
@@ -678,7 +679,7 @@ class Assembler:
             call.pending_surrogate = ""
             self._append_arguments(call, "\ufffd", events)
         if not call.text().strip():  # a call without arguments
-            self._append_arguments(call, "{}", events)
+            self._append_arguments(call, call.pending_empty or "{}", events)
         self._position += 1
         call.end_position = self._position
         tool_call = call.content_at(self._position, final=False)
@@ -758,19 +759,28 @@ class Assembler:
         return usage
 
 
-def _hold_back_empty_object(call: _ToolBlock, arguments: str) -> str:
+def _hold_back_empty(call: _ToolBlock, arguments: str) -> str:
     """Return first arguments without `{}`: some hosts send it before the real arguments.
 
     Seen where gateways translate Claude (openai/openai-agents-js#712, BerriAI/litellm#4537).
     """
     text = arguments.strip()
-    if text == "{}" or (call.pending_empty and not text):
-        call.pending_empty = "{}"
+    if text in ("{}", "null", '""') or (call.pending_empty and not text):
+        call.pending_empty = text or call.pending_empty
         return ""
     if call.pending_empty and not text.startswith("{"):  # not the arguments once more
         arguments = call.pending_empty + arguments
     call.pending_empty = ""
     return arguments
+
+
+def _is_repeat(call: _ToolBlock, arguments: str) -> bool:
+    """Return whether a host sends complete arguments once more.
+
+    Seen from GLM servers, MiMo and gateways (anomalyco/opencode#17339, decolua/9router#2869).
+    """
+    text = arguments.strip()
+    return len(text) >= len(call.pieces) and text == call.text().strip() and call.is_complete()
 
 
 def _is_other_block(current: int | None, incoming: int | None) -> bool:

@@ -14,6 +14,7 @@ TOOL_CALLS = frozenset({"function_call", "tool_call", "tool_calls", "tool_use"})
 COMPLETE = TOOL_CALLS | {
     "complete",  # Cohere
     "completed",
+    "end",  # Ollama, LM Studio (earendil-works/pi#2116)
     "end_turn",
     "eos",  # Together
     "eos_token",  # TGI

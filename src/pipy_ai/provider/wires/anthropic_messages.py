@@ -387,7 +387,7 @@ class AnthropicMessagesDecoder:
             deltas.append(ThinkingSignature(delta.get("signature") or "", index))
         elif delta_type == "input_json_delta" and index in self._tool_blocks:
             arguments = delta.get("partial_json") or ""
-            if arguments and self._unsent_inputs:
+            if self._unsent_inputs and arguments.strip() not in ("", "{}"):
                 self._unsent_inputs.pop(index, None)
             deltas.append(ToolFragment(index, arguments=arguments))
 

@@ -317,12 +317,12 @@ class GeminiDecoder:
         call = part.get("functionCall")
         if call:
             arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
+            # A call without a name continues the last (smallmain/vscode-unify-chat-provider#49).
+            self._call_count += bool(call.get("name")) or not self._call_count
+            index = self._call_count - 1
             deltas.append(
-                ToolFragment(
-                    self._call_count, call.get("id"), call.get("name"), arguments, signature
-                )
+                ToolFragment(index, call.get("id"), call.get("name"), arguments, signature)
             )
-            self._call_count += 1
         elif part.get("thought"):
             deltas.append(Thinking(part.get("text") or ""))
             if signature:

@@ -233,6 +233,12 @@ class OpenAIResponsesDecoder:
         self._streamed_items.add(index)
         deltas.append(Text(_delta_text(body), index))
 
+    def on_text_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.output_text.done`, which repeats the text of the deltas."""
+        if index not in self._streamed_items:
+            self._streamed_items.add(index)
+            deltas.append(Text(body.get("text") or "", index))
+
     def on_refusal(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.refusal.delta`."""
         self._refused = True
@@ -354,6 +360,7 @@ class OpenAIResponsesDecoder:
 
 _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list[Delta]], None]] = {
     "response.output_text.delta": OpenAIResponsesDecoder.on_text,
+    "response.output_text.done": OpenAIResponsesDecoder.on_text_done,
     "response.refusal.delta": OpenAIResponsesDecoder.on_refusal,
     "response.reasoning_summary_text.delta": OpenAIResponsesDecoder.on_reasoning,
     "response.reasoning_text.delta": OpenAIResponsesDecoder.on_reasoning,
