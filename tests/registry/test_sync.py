@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from pipy_ai import get_model, get_registry, sync_models
 from pipy_ai.cli.main import main
-from pipy_ai.registry import ModelRegistry
+from pipy_ai.registry import ModelRegistry, load_models_cache
 from pipy_ai.registry import auto_sync as auto
 from pipy_ai.registry.auto_sync import sync_if_stale
 from pipy_ai.registry.index import INDEX_FILE, MODELS_FILE, FileCatalogue
@@ -162,7 +163,7 @@ while True:
 
 READER = """
 import sys, time
-from pipy_ai.registry import ModelRegistry
+from pipy_ai.registry import ModelRegistry, load_models_cache
 import warnings
 warnings.simplefilter("error")
 good = 0
@@ -295,3 +296,47 @@ def test_first_sync_creates_the_given_directory(
     assert result.updated
     assert Path(result.path).parent == deep
     assert get_registry().metadata["source"] == url
+
+
+def specified_sync(directory: Path) -> str:
+    """Run the code of `pipy sync` as the specification has it, and return what it prints."""
+    directory.mkdir(exist_ok=True)
+    data = sync_models(output_path=directory / "models.json")
+    total = sum(len(p.get("models", {})) for p in data.values())
+    return f"Synced {total} models from {len(data)} providers"
+
+
+def test_sync_as_in_the_specification(mirror: Mirror, data: Path, tmp_path: Path) -> None:
+    expected = "Synced 5276 models from 147 providers"
+    assert specified_sync(data) == expected
+    assert FileCatalogue(str(data)).rows()["openai/gpt-5"]  # its own file stays a catalogue
+    assert specified_sync(tmp_path / "other") == expected  # nothing is new
+    exported = json.loads((tmp_path / "other" / "models.json").read_text(encoding="utf-8"))
+    assert exported["openai"]["models"]["gpt-5"]["name"] == "GPT-5"
+    assert sum(len(host["models"]) for host in exported.values()) == 5276
+    assert load_models_cache().keys() == exported.keys()
+
+
+def test_result_of_a_sync_is_a_mapping(small_mirror: Mirror) -> None:
+    result = sync_models()
+    assert sorted(result) == ["anthropic", "google", "openai"]
+    assert "openai" in result
+    assert result.get("nonsense") is None
+    assert result["openai"]["models"].keys() == feed()["openai"]["models"].keys()
+    with pytest.raises(KeyError):
+        result["nonsense"]
+
+
+def test_removed_models_are_not_exported(small_mirror: Mirror, tmp_path: Path) -> None:
+    sync_models()
+    small_mirror.body = json.dumps({"openai": feed()["openai"]}).encode()
+    result = sync_models(force=True, output_path=tmp_path / "feed.json")
+    assert [*json.loads((tmp_path / "feed.json").read_text())] == [*result] == ["openai"]
+    assert len(result["openai"]["models"]) == result.models
+
+
+def test_output_path_that_cannot_be_written(small_mirror: Mirror, tmp_path: Path) -> None:
+    (tmp_path / "feed.json").write_text("")
+    with pytest.raises(OSError, match=r"feed\.json"):
+        sync_models(output_path=tmp_path / "feed.json" / "models.json")
+    assert get_model("openai/gpt-5") is not None

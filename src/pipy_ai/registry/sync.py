@@ -11,11 +11,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from .._version import __version__
+from ..utils.atomic import write_atomically, write_special_file
 from ..utils.log import logger
 from ..utils.paths import data_path
 from ..utils.secrets import strip_userinfo
@@ -47,10 +49,11 @@ class SyncError(Exception):
     """The sync failed; the old catalogue stays."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncResult:
+@dataclass(frozen=True)
+class SyncResult(Mapping[str, Any]):
     """The result of a sync. `added`, `removed` and `repriced` hold full names of models.
 
+    It is also a mapping, of the providers and their models in the shape of models.dev's `api.json`.
     `skipped` is the number of records that are not models, `problems` that of fields with a wrong
     type. `untrusted` lists new addresses and key variables of known providers, which are not used
     until a sync with `trust` confirms them.
@@ -67,10 +70,31 @@ class SyncResult:
     problems: int = 0
     untrusted: list[str] = field(default_factory=list)
 
+    @cached_property
+    def _feed(self) -> dict[str, Any]:
+        feed = ModelRegistry(os.path.dirname(self.path)).to_feed()
+        for provider in feed.values():
+            provider["models"] = {
+                name: record
+                for name, record in provider["models"].items()
+                if record.get("status") != "removed"
+            }
+        return {name: provider for name, provider in feed.items() if provider["models"]}
+
+    def __getitem__(self, provider: str) -> Any:
+        return self._feed[provider]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._feed)
+
+    def __len__(self) -> int:
+        return len(self._feed)
+
 
 def sync_models(
     force: bool = False,
     *,
+    output_path: str | os.PathLike[str] | None = None,
     url: str | None = None,
     timeout: float = 60.0,
     wait: bool = True,
@@ -80,6 +104,9 @@ def sync_models(
 
     Args:
         force: Fetch even if nothing has changed, and accept a feed without half of the models.
+        output_path: A file to which the catalogue is also written, in the shape of models.dev's
+            `api.json`. The catalogue's own file, `models.json` in the data directory, stays as it
+            is.
         url: The address of the feed; default: `PIPY_MODELS_URL`, else models.dev.
         timeout: Seconds for the whole sync.
         wait: Wait (within `timeout`) while another process syncs, instead of failing.
@@ -87,12 +114,15 @@ def sync_models(
 
     Raises:
         SyncError: the sync failed. The old files stay.
+        OSError: `output_path` cannot be written.
 
     Example:
         >>> from pipy_ai import sync_models
         >>> result = sync_models()                                  # doctest: +SKIP
         >>> result.models, len(result.added)                        # doctest: +SKIP
         (5276, 12)
+        >>> result["anthropic"]["name"]                             # doctest: +SKIP
+        'Anthropic'
     """
     started = time.monotonic()
     try:
@@ -111,6 +141,10 @@ def sync_models(
         )  # fmt: skip
     else:
         logger.info("catalogue is unchanged, checked in %.1f s", seconds)
+    if output_path is not None and os.path.realpath(output_path) != os.path.realpath(result.path):
+        content = json.dumps(dict(result), ensure_ascii=False).encode("utf-8", "replace")
+        if not write_special_file(output_path, content):
+            write_atomically(os.path.realpath(output_path), content)
     return result
 
 
