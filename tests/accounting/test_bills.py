@@ -433,6 +433,27 @@ BILLS = [
         0.212, "(1_000*2 + 10_000*8 + 20_000*2) / 1e6 + 18*0.005", PERPLEXITY,
     ),
     Bill(
+        "Perplexity's reasoning", "perplexity/sonar-deep-research",
+        document(chat(33, 7_163, citation_tokens=20_016, num_search_queries=18,
+                      reasoning_tokens=73_997)),
+        0.409393, "(33*2 + 7_163*8 + 73_997*3 + 20_016*2) / 1e6 + 18*0.005", PERPLEXITY,
+    ),
+    Bill(
+        "Alibaba's search", "alibaba/qwen-plus",
+        document(chat(1_000, 100, plugins={"search": {"count": 1, "strategy": "turbo"}})),
+        None, "by the strategy", "help.aliyun.com/model-studio web search",
+    ),
+    Bill(
+        "Z.ai's search", "zai/glm-4.7",
+        document(chat(1_000, 100), web_search=[{"title": "t", "link": "l"}]),
+        None, "by the engine", "docs.z.ai/guides/tools/web-search",
+    ),
+    Bill(
+        "Groq's browser", "groq/openai/gpt-oss-120b",
+        document(chat(1_000, 100), message={"executed_tools": [{"type": "browser_search"}]}),
+        None, "by the tool", "groq.com/pricing",
+    ),
+    Bill(
         "xAI's searches without ticks", "xai/grok-4.3",
         document(chat(1_000, 100, server_side_tool_usage_details={
             "web_search_calls": 2, "x_search_calls": 1, "mcp_calls": 4})),

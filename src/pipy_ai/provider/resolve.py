@@ -12,6 +12,7 @@ from ..registry import Model, get_registry
 from ..registry.names import LITELLM_PROVIDER_ALIASES, BaseName, clean_name
 from ..registry.routing import SELF_HOSTED_BACKENDS, Route, build_route, litellm_route
 from ..types import Warning
+from ..utils.text import did_you_mean
 from .router import load_router_config
 
 
@@ -58,7 +59,7 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
     if not slash or not provider or not model_id:
         raise ValueError(registry.unknown_model_message(model))
     if similar := registry.similar_provider(provider):
-        raise ValueError(f"no provider {provider!r}; did you mean {similar}/{model_id}?")
+        raise ValueError(f"no provider {provider!r}; {did_you_mean([f'{similar}/{model_id}'])}")
     return _resolve_unknown_model(provider, model_id, quiet)
 
 

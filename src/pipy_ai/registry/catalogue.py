@@ -8,7 +8,7 @@ import threading
 import time
 
 from ..utils.paths import data_path
-from ..utils.text import error_text, suggest
+from ..utils.text import did_you_mean, error_text, suggest
 from ..utils.warn import warn_once
 from .index import (
     CONTEXT,
@@ -258,8 +258,9 @@ class ModelRegistry:
         suggestions = self.name_index.suggest(name) if with_suggestions else []
         if name.lower().startswith("smol"):
             suggestions = ["local/smollm2"]
-        hint = f"; did you mean {' or '.join(suggestions)}?" if suggestions else ""
-        return f"no model {name!r} in the catalogue of {self.date or 'unknown date'}{hint}"
+        advice = did_you_mean(suggestions)
+        text = f"no model {name!r} in the catalogue of {self.date or 'unknown date'}"
+        return f"{text}; {advice}" if advice else text
 
     def route(self, model: Model) -> Route:
         """Return how to reach a model."""
@@ -381,8 +382,8 @@ class ModelRegistry:
             name.startswith(f"{provider}/") for name in self._overrides
         ):
             return
-        suggestion = suggest(provider, self.providers())
-        raise ValueError(f"unknown provider {provider!r}" + (suggestion and f"; {suggestion}"))
+        advice = suggest(provider, self.providers())
+        raise ValueError(f"unknown provider {provider!r}" + (advice and f"; {advice}"))
 
     def similar_provider(self, provider: str) -> str:
         """Return the provider that a misspelt name means; empty if it is known, or like none."""

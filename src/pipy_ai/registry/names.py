@@ -71,24 +71,29 @@ _SEPARATORS = re.compile(r"[._@:]")
 _DATE_SUFFIX = re.compile(r"\d{8}|\d{4}-\d{2}-\d{2}")
 
 
-# Names of variants of a model: provider, pattern whose group is the base model's name, and whether
-# the variant has the base model's price. Bare names have only the variants of `_BARE_VARIANTS`.
-_DATED = (r".*", r"(.+?)-(?:\d{4}-\d\d-\d\d|\d{8})", True)
-_LATEST = (r".*", r"(.+)-latest", True)
-_FINE_TUNED = (r".*", r"ft:([^:]+):.*", False)
-_BARE_VARIANTS = (_FINE_TUNED, _DATED, _LATEST)
-_VARIANTS = (
-    *_BARE_VARIANTS,
+# Names of variants of a model: the provider, a pattern whose group is the name of the base model,
+# and whether its price is that of the base model.
+_NAME_VARIANTS = (
+    (r".*", r"ft:([^:]+):.*", False),
+    (r".*", r"(.+?)-(?:\d{4}-\d\d-\d\d|\d{8})", True),
+    (r".*", r"(.+)-latest", True),
+    (r"google-vertex.*", r"(.+)@(?:latest|default|\d{8})", True),
+    (r"google.*", r"(.+)-00\d", True),
+    (r"google.*", r"(.+?)(?:-preview)?-\d\d-(?:\d\d|20\d\d)", True),
+    (r"xai", r"(grok-.+?)-\d{4}", True),
+    (r"openai|azure", r"(gpt-4(?=-0[36])|gpt-3\.5-turbo(?=-0125))-\d{4}", True),
+    (r"openai|azure", r"(gpt-3\.5-turbo)-\d{4}", False),
     (r"amazon-bedrock", r"arn:aws[\w-]*:bedrock:.*/(.+)", True),
     (r"amazon-bedrock", r"(?:converse|converse_like|invoke|[a-z-]+-\d)/(.+)", True),
     (r"amazon-bedrock", r"(?:us|us-gov|eu|apac|ap|au|ca|in|jp|me|sa|global)\.(.+)", True),
     (r"amazon-bedrock", r"(.+?)(?:-v\d+)?(?::\d+(?::\w+)?)", True),
-    (r"google-vertex.*", r"(.+)@(?:latest|default|\d{8})", True),
-    (r"google.*", r"(.+)-00\d", True),
+)
+_TAG_VARIANTS = (
     # OpenRouter's ways to choose a host, and variants at the same price.
     (r".*", r"(.+):(?:nitro|floor|exacto|thinking|extended|beta)", True),
     (r"(?!amazon-bedrock).*", r"(.+):[\w.-]+", False),  # :free, :online, Ollama's :7b-instruct-q4
 )
+_VARIANTS = (*_NAME_VARIANTS, *_TAG_VARIANTS)
 _GOOGLE_PREFIX = re.compile(r"(?:publishers/[^/]+/)?models/")
 
 
@@ -214,7 +219,7 @@ class NameIndex:
 
     def _match_bare_variant(self, provider: str, model_id: str) -> str | None:
         full_name = f"{provider}/{model_id}"
-        return full_name if self.base_model(full_name, _BARE_VARIANTS) else None
+        return full_name if self.base_model(full_name, _NAME_VARIANTS) else None
 
     def base_model(
         self, full_name: str, variants: Sequence[tuple[str, str, bool]] = _VARIANTS

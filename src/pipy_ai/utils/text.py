@@ -86,8 +86,17 @@ def suggest(word: str, candidates: Iterable[str], count: int = 1) -> str:
     """
     from difflib import get_close_matches
 
-    matches = get_close_matches(word, list(candidates), count)
-    return f"did you mean {' or '.join(matches)}?" if matches else ""
+    return did_you_mean(get_close_matches(word, list(candidates), count))
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return `did you mean …?` with these names, or an empty string.
+
+    Example:
+        >>> did_you_mean(["gpt-5", "gpt-5-mini"])
+        'did you mean gpt-5 or gpt-5-mini?'
+    """
+    return f"did you mean {' or '.join(names)}?" if names else ""
 
 
 def error_text(error: Exception) -> str:

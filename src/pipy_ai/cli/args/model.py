@@ -13,6 +13,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from ...utils.text import did_you_mean
 from ..display.terminal import warn
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _unknown_model_message(registry: ModelRegistry, name: str, words: list[str])
     if corrected != words and (
         suggestions := _newest_per_family(registry, _matching_models(registry, corrected))
     ):
-        return f"no model {name!r} in the catalogue; did you mean {' or '.join(suggestions[:3])}?"
+        return f"no model {name!r} in the catalogue; {did_you_mean(suggestions[:3])}"
     return registry.unknown_model_message(name)
 
 

@@ -36,14 +36,15 @@ def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
         (usage, ("cache_creation_input_tokens", "cache_write_tokens", "cache_write_input_tokens")),
     )
     output_details = _mapping(usage.get("completion_tokens_details"))
-    output, reasoning = (
-        token_count(usage.get("completion_tokens")),
-        token_count(output_details.get("reasoning_tokens")),
-    )
+    output = token_count(usage.get("completion_tokens"))
+    reasoning = token_count(output_details.get("reasoning_tokens"))
+    if reasoning is None:
+        reasoning = token_count(usage.get("reasoning_tokens"))  # Perplexity, NanoGPT
     if reasoning and output is not None:
-        # xAI counts reasoning separately from the output; the total shows it.
+        # xAI and Perplexity count reasoning apart from the output; the counts show it.
         separate_total = (input_tokens or 0) + output + reasoning
-        output += reasoning if token_count(usage.get("total_tokens")) == separate_total else 0
+        if reasoning > output or token_count(usage.get("total_tokens")) == separate_total:
+            output += reasoning
     return UsageReport(
         input=_uncached(input_tokens, cache_read, cache_write),
         output=output,
@@ -72,13 +73,16 @@ def billing_from_chunk(chunk: Mapping[str, Any]) -> UsageReport | None:
             _usd(chunk.get("cost")),  # Eden AI, OpenCode Zen
         ),
         service_tier=_text(chunk.get("service_tier")),
-        # Groq's compound models; their tools have prices that are not listed.
-        server_tool_calls=_count(
-            str(tool.get("type")) for tool in message.get("executed_tools") or ()
-        )
-        or None,
+        server_tool_calls=_other_tool_calls(chunk, message) or None,
     )
     return None if report == UsageReport() else report
+
+
+def _other_tool_calls(chunk: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, int]:
+    """Return calls that are not in `usage`; their prices are not listed."""
+    if isinstance(chunk.get("web_search"), list):  # Z.ai
+        return {"web_search": 1}
+    return _count(str(tool.get("type")) for tool in message.get("executed_tools") or ())  # Groq
 
 
 def _chat_tool_calls(usage: Mapping[str, Any]) -> dict[str, int]:
@@ -89,6 +93,11 @@ def _chat_tool_calls(usage: Mapping[str, Any]) -> dict[str, int]:
             tool, suffix, _ = name.partition("_requests")
             if suffix and not tool.startswith("tool_search") and (count := token_count(value)):
                 calls[tool] = count
+    if searches := token_count(_mapping(_mapping(usage.get("plugins")).get("search")).get("count")):
+        calls["search"] = searches  # Alibaba
+    for name, value in _mapping(usage.get("connectors")).items():  # Mistral
+        if count := token_count(value):
+            calls[name] = count
     details = _mapping(usage.get("server_side_tool_usage_details"))  # xAI
     calls |= _counts_of_xai(details)
     if sources := token_count(usage.get("num_sources_used")):
