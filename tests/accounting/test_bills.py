@@ -547,6 +547,24 @@ def test_bill_through_litellm(lab: Lab, july: Any, bill: Bill) -> None:
     assert message.usage.cost.total == pytest.approx(bill.dollars, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("tier", "dollars"),
+    [("default", 0.0225), ("flex", 0.01125), ("priority", 0.045), ("scale", None)],
+)
+def test_tier_of_a_response_that_litellm_reads(
+    lab: Lab, july: Any, monkeypatch: pytest.MonkeyPatch, tier: str, dollars: float | None
+) -> None:
+    """(10_000*1.25 + 1_000*10) / 1e6, times 0.5 or 2."""
+    monkeypatch.setenv("AZURE_API_VERSION", "2024-10-21")
+    lab.play(streamed(chat(10_000, 1_000), service_tier=tier))
+    message = complete(
+        "azure/gpt-5", "Hi", api_base=lab.url.removesuffix("/v1"), api_key="k", transport="litellm"
+    )
+    assert message.error is None, message.error
+    assert message.api == "litellm"
+    assert message.usage.cost.total == dollars
+
+
 def test_there_are_forty_bills() -> None:
     assert len(BILLS) >= 40
     assert all(bill.source and bill.sum for bill in BILLS)
