@@ -258,6 +258,8 @@ def _is_valid_as_is(name: str, value: Any) -> bool:
         return type(value) is str
     if name in ("temperature", "top_p"):
         return type(value) in (int, float) and isfinite(value)
+    if name == "top_k":
+        return type(value) is int and value > 0
     return name in ("max_retries", "seed") and type(value) is int and value >= 0
 
 

@@ -156,7 +156,7 @@ def _gemini(body: dict[str, Any], own: set[str]) -> list[str]:
             signature = part.get("thoughtSignature")
             if signature is not None and signature not in own:
                 found.append(f"{where}: foreign signature {signature!r}")
-            if "text" in part and not part["text"].strip():
+            if "text" in part and not part["text"].strip() and signature is None:
                 found.append(f"{where}: empty text")
             if call := part_of(part, "functionCall"):
                 open_names.append(call["name"])

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ErrorKind
-from ..provider.profiles import OPENAI_CHAT
+from ..provider.prepare import forced_calls_problem, thinking_fallback
+from ..provider.profiles import CLAUDE, OPENAI_CHAT
+from ..provider.reasoning import plan_reasoning
 from ..provider.wires import wire_for
 from ..types import (
     AssistantContent,
@@ -44,12 +46,17 @@ def apply_output(request: Request, output: Output, mode: OutputMode | None) -> N
     effective_mode, fallback = requested_mode, None
     if requested_mode == "native":
         fallback = wire_for(request).schema_fallback(request, output.schema)
+        fallback = fallback or thinking_fallback(
+            request, plan_reasoning(request, wire_for(request))
+        )
     if fallback is not None:
         takes_tools = (request.record or {}).get("tool_call") is not False
         effective_mode = fallback.mode if takes_tools else "prompt"
         if mode is not None or fallback.over_limit:
             text = f'{fallback.reason}; output_mode is "{effective_mode}"'
             request.warn("output_mode_changed", text)
+    if effective_mode == "tool" and mode != "tool" and _must_not_force(request):
+        effective_mode = "prompt"
     request.output = output = replace(output, name=name, mode=effective_mode)
     if effective_mode == "tool":
         _add_answer_tool(request, output)
@@ -72,6 +79,14 @@ def _default_mode(request: Request) -> OutputMode:
     if record.get("structured_output") is True and takes_schema:
         return "native"
     return "tool" if record.get("tool_call") is True else "prompt"
+
+
+def _must_not_force(request: Request) -> bool:
+    """Return whether the call of an answer tool cannot be forced, where it has to be."""
+    if request.options.tool_choice == "auto" or CLAUDE.search(request.model_id):
+        return False  # Claude is told to call the tool, and does
+    wire = wire_for(request)
+    return forced_calls_problem(request, wire, plan_reasoning(request, wire)) is not None
 
 
 def _add_answer_tool(request: Request, output: Output) -> None:

@@ -444,12 +444,7 @@ class Assembler:
             return
         block = self._open_block
         if type(block) is not _TextBlock or _is_other_block(block.wire_block, delta.block):
-            self._end_open_block(events)
-            self._position += 1
-            block = _TextBlock(len(self._blocks), self._position, delta.block)
-            self._blocks.append(block)
-            self._open_block = block
-            events.append(TextStartEvent._at_position(self, self._position, block.index))
+            block = self._start_text(delta.block, events)
         if block.pending_surrogate or not text.isascii():
             text = self._hold_back_surrogate(block, text)
             if not text:
@@ -457,6 +452,17 @@ class Assembler:
         self._position += 1
         block.append(text, self._position)
         events.append(TextDeltaEvent._at_position(self, self._position, block.index, text))
+
+    def _start_text(
+        self, wire_block: int | None, events: list[AssistantMessageEvent]
+    ) -> _TextBlock:
+        self._end_open_block(events)
+        self._position += 1
+        block = _TextBlock(len(self._blocks), self._position, wire_block)
+        self._blocks.append(block)
+        self._open_block = block
+        events.append(TextStartEvent._at_position(self, self._position, block.index))
+        return block
 
     def _feed_thinking(self, delta: Thinking, events: list[AssistantMessageEvent]) -> None:
         text = delta.text
@@ -496,7 +502,7 @@ class Assembler:
             case RedactedThinking():
                 self._feed_redacted_thinking(delta, events)
             case TextSignature():
-                self._feed_text_signature(delta)
+                self._feed_text_signature(delta, events)
             case UsageReport():
                 self._position += 1
                 self._usage_log.append((self._position, self._merge_usage(delta)))
@@ -529,8 +535,12 @@ class Assembler:
         events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
         self._end_open_block(events)
 
-    def _feed_text_signature(self, delta: TextSignature) -> None:
+    def _feed_text_signature(
+        self, delta: TextSignature, events: list[AssistantMessageEvent]
+    ) -> None:
         last_block = self._blocks[-1] if self._blocks else None
+        if delta.starts_block and delta.signature and not isinstance(last_block, _TextBlock):
+            last_block = self._start_text(None, events)
         if isinstance(last_block, _TextBlock) and delta.signature:
             self._position += 1
             last_block.signatures.append((self._position, clean_surrogates(delta.signature)))

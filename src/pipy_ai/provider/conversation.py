@@ -34,6 +34,8 @@ from .profiles import PORTABLE_IDS, ToolCallIds
 
 MISSING_RESULT_TEXT = "No result provided"
 EMPTY_RESULT_TEXT = "(no tool output)"
+FIRST_USER_TEXT = "(The conversation starts with your message.)"
+LAST_USER_TEXT = "Continue."
 OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
 OMITTED_IMAGE_TYPE_TEXT = "(image omitted: the model does not read its format)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
@@ -55,6 +57,9 @@ class Target:
         unsigned_thinking: takes unsigned thinking of its own back.
         handoff_thinking: what happens to thinking of other models.
         tool_call_ids: the ids that it accepts.
+        signed_empty_text: text parts without text may carry a signature.
+        starts_with_user: the first message must be the user's.
+        prefill: takes a final assistant message.
     """
 
     provider: str
@@ -67,6 +72,9 @@ class Target:
     unsigned_thinking: bool = False
     handoff_thinking: Literal["drop", "text"] = "drop"
     tool_call_ids: ToolCallIds = PORTABLE_IDS
+    signed_empty_text: bool = False
+    starts_with_user: bool = False
+    prefill: bool = True
 
     def is_author_of(self, message: AssistantMessage) -> bool:
         """Return whether this very model wrote `message`, over the same API."""
@@ -95,6 +103,7 @@ def adapt_messages(
     - Failed turns are left out; an aborted one keeps its text.
     - Every call has exactly one result directly after it; a result without a call is left out.
     - Tool-call ids are valid, and different calls have different ids.
+    - A user message is added where the model wants one first or last.
     - Empty messages are left out. Images and documents become a placeholder for models that
       cannot read them.
     """
@@ -130,7 +139,20 @@ def adapt_messages(
             adapted.append(entry.message)
         for call, result in zip(renamed_calls, entry.results, strict=True):
             adapted.append(_adapt_result(call, result, target, warn))
-    return adapted
+    return _add_user_turns(adapted, target, warn)
+
+
+def _add_user_turns(
+    messages: list[Message], target: Target, warn: Callable[[str, str], None]
+) -> list[Message]:
+    """Add the user messages that the target wants at the start and at the end."""
+    if messages and target.starts_with_user and not isinstance(messages[0], UserMessage):
+        warn("message_added", f"{target.model} wants a user message first; one was added")
+        messages.insert(0, UserMessage(content=FIRST_USER_TEXT, timestamp=0))
+    if messages and not target.prefill and isinstance(messages[-1], AssistantMessage):
+        warn("message_added", f"{target.model} wants a user message last; one was added")
+        messages.append(UserMessage(content=LAST_USER_TEXT, timestamp=0))
+    return messages
 
 
 def _adapt_user_message(
@@ -196,8 +218,8 @@ def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn
     for part in message.content:
         match part:
             case TextContent():
-                if part.text.strip():
-                    signature = part.text_signature if same_model else None
+                signature = part.text_signature if same_model else None
+                if part.text.strip() or (signature and target.signed_empty_text):
                     text = clean_surrogates(part.text)
                     content.append(TextContent(text=text, text_signature=signature))
             case ThinkingContent():

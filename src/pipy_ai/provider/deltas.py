@@ -20,9 +20,13 @@ class Text:
 
 @dataclass(slots=True)
 class TextSignature:
-    """The signature of the latest text block."""
+    """The signature of the latest text block.
+
+    With `starts_block` it is that of a new block without text, if the latest block is not text.
+    """
 
     signature: str
+    starts_block: bool = False
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from .credentials import PLACEHOLDER_KEY, aresolve_api_key, resolve_api_key
 from .deltas import Delta
 from .exchange import stream_deltas
 from .http.client import USER_AGENT, HTTPRequest
-from .prepare import merge_headers, prepare_request
+from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .profiles import backend_for
 from .redaction import redacted_error, redacted_preview
 from .request import Preview, Request
@@ -40,7 +40,7 @@ _LITELLM_ONLY_OPTIONS = frozenset(
 _MERGED_FIELDS = frozenset(
     {
         "chat_template_kwargs", "generationConfig", "metadata", "output_config", "reasoning",
-        "stream_options", "text",
+        "stream_options", "text", "toolConfig",
     }
 )  # fmt: skip
 _DEFAULT_HEADERS = {
@@ -136,12 +136,17 @@ class DirectProvider:
         if encoded.idle_timeout and "idle_timeout" not in request.options.model_fields_set:
             update = {"idle_timeout": encoded.idle_timeout}
             request.options = request.options.model_copy(update=update)
-        extra = dict(request.options.extra or {})
+        extra = accepted_extra(request, self._wire)
         extra_headers = extra.pop("extra_headers", None) or {}
         body = {name: value for name, value in encoded.body.items() if value is not None}
         for name, value in (extra | (extra.pop("extra_body", None) or {})).items():
-            current = body.get(name) if name in _MERGED_FIELDS and isinstance(value, dict) else None
-            body[name] = {**current, **value} if isinstance(current, dict) else value
+            current = body.get(name)
+            if name == "tools":
+                body[name] = merge_tools(request, current, value)
+            elif name in _MERGED_FIELDS and isinstance(value, dict) and isinstance(current, dict):
+                body[name] = {**current, **value}
+            else:
+                body[name] = value
         if request.options.on_payload is not None:
             body = request.options.on_payload(body) or body
         auth_headers = self._wire.auth_headers(api_key or PLACEHOLDER_KEY)

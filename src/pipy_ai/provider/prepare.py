@@ -13,10 +13,11 @@ from ..utils.surrogates import clean_surrogates
 from .content import image_type_name, unreadable_image_type
 from .conversation import Target, adapt_messages
 from .credentials import missing_key_error
-from .reasoning import plan_reasoning
+from .profiles import CLAUDE, GEMINI_1_AND_2, family_for
+from .reasoning import plan_reasoning, thinks
 from .request import PreparedRequest, ReasoningPlan, Request, bad_request_error
 from .tool_definitions import adapt_tools, rename_choice, rename_tools
-from .wire import Wire
+from .wire import OutputFallback, Wire
 
 
 def prepare_request(request: Request, wire: Wire, preview: bool = False) -> PreparedRequest:
@@ -34,6 +35,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     image_types = profile.image_types or wire.image_types
     if not preview and (problem := unreadable_image_problem(request, wire)):
         raise bad_request_error(request, problem)
+    plan = plan_reasoning(request, wire)
+    thinking = thinks(request, plan)
     target = Target(
         provider=request.provider,
         model=request.model_id,
@@ -42,9 +45,12 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         image_types=image_types,
         accepts_documents=request.accepts_documents,
         signed_thinking=wire.signed_thinking or profile.signed_thinking,
-        unsigned_thinking=_accepts_unsigned_thinking(request),
+        unsigned_thinking=_accepts_unsigned_thinking(request, wire),
         handoff_thinking=options.handoff_thinking,
         tool_call_ids=profile.tool_call_ids,
+        signed_empty_text=wire.signed_empty_text,
+        starts_with_user=wire.starts_with_user or request.alternating_roles,
+        prefill=profile.prefill and _accepts_prefill(request, thinking),
     )
     messages = adapt_messages(request.context.messages, target, request.warn)
     if not messages:
@@ -52,16 +58,20 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     tools = adapt_tools(request, wire)
     messages = rename_tools(messages, request, wire)
     system_prompt = request.context.system_prompt
-    plan = plan_reasoning(request, wire)
+    if system_prompt and not request.family.system_role:
+        messages.insert(0, UserMessage(content=clean_surrogates(system_prompt), timestamp=0))
+        system_prompt = None
     headers = options.headers or {}
     if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:
         headers = merge_headers(headers, {"anthropic-beta": wire.thinking.tools_beta})
     cache_retention = (options.cache_retention or _default_cache_retention()).value
     cache_models = profile.cache_control_models
+    sampling, stop = _resolve_sampling(request, wire, thinking)
     return PreparedRequest(
         messages=messages,
         system_prompt=clean_surrogates(system_prompt) if system_prompt else None,
-        sampling=_resolve_sampling(request, wire, plan),
+        sampling=sampling,
+        stop=stop,
         tool_choice=rename_choice(_resolve_tool_choice(request, wire, plan), request)
         if request.has_tools
         else None,
@@ -95,47 +105,73 @@ def unreadable_image_problem(request: Request, wire: Wire) -> str:
     return ""
 
 
-def _accepts_unsigned_thinking(request: Request) -> bool:
-    if request.record is None:
-        return request.profile.unsigned_thinking
-    return bool(request.record.get("interleaved"))
+def _accepts_prefill(request: Request, thinking: bool) -> bool:
+    """Return whether the model continues a final assistant message."""
+    return request.family.prefill and not (thinking and CLAUDE.search(request.model_id))
 
 
-def _resolve_sampling(request: Request, wire: Wire, plan: ReasoningPlan) -> dict[str, Any]:
-    """Return the sampling options that API, host and model accept; warn about the others."""
+def _accepts_unsigned_thinking(request: Request, wire: Wire) -> bool:
+    record, profile = request.record, request.profile
+    if wire.signed_thinking and CLAUDE.search(request.model_id):
+        return False
+    if profile.thinking_chunks or (record or {}).get("interleaved"):
+        return True
+    if profile.strict_fields or (record or {}).get("reasoning") is False:
+        return False
+    return request.family.unsigned_thinking or (record is None and profile.unsigned_thinking)
+
+
+def _resolve_sampling(
+    request: Request, wire: Wire, thinking: bool
+) -> tuple[dict[str, Any], str | list[str] | None]:
+    """Return the sampling options and `stop` as far as API, host and model accept them.
+
+    Warn about the others.
+    """
     sampling: dict[str, Any] = {}
-    for name in SAMPLING_OPTIONS:
+    for name in (*SAMPLING_OPTIONS, "stop"):
         value = getattr(request.options, name)
         if value is None:
             continue
-        if (rejection := _reject_sampling(request, wire, plan, name, value)) is not None:
+        if (rejection := _reject_sampling(request, wire, thinking, name, value)) is not None:
             request.warn(*rejection)
         else:
             sampling[name] = value
-    return sampling
+    family = family_for(request.model_id, wire.default_family)
+    if family.one_of_temperature_and_top_p and {"temperature", "top_p"} <= sampling.keys():
+        del sampling["top_p"]
+        request.warn("top_p_ignored", "this model takes no top_p together with temperature")
+    return sampling, sampling.pop("stop", None)
 
 
 def _reject_sampling(
-    request: Request, wire: Wire, plan: ReasoningPlan, name: str, value: float
+    request: Request, wire: Wire, thinking: bool, name: str, value: Any
 ) -> tuple[str, str] | None:
     """Return code and text of the warning about an option that cannot be sent."""
-    rules, field = wire.thinking, wire.sampling.get(name)
+    family, profile = family_for(request.model_id, wire.default_family), request.profile
+    field = wire.sampling.get(name)
     if field is None:
         return "option_ignored", f"{wire.title} knows no {name}"
-    if field in wire.extensions and request.profile.strict_fields:
+    if field in wire.extensions and profile.strict_fields:
         return "option_ignored", f"{request.provider} knows no {name}"
+    code = f"{name}_ignored"
+    fixed = profile.fixed_sampling
+    if fixed and fixed.search(request.model_id.lower()) and name in ("temperature", "top_p"):
+        return code, f"this model takes no {name}"
     if value == 1 and name in ("temperature", "top_p"):  # the default
         return None
-    if plan.thinks and name in rules.rejected_sampling:
-        return f"{name}_ignored", f"{wire.title} takes no {name} with thinking"
-    if plan.thinks and name == "top_p" and value < rules.min_top_p:
-        text = f"{wire.title} takes no top_p below {rules.min_top_p:g} with thinking"
-        return "top_p_ignored", text
+    if thinking and name in family.rejected_with_thinking:
+        return code, f"this model takes no {name} with thinking"
+    if thinking and name == "top_p" and value < family.min_top_p_with_thinking:
+        minimum = family.min_top_p_with_thinking
+        return code, f"this model takes no top_p below {minimum:g} with thinking"
+    if name in family.rejected_options:
+        return code, f"this model takes no {name}"
     if request.record is not None and request.record.get("temperature") is False:
         if name == "temperature":
-            return "temperature_ignored", "this model takes no temperature"
+            return code, "this model takes no temperature"
         if name == "top_p":
-            return "top_p_ignored", "this model takes no top_p, as it takes no temperature"
+            return code, "this model takes no top_p, as it takes no temperature"
     return None
 
 
@@ -143,11 +179,62 @@ def _resolve_tool_choice(
     request: Request, wire: Wire, plan: ReasoningPlan
 ) -> str | dict[str, Any] | None:
     choice = request.options.tool_choice
-    if plan.thinks and not wire.thinking.forced_calls and choice not in (None, "auto", "none"):
-        text = f'with thinking {wire.title} takes no forced call; sent "auto"'
-        request.warn("tool_choice_changed", text)
+    if choice is None or _unforced(choice):
+        return choice
+    if (reason := forced_calls_problem(request, wire, plan)) is not None:
+        request.warn("tool_choice_changed", f'{reason}; sent "auto"')
         return "auto"
     return choice
+
+
+def _unforced(choice: str | dict[str, Any]) -> bool:
+    """Return whether a tool choice leaves it to the model whether to call a tool."""
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    return kind in ("auto", "none")
+
+
+def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> str | None:
+    """Return why a tool call cannot be forced; None: it can."""
+    if request.profile.forced_calls == "never":
+        return f"{request.provider} takes no forced call"
+    if request.route.is_self_hosted:  # it forces calls with a grammar, whatever the model
+        return None
+    family = family_for(request.model_id, wire.default_family)
+    is_free = family.forced_calls_with_thinking
+    is_free = is_free and request.profile.forced_calls != "without_thinking"
+    if not is_free and thinks(request, plan):
+        return 'no call can be forced while this model thinks (reasoning="off" allows it)'
+    return None
+
+
+def thinking_fallback(request: Request, plan: ReasoningPlan) -> OutputFallback | None:
+    """Return what to do where a model that thinks takes no schema for its response."""
+    if request.profile.schema_with_thinking or not thinks(request, plan):
+        return None
+    return OutputFallback("prompt", f"with thinking {request.provider} takes no schema")
+
+
+def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
+    """Return `extra` without the fields that the API rejects; warn about those."""
+    extra = dict(request.options.extra or {})
+    for name in sorted(wire.rejected_extra.intersection(extra)):
+        request.warn("option_ignored", f"{wire.title} knows no {name}; extra.{name} was left out")
+        del extra[name]
+    return extra
+
+
+def merge_tools(request: Request, tools: Any, extra_tools: Any) -> Any:
+    """Return the caller's tools together with those of `extra`, which the provider runs.
+
+    Gemini 1 and 2 take only one kind; there those of `extra` are left out, with a warning.
+    """
+    if not isinstance(tools, list) or not tools or not isinstance(extra_tools, list):
+        return extra_tools
+    if GEMINI_1_AND_2.search(request.model_id):
+        text = f"{request.model} takes no provider tools beside functions; extra.tools was left out"
+        request.warn("option_ignored", text)
+        return tools
+    return [*tools, *extra_tools]
 
 
 def _default_cache_retention() -> CacheRetention:

@@ -4,7 +4,7 @@ Three tables, each with one row per fact:
 
 - `BACKENDS`: which API a provider speaks, by LiteLLM's name for it.
 - `PROFILES`: what a host does differently, by its models.dev id, LiteLLM's name or its family.
-- Model families: patterns for models whose rules follow the model wherever it is hosted.
+- `FAMILIES`: what a model does differently wherever it is hosted, by its name.
 
 A new quirk is one row here and a test of the request that it changes: no other code asks which host
 it is to find out how the host differs.
@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 OPENAI_CHAT = "openai-completions"
 OPENAI_RESPONSES = "openai-responses"
@@ -135,6 +135,10 @@ class Profile:
         tool_choice: other words for values of `tool_choice`; "named" stands for the name of a
             tool. A value that forces less than was asked for gives a warning.
         max_completion_tokens: the host's reasoning models reject `max_tokens`.
+        translates_max_tokens: a gateway that takes `max_tokens` for every model.
+        forced_calls: whether it takes a `tool_choice` that forces a call.
+        fixed_sampling: models that reject any `temperature` and `top_p`.
+        schema_with_thinking: takes a schema for the response from a model that thinks.
         min_output_tokens: the smallest limit that its Responses API accepts.
         strict_fields: the host rejects fields that its API does not document.
 
@@ -149,6 +153,8 @@ class Profile:
             final assistant message must be marked as a prefix.
         image_types: the types of images that it reads; empty: those of its API.
         text_only: its models read no images and no PDFs.
+        alternating_roles: users and assistants must take turns, users first.
+        prefill: continues a final assistant message; others reject it.
         documents: which models read PDFs beyond what the catalogue lists: "all", or
             "with_images" (all models that read images).
 
@@ -156,10 +162,13 @@ class Profile:
         thinking_switch: the fields that turn thinking on and off.
         thinking_effort: the fields for an effort; by default `reasoning_effort`.
         thinking_budget: the fields for a budget, where the host takes one.
+        default_off_models: models that think only when asked to, where most think by default.
         unsigned_thinking: takes unsigned thinking back, where no record says whether.
+        reasoning_fields: the names under which it reads the thinking of earlier turns, where no
+            record names one.
+        thinking_chunks: thinking goes back as chunks of the content.
         signed_thinking: returns signed thinking of other vendors' models and takes it back.
         thinking_blocks: takes signed thinking back as LiteLLM's `thinking_blocks`.
-        placeholder_reasoning: sent as the reasoning of a turn with tool calls that has none.
 
     Caching:
         prompt_cache_key: takes the session id as `prompt_cache_key`.
@@ -173,6 +182,10 @@ class Profile:
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
     tool_choice: Mapping[str, str] = field(default_factory=dict)
     max_completion_tokens: bool = False
+    translates_max_tokens: bool = False
+    forced_calls: Literal["always", "without_thinking", "never"] = "always"
+    fixed_sampling: re.Pattern[str] | None = None
+    schema_with_thinking: bool = True
     min_output_tokens: int = 0
     strict_fields: bool = False
     json_schema: bool = True
@@ -182,14 +195,18 @@ class Profile:
     assistant_after_tool_results: bool = False
     image_types: frozenset[str] = frozenset()
     text_only: bool = False
+    alternating_roles: bool = False
+    prefill: bool = True
     documents: str = ""
     thinking_switch: ThinkingSwitch | None = None
     thinking_effort: Callable[[str], dict[str, Any]] | None = None
     thinking_budget: Callable[[int], dict[str, Any]] | None = None
+    default_off_models: re.Pattern[str] | None = None
     unsigned_thinking: bool = False
+    reasoning_fields: tuple[str, ...] = ("reasoning_content",)
+    thinking_chunks: bool = False
     signed_thinking: bool = False
     thinking_blocks: bool = False
-    placeholder_reasoning: str | None = None
     prompt_cache_key: bool = False
     max_cache_key_chars: int = 0
     day_cache_models: re.Pattern[str] | None = None
@@ -205,12 +222,21 @@ def _enable_thinking(enabled: bool) -> dict[str, Any]:
 
 
 def _chat_template_thinking(enabled: bool) -> dict[str, Any]:
-    return {"chat_template_kwargs": {"enable_thinking": enabled}}
+    # Templates of Qwen and GLM read the first, those of DeepSeek and Kimi the second.
+    return {"chat_template_kwargs": {"enable_thinking": enabled, "thinking": enabled}}
 
+
+# Kimi K2.5 and later on Moonshot's own servers; other hosts run the weights as they like.
+FIXED_SAMPLING_KIMI = re.compile(r"kimi-k(2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding")
 
 _ROWS = (
     Profile(
         names=("alibaba", "dashscope"),
+        # "does not support being set to required or object in thinking mode" (cloudwego/eino#994)
+        forced_calls="without_thinking",
+        # "Json mode response is not supported when enable_thinking is true" (presenton#184)
+        schema_with_thinking=False,
+        default_off_models=re.compile(r"qwen-(plus|flash|turbo)|qwen3-max|qwen3-vl-(plus|flash)"),
         thinking_switch=_enable_thinking,
         unsigned_thinking=True,
     ),
@@ -221,19 +247,31 @@ _ROWS = (
         names=("deepseek",),
         thinking_switch=_thinking_type,
         unsigned_thinking=True,
-        placeholder_reasoning="",
         prompt_cache_key=True,
         json_schema=False,  # "This response_format type is unavailable now" (2026-07)
     ),
-    Profile(names=("fireworks-ai", "fireworks_ai"), tool_choice={"required": "any"}),
+    Profile(
+        names=("fireworks-ai", "fireworks_ai"),
+        tool_choice={"required": "any"},
+        schema_with_tools=False,  # WorkflowAI/WorkflowAI#687, also Mistral
+    ),
     # "json mode cannot be combined with tool/function calling" (vercel/ai#16540)
     Profile(names=("groq",), strict_fields=True, schema_with_tools=False),
     Profile(
         names=("hosted_vllm",),
         thinking_switch=_chat_template_thinking,
         unsigned_thinking=True,
+        # vLLM renamed the first to the second and drops the old name (vllm-project/vllm#38488);
+        # older versions, SGLang and llama.cpp read the first.
+        reasoning_fields=("reasoning_content", "reasoning"),
     ),
-    Profile(names=("litellm_proxy",), signed_thinking=True, thinking_blocks=True),
+    Profile(names=("kimi-for-coding",), fixed_sampling=FIXED_SAMPLING_KIMI),
+    Profile(
+        names=("litellm_proxy",),
+        translates_max_tokens=True,
+        signed_thinking=True,
+        thinking_blocks=True,
+    ),
     Profile(names=("llamafile",), unsigned_thinking=True),
     Profile(
         names=("lmstudio", "lm_studio"),
@@ -248,15 +286,18 @@ _ROWS = (
         rename_fields={"seed": "random_seed", "stream_options": "", "user": ""},
         tool_choice={"required": "any"},
         strict_fields=True,
+        schema_with_tools=False,
         tool_call_ids=NINE_ALPHANUMERIC,
         assistant_after_tool_results=True,
+        thinking_chunks=True,  # vercel/ai#17930
     ),
     Profile(
         names=("moonshotai", "moonshot"),
         tool_choice={"required": "auto"},
+        # "only 1 is allowed for this model" (QuantumNous/new-api#5372); 0.6 without thinking
+        fixed_sampling=FIXED_SAMPLING_KIMI,
         thinking_switch=_thinking_type,
         unsigned_thinking=True,
-        placeholder_reasoning=" ",
     ),
     Profile(
         names=("openai",),
@@ -274,6 +315,7 @@ _ROWS = (
     Profile(
         names=("openrouter",),
         extra_fields={"usage": {"include": True}},  # returns the cost that it bills
+        translates_max_tokens=True,
         documents="all",  # it converts PDFs for models that do not read them
         thinking_switch=lambda enabled: {"reasoning": {"enabled": enabled}},
         thinking_effort=lambda effort: {"reasoning": {"effort": effort}},
@@ -282,8 +324,19 @@ _ROWS = (
         prompt_cache_key=True,
         cache_control_models=re.compile(r"anthropic/"),
     ),
-    Profile(names=("perplexity",), rename_fields={"stream_options": ""}, strict_fields=True),
+    Profile(
+        names=("perplexity",),
+        rename_fields={"stream_options": ""},
+        strict_fields=True,
+        alternating_roles=True,  # anomalyco/opencode#9416
+        prefill=False,  # "Last message must have role `user` or `tool`"
+    ),
     Profile(names=("siliconflow",), thinking_switch=_enable_thinking),
+    Profile(
+        names=("vercel", "vercel_ai_gateway"),
+        translates_max_tokens=True,
+        reasoning_fields=("reasoning_content", "reasoning"),
+    ),
     Profile(
         names=("xai",),
         strict_fields=True,
@@ -292,6 +345,7 @@ _ROWS = (
     Profile(names=("xiaomi",), thinking_switch=_thinking_type),
     Profile(
         names=("zai", "zhipuai"),
+        forced_calls="never",  # "Tool choice must be auto" (vectorize-io/hindsight#4246)
         thinking_switch=_thinking_type,
         unsigned_thinking=True,
         json_schema=False,  # documents only `json_object`, and stalls on a named tool
@@ -320,9 +374,135 @@ def profile_for(provider: str, backend: str) -> Profile:
 
 # === Model families =========================================================================
 
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """What the models of a family do differently, whoever hosts them.
+
+    Attributes:
+        rejected_options: options that no value of is accepted.
+        rejected_with_thinking: options that are rejected while the model thinks.
+        min_top_p_with_thinking: lower values are rejected while the model thinks.
+        one_of_temperature_and_top_p: rejects both together.
+        max_completion_tokens: rejects `max_tokens`.
+        thinks_by_default: thinks unless that is turned off.
+        thinking_switch: the fields that turn thinking on and off on its maker's servers, to which
+            other hosts may pass them on.
+        forced_calls_with_thinking: a tool call can be forced while it thinks.
+        unsigned_thinking: reads its unsigned thinking of earlier turns.
+        placeholder_reasoning: sent as the thinking of a turn with tool calls that has none, as
+            hosts reject such a turn.
+        alternating_roles: its template wants users and assistants to take turns, users first.
+        system_role: takes a system prompt.
+        prefill: continues a final assistant message; others reject it.
+    """
+
+    pattern: re.Pattern[str]
+    rejected_options: frozenset[str] = frozenset()
+    rejected_with_thinking: frozenset[str] = frozenset()
+    min_top_p_with_thinking: float = 0.0
+    one_of_temperature_and_top_p: bool = False
+    max_completion_tokens: bool = False
+    thinks_by_default: bool = False
+    thinking_switch: ThinkingSwitch | None = None
+    forced_calls_with_thinking: bool = True
+    unsigned_thinking: bool = False
+    placeholder_reasoning: str | None = None
+    alternating_roles: bool = False
+    system_role: bool = True
+    prefill: bool = True
+
+
+def _claude(pattern: str, **fields: Any) -> Family:
+    return Family(
+        re.compile(pattern),
+        rejected_with_thinking=frozenset({"temperature", "top_k"}),
+        min_top_p_with_thinking=0.95,
+        forced_calls_with_thinking=False,
+        **fields,
+    )
+
+
+# The first that matches counts. Names are matched in lower case, with dots as they are.
+FAMILIES = (
+    # From Opus 4.7 on Claude takes no sampling options (anomalyco/models.dev#1468), from 4.6 on no
+    # prefill (vercel/ai#12296), from 4.1 on not both options (open-webui/pipelines#546). Version 5
+    # thinks by default (promptfoo/promptfoo#10631).
+    _claude(
+        r"claude-((?!instant)[a-z]+-)?[5-9](?!\d)|claude-mythos",
+        rejected_options=_SAMPLING,
+        thinks_by_default=True,
+        prefill=False,
+    ),
+    _claude(
+        r"claude-([a-z]+-)?4[.-]?([7-9]|\d\d)(?!\d)", rejected_options=_SAMPLING, prefill=False
+    ),
+    _claude(r"claude-([a-z]+-)?4[.-]?6(?!\d)", one_of_temperature_and_top_p=True, prefill=False),
+    _claude(r"claude-([a-z]+-)?4[.-]?[1-5](?!\d)", one_of_temperature_and_top_p=True),
+    _claude(r"claude"),
+    # OpenAI's reasoning models: huggingface/smolagents#1671. The chat models among them are others.
+    Family(
+        re.compile(
+            r"(^|/|openai[-.])(o[134](?![\w.])|gpt-5(?![\w.]|-chat)|gpt-5\.[12](?!\d)"
+            r"|gpt-5\.([3-9]|\d\d)(?!\d|-chat|-instant))"
+        ),
+        rejected_options=frozenset({"temperature", "top_p", "top_k", "stop"}),
+        max_completion_tokens=True,
+    ),
+    # "stop" is for Grok 2 and 3 only (maximhq/bifrost#1286).
+    Family(re.compile(r"grok-(?!2|3(?!-mini)|beta)"), rejected_options=frozenset({"stop"})),
+    # "Thinking mode does not support this tool_choice" (BerriAI/litellm#37470)
+    Family(
+        re.compile(r"deepseek-(v[4-9]|reasoner)|deepseek-v3[.p]\d+-think"),
+        thinks_by_default=True,
+        thinking_switch=_thinking_type,
+        forced_calls_with_thinking=False,
+        unsigned_thinking=True,
+        placeholder_reasoning="",
+    ),
+    Family(re.compile(r"deepseek-v3[.p-]?[12]"), unsigned_thinking=True, placeholder_reasoning=""),
+    # "tool_choice 'specified' is incompatible with thinking enabled" (can1357/oh-my-pi#1077)
+    Family(
+        re.compile(r"kimi-k(2-thinking|2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding"),
+        thinks_by_default=True,
+        thinking_switch=_thinking_type,
+        forced_calls_with_thinking=False,
+        unsigned_thinking=True,
+        placeholder_reasoning=" ",
+    ),
+    # "The reasoning_content in the thinking mode must be passed back" (earendil-works/pi#4602)
+    Family(re.compile(r"mimo-v2"), unsigned_thinking=True, placeholder_reasoning=""),
+    Family(re.compile(r"minimax-m[2-9]"), thinks_by_default=True, unsigned_thinking=True),
+    Family(re.compile(r"glm-(4[.p-]?[5-9]|[5-9])|gpt-oss|qwen3|qwq"), unsigned_thinking=True),
+    # Their templates raise "Conversation roles must alternate" and "System role not supported";
+    # Google's API says "Developer instruction is not enabled" for Gemma 3.
+    Family(re.compile(r"gemma-?[123](?!\d)"), alternating_roles=True, system_role=False),
+    Family(
+        re.compile(r"gemma|mistral|mixtral|ministral|codestral|devstral|magistral|pixtral"),
+        alternating_roles=True,
+    ),
+)
+_DEFAULT_FAMILY = Family(re.compile(""))
+
+
+@cache
+def family_for(model_id: str, default: str = "") -> Family:
+    """Return the family of a model, by its name; of others, the family of the name `default`."""
+    for name in (model_id.lower(), default):
+        for family in FAMILIES:
+            if family.pattern.search(name):
+                return family
+    return _DEFAULT_FAMILY
+
+
 CLAUDE = re.compile("claude")
 # From 4.6 on Claude decides itself how much to think, given an effort.
 ADAPTIVE_CLAUDE = re.compile(r"claude-[a-z]+-(4[.-]([6-9]|\d\d)|[5-9])(?!\d)")
+# These think by default, and that can be turned off; Fable and Mythos always think
+# (ex-machina-co/opencode-anthropic-auth#159).
+SWITCHED_CLAUDE = re.compile(r"claude-(sonnet|opus|haiku)-[5-9](?!\d)")
 # Gemini 1 and 2 take no response schema together with tools.
 GEMINI_1_AND_2 = re.compile(r"gemini-[12]\b")
 # From Gemini 3 on tool calls have ids, and signatures are required.

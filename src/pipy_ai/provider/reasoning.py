@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..options import ThinkingBudgets, ThinkingLevel
+from .profiles import CLAUDE, PROFILES
 from .request import ReasoningPlan, Request
 from .wire import ReasoningOptions, Wire
 
@@ -34,6 +35,10 @@ def plan_reasoning(request: Request, wire: Wire) -> ReasoningPlan:
     if level is ThinkingLevel.OFF:
         return _plan_off(request, wire, options)
     efforts, budget, profile = options.efforts, options.budget, request.profile
+    if efforts == ("none",):  # the model thinks unless that is turned off
+        text = f"thinking is only on or off here; reasoning={level} is on, the default"
+        request.warn("reasoning_changed", text)
+        return _NO_PLAN
     prefers_budget = not efforts or (
         rules.adaptive_effort != "" and rules.adaptive_effort not in efforts
     )
@@ -52,6 +57,27 @@ def plan_reasoning(request: Request, wire: Wire) -> ReasoningPlan:
     text = "how much this model thinks cannot be set; reasoning= was left out"
     request.warn("reasoning_ignored", text)
     return _NO_PLAN
+
+
+def thinks(request: Request, plan: ReasoningPlan) -> bool:
+    """Return whether the model thinks while it answers, as far as is known."""
+    extra = request.options.extra or {}
+    extra = extra | (extra.get("extra_body") or {})
+    thinking = extra.get("thinking")
+    if isinstance(thinking, Mapping):  # the caller's own fields outweigh ours
+        return thinking.get("type") != "disabled"
+    if isinstance(enabled := extra.get("enable_thinking"), bool):
+        return enabled
+    if plan.thinks is not None:
+        return plan.thinks
+    record, profile = request.record or {}, request.profile
+    if record.get("reasoning") is False:
+        return False
+    if profile.default_off_models and profile.default_off_models.match(request.model_id):
+        return False
+    # On these hosts most models that can think do so by default.
+    rejects_calls = profile.forced_calls == "without_thinking"
+    return request.family.thinks_by_default or (rejects_calls and record.get("reasoning") is True)
 
 
 def _reasoning_options(request: Request, wire: Wire) -> ReasoningOptions:
@@ -80,8 +106,8 @@ def _nearest_effort(
         return level.value
     wanted = EFFORT_LEVELS.index(level.value)
     known = [effort for effort in efforts if effort in EFFORT_LEVELS]
-    if not known:  # the host has names of its own, or a mere switch
-        chosen = next((effort for effort in efforts if effort != "none"), efforts[-1])
+    if not known:  # the host has names of its own
+        chosen = next(effort for effort in efforts if effort != "none")
     else:  # the nearest; of two, the cheaper
         chosen = min(
             known, key=lambda e: (abs(EFFORT_LEVELS.index(e) - wanted), EFFORT_LEVELS.index(e))
@@ -93,14 +119,19 @@ def _nearest_effort(
 def _plan_off(request: Request, wire: Wire, options: ReasoningOptions) -> ReasoningPlan:
     """Turn thinking off, or as far down as the model allows."""
     efforts, budget = options.efforts, options.budget
-    if wire.thinking.off_by_default:
+    thinks_by_default = request.family.thinks_by_default or options.toggle
+    off_by_default = wire.thinking.off_by_default or bool(CLAUDE.search(request.model_id))
+    if off_by_default and not thinks_by_default:
         return _NO_PLAN
     if "none" in efforts:
         return ReasoningPlan(effort="none")
     reaches_zero = budget is not None and (options.toggle or not budget.get("min"))
     if wire.thinking.zero_is_off and reaches_zero:
         return ReasoningPlan(budget_tokens=0)
-    if options.toggle and request.profile.thinking_switch is not None:
+    has_switch = request.profile.thinking_switch is not None
+    # The catalogue does not list servers of one's own and new models of a host that is known.
+    may_switch = options.toggle or (request.record is None and request.provider in PROFILES)
+    if may_switch and (has_switch or wire.thinking.switch):
         return ReasoningPlan(enabled=False)
     if known := [effort for effort in EFFORT_LEVELS if effort in efforts]:
         text = f"thinking cannot be turned off here; it was set to {known[0]}"

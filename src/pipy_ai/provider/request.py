@@ -13,7 +13,7 @@ from ..types import Context, Message, Tool, Warning
 
 if TYPE_CHECKING:
     from ..output.schema import Output
-    from .profiles import Profile
+    from .profiles import Family, Profile
 
 
 @dataclass(slots=True)
@@ -55,6 +55,18 @@ class Request:
         from .profiles import profile_for
 
         return profile_for(self.provider, self.backend)
+
+    @property
+    def family(self) -> Family:
+        """What the model does differently on every host."""
+        from .profiles import family_for
+
+        return family_for(self.model_id)
+
+    @property
+    def alternating_roles(self) -> bool:
+        """Whether users and assistants must take turns, users first."""
+        return self.profile.alternating_roles or self.family.alternating_roles
 
     @property
     def reasoning(self) -> ThinkingLevel | None:
@@ -113,9 +125,11 @@ class ReasoningPlan:
     max_tokens: int | None = None
 
     @property
-    def thinks(self) -> bool:
-        """Whether thinking is turned on with a budget or an effort."""
-        return bool(self.budget_tokens) or self.effort not in (None, "none")
+    def thinks(self) -> bool | None:
+        """Whether thinking is turned on or off; None: it stays as it is by default."""
+        if self == ReasoningPlan():
+            return None
+        return bool(self.budget_tokens or self.enabled) or self.effort not in (None, "none")
 
 
 @dataclass(slots=True)
@@ -125,6 +139,7 @@ class PreparedRequest:
     Attributes:
         messages: the conversation as the model accepts it.
         sampling: the sampling options that the model accepts, by the name of the option.
+        stop: where the answer stops, if the model accepts that.
         cache_retention: "none", "short" or "long".
         cache_control: mark what is to be cached.
         base_url: the host's address; None: the default of the API.
@@ -135,6 +150,7 @@ class PreparedRequest:
     messages: list[Message]
     system_prompt: str | None
     sampling: dict[str, Any]
+    stop: str | list[str] | None
     tool_choice: str | dict[str, Any] | None
     reasoning: ReasoningPlan
     cache_retention: str

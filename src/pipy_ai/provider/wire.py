@@ -82,11 +82,9 @@ class ThinkingRules:
         budget: takes a number of tokens.
         off_by_default: a model thinks only when asked to, so nothing has to be sent to turn it off.
         zero_is_off: a budget of 0 turns thinking off.
+        switch: has a field that turns thinking off, for models that think by default.
         adaptive_effort: an effort that only models with adaptive thinking have. Models without it
             get a budget even where they take efforts.
-        rejected_sampling: sampling options that are rejected with thinking.
-        min_top_p: the lowest `top_p` that is accepted with thinking.
-        forced_calls: a tool call can be forced with thinking.
         tools_beta: the beta feature that lets a model think between tool calls.
         defaults: what can be set where the catalogue has no `reasoning_options`.
     """
@@ -94,10 +92,8 @@ class ThinkingRules:
     budget: bool = False
     off_by_default: bool = False
     zero_is_off: bool = False
+    switch: bool = False
     adaptive_effort: str = ""
-    rejected_sampling: frozenset[str] = frozenset()
-    min_top_p: float = 0.0
-    forced_calls: bool = True
     tools_beta: str = ""
     defaults: Callable[[Mapping[str, Any] | None, str], ReasoningOptions] = _default_reasoning
 
@@ -149,11 +145,13 @@ class Wire:
         decoder: makes a decoder for one response.
         framing: makes a reader that splits a response into events.
         url_suffix: how the paths of its URLs end.
-        sampling: its fields for sampling options, by the name of the option.
+        default_family: the family (a name) whose rules models of unknown names follow.
+        sampling: its fields for sampling options and `stop`, by the name of the option.
         extensions: fields that the API does not document and most of its hosts accept.
         auth_headers: returns the headers that carry a key.
         accepts_extra: whether it takes these fields of `extra` as they are; otherwise LiteLLM
             translates them.
+        rejected_extra: fields of `extra` that the API rejects and LiteLLM cannot translate.
         image_urls: takes images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: takes PDFs by URL.
@@ -163,6 +161,8 @@ class Wire:
         tool_name: the names of tools that it accepts.
         tool_schema: converts the schema of a tool to what it accepts.
         signed_thinking: takes thinking back with its signature.
+        signed_empty_text: sends signatures on text parts without text, and wants them back.
+        starts_with_user: the first message must be the user's.
         strict_history: takes thinking back only from this very API, and no turn may end with it.
         cache_control: prompts are cached where `cache_control` markers say so.
         thinking: how it takes options for thinking.
@@ -175,9 +175,11 @@ class Wire:
     framing: Callable[[], Framing]
     url_suffix: str
     sampling: Mapping[str, str]
+    default_family: str = ""
     extensions: frozenset[str] = frozenset()
     auth_headers: Callable[[str], dict[str, str]] = bearer_auth
     accepts_extra: Callable[[Collection[str]], bool] = accept_all
+    rejected_extra: frozenset[str] = frozenset()
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False
@@ -186,6 +188,8 @@ class Wire:
     tool_name: re.Pattern[str] = re.compile(r"[A-Za-z0-9_-]{1,64}")
     tool_schema: Callable[[Mapping[str, Any]], dict[str, Any]] = portable_tool_schema
     signed_thinking: bool = False
+    signed_empty_text: bool = False
+    starts_with_user: bool = False
     strict_history: bool = False
     cache_control: bool = False
     thinking: ThinkingRules = field(default_factory=ThinkingRules)

@@ -256,6 +256,9 @@ class Model:
             "reasoning_options": self.reasoning_options,
         }
         record |= {name: value for name, value in optional.items() if value}
+        if self.interleaved is not None and not isinstance(record.get("interleaved"), dict):
+            field = self.interleaved
+            record["interleaved"] = {"field": field} if isinstance(field, str) else field
         if not self.raw and self.modalities == ModelModalities():
             del record["modalities"]  # made by hand, modalities not given
         if modes := {n: {"cost": _listed_rates(mode)} for n, mode in self.cost.modes.items()}:

@@ -115,7 +115,7 @@ def add_model_options(
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other option: seed=7, timeout=60, extra.top_k=5 (repeatable)",
+        help="any other option: seed=7, timeout=60, extra.logprobs=true (repeatable)",
     )
 
 

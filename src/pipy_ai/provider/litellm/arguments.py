@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...registry.routing import expand_variables
-from ..prepare import prepare_request
+from ..prepare import accepted_extra, merge_tools, prepare_request
 from ..profiles import ANTHROPIC, GEMINI, OPENAI_RESPONSES, backend_for
 from ..request import PreparedRequest, Request, bad_request_error
 from ..wire import Wire
-from ..wires import anthropic_messages, wire_for
+from ..wires import anthropic_messages, gemini, wire_for
 from ..wires._openai_messages import OPENAI_DIALECT, ChatDialect, chat_fields
 from ..wires.openai_responses import responses_fields
 
@@ -41,12 +41,16 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
         arguments = chat_fields(request, prepared, dialect)
         arguments["model"] = request.route.model
         arguments |= _thinking_arguments(request, prepared, wire)
+        if wire.api == GEMINI and gemini.mixes_tools(request):  # else LiteLLM drops Gemini's own
+            arguments["include_server_side_tool_invocations"] = True
+            if prepared.tool_choice == "auto":
+                arguments["tool_choice"] = None
     arguments["api_base"] = prepared.base_url
     arguments["extra_headers"] = prepared.headers or None
     for name, template in request.route.parameters.items():
         arguments[name] = expand_variables(template) or None
     arguments = {name: value for name, value in arguments.items() if value is not None}
-    return _merge_extra(arguments, request.options.extra or {})
+    return _merge_extra(request, arguments, accepted_extra(request, wire))
 
 
 def _thinking_arguments(request: Request, prepared: PreparedRequest, wire: Wire) -> dict[str, Any]:
@@ -57,6 +61,8 @@ def _thinking_arguments(request: Request, prepared: PreparedRequest, wire: Wire)
         if (output_format := anthropic_messages.output_format(request)) is not None:
             fields["output_config"] = {**fields.get("output_config", {}), "format": output_format}
         return {"reasoning_effort": None, "response_format": None, **fields}
+    if plan.enabled is False and wire.thinking.switch:
+        return {"thinking": {"type": "disabled"}}
     if plan.budget_tokens is not None and wire.thinking.budget:
         thinking = {"type": "enabled", "budget_tokens": plan.budget_tokens}
         max_tokens = plan.max_tokens or request.options.max_tokens
@@ -69,8 +75,12 @@ def is_native_claude(request: Request, wire: Wire) -> bool:
     return wire.api == ANTHROPIC and wire.api in backend_for(request.backend).direct
 
 
-def _merge_extra(arguments: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Put `extra` over `arguments`; `extra_body` is merged, not replaced."""
+def _merge_extra(
+    request: Request, arguments: dict[str, Any], extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put `extra` over `arguments`; `extra_body` and tools are merged, not replaced."""
+    if "tools" in extra:
+        extra = {**extra, "tools": merge_tools(request, arguments.get("tools"), extra["tools"])}
     body = {**arguments.get("extra_body", {}), **(extra.get("extra_body") or {})}
     merged = {**arguments, **extra}
     return {**merged, "extra_body": body} if body else merged

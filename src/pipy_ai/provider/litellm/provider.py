@@ -233,9 +233,13 @@ async def _call_litellm(
         arguments |= {"num_retries": 0, "_skip_mcp_handler": True}
         if is_native_claude(request, wire):  # LiteLLM rejects or rewrites them by the model's name
             body_patch = {
-                n: arguments.pop(n) for n in ("thinking", "output_config") if n in arguments
+                n: arguments.pop(n)
+                for n in ("thinking", "output_config", "service_tier")
+                if n in arguments
             }
-        elif backend_for(request.backend).captured:
+        elif request.profile.thinking_chunks:  # LiteLLM makes them text
+            body_patch["messages"] = copy.deepcopy(arguments["messages"])
+        if backend_for(request.backend).captured and not is_native_claude(request, wire):
             arguments |= _allow_gated_parameters(litellm, arguments)
     backend_and_family = (request.backend, bool(CLAUDE.search(request.model_id)))
     if backend_and_family not in _uncaptured:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never
 
 from ...types import (
@@ -27,7 +27,6 @@ from ...types import (
 )
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..content import file_name, file_url, is_remote_file, result_text
-from ..profiles import Profile
 from ..request import PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback
 from ._litellm_proxy import add_thinking_blocks
@@ -38,14 +37,18 @@ class ChatDialect:
     """How messages carry what Chat Completions has no field for.
 
     Attributes:
-        thinking: "fields" (`reasoning_content` or `reasoning_details`), "blocks" (LiteLLM's
-            `thinking_blocks`) or "none".
+        thinking: "fields" (`reasoning_fields` or `reasoning_details`), "chunks" (Mistral's parts of
+            the content), "blocks" (LiteLLM's `thinking_blocks`) or "none".
+        reasoning_fields: the fields of unsigned thinking.
+        placeholder_reasoning: the thinking of a turn with tool calls that has none.
         call_signature: the field of a tool call that holds Gemini's signature; "" for none.
         multipart_results: tool results may hold files. Otherwise the files of consecutive results
             follow them in a user message.
     """
 
-    thinking: Literal["fields", "blocks", "none"] = "fields"
+    thinking: Literal["fields", "chunks", "blocks", "none"] = "fields"
+    reasoning_fields: tuple[str, ...] = ("reasoning_content",)
+    placeholder_reasoning: str | None = None
     call_signature: Literal["extra_content", "provider_specific_fields", ""] = "extra_content"
     multipart_results: bool = False
 
@@ -62,29 +65,86 @@ def chat_fields(
     """
     options = request.options
     user_id = (options.metadata or {}).get("user_id")
+    if dialect.thinking == "fields":
+        dialect = _thinking_dialect(request, dialect)
+    messages = chat_messages(prepared.system_prompt, prepared.messages, dialect)
+    if request.alternating_roles:
+        messages = _merge_turns(messages)
+    if request.profile.assistant_after_tool_results or request.alternating_roles:
+        _add_bridges(messages)
     fields: dict[str, Any] = {
-        "messages": chat_messages(prepared.system_prompt, prepared.messages, dialect),
+        "messages": messages,
         "stream": True,
         "stream_options": {"include_usage": True},
         **prepared.sampling,
         "tools": chat_tools(prepared.tools),
         "tool_choice": chat_tool_choice(prepared.tool_choice),
         "max_tokens": options.max_tokens,
-        "stop": options.stop,
+        "stop": prepared.stop,
         "user": None if user_id is None else str(user_id),
         "response_format": response_format(request),
         "reasoning_effort": prepared.reasoning.effort,
     }
-    if thinking := thinking_fields(prepared.reasoning, request.profile):
+    if thinking := thinking_fields(request, prepared.reasoning):
         fields["extra_body"] = thinking
     add_cache_fields(request, prepared, fields)
     return fields
 
 
-def thinking_fields(plan: ReasoningPlan, profile: Profile) -> dict[str, Any]:
+def _thinking_dialect(request: Request, dialect: ChatDialect) -> ChatDialect:
+    """Return a dialect with the form in which the host reads the thinking of earlier turns."""
+    profile, interleaved = request.profile, (request.record or {}).get("interleaved")
+    if profile.thinking_chunks:
+        return replace(dialect, thinking="chunks")
+    fields = profile.reasoning_fields
+    if isinstance(interleaved, Mapping):
+        fields = (str(interleaved.get("field") or fields[0]),)
+    placeholder = None if profile.strict_fields else request.family.placeholder_reasoning
+    return replace(dialect, reasoning_fields=fields, placeholder_reasoning=placeholder)
+
+
+def _merge_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge consecutive messages of the user, and of the assistant."""
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        previous = merged[-1] if merged else {}
+        role, calls = message["role"], previous.get("tool_calls")
+        if role == previous.get("role") and role in ("user", "assistant") and not calls:
+            content = _join_content(previous.get("content"), message.get("content"))
+            previous.update({**message, "content": content})
+        else:
+            merged.append(message)
+    return merged
+
+
+def _add_bridges(messages: list[dict[str, Any]]) -> None:
+    """Put an assistant message between tool results and a message of the user."""
+    for index in range(len(messages) - 1, 0, -1):
+        if messages[index]["role"] == "user" and messages[index - 1]["role"] == "tool":
+            messages.insert(index, {"role": "assistant", "content": "I have read the results."})
+
+
+def _join_content(first: Any, second: Any) -> Any:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    parts: list[dict[str, Any]] = []
+    for content in (first, second):
+        if isinstance(content, str):
+            parts.append({"type": "text", "text": content})
+        else:
+            parts += content or ()
+    return parts
+
+
+def thinking_fields(request: Request, plan: ReasoningPlan) -> dict[str, Any]:
     """Return the host's fields for a plan that is not an effort."""
+    profile, family = request.profile, request.family
     if plan.enabled is not None and profile.thinking_switch is not None:
-        return profile.thinking_switch(plan.enabled)
+        fields = profile.thinking_switch(plan.enabled)
+        is_relay = request.backend == "hosted_vllm" and not request.route.is_self_hosted
+        if is_relay and family.thinking_switch is not None:
+            fields |= family.thinking_switch(plan.enabled)
+        return fields
     if plan.budget_tokens and profile.thinking_budget is not None:
         return profile.thinking_budget(plan.budget_tokens)
     return {}
@@ -269,11 +329,11 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
     match dialect.thinking:
         case "blocks":
             add_thinking_blocks(message, encoded)
+        case "chunks":
+            if message.thinking_text:
+                encoded["content"] = _thinking_chunks(message)
         case "fields":
-            if details := _reasoning_details(message):
-                encoded["reasoning_details"] = details
-            elif message.thinking_text:
-                encoded["reasoning_content"] = message.thinking_text
+            _add_reasoning(message, encoded, dialect, bool(calls))
         case "none":
             pass
         case _:
@@ -281,6 +341,35 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
     if calls:
         encoded["tool_calls"] = calls
     return encoded
+
+
+def _add_reasoning(
+    message: AssistantMessage, encoded: dict[str, Any], dialect: ChatDialect, has_calls: bool
+) -> None:
+    if details := _reasoning_details(message):
+        encoded["reasoning_details"] = details
+        if dialect.placeholder_reasoning is None:
+            return
+    if thinking := message.thinking_text:
+        for name in dialect.reasoning_fields:
+            text = {"type": "reasoning.text", "text": thinking}
+            encoded.setdefault(name, [text] if name == "reasoning_details" else thinking)
+    elif has_calls and dialect.placeholder_reasoning is not None:
+        for name in dialect.reasoning_fields:
+            name = "reasoning_content" if name == "reasoning_details" else name
+            encoded[name] = dialect.placeholder_reasoning
+
+
+def _thinking_chunks(message: AssistantMessage) -> list[dict[str, Any]]:
+    """Return thinking and text as Mistral sent them."""
+    chunks: list[dict[str, Any]] = []
+    for part in message.content:
+        if isinstance(part, ThinkingContent) and part.thinking:
+            text = {"type": "text", "text": part.thinking}
+            chunks.append({"type": "thinking", "thinking": [text]})
+        elif isinstance(part, TextContent):
+            chunks.append({"type": "text", "text": part.text})
+    return chunks
 
 
 def _reasoning_details(message: AssistantMessage) -> list[dict[str, Any]]:

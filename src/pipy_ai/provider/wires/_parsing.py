@@ -14,15 +14,6 @@ from ...failures import classify_status, retry_after_seconds
 from ..deltas import Delta
 from ._litellm_proxy import unwrap_error_message
 
-# OpenAI parameters that LiteLLM translates for other APIs.
-OPENAI_ONLY_FIELDS = frozenset(
-    {
-        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
-        "max_completion_tokens", "modalities", "n", "parallel_tool_calls", "prediction",
-        "presence_penalty", "reasoning_effort", "response_format", "service_tier", "top_logprobs",
-        "verbosity", "web_search_options",
-    }
-)  # fmt: skip
 DONE_SENTINEL = "[DONE]"  # ends a Chat Completions stream
 _WHITESPACE = re.compile(r"\s*")
 

@@ -23,7 +23,7 @@ from ...types import (
     UserMessage,
 )
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
-from ..content import inline_data, is_remote_file
+from ..content import inline_data, is_remote_file, result_text
 from ..deltas import (
     Delta,
     Finish,
@@ -37,16 +37,29 @@ from ..deltas import (
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
-from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, backend_for
+from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
-from ._parsing import OPENAI_ONLY_FIELDS, error_from_payload, parse_object
+from ._parsing import error_from_payload, parse_object
 from ._usage import anthropic_tool, usage_from_anthropic
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 API_VERSION = "2023-06-01"
 DEFAULT_MAX_TOKENS = 4096  # the API requires a limit; used where no record has one
 
+# Fields of OpenAI that LiteLLM translates, and those that it cannot.
+_TRANSLATED_FIELDS = frozenset(
+    {
+        "max_completion_tokens", "parallel_tool_calls", "reasoning_effort", "response_format",
+        "web_search_options",
+    }
+)  # fmt: skip
+_REJECTED_FIELDS = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
+    }
+)  # fmt: skip
 _OAUTH_TOKEN_PREFIX = "sk-ant-oat"  # tokens of a subscription
 
 # === Requests ===============================================================================
@@ -60,15 +73,16 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 
 def accepts_extra(names: Collection[str]) -> bool:
-    """Return whether the API takes these fields; LiteLLM translates OpenAI's."""
-    return OPENAI_ONLY_FIELDS.isdisjoint(names)
+    """Return whether LiteLLM need not translate fields of OpenAI."""
+    return _TRANSLATED_FIELDS.isdisjoint(names)
 
 
 def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> ReasoningOptions:
     """Return how a Claude model without `reasoning_options` takes options for thinking."""
     release_date = str((record or {}).get("release_date") or "")
     if release_date >= "2026-02" or ADAPTIVE_CLAUDE.match(model_id):  # from Opus 4.6 on
-        return ReasoningOptions(efforts=("low", "medium", "high", "max"))
+        efforts = ("low", "medium", "high", "max")
+        return ReasoningOptions(efforts, toggle=SWITCHED_CLAUDE.match(model_id) is not None)
     return ReasoningOptions(budget={"min": 1024})
 
 
@@ -105,7 +119,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "max_tokens": options.max_tokens or _default_max_tokens(request),
         "stream": True,
         **WIRE.sampling_fields(prepared),
-        "stop_sequences": [options.stop] if isinstance(options.stop, str) else options.stop,
+        "stop_sequences": [prepared.stop] if isinstance(prepared.stop, str) else prepared.stop,
         "tools": encode_tools(prepared.tools),
         "tool_choice": _tool_choice(prepared.tool_choice),
         "metadata": None if user_id is None else {"user_id": str(user_id)},
@@ -122,10 +136,12 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
 
 
 def thinking_fields(plan: ReasoningPlan) -> dict[str, Any]:
-    """Return the fields of a plan: a budget, or adaptive thinking with an effort."""
+    """Return the fields of a plan: a budget, adaptive thinking with an effort, or the switch."""
     if plan.budget_tokens:
         budget = {"type": "enabled", "budget_tokens": plan.budget_tokens}
         return {"thinking": budget, "max_tokens": plan.max_tokens}
+    if plan.enabled is False or plan.effort == "none":
+        return {"thinking": {"type": "disabled"}}
     if plan.effort:
         return {
             "thinking": {"type": "adaptive", "display": "summarized"},
@@ -205,13 +221,18 @@ def _called_tools(messages: Sequence[Message]) -> list[dict[str, Any]]:
         for call in message.tool_calls
     ]
     names = dict.fromkeys(call.name for call in calls)
-    return [{"name": name, "input_schema": {"type": "object"}} for name in names]
+    schema = {"type": "object", "properties": {}}
+    return [{"name": name, "input_schema": dict(schema)} for name in names]
 
 
 def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the conversation; consecutive messages of users and tools become one."""
     encoded: list[dict[str, Any]] = []
+    files_of_errors: list[dict[str, Any]] = []  # they follow the last of the turn's results
     for message in messages:
+        if files_of_errors and not isinstance(message, ToolResultMessage):
+            encoded[-1]["content"] += files_of_errors
+            files_of_errors = []
         match message:
             case UserMessage():
                 role, blocks = "user", _encode_user_content(message)
@@ -219,12 +240,16 @@ def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 role, blocks = "assistant", [_encode_block(part) for part in message.content]
             case ToolResultMessage():
                 role, blocks = "user", [_encode_result(message)]
+                if message.is_error:
+                    files_of_errors += _encode_files(message)
             case _:
                 assert_never(message)
         if encoded and encoded[-1]["role"] == role:
             encoded[-1]["content"] += blocks
         else:
             encoded.append({"role": role, "content": blocks})
+    if files_of_errors:
+        encoded[-1]["content"] += files_of_errors
     if encoded and encoded[-1]["role"] == "assistant":
         last_block = encoded[-1]["content"][-1]
         if last_block["type"] == "text":  # a prefix must not end in white space
@@ -266,7 +291,8 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
             return {"type": "redacted_thinking", "data": part.thinking_signature}
         case ThinkingContent():
             signature = part.thinking_signature
-            return {"type": "thinking", "thinking": part.thinking, "signature": signature}
+            # Hosts of other models may send no signature, but want the field.
+            return {"type": "thinking", "thinking": part.thinking, "signature": signature or ""}
         case ToolCall():
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
         case _:
@@ -274,14 +300,16 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
 
 
 def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
-    result: dict[str, Any] = {
-        "type": "tool_result",
-        "tool_use_id": message.tool_call_id,
-        "content": [_encode_part(part) for part in message.content],
-    }
-    if message.is_error:
-        result["is_error"] = True
-    return result
+    content = [_encode_part(part) for part in message.content]
+    if message.is_error:  # then the API takes only text (vellum-ai/vellum-assistant#18387)
+        text = [block for block in content if block["type"] == "text"]
+        content = text or [{"type": "text", "text": result_text(message)}]
+    result = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
+    return {**result, "is_error": True} if message.is_error else result
+
+
+def _encode_files(message: ToolResultMessage) -> list[dict[str, Any]]:
+    return [_encode_part(part) for part in message.content if not isinstance(part, TextContent)]
 
 
 def _add_cache_control(body: dict[str, Any], long: bool) -> None:
@@ -408,24 +436,26 @@ WIRE = Wire(
     decoder=AnthropicMessagesDecoder,
     framing=SSEReader,
     url_suffix="/v1/messages",
-    sampling={name: name for name in ("temperature", "top_p", "top_k")},
+    sampling={name: name for name in ("temperature", "top_p", "top_k")}
+    | {"stop": "stop_sequences"},
+    default_family="claude",
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
+    rejected_extra=_REJECTED_FIELDS,
     document_urls=True,
     schema_providers=frozenset({"anthropic"}),
     schema_fallback=schema_fallback,
     tool_name=re.compile(r"[A-Za-z0-9_-]{1,128}"),
     tool_schema=tool_schema,
     signed_thinking=True,
+    starts_with_user=True,
     strict_history=True,
     cache_control=True,
     thinking=ThinkingRules(
         budget=True,
         off_by_default=True,
+        switch=True,
         adaptive_effort="max",
-        rejected_sampling=frozenset({"temperature", "top_k"}),
-        min_top_p=0.95,
-        forced_calls=False,
         tools_beta="interleaved-thinking-2025-05-14",
         defaults=default_reasoning,
     ),

@@ -88,8 +88,16 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
         return OutputFallback("prompt", "Gemini takes no schema with free keys")
     if limit := gemini_limit(schema):
         return OutputFallback("prompt", f"{limit}, more than Gemini takes", over_limit=True)
-    if request.context.tools and GEMINI_1_AND_2.search(request.model_id):
-        return OutputFallback("tool", "Gemini 2 takes no schema together with tools")
+    tools, messages = request.context.tools, request.context.messages
+    if GEMINI_1_AND_2.search(request.model_id):
+        if tools:
+            return OutputFallback("tool", "Gemini 2 takes no schema together with tools")
+        if any(isinstance(message, ToolResultMessage) for message in messages):
+            # googleapis/python-genai#706
+            return OutputFallback("prompt", "Gemini 2 takes no schema after tool calls")
+    if tools and request.options.tool_choice not in (None, "auto", "none"):
+        # vercel/ai#16540
+        return OutputFallback("tool", "Gemini takes no schema with a forced call")
     return None
 
 
@@ -106,7 +114,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     generation_config: dict[str, Any] = {
         **WIRE.sampling_fields(prepared),
         "maxOutputTokens": plan.max_tokens or options.max_tokens,
-        "stopSequences": [options.stop] if isinstance(options.stop, str) else options.stop,
+        "stopSequences": [prepared.stop] if isinstance(prepared.stop, str) else prepared.stop,
         "thinkingConfig": _thinking_config(plan),
         **_output_format(request),
     }
@@ -117,7 +125,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "contents": encode_contents(prepared.messages, is_gemini_3),
         "systemInstruction": {"parts": [{"text": system_prompt}]} if system_prompt else None,
         "tools": encode_tools(prepared.tools),
-        "toolConfig": _tool_config(prepared.tool_choice),
+        "toolConfig": _tool_config(prepared.tool_choice, mixes_tools(request)),
         "generationConfig": generation_config or None,
     }
     path = f"/models/{quote(request.model_id, safe='/@:-._~')}:streamGenerateContent"
@@ -145,7 +153,24 @@ def _thinking_config(plan: ReasoningPlan) -> dict[str, Any] | None:
     return None
 
 
-def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
+def mixes_tools(request: Request) -> bool:
+    """Return whether a request offers functions and tools that Gemini runs itself."""
+    extra_tools = (request.options.extra or {}).get("tools")
+    if not request.context.tools or GEMINI_1_AND_2.search(request.model_id):
+        return False
+    return any(not _declares_functions(tool) for tool in extra_tools or ())
+
+
+def _declares_functions(tool: Any) -> bool:
+    return isinstance(tool, Mapping) and "functionDeclarations" in tool
+
+
+def _tool_config(
+    choice: str | dict[str, Any] | None, mixes_tools: bool = False
+) -> dict[str, Any] | None:
+    if mixes_tools:  # "Please enable tool_config.include_server_side_tool_invocations"
+        functions = _tool_config("validated" if choice == "auto" else choice) or {}
+        return {**functions, "includeServerSideToolInvocations": True}
     if choice is None:
         return None
     if isinstance(choice, dict):  # OpenAI's form, or already Gemini's
@@ -153,7 +178,7 @@ def _tool_config(choice: str | dict[str, Any] | None) -> dict[str, Any] | None:
         if not isinstance(function, dict):
             return choice
         choice = str(function["name"])
-    modes = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+    modes = {"auto": "AUTO", "none": "NONE", "required": "ANY", "validated": "VALIDATED"}
     config: dict[str, Any] = {"mode": modes.get(choice, "ANY")}
     if choice not in modes:
         config["allowedFunctionNames"] = [choice]
@@ -248,6 +273,8 @@ def _encode_result(
     response: dict[str, Any] = {"name": name, "response": result}
     if is_gemini_3:
         response["id"] = message.tool_call_id
+        if files:  # only these models read them inside of the response
+            response["parts"], files = files, []
     return [{"functionResponse": response}, *files]
 
 
@@ -330,7 +357,7 @@ class GeminiDecoder:
         elif "text" in part or not (omitted := _CONTENT_FIELDS.intersection(part)):
             deltas.append(Text(part.get("text") or ""))
             if signature:
-                deltas.append(TextSignature(signature))
+                deltas.append(TextSignature(signature, starts_block=True))
         else:
             deltas.append(Omitted(_media_type(part) or min(omitted)))
 
@@ -347,7 +374,13 @@ WIRE = Wire(
     decoder=GeminiDecoder,
     framing=SSEReader,
     url_suffix=":streamGenerateContent",
-    sampling={"temperature": "temperature", "top_p": "topP", "top_k": "topK", "seed": "seed"},
+    sampling={
+        "temperature": "temperature",
+        "top_p": "topP",
+        "top_k": "topK",
+        "seed": "seed",
+        "stop": "stopSequences",
+    },
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     image_urls=False,
@@ -356,6 +389,8 @@ WIRE = Wire(
     schema_fallback=schema_fallback,
     tool_name=re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"),
     tool_schema=tool_schema,
+    signed_empty_text=True,
+    starts_with_user=True,
     strict_history=True,
     thinking=ThinkingRules(budget=True, zero_is_off=True),
 )

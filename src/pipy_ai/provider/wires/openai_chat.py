@@ -44,7 +44,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     extra_body = fields.pop("extra_body", None) or {}
     body = {"model": request.model_id, **fields, **extra_body}
     profile = request.profile
-    if profile.max_completion_tokens and _requires_max_completion_tokens(request):
+    if _requires_max_completion_tokens(request):
         body["max_completion_tokens"] = body.pop("max_tokens")
     if profile.thinking_effort is not None and (effort := body.pop("reasoning_effort", None)):
         body |= profile.thinking_effort(effort)
@@ -53,14 +53,10 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         if new_name and value is not None:
             body[new_name] = value
     _map_tool_choice(request, profile, body)
-    if profile.placeholder_reasoning is not None and (request.record or {}).get("interleaved"):
-        for message in body["messages"]:
-            if message.get("tool_calls"):
-                message.setdefault("reasoning_content", profile.placeholder_reasoning)
     if profile.thinking_blocks:
         _restore_thinking_blocks(prepared.messages, body["messages"])
     if profile.assistant_after_tool_results:
-        _fix_turn_order(body["messages"])
+        _mark_prefix(body["messages"])
     body |= profile.extra_fields
     url = endpoint_url(prepared.base_url or openai_base_url(), "/chat/completions")
     return EncodedRequest(url, account_headers(request), body)
@@ -68,6 +64,11 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
 
 def _requires_max_completion_tokens(request: Request) -> bool:
     """Return whether a model rejects `max_tokens`; OpenAI's servers take the new name for all."""
+    profile = request.profile
+    if request.family.max_completion_tokens:
+        return not profile.translates_max_tokens
+    if not profile.max_completion_tokens:
+        return False
     if request.record is None:
         return uses_default_openai_url(request)
     return request.record.get("reasoning") is True
@@ -100,11 +101,8 @@ def _is_signed_thinking(part: AssistantContent) -> bool:
     return isinstance(part, ThinkingContent) and bool(part.thinking_signature)
 
 
-def _fix_turn_order(messages: list[dict[str, Any]]) -> None:
-    """Put an assistant turn between tool results and a user message; mark a final one as prefix."""
-    for index in range(len(messages) - 1, 0, -1):
-        if messages[index]["role"] == "user" and messages[index - 1]["role"] == "tool":
-            messages.insert(index, {"role": "assistant", "content": "I have read the results."})
+def _mark_prefix(messages: list[dict[str, Any]]) -> None:
+    """Mark a final assistant message as a prefix of the answer."""
     if messages[-1]["role"] == "assistant":
         messages[-1]["prefix"] = True
 
@@ -261,6 +259,6 @@ WIRE = Wire(
     framing=SSEReader,
     url_suffix="/chat/completions",
     schema_fallback=schema_fallback,
-    sampling={name: name for name in ("temperature", "top_p", "top_k", "seed")},
+    sampling={name: name for name in ("temperature", "top_p", "top_k", "seed", "stop")},
     extensions=frozenset({"top_k"}),
 )

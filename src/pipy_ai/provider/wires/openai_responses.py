@@ -74,8 +74,6 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
     Fields that LiteLLM does not know are in `extra_body`.
     """
     options = request.options
-    if options.stop is not None:
-        request.warn("option_ignored", "the Responses API knows no stop")
     effort = prepared.reasoning.effort
     output_schema = output_json_schema(request)
     fields: dict[str, Any] = {
@@ -96,7 +94,7 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
         "text": {"format": {"type": "json_schema", **output_schema}} if output_schema else None,
         "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
     }
-    if thinking := thinking_fields(prepared.reasoning, request.profile):
+    if thinking := thinking_fields(request, prepared.reasoning):
         fields["extra_body"] = thinking
     add_cache_fields(request, prepared, fields)
     return fields
@@ -159,8 +157,7 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
             case TextContent():
                 text = {"type": "output_text", "text": part.text, "annotations": []}
                 item = {"type": "message", "role": "assistant", "status": "completed"}
-                identity = {"id": part.text_signature} if part.text_signature else {}
-                items.append({**item, "content": [text], **identity})
+                items.append({**item, "content": [text], **_parse_identity(part.text_signature)})
             case ThinkingContent():
                 if part.thinking_signature and part.thinking_signature.startswith("{"):
                     items.append(json.loads(part.thinking_signature))
@@ -171,6 +168,26 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
             case _:
                 assert_never(part)
     return items
+
+
+def _message_identity(item: dict[str, Any]) -> str:
+    """Return what a message needs to go back: its id, as JSON if it has a phase.
+
+    Models from gpt-5.3-codex on tell comments from final answers by it (vercel/ai#12860).
+    """
+    if not item.get("phase"):
+        return str(item["id"])
+    return json.dumps({"v": 1, "id": item["id"], "phase": item["phase"]})  # the format of pi
+
+
+def _parse_identity(signature: str | None) -> dict[str, Any]:
+    """Return the fields of a message's identity."""
+    if not signature:
+        return {}
+    if not signature.startswith("{"):
+        return {"id": signature}
+    identity = json.loads(signature)
+    return {name: identity[name] for name in ("id", "phase") if identity.get(name)}
 
 
 def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
@@ -325,7 +342,7 @@ class OpenAIResponsesDecoder:
                 elif not was_streamed:
                     deltas.append(Text(part.get("text") or part.get("refusal") or "", index))
             if item.get("id"):
-                deltas.append(TextSignature(str(item["id"])))
+                deltas.append(TextSignature(_message_identity(item)))
         elif item_type == "function_call":
             self._announce_call(index, item, deltas)
             self._end_arguments(index, deltas)
