@@ -213,6 +213,39 @@ def test_repeated_thinking_with_signature_is_emitted_once() -> None:
     assert deltas == [Thinking("hm"), ThinkingSignature("s")]
 
 
+@pytest.mark.parametrize(
+    ("reason", "stop", "kind"),
+    [
+        ("stop", "stop", None),
+        ("brand_new", "error", "incomplete"),
+        ("abort", "error", "incomplete"),
+        ("content_filter", "error", "content_filter"),
+        (None, "error", "incomplete"),  # nothing but `[DONE]`
+    ],
+)
+def test_end_of_a_response_that_litellm_reads(
+    lab: Lab, reason: str | None, stop: str, kind: str | None
+) -> None:
+    """Azure documents its finish reasons; LiteLLM turns unknown ones into `stop`."""
+    lab.play(sse(*([*text("so far"), finish(reason)] if reason else []), DONE))
+    base = lab.url.removesuffix("/v1")
+    message = check_events(
+        list(stream("azure/gpt-4o", "q", api_base=base, api_key="k", max_retries=0))
+    )
+    assert message.api == "litellm"
+    assert (message.stop_reason, message.error and message.error.kind) == (stop, kind)
+    assert message.text == ("so far" if reason else "")
+
+
+def test_think_tags_that_litellm_reads(lab: Lab) -> None:
+    lab.play(chat(text("<thi", "nk>hm</think>\n", "Hi"), finish("stop")))
+    base = lab.url.removesuffix("/v1")
+    options: dict[str, Any] = {"api_base": base, "api_key": "k", "think_tags": "parse"}
+    message = check_events(list(stream("azure/my-own", "q", **options)))
+    assert message.api == "litellm"
+    assert (message.thinking_text, message.text) == ("hm", "Hi")
+
+
 def test_unknown_provider_is_reported_without_litellm_output() -> None:
     message = complete("nope/nope", "hi")
     assert message.error is not None

@@ -135,6 +135,38 @@ def test_finish_reasons(
         assert reason in message.error.message
 
 
+def document(wire: Wire, reason: str) -> Status:
+    """Return the same response in one piece."""
+    text = {"type": "text", "text": "so far"}
+    body: dict[str, Any] = {"id": "r", "model": "m"}
+    if wire is CHAT:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "so far"}}
+        body["choices"] = [{**choice, "finish_reason": reason}]
+    elif wire is ANTHROPIC:
+        body |= {"type": "message", "content": [text], "stop_reason": reason}
+    elif wire is GEMINI:
+        content = {"role": "model", "parts": [{"text": "so far"}]}
+        body["candidates"] = [{"content": content, "finishReason": reason}]
+    else:
+        message = {"type": "message", "content": [{**text, "type": "output_text"}]}
+        details = {"status": "incomplete", "incomplete_details": {"reason": reason}}
+        body |= {"output": [message], **details}
+    return Status(200, body)
+
+
+@pytest.mark.parametrize(
+    ("wire", "reason", "stop", "kind", "retryable"),
+    [pytest.param(*row, id=f"{row[0].name}: {row[1]}") for row in REASONS],
+)
+def test_finish_reasons_in_one_piece(
+    lab: Lab, wire: Wire, reason: str, stop: str, kind: str | None, retryable: bool
+) -> None:
+    lab.play(document(wire, reason))
+    message = ask(lab, wire)
+    assert outcome(message) == (stop, kind, retryable)
+    assert (message.text, message.raw_stop_reason) == ("so far", reason)
+
+
 def test_unknown_reason_of_a_compatible_host_is_the_end_with_a_warning(lab: Lab) -> None:
     for reason in ("normal", "repetition", "other"):
         lab.play(ending(CHAT, reason))
