@@ -204,7 +204,7 @@ def test_fatal_error_stops_the_batch(host: Host, kind: str) -> None:
 async def test_async_batch_stops_and_counts_all_rows(host: Host) -> None:
     async def source() -> AsyncIterator[str]:
         for number in range(100):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
             yield f"q{number}"
 
     host.faults = {"q5": [error_info(ErrorKind.AUTH, "wrong key")]}
@@ -269,10 +269,7 @@ def test_leaving_the_loop_cancels_requests_in_flight(host: Host) -> None:
     for _ in stream_many("host/m", ["a"] * 100, concurrency=8):
         host.wait = 60.0
         break
-    until = time.monotonic() + 5
-    while host.under_way and time.monotonic() < until:
-        time.sleep(0.005)
-    assert host.under_way == 0
+    host.wait_for_requests(0)
 
 
 def test_exception_in_on_result_is_raised_and_stops_the_batch(host: Host) -> None:
@@ -283,18 +280,14 @@ def test_exception_in_on_result_is_raised_and_stops_the_batch(host: Host) -> Non
 
     with pytest.raises(RuntimeError, match="full disk"):
         complete_many("host/m", ["a"] * 1000, on_result=fail)
-    until = time.monotonic() + 5
-    while host.under_way and time.monotonic() < until:
-        time.sleep(0.005)
-    assert host.under_way == 0
+    host.wait_for_requests(0)
     assert len(host.asked) < 100
 
 
 async def test_cancelling_the_task_stops_the_batch(host: Host) -> None:
     host.wait = 60.0
     task = asyncio.create_task(acomplete_many("host/m", ["a"] * 50))
-    while host.under_way < 4:
-        await asyncio.sleep(0.005)
+    await asyncio.to_thread(host.wait_for_requests, 4)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -315,9 +308,7 @@ except KeyboardInterrupt:
         # A test runner in the background of a shell hands down an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
-        until = time.monotonic() + 30
-        while len(lab.seen) < 4 and time.monotonic() < until:
-            time.sleep(0.01)
+        lab.wait_for_requests(4)
         process.send_signal(signal.SIGINT)
         try:
             out, _ = process.communicate(timeout=10)

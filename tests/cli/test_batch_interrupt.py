@@ -81,7 +81,7 @@ def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     halves = [*sse(*text("half ")), Pause(), *chat(text("whole"), finish("stop"))]
     lab.always = halves
     process = start(lab, "-j", "16")
-    wait_for(lambda: len(lab.seen) == 4)
+    lab.wait_for_requests(4)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     first = process.stderr.readline().decode()
@@ -131,7 +131,7 @@ def test_second_ctrl_c_drops_rows_in_flight(lab: Lab) -> None:
     questions(*[{"id": n, "prompt": f"q{n}"} for n in range(50)])
     lab.always = [*sse(*text("half ")), Pause()]
     process = start(lab, "-j", "16")
-    wait_for(lambda: len(lab.seen) == 4)
+    lab.wait_for_requests(4)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     process.stderr.readline()

@@ -149,6 +149,7 @@ class Lab:
         self.always: Scene | Callable[[Seen], Scene | Status] | None = None
         self._scenes: list[Scene | Status | Callable[[Seen], Scene | Status]] = []
         self._loop = asyncio.new_event_loop()
+        self._arrived = threading.Condition()
         self._ready = threading.Event()
         self._going = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lab", daemon=True)
@@ -160,6 +161,11 @@ class Lab:
     def go(self) -> None:
         """Release every `Pause`."""
         self._going.set()
+
+    def wait_for_requests(self, count: int) -> None:
+        """Wait until at least this many requests have arrived."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.seen) >= count, 30)
 
     @property
     def url(self) -> str:
@@ -204,7 +210,9 @@ class Lab:
         seen = Seen(request.path, headers, json.loads(body) if body else None, body)
         if request.transport is not None:
             seen.peer = request.transport.get_extra_info("peername")
-        self.seen.append(seen)
+        with self._arrived:
+            self.seen.append(seen)
+            self._arrived.notify_all()
         scene: Any = self.always or chat(text("ok"), finish("stop"))
         if self._scenes:
             scene = self._scenes.pop(0)
