@@ -155,7 +155,7 @@ def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) ->
         return ErrorKind.CONTEXT_OVERFLOW
     if says(rules.UNPAID_TEXT):
         return ErrorKind.QUOTA
-    if status in (None, 400, 401, 403, 422, 500) and says(rules.WRONG_KEY_TEXT):
+    if status not in (404, 429, 502, 503, 504) and says(rules.WRONG_KEY_TEXT):
         return ErrorKind.AUTH
     if status in (None, 400, 403, 404, 422) and says(rules.UNKNOWN_MODEL_TEXT):
         return ErrorKind.NOT_FOUND

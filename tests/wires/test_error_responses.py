@@ -45,8 +45,7 @@ def ask(lab: Lab, row: dict[str, Any], **options: Any) -> AssistantMessage:
 
 def play(lab: Lab, row: dict[str, Any]) -> None:
     if row.get("stream"):
-        event = {"type": "error"} if row["api"] == "anthropic" else {}
-        lab.play(sse({**row["body"], **event}))
+        lab.play(sse(row["body"]))
     else:
         lab.play(Status(row["status"], row["body"], row.get("headers", {})))
 
@@ -100,6 +99,7 @@ def test_header_that_tells_whether_to_retry(
         {"success": True, "errors": []},
         {"error": None},
         {"usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+        {"message": "half of the answer is here"},
     ],
 )
 def test_chunk_without_choices_is_no_error(lab: Lab, fields: dict[str, Any]) -> None:

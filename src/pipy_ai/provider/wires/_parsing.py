@@ -102,21 +102,27 @@ _SUCCESS_CODES = frozenset({"none", "", "0", "200", "ok", "success"})
 
 
 def reported_error(document: dict[str, Any]) -> Any | None:
-    """Return the error that a document of an OpenAI-compatible host reports, or None.
+    """Return the error that a document without content reports, or None.
 
     Not all hosts put it into `error`: MiniMax has `base_resp`, SiliconFlow and DashScope have
-    `code` and `message`, Qianfan `error_code`, Cloudflare `errors`.
+    `code` and `message`, Qianfan `error_code`, iFlow `status` and `msg`, Cloudflare `errors`.
     """
     if document.get("error"):
         return document["error"]
-    if document.get("choices"):
-        return None
     base = document.get("base_resp")
     codes = [document.get("code"), document.get("error_code")]
     codes += [base.get("status_code")] if isinstance(base, dict) else []
-    failed = any(str(code).lower() not in _SUCCESS_CODES for code in codes)
-    is_error = document.get("object") == "error" or bool(document.get("errors"))
-    return document if failed or is_error else None
+    if "error" in (document.get("object"), document.get("type")) or document.get("errors"):
+        return document
+    if any(str(code).lower() not in _SUCCESS_CODES for code in codes):
+        return document
+    stated = [code for code in codes if code is not None]
+    known_fields = {"object", "choices", "content", "usage", "type", "id"}
+    if stated or known_fields & document.keys():
+        return None
+    from ...error_body import error_message_from_body
+
+    return document if error_message_from_body(document) else None
 
 
 def error_from_payload(error: Any, deltas: Sequence[Delta] = ()) -> ReportedError:

@@ -40,7 +40,7 @@ from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
-from ._parsing import error_from_payload, parse_object
+from ._parsing import error_from_payload, parse_object, reported_error
 from ._usage import anthropic_tool, usage_from_anthropic
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -365,13 +365,15 @@ class AnthropicMessagesDecoder:
             deltas.append(Finish())
         elif event_type == "error" or body.get("error"):
             raise error_from_payload(body.get("error", body))
+        elif "type" not in body and (error := reported_error(body)):
+            raise error_from_payload(error)
         return deltas
 
     def decode_body(self, body: str) -> list[Delta]:
         """See `Decoder`."""
         message = parse_object(body)
-        if message.get("type") == "error" or message.get("error"):
-            raise error_from_payload(message.get("error", message))
+        if not message.get("content") and (error := reported_error(message)):
+            raise error_from_payload(error)
         deltas: list[Delta] = [ResponseInfo(message.get("id"), message.get("model"))]
         for index, block in enumerate(message.get("content") or ()):
             self._decode_block_start(index, block, deltas)

@@ -47,7 +47,13 @@ from ._openai_messages import (
     schema_fallback,
     thinking_fields,
 )
-from ._parsing import DONE_SENTINEL, error_from_payload, malformed, parse_object
+from ._parsing import (
+    DONE_SENTINEL,
+    error_from_payload,
+    malformed,
+    parse_object,
+    reported_error,
+)
 from ._usage import usage_from_responses
 
 UNSTREAMED_IDLE_TIMEOUT_S = 1800.0
@@ -243,6 +249,8 @@ class OpenAIResponsesDecoder:
             handler(self, index if isinstance(index, int) else 0, body, deltas)
         elif event_type == "error" or (body.get("error") and "response" not in body):
             raise error_from_payload(body.get("error") or body)
+        elif not event_type and (error := reported_error(body)):
+            raise error_from_payload(error)
         return deltas
 
     def on_text(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
