@@ -127,3 +127,25 @@ def test_router_fallback_is_not_priced_as_the_first_model(lab: Lab, july: Path) 
     lab.play(ANTHROPIC.scene(say("ok"), counts=Counts(M, M)))
     cost = complete("second", "hi", max_retries=0).usage.cost
     assert (cost.source, cost.total) in [("unknown", None), ("catalog", 18.0)]
+
+
+@pytest.mark.parametrize(
+    ("reported", "dollars"),
+    [
+        ("gpt-5", 1.25),
+        ("openai/gpt-5", 1.25),
+        ("gpt-5-2025-08-07", 1.25),
+        ("openai/gpt-5-2025-08-07", 1.25),
+        ("gpt-4o-2024-08-06", None),  # the proxy fell back to another model
+    ],
+)
+def test_proxy_that_names_the_dated_model(
+    lab: Lab, july: Any, reported: str, dollars: float | None
+) -> None:
+    told = {"prompt_tokens": M, "completion_tokens": 0, "total_tokens": M}
+    lab.play(sse(chunk({"content": "hi"}, model=reported),
+                 chunk({}, finish_reason="stop", model=reported),
+                 {"choices": [], "usage": told, "model": reported}, DONE))  # fmt: skip
+    message = complete("litellm_proxy/openai/gpt-5", "q", api_base=lab.url, api_key="k")
+    assert message.error is None
+    assert message.usage.cost.total == dollars

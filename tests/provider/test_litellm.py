@@ -251,3 +251,23 @@ def test_unknown_provider_is_reported_without_litellm_output() -> None:
     assert message.error is not None
     assert message.error.kind == "not_found"
     assert message.error.message.startswith("No provider goes by this name: pipy providers lists")
+
+
+def test_billing_of_vertex_chunks() -> None:
+    """LiteLLM keeps Vertex AI's traffic type beside the chunk, and counts its searches."""
+    from litellm.types.utils import ModelResponseStream
+
+    from pipy_ai.provider import UsageReport
+    from pipy_ai.provider.litellm.chunks import ChunkDecoder
+
+    text = ModelResponseStream(choices=[{"index": 0, "delta": {"content": "Hi."}}])
+    text._hidden_params = {"provider_specific_fields": {"traffic_type": "ON_DEMAND_PRIORITY"}}
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "total_tokens": 11}
+    details = {"web_search_requests": 2}
+    last = ModelResponseStream(choices=[], usage={**usage, "prompt_tokens_details": details})
+    decoder = ChunkDecoder("vertex_ai")
+    decoder.decode(text)
+    decoder.decode(last)
+    reports = [delta for delta in decoder.usage if isinstance(delta, UsageReport)]
+    assert {report.service_tier for report in reports} >= {"ON_DEMAND_PRIORITY"}
+    assert reports[0].server_tool_calls == {"google_search": 2}

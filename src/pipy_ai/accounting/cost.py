@@ -11,7 +11,7 @@ from ..provider.request import Request
 from ..provider.resolve import resolve
 from ..provider.router import load_router_config
 from ..registry.price_rules import STANDARD
-from ..registry.registry import calculate_cost, usage_cost
+from ..registry.registry import get_registry, usage_cost
 from ..registry.schema import Model
 from ..types import Cost, Usage
 
@@ -27,7 +27,7 @@ def request_cost(request: Request, usage: Usage, response_model: str | None) -> 
     if request.provider == "local":
         return Cost(total=0.0, source="provider"), ""
     if request.route.kind == "router":
-        return _router_cost(request, usage, response_model), ""
+        return _router_cost(request, usage, response_model)
     if request.backend == "litellm_proxy" and not _is_requested_model(
         request.model_id, response_model
     ):
@@ -82,17 +82,31 @@ def _catalogue_model(request: Request) -> Model:
     return Model.from_dict(record, provider)
 
 
-def _router_cost(request: Request, usage: Usage, response_model: str | None) -> Cost:
+def _router_cost(request: Request, usage: Usage, response_model: str | None) -> tuple[Cost, str]:
     config = load_router_config(request.route.api_base or None)
     names = [] if config is None else list(dict.fromkeys(config.deployments))
     for deployment in [resolve(name, quiet=True) for name in names]:
         model_id, record = deployment.model_id, deployment.record
-        if record is not None and response_model in (model_id, model_id.rpartition("/")[2]):
+        if record is not None and _is_same_model(deployment.provider, model_id, response_model):
             model = Model.from_dict({**record, "id": model_id}, deployment.provider)
-            return calculate_cost(model, usage)
-    return Cost()
+            return usage_cost(model, usage)
+    return Cost(), ""
 
 
 def _is_requested_model(name: str, response_model: str | None) -> bool:
     """Return whether the model that a proxy reports is the one with this name."""
-    return response_model in (None, name, resolve(name, quiet=True).route.model)
+    if response_model in (None, name, resolve(name, quiet=True).route.model):
+        return True
+    provider, _, model_id = name.partition("/")
+    return _is_same_model(provider, model_id, response_model)
+
+
+def _is_same_model(provider: str, model_id: str, response_model: str | None) -> bool:
+    """Return whether a response names this model, perhaps with its date."""
+    if response_model is None:
+        return False
+    if response_model in (model_id, model_id.rpartition("/")[2]):
+        return True
+    name = f"{provider}/{response_model.removeprefix(f'{provider}/')}"
+    base = get_registry().name_index.base_model(name)
+    return base is not None and base.full_name == f"{provider}/{model_id}"

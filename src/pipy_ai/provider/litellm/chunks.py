@@ -20,6 +20,7 @@ class ChunkDecoder:
         self.finish_reason: str | None = None
         self.usage: list[Delta] = []
         self._backend = backend
+        self._service_tier: str | None = None
         self._decoder = OpenAIChatDecoder()
 
     def decode(self, chunk: Any) -> list[Delta]:
@@ -32,19 +33,23 @@ class ChunkDecoder:
             self.finish_reason = self.finish_reason or choices[0].get("finish_reason")
         for call in delta.get("tool_calls") or ():
             _extract_signature(call)
+        hidden = getattr(chunk, "_hidden_params", None) or {}
+        traffic_type = (hidden.get("provider_specific_fields") or {}).get("traffic_type")  # Vertex
+        self._service_tier = fields.get("service_tier") or traffic_type or self._service_tier
         if fields.get("usage"):
-            self.usage += self._decode_usage(fields["usage"], fields.get("service_tier"))
+            self.usage += self._decode_usage(fields["usage"])
         return self._decoder.decode_chunk(
             {"id": fields.get("id"), "model": fields.get("model"), "choices": [{"delta": delta}]}
         )
 
-    def _decode_usage(self, usage: dict[str, Any], service_tier: Any) -> list[Delta]:
+    def _decode_usage(self, usage: dict[str, Any]) -> list[Delta]:
         if self._backend != "openrouter":
             usage["cost"] = None  # LiteLLM's own estimate
         searches = (usage.get("prompt_tokens_details") or {}).get("web_search_requests")
         if searches and self._backend in ("gemini", "vertex_ai"):
             usage["server_tool_use"] = {"google_search_requests": searches}
-        return OpenAIChatDecoder().decode_chunk({"usage": usage, "service_tier": service_tier})
+        chunk = {"usage": usage, "service_tier": self._service_tier}
+        return OpenAIChatDecoder().decode_chunk(chunk)
 
 
 def _extract_signature(call: dict[str, Any]) -> None:
