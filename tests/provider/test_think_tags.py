@@ -78,7 +78,9 @@ THINKING: list[tuple[str, list[Any]]] = [
     ("\n", ["\n"]),
     ("<thi", ["<thi"]),
     ("<thing>x</thing>", ["<thing>x</thing>"]),
-    ("<thinking>x</thinking>", ["<thinking>x</thinking>"]),
+    ("<thinker>x</thinker>", ["<thinker>x</thinker>"]),
+    ("<reasoning>x</reasoning>", ["<reasoning>x</reasoning>"]),
+    ("<thinking>a</think>b</thinking>c", [{"think": "a</think>b"}, "c"]),
     ("<<think>x", ["<<think>x"]),
     ("hm</think>Hi", ["hm</think>Hi"]),
 ]

@@ -14,13 +14,12 @@ from .deltas import Delta, RedactedThinking, Text, Thinking, ThinkingSignature, 
 
 TAGS = {
     "<think>": "</think>",
-    "<thought>": "</thought>",  # Gemini's OpenAI-compatible API
+    "<thinking>": "</thinking>",  # Amazon Nova (vercel/ai#7078)
+    "<thought>": "</thought>",  # EXAONE Deep
     "<seed:think>": "</seed:think>",  # Seed-OSS
-    "[THINK]": "[/THINK]",  # Magistral
+    "[THINK]": "[/THINK]",  # Magistral (RooCodeInc/Roo-Code#8522)
 }
 _SPACE = " \t\r\n"
-
-
 _OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment)
 
 
