@@ -76,6 +76,24 @@ def test_error_response_by_litellm(lab: Lab, host: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('data: {"error": {"message": "Slow down.", "code": "1113"}}\n\n', "Slow down."),
+        ("Error: insufficient balance", "Error: insufficient balance"),
+        ('"Insufficient balance"', "Insufficient balance"),
+        ('Upstream said {"error": {"message": "Insufficient balance"}}', "Insufficient balance"),
+        ([{"error": {"message": "No credits left"}}], "No credits left"),
+        ("{broken: insufficient balance}", "{broken: insufficient balance}"),
+    ],
+)
+def test_body_that_is_not_a_json_object(lab: Lab, body: Any, message: str) -> None:
+    lab.play(Status(429, body))
+    error = complete("hosted_vllm/m", "Hi", api_base=lab.url).error
+    assert error is not None
+    assert (error.kind, error.message, len(lab.seen)) == ("quota", message, 1)
+
+
+@pytest.mark.parametrize(
     ("status", "kind", "should_retry", "requests"),
     [(402, "quota", "true", 1), (401, "auth", "true", 1), (500, "server", "false", 1),
      (500, "server", "true", 2), (400, "bad_request", "true", 2), (400, "bad_request", "", 1)],

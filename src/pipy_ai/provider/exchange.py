@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections.abc import AsyncGenerator
 
@@ -225,10 +224,8 @@ def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
 
 def _error_message(body_text: str) -> str:
     """Return the human-readable message of an error body; empty for a web page."""
-    from ..error_body import error_message_from_body
+    from ..error_body import error_message_from_body, find_document
 
-    try:
-        body = json.loads(body_text)
-    except ValueError:
-        return "" if body_text.lstrip().startswith("<") else body_text.strip()
-    return error_message_from_body(body) or body_text.strip()
+    if body_text.lstrip().startswith("<"):
+        return ""
+    return error_message_from_body(find_document(body_text)) or body_text.strip().strip('"')
