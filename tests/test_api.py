@@ -76,7 +76,7 @@ def test_blocking_call_in_a_provider_is_rejected() -> None:
 
 
 def test_unknown_keyword_suggests_the_nearest_option() -> None:
-    with pytest.raises(TypeError, match="unknown option 'temprature'; did you mean 'temperature'"):
+    with pytest.raises(TypeError, match="unknown option 'temprature'; did you mean temperature"):
         complete("faux/echo", "Hi", temprature=0)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unknown option"):
         astream("faux/echo", "Hi", nonsense=0)  # type: ignore[call-arg]

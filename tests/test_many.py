@@ -217,7 +217,7 @@ def test_context_variables_apply_within_a_batch() -> None:
         (("host/m", ["a"]), {"concurrency": 0}, "concurrency is 1 or more"),
         (("host/m", ["a"]), {"concurrency": float("nan")}, "concurrency is a whole number"),
         (("host/m", ["a"]), {"stop_on": ["nonsense"]}, "'nonsense' is not a valid"),
-        (("host/m", ["a"]), {"temprature": 1}, "did you mean 'temperature'"),
+        (("host/m", ["a"]), {"temprature": 1}, "did you mean temperature"),
         (("host/", ["a"]), {}, "provider/model"),
         (("host/m", ["a"]), {"output": 7}, "output= takes a type"),
         (("host/m", ["a"]), {"executor": object()}, "executor is a Dask Client"),

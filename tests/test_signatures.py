@@ -100,7 +100,7 @@ def test_help_lists_the_options() -> None:
 
 
 def test_unknown_option_is_rejected() -> None:
-    with pytest.raises(TypeError, match="did you mean 'temperature'"):
+    with pytest.raises(TypeError, match="did you mean temperature"):
         pipy_ai.complete("faux/echo", "Hi", temprature=0)  # type: ignore[call-overload]
 
 

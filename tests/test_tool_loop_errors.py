@@ -159,7 +159,7 @@ def test_validator_that_raises_any_exception(go: Go) -> None:
 
 def test_wrong_use_raises_at_once() -> None:
     wrong: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
-        ([add], {"temprature": 0}, TypeError, "did you mean 'temperature'"),
+        ([add], {"temprature": 0}, TypeError, "did you mean temperature"),
         ([add], {"temperature": "hot"}, ValueError, "temperature"),
         ([add], {"max_turns": 0}, ValueError, "at least 1"),
         ([add], {"concurrency": 0}, ValueError, "at least 1"),
