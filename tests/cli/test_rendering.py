@@ -181,6 +181,16 @@ def test_code_keeps_tabs_indentation_and_empty_lines(screen: Screen) -> None:
     assert code in plain(screen.draw([f"```make\n{code}```\n"], 60))
 
 
+def test_tab_at_the_edge_of_the_screen_hides_nothing(screen: Screen) -> None:
+    for size in range(1, 45):
+        code = f"{'x' * size}\tA\tB\n{'東' * (size // 2)}\tC"
+        printed = screen.draw([f"```\n{code}\n```"], 20)
+        shown = seen(printed, 20, 24)
+        assert shown.count("x") == size
+        assert shown.count("東") == size // 2
+        assert {"A", "B", "C"} <= set(shown)
+
+
 def test_deeply_nested_text_is_shown(screen: Screen) -> None:
     for marks in ("> " * 300, "- " * 300, "1. " * 200, "> - " * 150, "[" * 2000, "*a " * 500):
         assert "deep" in plain(screen.draw([f"{marks}deep"], 40)).replace("\n", "")

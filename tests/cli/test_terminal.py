@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,21 @@ def test_color_variables(env: dict[str, str], dim: bool, bold: bool) -> None:
         assert (b"\x1b[2m" in terminal.raw) is dim
         assert (terminal.text.splitlines()[0] == "hi") is bold
         assert (b"\x1b" in terminal.raw) is (dim or bold)
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"CLICOLOR": "0"}, {"TERM": "dumb"}])
+def test_chat_without_styles(env: dict[str, str]) -> None:
+    with Terminal("-m", "pipy_ai", "chat", "-m", "faux/echo", "--no-save", env=env) as terminal:
+        terminal.wait_for("leave\n>")
+        terminal.send("**hi**\r")
+        terminal.wait_for("in / ")
+        while not terminal.text.endswith("\n>"):
+            assert terminal.read(0.2)
+        terminal.send("/exit\r")
+        assert terminal.wait() == 0
+        assert "> **hi**\n**hi**\n" in terminal.text
+        assert not re.search(rb"\x1b\[[\d;]*[1-9][\d;]*m", terminal.raw)
+        assert "TERM" not in env or b"\x1b" not in terminal.raw
 
 
 def test_forced_color_in_a_pipe_changes_no_answer() -> None:

@@ -18,6 +18,7 @@ from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.input.typeahead import get_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
+from prompt_toolkit.output import ColorDepth
 
 from ...utils.atomic import make_private_dir, open_private
 from ...utils.paths import data_path
@@ -49,8 +50,10 @@ class LineEditor:
     def __init__(self, keep_history: bool) -> None:
         self._pastes: dict[str, str] = {}
         self._input = _terminal_input()
+        has_styles = uses_styles(sys.stdout)
         self._session: PromptSession[str] = PromptSession(
-            [("bold" if uses_styles(sys.stdout) else "", "> ")],
+            [("bold" if has_styles else "", "> ")],
+            color_depth=None if has_styles else ColorDepth.DEPTH_1_BIT,
             multiline=True,
             prompt_continuation=_continuation,
             history=_input_history(keep_history, self._pastes),

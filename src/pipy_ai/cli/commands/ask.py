@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
 from ..display.notices import ending_notices, show_demo_notice, warning_texts
-from ..display.terminal import format_error, is_interactive, warn, write, write_json, write_raw
+from ..display.terminal import format_error, is_interactive, warn, write, write_answer, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,11 +231,7 @@ def _print_code_block(text: str, last: bool) -> None:
     if not code_blocks:
         warn("the answer has no code block; this is all of it")
         code_blocks = [text if text.endswith("\n") else f"{text}\n"]
-    code = code_blocks[-1 if last else 0]
-    if sys.stdout.isatty():
-        write(code)
-    else:  # exactly what the model wrote
-        write_raw(code)
+    write_answer(code_blocks[-1 if last else 0])
 
 
 def _report(

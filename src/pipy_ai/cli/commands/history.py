@@ -27,6 +27,7 @@ from ..display.terminal import (
     print_table,
     warn,
     write,
+    write_answer,
     write_json,
 )
 
@@ -218,5 +219,5 @@ def _export(arguments: argparse.Namespace) -> int:
             warn(format_error(error))
             return 1
     else:
-        write(text)
+        write_answer(text)
     return 0

@@ -135,7 +135,7 @@ class Renderer:
             lines = _code_lines(block.code, block.info, block.preceding_code)
         if not block.complete:
             lines = [part for line in lines for part in _folded(line, width)]
-        return [_to_row(line) for line in lines]
+        return [_to_row(_with_safe_tabs(line, width)) for line in lines]
 
 
 def _layout(nodes: Iterable[SyntaxTreeNode], width: int) -> Iterator[Line]:
@@ -383,21 +383,48 @@ def _width(line: Line) -> int:
 
 def _folded(line: Line, width: int) -> Iterator[Line]:
     """Break a line at the edge of the screen, as the terminal does, and expand tabs."""
-    if _width(line) <= width and not any("\t" in span.text for span in line):
+    line = _expanded(line)
+    if _width(line) <= width:
         yield line
         return
     parts: Line = []
     used = 0
     for span in line:
         for char in span.text:
-            shown = " " * (TAB_COLUMNS - used % TAB_COLUMNS) if char == "\t" else char
-            char_width = display_width(shown)
+            char_width = display_width(char)
             if used + char_width > width:
                 yield parts
                 parts, used = [], 0
-            parts.append(Span(shown, span.style))
+            parts.append(Span(char, span.style))
             used += char_width
     yield parts
+
+
+def _with_safe_tabs(line: Line, width: int) -> Line:
+    """Keep the tabs of a line, to be copied, if all of it is surely left of the screen's edge.
+
+    There, the character after a tab would be drawn over the one before it.
+    """
+    is_ascii = all(span.text.isascii() for span in line)
+    expanded = _expanded(line)
+    return line if is_ascii and _width(expanded) <= width else expanded
+
+
+def _expanded(line: Line) -> Line:
+    """Replace tabs by spaces."""
+    if not any("\t" in span.text for span in line):
+        return line
+    expanded: Line = []
+    used = 0
+    for span in line:
+        first, *rest = span.text.split("\t")
+        text = first
+        used += display_width(first)
+        for part in rest:
+            text += " " * (TAB_COLUMNS - used % TAB_COLUMNS) + part
+            used += TAB_COLUMNS - used % TAB_COLUMNS + display_width(part)
+        expanded.append(span._replace(text=text))
+    return expanded
 
 
 def _to_row(line: Line) -> Row:

@@ -142,6 +142,11 @@ def write(text: str, stream: TextIO | None = None) -> None:
     write_raw(escape_controls(text), stream)
 
 
+def write_answer(text: str) -> None:
+    """Write a model's text to stdout: as it is for a program, escaped on a terminal."""
+    write_raw(escape_controls(text) if sys.stdout.isatty() else text)
+
+
 def write_raw(text: str, stream: TextIO | None = None) -> None:
     """Write trusted text, which may contain escape sequences, and flush."""
     out = sys.stdout if stream is None else stream
