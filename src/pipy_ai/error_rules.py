@@ -116,25 +116,6 @@ KIND_BY_GENERIC_CODE = _kinds(
     }
 )
 
-KIND_BY_STATUS: dict[int, ErrorKind] = {
-    400: ErrorKind.BAD_REQUEST,
-    401: ErrorKind.AUTH,
-    402: ErrorKind.QUOTA,
-    403: ErrorKind.AUTH,
-    404: ErrorKind.NOT_FOUND,
-    408: ErrorKind.TIMEOUT,
-    409: ErrorKind.SERVER,
-    413: ErrorKind.CONTEXT_OVERFLOW,
-    422: ErrorKind.BAD_REQUEST,
-    424: ErrorKind.SERVER,  # Bedrock's ModelErrorException
-    429: ErrorKind.RATE_LIMIT,
-    451: ErrorKind.CONTENT_FILTER,  # StepFun
-    498: ErrorKind.CONTENT_FILTER,  # Cohere
-    503: ErrorKind.OVERLOADED,
-    504: ErrorKind.TIMEOUT,
-    529: ErrorKind.OVERLOADED,
-}
-
 
 def _any_of(*patterns: str) -> str:
     return "(?i)" + "|".join(patterns)

@@ -38,6 +38,25 @@ _KIND_BY_CLASS_NAME: dict[str, ErrorKind] = {
     "CancelledError": ErrorKind.CONNECTION,  # a task inside the backend
 }
 
+_KIND_BY_STATUS: dict[int, ErrorKind] = {
+    400: ErrorKind.BAD_REQUEST,
+    401: ErrorKind.AUTH,
+    402: ErrorKind.QUOTA,
+    403: ErrorKind.AUTH,
+    404: ErrorKind.NOT_FOUND,
+    408: ErrorKind.TIMEOUT,
+    409: ErrorKind.SERVER,
+    413: ErrorKind.CONTEXT_OVERFLOW,
+    422: ErrorKind.BAD_REQUEST,
+    424: ErrorKind.SERVER,  # Bedrock's ModelErrorException
+    429: ErrorKind.RATE_LIMIT,
+    451: ErrorKind.CONTENT_FILTER,  # StepFun
+    498: ErrorKind.CONTENT_FILTER,  # Cohere
+    503: ErrorKind.OVERLOADED,
+    504: ErrorKind.TIMEOUT,
+    529: ErrorKind.OVERLOADED,
+}
+
 # These say more than any text: LiteLLM has classified the response.
 _DECISIVE_CLASS_NAMES = frozenset(
     {
@@ -68,15 +87,14 @@ def classify_status(status: int | None, text: str, retry_after: float | None = N
         retry_after: The delay that the provider asks for, in seconds. With one, a used-up quota is
             a rate limit.
     """
-    from .error_rules import KIND_BY_STATUS
+    return _kind_from_body(status, text, retry_after) or _kind_from_status(status)
 
-    kind = _kind_from_body(status, text, retry_after)
-    if kind is not None:
-        return kind
+
+def _kind_from_status(status: int | None) -> ErrorKind:
     if status is None or status < 400:
         return ErrorKind.UNKNOWN
     default_kind = ErrorKind.SERVER if status >= 500 else ErrorKind.BAD_REQUEST
-    return KIND_BY_STATUS.get(status, default_kind)
+    return _KIND_BY_STATUS.get(status, default_kind)
 
 
 def _kind_from_body(status: int | None, text: str, retry_after: float | None) -> ErrorKind | None:
@@ -85,14 +103,13 @@ def _kind_from_body(status: int | None, text: str, retry_after: float | None) ->
     from .error_rules import (
         KIND_BY_CODE,
         KIND_BY_GENERIC_CODE,
-        KIND_BY_STATUS,
         LONG_QUOTA_NAME,
         PER_MINUTE_TEXT,
     )
 
     body = parse_error_body(text)
     if status in (402, 413):  # whatever they say
-        return KIND_BY_STATUS[status]
+        return _KIND_BY_STATUS[status]
     if any(re.search(LONG_QUOTA_NAME, name) for name in body.quota_names):
         return ErrorKind.QUOTA
     codes = [_code_spellings(code) for code in body.codes]
@@ -231,12 +248,14 @@ def _kind_of_exception(
         return _KIND_BY_CLASS_NAME[decisive]
     if not responded and re.search(_CONNECTION_PATTERN, text):
         return ErrorKind.CONNECTION  # LiteLLM reports a refused connection as status 500
-    # LiteLLM's default status, 500, says nothing.
-    stated_status = None if status == 500 and not responded else status
-    if kind := _kind_from_body(stated_status, _without_class_names(text), retry_after):
-        return kind
+    # The system's errors quote no body; and if it cannot open files, nothing can be imported.
+    if responded or not isinstance(exc, OSError):
+        # LiteLLM's default status, 500, says nothing.
+        stated_status = None if status == 500 and not responded else status
+        if kind := _kind_from_body(stated_status, _without_class_names(text), retry_after):
+            return kind
     by_class = (_KIND_BY_CLASS_NAME[name] for name in class_names if name in _KIND_BY_CLASS_NAME)
-    return next(by_class, None) or classify_status(status, text, retry_after)
+    return next(by_class, None) or _kind_from_status(status)
 
 
 def _response_headers(exc: BaseException) -> dict[str, str]:
@@ -376,10 +395,11 @@ def _without_class_names(text: str) -> str:
 
 def extract_provider_message(text: str) -> str:
     """Extract the provider's message from the text of an exception."""
-    from .error_body import error_message_from_body, find_document
-
     text = _without_class_names(text)
-    text = error_message_from_body(find_document(text)) or text
+    if "{" in text:
+        from .error_body import error_message_from_body, find_document
+
+        text = error_message_from_body(find_document(text)) or text
     text = text.replace("\r\n", "\n")
     return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # added by LiteLLM
 
