@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 from ..utils.encoding import MARK_BYTES, detect_encoding
 
@@ -83,41 +83,45 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
 
 def _read_csv(path: Path, delimiter: str | None) -> Iterator[NumberedRow]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    start = 1
-    with path.open(encoding=_encoding(path)) as file:  # with any line break, also within fields
-        try:
-            head, skipped, delimiter = _read_head(file, delimiter)
-            reader = csv.reader(chain(head, file), delimiter=delimiter, strict=True)
-            header: list[str] = []
-            start = skipped + 1
-            for fields in reader:
-                number, start = start, skipped + reader.line_num + 1
-                if not any(map(str.strip, fields)):  # spreadsheets write rows of delimiters
-                    continue
-                if not header:
-                    header = _parse_header(fields, path)
-                    continue
-                if len(fields) < len(header) or any(map(str.strip, fields[len(header) :])):
-                    raise InputError(
-                        f"{path}, line {number}: it has {len(fields)} fields, and the header has"
-                        f" {len(header)}"
-                    )
-                columns = zip(header, fields, strict=False)
-                yield number, {name: value for name, value in columns if name}
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: it is not UTF-8 text; save or convert it as UTF-8") from None
-        except csv.Error as error:
-            number = skipped + reader.line_num
-            if "end of data" in str(error):
-                text = f"{path}, line {start}: a quote of this row is never closed"
-            elif number > start:
-                text = f"{path}, line {number}, in the row from line {start}: {error}"
-            else:
-                text = f"{path}, line {number}: {error}"
-            raise InputError(text) from None
+    try:
+        with path.open(encoding=_encoding(path)) as file:  # any line break, also within fields
+            yield from _csv_rows(path, file, delimiter)
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: it is not UTF-8 text; save or convert it as UTF-8") from None
 
 
-def _read_head(file: Any, delimiter: str | None) -> tuple[list[str], int, str]:
+def _csv_rows(path: Path, file: TextIO, delimiter: str | None) -> Iterator[NumberedRow]:
+    head, skipped, delimiter = _read_head(file, delimiter)
+    reader = csv.reader(chain(head, file), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    start = skipped + 1
+    try:
+        for fields in reader:
+            number, start = start, skipped + reader.line_num + 1
+            if not any(map(str.strip, fields)):  # spreadsheets write rows of delimiters
+                continue
+            if not header:
+                header = _parse_header(fields, path)
+                continue
+            if len(fields) < len(header) or any(map(str.strip, fields[len(header) :])):
+                raise InputError(
+                    f"{path}, line {number}: it has {len(fields)} fields, and the header has"
+                    f" {len(header)}"
+                )
+            columns = zip(header, fields, strict=False)
+            yield number, {name: value for name, value in columns if name}
+    except csv.Error as error:
+        number = skipped + reader.line_num
+        if "end of data" in str(error):
+            text = f"{path}, line {start}: a quote of this row is never closed"
+        elif number > start:
+            text = f"{path}, line {number}, in the row from line {start}: {error}"
+        else:
+            text = f"{path}, line {number}: {error}"
+        raise InputError(text) from None
+
+
+def _read_head(file: TextIO, delimiter: str | None) -> tuple[list[str], int, str]:
     """Return the lines of the header, how many lines are before them, and the delimiter."""
     lines, skipped = [file.readline()], 0
     if match := _SEPARATOR_LINE.fullmatch(lines[0]):

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,8 @@ def fill_template(template: str, row: Columns) -> str:
         if name not in row:
             stripped = name.strip()
             if stripped not in row:
-                _check_literal(stripped, row)
+                if problem := _column_problem(stripped, tuple(map(str, row))):
+                    raise ValueError(problem)
                 return match[0]
             name = stripped
         return "" if row[name] is None else _column_text(row[name])
@@ -144,17 +146,19 @@ def fill_template(template: str, row: Columns) -> str:
     return _PLACEHOLDER.sub(substitute, template)
 
 
-def _check_literal(text: str, row: Columns) -> None:
-    """Raise ValueError if what stands in braces is a column that the row does not have."""
+@lru_cache  # of every row
+def _column_problem(text: str, columns: tuple[str, ...]) -> str:
+    """Return why what stands in braces is a column that a row does not have; "" if it is none."""
     from difflib import get_close_matches
 
-    columns = {str(column).casefold(): str(column) for column in row}
-    matches = get_close_matches(text.casefold(), columns, 1, _SIMILAR)
-    if matches or not (_LITERAL.match(text) or not text):
-        advice = f"it has: {', '.join(columns.values()) or 'none'}"
-        if matches:
-            advice = f"did you mean {columns[matches[0]]!r}?"
-        raise ValueError(f"no column {text!r}, which the template names; {advice}")
+    folded = {column.casefold(): column for column in columns}
+    matches = get_close_matches(text.casefold(), folded, 1, _SIMILAR)
+    if not matches and (_LITERAL.match(text) or not text):
+        return ""
+    advice = f"it has: {', '.join(columns) or 'none'}"
+    if matches:
+        advice = f"did you mean {folded[matches[0]]!r}?"
+    return f"no column {text!r}, which the template names; {advice}"
 
 
 def _column_text(value: Any) -> str:

@@ -44,7 +44,7 @@ def model_with_key() -> tuple[str, str]:
     """
     registry = get_registry()
     providers = registry.providers()
-    preferred = dict(name.split("/", 1) for name in PREFERRED_MODELS)
+    preferred = {name.partition("/")[0]: name.partition("/")[2] for name in PREFERRED_MODELS}
     for provider in [*preferred, *sorted(providers.keys() - preferred.keys())]:
         record = providers.get(provider, {"id": provider})
         if provider in OWN_DEPLOYMENTS or not has_key(record):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..display.printer import Printer
 
 DESCRIPTION = (
-    "Ask one question and print the answer as it comes. Text piped in goes before the prompt."
+    "Ask one question and print the answer as it comes. Text from a pipe or file on stdin goes"
+    " before the prompt; a terminal and /dev/null are not read."
 )
 
 

@@ -139,7 +139,7 @@ def _check_paths(input_path: Path, output_path: Path) -> None:
     if str(output_path) == "-":
         raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
     if output_path.suffix.lower() in OTHER_FORMATS:
-        name = output_path.with_suffix(".jsonl").name
+        name = f"{output_path.name.partition('.')[0]}.jsonl"
         raise ValueError(f"-o {output_path}: the answers are lines of JSON; name the file {name}")
     if not output_path.absolute().parent.is_dir():
         raise ValueError(f"{output_path.parent}: there is no such directory")
