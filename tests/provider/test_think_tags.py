@@ -166,6 +166,10 @@ def ask(lab: Lab, model: str, **options: Any) -> AssistantMessage:
         ("groq/llama-3.3-70b-versatile", RAW),  # does not reason
         ("openai/gpt-4o-mini", RAW),
         ("hosted_vllm/unlisted", RAW),
+        # Listed by others:
+        ("hosted_vllm/deepseek-ai/DeepSeek-R1", PARSED),
+        ("hosted_vllm/qwen3-32b", PARSED),
+        ("hosted_vllm/meta-llama/Llama-3.3-70B-Instruct", RAW),
     ],
 )
 def test_reasoning_models_of_the_catalogue_are_parsed(

@@ -79,17 +79,20 @@ def _think_tag_parser(request: Request) -> ThinkTagParser | None:
     mode = request.options.think_tags
     if mode == "keep" or (mode == "auto" and not _may_send_think_tags(request)):
         return None
-    from .think_tags import ThinkTagParser
+    from .think_tags import ThinkTagParser, is_known_reasoning_model
 
+    if mode == "auto" and request.record is None and request.provider != "local":
+        return ThinkTagParser(applies=lambda: is_known_reasoning_model(request.model_id))
     return ThinkTagParser(opened=mode == "opened")
 
 
 def _may_send_think_tags(request: Request) -> bool:
     if request.provider == "local":
         return True  # a model file has no record
-    is_reasoning = bool((request.record or {}).get("reasoning"))
+    if request.record is not None and not request.record.get("reasoning"):
+        return False
     api = backend_for(request.backend).api_for(request.model_id)
-    return is_reasoning and api == OPENAI_CHAT and not is_first_party_chat(request)
+    return api == OPENAI_CHAT and not is_first_party_chat(request)
 
 
 class Run:

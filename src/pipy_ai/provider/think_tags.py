@@ -7,10 +7,15 @@ models.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from .deltas import Delta, RedactedThinking, Text, Thinking, ThinkingSignature, ToolFragment
+
+if TYPE_CHECKING:
+    from ..registry import ModelRegistry
 
 TAGS = {
     "<think>": "</think>",
@@ -37,11 +42,13 @@ class ThinkTagParser:
     around thinking belongs to the tags. The result does not depend on where the text is split.
 
     With `opened` the prompt ended with the opening tag, so that the text begins with thinking.
+    `applies` is called when an opening tag is found, and tells whether to read it.
     """
 
-    def __init__(self, opened: bool = False) -> None:
+    def __init__(self, opened: bool = False, applies: Callable[[], bool] = lambda: True) -> None:
         self._state = _State.START
         self._opened = opened
+        self._applies = applies
         self._closing_tag = "</think>"
         self._has_thinking = False
         self._held = ""  # the start of what may be a tag, or white space that may precede one
@@ -88,7 +95,7 @@ class ThinkTagParser:
         """Look for an opening tag and return the text that follows it."""
         content = text.lstrip(_SPACE)
         for tag, closing_tag in TAGS.items():
-            if content.startswith(tag):
+            if content.startswith(tag) and self._applies():
                 self._state, self._closing_tag = _State.THINKING, closing_tag
                 return content[len(tag) :]
             if tag.startswith(content):
@@ -113,6 +120,27 @@ class ThinkTagParser:
         if not closing_tag:
             self._held = text[len(thinking) :]
         return rest
+
+
+def is_known_reasoning_model(model_id: str) -> bool:
+    """Return whether most providers of a model of this name list it as a reasoning model."""
+    from ..registry import get_registry
+
+    return _is_listed(get_registry(), model_id.rpartition("/")[2])
+
+
+@lru_cache(maxsize=1)  # a server of one's own usually has one model
+def _is_listed(registry: ModelRegistry, name: str) -> bool:
+    from ..registry.index import FLAG_BITS, FLAGS
+    from ..registry.names import normalize_name
+
+    normalized = normalize_name(name)
+    listed = [
+        bool(row[FLAGS] & FLAG_BITS["reasoning"])
+        for full_name, row in registry.rows().items()
+        if normalize_name(full_name.rpartition("/")[2]) == normalized
+    ]
+    return sum(listed) * 2 > len(listed)
 
 
 def _overlap(text: str, tag: str) -> int:
