@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import complete
+from pipy_ai import budget, complete
 
-from ..support.scripted_server import DONE, Lab, Scene, Status, chunk, sse
+from ..support.scripted_server import DONE, STALL, Lab, Scene, Status, chunk, sse
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -563,6 +563,31 @@ def test_tier_of_a_response_that_litellm_reads(
     assert message.error is None, message.error
     assert message.api == "litellm"
     assert message.usage.cost.total == dollars
+
+
+def test_searches_of_a_response_that_breaks_off_are_billed(lab: Lab, july: Any) -> None:
+    """(10_000*3 + 1*15) / 1e6 + 2*0.01, and the text that came."""
+    start = {"input_tokens": 10_000, "output_tokens": 1}
+    whole = anthropic(start, {"output_tokens": 10}, "web_search", "web_search")
+    lab.play(whole[:-2])  # without its end
+    base = lab.url.removesuffix("/v1")
+    message = complete("anthropic/claude-sonnet-4-5", "Hi", api_base=base, api_key="k")
+    assert message.error is not None
+    assert message.usage.server_tool_calls == {"web_search": 2}
+    assert message.usage.cost.tools == 0.02
+    assert message.usage.cost.total == pytest.approx(0.050015, abs=0.0001)
+
+
+def test_fees_count_in_budgets_before_the_end(lab: Lab, july: Any) -> None:
+    start = {"input_tokens": 100, "output_tokens": 1}
+    whole = anthropic(start, {"output_tokens": 10}, *["web_search"] * 5)
+    lab.play([*whole[:-2], STALL])
+    base = lab.url.removesuffix("/v1")
+    with budget(usd=0.03) as b:  # three searches, and no token
+        message = complete("anthropic/claude-sonnet-4-5", "Hi", api_base=base, api_key="k")
+    assert message.error is not None
+    assert message.error.kind == "budget"
+    assert b.spent >= 0.03
 
 
 def test_there_are_forty_bills() -> None:

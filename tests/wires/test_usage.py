@@ -130,7 +130,7 @@ def test_tool_calls() -> None:
     searched = usage_from_anthropic(
         {"server_tool_use": {"web_search_requests": 0}}, {"web_search": 1}
     )
-    assert searched.server_tool_calls is None  # a search that failed is not billed
+    assert searched.server_tool_calls == {}  # a search that failed is not billed
     compound = billing_from_chunk(
         {"choices": [{"message": {"executed_tools": [{"type": "search"}, {"type": "search"}]}}]}
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..provider.deltas import (
@@ -93,8 +93,7 @@ class Meter:
     def _output_token_price(self) -> float:
         """Return the US dollars for one token of the answer to a prompt of this length."""
         with_output = self._usage.model_copy(update={"output": _MILLION, "reasoning": 0})
-        output_usd = self._usage_cost(with_output) or 0.0
-        return (output_usd - (self._usage_cost(self._usage) or 0.0)) / _MILLION
+        return (self._known_cost(with_output) - self._known_cost(self._usage)) / _MILLION
 
     def _budget_error(self, text: str) -> ErrorInfo:
         return error_info(ErrorKind.BUDGET, text, provider=self._provider)
@@ -156,20 +155,22 @@ class Meter:
 
     def _apply_report(self, report: UsageReport) -> Budget | None:
         """Replace the estimate with the usage that the provider reports in mid-stream."""
-        reported = {
+        reported: dict[str, Any] = {
             name: value
             for name in ("input", "output", "cache_read", "cache_write", "cache_write_1h")
             if type(value := getattr(report, name)) is int and value >= 0
         }
         self._output_tokens = max(self._output_tokens, reported.pop("output", 0))
+        if report.server_tool_calls is not None:
+            reported["server_tool_calls"] = report.server_tool_calls
         if reported:
             self._usage = self._usage.model_copy(update=reported)
             self._usd_per_output_token = self._output_token_price()
         usage = self._usage.model_copy(update={"output": self._output_tokens})
         reported_cost = valid_cost(report.cost)
-        usd = self._usage_cost(usage) if reported_cost is None else reported_cost
+        usd = self._known_cost(usage) if reported_cost is None else reported_cost
         tokens = usage.input + usage.cache_read + usage.cache_write + usage.output
-        return self._add_to_budgets((usd or 0.0) - self.usd, tokens - self.tokens)
+        return self._add_to_budgets(usd - self.usd, tokens - self.tokens)
 
     def _add_to_budgets(self, usd: float, tokens: int) -> Budget | None:
         self.usd += usd
@@ -210,11 +211,14 @@ class Meter:
                 message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
     def _known_cost(self, usage: Usage) -> float:
-        """Return what is known of the cost: that of the tokens at the listed prices."""
-        if usage.cost.total is not None:
-            return usage.cost.total
-        update: dict[str, object] = {"service_tier": None, "region": None, "server_tool_calls": {}}
-        return self._usage_cost(usage.model_copy(update=update)) or 0.0
+        """Return what is known of the cost: at least that of the tokens at the listed prices."""
+        cost = self._usage_cost(usage)
+        if cost is None:
+            update: dict[str, object] = {
+                "service_tier": None, "region": None, "server_tool_calls": {},
+            }  # fmt: skip
+            cost = self._usage_cost(usage.model_copy(update=update))
+        return cost or 0.0
 
     def abandon(self) -> None:
         """Settle a request that ended without a message with the amounts counted so far."""

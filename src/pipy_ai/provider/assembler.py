@@ -741,7 +741,8 @@ class Assembler:
         merged.cost = current.cost if cost is None else cost
         merged.service_tier = incoming.service_tier or current.service_tier
         merged.region = incoming.region or current.region
-        merged.server_tool_calls = incoming.server_tool_calls or current.server_tool_calls
+        calls = incoming.server_tool_calls
+        merged.server_tool_calls = current.server_tool_calls if calls is None else calls
         return merged
 
     def _usage_at(self, position: int) -> Usage:

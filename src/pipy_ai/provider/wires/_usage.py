@@ -154,14 +154,13 @@ def usage_from_responses(response: Mapping[str, Any], items: Iterable[Any]) -> U
         reasoning=token_count(output_details.get("reasoning_tokens")),
         cost=_usage_cost(usage),
         service_tier=_text(response.get("service_tier")) or _tier(usage),
-        server_tool_calls=_responses_tool_calls(response, usage, items) or None,
+        server_tool_calls=responses_tool_calls(response, items),
     )
 
 
-def _responses_tool_calls(
-    response: Mapping[str, Any], usage: Mapping[str, Any], items: Iterable[Any]
-) -> dict[str, int]:
+def responses_tool_calls(response: Mapping[str, Any], items: Iterable[Any]) -> dict[str, int]:
     """Return the billable calls of provider tools."""
+    usage = _mapping(response.get("usage"))
     if details := _counts_of_xai(_mapping(usage.get("server_side_tool_usage_details"))):
         return details
     tools = [tool for tool in response.get("tools") or () if isinstance(tool, dict)]
@@ -214,7 +213,7 @@ def usage_from_anthropic(usage: Mapping[str, Any], blocks: Mapping[str, int]) ->
         cost=_usage_cost(usage),
         service_tier=_tier(usage),
         region=_text(usage.get("inference_geo")),
-        server_tool_calls=_anthropic_tool_calls(usage, blocks) or None,
+        server_tool_calls=_anthropic_tool_calls(usage, blocks),
     )
     for iteration in usage.get("iterations") or ():
         if iteration.get("type") == "compaction":

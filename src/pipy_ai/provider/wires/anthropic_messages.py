@@ -34,6 +34,7 @@ from ..deltas import (
     Thinking,
     ThinkingSignature,
     ToolFragment,
+    UsageReport,
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
@@ -402,6 +403,7 @@ class AnthropicMessagesDecoder:
             deltas.append(Omitted(str(block_type)))
             if block_type == "server_tool_use" and (tool := anthropic_tool(block)):
                 self._server_calls[tool] = self._server_calls.get(tool, 0) + 1
+                deltas.append(UsageReport(server_tool_calls=dict(self._server_calls)))
 
     def _append_usage(self, usage: Any, deltas: list[Delta]) -> None:
         if isinstance(usage, dict):

@@ -31,6 +31,7 @@ from ..deltas import (
     Thinking,
     ThinkingSignature,
     ToolFragment,
+    UsageReport,
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
@@ -54,7 +55,7 @@ from ._parsing import (
     parse_object,
     reported_error,
 )
-from ._usage import usage_from_responses
+from ._usage import responses_tool_calls, usage_from_responses
 
 UNSTREAMED_IDLE_TIMEOUT_S = 1800.0
 
@@ -302,6 +303,8 @@ class OpenAIResponsesDecoder:
         """Handle `response.output_item.done`."""
         item = body.get("item") or {}
         self._items.append(item)
+        if calls := responses_tool_calls({}, self._items):
+            deltas.append(UsageReport(server_tool_calls=calls))
         self._decode_item(index, item, deltas)
 
     def on_created(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
