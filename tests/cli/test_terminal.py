@@ -23,7 +23,7 @@ SCOTLAND = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbsc
         "plain ünïcode\n\ttab",
         f"🇩🇪 {SCOTLAND} 🏳️‍🌈 🏴‍☠️ 👩‍👧 ❤️‍🔥 1️⃣ #️⃣ 👍🏽 ☀️",
         "می‌خواهم श्री क्‍ष",
-        "\u200fשלום (abc)\u200f!\nabc \u200e(שלום)\u200e",
+        "\u200fשלום (abc)\u200f!\n(שלום)\u200e abc \u200e(1)",
         "e\u0301 ✈\ufe0e ᠠ\u180b",
     ],
 )
@@ -68,6 +68,7 @@ def test_escaping_a_stream_equals_escaping_the_whole() -> None:
         "1",
         "\u20e3",
         "ש",
+        "\u200f",
         "\u200b",
         "\x1b",
     ]

@@ -1,10 +1,10 @@
-"""The Markdown that is rendered on a terminal: CommonMark with tables, strikethrough and math.
+"""The Markdown that is rendered on a terminal: CommonMark with tables and math.
 
 What is markup is not shown. So where models rarely mean markup, a character is text here although
 CommonMark would take it for markup:
 
-- `_`, entities, HTML, images, reference definitions, `=` under a heading, a backslash at the end of
-  a line and before most characters;
+- `_`, `~`, entities, HTML, images, reference definitions, `=` under a heading, a backslash at the
+  end of a line and before most characters;
 - `*` in a word, a product, a power or a path, and in the math of `$…$`, `\\(…\\)`, `\\[…\\]`;
 - `[1](x)` after a word, which is a call.
 """
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock, blockquote, list_block, table
-from markdown_it.rules_inline import StateInline, link, strikethrough
+from markdown_it.rules_block import StateBlock, blockquote, heading, list_block, table
+from markdown_it.rules_inline import StateInline, link
 from markdown_it.rules_inline.state_inline import Delimiter
 
 BlockRule: TypeAlias = Callable[[StateBlock, int, int, bool], bool]
@@ -35,6 +35,7 @@ _MATH = re.compile(
     r"|\\\(.{1,2000}?\\\)|\\\[.{1,2000}?\\\]",  # the limit bounds the search for an end
     re.DOTALL,
 )
+_HEADING = re.compile(r"(#+)[ \t]*(.*?)(?:[ \t]+\1)?[ \t]*")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 _ESCAPE = re.compile(r"\\([!-/:-@[-`{-~])")
 _IN_PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:|\\[^\W_]|\\\\)\S*\Z")  # as in C:\_build\*.log
@@ -54,20 +55,20 @@ class _Parser(MarkdownIt):
 def markdown_parser() -> MarkdownIt:
     """Return a parser of this dialect."""
     parser = _Parser("commonmark", {"html": False, "maxNesting": 100})
-    parser.enable(["strikethrough", "table"])
+    parser.enable("table")
     parser.disable(["image", "reference", "autolink", "entity", "html_inline", "html_block"])
     parser.disable("lheading")
     block, inline = parser.block.ruler, parser.inline.ruler
     containers = ["paragraph", "reference", "blockquote"]
     block.at("table", _table, {"alt": ["paragraph", "reference"]})
     block.at("blockquote", _limited(blockquote), {"alt": [*containers, "list"]})
+    block.at("heading", _heading, {"alt": containers})
     block.at("list", _limited(list_block), {"alt": containers})
     block.before("fence", "math_block", _math_block, {"alt": [*containers, "list"]})
     block.before("paragraph", "table_end", _table_end, {"alt": ["blockquote"]})
     inline.before("escape", "math", _math)
     inline.at("escape", _escape)
     inline.at("emphasis", _emphasis)
-    inline.at("strikethrough", _strikethrough)
     inline.at("link", _link)
     return parser
 
@@ -83,6 +84,16 @@ def _limited(rule: BlockRule) -> BlockRule:
 
 def _line(state: StateBlock, number: int) -> str:
     return state.src[state.bMarks[number] + state.tShift[number] : state.eMarks[number]]
+
+
+def _heading(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Parse a heading. `#` at its end is text unless it is as often there as at the beginning."""
+    if not heading(state, start, end, silent):
+        return False
+    match = _HEADING.fullmatch(_line(state, start))
+    if not silent and match is not None:
+        state.tokens[-2].content = match[2]
+    return True
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -215,19 +226,6 @@ def _is_word(char: str) -> bool:
     return char.isalnum() and (
         char < "\u0590" or "\u1e00" <= char < "\u2000" or "\U0001d400" <= char < "\U0001d800"
     )
-
-
-def _strikethrough(state: StateInline, silent: bool) -> bool:
-    """Parse tildes; between words and numbers they are text."""
-    if silent or state.src[state.pos] != "~":
-        return False
-    scanned = state.scanDelims(state.pos, True)
-    after = state.src[state.pos + scanned.length : state.posMax][:1] or " "
-    if _is_word(after) and state.pos and _is_word(state.src[state.pos - 1]):
-        state.pending += "~" * scanned.length
-        state.pos += scanned.length
-        return True
-    return strikethrough.tokenize(state, silent)
 
 
 def _link(state: StateInline, silent: bool) -> bool:

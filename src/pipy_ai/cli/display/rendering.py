@@ -35,7 +35,7 @@ TAB_COLUMNS = 8
 COLUMN_GAP = "  "  # between the columns of a table
 
 # Styles are parameters of the escape sequence SGR: 1 bold, 2 dim, 3 italic, 4 underlined, …
-BOLD, DIM, ITALIC, UNDERLINE, STRIKE, CYAN = "1", "2", "3", "4", "9", "36"
+BOLD, DIM, ITALIC, UNDERLINE, CYAN = "1", "2", "3", "4", "36"
 _CODE_STYLES = {
     Kind.Comment: "2", Kind.Comment.Preproc: "96", Kind.Keyword: "94", Kind.Keyword.Type: "96",
     Kind.Operator.Word: "94", Kind.Name.Builtin: "96", Kind.Name.Function: "92",
@@ -211,8 +211,8 @@ def _spans(node: SyntaxTreeNode, style: str = "") -> Line:
                 spans.append(Span(child.content, _joined(style, CYAN), atomic=True))
             case "math_inline":
                 spans.append(Span(child.content, style, atomic=True))
-            case "em" | "strong" | "s":
-                added = {"em": ITALIC, "strong": BOLD, "s": STRIKE}[child.type]
+            case "em" | "strong":
+                added = ITALIC if child.type == "em" else BOLD
                 spans += _spans(child, _joined(style, added))
             case "link":
                 label, target = _spans(child, _joined(style, UNDERLINE)), child.meta["target"]

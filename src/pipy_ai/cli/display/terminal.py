@@ -43,8 +43,8 @@ def escape_controls(text: str, start: int = 0) -> str:
     """Return `text[start:]` with every character that could control a terminal made visible.
 
     So are characters that are invisible, except where writing needs them: joiners and selectors
-    after letters and emoji, direction marks in a line of Hebrew or Arabic, and the tags of flags.
-    `\\r\\n` becomes a newline.
+    after letters and emoji, direction marks after or before a letter of Hebrew or Arabic, and the
+    tags of flags. `\\r\\n` becomes a newline.
     """
     if _ESCAPABLE.search(text, start) is None:
         return text[start:]
@@ -69,8 +69,7 @@ def _is_in_place(char: str, text: str, at: int) -> bool:
     """Return whether an invisible character belongs to the characters beside it."""
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     if char in _DIRECTION_MARKS:
-        line_start, line_end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-        line = text[line_start : line_end if line_end >= 0 else len(text)]
+        line = text[max(at - CONTEXT_CHARS, 0) : at].rpartition("\n")[2] + after
         return not _IS_CONTEXTUAL(before) and _IS_RIGHT_TO_LEFT(line) is not None
     if char == "\ufe0f" and after == "\u20e3":  # a digit as a keycap
         return True
