@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import Context, SimpleStreamOptions, Tool, complete, ctx
+from pipy_ai import (
+    AssistantMessage,
+    Context,
+    Model,
+    SimpleStreamOptions,
+    TextContent,
+    ThinkingContent,
+    Tool,
+    complete,
+    ctx,
+    preview,
+)
 from pipy_ai._requests import build_request
 from pipy_ai.provider.litellm.arguments import build_arguments
 from pipy_ai.provider.reasoning import plan_reasoning
@@ -163,3 +174,20 @@ def test_thinking_in_requests(lab: Lab) -> None:
     complete(GEMINI.model, "q", api_base=GEMINI.base(lab), **options)
     thinking = lab.seen[-1].json["generationConfig"]["thinkingConfig"]
     assert thinking["includeThoughts"] is True
+
+
+def test_interleaved_thinking_of_a_model_made_by_hand() -> None:
+    thought = ThinkingContent(thinking="hm")
+    for interleaved, fields in (
+        (None, []),
+        (True, ["reasoning_content", "reasoning"]),
+        ("reasoning", ["reasoning"]),
+    ):
+        model = Model(
+            id="m", provider="p", api="http://localhost/v1", interleaved=interleaved
+        )  # fmt: skip
+        turn = AssistantMessage(
+            content=[thought, TextContent(text="a")], provider="p", model="m", stop_reason="stop"
+        )  # fmt: skip
+        shown = preview(model, ctx("q", turn, "r"), api_key="k")
+        assert [name for name in shown.body["messages"][1] if name.startswith("reason")] == fields

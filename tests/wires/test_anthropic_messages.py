@@ -8,6 +8,7 @@ import pytest
 
 from pipy_ai import (
     AssistantMessage,
+    ImageContent,
     TextContent,
     ThinkingContent,
     Tool,
@@ -165,3 +166,39 @@ def test_thinking_between_calls_keeps_its_place() -> None:
     body = preview("anthropic/claude-sonnet-4-5", context).body
     kinds = [block["type"] for block in body["messages"][1]["content"]]
     assert kinds == ["thinking", "tool_use", "thinking", "tool_use"]
+
+
+PICTURE = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
+
+
+def _failed(call: ToolCall, *content: Any) -> ToolResultMessage:
+    return ToolResultMessage(
+        tool_call_id=call.id, tool_name=call.name, content=list(content), is_error=True
+    )
+
+
+@pytest.mark.parametrize("text", ["not found", ""])
+@pytest.mark.parametrize("last", ["result", "user"])
+def test_error_result_holds_text_only(july: Any, text: str, last: str) -> None:
+    """Its files follow all results: the API wants results first."""
+    calls = [ToolCall(id=f"call_{number}", name="f", arguments={}) for number in range(2)]
+    results: list[Any] = [
+        _failed(calls[0], *([TextContent(text=text)] if text else []), PICTURE),
+        _failed(calls[1], PICTURE, PICTURE),
+    ]
+    turn = _turn(*calls, stop_reason="toolUse")
+    context = ctx("q", turn, *results, *(["And now?"] if last == "user" else []))
+    message = preview("anthropic/claude-sonnet-4-5", context).body["messages"][2]
+    kinds = [block["type"] for block in message["content"]]
+    assert kinds[:5] == ["tool_result", "tool_result", "image", "image", "image"]
+    assert kinds[5:] == (["text"] if last == "user" else [])
+    texts = [block["content"][0]["text"] for block in message["content"][:2]]
+    assert texts == [text or "(see attached image)", "(see attached image)"]
+    assert all(len(block["content"]) == 1 for block in message["content"][:2])
+
+
+def test_provider_tools_are_added_to_the_callers(july: Any) -> None:
+    tools = [Tool(name="lookup", description="d")]
+    extra = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
+    body = preview("anthropic/claude-sonnet-4-5", ctx("q", tools=tools), extra=extra).body
+    assert [tool["name"] for tool in body["tools"]] == ["lookup", "web_search"]

@@ -9,6 +9,7 @@ import pytest
 
 from pipy_ai import (
     AssistantMessage,
+    ImageContent,
     Tool,
     ToolCall,
     ToolResultMessage,
@@ -128,3 +129,94 @@ def test_call_in_several_parts(lab: Lab) -> None:
     assert [(call.name, call.arguments) for call in message.tool_calls] == [
         ("f", {"x": 1}), ("f", {"x": 2}),
     ]  # fmt: skip
+
+
+def _chunk(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, **fields}]}
+
+
+THOUGHT = {"text": "hm", "thought": True}
+CALL = {"functionCall": {"name": "lookup", "args": {}, "id": "call_1"}}
+SIGNED = {"thoughtSignature": "c2ln"}
+
+
+@pytest.mark.parametrize("empty", [{"text": "", **SIGNED}, SIGNED])
+@pytest.mark.parametrize(
+    ("parts", "returned"),
+    [
+        ([THOUGHT, {"text": "Hi"}], [{"text": "Hi", **SIGNED}]),
+        ([THOUGHT], [{"text": "", **SIGNED}]),
+        ([THOUGHT, {**CALL, **SIGNED}], [{**CALL, **SIGNED}, {"text": "", **SIGNED}]),
+    ],
+)
+def test_signature_of_a_part_without_text_is_returned(
+    lab: Lab, july: Any, parts: Any, returned: Any, empty: Any
+) -> None:
+    """Gemini may send it with the last part of a response."""
+    chunks = [*map(_chunk, parts), _chunk(empty, finishReason="STOP")]
+    lab.play(sse(*chunks))
+    model = "google/gemini-3.1-pro-preview"
+    events = list(stream(model, "q", api_base=GEMINI.base(lab), api_key="k"))
+    message = check_events(events)
+    restored = AssistantMessage.model_validate_json(message.model_dump_json())
+    results = [
+        ToolResultMessage(tool_call_id=call.id, tool_name=call.name, content=[])
+        for call in restored.tool_calls
+    ]
+    sent = preview(model, ctx("q", restored, *(results or ["go on"]))).body["contents"][1]
+    assert sent["parts"] == returned
+    # Another model gets neither the signature nor the empty part.
+    other = preview("google/gemini-2.5-pro", ctx("q", restored, *(results or ["go on"]))).body
+    assert "c2ln" not in json.dumps(other)
+    assert '"text": ""' not in json.dumps(other)
+
+
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize("choice", [None, "auto", "required"])
+def test_provider_tools_beside_functions(july: Any, transport: Any, choice: str | None) -> None:
+    """Gemini 3 wants a flag and has no mode AUTO then; older models take one kind."""
+    options: dict[str, Any] = {
+        "extra": {"tools": [{"googleSearch": {}}]},
+        "tool_choice": choice,
+        "transport": transport,
+        "api_key": "k",
+    }
+    context = ctx("q", tools=[Tool(name="lookup", description="d")])
+    shown = preview("google/gemini-3.1-pro-preview", context, **options)
+    assert "lookup" in json.dumps(shown.body["tools"])
+    assert "googleSearch" in json.dumps(shown.body["tools"])
+    config = shown.body["toolConfig"]
+    assert config["includeServerSideToolInvocations"] is True
+    if transport == "direct":
+        mode = (config.get("functionCallingConfig") or {}).get("mode")
+        assert mode == {None: None, "auto": "VALIDATED", "required": "ANY"}[choice]
+    older = preview("google/gemini-2.5-flash", context, **options)
+    assert "lookup" in json.dumps(older.body["tools"])
+    assert "googleSearch" not in json.dumps(older.body["tools"])
+    assert "option_ignored" in [warning.code for warning in older.warnings]
+
+
+def test_files_of_results_are_inside_of_the_response_from_gemini_3_on(july: Any) -> None:
+    image = ImageContent(data="iVBORw0KGgo=", mime_type="image/png")
+    call = ToolCall(id="call_1", name="camera", arguments={})
+    result = ToolResultMessage(tool_call_id="call_1", tool_name="camera", content=[image])
+    turn = AssistantMessage(content=[call], stop_reason="toolUse")
+    for model, inside in (("gemini-3-flash-preview", True), ("gemini-2.5-flash", False)):
+        parts = preview(f"google/{model}", ctx("q", turn, result)).body["contents"][2]["parts"]
+        assert ("parts" in parts[0]["functionResponse"]) is inside
+        assert len(parts) == (1 if inside else 2)
+        assert "iVBORw0KGgo=" in json.dumps(parts)
+
+
+def test_no_schema_after_calls_or_with_a_forced_call(july: Any) -> None:
+    call = ToolCall(id="call_1", name="lookup", arguments={})
+    result = ToolResultMessage(tool_call_id="call_1", tool_name="lookup", content=[])
+    turn = AssistantMessage(content=[call], stop_reason="toolUse")
+    schema = {"type": "object", "properties": {"n": {"type": "string"}}, "required": ["n"]}
+    after_calls = preview("google/gemini-2.5-flash", ctx("q", turn, result), output=schema).body
+    assert "responseSchema" not in after_calls.get("generationConfig", {})
+    tools = ctx("q", tools=[Tool(name="lookup", description="d")])
+    model = "google/gemini-3-flash-preview"
+    forced = preview(model, tools, output=schema, tool_choice="required").body
+    assert "responseSchema" not in forced.get("generationConfig", {})
+    assert "responseSchema" in preview(model, tools, output=schema).body["generationConfig"]

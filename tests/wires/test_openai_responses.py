@@ -169,3 +169,46 @@ def test_text_only_in_its_last_event(lab: Lab) -> None:
         lab.play(sse(CREATED, *events, COMPLETED))
         message = check_events(list(stream(RESPONSES.model, "q", api_base=lab.url, api_key="k")))
         assert message.text == "Hello"
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_phase_of_messages_is_sent_back(
+    lab: Lab, july: Any, streamed: bool, transport: Any
+) -> None:
+    """It survives serialization, and another model does not get it."""
+    items: list[Any] = [
+        {"type": "message", "id": f"msg_{phase}", "role": "assistant", "phase": phase,
+         "content": [{"type": "output_text", "text": phase, "annotations": []}]}
+        for phase in ("commentary", "final_answer")
+    ]  # fmt: skip
+    items.append({**items[0], "id": "msg_3"})
+    del items[-1]["phase"]
+    response = {"id": "r", "model": "m", "status": "completed", "output": items}
+    events = [
+        {"type": "response.output_item.done", "output_index": number, "item": item}
+        for number, item in enumerate(items)
+    ]
+    completed = {"type": "response.completed", "response": response}
+    lab.play(sse(*events, completed) if streamed else [json.dumps(response).encode()])
+    message = complete(
+        "openai/responses/gpt-5.4", "q", api_base=lab.url, api_key="k", transport=transport
+    )
+    restored = AssistantMessage.model_validate_json(message.model_dump_json())
+    for model, phases in (
+        ("openai/responses/gpt-5.4", ["commentary", "final_answer", None]),
+        ("openai/responses/gpt-5.5", [None, None, None]),
+    ):
+        sent = preview(model, ctx("q", restored, "go on"), transport=transport).body["input"]
+        turns = [item for item in sent if item.get("role") == "assistant"]
+        assert [turn.get("phase") for turn in turns] == phases
+    assert [turn.get("id") for turn in turns] == [None, None, None]
+
+
+def test_provider_tools_are_added_to_functions(july: Any) -> None:
+    tools = [Tool(name="lookup", description="d")]
+    extra = {"tools": [{"type": "web_search"}]}
+    body = preview("openai/gpt-5.4", ctx("q", tools=tools), extra=extra).body
+    assert [tool["type"] for tool in body["tools"]] == ["function", "web_search"]
+    alone = preview("openai/gpt-5.4", "q", extra=extra).body
+    assert [tool["type"] for tool in alone["tools"]] == ["web_search"]
