@@ -446,6 +446,15 @@ def test_response_of_other_content_only_is_an_error(lab: Lab, name: str) -> None
     assert "cannot represent" in message.error.message
 
 
+def test_custom_tool_call_beside_text_is_one_warning(lab: Lab) -> None:
+    custom = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "x"}}
+    deltas = [chunk({"content": "Let me look."}), chunk({"tool_calls": [custom]})]
+    lab.play(sse(*deltas, finish("tool_calls"), DONE))
+    message = ask(lab, CHAT)
+    assert outcome(message) == ("stop", None, False)
+    assert codes(message) == ["content_omitted"]
+
+
 def test_refusal_in_a_part_of_the_content(lab: Lab) -> None:
     lab.play(chat_delta(content=[{"type": "refusal", "refusal": "No."}]))
     message = ask(lab, CHAT)

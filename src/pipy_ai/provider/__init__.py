@@ -22,6 +22,7 @@ from .base import Provider
 from .deltas import (
     Delta,
     Finish,
+    Omitted,
     RedactedThinking,
     ResponseInfo,
     Text,
@@ -44,6 +45,7 @@ __all__ = [
     "ErrorKind",
     "Finish",
     "LiteLLMProvider",
+    "Omitted",
     "Provider",
     "ProviderError",
     "RedactedThinking",

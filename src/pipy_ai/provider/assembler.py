@@ -300,7 +300,7 @@ class Assembler:
         if name and name not in COMPLETE and name not in LENGTH and self._finish_error() is None:
             text = f"unknown finish reason {self._finish_reason!r}; read as the end of the answer"
             warnings.append(Warning(code="unknown_finish_reason", message=text))
-        if name in TOOL_CALLS and not self._tool_blocks and self._blocks:
+        if name in TOOL_CALLS and self._blocks and not (self._tool_blocks or self._omitted):
             text = f"finish reason {self._finish_reason!r}, but the response has no tool calls"
             warnings.append(Warning(code="missing_tool_calls", message=text))
         if self._parses_think_tags and self._has_unopened_thinking():
