@@ -35,7 +35,9 @@ from pipy_ai.utils.vendor_schemas import to_gemini_schema
         ({"enum": ["a", None]}, {"type": "string", "enum": ["a"], "nullable": True}),
         ({"type": "array"}, {"type": "array", "items": {"anyOf": [
              {"type": "string", "nullable": True}, {"type": "number"}, {"type": "boolean"},
-             {"type": "object"}, {"type": "array", "items": {"type": "string"}}]}}),
+             {"type": "object"}, {"type": "array", "items": {"anyOf": [
+                 {"type": "string", "nullable": True}, {"type": "number"}, {"type": "boolean"},
+                 {"type": "object"}]}}]}}),
         ({"type": "object", "properties": {}, "additionalProperties": False},
          {"type": "object"}),
         ({"type": "integer", "exclusiveMinimum": 0, "default": 3},

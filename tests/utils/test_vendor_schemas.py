@@ -120,6 +120,9 @@ ODD: dict[str, Any] = {
         "to": {"$ref": "#/properties/from"}}},
     "numbers as text": {"type": "object", "properties": {
         "a": {"type": "string", "maxLength": "9"}}},
+    "keywords of other kinds": {"type": "object", "properties": {"a": {
+        "type": "string", "examples": "x", "description": ["d"], "minLength": -1,
+        "uniqueItems": "no", "$ref": 7, "default": None}}},
     "many long lists": {"type": "object", "properties": {
         f"p{n}": {"type": "array", "items": TEXT, "maxItems": 500} for n in range(4)}},
 }  # fmt: skip
@@ -378,7 +381,7 @@ ROOTS = st.one_of(
 
 @st.composite
 def schemas_with_values(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    definition = draw(SCHEMAS)
+    definition = draw(closed_objects(SCHEMAS))  # it does not refer to itself at once
     schema = {**draw(ROOTS), "$defs": {"D": definition}}
     return schema, draw(instances(schema, schema, 4))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ..types import AssistantMessage, Message, Tool, ToolCall, ToolResultMessage
@@ -25,11 +27,26 @@ def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
     former_names = {name: sent for sent, name in request.tool_names.items()}
     adapted: list[Tool] = []
     for tool in tools:
-        parameters = wire.tool_schema(tool.parameters)
+        parameters = _convert_schema(wire, tool.parameters)
         _warn_about_schema(request, wire, tool, parameters)
         update = {"name": former_names.get(tool.name, tool.name), "parameters": parameters}
         adapted.append(tool.model_copy(update=update))
     return adapted
+
+
+def _convert_schema(wire: Wire, schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(schema)
+    except (TypeError, ValueError):  # a default that JSON lacks
+        return wire.tool_schema(schema)
+    converted: dict[str, Any] = json.loads(_convert_text(wire, text))
+    return converted
+
+
+@lru_cache(maxsize=1024)
+def _convert_text(wire: Wire, text: str) -> str:
+    """Convert a schema as JSON. Each turn sends the same tools, hundreds of an MCP server's."""
+    return json.dumps(wire.tool_schema(json.loads(text)))
 
 
 def _sent_names(request: Request, wire: Wire, tools: Sequence[Tool]) -> dict[str, str]:

@@ -6,6 +6,7 @@ What each vendor accepts is in `utils.vendor_schemas`.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -178,13 +179,16 @@ _TYPE_ALIASES = {
     "none": "null", "str": "string",
 }  # fmt: skip
 _KEYWORD_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("description", "format", "pattern", "title"), str),
+    **dict.fromkeys(("$comment", "$ref", "description", "format", "pattern", "title"), str),
+    **dict.fromkeys(("deprecated", "readOnly", "uniqueItems", "writeOnly"), bool),
     **dict.fromkeys(("maximum", "minimum", "multipleOf"), (int, float)),
-    **dict.fromkeys(
-        ("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"), int
-    ),
+    "dependentRequired": Mapping,
+    "examples": list,
     "required": list,  # a boolean in draft 3
 }
+_COUNTS = frozenset(
+    {"maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"}
+)
 _MAY_BE_NULL = frozenset({"const", "default"})
 
 
@@ -231,6 +235,8 @@ def _is_valid_keyword(keyword: str, value: Any) -> bool:
         return isinstance(value, Mapping)
     if keyword in _SUBSCHEMA_LISTS or keyword == "enum":
         return isinstance(value, list) and bool(value)
+    if keyword in _COUNTS:
+        return type(value) is int and value >= 0
     return isinstance(value, _KEYWORD_TYPES.get(keyword, object))
 
 
@@ -304,6 +310,12 @@ def type_of(value: Any) -> str:
     return types.get(type(value), "null")
 
 
+def _distinct(schemas: list[Any]) -> list[Any]:
+    """Return different schemas. Python's comparison would take 0 for False, and 1 for True."""
+    by_text = {json.dumps(schema, sort_keys=True, default=str): schema for schema in schemas}
+    return list(by_text.values())
+
+
 def tuple_to_list(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Convert a tuple (`prefixItems`) to a list whose items have any of its types."""
     prefix_items = schema.get("prefixItems")
@@ -317,7 +329,7 @@ def tuple_to_list(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         out["maxItems"] = min(max_items, len(prefix_items))
     else:
         item_types.append({} if rest is True else rest)
-    distinct = [item for index, item in enumerate(item_types) if item not in item_types[:index]]
+    distinct = _distinct(item_types)
     if {} in distinct or True in distinct:
         distinct = [{}]
     if len(prefix_items) > 1 and (len(distinct) > 1 or distinct == [{}]):
@@ -412,7 +424,7 @@ def _shape(schema: Mapping[str, Any]) -> str:
 
 def any_of(schemas: list[Any]) -> dict[str, Any]:
     """Return a schema that accepts what any of the schemas accepts."""
-    distinct = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
+    distinct = _distinct(schemas)
     if {} in distinct or True in distinct:
         return {}
     if len(distinct) == 1:

@@ -145,7 +145,8 @@ class _SchemaCloser:
     def close(self, schema: Any) -> dict[str, Any]:
         if not isinstance(schema, Mapping):
             raise _CannotCloseError
-        if (parts := schema.get("allOf")) and len(parts) == 1 and "$ref" in parts[0]:
+        parts = [part for part in schema.get("allOf", ()) if part is not True]
+        if len(parts) == 1 and isinstance(parts[0], Mapping) and "$ref" in parts[0]:
             siblings = {key: value for key, value in schema.items() if key != "allOf"}
             schema = with_siblings(parts[0], siblings)
         if isinstance(schema.get("$ref"), str):
@@ -430,7 +431,7 @@ class _GeminiReducer:
     def reduce(self, schema: Any, depth: int, path: tuple[str, ...]) -> dict[str, Any]:
         """Return a schema of one type, or `anyOf` alone.
 
-        `path` has the references that lead here; "[]" stands for a list of anything.
+        `path` has the references that lead here; "[]" stands for a value that may be anything.
         """
         self.nodes += 1
         if self.nodes > _MAX_NODES and depth:
@@ -456,7 +457,10 @@ class _GeminiReducer:
         alternatives = get_alternatives(schema)
         if not alternatives:
             for type_name, part in _split_types(schema):
-                yield self._reduce_type(type_name, part, depth, path)
+                if type_name != "array" or part.keys() & {"type", "items", "prefixItems"}:
+                    yield self._reduce_type(type_name, part, depth, path)
+                elif "[]" not in path:  # lists of anything must end somewhere
+                    yield self._reduce_type(type_name, part, depth, (*path, "[]"))
             return
         shared = {key: v for key, v in schema.items() if key in ("type", "properties", "required")}
         for alternative in alternatives:
@@ -498,7 +502,7 @@ class _GeminiReducer:
         if type_name == "object":
             self._reduce_object(schema, out, depth, path)
         elif type_name == "array":
-            out["items"] = self._reduce_items(schema.get("items", {}), depth, path)
+            out["items"] = self.reduce(schema.get("items", {}), depth - 1, path)
         if type_name not in ("null", "boolean", "object"):
             describe_constraints(schema, out)
         return out
@@ -519,13 +523,6 @@ class _GeminiReducer:
             value = self.reduce(additional, depth - 1, path)
             types = [option["type"] for option in value.get("anyOf", [value])]
             add_description(out, f"(any names; each value: {' or '.join(types)})")
-
-    def _reduce_items(self, items: Any, depth: int, path: tuple[str, ...]) -> dict[str, Any]:
-        if items not in (True, {}):
-            return self.reduce(items, depth - 1, path)
-        if path[-1:] == ("[]",):
-            return {"type": "string"}  # lists of anything must end somewhere
-        return self.reduce(items, depth - 1, (*path, "[]"))
 
 
 def _split_types(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
