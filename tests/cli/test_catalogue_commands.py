@@ -105,6 +105,8 @@ def test_json_has_all_fields(pipy: Run) -> None:
         ("cost local/smollm2 --input 5", 1, "is a model of this machine: free"),
         ("info meta-llama/llama-3.3-70b-instruct", 2, "may mean"),
         ("cost nope/nope --input 1", 1, "no model"),
+        ("cost gpt-5-2025-08-07 --input 1", 0, "is treated as openai/gpt-5"),
+        ("info openrouter/openai/gpt-5:nitro", 0, "is treated as openrouter/openai/gpt-5"),
         ("cost cohere/c4ai-aya-vision-8b --input 1", 1, "not known"),
         ("compare --input 10 --cached 11", 2, "part of --input"),
         ("compare --input 10 nope/nope", 1, "no model"),

@@ -250,31 +250,16 @@ def usage_cost(
     provider names none. `mode` takes precedence over both tiers.
     """
     from ..types import Cost
-    from .price_rules import (
-        STANDARD,
-        implied_region,
-        implied_tool_calls,
-        normalize_tier,
-        region_factor,
-        tier_factor,
-        tool_fee,
-    )
+    from .price_rules import implied_region, normalize_tier, region_factor
 
-    name, model_id = model.qualified_name, model.base_model.partition("/")[2] or model.id
     tier = normalize_tier(usage.service_tier)
     if usage.service_tier is None or usage.service_tier.lower() == "auto":
         tier = normalize_tier(requested_tier)
-    prices, factor, read_factor = model.cost, 1.0, 1.0
-    if mode is None and tier != STANDARD:
-        mode = _mode_of_tier(model, tier)
-    if mode is not None:
-        prices = prices.modes[mode]
-    elif tier != STANDARD:
-        row = tier_factor(model.provider, model_id, tier)
-        if row is None:
-            return Cost(), f"{name} was served at the tier {tier!r}, whose price is not known"
-        factor = row.factor
-        read_factor = factor if row.cache_read is None else row.cache_read
+    name, model_id = model.qualified_name, _listed_id(model)
+    rates = _rates_of_tier(model, tier, mode)
+    if rates is None:
+        return Cost(), f"{name} was served at the tier {tier!r}, whose price is not known"
+    prices, factor, read_factor = rates
     region = usage.region or requested_region or implied_region(model)
     regional = region_factor(model.provider, model_id, region)
     if regional is None:
@@ -297,20 +282,51 @@ def usage_cost(
     }
     if sum_costs(parts.values()) is None:
         return Cost(**parts, source="unknown"), ""
-    fees = {
-        tool: tool_fee(model.provider, model_id, tool, calls)
-        for tool, calls in (
-            usage.server_tool_calls or implied_tool_calls(model.provider, model_id)
-        ).items()
-        if calls
-    }
-    unknown = [tool for tool, fee in fees.items() if fee is None]
-    if unknown:
-        return Cost(
-            **parts, source="unknown"
-        ), f"the fee of {name} for {', '.join(unknown)} is not known"
+    fees = _tool_fees(model, usage)
+    if unknown := [tool for tool, fee in fees.items() if fee is None]:
+        reason = f"the fee of {name} for {', '.join(unknown)} is not known"
+        return Cost(**parts, source="unknown"), reason
     parts["tools"] = sum_costs(fees.values())
     return Cost(**parts, total=sum_costs(parts.values()), source="catalog"), ""
+
+
+def _listed_id(model: Model) -> str:
+    """Return the id that price rules are about: for a variant, that of its base model."""
+    return model.base_model.partition("/")[2] or model.id
+
+
+def _rates_of_tier(
+    model: Model, tier: str, mode: str | None
+) -> tuple[ModelCost, float, float] | None:
+    """Return the prices of a service tier and their factors: in general, and for cache reads.
+
+    `mode` takes precedence over the tier. None: the price of the tier is not known.
+    """
+    from .price_rules import STANDARD, tier_factor
+
+    if mode is None and tier != STANDARD:
+        mode = _mode_of_tier(model, tier)
+    if mode is not None:
+        return model.cost.modes[mode], 1.0, 1.0
+    if tier == STANDARD:
+        return model.cost, 1.0, 1.0
+    row = tier_factor(model.provider, _listed_id(model), tier)
+    if row is None:
+        return None
+    return model.cost, row.factor, row.factor if row.cache_read is None else row.cache_read
+
+
+def _tool_fees(model: Model, usage: Usage) -> dict[str, float | None]:
+    """Return the fees for calls of the provider's tools by tool; None if a fee is not known."""
+    from .price_rules import implied_tool_calls, tool_fee
+
+    model_id = _listed_id(model)
+    calls = usage.server_tool_calls or implied_tool_calls(model.provider, model_id)
+    return {
+        tool: tool_fee(model.provider, model_id, tool, count)
+        for tool, count in calls.items()
+        if count
+    }
 
 
 def _scale(cost: float | None, factor: float) -> float | None:
