@@ -113,6 +113,8 @@ REASONS = [
     (CHAT, "time_limit", "error", "timeout", True),  # xAI
     (CHAT, "content-filter", "error", "content_filter", False),  # Vercel
     (CHAT, "sensitive", "error", "content_filter", False),  # Z.ai
+    (CHAT, "USER_CANCEL", "error", "incomplete", False),  # Cohere
+    (CHAT, "ERROR_LIMIT", "error", "incomplete", False),  # Cohere
     (CHAT, "ERROR_TOXIC", "error", "content_filter", False),  # Cohere
 ]  # fmt: skip
 

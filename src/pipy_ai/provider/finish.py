@@ -57,12 +57,14 @@ _FILTERED = frozenset(
     }
 )
 _BROKEN_OFF = "The provider broke off the answer"
+_CANCELLED = "The response was cancelled at the provider"
 _UNFINISHED = "The provider has not finished the answer"
 # The kind of the error, whether a retry may help, and what happened.
 _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "abort": (ErrorKind.INCOMPLETE, True, _BROKEN_OFF),  # vLLM, SGLang
     "aborted": (ErrorKind.INCOMPLETE, True, _BROKEN_OFF),
-    "cancelled": (ErrorKind.INCOMPLETE, False, "The response was cancelled at the provider"),
+    "canceled": (ErrorKind.INCOMPLETE, False, _CANCELLED),
+    "cancelled": (ErrorKind.INCOMPLETE, False, _CANCELLED),
     "compaction": (
         ErrorKind.INCOMPLETE,
         False,
@@ -74,6 +76,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
         "The answer reached the provider's limit for one request and would continue in another",
     ),
     "error": (ErrorKind.SERVER, True, _BROKEN_OFF),
+    "error_limit": (ErrorKind.INCOMPLETE, False, "The answer reached a limit"),  # Cohere
     "failed": (ErrorKind.SERVER, True, _BROKEN_OFF),
     "in_progress": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
     "incomplete": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
@@ -99,6 +102,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "timeout": (ErrorKind.TIMEOUT, True, _BROKEN_OFF),  # Cohere
     "too_many_tool_calls": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "unexpected_tool_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
+    "user_cancel": (ErrorKind.INCOMPLETE, False, _CANCELLED),  # Cohere
 }
 # Google's reasons for an end that it does not explain. Elsewhere these words are unknown.
 _UNEXPLAINED = frozenset({"image_other", "no_image", "other"})
