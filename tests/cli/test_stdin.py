@@ -83,7 +83,7 @@ def test_script_that_asks_about_its_stdin(tmp_path: Path) -> None:
 
 
 def test_slow_command_in_a_pipeline_is_waited_for() -> None:
-    done = bash(f"(sleep 6; echo a log) | {SHELL_ASK} what?")
+    done = bash(f"(sleep 4; echo a log) | {SHELL_ASK} what?")
     assert done.stdout == "a log\n\nwhat?\n"
     assert done.stderr == (
         "pipy: reading stdin until it ends; --no-stdin or < /dev/null skips it\n"
@@ -105,7 +105,7 @@ def test_pipe_that_the_caller_never_closes(kind: str) -> None:
             done = run_with_stdin(theirs, "hi")
     assert done.stdout == "hi\n"
     assert "reading stdin until it ends; --no-stdin or < /dev/null skips it" in done.stderr
-    assert "nothing came from stdin in 5 s; going on without" in done.stderr
+    assert "nothing came from stdin in 3 s; going on without" in done.stderr
 
 
 def test_text_in_a_pipe_that_its_caller_writes() -> None:

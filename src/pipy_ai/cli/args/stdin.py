@@ -17,7 +17,7 @@ from time import monotonic
 from ..display.terminal import warn
 
 NOTICE_AFTER_S = 2.0
-FIRST_BYTE_TIMEOUT_S = 5.0
+FIRST_BYTE_TIMEOUT_S = 3.0
 MAX_BYTES = 100_000_000
 _CHUNK_BYTES = 1 << 16
 
