@@ -116,6 +116,9 @@ LONG_ENUM = {"type": "object", "properties": {"a": {"enum": [f"v{n}" for n in ra
         ("azure/gpt-4o", LONG_ENUM, "tool", "1,001 enum values"),
         ("anthropic/claude-opus-4-7", big(25, str, "x"), "tool", "25 optional fields (at most 24)"),
         ("anthropic/claude-opus-4-7", big(17, str | None), "tool", "17 unions (at most 16)"),
+        # The limits are the model's, whoever hosts it.
+        ("openrouter/openai/gpt-5-mini", LONG_ENUM, "tool", "1,001 enum values"),
+        ("openrouter/anthropic/claude-sonnet-4.5", big(17, str, "x"), "tool", "17 unions"),
         ("gemini/gemini-3-flash-preview", big(3_000, list[float]), "prompt", "characters"),
     ],
 )  # fmt: skip

@@ -265,6 +265,26 @@ def test_references_do_not_explode(branches: int) -> None:
     assert len(json.dumps(to_openai_strict_schema(loops))) < 30_000
 
 
+def test_recursive_value_keeps_its_types() -> None:
+    """A type of JSON values: where it ends, all types are still possible."""
+    value = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/$defs/J"}},
+                       {"type": "object", "properties": {"x": {"$ref": "#/$defs/J"}}},
+                       {"$ref": "#/$defs/J"}]}  # fmt: skip
+    schema = {"type": "object", "properties": {"v": {"$ref": "#/$defs/J"}}, "$defs": {"J": value}}
+    reduced = openapi_to_json_schema(to_gemini_tool_schema(schema))
+    deep: Any = "end"
+    for _ in range(20):
+        deep = {"x": deep}
+        assert Draft202012Validator(reduced).is_valid({"v": deep})
+        assert Draft202012Validator(reduced).is_valid({"v": [deep]})
+
+
+def test_large_flat_schema_is_kept() -> None:
+    schema = _object(**{f"p{n}": {"type": "array", "items": TEXT} for n in range(4_000)})
+    reduced = to_gemini_tool_schema(schema)
+    assert reduced["properties"] == schema["properties"]
+
+
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

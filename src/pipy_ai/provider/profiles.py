@@ -507,5 +507,7 @@ SWITCHED_CLAUDE = re.compile(r"claude-(sonnet|opus|haiku)-[5-9](?!\d)")
 GEMINI_1_AND_2 = re.compile(r"gemini-[12]\b")
 # From Gemini 3 on tool calls have ids, and signatures are required.
 GEMINI_3_AND_LATER = re.compile(r"gemini-([3-9]|\d\d)")
+# OpenAI's own models, behind any host; not gpt-oss.
+OPENAI_MODELS = re.compile(r"(^|[/:])(gpt-\d|chatgpt|o[134](-|$))")
 # These answer in one piece only, after many minutes.
 UNSTREAMED_OPENAI = re.compile(r"(o1-pro|gpt-5-pro)(-\d|$)")

@@ -496,10 +496,14 @@ def restore_properties(value: Any, renames: Mapping[str, str]) -> Any:
 # --- Values of unions -----------------------------------------------------------------------
 
 
-def expand_options(schema: Any, root: Mapping[str, Any], depth: int = _MAX_DEPTH) -> list[Any]:
+def expand_options(
+    schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()
+) -> list[Any]:
     """Return the schemas that a value may match, without references and unions."""
-    if not isinstance(schema, Mapping) or depth == 0:
+    if not isinstance(schema, Mapping) or schema.get("$ref") in seen:
         return []
+    if isinstance(schema.get("$ref"), str):
+        seen |= {schema["$ref"]}
     merged = merge_refs(schema, root)
     alternatives = get_alternatives(merged)
     if not alternatives:
@@ -510,9 +514,7 @@ def expand_options(schema: Any, root: Mapping[str, Any], depth: int = _MAX_DEPTH
         for alternative in alternatives
         if isinstance(alternative, Mapping)
         for option in expand_options(
-            merge_all(shared, merge_refs(alternative, root)) if shared else alternative,
-            root,
-            depth - 1,
+            merge_all(shared, merge_refs(alternative, root)) if shared else alternative, root, seen
         )
     ]
 

@@ -16,6 +16,7 @@ from .json_schema import (
     accepts_null,
     add_description,
     describe_constraints,
+    expand_options,
     find_target,
     flatten_root,
     get_alternatives,
@@ -352,7 +353,8 @@ def _object_depth(schema: Any, root: Mapping[str, Any], depths: dict[str, int]) 
 
 # --- Gemini: no references ------------------------------------------------------------------
 
-_MAX_NODES = 3_000  # more are "too many states for serving" (googleapis/python-genai#660)
+# Of references that are written out; more are "too many states" (googleapis/python-genai#660).
+_MAX_NODES = 3_000
 _MAX_SUM_OF_MAX_ITEMS = 900  # about 960 is rejected (googleapis/python-genai#2170)
 # How far a schema is written out: levels, and levels of a type within itself.
 _DEPTHS = ((12, 3), (12, 2), (12, 1), (8, 1), (6, 1), (4, 1), (3, 1), (2, 1), (1, 1))
@@ -433,7 +435,7 @@ class _GeminiReducer:
 
         `path` has the references that lead here; "[]" stands for a value that may be anything.
         """
-        self.nodes += 1
+        self.nodes += bool(path)
         if self.nodes > _MAX_NODES and depth:
             raise _TooLargeError
         options = list(self._options(schema, depth, path))
@@ -451,7 +453,7 @@ class _GeminiReducer:
         """Yield a schema for each type that the values may have."""
         resolved = self._resolve(schema, path) if isinstance(schema, Mapping) else ({}, path)
         if resolved is None or depth <= 0:
-            yield {"type": "object", "description": "as in the levels above"}
+            yield from self._cut(schema)
             return
         schema, path = resolved
         alternatives = get_alternatives(schema)
@@ -467,6 +469,17 @@ class _GeminiReducer:
             if "properties" in shared and isinstance(alternative, Mapping):
                 alternative = merge_all(shared, alternative)
             yield from self._options(alternative, depth, path)
+
+    def _cut(self, schema: Any) -> Iterator[dict[str, Any]]:
+        """Yield only the types of what is nested too deeply."""
+        options = expand_options(schema, self.root) or [{}]
+        for name in dict.fromkeys(name for option in options for name, _ in _split_types(option)):
+            option: dict[str, Any] = {"type": name}
+            if name == "array":
+                option["items"] = self.reduce({}, 1, ("[]",))
+            elif name == "object":
+                option["description"] = "as in the levels above"
+            yield option
 
     def _resolve(
         self, schema: Mapping[str, Any], path: tuple[str, ...]

@@ -27,6 +27,7 @@ from ...types import (
 )
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..content import file_name, file_url, is_remote_file, result_text
+from ..profiles import CLAUDE, OPENAI_MODELS
 from ..request import PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback
 from ._litellm_proxy import add_thinking_blocks
@@ -160,11 +161,12 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
         return OutputFallback("prompt", f"{host} takes no schema")
     if request.context.tools and not profile.schema_with_tools:
         return OutputFallback("tool", f"{host} takes no schema together with tools")
-    if profile.schema_limits:
-        from ...utils.vendor_schemas import openai_limit, to_openai_strict_schema
+    is_openai = profile.schema_limits or OPENAI_MODELS.search(request.model_id)
+    if is_openai or CLAUDE.search(request.model_id):
+        from ...utils.vendor_schemas import anthropic_limit, openai_limit, to_openai_strict_schema
 
-        limit = openai_limit(to_openai_strict_schema(schema) or {})
-        if limit:
+        exceeded = openai_limit if is_openai else anthropic_limit
+        if limit := exceeded(to_openai_strict_schema(schema) or {}):
             return OutputFallback("tool", f"{limit}, more than {host} takes", over_limit=True)
     return None
 
