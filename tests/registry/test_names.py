@@ -167,6 +167,12 @@ def test_names(july: Path, name: str, full: str | None) -> None:
          "openrouter/openai/gpt-5", False),
         ("ollama-cloud/glm-5:cloud", "ollama-cloud/glm-5:cloud", "ollama-cloud/glm-5", False),
         (
+            "ollama-cloud/gpt-oss:20b-instruct-q4",
+            "ollama-cloud/gpt-oss:20b-instruct-q4",
+            "ollama-cloud/gpt-oss:20b",
+            False,
+        ),
+        (
             "bedrock/in.anthropic.claude-sonnet-4-5-20250929-v1:0",
             "amazon-bedrock/in.anthropic.claude-sonnet-4-5-20250929-v1:0",
             "amazon-bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0", True,

@@ -91,6 +91,7 @@ _NAME_VARIANTS = (
 _TAG_VARIANTS = (
     # OpenRouter's ways to choose a host, and variants at the same price.
     (r".*", r"(.+):(?:nitro|floor|exacto|thinking|extended|beta)", True),
+    (r"ollama-cloud", r"(.+:[\w.]+)-[\w.-]+", False),  # gpt-oss:20b-q4
     (r"(?!amazon-bedrock).*", r"(.+):[\w.-]+", False),  # :free, :online, Ollama's :7b-instruct-q4
 )
 _VARIANTS = (*_NAME_VARIANTS, *_TAG_VARIANTS)
