@@ -92,7 +92,7 @@ class Page:
     def paint(self, final: bool) -> None:
         """Print the complete blocks and draw the rest; with `final`, print everything."""
         size = os.get_terminal_size(sys.stdout.fileno())
-        columns, lines = max(size.columns or 80, 20), max(size.lines or 24, 3)  # 0: unknown
+        columns, lines = max(size.columns or 80, 2), max(size.lines or 24, 3)  # 0: unknown
         if self._renderer is None:
             self._print_first_words(columns)
             from .rendering import Renderer

@@ -124,7 +124,11 @@ def dimmed(text: str, stream: TextIO) -> str:
 
 
 def discard_typed_ahead(fd: int) -> None:
-    """Forget what was typed on a terminal and not read yet, so that it answers no question."""
+    """Forget what was typed on a terminal and not read yet, so that it answers no question.
+
+    Raises:
+        OSError: The terminal is gone.
+    """
     if os.name == "nt":
         import msvcrt
 
@@ -133,7 +137,10 @@ def discard_typed_ahead(fd: int) -> None:
         return
     import termios
 
-    termios.tcflush(fd, termios.TCIFLUSH)
+    try:
+        termios.tcflush(fd, termios.TCIFLUSH)
+    except termios.error as error:  # which is no OSError
+        raise OSError(*error.args) from None
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
