@@ -49,7 +49,8 @@ def outcome(message: AssistantMessage) -> tuple[str, str | None, bool]:
 
 
 def codes(message: AssistantMessage) -> list[str]:
-    return [warning.code for warning in message.warnings]
+    """Return the codes of the warnings about the response's content."""
+    return [warning.code for warning in message.warnings if warning.code != "cost_unknown"]
 
 
 # --- Finish reasons -------------------------------------------------------------------------
