@@ -87,6 +87,52 @@ def test_sampling_of_claude(july: Any, model: str, sent: set[str]) -> None:
     assert {f"{name}_ignored" for name in omitted} == set(codes(shown))
 
 
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [
+        ("anthropic/claude-sonnet-4-5", 1), ("openrouter/anthropic/claude-sonnet-4.5", 1),
+        ("mistral/mistral-large-latest", 1.5), ("zai/glm-4.7", 1),
+        ("moonshotai/kimi-k2-0905-preview", 1), ("openai/gpt-4o", 1.8),
+    ],
+)  # fmt: skip
+def test_temperature_stays_in_the_range_of_the_model(july: Any, model: str, sent: float) -> None:
+    shown = preview(model, "q", temperature=1.8, api_key="k")
+    assert shown.body["temperature"] == sent
+    assert ("temperature_changed" in codes(shown)) is (sent != 1.8)
+
+
+@pytest.mark.parametrize(
+    ("model", "stops", "sent"),
+    [
+        ("anthropic/claude-sonnet-4-5", "\n", None),
+        ("anthropic/claude-sonnet-4-5", ["\n\n", "END"], ["END"]),
+        ("google/gemini-2.5-flash", list("abcdef"), list("abcde")),
+        ("openai/gpt-4o", list("abcde"), list("abcd")), ("openai/gpt-4o", "\n", "\n"),
+        ("hosted_vllm/own", list("abcdef"), list("abcdef")),
+    ],
+)  # fmt: skip
+def test_stops_that_an_api_rejects(july: Any, model: str, stops: Any, sent: Any) -> None:
+    shown = preview(model, "q", stop=stops, api_key="k")
+    body = {**shown.body, **shown.body.get("generationConfig", {})}
+    found = [body.get(name) for name in ("stop", "stop_sequences", "stopSequences")]
+    assert [value for value in found if value] == ([sent] if sent else [])
+    assert ("stop_ignored" in codes(shown)) is (sent != stops)
+
+
+@pytest.mark.parametrize("model", ["openai/o3", "xai/grok-4.3", "github-models/openai/gpt-5"])
+def test_penalties_in_extra_are_omitted_where_rejected(
+    july: Any, transport: Any, model: str
+) -> None:
+    extra = {"presence_penalty": 0.5, "frequency_penalty": 0.5}
+    shown = preview(model, "q", extra=extra, api_key="k", transport=transport)
+    assert not extra.keys() & shown.body.keys()
+    assert codes(shown).count("option_ignored") == 2
+
+
+def test_blank_system_prompt_is_omitted(july: Any) -> None:
+    assert "system" not in preview("anthropic/claude-sonnet-4-5", ctx("q", system=" \n")).body
+
+
 def test_top_p_alone_is_sent_to_claude(july: Any) -> None:
     assert preview("anthropic/claude-sonnet-4-5", "q", top_p=0.9).body["top_p"] == 0.9
 
@@ -190,6 +236,8 @@ def test_thinking_that_cannot_be_turned_off_is_a_warning(july: Any, model: str) 
         ("openrouter/anthropic/claude-opus-4.6", "high", False),
         ("hosted_vllm/deepseek-ai/DeepSeek-V4", None, True), ("minimax/MiniMax-M2", None, True),
         ("openai/gpt-5", "high", True),
+        ("amazon-bedrock/meta.llama4-maverick-17b-instruct-v1:0", None, False),
+        ("amazon-bedrock/amazon.nova-pro-v1:0", None, True),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("choice", ["required", "lookup"])
@@ -247,7 +295,8 @@ ANSWER = AssistantMessage(content=[TextContent(text="France.")], stop_reason="st
 @pytest.mark.parametrize(
     "model",
     [
-        "perplexity/sonar", "hosted_vllm/google/gemma-3-27b-it", "llamafile/gemma2",
+        "perplexity/sonar", "deepseek/deepseek-reasoner", "hosted_vllm/google/gemma-3-27b-it",
+        "llamafile/gemma2",
         "lm_studio/mistralai/ministral-8b", "hosted_vllm/mistralai/Mixtral-8x7B-Instruct-v0.1",
     ],
 )  # fmt: skip
@@ -357,8 +406,10 @@ def test_turn_without_thinking_has_a_placeholder(
     july: Any, transport: str, model: str, placeholder: str | None
 ) -> None:
     context = ctx(QUESTION, own("faux/other", THOUGHT, CALL), RESULT, tools=[LOOKUP])
+    context.messages += [own("faux/other", TextContent(text="a")), QUESTION]
     shown = preview(model, context, api_key="k", transport=transport)  # type: ignore[arg-type]
-    assert shown.body["messages"][1].get("reasoning_content") == placeholder
+    turns = [message for message in shown.body["messages"] if message["role"] == "assistant"]
+    assert [turn.get("reasoning_content") for turn in turns] == [placeholder, placeholder]
 
 
 @pytest.mark.parametrize("model", ["mistral/magistral-medium-latest", "mistral/unlisted-model"])
@@ -413,6 +464,7 @@ def test_every_family_is_reachable() -> None:
     """No pattern hides a later one."""
     names = (
         "claude-sonnet-5 claude-opus-4-7 claude-opus-4-6 claude-opus-4-5 claude-3-opus gpt-5"
-        " grok-4 deepseek-v4 deepseek-v3.2 kimi-k2.5 mimo-v2 minimax-m2 glm-4.6 gemma-2 mistral-7b"
+        " grok-4 deepseek-reasoner deepseek-v4 deepseek-v3.2 kimi-k2.5 mimo-v2 minimax-m2 glm-4.6"
+        " gemma-2 mistral-7b"
     )
     assert [FAMILIES.index(family_for(name)) for name in names.split()] == [*range(len(FAMILIES))]

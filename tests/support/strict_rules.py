@@ -121,6 +121,16 @@ def _max_tokens_for_a_reasoning_model(body: Body) -> bool:
     return "max_tokens" in body
 
 
+@rule(_OPENAI + r"|xai/grok-4", "Model does not support parameter presencePenalty")
+def _penalty_for_a_reasoning_model(body: Body) -> bool:
+    return "presence_penalty" in body or "frequency_penalty" in body
+
+
+@rule(r"^(openai|groq)/", "stop: array too long, expected at most 4")
+def _five_stops(body: Body) -> bool:
+    return isinstance(body.get("stop"), list) and len(body["stop"]) > 4
+
+
 @rule(r"openai/", "Unknown parameter")
 def _field_of_another_host(body: Body) -> bool:
     fields = {"top_k", "chat_template_kwargs", "thinking", "enable_thinking", "reasoning_content"}
@@ -197,6 +207,16 @@ def _white_space_at_the_end(body: Body) -> bool:
     last = body["messages"][-1]
     text = last["content"][-1].get("text") or ""
     return last["role"] == "assistant" and text != text.rstrip()
+
+
+@rule(r"claude", "stop_sequences: each stop sequence must contain non-whitespace")
+def _blank_stop(body: Body) -> bool:
+    return any(not text.strip() for text in body.get("stop_sequences") or ())
+
+
+@rule(r"claude|^zai|^moonshotai", "temperature: range: 0..1")
+def _temperature_above_1(body: Body) -> bool:
+    return (body.get("temperature") or 0) > 1
 
 
 # === Google =================================================================================
@@ -304,6 +324,13 @@ def _forced_call_while_qwen_thinks(body: Body) -> bool:
 @rule(r"^alibaba(-cn)?/(?!qwen-(plus|flash|turbo))", "presenton/presenton#184")
 def _schema_while_qwen_thinks(body: Body) -> bool:
     return _has_schema(body) and body.get("enable_thinking") is not False
+
+
+@rule(r"deepseek-reasoner", "does not support successive user or assistant messages")
+def _roles_that_deepseek_rejects(body: Body) -> bool:
+    roles = [message["role"] for message in body["messages"] if not message.get("tool_calls")]
+    plain = [role for role in roles if role not in ("system", "tool")]
+    return not _alternates(plain) or roles[-1] == "assistant"
 
 
 @rule(r"^groq/", "vercel/ai#10023")

@@ -58,6 +58,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     tools = adapt_tools(request, wire)
     messages = rename_tools(messages, request, wire)
     system_prompt = request.context.system_prompt
+    if system_prompt is not None and not system_prompt.strip():
+        system_prompt = None  # Anthropic rejects blank text
     if system_prompt and not request.family.system_role:
         messages.insert(0, UserMessage(content=clean_surrogates(system_prompt), timestamp=0))
         system_prompt = None
@@ -141,7 +143,27 @@ def _resolve_sampling(
     if family.one_of_temperature_and_top_p and {"temperature", "top_p"} <= sampling.keys():
         del sampling["top_p"]
         request.warn("top_p_ignored", "this model takes no top_p together with temperature")
-    return sampling, sampling.pop("stop", None)
+    maximum = min(family.max_temperature, request.profile.max_temperature)
+    if sampling.get("temperature", 0) > maximum:
+        text = f"this model takes no temperature above {maximum:g}; that was sent"
+        request.warn("temperature_changed", text)
+        sampling["temperature"] = maximum
+    return sampling, _accepted_stops(request, wire, sampling.pop("stop", None))
+
+
+def _accepted_stops(
+    request: Request, wire: Wire, stop: str | list[str] | None
+) -> str | list[str] | None:
+    """Return `stop` without blank values and beyond the first few, where those are rejected."""
+    stops = [stop] if isinstance(stop, str) else stop or []
+    accepted = stops if wire.blank_stops else [text for text in stops if text.strip()]
+    if limit := wire.max_stops or request.profile.max_stops:
+        accepted = accepted[:limit]
+    if len(accepted) == len(stops):
+        return stop
+    omitted = ", ".join(repr(text) for text in stops if text not in accepted)
+    request.warn("stop_ignored", f"stop {omitted} was left out: {wire.title} rejects it")
+    return accepted or None
 
 
 def _reject_sampling(
@@ -195,7 +217,8 @@ def _unforced(choice: str | dict[str, Any]) -> bool:
 
 def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> str | None:
     """Return why a tool call cannot be forced; None: it can."""
-    if request.profile.forced_calls == "never":
+    unforced = request.profile.unforced_models
+    if request.profile.forced_calls == "never" or (unforced and unforced.search(request.model_id)):
         return f"{request.provider} takes no forced call"
     if request.route.is_self_hosted:  # it forces calls with a grammar, whatever the model
         return None
@@ -219,6 +242,9 @@ def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
     extra = dict(request.options.extra or {})
     for name in sorted(wire.rejected_extra.intersection(extra)):
         request.warn("option_ignored", f"{wire.title} knows no {name}; extra.{name} was left out")
+        del extra[name]
+    for name in sorted(request.family.rejected_options.intersection(extra)):
+        request.warn("option_ignored", f"this model takes no {name}; extra.{name} was left out")
         del extra[name]
     return extra
 

@@ -137,6 +137,9 @@ class Profile:
         max_completion_tokens: the host's reasoning models reject `max_tokens`.
         translates_max_tokens: a gateway that takes `max_tokens` for every model.
         forced_calls: whether it takes a `tool_choice` that forces a call.
+        unforced_models: models for which it takes no such `tool_choice`.
+        max_temperature: higher values are rejected.
+        max_stops: more values of `stop` are rejected; 0 is no limit.
         fixed_sampling: models that reject any `temperature` and `top_p`.
         schema_with_thinking: takes a schema for the response from a model that thinks.
         min_output_tokens: the smallest limit that its Responses API accepts.
@@ -184,6 +187,9 @@ class Profile:
     max_completion_tokens: bool = False
     translates_max_tokens: bool = False
     forced_calls: Literal["always", "without_thinking", "never"] = "always"
+    unforced_models: re.Pattern[str] | None = None
+    max_temperature: float = 2.0
+    max_stops: int = 0
     fixed_sampling: re.Pattern[str] | None = None
     schema_with_thinking: bool = True
     min_output_tokens: int = 0
@@ -241,6 +247,8 @@ _ROWS = (
         unsigned_thinking=True,
     ),
     Profile(names=("azure",), schema_limits=True),
+    # "This model doesn't support the toolConfig.toolChoice.tool field" (maximhq/bifrost#3196)
+    Profile(names=("amazon-bedrock", "bedrock"), unforced_models=re.compile("llama")),
     # These three report usage unasked and reject `stream_options`: Cerebras, Mistral, Perplexity.
     Profile(names=("cerebras",), rename_fields={"stream_options": ""}, strict_fields=True),
     Profile(
@@ -256,7 +264,7 @@ _ROWS = (
         schema_with_tools=False,  # WorkflowAI/WorkflowAI#687, also Mistral
     ),
     # "json mode cannot be combined with tool/function calling" (vercel/ai#16540)
-    Profile(names=("groq",), strict_fields=True, schema_with_tools=False),
+    Profile(names=("groq",), strict_fields=True, schema_with_tools=False, max_stops=4),
     Profile(
         names=("hosted_vllm",),
         thinking_switch=_chat_template_thinking,
@@ -284,6 +292,7 @@ _ROWS = (
     Profile(
         names=("mistral",),
         rename_fields={"seed": "random_seed", "stream_options": "", "user": ""},
+        max_temperature=1.5,
         tool_choice={"required": "any"},
         strict_fields=True,
         schema_with_tools=False,
@@ -294,6 +303,7 @@ _ROWS = (
     Profile(
         names=("moonshotai", "moonshot"),
         tool_choice={"required": "auto"},
+        max_temperature=1.0,
         # "only 1 is allowed for this model" (QuantumNous/new-api#5372); 0.6 without thinking
         fixed_sampling=FIXED_SAMPLING_KIMI,
         thinking_switch=_thinking_type,
@@ -302,6 +312,7 @@ _ROWS = (
     Profile(
         names=("openai",),
         max_completion_tokens=True,
+        max_stops=4,
         min_output_tokens=16,
         strict_fields=True,
         schema_limits=True,
@@ -345,6 +356,7 @@ _ROWS = (
     Profile(names=("xiaomi",), thinking_switch=_thinking_type),
     Profile(
         names=("zai", "zhipuai"),
+        max_temperature=1.0,
         forced_calls="never",  # "Tool choice must be auto" (vectorize-io/hindsight#4246)
         thinking_switch=_thinking_type,
         unsigned_thinking=True,
@@ -375,6 +387,7 @@ def profile_for(provider: str, backend: str) -> Profile:
 # === Model families =========================================================================
 
 _SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+_PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -382,7 +395,8 @@ class Family:
     """What the models of a family do differently, whoever hosts them.
 
     Attributes:
-        rejected_options: options that no value of is accepted.
+        rejected_options: options, and fields of `extra`, that are rejected whatever their value.
+        max_temperature: higher values are rejected.
         rejected_with_thinking: options that are rejected while the model thinks.
         min_top_p_with_thinking: lower values are rejected while the model thinks.
         one_of_temperature_and_top_p: rejects both together.
@@ -392,8 +406,8 @@ class Family:
             other hosts may pass them on.
         forced_calls_with_thinking: a tool call can be forced while it thinks.
         unsigned_thinking: reads its unsigned thinking of earlier turns.
-        placeholder_reasoning: sent as the thinking of a turn with tool calls that has none, as
-            hosts reject such a turn.
+        placeholder_reasoning: sent as the thinking of a turn that has none. Hosts reject a turn
+            with tool calls without it, and later turns (earendil-works/pi#3835).
         alternating_roles: its template wants users and assistants to take turns, users first.
         system_role: takes a system prompt.
         prefill: continues a final assistant message; others reject it.
@@ -401,6 +415,7 @@ class Family:
 
     pattern: re.Pattern[str]
     rejected_options: frozenset[str] = frozenset()
+    max_temperature: float = 2.0
     rejected_with_thinking: frozenset[str] = frozenset()
     min_top_p_with_thinking: float = 0.0
     one_of_temperature_and_top_p: bool = False
@@ -421,6 +436,20 @@ def _claude(pattern: str, **fields: Any) -> Family:
         rejected_with_thinking=frozenset({"temperature", "top_k"}),
         min_top_p_with_thinking=0.95,
         forced_calls_with_thinking=False,
+        max_temperature=1.0,
+        **fields,
+    )
+
+
+def _deepseek(pattern: str, **fields: Any) -> Family:
+    return Family(
+        re.compile(pattern),
+        thinks_by_default=True,
+        thinking_switch=_thinking_type,
+        # "Thinking mode does not support this tool_choice" (BerriAI/litellm#37470)
+        forced_calls_with_thinking=False,
+        unsigned_thinking=True,
+        placeholder_reasoning="",
         **fields,
     )
 
@@ -448,20 +477,15 @@ FAMILIES = (
             r"(^|/|openai[-.])(o[134](?![\w.])|gpt-5(?![\w.]|-chat)|gpt-5\.[12](?!\d)"
             r"|gpt-5\.([3-9]|\d\d)(?!\d|-chat|-instant))"
         ),
-        rejected_options=frozenset({"temperature", "top_p", "top_k", "stop"}),
+        rejected_options=_SAMPLING | _PENALTIES | {"stop", "logit_bias"},
         max_completion_tokens=True,
     ),
     # "stop" is for Grok 2 and 3 only (maximhq/bifrost#1286).
-    Family(re.compile(r"grok-(?!2|3(?!-mini)|beta)"), rejected_options=frozenset({"stop"})),
-    # "Thinking mode does not support this tool_choice" (BerriAI/litellm#37470)
-    Family(
-        re.compile(r"deepseek-(v[4-9]|reasoner)|deepseek-v3[.p]\d+-think"),
-        thinks_by_default=True,
-        thinking_switch=_thinking_type,
-        forced_calls_with_thinking=False,
-        unsigned_thinking=True,
-        placeholder_reasoning="",
-    ),
+    Family(re.compile(r"grok-(?!2|3(?!-mini)|beta)"), rejected_options=_PENALTIES | {"stop"}),
+    # "deepseek-reasoner does not support successive user or assistant messages", "The last message
+    # of deepseek-reasoner must be a user message"
+    _deepseek(r"deepseek-reasoner", alternating_roles=True, prefill=False),
+    _deepseek(r"deepseek-v[4-9]|deepseek-v3[.p]\d+-think"),
     Family(re.compile(r"deepseek-v3[.p-]?[12]"), unsigned_thinking=True, placeholder_reasoning=""),
     # "tool_choice 'specified' is incompatible with thinking enabled" (can1357/oh-my-pi#1077)
     Family(

@@ -147,6 +147,8 @@ class Wire:
         url_suffix: how the paths of its URLs end.
         default_family: the family (a name) whose rules models of unknown names follow.
         sampling: its fields for sampling options and `stop`, by the name of the option.
+        blank_stops: takes values of `stop` that are only white space.
+        max_stops: more values of `stop` are rejected; 0 is no limit of the API.
         extensions: fields that the API does not document and most of its hosts accept.
         auth_headers: returns the headers that carry a key.
         accepts_extra: whether it takes these fields of `extra` as they are; otherwise LiteLLM
@@ -176,6 +178,8 @@ class Wire:
     url_suffix: str
     sampling: Mapping[str, str]
     default_family: str = ""
+    blank_stops: bool = True
+    max_stops: int = 0
     extensions: frozenset[str] = frozenset()
     auth_headers: Callable[[str], dict[str, str]] = bearer_auth
     accepts_extra: Callable[[Collection[str]], bool] = accept_all

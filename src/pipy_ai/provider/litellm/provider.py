@@ -270,6 +270,15 @@ _GATED_PARAMETERS = (
     "seed",
     "stop",
     "user",
+    # of `extra`
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "n",
+    "parallel_tool_calls",
+    "service_tier",
 )
 
 

@@ -41,7 +41,7 @@ class ChatDialect:
         thinking: "fields" (`reasoning_fields` or `reasoning_details`), "chunks" (Mistral's parts of
             the content), "blocks" (LiteLLM's `thinking_blocks`) or "none".
         reasoning_fields: the fields of unsigned thinking.
-        placeholder_reasoning: the thinking of a turn with tool calls that has none.
+        placeholder_reasoning: the thinking of a turn that has none.
         call_signature: the field of a tool call that holds Gemini's signature; "" for none.
         multipart_results: tool results may hold files. Otherwise the files of consecutive results
             follow them in a user message.
@@ -335,7 +335,7 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
             if message.thinking_text:
                 encoded["content"] = _thinking_chunks(message)
         case "fields":
-            _add_reasoning(message, encoded, dialect, bool(calls))
+            _add_reasoning(message, encoded, dialect)
         case "none":
             pass
         case _:
@@ -346,7 +346,7 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
 
 
 def _add_reasoning(
-    message: AssistantMessage, encoded: dict[str, Any], dialect: ChatDialect, has_calls: bool
+    message: AssistantMessage, encoded: dict[str, Any], dialect: ChatDialect
 ) -> None:
     if details := _reasoning_details(message):
         encoded["reasoning_details"] = details
@@ -356,7 +356,7 @@ def _add_reasoning(
         for name in dialect.reasoning_fields:
             text = {"type": "reasoning.text", "text": thinking}
             encoded.setdefault(name, [text] if name == "reasoning_details" else thinking)
-    elif has_calls and dialect.placeholder_reasoning is not None:
+    elif dialect.placeholder_reasoning is not None:
         for name in dialect.reasoning_fields:
             name = "reasoning_content" if name == "reasoning_details" else name
             encoded[name] = dialect.placeholder_reasoning

@@ -443,6 +443,7 @@ WIRE = Wire(
     sampling={name: name for name in ("temperature", "top_p", "top_k")}
     | {"stop": "stop_sequences"},
     default_family="claude",
+    blank_stops=False,  # "each stop sequence must contain non-whitespace"
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     rejected_extra=_REJECTED_FIELDS,

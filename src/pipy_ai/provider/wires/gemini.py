@@ -389,6 +389,7 @@ WIRE = Wire(
     schema_fallback=schema_fallback,
     tool_name=re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"),
     tool_schema=tool_schema,
+    max_stops=5,
     signed_empty_text=True,
     starts_with_user=True,
     strict_history=True,
