@@ -152,6 +152,15 @@ def test_incomplete_markdown_is_shown_as_it_arrives(feed: Feed) -> None:
         assert terminal.text.count("First") == 1
 
 
+def test_block_and_the_line_that_may_continue_it_are_both_shown(feed: Feed) -> None:
+    text = "- one\n- two\n-"  # `-three` would be text of the second item
+    with Terminal(feed(text, more="sys.stdin.read(1)")) as terminal:
+        terminal.wait_for("- one\n- two\n-")
+        terminal.send("\n")
+        assert terminal.wait() == 0
+        assert terminal.text == "- one\n- two\n-"
+
+
 def test_first_words_are_shown_before_rich_is_loaded(feed: Feed) -> None:
     script = Path(feed("First **words**"))
     gate = (

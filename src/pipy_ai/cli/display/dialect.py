@@ -25,10 +25,8 @@ BlockRule: TypeAlias = Callable[[StateBlock, int, int, bool], bool]
 MAX_NESTING = 40  # marks of quotes and lists that are nested deeper are text
 MAX_PREFIX_CHARS = 64  # how much before a character decides what it means
 HIDDEN_ESCAPES = "*`#~$_"  # a backslash before these is not shown, but in a path
-OPENING, CLOSING = (
-    "\"'([{<`*~$#@+",
-    "\"')]}>`*~$.,:;!?%",
-)  # what emphasized text begins and ends with
+OPENING = "\"'([{<`*~$#@+"  # besides letters and digits, what emphasized text begins with
+CLOSING = "\"')]}>`*~$.,:;!?%"  # and what it ends with
 
 _MATH = re.compile(
     r"\$\$.{1,2000}?\$\$|\$(?![\s$])[^$\n`]{0,2000}?[^$\s\\`]\$(?!\d)"

@@ -102,15 +102,15 @@ class Page:
         pending_rows: list[Row] = []
         for block in self._renderer.split_blocks(self.pending_text, final):
             rows = self._renderer.render_rows(block, columns - 1)
-            if rows and self._has_printed and not block.continues:
+            if rows and (self._has_printed or pending_rows) and not block.continues:
                 rows.insert(0, Row("", 0))
             if block.complete:
                 complete_rows += rows
                 self._has_printed = self._has_printed or bool(rows)
             else:
-                pending_rows = rows[-(lines - 1) :]
+                pending_rows += rows
         self.pending_text = self._renderer.unfinished_text
-        self._draw(complete_rows, pending_rows, columns, lines)
+        self._draw(complete_rows, pending_rows[-(lines - 1) :], columns, lines)
         if final and self._drawn_columns:
             write_raw("\n")
         sys.stdout.flush()
