@@ -181,14 +181,14 @@ def test_stdin_has_a_limit() -> None:
 )  # PowerShell writes all but the last
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
 def test_byte_order_marks_and_carriage_returns(encoding: str, newline: str, tmp_path: Path) -> None:
-    data = f"Grüße{newline}an alle{newline}".encode(encoding)
-    assert pipy("ask", "-m", "faux/echo", stdin=data).stdout == "Grüße\nan alle\n"
+    data = f"Grüße{newline}to all{newline}".encode(encoding)
+    assert pipy("ask", "-m", "faux/echo", stdin=data).stdout == "Grüße\nto all\n"
     attached = pipy("ask", "-m", "faux/echo", "-a", "-", "q", stdin=data).stdout
     assert "<file>\nGrüße" in attached
-    assert "an alle" in attached
+    assert "to all" in attached
     (tmp_path / "t.yaml").write_bytes(f"prompt: |{newline} Grüße{newline} $input".encode(encoding))
     (tmp_path / "t.txt").write_bytes(data)
-    for name, expected in (("t.yaml", "Grüße\nq\n"), ("t.txt", "q\n\nGrüße\nan alle\n")):
+    for name, expected in (("t.yaml", "Grüße\nq\n"), ("t.txt", "q\n\nGrüße\nto all\n")):
         done = pipy("ask", "-m", "faux/echo", "-t", str(tmp_path / name), "q")
         assert done.stdout == expected
     (tmp_path / "s.json").write_bytes(f'{{"type":{newline} "string"}}'.encode(encoding))
