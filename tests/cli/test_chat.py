@@ -432,6 +432,22 @@ def test_approved_tools_are_called(lab: Lab, tmp_path: Path) -> None:
         seen.wait_for("it had tools; to have them again: --tool")
 
 
+def test_what_was_typed_before_the_question_approves_no_tool(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TOOLS)
+    add = call(0, "call_add", "add", '{"a": 2, "b": 3}')
+    lab.play(sse(*text("wait "), Pause(), add, finish("tool_calls"), "[DONE]"), answer("No."))
+    with Chat(lab, "--plain", "--tool", f"{tmp_path}/mine.py:add") as seen:
+        seen.say("2 + 3?", "wait")
+        seen.send("y\ra\r")
+        seen.wait_for("wait y\na")
+        lab.go()
+        seen.asked("Run add?")
+        seen.send("\r")
+        seen.wait_for("No.")
+    [result] = [body["content"] for body in lab.seen[-1].json["messages"] if body["role"] == "tool"]
+    assert "not allow" in result
+
+
 def test_ctrl_c_stops_a_tool_and_its_approval_prompt(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(TOOLS)
     lab.play(calling("wait", "{}"), calling("wait", "{}"), answer("Fine."))
