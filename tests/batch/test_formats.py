@@ -64,6 +64,12 @@ def test_header_after_empty_lines_and_a_separator_line(tmp_path: Path) -> None:
 
 
 def test_header_decides_the_delimiter(tmp_path: Path) -> None:
+    assert rows(tmp_path / "in.csv", "id;name, first\n1;Ada\n") == [
+        (2, {"id": "1", "name, first": "Ada"})
+    ]
+    assert rows(tmp_path / "in.csv", "id,name; first\n1,Ada\n") == [
+        (2, {"id": "1", "name; first": "Ada"})
+    ]
     assert rows(tmp_path / "in.csv", "id,prompt\n1,a;b;c;d\n") == [
         (2, {"id": "1", "prompt": "a;b;c;d"})
     ]

@@ -129,7 +129,13 @@ def _read_head(file: TextIO, delimiter: str | None) -> tuple[list[str], int, str
     while lines[-1] and (not lines[-1].strip() or sum(line.count('"') for line in lines) % 2):
         lines.append(file.readline())
     header = _QUOTED.sub("", "".join(lines))
-    return lines, skipped, delimiter or max(DELIMITERS, key=header.count)
+    lines.append(file.readline())
+    first_row = _QUOTED.sub("", lines[-1])
+
+    def likelihood(mark: str) -> tuple[int, bool]:
+        return header.count(mark), first_row.count(mark) == header.count(mark)
+
+    return lines, skipped, delimiter or max(DELIMITERS, key=likelihood)
 
 
 def _parse_header(fields: list[str], path: Path) -> list[str]:
