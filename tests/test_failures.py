@@ -266,12 +266,14 @@ def test_words_of_other_kinds(status: int, text: str, kind: str) -> None:
     "text",
     ["retry " * 10_000, "'" * 60_000, "' " * 30_000, "model " * 10_000, "input token count " * 4000,
      "quota " * 10_000, "no " * 20_000 + "balance", '{"error": ' * 5000 + "1" + "}" * 5000,
-     '{"message": "' * 3000 + '"}' * 3000],
+     '{"message": "' * 3000 + '"}' * 3000, "<html><title>" + " " * 50_000, "<title>" * 9000,
+     " 'aaaaaaaaaaaaaaaaaaaaaaaa" * 2500, "try again in " + "1" * 60_000, "http://" * 9000],
 )  # fmt: skip
 def test_long_bodies_take_no_time(text: str) -> None:
     started_at = time.process_time()
     assert classify_status(400, text)
     assert classify_status(429, json.dumps({"error": {"message": text}}))
+    retry_after_seconds({"retry-after": text, "x-ratelimit-reset-requests": text}, text)
     assert time.process_time() - started_at < 5.0
 
 

@@ -7,7 +7,6 @@ prompt that is quoted elsewhere in the body is not taken for the provider's word
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +25,7 @@ _CONTAINERS = (
 )  # fmt: skip
 _MAX_DEPTH = 8
 _MAX_TEXT_CHARS = 2000  # what explains an error comes first
+_MAX_PAGE_CHARS, _MAX_TITLE_CHARS = 8000, 200
 
 
 @dataclass
@@ -70,11 +70,20 @@ def parse_error_body(text: str) -> ErrorBody:
     """Parse a body, or the text of an exception that contains one; of a web page, the title."""
     body = ErrorBody()
     if text.lstrip().startswith("<"):
-        title = re.search(r"<title>(.{1,200}?)</title>", text, re.IGNORECASE | re.DOTALL)
-        body.texts = [title[1]] if title else []
+        title = page_title(text)
+        body.texts = [title] if title else []
     else:
         body.add(text)
     return body
+
+
+def page_title(text: str) -> str:
+    """Return the title of a web page, or an empty string. A pattern would take quadratic time."""
+    beginning = text[:_MAX_PAGE_CHARS]
+    lower = beginning.lower()
+    start = lower.find("<title>")
+    end = lower.find("</title>", start)
+    return beginning[start + 7 : end].strip()[:_MAX_TITLE_CHARS] if 0 <= start < end else ""
 
 
 def find_document(text: str) -> Any:

@@ -155,7 +155,7 @@ def _kind_from_codes(
 def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) -> ErrorKind | None:
     from . import error_rules as rules
 
-    text = "\n".join(re.sub(r"https?://\S+", "", text) for text in texts)
+    text = "\n".join(re.sub(r"https?://\S+", "", text) for text in texts)[:_MAX_SEARCHED_CHARS]
     beginnings = text
     if status in (400, 422):  # these may quote the prompt; what they say of the account comes first
         text = re.sub(_QUOTED_PATTERN % 20, "", text)  # keep quoted names of parameters
@@ -187,6 +187,8 @@ def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) ->
     return None
 
 
+_MAX_SEARCHED_CHARS = 8000  # the time of some patterns grows with the square of it
+_MAX_DURATION_CHARS = 60
 _QUOTED_PATTERN = r"""(?<!\w)(['"`])(?=[^'"`]{%d}).*?\1(?!\w)"""
 _BEGINNING_CHARS = 100
 
@@ -351,6 +353,7 @@ def _parse_delay(value: str, now: float, scale: float = 1.0) -> float | None:
 def _parse_duration(value: str) -> float | None:
     """Parse a text that begins with a duration, such as `6m0s` or `20 ms`; return seconds."""
     total, end = None, 0
+    value = value[:_MAX_DURATION_CHARS]
     for match in re.finditer(_DURATION_PATTERN, value):
         if value[end : match.start()].strip():
             break

@@ -167,3 +167,35 @@ def test_server_error_with_rate_limit_headers_is_retried_at_once(lab: Lab) -> No
     error = complete("hosted_vllm/m", "q", api_base=lab.url).error
     assert error is not None
     assert error.retry_after == 3600
+
+
+def test_events_of_several_documents_are_limited() -> None:
+    few, many = (
+        b'data: {"choices":[{"delta":{"content":"a"}}]}' + b"{}" * count + b"\n\n"
+        for count in (20, 1000)
+    )
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    with Raw(head + few + b"data: [DONE]\n\n") as server:
+        assert ask(server.url).text == "a"
+    with Raw(head + many + b"data: [DONE]\n\n") as server:
+        error = failure(server.url)
+    assert (error.kind, "cannot be read" in error.message) == ("server", True)
+
+
+@pytest.mark.parametrize(
+    "count", ["1e999", "NaN", "-Infinity", "9" * 400, "-5", "true", '"12"', "[]"]
+)
+def test_impossible_token_counts_count_as_not_reported(wire: Wire, count: str) -> None:
+    scene = body(wire, "hello")
+    for name in (b'"prompt_tokens":', b'"input_tokens":', b'"promptTokenCount":'):
+        start = scene.find(name)
+        while start >= 0:
+            end = start + len(name)
+            digits = len(scene[end:].lstrip()) - len(scene[end:].lstrip().lstrip(b"0123456789"))
+            gap = len(scene[end:]) - len(scene[end:].lstrip())
+            scene = scene[:end] + count.encode() + scene[end + gap + digits :]
+            start = scene.find(name, end)
+    with Raw(b"HTTP/1.1 200 OK\r\n\r\n" + scene) as server:
+        message = ask(server.url, wire)
+    assert (message.text, message.error) == ("hello", None)
+    assert message.usage.input >= 0

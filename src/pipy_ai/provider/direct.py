@@ -17,7 +17,7 @@ from .exchange import stream_deltas
 from .http.client import USER_AGENT, HTTPRequest
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .profiles import backend_for
-from .redaction import redacted_error, redacted_preview
+from .redaction import redacted_error, redacted_preview, response_redactor
 from .request import Preview, Request
 from .tool_definitions import restore_tool_names
 from .wire import Wire
@@ -110,6 +110,7 @@ class DirectProvider:
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
         api_key = await aresolve_api_key(request)
+        request.redact = response_redactor(request, api_key)
         try:
             http_request = self._build_http_request(request, api_key)
             batches = stream_deltas(http_request, self._wire)

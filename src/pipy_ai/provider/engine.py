@@ -462,6 +462,8 @@ class Run:
             if self._first_content_at is not None:
                 message.ttft_ms = round((self._first_content_at - self._started_at) * 1000, 3)
         message.warnings = [*self._request.warnings, *self._assembler.warnings]
+        if (redact := self._request.redact) is not None:
+            _redact_metadata(message, redact)
         self._complete_usage(message)
         attempt = self._attempt_record(message)
         if self._attempts:
@@ -548,6 +550,17 @@ def _log_request(message: AssistantMessage) -> None:
         usage.output,
         "unknown" if usage.cost.total is None else format_usd(usage.cost.total),
     )
+
+
+def _redact_metadata(message: AssistantMessage, redact: Callable[[str], str]) -> None:
+    """Remove secrets that a provider repeats outside its answer."""
+    for name in ("response_id", "response_model", "raw_stop_reason"):
+        if value := getattr(message, name):
+            setattr(message, name, redact(value))
+    if message.error is not None:
+        message.error.message = redact(message.error.message)
+    for warning in message.warnings:
+        warning.message = redact(warning.message)
 
 
 def _after_fork() -> None:

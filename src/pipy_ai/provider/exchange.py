@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncGenerator
 
 from ..errors import RETRYABLE_KINDS, ErrorKind, ProviderError, error_info
@@ -26,7 +25,7 @@ from .wires._litellm_proxy import (
     unwrap_error_message,
     upstream_headers,
 )
-from .wires._parsing import MalformedResponseError, ReportedError, malformed, split_documents
+from .wires._parsing import MalformedResponseError, ReportedError, split_documents
 from .wires._usage import usage_from_headers
 
 MAX_ERROR_BODY_BYTES = 64 << 10
@@ -58,7 +57,7 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
         # The first character tells a stream from a document: content types are often wrong.
         first_byte = first_chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if first_byte == b"<":
-            raise malformed(first_chunk.decode("utf-8", "replace"))
+            raise MalformedResponseError(first_chunk.decode("utf-8", "replace"))
         if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
             deltas, pending_error = _decode_body(decoder, body)
@@ -103,7 +102,7 @@ def _decode_body(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | 
     except ReportedError as error:
         return list(error.deltas), error
     except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
-        return [], malformed(body)
+        return [], MalformedResponseError(body)
 
 
 def _decode_chunk(
@@ -136,7 +135,7 @@ def _decode_event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) 
         for document in parts:  # some hosts put several documents into one event
             _decode_event(decoder, event, document, deltas)
     except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
-        raise malformed(data) from None
+        raise MalformedResponseError(data) from None
 
 
 async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:
@@ -215,8 +214,10 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
 
 def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
     """Return a message for a response that has none."""
-    title = re.search(r"<title>\s*(.{1,200}?)\s*</title>", body_text, re.IGNORECASE | re.DOTALL)
-    page_note = f" and a web page, {title[1]!r}" if title else ""
+    from ..error_body import page_title
+
+    title = page_title(body_text)
+    page_note = f" and a web page, {title!r}" if title else ""
     hint = {ErrorKind.AUTH: " Is the key right?", ErrorKind.NOT_FOUND: " Is api_base right?"}
     retry_hint = " Ask again." if kind in RETRYABLE_KINDS else ""
     return f"The provider answered with HTTP {status}{page_note}.{hint.get(kind, retry_hint)}"

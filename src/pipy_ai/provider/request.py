@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class Request:
         warnings: everything that is done differently than requested. They end up in
             `message.warnings`.
         tool_names: the names of tools that are sent under another one, by that one.
+        redact: removes the secrets of the request from a text, once it is sent.
     """
 
     provider: str
@@ -38,6 +39,7 @@ class Request:
     warnings: list[Warning] = field(default_factory=list)
     output: Output | None = None
     tool_names: dict[str, str] = field(default_factory=dict)
+    redact: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
 
     @property
     def model(self) -> str:

@@ -34,7 +34,7 @@ from ..deltas import Delta, Finish, ResponseInfo
 from ..exchange import stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
 from ..profiles import CLAUDE, OPENAI_RESPONSES, backend_for
-from ..redaction import redacted_error, redacted_preview
+from ..redaction import redacted_error, redacted_preview, response_redactor
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys
 from ..tool_definitions import restore_tool_names
@@ -112,6 +112,7 @@ class LiteLLMProvider:
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
         api_key = await aresolve_api_key(request)
+        request.redact = response_redactor(request, api_key)
         arguments = _build_arguments(request)
         channel: Channel[Delta] = Channel()
         background_task = loops.background_loop().spawn(

@@ -15,6 +15,9 @@ from ..deltas import Delta
 from ._litellm_proxy import unwrap_error_message
 
 DONE_SENTINEL = "[DONE]"  # ends a Chat Completions stream
+_MAX_MALFORMED_CHARS = 4096
+_MAX_COUNT = 10**15  # of tokens, or of xAI's ticks
+_MAX_DOCUMENTS = 100  # in one event
 _WHITESPACE = re.compile(r"\s*")
 
 
@@ -30,14 +33,27 @@ def parse_object(data: str) -> dict[str, Any]:
         try:
             value = json.loads(data)  # accepts lone surrogates, unlike from_json
         except (ValueError, RecursionError):
-            raise malformed(data) from None
+            raise MalformedResponseError(data) from None
     if not isinstance(value, dict):
-        raise malformed(data)
+        raise MalformedResponseError(data)
     return value
 
 
 class MalformedResponseError(ProviderError):
-    """The response is not in the format of the API."""
+    """The response is not in the format of the API. `data` is the beginning of it."""
+
+    def __init__(self, data: str) -> None:
+        self.data = data[:_MAX_MALFORMED_CHARS]
+        super().__init__(error_info(ErrorKind.SERVER, self.describe(self.data)))
+
+    @staticmethod
+    def describe(data: str) -> str:
+        """Return the message. Secrets must be removed before, as the data is cut."""
+        excerpt = data if len(data) <= 80 else data[:80] + "…"
+        is_html = data.lstrip().startswith("<")
+        text = "a web page, not an answer" if is_html else "something that cannot be read"
+        hint = "Is api_base right?" if is_html else "Ask again."
+        return f"The provider sent {text}: {excerpt!r}. {hint}"
 
 
 class ReportedError(ProviderError):
@@ -48,26 +64,19 @@ class ReportedError(ProviderError):
         self.deltas = deltas
 
 
-def malformed(data: str) -> MalformedResponseError:
-    """Return the error of data that is not in the format of the API."""
-    excerpt = data if len(data) <= 80 else data[:80] + "…"
-    is_html = data.lstrip().startswith("<")
-    text = "a web page, not an answer" if is_html else "something that cannot be read"
-    hint = "Is api_base right?" if is_html else "Ask again."
-    text = f"The provider sent {text}: {excerpt!r}. {hint}"
-    return MalformedResponseError(error_info(ErrorKind.SERVER, text))
-
-
 def split_documents(data: str) -> list[str]:
-    """Split an event that holds several JSON documents; empty: it does not."""
+    """Split an event of several JSON documents; empty: it holds one, or too many."""
     parts: list[str] = []
     end = 0
+    decoder = json.JSONDecoder()
     while (start := _WHITESPACE.match(data, end).end()) < len(data):  # type: ignore[union-attr]  # ty: ignore[missing-union-attribute]
+        if len(parts) == _MAX_DOCUMENTS:
+            return []
         if data.startswith(DONE_SENTINEL, start):
             end = start + len(DONE_SENTINEL)
         else:
             try:
-                _, end = json.JSONDecoder().raw_decode(data, start)
+                _, end = decoder.raw_decode(data, start)
             except (ValueError, RecursionError):
                 return []
         parts.append(data[start:end])
@@ -157,5 +166,7 @@ def error_from_payload(error: Any, deltas: Sequence[Delta] = ()) -> ReportedErro
 
 
 def token_count(value: Any) -> int | None:
-    """Return a token count; None if the value is not a number."""
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a token count; None if the value is no number or an impossible one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return int(value) if 0 <= value <= _MAX_COUNT else None  # false for NaN and infinity

@@ -50,8 +50,8 @@ from ._openai_messages import (
 )
 from ._parsing import (
     DONE_SENTINEL,
+    MalformedResponseError,
     error_from_payload,
-    malformed,
     parse_object,
     reported_error,
 )
@@ -320,7 +320,7 @@ class OpenAIResponsesDecoder:
         """See `Decoder`."""
         response = parse_object(body)
         if not response.keys() & {"error", "output", "status"}:
-            raise malformed(body)
+            raise MalformedResponseError(body)
         deltas: list[Delta] = [ResponseInfo(response.get("id"), response.get("model"))]
         self._decode_end(response, deltas)
         return deltas
