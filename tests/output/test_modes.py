@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from pipy_ai import Tool, complete, ctx, preview, stream
 
 from ..support.schema_rules import anthropic_refuses, gemini_refuses, openai_refuses
 from ..support.scripted_server import Lab
-from ..support.wire_formats import CHAT, say, tool
+from ..support.vendor_rules import violations
+from ..support.wire_formats import ANTHROPIC, CHAT, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -156,6 +157,24 @@ def test_schema_within_the_limits(model: str, kind: Any) -> None:
         assert anthropic_refuses(shown.body["output_config"]["format"]["schema"]) == []
     else:
         assert gemini_refuses(shown.body["generationConfig"]["responseSchema"]) == []
+
+
+class Thing(BaseModel):
+    kind: str = Field(alias="@type")
+    price: float = Field(alias="price (EUR)")
+
+
+@pytest.mark.parametrize("mode", ["native", "tool"])
+def test_field_names_that_anthropic_rejects(lab: Lab, mode: Any) -> None:
+    lab.play(
+        ANTHROPIC.scene(tool("c1", "Thing", '{"_type": "pen", "price__EUR_": 2}'), stop="tool")
+    )
+    options: Any = {"api_base": ANTHROPIC.base(lab), "api_key": "k", "max_retries": 0}
+    message = complete(ANTHROPIC.model, "q", output=Thing, output_mode=mode, **options)
+    assert (message.parsed.kind, message.parsed.price) == ("pen", 2)
+    assert violations(lab.seen[0].path, lab.seen[0].json) == []
+    codes = ["output_mode_changed"] * (mode == "native") + ["tool_schema_changed"]
+    assert [w.code for w in message.warnings] == codes
 
 
 def test_stream_with_tools_and_type(lab: Lab) -> None:
