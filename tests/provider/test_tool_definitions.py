@@ -116,6 +116,20 @@ def test_calls_of_other_hosts_are_renamed(lab: Lab) -> None:
     assert lab.seen[0].json["messages"][1]["tool_calls"][0]["function"]["name"] == "files_read"
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "files.read",
+        {"type": "tool", "name": "files.read"},
+        {"type": "function", "function": {"name": "files.read"}},
+    ],
+)
+def test_forced_tool_has_its_new_name(choice: Any) -> None:
+    context = ctx("q", tools=[Tool(name="files.read"), Tool(name="look")])
+    shown = preview("anthropic/claude-sonnet-4-5", context, tool_choice=choice, api_key="k")
+    assert shown.body["tool_choice"] == {"type": "tool", "name": "files_read"}
+
+
 def test_names_that_a_vendor_accepts_are_kept() -> None:
     for model, name in (
         ("anthropic/claude-sonnet-4-5", "x" * 128),

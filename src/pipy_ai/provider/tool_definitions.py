@@ -126,6 +126,8 @@ def rename_choice(choice: Any, request: Request) -> Any:
     if isinstance(choice, dict) and isinstance(function := choice.get("function"), dict):
         name = str(function.get("name"))
         return {**choice, "function": {**function, "name": sent_names.get(name, name)}}
+    if isinstance(choice, dict) and choice.get("name") in sent_names:  # Anthropic's form
+        return {**choice, "name": sent_names[choice["name"]]}
     return sent_names.get(choice, choice) if isinstance(choice, str) else choice
 
 
