@@ -96,7 +96,8 @@ def _problem(request: Preview, model: Any, way: Route) -> str:
     if (body.get("stream") is True) == unstreamed:
         return "no stream"
     said = json.dumps(body)
-    if '"q"' not in said or '"s"' not in said:
+    folded = r'"s\n\nq"'  # models without a system role
+    if folded not in said and ('"q"' not in said or '"s"' not in said):
         return "not what was said"
     thinks = any(w.code in ("reasoning_ignored", "reasoning_changed") for w in request.warnings)
     words = ("reasoning", "thinking")

@@ -64,10 +64,9 @@ def thinks(request: Request, plan: ReasoningPlan) -> bool:
     extra = request.options.extra or {}
     extra = extra | (extra.get("extra_body") or {})
     thinking = extra.get("thinking")
-    if isinstance(thinking, Mapping):  # the caller's own fields outweigh ours
-        return thinking.get("type") != "disabled"
-    if isinstance(enabled := extra.get("enable_thinking"), bool):
-        return enabled
+    is_disabled = isinstance(thinking, Mapping) and thinking.get("type") == "disabled"
+    if is_disabled or extra.get("enable_thinking") is False:  # the caller's own fields
+        return False
     if plan.thinks is not None:
         return plan.thinks
     record, profile = request.record or {}, request.profile
