@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ErrorKind
+from ..provider.apis import OPENAI_CHAT
 from ..provider.prepare import forced_calls_problem, thinking_fallback
-from ..provider.profiles import CLAUDE, OPENAI_CHAT
+from ..provider.profiles import CLAUDE
 from ..provider.reasoning import plan_reasoning
 from ..provider.wires import wire_for
 from ..types import (

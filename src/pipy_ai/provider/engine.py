@@ -37,10 +37,10 @@ from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
 from ..utils.log import logger
 from ..utils.text import format_usd
+from .apis import OPENAI_CHAT
 from .assembler import INTERRUPTED_MESSAGE, Assembler
 from .base import Provider
 from .finish import is_first_party_chat
-from .profiles import OPENAI_CHAT, backend_for
 from .request import Request
 from .retry import log_retry, outcome, retry_after_too_long, retry_delay
 
@@ -89,8 +89,12 @@ def _think_tag_parser(request: Request) -> ThinkTagParser | None:
 def _may_send_think_tags(request: Request) -> bool:
     if request.provider == "local":
         return True  # a model file has no record
+    if not request.route.kind:  # a registered provider, which yields thinking as such
+        return False
     if request.record is not None and not request.record.get("reasoning"):
         return False
+    from .profiles import backend_for
+
     api = backend_for(request.backend).api_for(request.model_id)
     return api == OPENAI_CHAT and not is_first_party_chat(request)
 

@@ -7,7 +7,7 @@ Reasons are compared in lower case, with `_` for `-`.
 from __future__ import annotations
 
 from ..errors import ErrorInfo, ErrorKind, error_info
-from .profiles import ANTHROPIC, GEMINI, OPENAI_RESPONSES
+from .apis import ANTHROPIC, GEMINI, OPENAI_RESPONSES
 from .request import Request
 
 TOOL_CALLS = frozenset({"function_call", "tool_call", "tool_calls", "tool_use"})

@@ -18,10 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal
 
-OPENAI_CHAT = "openai-completions"
-OPENAI_RESPONSES = "openai-responses"
-ANTHROPIC = "anthropic-messages"
-GEMINI = "google-generative-ai"
+from .apis import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 
 # === Backends ===============================================================================
 

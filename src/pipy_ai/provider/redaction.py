@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import html
 import json
 import os
 import re
@@ -117,6 +116,8 @@ def _mask_cut_secret(text: str, secret: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _spellings(secret: str) -> tuple[str, ...]:
     """Return the forms in which a secret may stand in a text, the longest first."""
+    import html
+
     as_json = json.dumps(secret)[1:-1]
     unicode_json = json.dumps(secret, ensure_ascii=False)[1:-1]
     forms = {

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...registry.routing import expand_variables
+from ..apis import ANTHROPIC, GEMINI, OPENAI_RESPONSES
 from ..prepare import accepted_extra, merge_tools, prepare_request
-from ..profiles import ANTHROPIC, GEMINI, OPENAI_RESPONSES, backend_for
+from ..profiles import backend_for
 from ..request import PreparedRequest, Request, bad_request_error
 from ..wire import Wire
 from ..wires import anthropic_messages, gemini, wire_for

@@ -23,6 +23,7 @@ from ...options import SimpleStreamOptions
 from ...registry.routing import guess_key_env
 from ...utils import event_loop as loops
 from ...utils.channel import Channel
+from ..apis import OPENAI_RESPONSES
 from ..credentials import (
     PLACEHOLDER_KEY,
     aresolve_api_key,
@@ -33,7 +34,7 @@ from ..credentials import (
 from ..deltas import Delta, Finish, ResponseInfo
 from ..exchange import stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
-from ..profiles import CLAUDE, OPENAI_RESPONSES, backend_for
+from ..profiles import CLAUDE, backend_for
 from ..redaction import redacted_error, redacted_preview, response_redactor
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys

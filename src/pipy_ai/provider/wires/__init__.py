@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from ..apis import OPENAI_RESPONSES
 from ..credentials import uses_default_openai_url
-from ..profiles import OPENAI_RESPONSES, backend_for
+from ..profiles import backend_for
 from ..request import Request
 from ..wire import Wire
 from . import anthropic_messages, gemini, openai_chat, openai_responses

@@ -23,6 +23,7 @@ from ...types import (
     UserMessage,
 )
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
+from ..apis import ANTHROPIC
 from ..content import inline_data, is_remote_file, result_text
 from ..deltas import (
     Delta,
@@ -38,7 +39,7 @@ from ..deltas import (
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
-from ..profiles import ADAPTIVE_CLAUDE, ANTHROPIC, SWITCHED_CLAUDE, backend_for
+from ..profiles import ADAPTIVE_CLAUDE, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
 from ._parsing import error_from_payload, parse_object, reported_error

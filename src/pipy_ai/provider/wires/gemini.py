@@ -25,6 +25,7 @@ from ...types import (
     UserMessage,
 )
 from ...utils.surrogates import clean_surrogates
+from ..apis import GEMINI
 from ..content import inline_data, result_text
 from ..deltas import (
     Delta,
@@ -40,7 +41,7 @@ from ..deltas import (
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
-from ..profiles import GEMINI, GEMINI_1_AND_2, GEMINI_3_AND_LATER
+from ..profiles import GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ThinkingRules, Wire
 from ._parsing import ReportedError, error_from_payload, parse_object

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...types import AssistantContent, AssistantMessage, Message, ThinkingContent
+from ..apis import OPENAI_CHAT
 from ..credentials import openai_base_url, uses_default_openai_url
 from ..deltas import (
     Delta,
@@ -24,7 +25,7 @@ from ..deltas import (
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
-from ..profiles import OPENAI_CHAT, Profile
+from ..profiles import Profile
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks

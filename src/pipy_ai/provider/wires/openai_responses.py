@@ -19,6 +19,7 @@ from ...types import (
     UserContent,
     UserMessage,
 )
+from ..apis import OPENAI_RESPONSES
 from ..content import file_name, file_url, is_remote_file
 from ..credentials import openai_base_url
 from ..deltas import (
@@ -35,7 +36,7 @@ from ..deltas import (
 )
 from ..http.client import endpoint_url
 from ..http.sse import SSEReader
-from ..profiles import OPENAI_RESPONSES, UNSTREAMED_OPENAI
+from ..profiles import UNSTREAMED_OPENAI
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
 from ._openai_messages import (

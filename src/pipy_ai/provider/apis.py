@@ -1,0 +1,6 @@
+"""The names of the APIs, as in `message.api`."""
+
+OPENAI_CHAT = "openai-completions"
+OPENAI_RESPONSES = "openai-responses"
+ANTHROPIC = "anthropic-messages"
+GEMINI = "google-generative-ai"
