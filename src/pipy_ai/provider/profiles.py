@@ -95,6 +95,28 @@ def backend_for(name: str) -> Backend:
     return BACKENDS.get(name, _UNKNOWN_BACKEND)
 
 
+class NamePattern:
+    """A pattern for names of models, compiled on first use: starting a process pays for none.
+
+    With `words`, a name that matches has one of them, which takes less time to find out.
+    """
+
+    __slots__ = ("_pattern", "_words")
+
+    def __init__(self, pattern: str, *words: str) -> None:
+        self._pattern, self._words = pattern, words
+
+    def search(self, name: str) -> bool:
+        """Return whether the pattern is in a name."""
+        if self._words and not any(word in name for word in self._words):
+            return False
+        return re.search(self._pattern, name) is not None
+
+    def match(self, name: str) -> bool:
+        """Return whether a name begins with the pattern."""
+        return re.match(self._pattern, name) is not None
+
+
 # === Hosts ==================================================================================
 
 
@@ -184,10 +206,10 @@ class Profile:
     max_completion_tokens: bool = False
     translates_max_tokens: bool = False
     forced_calls: Literal["always", "without_thinking", "never"] = "always"
-    unforced_models: re.Pattern[str] | None = None
+    unforced_models: NamePattern | None = None
     max_temperature: float = 2.0
     max_stops: int = 0
-    fixed_sampling: re.Pattern[str] | None = None
+    fixed_sampling: NamePattern | None = None
     schema_with_thinking: bool = True
     min_output_tokens: int = 0
     strict_fields: bool = False
@@ -204,7 +226,7 @@ class Profile:
     thinking_switch: ThinkingSwitch | None = None
     thinking_effort: Callable[[str], dict[str, Any]] | None = None
     thinking_budget: Callable[[int], dict[str, Any]] | None = None
-    default_off_models: re.Pattern[str] | None = None
+    default_off_models: NamePattern | None = None
     unsigned_thinking: bool = False
     reasoning_fields: tuple[str, ...] = ("reasoning_content",)
     thinking_chunks: bool = False
@@ -212,8 +234,8 @@ class Profile:
     thinking_blocks: bool = False
     prompt_cache_key: bool = False
     max_cache_key_chars: int = 0
-    day_cache_models: re.Pattern[str] | None = None
-    cache_control_models: re.Pattern[str] | None = None
+    day_cache_models: NamePattern | None = None
+    cache_control_models: NamePattern | None = None
 
 
 def _thinking_type(enabled: bool) -> dict[str, Any]:
@@ -230,7 +252,7 @@ def _chat_template_thinking(enabled: bool) -> dict[str, Any]:
 
 
 # Kimi K2.5 and later on Moonshot's own servers; other hosts run the weights as they like.
-FIXED_SAMPLING_KIMI = re.compile(r"kimi-k(2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding")
+FIXED_SAMPLING_KIMI = NamePattern(r"kimi-k(2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding")
 
 _ROWS = (
     Profile(
@@ -239,13 +261,13 @@ _ROWS = (
         forced_calls="without_thinking",
         # "Json mode response is not supported when enable_thinking is true" (presenton#184)
         schema_with_thinking=False,
-        default_off_models=re.compile(r"qwen-(plus|flash|turbo)|qwen3-max|qwen3-vl-(plus|flash)"),
+        default_off_models=NamePattern(r"qwen-(plus|flash|turbo)|qwen3-max|qwen3-vl-(plus|flash)"),
         thinking_switch=_enable_thinking,
         unsigned_thinking=True,
     ),
     Profile(names=("azure",), schema_limits=True),
     # "This model doesn't support the toolConfig.toolChoice.tool field" (maximhq/bifrost#3196)
-    Profile(names=("amazon-bedrock", "bedrock"), unforced_models=re.compile("llama")),
+    Profile(names=("amazon-bedrock", "bedrock"), unforced_models=NamePattern("llama")),
     # These three report usage unasked and reject `stream_options`: Cerebras, Mistral, Perplexity.
     Profile(names=("cerebras",), rename_fields={"stream_options": ""}, strict_fields=True),
     Profile(
@@ -316,7 +338,7 @@ _ROWS = (
         documents="with_images",
         prompt_cache_key=True,
         max_cache_key_chars=64,
-        day_cache_models=re.compile(
+        day_cache_models=NamePattern(
             r"gpt-5(\.[1-5])?(-codex(-max|-mini)?|(?<=\.\d)-(chat-latest|pro))?(-\d{4}-\d\d-\d\d)?$"
         ),
     ),
@@ -330,7 +352,7 @@ _ROWS = (
         thinking_budget=lambda tokens: {"reasoning": {"max_tokens": tokens}},
         signed_thinking=True,
         prompt_cache_key=True,
-        cache_control_models=re.compile(r"anthropic/"),
+        cache_control_models=NamePattern(r"anthropic/"),
     ),
     Profile(
         names=("perplexity",),
@@ -410,7 +432,7 @@ class Family:
         prefill: continues a final assistant message; others reject it.
     """
 
-    pattern: re.Pattern[str]
+    pattern: NamePattern
     rejected_options: frozenset[str] = frozenset()
     max_temperature: float = 2.0
     rejected_with_thinking: frozenset[str] = frozenset()
@@ -429,7 +451,7 @@ class Family:
 
 def _claude(pattern: str, **fields: Any) -> Family:
     return Family(
-        re.compile(pattern),
+        NamePattern(pattern, "claude"),
         rejected_with_thinking=frozenset({"temperature", "top_k"}),
         min_top_p_with_thinking=0.95,
         forced_calls_with_thinking=False,
@@ -440,7 +462,7 @@ def _claude(pattern: str, **fields: Any) -> Family:
 
 def _deepseek(pattern: str, **fields: Any) -> Family:
     return Family(
-        re.compile(pattern),
+        NamePattern(pattern, "deepseek"),
         thinks_by_default=True,
         thinking_switch=_thinking_type,
         # "Thinking mode does not support this tool_choice" (BerriAI/litellm#37470)
@@ -470,23 +492,35 @@ FAMILIES = (
     _claude(r"claude"),
     # OpenAI's reasoning models: huggingface/smolagents#1671. The chat models among them are others.
     Family(
-        re.compile(
+        NamePattern(
             r"(^|/|openai[-.])(o[134](?![\w.])|gpt-5(?![\w.]|-chat)|gpt-5\.[12](?!\d)"
-            r"|gpt-5\.([3-9]|\d\d)(?!\d|-chat|-instant))"
+            r"|gpt-5\.([3-9]|\d\d)(?!\d|-chat|-instant))",
+            "o1",
+            "o3",
+            "o4",
+            "gpt-5",
         ),
         rejected_options=_SAMPLING | _PENALTIES | {"stop", "logit_bias"},
         max_completion_tokens=True,
     ),
     # "stop" is for Grok 2 and 3 only (maximhq/bifrost#1286).
-    Family(re.compile(r"grok-(?!2|3(?!-mini)|beta)"), rejected_options=_PENALTIES | {"stop"}),
+    Family(
+        NamePattern(r"grok-(?!2|3(?!-mini)|beta)", "grok"), rejected_options=_PENALTIES | {"stop"}
+    ),
     # "deepseek-reasoner does not support successive user or assistant messages", "The last message
     # of deepseek-reasoner must be a user message"
     _deepseek(r"deepseek-reasoner", alternating_roles=True, prefill=False),
     _deepseek(r"deepseek-v[4-9]|deepseek-v3[.p]\d+-think"),
-    Family(re.compile(r"deepseek-v3[.p-]?[12]"), unsigned_thinking=True, placeholder_reasoning=""),
+    Family(
+        NamePattern(r"deepseek-v3[.p-]?[12]", "deepseek"),
+        unsigned_thinking=True,
+        placeholder_reasoning="",
+    ),
     # "tool_choice 'specified' is incompatible with thinking enabled" (can1357/oh-my-pi#1077)
     Family(
-        re.compile(r"kimi-k(2-thinking|2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding"),
+        NamePattern(
+            r"kimi-k(2-thinking|2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding", "kimi", "k2p"
+        ),
         thinks_by_default=True,
         thinking_switch=_thinking_type,
         forced_calls_with_thinking=False,
@@ -494,18 +528,30 @@ FAMILIES = (
         placeholder_reasoning=" ",
     ),
     # "The reasoning_content in the thinking mode must be passed back" (earendil-works/pi#4602)
-    Family(re.compile(r"mimo-v2"), unsigned_thinking=True, placeholder_reasoning=""),
-    Family(re.compile(r"minimax-m[2-9]"), thinks_by_default=True, unsigned_thinking=True),
-    Family(re.compile(r"glm-(4[.p-]?[5-9]|[5-9])|gpt-oss|qwen3|qwq"), unsigned_thinking=True),
+    Family(NamePattern(r"mimo-v2", "mimo"), unsigned_thinking=True, placeholder_reasoning=""),
+    Family(
+        NamePattern(r"minimax-m[2-9]", "minimax"), thinks_by_default=True, unsigned_thinking=True
+    ),
+    Family(
+        NamePattern(
+            r"glm-(4[.p-]?[5-9]|[5-9])|gpt-oss|qwen3|qwq", "glm-", "gpt-oss", "qwen3", "qwq"
+        ),
+        unsigned_thinking=True,
+    ),
     # Their templates raise "Conversation roles must alternate" and "System role not supported";
     # Google's API says "Developer instruction is not enabled" for Gemma 3.
-    Family(re.compile(r"gemma-?[123](?!\d)"), alternating_roles=True, system_role=False),
+    Family(NamePattern(r"gemma-?[123](?!\d)", "gemma"), alternating_roles=True, system_role=False),
     Family(
-        re.compile(r"gemma|mistral|mixtral|ministral|codestral|devstral|magistral|pixtral"),
+        NamePattern(
+            r"gemma|mistral|mixtral|ministral|codestral|devstral|magistral|pixtral",
+            "gemma",
+            "stral",
+            "mixtral",
+        ),
         alternating_roles=True,
     ),
 )
-_DEFAULT_FAMILY = Family(re.compile(""))
+_DEFAULT_FAMILY = Family(NamePattern(""))
 
 
 @cache
@@ -518,17 +564,17 @@ def family_for(model_id: str, default: str = "") -> Family:
     return _DEFAULT_FAMILY
 
 
-CLAUDE = re.compile("claude")
+CLAUDE = NamePattern("claude")
 # From 4.6 on Claude decides itself how much to think, given an effort.
-ADAPTIVE_CLAUDE = re.compile(r"claude-[a-z]+-(4[.-]([6-9]|\d\d)|[5-9])(?!\d)")
+ADAPTIVE_CLAUDE = NamePattern(r"claude-[a-z]+-(4[.-]([6-9]|\d\d)|[5-9])(?!\d)")
 # These think by default, and that can be turned off; Fable and Mythos always think
 # (ex-machina-co/opencode-anthropic-auth#159).
-SWITCHED_CLAUDE = re.compile(r"claude-(sonnet|opus|haiku)-[5-9](?!\d)")
+SWITCHED_CLAUDE = NamePattern(r"claude-(sonnet|opus|haiku)-[5-9](?!\d)")
 # Gemini 1 and 2 take no response schema together with tools.
-GEMINI_1_AND_2 = re.compile(r"gemini-[12]\b")
+GEMINI_1_AND_2 = NamePattern(r"gemini-[12]\b")
 # From Gemini 3 on tool calls have ids, and signatures are required.
-GEMINI_3_AND_LATER = re.compile(r"gemini-([3-9]|\d\d)")
+GEMINI_3_AND_LATER = NamePattern(r"gemini-([3-9]|\d\d)")
 # OpenAI's own models, behind any host; not gpt-oss.
-OPENAI_MODELS = re.compile(r"(^|[/:])(gpt-\d|chatgpt|o[134](-|$))")
+OPENAI_MODELS = NamePattern(r"(^|[/:])(gpt-\d|chatgpt|o[134](-|$))")
 # These answer in one piece only, after many minutes.
-UNSTREAMED_OPENAI = re.compile(r"(o1-pro|gpt-5-pro)(-\d|$)")
+UNSTREAMED_OPENAI = NamePattern(r"(o1-pro|gpt-5-pro)(-\d|$)")

@@ -84,7 +84,7 @@ def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reason
     release_date = str((record or {}).get("release_date") or "")
     if release_date >= "2026-02" or ADAPTIVE_CLAUDE.match(model_id):  # from Opus 4.6 on
         efforts = ("low", "medium", "high", "max")
-        return ReasoningOptions(efforts, toggle=SWITCHED_CLAUDE.match(model_id) is not None)
+        return ReasoningOptions(efforts, toggle=SWITCHED_CLAUDE.match(model_id))
     return ReasoningOptions(budget={"min": 1024})
 
 

@@ -121,7 +121,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     }
     generation_config = {n: value for n, value in generation_config.items() if value is not None}
     system_prompt = prepared.system_prompt
-    is_gemini_3 = GEMINI_3_AND_LATER.search(request.model_id) is not None
+    is_gemini_3 = GEMINI_3_AND_LATER.search(request.model_id)
     body: dict[str, Any] = {
         "contents": encode_contents(prepared.messages, is_gemini_3),
         "systemInstruction": {"parts": [{"text": system_prompt}]} if system_prompt else None,
