@@ -19,7 +19,7 @@ from pipy_ai import (
     preview,
 )
 from pipy_ai.errors import ErrorInfo, ErrorKind
-from pipy_ai.provider.profiles import FAMILIES, family_for
+from pipy_ai.provider.profiles import FAMILIES, PROFILES, Profile, family_for, profile_for
 
 LOOKUP = Tool(name="lookup", description="Look something up.")
 SEARCH = Tool(name="search", description="Search for something.")
@@ -468,3 +468,19 @@ def test_every_family_is_reachable() -> None:
         " gemma-2 mistral-7b"
     )
     assert [FAMILIES.index(family_for(name)) for name in names.split()] == [*range(len(FAMILIES))]
+
+
+@pytest.mark.usefixtures("transport")
+def test_option_that_a_host_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Profile(names=("novita-ai",), rejected_options=frozenset({"seed"}))
+    monkeypatch.setitem(PROFILES, "novita-ai", row)
+    profile_for.cache_clear()
+    try:
+        options: Any = {"seed": 1, "top_p": 0.5, "extra": {"seed": 2}}
+        request = preview("novita-ai/x", "q", api_key="k", **options)
+    finally:
+        profile_for.cache_clear()
+    assert (request.body.get("seed"), request.body["top_p"]) == (None, 0.5)
+    texts = [warning.message for warning in request.warnings]
+    assert "novita-ai takes no seed" in texts
+    assert "novita-ai takes no seed; extra.seed was left out" in texts

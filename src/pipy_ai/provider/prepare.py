@@ -187,6 +187,8 @@ def _reject_sampling(
     if thinking and name == "top_p" and value < family.min_top_p_with_thinking:
         minimum = family.min_top_p_with_thinking
         return code, f"this model takes no top_p below {minimum:g} with thinking"
+    if name in profile.rejected_options:
+        return code, f"{request.provider} takes no {name}"
     if name in family.rejected_options:
         return code, f"this model takes no {name}"
     if request.record is not None and request.record.get("temperature") is False:
@@ -240,12 +242,14 @@ def thinking_fallback(request: Request, plan: ReasoningPlan) -> OutputFallback |
 def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
     """Return `extra` without the fields that the API rejects; warn about those."""
     extra = dict(request.options.extra or {})
-    for name in sorted(wire.rejected_extra.intersection(extra)):
-        request.warn("option_ignored", f"{wire.title} knows no {name}; extra.{name} was left out")
-        del extra[name]
-    for name in sorted(request.family.rejected_options.intersection(extra)):
-        request.warn("option_ignored", f"this model takes no {name}; extra.{name} was left out")
-        del extra[name]
+    for reason, rejected in (
+        (f"{wire.title} knows no", wire.rejected_extra),
+        (f"{request.provider} takes no", request.profile.rejected_options),
+        ("this model takes no", request.family.rejected_options),
+    ):
+        for name in sorted(rejected.intersection(extra)):
+            request.warn("option_ignored", f"{reason} {name}; extra.{name} was left out")
+            del extra[name]
     return extra
 
 

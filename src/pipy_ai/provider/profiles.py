@@ -150,6 +150,7 @@ class Profile:
     Request fields (Chat Completions):
         rename_fields: fields under another name; "" drops the field. Applies to requests that
             pipy-ai sends itself; LiteLLM has its own rules.
+        rejected_options: options, and fields of `extra`, that are rejected whatever their value.
         extra_fields: fields that every request carries.
         tool_choice: other words for values of `tool_choice`; "named" stands for the name of a
             tool. A value that forces less than was asked for gives a warning.
@@ -201,6 +202,7 @@ class Profile:
 
     names: tuple[str, ...] = ()
     rename_fields: Mapping[str, str] = field(default_factory=dict)
+    rejected_options: frozenset[str] = frozenset()
     extra_fields: Mapping[str, Any] = field(default_factory=dict)
     tool_choice: Mapping[str, str] = field(default_factory=dict)
     max_completion_tokens: bool = False
