@@ -76,6 +76,43 @@ class Text(BaseModel):
     at: int = 0
 
 
+@dataclass
+class Err:
+    error: str
+    code: int = 0
+
+
+@dataclass
+class Ok:
+    result: str
+    confidence: float
+
+
+class X(BaseModel):
+    kind: Literal["x"]
+    b: int
+
+
+class U(BaseModel):
+    kind: Literal["u", "v"]
+    a: int
+    inner: X | None = None
+
+
+class Low(BaseModel):
+    body: str
+    level: Literal["low", "high"] = "low"
+
+
+class High(BaseModel):
+    body: str
+    level: Literal["high", "top"]
+    to: str
+
+
+Tagged = Annotated[U | X, Field(discriminator="kind")]
+
+
 class Step(BaseModel):
     action: Note | Mail
     others: list[Mail | Note] = []
@@ -111,6 +148,20 @@ HI = Mail(body="hi", to="a@b.c")
         (Note | Loose, {"value": {"z": 1, "w": 2}}, Loose.model_validate({"z": 1, "w": 2})),
         (int | list[int] | Note, {"value": [1]}, [1]),
         (Note | str, {"value": "x"}, "x"),
+        # Gemini is sent one object with the fields of all, and fills those of the others.
+        (Err | Ok, {"value": {"error": "e", "result": None, "confidence": None}}, Err("e")),
+        (Ok | Err, {"value": {"error": "e", "code": None, "result": None}}, Err("e")),
+        (Err | Ok, {"value": {"error": None, "code": None, "result": "r", "confidence": 1}},
+         Ok("r", 1)),
+        (list[Err | Ok], {"value": [{"error": "e", "result": None}]}, [Err("e")]),
+        (Note | Mail, {"value": {"body": "x", "to": None, "cc": None}}, Note(body="x")),
+        (Tagged, {"value": {"kind": "x", "b": 3, "a": 0}}, X(kind="x", b=3)),
+        (U | X, {"value": {"kind": "x", "b": 3, "a": 0}}, X(kind="x", b=3)),
+        (X | U, {"value": {"kind": "v", "b": 3, "a": 0}}, U(kind="v", a=0)),
+        (dict[str, Tagged], {"m": {"kind": "u", "a": 1, "b": 0, "more": 1}},
+         {"m": U(kind="u", a=1)}),
+        (Tagged, {"value": {"kind": "u", "a": 1, "b": 0, "inner": {"kind": "x", "b": 1, "a": 2}}},
+         U(kind="u", a=1, inner=X(kind="x", b=1))),
     ],
 )  # fmt: skip
 def test_union_is_read_as_the_member_that_matches(kind: Any, value: Any, parsed: Any) -> None:
@@ -130,6 +181,11 @@ def test_union_is_read_as_the_member_that_matches(kind: Any, value: Any, parsed:
         (Small | Large, {"value": {"a": 1, "c": "many"}}, "valid integer"),
         (Step, {"action": {"body": "hi", "to": ""}}, "at least 1 character"),
         (list[Note | Mail], {"value": [{"body": "hi", "to": ""}]}, "at least 1 character"),
+        (Tagged, {"value": {"kind": "x", "b": "many", "a": 0}}, "valid integer"),
+        (Err | Ok, {"value": {"error": "e", "result": "r", "confidence": 1}}, "Unexpected keyword"),
+        (Err | Ok, {"value": {"error": "e", "code": "E", "result": None}}, "valid integer"),
+        # Values of an ordinary field do not decide which member is meant.
+        (Low | High, {"value": {"body": "hi", "to": "me", "level": "low"}}, "'high' or 'top'"),
     ],
 )
 def test_fields_are_never_dropped_for_another_member(kind: Any, value: Any, problem: str) -> None:
@@ -150,6 +206,37 @@ def test_union_in_a_tools_arguments() -> None:
     wrong = ToolCall(name="act", arguments={"action": {"body": "hi", "to": ""}})
     with pytest.raises(ToolValidationError, match="at least 1 character"):
         validate_tool_call([act], wrong)
+
+
+@dataclass
+class Cat:
+    name: str
+    lives: int
+
+
+@dataclass
+class Dog:
+    name: str
+    breed: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "parsed"),
+    [
+        (Cat | Dog, {"name": "x", "lives": 9, "breed": None}, Cat("x", 9)),
+        (Dog | Cat, {"name": "x", "lives": 9, "breed": None}, Cat("x", 9)),
+        (Err | Ok, {"error": "e", "result": None, "confidence": None}, Err("e")),
+        (Tagged, {"kind": "x", "b": 3, "a": 0}, X(kind="x", b=3)),
+        (U | X, {"kind": "x", "b": "3", "a": 0}, X(kind="x", b=3)),
+    ],
+)
+def test_arguments_with_fields_of_other_members(kind: Any, value: Any, parsed: Any) -> None:
+    def act(action: Any) -> None:
+        """Act."""
+
+    act.__annotations__["action"] = kind
+    call = ToolCall(name="act", arguments={"action": value})
+    assert validate_tool_call([act], call) == {"action": parsed}
 
 
 def test_json_schema_as_output() -> None:

@@ -566,6 +566,28 @@ def _has_required(value: dict[str, Any], option: Any, root: Mapping[str, Any]) -
     )
 
 
+def _narrow_by_tag(value: dict[str, Any], options: list[Any], root: Mapping[str, Any]) -> list[Any]:
+    """Return only the option whose constant an object has, if all have different ones in a field.
+
+    Such a field is the discriminator of a union, whether or not it is declared as one.
+    """
+    objects = [option for option in options if _type_includes(option, "object")]
+    for name, tag in value.items():
+        tags = [_constants((option.get("properties") or {}).get(name), root) for option in objects]
+        every_tag = [constant for constants in tags for constant in constants]
+        if all(tags) and len(_distinct(every_tag)) == len(every_tag) and tag in every_tag:
+            return [option for option, own in zip(objects, tags, strict=True) if tag in own]
+    return options
+
+
+def _constants(schema: Any, root: Mapping[str, Any]) -> list[Any]:
+    """Return the constants that a schema accepts; empty if it accepts other values."""
+    fields = expand_options(schema, root)
+    if not all("const" in field or "enum" in field for field in fields):
+        return []
+    return [value for field in fields for value in field.get("enum", [field.get("const")])]
+
+
 def _inner_options(
     options: list[Any], name: str | int, root: Mapping[str, Any]
 ) -> tuple[list[Any], bool]:
@@ -587,9 +609,10 @@ def _inner_options(
 
 
 def drop_optional_nulls(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value without the nulls of optional properties that do not accept null.
+    """Return a value without the nulls of properties that are optional, or another alternative's.
 
-    Strict schemas make every property required, and a model sends null for those it would omit.
+    Strict schemas make every property required, and Gemini's merge the alternatives of a union: a
+    model sends null for those it would omit. Where null is a valid value, it stays.
     """
     if not _has_null(value):
         return value
@@ -610,17 +633,21 @@ def _drop_nulls(value: Any, options: list[Any], root: Mapping[str, Any]) -> Any:
         ]
     if not isinstance(value, dict):
         return value
-    options = matching_options(value, options, root)
+    matching = matching_options(value, options, root)
     return {
-        name: _drop_nulls(inner, _inner_options(options, name, root)[0], root)
+        name: _drop_nulls(inner, _inner_options(matching, name, root)[0], root)
         for name, inner in value.items()
-        if inner is not None or not _is_omitted(name, options, root)
+        if inner is not None or not _is_omitted(name, matching, options, root)
     }
 
 
-def _is_omitted(name: str, options: list[Any], root: Mapping[str, Any]) -> bool:
+def _is_omitted(
+    name: str, matching: list[Any], options: list[Any], root: Mapping[str, Any]
+) -> bool:
     """Return whether null stands for a property that is left out."""
-    having = [option for option in options if name in (option.get("properties") or ())]
+    having = [option for option in matching if name in (option.get("properties") or ())]
+    if not having:
+        return any(name in (option.get("properties") or ()) for option in options)
     return any(name not in (option.get("required") or ()) for option in having) and not any(
         accepts_null(option["properties"][name], root) for option in having
     )
@@ -636,7 +663,7 @@ def has_object_union(schema: Any, root: Mapping[str, Any]) -> bool:
 
 
 def drop_unknown_fields(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value without the fields that no alternative of its schema has."""
+    """Return a value without the fields that no alternative has which may be meant."""
     return _drop_unknown(value, expand_options(schema, root), root)
 
 
@@ -648,6 +675,7 @@ def _drop_unknown(value: Any, options: list[Any], root: Mapping[str, Any]) -> An
         ]
     if not isinstance(value, dict):
         return value
+    options = _narrow_by_tag(value, options, root)
     known: dict[str, Any] = {}
     for name, inner in value.items():
         inner_options, is_known = _inner_options(options, name, root)
