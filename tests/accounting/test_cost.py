@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import Cost, Model, ModelCost, calculate_cost, complete, get_model
+from pipy_ai import (
+    Cost,
+    Model,
+    ModelCost,
+    Usage,
+    calculate_cost,
+    complete,
+    get_model,
+    reload_registry,
+)
+from pipy_ai._requests import build_request
+from pipy_ai.accounting.cost import request_cost
 
 from ..support.scripted_server import DONE, Lab, chunk, sse
 from ..support.wire_formats import ANTHROPIC, Counts, say
@@ -130,22 +141,69 @@ def test_router_fallback_is_not_priced_as_the_first_model(lab: Lab, july: Path) 
 
 
 @pytest.mark.parametrize(
-    ("reported", "dollars"),
+    ("requested", "reported", "dollars"),
     [
-        ("gpt-5", 1.25),
-        ("openai/gpt-5", 1.25),
-        ("gpt-5-2025-08-07", 1.25),
-        ("openai/gpt-5-2025-08-07", 1.25),
-        ("gpt-4o-2024-08-06", None),  # the proxy fell back to another model
+        ("openai/gpt-5", "gpt-5", 1.25),
+        ("openai/gpt-5", "openai/gpt-5", 1.25),
+        ("openai/gpt-5", "gpt-5-2025-08-07", 1.25),
+        ("openai/gpt-5", "openai/gpt-5-2025-08-07", 1.25),
+        ("openai/gpt-5", "gpt-4o-2024-08-06", None),  # the proxy fell back to another model
+        ("openai/gpt-4o", "gpt-4o-2024-08-06", 2.5),  # the dated name is listed, too
+        ("openai/gpt-4o", "gpt-4o-2024-05-13", 5.0),  # with its own price
+        ("openai/gpt-4o", "gpt-4o-mini-2024-07-18", None),
+        ("openai/gpt-4o-2024-05-13", "gpt-4o", 2.5),
+        ("anthropic/claude-sonnet-4-5", "claude-sonnet-4-5-20250929", 3.0),
+        ("anthropic/claude-sonnet-4-5-latest", "claude-sonnet-4-5-20250929", 3.0),
+        ("google/gemini-2.5-flash", "gemini/gemini-2.5-flash", 0.3),
+        ("my-alias", "gpt-4o-2024-08-06", None),
     ],
 )
 def test_proxy_that_names_the_dated_model(
-    lab: Lab, july: Any, reported: str, dollars: float | None
+    lab: Lab, july: Any, requested: str, reported: str, dollars: float | None
 ) -> None:
-    told = {"prompt_tokens": M, "completion_tokens": 0, "total_tokens": M}
-    lab.play(sse(chunk({"content": "hi"}, model=reported),
-                 chunk({}, finish_reason="stop", model=reported),
-                 {"choices": [], "usage": told, "model": reported}, DONE))  # fmt: skip
-    message = complete("litellm_proxy/openai/gpt-5", "q", api_base=lab.url, api_key="k")
+    lab.play(input_of_a_million(reported))
+    message = complete(f"litellm_proxy/{requested}", "q", api_base=lab.url, api_key="k")
     assert message.error is None
     assert message.usage.cost.total == dollars
+
+
+def test_own_price_of_a_model_behind_a_proxy_is_kept(lab: Lab, july: Path) -> None:
+    prices = {"litellm_proxy/openai/gpt-4o": {"cost": {"input": 7, "output": 7}}}
+    (july / "overrides.json").write_text(json.dumps(prices))
+    reload_registry()
+    lab.play(input_of_a_million("gpt-4o-2024-08-06"))
+    message = complete("litellm_proxy/openai/gpt-4o", "q", api_base=lab.url, api_key="k")
+    assert message.usage.cost.total == 7.0
+
+
+@pytest.mark.parametrize(
+    ("deployment", "reported", "dollars"),
+    [
+        ("openai/gpt-4o", "gpt-4o", 12.5),
+        ("openai/gpt-4o", "gpt-4o-2024-08-06", 12.5),
+        ("openai/gpt-4o", "gpt-4o-2024-05-13", 20.0),
+        ("openai/gpt-4o", "gpt-5-2025-08-07", None),  # no deployment
+        ("anthropic/claude-sonnet-4-5", "claude-sonnet-4-5-20250929", 18.0),
+        ("anthropic/claude-sonnet-4-5", "claude-haiku-4-5-20251001", None),
+        ("anthropic/claude-opus-4", "claude-opus-4-20250514", 90.0),
+        ("gemini/gemini-2.5-flash", "gemini-2.5-flash", 2.8),
+        ("gemini/gemini-2.5-flash", "gemini/gemini-2.5-flash", 2.8),
+        ("azure/gpt-4o", "gpt-4o-2024-11-20", 12.5),
+    ],
+)
+def test_router_deployment_that_names_the_dated_model(
+    july: Path, deployment: str, reported: str, dollars: float | None
+) -> None:
+    names = {"own": "babbage-002", "smart": deployment}  # only LiteLLM knows the first
+    entries = [{"model_name": n, "litellm_params": {"model": m}} for n, m in names.items()]
+    (july / "router.yaml").write_text(json.dumps({"model_list": entries}))
+    request = build_request("smart", "hi", None, {})
+    assert request_cost(request, Usage(input=M, output=M), reported)[0].total == dollars
+
+
+def input_of_a_million(model: str) -> Any:
+    """Return a response by the model of that name."""
+    told = {"prompt_tokens": M, "completion_tokens": 0, "total_tokens": M}
+    return sse(chunk({"content": "hi"}, model=model),
+               chunk({}, finish_reason="stop", model=model),
+               {"choices": [], "usage": told, "model": model}, DONE)  # fmt: skip

@@ -10,6 +10,7 @@ from ..provider.credentials import openai_base_url
 from ..provider.request import Request
 from ..provider.resolve import resolve
 from ..provider.router import load_router_config
+from ..registry.names import LITELLM_PROVIDER_ALIASES
 from ..registry.price_rules import STANDARD
 from ..registry.registry import get_registry, usage_cost
 from ..registry.schema import Model
@@ -28,11 +29,13 @@ def request_cost(request: Request, usage: Usage, response_model: str | None) -> 
         return Cost(total=0.0, source="provider"), ""
     if request.route.kind == "router":
         return _router_cost(request, usage, response_model)
-    if request.backend == "litellm_proxy" and not _is_requested_model(
-        request.model_id, response_model
-    ):
-        return Cost(), ""  # the proxy fell back to another model
-    return _pricing(request)(usage)
+    model = _catalogue_model(request)
+    if request.backend == "litellm_proxy":
+        proxied_model = _proxied_model(request, model, response_model)
+        if proxied_model is None:
+            return Cost(), ""  # the proxy fell back to another model
+        model = proxied_model
+    return _pricing(request, model)(usage)
 
 
 def price_function(request: Request) -> Callable[[Usage], float | None] | None:
@@ -43,7 +46,7 @@ def price_function(request: Request) -> Callable[[Usage], float | None] | None:
     if request.provider == "local":
         return lambda usage: 0.0
 
-    pricing = _pricing(request)
+    pricing = _pricing(request, _catalogue_model(request))
 
     def price(usage: Usage) -> float | None:
         return pricing(usage)[0].total
@@ -51,7 +54,7 @@ def price_function(request: Request) -> Callable[[Usage], float | None] | None:
     return None if price(Usage(input=1, output=1)) is None else price
 
 
-def _pricing(request: Request) -> Callable[[Usage], tuple[Cost, str]]:
+def _pricing(request: Request, model: Model) -> Callable[[Usage], tuple[Cost, str]]:
     """Return a function that prices usage, at the tier and in the region of the request."""
     extra = request.options.extra or {}
     parameters = {**extra, **(extra.get("extra_body") or {})}
@@ -68,7 +71,7 @@ def _pricing(request: Request) -> Callable[[Usage], tuple[Cost, str]]:
         region = match[1]
     return partial(
         usage_cost,
-        _catalogue_model(request),
+        model,
         requested_tier=None if tier is None else str(tier),
         requested_region=None if region is None else str(region),
     )
@@ -85,28 +88,42 @@ def _catalogue_model(request: Request) -> Model:
 def _router_cost(request: Request, usage: Usage, response_model: str | None) -> tuple[Cost, str]:
     config = load_router_config(request.route.api_base or None)
     names = [] if config is None else list(dict.fromkeys(config.deployments))
-    for deployment in [resolve(name, quiet=True) for name in names]:
-        model_id, record = deployment.model_id, deployment.record
-        if record is not None and _is_same_model(deployment.provider, model_id, response_model):
-            model = Model.from_dict({**record, "id": model_id}, deployment.provider)
+    for name in names:
+        try:
+            deployment = resolve(name, quiet=True)
+        except ValueError:  # a name that only LiteLLM knows
+            continue
+        provider, model_id, record = deployment.provider, deployment.model_id, deployment.record
+        if record is None or response_model is None:
+            continue
+        if response_model in (model_id, model_id.rpartition("/")[2]):
+            return usage_cost(Model.from_dict({**record, "id": model_id}, provider), usage)
+        if model := _reported_variant(f"{provider}/{model_id}", response_model):
             return usage_cost(model, usage)
     return Cost(), ""
 
 
-def _is_requested_model(name: str, response_model: str | None) -> bool:
-    """Return whether the model that a proxy reports is the one with this name."""
-    if response_model in (None, name, resolve(name, quiet=True).route.model):
-        return True
-    provider, _, model_id = name.partition("/")
-    return _is_same_model(provider, model_id, response_model)
+def _proxied_model(request: Request, model: Model, response_model: str | None) -> Model | None:
+    """Return the model that a proxy used: the requested one, one with another date, or None."""
+    name = request.model_id
+    if response_model in (None, name, name.partition("/")[2]):
+        return model
+    reported_model = _reported_variant(name, response_model)
+    if reported_model and get_registry().override_record(f"litellm_proxy/{name}"):
+        return model  # the user's own price
+    return reported_model
 
 
-def _is_same_model(provider: str, model_id: str, response_model: str | None) -> bool:
-    """Return whether a response names this model, perhaps with its date."""
-    if response_model is None:
-        return False
-    if response_model in (model_id, model_id.rpartition("/")[2]):
-        return True
-    name = f"{provider}/{response_model.removeprefix(f'{provider}/')}"
-    base = get_registry().name_index.base_model(name)
-    return base is not None and base.full_name == f"{provider}/{model_id}"
+def _reported_variant(requested: str, response_model: str) -> Model | None:
+    """Return the model that a response names if it is the requested one, perhaps with its date.
+
+    Its own price applies: `gpt-4o-2024-05-13` costs more than `gpt-4o`.
+    """
+    provider = requested.partition("/")[0]
+    prefix, _, model_id = response_model.partition("/")
+    if not model_id or LITELLM_PROVIDER_ALIASES.get(prefix, prefix) != provider:
+        model_id = response_model
+    reported = f"{provider}/{model_id}"
+    registry = get_registry()
+    root_name = registry.name_index.root_name
+    return registry.model(reported) if root_name(reported) == root_name(requested) else None

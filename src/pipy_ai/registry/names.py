@@ -226,8 +226,18 @@ class NameIndex:
         self, full_name: str, variants: Sequence[tuple[str, str, bool]] = _VARIANTS
     ) -> BaseName | None:
         """Return the listed model that an unlisted name is a variant of, if it is one."""
+        return None if full_name in self else self._find_base(full_name, variants)
+
+    def root_name(self, full_name: str) -> str:
+        """Return the listed model that a name is a variant of, even if it is listed itself."""
+        base = self._find_base(full_name, _VARIANTS)
+        return full_name if base is None else base.full_name
+
+    def _find_base(
+        self, full_name: str, variants: Sequence[tuple[str, str, bool]]
+    ) -> BaseName | None:
         provider, _, model_id = full_name.partition("/")
-        if full_name in self or provider not in self._ids_by_provider:
+        if provider not in self._ids_by_provider:
             return None
         pending, same_price_by_id = [model_id], {model_id: True}
         while pending:  # the names with the least removed first
