@@ -241,6 +241,9 @@ def test_schemas_of_other_drafts_and_invalid_ones() -> None:
     assert check({"name": "f", "parameters": old}, a=[1]) == {"a": [1]}
     with pytest.raises(ToolValidationError):
         check({"name": "f", "parameters": old}, a=["x"])
+    depends = {"type": "object", "properties": {"a": {}}, "dependencies": {"a": ["b"]}}
+    with pytest.raises(ToolValidationError, match="'b' is a dependency of 'a'"):
+        check({"name": "f", "parameters": depends}, a=1)
     for wrong, says in [
         ({"multipleOf": 0}, "no JSON Schema"),
         # Nothing is fetched: the conftest would tell.

@@ -153,3 +153,42 @@ def test_unsupported_type_is_rejected(kind: Any) -> None:
     with faux.script() as provider, pytest.raises(TypeError, match="output= takes a type"):
         complete("faux/x", "q", output=kind)
     assert provider.calls == 0
+
+
+DRAFT = "http://json-schema.org/draft-0{}/schema#"
+OBJECT: dict[str, Any] = {"type": "object", "properties": {"a": {}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "valid", "invalid"),
+    [
+        ({**OBJECT, "dependencies": {"a": ["b"]}}, {"a": 1, "b": 1}, {"a": 1}),
+        ({**OBJECT, "dependencies": {"a": {"minProperties": 2}}}, {"a": 1, "b": 1}, {"a": 1}),
+        ({"$schema": DRAFT.format(7), **OBJECT, "dependencies": {"a": ["b"]}}, {}, {"a": 1}),
+        ({"$schema": DRAFT.format(4), **OBJECT, "dependencies": {"a": ["b"]}}, {}, {"a": 1}),
+        ({**OBJECT, "properties": {"a": {"minLength": 1.0}}}, {"a": "x"}, {"a": ""}),
+        ({**OBJECT, "properties": {"a": {"minLength": 1.0, "nullable": True, "type": "string"}}},
+         {"a": None}, {"a": ""}),
+        ({"$schema": DRAFT.format(7), "type": "object", "properties": {"a": {"$ref": "#foo"}},
+          "definitions": {"foo": {"$id": "#foo", "type": "integer"}}}, {"a": 1}, {"a": "x"}),
+        ({"$schema": DRAFT.format(6), "type": "object", "nullable": False,
+          "properties": {"a": {"$ref": "#foo"}},
+          "definitions": {"foo": {"$id": "#foo", "type": "integer"}}}, {"a": 1}, {"a": "x"}),
+        ({"$schema": DRAFT.format(4), "type": "object", "properties": {"a": {"$ref": "#foo"}},
+          "definitions": {"foo": {"id": "#foo", "type": "integer"}}}, {"a": 1}, {"a": "x"}),
+        ({"$schema": DRAFT.format(4), "type": "object",
+          "properties": {"a": {"minimum": 1, "exclusiveMinimum": True}}}, {"a": 2}, {"a": 1}),
+        ({"$schema": DRAFT.format(7), "type": "object",
+          "properties": {"a": {"items": [{"type": "integer"}], "additionalItems": False}}},
+         {"a": [1]}, {"a": [1, 2]}),
+        # Draft 7 ignores what stands beside a reference.
+        ({"$schema": DRAFT.format(7), "type": "object",
+          "properties": {"a": {"$ref": "#/definitions/T", "maxLength": 1}},
+          "definitions": {"T": {"type": "string"}}}, {"a": "long"}, {"a": 1}),
+    ],
+)  # fmt: skip
+def test_json_schema_of_every_draft(schema: Any, valid: Any, invalid: Any) -> None:
+    output = Output.of(schema)
+    assert output.parse(json.dumps(valid)) == valid
+    with pytest.raises(OutputValidationError):
+        output.parse(json.dumps(invalid))

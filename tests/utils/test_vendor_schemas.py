@@ -186,6 +186,29 @@ def test_types_of_nullable_and_old_drafts() -> None:
     }  # fmt: skip
 
 
+def test_keywords_of_old_drafts() -> None:
+    assert modernize(
+        {
+            "dependencies": {"a": ["b"], "b": {"minLength": 1.0}, "c": "d", "e": 7},
+            "minProperties": 0.5,
+            "definitions": {"X": {"$id": "#x", "type": "object"}, "Y": {"id": "#y"}},
+        }
+    ) == {
+        "dependentRequired": {"a": ["b"], "c": ["d"]},
+        "dependentSchemas": {"b": {"minLength": 1}},
+        "definitions": {"X": {"$anchor": "x", "type": "object"}, "Y": {"$anchor": "y"}},
+    }
+    schema = {
+        "type": "object",
+        "properties": {"a": {"$ref": "#x"}},
+        "definitions": {"X": {"$id": "#x", "type": "string"}},
+    }
+    assert (to_openai_strict_schema(schema) or {})["properties"]["a"]["anyOf"][0] == TEXT
+    assert (to_anthropic_schema(schema) or {})["properties"] == {"a": TEXT}
+    assert to_gemini_schema(schema)["properties"] == {"a": TEXT}
+    Draft202012Validator(to_tool_schema(schema)).validate({"a": "text"})
+
+
 def test_property_names_are_restored() -> None:
     schema = ODD["illegal property names"]
     renames = property_renames(schema)

@@ -33,7 +33,12 @@ from ..utils.json_schema import (
     restore_properties,
 )
 from ..utils.surrogates import clean_json_surrogates
-from ..utils.validation import format_path, format_validation_errors, validate_without_loss
+from ..utils.validation import (
+    format_path,
+    format_validation_errors,
+    schema_validator,
+    validate_without_loss,
+)
 
 T = TypeVar("T")
 OutputMode: TypeAlias = Literal["native", "tool", "prompt"]
@@ -283,7 +288,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
     if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
         # A schema at another address is never fetched.
         raise ValueError(f"output= refers to another schema: {external_refs[0]}")
-    validator = Draft202012Validator(modernize(schema))
+    validator = schema_validator(schema)
 
     def validate(value: Any) -> Any:
         errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))

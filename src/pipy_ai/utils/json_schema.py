@@ -29,7 +29,10 @@ def resolve_ref(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any] | Non
 
 
 def find_target(reference: str, root: Mapping[str, Any]) -> Any:
-    """Return what a JSON pointer such as `#/$defs/Place` leads to; None: nothing."""
+    """Return what a JSON pointer such as `#/$defs/Place`, or an anchor, leads to; None: nothing."""
+    if re.match("#[^/]", reference):
+        anchored = (one for one in iter_schemas(root) if one.get("$anchor") == reference[1:])
+        return next(anchored, None)
     target: Any = root
     for part in reference.removeprefix("#").strip("/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
@@ -211,6 +214,13 @@ def modernize(schema: Any) -> Any:
     if "required" in out:
         names = [name for name in out["required"] if isinstance(name, str)]
         out["required"] = list(dict.fromkeys(names))
+    for keyword in _COUNTS.intersection(out):
+        out[keyword] = int(out[keyword])  # 1.0 is an integer of JSON Schema
+    for keyword in ("$id", "id"):  # until draft 7
+        if isinstance(out.get(keyword), str) and re.match("#[^/]", out[keyword]):
+            out["$anchor"] = out.pop(keyword)[1:]
+    if "dependencies" in out:  # until draft 7
+        _modernize_dependencies(out)
     for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if isinstance(is_exclusive := out.get(exclusive), bool):  # draft 4
             del out[exclusive]
@@ -231,13 +241,22 @@ def modernize(schema: Any) -> Any:
 def _is_valid_keyword(keyword: str, value: Any) -> bool:
     if value is None:
         return keyword in _MAY_BE_NULL
-    if keyword in _SUBSCHEMA_MAPS:
+    if keyword in _SUBSCHEMA_MAPS or keyword == "dependencies":
         return isinstance(value, Mapping)
     if keyword in _SUBSCHEMA_LISTS or keyword == "enum":
         return isinstance(value, list) and bool(value)
     if keyword in _COUNTS:
-        return type(value) is int and value >= 0
+        return (type(value) is int or (type(value) is float and value.is_integer())) and value >= 0
     return isinstance(value, _KEYWORD_TYPES.get(keyword, object))
+
+
+def _modernize_dependencies(schema: dict[str, Any]) -> None:
+    for name, value in schema.pop("dependencies").items():
+        if isinstance(value, Mapping | bool):
+            schema["dependentSchemas"] = {**schema.get("dependentSchemas", {}), name: value}
+        elif isinstance(value, list | str):  # one name in draft 3
+            names = [value] if isinstance(value, str) else value
+            schema["dependentRequired"] = {**schema.get("dependentRequired", {}), name: names}
 
 
 def _modernize_type(schema: dict[str, Any]) -> None:

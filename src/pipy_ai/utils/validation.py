@@ -63,25 +63,36 @@ def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
     return True
 
 
+def schema_validator(schema: dict[str, Any]) -> Any:
+    """Return a validator for a JSON Schema of any draft, by the rules of its own draft.
+
+    One of OpenAPI, or that is invalid in its draft, is converted to draft 2020-12.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    validator_class = validator_for(schema, default=Draft202012Validator)
+    is_newest = validator_class is Draft202012Validator  # or it does not name its draft
+    if is_newest or not _is_valid_schema(validator_class, schema) or "nullable" in str(schema):
+        schema, validator_class = modernize(schema), Draft202012Validator
+    empty_registry: Registry[Any] = Registry()  # references must not fetch anything  # ty: ignore[invalid-type-form]
+    return validator_class(schema, registry=empty_registry)
+
+
 def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     """Validate a value against a tool's JSON Schema; yield a line `path: problem` for each error.
 
     Raises:
         ValueError: the schema is not valid.
     """
-    from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError, best_match
-    from jsonschema.validators import validator_for
-    from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    validator_class = validator_for(schema, default=Draft202012Validator)
-    empty_registry: Registry[Any] = Registry()  # references must not fetch anything  # ty: ignore[invalid-type-form]
-    if not _is_valid_schema(validator_class, schema) or "nullable" in str(schema):
-        schema, validator_class = modernize(schema), Draft202012Validator
+    validator = schema_validator(schema)
     try:
-        validator_class.check_schema(schema)
-        for error in validator_class(schema, registry=empty_registry).iter_errors(value):
+        validator.check_schema(validator.schema)
+        for error in validator.iter_errors(value):
             error = best_match([error])  # of several alternatives, the closest
             yield f"{format_path(error.absolute_path)}: {error.message[:300]}"
     except SchemaError as error:
