@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from ..errors import ErrorKind, ProviderError, error_info
 from ..registry.keystore import KEYRING
 from ..registry.routing import CLOUD_LOGIN_BACKENDS
+from ..types import Warning
 from ..utils import event_loop as loops
 from .request import Request
 
@@ -18,6 +19,7 @@ DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
 PLACEHOLDER_KEY = "none"  # sent where no key is needed, so that LiteLLM does not look for one
 
 _EMPTY_SECRET = SecretStr("")
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPENAI_PROVIDERS = frozenset({"openai", "text-completion-openai"})
 
 
@@ -47,11 +49,8 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     base_url = (
         base_url or (route.api_base if request.provider in _OPENAI_PROVIDERS else None) or None
     )
-    if (
-        request.provider in _OPENAI_PROVIDERS
-        and base_url is not None
-        and not is_openai_url(base_url)
-    ):
+    if base_url is not None and not _is_own_url(request, base_url):
+        _warn_of_unsent_key(request, base_url)
         return PLACEHOLDER_KEY
     if key := route.api_key():
         return key
@@ -68,6 +67,28 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     raise missing_key_error(
         request.provider, route.missing_variables(), can_be_stored=bool(route.key_env)
     )
+
+
+def _is_own_url(request: Request, url: str) -> bool:
+    """Return whether the provider's key may be sent to an address."""
+    if request.provider in _OPENAI_PROVIDERS:
+        return is_openai_url(url)
+    if request.route.is_self_hosted:
+        return True  # its key is for the user's own servers, wherever they are
+    from ..registry import get_registry
+    from ..registry.trust import is_own_address
+
+    return is_own_address(url, request.provider, request.route, get_registry().providers())
+
+
+def _warn_of_unsent_key(request: Request, url: str) -> None:
+    variable = request.route.credential()[0]
+    host = urlsplit(url).hostname or ""
+    if not variable or host in _LOOPBACK_HOSTS:
+        return
+    text = f"{variable} is not sent to {host}, which is not {request.provider}'s: pass api_key="
+    if all(warning.message != text for warning in request.warnings):
+        request.warnings.append(Warning(code="key_not_sent", message=text))
 
 
 def is_openai_url(url: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..utils.secrets import is_secret_variable
-from .routing import default_url
+from .routing import Route, default_url, expand_url
 
 # Where the resources of a cloud's customers are.
 _CLOUD_DOMAINS = {
@@ -108,6 +108,29 @@ class TrustedProviders:
         if owners and is_secret_variable(variable):
             return False
         return name in self._hosts or _resembles(variable, f"{name} {title}")
+
+
+def is_own_address(url: str, provider: str, route: Route, providers: Records) -> bool:
+    """Return whether a URL is at a host of the provider, or of one that shares its key variable.
+
+    The hosts of `api.acme.ai` and of `api.acme.cn` are one provider's if both take ACME_API_KEY.
+    """
+    host = _host_name(url)
+    if host.endswith(_CLOUD_DOMAINS.get(provider, ())):
+        return True
+    known = [default_url(provider), expand_url(route.api_base)]
+    key_variables = set(route.key_env)
+    for record in providers.values():
+        if key_variables & set(_variables(record)):
+            known.append(str(record.get("api") or ""))
+    return bool(host) and host in map(_host_name, known)
+
+
+def _host_name(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").removesuffix(".")
+    except ValueError:
+        return ""
 
 
 def _host(url: object) -> str:

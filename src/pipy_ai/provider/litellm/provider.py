@@ -304,6 +304,8 @@ def _litellm_api_key(litellm: Any, request: Request, arguments: dict[str, Any]) 
     if request.route.kind != "litellm" or backend not in litellm.openai_compatible_providers:
         return None
     model, base_url = arguments["model"], arguments.get("api_base")
+    if request.options.api_base:  # LiteLLM's key is for the provider's own address
+        return PLACEHOLDER_KEY
     _, _, api_key, _ = litellm.get_llm_provider(model=model, api_base=base_url, api_key=None)
     if api_key:
         return str(api_key)
