@@ -118,7 +118,9 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
     host = _host_name(url)
     if host.endswith(_CLOUD_DOMAINS.get(provider, ())):
         return True
-    known = [default_url(provider), expand_url(route.api_base)]
+    known = [default_url(provider)]
+    if provider not in providers:  # the user's own, who gave the address together with the variable
+        known.append(expand_url(route.api_base))
     key_variables = set(route.key_env)
     for record in providers.values():
         if key_variables & set(_variables(record)):
