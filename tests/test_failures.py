@@ -256,6 +256,20 @@ def test_further_wordings(status: int, text: str, kind: str) -> None:
         (400, "Error code: 400 - {'error': {'code': 'invalid_api_key'}}", "auth"),
         (400, body("x", details=[[[[[[[[[[[["insufficient balance"]]]]]]]]]]]]), "bad_request"),
         (400, "{" * 5000 + "}" * 5000, "bad_request"),
+        (400, body("Invalid API parameter, please check the documentation."), "bad_request"),
+        (400, body("Invalid user message at index 3: content must be a string"), "bad_request"),
+        (400, body("Error while downloading https://x.com/a.png. Upstream status code: 401"
+                   " Unauthorized"), "bad_request"),
+        (400, body("Unable to download the file: authentication required for URL"), "bad_request"),
+        (400, body("image URL has expired: token expired"), "bad_request"),
+        (400, body("Failed to parse grammar: invalid token"), "bad_request"),
+        (400, body('Invalid tool arguments: {"type": "invalid_api_key"}'), "bad_request"),
+        (400, body('Failed to parse messages: {"role":"user","code":"insufficient_balance"}'),
+         "bad_request"),
+        (400, body("Each tool_use block must have a matching model tool_result: id not found"),
+         "bad_request"),
+        (400, body("Model does not support image input; URL not found"), "bad_request"),
+        (400, body("Too many tools: input exceeds the limit of 128"), "bad_request"),
     ],
 )  # fmt: skip
 def test_words_of_other_kinds(status: int, text: str, kind: str) -> None:

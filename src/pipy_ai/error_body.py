@@ -25,6 +25,8 @@ _CONTAINERS = (
 )  # fmt: skip
 _MAX_DEPTH = 8
 _MAX_TEXT_CHARS = 2000  # what explains an error comes first
+_MESSAGE_NAMES = frozenset(_MESSAGE_FIELDS) - {"title"}
+_MAX_CHARS_BEHIND = 4  # a quote, a bracket and a full stop
 _MAX_PAGE_CHARS, _MAX_TITLE_CHARS = 8000, 200
 
 
@@ -41,7 +43,7 @@ class ErrorBody:
         if depth > _MAX_DEPTH:
             return
         if isinstance(value, str):
-            document = find_document(value)
+            document = wrapped_document(value)
             if document is None:
                 self.texts.append(value[:_MAX_TEXT_CHARS])
                 if " " not in value:
@@ -75,6 +77,18 @@ def parse_error_body(text: str) -> ErrorBody:
     else:
         body.add(text)
     return body
+
+
+def wrapped_document(text: str) -> Any:
+    """Return the error document in a text, or None: what a text quotes is not the error.
+
+    Clients and gateways put words before a document, such as "Error code: 400 - ", none behind it.
+    """
+    document = find_document(text)
+    first = document[0] if isinstance(document, list) and document else document
+    is_error = isinstance(first, dict) and not _MESSAGE_NAMES.isdisjoint(first)
+    ends_text = len(text) - text.rfind("}") <= _MAX_CHARS_BEHIND
+    return document if text.lstrip().startswith(("{", "[")) or (is_error and ends_text) else None
 
 
 def page_title(text: str) -> str:

@@ -209,20 +209,17 @@ UNPAID_TEXT = _any_of(
     r"余额不足|欠费|请充值|资源包.{0,10}(用尽|用完|耗尽|不足)|无可用资源包|额度已用[尽完]",
 )
 
-WRONG_KEY_TEXT = _any_of(
+# With status 400 and 422, which are also for requests that quote the like.
+NAMED_KEY_TEXT = _any_of(
     r"\b(incorrect|invalid|wrong|expired|bad|unknown|no|missing) (x-)?(api|access)[- _]?key",
     r"\bapi[- _]?key ([\w']+ ){0,6}(not valid|invalid|incorrect|expired|disabled|revoked|blocked|"
     r"wrong|leaked|not found|missing|required)",
-    r"\binvalid (authentication|access|bearer|user|auth|api) ?(token|credentials?)?\b",
-    r"(?<!unexpected )\b(token|credentials?) ((is|are|was|has|have been) )?"
-    r"(included in the request is )?(\w+ )?(invalid|expired|revoked|incorrect|no longer valid)",
-    r"\binvalid (credentials|(token|key)\W*$)|could not validate credentials",
+    r"(^|\n)((invalid|incorrect) (key|token)|authentication error)\W*($|\n)",
+    r"could not validate credentials|\bapi token (is )?(invalid|expired)",
     r"check your api[- _]?key",
     r"unable to locate credentials|default credentials were not found",  # of AWS and Google
-    r"(organization|account|workspace|project|user) (\S+ )?(has been|is|was) "
+    r"^this (organization|account|workspace|project) (has been|is|was) "
     r"(disabled|deactivated|restricted|terminated|locked|blocked|banned)",
-    r"authentication (failed|fails|error|required)",
-    r"\bunauthorized\b",
     r"carry the api secret key",  # MiniMax
     r"no connected db",  # LiteLLM's proxy without a database: the key is not its master key
     r"(country|region|location)\b.{0,30}\bnot supported",
@@ -230,8 +227,24 @@ WRONG_KEY_TEXT = _any_of(
     r"身份验证(失败|错误)|令牌(已过期|验证)",
 )
 
+WRONG_KEY_TEXT = "|".join(
+    (
+        NAMED_KEY_TEXT,
+        r"\binvalid (authentication|access|bearer|user|auth|api)[ _-]?(token|credentials?)\b",
+        r"\b(invalid|incorrect) (authentication|authorization)\b",
+        r"(?<!unexpected )\b(token|credentials?) ((is|are|was|has|have been) )?"
+        r"(included in the request is )?(\w+ )?(invalid|expired|revoked|incorrect|no longer valid)",
+        r"\binvalid (credentials|(token|key)\W*$)",
+        r"(organization|account|workspace|project|user) (\S+ )?(has been|is|was) "
+        r"(disabled|deactivated|restricted|terminated|locked|blocked|banned)",
+        r"authentication (failed|fails|error|required)",
+        r"\bunauthorized\b",
+    )
+)
+
 UNKNOWN_MODEL_TEXT = _any_of(
-    r"\bmodel\b.{0,80}(does not exist|not exist|not found|is not available|decommissioned|"
+    r"\bmodel\b(?!.{0,80}\b(tools?|tool_\w+|function|url|file|image)\b)[^;]{0,80}"
+    r"(does not exist|not exist|not found|is not available|decommissioned|"
     r"has been deprecated|no longer (available|supported))",
     r"is not a valid model|model identifier is invalid",
     r"(invalid|unknown) model( id| name)?\b(?! (response|output|parameter))",
@@ -290,7 +303,8 @@ RATE_LIMIT_TEXT = _any_of(
 
 # "Too many tokens, please wait" is a rate limit, not an overflow.
 NOT_OVERFLOW_TEXT = (
-    r"(?i)rate.?limit|too many requests|throttl|please wait|per minute|per day|\btpm\b|quota"
+    r"(?i)rate.?limit|too many (requests|tools|images|files)|throttl|please wait|per minute"
+    r"|per day|\btpm\b|quota"
 )
 
 # Google's names of quotas, such as GenerateRequestsPerDayPerProjectPerModel-FreeTier.

@@ -170,9 +170,10 @@ def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) ->
         return ErrorKind.CONTENT_FILTER
     if status not in (401, 403, 404, 429) and is_overflow_message(text):
         return ErrorKind.CONTEXT_OVERFLOW
+    key_text = rules.NAMED_KEY_TEXT if status in (400, 422) else rules.WRONG_KEY_TEXT
     if says(rules.UNPAID_TEXT):
         return ErrorKind.QUOTA
-    if status not in (404, 429, 502, 503, 504) and says(rules.WRONG_KEY_TEXT):
+    if status not in (404, 429, 502, 503, 504) and says(key_text):
         return ErrorKind.AUTH
     if status in (None, 400, 403, 404, 422) and says(rules.UNKNOWN_MODEL_TEXT):
         return ErrorKind.NOT_FOUND

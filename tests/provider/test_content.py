@@ -30,7 +30,7 @@ HOSTS = {
     "mistral/mistral-medium-latest": "PNG JPEG GIF WEBP",
     "openrouter/openai/gpt-5": "PNG JPEG GIF WEBP",
     "amazon-bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0": "PNG JPEG GIF WEBP",
-    "hosted_vllm/some-model": "PNG JPEG GIF WEBP",
+    "hosted_vllm/some-model": "PNG JPEG GIF WEBP HEIC AVIF TIFF BMP",  # as its library reads
 }
 
 

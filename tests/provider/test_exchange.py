@@ -199,3 +199,32 @@ def test_impossible_token_counts_count_as_not_reported(wire: Wire, count: str) -
         message = ask(server.url, wire)
     assert (message.text, message.error) == ("hello", None)
     assert message.usage.input >= 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Cannot render template: expected {"title": "Foo"} as the last message',
+        'Tool arguments {"error": "none"} of call 3 could not be parsed',
+    ],
+)
+def test_body_that_quotes_json_is_shown_whole(text: str) -> None:
+    with Raw(response(text.encode(), status="500 Failed")) as server:
+        assert failure(server.url).message == text
+
+
+@pytest.mark.parametrize(
+    "event", ['{"msg":"keepalive"}', '{"title":"Weather"}', '{"code":20000,"message":""}']
+)
+def test_documents_that_are_no_errors_are_ignored(event: str) -> None:
+    scene = body(CHAT, "fine").replace(b"data: [DONE]", f"data: {event}\n\ndata: [DONE]".encode())
+    for answer in (f"data: {event}\n\n".encode() + body(CHAT, "fine"), scene):
+        with Raw(b"HTTP/1.1 200 OK\r\n\r\n" + answer) as server:
+            message = ask(server.url)
+        assert (message.text, message.error) == ("fine", None)
+
+
+def test_document_with_a_byte_order_mark() -> None:
+    document = '{"choices":[{"message":{"content":"fine"},"finish_reason":"stop"}]}'
+    with Raw(response(b"\xef\xbb\xbf" + document.encode())) as server:
+        assert ask(server.url).text == "fine"

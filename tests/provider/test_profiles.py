@@ -484,3 +484,11 @@ def test_option_that_a_host_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [warning.message for warning in request.warnings]
     assert "novita-ai takes no seed" in texts
     assert "novita-ai takes no seed; extra.seed was left out" in texts
+
+
+def test_surplus_stops_are_named() -> None:
+    shown = preview("openai/gpt-4o", "q", stop=["a", "b", "c", "d", "a", "e"])
+    assert shown.body["stop"] == ["a", "b", "c", "d"]
+    assert "stop 'a', 'e' was left out: openai takes at most 4" in str(shown.warnings)
+    own = preview("openai/Qwen3-8B", "q", stop=list("abcde"), api_base="http://127.0.0.1:9/v1")
+    assert own.body["stop"] == list("abcde")

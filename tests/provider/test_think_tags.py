@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import AssistantMessage, stream
+from pipy_ai import AssistantMessage, complete, stream
 from pipy_ai.errors import ErrorKind, error_info
 from pipy_ai.provider.assembler import Assembler
 from pipy_ai.provider.deltas import Delta, Finish, Text, Thinking, ToolFragment
@@ -19,6 +19,7 @@ from pipy_ai.provider.think_tags import TAGS, ThinkTagParser
 from ..support.event_grammar import check_events
 from ..support.scenarios import shape
 from ..support.scripted_server import DONE, FIN, Lab, call, chunk, finish, sse, text
+from ..support.wire_formats import CHAT, say
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -240,3 +241,15 @@ def test_embedded_model_is_parsed(think_tags: Any, expected: list[Any]) -> None:
     options: dict[str, Any] = {"extra": {"grammar": grammar}, "think_tags": think_tags}
     message = check_events(list(stream("local/smollm2", "q", **options)))
     assert shape(message) == expected
+
+
+@pytest.mark.parametrize("tag", ["<thinking>", "<thought>"])
+@pytest.mark.parametrize("mode", ["auto", "parse"])
+def test_tags_that_only_some_models_write(lab: Lab, tag: str, mode: Any) -> None:
+    """Others write them because the prompt asks for them."""
+    text = f"{tag}Step 1{tag.replace('<', '</')}\n42"
+    lab.play(CHAT.scene(say(text)))
+    message = complete(
+        "openrouter/anthropic/claude-sonnet-4", "q", api_base=lab.url, api_key="k", think_tags=mode
+    )
+    assert message.text == (text if mode == "auto" else "42")

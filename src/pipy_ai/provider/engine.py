@@ -82,8 +82,12 @@ def _think_tag_parser(request: Request) -> ThinkTagParser | None:
     from .think_tags import ThinkTagParser, is_known_reasoning_model
 
     if mode == "auto" and request.record is None and request.provider != "local":
-        return ThinkTagParser(applies=lambda: is_known_reasoning_model(request.model_id))
-    return ThinkTagParser(opened=mode == "opened")
+        return ThinkTagParser(
+            applies=lambda: is_known_reasoning_model(request.model_id), model_id=request.model_id
+        )
+    return ThinkTagParser(
+        opened=mode == "opened", model_id=request.model_id if mode == "auto" else None
+    )
 
 
 def _may_send_think_tags(request: Request) -> bool:

@@ -145,7 +145,7 @@ async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:
         total_bytes += len(chunk)
         if total_bytes > MAX_EVENT_BYTES:
             raise _too_long_error("a body")
-    return b"".join(chunks).decode("utf-8", "replace")
+    return b"".join(chunks).decode("utf-8-sig", "replace")
 
 
 def _too_long_error(subject: str) -> ProviderError:
@@ -225,8 +225,8 @@ def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
 
 def _error_message(body_text: str) -> str:
     """Return the human-readable message of an error body; empty for a web page."""
-    from ..error_body import error_message_from_body, find_document
+    from ..error_body import error_message_from_body, wrapped_document
 
     if body_text.lstrip().startswith("<"):
         return ""
-    return error_message_from_body(find_document(body_text)) or body_text.strip().strip('"')
+    return error_message_from_body(wrapped_document(body_text)) or body_text.strip().strip('"')

@@ -13,6 +13,7 @@ from ..utils.surrogates import clean_surrogates
 from .content import image_type_name, unreadable_image_type
 from .conversation import Target, adapt_messages
 from .credentials import missing_key_error
+from .finish import is_first_party_chat
 from .profiles import CLAUDE, GEMINI_1_AND_2, family_for
 from .reasoning import plan_reasoning, thinks
 from .request import PreparedRequest, ReasoningPlan, Request, bad_request_error
@@ -95,6 +96,8 @@ def unreadable_image_problem(request: Request, wire: Wire) -> str:
     message = request.context.messages[-1] if request.context.messages else None
     if not isinstance(message, UserMessage) or isinstance(message.content, str):
         return ""
+    if request.route.is_self_hosted and not request.profile.image_types:
+        return ""  # servers differ: vLLM, llama.cpp and others read what their library reads
     image_types = request.profile.image_types or wire.image_types
     for part in message.content:
         if (
@@ -157,13 +160,18 @@ def _accepted_stops(
     """Return `stop` without blank values and beyond the first few, where those are rejected."""
     stops = [stop] if isinstance(stop, str) else stop or []
     accepted = stops if wire.blank_stops else [text for text in stops if text.strip()]
-    if limit := wire.max_stops or request.profile.max_stops:
+    if len(accepted) < len(stops):
+        blank = ", ".join(repr(text) for text in stops if not text.strip())
+        request.warn("stop_ignored", f"stop {blank} was left out: {wire.title} rejects it")
+    limit = wire.max_stops or request.profile.max_stops
+    if request.provider == "openai" and not is_first_party_chat(request):
+        limit = 0  # a server of one's own
+    if limit and len(accepted) > limit:
+        surplus = ", ".join(map(repr, accepted[limit:]))
+        text = f"stop {surplus} was left out: {request.provider} takes at most {limit}"
+        request.warn("stop_ignored", text)
         accepted = accepted[:limit]
-    if len(accepted) == len(stops):
-        return stop
-    omitted = ", ".join(repr(text) for text in stops if text not in accepted)
-    request.warn("stop_ignored", f"stop {omitted} was left out: {wire.title} rejects it")
-    return accepted or None
+    return stop if len(accepted) == len(stops) else accepted or None
 
 
 def _reject_sampling(

@@ -116,8 +116,7 @@ def _mask_cut_secret(text: str, secret: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _spellings(secret: str) -> tuple[str, ...]:
     """Return the forms in which a secret may stand in a text, the longest first."""
-    import html
-
+    as_html = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     as_json = json.dumps(secret)[1:-1]
     unicode_json = json.dumps(secret, ensure_ascii=False)[1:-1]
     forms = {
@@ -126,8 +125,8 @@ def _spellings(secret: str) -> tuple[str, ...]:
         unicode_json,
         as_json.replace("/", "\\/"),
         unicode_json.replace("/", "\\/"),
-        html.escape(secret),
-        html.escape(secret, quote=False),
+        as_html,
+        as_html.replace('"', "&quot;").replace("'", "&#x27;"),
         repr(secret)[1:-1],
         quote(secret),
         quote(secret, safe=""),

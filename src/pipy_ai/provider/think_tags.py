@@ -24,6 +24,8 @@ TAGS = {
     "<seed:think>": "</seed:think>",  # Seed-OSS
     "[THINK]": "[/THINK]",  # Magistral (RooCodeInc/Roo-Code#8522)
 }
+# Other models write these only if the prompt asks for them, as part of the answer.
+_FAMILY_OF_TAG = {"<thinking>": "nova", "<thought>": "exaone"}
 _SPACE = " \t\r\n"
 _OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment)
 
@@ -42,10 +44,21 @@ class ThinkTagParser:
     around thinking belongs to the tags. The result does not depend on where the text is split.
 
     With `opened` the prompt ended with the opening tag, so that the text begins with thinking.
-    `applies` is called when an opening tag is found, and tells whether to read it.
+    `applies` is called when an opening tag is found, and tells whether to read it. With `model_id`
+    only the tags that such a model writes are read.
     """
 
-    def __init__(self, opened: bool = False, applies: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        opened: bool = False,
+        applies: Callable[[], bool] = lambda: True,
+        model_id: str | None = None,
+    ) -> None:
+        self._tags = {
+            tag: closing_tag
+            for tag, closing_tag in TAGS.items()
+            if model_id is None or _FAMILY_OF_TAG.get(tag, "") in model_id.lower()
+        }
         self._state = _State.START
         self._opened = opened
         self._applies = applies
@@ -94,7 +107,7 @@ class ThinkTagParser:
     def _parse_start(self, text: str) -> str:
         """Look for an opening tag and return the text that follows it."""
         content = text.lstrip(_SPACE)
-        for tag, closing_tag in TAGS.items():
+        for tag, closing_tag in self._tags.items():
             if content.startswith(tag) and self._applies():
                 self._state, self._closing_tag = _State.THINKING, closing_tag
                 return content[len(tag) :]

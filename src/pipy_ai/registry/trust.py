@@ -122,9 +122,11 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
     if provider not in providers:  # the user's own, who gave the address together with the variable
         known.append(expand_url(route.api_base))
     key_variables = set(route.key_env)
-    for record in providers.values():
-        if key_variables & set(_variables(record)):
-            known.append(str(record.get("api") or ""))
+    known += [
+        str(record.get("api") or "")
+        for record in providers.values()
+        if key_variables & set(_variables(record))
+    ]
     return bool(host) and host in map(_host_name, known)
 
 

@@ -107,7 +107,7 @@ _STATUS_BY_ERROR_TYPE = {
 }
 
 
-_SUCCESS_CODES = frozenset({"none", "", "0", "200", "ok", "success"})
+_SUCCESS_CODES = frozenset({"none", "", "0", "200", "20000", "ok", "success"})
 
 
 def reported_error(document: dict[str, Any]) -> Any | None:
@@ -128,6 +128,8 @@ def reported_error(document: dict[str, Any]) -> Any | None:
     stated = [code for code in codes if code is not None]
     known_fields = {"object", "choices", "content", "usage", "type", "id"}
     if stated or known_fields & document.keys():
+        return None
+    if not {"status", "detail"} & document.keys():  # a text may be a title, or a sign of life
         return None
     from ...error_body import error_message_from_body
 
