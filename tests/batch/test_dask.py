@@ -28,7 +28,7 @@ KEY = "sk-of-the-workers-12345"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with started(tmp_path_factory.mktemp("dask"), 2, GROQ_API_KEY=KEY) as made:
+    with started(tmp_path_factory.mktemp("dask"), 2, HOSTED_VLLM_API_KEY=KEY) as made:
         yield made
 
 
@@ -46,7 +46,7 @@ def test_workers_use_keys_from_their_own_environment(client: Any, lab: Lab) -> N
 
     lab.always = chat(text('{"n": 7}'), finish("stop"))
     found = complete_many(
-        "groq/openai/gpt-oss-20b", ["a", "b"], executor=client, api_base=lab.url, output=Answer
+        "hosted_vllm/gpt-oss-20b", ["a", "b"], executor=client, api_base=lab.url, output=Answer
     )
     assert [message.parsed for message in found] == [Answer(7), Answer(7)]
     assert {seen.headers["authorization"] for seen in lab.seen} == {f"Bearer {KEY}"}

@@ -32,7 +32,7 @@ def test_files_are_sorted_and_share_a_hash(july: Path) -> None:
     assert len(names) == 5276
     whole = json.loads((july / MODELS_FILE).read_text())
     assert whole["hash"] == json.loads((july / INDEX_FILE).read_text())["hash"]
-    assert (july / MODELS_FILE).stat().st_mode & 0o777 == 0o644
+    assert (july / MODELS_FILE).stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in july.iterdir() if path.is_file()) == [
         INDEX_FILE,
         MODELS_FILE,
