@@ -61,7 +61,7 @@ def test_fatal_error_leaves_rows_open(lab: Lab, capsys: pytest.CaptureFixture[st
     )
     assert batch(*at(lab), "-j", "4", model=HOST) == 1
     output = capsys.readouterr().err
-    assert "stopped: wrong key" in output
+    assert re.search(r"stopped: line \d+ \(id \d+, hosted_vllm/m\): wrong key", output)
     assert "run the same command again to go on" in output
     assert len(lab.seen) < 20
     assert all(one["error"] is None for one in answers())

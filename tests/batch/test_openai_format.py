@@ -133,6 +133,38 @@ def test_the_command_line_goes_before_the_body(lab: Lab) -> None:
     assert sent["messages"][0] == {"role": "system", "content": "Be kind."}
 
 
+@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [("nosuch/y", "No provider goes by this name"), ("openai/gpt-5-mini", "OPENAI_API_KEY")],
+)
+def test_a_bad_model_is_the_failure_of_its_line(
+    bad: int, model: str, reason: str, lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = [{"role": "user", "content": "Hi"}]
+    models = ["faux/echo"] * 3
+    models[bad] = model
+    write(*[line(f"r{n}", model=name, messages=ask) for n, name in enumerate(models, 1)])
+    for arguments in (["-j", "1"], ["-j", "1", "--retry-errors"]):
+        assert main(["batch", "in.jsonl", "-o", "out.jsonl", *arguments]) == 1
+        output = capsys.readouterr().err
+        assert f"line {bad + 1} (id 'r{bad + 1}', {model}): " in output
+        assert reason in output
+        assert "stopped" not in output
+        assert [one["error"] is None for one in answers()] == [
+            name == "faux/echo" for name in models
+        ]
+
+
+def test_an_error_that_stops_the_batch_names_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    ask = [{"role": "user", "content": "Hi"}]
+    write(*[line(f"r{n}", model="nosuch/y", messages=ask) for n in (1, 2)])
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "-j", "1", "--json"]) == 1
+    output = capsys.readouterr()
+    assert "stopped: line 1 (id 'r1', nosuch/y): No provider goes by" in output.err
+    assert json.loads(output.out)["stopped"].startswith("line 1 (id 'r1', nosuch/y): ")
+
+
 def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.always = chat(text("ok"), finish("stop"))
     ask = [{"role": "user", "content": "Hi"}]

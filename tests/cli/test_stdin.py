@@ -18,6 +18,13 @@ from ..support.terminal import Terminal
 PIPY = [sys.executable, "-m", "pipy_ai"]
 ASK = [*PIPY, "ask", "--no-save", "-m", "faux/echo"]
 SHELL_ASK = shlex.join(ASK)
+IMPATIENT_ASK = """
+import sys
+from pipy_ai.cli import main
+from pipy_ai.cli.args import stdin
+stdin.FIRST_BYTE_TIMEOUT_S = 2.2
+sys.exit(main.main())
+"""
 
 
 def bash(script: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -94,18 +101,37 @@ def test_slow_command_in_a_pipeline_is_waited_for() -> None:
 def test_pipe_that_the_caller_never_closes(kind: str) -> None:
     mine: Any
     theirs: Any
+    ask = [sys.executable, "-c", IMPATIENT_ASK, "ask", "--no-save", "-m", "faux/echo", "hi"]
     if kind == "socket":  # as with Node.js, asyncio before Python 3.12, and ssh
         mine, theirs = socket.socketpair()
     else:
         theirs, mine = map(os.fdopen, os.pipe(), "rw")
     with mine, theirs:
         if kind.endswith("caller"):
-            done = bash(f"true; {SHELL_ASK} hi; true", stdin=theirs)
+            done = bash(f"true; {shlex.join(ask)}", stdin=theirs)
         else:
-            done = run_with_stdin(theirs, "hi")
-    assert done.stdout == "hi\n"
+            done = subprocess.run(
+                ask, stdin=theirs, capture_output=True, text=True, timeout=60, check=False
+            )
+    assert (done.returncode, done.stdout) == (2, "")
     assert "reading stdin until it ends; --no-stdin or < /dev/null skips it" in done.stderr
-    assert "nothing came from stdin in 3 s; going on without" in done.stderr
+    assert "nothing came from stdin in 2 s, and nothing was asked; --no-stdin or" in done.stderr
+
+
+def test_slow_program_that_writes_to_a_pipe_of_its_own() -> None:
+    mine, theirs = socket.socketpair()
+    with (
+        mine,
+        theirs,
+        subprocess.Popen([*ASK, "what?"], stdin=theirs, stdout=-1, stderr=-1) as process,
+    ):
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"pipy: reading stdin until it ends")
+        with pytest.raises(subprocess.TimeoutExpired):  # it does not go on without
+            process.wait(2)
+        mine.sendall(b"a log")
+        mine.shutdown(socket.SHUT_WR)
+        assert process.communicate(timeout=60) == (b"a log\n\nwhat?\n", b"")
 
 
 def test_text_in_a_pipe_that_its_caller_writes() -> None:

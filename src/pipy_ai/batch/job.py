@@ -36,6 +36,7 @@ class BatchProgress:
     failed: int = 0
     truncated: int = 0  # answers that hit their token limit
     empty: int = 0  # other answers without text and tool calls
+    first_failure: str = ""  # of this run, with its row
     warnings: Counter[str] = field(default_factory=Counter)
     error_kinds: Counter[str] = field(default_factory=Counter)
     usage: UsageTotals = field(default_factory=UsageTotals)
@@ -105,7 +106,7 @@ class Job:
             self.model,
             (),
             self.concurrency,
-            DEFAULT_STOP_ON,
+            self._stop_on,
             self.executor,
             self.output,
             None,
@@ -120,8 +121,12 @@ class Job:
                 row = pending_rows.pop(index)
                 progress.usage.add_usage(message.usage)
                 if _leaves_row_open(message.error, scheduler):
+                    if message.error is scheduler.stop_error and message.error is not None:
+                        message.error.message = self._name_row(row, message.error)
                     continue
                 progress.count_row(message)
+                if message.error is not None and not progress.first_failure:
+                    progress.first_failure = self._name_row(row, message.error)
                 settings_digest = _settings_digest(self, _model_of(self, row))
                 self.results.append(index, _record(row, message, settings_digest))
                 on_answer()
@@ -132,6 +137,16 @@ class Job:
         if self.results.is_complete:
             self.results.sort_lines()
         return progress
+
+    @property
+    def _stop_on(self) -> tuple[ErrorKind, ...]:
+        """What stops the batch: if its rows have several models, only what affects all of them."""
+        return DEFAULT_STOP_ON if len(self.settings_digests) <= 1 else (ErrorKind.BUDGET,)
+
+    def _name_row(self, row: InputRow, error: ErrorInfo) -> str:
+        """Return the message of a row's error with its line, id and model."""
+        line = f"{self.input_file.unit} {row.line}"
+        return f"{line} (id {row.id!r}, {_model_of(self, row)}): {error.message}"
 
 
 def _leaves_row_open(error: ErrorInfo | None, scheduler: BatchScheduler) -> bool:

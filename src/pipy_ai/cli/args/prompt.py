@@ -52,7 +52,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-stdin",
         action="store_true",
-        help="do not read what is piped in, e.g. in a loop that reads stdin itself",
+        help="do not read what is piped in, e.g. in a loop over stdin or if it never ends",
     )
     parser.add_argument("-t", "--template", metavar="NAME", help="a template, see pipy templates")
     parser.add_argument(

@@ -2,8 +2,9 @@
 
 A terminal, `/dev/null` and a closed stdin are not read; a file, a pipe and a socket are. An
 inherited stdin may be meant for this command (a script that calls it) or not (a `while read` loop),
-so a notice says that it was read. Another says that this command waits. A pipe that the calling
-program holds open, e.g. a CI runner's, is skipped if nothing arrives and there is a prompt.
+so a notice says that it was read. Another says that this command waits. If there is a prompt, and
+nothing arrives from a pipe that the calling program holds open, e.g. a CI runner's, it gives up:
+nothing is asked without a text that may be under way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from time import monotonic
 from ..display.terminal import warn
 
 NOTICE_AFTER_S = 2.0
-FIRST_BYTE_TIMEOUT_S = 3.0
+FIRST_BYTE_TIMEOUT_S = 30.0  # a slow program may compute before it writes
 MAX_BYTES = 100_000_000
 _CHUNK_BYTES = 1 << 16
 
@@ -28,7 +29,7 @@ def read_stdin(has_prompt: bool) -> bytes:
     `has_prompt` means that the command can go on without it.
 
     Raises:
-        ValueError: It is longer than `MAX_BYTES`.
+        ValueError: It is longer than `MAX_BYTES`, or nothing came in `FIRST_BYTE_TIMEOUT_S`.
         OSError: It cannot be read.
     """
     try:
@@ -66,8 +67,10 @@ def _read_to_end(fd: int, has_prompt: bool) -> bytes:
                 and _may_never_end(fd)
                 and not _wait_readable(fd, FIRST_BYTE_TIMEOUT_S - NOTICE_AFTER_S)
             ):
-                warn(f"nothing came from stdin in {FIRST_BYTE_TIMEOUT_S:.0f} s; going on without")
-                return b""
+                raise ValueError(
+                    f"nothing came from stdin in {FIRST_BYTE_TIMEOUT_S:.0f} s, and nothing was"
+                    " asked; --no-stdin or < /dev/null asks without it"
+                )
         _wait_readable(fd, None)  # for one that the calling program made non-blocking
         chunk = os.read(fd, _CHUNK_BYTES)
         if not chunk:

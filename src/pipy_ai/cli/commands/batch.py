@@ -324,6 +324,9 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         warn(f"{progress.empty:,} answers are empty")
     if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
+    if progress.first_failure:
+        prefix = "first failure: " if progress.failed > 1 else ""
+        warn(f"{prefix}{escape_controls(progress.first_failure)}")
     if progress.unanswered:
         warn(f"{progress.unanswered:,} rows are not asked yet: run the same command again to go on")
     if failed:
