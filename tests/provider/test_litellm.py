@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,3 +273,19 @@ def test_billing_of_vertex_chunks() -> None:
     reports = [delta for delta in decoder.usage if isinstance(delta, UsageReport)]
     assert {report.service_tier for report in reports} >= {"ON_DEMAND_PRIORITY"}
     assert reports[0].server_tool_calls == {"google_search": 2}
+
+
+def test_own_provider_of_litellm(lab: Lab, july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete(MODEL, "hi", api_base=lab.url)  # imports LiteLLM
+    litellm: Any = sys.modules["litellm"]
+
+    class Handler(litellm.CustomLLM):  # type: ignore[misc]
+        async def astreaming(self, *args: Any, **options: Any) -> Any:
+            yield {"text": "own", "is_finished": True, "finish_reason": "stop", "index": 0,
+                   "tool_use": None, "usage": None}  # fmt: skip
+
+    entry = {"provider": "opnai", "custom_handler": Handler()}
+    monkeypatch.setattr(litellm, "custom_provider_map", [entry])
+    message = complete("opnai/gpt-5", "hi")
+    assert message.error is None, message.error
+    assert message.text == "own"

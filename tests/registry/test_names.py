@@ -298,6 +298,9 @@ def test_tag_of_a_local_model_has_the_record_of_the_model(july: Path) -> None:
         ("olama/qwen3:8b", "ollama/qwen3:8b"),
         ("togeter_ai/openai/gpt-oss-120b", "together_ai/openai/gpt-oss-120b"),
         ("azur_ai/mistral-large", "azure_ai/mistral-large"),
+        ("openia/gpt-5-2025-08-07", "openai/gpt-5-2025-08-07"),
+        ("google-vertx/gemini-2.5-flash", "google-vertex/gemini-2.5-flash"),
+        ("deepsek/deepseek-chat", "deepseek/deepseek-chat"),
     ],
 )
 def test_misspelt_provider_is_reported(july: Path, name: str, suggestion: str) -> None:
@@ -305,10 +308,29 @@ def test_misspelt_provider_is_reported(july: Path, name: str, suggestion: str) -
         complete(name, "hi")
 
 
-def test_unknown_provider_that_resembles_none_goes_to_litellm(july: Path) -> None:
-    request = request_of("my-custom-llm/m")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my-custom-llm/m",
+        "custom_llm/foo",
+        "anthropic-proxy/claude-sonnet-4-5",
+        "my-openai/gpt-5",
+        "azure-eu/gpt-4o",
+        "veniceai/foo",  # of LiteLLM's providers.json
+        "llamagate/foo",
+        "deepseek-ai/some-model",
+        "mistralai/Mistral-7B-Instruct-v0.3",  # Mistral has no such model
+    ],
+)
+def test_unknown_provider_that_resembles_none_goes_to_litellm(july: Path, name: str) -> None:
+    request = request_of(name)
     assert request.route.kind == "litellm"
     assert request.warnings[0].code == "unknown_model"
+
+
+def test_name_with_an_address_is_not_checked(july: Path) -> None:
+    request = request_of("mistralai/mistral-large-latest", api_base="http://localhost:9/v1")
+    assert (request.route.model, request.warnings) == ("mistralai/mistral-large-latest", [])
 
 
 @pytest.mark.parametrize(

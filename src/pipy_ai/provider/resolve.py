@@ -35,7 +35,7 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
 
     Raises:
         AmbiguousModelError: a bare name that several providers have.
-        ValueError: a bare name that no provider has, or a misspelt provider.
+        ValueError: a bare name that no provider has, or a misspelt provider unless `quiet`.
     """
     if isinstance(model, Model):
         return _resolve_custom_model(model)
@@ -58,8 +58,8 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
         return resolved
     if not slash or not provider or not model_id:
         raise ValueError(registry.unknown_model_message(model))
-    if similar := registry.similar_provider(provider):
-        raise ValueError(f"no provider {provider!r}; {did_you_mean([f'{similar}/{model_id}'])}")
+    if not quiet and (similar := registry.similar_name(model)):
+        raise ValueError(f"no provider {provider!r}; {did_you_mean([similar])}")
     return _resolve_unknown_model(provider, model_id, quiet)
 
 

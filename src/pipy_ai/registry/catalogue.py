@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 
@@ -385,26 +386,44 @@ class ModelRegistry:
         advice = suggest(provider, self.providers())
         raise ValueError(f"unknown provider {provider!r}" + (advice and f"; {advice}"))
 
-    def similar_provider(self, provider: str) -> str:
-        """Return the provider that a misspelt name means; empty if it is known, or like none."""
+    def similar_name(self, name: str) -> str:
+        """Return the full name that one with a misspelt provider means; "": known, or like none.
+
+        A suggested provider of the catalogue has a similar model.
+        """
         from difflib import get_close_matches
 
-        from .litellm_providers import LITELLM_PROVIDERS
-        from .names import LITELLM_PROVIDER_ALIASES
+        from .litellm_providers import known_to_litellm
+        from .names import LITELLM_PROVIDER_ALIASES, normalize_name
         from .routing import SELF_HOSTED_BACKENDS
 
         known = {
             *self.providers(),
-            *(name.partition("/")[0] for name in self._overrides),
-            *LITELLM_PROVIDERS,
+            *(full_name.partition("/")[0] for full_name in self._overrides),
+            *known_to_litellm(),
             *LITELLM_PROVIDER_ALIASES,
             *SELF_HOSTED_BACKENDS,
             "faux",
             "local",
         }
-        if provider in known or provider.lower() in known:
+        provider, _, model_id = name.partition("/")
+        spelling = provider.lower()
+        if provider in known or spelling in known:
             return ""
-        return next(iter(get_close_matches(provider.lower(), known, 1, 0.75)), "")
+        # `azure-eu` and `my-openai` are names of their own.
+        candidates = [
+            other
+            for other in known
+            if not re.fullmatch(rf"{re.escape(other)}[-_].+|.+[-_]{re.escape(other)}", spelling)
+        ]
+        for similar in get_close_matches(spelling, sorted(candidates), 1, 0.83):
+            listed = self.name_index.names_of_provider(
+                LITELLM_PROVIDER_ALIASES.get(similar, similar)
+            )
+            ids = [normalize_name(full_name.partition("/")[2]) for full_name in listed]
+            if not ids or get_close_matches(normalize_name(model_id), ids, 1, 0.75):
+                return f"{similar}/{model_id}"
+        return ""
 
 
 def _flag_masks(
