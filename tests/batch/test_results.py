@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,18 @@ def test_results_of_other_options_are_not_mixed_in(
     assert batch(*at(lab), "--redo-changed", model=HOST) == 0
     assert len(lab.seen) == 4
     assert list(texts().values()) == ["Q0", "CHANGED", "Q2"]
+
+
+def test_disk_that_refuses_the_results_is_reported() -> None:
+    questions({"prompt": "a"}, {"prompt": "b"})
+    code = """
+import errno, os, sys
+from pipy_ai.cli.main import main
+def fail(fd):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+os.fsync = fail
+sys.exit(main(["batch", "in.jsonl", "-o", "out.jsonl", "-m", "faux/echo"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{Path.cwd() / 'out.jsonl'}: No space left on device" in done.stderr

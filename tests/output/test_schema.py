@@ -192,3 +192,9 @@ def test_json_schema_of_every_draft(schema: Any, valid: Any, invalid: Any) -> No
     assert output.parse(json.dumps(valid)) == valid
     with pytest.raises(OutputValidationError):
         output.parse(json.dumps(invalid))
+
+
+@pytest.mark.parametrize("target", [True, {"allOf": [{"$ref": "#/$defs/N"}]}])
+def test_reference_to_a_schema_without_a_type(target: Any) -> None:
+    output = Output.of({"$ref": "#/$defs/N", "$defs": {"N": target}})
+    assert output.schema["properties"].keys() == {"value"}

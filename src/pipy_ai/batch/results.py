@@ -7,7 +7,7 @@ Only one job at a time may use a results file.
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import json
 import os
 from array import array
@@ -80,9 +80,13 @@ class ResultsFile:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        sync_error: OSError | None = None
         if self._fd >= 0:
-            with contextlib.suppress(OSError):
+            try:
                 os.fsync(self._fd)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a pipe or a device
+                    sync_error = OSError(error.errno, error.strerror, str(self.path))
             if exc is not None and self._created_by_this_run and not os.fstat(self._fd).st_size:
                 # Invalid arguments or input must not leave empty files behind.
                 for leftover in (self.path, Path(self._lock.lock_file)):
@@ -90,6 +94,8 @@ class ResultsFile:
             os.close(self._fd)
             self._fd = -1
         self._lock.release()
+        if sync_error is not None and exc is None:
+            raise sync_error
 
     def _repair_last_line(self) -> None:
         """Remove an incomplete last line, or complete a last line that lacks its line break."""

@@ -306,7 +306,8 @@ def _with_object_root(schema: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return a schema with an object at its root, and whether it was wrapped in one."""
     definitions = _definitions(schema)
     reference = schema.get("$ref")
-    if isinstance(reference, str) and (target := definitions.get(reference.rpartition("/")[2])):
+    target = definitions.get(str(reference).rpartition("/")[2]) if reference else None
+    if isinstance(target, Mapping):
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     if schema.get("type") == "object" or ("type" not in schema and "properties" in schema):
         return {"type": "object", **schema}, False
