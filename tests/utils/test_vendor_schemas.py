@@ -209,6 +209,72 @@ def test_keywords_of_old_drafts() -> None:
     Draft202012Validator(to_tool_schema(schema)).validate({"a": "text"})
 
 
+def test_order_of_a_tuple_is_described() -> None:
+    schema = _object(
+        p={"type": "array", "prefixItems": [TEXT, {"type": "integer"}], "minItems": 2,
+           "maxItems": 2, "description": "so"},
+    )  # fmt: skip
+    for convert in (to_openai_strict_schema, to_anthropic_schema, to_tool_schema, to_gemini_schema):
+        converted = json.dumps(convert(schema))
+        assert "so (items in order: string, integer)" in converted, convert
+
+
+NUMBER_OR_TEXT = {"type": ["integer", "string", "null"], "minimum": 1, "maxLength": 3}
+
+
+@pytest.mark.parametrize(
+    ("schema", "options"),
+    [
+        (NUMBER_OR_TEXT, [{"type": "integer", "minimum": 1},
+            {"type": "string", "description": "(maxLength: 3)"}, {"type": "null"}]),
+        ({"type": "string", "minimum": 1, "minItems": 2}, TEXT),
+        ({"type": ["string", "integer"], "format": "date", "pattern": "^a"},
+         [{"type": "string", "format": "date", "pattern": "^a"}, {"type": "integer"}]),
+        ({"type": ["array", "number"], "items": TEXT, "minItems": 1, "multipleOf": 2},
+         [{"type": "array", "items": TEXT, "minItems": 1}, {"type": "number", "multipleOf": 2}]),
+        ({"enum": ["a", 1], "maximum": 3},
+         [{"type": "string", "enum": ["a"]}, {"type": "integer", "enum": [1], "maximum": 3}]),
+    ],
+)  # fmt: skip
+def test_openai_gets_the_keywords_of_each_type(schema: Any, options: Any) -> None:
+    closed = to_openai_strict_schema({**_object(a=schema), "required": ["a"]})
+    assert closed is not None
+    taken = closed["properties"]["a"]
+    assert taken.get("anyOf", taken) == options
+
+
+@pytest.mark.parametrize(
+    ("schema", "taken"),
+    [
+        ({"type": "integer", "anyOf": [{"minimum": 1}, {"maximum": -1}]}, {"type": "integer"}),
+        ({"type": "integer", "maximum": 9, "oneOf": [{"minimum": 1}, {"minimum": 3}]},
+         {"type": "integer", "maximum": 9}),
+        ({"type": "array", "items": TEXT, "minItems": 1, "anyOf": [{"maxItems": 2}]},
+         {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 2}),
+        ({"minimum": 1, "minLength": 2,
+          "anyOf": [{"type": "integer"}, TEXT, {"type": "null"}]},
+         {"anyOf": [{"type": "integer", "minimum": 1, "nullable": True},
+                    {"type": "string", "minLength": 2}]}),
+        ({"minimum": 1, "anyOf": [{"$ref": "#/$defs/N"}, {"type": "null"}]},
+         {"type": "integer", "minimum": 1, "nullable": True}),
+        ({"type": "object", "properties": {"x": TEXT}, "anyOf": [{"$ref": "#/$defs/O"}]},
+         {"type": "object", "properties": {"x": TEXT, "y": TEXT}, "required": ["y"]}),
+        ({"type": ["string", "null"], "anyOf": [{"minLength": 1}, {"pattern": "^a"}]},
+         {"type": "string", "nullable": True}),
+        (NUMBER_OR_TEXT,
+         {"anyOf": [{"type": "integer", "minimum": 1, "nullable": True},
+                    {"type": "string", "maxLength": 3}]}),
+    ],
+)  # fmt: skip
+def test_gemini_gets_what_stands_beside_a_union(schema: Any, taken: Any) -> None:
+    definitions = {
+        "N": {"type": "integer"},
+        "O": {"type": "object", "properties": {"y": TEXT}, "required": ["y"]},
+    }
+    reduced = to_gemini_schema({**_object(a=schema), "$defs": definitions})
+    assert reduced["properties"]["a"] == taken
+
+
 def test_property_names_are_restored() -> None:
     schema = ODD["illegal property names"]
     renames = property_renames(schema)

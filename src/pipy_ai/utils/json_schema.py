@@ -329,6 +329,40 @@ def type_of(value: Any) -> str:
     return types.get(type(value), "null")
 
 
+# Keywords without effect on values of other types.
+_NUMBER_KEYWORDS = frozenset(
+    {"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"}
+)
+_KEYWORDS_OF_TYPE = {
+    "array": frozenset(
+        {
+            "additionalItems", "contains", "items", "maxContains", "maxItems", "minContains",
+            "minItems", "prefixItems", "unevaluatedItems", "uniqueItems",
+        }
+    ),
+    "integer": _NUMBER_KEYWORDS,
+    "number": _NUMBER_KEYWORDS,
+    "object": frozenset(
+        {
+            "additionalProperties", "dependentRequired", "dependentSchemas", "maxProperties",
+            "minProperties", "patternProperties", "properties", "propertyNames", "required",
+            "unevaluatedProperties",
+        }
+    ),
+    "string": frozenset({"maxLength", "minLength", "pattern"}),
+}  # fmt: skip
+_TYPED_KEYWORDS = frozenset().union(*_KEYWORDS_OF_TYPE.values())
+_NUMBER_FORMATS = frozenset({"double", "float", "int32", "int64"})  # of OpenAPI
+
+
+def keep_keywords_of_type(schema: Mapping[str, Any], type_name: str) -> dict[str, Any]:
+    """Return a schema without the keywords that have no effect on values of a type."""
+    dropped = _TYPED_KEYWORDS - _KEYWORDS_OF_TYPE.get(type_name, frozenset())
+    if (schema.get("format") in _NUMBER_FORMATS) != (type_name in ("integer", "number")):
+        dropped |= {"format"}
+    return {key: value for key, value in schema.items() if key not in dropped}
+
+
 def _distinct(schemas: list[Any]) -> list[Any]:
     """Return different schemas. Python's comparison would take 0 for False, and 1 for True."""
     by_text = {json.dumps(schema, sort_keys=True, default=str): schema for schema in schemas}

@@ -24,6 +24,7 @@ from .json_schema import (
     is_portable_pattern,
     iter_refs,
     iter_schemas,
+    keep_keywords_of_type,
     map_subschemas,
     merge_all,
     merge_refs,
@@ -158,6 +159,8 @@ class _SchemaCloser:
             schema = _types_to_alternatives(schema, types)
         elif "type" not in schema and schema.keys() & {"enum", "const"}:
             schema = _with_type_of_values(schema)
+        if isinstance(type_name := schema.get("type"), str):
+            schema = keep_keywords_of_type(schema, type_name)
         out = {k: v for k, v in schema.items() if k in self.allowed and v is not None}
         if not is_portable_pattern(out.get("pattern", "")):
             del out["pattern"]
@@ -219,7 +222,7 @@ class _SchemaCloser:
 
     def _tuple_to_list(self, schema: Mapping[str, Any], out: dict[str, Any]) -> Mapping[str, Any]:
         schema = tuple_to_list(schema)
-        for keyword in ("minItems", "maxItems"):
+        for keyword in ("description", "minItems", "maxItems"):
             if keyword in self.allowed and keyword in schema:
                 out[keyword] = schema[keyword]
         return schema
@@ -376,6 +379,8 @@ _TYPE_OF_KEYWORD = {
     "items": "array", "prefixItems": "array", "pattern": "string", "format": "string",
     "minLength": "string", "maxLength": "string", "minimum": "number", "maximum": "number",
 }  # fmt: skip
+# What is not part of each alternative.
+_OF_THE_UNION = frozenset({"$defs", "anyOf", "definitions", "description", "oneOf", "title"})
 
 
 class _TooLargeError(Exception):
@@ -464,11 +469,18 @@ class _GeminiReducer:
                 elif "[]" not in path:  # lists of anything must end somewhere
                     yield self._reduce_type(type_name, part, depth, (*path, "[]"))
             return
-        shared = {key: v for key, v in schema.items() if key in ("type", "properties", "required")}
+        shared = {key: v for key, v in schema.items() if key not in _OF_THE_UNION}
         for alternative in alternatives:
-            if "properties" in shared and isinstance(alternative, Mapping):
-                alternative = merge_all(shared, alternative)
-            yield from self._options(alternative, depth, path)
+            resolved = (
+                self._resolve(alternative, path) if isinstance(alternative, Mapping) else None
+            )
+            if shared and resolved is not None:
+                merged, inner_path = resolved
+                if merged.get("type") != "null":
+                    merged = merge_all(shared, merged)
+                yield from self._options(merged, depth, inner_path)
+            else:
+                yield from self._options(alternative, depth, path)
 
     def _cut(self, schema: Any) -> Iterator[dict[str, Any]]:
         """Yield only the types of what is nested too deeply."""
@@ -550,13 +562,13 @@ def _split_types(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
             name = "number" if name == "integer" and types == "number" else name
             groups.setdefault(name, []).append(value)
         for name, values in groups.items():
-            yield name, {**schema, "enum": values}
+            yield name, {**keep_keywords_of_type(schema, name), "enum": values}
         return
     if types is None:
         implied = dict.fromkeys(_TYPE_OF_KEYWORD[key] for key in schema if key in _TYPE_OF_KEYWORD)
         types = list(implied) or ["string", "number", "boolean", "object", "array", "null"]
     for name in types if isinstance(types, list) else [types]:
-        yield name, schema
+        yield name, keep_keywords_of_type(schema, name)
 
 
 def _restrict_enum(values: list[Any], out: dict[str, Any]) -> None:
