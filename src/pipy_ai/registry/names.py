@@ -79,7 +79,10 @@ _NAME_VARIANTS = (
     (r".*", r"(.+)-latest", True),
     (r"google-vertex.*", r"(.+)@(?:latest|default|\d{8})", True),
     (r"google.*", r"(.+)-00\d", True),
-    (r"google.*", r"(.+?)(?:-preview)?-\d\d-(?:\d\d|20\d\d)", True),
+    (r"google.*", r"(.+?)-\d\d-(?:\d\d|20\d\d)", True),
+    (r"google.*", r"(.+)-preview-\d\d-20\d\d", True),
+    # `gemini-2.5-flash-preview-04-17` was cheaper than the released model.
+    (r"google.*", r"(.+)-preview-\d\d-\d\d", False),
     (r"xai", r"(grok-.+?)-\d{4}", True),
     (r"openai|azure", r"(gpt-4(?=-0[36])|gpt-3\.5-turbo(?=-0125))-\d{4}", True),
     (r"openai|azure", r"(gpt-3\.5-turbo)-\d{4}", False),
