@@ -101,13 +101,35 @@ def test_value_after_tools(lab: Lab, wire: Wire, mode: Any, transport: str, go: 
     assert "does not fit" not in json.dumps(lab.seen[3].json)
 
 
-def test_answer_beside_calls_ends_the_run(lab: Lab, go: Go) -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("answer_first", [True, False])
+def test_answer_beside_calls_ends_the_run(lab: Lab, wire: Wire, answer_first: bool, go: Go) -> None:
+    parts = [
+        tool("c2", "Weather", GOOD),
+        tool("c1", "look", '{"city": "X"}'),
+        tool("c3", "look", '{"city": "Y"}'),
+    ]
     lab.play(
-        CHAT.scene(tool("c1", "look", '{"city": "X"}'), tool("c2", "Weather", GOOD), stop="tool")
+        wire.scene(*(parts if answer_first else parts[::-1]), stop="tool"),
+        wire.scene(say("Nice.")),
     )
-    ran = go(CHAT.model, "q", [look], output=Weather, output_mode="tool", **way(lab, CHAT))
+    context = ctx("How warm is it?")
+    options = way(lab, wire)
+    ran = go(model_of(wire), context, [look], output=Weather, output_mode="tool", **options)
     assert ran.message.parsed == TOKYO
     assert seen_cities == []
+    # Every call has a result, so that the conversation can go on.
+    answer_message, *results = ran.run.messages
+    assert [result.tool_call_id for result in results] == [
+        call.id for call in answer_message.tool_calls
+    ]
+    assert len(results) == 2
+    assert all(result.is_error for result in results)
+    context.extend(ran.run.messages)
+    context.messages += ctx("Thanks").messages
+    run_tools(model_of(wire), context, [look], **options).result()
+    assert violations(lab.seen[1].path, lab.seen[1].json, SKIP) == []
+    assert "final answer was given" in json.dumps(lab.seen[1].json)
 
 
 def test_answer_tool_is_not_approved_or_confused(lab: Lab, go: Go) -> None:

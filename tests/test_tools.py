@@ -179,8 +179,3 @@ def test_single_tool_is_not_a_list_of_tools() -> None:
         run_tools("faux/echo", "q", add)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^'<lambda>' is no name"):
         ctx("q", tools=[lambda x: x])
-
-
-def test_output_is_rejected_by_run_tools() -> None:
-    with pytest.raises(TypeError, match="unknown option 'output'; stream and complete take it"):
-        run_tools("faux/echo", "q", [add], output=int)  # type: ignore[call-arg]

@@ -88,6 +88,7 @@ ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | 
 
 REFUSED_TEXT = "The user did not allow this call."
 ABORTED_TEXT = "The call was aborted."
+ANSWERED_TEXT = "The call was not carried out: the final answer was given."
 CANCEL_GRACE_S = 1.0  # how long to wait for cancelled tools to end
 
 _RESULT_CONTENT: Any = get_args(ToolResultContent)[0]  # the union, for isinstance
@@ -353,8 +354,8 @@ class _ToolLoopState:
     - An answer without calls ends the run, as does a failed one.
     - The answer to request number `max_turns` ends the run, even if it has calls.
     - Only the first request may force a call: a model that is forced every time never answers.
-    - With `output`, an answer with a value ends the run, even if it has other calls. An invalid one
-      is sent back to the model, like in `complete`.
+    - With `output`, an answer with a value ends the run, even if it has other calls: their results
+      say so. An invalid one is sent back to the model, like in `complete`.
     - Every call gets a result, in the order of the calls, because providers reject a conversation
       with an unanswered call. A call that has none when the turn ends is reported as aborted.
     - A run that is aborted between requests ends with `abort`; within a request, the request's own
@@ -452,6 +453,9 @@ class _ToolLoopState:
             self.messages[-1] = message = self._attempts.result()
             if self.final_message is not None:
                 self.final_message = message
+            if self._attempts.has_value:
+                for call in message.tool_calls:
+                    self.messages.append(tool_result(call, ANSWERED_TEXT, is_error=True))
 
     def on_result(self, result: ToolResultMessage) -> ToolResultEvent:
         """Take the result of a call, and return its event."""

@@ -181,14 +181,20 @@ class OutputRetries:
 
 
 def _with_text_for_call(message: ParsedMessage[Any], call: ToolCall) -> ParsedMessage[Any]:
-    """Return a copy that has the text of the answer in place of the call that is the answer."""
+    """Return a copy that has the text of the answer in place of the call that is the answer.
+
+    The text precedes other calls: their results must follow them at once.
+    """
     text = TextContent(text=message._raw_answer())
     content: list[AssistantContent] = []
     for part in message.content:
         if isinstance(part, ThinkingContent) and message.api == "openai-responses":
             # It accepts reasoning only with its call.
             part = part.model_copy(update={"thinking_signature": None})
-        content.append(text if part is call else part)
+        if isinstance(part, ToolCall) and text not in content:
+            content.append(text)
+        if part is not call:
+            content.append(part)
     copy = message.model_copy(update={"content": content})
     if copy.stop_reason is StopReason.TOOL_USE and not copy.tool_calls:
         copy.stop_reason = StopReason.STOP
