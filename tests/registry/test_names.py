@@ -269,13 +269,32 @@ def test_bare_name_never_goes_silently_to_a_reseller(
     assert "write groq/llama-3.3-70b-versatile" in request.warnings[0].message
 
 
-def test_regional_variant_of_new_claude_costs_more(july: Path) -> None:
-    usage = Usage(input=1_000_000)
-    name = "amazon-bedrock/in.anthropic.claude-sonnet-4-5-20250929-v1:0"
-    assert calculate_cost(name, usage).total == 3.3  # 3 * 1.1
-    assert calculate_cost("amazon-bedrock/apac.amazon.nova-lite-v1:0", usage).total == 0.06
-    fine_tuned = "openai/ft:gpt-4o-mini:acme::id1"
-    assert calculate_cost(fine_tuned, usage).total is None
+@pytest.mark.parametrize(
+    ("name", "dollars"),
+    [
+        ("in.anthropic.claude-sonnet-4-5-20250929-v1:0", 3.3),  # 3 * 1.1
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 3.3),  # listed at the worldwide price
+        ("jp.anthropic.claude-sonnet-4-5-20250929-v1:0", 3.3),
+        ("au.anthropic.claude-haiku-4-5-20251001-v1:0", 1.1),
+        ("eu.anthropic.claude-sonnet-4-5-20250929-v1:0", 3.3),  # listed at its own price
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1", 3.3),
+        (
+            "arn:aws:bedrock:us-east-1:123:inference-profile/"
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0", 3.3,
+        ),
+        ("global.anthropic.claude-sonnet-4-5-20250929-v1:0", 3.0),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", 3.0),
+        ("us.anthropic.claude-opus-4-1-20250805-v1:0", 15.0),  # older models cost the same
+        ("apac.amazon.nova-lite-v1:0", 0.06),
+    ],
+)  # fmt: skip
+def test_regional_variant_of_new_claude_costs_more(july: Path, name: str, dollars: float) -> None:
+    cost = calculate_cost(f"amazon-bedrock/{name}", Usage(input=1_000_000))
+    assert cost.total == dollars
+
+
+def test_fine_tuned_model_has_no_price(july: Path) -> None:
+    assert calculate_cost("openai/ft:gpt-4o-mini:acme::id1", Usage(input=9)).total is None
 
 
 def test_variant_with_an_override_keeps_its_own_price(july: Path) -> None:

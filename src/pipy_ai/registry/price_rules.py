@@ -10,6 +10,9 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
     from .schema import Model
 
 
@@ -169,12 +172,24 @@ def region_factor(provider: str, model_id: str, region: str | None) -> float | N
     return None if row is None else row.factor
 
 
-def implied_region(model: Model) -> str | None:
-    """Return the region in the name of a model that has the record of one without a region."""
-    if model.provider != "amazon-bedrock" or not model.base_model:
+def implied_region(
+    model: Model, get_record: Callable[[str], Mapping[str, Any] | None]
+) -> str | None:
+    """Return the region in the name of a model that is listed at the price of all regions.
+
+    `get_record` returns a record of the catalogue by its full name.
+    """
+    if model.provider != "amazon-bedrock":
         return None
-    prefix = model.id.rpartition("/")[2].partition(".")[0]
-    return None if model.base_model.startswith(f"amazon-bedrock/{prefix}.") else prefix
+    region = model.id.rpartition("/")[2].partition(".")[0]
+    listed_name = model.base_model or model.qualified_name
+    prefix = f"amazon-bedrock/{region}."
+    if not listed_name.startswith(prefix):
+        return region
+    worldwide = get_record(f"amazon-bedrock/global.{listed_name.removeprefix(prefix)}") or {}
+    prices = worldwide.get("cost") or {}
+    own_prices = {"input": model.cost.input, "output": model.cost.output}
+    return region if own_prices.items() <= prices.items() else None
 
 
 def tool_fee(provider: str, model_id: str, tool: str, calls: int) -> float | None:

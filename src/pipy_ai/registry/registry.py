@@ -260,7 +260,7 @@ def usage_cost(
     if rates is None:
         return Cost(), f"{name} was served at the tier {tier!r}, whose price is not known"
     prices, factor, read_factor = rates
-    region = usage.region or requested_region or implied_region(model)
+    region = usage.region or requested_region or implied_region(model, get_registry().record)
     regional = region_factor(model.provider, model_id, region)
     if regional is None:
         return Cost(), f"{name} was served in the region {region!r}, whose price is not known"
