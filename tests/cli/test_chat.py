@@ -41,7 +41,7 @@ class Chat(Terminal):
     def ready(self) -> None:
         """Wait for the prompt."""
         until = time.monotonic() + 30
-        while ([row for row in self.screen if row] or [""])[-1] != ">":
+        while ([row for row in self.screen if row] or [""])[-1] not in (">", "^C>"):
             assert time.monotonic() < until, self.text
             assert self.read(0.2), self.text
 
@@ -254,6 +254,27 @@ def test_typed_ahead_is_not_sent_on_a_dumb_terminal(lab: Lab) -> None:
         seen.ready()
         assert b"\x1b" not in seen.raw
     assert len(lab.seen) == 1
+
+
+def test_ctrl_c_clears_a_continued_line_on_a_dumb_terminal(lab: Lab) -> None:
+    lab.play(answer("Fine"), answer("Yes"))
+    with Chat(lab, env={"TERM": "dumb"}) as seen:
+        for said, reply in (("Hi", "Fine"), ("Really?", "Yes")):
+            seen.say("my password is\\", "is\\")
+            seen.interrupt()
+            seen.say(said, f"\n{reply}")
+    assert [asked(lab, n)[-1] for n in (0, 1)] == [("user", "Hi"), ("user", "Really?")]
+
+
+def test_lines_sent_at_once_on_a_dumb_terminal_are_one_message(lab: Lab) -> None:
+    lab.play(answer("Fine"), answer("Yes"))
+    with Chat(lab, env={"TERM": "dumb"}) as seen:
+        seen.say("alpha\r\rbeta\\\rgam", "Fine")
+        seen.say("one\rtwo\r\x04", "Yes")
+        assert seen.wait() == 0  # Ctrl-D counts, too
+    assert [asked(lab, n)[-1] for n in (0, 1)] == [
+        ("user", "alpha\n\nbeta\ngam"), ("user", "one\ntwo"),
+    ]  # fmt: skip
 
 
 def test_large_paste_is_accepted_but_not_displayed(lab: Lab) -> None:

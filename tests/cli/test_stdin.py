@@ -180,6 +180,11 @@ def test_services_without_a_terminal(tmp_path: Path) -> None:
         assert b"nothing to ask" in nothing.stderr
 
 
+def test_writing_end_of_a_pipe() -> None:
+    done = bash(f"{SHELL_ASK} hi 3>&1 0>&1 | cat", stdin=subprocess.DEVNULL)
+    assert (done.stdout, done.stderr) == ("hi\n", "")
+
+
 def test_empty_pipe() -> None:  # cron runs commands with one
     assert pipy("ask", "-m", "faux/echo", "hi", stdin="").stdout == "hi\n"
     assert "nothing to ask" in pipy("ask", "-m", "faux/echo", stdin="\n").stderr

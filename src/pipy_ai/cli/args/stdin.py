@@ -39,10 +39,12 @@ def read_stdin(has_prompt: bool) -> bytes:
         return b""
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
         return b""
+    if _is_write_only(fd):
+        return b""
     try:
         data = _read_to_end(fd, has_prompt)
     except OSError as error:
-        if error.errno != errno.EBADF:  # open for writing only
+        if error.errno != errno.EBADF:  # open for writing only, on Windows
             raise
         return b""
     if data.strip() and has_prompt and _is_inherited(fd):
@@ -78,6 +80,15 @@ def _read_to_end(fd: int, has_prompt: bool) -> bytes:
         data += chunk
         if len(data) > MAX_BYTES:
             raise ValueError(f"stdin is longer than {MAX_BYTES // 1_000_000} MB")
+
+
+def _is_write_only(fd: int) -> bool:
+    """Return whether nothing can be read, e.g. from the writing end of a pipe."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # on Windows
+        return False
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
 
 
 def _wait_readable(fd: int, seconds: float | None) -> bool:
