@@ -366,6 +366,13 @@ BILLS = [
         None, "by the hour of the container", CLAUDE_PRICES,
     ),
     Bill(
+        "Anthropic's code execution that filters a search", "anthropic/claude-sonnet-4-6",
+        anthropic({"input_tokens": 100, "output_tokens": 1}, {
+            "output_tokens": 100, "server_tool_use": {"web_search_requests": 1}},
+                  "code_execution"),
+        0.0118, "(100*3 + 100*15) / 1e6 + 0.01", CLAUDE_PRICES,
+    ),
+    Bill(
         "a search in batch mode costs the same", "anthropic/claude-sonnet-4-5",
         anthropic({"input_tokens": 10_000, "output_tokens": 1, "service_tier": "batch"}, {
             "output_tokens": 1_000, "server_tool_use": {"web_search_requests": 1}}),

@@ -95,6 +95,25 @@ def test_fees_of_an_unknown_tool_or_provider() -> None:
     assert tool_fee("google", "gemini-2.5-flash", "google_search", 5) == 0.035  # by the request
 
 
+@pytest.mark.parametrize(
+    ("calls", "fee"),
+    [
+        ({"code_execution": 3, "web_search": 2}, 0.02),
+        ({"code_execution": 1, "web_fetch": 1}, 0.0),
+        ({"code_execution": 1}, None),
+        ({"code_execution": 1, "web_fetch": 0}, None),
+        ({"code_execution": 1, "web_fetch": 1, "teleport": 1}, None),
+    ],
+)
+@pytest.mark.parametrize("provider", ["anthropic", "google-vertex-anthropic", "azure"])
+def test_code_execution_is_free_with_web_tools(
+    provider: str, calls: dict[str, int], fee: float | None
+) -> None:
+    model = Model(id="claude-sonnet-4-6", provider=provider, cost=ModelCost(input=3, output=15))
+    cost = calculate_cost(model, Usage(server_tool_calls=calls))
+    assert (cost.total, cost.tools) == (fee, fee)
+
+
 def test_search_models_search_for_every_request() -> None:
     prices = ModelCost(input=2.5, output=10)
     model = Model(id="gpt-4o-search-preview", provider="openai", cost=prices)

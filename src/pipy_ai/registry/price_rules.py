@@ -111,6 +111,8 @@ _NO_REGION = frozenset({"", "global", "not_available"})
 TOOL_FEES = (
     Fee(_CLAUDE, "web_search", r".*claude.*", 0.01),
     Fee(_CLAUDE, "web_fetch", r".*claude.*", 0.0),
+    # Alone it costs by the hour, with a number of free hours.
+    Fee(_CLAUDE, "code_execution with a web tool", r".*claude.*", 0.0),
     Fee("openai", "web_search", _ANY, 0.01),
     Fee("openai", "web_search_preview", r"gpt-[5-9].*|o\d.*", 0.01),
     Fee("openai", "web_search_preview", _ANY, 0.025),
@@ -190,6 +192,15 @@ def implied_region(
     prices = worldwide.get("cost") or {}
     own_prices = {"input": model.cost.input, "output": model.cost.output}
     return region if own_prices.items() <= prices.items() else None
+
+
+def tool_fees(provider: str, model_id: str, calls: Mapping[str, int]) -> dict[str, float | None]:
+    """Return the fees for calls of a provider's tools in US dollars; None if one is unknown."""
+    fees = {tool: tool_fee(provider, model_id, tool, count) for tool, count in calls.items()}
+    if "code_execution" in fees and not fees.keys().isdisjoint({"web_search", "web_fetch"}):
+        name = "code_execution with a web tool"
+        fees["code_execution"] = tool_fee(provider, model_id, name, calls["code_execution"])
+    return fees
 
 
 def tool_fee(provider: str, model_id: str, tool: str, calls: int) -> float | None:

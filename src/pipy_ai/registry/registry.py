@@ -318,15 +318,12 @@ def _rates_of_tier(
 
 def _tool_fees(model: Model, usage: Usage) -> dict[str, float | None]:
     """Return the fees for calls of the provider's tools by tool; None if a fee is not known."""
-    from .price_rules import implied_tool_calls, tool_fee
+    from .price_rules import implied_tool_calls, tool_fees
 
     model_id = _listed_id(model)
     calls = usage.server_tool_calls or implied_tool_calls(model.provider, model_id)
-    return {
-        tool: tool_fee(model.provider, model_id, tool, count)
-        for tool, count in calls.items()
-        if count
-    }
+    made = {tool: count for tool, count in calls.items() if count}
+    return tool_fees(model.provider, model_id, made)
 
 
 def _scale(cost: float | None, factor: float) -> float | None:
