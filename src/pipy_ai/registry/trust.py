@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,7 +108,7 @@ class TrustedProviders:
             return True
         if owners and is_secret_variable(variable):
             return False
-        return name in self._hosts or _resembles(variable, f"{name} {title}")
+        return name in self._hosts or any(_resembles(variable, text) for text in (name, title))
 
 
 def is_own_address(url: str, provider: str, route: Route, providers: Records) -> bool:
@@ -162,6 +163,11 @@ def _variables(record: Mapping[str, Any]) -> list[str]:
 
 def _resembles(variable: str, provider: str) -> bool:
     """Return whether a variable is named after the provider, as ACME_API_KEY is after "acme-ai"."""
-    letters = re.sub(r"[^a-z0-9]", "", variable.lower())
-    words = [word for word in re.split(r"[^a-z0-9]+", provider.lower()) if len(word) > 2]
-    return any(word[:4] in letters for word in words)
+    variable, provider = variable.lower(), provider.lower()
+    letters = re.sub(r"[^a-z0-9]", "", variable)
+    words = [word for word in re.split(r"[^a-z0-9]+", provider) if len(word) > 2]
+    if any(word[:4] in letters for word in words):
+        return True
+    # A name without a long word is the beginning of the variable: ZZ_API_KEY, XAI_API_KEY of "x-ai".
+    beginnings = accumulate(re.split(r"[^a-z0-9]+", variable))
+    return re.sub(r"[^a-z0-9]", "", provider) in [text for text in beginnings if text]
