@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 
+from pipy_ai import complete
 from pipy_ai.provider.wires._usage import (
     billing_from_chunk,
     tool_calls_from_gemini,
     usage_from_anthropic,
     usage_from_chat,
+    usage_from_gemini,
     usage_from_headers,
     usage_from_responses,
 )
+
+from ..support.scripted_server import DONE, Lab, chunk, sse
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,8 @@ def test_headers() -> None:
 def test_tool_calls() -> None:
     grounding = {"webSearchQueries": ["a"], "imageSearchQueries": ["b"]}
     assert tool_calls_from_gemini(grounding) == {"google_search": 2}
+    grounding = {"webSearchQueries": ["a", ""], "imageSearchQueries": [None]}
+    assert tool_calls_from_gemini(grounding) == {"google_search": 1}
     assert tool_calls_from_gemini({}) == {}
     searched = usage_from_anthropic(
         {"server_tool_use": {"web_search_requests": 0}}, {"web_search": 1}
@@ -136,3 +142,33 @@ def test_tool_calls() -> None:
     )
     assert compound is not None
     assert compound.server_tool_calls == {"search": 2}
+
+
+@pytest.mark.parametrize("junk", [None, "x", 1, {"x": 1}, ["x"], [None, 1, ["y"]]])
+def test_other_types_than_documented_are_ignored(junk: Any) -> None:
+    """Billing never raises, which would cost the answer."""
+    assert billing_from_chunk({"choices": junk, "provider_metadata": junk, "meta": junk}) is None
+    for field in ("delta", "message"):
+        assert billing_from_chunk({"choices": [{field: junk}]}) is None
+        assert billing_from_chunk({"choices": [{field: {"executed_tools": junk}}]}) is None
+    usage = {"iterations": junk, "server_tool_use": junk, "cache_creation": junk}
+    assert usage_from_anthropic({"input_tokens": 1, **usage}, {}).input == 1
+    response = {"tools": junk, "tool_usage": junk, "usage": {"input_tokens": 1}}
+    responses = usage_from_responses(response, junk)
+    assert responses is not None
+    assert (responses.input, responses.server_tool_calls) == (1, {})
+    details = {"prompt_tokens_details": junk, "connectors": junk, "plugins": junk, "cost": junk}
+    assert usage_from_chat({"prompt_tokens": 1, **details}).input == 1
+    assert tool_calls_from_gemini({"webSearchQueries": junk, "groundingChunks": junk}) in (
+        {}, {"google_search": 1}
+    )  # fmt: skip
+    assert tool_calls_from_gemini(junk) == {}
+    assert usage_from_gemini({"promptTokenCount": 1, "promptTokensDetails": junk}).input == 1
+
+
+def test_odd_billing_keeps_the_answer(lab: Lab) -> None:
+    last = {"index": 0, "delta": {"executed_tools": ["x"]}, "finish_reason": "stop"}
+    lab.play(sse(chunk({"content": "hi"}), {"id": "1", "choices": [last]}, DONE))
+    message = complete("groq/openai/gpt-oss-120b", "hi", api_base=lab.url, api_key="k")
+    assert message.error is None, message.error
+    assert message.text == "hi"

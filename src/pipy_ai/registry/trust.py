@@ -168,6 +168,6 @@ def _resembles(variable: str, provider: str) -> bool:
     words = [word for word in re.split(r"[^a-z0-9]+", provider) if len(word) > 2]
     if any(word[:4] in letters for word in words):
         return True
-    # A name without a long word is the beginning of the variable: ZZ_API_KEY, XAI_API_KEY of "x-ai".
+    # A name of short words is the beginning of the variable: XAI_API_KEY is named after "x-ai".
     beginnings = accumulate(re.split(r"[^a-z0-9]+", variable))
     return re.sub(r"[^a-z0-9]", "", provider) in [text for text in beginnings if text]

@@ -63,8 +63,8 @@ def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
 
 def billing_from_chunk(chunk: Mapping[str, Any]) -> UsageReport | None:
     """Return what a chunk of Chat Completions says of its price outside `usage`, if anything."""
-    choice: Mapping[str, Any] = next(iter(chunk.get("choices") or ()), {})
-    message = choice.get("delta") or choice.get("message") or {}
+    choice = next(iter(_mappings(chunk.get("choices"))), {})
+    message = _mapping(choice.get("delta")) or _mapping(choice.get("message"))
     report = UsageReport(
         cost=_first_cost(
             _nanogpt_cost(_mapping(chunk.get("x_nanogpt_pricing"))),
@@ -82,7 +82,9 @@ def _other_tool_calls(chunk: Mapping[str, Any], message: Mapping[str, Any]) -> d
     """Return calls that are not in `usage`; their prices are not listed."""
     if isinstance(chunk.get("web_search"), list):  # Z.ai
         return {"web_search": 1}
-    return _count(str(tool.get("type")) for tool in message.get("executed_tools") or ())  # Groq
+    return _count(
+        str(tool.get("type")) for tool in _mappings(message.get("executed_tools"))
+    )  # Groq
 
 
 def _chat_tool_calls(usage: Mapping[str, Any]) -> dict[str, int]:
@@ -133,7 +135,7 @@ def _long_cache_writes(usage: Mapping[str, Any], details: Mapping[str, Any]) -> 
 # === The other APIs =========================================================================
 
 
-def usage_from_responses(response: Mapping[str, Any], items: Iterable[Any]) -> UsageReport | None:
+def usage_from_responses(response: Mapping[str, Any], items: Any) -> UsageReport | None:
     """Return the usage of a finished response of OpenAI's Responses API; `items` is its output."""
     usage = response.get("usage")
     if not isinstance(usage, dict):
@@ -158,16 +160,16 @@ def usage_from_responses(response: Mapping[str, Any], items: Iterable[Any]) -> U
     )
 
 
-def responses_tool_calls(response: Mapping[str, Any], items: Iterable[Any]) -> dict[str, int]:
+def responses_tool_calls(response: Mapping[str, Any], items: Any) -> dict[str, int]:
     """Return the billable calls of provider tools."""
     usage = _mapping(response.get("usage"))
     if details := _counts_of_xai(_mapping(usage.get("server_side_tool_usage_details"))):
         return details
-    tools = [tool for tool in response.get("tools") or () if isinstance(tool, dict)]
+    tools = _mappings(response.get("tools"))
     types = [str(tool.get("type")) for tool in tools]
     preview = any(name.startswith("web_search_preview") for name in types)
     searches, files, images, containers = 0, 0, 0, set()
-    for item in items:
+    for item in _mappings(items):
         item_type, status = item.get("type"), item.get("status")
         action = _mapping(item.get("action"))
         environment = _mapping(item.get("environment"))
@@ -190,7 +192,7 @@ def responses_tool_calls(response: Mapping[str, Any], items: Iterable[Any]) -> d
     return {name: count for name, count in calls.items() if count}
 
 
-def _container_size(tools: list[dict[str, Any]]) -> str:
+def _container_size(tools: Iterable[Mapping[str, Any]]) -> str:
     """Return the memory of the container that a response's tools run in."""
     for tool in tools:
         for name in ("container", "environment"):
@@ -215,7 +217,7 @@ def usage_from_anthropic(usage: Mapping[str, Any], blocks: Mapping[str, int]) ->
         region=_text(usage.get("inference_geo")),
         server_tool_calls=_anthropic_tool_calls(usage, blocks),
     )
-    for iteration in usage.get("iterations") or ():
+    for iteration in _mappings(usage.get("iterations")):
         if iteration.get("type") == "compaction":
             _add_iteration(report, iteration)
     return report
@@ -253,7 +255,7 @@ def _anthropic_tool_calls(usage: Mapping[str, Any], blocks: Mapping[str, int]) -
     for name, value in _mapping(usage.get("server_tool_use")).items():
         if name.endswith("_requests") and (count := token_count(value)) is not None:
             calls[name.removesuffix("_requests")] = count
-    for iteration in usage.get("iterations") or ():
+    for iteration in _mappings(usage.get("iterations")):
         # Another model answered, or advised, at its own price.
         if iteration.get("type") in ("advisor_message", "fallback_message"):
             calls[f"model {iteration.get('model')}"] = 1
@@ -285,13 +287,15 @@ def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
     )
 
 
-def tool_calls_from_gemini(grounding: Mapping[str, Any]) -> dict[str, int]:
+def tool_calls_from_gemini(grounding: Any) -> dict[str, int]:
     """Return the billable calls that `groundingMetadata` shows."""
-    chunks = [chunk for chunk in grounding.get("groundingChunks") or () if isinstance(chunk, dict)]
+    grounding = _mapping(grounding)
+    chunks = _mappings(grounding.get("groundingChunks"))
     queries = [
         query
         for name in ("webSearchQueries", "imageSearchQueries")
-        for query in grounding.get(name) or ()
+        for query in _list(grounding.get(name))
+        if _text(query)  # an empty one is not billed
     ]
     calls = {
         "google_search": len(queries),
@@ -303,8 +307,8 @@ def tool_calls_from_gemini(grounding: Mapping[str, Any]) -> dict[str, int]:
 
 def _audio_tokens(details: Any) -> int | None:
     """Return the audio tokens in a list by modality."""
-    for part in details if isinstance(details, list) else ():
-        if isinstance(part, dict) and part.get("modality") == "AUDIO":
+    for part in _mappings(details):
+        if part.get("modality") == "AUDIO":
             return token_count(part.get("tokenCount"))
     return None
 
@@ -400,6 +404,15 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list. What else is in it must not cost the answer."""
+    return [value for value in _list(values) if isinstance(value, dict)]
 
 
 def _text(value: Any) -> str | None:
