@@ -32,9 +32,7 @@ from .utils.json_schema import (
     drop_optional_nulls,
     expand_options,
     matching_options,
-    property_renames,
     resolve_ref,
-    restore_properties,
 )
 from .utils.validation import format_validation_errors, schema_errors, validate_without_loss
 
@@ -150,7 +148,6 @@ def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
             f"The arguments of {tool.name} are no JSON object: {call.arguments_error}"
         )
     raw_arguments = copy.deepcopy(call.arguments)  # the tool may modify them
-    raw_arguments = restore_properties(raw_arguments, property_renames(tool.parameters))
     arguments, problems = _parse_arguments(tool, raw_arguments)
     if problems:  # valid arguments are never changed
         coerced = _coerce(raw_arguments, tool.parameters, tool.parameters)

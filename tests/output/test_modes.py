@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from pipy_ai import Tool, complete, ctx, preview, stream
+from pipy_ai import Tool, complete, ctx, preview, stream, validate_tool_call
 
 from ..support.schema_rules import anthropic_refuses, gemini_refuses, openai_refuses
 from ..support.scripted_server import Lab
 from ..support.vendor_rules import violations
-from ..support.wire_formats import ANTHROPIC, CHAT, say, tool
+from ..support.wire_formats import ANTHROPIC, CHAT, WIRES, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -175,6 +176,34 @@ def test_field_names_that_anthropic_rejects(lab: Lab, mode: Any) -> None:
     assert violations(lab.seen[0].path, lab.seen[0].json) == []
     codes = ["output_mode_changed"] * (mode == "native") + ["tool_schema_changed"]
     assert [w.code for w in message.warnings] == codes
+
+
+LOOSE = {
+    "name": "set",
+    "parameters": {
+        "type": "object",
+        "properties": {"price (EUR)": {"type": "number"}, "more": {"type": "object"}},
+        "additionalProperties": True,
+    },
+}
+SENT = {"price__EUR_": 2, "more": {"price__EUR_": 3}}
+
+
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_arguments_of_renamed_properties(lab: Lab, wire: Any, transport: Any) -> None:
+    """Only Anthropic is sent other names; elsewhere such a key is the model's own."""
+    lab.play(wire.scene(tool("c1", "set", json.dumps(SENT)), stop="tool"))
+    options: Any = {
+        "api_base": wire.base(lab), "api_key": "k", "max_retries": 0, "transport": transport,
+    }  # fmt: skip
+    run = stream(wire.model, ctx("q", tools=[LOOSE]), **options)
+    ended = [event.tool_call for event in run if event.type == "toolcall_end"]
+    expected = {"price (EUR)": 2, "more": SENT["more"]} if wire is ANTHROPIC else SENT
+    assert ended[0].arguments == expected
+    [call] = run.result().tool_calls
+    assert validate_tool_call([LOOSE], call) == expected
+    assert pickle.loads(pickle.dumps(run.result())).tool_calls == [call]
 
 
 def test_stream_with_tools_and_type(lab: Lab) -> None:

@@ -19,6 +19,7 @@ from pipy_ai.utils.json_schema import (
     restore_properties,
 )
 from pipy_ai.utils.vendor_schemas import (
+    anthropic_arguments_restorer,
     anthropic_limit,
     gemini_limit,
     openai_limit,
@@ -284,7 +285,16 @@ def test_property_names_are_restored() -> None:
     assert list(sent["properties"]) == ["filter_id_", "_top", "a_b", "x" * 64]
     value = {"_top": "1", "a_b": {"_x": "2"}, "x" * 64: "3"}
     restored = {"$top": "1", "a b": {"@x": "2"}, "x" * 70: "3"}
-    assert restore_properties(value, renames) == restored
+    assert restore_properties(value, schema, renames) == restored
+    # Other keys that look like a new name are the model's own.
+    nested = {"type": "object", "properties": {
+        "a b": {"type": "array", "items": {"$ref": "#/$defs/M"}}, "map": {"type": "object"},
+    }, "$defs": {"M": {"anyOf": [{"type": "null"}, {
+        "type": "object", "properties": {"c d": TEXT}}]}}}  # fmt: skip
+    sent_value = {"a_b": [{"c_d": "1", "a_b": "2"}], "map": {"a_b": 1, "c_d": 2}, "c_d": 3}
+    assert restore_properties(sent_value, nested, property_renames(nested)) == {
+        "a b": [{"c d": "1", "a_b": "2"}], "map": {"a_b": 1, "c_d": 2}, "c_d": 3,
+    }  # fmt: skip
     clash = {"type": "object", "properties": {"a_b": TEXT, "a b": TEXT, "a[b": TEXT}}
     assert len(to_anthropic_tool_schema(clash)["properties"]) == 3
 
@@ -558,6 +568,12 @@ def with_closed_root(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "anyOf": options} if options else schema
 
 
+def sent_names(value: Any, renames: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {renames.get(name, name): sent_names(v, renames) for name, v in value.items()}
+    return [sent_names(item, renames) for item in value] if isinstance(value, list) else value
+
+
 @settings(max_examples=300, deadline=None)
 @given(schemas_with_values())
 def test_values_stay_valid(case: tuple[dict[str, Any], dict[str, Any]]) -> None:
@@ -565,10 +581,10 @@ def test_values_stay_valid(case: tuple[dict[str, Any], dict[str, Any]]) -> None:
     if not Draft202012Validator(with_closed_root(modernize(schema))).is_valid(value):
         return
     assert Draft202012Validator(to_tool_schema(schema)).is_valid(value), "tool"
-    renamed = {new: old for old, new in property_renames(to_tool_schema(schema)).items()}
-    as_sent = restore_properties(value, renamed)
+    restorer = anthropic_arguments_restorer(schema)
+    as_sent = sent_names(value, property_renames(to_tool_schema(schema)))
     assert Draft202012Validator(to_anthropic_tool_schema(schema)).is_valid(as_sent), "Anthropic"
-    assert restore_properties(as_sent, property_renames(to_tool_schema(schema))) == value
+    assert (restorer(as_sent) if restorer else as_sent) == value
     reduced = openapi_to_json_schema(to_gemini_tool_schema(schema))
     assert Draft202012Validator(reduced).is_valid(value), "Gemini"
 

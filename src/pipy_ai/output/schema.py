@@ -29,8 +29,6 @@ from ..utils.json_schema import (
     drop_optional_nulls,
     iter_refs,
     modernize,
-    property_renames,
-    restore_properties,
 )
 from ..utils.surrogates import clean_json_surrogates
 from ..utils.validation import (
@@ -194,7 +192,6 @@ class Output:
         raise first_error or OutputValidationError([f"(all): {_no_json_reason(text)}"])
 
     def _validate_value(self, value: Any) -> Any:
-        value = restore_properties(value, property_renames(self.schema))
         schema: Any = self.schema
         if self.wrapped:
             schema = schema["properties"]["value"]

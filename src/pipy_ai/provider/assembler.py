@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import TYPE_CHECKING, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 from uuid import uuid4
 
 from ..errors import ErrorInfo, ErrorKind, error_info
@@ -93,6 +93,8 @@ _OtherDelta: TypeAlias = (
     | UsageReport
     | ResponseInfo
 )
+# Takes the name of a tool and the arguments of a call.
+_RestoreArguments: TypeAlias = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 class _Block:
@@ -175,10 +177,13 @@ class _ThinkingBlock(_Block):
 
 class _ToolBlock(_Block):
     __slots__ = (
-        "id", "name", "names", "pending_empty", "thought_signatures", "wire_id", "wire_index",
+        "id", "name", "names", "pending_empty", "restore_arguments", "thought_signatures",
+        "wire_id", "wire_index",
     )  # fmt: skip
 
-    def __init__(self, wire_index: int | None) -> None:
+    def __init__(
+        self, wire_index: int | None, restore_arguments: _RestoreArguments | None = None
+    ) -> None:
         super().__init__(-1, 0, None)  # gets its place in the message when its name is known
         self.wire_index = wire_index
         self.wire_id = ""
@@ -187,6 +192,7 @@ class _ToolBlock(_Block):
         self.names: list[tuple[int, str]] = []
         self.pending_empty = ""  # no arguments, which some hosts send before the real ones
         self.thought_signatures: list[tuple[int, str]] = []
+        self.restore_arguments = restore_arguments
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
         raw_arguments = self.text_at(position)
@@ -196,10 +202,13 @@ class _ToolBlock(_Block):
         else:
             arguments = parse_streaming_json(raw_arguments)
             error = INCOMPLETE_CALL_MESSAGE if final else None
+        name = _value_at(self.names, position) or ""
+        if self.restore_arguments is not None:
+            arguments = self.restore_arguments(name, arguments)
         return construct_unchecked(
             ToolCall,
             id=self.id,
-            name=_value_at(self.names, position) or "",
+            name=name,
             arguments=arguments,
             thought_signature=_value_at(self.thought_signatures, position),
             arguments_error=error,
@@ -244,6 +253,7 @@ class Assembler:
         output: Output | None = None,
         first_party: bool = False,
         think_tags: ThinkTagParser | None = None,
+        restore_arguments: _RestoreArguments | None = None,
     ) -> None:
         self._api = api
         self._provider = provider
@@ -253,6 +263,7 @@ class Assembler:
         self._output = output
         self._first_party = first_party
         self._think_tags = think_tags
+        self._restore_arguments = restore_arguments
         self._parses_think_tags = think_tags is not None
         self._position = 0
         self._blocks: list[_Block] = []
@@ -593,7 +604,7 @@ class Assembler:
     def _feed_tool(self, delta: ToolFragment, events: list[AssistantMessageEvent]) -> None:
         call = self._find_tool_block(delta)
         if call is None:
-            call = _ToolBlock(delta.index)
+            call = _ToolBlock(delta.index, self._restore_arguments)
             self._tool_blocks.append(call)
             if delta.index is not None:
                 self._tool_blocks_by_index[delta.index] = call

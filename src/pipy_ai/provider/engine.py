@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..accounting.budget import active_budgets
@@ -72,6 +73,13 @@ def _create_meter(stop_request: Callable[[ErrorInfo], None]) -> Meter | None:
     from ..accounting.meter import Meter
 
     return Meter(budgets, ledger_path(), stop_request)
+
+
+def _restore_arguments(
+    request: Request, tool_name: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    restore = request.restore_arguments  # known once the request is encoded
+    return arguments if restore is None else restore(tool_name, arguments)
 
 
 def _think_tag_parser(request: Request) -> ThinkTagParser | None:
@@ -154,6 +162,7 @@ class Run:
             output=self._request.output,
             first_party=is_first_party_chat(self._request),
             think_tags=_think_tag_parser(self._request),
+            restore_arguments=partial(_restore_arguments, self._request),
         )
 
     # --- Starting and stopping --------------------------------------------------------------

@@ -27,6 +27,8 @@ class Request:
         warnings: everything that is done differently than requested. They end up in
             `message.warnings`.
         tool_names: the names of tools that are sent under another one, by that one.
+        restore_arguments: gives the arguments of a call of a tool, by its name, the names of
+            properties that were replaced; None: none were.
         redact: removes the secrets of the request from a text, once it is sent.
     """
 
@@ -39,6 +41,9 @@ class Request:
     warnings: list[Warning] = field(default_factory=list)
     output: Output | None = None
     tool_names: dict[str, str] = field(default_factory=dict)
+    restore_arguments: Callable[[str, dict[str, Any]], dict[str, Any]] | None = field(
+        default=None, repr=False, compare=False
+    )
     redact: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from ..types import AssistantMessage, Message, Tool, ToolCall, ToolResultMessage
@@ -19,7 +19,10 @@ _ROOT_UNIONS = ("anyOf", "oneOf", "not", "enum", "const")
 
 
 def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
-    """Return the tools as the API accepts them. Fills `request.tool_names`."""
+    """Return the tools as the API accepts them.
+
+    Fills `request.tool_names` and `request.restore_arguments`.
+    """
     tools = request.context.tools
     if not tools:
         return None
@@ -31,7 +34,24 @@ def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
         _warn_about_schema(request, wire, tool, parameters)
         update = {"name": former_names.get(tool.name, tool.name), "parameters": parameters}
         adapted.append(tool.model_copy(update=update))
+    request.restore_arguments = _arguments_restorer(wire, tools)
     return adapted
+
+
+def _arguments_restorer(
+    wire: Wire, tools: Sequence[Tool]
+) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
+    schemas = {tool.name: tool.parameters for tool in tools}
+
+    @cache  # each event of a stream may be asked for the arguments so far
+    def restorer_of(name: str) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+        return wire.arguments_restorer(schemas.get(name, {}))
+
+    def restore(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        restorer = restorer_of(name)
+        return arguments if restorer is None else restorer(arguments)
+
+    return restore
 
 
 def _convert_schema(wire: Wire, schema: dict[str, Any]) -> dict[str, Any]:

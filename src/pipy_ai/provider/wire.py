@@ -108,6 +108,11 @@ def accept_all(names: Collection[str]) -> bool:
     return True
 
 
+def no_restorer(schema: Mapping[str, Any]) -> None:
+    """Say that no property of a tool is renamed."""
+    return
+
+
 def portable_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool's schema as OpenAI and most others accept it."""
     from ..utils.vendor_schemas import to_tool_schema
@@ -126,6 +131,9 @@ class OutputFallback(NamedTuple):
     over_limit: bool = False
 
 
+ArgumentsRestorer: TypeAlias = Callable[
+    [Mapping[str, Any]], Callable[[dict[str, Any]], dict[str, Any]] | None
+]
 SchemaFallback: TypeAlias = Callable[[Request, Mapping[str, Any]], OutputFallback | None]
 
 
@@ -162,6 +170,8 @@ class Wire:
             why; None: it takes the schema.
         tool_name: the names of tools that it accepts.
         tool_schema: converts the schema of a tool to what it accepts.
+        arguments_restorer: returns, for the schema of a tool, what gives the arguments of a call
+            the names of properties that `tool_schema` replaced; None: it replaced none.
         signed_thinking: takes thinking back with its signature.
         signed_empty_text: sends signatures on text parts without text, and wants them back.
         starts_with_user: the first message must be the user's.
@@ -191,6 +201,7 @@ class Wire:
     schema_fallback: SchemaFallback = no_fallback
     tool_name: re.Pattern[str] = re.compile(r"[A-Za-z0-9_-]{1,64}")
     tool_schema: Callable[[Mapping[str, Any]], dict[str, Any]] = portable_tool_schema
+    arguments_restorer: ArgumentsRestorer = no_restorer
     signed_thinking: bool = False
     signed_empty_text: bool = False
     starts_with_user: bool = False

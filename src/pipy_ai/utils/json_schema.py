@@ -534,16 +534,30 @@ def rename_properties(schema: Any, renames: Mapping[str, str]) -> Any:
     return out
 
 
-def restore_properties(value: Any, renames: Mapping[str, str]) -> Any:
-    """Give the properties of a value their former names."""
+def restore_properties(value: Any, schema: Any, renames: Mapping[str, str]) -> Any:
+    """Give the properties that `schema` has in a value their former names. Other keys are kept."""
     former_names = {new_name: name for name, new_name in renames.items()}
+    return _restore(value, expand_options(schema, schema), former_names, schema)
 
-    def restore(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {former_names.get(name, name): restore(inner) for name, inner in value.items()}
-        return [restore(inner) for inner in value] if isinstance(value, list) else value
 
-    return restore(value) if former_names else value
+def _restore(
+    value: Any, options: list[Any], former_names: Mapping[str, str], root: Mapping[str, Any]
+) -> Any:
+    if isinstance(value, list):
+        return [
+            _restore(item, _inner_options(options, index, root)[0], former_names, root)
+            for index, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    properties = {name for option in options for name in option.get("properties") or ()}
+    restored: dict[str, Any] = {}
+    for sent_name, inner in value.items():
+        former_name = former_names.get(sent_name, sent_name)
+        name = former_name if former_name in properties else sent_name
+        inner_options = _inner_options(options, name, root)[0]
+        restored[name] = _restore(inner, inner_options, former_names, root)
+    return restored
 
 
 # --- Values of unions -----------------------------------------------------------------------

@@ -7,7 +7,7 @@ the description says what is missing. Values are always validated against the or
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ from .json_schema import (
     modernize,
     property_renames,
     rename_properties,
+    restore_properties,
     tuple_to_list,
     type_of,
     with_siblings,
@@ -52,6 +53,20 @@ def to_anthropic_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     renames = property_renames(converted)
     result: dict[str, Any] = rename_properties(converted, renames) if renames else converted
     return result
+
+
+def anthropic_arguments_restorer(
+    schema: Mapping[str, Any],
+) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """Return a function that gives the arguments of a call the names of the tool's schema.
+
+    None if Anthropic was sent the same names.
+    """
+    if not property_renames(schema):
+        return None
+    converted = to_tool_schema(schema)
+    renames = property_renames(converted)
+    return lambda arguments: restore_properties(arguments, converted, renames)
 
 
 def _portable(schema: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, assert_never
 
 from ...types import (
@@ -108,6 +108,15 @@ def tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     from ...utils.vendor_schemas import to_anthropic_tool_schema
 
     return to_anthropic_tool_schema(schema)
+
+
+def arguments_restorer(
+    schema: Mapping[str, Any],
+) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """Return what restores the names of properties that `tool_schema` replaced."""
+    from ...utils.vendor_schemas import anthropic_arguments_restorer
+
+    return anthropic_arguments_restorer(schema)
 
 
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
@@ -453,6 +462,7 @@ WIRE = Wire(
     schema_fallback=schema_fallback,
     tool_name=re.compile(r"[A-Za-z0-9_-]{1,128}"),
     tool_schema=tool_schema,
+    arguments_restorer=arguments_restorer,
     signed_thinking=True,
     starts_with_user=True,
     strict_history=True,
