@@ -118,6 +118,31 @@ def test_costs_outside_of_the_usage(chunk: dict[str, Any], dollars: float | None
     assert (report and report.cost) == dollars
 
 
+@pytest.mark.parametrize(
+    ("reasoning", "fields", "output"),
+    [
+        (105, {"total_tokens": 110}, 100),  # rounded up by the host
+        (105, {"total_tokens": 215}, 205),  # xAI
+        (40, {"total_tokens": 150}, 140),
+        (40, {"total_tokens": 110}, 100),
+        (40, {}, 100),
+        (105, {}, 205),
+        (105, {"total_tokens": 110, "citation_tokens": 9, "num_search_queries": 2}, 205),
+        (40, {"total_tokens": 150, "citation_tokens": 9}, 140),
+        (105, {"total_tokens": 300}, 100),
+        (0, {"total_tokens": 110}, 100),
+    ],
+)
+def test_total_decides_whether_reasoning_is_counted_apart(
+    reasoning: int, fields: dict[str, Any], output: int
+) -> None:
+    counts = {"prompt_tokens": 10, "completion_tokens": 100, **fields}
+    details = {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+    for spelling in ({"reasoning_tokens": reasoning}, details):
+        report = usage_from_chat({**counts, **spelling})
+        assert (report.input, report.output, report.reasoning) == (10, output, reasoning)
+
+
 def test_headers() -> None:
     assert usage_from_headers({"content-type": "text/html"}) is None
     assert usage_from_headers({"x-litellm-response-cost": "0.0"}) is None

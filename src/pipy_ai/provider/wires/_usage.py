@@ -40,11 +40,8 @@ def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
     reasoning = token_count(output_details.get("reasoning_tokens"))
     if reasoning is None:
         reasoning = token_count(usage.get("reasoning_tokens"))  # Perplexity, NanoGPT
-    if reasoning and output is not None:
-        # xAI and Perplexity count reasoning apart from the output; the counts show it.
-        separate_total = (input_tokens or 0) + output + reasoning
-        if reasoning > output or token_count(usage.get("total_tokens")) == separate_total:
-            output += reasoning
+    if reasoning and output is not None and _is_separate(reasoning, usage):
+        output += reasoning
     return UsageReport(
         input=_uncached(input_tokens, cache_read, cache_write),
         output=output,
@@ -59,6 +56,17 @@ def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
         region=_text(usage.get("inference_geo")),
         server_tool_calls=_chat_tool_calls(usage) or None,
     )
+
+
+def _is_separate(reasoning: int, usage: Mapping[str, Any]) -> bool:
+    """Return whether `completion_tokens` leaves out the reasoning, as at xAI and Perplexity."""
+    output = token_count(usage.get("completion_tokens")) or 0
+    total = token_count(usage.get("total_tokens"))
+    if total == (token_count(usage.get("prompt_tokens")) or 0) + output + reasoning:
+        return True
+    # The total of sonar-deep-research leaves it out, too (docs.perplexity.ai/api-reference).
+    is_perplexity = "citation_tokens" in usage or "num_search_queries" in usage
+    return (total is None or is_perplexity) and reasoning > output
 
 
 def billing_from_chunk(chunk: Mapping[str, Any]) -> UsageReport | None:
