@@ -99,6 +99,19 @@ class U(BaseModel):
     inner: X | None = None
 
 
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["closed"]
+    c: int
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal["open"]
+
+
 class Low(BaseModel):
     body: str
     level: Literal["low", "high"] = "low"
@@ -162,6 +175,9 @@ HI = Mail(body="hi", to="a@b.c")
          {"m": U(kind="u", a=1)}),
         (Tagged, {"value": {"kind": "u", "a": 1, "b": 0, "inner": {"kind": "x", "b": 1, "a": 2}}},
          U(kind="u", a=1, inner=X(kind="x", b=1))),
+        (X | Closed, {"value": {"kind": "closed", "c": 1, "b": 0}}, Closed(kind="closed", c=1)),
+        (X | Open, {"value": {"kind": "open", "b": 0}},
+         Open.model_validate({"kind": "open", "b": 0})),
     ],
 )  # fmt: skip
 def test_union_is_read_as_the_member_that_matches(kind: Any, value: Any, parsed: Any) -> None:
@@ -184,6 +200,7 @@ def test_union_is_read_as_the_member_that_matches(kind: Any, value: Any, parsed:
         (Tagged, {"value": {"kind": "x", "b": "many", "a": 0}}, "valid integer"),
         (Err | Ok, {"value": {"error": "e", "result": "r", "confidence": 1}}, "Unexpected keyword"),
         (Err | Ok, {"value": {"error": "e", "code": "E", "result": None}}, "valid integer"),
+        (X | Closed, {"value": {"kind": "closed", "c": 1, "b": 0, "more": 1}}, "Extra inputs"),
         # Values of an ordinary field do not decide which member is meant.
         (Low | High, {"value": {"body": "hi", "to": "me", "level": "low"}}, "'high' or 'top'"),
     ],

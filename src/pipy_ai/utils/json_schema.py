@@ -729,23 +729,35 @@ def has_object_union(schema: Any, root: Mapping[str, Any]) -> bool:
     )
 
 
+def drop_fields_of_others(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
+    """Return a value without the fields of other alternatives than the one that its tag names."""
+    return _drop_fields(value, expand_options(schema, root), root, keep_unknown=True)
+
+
 def drop_unknown_fields(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
     """Return a value without the fields that no alternative has which may be meant."""
-    return _drop_unknown(value, expand_options(schema, root), root)
+    return _drop_fields(value, expand_options(schema, root), root, keep_unknown=False)
 
 
-def _drop_unknown(value: Any, options: list[Any], root: Mapping[str, Any]) -> Any:
+def _drop_fields(
+    value: Any, options: list[Any], root: Mapping[str, Any], keep_unknown: bool
+) -> Any:
     if isinstance(value, list):
         return [
-            _drop_unknown(item, _inner_options(options, index, root)[0], root)
+            _drop_fields(item, _inner_options(options, index, root)[0], root, keep_unknown)
             for index, item in enumerate(value)
         ]
     if not isinstance(value, dict):
         return value
-    options = _narrow_by_tag(value, options, root)
-    known: dict[str, Any] = {}
+    meant = _narrow_by_tag(value, options, root)
+    is_open = any(option.get("additionalProperties") for option in meant)
+    names_of_any = {name for option in options for name in option.get("properties") or ()}
+    kept: dict[str, Any] = {}
     for name, inner in value.items():
-        inner_options, is_known = _inner_options(options, name, root)
-        if is_known or not options:
-            known[name] = _drop_unknown(inner, inner_options, root)
-    return known
+        inner_options, is_known = _inner_options(meant, name, root)
+        is_kept = is_known or not options
+        if keep_unknown and (is_open or name not in names_of_any):
+            is_kept = True
+        if is_kept:
+            kept[name] = _drop_fields(inner, inner_options, root, keep_unknown)
+    return kept

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import VERSION, ValidationError
 
-from .json_schema import drop_unknown_fields, has_object_union, modernize
+from .json_schema import drop_fields_of_others, drop_unknown_fields, has_object_union, modernize
 
 # From 2.12 on Pydantic can forbid extra fields for one validation.
 _CAN_FORBID_EXTRA = tuple(int(part) for part in VERSION.split(".")[:2]) >= (2, 12)
@@ -50,7 +50,7 @@ def validate_without_loss(
         if known == value:
             raise
         validate(known, extra="forbid")
-        return validate(value)
+        return validate(drop_fields_of_others(value, schema, schema))
 
 
 def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
