@@ -275,7 +275,7 @@ def test_options(lab: Lab) -> None:
     ("option", "expected"),
     [
         ("temprature=1", "did you mean temperature?"),
-        ("min_p=0.1", "extra.min_p="),
+        ("min_p=0.1", "there is no option 'min_p'; if the provider has it: -o extra.min_p="),
         ("seed=x", "-o seed:"),
         ("max_tokens=0", "--max-tokens:"),
         ("seed", "name=value"),

@@ -14,7 +14,7 @@ from pipy_ai.batch.input import InputError
 from pipy_ai.batch.results import ResultsFile
 from pipy_ai.cli.main import main
 
-from ..support.scripted_server import Lab, Scene, Seen, chat, finish, text, usage
+from ..support.scripted_server import Lab, Scene, Seen, Status, chat, finish, text, usage
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +73,27 @@ def test_results_are_in_the_order_of_the_rows(lab: Lab, capsys: pytest.CaptureFi
     assert re.fullmatch(
         r"40 rows: 40 answered, 200 in / 120 out, cost unknown, [\d.]+ s → out.jsonl\n", output.err
     )
+
+
+def test_counts_of_one(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    questions({"prompt": "cut"}, {"prompt": "empty"}, {"prompt": "bad"})
+    lab.always = lambda seen: {
+        "cut": chat(text("c"), finish("length"), usage(5, 3)),
+        "empty": chat(text(""), finish("stop"), usage(5, 0)),
+        "bad": Status(400, {"error": {"message": "bad"}}),
+    }[prompt(seen)]
+    assert batch(*at(lab), model=HOST) == 1
+    output = capsys.readouterr().err
+    assert "pipy: 1 answer was cut off at its token limit; --max-tokens N allows" in output
+    assert "pipy: 1 answer is empty\n" in output
+    assert "pipy: 1 row failed: add --retry-errors to ask it again\n" in output
+    assert "pipy: line 3 (id 3, hosted_vllm/m): bad\n" in output
+    questions({"prompt": "cut"})
+    assert main(["batch", "in.jsonl", "-o", "1.jsonl", "-m", HOST, *at(lab)]) == 0
+    assert main(["batch", "in.jsonl", "-o", "1.jsonl", "-m", HOST, *at(lab)]) == 0
+    output = capsys.readouterr().err
+    assert "1 row: 1 answered" in output
+    assert "1 row: 0 answered, 1 was before" in output
 
 
 def test_json_summary_includes_the_cost(july: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -292,7 +292,7 @@ def test_sync_prints_changes(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sync, "fetch_feed", fetched)
     monkeypatch.setenv("PIPY_MODELS_URL", "test")
     out = pipy("sync --force").splitlines()
-    assert out[0] == "Fetched 4838 models across 134 providers"
+    assert out[0] == "Fetched 4,838 models across 134 providers"
     assert "added: " in out[1]
     assert " and " in out[1]
     assert "removed: " in out[2]

@@ -39,7 +39,7 @@ def test_damaged_lines_are_reported_and_the_rest_is_played(recorded: Path) -> No
     done = pipy("replay", str(recorded), "--at-once")
     assert (done.returncode, done.stdout) == (1, "Hello there\n")
     assert "line 2: it is no JSON" in done.stderr
-    assert "2 of 9 lines were no events" in done.stderr
+    assert "2 of 9 lines: no event" in done.stderr
 
 
 def test_truncated_file(recorded: Path) -> None:

@@ -151,7 +151,19 @@ def test_sync_keeps_the_address_until_it_is_confirmed(mirror: Mirror) -> None:
     assert get_registry().route(get_model("evil/m")).key_env == ()
 
     shown = pipy("sync", "--force", PIPY_MODELS_URL=mirror.url)
-    assert "not used until you confirm it with --trust groq" in shown.stderr
+    assert (
+        "groq has a new address https://evil.example, which is not used;"
+        " pipy sync --trust groq accepts it\n"
+    ) in shown.stderr
+    assert (
+        "evil has the variable ANTHROPIC_API_KEY of anthropic, which is not used;"
+        " pipy sync --trust evil accepts it\n"
+    ) in shown.stderr
+    misspelt = pipy("sync", "--trust", "gorq", PIPY_MODELS_URL=mirror.url)
+    assert misspelt.returncode == 2
+    assert "the feed has no provider 'gorq'; did you mean groq?" in misspelt.stderr
+    assert pipy("sync", "--trust", "xyzzy", PIPY_MODELS_URL=mirror.url).returncode == 2
+    assert get_registry().route(get_model("groq/moved")).api_base != EVIL
     assert pipy("sync", "--trust", "groq", PIPY_MODELS_URL=mirror.url).returncode == 0
     reload_registry()
     assert get_registry().route(get_model("groq/moved")).api_base == EVIL

@@ -21,7 +21,7 @@ from ..utils.atomic import write_atomically, write_special_file
 from ..utils.log import logger
 from ..utils.paths import data_path
 from ..utils.secrets import strip_userinfo
-from ..utils.text import error_text
+from ..utils.text import error_text, format_count, suggest
 from .catalogue import ModelRegistry, packaged_catalogue
 from .index import (
     MODELS_FILE,
@@ -113,6 +113,7 @@ def sync_models(
         trust: Providers whose new addresses and key variables are accepted.
 
     Raises:
+        ValueError: The feed has no provider that `trust` names. The old files stay.
         SyncError: the sync failed. The old files stay.
         OSError: `output_path` cannot be written.
 
@@ -206,6 +207,7 @@ def _sync_locked(
         feed, records, skipped = _parse_feed(body, safe_url)
         if not force:
             _check_completeness(records, providers_in_feed(feed), old, safe_url)
+        _check_names(trust, feed)
         untrusted = _trusted_providers(old, directory).apply(feed, trust)
         state["untrusted"] = untrusted
         metadata = {
@@ -222,6 +224,13 @@ def _sync_locked(
         raise
     write_sync_state(directory, state)
     return result
+
+
+def _check_names(trust: Collection[str], feed: Mapping[str, Any]) -> None:
+    for name in trust:
+        if name not in feed:
+            advice = suggest(name, feed) or "pipy providers lists them"
+            raise ValueError(f"trust: the feed has no provider {name!r}; {advice}")
 
 
 def _trusted_providers(old: Catalogue | None, directory: str) -> TrustedProviders:
@@ -336,11 +345,13 @@ def _check_completeness(
     known_count = _count_active(old) if old is not None else 0
     if len(records) * 2 < known_count:
         raise SyncError(
-            f"{url} lists {len(records)} models where {known_count} were known; if that is right,"
-            " use --force"
+            f"{url} lists {format_count(len(records), 'model')} where {known_count:,} were known;"
+            " if that is right, use --force"
         )
     if url == MODELS_DEV_URL and not is_complete_feed(providers, records):
-        raise SyncError(f"{url} did not send a whole catalogue ({len(records)} models)")
+        raise SyncError(
+            f"{url} did not send a whole catalogue ({format_count(len(records), 'model')})"
+        )
 
 
 def is_complete_feed(providers: Collection[str], models: Collection[str]) -> bool:

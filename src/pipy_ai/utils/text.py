@@ -71,6 +71,16 @@ def format_usd(dollars: float) -> str:
     return f"${digits}" + "0" * max(0, 2 - len(digits.partition(".")[2]))
 
 
+def format_count(number: int, singular: str, plural: str = "") -> str:
+    """Format a number with its noun; by default, the plural is the singular with an `s`.
+
+    Example:
+        >>> format_count(1, "row"), format_count(2000, "row"), format_count(0, "entry", "entries")
+        ('1 row', '2,000 rows', '0 entries')
+    """
+    return f"{number:,} {singular if number == 1 else plural or f'{singular}s'}"
+
+
 def _exponent(value: float) -> int:
     return int(f"{value:e}".partition("e")[2]) + 1
 

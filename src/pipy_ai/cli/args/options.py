@@ -41,7 +41,9 @@ def _option_name(name: str) -> str:
         return name
     if name == "api_key":
         raise ValueError("-o api_key: others could read it; set the provider's variable instead")
-    advice = f"{suggest(name, fields)} What only the provider knows is extra.{name}=…".lstrip()
+    suggestion = suggest(name, fields)
+    if_word = f"{suggestion} If" if suggestion else "if"
+    advice = f"{if_word} the provider has it: -o extra.{name}=…"
     raise ValueError(f"there is no option {name!r}; {advice}")
 
 

@@ -15,6 +15,7 @@ import stat
 import sys
 from time import monotonic
 
+from ...utils.text import format_count
 from ..display.terminal import warn
 
 NOTICE_AFTER_S = 2.0
@@ -49,8 +50,8 @@ def read_stdin(has_prompt: bool) -> bytes:
         return b""
     if data.strip() and has_prompt and _is_inherited(fd):
         warn(
-            f"also read {len(data):,} bytes from stdin, which the calling program shares;"
-            " --no-stdin or < /dev/null leaves it alone"
+            f"also read {format_count(len(data), 'byte')} from stdin, which the calling program"
+            " shares; --no-stdin or < /dev/null leaves it alone"
         )
     return data
 

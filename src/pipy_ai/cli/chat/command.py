@@ -11,6 +11,7 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ...utils.text import format_count
 from ..args.prompt import add_model_options, default_model, report_invalid_option
 from ..display.terminal import format_error, hint, is_dumb, warn, write
 
@@ -154,7 +155,7 @@ def _show_last_exchange(conversation: Conversation) -> None:
     from ..conversations.transcript import markdown_parts
 
     messages = conversation.messages
-    hint(f"{conversation.id}: {len(messages)} messages")
+    hint(f"{conversation.id}: {format_count(len(messages), 'message')}")
     user_indexes = [index for index, message in enumerate(messages) if message.role == "user"]
     for message in messages[user_indexes[-1] if user_indexes else -1 :]:
         text = "\n\n".join(markdown_parts(message))

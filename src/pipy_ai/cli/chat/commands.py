@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from ...utils.text import suggest
+from ...utils.text import format_count, suggest
 from ..args.prompt import THINKING_LEVELS
 from ..display.terminal import escape_controls, wrap, write
 from ..display.usage import format_tokens
@@ -106,8 +106,7 @@ def _cost(chat: Chat, _: str) -> None:
     for answer in chat.conversation.answers:
         total.add_json(dump_message(answer))
     tokens = format_tokens(total.input, total.output, total.cached)
-    answers = f"{total.requests} answer{'' if total.requests == 1 else 's'}"
-    _print(f"{answers}  {tokens}  cost {total.cost}")
+    _print(f"{format_count(total.requests, 'answer')}  {tokens}  cost {total.cost}")
 
 
 def _save(chat: Chat, path: str) -> None:

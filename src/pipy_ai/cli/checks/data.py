@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 
+from ...utils.text import format_count
 from ..display.catalogue import MAX_PRICE_AGE_DAYS, price_age_days
 from ..display.terminal import format_error
 from .finding import FAIL, OK, WARN, Finding
@@ -63,8 +64,8 @@ def _check_files(data_dir: str) -> Iterator[Finding]:
     leftovers = list(_temporary_files(data_dir))
     if leftovers:
         size_mb = sum(os.path.getsize(path) for path in leftovers) / 1e6
-        files = "file" if len(leftovers) == 1 else "files"
-        text = f"{len(leftovers)} temporary {files} of killed processes, {size_mb:.1f} MB"
+        files = format_count(len(leftovers), "temporary file")
+        text = f"{files} of killed processes, {size_mb:.1f} MB"
         yield Finding("data", WARN, text, f"rm {shlex.join(leftovers)}")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...utils.text import format_count
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
 from ..display.terminal import escape_controls, is_dumb, uses_styles, warn, write, write_json
@@ -314,23 +315,27 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         )
     write(f"{_summary(job, seconds)} → {arguments.output}\n", sys.stderr)
     for text, count in progress.warnings.most_common(MAX_WARNINGS):
-        warn(f"{text} ({count:,} rows)")
+        warn(f"{text} ({format_count(count, 'row')})")
     if progress.truncated:
-        warn(
-            f"{progress.truncated:,} answers were cut off at their token limit; --max-tokens N"
-            " allows more"
+        answers = format_count(
+            progress.truncated,
+            "answer was cut off at its token limit",
+            "answers were cut off at their token limit",
         )
+        warn(f"{answers}; --max-tokens N allows more")
     if progress.empty:
-        warn(f"{progress.empty:,} answers are empty")
+        warn(f"{format_count(progress.empty, 'answer is', 'answers are')} empty")
     if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
     if progress.first_failure:
         prefix = "first failure: " if progress.failed > 1 else ""
         warn(f"{prefix}{escape_controls(progress.first_failure)}")
     if progress.unanswered:
-        warn(f"{progress.unanswered:,} rows are not asked yet: run the same command again to go on")
+        rows = format_count(progress.unanswered, "row is", "rows are")
+        warn(f"{rows} not asked yet: run the same command again to go on")
     if failed:
-        warn(f"{failed:,} rows failed: add --retry-errors to ask them again")
+        rows = format_count(failed, "row")
+        warn(f"{rows} failed: add --retry-errors to ask {_pronoun(failed)} again")
     if interrupted:
         return 130
     return 1 if failed or progress.unanswered else 0
@@ -340,9 +345,9 @@ def _summary(job: Job, seconds: float) -> str:
     from ..display.usage import format_tokens, format_total_cost
 
     progress = job.progress
-    parts = [f"{progress.rows:,} rows: {progress.answered:,} answered"]
+    parts = [f"{format_count(progress.rows, 'row')}: {progress.answered:,} answered"]
     if progress.previously_answered:
-        parts.append(f"{progress.previously_answered:,} were before")
+        parts.append(format_count(progress.previously_answered, "was before", "were before"))
     if progress.failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in progress.error_kinds.most_common())
         parts.append(f"{progress.failed:,} failed ({kinds})")

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from ...usage import UsageTotals
-from ...utils.text import display_width, truncate
+from ...utils.text import display_width, format_count, truncate
 from ..args.common import add_json_option, parse_count
 from ..conversations.conversation import Conversation, remove_conversation
 from ..conversations.files import list_conversation_ids, resolve_id
@@ -105,7 +105,7 @@ def _list(arguments: argparse.Namespace) -> int:
     _fit_to_terminal(header, rows)
     print_table(header, rows, {"in", "out", "cost"})
     if len(entries) < len(conversation_ids):
-        hint(f"{len(entries)} of {len(conversation_ids)} conversations")
+        hint(f"{len(entries)} of {format_count(len(conversation_ids), 'conversation')}")
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ...registry import get_registry
+from ...utils.text import format_count
 from ..args.catalogue import add_filter_options, query_models
 from ..args.common import add_json_option, parse_count
 from ..display.catalogue import format_rate, show_price_date
@@ -46,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not total:
         warn("no model passes these filters")
     elif sys.stdout.isatty():
-        count_text = f"{len(names)} of {total}" if len(names) < total else str(total)
-        hint(f"{count_text} models; prices in $/1M tokens")
+        shown = f"{len(names):,} of " if len(names) < total else ""
+        hint(f"{shown}{format_count(total, 'model')}; prices in $/1M tokens")
     if columns and PRICE_COLUMNS & set(columns):
         show_price_date(registry)
     return 0

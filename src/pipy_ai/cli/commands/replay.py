@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from ...utils.text import format_count
 from ..display.notices import ending_notices, warning_texts
 from ..display.printer import Printer
 from ..display.terminal import is_interactive, warn
@@ -60,7 +61,8 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
     except KeyboardInterrupt:
         return 130
     if reader.damaged_count:
-        warn(f"{reader.damaged_count} of {reader.line_count} lines were no events")
+        lines = format_count(reader.line_count, "line")
+        warn(f"{reader.damaged_count:,} of {lines}: no event")
     if last_answer is None:
         warn("no answer ends in this file")
         return 1

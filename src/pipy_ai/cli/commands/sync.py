@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ...utils.text import format_count
 from ..args.common import add_json_option
 from ..display.terminal import escape_controls, warn, write_json
 
@@ -42,10 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(asdict(result))
         return 0
+    models = format_count(result.models, "model")
+    catalogue = f"{models} across {format_count(result.providers, 'provider')}"
     if not result.updated:
-        print(f"Nothing new: {result.models} models across {result.providers} providers")
+        print(f"Nothing new: {catalogue}")
         return 0
-    print(f"Fetched {result.models} models across {result.providers} providers")
+    print(f"Fetched {catalogue}")
     for label, names in (
         ("added", result.added),
         ("removed", result.removed),
@@ -57,11 +60,24 @@ def run(arguments: argparse.Namespace) -> int:
             more = f", and {hidden_count} more" if hidden_count > 0 else ""
             print(f"{len(names)} {label}: {listed}{more}")
     for change in result.untrusted:
-        warn(
-            f"not used until you confirm it with --trust {change.partition(':')[0]}:"
-            f" {escape_controls(change)}"
-        )
+        warn(escape_controls(_describe(change)))
     if result.skipped:
-        print(f"{result.skipped} entries were no models and are left out")
+        print(
+            "Left out "
+            + format_count(result.skipped, "entry that is no model", "entries that are no models")
+        )
     print(f"Saved to {result.path}")
     return 0
+
+
+def _describe(change: str) -> str:
+    """Return a sentence for an entry of `SyncResult.untrusted`, and how to accept it."""
+    name, _, parts_text = change.partition(": ")
+    parts = [
+        f"a {part}" if part.startswith("new") else f"the {part}" for part in parts_text.split(", ")
+    ]
+    verb, pronoun = ("is", "it") if len(parts) == 1 else ("are", "them")
+    return (
+        f"{name} has {' and '.join(parts)}, which {verb} not used;"
+        f" pipy sync --trust {name} accepts {pronoun}"
+    )

@@ -6,7 +6,7 @@ import os
 import select
 from typing import TYPE_CHECKING, TextIO, cast
 
-from ...utils.text import display_width
+from ...utils.text import display_width, format_count
 from .printer import escape_unprintable, format_tool_call
 from .terminal import discard_typed_ahead, warn, write_raw
 
@@ -111,7 +111,7 @@ def _shortened(rows: list[str], limit: int) -> list[str]:
     first = limit - last - 1
     hidden = rows[first : len(rows) - last]
     characters = sum(len(row) - 2 for row in hidden)
-    note = f"… {len(hidden):,} rows, {characters:,} characters are not shown …"
+    note = f"… {format_count(len(hidden), 'row')}, {characters:,} characters are not shown …"
     return [*rows[:first], note, *rows[len(rows) - last :]]
 
 
