@@ -195,6 +195,21 @@ def test_names(july: Path, name: str, full: str | None) -> None:
             "amazon-bedrock/amazon.nova-lite-v1:0", True,
         ),
         (
+            "bedrock/eu.anthropic.claude-opus-4-6-v1:0",
+            "amazon-bedrock/eu.anthropic.claude-opus-4-6-v1:0",
+            "amazon-bedrock/eu.anthropic.claude-opus-4-6-v1", True,
+        ),
+        (
+            "bedrock/in.anthropic.claude-opus-4-6-v1:0:200k",
+            "amazon-bedrock/in.anthropic.claude-opus-4-6-v1:0:200k",
+            "amazon-bedrock/anthropic.claude-opus-4-6-v1", True,
+        ),
+        (
+            "bedrock/us.anthropic.claude-opus-4-8-v1:0",
+            "amazon-bedrock/us.anthropic.claude-opus-4-8-v1:0",
+            "amazon-bedrock/us.anthropic.claude-opus-4-8", True,
+        ),
+        (
             "arn:aws:bedrock:us-east-1:123:inference-profile/us.anthropic.claude-opus-4-8",
             "amazon-bedrock/arn:aws:bedrock:us-east-1:123:inference-profile/"
             "us.anthropic.claude-opus-4-8",

@@ -88,6 +88,7 @@ _NAME_VARIANTS = (
     (r"openai|azure", r"(gpt-3\.5-turbo)-\d{4}", False),
     (r"amazon-bedrock", r"arn:aws[\w-]*:bedrock:.*/(.+)", True),
     (r"amazon-bedrock", r"(?:converse|converse_like|invoke|[a-z-]+-\d)/(.+)", True),
+    (r"amazon-bedrock", r"(.+-v\d+):\d+(?::\w+)?", True),
     (r"amazon-bedrock", r"(?:us|us-gov|eu|apac|ap|au|ca|in|jp|me|sa|global)\.(.+)", True),
     (r"amazon-bedrock", r"(.+?)(?:-v\d+)?(?::\d+(?::\w+)?)", True),
 )
