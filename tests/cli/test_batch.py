@@ -125,7 +125,10 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"text": "a"}], [], "its columns are: text"),
         ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
         ([7], [], "line 1: it is no object"),
-        ([{"messages": "[]x"}], [], "line 1: "),
+        ([{"messages": "[{"}], [], "line 1: messages is a list of messages or its JSON, not '[{'"),
+        ([{"context": "hi"}], [], "line 1: context is a list of messages or its JSON, not 'hi'"),
+        ([{"prompt": None, "id": 1}], [], "line 1: its prompt is null"),
+        ([{"prompt": "a"}], ["--prompt-template", "@no"], "--prompt-template no: No such file"),
         ([{"messages": [7]}], [], "line 1: a message is an object"),
         ([{"messages": 7}], [], "line 1: a context is an object with messages"),
         ([{"messages": [{"role": "system", "content": [7]}]}], [], "line 1: a system message is a"),
@@ -154,7 +157,16 @@ def test_wrong_use(
     assert {*os.listdir()} <= {"in.jsonl", "pipy-data"}  # nothing is left behind
 
 
+def test_input_with_only_a_byte_order_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    for data in (b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"\xff\xfe"):
+        Path("in.jsonl").write_bytes(data)
+        assert batch() == 0
+        assert "0 rows: 0 answered" in capsys.readouterr().err
+
+
 def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["batch", "-", "-o", "out.jsonl", "-m", "faux/echo"]) == 2
+    assert "batch reads its input more than once, so it needs a file" in capsys.readouterr().err
     assert batch() == 2
     Path("in.txt").write_text("a")
     assert main(["batch", "in.txt", "-o", "out.jsonl", "-m", "faux/echo"]) == 2

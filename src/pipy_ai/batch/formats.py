@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -65,7 +66,7 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
     )
     with file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
+            if not line.strip() or line.strip() == BOM_UTF8:
                 continue
             try:
                 row = json.loads(line)

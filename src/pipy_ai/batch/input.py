@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..context import ctx
+from ..utils.text import truncate
 from .formats import Columns, InputError, read_rows, row_unit
 from .openai_format import is_request_line, parse_conversation, parse_request_line
 from .row import RowRequest
@@ -89,13 +90,24 @@ class InputFile:
         for name in ("messages", "context"):
             if row.get(name) is not None:
                 value = row[name]
-                source = json.loads(value) if isinstance(value, str) else value
+                source = _parse_json(value, name) if isinstance(value, str) else value
                 return RowRequest(parse_conversation(source, self.system)), source
+        for name in ("prompt", "messages", "context"):
+            if name in row:
+                raise ValueError(f"its {name} is null")
         columns = ", ".join(map(str, row)) or "none"
         raise ValueError(
             f"no column prompt, messages or context; its columns are: {columns}."
             ' --prompt-template "… {column} …" makes a prompt of others'
         )
+
+
+def _parse_json(text: str, column: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        value = truncate(repr(text), 60)
+        raise ValueError(f"{column} is a list of messages or its JSON, not {value}") from None
 
 
 def _row_id(row: Columns, index: int) -> str | int:

@@ -13,6 +13,7 @@ from typing import Any
 from ..context import Prompt
 from ..options import SimpleStreamOptions
 from ..types import Context
+from ..utils.text import truncate
 from .row import RowRequest
 
 SYSTEM_ROLES = ("system", "developer")
@@ -57,12 +58,17 @@ def parse_request_line(row: Mapping[str, Any], system: str | None) -> RowRequest
     if not isinstance(model, str | None):
         raise ValueError("body.model is a text")
     conversation = {
-        "messages": body["messages"] if "messages" in body else _input_messages(body),
+        "messages": _typed(body["messages"], list, "body.messages")
+        if "messages" in body
+        else _input_messages(body),
         "system_prompt": body.get("instructions"),
     }
-    if tools := body.get("tools"):
+    if tools := _typed(body.get("tools") or [], list, "body.tools"):
         conversation["tools"] = tools
-        if any(tool.get("type", "function") != "function" for tool in tools):
+        if any(
+            _typed(tool, dict, "an item of body.tools").get("type", "function") != "function"
+            for tool in tools
+        ):
             raise ValueError("body.tools may only hold functions")
     options = _parse_options(body)
     try:
@@ -84,28 +90,41 @@ def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
         if field in ("n", "stream", "background"):
             raise ValueError(f"body.{field} {value!r} has no meaning here: leave it out")
         if field == "reasoning":  # of Responses
-            value = value.get("effort")
+            value = _typed(value, dict, "body.reasoning").get("effort")
         if name == "reasoning" and value == "none":
             value = "off"
         if name == "tool_choice" and isinstance(value, Mapping):
-            value = (value.get("function") or value).get("name") or value
+            function = _typed(value.get("function") or value, dict, "body.tool_choice.function")
+            value = function.get("name") or value
         if name in _OPTIONS:
             options[name] = value
         else:
             extra[field] = value
     if extra:
         options["extra"] = extra
-    response_format = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    match response_format.get("type", "text"):
+    if (schema := _output_schema(body)) is not None:
+        options["output"] = schema
+    return options
+
+
+def _output_schema(body: Mapping[str, Any]) -> Any:
+    """Return the JSON Schema of the answer; None if it is text."""
+    name, response_format = "body.response_format", body.get("response_format")
+    if not response_format:  # of Responses
+        text = _typed(body.get("text") or {}, dict, "body.text")
+        name, response_format = "body.text.format", text.get("format") or {}
+    match _typed(response_format, dict, name).get("type", "text"):
         case "json_schema":
-            options["output"] = response_format.get("json_schema", response_format)["schema"]
+            if "json_schema" in response_format:
+                name = f"{name}.json_schema"
+                response_format = _typed(response_format["json_schema"], dict, name)
+            return _typed(response_format.get("schema"), dict, f"{name}.schema")
         case "json_object":
-            options["output"] = {"type": "object"}
+            return {"type": "object"}
         case "text":
-            pass
+            return None
         case kind:
             raise ValueError(f"response_format is text, json_object or json_schema, not {kind!r}")
-    return options
 
 
 def _input_messages(body: Mapping[str, Any]) -> list[Any]:
@@ -114,25 +133,42 @@ def _input_messages(body: Mapping[str, Any]) -> list[Any]:
     if isinstance(items, str):
         return [{"role": "user", "content": items}]
     if not isinstance(items, list):
+        if items is not None:
+            raise ValueError(f"body.input is a text or a list, not {truncate(repr(items), 60)}")
         raise ValueError("the body has no messages, and no input")
     messages = []
     for item in items:
-        match item.get("type", "message"):
+        match _typed(item, dict, "an item of body.input").get("type", "message"):
             case "message":
                 messages.append(item)
             case "function_call":
-                function = {"name": item["name"], "arguments": item["arguments"]}
-                call = {"id": item["call_id"], "function": function}
+                call_id, name, arguments = _fields(item, "call_id", "name", "arguments")
+                call = {"id": call_id, "function": {"name": name, "arguments": arguments}}
                 messages.append({"role": "assistant", "tool_calls": [call]})
             case "function_call_output":
-                messages.append(
-                    {"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}
-                )
+                call_id, output = _fields(item, "call_id", "output")
+                messages.append({"role": "tool", "tool_call_id": call_id, "content": output})
             case "reasoning":  # belongs to the model that wrote it
                 pass
             case kind:
                 raise ValueError(f"input of the type {kind!r} is not read")
     return messages
+
+
+def _typed(value: Any, expected: type[dict[str, Any] | list[Any]], name: str) -> Any:
+    """Return a value, or raise `ValueError` if it is not of the expected type."""
+    if not isinstance(value, expected):
+        what = "an object" if expected is dict else "a list"
+        raise ValueError(f"{name} is {what}, not {truncate(json.dumps(value, default=str), 60)}")
+    return value
+
+
+def _fields(item: dict[str, Any], *names: str) -> list[Any]:
+    """Return the values of fields that an item of `input` must have."""
+    for name in names:
+        if name not in item:
+            raise ValueError(f"an item of body.input with type {item['type']!r} needs {name}")
+    return [item[name] for name in names]
 
 
 def parse_conversation(data: Any, system: str | None) -> Prompt:
@@ -183,7 +219,8 @@ def _normalize_message(message: dict[str, Any], tool_names: dict[str, str]) -> d
             "role": "toolResult", "tool_call_id": call_id,
             "tool_name": tool_names.get(call_id, ""), "content": content or [],
         }  # fmt: skip
-    calls = [_normalize_call(call, tool_names) for call in message.get("tool_calls") or ()]
+    given_calls = _typed(message.get("tool_calls") or [], list, "tool_calls")
+    calls = [_normalize_call(call, tool_names) for call in given_calls]
     if calls:
         return {"role": "assistant", "content": [*(content or []), *calls]}
     return message if content is None else {**message, "content": content}
@@ -220,7 +257,7 @@ def _normalize_part(part: Any) -> Any:
             image = part.get("image_url")
             return {"type": "image", "url": image.get("url") if isinstance(image, dict) else image}
         case "file" | "input_file":
-            file = part.get("file") or part
+            file = _typed(part.get("file") or part, dict, "the file of a part")
             url = file.get("file_data") or file.get("file_url")
             if not url:
                 raise ValueError("a file is given by file_data or file_url, not by file_id")

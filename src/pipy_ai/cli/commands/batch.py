@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from ...utils.text import format_count
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
-from ..display.terminal import escape_controls, is_dumb, uses_styles, warn, write, write_json
+from ..display.terminal import (
+    escape_controls,
+    format_error,
+    is_dumb,
+    uses_styles,
+    warn,
+    write,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from ...batch.input import InputFile
@@ -132,6 +140,8 @@ def _first_row_model(questions: InputFile) -> str:
 
 def _check_paths(input_path: Path, output_path: Path) -> None:
     """Raise `ValueError` unless the input can be read and the output is another file."""
+    if str(input_path) == "-" and not input_path.exists():
+        raise ValueError("-: batch reads its input more than once, so it needs a file")
     if not input_path.is_file():
         problem = "it is no file" if input_path.exists() else "there is no such file"
         raise ValueError(f"{input_path}: {problem}")
@@ -199,6 +209,8 @@ def _read_template(template: str | None) -> str | None:
 
     try:
         return read_text(template[1:])
+    except OSError as error:
+        raise ValueError(f"--prompt-template {format_error(error)}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{template[1:]} is not UTF-8 text") from None
 
