@@ -14,7 +14,7 @@ from .content import image_type_name, unreadable_image_type
 from .conversation import Target, adapt_messages
 from .credentials import missing_key_error
 from .finish import is_first_party_chat
-from .profiles import CLAUDE, GEMINI_1_AND_2, family_for
+from .profiles import CLAUDE, GEMINI_1_AND_2, OPENAI_MODELS, family_for
 from .reasoning import plan_reasoning, thinks
 from .request import PreparedRequest, ReasoningPlan, Request, bad_request_error
 from .tool_definitions import adapt_tools, rename_choice, rename_tools
@@ -164,8 +164,9 @@ def _accepted_stops(
         blank = ", ".join(repr(text) for text in stops if not text.strip())
         request.warn("stop_ignored", f"stop {blank} was left out: {wire.title} rejects it")
     limit = wire.max_stops or request.profile.max_stops
-    if request.provider == "openai" and not is_first_party_chat(request):
-        limit = 0  # a server of one's own
+    is_named_openai = request.provider == "openai" and not is_first_party_chat(request)
+    if is_named_openai and not OPENAI_MODELS.search(request.model_id):
+        limit = 0  # a model on a server of one's own
     if limit and len(accepted) > limit:
         surplus = ", ".join(map(repr, accepted[limit:]))
         text = f"stop {surplus} was left out: {request.provider} takes at most {limit}"
