@@ -228,3 +228,14 @@ def test_document_with_a_byte_order_mark() -> None:
     document = '{"choices":[{"message":{"content":"fine"},"finish_reason":"stop"}]}'
     with Raw(response(b"\xef\xbb\xbf" + document.encode())) as server:
         assert ask(server.url).text == "fine"
+
+
+@pytest.mark.parametrize("cost", ["NaN", "1e999", "9" * 400, '"nan"', '"x"', "-1", "true", "{}"])
+def test_impossible_costs_count_as_not_reported(cost: str) -> None:
+    counts = '"prompt_tokens":1,"completion_tokens":1,"cost":'
+    usage = '{"choices":[null],"usage":{' + counts + cost + "}}"
+    scene = body(CHAT, "hello").replace(b"data: [DONE]", f"data: {usage}\n\ndata: [DONE]".encode())
+    with Raw(b"HTTP/1.1 200 OK\r\n\r\n" + scene) as server:
+        message = ask(server.url)
+    assert (message.text, message.error) == ("hello", None)
+    assert message.usage.cost.total is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -371,13 +372,14 @@ def _first_cost(*costs: float | None) -> float | None:
 
 
 def _usd(value: Any) -> float | None:
-    """Return an amount that may be a number or text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return an amount that may be a number or text; None if it is not a possible one."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    try:
+        usd = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return usd if 0 <= usd < math.inf else None
 
 
 def _tier(usage: Mapping[str, Any]) -> str | None:
