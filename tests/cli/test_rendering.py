@@ -263,6 +263,8 @@ def test_arbitrary_text_in_a_pipe_is_exact() -> None:
     chance = random.Random(8)
     for _ in range(TEXTS // 5):
         text = arbitrary_text(chance)
+        if not text.strip():  # no prompt
+            continue
         pipe = io.StringIO()
         with contextlib.redirect_stdout(pipe), stream("faux/echo", text) as events, Printer() as it:
             for event in events:
