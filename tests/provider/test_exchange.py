@@ -233,7 +233,7 @@ def test_document_with_a_byte_order_mark() -> None:
 @pytest.mark.parametrize("cost", ["NaN", "1e999", "9" * 400, '"nan"', '"x"', "-1", "true", "{}"])
 def test_impossible_costs_count_as_not_reported(cost: str) -> None:
     counts = '"prompt_tokens":1,"completion_tokens":1,"cost":'
-    usage = '{"choices":[null],"usage":{' + counts + cost + "}}"
+    usage = '{"choices":[],"usage":{' + counts + cost + "}}"
     scene = body(CHAT, "hello").replace(b"data: [DONE]", f"data: {usage}\n\ndata: [DONE]".encode())
     with Raw(b"HTTP/1.1 200 OK\r\n\r\n" + scene) as server:
         message = ask(server.url)

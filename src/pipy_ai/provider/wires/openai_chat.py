@@ -148,7 +148,7 @@ class OpenAIChatDecoder:
         reason = None
         choices = chunk.get("choices") or ()
         for choice in choices:
-            if not choice or choice.get("index"):
+            if choice.get("index"):
                 continue  # only one choice was requested
             delta = choice.get("delta")
             if delta is None:  # not streamed
