@@ -124,7 +124,7 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in lines 1 and 2"),
         ([{"text": "a"}], [], "its columns are: text"),
         ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
-        ([7], [], "line 1: it is no object"),
+        ([7], [], "line 1: a row has to be an object or a string"),
         ([{"messages": "[{"}], [], "line 1: messages is a list of messages or its JSON, not '[{'"),
         ([{"context": "hi"}], [], "line 1: context is a list of messages or its JSON, not 'hi'"),
         ([{"prompt": None, "id": 1}], [], "line 1: its prompt is null"),

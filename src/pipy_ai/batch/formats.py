@@ -78,7 +78,7 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
             if isinstance(row, str):
                 row = {"prompt": row}
             if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: it is no object, and no string")
+                raise InputError(f"{path}, line {number}: a row has to be an object or a string")
             yield number, row
 
 

@@ -85,7 +85,7 @@ def _default_mode(request: Request) -> OutputMode:
 def _must_not_force(request: Request) -> bool:
     """Return whether the call of an answer tool cannot be forced, where it has to be."""
     if request.options.tool_choice == "auto" or CLAUDE.search(request.model_id):
-        return False  # Claude is told to call the tool, and does
+        return False  # the prompt tells Claude to call the tool
     wire = wire_for(request)
     return forced_calls_problem(request, wire, plan_reasoning(request, wire)) is not None
 

@@ -186,7 +186,7 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def default_model() -> str:
-    """Return the model that is used if none is named. One that nobody chose is named on stderr.
+    """Return the model to use if none is named. Print its name on stderr unless the user set it.
 
     Raises:
         LookupError: There is none.

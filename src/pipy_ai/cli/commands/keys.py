@@ -130,7 +130,7 @@ def _read_key(prompt: str) -> str:
         try:
             key = decode_text(read_stdin(has_prompt=False))
         except UnicodeDecodeError:
-            raise ValueError("that is no key: it is not text; nothing is changed") from None
+            raise ValueError("the key is not text; nothing is changed") from None
     key = key.strip()
     if not key:
         raise ValueError("no key was given; nothing is changed")

@@ -56,7 +56,7 @@ _WORDS = re.compile(
 
 
 class Span(NamedTuple):
-    """Text in one style. The spaces of an atomic one are no place for a line break."""
+    """Text in one style. Lines do not break at the spaces of an atomic span."""
 
     text: str
     style: str = ""

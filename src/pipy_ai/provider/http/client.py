@@ -73,7 +73,7 @@ class HTTPResponse:
     def _decompress(self, compressed: bytes) -> bytes:
         if self._content_encoding not in ("gzip", "x-gzip", "deflate"):
             raise _malformed_error(
-                f"an answer compressed with {self._content_encoding!r}, which nobody asked for"
+                f"an answer compressed with {self._content_encoding!r}, which was not requested"
             )
         if self._decompressor is None and compressed:
             # Some hosts send "deflate" without the zlib header.

@@ -280,7 +280,7 @@ async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int)
         received += await connection.read()
     status_line = _STATUS_LINE.match(received)
     if status_line is None:
-        raise ConnectionBroken("what came is not HTTP")
+        raise ConnectionBroken("its response is not HTTP")
     status_text = f"{status_line[1].decode()} {status_line[2].decode('latin-1')}"
     if not status_text.startswith("2"):
         raise proxy_refused_error(proxy, status_text)

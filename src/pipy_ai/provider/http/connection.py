@@ -145,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._parser.feed_data(data)
             except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
                 if not self._complete:
-                    self._fail(f"what came is not HTTP ({error})")
+                    self._fail(f"the response is not HTTP ({error})")
                 self._unusable = True
             if not self._headers_complete and self._header_bytes > MAX_HEADER_BYTES:
                 self._fail("its headers have no end")
