@@ -13,6 +13,7 @@ from pipy_ai import (
     Model,
     ModelCost,
     Usage,
+    budget,
     calculate_cost,
     complete,
     get_model,
@@ -21,7 +22,7 @@ from pipy_ai import (
 from pipy_ai._requests import build_request
 from pipy_ai.accounting.cost import request_cost
 
-from ..support.scripted_server import DONE, Lab, chunk, sse
+from ..support.scripted_server import DONE, Lab, Status, chunk, sse
 from ..support.wire_formats import ANTHROPIC, Counts, say
 
 pytestmark = [
@@ -50,6 +51,86 @@ def test_cost_reported_by_the_provider_is_used(lab: Lab, july: Any) -> None:
                  {"choices": [], "usage": told}, DONE))  # fmt: skip
     message = complete("openrouter/openai/gpt-4o", "q", api_base=lab.url, api_key="k")
     assert message.usage.cost == Cost(total=0.123, source="provider")
+
+
+# Every spelling in which some host reports what it bills, and LiteLLM's headers.
+USAGE_COSTS: list[dict[str, Any]] = [
+    {"cost": 0},
+    {"cost": "0.5"},
+    {"cost": {"total_cost": 0.5, "currency": "USD"}},
+    {"cost_in_usd_ticks": 5},
+    {"estimated_cost": 0.5},
+    {"market_cost": 0.5},
+    {"is_byok": True, "cost_details": {"upstream_inference_cost": 0.5}},
+]
+BODY_COSTS: list[dict[str, Any]] = [
+    {"cost": "0"},
+    {"meta": {"usage": {"usd_spent": 0.5}}},
+    {"x_nanogpt_pricing": {"costUsd": 0.5}},
+    {"provider_metadata": {"gateway": {"cost": "0.5"}}},
+]
+LITELLM_HEADERS = {
+    "x-litellm-response-cost": "0.5",
+    "x-litellm-cache-key": "k",
+    "x-litellm-model-id": "cheap",
+    "x-litellm-model-name": "openai/gpt-5-nano",
+    "x-gemini-service-tier": "flex",
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "transport"),
+    [
+        ("openai/gpt-5", "direct"),
+        ("groq/openai/gpt-oss-120b", "litellm"),  # which builds the request
+        ("azure/gpt-5", "litellm"),  # which also reads the response
+    ],
+)
+def test_other_hosts_cannot_change_cost_and_model(
+    lab: Lab, july: Any, monkeypatch: pytest.MonkeyPatch, model: str, transport: Any
+) -> None:
+    """Such a host could turn off a budget, or fill a ledger."""
+    monkeypatch.setenv("AZURE_API_VERSION", "2024-10-21")
+    base = lab.url.removesuffix("/v1") if model.startswith("azure") else lab.url
+    counts = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
+    listed = calculate_cost(model, Usage(input=1_000, output=100)).total
+    ends = [{"usage": {**counts, **cost}} for cost in USAGE_COSTS]
+    ends += [{**cost, "usage": counts} for cost in BODY_COSTS]
+    for end in ends:
+        events = sse(
+            chunk({"content": "hi"}, provider="y"), chunk({}, finish_reason="stop"),
+            chunk(choices=[], **end), DONE,
+        )  # fmt: skip
+        body = b"".join(events).decode()
+        lab.play(Status(200, body, {**LITELLM_HEADERS, "content-type": "text/event-stream"}))
+        message = complete(model, "q", api_base=base, api_key="k", transport=transport)
+        assert message.error is None, message.error
+        assert (message.usage.cost.total, message.usage.cost.source) == (listed, "catalog"), end
+        assert message.provider == model.partition("/")[0]
+        assert message.response_model != "openai/gpt-5-nano"
+
+
+def test_other_hosts_cannot_turn_off_a_budget(lab: Lab, july: Any) -> None:
+    free = {"prompt_tokens": 10**6, "completion_tokens": 10**6, "total_tokens": 2 * 10**6}
+    headers = {"x-litellm-cache-key": "k", "x-litellm-response-cost": "0.0000001"}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}
+    body = {"choices": [choice], "usage": {**free, "cost": 0}}
+    lab.play(Status(200, body, headers))
+    with budget(usd=1) as limit:
+        complete("openai/gpt-5", "q", api_base=lab.url, api_key="k")
+    assert limit.spent == 11.25
+
+
+def test_litellm_proxy_may_tell_cost_and_model(lab: Lab, july: Any) -> None:
+    body = {
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "hi"}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+    lab.play(Status(200, body, {**LITELLM_HEADERS}))
+    message = complete("litellm_proxy/openai/gpt-5", "q", api_base=lab.url)
+    assert message.response_model == "openai/gpt-5-nano"
+    assert message.usage.cost == Cost(total=0.0, source="provider")  # from the proxy's cache
+    assert message.usage.service_tier is None  # Gemini's header on another API
 
 
 def test_service_tier_has_its_own_price(lab: Lab, july: Any) -> None:

@@ -22,6 +22,7 @@ from pipy_ai import AssistantMessage, ErrorInfo, acomplete, complete, stream
 from pipy_ai.provider.exchange import stream_deltas
 from pipy_ai.provider.http import client as http
 from pipy_ai.provider.http.client import HTTPRequest
+from pipy_ai.provider.profiles import Profile
 from pipy_ai.provider.wires import openai_chat
 from pipy_ai.utils import event_loop as loops
 
@@ -30,6 +31,7 @@ from ..support.raw_server import Raw, response
 from ..support.scripted_server import Lab, chat, finish, text
 from ..support.wire_formats import CHAT, WIRES, Wire, say
 
+PROFILE = Profile()
 ANSWER = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
 
@@ -53,7 +55,7 @@ async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatc
 
     async def ask(port: int) -> None:
         call = HTTPRequest("POST", f"http://127.0.0.1:{port}/", [])
-        async for _ in stream_deltas(call, openai_chat.WIRE):
+        async for _ in stream_deltas(call, openai_chat.WIRE, PROFILE):
             pass
 
     for turns in range(0, 45, 3):
@@ -135,7 +137,7 @@ async def test_closed_idle_connection_is_replaced(reset: bool) -> None:
 async def test_request_time_is_independent_of_open_connections() -> None:
     async def ask(port: int) -> None:
         async for _ in stream_deltas(
-            HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), openai_chat.WIRE
+            HTTPRequest("POST", f"http://127.0.0.1:{port}/", []), openai_chat.WIRE, PROFILE
         ):
             pass
 

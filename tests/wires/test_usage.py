@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import complete
+from pipy_ai.provider.apis import GEMINI, OPENAI_CHAT
 from pipy_ai.provider.wires._usage import (
     billing_from_chunk,
     tool_calls_from_gemini,
@@ -144,10 +145,12 @@ def test_total_decides_whether_reasoning_is_counted_apart(
 
 
 def test_headers() -> None:
-    assert usage_from_headers({"content-type": "text/html"}) is None
-    assert usage_from_headers({"x-litellm-response-cost": "0.0"}) is None
-    assert usage_from_headers({"x-litellm-response-cost": "None"}) is None
-    report = usage_from_headers({"x-gemini-service-tier": "priority"})
+    assert usage_from_headers({"content-type": "text/html"}, OPENAI_CHAT, True) is None
+    assert usage_from_headers({"x-litellm-response-cost": "0.0"}, OPENAI_CHAT, True) is None
+    assert usage_from_headers({"x-litellm-response-cost": "None"}, OPENAI_CHAT, True) is None
+    assert usage_from_headers({"x-litellm-response-cost": "0.1"}, OPENAI_CHAT, False) is None
+    assert usage_from_headers({"x-gemini-service-tier": "priority"}, OPENAI_CHAT, False) is None
+    report = usage_from_headers({"x-gemini-service-tier": "priority"}, GEMINI, False)
     assert report is not None
     assert report.service_tier == "priority"
 

@@ -113,7 +113,7 @@ class DirectProvider:
         request.redact = response_redactor(request, api_key)
         try:
             http_request = self._build_http_request(request, api_key)
-            batches = stream_deltas(http_request, self._wire)
+            batches = stream_deltas(http_request, self._wire, request.profile)
             try:
                 async for deltas in batches:
                     if request.tool_names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from ..errors import RETRYABLE_KINDS, ErrorKind, ProviderError, error_info
 from ..failures import (
@@ -14,10 +14,11 @@ from ..failures import (
     requested_delay,
     retry_after_seconds,
 )
-from .deltas import Delta, ResponseInfo
+from .deltas import Delta, ResponseInfo, UsageReport
 from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, redacted_url, send
 from .http.connect import proxy_refused_error
 from .http.sse import MAX_EVENT_BYTES, EventTooLong
+from .profiles import Profile
 from .wire import Decoder, Framing, Wire
 from .wires._litellm_proxy import (
     NO_DATABASE_MESSAGE,
@@ -33,10 +34,13 @@ ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
 DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is complete
 
 
-async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list[Delta], None]:
+async def stream_deltas(
+    request: HTTPRequest, wire: Wire, profile: Profile
+) -> AsyncGenerator[list[Delta], None]:
     """Send a request and yield the deltas of each read.
 
-    The first batch means that the provider accepted the request.
+    The first batch means that the provider accepted the request. `profile` says which statements
+    about its bill the host is believed.
 
     Raises:
         ProviderError: the request was refused, failed, or did not reach the provider.
@@ -48,9 +52,9 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
         if response.status >= 300:
             raise await error_from_response(response)
         first_deltas: list[Delta] = [ResponseInfo(api=decoder.api)]
-        if billing := usage_from_headers(response.headers):
+        if billing := usage_from_headers(response.headers, wire.api, profile.litellm_headers):
             first_deltas.append(billing)
-        yield apply_proxy_headers(first_deltas, response.headers)
+        yield _believed(first_deltas, response.headers, profile)
         first_chunk = chunk = await response.read()
         while chunk and not (first_chunk := first_chunk.lstrip()):
             first_chunk = chunk = await response.read()
@@ -61,7 +65,7 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
         if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
             deltas, pending_error = _decode_body(decoder, body)
-            yield apply_proxy_headers(deltas, response.headers)
+            yield _believed(deltas, response.headers, profile)
             if pending_error is not None:
                 raise pending_error
             return
@@ -70,7 +74,7 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
         while True:
             deltas, pending_error = _decode_chunk(decoder, framing, chunk)
             if deltas:
-                yield apply_proxy_headers(deltas, response.headers)
+                yield _believed(deltas, response.headers, profile)
             if pending_error is not None:
                 raise pending_error
             if decoder.done:
@@ -84,7 +88,7 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
                 break
         deltas, _ = _decode_chunk(decoder, framing, None)  # the error would be of half an event
         if deltas:
-            yield apply_proxy_headers(deltas, response.headers)
+            yield _believed(deltas, response.headers, profile)
         if pending_error is not None:
             raise pending_error
     except CONNECTION_ERRORS as error:
@@ -93,6 +97,17 @@ async def stream_deltas(request: HTTPRequest, wire: Wire) -> AsyncGenerator[list
         raise ProviderError(info) from None
     finally:
         response.close()
+
+
+def _believed(deltas: list[Delta], headers: Mapping[str, str], profile: Profile) -> list[Delta]:
+    """Return deltas without costs from hosts that do not report what they bill."""
+    if profile.litellm_headers:
+        return apply_proxy_headers(deltas, headers)
+    if not profile.reports_cost:
+        for delta in deltas:
+            if isinstance(delta, UsageReport):
+                delta.cost = None
+    return deltas
 
 
 def _decode_body(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | None]:

@@ -198,6 +198,10 @@ class Profile:
         max_cache_key_chars: longer session ids are hashed; 0 is no limit.
         day_cache_models: models that keep a prompt for 24 hours on request.
         cache_control_models: models that take Anthropic's `cache_control` markers.
+
+    Billing (what other hosts say of it is ignored):
+        reports_cost: responses report the US dollars that the host bills.
+        litellm_headers: LiteLLM's headers name the model and tell the cost.
     """
 
     names: tuple[str, ...] = ()
@@ -238,6 +242,8 @@ class Profile:
     max_cache_key_chars: int = 0
     day_cache_models: NamePattern | None = None
     cache_control_models: NamePattern | None = None
+    reports_cost: bool = False
+    litellm_headers: bool = False
 
 
 def _thinking_type(enabled: bool) -> dict[str, Any]:
@@ -272,6 +278,9 @@ _ROWS = (
     Profile(names=("amazon-bedrock", "bedrock"), unforced_models=NamePattern("llama")),
     # These three report usage unasked and reject `stream_options`: Cerebras, Mistral, Perplexity.
     Profile(names=("cerebras",), rename_fields={"stream_options": ""}, strict_fields=True),
+    # aimlapi.com, deepinfra.com, edenai.co, nano-gpt.com, opencode.ai/zen and requesty.ai
+    Profile(names=("aiml", "aimlapi", "edenai", "nano-gpt"), reports_cost=True),
+    Profile(names=("deepinfra", "opencode", "requesty"), reports_cost=True),
     Profile(
         names=("deepseek",),
         thinking_switch=_thinking_type,
@@ -300,6 +309,8 @@ _ROWS = (
         translates_max_tokens=True,
         signed_thinking=True,
         thinking_blocks=True,
+        reports_cost=True,
+        litellm_headers=True,
     ),
     Profile(names=("llamafile",), unsigned_thinking=True),
     Profile(
@@ -355,6 +366,7 @@ _ROWS = (
         signed_thinking=True,
         prompt_cache_key=True,
         cache_control_models=NamePattern(r"anthropic/"),
+        reports_cost=True,
     ),
     Profile(
         names=("perplexity",),
@@ -362,17 +374,20 @@ _ROWS = (
         strict_fields=True,
         alternating_roles=True,  # anomalyco/opencode#9416
         prefill=False,  # "Last message must have role `user` or `tool`"
+        reports_cost=True,
     ),
     Profile(names=("siliconflow",), thinking_switch=_enable_thinking),
     Profile(
         names=("vercel", "vercel_ai_gateway"),
         translates_max_tokens=True,
         reasoning_fields=("reasoning_content", "reasoning"),
+        reports_cost=True,
     ),
     Profile(
         names=("xai",),
         strict_fields=True,
         image_types=frozenset({"image/png", "image/jpeg"}),  # docs.x.ai, image understanding
+        reports_cost=True,
     ),
     Profile(names=("xiaomi",), thinking_switch=_thinking_type),
     Profile(

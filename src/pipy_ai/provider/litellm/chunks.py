@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..deltas import Delta
+from ..deltas import Delta, UsageReport
 from ..wires.openai_chat import OpenAIChatDecoder
 
 _SIGNATURE_SEPARATOR = "__thought__"  # LiteLLM appends Gemini's signature to the id of a call
@@ -16,10 +16,11 @@ class ChunkDecoder:
     Finish reason and usage are collected apart, because LiteLLM may have invented them.
     """
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, reports_cost: bool = False) -> None:
         self.finish_reason: str | None = None
         self.usage: list[Delta] = []
         self._backend = backend
+        self._reports_cost = reports_cost
         self._service_tier: str | None = None
         self._decoder = OpenAIChatDecoder()
 
@@ -49,7 +50,12 @@ class ChunkDecoder:
         if searches and self._backend in ("gemini", "vertex_ai"):
             usage["server_tool_use"] = {"google_search_requests": searches}
         chunk = {"usage": usage, "service_tier": self._service_tier}
-        return OpenAIChatDecoder().decode_chunk(chunk)
+        deltas = OpenAIChatDecoder().decode_chunk(chunk)
+        if not self._reports_cost:
+            for delta in deltas:
+                if isinstance(delta, UsageReport):
+                    delta.cost = None
+        return deltas
 
 
 def _extract_signature(call: dict[str, Any]) -> None:

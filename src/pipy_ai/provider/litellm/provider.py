@@ -392,7 +392,8 @@ async def _send_captured(
 ) -> None:
     """Send a captured request and decode its response."""
     assert captured.wire is not None
-    batches = stream_deltas(_build_http_request(captured, request), captured.wire)
+    http_request = _build_http_request(captured, request)
+    batches = stream_deltas(http_request, captured.wire, request.profile)
     try:
         async for deltas in batches:
             channel.put(deltas)
@@ -406,7 +407,7 @@ async def _send_captured(
 async def _relay_stream(
     response: Any, first_chunk: Any, request: Request, channel: Channel[Delta]
 ) -> None:
-    decoder = ChunkDecoder(request.backend)
+    decoder = ChunkDecoder(request.backend, request.profile.reports_cost)
     chunk_count = 0
     innermost = _innermost_stream(response)
     try:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..apis import GEMINI
 from ..deltas import UsageReport
 from ._parsing import token_count
 
@@ -325,11 +326,16 @@ def _audio_tokens(details: Any) -> int | None:
 # === Headers ================================================================================
 
 
-def usage_from_headers(headers: Mapping[str, str]) -> UsageReport | None:
-    """Return what the headers of a response say of its price, if anything."""
-    tier = headers.get("x-gemini-service-tier")
+def usage_from_headers(
+    headers: Mapping[str, str], api: str, from_litellm_proxy: bool
+) -> UsageReport | None:
+    """Return what the headers of a response say of its price, if anything.
+
+    Only Gemini's API has Gemini's header, and only a LiteLLM proxy has LiteLLM's.
+    """
+    tier = headers.get("x-gemini-service-tier") if api == GEMINI else None
     # A LiteLLM proxy sends 0 for a model whose price it does not know.
-    cost = _usd(headers.get("x-litellm-response-cost")) or None
+    cost = _usd(headers.get("x-litellm-response-cost")) or None if from_litellm_proxy else None
     return None if tier is None and cost is None else UsageReport(cost=cost, service_tier=tier)
 
 
