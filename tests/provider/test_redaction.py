@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from base64 import b64encode, urlsafe_b64encode
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -116,6 +117,16 @@ def test_secrets_in_the_address(lab: Lab) -> None:
         lambda key: json.dumps(key, ensure_ascii=False),
         lambda key: json.dumps(key).replace("/", "\\/"),
         lambda key: quote(key, safe=""),
+        ascii,
+        lambda key: json.dumps(json.dumps(key)),
+        lambda key: json.dumps(html.escape(key)),
+        lambda key: quote(quote(key)),
+        lambda key: "".join(f"\\u{ord(char):04x}" for char in key),
+        lambda key: "".join(f"&#{ord(char)};" for char in key),
+        lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+        lambda key: b64encode(f"me:{key}".encode()).decode(),
+        lambda key: urlsafe_b64encode(f"user:{key}".encode()).decode(),
+        lambda key: quote(b64encode(f"u:{key}".encode()).decode(), safe=""),
     ],
 )  # fmt: skip
 def test_spellings_of_a_key(spell: object) -> None:
@@ -123,6 +134,27 @@ def test_spellings_of_a_key(spell: object) -> None:
     text = redact(f"the key {spell(ODD_KEY)} is wrong", [ODD_KEY])
     assert "0123456789" not in text
     assert MASK in text
+    assert spell("0123456789") not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (f"a web page, '{KEY[:12]}'. Ask again.", "a web page, '***'. Ask again."),
+        (f"'...{KEY[-12:]}' is wrong", "'...***' is wrong"),
+        (f"{KEY[:9]}&#x7", "***&#x7"),
+        (f"{KEY[:9]}\\u00", "***\\u00"),
+        (f"100% of C:\\users &lt; {KEY} %2", "100% of C:\\users &lt; *** %2"),
+    ],
+)
+def test_text_that_is_cut(text: str, redacted: str) -> None:
+    assert redact(text, [KEY]) == redacted
+
+
+def test_key_in_the_body_of_a_preview() -> None:
+    extra = {"extra_body": {"nested": [{"api_key": KEY}]}}
+    shown = preview("hosted_vllm/m", "q", api_base="http://localhost", api_key=KEY, extra=extra)
+    assert shown.body["nested"] == [{"api_key": MASK}]
 
 
 @given(

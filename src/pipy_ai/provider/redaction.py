@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import ProviderError
 from ..failures import classify_exception
@@ -20,6 +22,31 @@ from .wires._parsing import MalformedResponseError
 
 MASK = "***"
 MIN_SECRET_CHARS = 8  # anything shorter is not a key, and may occur in ordinary text
+MIN_PART_CHARS = 10  # of a secret's beginning or end that is masked anywhere in a text
+MAX_MESSAGE_CHARS = 1 << 16
+MAX_VIEWS = 24  # ways to decode the escapes of a text
+MAX_TAIL_CHARS = 64
+
+_HEX = "[0-9a-fA-F]"
+_BACKSLASH_ESCAPES = (
+    rf"\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}"
+    rf"|\\u{_HEX}{{4}}|\\U{_HEX}{{8}}|\\x{_HEX}{{2}}|\\."
+)
+_ENTITIES = rf"&(?:#[0-9]{{1,8}}|#[xX]{_HEX}{{1,8}}|[a-zA-Z][a-zA-Z0-9]{{1,30}});"
+_PERCENT_ESCAPES = rf"(?:%{_HEX}{{2}})+"
+_ESCAPES = [
+    re.compile(pattern)
+    for pattern in (
+        f"{_BACKSLASH_ESCAPES}|{_ENTITIES}|{_PERCENT_ESCAPES}",
+        _BACKSLASH_ESCAPES,
+        _ENTITIES,
+        _PERCENT_ESCAPES,
+    )
+]
+_BACKSLASHED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
+# What is left of an escape that was cut, and what is written after a text that was cut.
+_CUT_END = re.compile(rf"(?:\\[uUx]?{_HEX}{{0,8}}|&#?\w{{0,8}}|%{_HEX}?)?[…'\" .]*\Z")
+_URL_SAFE = str.maketrans("+/", "-_")
 
 
 def redacted_error(exc: Exception, request: Request, api_key: str | None) -> ProviderError:
@@ -29,7 +56,7 @@ def redacted_error(exc: Exception, request: Request, api_key: str | None) -> Pro
     secrets = _request_secrets(request, api_key)
     if isinstance(exc, MalformedResponseError):
         error.message = exc.describe(redact(exc.data, secrets))
-    error.message = redact(error.message, secrets)
+    error.message = redact(error.message[:MAX_MESSAGE_CHARS], secrets)
     error.request_id = redact(error.request_id, secrets) if error.request_id else None
     return ProviderError(error)
 
@@ -89,47 +116,144 @@ def redacted_preview(http_request: HTTPRequest, api_key: str | None) -> Preview:
         for name, value in http_request.headers
     }
     url = redact(http_request.url, [api_key or "", *_url_secrets(http_request.url)])
-    return Preview(http_request.method, url, headers, json.loads(http_request.content))
+    body = _redact_json(json.loads(http_request.content), [api_key or ""])
+    return Preview(http_request.method, url, headers, body)
+
+
+def _redact_json(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        return redact(value, secrets)
+    if isinstance(value, list):
+        return [_redact_json(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {name: _redact_json(item, secrets) for name, item in value.items()}
+    return value
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Mask every secret in `text`, also as JSON, HTML, URLs and `repr` write it.
+    """Mask every secret in `text`, also as JSON, HTML, URLs, `repr` and base64 write it.
 
-    A text that was cut may end with the beginning of a secret, which is masked too.
+    Of a text that was cut, the beginning or end of a secret is masked too.
     """
-    for secret in secrets:
-        if len(secret) >= MIN_SECRET_CHARS:
-            for variant in _spellings(secret):
-                text = text.replace(variant, MASK)
-            text = _mask_cut_secret(text, secret)
-    return text
-
-
-def _mask_cut_secret(text: str, secret: str) -> str:
-    end = text.rstrip("…'\" .")
-    for length in range(min(len(secret) - 1, len(end)), MIN_SECRET_CHARS - 1, -1):
-        if end.endswith(secret[:length]):
-            return end[:-length] + MASK + text[len(end) :]
-    return text
+    forms = [
+        form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _forms(secret)
+    ]
+    if not forms:
+        return text
+    # One kind of escapes after the other, if a secret has characters that look like an escape.
+    is_plain = not any(char in form for form in forms for char in "\\&%")
+    spans: list[tuple[int, int]] = []
+    for view, starts in _views(text, _ESCAPES[:1] if is_plain else _ESCAPES):
+        end = _end_before_cut(view)
+        for form in forms:
+            for part_start, part_end in _find_parts(view, end, form):
+                spans.append((starts[part_start], starts[part_end]))
+    parts, done = [], 0
+    for start, end in sorted(spans):
+        if start >= done:
+            parts += [text[done:start], MASK]
+        done = max(done, end)
+    return "".join([*parts, text[done:]])
 
 
 @functools.lru_cache(maxsize=64)
-def _spellings(secret: str) -> tuple[str, ...]:
-    """Return the forms in which a secret may stand in a text, the longest first."""
-    as_html = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    as_json = json.dumps(secret)[1:-1]
-    unicode_json = json.dumps(secret, ensure_ascii=False)[1:-1]
-    forms = {
-        secret,
-        as_json,
-        unicode_json,
-        as_json.replace("/", "\\/"),
-        unicode_json.replace("/", "\\/"),
-        as_html,
-        as_html.replace('"', "&quot;").replace("'", "&#x27;"),
-        repr(secret)[1:-1],
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
-    }
-    return tuple(sorted(forms, key=len, reverse=True))
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return a secret, and what base64 makes of it wherever it begins in the encoded bytes."""
+    forms = [secret, secret.replace(" ", "+")]  # as a query of a URL
+    data = secret.encode("utf-8", "surrogatepass")
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + data).decode()
+        # Without the characters that also depend on the bytes before and after the secret.
+        inner = encoded[(offset * 8 + 5) // 6 : (offset + len(data)) * 8 // 6]
+        forms += [inner, inner.translate(_URL_SAFE)]
+    return tuple(dict.fromkeys(forms))
+
+
+def _find_parts(text: str, end: int, secret: str) -> Iterator[tuple[int, int]]:
+    """Yield where a secret, its beginning or its end is in a text that was cut at `end`."""
+    head, tail = secret[:MIN_PART_CHARS], secret[-MIN_PART_CHARS:]
+    start = text.find(head)
+    while start >= 0:
+        yield start, start + _common_length(secret, text[start : start + len(secret)])
+        start = text.find(head, start + 1)
+    start = text.find(tail)
+    while start >= 0:
+        tail_end = start + len(tail)
+        before = text[max(0, tail_end - len(secret)) : tail_end]
+        yield tail_end - _common_length(secret[::-1], before[::-1]), tail_end
+        start = text.find(tail, start + 1)
+    for length in range(min(len(head) - 1, end), MIN_SECRET_CHARS - 1, -1):
+        if text.endswith(secret[:length], 0, end):
+            yield end - length, end
+
+
+def _common_length(first: str, second: str) -> int:
+    """Return how many characters two texts have in common from their beginning."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def _end_before_cut(text: str) -> int:
+    """Return where a text ends without what is left of an escape that was cut, and quotes."""
+    tail_start = max(0, len(text) - MAX_TAIL_CHARS)
+    match = _CUT_END.search(text, tail_start)
+    return match.start() if match else len(text)
+
+
+def _views(text: str, kinds: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield a text as it is, and with escapes decoded, each with where its characters began.
+
+    Escapes may be nested, as in JSON in JSON.
+    """
+    views: dict[str, Sequence[int]] = {text: range(len(text) + 1)}
+    pending = [text]
+    while pending:
+        view = pending.pop(0)
+        yield view, views[view]
+        for kind in kinds:
+            if len(views) < MAX_VIEWS and kind.search(view):
+                decoded, starts = _decode(view, views[view], kind)
+                if decoded not in views:
+                    views[decoded] = starts
+                    pending.append(decoded)
+
+
+def _decode(text: str, starts: Sequence[int], kind: re.Pattern[str]) -> tuple[str, list[int]]:
+    """Decode one layer of escapes; return the text, and where each character began."""
+    chars: list[str] = []
+    decoded_starts: list[int] = []
+    done = 0
+    for match in kind.finditer(text):
+        chars += text[done : match.start()]
+        decoded_starts += starts[done : match.start()]
+        at = match.start()
+        for char, length in _unescape(match[0]):
+            chars.append(char)
+            decoded_starts.append(starts[at])
+            at += length
+        done = match.end()
+    chars += text[done:]
+    decoded_starts += starts[done:]
+    return "".join(chars), decoded_starts
+
+
+def _unescape(escape: str) -> Iterator[tuple[str, int]]:
+    """Yield the characters of an escape, each with the length of what it is written as."""
+    if escape[0] == "%":
+        text = unquote(escape, errors="surrogateescape")
+        for char in text:
+            yield char, 3 * len(char.encode("utf-8", "surrogateescape"))
+    elif escape[0] == "&":
+        import html  # with a table of 2,231 names
+
+        text = html.unescape(escape)
+        for char in text:  # a few names stand for two characters
+            yield char, len(escape) if char == text[-1] else 0
+    elif len(escape) > 2:
+        codes = [int(code, 16) for code in re.split(r"\\[uUx]", escape)[1:]]
+        if len(codes) == 2:
+            yield chr(0x10000 + ((codes[0] & 0x3FF) << 10) + (codes[1] & 0x3FF)), len(escape)
+        else:
+            yield chr(min(codes[0], 0x10FFFF)), len(escape)
+    else:
+        yield _BACKSLASHED.get(escape[1], escape[1]), len(escape)
