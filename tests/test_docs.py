@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import pkgutil
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,11 @@ import pytest
 
 import pipy_ai
 from pipy_ai import AssistantMessage, faux, register_provider
+from pipy_ai.cli.checks.weights import WHEEL_BYTES
 from pipy_ai.provider.registered import unregister_provider
+from pipy_ai.registry import get_registry
+from pipy_ai.registry.routing import build_route
 
-from .support.catalogues import install
 from .support.doc_blocks import blocks
 from .support.doc_pages import PAGES, ROOT, ExampleError, Page
 from .support.feed_server import Mirror
@@ -36,10 +39,10 @@ MODULES = sorted(
 def page(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[Path], Page]]:
-    """Prepare a page: an empty home directory, models.dev as of July 2026, no API keys."""
+    """Prepare a page: an empty home directory, the installed catalogue, no API keys."""
     above = tempfile.TemporaryDirectory()  # of a short name: long lines break where they would
     home = Path(above.name) / "you"
-    install(home / ".pipy")
+    (home / ".pipy").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
     models = Path(os.environ["PIPY_DATA_DIR"]) / "models"
     if models.is_dir():
@@ -87,6 +90,18 @@ def test_wrong_pages_are_rejected(text: str, page: Callable[[Path], Page], tmp_p
     wrong.write_text(text)
     with pytest.raises(ExampleError, match=WRONG[text]):
         page(wrong).run()
+
+
+def test_counts_of_providers_are_those_of_the_installed_catalogue() -> None:
+    registry = get_registry()
+    routes = [build_route(host, "") for host in registry.providers().values()]
+    with_only_a_key = sum(not (route.problem or route.required_env) for route in routes)
+    rounded = with_only_a_key // 10 * 10
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        for count in re.findall(r"(\d+)(?:\+| or so)? providers\b", text):
+            assert int(count) in (with_only_a_key, rounded), f"{path.name}: {count} providers"
+        assert not re.search(r"9\d MB", text) or f"{WHEEL_BYTES / 1e6:.0f} MB" in text, path.name
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

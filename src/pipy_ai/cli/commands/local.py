@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("pull", help="download the weights of local/smollm2 (94 MB)")
+    actions.add_parser("pull", help="download the weights of local/smollm2 (93 MB)")
     list_parser = actions.add_parser(
         "list", help="list the models of this machine: files and servers"
     )
