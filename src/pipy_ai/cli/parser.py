@@ -28,7 +28,7 @@ COMMANDS = {
     "models": "list models",
     "info": "show what is known of a model",
     "cost": "estimate what a request costs",
-    "compare": "rank models by what a request costs",
+    "compare": "rank models by cost, or show their answers side by side",
     "providers": "list providers and the variables of their keys",
     "spend": "show what was spent, from the ledger",
     "default": "show or choose the model that answers when none is named",

@@ -10,10 +10,10 @@ from ..display.terminal import warn
 from .common import parse_count
 
 
-def add_token_options(parser: argparse.ArgumentParser) -> None:
+def add_token_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add the numbers of tokens of a request."""
     parser.add_argument(
-        "--input", type=parse_count, required=True, metavar="N", help="input tokens"
+        "--input", type=parse_count, required=required, metavar="N", help="input tokens"
     )
     parser.add_argument("--output", type=parse_count, default=0, metavar="N", help="output tokens")
     parser.add_argument(

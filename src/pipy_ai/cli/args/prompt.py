@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..display.terminal import warn
@@ -21,16 +20,20 @@ if TYPE_CHECKING:
 THINKING_LEVELS = ("off", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
-@dataclass
 class PromptArgs:
-    """The arguments of a request."""
+    """The arguments of a request. `message` is the new one, the last of `context`."""
 
-    models: list[str]  # the model, then the fallbacks
-    context: Context
-    options: dict[str, Any]
-    message: UserMessage  # the new message, the context's last
-    schema: Any = None
-    tools: list[Any] = field(default_factory=list)
+    def __init__(
+        self,
+        models: list[str],  # the model, then the fallbacks
+        context: Context,
+        options: dict[str, Any],
+        message: UserMessage,
+        schema: Any = None,
+        tools: Sequence[Any] = (),
+    ) -> None:
+        self.models, self.context, self.options = models, context, options
+        self.message, self.schema, self.tools = message, schema, list(tools)
 
     @property
     def model(self) -> Any:
@@ -87,14 +90,22 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(
-    parser: argparse.ArgumentParser, option_flags: Sequence[str] = ("-o",)
+    parser: argparse._ActionsContainer,
+    option_flags: Sequence[str] = ("-o",),
+    *,
+    many_models: bool = False,
 ) -> None:
     """Add the model and its options; `option_flags` are short forms of `--option`."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        help="provider/model, or words of its name (default: PIPY_MODEL, else what is set up)",
-    )
+    if many_models:
+        parser.add_argument(
+            "-m", "--model", action="append", default=[], help="a model to ask (repeatable)"
+        )
+    else:
+        parser.add_argument(
+            "-m",
+            "--model",
+            help="provider/model, or words of its name (default: PIPY_MODEL, else what is set up)",
+        )
     parser.add_argument("-s", "--system", help="system prompt")
     parser.add_argument(
         "--thinking",

@@ -1,8 +1,9 @@
-"""`pipy compare`: rank models by the cost of a request."""
+"""`pipy compare`: rank models by the cost of a request, or show their answers side by side."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ...registry import get_registry
 from ...registry.catalogue import ModelRegistry
@@ -10,14 +11,34 @@ from ...registry.registry import row_cost
 from ...utils.text import format_usd
 from ..args.catalogue import add_filter_options, add_token_options, find_model, query_models
 from ..args.common import add_json_option, parse_count
+from ..args.prompt import add_model_options, build_prompt_args, report_invalid_option
 from ..display.catalogue import show_price_date
-from ..display.terminal import hint, write, write_json
+from ..display.terminal import format_error, hint, print_table, warn, write, write_json
+
+if TYPE_CHECKING:
+    from ..args.prompt import PromptArgs
+
+DESCRIPTION = (
+    "Rank models by what a request costs; or, with -p, send one prompt to several models and show"
+    " their answers side by side, with time, tokens and cost. On a terminal you can then vote for"
+    " the best answer: --votes lists the standings."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="these (default: all)")
-    add_token_options(parser)
+    answers = parser.add_argument_group("compare answers")
+    answers.add_argument("-p", "--prompt", metavar="PROMPT", help="send this to each model")
+    answers.add_argument(
+        "-a", "--attach", action="append", default=[], metavar="FILE",
+        help="an image, PDF or text to read, by path or URL (repeatable)",
+    )  # fmt: skip
+    add_model_options(answers, many_models=True)
+    answers.add_argument("--no-stdin", action="store_true", help="do not read what is piped in")
+    answers.add_argument("--plain", action="store_true", help="print Markdown as it is, in turn")
+    answers.add_argument("--votes", action="store_true", help="list how the models were voted")
+    add_token_options(parser, required=False)
     add_filter_options(parser)
     parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
     parser.add_argument("--free", action="store_true", help="with those that list a price of 0")
@@ -26,6 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
+    if arguments.votes:
+        return _show_votes(arguments)
+    if arguments.prompt is not None:
+        return _compare_answers(arguments)
+    if arguments.input is None:
+        raise ValueError(
+            'compare costs with --input N, or answers with -p: pipy compare -p "Hi" -m A -m B'
+        )
+    if arguments.model:
+        raise ValueError("-m is for comparing answers, with -p PROMPT")
     registry = get_registry()
     names = _select(registry, arguments)
     if names is None:
@@ -47,6 +78,70 @@ def run(arguments: argparse.Namespace) -> int:
     _print_omitted(costs, len(ranked) - len(shown), include_free)
     show_price_date(registry)
     return 0 if shown else 1
+
+
+def _compare_answers(arguments: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+
+    from ..comparison.run import compare_answers
+
+    try:
+        prompt_args = _prompt_args(arguments)
+        return compare_answers(prompt_args, json=arguments.json, plain=arguments.plain)
+    except ValidationError as error:
+        return report_invalid_option(error)
+    except (TypeError, LookupError) as error:
+        warn(format_error(error))
+        return 2
+
+
+def _prompt_args(arguments: argparse.Namespace) -> PromptArgs:
+    models = [*arguments.model, *arguments.models]
+    if len(models) < 2:
+        raise ValueError("name at least two models: -m A -m B")
+    if arguments.input is not None:
+        raise ValueError("--input compares costs, and -p compares answers: use one of them")
+    first, *others = models
+    prompt_args = build_prompt_args(
+        argparse.Namespace(
+            **{
+                **vars(arguments), "prompt": [arguments.prompt], "model": first,
+                "fallback": others, "template": None, "param": [], "schema": None,
+                "schema_multi": None, "tool": [],
+            }
+        )
+    )  # fmt: skip
+    if duplicate := next((m for m in prompt_args.models if prompt_args.models.count(m) > 1), None):
+        raise ValueError(f"{duplicate} is named twice: name different models")
+    return prompt_args
+
+
+def _show_votes(arguments: argparse.Namespace) -> int:
+    from ..comparison.votes import read_standings
+
+    standings = read_standings()
+    if arguments.json:
+        write_json(
+            [
+                {
+                    "model": name, "comparisons": standing.comparisons, "wins": standing.wins,
+                    "losses": standing.losses, "ties": standing.ties, "score": standing.score,
+                }
+                for name, standing in standings.items()
+            ]
+        )  # fmt: skip
+        return 0
+    if not standings:
+        warn('no votes yet: pipy compare -p "Hi" -m A -m B asks for one')
+        return 0
+    header = ["model", "score", "wins", "losses", "ties"]
+    rows = [
+        [name, f"{standing.score:.0%}", f"{standing.wins:,}", f"{standing.losses:,}",
+         f"{standing.ties:,}"]
+        for name, standing in standings.items()
+    ]  # fmt: skip
+    print_table(header, rows, {*header[1:]})
+    return 0
 
 
 def _select(registry: ModelRegistry, arguments: argparse.Namespace) -> list[str] | None:

@@ -118,6 +118,15 @@ def is_dumb() -> bool:
     return os.environ.get("TERM", "" if os.name == "nt" else "dumb") in DUMB_TERMINALS
 
 
+def can_encode(text: str, stream: TextIO) -> bool:
+    """Return whether the stream's encoding has all characters of `text`."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def dimmed(text: str, stream: TextIO) -> str:
     """Return `text` with the escape sequences for dim text, if the stream may have them."""
     return f"{DIM}{text}{RESET}" if uses_styles(stream) else text

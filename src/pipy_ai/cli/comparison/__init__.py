@@ -1,0 +1,1 @@
+"""`pipy compare -p`: send one prompt to several models and show the answers side by side."""
