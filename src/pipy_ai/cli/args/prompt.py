@@ -59,6 +59,12 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-t", "--template", metavar="NAME", help="a template, see pipy templates")
     parser.add_argument(
+        "--trust-template",
+        action="store_true",
+        help="let a template that is not in your own directory read files, run code or change"
+        " where the prompt is sent, without asking",
+    )
+    parser.add_argument(
         "-p",
         "--param",
         action="append",
@@ -162,6 +168,10 @@ def build_prompt_args(
         *map(_full_model_name, arguments.fallback),
     ]
     stream_options = model_options(arguments)
+    if arguments.template and arguments.without_key:
+        from ...provider.credentials import PLACEHOLDER_KEY
+
+        stream_options["api_key"] = PLACEHOLDER_KEY
     if conversation is not None:
         _inherit_settings(stream_options, conversation, models[0])
     if attachments:
@@ -236,27 +246,54 @@ def _full_model_name(name: str) -> str:
 
 
 def _render_template(arguments: argparse.Namespace, text: str) -> str:
-    """Return the prompt of the template, and use its other fields for missing arguments."""
+    """Return the prompt of the template, and use its other fields for missing arguments.
+
+    Raises:
+        ValueError: It is from elsewhere, and the user does not allow what it would do.
+    """
     from .common import split_assignment
+    from .template_trust import require_trust
     from .templates import load_template
 
     template = load_template(arguments.template)
+    if arguments.model:
+        template.model = ""
+    if arguments.schema is not None or arguments.schema_multi is not None:
+        template.schema = ""
+    assignments = _template_options(template.options, arguments)
+    arguments.without_key = require_trust(template, assignments, arguments.trust_template)
     values = dict(split_assignment("-p", assignment) for assignment in arguments.param)
     prompt, system = template.render(values, text)
     arguments.system = arguments.system or system or None
     arguments.model = arguments.model or template.model or None
-    if arguments.schema is None and arguments.schema_multi is None:
-        arguments.schema = template.schema or None
+    if template.schema:
+        arguments.schema = template.schema
     arguments.attach = [*template.attachments, *arguments.attach]
     arguments.tool = [*template.tools, *arguments.tool]
-    arguments.option = [*_option_assignments(template.options), *arguments.option]
+    arguments.option = [*assignments, *arguments.option]
     if template.extract:
         arguments.extract = True
     return prompt
 
 
+def _template_options(options: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    """Return a template's options in the form of `-o`, without those of the command line."""
+    from .common import split_assignment
+
+    flags = {"reasoning": arguments.thinking}
+    flags |= {name: getattr(arguments, name) for name in ("temperature", "max_tokens", "api_base")}
+    given = {name for name, value in flags.items() if value is not None}
+    given |= {_option_of(split_assignment("-o", text)[0]) for text in arguments.option}
+    assignments = _option_assignments(options)
+    return [text for text in assignments if _option_of(text.partition("=")[0]) not in given]
+
+
+def _option_of(name: str) -> str:
+    return name.strip().replace("-", "_")
+
+
 def _option_assignments(options: dict[str, Any]) -> list[str]:
-    """Return a template's options in the form of `-o`."""
+    """Return options in the form of `-o`."""
     assignments = []
     for name, value in options.items():
         members = value if isinstance(value, dict) else {"": value}

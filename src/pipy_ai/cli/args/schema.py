@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+from typing import Any, Literal
 
 JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _FIELD = re.compile(
@@ -33,23 +33,34 @@ def parse_schema(text: str, multiple: bool = False) -> Any:
     return list[kind]  # type: ignore[valid-type]
 
 
+def schema_kind(text: str) -> Literal["inline", "file", "import", "shorthand"]:
+    """Return the form of a schema."""
+    if text.startswith("{"):
+        return "inline"
+    if text.endswith(".json") or os.path.isfile(text):
+        return "file"
+    return "import" if _IMPORT_SPEC.fullmatch(text) else "shorthand"
+
+
 def _parse_single(text: str) -> Any:
     if not text:
         raise ValueError("the schema is empty")
-    if text.startswith("{"):
-        return _parse_json(text, "the schema")
-    if text.endswith(".json") or os.path.isfile(text):
-        from ...utils.encoding import read_text
+    match schema_kind(text):
+        case "inline":
+            return _parse_json(text, "the schema")
+        case "file":
+            from ...utils.encoding import read_text
 
-        try:
-            return _parse_json(read_text(text), text)
-        except UnicodeDecodeError:
-            raise ValueError(f"{text} is not UTF-8 text") from None
-    if _IMPORT_SPEC.fullmatch(text):
-        from .tools import load_object
+            try:
+                return _parse_json(read_text(text), text)
+            except UnicodeDecodeError:
+                raise ValueError(f"{text} is not UTF-8 text") from None
+        case "import":
+            from .tools import load_object
 
-        return load_object(text)
-    return parse_shorthand(text)
+            return load_object(text)
+        case _:
+            return parse_shorthand(text)
 
 
 def _parse_json(text: str, label: str) -> dict[str, Any]:

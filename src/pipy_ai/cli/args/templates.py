@@ -44,6 +44,7 @@ class Template:
     attachments: list[str] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     extract: bool = False
+    path: str = ""
 
     def render(self, parameters: dict[str, str], prompt_text: str) -> tuple[str, str]:
         """Return the prompt and system prompt with their variables replaced.
@@ -90,9 +91,11 @@ def load_template(name: str) -> Template:
         text = read_text(path)
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
-    if path.endswith(YAML_SUFFIXES):
-        return _parse_template(name, path, text)
-    return Template(name, prompt=text)
+    if not path.endswith(YAML_SUFFIXES):
+        return Template(name, prompt=text, path=path)
+    template = _parse_template(name, path, text)
+    template.path = path
+    return template
 
 
 def find_template(name: str) -> str:
@@ -102,7 +105,9 @@ def find_template(name: str) -> str:
         ValueError: It does not exist.
     """
     if os.sep in name or name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES):
-        for path in (name, os.path.join(templates_dir(), name)):
+        # A name without a directory is the user's own template rather than a file that is here.
+        candidates = [name, os.path.join(templates_dir(), name)]
+        for path in candidates if os.sep in name else reversed(candidates):
             if os.path.isfile(path):
                 return path
         raise ValueError(f"there is no template {name}")

@@ -85,6 +85,36 @@ class ToolApproval:
                 write_raw("".join(f"{row}\n" for row in rows), screen)
 
 
+def confirm(lines: list[str], question: str) -> bool | None:
+    """Show what would be done and ask on the terminal. Only a typed yes is a yes.
+
+    Each line is on rows of its own, so that none can look like another or like the question.
+    Return None if the lines do not fit on the screen.
+
+    Raises:
+        OSError: There is no terminal.
+    """
+    with _open_terminal() as keyboard, _open_terminal("w") as screen:
+        columns, height = os.get_terminal_size(screen.fileno())
+        heading, *others = (escape_unprintable(line) for line in lines)
+        rows = [*_boxed_rows(heading, columns or 80)]
+        for line in others:
+            rows += _boxed_rows(f"- {line}", columns or 80)
+        if len(rows) + 2 > max(height or 24, 8):
+            return None
+        write_raw("".join(f"{row}\n" for row in rows), screen)
+        discard_typed_ahead(keyboard.fileno())
+        write_raw(f"{question} [y]es, [n]o: ", screen)
+        try:
+            typed = _read_line(keyboard)
+        except KeyboardInterrupt:
+            write_raw("\n", screen)  # end the line of the question
+            raise
+        if not typed:
+            write_raw("\n", screen)
+        return typed.strip().lower() in ("y", "yes")
+
+
 def _boxed_rows(line: str, columns: int) -> list[str]:
     """Break a line into rows; if there are several, each begins with a bar.
 
