@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipy_ai.cli.display.terminal import StreamEscaper, escape_controls
+from pipy_ai.cli.display.characters import StreamEscaper, escape_controls
 
 from ..support.command import pipy
 from ..support.terminal import Terminal
@@ -40,7 +40,13 @@ def test_characters_that_writing_needs_are_shown_as_they_are(text: str) -> None:
         ("yes\u200f no\u200e", "yes<U+200F> no<U+200E>"),
         ("ש\u200f\u200e\u200f", "ש\u200f<U+200E><U+200F>"),  # direction marks spell no bits
         ("a\u200db\u200c", "a<U+200D>b<U+200C>"),
-        ("👩\u200d\u200d\u200c", "👩\u200d<U+200D><U+200C>"),
+        ("👩\u200d\u200d\u200c", "👩<U+200D><U+200D><U+200C>"),
+        ("👩\u200dx ❤\ufe0f\u200d", "👩<U+200D>x ❤\ufe0f<U+200D>"),
+        ("é\u200dл\u200c漢\u200d", "é<U+200D>л<U+200C>漢<U+200D>"),  # scripts without joiners
+        ("é\ufe0f漢\ufe00😀\ufe03", "é<U+FE0F>漢<U+FE00>😀<U+FE03>"),  # selectors spell no bits
+        ("ש a\u200eb\u200f1", "ש a<U+200E>b<U+200F>1"),
+        ("क\u200d\u200c\u034f", "क\u200d<U+200C><U+034F>"),
+        ("b\U0001d159\U00013437\U00016fe4", "b<U+1D159><U+13437><U+16FE4>"),
         ("a\ufe0f ❤\ufe0f\ufe01\ufe02", "a<U+FE0F> ❤\ufe0f<U+FE01><U+FE02>"),
         ("葛\U000e0101", "葛<U+E0101>"),
         ("\U0001f3f4\U000e0068\U000e0069\U000e007f", "\U0001f3f4<U+E0068><U+E0069><U+E007F>"),
@@ -63,6 +69,7 @@ def test_escaping_a_stream_equals_escaping_the_whole() -> None:
         "\r",
         "\n",
         "👩",
+        "क",
         "\u200d",
         "\ufe0f",
         "1",
@@ -80,6 +87,11 @@ def test_escaping_a_stream_equals_escaping_the_whole() -> None:
             shown += escaper.feed(rest[:count])
             rest = rest[count:]
         assert shown + escaper.feed("", final=True) == escape_controls(text), repr(text)
+
+
+def test_long_run_of_marks_takes_linear_time() -> None:
+    text, escaper = "\u200d" * 200_000, StreamEscaper()
+    assert escaper.feed(text) + escaper.feed("a") == "<U+200D>" * 200_000 + "a"
 
 
 COMMANDS = [

@@ -1,101 +1,19 @@
-"""Write to the terminal. Text from models is not trusted: its control characters are escaped."""
+"""Write to the terminal. Text from models is not trusted: `characters` has what is escaped."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any, TextIO
 
 from ...utils.text import format_table
+from .characters import StreamEscaper as StreamEscaper
+from .characters import escape_controls as escape_controls
 
-CONTEXT_CHARS = 1000  # how much of a line decides whether its direction marks are shown
 DUMB_TERMINALS = ("dumb", "unknown")
 DIM, RESET = "\x1b[2m", "\x1b[0m"
-
-# The flags of England, Scotland and Wales: a black flag and letters that are invisible elsewhere.
-_FLAGS = "|".join(
-    "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in region) + "\U000e007f"
-    for region in ("gbeng", "gbsct", "gbwls")
-)
-_DIRECTION_MARKS = "\u061c\u200e\u200f"
-_JOINERS = "\u034f\u200c\u200d"  # emoji of several people, Persian, the scripts of India
-_VARIATION_SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f"  # an emoji in color, Mongolian letters
-# Characters that are shown escaped: control characters except newline and tab, marks that change
-# the direction of text, what ends a line on some terminals, and what Unicode calls default
-# ignorable: it is invisible, and could carry hidden text.
-_SUSPICIOUS = (
-    "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u115f\u1160\u17b4\u17b5\u180e\u200b\u2028-\u202e\u2060-\u206f"
-    "\u3164\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
-_CONTEXTUAL = _DIRECTION_MARKS + _JOINERS + _VARIATION_SELECTORS
-_ESCAPABLE = re.compile(f"\r\n|{_FLAGS}|[{_SUSPICIOUS}{_CONTEXTUAL}]")
-_UNDECIDED = re.compile(f"(?:\r|\U0001f3f4[\U000e0000-\U000e007e]*|[{_CONTEXTUAL}]+)\\Z")
-_IS_CONTEXTUAL = re.compile(f"[{_CONTEXTUAL}]").fullmatch
-_IS_RIGHT_TO_LEFT = re.compile(
-    "[\u0590-\u05ff\u0600-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
-).search
-
-
-def escape_controls(text: str, start: int = 0) -> str:
-    """Return `text[start:]` with every character that could control a terminal made visible.
-
-    So are characters that are invisible, except where writing needs them: joiners and selectors
-    after letters and emoji, direction marks after or before a letter of Hebrew or Arabic, and the
-    tags of flags. `\\r\\n` becomes a newline.
-    """
-    if _ESCAPABLE.search(text, start) is None:
-        return text[start:]
-    parts = []
-    for match in _ESCAPABLE.finditer(text, start):
-        parts += [text[start : match.start()], _escaped(match)]
-        start = match.end()
-    return "".join([*parts, text[start:]])
-
-
-def _escaped(match: re.Match[str]) -> str:
-    char, text, at = match[0], match.string, match.start()
-    if len(char) > 1:  # a flag or the end of a line
-        return "\n" if char == "\r\n" else char
-    if _IS_CONTEXTUAL(char) and _is_in_place(char, text, at):
-        return char
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0xA0 else f"<U+{code:04X}>"
-
-
-def _is_in_place(char: str, text: str, at: int) -> bool:
-    """Return whether an invisible character belongs to the characters beside it."""
-    before, after = text[at - 1 : at], text[at + 1 : at + 2]
-    if char in _DIRECTION_MARKS:
-        line = text[max(at - CONTEXT_CHARS, 0) : at].rpartition("\n")[2] + after
-        return not _IS_CONTEXTUAL(before) and _IS_RIGHT_TO_LEFT(line) is not None
-    if char == "\ufe0f" and after == "\u20e3":  # a digit as a keycap
-        return True
-    if not before or before.isascii() or before.isspace():
-        return False
-    if char in _JOINERS:
-        return before == "\ufe0f" or not _IS_CONTEXTUAL(before)
-    return not _IS_CONTEXTUAL(before)
-
-
-class StreamEscaper:
-    """Escape a text that arrives in pieces, as `escape_controls` would escape the whole of it."""
-
-    def __init__(self) -> None:
-        self._line = ""  # the end of what was returned, for the context
-        self._held = ""  # its meaning depends on what follows
-
-    def feed(self, text: str, final: bool = False) -> str:
-        """Return what can be shown; with `final`, everything."""
-        text = self._held + text
-        undecided = None if final else _UNDECIDED.search(text)
-        self._held = "" if undecided is None else undecided[0]
-        text = text[: len(text) - len(self._held)]
-        escaped = escape_controls(self._line + text, len(self._line))
-        self._line = (self._line + text).rpartition("\n")[2][-CONTEXT_CHARS:]
-        return escaped
 
 
 def uses_styles(stream: TextIO) -> bool:
