@@ -231,7 +231,7 @@ _HIGHER_LIMITS: dict[str, Any] = {"rpm": 100_000, "tpm": 100_000_000}
 FLEETS = [
     Fleet("2 proxies"),
     Fleet("16 proxies", proxies=16),
-    Fleet("100 proxies, waiting the 60 s that they say", proxies=100, waits_full_minute=True),
+    Fleet("100 proxies, waiting the 60 s they ask for", proxies=100, waits_full_minute=True),
     Fleet("100 proxies", proxies=100),
     Fleet("Router in each worker", route="router", proxies=1, waits_full_minute=True),
     Fleet("no gateway", route="direct", proxies=1),
@@ -275,7 +275,7 @@ def prices(outcome: Outcome) -> list[str]:
 
     requests = JOB_TOKENS // (PROMPT_TOKENS + ANSWER_TOKENS)
     wasted_share = outcome.wasted_tokens / max(outcome.done, 1) / (PROMPT_TOKENS + ANSWER_TOKENS)
-    lines = ["| | a billion tokens, $ | of it for answers that broke off, $ |",
+    lines = ["| | 1 billion tokens, $ | of which responses that broke off, $ |",
              "| --- | ---: | ---: |"]  # fmt: skip
     for name in MODELS:
         model = get_model(name)
