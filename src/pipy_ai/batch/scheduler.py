@@ -29,7 +29,7 @@ from ..api import acomplete
 from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, error_info
 from ..options import Options
-from ..provider.retry import backoff_limit, log_retry, retry_after_too_long, retry_delay
+from ..provider.retry import backoff_limit, report_retry, retry_after_too_long, retry_delay
 from ..types import AssistantMessage, Context, StopReason
 from ..usage import sum_usage
 from ..utils.channel import Channel
@@ -332,7 +332,7 @@ class BatchScheduler:
         if delay is None:
             self._deliver(row, message)
             return
-        log_retry(message, delay)
+        report_retry(message, delay)
         if delay > 0:  # the row keeps its slot while it waits, so the provider gets fewer requests
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_event.wait(), delay)

@@ -8,17 +8,25 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from io import TextIOWrapper
 
-from .parser import COMMANDS, build_parser, load_command
+from .parser import COMMANDS, DEFAULT_ACTIONS, PAGED_COMMANDS, build_parser, load_command
+
+HELP_FLAGS = ("-h", "--help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pipy` and return its exit code."""
     _prepare_streams()
     try:
-        command_line = _with_default_command(sys.argv[1:] if argv is None else list(argv))
+        given = sys.argv[1:] if argv is None else list(argv)
+        if not given and sys.stdout.isatty():
+            from .welcome import show_welcome
+
+            return show_welcome()
+        command_line = _with_default_command(given)
         return _run_command(_parse_command_line(command_line))
     except ValueError as error:  # wrong use
         _warn(str(error))
@@ -73,8 +81,10 @@ def _with_default_command(argv: list[str]) -> list[str]:
     Raises:
         ValueError: The first word is almost a command and no prompt follows it.
     """
+    if argv[:1] == ["--no-pager"] and argv[1:2] and argv[1] in PAGED_COMMANDS:  # as with git
+        return _with_default_command([argv[1], *argv[2:], "--no-pager"])
     if not argv or argv[0] in COMMANDS or argv[0] in ("-h", "--help", "--version"):
-        return argv
+        return _with_default_action(argv)
     first = argv[0]
     if first == "help" and (len(argv) == 1 or argv[1] in COMMANDS):
         return [*argv[1:], "--help"]
@@ -87,19 +97,56 @@ def _with_default_command(argv: list[str]) -> list[str]:
     return ["ask", *argv]
 
 
+def _with_default_action(argv: list[str]) -> list[str]:
+    """Insert `list` where a command that has actions is given none: `pipy keys --json`."""
+    action = DEFAULT_ACTIONS.get(argv[0]) if argv else None
+    if action is None or (argv[1:] and (argv[1] in HELP_FLAGS or not argv[1].startswith("-"))):
+        return argv
+    return [argv[0], action, *argv[1:]]
+
+
 def _run_command(arguments: argparse.Namespace) -> int:
-    """Import and run a command."""
+    """Import and run a command, with a status line if it waits for anything."""
     import warnings
 
     from ..registry import auto_sync
 
+    command = load_command(arguments.command)
     auto_sync.use_subprocess = True
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            _terminal_settings(arguments, getattr(command, "WAITS", "")),
+        ):
             warnings.showwarning = lambda message, *_, **__: _warn(str(message))  # ty: ignore[invalid-assignment]
-            return int(load_command(arguments.command).run(arguments))
+            return int(command.run(arguments))
     finally:
         auto_sync.use_subprocess = False
+
+
+@contextmanager
+def _terminal_settings(arguments: argparse.Namespace, status: str) -> Generator[None]:
+    """Apply `--quiet` and `--no-pager`, and show the status line `status` if it is not empty."""
+    quiet, no_pager = getattr(arguments, "quiet", False), getattr(arguments, "no_pager", False)
+    if not (status or no_pager):
+        yield
+        return
+    from .display import terminal
+
+    terminal.quiet, terminal.use_pager = quiet, not no_pager
+    try:
+        if not status:
+            yield
+            return
+        from .display.status import hide_status, show_status
+
+        try:
+            show_status(status)
+            yield
+        finally:
+            hide_status()
+    finally:
+        terminal.quiet, terminal.use_pager = False, True
 
 
 def _warn(text: str) -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 # Each command is a module in `commands/` (`chat`: in `chat/`). It has `add_arguments(parser)` and
 # `run(arguments)`, which returns the exit code. If it has a `DESCRIPTION`, `pipy COMMAND --help`
-# shows that instead of the summary below. Only the module of the given command is imported, and it
-# imports nothing heavy before `run`.
+# shows that instead of the summary below. If it has `WAITS`, a status line with that text is shown
+# from the start, until the command changes or hides it. Only the module of the given command is
+# imported, and it imports nothing heavy before `run`.
 COMMANDS = {
     "ask": "ask one question",
     "chat": "talk with a model",
@@ -40,6 +41,11 @@ COMMANDS = {
     "doctor": "look at what is set up, and say what to do about what is not",
     "completion": "print what lets bash, zsh or fish complete pipy's words",
 }
+
+# What a command does if it is given no action.
+DEFAULT_ACTIONS = {"keys": "list", "history": "list", "templates": "list", "local": "list"}
+# Commands with `--no-pager`, which may also be written before the command.
+PAGED_COMMANDS = ("models", "providers", "compare", "history", "keys", "templates", "local")
 
 
 def build_parser(*command_names: str) -> argparse.ArgumentParser:

@@ -43,7 +43,7 @@ from .assembler import INTERRUPTED_MESSAGE, Assembler
 from .base import Provider
 from .finish import is_first_party_chat
 from .request import Request
-from .retry import log_retry, outcome, retry_after_too_long, retry_delay
+from .retry import outcome, report_retry, retry_after_too_long, retry_delay
 
 if TYPE_CHECKING:
     from ..accounting.meter import Meter
@@ -319,7 +319,7 @@ class Run:
                 next_model, reason = self._request.model, outcome(last_event.error)
                 logger.warning("fallback %s to %s after %s", failed_model, next_model, reason)
             else:
-                log_retry(last_event.error, delay)
+                report_retry(last_event.error, delay)
             self._attempt_error = None
             self._reset_attempt()  # before the wait, which may be aborted
             self._last_content_at = time.perf_counter() + delay

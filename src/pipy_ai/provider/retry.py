@@ -12,6 +12,9 @@ BACKOFF_BASE_S = 0.5  # longest wait before the first retry; it doubles with eac
 MAX_BACKOFF_S = 8.0  # longest wait before any retry
 _MAX_DOUBLINGS = 10
 
+# Called with the failed message and the seconds until it is sent again, also to another model.
+retry_listeners: list[Callable[[AssistantMessage, float], None]] = []
+
 
 def backoff_limit(retries: int) -> float:
     """Return the longest wait in seconds after `retries` earlier retries, before jitter.
@@ -52,8 +55,10 @@ def retry_after_too_long(message: AssistantMessage, max_delay_ms: float) -> bool
     return True
 
 
-def log_retry(message: AssistantMessage, delay: float) -> None:
-    """Log that a request is sent again after `delay` seconds, and why."""
+def report_retry(message: AssistantMessage, delay: float) -> None:
+    """Tell the listeners that a request is sent again after `delay` seconds, and log why."""
+    for listener in retry_listeners:
+        listener(message, delay)
     name = f"{message.provider}/{message.model}"
     logger.info("retry %s in %.3gs after %s", name, delay, outcome(message))
 

@@ -10,6 +10,20 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_quiet_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--quiet`, which `cli.main` applies."""
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print no status line and no hints"
+    )
+
+
+def add_pager_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--no-pager`, which `cli.main` applies."""
+    parser.add_argument(
+        "--no-pager", action="store_true", help="print long output at once (also: PAGER=cat)"
+    )
+
+
 def split_assignment(flag: str, text: str) -> tuple[str, str]:
     """Split `NAME=VALUE`, the value of the option `flag`, into the name and the value.
 

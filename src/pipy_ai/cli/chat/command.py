@@ -12,7 +12,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...utils.text import format_count
+from ..args.common import add_quiet_option
 from ..args.prompt import add_model_options, default_model, report_invalid_option
+from ..display.status import hide_status
 from ..display.terminal import format_error, hint, is_dumb, warn, write
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ DESCRIPTION = (
     "Talk with a model. What is said is kept, see pipy history. Type /help for what can be done in"
     " between. Without a terminal, each line of stdin is a message."
 )
+WAITS = "starting"
 MAX_RECALL_CHARS = 2000  # how much of a message is shown when a conversation is continued
 
 
@@ -54,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-y", "--yes", action="store_true", help="run tools without asking")
     parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
+    add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
                 tool_flags = " ".join(f"--tool {tool}" for tool in conversation.tools)
                 warn(f"it had tools; to have them again: {tool_flags}")
             conversation.set(tools=arguments.tool)
+        hide_status()
         if chat.interactive:
             _run_interactive(chat, keep)
             return 0

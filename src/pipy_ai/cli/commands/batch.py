@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...utils.text import format_count
+from ..args.common import add_quiet_option
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
+from ..display.status import hide_status
 from ..display.terminal import (
     escape_controls,
     format_error,
     is_dumb,
+    is_quiet,
     uses_styles,
     warn,
     write,
@@ -33,7 +36,7 @@ DESCRIPTION = (
     " it stopped: nothing is asked twice. Ctrl-C finishes what is under way; once more, and it is"
     " dropped."
 )
-
+WAITS = "starting"
 MAX_WARNINGS = 10  # shown at the end
 # Suffixes that other programs would read as another format than the one of the answers.
 OTHER_FORMATS = (
@@ -77,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster's workers ask")
     parser.add_argument("--json", action="store_true", help="end with a summary as JSON")
+    add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -247,9 +251,11 @@ def _progress_reporter(job: Job) -> Any:
     """
     from contextlib import nullcontext
 
-    if not sys.stderr.isatty() or is_dumb():
+    if not sys.stderr.isatty() or is_dumb() or is_quiet():
         return nullcontext(lambda: None)
-    return _ProgressLine(job)
+    progress_line = _ProgressLine(job)  # imports rich
+    hide_status()
+    return progress_line
 
 
 class _ProgressLine:

@@ -7,9 +7,10 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from ..args.common import add_json_option
-from ..checks.finding import FAIL
-from ..display.terminal import escape_controls, wrap, write, write_json
+from ..args.common import add_json_option, add_quiet_option
+from ..checks.finding import FAIL, OK, WARN
+from ..display.status import hide_status, show_status
+from ..display.terminal import colored, escape_controls, wrap, write_json, write_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ DESCRIPTION = (
     "Look at what is set up and say what to do about what is not. Without --online nothing but "
     "this machine is asked."
 )
+WAITS = "checking the setup"
+COLORS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--online", action="store_true", help="ask each provider that has a key, and models.dev"
     )
     add_json_option(parser)
+    add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,34 +39,45 @@ def run(arguments: argparse.Namespace) -> int:
     findings = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks report the same problems
-        for check in _checks(arguments.online):
+        for subject, check in _checks(arguments.online):
+            show_status(f"checking {subject}")
             for finding in check():
                 findings.append(finding)
                 if not arguments.json:
                     _print_finding(finding)
+    hide_status()
     if arguments.json:
         write_json([finding.to_dict() for finding in findings])
     return 1 if any(finding.state == FAIL for finding in findings) else 0
 
 
-def _checks(online: bool) -> Iterator[Callable[[], Iterator[Finding]]]:
-    """Yield the checks in the order of their output; they are imported only now."""
+def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Yield the checks and their subjects, in the order of their output; imported only now."""
     from ..checks.data import check_catalogue, check_data_dir
     from ..checks.environment import check_network, check_terminal
     from ..checks.installation import check_litellm, check_python
     from ..checks.keys import check_keys
     from ..checks.models import check_default_model, check_servers
 
-    yield from (check_python, check_litellm, check_data_dir, check_catalogue, check_keys)
-    yield from (check_default_model, check_servers, check_network, check_terminal)
+    yield "Python", check_python
+    yield "LiteLLM", check_litellm
+    yield "the data directory", check_data_dir
+    yield "the catalogue", check_catalogue
+    yield "API keys", check_keys
+    yield "the default model", check_default_model
+    yield "model servers on this machine", check_servers
+    yield "the network settings", check_network
+    yield "the terminal", check_terminal
     if online:
         from ..checks.connectivity import check_connectivity
 
-        yield check_connectivity
+        yield "the connection to providers", check_connectivity
 
 
 def _print_finding(finding: Finding) -> None:
     line = f"{finding.state:<4}  {finding.about:<12}  {finding.detail}\n"
-    write(wrap(escape_controls(line), sys.stdout, 20))
+    line = wrap(escape_controls(line), sys.stdout, 20)
+    state = line[: len(finding.state)]
+    write_raw(colored(state, COLORS[finding.state], sys.stdout) + line[len(state) :])
     if finding.todo:
-        write(f"{'':<20}→ {finding.todo}\n")
+        write_raw(escape_controls(f"{'':<20}→ {finding.todo}\n"))

@@ -19,12 +19,12 @@ from ..conversations.summary import (
     summarize_conversation,
     totals_to_json,
 )
+from ..display.table import print_table
 from ..display.terminal import (
     discard_typed_ahead,
     escape_controls,
     format_error,
     hint,
-    print_table,
     warn,
     write,
     write_answer,

@@ -16,7 +16,8 @@ from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
 from ...utils.text import suggest
 from ..args.common import add_json_option
 from ..checks.keys import describe_location, list_keys, provider_routes
-from ..display.terminal import print_table, warn, write, write_json
+from ..display.table import print_table
+from ..display.terminal import warn, write, write_json
 
 DESCRIPTION = (
     "Keep the keys of providers. A variable that is set in the environment goes before what is "

@@ -6,17 +6,22 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..args.common import add_json_option
-from ..display.terminal import print_table, warn, write, write_json
+from ..args.common import add_json_option, add_pager_option, add_quiet_option
+from ..display.status import hide_status, show_status
+from ..display.table import print_table
+from ..display.terminal import warn, write, write_json
 
 if TYPE_CHECKING:
     from ..checks.servers import Server
+
+WAITS = "looking for models on this machine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("pull", help="download the weights of local/smollm2 (93 MB)")
+    pull_parser = actions.add_parser("pull", help="download the weights of local/smollm2 (93 MB)")
+    add_quiet_option(pull_parser)
     list_parser = actions.add_parser(
         "list", help="list the models of this machine: files and servers"
     )
@@ -29,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--port", type=int, action="append", default=[], metavar="N", help="look there, too"
         )
         add_json_option(subparser)
+        add_quiet_option(subparser)
+        add_pager_option(subparser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,12 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "pull":
         from ..checks.weights import pull
 
+        show_status("downloading the weights")
         return pull()
     from ..checks.servers import discover
 
     if not all(0 < port < 65536 for port in arguments.port):
         raise ValueError("a port is a number from 1 to 65535")
     servers = discover(arguments.port)
+    hide_status()
     files = local_files() if arguments.action == "list" else []
     if arguments.json:
         if arguments.action == "list":

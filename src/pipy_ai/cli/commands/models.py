@@ -12,7 +12,8 @@ from ..args.catalogue import add_filter_options, query_models
 from ..args.common import add_json_option, parse_count
 from ..display.catalogue import format_rate, show_price_date
 from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS, Row
-from ..display.terminal import escape_controls, hint, print_table, warn, write_json
+from ..display.table import print_table
+from ..display.terminal import escape_controls, hint, warn, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

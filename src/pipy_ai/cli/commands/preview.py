@@ -12,6 +12,7 @@ DESCRIPTION = (
     "Show the request that `pipy ask` would send for the same arguments, without sending it."
     " Keys are masked."
 )
+WAITS = "building the request"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

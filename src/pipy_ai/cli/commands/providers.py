@@ -8,7 +8,8 @@ from ...registry import get_registry
 from ...registry.routing import Route, build_route
 from ..args.common import add_json_option
 from ..display.catalogue import route_to_dict
-from ..display.terminal import print_table, warn, write_json
+from ..display.table import print_table
+from ..display.terminal import warn, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..args.common import add_json_option
-from ..display.terminal import print_table, warn, write_json
+from ..display.table import print_table
+from ..display.terminal import warn, write_json
 
 if TYPE_CHECKING:
     from ...accounting.ledger import LedgerEntry, Spending

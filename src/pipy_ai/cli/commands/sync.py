@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ...utils.text import format_count
-from ..args.common import add_json_option
+from ..args.common import add_json_option, add_quiet_option
+from ..display.status import hide_status
 from ..display.terminal import escape_controls, warn, write_json
 
 MAX_LISTED_NAMES = 10  # per list of added, removed and repriced models
+WAITS = "downloading the catalogue of models"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the new address and key variables of this provider",
     )
     add_json_option(parser)
+    add_quiet_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -33,13 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ...registry.sync import SyncError, sync_models
 
-    if sys.stderr.isatty():
-        sys.stderr.write("Fetching the catalogue …\r")
     try:
         result = sync_models(force=arguments.force, trust=arguments.trust)
     except SyncError as error:
+        hide_status()
         warn(f"{error}. The catalogue is as it was.")
         return 1
+    hide_status()
     if arguments.json:
         write_json(asdict(result))
         return 0

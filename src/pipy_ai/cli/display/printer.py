@@ -12,6 +12,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, assert_never
 
+from .status import hide_status, show_status
 from .terminal import (
     DIM,
     RESET,
@@ -50,7 +51,8 @@ class Printer:
         self._plain = plain or not show_text or not supports_markdown()
         self._show_calls, self._show_text = show_calls, show_text
         self._markdown: LiveMarkdown | None = None
-        self._thinking = False
+        self._thinking = False  # whether thinking is being printed
+        self._open_calls = 0  # tool calls without a result
         self._line_is_open = False  # whether stdout is in the middle of a line
         self._dim, self._reset = (DIM, RESET) if uses_styles(sys.stderr) else ("", "")
         self._escaper = StreamEscaper() if sys.stdout.isatty() else None
@@ -63,10 +65,16 @@ class Printer:
                 if self._show_text:
                     self._write_text(event.delta)
             case "thinking_delta":
+                if not self._thinking and event.delta:
+                    self._start_thinking()
                 write_raw(self._thinking_escaper.feed(event.delta), sys.stderr)
             case "start":  # the second answer of a tool run does not continue the first's line
                 self._end_line()
             case "text_start":
+                if self._show_text:
+                    hide_status()
+                else:
+                    show_status("answering")
                 if not self._plain:
                     from .markdown import LiveMarkdown
 
@@ -74,22 +82,35 @@ class Printer:
             case "text_end":
                 self._end_text()
             case "thinking_start":
-                self._start_thinking()
+                self._end_line_on_terminal()
+                show_status("thinking")
             case "thinking_end":
-                self._end_thinking()
+                if self._thinking:
+                    self._end_thinking()
+            case "toolcall_start":
+                self._end_line_on_terminal()
+                show_status("writing a tool call")
             case "toolcall_end":
+                hide_status()  # the tool may print, and the user may be asked
+                self._open_calls += 1
                 if self._show_calls:
                     self._end_line()
                     write(f"{format_tool_call(event.tool_call)}\n", sys.stderr)
             case "tool_result":
                 self._write_result(event.message)
-            case "toolcall_start" | "toolcall_delta" | "done" | "error":
+                self._open_calls -= 1
+                if not self._open_calls:
+                    show_status("waiting for the next answer")
+            case "toolcall_delta":
                 pass
+            case "done" | "error":
+                hide_status()
             case _:
                 assert_never(event)
 
     def end(self) -> None:
-        """End the open line and leave the terminal without a style."""
+        """End the open line and leave the terminal without a style or a status line."""
+        hide_status()
         if self._thinking:  # interrupted while thinking
             self._end_thinking()
         self._end_text()
@@ -126,9 +147,13 @@ class Printer:
             write("\n")
         self._line_is_open = False
 
-    def _start_thinking(self) -> None:
+    def _end_line_on_terminal(self) -> None:
+        """End the open line if what follows on stderr would continue it."""
         if sys.stdout.isatty():
             self._end_line()
+
+    def _start_thinking(self) -> None:
+        hide_status()
         self._thinking = True
         sys.stderr.write(self._dim)
 

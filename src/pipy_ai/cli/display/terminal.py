@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Collection, Sequence
 from typing import Any, TextIO
 
-from ...utils.text import format_table
 from .characters import StreamEscaper as StreamEscaper
 from .characters import escape_controls as escape_controls
 
 DUMB_TERMINALS = ("dumb", "unknown")
-DIM, RESET = "\x1b[2m", "\x1b[0m"
+BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+COLORS = {"red": "\x1b[31m", "green": "\x1b[32m", "yellow": "\x1b[33m"}
+
+quiet: bool = False  # `--quiet`: no status line and no hints
+use_pager: bool = True  # `--no-pager` sets it to False
 
 
 def uses_styles(stream: TextIO) -> bool:
@@ -48,6 +50,16 @@ def can_encode(text: str, stream: TextIO) -> bool:
 def dimmed(text: str, stream: TextIO) -> str:
     """Return `text` with the escape sequences for dim text, if the stream may have them."""
     return f"{DIM}{text}{RESET}" if uses_styles(stream) else text
+
+
+def bold(text: str, stream: TextIO) -> str:
+    """Return `text` with the escape sequences for bold text, if the stream may have them."""
+    return f"{BOLD}{text}{RESET}" if text and uses_styles(stream) else text
+
+
+def colored(text: str, color: str, stream: TextIO) -> str:
+    """Return `text` in one of `COLORS`, if the stream may have styles."""
+    return f"{COLORS[color]}{text}{RESET}" if text and uses_styles(stream) else text
 
 
 def discard_typed_ahead(fd: int) -> None:
@@ -95,16 +107,6 @@ def write_json(data: Any) -> None:
     """Print data as one line of ASCII JSON, which every terminal and encoding can show."""
     sys.stdout.write(json.dumps(data) + "\n")
     sys.stdout.flush()
-
-
-def print_table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
-) -> None:
-    """Print aligned columns on stdout; the last one is not padded."""
-    write(
-        format_table(header, [[escape_controls(cell) for cell in row] for row in rows], right)
-        + "\n"
-    )
 
 
 def wrap(text: str, stream: TextIO, indent: int = 0) -> str:
@@ -160,10 +162,15 @@ def detach(stream: TextIO) -> None:
 
 
 def hint(text: str) -> None:
-    """Print a dim line on stderr if that is a terminal."""
-    if sys.stderr.isatty():
+    """Print a dim line on stderr if that is a terminal, unless `--quiet` is given."""
+    if sys.stderr.isatty() and not quiet:
         line = wrap(escape_controls(text), sys.stderr)
         write_raw(f"{dimmed(line, sys.stderr)}\n", sys.stderr)
+
+
+def is_quiet() -> bool:
+    """Return whether `--quiet` was given."""
+    return quiet
 
 
 def is_interactive() -> bool:

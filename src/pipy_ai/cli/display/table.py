@@ -1,0 +1,138 @@
+"""Tables that fit the terminal, and a pager for what is longer than its screen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Collection, Sequence
+
+from ...utils.text import display_width, format_table, truncate
+from . import terminal
+
+MIN_CELL_WIDTH = 12  # columns are shortened to this width before others are dropped
+MAX_FIRST_WIDTH = 32  # the first column, which names the row, is not shortened below this
+DEFAULT_PAGER = "less"
+
+
+def print_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[str] = (),
+    drop: Sequence[str] = (),
+) -> None:
+    """Print aligned columns on stdout, and in a pager what is longer than the screen.
+
+    On a terminal the header is bold, and the table is no wider than the screen.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells of each row.
+        right: The columns that are aligned right. They are never shortened.
+        drop: The columns that are left out where there is no room, in this order; then the others
+            from the right. The first column always stays.
+    """
+    write_paged(format_fitted_table(header, rows, right, drop))
+
+
+def format_fitted_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[str] = (),
+    drop: Sequence[str] = (),
+) -> str:
+    """Return the table that `print_table` prints."""
+    cells = [[terminal.escape_controls(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        return format_table(header, cells, right) + "\n"
+    cells = [[" ".join(cell.split()) if "\n" in cell else cell for cell in row] for row in cells]
+    widths = [max(map(display_width, column)) for column in zip(header, *cells, strict=True)]
+    screen_width = shutil.get_terminal_size().columns
+    shown = fit_columns(header, widths, screen_width, right, drop)
+    if sum(widths) + 2 * (len(widths) - 1) > screen_width:
+        header_row, *cells = [
+            [truncate(row[index], width) for index, width in shown.items()]
+            for row in (header, *cells)
+        ]
+    else:
+        header_row = list(header)
+    if dropped := [name for index, name in enumerate(header) if index not in shown]:
+        terminal.hint(f"no room for {', '.join(dropped)}")
+    first, _, rest = format_table(header_row, cells, right).partition("\n")
+    return "\n".join([terminal.bold(first, sys.stdout), *([rest] if rest else [])]) + "\n"
+
+
+def fit_columns(
+    header: Sequence[str],
+    widths: Sequence[int],
+    screen_width: int,
+    right: Collection[str] = (),
+    drop: Sequence[str] = (),
+) -> dict[int, int]:
+    """Return the indexes of the columns that fit next to each other, with their widths.
+
+    Example:
+        >>> fit_columns(["id", "title", "cost"], [10, 40, 6], 40, right={"cost"})
+        {0: 10, 1: 20, 2: 6}
+        >>> fit_columns(["id", "title", "cost"], [10, 40, 6], 20, right={"cost"}, drop=["title"])
+        {0: 10, 2: 6}
+    """
+    shown = dict(enumerate(widths))
+    names = [*drop, *(name for name in reversed(header) if name not in drop)]
+    droppable = [header.index(name) for name in names if header.index(name) > 0]
+    while (excess := sum(shown.values()) + 2 * (len(shown) - 1) - screen_width) > 0:
+        index = max(
+            (index for index in shown if header[index] not in right),
+            key=lambda index: shown[index] - _min_width(index, widths),
+            default=0,
+        )
+        room = shown[index] - _min_width(index, widths)
+        if room > 0:
+            shown[index] -= min(excess, room)
+        elif droppable:
+            shown.pop(droppable.pop(0), None)
+        else:
+            return {0: max(screen_width, 1)}
+    return shown
+
+
+def _min_width(index: int, widths: Sequence[int]) -> int:
+    return min(widths[index], MIN_CELL_WIDTH if index else MAX_FIRST_WIDTH)
+
+
+def write_paged(text: str) -> None:
+    """Write trusted text to stdout, through a pager if it is longer than the terminal's screen.
+
+    The pager is `PIPY_PAGER`, else `PAGER`, else `less`. An empty value or `cat` means none.
+    """
+    if not _needs_pager(text) or not _run_pager(text):
+        terminal.write_raw(text)
+
+
+def _needs_pager(text: str) -> bool:
+    if not (terminal.use_pager and sys.stdout.isatty()) or terminal.is_dumb():
+        return False
+    return text.count("\n") >= shutil.get_terminal_size().lines
+
+
+def _run_pager(text: str) -> bool:
+    """Show the text in the pager; return False if there is none."""
+    import shlex
+    import signal
+    import subprocess
+
+    command = os.environ.get("PIPY_PAGER", os.environ.get("PAGER", DEFAULT_PAGER)).strip()
+    if command in ("", "cat"):
+        return False
+    # As git does: quit if it fits on one screen, keep colors, leave the text on the screen.
+    environment = {"LESS": "FRX", "LV": "-c", **os.environ}
+    try:
+        pager = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, env=environment)
+    except (OSError, ValueError):  # it is not installed, or is no command
+        return False
+    previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's
+    try:
+        pager.communicate(text.encode(sys.stdout.encoding or "ascii", "replace"))
+    finally:
+        signal.signal(signal.SIGINT, previous_handler)
+    return True

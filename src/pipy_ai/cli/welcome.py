@@ -1,0 +1,106 @@
+"""What `pipy` alone shows on a terminal: what is set up, and three things to try."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .._version import __version__
+from .display.terminal import bold, dimmed, escape_controls, format_error, wrap, write_raw
+
+MAX_LISTED_PROVIDERS = 6
+
+
+def show_welcome() -> int:
+    """Print the welcome and return the exit code."""
+    key_providers, keys = _describe_keys()
+    model, reason = _default_model()
+    lines = [
+        f"pipy {__version__}: every language model, from the terminal",
+        "",
+        f"Model    {model or 'none yet'}{f' ({reason})' if reason else ''}",
+        f"Keys     {keys}",
+        f"History  {_describe_history()}",
+        "",
+        "Try",
+        *_suggestions(model, key_providers),
+        "",
+        "pipy --help lists all commands; pipy doctor checks the setup.",
+    ]
+    titles = {0, 6}
+    for number, line in enumerate(lines):
+        text = wrap(escape_controls(line), sys.stdout, 9)
+        write_raw((bold(text, sys.stdout) if number in titles else _styled(text)) + "\n")
+    return 0
+
+
+def _styled(line: str) -> str:
+    """Return a line with its comment dim."""
+    command, separator, comment = line.partition("  # ")
+    return command + (dimmed(f"  # {comment}", sys.stdout) if separator else "")
+
+
+def _suggestions(model: str, has_keys: bool) -> list[str]:
+    """Return three commands to try, with comments: first what is missing."""
+    commands = [
+        ('pipy "What is the capital of France?"', "ask one question"),
+        ("pipy chat", "start a conversation"),
+        ("git diff | pipy Summarize this change", "ask about what another command prints"),
+    ]
+    if not has_keys:
+        commands[2:] = [("pipy keys set anthropic", "save an API key, also of another provider")]
+    if not model:
+        commands[:2] = [
+            ("pipy -m faux/echo Hello", "see that it works; this model repeats the prompt"),
+            ("pipy local pull", "download a small model that runs on this machine"),
+        ]
+    width = max(len(command) for command, _ in commands)
+    return [f"  {command:<{width}}  # {comment}" for command, comment in commands]
+
+
+def _describe_keys() -> tuple[bool, str]:
+    """Return whether an API key is set, and the providers with one."""
+    from .checks.keys import list_keys
+
+    try:
+        rows = list_keys()
+    except (ValueError, OSError) as error:  # the file of keys is damaged
+        return False, format_error(error)
+    providers = list(dict.fromkeys(row["providers"][0] for row in rows if row["providers"]))
+    if not providers:
+        return False, "none yet"
+    more = len(providers) - MAX_LISTED_PROVIDERS
+    listed = ", ".join(providers[:MAX_LISTED_PROVIDERS])
+    return True, f"{listed} and {more} more" if more > 0 else listed
+
+
+def _default_model() -> tuple[str, str]:
+    """Return the model that answers if none is named, and why; without one, empty strings."""
+    from importlib import util
+
+    from ..registry.default import model_with_key
+    from ..registry.settings import DEFAULT_MODEL_KEY, get_setting
+
+    if model := os.environ.get("PIPY_MODEL", "").strip():
+        return model, "from PIPY_MODEL"
+    try:
+        if model := get_setting(DEFAULT_MODEL_KEY):
+            return model, "chosen with pipy default"
+        model, variable = model_with_key()
+    except (ValueError, OSError):  # a damaged file, which pipy doctor reports
+        return "", ""
+    if model:
+        return model, f"{variable} is set"
+    if util.find_spec("xllamacpp") is not None:
+        return "local/smollm2", "a small demo model on this machine, often wrong"
+    return "", ""
+
+
+def _describe_history() -> str:
+    from .conversations.files import list_conversation_ids
+
+    count = len(list_conversation_ids())
+    if not count:
+        return "no conversation yet"
+    plural = "" if count == 1 else "s"
+    return f"{count:,} conversation{plural}; pipy chat -c continues the last one"
