@@ -81,7 +81,7 @@ class StatusLine:
         """Erase the line until it is drawn again."""
         with self._lock:
             if self._width:
-                width = max(self._columns() - 1, self._width)  # also what was typed behind it
+                width = self._columns() - 1  # also what was typed behind it
                 self._write_bytes(f"\r{' ' * width}\r")
                 self._width = 0
 
@@ -96,7 +96,8 @@ class StatusLine:
             row = self._row()
             width = display_width(row)
             if row:
-                self._write_bytes(f"\r{row}{' ' * (self._width - width)}")
+                padding = min(self._width, self._columns() - 1) - width  # of a longer row
+                self._write_bytes(f"\r{row}{' ' * padding}")
             self._width = width
 
     def _row(self) -> str:
