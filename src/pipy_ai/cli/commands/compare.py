@@ -10,10 +10,11 @@ from ...registry.catalogue import ModelRegistry
 from ...registry.registry import row_cost
 from ...utils.text import format_usd
 from ..args.catalogue import add_filter_options, add_token_options, find_model, query_models
-from ..args.common import add_json_option, parse_count
+from ..args.common import add_json_option, add_pager_option, parse_count
 from ..args.prompt import add_model_options, build_prompt_args, report_invalid_option
 from ..display.catalogue import show_price_date
-from ..display.terminal import format_error, hint, print_table, warn, write, write_json
+from ..display.table import print_table
+from ..display.terminal import format_error, hint, warn, write, write_json
 
 if TYPE_CHECKING:
     from ..args.prompt import PromptArgs
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
     parser.add_argument("--free", action="store_true", help="with those that list a price of 0")
     add_json_option(parser)
+    add_pager_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

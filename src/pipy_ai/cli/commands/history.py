@@ -8,7 +8,7 @@ import sys
 
 from ...usage import UsageTotals
 from ...utils.text import display_width, format_count, truncate
-from ..args.common import add_json_option, parse_count
+from ..args.common import add_json_option, add_pager_option, parse_count
 from ..conversations.conversation import Conversation, remove_conversation
 from ..conversations.files import list_conversation_ids, resolve_id
 from ..conversations.summary import (
@@ -46,14 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     list_parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
     list_parser.add_argument("--by", choices=("model", "day"), help="sums for each")
     add_json_option(list_parser)
+    add_pager_option(list_parser)
 
     show_parser = actions.add_parser("show", help="what was said")
     show_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
     add_json_option(show_parser)
+    add_pager_option(show_parser)
 
     search_parser = actions.add_parser("search", help="where something was said")
     search_parser.add_argument("text", nargs="+", metavar="TEXT", help="words to look for")
     add_json_option(search_parser)
+    add_pager_option(search_parser)
 
     remove_parser = actions.add_parser("rm", help="remove conversations")
     remove_parser.add_argument("id", nargs="+", metavar="ID", help="which")

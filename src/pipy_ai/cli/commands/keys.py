@@ -14,7 +14,7 @@ from typing import Any
 from ...registry import keystore
 from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
 from ...utils.text import suggest
-from ..args.common import add_json_option
+from ..args.common import add_json_option, add_pager_option
 from ..checks.keys import describe_location, list_keys, provider_routes
 from ..display.table import print_table
 from ..display.terminal import warn, write, write_json
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--file", action="store_true", help="in a file, even if there is a keyring"
     )
     set_parser.add_argument("--force", action="store_true", help="for a variable that nobody knows")
-    add_json_option(actions.add_parser("list", help="list the keys that are set, and where"))
+    list_parser = actions.add_parser("list", help="list the keys that are set, and where")
+    add_json_option(list_parser)
+    add_pager_option(list_parser)
     remove_parser = actions.add_parser("remove", help="forget a key")
     remove_parser.add_argument(
         "name", metavar="PROVIDER", help="a provider, or the variable of its key"

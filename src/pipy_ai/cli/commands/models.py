@@ -9,7 +9,7 @@ from typing import Any
 from ...registry import get_registry
 from ...utils.text import format_count
 from ..args.catalogue import add_filter_options, query_models
-from ..args.common import add_json_option, parse_count
+from ..args.common import add_json_option, add_pager_option, parse_count
 from ..display.catalogue import format_rate, show_price_date
 from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS, Row
 from ..display.table import print_table
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
     parser.add_argument("--columns", metavar="A,B", help="a table of these, e.g. model,in,out")
     add_json_option(parser)
+    add_pager_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

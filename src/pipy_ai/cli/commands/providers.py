@@ -6,7 +6,7 @@ import argparse
 
 from ...registry import get_registry
 from ...registry.routing import Route, build_route
-from ..args.common import add_json_option
+from ..args.common import add_json_option, add_pager_option
 from ..display.catalogue import route_to_dict
 from ..display.table import print_table
 from ..display.terminal import warn, write_json
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--available", action="store_true", help="only those whose key is set")
     parser.add_argument("--all", action="store_true", help="with those that have no route")
     add_json_option(parser)
+    add_pager_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

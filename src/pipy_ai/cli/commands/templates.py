@@ -7,6 +7,7 @@ import os
 import sys
 
 from ...utils.encoding import read_text
+from ..args.common import add_pager_option
 from ..args.templates import (
     TEXT_SUFFIXES,
     YAML_SUFFIXES,
@@ -15,7 +16,8 @@ from ..args.templates import (
     template_paths,
     templates_dir,
 )
-from ..display.terminal import write
+from ..display.table import print_table
+from ..display.terminal import hint, write
 
 DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
 
@@ -23,7 +25,8 @@ DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="their names, and how they begin")
+    list_parser = actions.add_parser("list", help="their names, and how they begin")
+    add_pager_option(list_parser)
     for action, summary in (("show", "print one"), ("edit", "write or change one in your editor")):
         actions.add_parser(action, help=summary).add_argument(
             "name", metavar="NAME", help="the template's name"
@@ -35,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     match arguments.action:
         case "list":
-            for name in sorted(template_paths()):
-                write(f"{name}  {_first_line(name)}".rstrip() + "\n")
+            _list()
         case "show":
             text = read_text(find_template(arguments.name), errors="replace")
             write(text if text.endswith("\n") else f"{text}\n")
@@ -45,6 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
         case _:
             write(f"{templates_dir()}\n")
     return 0
+
+
+def _list() -> None:
+    rows = [[name, _first_line(name)] for name in sorted(template_paths())]
+    if rows and sys.stdout.isatty():
+        print_table(["template", "text"], rows)
+    elif rows:
+        write("".join(f"{name}  {text}".rstrip() + "\n" for name, text in rows))
+    else:
+        hint("no template yet; pipy templates edit NAME writes one")
 
 
 def _first_line(name: str) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ...utils.text import display_width
 from ..display.notices import ending_notices, show_demo_notice, warning_texts
 from ..display.printer import Printer, supports_markdown
-from ..display.terminal import is_interactive, print_table, warn, write, write_json
+from ..display.table import print_table
+from ..display.terminal import is_interactive, warn, write, write_json
 from ..display.usage import format_cost
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from ...utils.text import display_width, format_count
 from .printer import escape_unprintable, format_tool_call
+from .status import hide_status
 from .terminal import discard_typed_ahead, warn, write_raw
 
 if TYPE_CHECKING:
@@ -154,10 +155,12 @@ def _read_line(keyboard: TextIO) -> str:
 
 
 def _open_terminal(mode: str = "r") -> TextIO:
-    """Open the terminal itself.
+    """Open the terminal itself; for writing, without the status line.
 
     Raises:
         OSError: There is no terminal.
     """
+    if mode == "w":
+        hide_status()
     name = ("CONOUT$" if mode == "w" else "CONIN$") if os.name == "nt" else TERMINAL_PATH
     return cast("TextIO", open(name, mode, encoding="utf-8", errors="replace"))
