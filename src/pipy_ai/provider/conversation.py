@@ -10,8 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from ..types import (
     AssistantContent,
@@ -43,8 +42,7 @@ OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 _SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider takes its own ids back
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The model that a conversation is adapted to.
 
     Attributes:

@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .apis import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 
 # === Backends ===============================================================================
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Backend:
+class Backend(NamedTuple):
     """The API behind one of LiteLLM's provider names.
 
     Attributes:
@@ -77,7 +75,7 @@ BACKENDS: dict[str, Backend] = {
     "lm_studio": Backend(direct=frozenset({OPENAI_CHAT})),
     "mistral": _CHAT,
     "moonshot": _CHAT,
-    "openai": replace(_CHAT_AND_RESPONSES, has_default_url=True),
+    "openai": _CHAT_AND_RESPONSES._replace(has_default_url=True),
     "openrouter": _CHAT,
     "perplexity": _CHAT,
     "together_ai": _CHAT,
@@ -120,8 +118,7 @@ class NamePattern:
 # === Hosts ==================================================================================
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ToolCallIds:
+class ToolCallIds(NamedTuple):
     """The tool-call ids that a host accepts from other hosts, and how new ones are made."""
 
     pattern: re.Pattern[str]
@@ -143,8 +140,7 @@ NINE_ALPHANUMERIC = ToolCallIds(re.compile(r"[A-Za-z0-9]{9}"), "", 9)
 ThinkingSwitch = Callable[[bool], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Profile:
+class Profile(NamedTuple):
     """What one host does differently.
 
     Request fields (Chat Completions):
@@ -205,10 +201,10 @@ class Profile:
     """
 
     names: tuple[str, ...] = ()
-    rename_fields: Mapping[str, str] = field(default_factory=dict)
+    rename_fields: Mapping[str, str] = {}
     rejected_options: frozenset[str] = frozenset()
-    extra_fields: Mapping[str, Any] = field(default_factory=dict)
-    tool_choice: Mapping[str, str] = field(default_factory=dict)
+    extra_fields: Mapping[str, Any] = {}
+    tool_choice: Mapping[str, str] = {}
     max_completion_tokens: bool = False
     translates_max_tokens: bool = False
     forced_calls: Literal["always", "without_thinking", "never"] = "always"
@@ -415,9 +411,8 @@ def profile_for(provider: str, backend: str) -> Profile:
     row = PROFILES.get(provider) or PROFILES.get(provider.split("-")[0])
     if row is None or row is base:
         return base
-    values = {item.name: getattr(row, item.name) for item in fields(Profile)}
-    changes = {n: value for n, value in values.items() if value != getattr(_DEFAULT_PROFILE, n)}
-    return replace(base, **changes)
+    default = _DEFAULT_PROFILE._asdict()
+    return base._replace(**{n: v for n, v in row._asdict().items() if v != default[n]})
 
 
 # === Model families =========================================================================
@@ -426,8 +421,7 @@ _SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Family:
+class Family(NamedTuple):
     """What the models of a family do differently, whoever hosts them.
 
     Attributes:

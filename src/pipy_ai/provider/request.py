@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..options import SimpleStreamOptions, ThinkingLevel
@@ -115,8 +115,7 @@ class Request:
             self.warnings.append(warning)
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningPlan:
+class ReasoningPlan(NamedTuple):
     """How much a request makes the model think. At most one of the first three fields is set.
 
     Attributes:
@@ -167,8 +166,7 @@ class PreparedRequest:
     tools: list[Tool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedRequest:
+class EncodedRequest(NamedTuple):
     """An HTTP request without its key. Fields of the body that are None are left out.
 
     `idle_timeout` (seconds) replaces the default for models that send nothing for a long time.

@@ -59,14 +59,14 @@ def _convert_schema(wire: Wire, schema: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps(schema)
     except (TypeError, ValueError):  # a default that JSON lacks
         return wire.tool_schema(schema)
-    converted: dict[str, Any] = json.loads(_convert_text(wire, text))
+    converted: dict[str, Any] = json.loads(_convert_text(wire.tool_schema, text))
     return converted
 
 
 @lru_cache(maxsize=1024)
-def _convert_text(wire: Wire, text: str) -> str:
+def _convert_text(tool_schema: Callable[[dict[str, Any]], dict[str, Any]], text: str) -> str:
     """Convert a schema as JSON. Each turn sends the same tools, hundreds of an MCP server's."""
-    return json.dumps(wire.tool_schema(json.loads(text)))
+    return json.dumps(tool_schema(json.loads(text)))
 
 
 def _sent_names(request: Request, wire: Wire, tools: Sequence[Tool]) -> dict[str, str]:

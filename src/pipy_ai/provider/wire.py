@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from .content import COMMON_IMAGE_TYPES
@@ -58,8 +57,7 @@ class Decoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningOptions:
+class ReasoningOptions(NamedTuple):
     """How the thinking of a model can be set: effort values, a budget's range, an on/off switch."""
 
     efforts: tuple[str, ...] = ()
@@ -74,8 +72,7 @@ def _default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reaso
     return DEFAULT_REASONING
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingRules:
+class ThinkingRules(NamedTuple):
     """How an API takes options for thinking.
 
     Attributes:
@@ -142,8 +139,7 @@ def no_fallback(request: Request, schema: Mapping[str, Any]) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Wire:
+class Wire(NamedTuple):
     """One API: how requests are encoded, how responses are decoded, and what it can carry.
 
     Attributes:
@@ -207,7 +203,7 @@ class Wire:
     starts_with_user: bool = False
     strict_history: bool = False
     cache_control: bool = False
-    thinking: ThinkingRules = field(default_factory=ThinkingRules)
+    thinking: ThinkingRules = ThinkingRules()
 
     def sampling_fields(self, prepared: PreparedRequest) -> dict[str, Any]:
         """Return the sampling options of a request under their names in this API."""

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from .routing import Route
 
     T = TypeVar("T")
-    Items = list[tuple[str, list[Any]]]  # full names and rows of the index
 
     class ModelFilters(TypedDict, total=False):
         """The filters of `get_models`, which documents them."""
@@ -367,19 +366,23 @@ class ModelRegistry:
             self.check_provider(provider)
             prefix = f"{provider}/"
             rows = {name: row for name, row in rows.items() if name.startswith(prefix)}
-        items = _with_flags_and_status(rows, required, forbidden, status)
-        items = _at_least(items, CONTEXT, min_context)
-        items = _at_least(items, OUTPUT, min_output)
-        items = _priced_at_most(items, 0, max_cost_input)
-        items = _priced_at_most(items, 1, max_cost_output)
+        names = _with_flags_and_status(rows, required, forbidden, status)
+        if min_context is not None:
+            names = [name for name in names if rows[name][CONTEXT] >= min_context]
+        if min_output is not None:
+            names = [name for name in names if rows[name][OUTPUT] >= min_output]
+        if max_cost_input is not None:
+            names = _priced_at_most(names, rows, 0, max_cost_input)
+        if max_cost_output is not None:
+            names = _priced_at_most(names, rows, 1, max_cost_output)
         if released_after is not None:
-            items = [item for item in items if item[1][RELEASED] > released_after]
+            names = [name for name in names if rows[name][RELEASED] > released_after]
         if available is not None:
             with_key = {name for name, record in self.providers().items() if has_key(record)}
-            items = [item for item in items if (item[0].partition("/")[0] in with_key) == available]
+            names = [name for name in names if (name.partition("/")[0] in with_key) == available]
         if search:
-            items = _matching(items, search.lower().split())
-        return [name for name, _ in items]
+            names = _matching(names, rows, search.lower().split())
+        return names
 
     def to_feed(self) -> dict[str, Any]:
         """Return the catalogue in the format of models.dev's `api.json`."""
@@ -465,27 +468,27 @@ def _flag_masks(
 
 def _with_flags_and_status(
     rows: Mapping[str, list[Any]], required: int, forbidden: int, status: str | None
-) -> Items:
+) -> list[str]:
     mask = required | forbidden
     if status is None:
         return [
-            item
-            for item in rows.items()
-            if item[1][FLAGS] & mask == required and item[1][STATUS] != "removed"
+            name
+            for name, row in rows.items()
+            if row[FLAGS] & mask == required and row[STATUS] != "removed"
         ]
     value = "" if status == "active" else status
     return [
-        item
-        for item in rows.items()
-        if item[1][FLAGS] & mask == required and item[1][STATUS] == value
+        name for name, row in rows.items() if row[FLAGS] & mask == required and row[STATUS] == value
     ]
 
 
-def _matching(items: Items, terms: list[str]) -> Items:
-    candidates = [(f"{item[0]} {item[1][NAME]} {item[1][FAMILY]}".lower(), item) for item in items]
+def _matching(names: list[str], rows: Mapping[str, list[Any]], terms: list[str]) -> list[str]:
+    candidates = [
+        (f"{name} {rows[name][NAME]} {rows[name][FAMILY]}".lower(), name) for name in names
+    ]
     for term in terms:
         candidates = [candidate for candidate in candidates if term in candidate[0]]
-    return [item for _, item in candidates]
+    return [name for _, name in candidates]
 
 
 def _check_date_and_status(released_after: str | None, status: str | None) -> None:
@@ -501,23 +504,18 @@ def _is_partial_date(text: str) -> bool:
     return all_digits and [len(part) for part in parts] in ([4], [4, 2], [4, 2, 2])
 
 
-def _at_least(items: Items, column: int, minimum: int | None) -> Items:
-    if minimum is None:
-        return items
-    return [item for item in items if item[1][column] >= minimum]
-
-
-def _priced_at_most(items: Items, column: int, limit: float | None) -> Items:
+def _priced_at_most(
+    names: list[str], rows: Mapping[str, list[Any]], column: int, limit: float
+) -> list[str]:
     """Filter by the price in a column of `PRICES`. An unknown price never passes."""
-    if limit is None:
-        return items
-    matches = []
-    for item in items:
-        row = item[1]
-        prices = row[PRICES] if len(row) > PRICES else ()
-        if len(prices) > column and (price := prices[column]) is not None and price <= limit:
-            matches.append(item)
-    return matches
+    return [
+        name
+        for name in names
+        if len(row := rows[name]) > PRICES
+        and len(prices := row[PRICES]) > column
+        and (price := prices[column]) is not None
+        and price <= limit
+    ]
 
 
 def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:

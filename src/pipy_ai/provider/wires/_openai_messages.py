@@ -9,8 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, NamedTuple, assert_never
 
 from ...types import (
     AssistantMessage,
@@ -33,8 +32,7 @@ from ..wire import OutputFallback
 from ._litellm_proxy import add_thinking_blocks
 
 
-@dataclass(frozen=True, slots=True)
-class ChatDialect:
+class ChatDialect(NamedTuple):
     """How messages carry what Chat Completions has no field for.
 
     Attributes:
@@ -96,12 +94,12 @@ def _thinking_dialect(request: Request, dialect: ChatDialect) -> ChatDialect:
     """Return a dialect with the form in which the host reads the thinking of earlier turns."""
     profile, interleaved = request.profile, (request.record or {}).get("interleaved")
     if profile.thinking_chunks:
-        return replace(dialect, thinking="chunks")
+        return dialect._replace(thinking="chunks")
     fields = profile.reasoning_fields
     if isinstance(interleaved, Mapping):
         fields = (str(interleaved.get("field") or fields[0]),)
     placeholder = None if profile.strict_fields else request.family.placeholder_reasoning
-    return replace(dialect, reasoning_fields=fields, placeholder_reasoning=placeholder)
+    return dialect._replace(reasoning_fields=fields, placeholder_reasoning=placeholder)
 
 
 def _merge_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
