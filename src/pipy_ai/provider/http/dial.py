@@ -39,7 +39,7 @@ async def open_socket(host: str, port: int) -> socket.socket:
 
 async def _look_up(host: str, port: int) -> list[AddressInfo]:
     if ":" in host or host.replace(".", "").isdigit():
-        return _get_addresses(host, port)  # an address: no lookup
+        return _parse_address(host, port)
     loop = asyncio.get_running_loop()
     lookups = _lookups.setdefault(loop, {})
     lookup = lookups.get((host, port))
@@ -51,16 +51,21 @@ async def _look_up(host: str, port: int) -> list[AddressInfo]:
                 task.exception()  # all requests may be gone
 
         lookup = lookups[host, port] = loop.create_task(
-            run_in_thread("pipy-ai-dns", lambda: _get_addresses(host, port))
+            run_in_thread(
+                "pipy-ai-dns", lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            )
         )
         lookup.add_done_callback(forget)
     return await asyncio.shield(lookup)
 
 
-def _get_addresses(host: str, port: int) -> list[AddressInfo]:
-    # Python imports its IDNA codec (1 ms) for every `str`, but not for `bytes`.
-    name = host.encode() if host.isascii() else host
-    return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+def _parse_address(address: str, port: int) -> list[AddressInfo]:
+    try:
+        socket.inet_pton(socket.AF_INET, address)
+    except OSError:
+        # Takes all forms of addresses, but imports Python's IDNA codec (1 ms).
+        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
 
 
 def _alternate_families(addresses: list[AddressInfo]) -> list[AddressInfo]:
