@@ -128,6 +128,7 @@ def request_factories(
     merged_options = merge_options(options, keywords)
     if merged_options.extra is not None:
         merged_options.extra = copy.deepcopy(merged_options.extra)
+        _use_address_of_extra(merged_options)
     original = as_context(context)
     snapshot = original.model_copy(
         update={"messages": list(original.messages), "tools": _copy_tools(original)}
@@ -141,6 +142,13 @@ def request_factories(
         partial(_create_request, resolved, snapshot, model_options, output, output_mode)
         for resolved, model_options in resolved_models
     ]
+
+
+def _use_address_of_extra(options: SimpleStreamOptions) -> None:
+    """Move LiteLLM's names of the address to `api_base`, so that its rules for keys apply."""
+    for name in ("api_base", "base_url"):
+        address = (options.extra or {}).pop(name, None)
+        options.api_base = options.api_base or address
 
 
 def _create_request(

@@ -234,3 +234,18 @@ def test_malformed_lines(
 def test_options(body: dict[str, Any], options: dict[str, Any]) -> None:
     ask = [{"role": "user", "content": "Hi"}]
     assert parse_request_line(line("a", messages=ask, **body), None).options == options
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "api_base", "api_key", "aws_bedrock_runtime_endpoint", "azure_ad_token", "base_url",
+        "client", "custom_llm_provider", "extra_body", "extra_headers", "fallbacks",
+        "litellm_params", "mock_response", "model_list", "vertex_credentials",
+    ],
+)  # fmt: skip
+def test_lines_hold_no_addresses_and_credentials(lab: Lab, field: str) -> None:
+    """A batch file of a stranger must not send the user's key elsewhere."""
+    body = {"messages": [{"role": "user", "content": "Hi"}], field: lab.url}
+    with pytest.raises(ValueError, match=f"body.{field} is a setting of the client"):
+        parse_request_line(line("a", **body), None)

@@ -11,6 +11,7 @@ import pytest
 from pipy_ai import AssistantMessage, Model, complete, preview, stream
 from pipy_ai._requests import build_request
 from pipy_ai.provider.credentials import resolve_api_key
+from pipy_ai.registry.trust import is_cloud_address
 
 from ..support.event_grammar import check_events
 from ..support.scripted_server import RESET, Lab, Scene, Status
@@ -238,6 +239,11 @@ def test_key_that_is_not_sent_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> N
         ("anthropic/x", "https://api.anthropic.com", True),
         ("azure/x", "https://mine.openai.azure.com", True),
         ("azure/x", "https://mine.openai.azure.com.evil.example", False),
+        ("azure/x", "https://anybody.cloudapp.azure.com", False),  # a virtual machine
+        ("azure/x", "http://mine.openai.azure.com", False),  # in plain text
+        ("groq/x", "http://api.groq.com/openai/v1", False),
+        ("openai/x", "http://api.openai.com/v1", False),
+        ("groq/x", "https://api.groq.com\\@evil.example", False),
         ("openai/x", "https://eu.api.openai.com/v1", True),
         ("hosted_vllm/x", "https://anywhere.example/v1", True),
     ],
@@ -286,3 +292,67 @@ def test_keys_in_the_callers_headers_are_masked(lab: Lab) -> None:
         assert error.kind == "auth"
         assert key not in error.message
     assert lab.seen[-1].headers["x-number"] == "1"
+
+
+@pytest.mark.parametrize("field", ["api_base", "base_url"])
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("openai/gpt-5", "OPENAI_API_KEY"),
+        ("groq/x", "GROQ_API_KEY"),
+        ("anthropic/x", "ANTHROPIC_API_KEY"),
+        ("text-completion-openai/x", "OPENAI_API_KEY"),
+    ],
+)
+@pytest.mark.usefixtures("july")
+def test_address_in_extra_gets_no_key_of_the_environment(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, model: str, variable: str, field: str
+) -> None:
+    """LiteLLM's own names of the address follow the rules of `api_base`."""
+    monkeypatch.setenv(variable, "env-key-0123456789")
+    complete(model, "q", extra={field: lab.url}, max_retries=0)
+    assert lab.seen
+    assert "env-key" not in sent(lab)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("amazon-bedrock/anthropic.claude-3-haiku-20240307-v1:0", {"api_base": "{url}"}),
+        ("bedrock/x", {"extra": {"aws_bedrock_runtime_endpoint": "{url}"}}),
+        ("amazon-bedrock/x", {"extra": {"api_base": "{url}"}}),
+        ("google-vertex/gemini-2.5-flash", {"api_base": "{url}"}),
+        ("vertex_ai/gemini-2.5-flash", {"api_base": "https://storage.googleapis.com"}),
+        ("bedrock/x", {"api_base": "https://anybody.s3.amazonaws.com"}),
+        ("bedrock/x", {"api_base": "https://bedrock-x.s3.us-east-1.amazonaws.com"}),
+    ],
+)
+@pytest.mark.usefixtures("july")
+def test_login_of_a_cloud_is_not_used_elsewhere(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, model: str, options: Any
+) -> None:
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "env-key-0123456789")
+    options = json.loads(json.dumps(options).replace("{url}", lab.url))
+    message = complete(model, "q", max_retries=0, **options)
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert "are not sent to" in message.error.message
+    assert not lab.seen
+
+
+@pytest.mark.parametrize(
+    ("backend", "url", "is_own"),
+    [
+        ("bedrock", "https://bedrock-runtime.us-east-1.amazonaws.com", True),
+        ("bedrock", "https://bedrock-mantle.eu-west-1.api.aws/v1", True),
+        ("bedrock", "https://vpce-0a-1b.bedrock-runtime.us-east-1.vpce.amazonaws.com", True),
+        ("bedrock", "https://bedrock-runtime.us-east-1.amazonaws.com.evil.example", False),
+        ("vertex_ai", "https://us-central1-aiplatform.googleapis.com", True),
+        ("vertex_ai", "https://aiplatform.googleapis.com/v1", True),
+        ("vertex_ai", "https://evil-aiplatform.googleapis.com.evil.example", False),
+        ("azure", "https://mine.services.ai.azure.com/models", True),
+        ("azure", "https://mine.inference.ml.azure.com", False),  # anybody's container
+    ],
+)
+def test_addresses_of_a_cloud(backend: str, url: str, is_own: bool) -> None:
+    assert is_cloud_address(url, backend) is is_own

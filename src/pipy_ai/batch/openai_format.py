@@ -26,6 +26,8 @@ _RENAMED_OPTIONS = {
 _OPTIONS = (
     "temperature", "top_p", "seed", "stop", "max_tokens", "tool_choice", "metadata", "reasoning",
 )  # fmt: skip
+# A file may come from a stranger. These would be taken for LiteLLM's addresses and credentials.
+_SETTINGS = ("aws_", "azure_", "extra_", "litellm_", "vertex_")
 # Fields with this value ask for nothing that is not so anyway.
 _DEFAULTS = {
     "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False,
@@ -81,6 +83,8 @@ def parse_request_line(row: Mapping[str, Any], system: str | None) -> RowRequest
 
 
 def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
+    from ..provider.direct import LITELLM_ONLY_OPTIONS  # only lines of this format need it
+
     options: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for field, value in body.items():
@@ -96,6 +100,8 @@ def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
         if name == "tool_choice" and isinstance(value, Mapping):
             function = _typed(value.get("function") or value, dict, "body.tool_choice.function")
             value = function.get("name") or value
+        if name in LITELLM_ONLY_OPTIONS or name.startswith(_SETTINGS):
+            raise ValueError(f"body.{field} is a setting of the client, not a field of a request")
         if name in _OPTIONS:
             options[name] = value
         else:

@@ -44,7 +44,10 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     if api_key := (request.options.api_key or _EMPTY_SECRET).get_secret_value().strip():
         return api_key
     route, base_url = request.route, request.options.api_base
-    if route.backend in CLOUD_LOGIN_BACKENDS or route.kind == "router":
+    if route.kind == "router":
+        return None
+    if route.backend in CLOUD_LOGIN_BACKENDS:
+        _check_cloud_address(request)
         return None
     base_url = (
         base_url or (route.api_base if request.provider in _OPENAI_PROVIDERS else None) or None
@@ -81,6 +84,34 @@ def _is_own_url(request: Request, url: str) -> bool:
     return is_own_address(url, request.provider, request.route, get_registry().providers())
 
 
+# Fields of `extra` that hold the user's credentials for a cloud, and where to send them.
+_CLOUD_CREDENTIALS = ("aws_secret_access_key", "aws_bearer_token_bedrock", "vertex_credentials")
+_CLOUD_ADDRESSES = ("aws_bedrock_runtime_endpoint", "aws_sts_endpoint")
+
+
+def _check_cloud_address(request: Request) -> None:
+    """Refuse another address than the cloud's: LiteLLM would send the login's token there.
+
+    Raises:
+        ProviderError: the address is not the cloud's, and no credentials are given for it.
+    """
+    from ..registry.trust import is_cloud_address
+
+    extra = request.options.extra or {}
+    addresses = [request.options.api_base, *map(extra.get, _CLOUD_ADDRESSES)]
+    for url in filter(None, addresses):
+        if is_cloud_address(str(url), request.route.backend) or set(_CLOUD_CREDENTIALS) & set(
+            extra
+        ):
+            continue
+        host = urlsplit(str(url)).hostname or str(url)
+        text = (
+            f"The credentials of {request.provider} are not sent to {host}, which is not its"
+            f" address: pass api_key=, or extra={{'{_CLOUD_CREDENTIALS[0]}': …}}."
+        )
+        raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
+
+
 def _warn_of_unsent_key(request: Request, url: str) -> None:
     variable = request.route.credential()[0]
     host = urlsplit(url).hostname or ""
@@ -93,9 +124,11 @@ def _warn_of_unsent_key(request: Request, url: str) -> None:
 
 def is_openai_url(url: str) -> bool:
     """Return whether an address is OpenAI's own, or the one that the environment names."""
-    host = urlsplit(url).hostname or ""
-    is_own = host == "api.openai.com" or host.endswith(".openai.com")
-    return is_own or host == urlsplit(openai_base_url()).hostname
+    parts, default = urlsplit(url), urlsplit(openai_base_url())
+    host = parts.hostname or ""
+    if host == default.hostname:
+        return parts.scheme in ("https", default.scheme)
+    return parts.scheme == "https" and host.endswith(".openai.com")
 
 
 def missing_key_error(

@@ -26,7 +26,7 @@ from .wires import wire_for
 __all__ = ["DirectProvider", "direct_wire"]
 
 # Parameters in `extra` that only LiteLLM understands, besides everything that begins `litellm_`.
-_LITELLM_ONLY_OPTIONS = frozenset(
+LITELLM_ONLY_OPTIONS = frozenset(
     {
         "allowed_openai_params", "api_base", "api_key", "api_type", "api_version", "base_url",
         "cache", "caching", "client", "context_window_fallback_dict", "cooldown_time",
@@ -62,7 +62,7 @@ def direct_wire(request: Request) -> Wire | None:
     wire = wire_for(request)
     if not _is_reachable(request, wire):
         return None
-    if any(name in _LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
+    if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
         return None
     if not wire.accepts_extra(extra):
         return None

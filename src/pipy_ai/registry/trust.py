@@ -18,13 +18,24 @@ from urllib.parse import urlsplit
 from ..utils.secrets import is_secret_variable
 from .routing import Route, default_url, expand_url
 
-# Where the resources of a cloud's customers are.
-_CLOUD_DOMAINS = {
-    "amazon-bedrock": (".api.aws", ".amazonaws.com"),
-    "azure": (".azure.com",),
-    "azure-cognitive-services": (".azure.com",),
-    "google-vertex": (".googleapis.com",),
-    "google-vertex-anthropic": (".googleapis.com",),
+# Where the models of a cloud's customers are. Other hosts of these domains may be anybody's, like
+# virtual machines (`x.cloudapp.azure.com`) and buckets (`x.s3.amazonaws.com`).
+_BEDROCK = (
+    r"([\w<>-]+\.)?bedrock[\w-]*\.([a-z]{2}(-[a-z]+)+-\d|<\w+>)"
+    r"\.(vpce\.)?(amazonaws\.com(\.cn)?|api\.aws)"
+)
+_AZURE_SERVICES = r"openai|cognitiveservices|services\.ai|inference\.ai|models\.ai"
+_AZURE = rf"[\w<>.-]+\.({_AZURE_SERVICES})\.azure\.(com|us)"
+_VERTEX = r"([\w<>-]+-)?aiplatform\.googleapis\.com|aiplatform\.[\w<>-]+\.rep\.googleapis\.com"
+_CLOUD_HOSTS = {
+    "amazon-bedrock": _BEDROCK,
+    "bedrock": _BEDROCK,
+    "bedrock_mantle": _BEDROCK,
+    "azure": _AZURE,
+    "azure-cognitive-services": _AZURE,
+    "google-vertex": _VERTEX,
+    "google-vertex-anthropic": _VERTEX,
+    "vertex_ai": _VERTEX,
 }
 
 Records = Mapping[str, Mapping[str, Any]]
@@ -86,7 +97,7 @@ class TrustedProviders:
         self, name: str, part: dict[str, Any], known_url: str | None
     ) -> Iterator[str]:
         host = _host(part.get("api"))
-        is_own = host in self._hosts[name] or host.endswith(_CLOUD_DOMAINS.get(name, ()))
+        is_own = host in self._hosts[name] or is_cloud_address(host, name)
         if host and not is_own:
             yield f"new address {host}"
             del part["api"]
@@ -116,8 +127,7 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
 
     The hosts of `api.acme.ai` and of `api.acme.cn` are one provider's if both take ACME_API_KEY.
     """
-    host = _host_name(url)
-    if host.endswith(_CLOUD_DOMAINS.get(provider, ())):
+    if is_cloud_address(url, provider):
         return True
     known = [default_url(provider)]
     if provider not in providers:  # the user's own, who gave the address together with the variable
@@ -128,14 +138,27 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
         for record in providers.values()
         if key_variables & set(_variables(record))
     ]
-    return bool(host) and host in map(_host_name, known)
+    scheme, host = _scheme_and_host(url)
+    # A key is not sent in plain text to a host that has TLS.
+    return bool(host) and any(
+        host == known_host and scheme in ("https", known_scheme)
+        for known_scheme, known_host in map(_scheme_and_host, known)
+    )
 
 
-def _host_name(url: str) -> str:
+def is_cloud_address(url: str, provider: str) -> bool:
+    """Return whether a URL is where a cloud serves the models of its customers."""
+    scheme, host = _scheme_and_host(url)
+    pattern = _CLOUD_HOSTS.get(provider)
+    return pattern is not None and scheme == "https" and re.fullmatch(pattern, host) is not None
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
     try:
-        return (urlsplit(url).hostname or "").removesuffix(".")
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").removesuffix(".")
     except ValueError:
-        return ""
+        return "", ""
 
 
 def _host(url: object) -> str:
