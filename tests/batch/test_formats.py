@@ -113,3 +113,22 @@ def test_lines_of_json(encoding: str, tmp_path: Path) -> None:
 def test_json_that_is_not_utf_8(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"line 2: it is no JSON \('utf-8' codec"):
         rows(tmp_path / "in.jsonl", b'"a"\n"\xe9"\n')
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            "\ufeff".encode("utf-16-le") + b'{"prompt": "a"}\n\xd8',
+            "from line 1 on: it begins as UTF-16",
+        ),
+        ('"a"\n"b"\n'.encode("utf-16") + b"x", "on: it begins as UTF-16"),
+        ('"a"\n'.encode("utf-32") + b"\xff\xff\xff\xff", "it begins as UTF-32"),
+        (b'"a"\n' + b"[" * 100_000, "line 2: it is nested too deeply"),
+    ],
+)
+def test_rows_that_cannot_be_decoded(content: bytes, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        rows(tmp_path / "in.jsonl", content)
+    assert problem in str(error.value)
+    assert str(tmp_path / "in.jsonl") in str(error.value)

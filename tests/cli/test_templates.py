@@ -149,3 +149,19 @@ def test_yaml_text_is_a_prompt(kept: Path) -> None:
     (kept / "short.yaml").write_text("Say hello.\n")
     done = pipy("ask", "-m", "faux/echo", "-t", "short")
     assert (done.returncode, done.stdout) == (0, "Say hello.\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("prompt: !!bool x", "a value does not match its tag"),
+        ("defaults: {day: 2001-99-99}", "month must be in 1..12"),
+        ("schema: &s {properties: {next: *s}}", ", line 1: an alias contains itself"),
+    ],
+)
+def test_template_that_yaml_cannot_read(text: str, problem: str, kept: Path) -> None:
+    (kept / "odd.yaml").write_text(text)
+    done = pipy("ask", "-m", "faux/echo", "-t", "odd", "x")
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert str(kept / "odd.yaml") in done.stderr

@@ -65,7 +65,7 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
         else path.open(encoding=encoding, newline="\n")
     )
     with file:
-        for number, line in enumerate(file, 1):
+        for number, line in _numbered_lines(file, path, encoding):
             if not line.strip() or line.strip() == BOM_UTF8:
                 continue
             try:
@@ -73,13 +73,28 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
             except json.JSONDecodeError as error:
                 text = f"it is no JSON ({error.msg} at column {error.colno})"
                 raise InputError(f"{path}, line {number}: {text}") from None
-            except (ValueError, RecursionError) as error:
+            except RecursionError:
+                raise InputError(f"{path}, line {number}: it is nested too deeply") from None
+            except ValueError as error:
                 raise InputError(f"{path}, line {number}: it is no JSON ({error})") from None
             if isinstance(row, str):
                 row = {"prompt": row}
             if not isinstance(row, dict):
                 raise InputError(f"{path}, line {number}: a row has to be an object or a string")
             yield number, row
+
+
+def _numbered_lines(file: Any, path: Path, encoding: str) -> Iterator[tuple[int, Any]]:
+    """Yield the lines of a file with their numbers."""
+    number = 0
+    try:
+        for line in file:
+            number += 1
+            yield number, line
+    except UnicodeDecodeError:
+        # Text is decoded ahead of its lines.
+        text = f"from line {number + 1} on: it begins as {encoding.upper()} and does not go on so"
+        raise InputError(f"{path}, {text}") from None
 
 
 def _read_csv(path: Path, delimiter: str | None) -> Iterator[NumberedRow]:

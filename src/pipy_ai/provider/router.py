@@ -91,7 +91,7 @@ def _parse_config(path: str, file_stamp: tuple[int, int]) -> RouterConfig:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise _config_error(path, f"{line}{error.problem or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError, OSError) as error:
         raise _config_error(path, str(error)) from None
     entries = document.get("model_list") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:

@@ -135,14 +135,13 @@ def template_paths() -> dict[str, str]:
 
 
 def _parse_template(name: str, path: str, text: str) -> Template:
-    import yaml
+    from ...utils.yaml_text import parse_yaml
 
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ValueError(f"{path}{line}: {getattr(error, 'problem', error)}") from None
+        data = parse_yaml(text)
+    except ValueError as error:
+        separator = ", " if str(error).startswith("line ") else ": "
+        raise ValueError(f"{path}{separator}{error}") from None
     if isinstance(data, str):
         return Template(name, prompt=data)
     if not isinstance(data, dict):
