@@ -341,10 +341,10 @@ def test_conversation_with_an_own_server_does_not_continue_at_the_public_one(
     assert (done.returncode, len(lab.seen)) == (0, 2)
 
 
-def test_unwritable_conversation_directory_is_no_error(tmp_path: Path) -> None:
+def test_unwritable_conversation_directory_is_reported_after_the_answer(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = pipy("ask", "-m", "faux/echo", "hi", PIPY_DATA_DIR=str(tmp_path / "file"))
-    assert (done.returncode, done.stdout) == (0, "hi\n")
+    assert (done.returncode, done.stdout) == (1, "hi\n")
     assert re.search(r"not kept from here on: /\S+: \w+", done.stderr)
 
 

@@ -338,7 +338,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # writing to any file fails
 sys.exit(main(["ask", "-m", "faux/echo", "the second"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "the second\n")
+    assert (done.returncode, done.stdout) == (1, "the second\n")
     assert "the conversation is not kept from here on" in done.stderr
     with Conversation.open() as continued:
         assert continued.id == conversation.id

@@ -245,7 +245,7 @@ def test_temporary_files_of_killed_processes() -> None:
     in_use.touch()
     os.utime(leftover, (0, 0))
     finding = next(one for one in check_data_dir() if one.detail.startswith("1 "))
-    assert (finding.state, finding.todo) == ("warn", f"rm {leftover}")
+    assert (finding.state, finding.todo) == ("warn", f"rm -r {leftover}")
     assert finding.detail == "1 temporary file of killed processes, 2.0 MB"
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..usage import UsageTotals
+from ..utils.file_errors import name_file
 from ..utils.paths import data_path
 
 LEDGER_FILENAME = "ledger.jsonl"
@@ -85,7 +86,8 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
     """Append a line with a single write.
 
     Raises:
-        OSError: The line, or a part of it, could not be written.
+        OSError: The line, or a part of it, could not be written. A part is not removed, as another
+            process may have added its line; `Ledger` counts it in `corrupted`.
     """
     record = {name: getattr(entry, name) for name in _FIELD_TYPES}
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
@@ -96,11 +98,11 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
 
         make_private_dir(os.path.dirname(path))
         file = _open_for_append(path)
-    with file:
+    with name_file(path), file:
         if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
             line = b"\n" + line  # the last line is incomplete, e.g. because the disk was full
         if file.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _open_for_append(path: str) -> Any:

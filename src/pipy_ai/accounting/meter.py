@@ -30,6 +30,7 @@ from ..tokens import estimate_input_tokens, tokens_from_bytes
 from ..types import AssistantMessage, Attempt, Usage, Warning
 from ..usage import valid_cost
 from ..utils.construct import construct_unchecked
+from ..utils.file_errors import describe_os_error
 from .budget import Budget
 from .cost import price_function
 from .ledger import LedgerEntry, append_entry
@@ -207,7 +208,7 @@ class Meter:
             try:
                 append_entry(path, entry)
             except OSError as error:
-                text = f"the ledger {path} lacks this request: {error.strerror or error}"
+                text = f"the ledger lacks this request: {describe_os_error(error)}"
                 message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
     def _known_cost(self, usage: Usage) -> float:

@@ -36,6 +36,7 @@ class BatchProgress:
     failed: int = 0
     truncated: int = 0  # answers that hit their token limit
     empty: int = 0  # other answers without text and tool calls
+    unrecorded: int = 0  # answers and failures that the ledger lacks
     first_failure: str = ""  # of this run, with its row
     warnings: Counter[str] = field(default_factory=Counter)
     error_kinds: Counter[str] = field(default_factory=Counter)
@@ -49,6 +50,7 @@ class BatchProgress:
 
     def count_row(self, message: AssistantMessage) -> None:
         """Count a row as answered or failed."""
+        self.unrecorded += any(warning.code == "ledger" for warning in message.warnings)
         if message.error is None:
             self.answered += 1
             if message.stop_reason is StopReason.LENGTH:

@@ -8,10 +8,12 @@ Only one job at a time may use a results file.
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import Timeout
 
-from ..utils.atomic import AtomicWriter, private_lock
+from ..utils.atomic import AtomicWriter, private_lock, remove_if_exists, sync_directory
+from ..utils.file_errors import name_file
 from .input import InputError, id_digest
 
 if TYPE_CHECKING:
@@ -61,14 +64,18 @@ class ResultsFile:
 
     def __enter__(self) -> Self:
         try:
-            self._lock.acquire()
+            with name_file(self._lock.lock_file):
+                self._lock.acquire()
         except Timeout:
             raise InputError(f"{self.path}: another run is writing to it") from None
         try:
             self._created_by_this_run = not self.path.exists()
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
             self._fd = os.open(self.path, flags, 0o666)
-            self._repair_last_line()
+            with name_file(self.path):
+                self._repair_last_line()
+            for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
+                remove_if_exists(str(leftover))  # a run was killed while it sorted the lines
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -84,6 +91,8 @@ class ResultsFile:
         if self._fd >= 0:
             try:
                 os.fsync(self._fd)
+                if self._created_by_this_run:
+                    sync_directory(str(self.path.parent))
             except OSError as error:
                 if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a pipe or a device
                     sync_error = OSError(error.errno, error.strerror, str(self.path))
@@ -172,6 +181,8 @@ class ResultsFile:
             while written < len(line):  # if the disk is full, the next call raises
                 written += os.write(self._fd, line[written:])
         except OSError as error:
+            with suppress(OSError):  # else the next run removes the incomplete line
+                os.ftruncate(self._fd, offset)
             text = f"{error.strerror}; {_RERUN_HINT}"
             raise OSError(error.errno, text, str(self.path)) from None
         self._offsets[index] = offset
@@ -184,7 +195,8 @@ class ResultsFile:
         Raises:
             OSError: The disk reports an error.
         """
-        os.fsync(self._fd)
+        with name_file(self.path):
+            os.fsync(self._fd)
 
     @property
     def is_complete(self) -> bool:

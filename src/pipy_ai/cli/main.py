@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Generator, Sequence
@@ -15,6 +16,8 @@ from io import TextIOWrapper
 from .parser import COMMANDS, DEFAULT_ACTIONS, PAGED_COMMANDS, build_parser, load_command
 
 HELP_FLAGS = ("-h", "--help")
+
+_FILE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _detach_stdout()
         from .display.terminal import format_error
 
+        if error.filename is None and error.errno in _FILE_ERRNOS:  # errors of other files name it
+            error.filename = "stdout"
         _warn(format_error(error))
         return 1
 

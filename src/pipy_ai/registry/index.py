@@ -17,6 +17,7 @@ from ..utils.atomic import (
     sync_directory,
     write_temp_file,
 )
+from ..utils.file_errors import name_file
 from .schema import (
     CAPABILITIES,
     RATE_FIELDS,
@@ -352,6 +353,11 @@ def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
         OSError: the files cannot be written. The old catalogue stays.
     """
     make_private_dir(directory)
+    with name_file(os.path.join(directory, MODELS_FILE)):
+        _replace_catalogue(directory, models, index)
+
+
+def _replace_catalogue(directory: str, models: bytes, index: bytes) -> None:
     models_path = os.path.join(directory, MODELS_FILE)
     temp_paths = []
     try:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from .._version import __version__
 from ..utils.atomic import write_atomically, write_special_file
+from ..utils.file_errors import describe_os_error
 from ..utils.log import logger
 from ..utils.paths import data_path
 from ..utils.secrets import strip_userinfo
@@ -46,7 +47,11 @@ READ_TIMEOUT_S = 30.0  # for a single read; the `timeout` of `sync_models` limit
 
 
 class SyncError(Exception):
-    """The sync failed; the old catalogue stays."""
+    """The sync failed; the old catalogue stays.
+
+    Its cause is the `OSError` if a file could not be written. The new catalogue may then be there
+    already, as a whole.
+    """
 
 
 @dataclass(frozen=True)
@@ -159,18 +164,17 @@ def _sync(
 ) -> SyncResult:
     import filelock
 
-    from ..utils.atomic import make_private_dir, private_lock
+    from ..utils.atomic import hold_lock, make_private_dir
 
     try:
         make_private_dir(directory)
-        lock = private_lock(os.path.join(directory, LOCK_FILE))
-        with lock.acquire(timeout=max(0.0, deadline - time.monotonic()) if wait else 0):
+        timeout_s = max(0.0, deadline - time.monotonic()) if wait else 0
+        with hold_lock(os.path.join(directory, LOCK_FILE), timeout_s):
             return _sync_locked(directory, url, force, deadline, trust)
     except filelock.Timeout:
         raise SyncError("another process is syncing") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise SyncError(f"{directory} cannot be written: {reason}") from None
+        raise SyncError(f"the catalogue cannot be written: {describe_os_error(error)}") from error
 
 
 def resolve_feed_url(url: str | None) -> str:

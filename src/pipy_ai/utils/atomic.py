@@ -6,12 +6,15 @@ data directory are private whatever the umask, and links in their place are not 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
+from .file_errors import name_file
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from types import TracebackType
     from typing import BinaryIO
 
@@ -75,20 +78,39 @@ def private_lock(path: str | os.PathLike[str], timeout_s: float = -1) -> fileloc
     return filelock.FileLock(path, timeout=timeout_s, mode=0o600)
 
 
+@contextlib.contextmanager
+def hold_lock(path: str, timeout_s: float = -1) -> Generator[None, None, None]:
+    """Hold a private lock in the `with` block.
+
+    Raises:
+        filelock.Timeout: Another process holds it.
+        OSError: It cannot be created, or the file system has no locks.
+    """
+    lock = private_lock(path, timeout_s)
+    with name_file(path):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_atomically(path: str, content: bytes, mode: int = 0o600) -> None:
     """Replace the content of a file; missing directories are created, for the user alone.
 
     Raises:
-        OSError: the file cannot be written. It keeps its old content.
+        OSError: the file cannot be written. It keeps its old content, unless only the last step
+            failed: to flush the directory to the disk.
     """
     directory, file_name = os.path.split(path)
     make_private_dir_above(directory or ".")
-    temp_path = write_temp_file(directory or ".", file_name, content, mode)
-    try:
-        os.replace(temp_path, path)
-        sync_directory(directory or ".")
-    finally:
-        remove_if_exists(temp_path)
+    with name_file(path):
+        temp_path = write_temp_file(directory or ".", file_name, content, mode)
+        try:
+            os.replace(temp_path, path)
+            sync_directory(directory or ".")
+        finally:
+            remove_if_exists(temp_path)
 
 
 def sync_directory(path: str) -> None:
@@ -102,7 +124,11 @@ def sync_directory(path: str) -> None:
 
 
 def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 0o600) -> str:
-    """Write a new file next to `file_name`, flush it to the disk and return its path."""
+    """Write a new file next to `file_name`, flush it to the disk and return its path.
+
+    Raises:
+        OSError: It cannot be written; nothing is left.
+    """
     import tempfile
 
     fd, path = tempfile.mkstemp(prefix=f".{file_name}.", suffix=".tmp", dir=directory)
@@ -119,9 +145,11 @@ def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 
 
 
 def remove_if_exists(path: str) -> None:
-    """Delete a file if there is one."""
-    if os.path.exists(path):
+    """Delete a file if there is one and that is possible."""
+    try:
         os.unlink(path)
+    except OSError:
+        pass
 
 
 class AtomicWriter:
@@ -129,6 +157,9 @@ class AtomicWriter:
 
     If the block raises, `path` keeps its old content. The file keeps its permissions; a new one
     gets the default ones.
+
+    Raises:
+        OSError: The file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -137,7 +168,8 @@ class AtomicWriter:
         self._temp_path = os.path.join(directory, f".{file_name}.{os.urandom(4).hex()}.tmp")
 
     def __enter__(self) -> BinaryIO:
-        self._file: BinaryIO = open(self._temp_path, "xb")
+        with name_file(self._path):
+            self._file: BinaryIO = open(self._temp_path, "xb")
         return self._file
 
     def __exit__(
@@ -147,19 +179,24 @@ class AtomicWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            with self._file:
-                if exc_type is not None:
-                    return
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            if os.path.exists(self._path):
-                import shutil
-
-                shutil.copymode(self._path, self._temp_path)
-            os.replace(self._temp_path, self._path)
-            sync_directory(os.path.dirname(self._path) or ".")
+            with name_file(self._path):
+                if exc_type is None:
+                    self._replace()
         finally:
+            with contextlib.suppress(OSError):  # it flushes again what could not be written
+                self._file.close()
             remove_if_exists(self._temp_path)
+
+    def _replace(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if os.path.exists(self._path):
+            import shutil
+
+            shutil.copymode(self._path, self._temp_path)
+        os.replace(self._temp_path, self._path)
+        sync_directory(os.path.dirname(self._path) or ".")
 
 
 def write_special_file(path: str | os.PathLike[str], content: bytes) -> bool:
@@ -186,5 +223,5 @@ def update_json_file(path: str, update: Callable[[], object]) -> None:
     import json
 
     make_private_dir(os.path.dirname(path))
-    with private_lock(f"{path}.lock", timeout_s=10):
+    with hold_lock(f"{path}.lock", timeout_s=10):
         write_atomically(path, json.dumps(update(), indent=1).encode() + b"\n")

@@ -94,11 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
         hide_status()
         if chat.interactive:
             _run_interactive(chat, keep)
-            return 0
-        for line in _piped_messages():
-            if not handle_input(chat, line):
-                break
-        return 1 if chat.failed else 0
+        else:
+            for line in _piped_messages():
+                if not handle_input(chat, line):
+                    break
+        chat.conversation.close()
+        save_failed = chat.save_failed or chat.conversation.save_failed
+        return 1 if save_failed or (chat.failed and not chat.interactive) else 0
 
 
 def handle_input(chat: Chat, text: str) -> bool:

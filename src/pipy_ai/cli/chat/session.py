@@ -11,7 +11,7 @@ from ..args.tools import load_tool
 from ..conversations.conversation import Conversation
 from ..conversations.records import SETTINGS
 from ..display.approval import ToolApproval
-from ..display.notices import ending_notices, show_demo_notice, warning_texts
+from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, warning_texts
 from ..display.printer import Printer
 from ..display.status import hide_status, show_request_status
 from ..display.terminal import hint, warn
@@ -34,6 +34,7 @@ class Chat:
         )
         self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
         self.failed: bool = False  # whether a request or a command failed
+        self.save_failed: bool = False  # an earlier conversation, or a line of the ledger
         self._arguments = arguments
         self._base_options = model_options(arguments)
         self._approval = ToolApproval(arguments.yes)
@@ -73,8 +74,10 @@ class Chat:
         """Begin a new conversation with the same settings."""
         previous = self.conversation
         previous.close()
+        self.save_failed = self.save_failed or previous.save_failed
         settings = {name: getattr(previous, name) for name in SETTINGS}
-        self.conversation = Conversation.new(keep=previous.keep, **settings)
+        keep = previous.keep or previous.save_failed  # there may be space again
+        self.conversation = Conversation.new(keep=keep, **settings)
 
     def send(self, text: str) -> None:
         """Add the user's message and print the answer."""
@@ -116,12 +119,14 @@ class Chat:
         finally:
             hide_status()
             conversation.finish_partial()
+            conversation.sync()
         self._report_answers(answers, interrupt.interrupted)
 
     def _report_answers(self, answers: list[AssistantMessage], interrupted: bool) -> None:
         """Print the warnings, the error and the usage of answers."""
         for text in warning_texts(answers):
             self._warn_once(text)
+        self.save_failed = self.save_failed or any(map(is_unrecorded, answers))
         error = answers[-1].error if answers else None
         if interrupted:
             hint("stopped")

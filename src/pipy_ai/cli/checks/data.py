@@ -63,19 +63,28 @@ def _check_files(data_dir: str) -> Iterator[Finding]:
         yield Finding("data", WARN, f"others can read {keys_path}", f"chmod 600 {keys_path}")
     leftovers = list(_temporary_files(data_dir))
     if leftovers:
-        size_mb = sum(os.path.getsize(path) for path in leftovers) / 1e6
+        size_mb = sum(map(_total_size, leftovers)) / 1e6
         files = format_count(len(leftovers), "temporary file")
         text = f"{files} of killed processes, {size_mb:.1f} MB"
-        yield Finding("data", WARN, text, f"rm {shlex.join(leftovers)}")
+        yield Finding("data", WARN, text, f"rm -r {shlex.join(leftovers)}")
 
 
 def _temporary_files(data_dir: str) -> Iterator[str]:
-    """Return temporary files that no running process can still be writing."""
-    for directory, _, names in os.walk(data_dir):
-        for name in names:
+    """Return temporary files and directories that no running process can still be writing."""
+    for directory, child_names, names in os.walk(data_dir):
+        for name in (*child_names, *names):
             path = os.path.join(directory, name)
             if name.endswith(".tmp") and os.path.getmtime(path) < time.time() - _TEMPORARY_S:
                 yield path
+        child_names[:] = [name for name in child_names if not name.endswith(".tmp")]
+
+
+def _total_size(path: str) -> int:
+    """Return the size of a file, or of all files in a directory."""
+    if not os.path.isdir(path):
+        return os.path.getsize(path)
+    files = (os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names)
+    return sum(map(os.path.getsize, files))
 
 
 def check_catalogue() -> Iterator[Finding]:

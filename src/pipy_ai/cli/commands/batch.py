@@ -356,7 +356,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         warn(f"{rows} failed: add --retry-errors to ask {_pronoun(failed)} again")
     if interrupted:
         return 130
-    return 1 if failed or progress.unanswered else 0
+    return 1 if failed or progress.unanswered or progress.unrecorded else 0
 
 
 def _summary(job: Job, seconds: float) -> str:

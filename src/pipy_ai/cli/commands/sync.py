@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         result = sync_models(force=arguments.force, trust=arguments.trust)
     except SyncError as error:
         hide_status()
-        warn(f"{error}. The catalogue is as it was.")
+        whole = "" if isinstance(error.__cause__, OSError) else ". The catalogue is as it was."
+        warn(f"{error}{whole}")
         return 1
     hide_status()
     if arguments.json:

@@ -10,11 +10,12 @@ waits for neither (see `utils/construct.py`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any, assert_never
 
-from ...utils.atomic import make_private_dir, open_private
+from ...utils.atomic import make_private_dir, open_private, remove_if_exists, sync_directory
 from ..display.terminal import format_error, warn
 from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, path_of, resolve_id
 from .messages import dump_message
@@ -40,6 +41,7 @@ def remove_conversation(name: str) -> None:
         ValueError: It does not exist, or another process has it open.
     """
     with Conversation.open(name) as conversation:
+        remove_if_exists(conversation._partial_path)
         os.unlink(conversation.path)
 
 
@@ -63,12 +65,14 @@ class Conversation:
         self.api_base: str | None = None
         self.tools: list[str] = []  # the values of `--tool`
         self.keep: bool = keep
+        self.save_failed: bool = False  # whether something could not be written
         self.answers: list[AssistantMessage] = []  # undone ones included: they cost money
         self._numbered_messages: list[tuple[int, Message]] = []
         self._next_number = 1  # the number of the next message
         self._file_fd: int | None = None
         self._partial_fd: int | None = None
         self._pending_records: list[dict[str, Any]] = []  # written with the first message
+        self._created = self._unsynced = False  # since the last `sync`
 
     # --- Open and close ---------------------------------------------------------------------
 
@@ -99,8 +103,8 @@ class Conversation:
             lock_file(conversation._file_fd, conversation.id)
             with open(conversation._file_fd, "rb", closefd=False) as file:
                 data = file.read()
-            if data and not data.endswith(b"\n"):  # a full disk cut the last line short: end it
-                os.write(conversation._file_fd, b"\n")
+            if data and not data.endswith(b"\n"):  # a killed process cut the last line: end it
+                conversation._write_bytes(conversation._file_fd, b"\n")
             conversation._load(data)
             if conversation._recover_partial():
                 conversation._append_message(*conversation._numbered_messages[-1])
@@ -125,10 +129,28 @@ class Conversation:
 
     def close(self) -> None:
         """Close the files, so that other processes can continue the conversation."""
-        for fd in (self._file_fd, self._partial_fd):
+        self.sync()
+        fds, self._file_fd, self._partial_fd = (self._file_fd, self._partial_fd), None, None
+        for fd in fds:
             if fd is not None:
-                os.close(fd)
-        self._file_fd = self._partial_fd = None
+                try:
+                    os.close(fd)
+                except OSError as error:
+                    self._stop_saving(error)
+
+    def sync(self) -> None:
+        """Flush what was added to the disk. Some network drives report a full disk only now."""
+        fd, changed, created = self._file_fd, self._unsynced, self._created
+        if fd is None or not changed:
+            return
+        self._unsynced = self._created = False
+        try:
+            os.fsync(fd)
+            if created:
+                sync_directory(history_dir())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # this file system has no fsync
+                self._stop_saving(error)
 
     def __enter__(self) -> Self:
         return self
@@ -269,23 +291,32 @@ class Conversation:
         except OSError as error:
             self._stop_saving(error)
             return
+        self._created = True
         lock_file(self._file_fd, self.id)
         self._write_bytes(self._file_fd, lines)
         if not self.keep:  # `-c` must not continue an empty conversation
-            os.unlink(self.path)
+            remove_if_exists(self.path)
         self._pending_records = []
 
     def _write_bytes(self, fd: int, data: bytes) -> None:
         """Write data in one call, unless the system accepts less at once."""
+        self._unsynced = True
+        written = 0
         try:
-            while data:
-                data = data[os.write(fd, data) :]
+            while written < len(data):
+                written += os.write(fd, data[written:])
         except OSError as error:
+            if written:
+                with contextlib.suppress(OSError):  # else a reader skips the incomplete line
+                    os.ftruncate(fd, os.fstat(fd).st_size - written)
             self._stop_saving(error)
 
     def _stop_saving(self, error: OSError) -> None:
-        self.keep = False
+        if self.save_failed:
+            return
+        self.keep, self.save_failed = False, True
         self.close()
+        error.filename = self.path
         warn(f"the conversation is not kept from here on: {format_error(error)}")
 
     def _begin_partial(self, header: dict[str, Any]) -> None:

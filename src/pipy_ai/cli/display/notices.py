@@ -40,6 +40,11 @@ def ending_notices(message: AssistantMessage) -> list[str]:
     return []
 
 
+def is_unrecorded(message: AssistantMessage) -> bool:
+    """Return whether the ledger could not be written."""
+    return any(warning.code == "ledger" for warning in message.warnings)
+
+
 def warning_texts(messages: Iterable[AssistantMessage]) -> list[str]:
     """Return each warning of the messages once, except the notice about the demo model."""
     warnings = [warning for message in messages for warning in message.warnings]

@@ -134,9 +134,11 @@ def wrap(text: str, stream: TextIO, indent: int = 0) -> str:
 
 
 def format_error(error: BaseException) -> str:
-    """Return an error's message; of a file error, the file and the reason."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    """Return an error's message; of a file error, the file, the reason and advice."""
+    if isinstance(error, OSError):
+        from ...utils.file_errors import describe_os_error
+
+        return describe_os_error(error)
     return str(error)
 
 
