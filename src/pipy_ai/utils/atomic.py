@@ -146,10 +146,8 @@ def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 
 
 def remove_if_exists(path: str) -> None:
     """Delete a file if there is one and that is possible."""
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass
 
 
 class AtomicWriter:
