@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
+import tempfile
 import time
 
 import fuzz
@@ -15,6 +17,12 @@ from .harness import TARGETS, run_cases, run_hypothesis
 
 def main() -> int:
     """Run targets and return 1 if there is a finding."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ |= {"PIPY_DATA_DIR": directory, "PIPY_OFFLINE": "1", "no_proxy": "*"}
+        return _run()
+
+
+def _run() -> int:
     for module in pkgutil.iter_modules(fuzz.__path__):
         if module.name != "__main__":
             importlib.import_module(f"fuzz.{module.name}")

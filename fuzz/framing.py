@@ -75,9 +75,13 @@ def sse_limit(rng: random.Random) -> None:
     body = _sse_body(rng)
     limit = rng.randint(1, 64)
     reader = SSEReader(max_event_bytes=limit)
-    chunks = pieces(rng, body)
+    if rng.random() < 0.1:
+        body += rng.choice((b"data\n", b"data:\n", b"x")) * 2 * limit
     try:
-        events = [event for chunk in chunks for event in reader.feed(chunk)] + reader.finish()
+        for chunk in pieces(rng, body):
+            events = reader.feed(chunk)
+            assert all(len(data) <= limit for _, data in events)
+            assert len(reader._data_lines) <= limit
+            assert sum(map(len, reader._partial_line)) <= limit
     except EventTooLong:
         return
-    assert all(len(data.encode("utf-8", "replace")) <= 3 * limit for _, data in events)

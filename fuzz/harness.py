@@ -6,6 +6,7 @@ under test breaks a promise. A case is the seed and its number, so every failure
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import traceback
@@ -19,6 +20,7 @@ TARGETS: dict[str, Target] = {}
 SECONDS_PER_CASE = 10.0  # of CPU; a case takes a millisecond or less
 _CASES_PER_SEED = 1 << 32
 _MAX_VALUE_CHARS = 2000
+_DIRECTORY = os.path.dirname(__file__)
 
 
 class TooSlow(BaseException):
@@ -84,17 +86,16 @@ def _place(error: BaseException) -> tuple[object, ...]:
 
 
 def _report(name: str, seed: int, case: int | None, error: BaseException) -> str:
-    """Return the traceback with the local variables of the target, and how to repeat the case."""
+    """Return the traceback with local variables of the fuzzer, and how to repeat the case."""
     lines = traceback.format_exception(error)
-    frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code is not TARGETS[name].__code__:
-        frame = frame.tb_next
-    if frame is not None:
-        for variable, value in frame.tb_frame.f_locals.items():
-            text = repr(value)
-            if len(text) > _MAX_VALUE_CHARS:
-                text = f"{text[:_MAX_VALUE_CHARS]}… ({len(text)} characters)"
-            lines.append(f"    {variable} = {text}\n")
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        path = frame.f_code.co_filename
+        if path.startswith(_DIRECTORY) and path != __file__:
+            for variable, value in frame.f_locals.items():
+                text = repr(value)
+                if len(text) > _MAX_VALUE_CHARS:
+                    text = f"{text[:_MAX_VALUE_CHARS]}… ({len(text)} characters)"
+                lines.append(f"    {variable} = {text}\n")
     if case is not None:
         lines.append(f"Repeat it: python -m fuzz {name} --seed {seed} --first {case} --cases 1\n")
     return "".join(lines)

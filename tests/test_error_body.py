@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipy_ai.error_body import error_message_from_body, find_document, parse_error_body
+from pipy_ai.failures import classify_exception, classify_status
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,11 @@ def test_only_fields_of_errors_are_read() -> None:
 def test_only_the_title_of_a_web_page_is_read() -> None:
     page = "<html><title>Sign in</title><body>insufficient_quota</body></html>"
     assert parse_error_body(page).texts == ["Sign in"]
+
+
+@pytest.mark.parametrize("depth", [20, 450, 100_000])
+def test_deeply_nested_bodies_have_no_message(depth: int) -> None:
+    text = '{"error":[' * depth + '"No."' + "]}" * depth
+    assert error_message_from_body(find_document(text)) is None
+    assert classify_status(500, text) == "server"
+    assert classify_exception(RuntimeError(text)).message

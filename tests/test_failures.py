@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -386,6 +387,8 @@ def test_headers_of_every_response_are_no_requested_delay() -> None:
         ({"retry-after": "nan"}, "", None),
         ({"retry-after": "1e999"}, "", None),
         ({"retry-after": "soon"}, "", None),
+        ({"retry-after": "0001-01-01T00:00:00"}, "", None),
+        ({"retry-after": "9999-12-31T23:59:59-23:59"}, "", None),
         ({}, "", None),
     ],
 )  # fmt: skip
@@ -402,3 +405,23 @@ def test_retry_after_as_a_unix_time(scale: int) -> None:
 def test_overflow_is_recognized_by_the_error_message_alone() -> None:
     message = AssistantMessage(error_message="prompt is too long: 213462 tokens > 200000 maximum")
     assert is_context_overflow(message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "prompt is too long", "code": "context_length_exceeded"},
+        {"message": "Blocked by our content policy", "code": "content_filter"},
+        {"message": "Invalid API key", "code": "invalid_api_key"},
+        {"message": "The model does not exist", "code": "model_not_found"},
+        {"message": "No.", "code": "invalid_value"},
+        {"message": "No.", "type": "permission_error"},
+        {"message": "No.", "status": "DEADLINE_EXCEEDED"},
+        {"code": {"a": [1]}, "message": 5},
+    ],
+)
+@pytest.mark.parametrize("retry_after", [None, 0.0, 1e6])
+def test_status_429_is_a_rate_limit_whatever_the_body_says(
+    error: dict[str, Any], retry_after: float | None
+) -> None:
+    assert classify_status(429, json.dumps({"error": error}), retry_after) == "rate_limit"

@@ -135,22 +135,28 @@ def error_message_from_body(body: Any) -> str | None:
         >>> error_message_from_body([{"detail": "Not found"}])
         'Not found'
     """
+    return _message(body, 0)
+
+
+def _message(body: Any, depth: int) -> str | None:
+    if depth > _MAX_DEPTH:
+        return None
     if isinstance(body, list):
-        return next((text for item in body if (text := error_message_from_body(item))), None)
+        return next((text for item in body if (text := _message(item, depth + 1))), None)
     if not isinstance(body, dict):
         return None
     messages: list[str] = []
     for name in _MESSAGE_FIELDS:
         value = body.get(name)
-        message = value if isinstance(value, str) else error_message_from_body(value)
+        message = value if isinstance(value, str) else _message(value, depth + 1)
         if message:
             messages.append(message)
     message = next((text for text in messages if " " in text), next(iter(messages), None))
     if message and message.startswith("{"):  # a body that a client or gateway passed on as text
-        message = error_message_from_body(find_document(message)) or message
+        message = _message(find_document(message), depth + 1) or message
     metadata = body.get("metadata")
     upstream = metadata.get("raw") if isinstance(metadata, dict) else None
     if message and isinstance(upstream, str) and upstream not in message:
-        upstream = error_message_from_body(find_document(upstream)) or upstream
+        upstream = _message(find_document(upstream), depth + 1) or upstream
         return f"{message}: {upstream}"
     return message

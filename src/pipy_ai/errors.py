@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from .utils.construct import construct_unchecked
+from .utils.surrogates import clean_surrogates
 
 if TYPE_CHECKING:
     from .types import AssistantMessage
@@ -233,7 +234,7 @@ def error_info(
     return construct_unchecked(
         ErrorInfo,
         kind=kind,
-        message=message,
+        message=clean_surrogates(message),
         status_code=status_code,
         provider=provider,
         retryable=kind in RETRYABLE_KINDS if retryable is None else retryable,

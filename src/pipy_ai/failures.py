@@ -97,8 +97,17 @@ def _kind_from_status(status: int | None) -> ErrorKind:
     return _KIND_BY_STATUS.get(status, default_kind)
 
 
+# What a body may make of status 429. Whatever else it says, the request was one too many.
+_KINDS_OF_429 = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.QUOTA, ErrorKind.OVERLOADED})
+
+
 def _kind_from_body(status: int | None, text: str, retry_after: float | None) -> ErrorKind | None:
     """Return the kind that the body of an error states, or None if it says nothing known."""
+    kind = _stated_kind(status, text, retry_after)
+    return None if status == 429 and kind not in _KINDS_OF_429 else kind
+
+
+def _stated_kind(status: int | None, text: str, retry_after: float | None) -> ErrorKind | None:
     from .error_body import parse_error_body
     from .error_rules import (
         KIND_BY_CODE,
@@ -368,7 +377,7 @@ def _parse_iso_date(value: str) -> float | None:
 
     try:
         return datetime.fromisoformat(value).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, complete, stream
-from pipy_ai.provider.http.sse import MAX_EVENT_BYTES
+from pipy_ai.provider.http.sse import MAX_EVENT_BYTES, EventTooLong, SSEReader
 
 from ..support.event_grammar import check_events
 from ..support.raw_server import Raw, response
@@ -73,3 +73,12 @@ def test_compressed_endless_event_is_cut_off() -> None:
         error, most = peak(server.url)
     assert "without end: 32 MB so far" in error.message
     assert most < MAX_EVENT_BYTES + 16 * MEGABYTE
+
+
+@pytest.mark.parametrize("line", [b"data\n", b"data:\n", b"data: x\n"])
+def test_lines_of_an_event_count_with_their_names(line: bytes) -> None:
+    reader = SSEReader(max_event_bytes=1000)
+    for _ in range(1000 // len(line)):
+        reader.feed(line)
+    with pytest.raises(EventTooLong):
+        reader.feed(line * 200)

@@ -137,14 +137,15 @@ class Anthropic(Wire):
             if not isinstance(step, Step):
                 yield step
                 continue
-            kind, empty, delta = {
+            kinds: dict[str, tuple[str, dict[str, Any], tuple[str, str]]] = {
                 "say": ("text", {"text": ""}, ("text_delta", "text")),
                 "think": ("thinking", {"thinking": "", "signature": ""},
                           ("thinking_delta", "thinking")),
                 "tool": ("tool_use", {"id": step.id, "name": step.name, "input": {}},
                          ("input_json_delta", "partial_json")),
                 "redacted": ("redacted_thinking", {"data": "".join(step.pieces)}, ("", "")),
-            }[step.kind]  # fmt: skip
+            }  # fmt: skip
+            kind, empty, delta = kinds[step.kind]
             block = {"type": kind, **empty}
             yield {"type": "content_block_start", "index": index, "content_block": block}
             yield {"type": "ping"}

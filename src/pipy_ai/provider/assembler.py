@@ -49,7 +49,7 @@ from ..types import (
 from ..usage import valid_cost
 from ..utils.construct import construct_unchecked
 from ..utils.json_parse import parse_arguments, parse_streaming_json
-from ..utils.surrogates import clean_surrogates, has_surrogates
+from ..utils.surrogates import clean_json_surrogates, clean_surrogates, has_surrogates
 from .deltas import (
     Delta,
     Finish,
@@ -523,7 +523,7 @@ class Assembler:
                 self._omitted[clean_surrogates(delta.type)] = None
             case Finish():
                 self._finished = True
-                self._finish_reason = self._finish_reason or delta.reason
+                self._finish_reason = self._finish_reason or _clean(delta.reason)
             case _:
                 raise invalid_delta(delta)
 
@@ -750,10 +750,12 @@ class Assembler:
             setattr(merged, name, getattr(current, name) if value is None else value)
         cost = valid_cost(incoming.cost)
         merged.cost = current.cost if cost is None else cost
-        merged.service_tier = incoming.service_tier or current.service_tier
-        merged.region = incoming.region or current.region
+        merged.service_tier = _clean(incoming.service_tier) or current.service_tier
+        merged.region = _clean(incoming.region) or current.region
         calls = incoming.server_tool_calls
-        merged.server_tool_calls = current.server_tool_calls if calls is None else calls
+        merged.server_tool_calls = (
+            current.server_tool_calls if calls is None else clean_json_surrogates(calls)
+        )
         return merged
 
     def _usage_at(self, position: int) -> Usage:
@@ -779,6 +781,10 @@ class Assembler:
         if report.cost is not None:
             usage.cost = construct_unchecked(Cost, total=report.cost, source="provider")
         return usage
+
+
+def _clean(text: str | None) -> str | None:
+    return text and clean_surrogates(text)
 
 
 def _hold_back_empty(call: _ToolBlock, arguments: str) -> str:

@@ -26,7 +26,7 @@ from .wires._litellm_proxy import (
     unwrap_error_message,
     upstream_headers,
 )
-from .wires._parsing import MalformedResponseError, ReportedError, split_documents
+from .wires._parsing import MALFORMED, MAX_MALFORMED_CHARS, MalformedResponseError, split_documents
 from .wires._usage import usage_from_headers
 
 MAX_ERROR_BODY_BYTES = 64 << 10
@@ -55,13 +55,14 @@ async def stream_deltas(
         if billing := usage_from_headers(response.headers, wire.api, profile.litellm_headers):
             first_deltas.append(billing)
         yield _believed(first_deltas, response.headers, profile)
-        first_chunk = chunk = await response.read()
-        while chunk and not (first_chunk := first_chunk.lstrip()):
-            first_chunk = chunk = await response.read()
         # The first character tells a stream from a document: content types are often wrong.
-        first_byte = first_chunk.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        first_chunk = (await response.read()).lstrip()
+        while not (first_byte := _first_character(first_chunk)) and (
+            chunk := await response.read()
+        ):
+            first_chunk = (first_chunk + chunk).lstrip()
         if first_byte == b"<":
-            raise MalformedResponseError(first_chunk.decode("utf-8", "replace"))
+            raise MalformedResponseError(await _read_beginning(first_chunk, response))
         if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
             deltas, pending_error = _decode_body(decoder, body)
@@ -110,14 +111,27 @@ def _believed(deltas: list[Delta], headers: Mapping[str, str], profile: Profile)
     return deltas
 
 
+_BOM = b"\xef\xbb\xbf"
+
+
+def _first_character(body: bytes) -> bytes:
+    """Return the first byte that is not white space; empty if `body` has none so far."""
+    text = body.lstrip()
+    if len(text) < len(_BOM) and _BOM.startswith(text):
+        return b""
+    return text.removeprefix(_BOM).lstrip()[:1]
+
+
 def _decode_body(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | None]:
     """Return the deltas of a response in one document, and the error that follows them, if any."""
+    deltas: list[Delta] = []
     try:
-        return decoder.decode_body(body), None
-    except ReportedError as error:
-        return list(error.deltas), error
-    except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
-        return [], MalformedResponseError(body)
+        decoder.decode_body(body, deltas)
+    except ProviderError as error:
+        return deltas, error
+    except MALFORMED:
+        return deltas, MalformedResponseError(body)
+    return deltas, None
 
 
 def _decode_chunk(
@@ -139,18 +153,24 @@ def _decode_chunk(
 
 def _decode_event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) -> None:
     try:
-        deltas += decoder.decode(event, data)
-    except ReportedError as error:
-        deltas += error.deltas
-        raise
+        decoder.decode(event, data, deltas)
     except MalformedResponseError:
         parts = split_documents(data)
         if len(parts) < 2:
             raise
         for document in parts:  # some hosts put several documents into one event
             _decode_event(decoder, event, document, deltas)
-    except (AttributeError, TypeError, KeyError, ValueError):  # unexpected JSON
+    except MALFORMED:
         raise MalformedResponseError(data) from None
+
+
+async def _read_beginning(first_chunk: bytes, response: HTTPResponse) -> str:
+    """Return the beginning of a body, the same however its bytes arrive."""
+    beginning = first_chunk
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        while len(beginning) < MAX_MALFORMED_CHARS and (chunk := await response.read()):
+            beginning += chunk
+    return beginning[:MAX_MALFORMED_CHARS].decode("utf-8-sig", "replace")
 
 
 async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:

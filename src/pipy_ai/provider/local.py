@@ -333,7 +333,8 @@ class LlamaEngine:
 def _decode_chunk(decoder: OpenAIChatDecoder, chunk: dict[str, Any]) -> list[Delta]:
     if "error" in chunk:
         raise _error_from_chunk(chunk["error"])
-    deltas = decoder.decode_chunk(chunk)
+    deltas: list[Delta] = []
+    decoder.decode_chunk(chunk, deltas)
     for delta in deltas:
         if isinstance(delta, UsageReport):
             delta.cost = 0.0

@@ -44,16 +44,17 @@ class Decoder(Protocol):
     done: bool
     """Whether the API's last event has been read."""
 
-    def decode(self, event: str, data: str) -> list[Delta]:
-        """Return the deltas of one event.
+    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+        """Append the deltas of one event to `deltas`, which keeps what precedes an error.
 
         Raises:
-            ProviderError: the provider reports a failure, or the event is malformed.
+            ProviderError: the provider reports a failure, or the event is no JSON object.
+            Exception: one of `MALFORMED`: a field of the event has the wrong type.
         """
         ...
 
-    def decode_body(self, body: str) -> list[Delta]:
-        """Return the deltas of a response that came as one document instead of a stream."""
+    def decode_body(self, body: str, deltas: list[Delta]) -> None:
+        """Do the same with a response that came as one document instead of a stream."""
         ...
 
 

@@ -91,12 +91,10 @@ class SSEReader:
                 self._data_lines.clear()
                 self._data_bytes = 0
             self._event_type = b""
-        elif line.startswith(b"data:"):
+        elif line.startswith(b"data:") or line == b"data":
             self._data_lines.append(line[6:] if line[5:6] == b" " else line[5:])
             self._data_bytes += len(line)
             if self._data_bytes > self._max_event_bytes:
                 raise EventTooLong
         elif line.startswith(b"event:"):
             self._event_type = line[6:].strip()
-        elif line == b"data":
-            self._data_lines.append(b"")

@@ -39,9 +39,10 @@ class ChunkDecoder:
         self._service_tier = fields.get("service_tier") or traffic_type or self._service_tier
         if fields.get("usage"):
             self.usage += self._decode_usage(fields["usage"])
-        return self._decoder.decode_chunk(
-            {"id": fields.get("id"), "model": fields.get("model"), "choices": [{"delta": delta}]}
-        )
+        fields = {"id": fields.get("id"), "model": fields.get("model")}
+        deltas: list[Delta] = []
+        self._decoder.decode_chunk({**fields, "choices": [{"delta": delta}]}, deltas)
+        return deltas
 
     def _decode_usage(self, usage: dict[str, Any]) -> list[Delta]:
         if self._backend != "openrouter":
@@ -50,7 +51,8 @@ class ChunkDecoder:
         if searches and self._backend in ("gemini", "vertex_ai"):
             usage["server_tool_use"] = {"google_search_requests": searches}
         chunk = {"usage": usage, "service_tier": self._service_tier}
-        deltas = OpenAIChatDecoder().decode_chunk(chunk)
+        deltas: list[Delta] = []
+        OpenAIChatDecoder().decode_chunk(chunk, deltas)
         if not self._reports_cost:
             for delta in deltas:
                 if isinstance(delta, UsageReport):

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 from ...failures import extract_provider_message
 from ...types import AssistantMessage, TextContent, ThinkingContent, ToolCall
 from ..deltas import Delta, RedactedThinking, ResponseInfo, Thinking, ThinkingSignature, UsageReport
+from ._fields import content_text, optional_index, optional_text
 
 MODEL_HEADER = "x-litellm-model-name"  # the body only repeats the requested name
 CACHE_KEY_HEADER = "x-litellm-cache-key"  # only cached responses have it
@@ -97,13 +98,15 @@ def decode_thinking_blocks(blocks: list[Any], reasoning_text: str | None) -> Ite
     for block in blocks:
         if not isinstance(block, dict):
             continue
-        block_index = block.get("index")
+        block_index = optional_index(block.get("index"))
         if block.get("type") == "redacted_thinking":
-            yield RedactedThinking(block.get("data") or "", block_index)
+            yield RedactedThinking(content_text(block.get("data")), block_index)
             continue
+        thinking = content_text(block.get("thinking"))
+        signature = optional_text(block.get("signature"))
         # Some versions repeat the whole block with the signature.
-        is_repeat = block.get("signature") and not reasoning_text
-        if block.get("thinking") and not is_repeat:
-            yield Thinking(block["thinking"], block_index)
-        if block.get("signature"):
-            yield ThinkingSignature(block["signature"], block_index)
+        is_repeat = signature and not reasoning_text
+        if thinking and not is_repeat:
+            yield Thinking(thinking, block_index)
+        if signature:
+            yield ThinkingSignature(signature, block_index)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
-from ...errors import ErrorInfo, ErrorKind, ProviderError, error_info
+from ...errors import ErrorKind, ProviderError, error_info
 from ...failures import classify_status, retry_after_seconds
-from ..deltas import Delta
 from ._litellm_proxy import unwrap_error_message
 
 DONE_SENTINEL = "[DONE]"  # ends a Chat Completions stream
-_MAX_MALFORMED_CHARS = 4096
-_MAX_COUNT = 10**15  # of tokens, or of xAI's ticks
+MAX_MALFORMED_CHARS = 4096
 _MAX_DOCUMENTS = 100  # in one event
+_MAX_NESTING = 200  # also the limit of from_json
 _WHITESPACE = re.compile(r"\s*")
+
+# What a decoder raises when a field has the wrong type.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def parse_object(data: str) -> dict[str, Any]:
@@ -34,16 +35,32 @@ def parse_object(data: str) -> dict[str, Any]:
             value = json.loads(data)  # accepts lone surrogates, unlike from_json
         except (ValueError, RecursionError):
             raise MalformedResponseError(data) from None
+        if _is_nested_deeper(value, _MAX_NESTING):
+            raise MalformedResponseError(data) from None
     if not isinstance(value, dict):
         raise MalformedResponseError(data)
     return value
+
+
+def _is_nested_deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        containers = [item for item in level if isinstance(item, dict | list)]
+        if not containers:
+            return False
+        level = [
+            child
+            for container in containers
+            for child in (container.values() if isinstance(container, dict) else container)
+        ]
+    return True
 
 
 class MalformedResponseError(ProviderError):
     """The response is not in the format of the API. `data` is the beginning of it."""
 
     def __init__(self, data: str) -> None:
-        self.data = data[:_MAX_MALFORMED_CHARS]
+        self.data = data[:MAX_MALFORMED_CHARS]
         super().__init__(error_info(ErrorKind.SERVER, self.describe(self.data)))
 
     @staticmethod
@@ -54,14 +71,6 @@ class MalformedResponseError(ProviderError):
         text = "a web page, not an answer" if is_html else "something that cannot be read"
         hint = "Is api_base right?" if is_html else "Ask again."
         return f"The provider sent {text}: {excerpt!r}. {hint}"
-
-
-class ReportedError(ProviderError):
-    """The provider reports a failure, in an event that may hold content as well."""
-
-    def __init__(self, error: ErrorInfo, deltas: Sequence[Delta] = ()) -> None:
-        super().__init__(error)
-        self.deltas = deltas
 
 
 def split_documents(data: str) -> list[str]:
@@ -136,11 +145,8 @@ def reported_error(document: dict[str, Any]) -> Any | None:
     return document if error_message_from_body(document) else None
 
 
-def error_from_payload(error: Any, deltas: Sequence[Delta] = ()) -> ReportedError:
-    """Return the exception of an `error` inside a stream or a document.
-
-    `deltas` are the content of the same event.
-    """
+def error_from_payload(error: Any) -> ProviderError:
+    """Return the exception of an `error` inside a stream or a document."""
     from ...error_body import error_message_from_body
 
     if not isinstance(error, dict):
@@ -152,7 +158,7 @@ def error_from_payload(error: Any, deltas: Sequence[Delta] = ()) -> ReportedErro
         if isinstance(value, int) and 400 <= value < 600:
             status = value
             break
-        if isinstance(value, str) and value.isdigit() and 400 <= int(value) < 600:
+        if isinstance(value, str) and re.fullmatch("[45][0-9][0-9]", value):
             status = int(value)
             break
         if isinstance(value, str) and status is None:
@@ -163,12 +169,4 @@ def error_from_payload(error: Any, deltas: Sequence[Delta] = ()) -> ReportedErro
         kind = ErrorKind.SERVER
     text = unwrap_error_message(text)
     retry_after = retry_after_seconds({}, body)
-    info = error_info(kind, text, status_code=status, retry_after=retry_after)
-    return ReportedError(info, deltas)
-
-
-def token_count(value: Any) -> int | None:
-    """Return a token count; None if the value is no number or an impossible one."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return int(value) if 0 <= value <= _MAX_COUNT else None  # false for NaN and infinity
+    return ProviderError(error_info(kind, text, status_code=status, retry_after=retry_after))

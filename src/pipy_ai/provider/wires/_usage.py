@@ -8,7 +8,7 @@ from typing import Any
 
 from ..apis import GEMINI
 from ..deltas import UsageReport
-from ._parsing import token_count
+from ._fields import token_count
 
 USD_PER_XAI_TICK = 1e-10  # docs.x.ai/developers/cost-tracking
 

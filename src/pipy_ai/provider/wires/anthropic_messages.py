@@ -42,7 +42,12 @@ from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
-from ._parsing import error_from_payload, parse_object, reported_error
+from ._fields import content_text, optional_id, optional_index, optional_text
+from ._parsing import (
+    error_from_payload,
+    parse_object,
+    reported_error,
+)
 from ._usage import anthropic_tool, usage_from_anthropic
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -342,15 +347,15 @@ class AnthropicMessagesDecoder:
 
     def __init__(self) -> None:
         self.done: bool = False
-        self._tool_blocks: set[int] = set()  # indices of blocks that call the caller's tools
+        self._tool_blocks: set[int | None] = set()  # indices of blocks that call the caller's tools
         self._server_calls: dict[str, int] = {}  # of Anthropic's own tools
-        self._unsent_inputs: dict[int, str] = {}  # came with the start; dropped if deltas follow
+        # Inputs that came with the start of a block; dropped if deltas follow.
+        self._unsent_inputs: dict[int | None, str] = {}
 
-    def decode(self, event: str, data: str) -> list[Delta]:
+    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
         body = parse_object(data)
         event_type = body.get("type") or event
-        deltas: list[Delta] = []
         if event_type == "content_block_delta":
             self._decode_block_delta(body.get("index"), body.get("delta") or {}, deltas)
         elif event_type == "content_block_start":
@@ -359,17 +364,16 @@ class AnthropicMessagesDecoder:
             self._end_input(body.get("index"), deltas)
         elif event_type == "message_start":
             message = body.get("message") or {}
-            deltas.append(ResponseInfo(message.get("id"), message.get("model")))
+            deltas.append(_response_info(message))
             self._append_usage(message.get("usage"), deltas)
         elif event_type == "message_delta":
             usage = body.get("usage")
             if isinstance(usage, dict):  # some hosts send 0 for counts of `message_start`
                 usage = {name: value for name, value in usage.items() if value != 0}
             self._append_usage(usage, deltas)
-            reason = (body.get("delta") or {}).get("stop_reason")
-            if reason:
+            if reason := content_text((body.get("delta") or {}).get("stop_reason")):
                 self._end_inputs(deltas)
-                deltas.append(Finish(str(reason)))
+                deltas.append(Finish(reason))
         elif event_type == "message_stop":
             self.done = True
             self._end_inputs(deltas)
@@ -378,35 +382,35 @@ class AnthropicMessagesDecoder:
             raise error_from_payload(body.get("error", body))
         elif "type" not in body and (error := reported_error(body)):
             raise error_from_payload(error)
-        return deltas
 
-    def decode_body(self, body: str) -> list[Delta]:
+    def decode_body(self, body: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
         message = parse_object(body)
         if not message.get("content") and (error := reported_error(message)):
             raise error_from_payload(error)
-        deltas: list[Delta] = [ResponseInfo(message.get("id"), message.get("model"))]
+        deltas.append(_response_info(message))
         for index, block in enumerate(message.get("content") or ()):
             self._decode_block_start(index, block, deltas)
         self._end_inputs(deltas)
         self._append_usage(message.get("usage"), deltas)
-        if message.get("stop_reason"):
-            deltas.append(Finish(str(message["stop_reason"])))
-        return deltas
+        if reason := content_text(message.get("stop_reason")):
+            deltas.append(Finish(reason))
 
     def _decode_block_start(self, index: Any, block: dict[str, Any], deltas: list[Delta]) -> None:
+        index = optional_index(index)
         block_type = block.get("type")
         if block_type == "text":
-            deltas.append(Text(block.get("text") or "", index))
+            deltas.append(Text(content_text(block.get("text")), index))
         elif block_type == "thinking":
-            deltas.append(Thinking(block.get("thinking") or "", index))
-            if block.get("signature"):
-                deltas.append(ThinkingSignature(block["signature"], index))
+            deltas.append(Thinking(content_text(block.get("thinking")), index))
+            if signature := optional_text(block.get("signature")):
+                deltas.append(ThinkingSignature(signature, index))
         elif block_type == "redacted_thinking":
-            deltas.append(RedactedThinking(block.get("data") or "", index))
+            deltas.append(RedactedThinking(content_text(block.get("data")), index))
         elif block_type == "tool_use":
             self._tool_blocks.add(index)
-            deltas.append(ToolFragment(index, block.get("id"), block.get("name")))
+            name = content_text(block.get("name"))
+            deltas.append(ToolFragment(index, optional_id(block.get("id")), name))
             if tool_input := block.get("input"):
                 self._unsent_inputs[index] = json.dumps(tool_input, ensure_ascii=False)
         elif block_type not in (None, "fallback"):  # such as `server_tool_use` and its results
@@ -420,27 +424,33 @@ class AnthropicMessagesDecoder:
             deltas.append(usage_from_anthropic(usage, self._server_calls))
 
     def _decode_block_delta(self, index: Any, delta: dict[str, Any], deltas: list[Delta]) -> None:
+        index = optional_index(index)
         delta_type = delta.get("type")
         if delta_type == "text_delta":
-            deltas.append(Text(delta.get("text") or "", index))
+            deltas.append(Text(content_text(delta.get("text")), index))
         elif delta_type == "thinking_delta":
-            deltas.append(Thinking(delta.get("thinking") or "", index))
+            deltas.append(Thinking(content_text(delta.get("thinking")), index))
         elif delta_type == "signature_delta":
-            deltas.append(ThinkingSignature(delta.get("signature") or "", index))
+            deltas.append(ThinkingSignature(content_text(delta.get("signature")), index))
         elif delta_type == "input_json_delta" and index in self._tool_blocks:
-            arguments = delta.get("partial_json") or ""
+            arguments = content_text(delta.get("partial_json"))
             if self._unsent_inputs and arguments.strip() not in ("", "{}"):
                 self._unsent_inputs.pop(index, None)
             deltas.append(ToolFragment(index, arguments=arguments))
 
     def _end_input(self, index: Any, deltas: list[Delta]) -> None:
         """Add the input that came with the start of a block and in no delta."""
+        index = optional_index(index)
         if tool_input := self._unsent_inputs.pop(index, None):
             deltas.append(ToolFragment(index, arguments=tool_input))
 
     def _end_inputs(self, deltas: list[Delta]) -> None:
         for index in list(self._unsent_inputs):
             self._end_input(index, deltas)
+
+
+def _response_info(message: dict[str, Any]) -> ResponseInfo:
+    return ResponseInfo(optional_text(message.get("id")), optional_text(message.get("model")))
 
 
 WIRE = Wire(

@@ -44,7 +44,12 @@ from ..http.sse import SSEReader
 from ..profiles import GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ThinkingRules, Wire
-from ._parsing import ReportedError, error_from_payload, parse_object
+from ._fields import content_text, optional_id, optional_text
+from ._parsing import (
+    MALFORMED,
+    error_from_payload,
+    parse_object,
+)
 from ._usage import tool_calls_from_gemini, usage_from_gemini
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
@@ -293,40 +298,33 @@ class GeminiDecoder:
         self._last_info: tuple[Any, Any] = (None, None)
         self._call_count = 0
 
-    def decode(self, event: str, data: str) -> list[Delta]:
+    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
-        if not self._finished:
-            return self._decode_chunk(parse_object(data))
-        try:  # the response is complete, whatever follows
-            return self._decode_chunk(parse_object(data))
-        except (ProviderError, AttributeError, TypeError, KeyError, ValueError):
-            return []
+        try:
+            self._decode_chunk(parse_object(data), deltas)
+        except (ProviderError, *MALFORMED):
+            if not self._finished:  # else the response is complete, whatever follows
+                raise
 
-    def decode_body(self, body: str) -> list[Delta]:
+    def decode_body(self, body: str, deltas: list[Delta]) -> None:
         """See `Decoder`: one object, or the list of what would be streamed."""
         if body.lstrip().startswith("["):
-            chunks = parse_object(f'{{"all": {body}}}')["all"]
-            deltas: list[Delta] = []
-            for chunk in chunks:
-                try:
-                    deltas += self._decode_chunk(chunk)
-                except ReportedError as error:
-                    raise ReportedError(error.error, [*deltas, *error.deltas]) from None
-            return deltas
-        return self._decode_chunk(parse_object(body))
+            for chunk in parse_object(f'{{"all": {body}}}')["all"]:
+                self._decode_chunk(chunk, deltas)
+        else:
+            self._decode_chunk(parse_object(body), deltas)
 
-    def _decode_chunk(self, chunk: dict[str, Any]) -> list[Delta]:
-        deltas: list[Delta] = []
+    def _decode_chunk(self, chunk: dict[str, Any], deltas: list[Delta]) -> None:
         info = (chunk.get("responseId"), chunk.get("modelVersion"))
         if info != self._last_info:
             self._last_info = info
-            deltas.append(ResponseInfo(*info))
+            deltas.append(ResponseInfo(*map(optional_text, info)))
         block_reason = (chunk.get("promptFeedback") or {}).get("blockReason")
         reason = f"PROMPT_BLOCKED: {block_reason}" if block_reason else None
         for candidate in chunk.get("candidates") or ():
             for part in (candidate.get("content") or {}).get("parts") or ():
                 self._decode_part(part, deltas)
-            reason = candidate.get("finishReason") or reason
+            reason = content_text(candidate.get("finishReason")) or reason
             if grounding := candidate.get("groundingMetadata"):
                 calls = tool_calls_from_gemini(grounding)
                 deltas.append(UsageReport(server_tool_calls=calls or None))
@@ -334,29 +332,27 @@ class GeminiDecoder:
         if isinstance(chunk.get("usageMetadata"), dict):
             deltas.append(usage_from_gemini(chunk["usageMetadata"]))
         if chunk.get("error"):
-            raise error_from_payload(chunk["error"], deltas)
+            raise error_from_payload(chunk["error"])
         if reason:
             self._finished = True
-            deltas.append(Finish(str(reason)))
-        return deltas
+            deltas.append(Finish(reason))
 
     def _decode_part(self, part: dict[str, Any], deltas: list[Delta]) -> None:
-        signature = part.get("thoughtSignature")
+        signature = optional_text(part.get("thoughtSignature"))
         call = part.get("functionCall")
         if call:
+            name = content_text(call.get("name"))
             arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
             # A call without a name continues the last (smallmain/vscode-unify-chat-provider#49).
-            self._call_count += bool(call.get("name")) or not self._call_count
-            index = self._call_count - 1
-            deltas.append(
-                ToolFragment(index, call.get("id"), call.get("name"), arguments, signature)
-            )
+            self._call_count += bool(name) or not self._call_count
+            call_id, index = optional_id(call.get("id")), self._call_count - 1
+            deltas.append(ToolFragment(index, call_id, name, arguments, signature))
         elif part.get("thought"):
-            deltas.append(Thinking(part.get("text") or ""))
+            deltas.append(Thinking(content_text(part.get("text"))))
             if signature:
                 deltas.append(ThinkingSignature(signature))
         elif "text" in part or not (omitted := _CONTENT_FIELDS.intersection(part)):
-            deltas.append(Text(part.get("text") or ""))
+            deltas.append(Text(content_text(part.get("text"))))
             if signature:
                 deltas.append(TextSignature(signature, starts_block=True))
         else:

@@ -28,9 +28,15 @@ from ..http.sse import SSEReader
 from ..profiles import Profile
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
+from ._fields import content_text, optional_id, optional_index, optional_text
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
 from ._openai_messages import account_headers, chat_fields, schema_fallback
-from ._parsing import DONE_SENTINEL, error_from_payload, parse_object, reported_error
+from ._parsing import (
+    DONE_SENTINEL,
+    error_from_payload,
+    parse_object,
+    reported_error,
+)
 from ._usage import billing_from_chunk, usage_from_chat
 
 _CITATIONS = ("reference", "tool_reference")  # Mistral's parts that are not content
@@ -121,30 +127,29 @@ class OpenAIChatDecoder:
         self._last_info: tuple[Any, Any] = (None, None)
         self._refused = False
 
-    def decode(self, event: str, data: str) -> list[Delta]:
+    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
         if data.strip() == DONE_SENTINEL:
             self.done = True
-            return [Finish()]
-        return self.decode_chunk(parse_object(data), event)
+            deltas.append(Finish())
+        else:
+            self.decode_chunk(parse_object(data), deltas, event)
 
-    def decode_body(self, body: str) -> list[Delta]:
+    def decode_body(self, body: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
-        return self.decode_chunk(parse_object(body))
+        self.decode_chunk(parse_object(body), deltas)
 
-    def decode_chunk(self, chunk: dict[str, Any], event: str = "") -> list[Delta]:
-        """Return the deltas of a parsed chunk, or of a whole response."""
+    def decode_chunk(self, chunk: dict[str, Any], deltas: list[Delta], event: str = "") -> None:
+        """Append the deltas of a parsed chunk, or of a whole response."""
         error = None
         if not chunk.get("choices") or chunk.get("error") or event == "error":
             error = reported_error(chunk) or (chunk if event == "error" else None)
-        deltas: list[Delta] = []
         info = (chunk.get("id"), chunk.get("model"))
         if info != self._last_info:
             self._last_info = info
-            deltas.append(
-                ResponseInfo(*(value if isinstance(value, str) else None for value in info))
-            )
-        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+            deltas.append(ResponseInfo(*map(optional_text, info)))
+        groq = chunk.get("x_groq")
+        usage = chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None)
         reason = None
         choices = chunk.get("choices") or ()
         for choice in choices:
@@ -155,7 +160,7 @@ class OpenAIChatDecoder:
                 delta = choice.get("message")
             if delta:
                 self._decode_delta(delta, deltas)
-            reason = choice.get("finish_reason")
+            reason = content_text(choice.get("finish_reason"))
             usage = usage or choice.get("usage")
             error = error or choice.get("error")  # OpenRouter
         if isinstance(usage, dict):
@@ -163,11 +168,10 @@ class OpenAIChatDecoder:
         if (reason or usage or not choices) and (billing := billing_from_chunk(chunk)):
             deltas.append(billing)
         if error:
-            raise error_from_payload(error, deltas)
+            raise error_from_payload(error)
         if reason and reason != "null":  # DashScope, while it generates
             refused = self._refused and reason == "stop"
-            deltas.append(Finish("refusal" if refused else str(reason)))
-        return deltas
+            deltas.append(Finish("refusal" if refused else reason))
 
     def _decode_delta(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
         reasoning = next(
@@ -182,13 +186,11 @@ class OpenAIChatDecoder:
         if isinstance(details, list):
             _decode_reasoning_details(details, deltas, with_text=reasoning is None)
         content = delta.get("content")
-        if isinstance(content, str):
-            if content:
-                deltas.append(Text(content))
-        elif isinstance(content, list):
+        if isinstance(content, list):
             for part in content:
-                if isinstance(part, dict):
-                    self._decode_content_part(part, deltas)
+                self._decode_content_part(part, deltas)
+        elif text := content_text(content):
+            deltas.append(Text(text))
         if delta.get("refusal"):
             self._decode_refusal(delta, deltas)
         for call in delta.get("tool_calls") or ():
@@ -202,21 +204,17 @@ class OpenAIChatDecoder:
             deltas.append(Omitted("images" if delta.get("images") else "audio"))
 
     def _decode_refusal(self, fields: dict[str, Any], deltas: list[Delta]) -> None:
-        refusal = fields.get("refusal")
-        if isinstance(refusal, str) and refusal:
+        if refusal := content_text(fields.get("refusal")):
             self._refused = True
             deltas.append(Text(refusal))
 
     def _decode_content_part(self, part: dict[str, Any], deltas: list[Delta]) -> None:
         """Decode a part of content that is a list, as Mistral sends it."""
-        if isinstance(part.get("text"), str) and part["text"]:
-            deltas.append(Text(part["text"]))
+        if text := content_text(part.get("text")):
+            deltas.append(Text(text))
         thinking = part.get("thinking")
-        if isinstance(thinking, str) and thinking:
-            deltas.append(Thinking(thinking))
-        if isinstance(thinking, list):
-            texts = (p.get("text") for p in thinking if isinstance(p, dict))
-            deltas.extend(Thinking(text) for text in texts if isinstance(text, str))
+        thoughts = thinking if isinstance(thinking, list) else [{"text": thinking}]
+        deltas.extend(Thinking(text) for p in thoughts if (text := content_text(p.get("text"))))
         self._decode_refusal(part, deltas)
         part_type = part.get("type")
         if not part.keys() & {"refusal", "text", "thinking"} and part_type not in _CITATIONS:
@@ -230,11 +228,11 @@ def _tool_fragment(call: dict[str, Any], index: Any) -> ToolFragment:
         arguments = json.dumps(arguments, ensure_ascii=False)
     google_extra = (call.get("extra_content") or {}).get("google") or {}
     return ToolFragment(
-        index=index if isinstance(index, int) else None,
-        id=str(call["id"]) if call.get("id") else None,
-        name=function.get("name") or None,
+        index=optional_index(index),
+        id=optional_id(call.get("id")),
+        name=content_text(function.get("name")) or None,
         arguments=arguments or "",
-        thought_signature=google_extra.get("thought_signature"),
+        thought_signature=optional_text(google_extra.get("thought_signature")),
     )
 
 
@@ -246,8 +244,8 @@ def _decode_reasoning_details(details: list[Any], deltas: list[Delta], with_text
         text = detail.get("text") or detail.get("summary")
         if with_text and isinstance(text, str) and text:
             deltas.append(Thinking(text))
-        if detail.get("signature"):
-            deltas.append(ThinkingSignature(str(detail["signature"])))
+        if signature := optional_text(detail.get("signature")):
+            deltas.append(ThinkingSignature(signature))
         if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
             deltas.append(RedactedThinking(json.dumps(detail)))
 

@@ -39,6 +39,7 @@ from ..http.sse import SSEReader
 from ..profiles import UNSTREAMED_OPENAI
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
+from ._fields import content_text, optional_id, optional_text
 from ._openai_messages import (
     account_headers,
     add_cache_fields,
@@ -183,9 +184,10 @@ def _message_identity(item: dict[str, Any]) -> str:
 
     Models from gpt-5.3-codex on tell comments from final answers by it (vercel/ai#12860).
     """
-    if not item.get("phase"):
-        return str(item["id"])
-    return json.dumps({"v": 1, "id": item["id"], "phase": item["phase"]})  # the format of pi
+    item_id, phase = item["id"], optional_text(item.get("phase"))
+    if phase is None and not item_id.startswith("{"):
+        return str(item_id)
+    return json.dumps({"v": 1, "id": item_id, "phase": phase})  # the format of pi
 
 
 def _parse_identity(signature: str | None) -> dict[str, Any]:
@@ -238,13 +240,12 @@ class OpenAIResponsesDecoder:
         self._announced_calls: set[int] = set()  # whose name came
         self._unsent_arguments: dict[int, str] = {}  # given whole, in case no deltas follow
 
-    def decode(self, event: str, data: str) -> list[Delta]:
+    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
         if data.strip() == DONE_SENTINEL:
-            return []
+            return
         body = parse_object(data)
         event_type = body.get("type") or event
-        deltas: list[Delta] = []
         handler = _HANDLERS.get(event_type)
         if handler is not None:
             index = body.get("output_index")
@@ -253,7 +254,6 @@ class OpenAIResponsesDecoder:
             raise error_from_payload(body.get("error") or body)
         elif not event_type and (error := reported_error(body)):
             raise error_from_payload(error)
-        return deltas
 
     def on_text(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.output_text.delta`."""
@@ -264,7 +264,7 @@ class OpenAIResponsesDecoder:
         """Handle `response.output_text.done`, which repeats the text of the deltas."""
         if index not in self._streamed_items:
             self._streamed_items.add(index)
-            deltas.append(Text(body.get("text") or "", index))
+            deltas.append(Text(content_text(body.get("text")), index))
 
     def on_refusal(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.refusal.delta`."""
@@ -294,7 +294,7 @@ class OpenAIResponsesDecoder:
 
     def on_arguments_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.function_call_arguments.done`."""
-        self._unsent_arguments[index] = body.get("arguments") or ""
+        self._unsent_arguments[index] = content_text(body.get("arguments"))
 
     def on_audio(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.audio.delta`."""
@@ -310,29 +310,27 @@ class OpenAIResponsesDecoder:
 
     def on_created(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.created`."""
-        response = body.get("response") or {}
-        deltas.append(ResponseInfo(response.get("id"), response.get("model")))
+        deltas.append(_response_info(body.get("response") or {}))
 
     def on_end(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle the API's last event, successful or not."""
         self._decode_end(body.get("response") or {}, deltas)
 
-    def decode_body(self, body: str) -> list[Delta]:
+    def decode_body(self, body: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
         response = parse_object(body)
         if not response.keys() & {"error", "output", "status"}:
             raise MalformedResponseError(body)
-        deltas: list[Delta] = [ResponseInfo(response.get("id"), response.get("model"))]
+        deltas.append(_response_info(response))
         self._decode_end(response, deltas)
-        return deltas
 
     def _announce_call(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
         if index not in self._announced_calls:
             self._announced_calls.add(index)
-            call_id = item.get("call_id") or item.get("id")
-            deltas.append(ToolFragment(index, call_id, item.get("name")))
-        if item.get("arguments"):
-            self._unsent_arguments[index] = item["arguments"]
+            call_id = optional_id(item.get("call_id")) or optional_id(item.get("id"))
+            deltas.append(ToolFragment(index, call_id, content_text(item.get("name"))))
+        if arguments := content_text(item.get("arguments")):
+            self._unsent_arguments[index] = arguments
 
     def _decode_item(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
         """Add what a complete item holds and its deltas did not."""
@@ -340,7 +338,7 @@ class OpenAIResponsesDecoder:
         if item_type == "reasoning":
             if not was_streamed:
                 parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
-                text = "\n\n".join(part.get("text") or "" for part in parts)
+                text = "\n\n".join(content_text(part.get("text")) for part in parts)
                 deltas.append(Thinking(text, index))
             if item.get("encrypted_content"):
                 # The provider accepts reasoning back only as the original item.
@@ -352,8 +350,9 @@ class OpenAIResponsesDecoder:
                 if "text" not in part and "refusal" not in part:
                     deltas.append(Omitted(str(part.get("type"))))
                 elif not was_streamed:
-                    deltas.append(Text(part.get("text") or part.get("refusal") or "", index))
-            if item.get("id"):
+                    text = content_text(part.get("text")) or content_text(part.get("refusal"))
+                    deltas.append(Text(text, index))
+            if optional_text(item.get("id")):
                 deltas.append(TextSignature(_message_identity(item)))
         elif item_type == "function_call":
             self._announce_call(index, item, deltas)
@@ -372,17 +371,17 @@ class OpenAIResponsesDecoder:
                 self._decode_item(index, item, deltas)
         for index in list(self._unsent_arguments):
             self._end_arguments(index, deltas)
-        deltas.append(ResponseInfo(response.get("id"), response.get("model")))
+        deltas.append(_response_info(response))
         usage = usage_from_responses(response, response.get("output") or self._items)
         if usage is not None:
             deltas.append(usage)
         status = response.get("status") or "completed"
         if response.get("error") or status == "failed":
             error = response.get("error") or {"message": "The response failed."}
-            raise error_from_payload(error, deltas)
+            raise error_from_payload(error)
         self.done = True
-        reason = (response.get("incomplete_details") or {}).get("reason")
-        if reason is None and status != "completed":
+        reason = content_text((response.get("incomplete_details") or {}).get("reason"))
+        if not reason and status != "completed":
             reason = "length" if status == "incomplete" else str(status)
         deltas.append(Finish(reason or ("refusal" if self._refused else "stop")))
 
@@ -408,8 +407,11 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
 
 
 def _delta_text(body: dict[str, Any]) -> str:
-    delta = body.get("delta")
-    return delta if isinstance(delta, str) else ""
+    return content_text(body.get("delta"))
+
+
+def _response_info(response: dict[str, Any]) -> ResponseInfo:
+    return ResponseInfo(optional_text(response.get("id")), optional_text(response.get("model")))
 
 
 WIRE = Wire(

@@ -1,0 +1,252 @@
+"""Targets: each API's decoder, with fields of wrong types and bytes cut anywhere."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from pipy_ai import AssistantMessage
+from tests.support.wire_formats import (
+    ANTHROPIC,
+    CHAT,
+    GEMINI,
+    RESPONSES,
+    Counts,
+    Wire,
+    redacted,
+    say,
+    think,
+    tool,
+)
+
+from .harness import target
+from .replies import ask, decode, head
+from .values import changed, dump_json, pieces, some_json, some_text
+
+_COUNTS = Counts(input=10, output=9, cached=3, written=2, reasoning=4)
+
+# Fields that are in no example above, by the object that has them.
+_RARE_FIELDS: dict[str, tuple[str, ...]] = {
+    "openai-completions": (
+        "error", "usage", "choices", "delta", "message", "finish_reason", "index", "content",
+        "refusal", "reasoning", "reasoning_details", "thinking_blocks", "tool_calls",
+        "function_call", "images", "audio", "x_groq", "service_tier", "cost", "web_search",
+        "executed_tools", "provider_metadata", "x_nanogpt_pricing", "meta", "code", "base_resp",
+        "object", "type", "prompt_tokens", "completion_tokens", "total_tokens",
+        "prompt_tokens_details", "custom", "completion_tokens_details", "cost_details",
+        "server_tool_use", "num_search_queries", "id", "model", "extra_content", "function",
+        "name", "arguments", "errors", "status", "detail",
+    ),
+    "anthropic-messages": (
+        "error", "type", "usage", "index", "delta", "content_block", "message", "stop_reason",
+        "id", "model", "text", "thinking", "signature", "data", "name", "input", "partial_json",
+        "speed", "server_tool_use", "iterations", "cache_creation", "service_tier",
+        "inference_geo", "content", "input_tokens", "output_tokens", "output_tokens_details",
+    ),
+    "google-generative-ai": (
+        "error", "candidates", "content", "parts", "text", "thought", "thoughtSignature", "code",
+        "functionCall", "args", "name", "id", "inlineData", "fileData", "executableCode",
+        "mimeType", "finishReason", "groundingMetadata", "groundingChunks", "webSearchQueries",
+        "promptFeedback", "blockReason", "usageMetadata", "promptTokensDetails", "modality",
+        "tokenCount", "responseId", "modelVersion", "serviceTier",
+    ),
+    "openai-responses": (
+        "error", "type", "response", "item", "delta", "text", "arguments", "output_index",
+        "output", "status", "usage", "incomplete_details", "reason", "content", "summary",
+        "summary_index", "encrypted_content", "call_id", "id", "name", "phase", "model", "tools",
+        "tool_usage", "service_tier", "input_tokens_details", "output_tokens_details", "action",
+        "container_id", "code", "message", "refusal",
+    ),
+}  # fmt: skip
+
+
+def _examples(wire: Wire) -> list[list[Any]]:
+    """Return the events of complete answers."""
+    steps = [
+        [say("Hel", "lö 😀", " there")],
+        [think("hm", "…", signature="sig="), say("So.", " Yes")],
+        [say("I look"), tool("c1", "look", '{"x": 1', ', "y": [2]}'), tool("c2", "f", "{}")],
+        [tool("c1", "look", '{"q": "é"}', signature="s2")],
+    ]
+    if wire.redacts:
+        steps.append([redacted("ZGF0YQ=="), think("a"), say("b")])
+    return [
+        list(wire.events(example, stop, _COUNTS))
+        for example in steps
+        for stop in ("stop", "length", "tool")
+    ]
+
+
+_EXAMPLES = {wire.api: _examples(wire) for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES)}
+
+
+def _add_field(rng: random.Random, api: str, value: Any) -> None:
+    """Add a field of the API with a random value to an object of a document."""
+    holders = [value]
+    for holder in holders:
+        children = holder.values() if isinstance(holder, dict) else holder
+        holders += [child for child in children if isinstance(child, dict | list)]
+    objects = [holder for holder in holders if isinstance(holder, dict)]
+    if objects:
+        make = rng.choice((some_json, _plausible))
+        rng.choice(objects)[rng.choice(_RARE_FIELDS[api])] = make(rng)
+
+
+def _plausible(rng: random.Random) -> Any:
+    """Return a value that some field of an answer has."""
+    return rng.choice(
+        (
+            "text", "thinking", "tool_use", "server_tool_use", "error", "function_call", "message",
+            "reasoning", "stop", "tool_calls", "refusal", "null", "failed", "incomplete", 0, 1, 429,
+            1.5, "rate_limit_error", [], {}, [{}], [None], {"type": "text", "text": "x"}, "USD",
+            {"message": "Slow down.", "code": 429}, {"code": "429", "status": "RESOURCE_EXHAUSTED"},
+            {"cost": 1, "total_cost": 2}, [{"type": "text", "text": "y"}], ["x", 5, {"text": 7}],
+        )
+    )  # fmt: skip
+
+
+def _deep(rng: random.Random) -> str:
+    """Return nested JSON, perhaps too deep or not closed, with half a surrogate pair in it."""
+    depth = rng.choice((50, 190, 210, 400, 900, 980, 1100, 5000))
+    opening, closing = rng.choice((("[", "]"), ('{"error":', "}"), ('{"a":[', "]}")))
+    middle = rng.choice(("1", '"\\ud83d"', '"x"', "null"))
+    text = opening * depth + middle + closing * depth
+    return rng.choice(
+        (text, f'{{"error": {text}}}', f'{{"choices": {text}, "candidates": {text}}}')
+    )
+
+
+def _odd_event(rng: random.Random) -> str:
+    kind = rng.randrange(5)
+    if kind == 0:
+        return _deep(rng)
+    if kind == 1:
+        return dump_json(rng, some_json(rng))
+    if kind == 2:
+        return " ".join(dump_json(rng, some_json(rng)) for _ in range(rng.randint(2, 4)))
+    if kind == 3:
+        return some_text(rng).replace("\n", " ").replace("\r", " ")
+    return rng.choice(
+        ("[DONE]", "{", "<html>", '{"error": "x"}', '{"type": "error"}', "1e999", "null")
+    )
+
+
+def _mutated(rng: random.Random, api: str) -> list[str]:
+    """Return the events of an answer as JSON, some of them broken."""
+    events = list(rng.choice(_EXAMPLES[api]))
+    position = rng.randrange(len(events))
+    for _ in range(rng.randint(1, 3)):
+        if rng.random() < 0.6:
+            position = rng.randrange(len(events))
+        event = events[position]
+        if isinstance(event, dict):
+            event = changed(rng, event, rng.choice((0, 1, 1, 1, 2)))
+            if isinstance(event, dict) and rng.random() < 0.5:
+                _add_field(rng, api, event)
+        events[position] = event
+    if rng.random() < 0.2:
+        events.insert(rng.randint(0, len(events)), rng.choice(events))
+    if rng.random() < 0.1:
+        del events[rng.randrange(len(events))]
+    texts = [event if isinstance(event, str) else dump_json(rng, event) for event in events]
+    if rng.random() < 0.2:
+        texts.insert(rng.randint(0, len(texts)), _odd_event(rng))
+    return texts
+
+
+def _name(text: str) -> str:
+    """Return the name that an API with named events gives an event."""
+    try:
+        kind = json.loads(text)["type"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return ""
+    return kind if isinstance(kind, str) and kind.isprintable() else ""
+
+
+def _sse(rng: random.Random, texts: list[str]) -> bytes:
+    newline = rng.choice(("\n", "\r\n"))
+    named = rng.random() < 0.5
+    lines = []
+    for text in texts:
+        if named and (name := _name(text)):
+            lines.append(f"event: {name}")
+        lines += [f"data: {text}", ""]
+    ending = rng.choice(("", newline, newline, newline))
+    return (newline.join(lines) + ending).encode("utf-8", "surrogatepass")
+
+
+def _document(rng: random.Random, api: str) -> bytes:
+    """Return an answer that is one JSON document instead of a stream."""
+    events = rng.choice(_EXAMPLES[api])
+    if api == GEMINI.api:
+        value: Any = events if rng.random() < 0.5 else events[0]
+    elif api == RESPONSES.api:
+        value = events[-1]["response"]
+    elif api == ANTHROPIC.api:
+        blocks = [event["content_block"] for event in events if "content_block" in event]
+        text = {"type": "text", "text": "Hello"}
+        tool_use = {"type": "tool_use", "id": "c1", "name": "look", "input": {"x": 1}}
+        value = {
+            **events[0]["message"],
+            "content": [*blocks, text, tool_use],
+            "stop_reason": "end_turn",
+        }
+    else:
+        call = {"id": "c1", "index": 0, "function": {"name": "look", "arguments": '{"x": 1}'}}
+        message = {"content": "Hello", "reasoning_content": "hm", "tool_calls": [call]}
+        usage = {"prompt_tokens": 5, "completion_tokens": 3}
+        choice = {"message": message, "finish_reason": "stop", "index": 0}
+        value = {"id": "x", "model": "m", "choices": [choice], "usage": usage}
+    value = changed(rng, value, rng.randint(0, 2))
+    if isinstance(value, dict | list) and rng.random() < 0.5:
+        _add_field(rng, api, value)
+    return dump_json(rng, value).encode("utf-8", "surrogatepass")
+
+
+def _comparable(message: AssistantMessage) -> dict[str, Any]:
+    """Return what must not depend on where the bytes were cut."""
+    fields = message.model_dump(mode="json", exclude={"timestamp", "duration_ms", "ttft_ms"})
+    for part in fields["content"]:
+        if str(part.get("id", "")).startswith("call_"):
+            part["id"] = "made up"
+    return fields
+
+
+def _check(rng: random.Random, api: str) -> None:
+    body = _document(rng, api) if rng.random() < 0.2 else _sse(rng, _mutated(rng, api))
+    if rng.random() < 0.1:
+        body = body[: rng.randint(0, len(body))]
+    if rng.random() < 0.05:
+        body = b"\xef\xbb\xbf" + body
+    cuts = [body[i : i + 1] for i in range(len(body))] if rng.random() < 0.01 else pieces(rng, body)
+    if rng.random() < 0.98:
+        whole, cut = decode(api, [body]), decode(api, cuts)
+    else:
+        whole, cut = ask(api, [head() + body]), ask(api, [head(), *cuts])
+    one_read, many_reads = _comparable(whole), _comparable(cut)
+    assert one_read == many_reads
+
+
+@target
+def chat_completions(rng: random.Random) -> None:
+    """Answers of Chat Completions with wrong fields, cut anywhere."""
+    _check(rng, CHAT.api)
+
+
+@target
+def anthropic_messages(rng: random.Random) -> None:
+    """Answers of Anthropic Messages with wrong fields, cut anywhere."""
+    _check(rng, ANTHROPIC.api)
+
+
+@target
+def gemini(rng: random.Random) -> None:
+    """Answers of Gemini with wrong fields, cut anywhere."""
+    _check(rng, GEMINI.api)
+
+
+@target
+def responses(rng: random.Random) -> None:
+    """Answers of the Responses API with wrong fields, cut anywhere."""
+    _check(rng, RESPONSES.api)
