@@ -154,20 +154,23 @@ class AtomicWriter:
     """A context manager that streams into a new file, which replaces `path` at the end.
 
     If the block raises, `path` keeps its old content. The file keeps its permissions; a new one
-    gets the default ones.
+    gets those of `mode`, less the umask.
 
     Raises:
         OSError: The file cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: int = 0o666) -> None:
         self._path = os.fspath(path)
+        self._mode = mode
         directory, file_name = os.path.split(self._path)
         self._temp_path = os.path.join(directory, f".{file_name}.{os.urandom(4).hex()}.tmp")
 
     def __enter__(self) -> BinaryIO:
         with name_file(self._path):
-            self._file: BinaryIO = open(self._temp_path, "xb")
+            self._file: BinaryIO = open(
+                self._temp_path, "xb", opener=lambda path, flags: os.open(path, flags, self._mode)
+            )
         return self._file
 
     def __exit__(

@@ -110,11 +110,11 @@ def _cost(chat: Chat, _: str) -> None:
 
 
 def _save(chat: Chat, path: str) -> None:
-    from ..conversations.transcript import format_for_path, format_transcript, save_text
+    from ..conversations.transcript import format_for_path, format_transcripts, save_text
 
     if not path:
         raise ValueError("where to? /save talk.md, or .json, .jsonl")
-    save_text(path, format_transcript(chat.conversation, format_for_path(path)))
+    save_text(path, format_transcripts([chat.conversation], format_for_path(path)))
     _print(f"saved to {path}")
 
 

@@ -64,10 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_option(remove_parser)
 
     export_parser = actions.add_parser("export", help="as a file")
-    export_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
-    export_parser.add_argument("-o", "--output", metavar="FILE", help="where to (default: stdout)")
     export_parser.add_argument(
-        "--format", choices=("md", "json", "jsonl"), help="default: by FILE's name, else md"
+        "id", nargs="*", metavar="ID", help="which (default: the last; for SQLite, all)"
+    )
+    export_parser.add_argument("--all", action="store_true", help="every conversation")
+    export_parser.add_argument(
+        "-o", "--output", metavar="FILE",
+        help="where to, e.g. talk.html or history.db (default: stdout)",
+    )  # fmt: skip
+    export_parser.add_argument(
+        "--format",
+        choices=("md", "html", "sqlite", "json", "jsonl"),
+        help="md, html, sqlite, json or jsonl (default: by FILE's name, else md)",
     )
     for action in actions.choices.values():
         action.allow_abbrev = False
@@ -211,16 +219,29 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from ..conversations.transcript import format_for_path, format_transcript, save_text
+    from ..conversations.transcript import format_for_path, format_transcripts, save_text
 
-    file_format = arguments.format or format_for_path(arguments.output or "")
-    text = format_transcript(Conversation.read(arguments.id), file_format)
-    if arguments.output and arguments.output != "-":
-        try:
-            save_text(arguments.output, text)
-        except OSError as error:
-            warn(format_error(error))
-            return 1
+    if arguments.all and arguments.id:
+        raise ValueError("--all exports every conversation: leave out the ID")
+    path = "" if arguments.output == "-" else arguments.output or ""
+    file_format = arguments.format or format_for_path(path)
+    if arguments.all or (file_format == "sqlite" and not arguments.id):
+        ids = list_conversation_ids() or [resolve_id()]  # which says that there is none
     else:
-        write_answer(text)
+        ids = list(dict.fromkeys(map(resolve_id, arguments.id or [None])))
+    conversations = (Conversation.read(conversation_id) for conversation_id in ids)
+    try:
+        if file_format == "sqlite" and path:
+            from ..conversations.database import export_database
+
+            export_database(path, conversations)
+            return 0
+        text = format_transcripts([*conversations], file_format)
+        if path:
+            save_text(path, text)
+            return 0
+    except OSError as error:
+        warn(format_error(error))
+        return 1
+    write_answer(text)
     return 0

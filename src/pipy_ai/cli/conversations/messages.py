@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...utils.text import truncate
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pydantic import BaseModel
 
     from ... import Message
+
+
+MAX_TITLE_CHARS = 1000  # of a question that are read for its title
+
+
+def conversation_title(messages: Iterable[Message]) -> str:
+    """Return the beginning of the first question on one line."""
+    for message in messages:
+        if message.role == "user":
+            content = message.content
+            parts = [] if isinstance(content, str) else content
+            texts = [part.text if part.type == "text" else f"[{part.type}]" for part in parts]
+            text = content if isinstance(content, str) else " ".join(texts)
+            return truncate(" ".join(text[:MAX_TITLE_CHARS].split()), 60)
+    return ""
 
 
 def dump_message(value: Any) -> Any:

@@ -1,30 +1,59 @@
-"""Export a conversation as Markdown, JSON or JSON Lines."""
+"""Export conversations as Markdown, HTML, JSON or JSON Lines."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ...utils.atomic import AtomicWriter, write_special_file
 from .conversation import Conversation
-from .messages import dump_message
+from .messages import conversation_title, dump_message
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ... import Message
     from ...types import AssistantContent, ToolResultContent, UserContent
 
-FORMATS = ("md", "json", "jsonl")
+FORMATS = ("md", "html", "sqlite", "json", "jsonl")
+_SUFFIXES = {"htm": "html", "db": "sqlite", "sqlite3": "sqlite"}
 
 
 def format_for_path(path: str) -> str:
     """Return the format for a file name's extension, Markdown if it is unknown."""
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
+    suffix = _SUFFIXES.get(suffix, suffix)
     return suffix if suffix in FORMATS else "md"
 
 
+def format_transcripts(conversations: Sequence[Conversation], file_format: str) -> str:
+    """Return one or more conversations as text.
+
+    Raises:
+        ValueError: The format is SQLite, or JSON Lines for more than one conversation.
+    """
+    if file_format == "sqlite":
+        raise ValueError("SQLite needs a file: pipy history export -o history.db")
+    if file_format == "html":
+        from .html_page import format_html
+
+        return format_html(conversations)
+    if len(conversations) == 1:
+        return format_transcript(conversations[0], file_format)
+    if file_format == "jsonl":
+        raise ValueError("JSON Lines has one conversation per file; use json, sqlite or html")
+    if file_format == "json":
+        return json.dumps([_json_document(c) for c in conversations], indent=2) + "\n"
+    return "\n".join(
+        f"# {conversation_title(conversation.messages) or conversation.id}\n\n"
+        f"{format_transcript(conversation, file_format)}"
+        for conversation in conversations
+    )
+
+
 def format_transcript(conversation: Conversation, file_format: str) -> str:
-    """Return the conversation in one of `FORMATS`.
+    """Return the conversation as Markdown (`md`), `json` or `jsonl`.
 
     JSON is a `Context` with the id and model; JSON Lines has one message per line.
 
@@ -43,20 +72,23 @@ def format_transcript(conversation: Conversation, file_format: str) -> str:
         <BLANKLINE>
         4
     """
-    messages = [dump_message(message) for message in conversation.messages]
     if file_format == "jsonl":
+        messages = [dump_message(message) for message in conversation.messages]
         return "".join(json.dumps(message) + "\n" for message in messages)
     if file_format == "json":
-        document = {
-            "id": conversation.id,
-            "model": conversation.model,
-            "system_prompt": conversation.system,
-            "messages": messages,
-        }
-        return json.dumps(document, indent=2) + "\n"
+        return json.dumps(_json_document(conversation), indent=2) + "\n"
     parts = [f"## System\n\n{conversation.system}"] if conversation.system else []
     parts += map(_message_markdown, conversation.messages)
     return "\n\n".join(parts) + "\n"
+
+
+def _json_document(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": conversation.id,
+        "model": conversation.model,
+        "system_prompt": conversation.system,
+        "messages": [dump_message(message) for message in conversation.messages],
+    }
 
 
 def _message_markdown(message: Message) -> str:
@@ -111,6 +143,8 @@ def _fence(text: str) -> str:
 def save_text(path: str, text: str) -> None:
     """Write `text` to a file; if that fails, the file keeps its content.
 
+    Only the user can read a new file.
+
     Raises:
         OSError: The file cannot be written.
     """
@@ -119,7 +153,7 @@ def save_text(path: str, text: str) -> None:
     if write_special_file(path, data):
         return
     try:
-        with AtomicWriter(path) as file:
+        with AtomicWriter(path, mode=0o600) as file:
             file.write(data)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
