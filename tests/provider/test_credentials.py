@@ -324,6 +324,7 @@ def test_address_in_extra_gets_no_key_of_the_environment(
         ("google-vertex/gemini-2.5-flash", {"api_base": "{url}"}),
         ("vertex_ai/gemini-2.5-flash", {"api_base": "https://storage.googleapis.com"}),
         ("bedrock/x", {"api_base": "https://anybody.s3.amazonaws.com"}),
+        ("gigachat/x", {"api_base": "{url}"}),
         ("bedrock/x", {"api_base": "https://bedrock-x.s3.us-east-1.amazonaws.com"}),
     ],
 )
@@ -331,7 +332,8 @@ def test_address_in_extra_gets_no_key_of_the_environment(
 def test_login_of_a_cloud_is_not_used_elsewhere(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, model: str, options: Any
 ) -> None:
-    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "env-key-0123456789")
+    for variable in ("AWS_BEARER_TOKEN_BEDROCK", "GIGACHAT_ACCESS_TOKEN"):
+        monkeypatch.setenv(variable, "env-key-0123456789")
     options = json.loads(json.dumps(options).replace("{url}", lab.url))
     message = complete(model, "q", max_retries=0, **options)
     assert message.error is not None

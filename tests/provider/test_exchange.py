@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from pipy_ai import AssistantMessage, ErrorInfo, complete, stream
+from pipy_ai.provider import exchange
 
 from ..support.event_grammar import check_events
 from ..support.raw_server import Raw, response
@@ -239,3 +241,18 @@ def test_impossible_costs_count_as_not_reported(cost: str) -> None:
         message = ask(server.url)
     assert (message.text, message.error) == ("hello", None)
     assert message.usage.cost.total is None
+
+
+def test_answer_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `timeout=`, a server could fill the memory."""
+    monkeypatch.setattr(exchange, "MAX_RESPONSE_BYTES", 1 << 20)
+    event = (
+        b"data: %s\n\n"
+        % json.dumps({"choices": [{"index": 0, "delta": {"content": "x" * 10_000}}]}).encode()
+    )
+    with Raw(HEAD + chunk(event) * 300) as server:
+        message = ask(server.url)
+    assert message.error is not None
+    assert message.error.kind == "server"
+    assert message.error.message.startswith("The provider sent an answer without end: 1 MB so far")
+    assert len(message.text) >= 500_000

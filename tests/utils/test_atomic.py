@@ -16,6 +16,7 @@ import pytest
 
 from pipy_ai.utils.atomic import (
     AtomicWriter,
+    make_private_dir,
     open_private,
     private_lock,
     update_json_file,
@@ -153,3 +154,17 @@ for call in (
             os.chmod(path, os.stat(path).st_mode | 0o055)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "it belongs to another user\n" * 2, done.stderr
+
+
+def test_data_directory_is_closed_to_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write there could replace keys and templates."""
+    data, other = tmp_path / "data", tmp_path / "other"
+    for path in (data, other):
+        path.mkdir()
+        path.chmod(0o777)
+    monkeypatch.setenv("PIPY_DATA_DIR", str(data))
+    make_private_dir(str(data))
+    make_private_dir(str(other))  # not ours to change
+    assert (data.stat().st_mode & 0o777, other.stat().st_mode & 0o777) == (0o755, 0o777)

@@ -10,7 +10,8 @@ from pipy_ai.utils.download import is_public_host
 @pytest.mark.parametrize(
     "host",
     ["localhost", "127.1.2.3", "0.0.0.0", "::1", "[fe80::1]", "10.1.1.1", "192.168.0.1",
-     "169.254.169.254", "::ffff:127.0.0.1", "2130706433", "0x7f.1"],
+     "169.254.169.254", "::ffff:127.0.0.1", "2130706433", "0x7f.1",
+     "2002:7f00:1::", "64:ff9b::a9fe:a9fe"],
 )  # fmt: skip
 def test_private_hosts(host: str) -> None:
     assert not is_public_host(host)

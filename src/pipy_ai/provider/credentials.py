@@ -53,6 +53,8 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
         base_url or (route.api_base if request.provider in _OPENAI_PROVIDERS else None) or None
     )
     if base_url is not None and not _is_own_url(request, base_url):
+        if route.backend in _OWN_LOGINS:
+            raise _unsent_login_error(request, base_url)
         _warn_of_unsent_key(request, base_url)
         return PLACEHOLDER_KEY
     if key := route.api_key():
@@ -86,6 +88,7 @@ def _is_own_url(request: Request, url: str) -> bool:
 
 # Fields of `extra` that hold the user's credentials for a cloud, and where to send them.
 _CLOUD_CREDENTIALS = ("aws_secret_access_key", "aws_bearer_token_bedrock", "vertex_credentials")
+_OWN_LOGINS = frozenset({"gigachat"})  # LiteLLM reads their tokens whatever the key
 _CLOUD_ADDRESSES = ("aws_bedrock_runtime_endpoint", "aws_sts_endpoint")
 
 
@@ -104,12 +107,15 @@ def _check_cloud_address(request: Request) -> None:
             extra
         ):
             continue
-        host = urlsplit(str(url)).hostname or str(url)
-        text = (
-            f"The credentials of {request.provider} are not sent to {host}, which is not its"
-            f" address: pass api_key=, or extra={{'{_CLOUD_CREDENTIALS[0]}': …}}."
-        )
-        raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
+        raise _unsent_login_error(request, str(url))
+
+
+def _unsent_login_error(request: Request, url: str) -> ProviderError:
+    text = (
+        f"The credentials of {request.provider} are not sent to {urlsplit(url).hostname or url},"
+        " which is not its address: pass api_key=."
+    )
+    return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
 
 
 def _warn_of_unsent_key(request: Request, url: str) -> None:

@@ -29,6 +29,7 @@ from .wires._litellm_proxy import (
 from .wires._parsing import MALFORMED, MAX_MALFORMED_CHARS, MalformedResponseError, split_documents
 from .wires._usage import usage_from_headers
 
+MAX_RESPONSE_BYTES = 512 << 20  # more than any answer needs, but not all memory
 MAX_ERROR_BODY_BYTES = 64 << 10
 ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
 DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is complete
@@ -71,7 +72,7 @@ async def stream_deltas(
                 raise pending_error
             return
         pending_error = None
-        chunk = first_chunk
+        chunk, total_bytes = first_chunk, 0
         while True:
             deltas, pending_error = _decode_chunk(decoder, framing, chunk)
             if deltas:
@@ -87,6 +88,9 @@ async def stream_deltas(
                 chunk, pending_error = b"", error
             if not chunk:
                 break
+            total_bytes += len(chunk)
+            if total_bytes > MAX_RESPONSE_BYTES:
+                raise _too_long_error("an answer", MAX_RESPONSE_BYTES)
         deltas, _ = _decode_chunk(decoder, framing, None)  # the error would be of half an event
         if deltas:
             yield _believed(deltas, response.headers, profile)
@@ -183,8 +187,8 @@ async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:
     return b"".join(chunks).decode("utf-8-sig", "replace")
 
 
-def _too_long_error(subject: str) -> ProviderError:
-    size = f"{MAX_EVENT_BYTES >> 20} MB"
+def _too_long_error(subject: str, max_bytes: int = MAX_EVENT_BYTES) -> ProviderError:
+    size = f"{max_bytes >> 20} MB"
     text = f"The provider sent {subject} without end: {size} so far. Is api_base right?"
     return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
 

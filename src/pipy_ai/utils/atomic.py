@@ -36,7 +36,13 @@ def make_private_dir(path: str) -> None:
         except FileExistsError:  # another process created it
             if not os.path.isdir(path):
                 raise
-    _check_owner(os.stat(path), path)
+    status = os.stat(path)
+    _check_owner(status, path)
+    if os.name == "posix" and status.st_uid == os.getuid() and status.st_mode & 0o022:
+        from .paths import data_path
+
+        if os.path.realpath(path) == os.path.realpath(data_path()):
+            os.chmod(path, status.st_mode & 0o755)  # others could replace keys and templates
 
 
 def make_private_dir_above(path: str) -> None:

@@ -42,4 +42,15 @@ def is_public_host(host: str) -> bool:
     except (OSError, UnicodeError):
         return True  # a proxy may know it
     addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
-    return all(address.is_global for address in addresses)
+    return all(map(_is_public, addresses))
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether an address is public, also the IPv4 address that it leads to (6to4, NAT64)."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.sixtofour
+        if address in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.ip_address(int(address) & 0xFFFFFFFF)  # type: ignore[assignment]
+        if inner is not None and not inner.is_global:
+            return False
+    return address.is_global
