@@ -331,3 +331,42 @@ def test_truncated_compression(wire: Wire, coding: str) -> None:
     assert (message.error.kind, nothing.kind) == ("incomplete", "connection")
     for error in (message.error, nothing):
         assert f"ended within the {coding}" in error.message
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_text_before_corrupt_compressed_data_is_kept(coding: str) -> None:
+    squeeze = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
+    event = b'data: {"choices":[{"delta":{"content":"kept"}}]}\n\n'
+    squeezed = squeeze.compress(event) + squeeze.flush(zlib.Z_SYNC_FLUSH) + b"\xff" * 20
+    with Raw(response(squeezed, f"content-encoding: {coding}")) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
+    assert message.text == "kept"
+    assert message.error is not None
+    assert message.error.kind == "server"
+    assert f"not {coding}, as it says" in message.error.message
+
+
+async def test_much_from_few_compressed_bytes_does_not_hold_up_the_loop() -> None:
+    """Otherwise `timeout=` would have to wait, too."""
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    squeezed = gzip.compress(bytes(20 << 20))
+    with Raw(response(squeezed, "content-encoding: gzip")) as server:
+        received = await http.send(HTTPRequest("POST", server.url, []))
+        while not received.fully_received:
+            await asyncio.sleep(0.001)
+        counter = asyncio.create_task(count_turns())
+        sizes = []
+        while data := await received.read():
+            sizes.append(len(data))
+        counter.cancel()
+        received.close()
+    assert sum(sizes) == 20 << 20
+    assert max(sizes) <= http.MAX_DECOMPRESSED_BYTES
+    assert turns >= len(sizes) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ from .connection import Connection, ConnectionBroken
 USER_AGENT = f"pipy-ai/{__version__}"
 MAX_IDLE_CONNECTIONS = 100  # per event loop
 IDLE_EXPIRY_S = 60.0
-MAX_DECOMPRESSED_BYTES = 1 << 20  # per read
+MAX_DECOMPRESSED_BYTES = 64 << 10  # per read: what it takes to process holds up a loop
 
 # Failures that a retry may fix; anything else is a `ProviderError`.
 CONNECTION_ERRORS = (ConnectionBroken, TimeoutError)
@@ -52,6 +53,7 @@ class HTTPResponse:
         self._content_encoding = self.headers.get("content-encoding", "").strip().lower()
         self._decompressor: Any = None
         self._compressed_tail = b""  # input that the decompressor has not consumed
+        self._corrupt = False
 
     async def read(self) -> bytes:
         """Return the next piece of the body, empty at its end.
@@ -65,7 +67,10 @@ class HTTPResponse:
         if self._content_encoding in ("", "identity"):
             return await self._connection.read()
         while True:
-            compressed = self._compressed_tail or await self._connection.read()
+            if compressed := self._compressed_tail:
+                await asyncio.sleep(0)  # timeouts and other streams are due meanwhile
+            else:
+                compressed = await self._connection.read()
             data = self._decompress(compressed)
             if data or not compressed:
                 return data
@@ -82,18 +87,20 @@ class HTTPResponse:
             self._decompressor = zlib.decompressobj(
                 -zlib.MAX_WBITS if is_raw_deflate else window_bits
             )
+        if self._corrupt:
+            raise _malformed_error(f"an answer that is not {self._content_encoding}, as it says")
         if self._decompressor is None:
             return b""
         if not compressed and not self._decompressor.eof:
             raise ConnectionBroken(f"the answer ended within the {self._content_encoding}")
         if self._decompressor.eof:
             return b""
+        state = self._decompressor.copy()
         try:
             data: bytes = self._decompressor.decompress(compressed, MAX_DECOMPRESSED_BYTES)
         except zlib.error:
-            raise _malformed_error(
-                f"an answer that is not {self._content_encoding}, as it says"
-            ) from None
+            self._corrupt, self._compressed_tail = True, compressed  # the next read fails
+            return _decompress_beginning(state, compressed)
         self._compressed_tail = self._decompressor.unconsumed_tail
         return data
 
@@ -105,6 +112,15 @@ class HTTPResponse:
     def close(self) -> None:
         """Return the connection to the pool if the body was read to its end, else close it."""
         self._pool.release(self._pool_key, self._connection)
+
+
+def _decompress_beginning(decompressor: Any, compressed: bytes) -> bytes:
+    """Return what precedes an error in compressed data."""
+    data = bytearray()
+    with contextlib.suppress(zlib.error):
+        for position in range(len(compressed)):
+            data += decompressor.decompress(compressed[position : position + 1])
+    return bytes(data)
 
 
 def _malformed_error(description: str) -> ProviderError:
