@@ -115,3 +115,46 @@ def test_interrupted_replay(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> 
     events[-1]["ms"] = 3_600_000
     recorded.write_text("\n".join(map(json.dumps, events)))
     assert main(["replay", str(recorded)]) == 130
+
+
+def test_timeline(recorded: Path, tmp_path: Path) -> None:
+    events = [json.loads(line) for line in recorded.read_text().splitlines()]
+    deltas = [number for number, event in enumerate(events) if event["type"] == "text_delta"]
+    for number, event in enumerate(events):
+        event["ms"] = 800 + 20 * number + (1500 if number > deltas[1] else 0)
+    recorded.write_text("\n".join(map(json.dumps, events)))
+    done = pipy("replay", str(recorded), "--timeline")
+    assert (done.returncode, done.stderr) == (0, "")
+    header, *lines = [line.split() for line in done.stdout.splitlines()]
+    assert header == ["ms", "pause", "event", "detail"]
+    assert lines[0] == ["800", "+800", "start"]
+    assert [line[2] for line in lines] == [
+        "start", "text_start", "text_delta", "text_delta", "text_end", "done",
+    ]  # fmt: skip
+    assert lines[2][3:5] == ["x", "2"]
+    assert lines[3][1] == "+1,520"
+    assert lines[-1][3:] == ["faux/echo:", "stop,", "4", "in", "/", "4", "out"]
+    rows = json.loads(pipy("replay", str(recorded), "--timeline", "--json").stdout)
+    assert [row["count"] for row in rows if row["event"] == "text_delta"] == [2, len(deltas) - 2]
+    assert sum(row["characters"] for row in rows) == len("Hello there")
+    assert pipy("replay", str(recorded), "--json").returncode == 2
+    with Terminal("-m", "pipy_ai", "replay", str(recorded), "--timeline", columns=60) as terminal:
+        assert terminal.wait() == 0
+        assert "longest pause 1,520 ms, before" in terminal.text
+        assert max(map(len, terminal.screen)) <= 60
+
+
+def test_timeline_of_bad_input(recorded: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in recorded.read_text().splitlines()]
+    for line in lines:
+        del line["ms"]
+    recorded.write_text("{\n" + "\n".join(map(json.dumps, lines)))
+    done = pipy("replay", str(recorded), "--timeline")
+    assert (done.returncode, done.stdout.splitlines()[1].split()[:3]) == (1, ["?", "?", "start"])
+    assert "1 of" in done.stderr
+    (tmp_path / "empty").touch()
+    assert pipy("replay", str(tmp_path / "empty"), "--timeline").returncode == 1
+    hostile = pipy("ask", "-m", "faux/echo", "--events", "a\x1b[2J\n\u202eb").stdout
+    shown = pipy("replay", "-", "--timeline", stdin=hostile)
+    assert "\x1b" not in shown.stdout
+    assert shown.returncode == 0

@@ -31,7 +31,7 @@ COMMANDS = {
     "cost": "estimate what a request costs",
     "compare": "rank models by cost, or show their answers side by side",
     "providers": "list providers and the variables of their keys",
-    "spend": "show what was spent, from the ledger",
+    "spend": "show what was spent, from the ledger or the history",
     "default": "show or choose the model that answers when none is named",
     "keys": "keep the keys of providers",
     "sync": "fetch the newest catalogue of models from models.dev",

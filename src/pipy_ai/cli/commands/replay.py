@@ -13,15 +13,17 @@ from typing import IO, TYPE_CHECKING, Any
 from ...utils.text import format_count
 from ..display.notices import ending_notices, warning_texts
 from ..display.printer import Printer
-from ..display.terminal import is_interactive, warn
+from ..display.table import print_table
+from ..display.terminal import hint, is_interactive, warn, write_json
 from ..display.usage import print_usage
 
 if TYPE_CHECKING:
     from ... import AssistantMessage
+    from ..display.timeline import TimelineRow
 
 DESCRIPTION = (
-    "Play an event file of pipy ask --events again, at the pace at which it came. Lines that are "
-    "damaged are reported and left out."
+    "Play an event file of pipy ask --events again, at the pace at which it came, or list its"
+    " events with their times (--timeline). Lines that are damaged are reported and left out."
 )
 MAX_PAUSE_S = 10.0
 MAX_REPORTED_LINES = 3  # damaged lines that are reported one by one
@@ -33,8 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pace_group = parser.add_mutually_exclusive_group()
     pace_group.add_argument("--speed", type=float, default=1.0, metavar="X", help="X times as fast")
     pace_group.add_argument("--at-once", action="store_true", help="without pauses")
+    pace_group.add_argument(
+        "--timeline",
+        action="store_true",
+        help="list the events with their milliseconds instead of playing them",
+    )
     parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
     parser.add_argument("--usage", action="store_true", help="end with tokens, cost and speed")
+    parser.add_argument("--json", action="store_true", help="with --timeline: print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,10 +50,50 @@ def run(arguments: argparse.Namespace) -> int:
     speed = math.inf if arguments.at_once else arguments.speed
     if not speed > 0:
         raise ValueError("--speed is more than 0")
+    if arguments.json and not arguments.timeline:
+        raise ValueError("--json needs --timeline")
+
+    def show(reader: _EventReader) -> int:
+        if arguments.timeline:
+            return _show_timeline(reader, arguments.json)
+        return _play(reader, arguments, speed)
+
     if arguments.file == "-":
-        return _play(_EventReader(sys.stdin.buffer), arguments, speed)
+        return show(_EventReader(sys.stdin.buffer))
     with open(arguments.file, "rb") as file:
-        return _play(_EventReader(file), arguments, speed)
+        return show(_EventReader(file))
+
+
+def _show_timeline(reader: _EventReader, json_output: bool) -> int:
+    from ..display.timeline import excerpt_on_one_line, timeline_rows
+
+    rows = list(timeline_rows(reader))
+    reader.report_damage()
+    if json_output:
+        write_json([row.to_json() for row in rows])
+    elif rows:
+        header = ["ms", "pause", "event", "detail"]
+        cells = [[excerpt_on_one_line(cell) for cell in row.cells()] for row in rows]
+        print_table(header, cells, {"ms", "pause"}, drop=["pause"])
+        _print_times(rows)
+    else:
+        warn("the file has no events")
+    return 1 if reader.damaged_count or not rows else 0
+
+
+def _print_times(rows: list[TimelineRow]) -> None:
+    """Print when the first token came, and the longest pause."""
+    from ..display.timeline import DELTA_TYPES
+
+    parts = []
+    first = next((row for row in rows if row.event in DELTA_TYPES and row.ms is not None), None)
+    if first is not None:
+        parts.append(f"first token after {first.ms:,.0f} ms")
+    longest = max(rows, key=lambda row: row.pause_ms or 0)
+    if longest.pause_ms:
+        parts.append(f"longest pause {longest.pause_ms:,.0f} ms, before {longest.event}")
+    if parts:
+        hint(", ".join(parts))
 
 
 def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> int:
@@ -60,9 +108,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
                     last_answer = event.partial
     except KeyboardInterrupt:
         return 130
-    if reader.damaged_count:
-        lines = format_count(reader.line_count, "line")
-        warn(f"{reader.damaged_count:,} of {lines}: no event")
+    reader.report_damage()
     if last_answer is None:
         warn("no answer ends in this file")
         return 1
@@ -81,6 +127,12 @@ class _EventReader:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.line_count = self.damaged_count = 0
+
+    def report_damage(self) -> None:
+        """Print how many lines are no events, if there are any."""
+        if self.damaged_count:
+            lines = format_count(self.line_count, "line")
+            warn(f"{self.damaged_count:,} of {lines}: no event")
 
     def __iter__(self) -> Iterator[tuple[Any, float | None]]:
         from ... import event_from_dict

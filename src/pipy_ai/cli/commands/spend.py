@@ -1,25 +1,33 @@
-"""`pipy spend`: add up the ledger."""
+"""`pipy spend`: add up the ledger, or the saved conversations."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ...utils.text import display_width
 from ..args.common import add_json_option
 from ..display.table import print_table
-from ..display.terminal import warn, write_json
+from ..display.terminal import dimmed, escape_controls, warn, write_json, write_stderr
 
 if TYPE_CHECKING:
-    from ...accounting.ledger import LedgerEntry, Spending
+    from ...accounting.ledger import Spending
 
-DESCRIPTION = "Show what was spent, from the ledger that PIPY_LEDGER=1 keeps."
+DESCRIPTION = (
+    "Show what was spent: from the ledger that PIPY_LEDGER=1 keeps, or without one from the saved"
+    " conversations of ask and chat. The two are never added up, so nothing counts twice."
+)
+MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 4, 40
 
-_GROUP_KEYS: dict[str, Callable[[LedgerEntry], str]] = {
-    "model": lambda entry: f"{entry.provider}/{entry.model}",
-    "provider": lambda entry: entry.provider,
-    "day": lambda entry: entry.time[:10],
+Item = tuple[str, str, str, "Spending"]  # UTC time, provider, model, tokens and cost
+_GROUP_KEYS: dict[str, Callable[[str, str, str], str]] = {
+    "model": lambda time, provider, model: f"{provider}/{model}",
+    "provider": lambda time, provider, model: provider,
+    "day": lambda time, provider, model: time[:10],
 }
 
 
@@ -30,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--since", type=_parse_date, metavar="DATE", help="like 2026-11 or 2026-11-22"
+    )
+    parser.add_argument(
+        "--source",
+        choices=("ledger", "history"),
+        help="ledger, or history for the saved conversations (default: the ledger if there is one)",
     )
     parser.add_argument("--ledger", metavar="FILE", help="default: where PIPY_LEDGER says")
     add_json_option(parser)
@@ -46,30 +59,93 @@ _parse_date.__name__ = "date"  # argparse uses it in its error message
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from ...accounting.ledger import Spending, read_ledger, spending_table
+    import os
 
+    from ...accounting.ledger import Spending, read_ledger
+
+    if arguments.ledger and arguments.source == "history":
+        raise ValueError("--ledger and --source history: use one of them")
     ledger = read_ledger(arguments.ledger)
+    source = arguments.source or "ledger"
+    if not (arguments.source or arguments.ledger or os.path.exists(ledger.path)):
+        source = "history"
     totals: dict[str, Spending] = {}
     try:
-        for entry in ledger:
-            if arguments.since is None or entry.time >= arguments.since:
-                _add_entry(totals.setdefault(_GROUP_KEYS[arguments.by](entry), Spending()), entry)
+        items = _ledger_items(arguments.ledger) if source == "ledger" else _history_items()
+        for time, provider, model, spending in items:
+            if arguments.since is None or time >= arguments.since:
+                key = _GROUP_KEYS[arguments.by](time, provider, model)
+                totals.setdefault(key, Spending()).merge(spending)
     except FileNotFoundError:
         warn(f"there is no ledger at {ledger.path}; PIPY_LEDGER=1 begins one")
         return 1
-    if ledger.corrupted:
-        warn(f"{ledger.path} has lines that could not be read: {ledger.corrupted}")
+    if source == "history" and not totals and arguments.since is None:
+        warn(f"there is no ledger at {ledger.path} and no saved answer; PIPY_LEDGER=1 begins one")
+        return 1
     by_day = arguments.by == "day"
     ranked = sorted(totals.items(), key=lambda item: (0 if by_day else -item[1].usd, item[0]))
     if arguments.json:
-        write_json([{arguments.by: name, **_to_json(spending)} for name, spending in ranked])
-    else:
-        print_table(*spending_table(arguments.by, dict(ranked)))
+        write_json(
+            [
+                {arguments.by: name, **_to_json(spending), "source": source}
+                for name, spending in ranked
+            ]
+        )
+        return 0
+    label = f"from the ledger {ledger.path}"
+    if source == "history":
+        label = "from the saved conversations; PIPY_LEDGER=1 also records batches and Python"
+    write_stderr(f"{dimmed(escape_controls(label), sys.stderr)}\n")
+    _print_spending(arguments.by, dict(ranked))
     return 0
 
 
-def _add_entry(spending: Spending, entry: LedgerEntry) -> None:
-    spending.add(entry.input + entry.cache_read + entry.cache_write, entry.output, entry.cost)
+def _ledger_items(path: str | None) -> Iterator[Item]:
+    from ...accounting.ledger import Spending, read_ledger
+
+    ledger = read_ledger(path)
+    for entry in ledger:
+        spending = Spending()
+        input_tokens = entry.input + entry.cache_read + entry.cache_write
+        spending.add(input_tokens, entry.output, entry.cost, entry.cache_read)
+        yield entry.time, entry.provider, entry.model, spending
+    if ledger.corrupted:
+        warn(f"{ledger.path} has lines that could not be read: {ledger.corrupted}")
+
+
+def _history_items() -> Iterator[Item]:
+    """Yield the answers of saved conversations, also those that were undone: they cost money."""
+    from ...accounting.ledger import Spending
+    from ..conversations.files import list_conversation_ids
+    from ..conversations.summary import format_utc, read_conversation_file, summarize_conversation
+
+    for conversation_id in list_conversation_ids():
+        data = read_conversation_file(conversation_id)
+        for message in summarize_conversation(conversation_id, data)[1]:
+            spending = Spending()
+            spending.add_json(message)
+            provider, model = (str(message.get(name) or "?") for name in ("provider", "model"))
+            yield format_utc(message.get("timestamp")), provider, model, spending
+
+
+def _print_spending(by: str, totals: dict[str, Spending]) -> None:
+    """Print the table, on a terminal with bars of the cost, or of the tokens if all are free."""
+    from ...accounting.ledger import spending_table
+
+    header, rows, numbers = spending_table(by, totals)
+    columns = zip(header, *rows, strict=True)
+    width = sum(max(map(display_width, column)) + 2 for column in columns)
+    room = shutil.get_terminal_size().columns - width - 1
+    if sys.stdout.isatty() and len(totals) > 1 and room >= MIN_BAR_COLUMNS:
+        from ..display.bars import format_bars
+
+        values = [spending.usd for spending in totals.values()]
+        if not any(values):
+            values = [float(spending.input + spending.output) for spending in totals.values()]
+        bars = format_bars(values, min(room, MAX_BAR_COLUMNS), sys.stdout)
+        header = [*header, ""]
+        rows = [[*row, bar] for row, bar in zip(rows, [*bars, ""], strict=True)]
+    print_table(header, rows, numbers, drop=["input", "output", "requests"])
 
 
 def _to_json(spending: Spending) -> dict[str, float]:

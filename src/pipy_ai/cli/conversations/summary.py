@@ -106,6 +106,15 @@ def format_time(message_or_ms: dict[str, Any] | float) -> str:
         return "?"
 
 
+def format_utc(milliseconds: Any) -> str:
+    """Return Unix milliseconds as UTC in ISO 8601, or `?` if they are no time."""
+    try:
+        moment = time.gmtime((as_number(milliseconds) or 0) / 1000)
+    except (ValueError, OverflowError, OSError):
+        return "?"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment) if as_number(milliseconds) else "?"
+
+
 def search_conversation(conversation_id: str, query: str) -> list[dict[str, str]]:
     """Return the lines that contain `query` (case-folded), with their time and author."""
     hits = []
