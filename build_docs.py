@@ -1,17 +1,19 @@
 """Build the documentation's site: `python build_docs.py`, with the extra `docs`.
 
 Writes build/site. Generated pages are not committed: docs/reference/ comes from the docstrings of
-the package's public names, docs/llms.txt and docs/llms-full.txt from the pages. A broken link or
-anchor fails.
+the package's public names. The site also has llms.txt, llms-full.txt and each page as Markdown. A
+broken link or anchor fails.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import yaml
 
 ROOT = Path(__file__).parent
 DOCS = ROOT / "docs"
+SITE = ROOT / "build" / "site"
 sys.path.insert(0, str(ROOT / "src"))
 
 import pipy_ai  # noqa: E402
@@ -117,6 +120,14 @@ def _directive(module: str, name: str) -> str:
     return f"::: {defined_in}.{name}"
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads `mkdocs.yml` without the values of environment variables."""
+
+
+_Loader.add_constructor("!ENV", lambda loader, node: None)
+NAV = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader=_Loader)["nav"]
+
+
 def nav_pages() -> list[tuple[str, str]]:
     """Return title and file of each page, in the order of the site."""
 
@@ -127,25 +138,53 @@ def nav_pages() -> list[tuple[str, str]]:
             pages += walk(target) if isinstance(target, list) else [(title, target)]
         return pages
 
-    return walk(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    return walk(NAV)
 
 
-def build_llms_texts() -> tuple[str, str]:
-    """Return `llms.txt` (an index of the pages) and `llms-full.txt` (all of them)."""
+def build_llms_texts() -> dict[str, str]:
+    """Return `llms.txt` (an index of the pages), `llms-full.txt` (all of them) and each page as
+    Markdown, by their paths in the site."""
+    pages = {file: markdown_of(file) for _, file in nav_pages() if not file.startswith("reference/")}
     index = [f"# pipy-ai\n\n> {pipy_ai.__doc__.splitlines()[0]}\n"]
-    page_texts = []
+    index.append(f"Version {pipy_ai.__version__}. All pages in one file: [llms-full.txt](llms-full.txt)")
+    sections: dict[str, list[str]] = {}
     for title, file in nav_pages():
-        if file.startswith("reference/"):
-            continue
-        text = (DOCS / file).read_text(encoding="utf-8")
-        page_texts.append(re.sub(r"^ *<!--.*?-->\n", "", text, flags=re.DOTALL | re.MULTILINE))
-        prose = re.sub(r"^```.*?^```$", "", page_texts[-1], flags=re.DOTALL | re.MULTILINE)
-        paragraph = next(
-            part for part in prose.split("\n\n") if part.strip() and part[0] not in "#|"
-        )
-        sentence = re.split(r"(?<=[.:])\s", " ".join(paragraph.split()))[0].rstrip(".:")
-        index.append(f"- [{title}]({file.removesuffix('.md')}/): {sentence}")
-    return "\n".join(index) + "\n", "\n\n".join(page_texts)
+        section = "API reference" if file not in pages else section_of(file)
+        note = f": {first_sentence(pages[file])}" if file in pages else ""
+        target = file if file in pages else f"{file.removesuffix('.md')}/"
+        sections.setdefault(section, []).append(f"- [{title}]({target}){note}")
+    for section, lines in sections.items():
+        index += [f"\n## {section}\n", *lines]
+    return {
+        "llms.txt": "\n".join(index) + "\n",
+        "llms-full.txt": "\n\n".join(pages.values()),
+        **pages,
+    }
+
+
+def section_of(file: str) -> str:
+    """Return the heading of the navigation that a page is under."""
+    for entry in NAV:
+        [(title, target)] = entry.items()
+        if isinstance(target, list) and any(file in page.values() for page in target):
+            return str(title)
+    return "Start"
+
+
+def markdown_of(file: str) -> str:
+    """Return a page without the comments for its tests, and with links to Markdown pages."""
+    text = (DOCS / file).read_text(encoding="utf-8")
+    text = re.sub(r"^ *<!--.*?-->\n", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^!\[.*#only-dark\)\n", "", text, flags=re.MULTILINE)
+
+
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a page's prose."""
+    prose = re.sub(r"^ *(```+).*?^ *\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    paragraph = next(
+        part for part in prose.split("\n\n") if part.strip() and part.strip()[0] not in "#|!=<"
+    )
+    return re.split(r"(?<=[.:])\s", " ".join(paragraph.split()))[0].rstrip(".:")
 
 
 def write_generated_pages() -> None:
@@ -153,8 +192,6 @@ def write_generated_pages() -> None:
     (DOCS / "reference").mkdir(exist_ok=True)
     for page, text in build_reference_pages().items():
         (DOCS / "reference" / f"{page}.md").write_text(text, encoding="utf-8")
-    for name, text in zip(("llms.txt", "llms-full.txt"), build_llms_texts(), strict=True):
-        (DOCS / name).write_text(text, encoding="utf-8")
 
 
 def check_nav() -> None:
@@ -164,11 +201,27 @@ def check_nav() -> None:
         sys.exit(f"in docs/ but not in the nav of mkdocs.yml, or the other way round: {mismatched}")
 
 
-if __name__ == "__main__":
+def site_environment() -> dict[str, str]:
+    """Return the variables that `mkdocs.yml` reads."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    notice = f"pipy-ai {pipy_ai.__version__}, {project['license']} licence"
+    repository = project.get("urls", {}).get("Repository", "")
+    return {"DOCS_COPYRIGHT": notice, "DOCS_REPOSITORY": repository}
+
+
+def main() -> int:
+    """Build the site and return the exit code."""
     write_generated_pages()
     check_nav()
-    sys.exit(
-        subprocess.run(
-            [sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=ROOT
-        ).returncode
-    )
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    built = subprocess.run(command, cwd=ROOT, env=os.environ | site_environment(), check=False)
+    if built.returncode:
+        return built.returncode
+    for name, text in build_llms_texts().items():
+        (SITE / name).write_text(text, encoding="utf-8")
+    (SITE / "commands.py").unlink()  # it writes docs/commands.md
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
