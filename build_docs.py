@@ -1,8 +1,8 @@
 """Build the documentation's site: `python build_docs.py`, with the extra `docs`.
 
 Writes build/site. Generated pages are not committed: docs/reference/ comes from the docstrings of
-the package's public names. The site also has llms.txt, llms-full.txt and each page as Markdown. A
-broken link or anchor fails.
+the package's public names. docs/llms.txt and docs/llms-full.txt come from the pages, each of which
+is also in the site as Markdown. A broken link or anchor fails.
 """
 
 from __future__ import annotations
@@ -141,12 +141,15 @@ def nav_pages() -> list[tuple[str, str]]:
     return walk(NAV)
 
 
-def build_llms_texts() -> dict[str, str]:
-    """Return `llms.txt` (an index of the pages), `llms-full.txt` (all of them) and each page as
-    Markdown, by their paths in the site."""
-    pages = {file: markdown_of(file) for _, file in nav_pages() if not file.startswith("reference/")}
+def build_llms_texts() -> tuple[str, str]:
+    """Return `llms.txt` (an index of the pages) and `llms-full.txt` (all of them)."""
+    pages = {
+        file: markdown_of(file) for _, file in nav_pages() if not file.startswith("reference/")
+    }
     index = [f"# pipy-ai\n\n> {pipy_ai.__doc__.splitlines()[0]}\n"]
-    index.append(f"Version {pipy_ai.__version__}. All pages in one file: [llms-full.txt](llms-full.txt)")
+    index.append(
+        f"Version {pipy_ai.__version__}. All pages in one file: [llms-full.txt](llms-full.txt)"
+    )
     sections: dict[str, list[str]] = {}
     for title, file in nav_pages():
         section = "API reference" if file not in pages else section_of(file)
@@ -155,11 +158,7 @@ def build_llms_texts() -> dict[str, str]:
         sections.setdefault(section, []).append(f"- [{title}]({target}){note}")
     for section, lines in sections.items():
         index += [f"\n## {section}\n", *lines]
-    return {
-        "llms.txt": "\n".join(index) + "\n",
-        "llms-full.txt": "\n\n".join(pages.values()),
-        **pages,
-    }
+    return "\n".join(index) + "\n", "\n\n".join(pages.values())
 
 
 def section_of(file: str) -> str:
@@ -192,6 +191,8 @@ def write_generated_pages() -> None:
     (DOCS / "reference").mkdir(exist_ok=True)
     for page, text in build_reference_pages().items():
         (DOCS / "reference" / f"{page}.md").write_text(text, encoding="utf-8")
+    for name, text in zip(("llms.txt", "llms-full.txt"), build_llms_texts(), strict=True):
+        (DOCS / name).write_text(text, encoding="utf-8")
 
 
 def check_nav() -> None:
@@ -217,8 +218,9 @@ def main() -> int:
     built = subprocess.run(command, cwd=ROOT, env=os.environ | site_environment(), check=False)
     if built.returncode:
         return built.returncode
-    for name, text in build_llms_texts().items():
-        (SITE / name).write_text(text, encoding="utf-8")
+    for _, file in nav_pages():
+        if not file.startswith("reference/"):
+            (SITE / file).write_text(markdown_of(file), encoding="utf-8")
     (SITE / "commands.py").unlink()  # it writes docs/commands.md
     return 0
 

@@ -93,12 +93,12 @@ SESSIONS = {
     "ask": Session(
         "pipy answers in a terminal: rendered Markdown, highlighted code, tokens, cost and speed",
         ('-m sonnet "Group a CSV by day?"',),
-        r'''reply("With **pandas**, in two lines:\n\n```python\nimport pandas as pd\n\n"
+        r"""reply("With **pandas**, in two lines:\n\n```python\nimport pandas as pd\n\n"
 "sales = pd.read_csv(\"sales.csv\", parse_dates=[\"day\"])\n"
 "print(sales.groupby(\"day\")[\"total\"].sum())\n```\n\n"
 "| library | choose it when |\n| --- | --- |\n| `csv` | you want *no* dependencies |\n"
 "| `pandas` | the file fits in memory |\n| `polars` | it does not, or speed matters |\n",
-usage(14, 118))''',
+usage(14, 118))""",
     ),
     "chat": Session(
         "pipy chat: a conversation whose model changes half-way",
@@ -240,14 +240,15 @@ def box(
     """Draw a box with a title and small lines below it."""
     fill = theme["accent-panel" if accent else "panel"]
     stroke = theme["accent" if accent else "line"]
+    styles = ["bold", *["small dim"] * (len(lines) - 1)]
     center, first = x + width / 2, y + height / 2 - 9 * (len(lines) - 1) + 5
     return [
         f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="6" fill="{fill}"'
         f' stroke="{stroke}"/>',
         *(
-            f'<text x="{center:g}" y="{first + 18 * n:g}" class="mid {"small dim" if n else "bold"}">'
+            f'<text x="{center:g}" y="{first + 18 * n:g}" class="mid {style}">'
             f"{escape(line, quote=False)}</text>"
-            for n, line in enumerate(lines)
+            for n, (line, style) in enumerate(zip(lines, styles, strict=True))
         ),
     ]
 
@@ -258,7 +259,11 @@ def arrow(x: float, y: float, to_y: float, theme: dict[str, str], label: str = "
     return [
         f'<path d="M{x:g} {y:g}V{to_y:g}m-4 {-tip}l4 {tip}l4 {-tip}" fill="none"'
         f' stroke="{theme["muted"]}"/>',
-        *([f'<text x="{x + 8:g}" y="{(y + to_y) / 2 + 4:g}" class="small dim">{label}</text>'] if label else []),
+        *(
+            [f'<text x="{x + 8:g}" y="{(y + to_y) / 2 + 4:g}" class="small dim">{label}</text>']
+            if label
+            else []
+        ),
     ]
 
 
@@ -281,8 +286,8 @@ def architecture_svg(theme: dict[str, str]) -> str:
         *arrow(533, 256, 290, theme),
         *box(20, 290, 190, 112, theme, "Direct transport", "OpenAI Chat Completions",
              "OpenAI Responses", "Anthropic Messages", "Google Gemini", accent=True),
-        *box(225, 290, 190, 112, theme, "LiteLLM", "imported when needed:", "Azure, Bedrock, Vertex,",
-             "Cohere, Ollama, Router"),
+        *box(225, 290, 190, 112, theme, "LiteLLM", "imported when needed:", "Azure, Bedrock,",
+             "Vertex, Cohere, Ollama, Router"),
         *box(430, 290, 190, 112, theme, "In your process", "local/smollm2, faux (tests),",
              "providers you register"),
     ]  # fmt: skip
@@ -291,9 +296,12 @@ def architecture_svg(theme: dict[str, str]) -> str:
 
 
 def request_events() -> list[tuple[str, str, str]]:
-    """Stream a scripted answer; return each event's type, what it carries and the message so far."""
+    """Return each event of a scripted answer: its type, what it carries, and the blocks so far."""
     answer = faux.reply(
-        faux.thinking("Rome?"), "Let me see.", faux.tool("weather", city="Rome"), faux.usage(310, 42)
+        faux.thinking("Rome?"),
+        "Let me see.",
+        faux.tool("weather", city="Rome"),
+        faux.usage(310, 42),
     )
     events: list[tuple[str, str, str]] = []
     with faux.script(answer), stream("faux/any", "Is it warm in Rome?") as running:
@@ -313,7 +321,13 @@ def request_events() -> list[tuple[str, str, str]]:
 def events_svg(theme: dict[str, str]) -> str:
     """Draw the life of a request: what happens before its events, and the events."""
     phases = ("resolve", "prepare", "send", "stream", "finish")
-    notes = ("name → route, key", "options, messages", "retry, fall back", "deltas → events", "cost, stop reason")
+    notes = (
+        "name → route, key",
+        "options, messages",
+        "retry, fall back",
+        "deltas → events",
+        "cost, stop reason",
+    )
     width = 116
     body: list[str] = []
     for n, (phase, note) in enumerate(zip(phases, notes, strict=True)):
@@ -330,7 +344,9 @@ def events_svg(theme: dict[str, str]) -> str:
             f'<tspan x="190">{escape(carries, quote=False)}</tspan>'
             f'<tspan x="420" class="dim">{blocks}</tspan></text>'
         )
-    return svg(640, y + 20, "Life of a request: its phases and the events of a stream", theme, body, SANS)
+    return svg(
+        640, y + 20, "Life of a request: its phases and the events of a stream", theme, body, SANS
+    )
 
 
 def bars_svg(title: str, unit: str, values: dict[str, float], theme: dict[str, str]) -> str:
@@ -354,7 +370,9 @@ def bars_svg(title: str, unit: str, values: dict[str, float], theme: dict[str, s
 def pictures() -> Iterator[tuple[str, str]]:
     """Yield the file name and text of each picture."""
     recorded = {name: record(session) for name, session in SESSIONS.items()}
-    charts = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))["charts"]
+    charts = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))[
+        "charts"
+    ]
     for mode, theme in THEMES.items():
         for name, session in SESSIONS.items():
             svg_text = terminal_svg(session.label, recorded[name], session.columns, theme)

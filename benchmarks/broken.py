@@ -64,7 +64,8 @@ def main() -> None:
     clients = [
         client
         for client in CLIENTS
-        if (client.wire, client.mode) == ("chat", "async") and client.file.endswith(".py")
+        if (client.wire, client.mode) == ("chat", "async")
+        and client.file.endswith(".py")
         # raw httpx has no errors of its own; pi-ai-python reports them as events
         and client.name not in ("raw httpx", "pi-ai-python")
     ]

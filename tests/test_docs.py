@@ -7,6 +7,7 @@ import doctest
 import functools
 import importlib
 import io
+import json
 import os
 import pkgutil
 import re
@@ -103,6 +104,26 @@ def test_counts_of_providers_are_those_of_the_installed_catalogue() -> None:
         for count in re.findall(r"(\d+)(?:\+| or so)? providers\b", text):
             assert int(count) in allowed, f"{path.name}: {count} providers"
         assert not re.search(r"9\d MB", text) or f"{WHEEL_BYTES / 1e6:.0f} MB" in text, path.name
+
+
+def test_the_readmes_comparison_is_what_was_measured() -> None:
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    per_chunk, first_token = (chart["values"] for chart in results["charts"].values())
+    reported = results["broken_streams"]["reported"]
+    clients = ("pipy-ai", "litellm", "llm", "openai")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for label, cells in {
+        "CPU time per streamed chunk": [
+            f"{per_chunk[name]:.{1 if per_chunk[name] < 10 else 0}f} µs" for name in clients
+        ],
+        "CPU time from a cold start to the first token": [
+            f"{first_token[name] / 1000:.2g} s" for name in clients
+        ],
+        "broken streams reported as an error, of 8": [str(reported[name]) for name in clients],
+    }.items():
+        assert f"| {' | '.join([label, *cells])} |" in readme
+    for package in ("pipy-ai", "LiteLLM", "llm", "openai"):
+        assert f"{package} {results['versions'][package.lower()]}" in " ".join(readme.split())
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

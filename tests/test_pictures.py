@@ -1,0 +1,37 @@
+"""The pictures of the documentation are current, small and self-contained."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from .support.doc_pages import PAGES, ROOT
+
+IMAGES = ROOT / "docs" / "img"
+
+
+@pytest.mark.timeout(300)
+def test_the_pictures_are_current() -> None:
+    command = [sys.executable, str(ROOT / "build_pictures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pictures_are_small_and_fetch_nothing() -> None:
+    for path in IMAGES.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert len(text) < 12_000, path.name
+        assert re.findall(r"https?://[^\"' )]+", text) == ["http://www.w3.org/2000/svg"], path.name
+        assert "<title>" in text
+
+
+def test_every_picture_is_shown_in_both_themes() -> None:
+    shown = {
+        match
+        for page in PAGES
+        for match in re.findall(r"img/([\w-]+\.svg)", page.read_text(encoding="utf-8"))
+    }
+    assert shown == {path.name for path in IMAGES.iterdir()}
