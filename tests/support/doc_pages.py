@@ -336,6 +336,7 @@ def scripted_elsewhere(script: str) -> Iterator[tuple[dict[str, str], Callable[[
         "PYTHONPATH": path,
         "TERM": "xterm-256color",
         "LANG": "C.UTF-8",
+        "PIPY_PAGER": "cat",
         "PIPY_DOCS_COUNT": str(count),
         "PIPY_DOCS_FAUX": script,
     }
