@@ -290,3 +290,17 @@ def test_own_provider_of_litellm(lab: Lab, july: Path, monkeypatch: pytest.Monke
     message = complete("opnai/gpt-5", "hi")
     assert message.error is None, message.error
     assert message.text == "own"
+
+
+@pytest.mark.parametrize("model", ["azure/gpt-4o", "cohere/command-r", "volcengine/x"])
+@pytest.mark.parametrize("status", [302, 307])
+def test_redirects_are_not_followed(lab: Lab, model: str, status: int) -> None:
+    """Azure's key is in a header that httpx would send along to another host."""
+    with Lab() as other:
+        target = {"location": f"{other.url}/chat/completions"}
+        lab.play(Status(status, "", target))
+        base = lab.url.removesuffix("/v1")
+        message = complete(model, "q", api_base=base, api_key="k-0123456789", max_retries=0)
+        assert message.error is not None
+        assert lab.seen
+        assert other.seen == []

@@ -78,8 +78,36 @@ def _import_litellm() -> Any:
         litellm.disable_hf_tokenizer_download = True
         for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        _forbid_redirects(
+            "litellm.llms.openai.common_utils", "BaseOpenAILLM", "_get_async_http_client"
+        )
+        _forbid_redirects(
+            "litellm.llms.custom_httpx.http_handler", "AsyncHTTPHandler", "create_client"
+        )
         _litellm_module = litellm
         return litellm
+
+
+def _forbid_redirects(module: str, class_name: str, method: str) -> None:
+    """Let a method return HTTP clients that follow no redirects.
+
+    httpx removes only `Authorization` for another host: Azure's `api-key` would be sent there.
+    """
+    owner = getattr(importlib.import_module(module), class_name)
+    static = isinstance(owner.__dict__[method], staticmethod)
+    create = getattr(owner, method)
+
+    def create_without_redirects(*args: Any, **options: Any) -> Any:
+        client = create(*args, **options)
+        if client is not None:
+            client.follow_redirects = False
+        return client
+
+    setattr(
+        owner,
+        method,
+        staticmethod(create_without_redirects) if static else create_without_redirects,
+    )
 
 
 async def _load_litellm() -> Any:
