@@ -92,7 +92,10 @@ def _report(name: str, seed: int, case: int | None, error: BaseException) -> str
         path = frame.f_code.co_filename
         if path.startswith(_DIRECTORY) and path != __file__:
             for variable, value in frame.f_locals.items():
-                text = repr(value)
+                try:
+                    text = repr(value)
+                except RecursionError:
+                    text = "(nested too deeply)"
                 if len(text) > _MAX_VALUE_CHARS:
                     text = f"{text[:_MAX_VALUE_CHARS]}… ({len(text)} characters)"
                 lines.append(f"    {variable} = {text}\n")

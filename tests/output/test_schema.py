@@ -198,3 +198,18 @@ def test_json_schema_of_every_draft(schema: Any, valid: Any, invalid: Any) -> No
 def test_reference_to_a_schema_without_a_type(target: Any) -> None:
     output = Output.of({"$ref": "#/$defs/N", "$defs": {"N": target}})
     assert output.schema["properties"].keys() == {"value"}
+
+
+def test_schemas_that_cannot_be_used_are_refused_in_words() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"not": deep}
+    with pytest.raises(ValueError, match=r"output= .*more than 200 levels"):
+        Output.of(deep)
+    for _ in range(150):
+        deep = deep["not"]
+    with pytest.raises(ValueError, match=r"output= .*nested too deeply"):
+        Output.of(deep)
+    output = Output.of({"type": "object", "properties": {"a": {"$ref": "#/$defs/None"}}})
+    with pytest.raises(OutputValidationError, match="refers to what is not there"):
+        output.parse('{"a": 1}')

@@ -174,3 +174,16 @@ def test_loosened_schema_is_still_validated() -> None:
     nullable = {"type": "object", "properties": {"a": {"type": "string", "nullable": True}}}
     call = ToolCall(name="f", arguments={"a": None})
     assert validate_tool_call([Tool(name="f", parameters=nullable)], call) == {"a": None}
+
+
+@pytest.mark.parametrize("levels", [150, 3000])
+def test_schema_that_is_too_deep_names_the_tool(lab: Lab, wire: Wire, levels: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(levels):
+        deep = {"type": "object", "properties": {"a": deep}}
+    context = ctx("q", tools=[Tool(name="digger", parameters=deep)])
+    message = complete(wire.model, context, **way(lab, wire))
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert "the schema of the tool 'digger' cannot be sent" in message.error.message
+    assert lab.seen == []

@@ -614,3 +614,48 @@ def _with_nulls(value: Any, schema: Any, root: Any) -> Any:
         return value
     return {name: _with_nulls(value.get(name), schema["properties"][name], root)
             for name in schema["properties"]}  # fmt: skip
+
+
+DEEP = {"type": "object", "properties": {"a": {}}}
+for _ in range(300):
+    DEEP = {"type": "object", "properties": {"a": DEEP}}
+
+ODD_SCHEMAS: list[dict[str, Any]] = [
+    # itself, through `allOf` in an alternative
+    {"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}}, "$defs": {
+        "N": {"type": "integer", "oneOf": [{"allOf": [{}, False, {"$ref": "#/$defs/N"}]}]}}},
+    {"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}}, "$defs": {
+        "N": {"allOf": [{"$ref": "#/$defs/N"}, {"$ref": "#/$defs/N"}],
+              "anyOf": [True, {"$ref": "#"}]}}},
+    {"type": "object", "$defs": [{"a": 1}], "properties": {"a": {"$ref": "#/$defs/0"}}},
+    {"type": "object", "properties": [1], "definitions": 7},
+    {"type": "object", "properties": {"a": True}, "anyOf": [
+        {"properties": {"a": {"type": "null"}}}, {"properties": {"a": {"type": "string"}}}]},
+    {"type": "object", "properties": {"a": {"type": "object", "properties": [1, 2]}}},
+    {"type": "object", "properties": {"a": {"maximum": True, "minimum": "1", "multipleOf": 0}}},
+    {"type": "object", "properties": {"a": {"exclusiveMaximum": "x", "minimum": float("inf")}}},
+]  # fmt: skip
+CONVERTERS = [
+    to_tool_schema,
+    to_anthropic_tool_schema,
+    to_openai_strict_schema,
+    to_anthropic_schema,
+    to_gemini_schema,
+    anthropic_arguments_restorer,
+]
+
+
+@pytest.mark.parametrize("convert", CONVERTERS)
+@pytest.mark.parametrize("schema", ODD_SCHEMAS)
+def test_malformed_and_recursive_schemas_are_converted(schema: Any, convert: Any) -> None:
+    before = copy.deepcopy(schema)
+    converted = convert(schema)
+    assert schema == before
+    if isinstance(converted, dict) and convert is not to_gemini_schema:
+        Draft202012Validator.check_schema(converted)
+
+
+@pytest.mark.parametrize("convert", CONVERTERS)
+def test_schema_of_300_levels_is_refused_in_words(convert: Any) -> None:
+    with pytest.raises(ValueError, match="more than 200 levels"):
+        convert(DEEP)

@@ -26,6 +26,7 @@ from ..errors import ErrorInfo, ErrorKind, error_info, exception_for
 from ..types import AssistantMessage, StopReason, ToolCall
 from ..utils.json_parse import parse_streaming_json
 from ..utils.json_schema import (
+    check_nesting,
     drop_optional_nulls,
     iter_refs,
     modernize,
@@ -160,8 +161,14 @@ class Output:
         if isinstance(type_or_schema, Output):
             return type_or_schema
         if isinstance(type_or_schema, Mapping):
-            schema = clean_json_surrogates(dict(type_or_schema))
-            validate = _schema_validator(schema)
+            try:
+                check_nesting(type_or_schema)
+                schema = clean_json_surrogates(dict(type_or_schema))
+                validate = _schema_validator(schema)
+            except RecursionError:
+                raise ValueError("output= is a schema that is nested too deeply") from None
+            except ValueError as error:
+                raise ValueError(f"output= is no schema that can be used: {error}") from None
             schema = modernize(schema)
         else:
             schema, validate = _type_validator(type_or_schema)
@@ -276,19 +283,24 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
+    from referencing.exceptions import Unresolvable
 
     validator_class = validator_for(schema, default=Draft202012Validator)
     try:
         validator_class.check_schema(schema)
     except SchemaError as error:
-        raise ValueError(f"output= is no JSON Schema: {error.message}") from None
+        raise ValueError(f"it is no JSON Schema: {error.message}") from None
     if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
         # A schema at another address is never fetched.
-        raise ValueError(f"output= refers to another schema: {external_refs[0]}")
+        raise ValueError(f"it refers to another schema: {external_refs[0]}")
     validator = schema_validator(schema)
 
     def validate(value: Any) -> Any:
-        errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
+        try:
+            errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
+        except Unresolvable as error:
+            problem = f"{format_path(())}: the schema refers to what is not there: {error}"
+            raise OutputValidationError([problem]) from None
         if errors:
             problems = [
                 f"{format_path(item.absolute_path)}: {item.message[:300]}" for item in errors

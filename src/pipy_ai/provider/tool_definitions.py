@@ -11,7 +11,7 @@ from typing import Any
 
 from ..types import AssistantMessage, Message, Tool, ToolCall, ToolResultMessage
 from .deltas import Delta, ToolFragment
-from .request import Request
+from .request import Request, bad_request_error
 from .wire import Wire
 
 # Unions at the root that are flattened with a loss; the others only say it in another way.
@@ -30,7 +30,12 @@ def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
     former_names = {name: sent for sent, name in request.tool_names.items()}
     adapted: list[Tool] = []
     for tool in tools:
-        parameters = _convert_schema(wire, tool.parameters)
+        try:
+            parameters = _convert_schema(wire, tool.parameters)
+        except (ValueError, RecursionError) as error:
+            reason = error if isinstance(error, ValueError) else "it is nested too deeply"
+            text = f"the schema of the tool {tool.name!r} cannot be sent: {reason}"
+            raise bad_request_error(request, text) from None
         _warn_about_schema(request, wire, tool, parameters)
         update = {"name": former_names.get(tool.name, tool.name), "parameters": parameters}
         adapted.append(tool.model_copy(update=update))

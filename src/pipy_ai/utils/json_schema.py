@@ -7,11 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 _MAX_DEPTH = 12  # levels to which references are followed
+MAX_LEVELS = 200  # of lists and objects in a schema: each takes a few frames of Python's stack
+
+
+def check_nesting(schema: Any) -> None:
+    """Check that a schema can be walked.
+
+    Raises:
+        ValueError: It has more than `MAX_LEVELS` levels.
+    """
+    level = [schema]
+    for _ in range(MAX_LEVELS):
+        inner = (item.values() if isinstance(item, Mapping) else item for item in level)
+        containers = (item for items in inner for item in items if isinstance(item, Mapping | list))
+        level = list({id(item): item for item in containers}.values())
+        if not level:
+            return
+    raise ValueError(f"the schema has more than {MAX_LEVELS} levels of lists and objects")
+
 
 # --- References and null --------------------------------------------------------------------
 
@@ -88,19 +107,28 @@ def get_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_refs(
-    schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = _MAX_DEPTH
+    schema: Mapping[str, Any],
+    root: Mapping[str, Any],
+    depth: int = _MAX_DEPTH,
+    followed: set[str] | None = None,
 ) -> dict[str, Any]:
-    """Replace the reference of a schema by its target, and merge the parts of `allOf`."""
+    """Replace the reference of a schema by its target, and merge the parts of `allOf`.
+
+    Each reference is followed once, also if its target contains itself. They are added to
+    `followed`.
+    """
+    followed = set() if followed is None else followed
     merged = dict(schema)
     for _ in range(depth):
         reference = merged.pop("$ref", None)
         if not isinstance(reference, str):
             break
-        target = find_target(reference, root)
+        target = None if reference in followed else find_target(reference, root)
+        followed.add(reference)
         merged = with_siblings(target if isinstance(target, Mapping) else {}, merged)
     for part in merged.pop("allOf", None) or ():
         if isinstance(part, Mapping) and depth:
-            merged = merge_all(merge_refs(part, root, depth - 1), merged)
+            merged = merge_all(merge_refs(part, root, depth - 1, followed), merged)
     return merged
 
 
@@ -184,7 +212,6 @@ _TYPE_ALIASES = {
 _KEYWORD_TYPES: dict[str, Any] = {
     **dict.fromkeys(("$comment", "$ref", "description", "format", "pattern", "title"), str),
     **dict.fromkeys(("deprecated", "readOnly", "uniqueItems", "writeOnly"), bool),
-    **dict.fromkeys(("maximum", "minimum", "multipleOf"), (int, float)),
     "dependentRequired": Mapping,
     "examples": list,
     "required": list,  # a boolean in draft 3
@@ -192,6 +219,7 @@ _KEYWORD_TYPES: dict[str, Any] = {
 _COUNTS = frozenset(
     {"maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"}
 )
+_NUMBERS = frozenset({"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"})
 _MAY_BE_NULL = frozenset({"const", "default"})
 
 
@@ -247,6 +275,11 @@ def _is_valid_keyword(keyword: str, value: Any) -> bool:
         return isinstance(value, list) and bool(value)
     if keyword in _COUNTS:
         return (type(value) is int or (type(value) is float and value.is_integer())) and value >= 0
+    if keyword in _NUMBERS:
+        if isinstance(value, bool):
+            return keyword.startswith("exclusive")  # of draft 4
+        is_number = isinstance(value, int | float) and -math.inf < value < math.inf
+        return is_number and (keyword != "multipleOf" or value > 0)
     return isinstance(value, _KEYWORD_TYPES.get(keyword, object))
 
 
@@ -448,7 +481,9 @@ def _add_options(schema: dict[str, Any], options: list[dict[str, Any]]) -> dict[
         if name not in properties:
             properties[name] = any_of(values)
         elif len(values) == len(options) and not any(value in ({}, True) for value in values):
-            shared = {key: v for key, v in properties[name].items() if key == "description"}
+            base = properties[name]
+            description = base.get("description") if isinstance(base, Mapping) else None
+            shared = {"description": description} if description else {}
             properties[name] = {**any_of(values), **shared}
     required_sets = [set(option.get("required", ())) for option in options]
     required = [*schema.get("required", ()), *sorted(set.intersection(*required_sets))]
@@ -502,8 +537,9 @@ PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 def property_renames(schema: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of properties that Anthropic rejects, and what to send instead."""
+    property_maps = (inner.get("properties") for inner in iter_schemas(schema))
     names = dict.fromkeys(
-        name for inner in iter_schemas(schema) for name in inner.get("properties") or ()
+        name for inner in property_maps if isinstance(inner, Mapping) for name in inner
     )
     renames: dict[str, str] = {}
     for name in names:
@@ -567,23 +603,27 @@ def expand_options(
     schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()
 ) -> list[Any]:
     """Return the schemas that a value may match, without references and unions."""
-    if not isinstance(schema, Mapping) or schema.get("$ref") in seen:
+    if not isinstance(schema, Mapping):
         return []
-    if isinstance(schema.get("$ref"), str):
-        seen |= {schema["$ref"]}
-    merged = merge_refs(schema, root)
+    followed: set[str] = set()
+    merged = merge_refs(schema, root, followed=followed)
+    if followed & seen:
+        return []
     alternatives = get_alternatives(merged)
     if not alternatives:
         return [merged]
+    seen |= followed
     shared = {key: v for key, v in merged.items() if key in ("type", "properties", "required")}
-    return [
-        option
-        for alternative in alternatives
-        if isinstance(alternative, Mapping)
-        for option in expand_options(
-            merge_all(shared, merge_refs(alternative, root)) if shared else alternative, root, seen
-        )
-    ]
+    options: list[Any] = []
+    for alternative in alternatives:
+        if not shared:
+            options += expand_options(alternative, root, seen)
+        elif isinstance(alternative, Mapping):
+            followed = set()
+            inner = merge_refs(alternative, root, followed=followed)
+            if not followed & seen:
+                options += expand_options(merge_all(shared, inner), root, seen | followed)
+    return options
 
 
 def matching_options(

@@ -7,7 +7,13 @@ from typing import Any
 
 from pydantic import VERSION, ValidationError
 
-from .json_schema import drop_fields_of_others, drop_unknown_fields, has_object_union, modernize
+from .json_schema import (
+    check_nesting,
+    drop_fields_of_others,
+    drop_unknown_fields,
+    has_object_union,
+    modernize,
+)
 
 # From 2.12 on Pydantic can forbid extra fields for one validation.
 _CAN_FORBID_EXTRA = tuple(int(part) for part in VERSION.split(".")[:2]) >= (2, 12)
@@ -67,7 +73,11 @@ def schema_validator(schema: dict[str, Any]) -> Any:
     """Return a validator for a JSON Schema of any draft, by the rules of its own draft.
 
     One of OpenAPI, or that is invalid in its draft, is converted to draft 2020-12.
+
+    Raises:
+        ValueError: The schema is nested too deeply.
     """
+    check_nesting(schema)
     from jsonschema import Draft202012Validator
     from jsonschema.validators import validator_for
     from referencing import Registry
@@ -89,7 +99,10 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     from jsonschema.exceptions import SchemaError, best_match
     from referencing.exceptions import Unresolvable
 
-    validator = schema_validator(schema)
+    try:
+        validator = schema_validator(schema)
+    except ValueError as problem:
+        raise ValueError(f"the tool's parameters cannot be checked: {problem}") from None
     try:
         validator.check_schema(validator.schema)
         for error in validator.iter_errors(value):
@@ -99,3 +112,7 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
         raise ValueError(f"the tool's parameters are no JSON Schema: {error.message}") from None
     except Unresolvable as error:
         raise ValueError(f"the tool's parameters refer to what is not there: {error}") from None
+    except RecursionError:
+        raise ValueError(
+            "the tool's parameters are nested too deeply, or refer to themselves"
+        ) from None

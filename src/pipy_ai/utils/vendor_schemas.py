@@ -15,6 +15,7 @@ from .json_schema import (
     PROPERTY_NAME,
     accepts_null,
     add_description,
+    check_nesting,
     describe_constraints,
     expand_options,
     find_target,
@@ -42,9 +43,18 @@ from .surrogates import clean_json_surrogates
 
 
 def to_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the schema of a tool's arguments to one that no vendor but Gemini rejects."""
-    result: dict[str, Any] = _portable(flatten_root(modernize(clean_json_surrogates(dict(schema)))))
+    """Convert the schema of a tool's arguments to one that no vendor but Gemini rejects.
+
+    Raises:
+        ValueError: It is nested too deeply, as for the other conversions.
+    """
+    result: dict[str, Any] = _portable(flatten_root(_modernized(schema)))
     return result
+
+
+def _modernized(schema: Mapping[str, Any]) -> Any:
+    check_nesting(schema)
+    return modernize(clean_json_surrogates(dict(schema)))
 
 
 def to_anthropic_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +72,7 @@ def anthropic_arguments_restorer(
 
     None if Anthropic was sent the same names.
     """
+    check_nesting(schema)
     if not property_renames(schema):
         return None
     converted = to_tool_schema(schema)
@@ -117,6 +128,7 @@ def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Only named properties are allowed, and neither constraints nor recursive types.
     """
+    schema = _modernized(schema)
     if _is_recursive(schema):
         return None
     closed = _close_root(schema, _BASE_KEYWORDS, require_all=False)
@@ -127,7 +139,7 @@ def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 def _close_root(
     schema: Mapping[str, Any], allowed: frozenset[str], require_all: bool
 ) -> dict[str, Any] | None:
-    schema = modernize(clean_json_surrogates(dict(schema)))
+    schema = _modernized(schema)
     if "$ref" in schema or "allOf" in schema:
         schema = merge_refs(schema, schema)
     if schema.get("type") != "object":
@@ -407,7 +419,7 @@ def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
     References are written out, those of a recursive type to a few levels.
     """
-    schema = flatten_root(modernize(clean_json_surrogates(dict(schema))))
+    schema = flatten_root(_modernized(schema))
     result: dict[str, Any] = {}
     for max_depth, max_recursion in _DEPTHS:
         try:
