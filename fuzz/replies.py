@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from pipy_ai import AssistantMessage, AssistantMessageEvent, astream
+from pipy_ai import AssistantMessage, AssistantMessageEvent, astream, preview, user
 from pipy_ai.errors import ProviderError
 from pipy_ai.failures import classify_exception
 from pipy_ai.provider import exchange
@@ -104,8 +104,14 @@ async def _ask(
 
 
 def ask(api: str, pieces: Sequence[bytes], cut: bool = False, **options: Any) -> AssistantMessage:
-    """Send a request of an API, answer it with bytes, and return the message."""
-    return _checked(run(_ask(MODELS[api], pieces, cut, options)))
+    """Send a request of an API, answer it with bytes, and return the message.
+
+    The conversation must be one that can go on, with any API.
+    """
+    message = _checked(run(_ask(MODELS[api], pieces, cut, options)))
+    for model in MODELS.values():
+        preview(model, [message, user("go on")], api_key=KEY)
+    return message
 
 
 class MemoryResponse:

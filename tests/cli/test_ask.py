@@ -15,7 +15,7 @@ from pipy_ai.cli.args import schema
 from pipy_ai.cli.args.attachments import read_attachments
 from pipy_ai.cli.args.model import resolve_model
 from pipy_ai.cli.display.usage import format_usage
-from pipy_ai.types import Cost, Usage
+from pipy_ai.types import Cost, TextContent, Usage
 
 from ..support.command import pipy
 from ..support.scripted_server import STALL, Lab, Status
@@ -389,6 +389,16 @@ def test_image_or_pdf_at_a_url_without_extension(lab: Lab, media_type: str, kind
     lab.play(Status(200, "x", {"content-type": media_type}))
     part = read_attachments([url])[0]
     assert (part.type, part.url) == (kind, url)
+
+
+@pytest.mark.parametrize("charset", ["punycode", "IDNA", "hex", "undefined"])
+def test_text_at_a_url_in_a_charset_that_is_none_of_texts(lab: Lab, charset: str) -> None:
+    """Decoding this as Punycode would take days."""
+    text = "a-" + "b" * 5_000_000
+    lab.play(Status(200, text, {"content-type": f"text/plain; charset={charset}"}))
+    [part] = read_attachments([f"{lab.url}/file"])
+    assert isinstance(part, TextContent)
+    assert text in part.text
 
 
 def test_text_at_a_url_in_an_unknown_charset(lab: Lab) -> None:

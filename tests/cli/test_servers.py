@@ -14,6 +14,7 @@ from pipy_ai.cli.checks.servers import Server, discover
 
 from ..support.command import pipy
 from ..support.model_servers import VLLM, Answers, Fake, Start
+from ..support.raw_server import Raw, response
 
 
 def ollama_show(asked: Any) -> Any:
@@ -160,3 +161,11 @@ def test_real_llama_cpp_is_found_and_answers_under_its_listed_name(llama: str) -
     answer = pipy("ask", *words[:4], "--max-tokens", "20", "What is 2+2?")
     assert answer.returncode == 0
     assert (answer.stdout + answer.stderr).strip()  # this model thinks aloud at times
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br"])
+def test_answers_in_a_compression_that_was_not_requested_are_ignored(encoding: str) -> None:
+    body = b'{"data": [{"id": "m"}]}'
+    with Raw(response(body, f"content-encoding: {encoding}")) as server:
+        assert discover([int(server.address.rpartition(":")[2])]) == []
+    assert any("accept-encoding: gzip" in head.lower().split("\n") for head in server.seen)

@@ -197,6 +197,20 @@ def test_events_arrive_as_they_are_sent(lab: Lab) -> None:
     assert s.result().text == "firstsecond"
 
 
+def test_content_of_the_wrong_type_is_an_error_of_the_provider() -> None:
+    from litellm.types.utils import ModelResponseStream, StreamingChoices
+
+    from pipy_ai.errors import ProviderError
+    from pipy_ai.provider.litellm.chunks import ChunkDecoder
+
+    chunk = ModelResponseStream(choices=[StreamingChoices()])
+    for content in (5, {"a": 1}, [5]):
+        chunk.choices[0].delta.content = content
+        with pytest.raises(ProviderError) as caught:
+            ChunkDecoder("xai").decode(chunk)
+        assert caught.value.error.kind == "server"
+
+
 def test_repeated_thinking_with_signature_is_emitted_once() -> None:
     from litellm.types.utils import Delta, ModelResponseStream, StreamingChoices
 

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 ACCEPT_ENCODING = {"accept-encoding": "gzip"}
 
 
+def is_decodable(response: httpx.Response) -> bool:
+    """Whether a response is compressed only as `ACCEPT_ENCODING` asks for."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    return encoding in ("", "identity", "gzip", "x-gzip")
+
+
 def read_body(response: httpx.Response, max_bytes: int) -> bytes:
     """Return the body of a streamed response.
 
     Raises:
         ValueError: The body is longer than `max_bytes`, or compressed with something but gzip.
     """
-    encoding = response.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
+    if not is_decodable(response):
+        encoding = response.headers["content-encoding"].strip().lower()
         raise ValueError(f"the server sends {encoding!r}, which was not requested")
     body = bytearray()
     for chunk in response.iter_bytes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MAX_REDIRECTS = 5
+_SLOW_CHARSETS = frozenset({"idna", "punycode"})  # of names of hosts; quadratic for a long text
 MAX_TEXT_BYTES = 20_000_000
 READ_TIMEOUT_S = 20.0  # longest time without a byte
 
@@ -92,7 +94,9 @@ def _fetch(url: str) -> UserContent:
 
 def _to_utf8(data: bytes, charset: str | None) -> bytes:
     try:
-        return data.decode(charset).encode() if charset else data
+        if not charset or codecs.lookup(charset).name in _SLOW_CHARSETS:
+            return data
+        return data.decode(charset).encode()
     except (LookupError, ValueError):
         return data
 

@@ -163,12 +163,16 @@ async def _probe_port(client: Any, port: int) -> Server | None:
 async def _fetch(client: Any, url: str, body: Any = None) -> _Response:
     import httpx
 
+    from ...utils.download import ACCEPT_ENCODING, is_decodable
+
     method = "GET" if body is None else "POST"
     try:
         async with (
             asyncio.timeout(PROBE_TIMEOUT_S),
-            client.stream(method, url, json=body) as response,
+            client.stream(method, url, json=body, headers=ACCEPT_ENCODING) as response,
         ):
+            if not is_decodable(response):
+                return _Response()
             chunks, size = [], 0
             async for chunk in response.aiter_bytes():
                 chunks.append(chunk)

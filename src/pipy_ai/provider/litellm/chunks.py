@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..deltas import Delta, UsageReport
+from ..wires._parsing import MALFORMED, MalformedResponseError
 from ..wires.openai_chat import OpenAIChatDecoder
 
 _SIGNATURE_SEPARATOR = "__thought__"  # LiteLLM appends Gemini's signature to the id of a call
@@ -25,8 +26,18 @@ class ChunkDecoder:
         self._decoder = OpenAIChatDecoder()
 
     def decode(self, chunk: Any) -> list[Delta]:
-        """Return the deltas of a `ModelResponseStream` without finish reason and usage."""
+        """Return the deltas of a `ModelResponseStream` without finish reason and usage.
+
+        Raises:
+            MalformedResponseError: a field has the wrong type.
+        """
         fields = chunk.model_dump()  # much faster than reading attributes, many of them missing
+        try:
+            return self._decode_fields(chunk, fields)
+        except MALFORMED:
+            raise MalformedResponseError(str(fields.get("choices"))) from None
+
+    def _decode_fields(self, chunk: Any, fields: dict[str, Any]) -> list[Delta]:
         choices = fields.get("choices") or ()
         delta: dict[str, Any] = {}
         if choices:  # requests have a single choice
