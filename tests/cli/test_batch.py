@@ -87,7 +87,7 @@ def test_counts_of_one(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert "pipy: 1 answer was cut off at its token limit; --max-tokens N allows" in output
     assert "pipy: 1 answer is empty\n" in output
     assert "pipy: 1 row failed: add --retry-errors to ask it again\n" in output
-    assert "pipy: line 3 (id 3, hosted_vllm/m): bad\n" in output
+    assert "pipy: bad_request, 1 row: line 3 (id 3, hosted_vllm/m): bad\n" in output
     questions({"prompt": "cut"})
     assert main(["batch", "in.jsonl", "-o", "1.jsonl", "-m", HOST, *at(lab)]) == 0
     assert main(["batch", "in.jsonl", "-o", "1.jsonl", "-m", HOST, *at(lab)]) == 0
@@ -179,7 +179,7 @@ def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     for name, content, part in (
         ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: it is not UTF-8 text"),
         ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns have the name 'prompt'"),
-        ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: it is no JSON"),
+        ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: it is nested too deeply"),
     ):
         Path(name).write_bytes(content)
         assert main(["batch", name, "-o", "out.jsonl", "-m", "faux/echo"]) == 2

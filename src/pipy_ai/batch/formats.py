@@ -52,6 +52,21 @@ def read_rows(path: Path) -> Iterator[NumberedRow]:
     raise InputError(f"{path}: the input is a file {SUPPORTED_FORMATS}")
 
 
+def csv_dialect(path: Path) -> tuple[str, str]:
+    """Return the delimiter of a CSV or TSV file, and the encoding for a file like it.
+
+    The encoding is UTF-8, with a byte order mark if the file has one.
+    """
+    if path.suffix.lower() == ".tsv":
+        delimiter: str | None = "\t"
+    else:
+        delimiter = None
+    encoding = _encoding(path)
+    with path.open(encoding=encoding) as file:
+        delimiter = _read_head(file, delimiter)[2]
+    return delimiter, "utf-8" if encoding == "utf-8" else "utf-8-sig"
+
+
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
         return detect_encoding(file.read(MARK_BYTES))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,11 @@ class InputFile:
     path: Path
     template: str | None = None
     system: str | None = None
+    limit: int | None = None  # only the first rows
 
     def __iter__(self) -> Iterator[InputRow]:
         unit = row_unit(self.path)
-        for index, (number, row) in enumerate(read_rows(self.path)):
+        for index, (number, row) in enumerate(islice(read_rows(self.path), self.limit)):
             try:
                 row_id = _row_id(row, index)
                 request, source = self._request_and_source(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +37,8 @@ class BatchProgress:
     truncated: int = 0  # answers that hit their token limit
     empty: int = 0  # other answers without text and tool calls
     unrecorded: int = 0  # answers and failures that the ledger lacks
-    first_failure: str = ""  # of this run, with its row
+    first_failures: dict[str, str] = field(default_factory=dict)  # of this run, by kind
+    kept_error_kinds: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     error_kinds: Counter[str] = field(default_factory=Counter)
     usage: UsageTotals = field(default_factory=UsageTotals)
@@ -127,8 +128,9 @@ class Job:
                         message.error.message = self._name_row(row, message.error)
                     continue
                 progress.count_row(message)
-                if message.error is not None and not progress.first_failure:
-                    progress.first_failure = self._name_row(row, message.error)
+                if message.error is not None and message.error.kind not in progress.first_failures:
+                    kind = message.error.kind.value
+                    progress.first_failures[kind] = self._name_row(row, message.error)
                 settings_digest = _settings_digest(self, _model_of(self, row))
                 self.results.append(index, _record(row, message, settings_digest))
                 on_answer()
@@ -165,13 +167,19 @@ async def _open_rows(
     job: Job, pending_rows: dict[int, InputRow]
 ) -> AsyncIterator[tuple[int, RowRequest]]:
     """Yield the open rows, and keep them in `pending_rows` until they are answered."""
+    for row, request in iter_open_rows(job):
+        pending_rows[row.index] = row
+        yield row.index, request
+
+
+def iter_open_rows(job: Job) -> Iterator[tuple[InputRow, RowRequest]]:
+    """Yield the rows that have to be sent, which `find_open_rows` has determined."""
     row_states = job.results.row_states
     for row in job.input_file:
         if row.index == len(row_states):  # rows added since the comparison belong to the next run
             return
         if row_states[row.index] == OPEN:
-            pending_rows[row.index] = row
-            yield row.index, _merge_settings(job, row)
+            yield row, _merge_settings(job, row)
 
 
 def _model_of(job: Job, row: InputRow) -> str:
@@ -223,6 +231,8 @@ def find_open_rows(job: Job) -> None:
             changed_count += 1
             first_changed = first_changed or (row, line)
         job.results.add_row(line, retry)
+        if line is not None and line.error_kind is not None and not retry:
+            job.progress.kept_error_kinds[line.error_kind] += 1
     if first_changed is not None and not job.redo_changed:
         raise InputError(_changed_rows_text(changed_count, *first_changed, job))
     job.results.add_unmatched(iter(previous_lines.values()))

@@ -39,7 +39,12 @@ class ResultLine(NamedTuple):
 
     offset: int
     fingerprint: str
-    failed: bool
+    error_kind: str | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the row has an error instead of an answer."""
+        return self.error_kind is not None
 
 
 class ResultsFile:
@@ -144,7 +149,7 @@ class ResultsFile:
                 try:
                     record = json.loads(line)
                     key, fingerprint = id_digest(record["id"]), str(record["fingerprint"])
-                    lines[key] = ResultLine(offset, fingerprint, record.get("error") is not None)
+                    lines[key] = ResultLine(offset, fingerprint, _error_kind(record))
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     raise self._foreign_file_error(number) from None
                 offset += len(line)
@@ -224,6 +229,11 @@ class ResultsFile:
         except OSError as error:
             text = f"{error.strerror}; all answers are there, but not in order: {_RERUN_HINT}"
             raise OSError(error.errno, text, str(self.path)) from None
+
+
+def _error_kind(record: dict[str, Any]) -> str | None:
+    error = record.get("error")
+    return None if error is None else str(error.get("kind", "unknown"))
 
 
 def _adjacent_pairs(offsets: array[int]) -> Iterator[tuple[int, int]]:

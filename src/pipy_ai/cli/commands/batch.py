@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...utils.text import format_count
-from ..args.common import add_quiet_option
+from ..args.common import add_quiet_option, parse_count
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
 from ..display.status import hide_status
@@ -27,8 +30,10 @@ from ..display.terminal import (
 )
 
 if TYPE_CHECKING:
+    from ...batch.estimate import ModelEstimate
     from ...batch.input import InputFile
-    from ...batch.job import Job
+    from ...batch.job import BatchProgress, Job
+    from ...batch.results import ResultsFile
 
 DESCRIPTION = (
     "Ask each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's Batch API) and"
@@ -45,6 +50,26 @@ OTHER_FORMATS = (
 )  # fmt: skip
 
 
+ADVICE = {  # what usually helps, by kind of error
+    "auth": "check the API key with pipy doctor",
+    "missing_key": "store the API key with pipy keys set PROVIDER",
+    "not_found": "check the name of the model with pipy models --search WORD",
+    "bad_request": "correct these rows, or leave out the option that was rejected",
+    "context_overflow": "shorten these rows, or use a model with a larger context window",
+    "rate_limit": "use a lower -j, or try again later",
+    "quota": "add credit at the provider, then try again",
+    "overloaded": "try again later",
+    "server": "try again later",
+    "timeout": "allow more time with --option timeout=SECONDS, or use a lower -j",
+    "connection": "check the network and --api-base, then try again",
+    "incomplete": "try again",
+    "content_filter": "rephrase these rows, or use another model",
+    "invalid_output": "simplify --output-schema, or use a larger model",
+    "budget": "raise --budget",
+}
+_MAY_BE_SECRET = re.compile(r"headers?\.|api.?key|secret|password|://[^/\s]*@", re.IGNORECASE)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="the file of questions")
@@ -52,9 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="the file of answers, .jsonl",
+        help="the file of answers: .jsonl, or .csv for an input of .csv",
     )
     add_model_options(parser, option_flags=())  # here -o is the output file
     parser.add_argument(
@@ -69,6 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output-schema", metavar="SCHEMA",
         help="ask for JSON: 'name, age int', a JSON Schema or its file, module:Class",
     )  # fmt: skip
+    parser.add_argument(
+        "--limit", type=parse_count, metavar="N", help="the first N rows of the file only"
+    )
+    parser.add_argument(
+        "--estimate", action="store_true", help="print tokens and cost of the rows; send nothing"
+    )
     parser.add_argument("--retry-errors", action="store_true", help="ask what failed again")
     parser.add_argument(
         "--redo-changed", action="store_true",
@@ -92,21 +122,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ...batch.input import InputFile
     from ...batch.job import Job, find_open_rows
-    from ...batch.results import ResultsFile
     from ..args.model import resolve_model
     from ..args.schema import parse_schema
 
-    _check_paths(arguments.input, arguments.output)
+    _check_paths(arguments.input, arguments.output, arguments.estimate)
     template = _read_template(arguments.prompt_template)
-    questions = InputFile(arguments.input, template, arguments.system)
+    questions = InputFile(arguments.input, template, arguments.system, arguments.limit)
     schema = None if arguments.output_schema is None else parse_schema(arguments.output_schema)
     started = time.monotonic()
     _raise_file_limit()
     try:
         with (
             _budget_or_null(arguments.budget),
-            ResultsFile(arguments.output) as answers,
-            _dask_client(arguments.dask) as executor,
+            _results_file(arguments) as answers,
+            _dask_client(None if arguments.estimate else arguments.dask) as executor,
         ):
             row_model = "" if arguments.model else _first_row_model(questions)
             if arguments.model or row_model:
@@ -118,6 +147,9 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.retry_errors, arguments.redo_changed, executor,
                 None if arguments.model else cache(resolve_model),
             )  # fmt: skip
+            if arguments.estimate:
+                find_open_rows(job)
+                return _print_estimate(job, arguments.json)
             with _progress_reporter(job) as on_progress:
 
                 def on_answer() -> None:
@@ -129,6 +161,10 @@ def run(arguments: argparse.Namespace) -> int:
                     asyncio.run(_run_job(job, on_answer))
                 except asyncio.CancelledError:  # the second Ctrl-C
                     job.stop()
+            if _is_csv(arguments.output):
+                from ...batch.csv_output import write_csv
+
+                write_csv(arguments.output, questions, answers)
     except ValidationError as error:
         return report_invalid_option(error)
     except (TypeError, LookupError) as error:
@@ -142,22 +178,113 @@ def _first_row_model(questions: InputFile) -> str:
     return (first_row.request.model or "") if first_row is not None else ""
 
 
-def _check_paths(input_path: Path, output_path: Path) -> None:
+def _check_paths(input_path: Path, output_path: Path | None, estimate: bool) -> None:
     """Raise `ValueError` unless the input can be read and the output is another file."""
     if str(input_path) == "-" and not input_path.exists():
         raise ValueError("-: batch reads its input more than once, so it needs a file")
     if not input_path.is_file():
         problem = "it is no file" if input_path.exists() else "there is no such file"
         raise ValueError(f"{input_path}: {problem}")
+    if output_path is None:
+        if estimate:
+            return
+        raise ValueError("-o FILE is missing: the file of answers, such as answers.jsonl")
     if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
         raise ValueError(f"{output_path}: the answers need a file of their own")
     if str(output_path) == "-":
         raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
-    if output_path.suffix.lower() in OTHER_FORMATS:
+    if _is_csv(output_path) and _is_csv(input_path):
+        from ...batch.csv_output import results_path
+
+        if output_path.exists() and not results_path(output_path).exists():
+            raise ValueError(
+                f"-o {output_path}: the file is not from pipy batch; name another file"
+            )
+    elif output_path.suffix.lower() in OTHER_FORMATS:
         name = f"{output_path.name.partition('.')[0]}.jsonl"
         raise ValueError(f"-o {output_path}: the answers are lines of JSON; name the file {name}")
     if not output_path.absolute().parent.is_dir():
         raise ValueError(f"{output_path.parent}: there is no such directory")
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+@contextlib.contextmanager
+def _results_file(arguments: argparse.Namespace) -> Generator[ResultsFile, None, None]:
+    """Open the file of results; for an estimate without one, an empty one that is removed."""
+    from ...batch.csv_output import results_path
+    from ...batch.results import ResultsFile
+
+    path: Any = arguments.output
+    if path is not None and _is_csv(path):
+        path = results_path(path)
+    if arguments.estimate and (path is None or not path.exists()):
+        import tempfile
+
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            ResultsFile(Path(directory) / "none.jsonl") as results,
+        ):
+            yield results
+        return
+    with ResultsFile(path) as results:
+        yield results
+
+
+def _print_estimate(job: Job, json_output: bool) -> int:
+    """Print what the open rows would take."""
+    from ...batch.estimate import estimate_job, total_of
+    from ..display.table import print_table
+    from ..display.usage import format_cost
+
+    estimates = estimate_job(job)
+    answered = job.progress.previously_answered + job.progress.kept_errors
+    rows = sum(estimate.rows for estimate in estimates)
+    if json_output:
+        write_json(
+            {
+                "rows": rows,
+                "before": answered,
+                "input_tokens": sum(estimate.input_tokens for estimate in estimates),
+                "output_tokens": total_of(estimate.output_tokens for estimate in estimates),
+                "input_cost": total_of(estimate.input_cost for estimate in estimates),
+                "cost": total_of(estimate.cost for estimate in estimates),
+                "models": [vars(estimate) for estimate in estimates],
+            }
+        )
+        return 0
+
+    def cells(name: str, estimates: list[ModelEstimate]) -> list[str]:
+        output = total_of(estimate.output_tokens for estimate in estimates)
+        input_cost = total_of(estimate.input_cost for estimate in estimates)
+        cost = total_of(estimate.cost for estimate in estimates)
+        return [
+            name,
+            f"{sum(estimate.rows for estimate in estimates):,}",
+            f"{sum(estimate.input_tokens for estimate in estimates):,}",
+            "?" if output is None else f"{output:,}",
+            "?" if input_cost is None else format_cost(input_cost),
+            "?" if cost is None else format_cost(cost),
+        ]
+
+    header = ["model", "rows", "in", "out", "input cost", "cost"]
+    body = [cells(estimate.model, [estimate]) for estimate in estimates]
+    if len(body) != 1:
+        body.append(cells("total", estimates))
+    print_table(header, body, {*header[1:]}, drop=["input cost"])
+    before = f" ({answered:,} are done)" if answered else ""
+    write(f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n", sys.stderr)
+    return 0
+
+
+def _output_basis(job: Job, estimates: list[ModelEstimate]) -> str:
+    if any(estimate.output_tokens is None for estimate in estimates):
+        return "The length of the answers is not known: --max-tokens N limits it."
+    if job.options.get("max_tokens"):
+        return "Every answer counts with --max-tokens, so this is the most."
+    return "Answers count with their max_tokens, or the average of the answers so far."
 
 
 def _raise_file_limit() -> None:
@@ -345,18 +472,43 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         warn(f"{format_count(progress.empty, 'answer is', 'answers are')} empty")
     if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
-    if progress.first_failure:
-        prefix = "first failure: " if progress.failed > 1 else ""
-        warn(f"{prefix}{escape_controls(progress.first_failure)}")
+    _report_failures(progress)
     if progress.unanswered:
         rows = format_count(progress.unanswered, "row is", "rows are")
         warn(f"{rows} not asked yet: run the same command again to go on")
     if failed:
         rows = format_count(failed, "row")
         warn(f"{rows} failed: add --retry-errors to ask {_pronoun(failed)} again")
+    if (progress.unanswered or failed) and (command := _next_command(retry=failed > 0)):
+        warn(f"next: {command}")
     if interrupted:
         return 130
     return 1 if failed or progress.unanswered or progress.unrecorded else 0
+
+
+def _report_failures(progress: BatchProgress) -> None:
+    """Print how many rows failed for each kind of error, an example, and what usually helps."""
+    counts = progress.error_kinds + progress.kept_error_kinds
+    for kind, count in counts.most_common():
+        example = progress.first_failures.get(kind)
+        earlier = progress.kept_error_kinds[kind]
+        text = f"{kind}, {format_count(count, 'row')}"
+        text += f" ({earlier:,} of an earlier run)" if earlier else ""
+        if example:
+            text += f"{': ' if count == 1 else ', first: '}{escape_controls(example)}"
+        warn(text)
+        if kind in ADVICE:
+            warn(f"{kind}: {ADVICE[kind]}")
+
+
+def _next_command(retry: bool) -> str:
+    """Return the command that continues; empty if it is not known or may hold a secret."""
+    words = sys.argv[1:]
+    if words[:1] != ["batch"] or any(map(_MAY_BE_SECRET.search, words)):
+        return ""
+    if retry and "--retry-errors" not in words:
+        words.append("--retry-errors")
+    return shlex.join(["pipy", *words])
 
 
 def _summary(job: Job, seconds: float) -> str:
