@@ -42,7 +42,10 @@ def pipy(july: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 def test_models_are_names_in_a_pipe(pipy: Run) -> None:
     names = pipy("models --provider anthropic").splitlines()
     assert "anthropic/claude-sonnet-4-5" in names
-    assert names == sorted(names)
+    assert names[0] == "anthropic/claude-sonnet-5"  # the newest of its family
+    others = names[names.index("anthropic/claude-haiku-4-5") + 1 :]
+    assert len(others) > 10
+    assert others == sorted(others)
     assert all(name.startswith("anthropic/") for name in names)
 
 
@@ -61,9 +64,9 @@ def test_columns_are_aligned(pipy: Run) -> None:
     out = pipy("models --provider openai --search gpt-5.4 --columns model,context,in,out,cached")
     assert out == (
         "model                  context     in     out  cached\n"
-        "openai/gpt-5.4       1,050,000   2.50   15.00    0.25\n"
         "openai/gpt-5.4-mini    400,000   0.75    4.50   0.075\n"
         "openai/gpt-5.4-nano    400,000   0.20    1.25    0.02\n"
+        "openai/gpt-5.4       1,050,000   2.50   15.00    0.25\n"
         "openai/gpt-5.4-pro   1,050,000  30.00  180.00       -\n"
     )
     assert "pipy sync" in pipy.err  # the prices are old
@@ -229,7 +232,7 @@ def test_config_on_stdout(pipy: Run, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_closed_pipe_is_no_error(july: Path) -> None:
     done = _shell("pipy models --all | head -1")
-    assert (done.stdout, done.stderr) == ("302ai/MiniMax-M1\n", "")
+    assert (done.stdout, done.stderr) == ("openai/gpt-5.5\n", "")
 
 
 def test_catalogue_commands_load_nothing_heavy(july: Path) -> None:
@@ -270,6 +273,8 @@ def test_terminal_gets_a_table(july: Path) -> None:
     os.close(main_end)
     assert process.wait() == 0
     lines = shown.decode().splitlines()
+    assert lines[0].startswith("\x1b[1mmodel") or "\x1b" not in lines[0]  # NO_COLOR may be set
+    lines[0] = lines[0].removeprefix("\x1b[1m").removesuffix("\x1b[0m")
     assert lines[0].split() == ["model", "context", "output", "in", "out", "released"]
     assert any("24 models; prices in $/1M tokens" in line for line in lines)
 
@@ -370,3 +375,44 @@ def test_price_date(july: Path, date: str, text: str, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().err
     assert text in shown
     assert bool(text) == bool(shown)
+
+
+def test_models_with_a_key_come_first(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pipy("models").startswith("openai/gpt-5.5\n")
+    monkeypatch.setenv("MISTRAL_API_KEY", "k")
+    usable = pipy("models --provider mistral")
+    assert pipy("models").startswith(usable)
+
+
+@pytest.mark.parametrize(
+    ("line", "full"),
+    [
+        ("info sonnet", "anthropic/claude-sonnet-5"),
+        ("info gemini-flash", "google/gemini-flash-latest"),
+        ("cost haiku --input 5", "anthropic/claude-haiku-4-5"),
+        ("compare haiku --input 5", "anthropic/claude-haiku-4-5"),
+        ("default haiku", "anthropic/claude-haiku-4-5"),
+        ("preview -m haiku hi", "anthropic/claude-haiku-4-5"),
+    ],
+)
+def test_some_words_of_a_models_name_are_enough(pipy: Run, line: str, full: str) -> None:
+    said = pipy(line)
+    assert full in said + pipy.err
+
+
+def test_words_that_mean_several_models_are_an_error(pipy: Run) -> None:
+    pipy("info claude", 1)
+    assert "may mean" in pipy.err
+
+
+def test_the_date_of_prices_is_shown_once_a_day(pipy: Run) -> None:
+    pipy("cost gpt-5 --input 5")
+    assert "prices are of" in pipy.err
+    pipy("cost gpt-5 --input 5")
+    assert "prices" not in pipy.err
+    stamp = Path(os.environ["PIPY_DATA_DIR"]) / "price-date-shown"
+    assert stamp.stat().st_mode & 0o077 == 0
+    two_days_ago = stamp.stat().st_mtime - 2 * 86_400
+    os.utime(stamp, (two_days_ago, two_days_ago))
+    pipy("cost gpt-5 --input 5")
+    assert "prices are of" in pipy.err

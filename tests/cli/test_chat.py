@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -522,3 +523,97 @@ def test_limited_terminals(lab: Lab, env: dict[str, str]) -> None:
         seen.say("/exit")
         assert seen.wait() == 0
         assert "Traceback" not in seen.text
+
+
+def test_bare_words_are_not_sent(lab: Lab) -> None:
+    lab.play(answer("Two."))
+    with Chat(lab) as seen:
+        seen.say("?", "/undo")
+        seen.say("/?", "/undo")
+        seen.say(" exit", "Two.")  # a blank before it makes it text
+        seen.say("QUIT")
+        assert seen.wait() == 0
+    assert asked(lab) == [("user", " exit")]
+
+
+@pytest.mark.parametrize("word", ["exit", "quit", "/exit", "/quit"])
+def test_leaving_says_how_to_continue(lab: Lab, word: str) -> None:
+    lab.play(answer("One."))
+    with Chat(lab) as seen:
+        seen.say("Hi", "One.")
+        seen.say(word)
+        assert seen.wait() == 0
+        [conversation_id] = list_conversation_ids()
+        assert f"continue with: pipy chat -c {conversation_id}" in " ".join(seen.text.split())
+    for options in (["--no-save"], ["--quiet"]):
+        lab.play(answer("One."))
+        with Chat(lab, *options) as seen:
+            seen.say("Hi", "One.")
+            seen.say(word)
+            assert seen.wait() == 0
+            assert "continue with" not in seen.text
+
+
+def test_leaving_an_empty_chat_says_nothing(lab: Lab) -> None:
+    with Chat(lab) as seen:
+        seen.say("exit")
+        assert seen.wait() == 0
+        assert "continue" not in seen.text
+
+
+def test_copy_sends_the_answer_to_the_clipboard(lab: Lab) -> None:
+    lab.play(answer("Use this:\n\n```py\nprint('ü')\n```\n"), answer("x" * 80_000))
+    with Chat(lab, "--plain") as seen:
+        seen.say("/copy", "there is no answer to copy")
+        seen.say("How?", "print")
+        seen.say("/copy", "characters to the terminal's clipboard")
+        seen.say("/copy code", "sent 11 characters")
+        seen.say("/copy x", "/copy code its last code block")
+        seen.say("More", "xxx")
+        seen.say("/copy", "too many for the clipboard")
+        seen.say("/copy code", "there is no code to copy")
+        seen.say("exit")
+        assert seen.wait() == 0
+    copied = [
+        base64.b64decode(text).decode() for text in re.findall(rb"\x1b\]52;c;(.*?)\x07", seen.raw)
+    ]
+    assert copied == ["Use this:\n\n```py\nprint('ü')\n```\n", "print('ü')\n"]
+
+
+def test_copy_on_a_dumb_terminal(lab: Lab) -> None:
+    lab.play(answer("One."))
+    with Chat(lab, env={"TERM": "dumb"}) as seen:
+        seen.say("Hi", "One.")
+        seen.say("/copy", "this terminal has no clipboard; /save FILE")
+        seen.say("exit")
+        assert seen.wait() == 0
+        assert b"\x1b" not in seen.raw
+
+
+def test_clear_begins_a_new_conversation_on_a_clear_screen(lab: Lab) -> None:
+    lab.play(answer("One."), answer("Two."))
+    with Chat(lab) as seen:
+        seen.say("Hi", "One.")
+        seen.ready()
+        [first_id] = list_conversation_ids()
+        seen.say("/clear", f"pipy chat -c {first_id} continues the one before")
+        assert "One." not in "\n".join(seen.screen)
+        seen.say("Ho", "Two.")
+        seen.say("exit")
+        assert seen.wait() == 0
+    assert asked(lab) == [("user", "Ho")]
+
+
+def test_context_fill(lab: Lab) -> None:
+    small, large = usage(30, 5), usage(899_999, 1)  # of 1,000,000 tokens
+    lab.play(*(chat(text("Yes."), finish("stop"), tokens) for tokens in (small, large)))
+    arguments = ["-m", "deepseek/deepseek-chat", "--api-base", lab.url]
+    with Terminal("-m", "pipy_ai", "chat", *arguments, env={"DEEPSEEK_API_KEY": "k"}) as seen:
+        seen.wait_for("leave\n>")
+        seen.send("Hi\r")
+        seen.wait_for("context under 1 % full\n")
+        seen.send("Hi\r")
+        seen.wait_for("context 90 % full\n")
+        assert seen.style("context 90 %").fg == "brown"  # pyte's name of yellow
+        seen.send("exit\r")
+        assert seen.wait() == 0

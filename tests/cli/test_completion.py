@@ -20,6 +20,7 @@ from pipy_ai.cli.parser import COMMANDS
 
 from ..support.command import pipy
 
+CONVERSATION = "20260101-120000-abc"
 # What is typed, and what is offered for it.
 OFFERED = [
     ("pipy ", list(COMMANDS)),
@@ -30,6 +31,10 @@ OFFERED = [
     ("pipy models --provider mist", ["mistral"]),
     ("pipy ask --thinking m", ["minimal", "medium", "max"]),
     ("pipy local pu", ["pull"]),
+    ("pipy ask -t rev", ["review"]),
+    ("pipy templates show ", ["review"]),
+    ("pipy history show 2026", [CONVERSATION]),
+    ("pipy ask --cid ", [CONVERSATION]),
     ("pipy completion ", ["bash", "zsh", "fish"]),
     ("pipy ask Wh", []),
     ("pipy cost openai/gpt-5 --input ", []),
@@ -37,6 +42,8 @@ OFFERED = [
 # Only in bash: completion after options without a command, and of a model name without provider.
 ONLY_BASH = [
     ("pipy -m x --mod", ["--model"]),
+    ("pipy chat -c 2026", [CONVERSATION]),
+    ("pipy chat -c --pla", ["--plain"]),
     ("pipy info claude-opus-4-1-2", ["claude-opus-4-1-20250805"]),
 ]
 COLON = "pipy ask -m openrouter/meta-llama/llama-3.3-70b-instruct:fr"
@@ -53,6 +60,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("bash", "zsh", "fish"):
         (tmp_path / name).write_text(pipy("completion", name).stdout)
     (tmp_path / "photo of me.png").touch()
+    data_dir = Path(os.environ["PIPY_DATA_DIR"])
+    for name in ("templates/review.md", f"history/{CONVERSATION}.jsonl"):
+        (data_dir / name).parent.mkdir(exist_ok=True)
+        (data_dir / name).touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

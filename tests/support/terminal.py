@@ -41,7 +41,7 @@ class Terminal:
         self.raw = b""
         self._fd, slave = pty.openpty()
         self._size(columns, rows)
-        given = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
+        given = {"PAGER": "cat", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
         kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TMUX", "COLUMNS")}
         self.process = subprocess.Popen(
             [sys.executable, *arguments],

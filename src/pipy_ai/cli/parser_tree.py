@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-COMPLETABLE_KINDS = ("MODEL", "PROVIDER", "FILE")
+COMPLETABLE_KINDS = ("MODEL", "PROVIDER", "TEMPLATE", "ID", "FILE")
 
 
 def walk_commands(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, Command]]:
@@ -41,6 +41,11 @@ class Command:
 def takes_value(action: argparse.Action) -> bool:
     """Return whether a value must follow the option."""
     return action.nargs not in (0, "?", "*")
+
+
+def may_take_value(action: argparse.Action) -> bool:
+    """Return whether a value that can be completed may follow the option, as in `-c [ID]`."""
+    return action.nargs == "?" and bool(completion_kind(action))
 
 
 def value_usage(action: argparse.Action) -> str:

@@ -63,8 +63,16 @@ def query_models(
 
 
 def find_model(registry: ModelRegistry, name: str) -> Model | None:
-    """Return a model by name; None, with a warning, if it is unknown."""
+    """Return a model by name or some words of it; None, with a warning, if that is no one model."""
     model = registry.get(name)
+    if model is None and "/" not in name:
+        from .model import resolve_model
+
+        try:
+            model = registry.get(resolve_model(name, "showing"))
+        except ValueError as error:  # no model has these words, or several have
+            warn(str(error))
+            return None
     if model is None:
         warn(registry.unknown_model_message(name))
     elif model.base_model:

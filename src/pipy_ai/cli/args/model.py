@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 NEUTRAL_WORDS = {"latest", "it", "instruct"}  # words in names that do not tell models apart
 
 
-def resolve_model(name: str) -> str:
+def resolve_model(name: str, action: str = "asking") -> str:
     """Return the full name of the model that the user's `name` means; print it if it was chosen.
+
+    `action` is what is printed before the full name.
 
     Raises:
         ValueError: No model matches, or several do.
@@ -41,12 +43,13 @@ def resolve_model(name: str) -> str:
     with contextlib.suppress(ValueError):  # the name is ambiguous
         full, is_guess = registry.resolve_name("-".join(words))
         if full is not None and not is_guess:
-            return _announce(name, full)
+            return _announce(name, full, action)
     matches = _matching_models(registry, words)
     if not matches:
         raise ValueError(_unknown_model_message(registry, name, words))
     if len({(full.partition("/")[0], _family(registry, full)) for full in matches}) == 1:
-        return _announce(name, min(matches, key=lambda full: _newest_first_key(registry, full)))
+        newest = min(matches, key=lambda full: _newest_first_key(registry, full))
+        return _announce(name, newest, action)
     candidates = _newest_per_family(registry, matches)
     remainder = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
     raise ValueError(
@@ -88,8 +91,8 @@ def _is_router_model(name: str) -> bool:
     )
 
 
-def _announce(name: str, full: str) -> str:
-    warn(f"{name}: asking {full}")
+def _announce(name: str, full: str, action: str) -> str:
+    warn(f"{name}: {action} {full}")
     return full
 
 

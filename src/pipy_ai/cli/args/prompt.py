@@ -57,7 +57,9 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not read what is piped in, e.g. in a loop over stdin or if it never ends",
     )
-    parser.add_argument("-t", "--template", metavar="NAME", help="a template, see pipy templates")
+    parser.add_argument(
+        "-t", "--template", metavar="TEMPLATE", help="a template, see pipy templates"
+    )
     parser.add_argument(
         "--trust-template",
         action="store_true",

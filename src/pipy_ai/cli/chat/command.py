@@ -100,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
                     break
         chat.conversation.close()
         save_failed = chat.save_failed or chat.conversation.save_failed
+        if chat.interactive and chat.is_saved and not save_failed:
+            hint(f"continue with: pipy chat -c {chat.conversation.id}")
         return 1 if save_failed or (chat.failed and not chat.interactive) else 0
 
 

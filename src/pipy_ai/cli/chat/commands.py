@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ...utils.text import format_count, suggest
 from ..args.prompt import THINKING_LEVELS
-from ..display.terminal import escape_controls, wrap, write
+from ..display.terminal import escape_controls, is_dumb, wrap, write, write_raw
 from ..display.usage import format_tokens
 
 if TYPE_CHECKING:
@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 CommandHandler: TypeAlias = "Callable[[Chat, str], None]"
 
 _COMMAND_NAME = re.compile(r"/[a-z]*", re.IGNORECASE)
+ALIASES = {"/quit": "/exit", "/?": "/help"}
+# What is typed to leave or to get help elsewhere. It is not sent to the model.
+BARE_WORDS = {"exit": "/exit", "quit": "/exit", "?": "/help", "/?": "/help"}
 
 
 def is_command(text: str) -> bool:
-    """Return whether the text is a command. A path, or a line that begins with a blank, is text."""
+    """Return whether the text is a command, or `exit`, `quit` or `?` alone.
+
+    A path, or a line that begins with a blank, is text.
+    """
+    if text.rstrip().lower() in BARE_WORDS:
+        return True
     return not text[0].isspace() and _COMMAND_NAME.fullmatch(text.split(None, 1)[0]) is not None
 
 
@@ -36,6 +44,7 @@ def run_command(chat: Chat, text: str) -> bool:
     """
     name, rest = [*text.split(None, 1), ""][:2]
     name = name.lower()
+    name = BARE_WORDS.get(name, ALIASES.get(name, name))
     if name == "/exit":
         return False
     if name not in COMMANDS:
@@ -109,6 +118,26 @@ def _cost(chat: Chat, _: str) -> None:
     _print(f"{format_count(total.requests, 'answer')}  {tokens}  cost {total.cost}")
 
 
+def _copy(chat: Chat, what: str) -> None:
+    from ..display.clipboard import copy_to_clipboard
+
+    answers = chat.conversation.answers
+    text = answers[-1].text if answers else ""
+    if what not in ("", "code"):
+        raise ValueError("/copy copies the last answer, /copy code its last code block")
+    if what:
+        from ..display.code_blocks import extract_code_blocks
+
+        text = "".join(extract_code_blocks(text)[-1:])
+    if not text:
+        raise ValueError(f"there is no {'code' if what else 'answer'} to copy")
+    copy_to_clipboard(text)
+    _print(
+        f"sent {format_count(len(text), 'character')} to the terminal's clipboard;"
+        " /save FILE if it does not accept them"
+    )
+
+
 def _save(chat: Chat, path: str) -> None:
     from ..conversations.transcript import format_for_path, format_transcripts, save_text
 
@@ -137,6 +166,15 @@ def _retry(chat: Chat, _: str) -> None:
 def _new(chat: Chat, _: str) -> None:
     chat.start_new()
     _print("a new conversation")
+
+
+def _clear(chat: Chat, _: str) -> None:
+    previous_id = chat.conversation.id if chat.is_saved else ""
+    if sys.stdout.isatty() and not is_dumb():
+        write_raw("\x1b[H\x1b[2J")
+    _new(chat, "")
+    if previous_id:
+        _print(f"pipy chat -c {previous_id} continues the one before")
 
 
 def _help(chat: Chat, _: str) -> None:
@@ -169,10 +207,12 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     ),
     "/tools": ("", "the functions that the model may call", _tools),
     "/cost": ("", "tokens and cost of the conversation", _cost),
+    "/copy": ("[code]", "copy the last answer, or its last code block", _copy),
     "/save": ("FILE", "write the conversation to FILE: .md, .json or .jsonl", _save),
     "/undo": ("", "take back your last message and its answer", _undo),
     "/retry": ("", "ask again for the last answer", _retry),
     "/new": ("", "begin a new conversation; the old one is kept", _new),
+    "/clear": ("", "clear the screen and begin a new conversation", _clear),
     "/help": ("", "this list", _help),
-    "/exit": ("", "leave", _exit),
+    "/exit": ("", "leave; also exit and quit", _exit),
 }

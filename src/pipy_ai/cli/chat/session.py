@@ -15,7 +15,7 @@ from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, w
 from ..display.printer import Printer
 from ..display.status import hide_status, show_request_status
 from ..display.terminal import hint, warn
-from ..display.usage import print_usage
+from ..display.usage import context_window, print_usage
 from .interrupt import InterruptHandler
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ class Chat:
             self._base_options["api_base"] = conversation.complete_api_base
             self._api_base_provider = (conversation.model or "").partition("/")[0]
         self._shown_warnings: set[str] = set()
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the conversation can be continued later."""
+        return self.conversation.keep and bool(self.conversation.messages)
 
     def report_failure(self, text: str) -> None:
         """Print an error; the chat continues."""
@@ -137,7 +142,7 @@ class Chat:
             for text in ending_notices(answers[-1]) if answers else ():
                 warn(text)
         if sys.stdout.isatty() and any(message.usage.total_tokens for message in answers):
-            print_usage(*answers)
+            print_usage(*answers, context_tokens=context_window(self.conversation.model or ""))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._shown_warnings:

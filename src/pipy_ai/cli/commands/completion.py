@@ -1,7 +1,8 @@
 """`pipy completion`: print a script that completes the command line in a shell.
 
-The script contains commands, options and choices, so it rarely runs `pipy`. Only the names of
-models and providers are looked up in the catalogue's index, by `--names`.
+The script contains commands, options and choices, so it rarely runs `pipy`. Only names are looked
+up, by `--names`: of models and providers in the catalogue's index, of templates, and the ids of
+conversations.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import sys
 from collections.abc import Iterable
 
 from ..parser_tree import (
+    COMPLETABLE_KINDS,
     Command,
     choices_of,
     completion_kind,
     help_line,
+    may_take_value,
     takes_value,
     value_name,
     walk_commands,
@@ -26,6 +29,7 @@ DESCRIPTION = (
     'zsh: eval "$(pipy completion zsh)" in ~/.zshrc, after compinit. '
     "fish: pipy completion fish > ~/.config/fish/completions/pipy.fish"
 )
+NAME_KINDS = tuple(kind for kind in COMPLETABLE_KINDS if kind != "FILE")
 SHELLS = ("bash", "zsh", "fish")
 _SHELL_SAFE = re.compile(r"[\w./:@+~-]+", re.ASCII)  # no shell gives these a special meaning
 
@@ -33,7 +37,7 @@ _SHELL_SAFE = re.compile(r"[\w./:@+~-]+", re.ASCII)  # no shell gives these a sp
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("shell", nargs="?", choices=SHELLS, help="bash, zsh or fish")
-    parser.add_argument("--names", choices=("MODEL", "PROVIDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--names", choices=NAME_KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--prefix", default="", help=argparse.SUPPRESS)
 
 
@@ -54,19 +58,34 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _matching_names(arguments: argparse.Namespace) -> list[str]:
+    prefix = arguments.prefix
+    names: Iterable[str]
+    if arguments.names == "TEMPLATE":
+        from ..args.templates import template_paths
+
+        names = template_paths()
+    elif arguments.names == "ID":
+        from ..conversations.files import list_conversation_ids
+
+        names = list_conversation_ids()
+    else:
+        names = _catalogue_names(arguments.names, prefix)
+    return [name for name in names if name.startswith(prefix) and _SHELL_SAFE.fullmatch(name)]
+
+
+def _catalogue_names(kind: str, prefix: str) -> Iterable[str]:
+    """Return the names of providers, or of models."""
     from ...registry.catalogue import ModelRegistry
     from ...registry.index import STATUS
 
     registry = ModelRegistry()  # unlike `get_registry()`, it starts no sync
-    prefix = arguments.prefix
-    if arguments.names == "PROVIDER":
-        names: Iterable[str] = registry.providers()
-    else:
-        names = [name for name, row in registry.rows().items() if row[STATUS] != "removed"]
-        names += _local_models()
-        if prefix and "/" not in prefix:
-            names += _first_party_ids(names)
-    return [name for name in names if name.startswith(prefix) and _SHELL_SAFE.fullmatch(name)]
+    if kind == "PROVIDER":
+        return registry.providers()
+    names = [name for name, row in registry.rows().items() if row[STATUS] != "removed"]
+    names += _local_models()
+    if prefix and "/" not in prefix:
+        names += _first_party_ids(names)
+    return names
 
 
 def _local_models() -> list[str]:
@@ -123,7 +142,7 @@ _pipy() {
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return ;;
-        MODEL | PROVIDER) list=$("$1" completion --names "$kind" --prefix "$cur" 2>/dev/null) ;;
+        ?*) list=$("$1" completion --names "$kind" --prefix "$cur" 2>/dev/null) ;;
     esac
     COMPREPLY=()
     # bash replaces what comes after the last character that breaks words for it.
@@ -146,6 +165,9 @@ def _bash_script(tree: CommandTree) -> str:
                 contexts = contexts_by_value.setdefault(_bash_value(action), [])
                 contexts += [f"'{path} {flag}'" for flag in action.option_strings]
         flags = [flag for action in command.options for flag in action.option_strings]
+        for action in filter(may_take_value, command.options):
+            value = f"[[ $cur == -* ]] && list='{' '.join(flags)}' || {_bash_value(action)}"
+            contexts_by_value[value] = [f"'{path} {flag}'" for flag in action.option_strings]
         if not path:
             flags += [f for p, c in tree if p == "ask" for a in c.options for f in a.option_strings]
         word_cases.append(f"            '{path}|-') list='{' '.join(dict.fromkeys(flags))}' ;;")
@@ -226,6 +248,8 @@ def _zsh_option(action: argparse.Action) -> str:
     flags = action.option_strings
     description = re.sub(r"([\[\]:\\])", r"\\\1", help_line(action))
     value = f":{value_name(action)}:{_zsh_value(action)}" if takes_value(action) else ""
+    if may_take_value(action):
+        value = f"::{value_name(action)}:{_zsh_value(action)}"
     spec = _shell_quote(f"[{description}]{value}")
     if len(flags) == 1:
         return f"'*{flags[0]}'{spec}"

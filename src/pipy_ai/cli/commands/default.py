@@ -63,6 +63,10 @@ def _validate_model(name: str, force: bool) -> str:
         return name
     registry = get_registry()
     full, _ = registry.resolve_name(name)
+    if full is None and not model_id:
+        from ..args.model import resolve_model
+
+        full = resolve_model(name, "choosing")
     if full is None:
         raise ValueError(f"{registry.unknown_model_message(name)} (--force takes it all the same)")
     return full

@@ -12,12 +12,17 @@ from ..args.catalogue import add_filter_options, query_models
 from ..args.common import add_json_option, add_pager_option, parse_count
 from ..display.catalogue import format_rate, show_price_date
 from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS, Row
+from ..display.model_order import sort_by_interest, usable_providers
 from ..display.table import print_table
 from ..display.terminal import escape_controls, hint, warn, write_json
+
+# Columns that are left out first where the terminal is narrow.
+DROPPED_FIRST = ("output", "released", "status", "family", "cached", "context")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    parser.add_argument("words", nargs="*", metavar="WORD", help="in their names")
     add_filter_options(parser)
     parser.add_argument("--sort", metavar="COLUMN", help="model, context, in, out, released, …")
     parser.add_argument("--reverse", action="store_true", help="the other way round")
@@ -31,12 +36,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     registry = get_registry()
     columns = _requested_columns(arguments)
+    arguments.search = [*arguments.words, *(arguments.search or [])]
     names = query_models(registry, arguments)
     rows = registry.rows()
+    usable = usable_providers(registry)
     if arguments.sort:
         names = _sort_names(names, rows, arguments.sort, arguments.reverse)
-    elif arguments.reverse:
-        names.reverse()
+    else:
+        names = sort_by_interest(names, rows, usable)
+        names = names[::-1] if arguments.reverse else names
     total = len(names)
     if arguments.limit is not None:
         names = names[: arguments.limit]
@@ -50,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         warn("no model passes these filters")
     elif sys.stdout.isatty():
         shown = f"{len(names):,} of " if len(names) < total else ""
-        hint(f"{shown}{format_count(total, 'model')}; prices in $/1M tokens")
+        keys = "" if usable or arguments.available else "; no API key is set, see pipy keys set"
+        hint(f"{shown}{format_count(total, 'model')}; prices in $/1M tokens{keys}")
     if columns and PRICE_COLUMNS & set(columns):
         show_price_date(registry)
     return 0
@@ -75,7 +84,8 @@ def _print_models(names: list[str], rows: dict[str, Row], columns: list[str] | N
         sys.stdout.write("".join(f"{escape_controls(name)}\n" for name in names))
         return
     body = [[_format_cell(c, COLUMNS[c](name, rows[name])) for c in columns] for name in names]
-    print_table(columns, body, {"context", "output", *PRICE_COLUMNS})
+    drop = [name for name in DROPPED_FIRST if name in columns[1:]]
+    print_table(columns, body, {"context", "output", *PRICE_COLUMNS}, drop)
 
 
 def _sort_names(names: list[str], rows: dict[str, Row], column: str, reverse: bool) -> list[str]:

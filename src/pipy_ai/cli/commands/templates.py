@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pager_option(list_parser)
     for action, summary in (("show", "print one"), ("edit", "write or change one in your editor")):
         actions.add_parser(action, help=summary).add_argument(
-            "name", metavar="NAME", help="the template's name"
+            "name", metavar="TEMPLATE", help="the template's name"
         )
     actions.add_parser("path", help="where they are")
 

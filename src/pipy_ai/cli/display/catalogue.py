@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import os
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
+from ...utils.atomic import make_private_dir, open_private
 from ...utils.text import format_usd
 from .terminal import hint, warn
 
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
     from ...registry.catalogue import ModelRegistry
     from ...registry.routing import Route
 
+DATE_SHOWN_FILE = "price-date-shown"  # in the data directory; its time says when
+SHOW_DATE_EVERY_S = 86_400
 MAX_PRICE_AGE_DAYS = 60  # older prices are worth a warning
 
 
@@ -42,12 +48,39 @@ def format_rate(dollars: float) -> str:
 
 
 def show_price_date(registry: ModelRegistry, quiet: bool = False) -> None:
-    """Print the date of the prices: a warning if they are old, else a hint."""
+    """Print the date of the prices, at most once a day: a warning if they are old, else a hint.
+
+    With `quiet`, only the warning is printed.
+    """
     date = registry.date
-    if price_age_days(date) > MAX_PRICE_AGE_DAYS:
+    is_old = price_age_days(date) > MAX_PRICE_AGE_DAYS
+    if not is_old and (quiet or not sys.stderr.isatty()):
+        return
+    if _was_shown_today():
+        return
+    if is_old:
         warn(f"prices are of {date or 'an unknown date'}; pipy sync brings them up to date")
-    elif not quiet:
+    else:
         hint(f"prices of {date}")
+
+
+def _was_shown_today() -> bool:
+    """Return whether the date was shown in the last 24 hours; if not, remember that it is now."""
+    from ...utils.paths import data_path
+
+    path = os.path.join(data_path(), DATE_SHOWN_FILE)
+    try:
+        if 0 <= time.time() - os.stat(path).st_mtime < SHOW_DATE_EVERY_S:
+            return True
+    except OSError:
+        pass
+    try:
+        make_private_dir(data_path())
+        os.close(open_private(path, os.O_CREAT | os.O_WRONLY))
+        os.utime(path)
+    except OSError:  # for example a read-only directory: the date is shown each time
+        pass
+    return False
 
 
 def price_age_days(date: str) -> int:

@@ -65,7 +65,9 @@ def show_request_status(model: str) -> None:
 def _show_retry(message: AssistantMessage, delay_s: float) -> None:
     """Change the text of the status line, if it is shown. Called from the thread of requests."""
     line, retry_at, error = _line, time.monotonic() + delay_s, message.error
-    reason = str(error.status_code or error.kind) if error is not None else "no answer"
+    reason = "no answer"
+    if error is not None:
+        reason = str(error.status_code or f"{error.kind} error".replace("_", " "))
 
     def text() -> str:
         seconds = round(retry_at - time.monotonic())

@@ -32,22 +32,13 @@ def print_table(
         drop: The columns that are left out where there is no room, in this order; then the others
             from the right. The first column always stays.
     """
-    write_paged(format_fitted_table(header, rows, right, drop))
-
-
-def format_fitted_table(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    right: Collection[str] = (),
-    drop: Sequence[str] = (),
-) -> str:
-    """Return the table that `print_table` prints."""
     cells = [[terminal.escape_controls(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        return format_table(header, cells, right) + "\n"
+        terminal.write_raw(format_table(header, cells, right) + "\n")
+        return
     cells = [[" ".join(cell.split()) if "\n" in cell else cell for cell in row] for row in cells]
     widths = [max(map(display_width, column)) for column in zip(header, *cells, strict=True)]
-    screen_width = shutil.get_terminal_size().columns
+    screen_width = _screen_size()[0] or sys.maxsize
     shown = fit_columns(header, widths, screen_width, right, drop)
     if sum(widths) + 2 * (len(widths) - 1) > screen_width:
         header_row, *cells = [
@@ -56,10 +47,10 @@ def format_fitted_table(
         ]
     else:
         header_row = list(header)
+    title, _, body = format_table(header_row, cells, right).partition("\n")
+    write_paged(f"{terminal.bold(title, sys.stdout)}\n" + (f"{body}\n" if body else ""))
     if dropped := [name for index, name in enumerate(header) if index not in shown]:
         terminal.hint(f"no room for {', '.join(dropped)}")
-    first, _, rest = format_table(header_row, cells, right).partition("\n")
-    return "\n".join([terminal.bold(first, sys.stdout), *([rest] if rest else [])]) + "\n"
 
 
 def fit_columns(
@@ -112,7 +103,15 @@ def write_paged(text: str) -> None:
 def _needs_pager(text: str) -> bool:
     if not (terminal.use_pager and sys.stdout.isatty()) or terminal.is_dumb():
         return False
-    return text.count("\n") >= shutil.get_terminal_size().lines
+    if sys.stdin is None or not sys.stdin.isatty():  # nobody may be there to leave the pager
+        return False
+    lines = _screen_size()[1]
+    return bool(lines) and text.count("\n") >= lines
+
+
+def _screen_size() -> tuple[int, int]:
+    """Return the columns and lines of the terminal; 0 for what is unknown."""
+    return shutil.get_terminal_size((0, 0))
 
 
 def _run_pager(text: str) -> bool:

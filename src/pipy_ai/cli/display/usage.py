@@ -6,12 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...utils.text import format_usd
-from .terminal import dimmed, escape_controls, write_raw
+from .terminal import colored, dimmed, escape_controls, write_raw
 
 if TYPE_CHECKING:
     from ...types import AssistantMessage, Usage
     from ...usage import UsageTotals
 
+NEARLY_FULL_PERCENT = 80
 MIN_TIMED_S = 0.2  # below this, an answer came at once and its speed means nothing
 
 
@@ -53,9 +54,32 @@ def format_total_cost(totals: UsageTotals) -> str:
     return "cost unknown" if totals.cost == "unknown" else totals.cost
 
 
-def print_usage(*messages: AssistantMessage) -> None:
-    """Print the usage on stderr, dim on a terminal."""
-    write_raw(f"{dimmed(escape_controls(format_usage(*messages)), sys.stderr)}\n", sys.stderr)
+def print_usage(*messages: AssistantMessage, context_tokens: int = 0) -> None:
+    """Print the usage on stderr, dim on a terminal.
+
+    With `context_tokens`, the size of the model's context window, it ends with how full that is
+    after the last message; with a warning if it is nearly full.
+    """
+    line = dimmed(escape_controls(format_usage(*messages)), sys.stderr)
+    if context_tokens:
+        percent = round(100 * _tokens_in_context(messages[-1].usage) / context_tokens)
+        fill = f"context {percent} % full" if percent else "context under 1 % full"
+        is_nearly_full = percent >= NEARLY_FULL_PERCENT
+        line += "  "
+        line += colored(fill, "yellow", sys.stderr) if is_nearly_full else dimmed(fill, sys.stderr)
+    write_raw(f"{line}\n", sys.stderr)
+
+
+def context_window(model: str) -> int:
+    """Return the number of tokens that the model can read and write, 0 if that is unknown."""
+    from ...registry import get_registry
+
+    record = get_registry().get(model)
+    return record.limits.context if record is not None else 0
+
+
+def _tokens_in_context(usage: Usage) -> int:
+    return usage.input + usage.cache_read + usage.cache_write + usage.output
 
 
 def _total_usage(messages: tuple[AssistantMessage, ...]) -> Usage:

@@ -1,0 +1,57 @@
+"""The order of `pipy models`: models that can be used first, then what most people look for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from ...registry.index import FAMILY, RELEASED, STATUS
+from ...registry.names import FIRST_PARTY_PROVIDERS
+
+if TYPE_CHECKING:
+    from ...registry.catalogue import ModelRegistry
+
+# The makers whose newest models come first; nobody publishes how often models are used.
+POPULAR_PROVIDERS = FIRST_PARTY_PROVIDERS[:6]
+
+
+def usable_providers(registry: ModelRegistry) -> set[str]:
+    """Return the providers whose keys are set."""
+    from ...registry.catalogue import has_key
+
+    return {name for name, record in registry.providers().items() if has_key(record)}
+
+
+def sort_by_interest(
+    names: list[str], rows: dict[str, list[Any]], usable: Collection[str]
+) -> list[str]:
+    """Sort models: those with a key first, then the newest of each family of a popular maker.
+
+    The others keep their order.
+    """
+    newest = _newest_of_families(names, rows)
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        provider = name.partition("/")[0]
+        is_newest = name in newest
+        return provider not in usable, not is_newest, newest.get(name, 0)
+
+    return sorted(names, key=rank)
+
+
+def _newest_of_families(names: list[str], rows: dict[str, list[Any]]) -> dict[str, int]:
+    """Return the newest model of each family of the popular makers, and their positions."""
+    candidates = [
+        name
+        for name in names
+        if name.partition("/")[0] in POPULAR_PROVIDERS
+        and rows[name][STATUS] not in ("deprecated", "removed")
+    ]
+    candidates.sort(key=len)  # a name without a date before one with it
+    candidates.sort(key=lambda name: str(rows[name][RELEASED]), reverse=True)
+    newest: dict[tuple[str, str], str] = {}
+    for name in candidates:
+        newest.setdefault((name.partition("/")[0], str(rows[name][FAMILY])), name)
+    ranks = {provider: rank for rank, provider in enumerate(POPULAR_PROVIDERS)}
+    shown = sorted(newest.values(), key=lambda name: ranks[name.partition("/")[0]])
+    return {name: position for position, name in enumerate(shown)}

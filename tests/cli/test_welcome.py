@@ -1,0 +1,57 @@
+"""Test `pipy` alone, and commands without an action."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from ..support.command import pipy
+from ..support.terminal import Terminal
+
+
+@pytest.mark.parametrize("columns", [20, 80, 100])
+def test_welcome_shows_what_is_set_up(columns: int) -> None:
+    pipy("ask", "-m", "faux/echo", "hi")
+    env = {"OPENAI_API_KEY": "secret-key"}
+    with Terminal("-m", "pipy_ai", columns=columns, rows=60, env=env) as terminal:
+        assert terminal.wait() == 0
+        text = "".join(terminal.text.split())  # it may be wrapped anywhere
+        for part in ("OPENAI_API_KEYisset", "Keysopenai", "History1conversation", "pipychat"):
+            assert part in text
+        assert "secret-key" not in text
+
+
+def test_welcome_without_anything_names_what_to_do() -> None:
+    with Terminal("-m", "pipy_ai", env={"PIPY_MODEL": ""}) as terminal:
+        assert terminal.wait() == 0
+        assert re.search(r"Keys +none yet", terminal.text)
+        assert "pipy keys set anthropic" in terminal.text
+
+
+def test_welcome_with_a_damaged_file_of_keys() -> None:
+    (Path(os.environ["PIPY_DATA_DIR"]) / "keys.json").write_text("{")
+    with Terminal("-m", "pipy_ai") as terminal:
+        assert terminal.wait() == 0
+        assert "Traceback" not in terminal.text
+
+
+def test_no_welcome_in_a_pipe() -> None:
+    done = pipy()
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["keys", "history", "templates", "local"])
+def test_a_command_without_an_action_lists(command: str) -> None:
+    listed, alone = pipy(command, "list"), pipy(command)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (
+        listed.returncode,
+        listed.stdout,
+        listed.stderr,
+    )
+    if command != "templates":
+        assert pipy(command, "--json").stdout == pipy(command, "list", "--json").stdout
+    assert "ACTION" in pipy(command, "--help").stdout
