@@ -7,6 +7,7 @@ is also in the site as Markdown. A broken link or anchor fails.
 
 from __future__ import annotations
 
+import html
 import importlib
 import inspect
 import os
@@ -23,6 +24,12 @@ import yaml
 ROOT = Path(__file__).parent
 DOCS = ROOT / "docs"
 SITE = ROOT / "build" / "site"
+PROMPT = re.compile(r"(?:\$|>>>|\.\.\.) ?")
+HIGHLIGHTED = re.compile(
+    r'(?P<start><div class="(?:[\w-]+ )*highlight")(?P<rest>><pre[^>]*>.*?<code[^>]*>)'
+    r"(?P<code>.*?)(?=</code>)",
+    re.DOTALL,
+)
 sys.path.insert(0, str(ROOT / "src"))
 
 import pipy_ai  # noqa: E402
@@ -202,6 +209,25 @@ def check_nav() -> None:
         sys.exit(f"in docs/ but not in the nav of mkdocs.yml, or the other way round: {mismatched}")
 
 
+def add_copied_text(page: str) -> str:
+    """Give blocks with prompts the text that their copy button takes: no prompts, no output."""
+
+    def marked(block: re.Match[str]) -> str:
+        lines = html.unescape(re.sub(r"<[^>]+>", "", block["code"])).splitlines()
+        copied: list[str] = []
+        for line in lines:
+            if prompt := PROMPT.match(line):
+                copied.append(line[prompt.end() :])
+            elif copied and copied[-1].endswith("\\"):
+                copied.append(line)
+        if not copied or not PROMPT.match(lines[0]):
+            return block[0]
+        text = html.escape("\n".join(copied))
+        return f'{block["start"]} data-copy="{text}"{block["rest"]}{block["code"]}'
+
+    return HIGHLIGHTED.sub(marked, page)
+
+
 def site_environment() -> dict[str, str]:
     """Return the variables that `mkdocs.yml` reads."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -218,6 +244,8 @@ def main() -> int:
     built = subprocess.run(command, cwd=ROOT, env=os.environ | site_environment(), check=False)
     if built.returncode:
         return built.returncode
+    for path in SITE.rglob("index.html"):
+        path.write_text(add_copied_text(path.read_text(encoding="utf-8")), encoding="utf-8")
     for _, file in nav_pages():
         if not file.startswith("reference/"):
             (SITE / file).write_text(markdown_of(file), encoding="utf-8")

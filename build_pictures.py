@@ -286,8 +286,8 @@ def architecture_svg(theme: dict[str, str]) -> str:
         *arrow(533, 256, 290, theme),
         *box(20, 290, 190, 112, theme, "Direct transport", "OpenAI Chat Completions",
              "OpenAI Responses", "Anthropic Messages", "Google Gemini", accent=True),
-        *box(225, 290, 190, 112, theme, "LiteLLM", "imported when needed:", "Azure, Bedrock,",
-             "Vertex, Cohere, Ollama, Router"),
+        *box(225, 290, 190, 112, theme, "LiteLLM", "imported when needed:",
+             "Azure, Bedrock, Vertex,", "Cohere, Ollama, Router"),
         *box(430, 290, 190, 112, theme, "In your process", "local/smollm2, faux (tests),",
              "providers you register"),
     ]  # fmt: skip

@@ -1,8 +1,9 @@
 """Check the built site in headless Chromium: `python check_site.py [--screenshots DIRECTORY]`.
 
 Opens every page of build/site at 390 and 1280 px, with and without JavaScript. Fails on a link or
-an image that is missing, on sideways scrolling, on a request to another host, and on an error in
-the console. Without Chromium it says so and ends with success.
+an image that is missing, on sideways scrolling, on a request to another host, on an error in the
+console, and if the search or a copy button does not work. Without Chromium it says so and ends with
+success.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,11 +42,29 @@ MEASURE = """JSON.stringify({
   sources: [...document.querySelectorAll("img[src],script[src],source[srcset]")]
     .map(e => new URL(e.getAttribute("src") || e.getAttribute("srcset"), location).href),
   ids: [...document.querySelectorAll("[id],a[name]")].map(e => e.id || e.name),
+  prompts: [...document.querySelectorAll("pre > code")]
+    .filter(e => e.querySelector(".gp") && !e.closest("[data-copy]")).map(e => e.innerText),
   wide: [...document.querySelectorAll("main *")]
     .filter(e => e.getBoundingClientRect().right > innerWidth + 1
       && !e.closest("pre,.md-typeset__scrollwrap,code,svg,.tabbed-labels"))
     .slice(0, 3).map(e => e.tagName + "." + e.className),
 })"""
+
+
+# Types a word until there are results: the index is loaded in the background.
+SEARCH = """(async () => {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    for (const { shadowRoot: root } of document.querySelectorAll("*")) {
+      const input = root?.querySelector("input");
+      if (!input) continue;
+      input.value = "budget";
+      input.dispatchEvent(new Event("input", {bubbles: true}));
+      if ([...root.querySelectorAll("a")].some(e => e.href.includes("budgets/?h="))) return true;
+    }
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+  return false;
+})()"""
 
 
 class Browser:
@@ -196,6 +216,7 @@ def check_pages(browser: Browser, base: str, only: str, screenshots: Path | None
             if page["width"] > width:
                 problems.append(f"{where}: scrolls sideways, {page['width']} px: {page['wide']}")
             problems += [f"{where}: image {source} is missing" for source in page["images"]]
+            problems += [f"{where}: copies prompts: {code[:50]!r}" for code in page["prompts"]]
             problems += [f"{where}: {problem}" for problem in console_problems(browser, base)]
             links |= dict.fromkeys([*page["links"], *page["sources"]], f"/{path}")
             anchors[base + path] = set(page["ids"])
@@ -210,8 +231,18 @@ def check_pages(browser: Browser, base: str, only: str, screenshots: Path | None
             if metrics["width"] > WIDTHS[0]:
                 problems.append(f"/{path} without JavaScript: {metrics['width']} px wide")
     if not only:
+        problems += [] if finds_pages(browser, base) else ["the search finds nothing"]
+        texts = re.findall(r"\]\(([^)]+)\)", (SITE / "llms.txt").read_text(encoding="utf-8"))
+        links |= dict.fromkeys((urljoin(base, link) for link in texts), "llms.txt")
         problems += [f"{page}: {problem}" for page, problem in link_problems(links, anchors, base)]
     return problems
+
+
+def finds_pages(browser: Browser, base: str) -> bool:
+    """Whether the search lists results."""
+    browser.open(base, WIDTHS[1])
+    browser.evaluate("document.querySelector('.md-search__button').click()")
+    return bool(browser.evaluate(SEARCH))
 
 
 def console_problems(browser: Browser, base: str) -> list[str]:
