@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .errors import ErrorKind as ErrorKind
     from .errors import InvalidOutputError as InvalidOutputError
     from .errors import PipyError as PipyError
+    from .errors import UncheckedErrorWarning as UncheckedErrorWarning
     from .events import AssistantMessageEvent as AssistantMessageEvent
     from .events import DoneEvent as DoneEvent
     from .events import ErrorEvent as ErrorEvent
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from .registry import ModelCapabilities as ModelCapabilities
     from .registry import ModelCost as ModelCost
     from .registry import ModelLimits as ModelLimits
+    from .registry import ModelList as ModelList
     from .registry import ModelModalities as ModelModalities
     from .registry import calculate_cost as calculate_cost
     from .registry import estimate_cost as estimate_cost
@@ -138,7 +140,7 @@ _NAMES_BY_MODULE = {
     "accounting.budget": "Budget budget",
     "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
     "context": "assistant ctx tool_result user",
-    "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError",
+    "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError UncheckedErrorWarning",
     "events": "AssistantMessageEvent DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent"
     " TextStartEvent ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent"
     " ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent event_from_dict",
@@ -147,9 +149,9 @@ _NAMES_BY_MODULE = {
     "options": "CacheRetention SimpleStreamOptions StreamOptions ThinkingBudgets ThinkingLevel",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
-    "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelModalities"
-    " calculate_cost estimate_cost get_model get_models get_registry reload_registry"
-    " select_model sync_models",
+    "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelList"
+    " ModelModalities calculate_cost estimate_cost get_model get_models get_registry"
+    " reload_registry select_model sync_models",
     "stream": "AssistantMessageEventStream AsyncAssistantMessageEventStream",
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",

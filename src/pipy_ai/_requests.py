@@ -70,6 +70,12 @@ def _provider_and_request(factory: Callable[[], Request]) -> tuple[Provider, Req
     return provider_for(request), request
 
 
+def raises_on_error(options: StreamOptions | None, keywords: Options) -> bool:
+    """Return the option `raise_on_error`; a keyword takes precedence."""
+    default = options is not None and options.raise_on_error
+    return bool(keywords.get("raise_on_error", default))
+
+
 def create_retries(context: Prompt, output: Any, retries: int) -> OutputRetries:
     """Return the state of a completion with `output=`, which may take several requests."""
     from .output.request import OutputRetries
@@ -254,7 +260,9 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
     return resolved if bypass_router else resolve_router_model(full_name, config_path) or resolved
 
 
-_NEVER_NONE = frozenset({"max_retries", "max_retry_delay_ms", "handoff_thinking", "think_tags"})
+_NEVER_NONE = frozenset(
+    {"max_retries", "max_retry_delay_ms", "handoff_thinking", "think_tags", "raise_on_error"}
+)
 _STRING_OPTIONS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
 
 
@@ -264,6 +272,8 @@ def _is_valid_as_is(name: str, value: Any) -> bool:
         return name not in _NEVER_NONE
     if name in _STRING_OPTIONS:
         return type(value) is str
+    if name == "raise_on_error":
+        return type(value) is bool
     if name in ("temperature", "top_p"):
         return type(value) in (int, float) and isfinite(value)
     if name == "top_k":

@@ -3,8 +3,8 @@
 `complete(…)` is `stream(…).result()`. The async versions run the same engine in the caller's event
 loop; the others run it in pipy-ai's background thread.
 
-A failed request raises nothing: the message has `error`. Wrong use (an unknown option, an empty
-prompt) raises before anything is sent.
+A failed request is a message with `error`; with `raise_on_error=True` it raises. Wrong use (an
+unknown option, an empty prompt) raises before anything is sent.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ._requests import (
     create_run,
     preview_request,
     quick_max_tokens,
+    raises_on_error,
     takes_options,
 )
 from .context import Prompt, ctx, user
@@ -129,6 +130,8 @@ def stream(
             `"tool"` or `"prompt"`. By default, the best mode that the model supports according to
             the catalogue.
         **keywords: Any field of `SimpleStreamOptions`, e.g. `temperature=0`, `reasoning="high"`.
+            With `raise_on_error=True` a failed request raises a `PipyError` after its last event,
+            and in `result()`.
 
     Raises:
         TypeError: An unknown option; a `context` or `output` of the wrong type.
@@ -144,7 +147,9 @@ def stream(
     """
     run, queue = create_run(model, context, options, keywords, output, output_mode)
     run.begin_in_background()
-    return AssistantMessageEventStream(run, queue)
+    return AssistantMessageEventStream(
+        run, queue, raise_on_error=raises_on_error(options, keywords)
+    )
 
 
 @overload
@@ -212,7 +217,9 @@ def astream(
         Hello
     """
     run, queue = create_run(model, context, options, keywords, output, output_mode)
-    events = AsyncAssistantMessageEventStream(run, queue)
+    events: AsyncAssistantMessageEventStream[Any] = AsyncAssistantMessageEventStream(
+        run, queue, raise_on_error=raises_on_error(options, keywords)
+    )
     run.begin_if_running()
     return events
 
@@ -285,6 +292,7 @@ def complete(
             attempt.
 
     Raises:
+        PipyError: The request failed, and `raise_on_error=True` was given.
         TypeError: As `stream`.
         ValueError: As `stream`.
 
@@ -301,10 +309,11 @@ def complete(
         "output": retries.output,
         "output_mode": output_mode,
         **keywords,
+        "raise_on_error": False,  # only after the last retry
     }
     while retries.should_retry(stream(model, retries.context, options, **stream_kwargs).result()):
         pass
-    return retries.result()
+    return retries.result()._hand_over(raises_on_error(options, keywords))
 
 
 @overload
@@ -375,12 +384,13 @@ async def acomplete(
         "output": retries.output,
         "output_mode": output_mode,
         **keywords,
+        "raise_on_error": False,  # only after the last retry
     }
     while retries.should_retry(
         await astream(model, retries.context, options, **stream_kwargs).result()
     ):
         pass
-    return retries.result()
+    return retries.result()._hand_over(raises_on_error(options, keywords))
 
 
 @takes_options
@@ -482,6 +492,7 @@ def quick(
     temperature: float | None = None,
     max_tokens: int | None = None,
     reasoning: ThinkingLevel | None = None,
+    raise_on_error: bool = False,
 ) -> AssistantMessage:
     """Send one prompt and return the answer.
 
@@ -493,8 +504,10 @@ def quick(
         max_tokens: The maximum number of tokens of the answer. By default 4,096; for the embedded
             model its own limit.
         reasoning: How much the model should think, e.g. `"low"` or `"high"`.
+        raise_on_error: Whether a failed request raises instead of returning a message with `error`.
 
     Raises:
+        PipyError: The request failed, and `raise_on_error` is true.
         LookupError: `model` is missing and there is no default model.
         TypeError: As `stream`.
         ValueError: As `stream`.
@@ -511,6 +524,7 @@ def quick(
         temperature=temperature,
         max_tokens=quick_max_tokens(model, max_tokens),
         reasoning=reasoning,
+        raise_on_error=raise_on_error,
     )
 
 
@@ -521,6 +535,7 @@ async def aquick(
     temperature: float | None = None,
     max_tokens: int | None = None,
     reasoning: ThinkingLevel | None = None,
+    raise_on_error: bool = False,
 ) -> AssistantMessage:
     """Send one prompt and return the answer. The async version of `quick`."""
     model = model or default_model()
@@ -530,6 +545,7 @@ async def aquick(
         temperature=temperature,
         max_tokens=quick_max_tokens(model, max_tokens),
         reasoning=reasoning,
+        raise_on_error=raise_on_error,
     )
 
 

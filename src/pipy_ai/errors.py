@@ -26,6 +26,7 @@ All have `.error` (the `ErrorInfo`) and `.response` (the message with all conten
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -101,6 +102,31 @@ class ErrorInfo(BaseModel):
     retryable: bool = False
     retry_after: float | None = None
     request_id: str | None = None
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from .reprs import model_args
+
+        return model_args(self)
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+class UncheckedErrorWarning(UserWarning):
+    """The text of a failed message was read, but its error never was. Issued once per message."""
+
+
+def warn_unchecked(error: ErrorInfo, message: AssistantMessage) -> None:
+    """Issue an `UncheckedErrorWarning` for the caller of the property that calls this."""
+    import warnings
+
+    what = "the text of an incomplete answer" if message._joined_text else "the text"
+    warnings.warn(
+        f"{what} was read, but the request failed ({error}). Check message.error, call"
+        " message.raise_for_error(), or pass raise_on_error=True.",
+        UncheckedErrorWarning,
+        stacklevel=3,
+    )
 
 
 class PipyError(Exception):

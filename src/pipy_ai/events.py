@@ -84,6 +84,13 @@ class _Event:
                 data[name] = dump(mode="json") if dump is not None else value
         return data
 
+    def __repr__(self) -> str:
+        from .reprs import short_repr
+
+        names = [name for name in _field_names(self) if name not in ("type", "partial")]
+        shown = [f"{name}={short_repr(getattr(self, name))}" for name in names]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     # Pickles and copies hold the message itself, not its log.
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _field_names(self)}
@@ -112,7 +119,7 @@ class _DeltaEvent(_Event):
         return event  # type: ignore[no-any-return]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class StartEvent(_Event):
     """The provider has accepted the request."""
 
@@ -120,7 +127,7 @@ class StartEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class TextStartEvent(_Event):
     """A text block begins."""
 
@@ -129,7 +136,7 @@ class TextStartEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class TextDeltaEvent(_DeltaEvent):
     """More text."""
 
@@ -139,7 +146,7 @@ class TextDeltaEvent(_DeltaEvent):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class TextEndEvent(_Event):
     """A text block is complete; `content` is all of it."""
 
@@ -149,7 +156,7 @@ class TextEndEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ThinkingStartEvent(_Event):
     """A thinking block begins. A redacted block has no deltas."""
 
@@ -158,7 +165,7 @@ class ThinkingStartEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ThinkingDeltaEvent(_DeltaEvent):
     """More thinking."""
 
@@ -168,7 +175,7 @@ class ThinkingDeltaEvent(_DeltaEvent):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ThinkingEndEvent(_Event):
     """A thinking block is complete; `content` is all of it."""
 
@@ -178,7 +185,7 @@ class ThinkingEndEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ToolCallStartEvent(_Event):
     """A tool call begins; its id and name are in `partial.content[content_index]`."""
 
@@ -187,7 +194,7 @@ class ToolCallStartEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ToolCallDeltaEvent(_DeltaEvent):
     """More of the call's arguments, as raw JSON text."""
 
@@ -197,7 +204,7 @@ class ToolCallDeltaEvent(_DeltaEvent):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ToolCallEndEvent(_Event):
     """A tool call is complete."""
 
@@ -207,7 +214,7 @@ class ToolCallEndEvent(_Event):
     partial: AssistantMessage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class DoneEvent(_Event):
     """The response is complete. Always the last event."""
 
@@ -221,7 +228,7 @@ class DoneEvent(_Event):
         return self.message
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ErrorEvent(_Event):
     """The request failed or was aborted. Always the last event.
 
@@ -238,7 +245,7 @@ class ErrorEvent(_Event):
         return self.error
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class ToolResultEvent(_Event):
     """A tool has returned; `message` is the result that the model will receive."""
 

@@ -21,10 +21,12 @@ from collections.abc import (
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from ._requests import ModelSpec, takes_options
+from .batch.row import IndexedMessage
 from .batch.scheduler import DEFAULT_STOP_ON, astream_rows, create_scheduler, stream_rows
 from .context import Prompt
 from .errors import ErrorKind
 from .options import Options
+from .progress import create_progress
 from .types import AssistantMessage
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def complete_many(
     on_result: Callable[[int, AssistantMessage], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[AssistantMessage]: ...
 @overload
@@ -58,6 +61,7 @@ def complete_many(
     on_result: Callable[[int, ParsedMessage[T]], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[ParsedMessage[T]]: ...
 @overload
@@ -71,6 +75,7 @@ def complete_many(
     on_result: Callable[[int, ParsedMessage[Any]], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[ParsedMessage[Any]]: ...
 @takes_options
@@ -84,6 +89,7 @@ def complete_many(
     on_result: Callable[[int, Any], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[AssistantMessage] | list[ParsedMessage[Any]]:
     """Send many requests concurrently and return the answers in the order of the prompts.
@@ -107,11 +113,17 @@ def complete_many(
             remaining messages have an error of kind `aborted` with the reason.
         executor: A Dask `Client`, whose workers send the requests. Each worker uses the API keys
             of its own environment.
+        progress: Whether to show the progress: answers, speed, tokens and cost, on stderr or below
+            the cell of a notebook. By default only if it takes longer than half a second, stderr is
+            a terminal or this is a notebook, and this is the main thread: never in a service or
+            pipe.
         **options: As for `complete`. `max_retries` is the number of retries per prompt, also after
             an answer that broke off. While a provider refuses all requests, the batch waits, for
-            two minutes at most.
+            two minutes at most. With `raise_on_error=True` the first failed request cancels the
+            others and raises; `on_result` has got the answers so far.
 
     Raises:
+        PipyError: A request failed, and `raise_on_error=True` was given.
         TypeError: As `complete`; `contexts` is a single prompt.
         ValueError: As `complete`; `concurrency` is less than 1; an unknown kind in `stop_on`; with
             `executor`, an option that must not be sent to other machines, such as `api_key`.
@@ -134,13 +146,23 @@ def complete_many(
     _check_callback(on_result)
     rows = enumerate(contexts)
     messages: dict[int, AssistantMessage] = {}
-    with contextlib.closing(stream_rows(scheduler, rows)) as results:
+    raise_on_error = options.get("raise_on_error", False)
+    with (
+        create_progress(progress, contexts) as shown,
+        contextlib.closing(stream_rows(scheduler, rows)) as results,
+    ):
         for index, message in results:
-            messages[index] = message
+            messages[index] = message._hand_over()
+            shown.add(message)
             if on_result is not None:
                 on_result(index, message)
+            if raise_on_error:
+                message.raise_for_error()
     row_count = scheduler.rows_fed + sum(1 for _ in rows)
-    return [messages.get(index) or scheduler.skipped_message() for index in range(row_count)]
+    return [
+        messages.get(index) or scheduler.skipped_message()._hand_over()
+        for index in range(row_count)
+    ]
 
 
 @overload
@@ -153,6 +175,7 @@ async def acomplete_many(
     on_result: Callable[[int, AssistantMessage], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[AssistantMessage]: ...
 @overload
@@ -166,6 +189,7 @@ async def acomplete_many(
     on_result: Callable[[int, ParsedMessage[T]], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[ParsedMessage[T]]: ...
 @overload
@@ -179,6 +203,7 @@ async def acomplete_many(
     on_result: Callable[[int, ParsedMessage[Any]], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[ParsedMessage[Any]]: ...
 @takes_options
@@ -192,6 +217,7 @@ async def acomplete_many(
     on_result: Callable[[int, Any], object] | None = None,
     stop_on: Iterable[ErrorKind | str] = DEFAULT_STOP_ON,
     executor: Any = None,
+    progress: bool | None = None,
     **options: Unpack[Options],
 ) -> list[AssistantMessage] | list[ParsedMessage[Any]]:
     """Send many requests concurrently. The async version of `complete_many`.
@@ -209,15 +235,20 @@ async def acomplete_many(
     )
     _check_callback(on_result)
     messages: dict[int, AssistantMessage] = {}
-    async with contextlib.aclosing(
-        astream_rows(scheduler, _enumerate_contexts(contexts), read_all=True)
-    ) as results:
-        async for index, message in results:
-            messages[index] = message
-            if on_result is not None:
-                on_result(index, message)
+    raise_on_error = options.get("raise_on_error", False)
+    rows = astream_rows(scheduler, _enumerate_contexts(contexts), read_all=True)
+    with create_progress(progress, contexts) as shown:
+        async with contextlib.aclosing(rows) as results:
+            async for index, message in results:
+                messages[index] = message._hand_over()
+                shown.add(message)
+                if on_result is not None:
+                    on_result(index, message)
+                if raise_on_error:
+                    message.raise_for_error()
     return [
-        messages.get(index) or scheduler.skipped_message() for index in range(scheduler.rows_fed)
+        messages.get(index) or scheduler.skipped_message()._hand_over()
+        for index in range(scheduler.rows_fed)
     ]
 
 
@@ -304,7 +335,7 @@ def stream_many(
         output_mode,
         options,
     )
-    return stream_rows(scheduler, enumerate(contexts))
+    return _hand_over(stream_rows(scheduler, enumerate(contexts)), options)
 
 
 @overload
@@ -370,7 +401,25 @@ def astream_many(
     scheduler = create_scheduler(
         model, contexts, concurrency, stop_on, executor, output, output_mode, options
     )
-    return astream_rows(scheduler, _enumerate_contexts(contexts))
+    return _ahand_over(astream_rows(scheduler, _enumerate_contexts(contexts)), options)
+
+
+def _hand_over(
+    rows: Generator[IndexedMessage, None, None], options: Options
+) -> Generator[IndexedMessage, None, None]:
+    raise_on_error = options.get("raise_on_error", False)
+    with contextlib.closing(rows):
+        for index, message in rows:
+            yield index, message._hand_over(raise_on_error)
+
+
+async def _ahand_over(
+    rows: AsyncGenerator[IndexedMessage, None], options: Options
+) -> AsyncGenerator[IndexedMessage, None]:
+    raise_on_error = options.get("raise_on_error", False)
+    async with contextlib.aclosing(rows):
+        async for index, message in rows:
+            yield index, message._hand_over(raise_on_error)
 
 
 async def _enumerate_contexts(

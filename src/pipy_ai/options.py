@@ -7,7 +7,7 @@ wire that has it. An option that can change an answer is also in `ANSWER_OPTIONS
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypedDict
 
@@ -93,6 +93,12 @@ class StreamOptions(BaseModel):
     handoff_thinking: Literal["drop", "text"] = "drop"
     think_tags: Literal["auto", "parse", "opened", "keep"] = "auto"
     extra: dict[str, Any] | None = Field(default=None, repr=False)
+    raise_on_error: bool = False
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from .reprs import model_args
+
+        return model_args(self)
 
 
 class SimpleStreamOptions(StreamOptions):
@@ -128,6 +134,7 @@ class Options(TypedDict, total=False):
     handoff_thinking: Literal["drop", "text"]
     think_tags: Literal["auto", "parse", "opened", "keep"]
     extra: dict[str, Any] | None
+    raise_on_error: bool
     reasoning: (
         ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None
     )

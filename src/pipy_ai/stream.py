@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import AsyncGenerator, Generator
 from types import TracebackType
@@ -98,6 +99,8 @@ class EventQueue:
             if self.result_future.done():
                 return
             last_event = self._last_event = events[-1]
+            if isinstance(last_event, ErrorEvent):
+                last_event.error._hand_over()
             self.channel.put(events)
             if isinstance(last_event, DoneEvent | ErrorEvent):
                 self.channel.close()
@@ -135,9 +138,21 @@ class EventQueue:
 class _BaseStream:
     """The methods that both streams share."""
 
-    def __init__(self, source: EventSource | None = None, queue: EventQueue | None = None) -> None:
+    def __init__(
+        self,
+        source: EventSource | None = None,
+        queue: EventQueue | None = None,
+        *,
+        raise_on_error: bool = False,
+    ) -> None:
         self._source = source
         self._queue = queue or EventQueue()
+        self._raise_on_error = raise_on_error
+
+    def __repr__(self) -> str:
+        from .reprs import stream_repr
+
+        return stream_repr(self, self._queue)
 
     def push(self, event: AssistantMessageEvent) -> None:
         """Add an event, for agents and proxies that re-emit another stream.
@@ -206,19 +221,43 @@ class AssistantMessageEventStream(_BaseStream, Generic[M]):
                 yield from batch
         finally:
             self.abort()  # no effect after the last event
+        if self._raise_on_error:
+            self.result()
 
     def result(self) -> M:
-        """Wait for the final message and return it. Works before, during and after iteration."""
+        """Wait for the final message and return it. Works before, during and after iteration.
+
+        Raises:
+            PipyError: The request failed, and `raise_on_error=True` was given.
+        """
         self._begin()
+        message: M | None = None
         try:
-            while True:
-                try:
-                    return self._queue.result_future.result(WAIT_SLICE_S)  # type: ignore[no-any-return]
-                except TimeoutError:
-                    continue
+            while message is None:
+                with contextlib.suppress(TimeoutError):
+                    message = self._queue.result_future.result(WAIT_SLICE_S)
         except BaseException:
             self.abort()  # Ctrl-C
             raise
+        return message.raise_for_error() if self._raise_on_error else message
+
+    def display(self) -> None:
+        """Show the answer as it arrives: rendered in Jupyter, elsewhere as text on stdout.
+
+        Returns when the answer is complete; `result()` then returns it. In Jupyter, a stream that
+        is the last expression of a cell is shown the same way.
+        """
+        from .notebook import EventPrinter
+
+        printer = EventPrinter()
+        event = None
+        for event in self:
+            printer.show(event)
+        if event is None:
+            printer.show_final(self.result())
+
+    def _ipython_display_(self) -> None:
+        self.display()
 
     def __enter__(self) -> Self:
         return self
@@ -258,15 +297,37 @@ class AsyncAssistantMessageEventStream(_BaseStream, Generic[M]):
                     yield event
         finally:
             self.abort()  # no effect after the last event
+        if self._raise_on_error:
+            await self.result()
 
     async def result(self) -> M:
-        """Wait for the final message and return it. Works before, during and after iteration."""
+        """Wait for the final message and return it. Works before, during and after iteration.
+
+        Raises:
+            PipyError: The request failed, and `raise_on_error=True` was given.
+        """
         self._begin()
         try:
-            return await await_future(self._queue.result_future)
+            message: M = await await_future(self._queue.result_future)
         except asyncio.CancelledError:
             await self.aclose()
             raise
+        return message.raise_for_error() if self._raise_on_error else message
+
+    async def display(self) -> None:
+        """Show the answer as it arrives: rendered in Jupyter, elsewhere as text on stdout.
+
+        Use `await astream(…).display()`. Returns when the answer is complete.
+        """
+        from .notebook import EventPrinter
+
+        printer = EventPrinter()
+        event = None
+        async with contextlib.aclosing(self.__aiter__()) as events:
+            async for event in events:
+                printer.show(event)
+        if event is None:
+            printer.show_final(await self.result())
 
     async def aclose(self) -> None:
         """Abort the request if it is in flight, and wait until it has ended.

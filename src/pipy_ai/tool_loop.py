@@ -188,7 +188,8 @@ def run_tools(
         concurrency: The maximum number of tools that run at the same time. A synchronous function
             runs in the caller's thread if it is the turn's only call or if this is 1.
         options: As for `stream`. A `tool_choice` that forces a call applies to the first request.
-        **keywords: As for `stream`.
+        **keywords: As for `stream`. With `raise_on_error=True` the run raises after its last event,
+            and in `result()`.
 
     Raises:
         TypeError: As `stream`.
@@ -384,6 +385,10 @@ class _ToolLoopState:
         snapshot = {"messages": list(original.messages), "tools": self.tools or None}
         self.context: Context = original.model_copy(update=snapshot)
         self.model: ModelSpec = model
+        # The run raises at its end; its requests do not.
+        self.raise_on_error: bool = options.raise_on_error
+        if options.raise_on_error:
+            options = options.model_copy(update={"raise_on_error": False})
         self.options: SimpleStreamOptions = options
         self.max_turns: int = max_turns
         self.approve: ApproveCallback | None = approve
@@ -450,7 +455,7 @@ class _ToolLoopState:
     def settle_answer(self) -> None:
         """Give a typed answer its final form, once its events are consumed."""
         if self._attempts is not None and not self._retrying:
-            self.messages[-1] = message = self._attempts.result()
+            self.messages[-1] = message = self._attempts.result()._hand_over()
             if self.final_message is not None:
                 self.final_message = message
             if self._attempts.has_value:
@@ -484,7 +489,7 @@ class _ToolLoopState:
             error=error_info(ErrorKind.ABORTED, text),
             error_message=text,
         )
-        return ErrorEvent(reason=StopReason.ABORTED, error=self.final_message)
+        return ErrorEvent(reason=StopReason.ABORTED, error=self.final_message._hand_over())
 
     def prepare(self, call: ToolCall) -> _ToolJob | ToolResultMessage:
         """Return a job for a call, or the error result of an invalid call."""
@@ -662,7 +667,24 @@ class _BaseToolRun(Generic[M]):
         if self._state.final_message is None:  # the iteration was left early
             self._abort_event()
         message: Any = self._state.final_message
+        if self._state.raise_on_error:
+            message.raise_for_error()
         return cast("M", message)
+
+    def __repr__(self) -> str:
+        from .reprs import run_repr
+
+        return run_repr(self, self._state.final_message)
+
+    def _repr_markdown_(self) -> str:
+        from .notebook import run_markdown
+
+        return run_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from .notebook import run_html
+
+        return run_html(self)
 
 
 class ToolRun(_BaseToolRun[M]):
@@ -677,6 +699,16 @@ class ToolRun(_BaseToolRun[M]):
             yield from self._events
         finally:
             self._events.close()
+        if self._state.raise_on_error:
+            self._final_message()
+
+    def display(self) -> None:
+        """Run to the end and show it: live in Jupyter, elsewhere as text on stdout."""
+        from .notebook import EventPrinter
+
+        printer = EventPrinter()
+        for event in self:
+            printer.show(event)
 
     def result(self) -> M:
         """Return the final answer. Runs to the end first, and discards the remaining events."""
@@ -787,6 +819,17 @@ class AsyncToolRun(_BaseToolRun[M]):
                 yield event
         finally:
             await self._events.aclose()
+        if self._state.raise_on_error:
+            self._final_message()
+
+    async def display(self) -> None:
+        """Run to the end and show it. The async version of `ToolRun.display`."""
+        from .notebook import EventPrinter
+
+        printer = EventPrinter()
+        async with contextlib.aclosing(self.__aiter__()) as events:
+            async for event in events:
+                printer.show(event)
 
     async def result(self) -> M:
         """Return the final answer. Runs to the end first, and discards the remaining events."""

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 
-from .errors import ErrorInfo, ErrorKind, exception_for
+from .errors import ErrorInfo, ErrorKind, exception_for, warn_unchecked
 from .options import (
     CacheRetention,
     SimpleStreamOptions,
@@ -81,6 +81,11 @@ class _DataModel(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="allow", defer_build=True
     )
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from .reprs import model_args
+
+        return model_args(self)
+
 
 class StopReason(StrEnum):
     """Why an answer ended."""
@@ -102,6 +107,11 @@ class TextContent(_DataModel):
     text: str = ""
     text_signature: str | None = None
 
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
 
 class ThinkingContent(_DataModel):
     """A piece of the model's reasoning.
@@ -115,6 +125,11 @@ class ThinkingContent(_DataModel):
     thinking_signature: str | None = None
     redacted: bool = False
 
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
 
 class ImageContent(_DataModel):
     """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches."""
@@ -123,6 +138,11 @@ class ImageContent(_DataModel):
     data: str = Field(default="", repr=False)
     mime_type: str = ""
     url: str | None = None
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
 
 
 class DocumentContent(_DataModel):
@@ -136,6 +156,11 @@ class DocumentContent(_DataModel):
     mime_type: str = "application/pdf"
     url: str | None = None
     name: str | None = None
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
 
 
 class ToolCall(_DataModel):
@@ -152,6 +177,11 @@ class ToolCall(_DataModel):
     thought_signature: str | None = None
     arguments_error: str | None = None
     raw_arguments: str | None = None
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
 
 
 UserContent: TypeAlias = Annotated[
@@ -182,6 +212,16 @@ class Cost(_DataModel):
     tools: float | None = None
     total: float | None = None
     source: Literal["provider", "catalog", "unknown"] = "unknown"
+
+    def __str__(self) -> str:
+        from .reprs import cost_text
+
+        return cost_text(self)
+
+    def __format__(self, spec: str) -> str:
+        from .reprs import format_cost
+
+        return format_cost(self, spec)
 
 
 class Usage(_DataModel):
@@ -216,6 +256,11 @@ class Usage(_DataModel):
     server_tool_calls: dict[str, int] = Field(default_factory=dict)
     cost: Cost = Field(default_factory=Cost)
 
+    def __str__(self) -> str:
+        from .reprs import usage_text
+
+        return usage_text(self)
+
 
 # === Messages ===
 
@@ -225,6 +270,9 @@ class Warning(_DataModel):
 
     code: str
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
 
 
 class Attempt(_DataModel):
@@ -240,15 +288,34 @@ class Attempt(_DataModel):
     duration_ms: float | None = None
 
 
-class UserMessage(_DataModel):
+class _ShownMessage(_DataModel):
+    """A message that notebooks show."""
+
+    def _repr_markdown_(self) -> str:
+        from .notebook import message_markdown
+
+        return message_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from .notebook import message_html
+
+        return message_html(self)
+
+
+class UserMessage(_ShownMessage):
     """A message of the user: plain text, or a list of text, images and documents."""
 
     role: Literal["user"] = "user"
     content: str | list[UserContent] = ""
     timestamp: int = Field(default_factory=now_ms)
 
+    def __str__(self) -> str:
+        from .reprs import message_text
 
-class AssistantMessage(_DataModel):
+        return message_text(self)
+
+
+class AssistantMessage(_ShownMessage):
     """The response of a model. A failed request is also one: see `error` and `raise_for_error()`.
 
     `stop_reason` is `None` while the response is in flight. Times are in milliseconds: `ttft_ms`
@@ -274,14 +341,42 @@ class AssistantMessage(_DataModel):
     duration_ms: float | None = None
     timestamp: int = Field(default_factory=now_ms)
 
+    # Whether the caller has yet to see the error. It is no field: it is neither compared, copied
+    # nor serialized.
+    __slots__ = ("_error_unseen",)
+
     @field_validator("stop_reason", mode="before")
     @classmethod
     def _pending_to_none(cls, value: Any) -> Any:
         return None if value == "pending" else value  # pi's value for a response in flight
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from .reprs import assistant_args
+
+        _mark_error_seen(self)
+        return assistant_args(self)
+
+    def __str__(self) -> str:
+        from .reprs import answer_text
+
+        _mark_error_seen(self)
+        return answer_text(self)
+
     @property
     def text(self) -> str:
-        """All text, joined."""
+        """All text, joined.
+
+        The first access issues an `UncheckedErrorWarning` if the request failed, and nobody has
+        read `error`, `error_message` or `stop_reason`, printed the message, or called
+        `raise_for_error()`.
+        """
+        if self.__dict__["error"] is not None and getattr(self, "_error_unseen", False):
+            _mark_error_seen(self)
+            warn_unchecked(self.__dict__["error"], self)
+        return self._joined_text
+
+    @property
+    def _joined_text(self) -> str:
         return "".join(c.text for c in self.content if isinstance(c, TextContent))
 
     @property
@@ -308,8 +403,44 @@ class AssistantMessage(_DataModel):
             raise exception_for(ErrorInfo(kind=ErrorKind(kind), message=text), self)
         return self
 
+    def _hand_over(self, raise_on_error: bool = False) -> Self:
+        """Return self to a caller who has not seen the error, or raise it."""
+        if raise_on_error:
+            return self.raise_for_error()
+        object.__setattr__(self, "_error_unseen", True)
+        return self
 
-class ToolResultMessage(_DataModel):
+
+class _ErrorField:
+    """A field of `AssistantMessage` that tells of a failure. Reading it counts as seeing it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, message: AssistantMessage | None, _: type) -> Any:
+        if message is None:
+            raise AttributeError(self._name)  # as Pydantic's fields; subclasses rely on it
+        values = message.__dict__
+        try:
+            if values["error"] is not None:
+                _mark_error_seen(message)
+            return values[self._name]
+        except KeyError:
+            raise AttributeError(self._name) from None
+
+    def __set__(self, message: Any, value: Any) -> None:
+        message.__dict__[self._name] = value
+
+
+for _name in ("error", "error_message", "stop_reason"):
+    setattr(AssistantMessage, _name, _ErrorField(_name))
+
+
+def _mark_error_seen(message: AssistantMessage) -> None:
+    object.__setattr__(message, "_error_unseen", False)
+
+
+class ToolResultMessage(_ShownMessage):
     """The result of a tool call. `details` is for the application; the model does not see it."""
 
     role: Literal["toolResult"] = "toolResult"
@@ -319,6 +450,11 @@ class ToolResultMessage(_DataModel):
     details: Any = None
     is_error: bool = False
     timestamp: int = Field(default_factory=now_ms)
+
+    def __str__(self) -> str:
+        from .reprs import message_text
+
+        return message_text(self)
 
     @field_serializer("details", mode="wrap", when_used="json")
     def _serialize_details(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
@@ -374,6 +510,11 @@ class Tool(_DataModel):
         from .function_schema import describe_function
 
         return _tool_from_schema(describe_function(function, name=name, description=description))
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from .reprs import tool_args
+
+        return tool_args(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function that the tool was made from.
@@ -466,6 +607,26 @@ class Context(_DataModel):
         if not isinstance(value, list | tuple) or all(type(tool) is Tool for tool in value):
             return value
         return as_tools(value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        from .reprs import context_args
+
+        return context_args(self)
+
+    def __str__(self) -> str:
+        from .reprs import conversation_text
+
+        return conversation_text(self)
+
+    def _repr_markdown_(self) -> str:
+        from .notebook import context_markdown
+
+        return context_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from .notebook import context_html
+
+        return context_html(self)
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Append messages, for instance those of a `run_tools`."""

@@ -138,6 +138,21 @@ class Budget:
             text += f"\n{format_usd(self.left)} of {format_usd(self.usd or 0)} left"
         return text
 
+    def __repr__(self) -> str:
+        from ..reprs import budget_repr
+
+        return budget_repr(self)
+
+    def _repr_markdown_(self) -> str:
+        from ..notebook import budget_markdown
+
+        return budget_markdown(self)
+
+    def _repr_html_(self) -> str:
+        from ..notebook import budget_html
+
+        return budget_html(self)
+
     def __enter__(self) -> Self:
         active_budgets.set((*active_budgets.get(), self))
         return self

@@ -23,7 +23,7 @@ from ..utils.paths import data_path
 LEDGER_FILENAME = "ledger.jsonl"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LedgerEntry:
     """A request: end time (UTC, ISO 8601), model, tokens, cost in US dollars, duration.
 
@@ -44,6 +44,11 @@ class LedgerEntry:
     stop_reason: str | None = None
     error: str | None = None
     duration_ms: float | None = None
+
+    def __repr__(self) -> str:
+        from ..reprs import dataclass_repr
+
+        return dataclass_repr(self)
 
 
 Spending = UsageTotals  # the public name
@@ -122,6 +127,9 @@ class Ledger:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: str = os.path.expanduser(path)
         self.corrupted: int = 0
+
+    def __repr__(self) -> str:
+        return f"Ledger({self.path!r})"
 
     def __iter__(self) -> Iterator[LedgerEntry]:
         self.corrupted = 0

@@ -482,6 +482,7 @@ def create_scheduler(
         raise ValueError(f"stop_on: {error}; the kinds are {known}") from None
     request = request_factories(model, "?", None, options, output, output_mode)[0]()
     request_options, message_class = request.options, AssistantMessage
+    options = {**options, "raise_on_error": False}  # for the whole batch, not for its requests
     if request.output is not None:
         message_class = request.output.message_class
     if executor is not None:

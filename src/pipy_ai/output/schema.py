@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import isroutine
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -92,6 +92,13 @@ class ParsedMessage(AssistantMessage, Generic[T]):
             raise exception_for(error, self)
         return self._value[0]
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        yield from super().__repr_args__()
+        if self._value is not None:
+            from ..reprs import Verbatim, short_repr
+
+            yield "parsed", Verbatim(short_repr(self._value[0]))
+
     @property
     def parsed_partial(self) -> Any:
         """The part of the value received so far, as unvalidated JSON data. None: nothing yet."""
@@ -99,7 +106,7 @@ class ParsedMessage(AssistantMessage, Generic[T]):
         if call is not None:
             value = call.arguments
         else:
-            text = self.text
+            text = self._joined_text
             match = _OBJECT_START.search(text)
             if match is None:
                 return None
@@ -118,7 +125,7 @@ class ParsedMessage(AssistantMessage, Generic[T]):
         """Return the JSON of the answer as the model wrote it."""
         call = self._answer_call()
         if call is None:
-            return self.text
+            return self._joined_text
         if call.raw_arguments is not None:
             return call.raw_arguments
         return json.dumps(call.arguments, ensure_ascii=False)

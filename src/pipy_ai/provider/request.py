@@ -178,7 +178,7 @@ class EncodedRequest(NamedTuple):
     idle_timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Preview:
     """A request that was not sent: HTTP method, URL, headers (keys masked) and JSON body.
 
@@ -191,6 +191,11 @@ class Preview:
     headers: dict[str, str]
     body: dict[str, Any]
     warnings: tuple[Warning, ...] = ()
+
+    def __repr__(self) -> str:
+        from ..reprs import dataclass_repr
+
+        return dataclass_repr(self)
 
 
 def bad_request_error(request: Request, text: str) -> ProviderError:

@@ -10,6 +10,7 @@ Modules that a lookup does not need are loaded on first use.
 """
 
 from .catalogue import ModelRegistry
+from .model_list import ModelList
 from .registry import (
     calculate_cost,
     estimate_cost,
@@ -29,6 +30,7 @@ __all__ = [
     "ModelCapabilities",
     "ModelCost",
     "ModelLimits",
+    "ModelList",
     "ModelModalities",
     "ModelRegistry",
     "calculate_cost",

@@ -65,7 +65,7 @@ def dataclass(cls: type) -> type:
         "__match_args__": names,
         "__qualname__": cls.__qualname__,
         "__init__": exec_namespace["__init__"],
-        "__repr__": _repr,
+        "__repr__": cls.__dict__.get("__repr__", _repr),
         "__eq__": _eq,
         "__hash__": None,
         "__dataclass_fields__": _LazyFields(defaults),
@@ -74,8 +74,9 @@ def dataclass(cls: type) -> type:
 
 
 def _repr(self: Any) -> str:
-    parts = (f"{name}={getattr(self, name)!r}" for name in self.__match_args__ if name != "raw")
-    return f"{type(self).__name__}({', '.join(parts)})"
+    from ..reprs import dataclass_repr
+
+    return dataclass_repr(self, hidden=("raw",))
 
 
 def _eq(self: Any, other: Any) -> Any:

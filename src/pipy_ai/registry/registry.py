@@ -15,6 +15,7 @@ from .auto_sync import sync_if_stale
 from .catalogue import ModelRegistry
 from .cost import component_costs, sum_costs
 from .index import CONTEXT, PRICES, RELEASED, TIERS
+from .model_list import ModelList
 from .schema import CostTier, Model, ModelCost
 
 TYPE_CHECKING = False
@@ -97,8 +98,10 @@ def get_models(
     released_after: str | None = None,
     search: str | None = None,
     chat: bool | None = None,
-) -> list[Model]:
+) -> ModelList:
     """Return the models that pass all filters, sorted by full name.
+
+    The list is shown as a table, and converts to one: `to_pandas()`, `to_dicts()`.
 
     Args:
         provider: models.dev's name of the provider.
@@ -141,7 +144,7 @@ def get_models(
         search=search,
         chat=chat,
     )
-    return registry.models(names)
+    return ModelList(registry.models(names))
 
 
 def select_model(

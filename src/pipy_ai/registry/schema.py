@@ -148,6 +148,11 @@ class Model:
     base_model: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        from ..reprs import catalogue_model_repr
+
+        return catalogue_model_repr(self)
+
     @property
     def qualified_name(self) -> str:
         """The full name, `provider/id`."""

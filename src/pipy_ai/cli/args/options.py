@@ -9,7 +9,7 @@ from ...utils.text import suggest
 from .common import split_assignment
 
 # Options that -o does not set: they exist in Python only, or must not be on a command line.
-EXCLUDED_OPTIONS = ("api_key", "signal", "on_payload")
+EXCLUDED_OPTIONS = ("api_key", "signal", "on_payload", "raise_on_error")
 TEXT_OPTIONS = ("session_id", "api_base", "tool_choice", "stop")
 OPTION_GROUPS = ("extra", "headers", "metadata", "thinking_budgets")
 

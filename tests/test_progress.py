@@ -1,0 +1,87 @@
+"""Test the progress of `complete_many`: on a terminal, and nowhere else unless asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipy_ai import complete_many, faux
+
+from .support.terminal import Terminal
+
+SCRIPT = """
+import sys, threading
+from pipy_ai import complete_many, faux
+def run(**options):
+    with faux.script(*["x"] * 60, delay=0.05):
+        print(len(complete_many("faux/any", ["?"] * 60, concurrency=4, **options)), "answers")
+"""
+
+
+def run_in_pipe(code: str) -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT + code], capture_output=True, text=True, check=True
+    )
+    return done.stdout, done.stderr
+
+
+def test_terminal_shows_it_and_erases_it() -> None:
+    with Terminal("-c", SCRIPT + "run()") as terminal:
+        terminal.wait_for("/60")
+        assert terminal.wait() == 0
+        assert b"tokens" in terminal.raw
+        assert [line for line in terminal.screen if line.strip()] == ["60 answers"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "run(progress=False)",
+        "thread = threading.Thread(target=run); thread.start(); thread.join()",
+        "import os; os.environ['TERM'] = 'dumb'; run()",
+        "import os; os.environ['CI'] = '1'; run()",
+    ],
+)
+def test_terminal_shows_none(code: str) -> None:
+    with Terminal("-c", SCRIPT + code) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.raw == b"60 answers\r\n"
+
+
+def test_pipe_shows_none_and_loads_no_rich() -> None:
+    out, err = run_in_pipe("run(); print('rich' in sys.modules)")
+    assert (out, err) == ("60 answers\nFalse\n", "")
+
+
+def test_pipe_shows_it_when_asked_for() -> None:
+    out, err = run_in_pipe("run(progress=True)")
+    assert out == "60 answers\n"
+    assert "\x1b" not in err
+
+
+def test_process_without_stderr_runs() -> None:
+    assert run_in_pipe("sys.stderr = None; run()")[0] == "60 answers\n"
+
+
+def test_two_batches_at_once_show_one_line() -> None:
+    code = """
+import asyncio
+from pipy_ai import acomplete_many
+async def main():
+    with faux.script(*["x"] * 120, delay=0.05):
+        batch = lambda: acomplete_many("faux/any", ["?"] * 60, concurrency=4)
+        print(sum(map(len, await asyncio.gather(batch(), batch()))), "answers")
+asyncio.run(main())
+"""
+    with Terminal("-c", SCRIPT + code) as terminal:
+        terminal.wait_for("/60")
+        assert terminal.wait() == 0
+        assert [line for line in terminal.screen if line.strip()] == ["120 answers"]
+
+
+def test_wrong_value_raises_before_anything_is_sent() -> None:
+    with faux.script("not asked for") as script, pytest.raises(TypeError, match="progress"):
+        complete_many("faux/any", ["?"], progress="yes")  # type: ignore[call-overload]
+    assert script.calls == 0
