@@ -46,22 +46,39 @@ class ErrorKind(StrEnum):
     """The kind of an error. It compares equal to a string: `error.kind == "rate_limit"`."""
 
     AUTH = "auth"
+    """The provider rejected the API key."""
     NOT_FOUND = "not_found"
+    """There is no such model or address."""
     BAD_REQUEST = "bad_request"
+    """The provider rejected the request as invalid."""
     CONTEXT_OVERFLOW = "context_overflow"
+    """The prompt exceeds the model's context window."""
     RATE_LIMIT = "rate_limit"
+    """Too many requests or tokens in a period of time."""
     QUOTA = "quota"
+    """The account's credit or plan is used up."""
     OVERLOADED = "overloaded"
+    """The provider has no capacity at the moment."""
     SERVER = "server"
+    """The provider failed."""
     TIMEOUT = "timeout"
+    """`timeout` or `idle_timeout` was exceeded."""
     CONNECTION = "connection"
+    """The provider could not be reached, or the connection broke."""
     INCOMPLETE = "incomplete"
+    """The response ended before the provider marked it as complete."""
     CONTENT_FILTER = "content_filter"
+    """The provider withheld the response, or the model refused."""
     ABORTED = "aborted"
+    """The caller aborted the request."""
     BUDGET = "budget"
+    """The request would exceed the caller's budget."""
     MISSING_KEY = "missing_key"
+    """No API key was found."""
     INVALID_OUTPUT = "invalid_output"
+    """The answer does not match `output=`."""
     UNKNOWN = "unknown"
+    """Anything else."""
 
 
 RETRYABLE_KINDS = frozenset(
@@ -96,12 +113,19 @@ class ErrorInfo(BaseModel):
     )
 
     kind: ErrorKind = ErrorKind.UNKNOWN
+    """The kind of the error."""
     message: str = ""
+    """What happened and what to do; often the provider's own words."""
     status_code: int | None = None
+    """The HTTP status. None: there was no HTTP response."""
     provider: str | None = None
+    """The provider that was asked."""
     retryable: bool = False
+    """Whether the same request may succeed later."""
     retry_after: float | None = None
+    """Seconds to wait before a retry, if the provider says so."""
     request_id: str | None = None
+    """The provider's id of the request, for its support."""
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import model_args

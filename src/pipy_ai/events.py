@@ -124,7 +124,9 @@ class StartEvent(_Event):
     """The provider has accepted the request."""
 
     type: Literal["start"] = "start"
+    """Always `start`."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -132,8 +134,11 @@ class TextStartEvent(_Event):
     """A text block begins."""
 
     type: Literal["text_start"] = "text_start"
+    """Always `text_start`."""
     content_index: int
+    """The index of the block in `partial.content`."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -141,9 +146,13 @@ class TextDeltaEvent(_DeltaEvent):
     """More text."""
 
     type: Literal["text_delta"] = "text_delta"
+    """Always `text_delta`."""
     content_index: int
+    """The index of the block in `partial.content`."""
     delta: str
+    """The new text."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -151,9 +160,13 @@ class TextEndEvent(_Event):
     """A text block is complete; `content` is all of it."""
 
     type: Literal["text_end"] = "text_end"
+    """Always `text_end`."""
     content_index: int
+    """The index of the block in `partial.content`."""
     content: str
+    """All text of the block."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -161,8 +174,11 @@ class ThinkingStartEvent(_Event):
     """A thinking block begins. A redacted block has no deltas."""
 
     type: Literal["thinking_start"] = "thinking_start"
+    """Always `thinking_start`."""
     content_index: int
+    """The index of the block in `partial.content`."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -170,9 +186,13 @@ class ThinkingDeltaEvent(_DeltaEvent):
     """More thinking."""
 
     type: Literal["thinking_delta"] = "thinking_delta"
+    """Always `thinking_delta`."""
     content_index: int
+    """The index of the block in `partial.content`."""
     delta: str
+    """The new thinking."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -180,9 +200,13 @@ class ThinkingEndEvent(_Event):
     """A thinking block is complete; `content` is all of it."""
 
     type: Literal["thinking_end"] = "thinking_end"
+    """Always `thinking_end`."""
     content_index: int
+    """The index of the block in `partial.content`."""
     content: str
+    """All thinking of the block."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -190,8 +214,11 @@ class ToolCallStartEvent(_Event):
     """A tool call begins; its id and name are in `partial.content[content_index]`."""
 
     type: Literal["toolcall_start"] = "toolcall_start"
+    """Always `toolcall_start`."""
     content_index: int
+    """The index of the call in `partial.content`."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -199,9 +226,13 @@ class ToolCallDeltaEvent(_DeltaEvent):
     """More of the call's arguments, as raw JSON text."""
 
     type: Literal["toolcall_delta"] = "toolcall_delta"
+    """Always `toolcall_delta`."""
     content_index: int
+    """The index of the call in `partial.content`."""
     delta: str
+    """The new part of the arguments, as raw JSON."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -209,9 +240,13 @@ class ToolCallEndEvent(_Event):
     """A tool call is complete."""
 
     type: Literal["toolcall_end"] = "toolcall_end"
+    """Always `toolcall_end`."""
     content_index: int
+    """The index of the call in `partial.content`."""
     tool_call: ToolCall
+    """The complete call."""
     partial: AssistantMessage
+    """The message so far."""
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -219,8 +254,11 @@ class DoneEvent(_Event):
     """The response is complete. Always the last event."""
 
     type: Literal["done"] = "done"
+    """Always `done`."""
     reason: StopReason
+    """`stop`, `length` or `toolUse`."""
     message: AssistantMessage
+    """The final message."""
 
     @property
     def partial(self) -> AssistantMessage:
@@ -236,8 +274,11 @@ class ErrorEvent(_Event):
     """
 
     type: Literal["error"] = "error"
+    """Always `error`."""
     reason: StopReason
+    """`error` or `aborted`."""
     error: AssistantMessage
+    """The final message, with its `error` and all content so far."""
 
     @property
     def partial(self) -> AssistantMessage:
@@ -250,8 +291,11 @@ class ToolResultEvent(_Event):
     """A tool has returned; `message` is the result that the model will receive."""
 
     type: Literal["tool_result"] = "tool_result"
+    """Always `tool_result`."""
     tool_call: ToolCall
+    """The call."""
     message: ToolResultMessage
+    """The result that the model will get."""
 
 
 AssistantMessageEvent: TypeAlias = (

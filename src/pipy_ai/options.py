@@ -20,20 +20,30 @@ class ThinkingLevel(StrEnum):
     """How much a model may think. The nearest level is used if a model does not support one."""
 
     OFF = "off"
+    """No thinking."""
     MINIMAL = "minimal"
+    """As little as possible."""
     LOW = "low"
+    """A little."""
     MEDIUM = "medium"
+    """A medium amount."""
     HIGH = "high"
+    """Much."""
     XHIGH = "xhigh"
+    """Very much, if the model has such a level."""
     MAX = "max"
+    """As much as the model can."""
 
 
 class CacheRetention(StrEnum):
     """How long the provider should keep the prompt in its cache."""
 
     NONE = "none"
+    """Do not use the cache."""
     SHORT = "short"
+    """The provider's default, usually five minutes."""
     LONG = "long"
+    """As long as the provider offers, usually an hour."""
 
 
 class ThinkingBudgets(BaseModel):
@@ -42,9 +52,13 @@ class ThinkingBudgets(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", defer_build=True)
 
     minimal: int = 1024
+    """Tokens for the level `minimal`."""
     low: int = 2048
+    """Tokens for the level `low`."""
     medium: int = 8192
+    """Tokens for the level `medium`."""
     high: int = 16384
+    """Tokens for the level `high`."""
 
 
 class StreamOptions(BaseModel):
@@ -69,31 +83,59 @@ class StreamOptions(BaseModel):
     )
 
     temperature: float | None = Field(default=None, allow_inf_nan=False)
+    """Sampling temperature, from 0. None: the provider's default."""
     max_tokens: int | None = Field(default=None, gt=0)
+    """The maximum number of tokens of the answer, thinking included."""
     top_p: float | None = Field(default=None, allow_inf_nan=False)
+    """Nucleus sampling: the share of probability to sample from, 0 to 1."""
     top_k: int | None = Field(default=None, gt=0)
+    """Sample only from this many most likely tokens."""
     stop: str | list[str] | None = None
+    """Text, or several texts, at which the answer ends."""
     seed: int | None = None
+    """Makes sampling repeatable, where the provider supports it."""
     tool_choice: str | dict[str, Any] | None = None
+    """`auto`, `none`, `required`, the name of a tool, or a dict in the provider's format."""
     cache_retention: CacheRetention | None = None
+    """How long to keep the prompt in the cache: `none`, `short` or `long`. None: the provider's
+    default."""
     session_id: str | None = None
+    """An id of the conversation, which helps providers to reuse their cache."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """The API key. None: from the environment or from `pipy keys`."""
     api_base: str | None = None
+    """The base URL of the server."""
     headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """Additional HTTP headers."""
     metadata: dict[str, Any] | None = None
+    """A description of the request for providers that take it; `user_id` identifies your user."""
     timeout: float | None = Field(default=None, gt=0)
+    """Seconds for the whole request. None: no limit."""
     idle_timeout: float | None = Field(default=120.0, gt=0)
+    """Seconds without content after which the request fails. None: no limit."""
     max_retries: int = Field(default=2, ge=0)
+    """How often to repeat a request that failed before its first content."""
     max_retry_delay_ms: int = Field(default=60_000, ge=0)
+    """Milliseconds. If the provider asks for a longer wait, the request fails instead."""
     signal: AbortSignal | None = Field(default=None, exclude=True, repr=False)
+    """Aborts the request: `AbortController().signal`."""
     on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None = Field(
         default=None, exclude=True, repr=False
     )
+    """Called with the JSON body before it is sent; may return another."""
     transport: Literal["auto", "litellm", "direct"] | None = None
+    """`direct`: pipy-ai sends the request. `litellm`: LiteLLM does. `auto` or None: direct if
+    possible."""
     handoff_thinking: Literal["drop", "text"] = "drop"
+    """What happens to another model's thinking in the conversation: `drop` it, or keep it as
+    `text`."""
     think_tags: Literal["auto", "parse", "opened", "keep"] = "auto"
+    """`<think>…</think>` at the start of the text becomes thinking if the model is known to reason
+    (`auto`), always (`parse`), or never (`keep`). `opened`: the text begins inside of it."""
     extra: dict[str, Any] | None = Field(default=None, repr=False)
+    """Parameters of the provider that are passed on unchanged."""
     raise_on_error: bool = False
+    """Whether a failed request raises a `PipyError` instead of returning a message with `error`."""
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import model_args
@@ -105,7 +147,9 @@ class SimpleStreamOptions(StreamOptions):
     """`StreamOptions` with options for reasoning."""
 
     reasoning: ThinkingLevel | None = None
+    """How much the model should think. None: the provider's default."""
     thinking_budgets: ThinkingBudgets | None = None
+    """Thinking tokens for each level, for models that take a number."""
 
 
 class Options(TypedDict, total=False):

@@ -91,10 +91,15 @@ class StopReason(StrEnum):
     """Why an answer ended."""
 
     STOP = "stop"
+    """The model finished its answer."""
     LENGTH = "length"
+    """The answer reached its token limit."""
     TOOL_USE = "toolUse"
+    """The model calls tools and waits for their results."""
     ERROR = "error"
+    """The request failed; see `error`."""
     ABORTED = "aborted"
+    """The request was aborted."""
 
 
 # === Content ===
@@ -104,8 +109,11 @@ class TextContent(_DataModel):
     """A piece of text."""
 
     type: Literal["text"] = "text"
+    """Always `text`."""
     text: str = ""
+    """The text."""
     text_signature: str | None = None
+    """Opaque data of the provider that belongs to the text, sent back with it."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -121,9 +129,13 @@ class ThinkingContent(_DataModel):
     """
 
     type: Literal["thinking"] = "thinking"
+    """Always `thinking`."""
     thinking: str = ""
+    """The readable reasoning. Empty if it is redacted."""
     thinking_signature: str | None = None
+    """Opaque data that the provider needs to accept the block in a later request."""
     redacted: bool = False
+    """Whether the provider withheld the text."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -135,9 +147,13 @@ class ImageContent(_DataModel):
     """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches."""
 
     type: Literal["image"] = "image"
+    """Always `image`."""
     data: str = Field(default="", repr=False)
+    """The bytes, base64-encoded. Empty if there is a `url`."""
     mime_type: str = ""
+    """The media type, such as `image/png`."""
     url: str | None = None
+    """An address from which the provider fetches the image."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -152,10 +168,15 @@ class DocumentContent(_DataModel):
     """
 
     type: Literal["document"] = "document"
+    """Always `document`."""
     data: str = Field(default="", repr=False)
+    """The bytes, base64-encoded. Empty if there is a `url`."""
     mime_type: str = "application/pdf"
+    """The media type."""
     url: str | None = None
+    """An address from which the provider fetches the document."""
     name: str | None = None
+    """The file name that the model sees."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -171,12 +192,19 @@ class ToolCall(_DataModel):
     """
 
     type: Literal["toolCall"] = "toolCall"
+    """Always `toolCall`."""
     id: str = ""
+    """The id of the call, unique within an answer. Its result refers to it."""
     name: str = ""
+    """The name of the tool."""
     arguments: dict[str, Any] = Field(default_factory=dict)
+    """The arguments by name. `{}` if they are not a JSON object."""
     thought_signature: str | None = None
+    """Opaque data of the provider that belongs to the call, sent back with it."""
     arguments_error: str | None = None
+    """The reason why the arguments are invalid. None: they are valid JSON."""
     raw_arguments: str | None = None
+    """The original text of invalid arguments."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -206,12 +234,20 @@ class Cost(_DataModel):
     """
 
     input: float | None = None
+    """US dollars for uncached input."""
     output: float | None = None
+    """US dollars for output, including reasoning."""
     cache_read: float | None = None
+    """US dollars for tokens read from the cache."""
     cache_write: float | None = None
+    """US dollars for tokens written to the cache."""
     tools: float | None = None
+    """US dollars for calls of the provider's own tools."""
     total: float | None = None
+    """US dollars in total. None: a part of it is unknown."""
     source: Literal["provider", "catalog", "unknown"] = "unknown"
+    """`provider`: reported by the provider. `catalog`: computed from listed prices. `unknown`:
+    there is no total."""
 
     def __str__(self) -> str:
         from .reprs import cost_text
@@ -238,23 +274,37 @@ class Usage(_DataModel):
     """
 
     input: int = 0
+    """Tokens of the prompt, without cached ones."""
     output: int = 0
+    """Tokens of the answer, including `reasoning`."""
     cache_read: int = 0
+    """Tokens of the prompt that were read from the cache."""
     cache_write: int = 0
+    """Tokens of the prompt that were written to the cache."""
     total_tokens: int = 0
+    """The sum of `input`, `cache_read`, `cache_write` and `output`."""
     reasoning: int | None = None
+    """Tokens of thinking, a part of `output`. None: not reported."""
     input_audio: int | None = None
+    """Tokens of audio, a part of `input`. None: not reported."""
     output_audio: int | None = None
+    """Tokens of audio, a part of `output`. None: not reported."""
     cache_write_1h: int | None = Field(
         default=None,
         validation_alias=AliasChoices("cache_write_1h", "cacheWrite1h"),
         serialization_alias="cacheWrite1h",
     )
+    """The part of `cache_write` that is kept for an hour. None: not reported."""
     estimated: bool = False
+    """Whether pipy-ai estimated the numbers because the provider sent none."""
     service_tier: str | None = None
+    """The tier that served the request, in the provider's words."""
     region: str | None = None
+    """The region that served the request, in the provider's words."""
     server_tool_calls: dict[str, int] = Field(default_factory=dict)
+    """Calls of the provider's own tools by name, such as `{"web_search": 2}`."""
     cost: Cost = Field(default_factory=Cost)
+    """The cost of the request."""
 
     def __str__(self) -> str:
         from .reprs import usage_text
@@ -269,7 +319,9 @@ class Warning(_DataModel):
     """A deviation from the request, or something else that the caller should know."""
 
     code: str
+    """A stable name, such as `option_ignored`."""
     message: str
+    """What happened, as a sentence."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -282,10 +334,15 @@ class Attempt(_DataModel):
     """
 
     provider: str = ""
+    """The provider that was asked."""
     model: str = ""
+    """The id of the model that was asked."""
     error: ErrorInfo | None = None
+    """Why it failed. None: it succeeded."""
     usage: Usage = Field(default_factory=Usage)
+    """Tokens and cost of this attempt."""
     duration_ms: float | None = None
+    """Milliseconds from start to end."""
 
 
 class _ShownMessage(_DataModel):
@@ -306,8 +363,11 @@ class UserMessage(_ShownMessage):
     """A message of the user: plain text, or a list of text, images and documents."""
 
     role: Literal["user"] = "user"
+    """Always `user`."""
     content: str | list[UserContent] = ""
+    """The text, or a list of text, images and documents."""
     timestamp: int = Field(default_factory=now_ms)
+    """When the message was made, in milliseconds of Unix time."""
 
     def __str__(self) -> str:
         from .reprs import message_text
@@ -324,22 +384,39 @@ class AssistantMessage(_ShownMessage):
     """
 
     role: Literal["assistant"] = "assistant"
+    """Always `assistant`."""
     content: list[AssistantContent] = Field(default_factory=list)
+    """Text, thinking and tool calls, in order."""
     api: str = ""
+    """The API that was used, such as `anthropic-messages`."""
     provider: str = ""
+    """The provider that answered, by its models.dev name."""
     model: str = ""
+    """The id of the model that was asked."""
     usage: Usage = Field(default_factory=Usage)
+    """Tokens and cost."""
     stop_reason: StopReason | None = None
+    """Why the answer ended. None while it is in flight."""
     raw_stop_reason: str | None = None
+    """The finish reason in the provider's words."""
     error_message: str | None = None
+    """The text of the error; the same as `error.message`."""
     error: ErrorInfo | None = None
+    """Why the request failed. None: it did not."""
     warnings: list[Warning] = Field(default_factory=list)
+    """Options that were ignored or changed, and other things to know."""
     attempts: list[Attempt] = Field(default_factory=list)
+    """All attempts, if there was more than one."""
     response_id: str | None = None
+    """The provider's id of the response."""
     response_model: str | None = None
+    """The model that answered, in the provider's words."""
     ttft_ms: float | None = None
+    """Milliseconds to the first content. None: there was none."""
     duration_ms: float | None = None
+    """Milliseconds to the end."""
     timestamp: int = Field(default_factory=now_ms)
+    """When the request started, in milliseconds of Unix time."""
 
     # Whether the caller has yet to see the error. It is no field: it is neither compared, copied
     # nor serialized.
@@ -444,12 +521,19 @@ class ToolResultMessage(_ShownMessage):
     """The result of a tool call. `details` is for the application; the model does not see it."""
 
     role: Literal["toolResult"] = "toolResult"
+    """Always `toolResult`."""
     tool_call_id: str = ""
+    """The id of the call."""
     tool_name: str = ""
+    """The name of the tool."""
     content: list[ToolResultContent] = Field(default_factory=list)
+    """What the model gets: text, images and documents."""
     details: Any = None
+    """Any value for the application. The model does not get it."""
     is_error: bool = False
+    """Whether the call failed."""
     timestamp: int = Field(default_factory=now_ms)
+    """When the message was made, in milliseconds of Unix time."""
 
     def __str__(self) -> str:
         from .reprs import message_text
@@ -477,8 +561,11 @@ class Tool(_DataModel):
     """
 
     name: str
+    """The name that the model calls: letters, digits, `_` and `-`, at most 64."""
     description: str = ""
+    """What the tool does, for the model."""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    """The JSON Schema of the arguments; an object at the root."""
     # A `ToolImplementation` if the tool was made from a function or a model class.
     _implementation: Any = PrivateAttr(default=None)
 
@@ -598,8 +685,11 @@ class Context(_DataModel):
     """
 
     system_prompt: str | None = None
+    """Instructions that apply to the whole conversation."""
     messages: list[Message] = Field(default_factory=list)
+    """The conversation so far."""
     tools: list[Tool] | None = None
+    """The tools that the model may call."""
 
     @field_validator("tools", mode="before")
     @classmethod

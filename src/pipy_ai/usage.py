@@ -22,12 +22,19 @@ class UsageTotals:
     """
 
     requests: int = 0
+    """The number of requests."""
     input: int = 0
+    """Tokens of the prompts, cached ones included."""
     output: int = 0
+    """Tokens of the answers."""
     usd: float = 0.0
+    """US dollars of the `priced` requests."""
     unpriced: int = 0
+    """The number of requests that used tokens and have no known cost."""
     cached: int = 0
+    """The part of `input` that was read from the cache."""
     priced: int = 0
+    """The number of requests with a known cost."""
 
     def add(self, input: int, output: int, cost: float | None, cached: int = 0) -> None:
         """Add one request; `cost` is in US dollars, None if unknown."""

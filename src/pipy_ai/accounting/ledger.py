@@ -32,18 +32,31 @@ class LedgerEntry:
     """
 
     time: str
+    """When the request ended: UTC, ISO 8601."""
     provider: str
+    """The provider."""
     model: str
+    """The id of the model."""
     input: int = 0
+    """Tokens of the prompt, without cached ones."""
     output: int = 0
+    """Tokens of the answer."""
     cache_read: int = 0
+    """Tokens read from the cache."""
     cache_write: int = 0
+    """Tokens written to the cache."""
     estimated: bool = False
+    """Whether the numbers are estimated."""
     cost: float | None = None
+    """US dollars. None: unknown."""
     source: str = "unknown"
+    """Where the cost comes from: `provider`, `catalog` or `unknown`."""
     stop_reason: str | None = None
+    """Why the answer ended."""
     error: str | None = None
+    """The kind of the error. None: there was none."""
     duration_ms: float | None = None
+    """Milliseconds."""
 
     def __repr__(self) -> str:
         from ..reprs import dataclass_repr

@@ -134,7 +134,9 @@ class Reply:
     """One scripted answer."""
 
     steps: list[_Step] = field(default_factory=list)
+    """Text, thinking, calls and faults, in order."""
     stop: str | None = None
+    """The raw finish reason. None: the usual one."""
 
 
 Scripted: TypeAlias = "str | _Step | Reply | Callable[[Request], str | _Step | Reply]"

@@ -187,10 +187,15 @@ class Preview:
     """
 
     method: str
+    """The HTTP method. Empty if there is no HTTP request to show."""
     url: str
+    """The address. Empty if there is no HTTP request to show."""
     headers: dict[str, str]
+    """The headers, with API keys masked."""
     body: dict[str, Any]
+    """The JSON body, or the arguments of the backend."""
     warnings: tuple[Warning, ...] = ()
+    """Options that were ignored or changed."""
 
     def __repr__(self) -> str:
         from ..reprs import dataclass_repr

@@ -31,13 +31,21 @@ class CostTier:
     """Prices in $/1M tokens for requests with a prompt of more than `size` tokens."""
 
     size: int = 0
+    """The tier applies to prompts of more tokens than this."""
     input: float | None = None
+    """$/1M tokens of input."""
     output: float | None = None
+    """$/1M tokens of output."""
     cache_read: float | None = None
+    """$/1M tokens read from the cache."""
     cache_write: float | None = None
+    """$/1M tokens written to the cache."""
     reasoning: float | None = None
+    """$/1M tokens of thinking, if it has its own price."""
     input_audio: float | None = None
+    """$/1M tokens of audio input."""
     output_audio: float | None = None
+    """$/1M tokens of audio output."""
 
 
 @dataclass
@@ -49,14 +57,23 @@ class ModelCost:
     """
 
     input: float | None = None
+    """$/1M tokens of input."""
     output: float | None = None
+    """$/1M tokens of output."""
     cache_read: float | None = None
+    """$/1M tokens read from the cache."""
     cache_write: float | None = None
+    """$/1M tokens written to the cache."""
     reasoning: float | None = None
+    """$/1M tokens of thinking, if it has its own price."""
     input_audio: float | None = None
+    """$/1M tokens of audio input."""
     output_audio: float | None = None
+    """$/1M tokens of audio output."""
     tiers: list[CostTier] = field(default_factory=list)
+    """Prices for longer prompts, by increasing size."""
     modes: dict[str, ModelCost] = field(default_factory=dict)
+    """Prices of other service levels by name, such as `fast`."""
 
     @classmethod
     def from_dict(cls, data: Any, problems: list[str] | None = None) -> ModelCost:
@@ -86,8 +103,11 @@ class ModelLimits:
     """Limits in tokens: prompt and output together, output, and prompt. 0 means unknown."""
 
     context: int = 0
+    """Tokens of prompt and answer together."""
     output: int = 0
+    """Tokens of the answer."""
     input: int = 0
+    """Tokens of the prompt, if it has its own limit."""
 
 
 @dataclass
@@ -95,10 +115,15 @@ class ModelCapabilities:
     """The features of a model. `None` means unknown."""
 
     reasoning: bool | None = None
+    """Whether it can think."""
     tool_call: bool | None = None
+    """Whether it can call tools."""
     structured_output: bool | None = None
+    """Whether it can follow a JSON Schema."""
     attachment: bool | None = None
+    """Whether it takes files."""
     temperature: bool | None = None
+    """Whether it takes a temperature."""
 
 
 @dataclass
@@ -106,7 +131,9 @@ class ModelModalities:
     """The kinds of input and output: text, image, audio, video, pdf."""
 
     input: list[str] = field(default_factory=lambda: ["text"])
+    """What it reads: `text`, `image`, `audio`, `video`, `pdf`."""
     output: list[str] = field(default_factory=lambda: ["text"])
+    """What it writes: `text`, `image`, `audio`, `video`, `pdf`."""
 
 
 @dataclass
@@ -127,26 +154,47 @@ class Model:
     """
 
     id: str = ""
+    """The provider's name of the model."""
     provider: str = ""
+    """models.dev's name of the provider."""
     name: str = ""
+    """The name for people."""
     family: str = ""
+    """The family, such as `claude-sonnet`."""
     cost: ModelCost = field(default_factory=ModelCost)
+    """The list prices."""
     limits: ModelLimits = field(default_factory=ModelLimits)
+    """The limits in tokens."""
     capabilities: ModelCapabilities = field(default_factory=ModelCapabilities)
+    """The features."""
     modalities: ModelModalities = field(default_factory=ModelModalities)
+    """The kinds of input and output."""
     knowledge_cutoff: str = ""
+    """The date up to which it was trained, such as `2025-07`."""
     release_date: str = ""
+    """The date of release, such as `2025-09-29`."""
     last_updated: str = ""
+    """The date of the last update."""
     status: str = ""
+    """Empty (active), `alpha`, `beta`, `deprecated` or `removed`."""
     open_weights: bool | None = None
+    """Whether the weights are public."""
     reasoning_options: list[dict[str, Any]] = field(default_factory=list)
+    """How thinking is controlled, as models.dev lists it."""
     interleaved: bool | str | None = None
+    """How thinking is sent back: the name of the field, or whether it is needed."""
     env: list[str] = field(default_factory=list)
+    """The environment variables that hold the API key."""
     api: str = ""
+    """The base URL of the API."""
     npm: str = ""
+    """The SDK that models.dev lists, which tells the API."""
     shape: str = ""
+    """The API, where the SDK has several: `completions` or `responses`."""
     base_model: str = ""
+    """The full name of the listed model whose record this is, for an unlisted variant."""
     raw: dict[str, Any] = field(default_factory=dict)
+    """The complete record of models.dev."""
 
     def __repr__(self) -> str:
         from ..reprs import catalogue_model_repr
