@@ -97,7 +97,7 @@ def test_repr_of_a_preview_is_short() -> None:
         (StreamOptions(temperature=0.5), "StreamOptions(temperature=0.5)"),
         (
             Model(id="m", provider="p", limits=ModelLimits(context=8000), cost=ModelCost(1, 2.5)),
-            "Model('p/m', context=8000, cost=<$1.00 in / $2.50 out per 1M tokens>)",
+            "Model(id='m', provider='p', context=8000, cost=<$1.00 in / $2.50 out per 1M tokens>)",
         ),
         (
             ctx("Hi", system="Be brief.", tools=[get_weather]),

@@ -144,7 +144,8 @@ def part_text(part: Any) -> str:
             return f"{part.name}({arguments})"
         case _:
             source = part.url or f"{part.mime_type}, {len(part.data) * 3 // 4:,} bytes"
-            return f"[{part.type}: {source}]"
+            name = getattr(part, "name", None)
+            return f"[{part.type}{f' {name!r}' if name else ''}: {source}]"
 
 
 def answer_text(message: Any) -> str:
@@ -240,7 +241,7 @@ def budget_repr(budget: Any) -> str:
 
 def catalogue_model_repr(model: Any) -> str:
     """Return a model's name, context window and prices."""
-    parts = [repr(model.qualified_name)]
+    parts = [f"id={model.id!r}", f"provider={model.provider!r}"]
     parts += [f"context={model.limits.context}"] if model.limits.context else []
     if model.cost.input is not None and model.cost.output is not None:
         prices = f"{format_usd(model.cost.input)} in / {format_usd(model.cost.output)} out"

@@ -19,7 +19,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .workloads import Home, Workload, check_files, check_leftovers, new_home, small_mirror, workloads
+from .workloads import (
+    Home,
+    Workload,
+    check_files,
+    check_leftovers,
+    new_home,
+    small_mirror,
+    workloads,
+)
 
 SOURCE = Path(__file__).with_name("failing_disk.c")
 ADVICE = ("free some", "check", "set PIPY_DATA_DIR", "run the same command again")

@@ -43,7 +43,11 @@ class Home:
             for name, value in os.environ.items()
             if not name.endswith("_API_KEY") and not name.startswith(("PIPY_", "COV_", "DISK_"))
         }
-        own = {"PIPY_DATA_DIR": str(self.data), "PIPY_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
+        own = {
+            "PIPY_DATA_DIR": str(self.data),
+            "PIPY_OFFLINE": "1",
+            "PYTHONPATH": str(ROOT / "src"),
+        }
         return subprocess.run(
             [sys.executable, "-m", "pipy_ai", *arguments],
             input=stdin, capture_output=True, text=True, check=False, timeout=120, cwd=self.path,
