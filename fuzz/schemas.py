@@ -14,7 +14,7 @@ from referencing.exceptions import Unresolvable
 from pipy_ai.output.schema import Output, OutputValidationError
 from pipy_ai.utils import vendor_schemas
 from pipy_ai.utils.json_schema import drop_optional_nulls, modernize
-from pipy_ai.utils.validation import schema_errors, schema_validator
+from pipy_ai.utils.validation import schema_errors, schema_validator, stack_limit
 
 from .harness import target
 from .values import some_json
@@ -182,7 +182,8 @@ def some_value(rng: random.Random, schema: Any, root: Any, depth: int = 4) -> An
 def _is_valid(value: Any, schema: Any) -> bool | None:
     """Whether a schema accepts a value; None: it cannot be decided."""
     try:
-        return bool(schema_validator(schema).is_valid(value))
+        with stack_limit():
+            return bool(schema_validator(schema).is_valid(value))
     except (RecursionError, Unresolvable):
         return None
 

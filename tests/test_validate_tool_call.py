@@ -336,3 +336,20 @@ def test_schema_that_is_too_deep_to_check(levels: int) -> None:
     tool = Tool(name="f", parameters={"type": "object", "properties": {"a": deep}})
     with pytest.raises(ValueError, match="parameters"):
         validate_tool_call([tool], ToolCall(id="1", name="f", arguments={"a": 1}))
+
+
+@pytest.mark.parametrize("depth", range(30))
+def test_schema_without_end_never_panics(depth: int) -> None:
+    # At some depths of the stack, the recursion ends in Rust code, with a `PanicException`.
+    endless = {"not": {"$ref": "#/$defs/N"}}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/N"}}, "$defs": {"N": endless}}
+
+    def validate_at(levels: int) -> None:
+        if levels:
+            validate_at(levels - 1)
+        else:
+            tool = Tool(name="f", parameters=schema)
+            validate_tool_call([tool], ToolCall(id="1", name="f", arguments={"a": 1}))
+
+    with pytest.raises(ValueError, match="nested too deeply, or refer to themselves"):
+        validate_at(depth)

@@ -36,6 +36,7 @@ from ..utils.validation import (
     format_path,
     format_validation_errors,
     schema_validator,
+    stack_limit,
     validate_without_loss,
 )
 
@@ -171,7 +172,8 @@ class Output:
             try:
                 check_nesting(type_or_schema)
                 schema = clean_json_surrogates(dict(type_or_schema))
-                validate = _schema_validator(schema)
+                with stack_limit():
+                    validate = _schema_validator(schema)
             except RecursionError:
                 raise ValueError("output= is a schema that is nested too deeply") from None
             except ValueError as error:
@@ -304,7 +306,8 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
 
     def validate(value: Any) -> Any:
         try:
-            errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
+            with stack_limit():
+                errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
         except Unresolvable as error:
             problem = f"{format_path(())}: the schema refers to what is not there: {error}"
             raise OutputValidationError([problem]) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import VERSION, ValidationError
@@ -59,6 +60,21 @@ def validate_without_loss(
         return validate(drop_fields_of_others(value, schema, schema))
 
 
+@contextmanager
+def stack_limit() -> Iterator[None]:
+    """Raise `RecursionError` where a schema or value is too deep for `jsonschema`.
+
+    At the limit of Python's stack, `rpds`, which `jsonschema` needs, may panic instead: that is a
+    `BaseException`, which no caller expects.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise RecursionError("maximum recursion depth exceeded") from None
+        raise
+
+
 def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
     from jsonschema.exceptions import SchemaError
 
@@ -100,14 +116,10 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     from referencing.exceptions import Unresolvable
 
     try:
-        validator = schema_validator(schema)
-    except ValueError as problem:
-        raise ValueError(f"the tool's parameters cannot be checked: {problem}") from None
-    try:
-        validator.check_schema(validator.schema)
-        for error in validator.iter_errors(value):
-            error = best_match([error])  # of several alternatives, the closest
-            yield f"{format_path(error.absolute_path)}: {error.message[:300]}"
+        with stack_limit():
+            validator = schema_validator(schema)
+            validator.check_schema(validator.schema)
+            problems = [best_match([error]) for error in validator.iter_errors(value)]
     except SchemaError as error:
         raise ValueError(f"the tool's parameters are no JSON Schema: {error.message}") from None
     except Unresolvable as error:
@@ -116,3 +128,7 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
         raise ValueError(
             "the tool's parameters are nested too deeply, or refer to themselves"
         ) from None
+    except ValueError as error:
+        raise ValueError(f"the tool's parameters cannot be checked: {error}") from None
+    for problem in problems:  # of several alternatives, the closest
+        yield f"{format_path(problem.absolute_path)}: {problem.message[:300]}"
