@@ -13,6 +13,7 @@ import pkgutil
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -93,16 +94,19 @@ def test_wrong_pages_are_rejected(text: str, page: Callable[[Path], Page], tmp_p
         page(wrong).run()
 
 
-def test_counts_of_providers_are_those_of_the_installed_catalogue() -> None:
+def test_counts_and_dates_are_those_of_the_installed_catalogue() -> None:
     registry = get_registry()
     routes = [build_route(host, "") for host in registry.providers().values()]
     with_only_a_key = sum(not (route.problem or route.required_env) for route in routes)
     listed = sum(not route.problem for route in routes)
+    day = date.fromisoformat(registry.date)
     allowed = (with_only_a_key, with_only_a_key // 10 * 10, round(listed, -1))
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         for count in re.findall(r"(\d+)(?:\+| or so)? providers\b", text):
             assert int(count) in allowed, f"{path.name}: {count} providers"
+        for shown in re.findall(r"list prices of (\d+ \w+ \d{4})", text):
+            assert shown == f"{day.day} {day:%B %Y}", path.name
         assert not re.search(r"9\d MB", text) or f"{WHEEL_BYTES / 1e6:.0f} MB" in text, path.name
 
 
