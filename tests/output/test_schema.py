@@ -213,3 +213,9 @@ def test_schemas_that_cannot_be_used_are_refused_in_words() -> None:
     output = Output.of({"type": "object", "properties": {"a": {"$ref": "#/$defs/None"}}})
     with pytest.raises(OutputValidationError, match="refers to what is not there"):
         output.parse('{"a": 1}')
+
+
+def test_integer_of_thousands_of_digits_is_invalid_output() -> None:
+    """Python refuses to read it, with an error that is not one of JSON."""
+    with pytest.raises(OutputValidationError, match="4300 digits"):
+        Output.of(Line).parse('{"text": "a", "count": ' + "9" * 5000 + "}")

@@ -358,3 +358,14 @@ def test_login_of_a_cloud_is_not_used_elsewhere(
 )
 def test_addresses_of_a_cloud(backend: str, url: str, is_own: bool) -> None:
     assert is_cloud_address(url, backend) is is_own
+
+
+@pytest.mark.parametrize("model", ["openai/x", "groq/x", "bedrock/x", "azure/x", "hosted_vllm/x"])
+@pytest.mark.usefixtures("july")
+def test_malformed_address_is_reported(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    monkeypatch.setenv("AZURE_API_VERSION", "2024-10-21")
+    error = complete(model, "q", api_base="http://[::1", api_key="k", max_retries=0).error
+    assert error is not None
+    error = complete(model, "q", api_base="http://[::1", max_retries=0).error
+    assert error is not None
+    assert (error.kind == "bad_request") or model == "azure/x", error

@@ -365,12 +365,12 @@ def _json_candidates(text: str, allow_non_objects: bool) -> Iterator[Any]:
         try:
             value, end = _JSON_DECODER.raw_decode(text, start.start())
             candidates.append(value)
-        except RecursionError:
-            return
         except json.JSONDecodeError as error:
             if text[start.end() : error.pos].strip():
                 return
             end = start.end()
+        except (ValueError, RecursionError):  # an integer of thousands of digits
+            return
     yield from map(clean_json_surrogates, reversed(candidates))
 
 

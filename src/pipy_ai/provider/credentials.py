@@ -112,7 +112,7 @@ def _check_cloud_address(request: Request) -> None:
 
 def _unsent_login_error(request: Request, url: str) -> ProviderError:
     text = (
-        f"The credentials of {request.provider} are not sent to {urlsplit(url).hostname or url},"
+        f"The credentials of {request.provider} are not sent to {_scheme_and_host(url)[1] or url},"
         " which is not its address: pass api_key=."
     )
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
@@ -120,7 +120,7 @@ def _unsent_login_error(request: Request, url: str) -> ProviderError:
 
 def _warn_of_unsent_key(request: Request, url: str) -> None:
     variable = request.route.credential()[0]
-    host = urlsplit(url).hostname or ""
+    _, host = _scheme_and_host(url)
     if not variable or host in _LOOPBACK_HOSTS:
         return
     text = f"{variable} is not sent to {host}, which is not {request.provider}'s: pass api_key="
@@ -130,11 +130,20 @@ def _warn_of_unsent_key(request: Request, url: str) -> None:
 
 def is_openai_url(url: str) -> bool:
     """Return whether an address is OpenAI's own, or the one that the environment names."""
-    parts, default = urlsplit(url), urlsplit(openai_base_url())
-    host = parts.hostname or ""
-    if host == default.hostname:
-        return parts.scheme in ("https", default.scheme)
-    return parts.scheme == "https" and host.endswith(".openai.com")
+    scheme, host = _scheme_and_host(url)
+    default_scheme, default_host = _scheme_and_host(openai_base_url())
+    if host == default_host:
+        return scheme in ("https", default_scheme)
+    return scheme == "https" and host.endswith(".openai.com")
+
+
+def _scheme_and_host(url: str) -> tuple[str, str]:
+    """Return both in lower case, or nothing for what is no URL: sending it will report that."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or ""
+    except ValueError:
+        return "", ""
 
 
 def missing_key_error(
