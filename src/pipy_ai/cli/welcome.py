@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from .._version import __version__
@@ -23,7 +24,7 @@ def show_welcome() -> int:
         f"History  {_describe_history()}",
         "",
         "Try",
-        *_suggestions(model, key_providers),
+        *_suggestions(model, key_providers, shutil.get_terminal_size().columns),
         "",
         "pipy --help lists all commands; pipy doctor checks the setup.",
     ]
@@ -40,12 +41,12 @@ def _styled(line: str) -> str:
     return command + (dimmed(f"  # {comment}", sys.stdout) if separator else "")
 
 
-def _suggestions(model: str, has_keys: bool) -> list[str]:
-    """Return three commands to try, with comments: first what is missing."""
+def _suggestions(model: str, has_keys: bool, screen_width: int) -> list[str]:
+    """Return three commands to try, first what is missing; with comments if there is room."""
     commands = [
         ('pipy "What is the capital of France?"', "ask one question"),
         ("pipy chat", "start a conversation"),
-        ("git diff | pipy Summarize this change", "ask about what another command prints"),
+        ("git diff | pipy Summarize this change", "ask about another command's output"),
     ]
     if not has_keys:
         commands[2:] = [("pipy keys set anthropic", "save an API key, also of another provider")]
@@ -55,7 +56,10 @@ def _suggestions(model: str, has_keys: bool) -> list[str]:
             ("pipy local pull", "download a small model that runs on this machine"),
         ]
     width = max(len(command) for command, _ in commands)
-    return [f"  {command:<{width}}  # {comment}" for command, comment in commands]
+    lines = [f"  {command:<{width}}  # {comment}" for command, comment in commands]
+    if max(map(len, lines)) < screen_width:
+        return lines
+    return [f"  {command}" for command, _ in commands]
 
 
 def _describe_keys() -> tuple[bool, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..args.common import add_json_option, add_quiet_option
 from ..checks.finding import FAIL, OK, WARN
 from ..display.status import hide_status, show_status
-from ..display.terminal import colored, escape_controls, wrap, write_json, write_raw
+from ..display.terminal import colored, escape_controls, wrap, write, write_json, write_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ DESCRIPTION = (
     "this machine is asked."
 )
 WAITS = "checking the setup"
+MIN_TABLE_WIDTH = 60  # on a narrower terminal, the findings are not in columns
 COLORS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
 
@@ -75,9 +77,16 @@ def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]
 
 
 def _print_finding(finding: Finding) -> None:
-    line = f"{finding.state:<4}  {finding.about:<12}  {finding.detail}\n"
-    line = wrap(escape_controls(line), sys.stdout, 20)
+    is_narrow = (
+        sys.stdout.isatty() and 0 < shutil.get_terminal_size((0, 0)).columns < MIN_TABLE_WIDTH
+    )
+    if is_narrow:
+        line, indent = f"{finding.state} {finding.about}: {finding.detail}\n", 2
+    else:
+        line, indent = f"{finding.state:<4}  {finding.about:<12}  {finding.detail}\n", 20
+    line = wrap(escape_controls(line), sys.stdout, indent)
     state = line[: len(finding.state)]
     write_raw(colored(state, COLORS[finding.state], sys.stdout) + line[len(state) :])
     if finding.todo:
-        write_raw(escape_controls(f"{'':<20}→ {finding.todo}\n"))
+        todo = escape_controls(f"{'':<{indent}}→ {finding.todo}\n")
+        write(wrap(todo, sys.stdout, indent + 2) if is_narrow else todo)

@@ -112,14 +112,16 @@ def write_json(data: Any) -> None:
 def wrap(text: str, stream: TextIO, indent: int = 0) -> str:
     """Break `text` between words at the terminal's width, lines after the first indented.
 
-    If the stream is not a terminal, the text is returned unchanged.
+    On a narrow terminal they are not indented. If the stream is not a terminal, the text is
+    returned unchanged.
     """
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except (OSError, ValueError):  # no terminal, or closed
         return text
-    if columns <= indent + 20 or max(map(len, text.split("\n"))) < columns:
+    if columns < 10 or max(map(len, text.split("\n"))) < columns:
         return text
+    indent = indent if indent + 20 < columns else 0
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line, *words = paragraph.split(" ")
