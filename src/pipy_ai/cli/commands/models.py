@@ -39,11 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.search = [*arguments.words, *(arguments.search or [])]
     names = query_models(registry, arguments)
     rows = registry.rows()
-    usable = usable_providers(registry)
     if arguments.sort:
         names = _sort_names(names, rows, arguments.sort, arguments.reverse)
     else:
-        names = sort_by_interest(names, rows, usable)
+        names = sort_by_interest(names, rows, usable_providers(registry))
         names = names[::-1] if arguments.reverse else names
     total = len(names)
     if arguments.limit is not None:
@@ -58,8 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         warn("no model passes these filters")
     elif sys.stdout.isatty():
         shown = f"{len(names):,} of " if len(names) < total else ""
-        keys = "" if usable or arguments.available else "; no API key is set, see pipy keys set"
-        hint(f"{shown}{format_count(total, 'model')}; prices in $/1M tokens{keys}")
+        hint(f"{shown}{format_count(total, 'model')}; prices in $/1M tokens")
     if columns and PRICE_COLUMNS & set(columns):
         show_price_date(registry)
     return 0
