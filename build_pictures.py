@@ -130,6 +130,11 @@ reply('{"name": "Bo", "age": 3}', usage(190, 14))""",
     ),
 }
 
+VARYING = {
+    r"\d+\.\d s(  \d+ tok/s)?(?=  |$)": "1.8 s  64 tok/s",
+    r"\b\d{8}-\d{6}-[0-9a-f]{8}\b": "20261129-120000-1a2b3c4d",  # a conversation's id
+}
+
 Cell = tuple[str, tuple[str, ...]]  # a character and its CSS classes
 
 
@@ -184,7 +189,7 @@ def run_in_terminal(
     for y in range(screen.cursor.y):
         cells = [cell_of(screen.buffer[y][x]) for x in range(columns)]
         text = "".join(char for char, _ in cells).rstrip()
-        rows.append(with_fixed_times(cells[: len(text)]))
+        rows.append(with_fixed_values(cells[: len(text)]))
     return rows
 
 
@@ -195,12 +200,14 @@ def cell_of(char: Any) -> Cell:
     return char.data, (*names, *(name for name, on in flags.items() if on))
 
 
-def with_fixed_times(row: list[Cell]) -> list[Cell]:
-    """Replace measured seconds and speeds, which differ each time, by constant ones."""
-    text = "".join(char for char, _ in row)
-    if times := re.search(r"\d[\d.]* s(  \d+ tok/s)?$", text):
-        classes = row[times.start()][1]
-        return row[: times.start()] + [(char, classes) for char in "1.8 s  64 tok/s"]
+def with_fixed_values(row: list[Cell]) -> list[Cell]:
+    """Replace what differs each time by constant values."""
+    for pattern, constant in VARYING.items():
+        text = "".join(char for char, _ in row)
+        if match := re.search(pattern, text):
+            classes = row[match.start()][1]
+            replaced = [(char, classes) for char in constant]
+            row = row[: match.start()] + replaced + row[match.end() :]
     return row
 
 
@@ -367,6 +374,38 @@ def bars_svg(title: str, unit: str, values: dict[str, float], theme: dict[str, s
     return svg(640, 58 + 26 * len(values), title, theme, body, SANS)
 
 
+def waiting_svg(theme: dict[str, str]) -> str:
+    """Draw the table of docs/scale.md: requests per second, and what the streams wait for."""
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    header, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text[text.index("| | requests/s") :].split("\n\n")[0].splitlines()
+    ]
+    parts = dict(zip(header[3:6], ("accent", "brown", "blue"), strict=True))
+    left, length, y = 230, 290, 32
+    body = [f'<text x="20" y="{y}" class="bold">What 4,000 streams spend their time on</text>']
+    x = 20.0
+    for name, color in parts.items():
+        body.append(f'<rect x="{x:g}" y="46" width="12" height="12" fill="{theme[color]}"/>')
+        body.append(
+            f'<text x="{x + 18:g}" y="57" class="small dim">{name.removeprefix("for ")}</text>'
+        )
+        x += 36 + 7 * len(name)
+    for n, (name, rate, _, *shares) in enumerate(rows):
+        name = name.replace("waiting the 60 s they ask for", "waiting 60 s")
+        y, x = 72 + 26 * n, float(left)
+        body.append(f'<text x="{left - 10}" y="{y + 14}" class="end small">{name}</text>')
+        for share, color in zip(shares, parts.values(), strict=False):
+            width = length * int(share.rstrip("%")) / 100
+            bar = f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="18"'
+            body += [f'{bar} fill="{theme[color]}"/>'] if width else []
+            x += width
+        rate_x = left + length + 10
+        body.append(f'<text x="{rate_x}" y="{y + 14}" class="small">{rate} requests/s</text>')
+    label = "What 4,000 streams spend their time on, by deployment, and requests per second"
+    return svg(640, y + 36, label, theme, body, SANS)
+
+
 def pictures() -> Iterator[tuple[str, str]]:
     """Yield the file name and text of each picture."""
     recorded = {name: record(session) for name, session in SESSIONS.items()}
@@ -379,6 +418,7 @@ def pictures() -> Iterator[tuple[str, str]]:
             yield f"{name}-{mode}.svg", svg_text
         yield f"architecture-{mode}.svg", architecture_svg(theme)
         yield f"events-{mode}.svg", events_svg(theme)
+        yield f"waiting-{mode}.svg", waiting_svg(theme)
         for name, chart in charts.items():
             yield f"{name}-{mode}.svg", bars_svg(**chart, theme=theme)
 

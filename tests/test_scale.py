@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +49,7 @@ def test_proxies_are_the_first_bottleneck(fleet: Any) -> None:
 
 @pytest.mark.timeout(300)
 def test_documented_results_match_the_simulation(
-    fleet: Any, july: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fleet: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # The fleets with higher limits do most of the work; they differ in nothing else.
     monkeypatch.setattr(fleet, "FLEETS", [one for one in fleet.FLEETS if one.rpm == 10_000])
