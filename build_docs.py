@@ -7,9 +7,11 @@ is also in the site as Markdown. A broken link or anchor fails.
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib
 import inspect
+import itertools
 import os
 import re
 import subprocess
@@ -33,6 +35,9 @@ HIGHLIGHTED = re.compile(
 sys.path.insert(0, str(ROOT / "src"))
 
 import pipy_ai  # noqa: E402
+import pipy_ai.options  # noqa: E402
+import pipy_ai.provider  # noqa: E402
+from pipy_ai import errors  # noqa: E402
 
 # Page, title, and the modules whose public names it shows. The last page shows all other modules.
 REFERENCE_PAGES = {
@@ -45,6 +50,19 @@ REFERENCE_PAGES = {
     "providers": ("Providers, scripted ones too", ["provider", "provider.faux"]),
     "more": ("Many requests, and what they may cost", []),
 }
+# Type aliases in signatures, by module.
+TYPE_ALIASES = {
+    "_requests": ["ModelSpec"],
+    "context": ["Prompt"],
+    "types": ["Message", "UserContent", "AssistantContent", "ToolResultContent", "ToolLike"],
+    "files": ["FileSource"],
+    "output.schema": ["OutputMode"],
+    "tool_loop": ["ApproveCallback"],
+    "events": ["AssistantMessageEvent", "ToolEvent"],
+    "provider.registered": ["ProviderFunction"],
+    "provider.deltas": ["Delta"],
+    "provider.faux": ["Scripted"],
+}
 
 
 class Examples(griffe.Extension):
@@ -55,6 +73,60 @@ class Examples(griffe.Extension):
             obj.docstring.value = re.sub(
                 r"^( *)Example:$", r"\1Examples:", obj.docstring.value, flags=re.M
             )
+
+
+class Fields(griffe.Extension):
+    """Show the documented attributes of a class as a table, with types and defaults."""
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        cls.bases = [base for base in cls.bases if not str(base).startswith("_")]
+        fields = [
+            member
+            for member in cls.members.values()
+            if isinstance(member, griffe.Attribute)
+            and not member.name.startswith("_")
+            and member.docstring is not None
+            and not member.has_labels("property")
+        ]
+        if not fields or cls.docstring is None:
+            return
+        is_enum = any(str(base).endswith("Enum") for base in cls.bases)
+        rows = [
+            griffe.DocstringAttribute(
+                name=field.name,
+                annotation=None if is_enum else field.annotation,
+                description=_with_default(field, is_enum),
+            )
+            for field in fields
+        ]
+        section = griffe.DocstringSectionAttributes(rows, title="Values:" if is_enum else "Fields:")
+        cls.docstring.parsed.insert(1, section)
+        for field in fields:
+            cls.del_member(field.name)
+
+
+def _with_default(field: griffe.Attribute, is_enum: bool) -> str:
+    """Return the description of a field with its default, or of an enum's member with its value."""
+    assert field.docstring is not None
+    text = field.docstring.value
+    if field.value is None:
+        return f"{text} Required."
+    if is_enum:
+        return f"`{field.value}`: {text}"
+    default = default_text(str(field.value))
+    return f"{text} Default: `{default}`." if default else f"{text} Required."
+
+
+def default_text(value: str) -> str:
+    """Return the default in the source of a field's value; an empty string if it is required."""
+    if not re.match(r"(Field|field)\(", value):
+        return value
+    if match := re.search(r"\bdefault_factory=(\w+)", value):
+        return {"list": "[]", "dict": "{}", "now_ms": "now", "lambda": "…"}.get(
+            match[1], f"{match[1]}()"
+        )
+    match = re.search(r"\bdefault=([^,()]+)", value)
+    return match[1] if match else ""
 
 
 class Options(griffe.Extension):
@@ -83,6 +155,15 @@ def public_names() -> dict[str, list[str]]:
     """Return the public names by the module that exports them."""
     names_by_module = {module: names.split() for module, names in pipy_ai._NAMES_BY_MODULE.items()}
     names_by_module["provider.faux"] = list(pipy_ai.faux.__all__)
+    elsewhere = {"Delta", "ErrorInfo", "ErrorKind", "ProviderError"}  # on other pages
+    names_by_module["provider"] = sorted({*pipy_ai.provider.__all__} - elsewhere)
+    names_by_module["errors"] += [
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value)
+        and issubclass(value, Exception)
+        and name not in names_by_module["errors"]
+    ]
     return names_by_module
 
 
@@ -99,7 +180,71 @@ def build_reference_pages() -> dict[str, str]:
             for name in sorted(remaining.pop(module), key=lambda name: _source_line(module, name))
         ]
         pages[page] = "\n\n".join([f"# {title}", *blocks]) + "\n"
+    pages["aliases"] = build_aliases_page()
+    pages["options"] = build_options_page()
     return pages
+
+
+def build_aliases_page() -> str:
+    """Return the page that explains the type aliases in signatures."""
+    blocks = [
+        f"::: pipy_ai.{module}.{name}"
+        for module, names in TYPE_ALIASES.items()
+        for name in sorted(names)
+    ]
+    intro = "What the short names of types in signatures stand for."
+    return "\n\n".join(["# Type aliases", intro, *blocks]) + "\n"
+
+
+def build_options_page() -> str:
+    """Return the page with a table of all options of a request."""
+    descriptions: dict[str, str] = {}
+    defaults: dict[str, str] = {}
+    for name in ("StreamOptions", "SimpleStreamOptions"):
+        for field, (value, text) in documented_fields("options", name).items():
+            descriptions[field] = text
+            defaults[field] = default_text(value) if value else ""
+    types = pipy_ai.options.Options.__annotations__
+    rows = []
+    for name, text in descriptions.items():
+        annotation = getattr(types[name], "__forward_arg__", types[name])
+        kind = " ".join(str(annotation).split()).removeprefix("( ").removesuffix(" )")
+        cells = (f"`{name}`", f"`{kind}`", f"`{defaults[name]}`", text)
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    lines = [
+        "# All options",
+        "",
+        "Keyword arguments of `complete`, `stream`, `run_tools`, `complete_many` and their",
+        "variants, and fields of",
+        "[`SimpleStreamOptions`][pipy_ai.options.SimpleStreamOptions]. On the command line:",
+        "`pipy ask -o name=value`. `None` means the provider's default, unless it says otherwise.",
+        "",
+        "| option | type | default | |",
+        "| --- | --- | --- | --- |",
+        *rows,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def documented_fields(module: str, class_name: str) -> dict[str, tuple[str, str]]:
+    """Return the default and description of each documented field of a class, from its source."""
+    source = (ROOT / "src" / "pipy_ai" / f"{module}.py").read_text(encoding="utf-8")
+    [body] = [
+        node.body
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == class_name
+    ]
+    return {
+        statement.target.id: (
+            ast.unparse(statement.value) if statement.value else "",
+            inspect.cleandoc(following.value.value).replace("\n", " "),
+        )
+        for statement, following in itertools.pairwise(body)
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and isinstance(following, ast.Expr)
+        and isinstance(following.value, ast.Constant)
+    }
 
 
 def _source_line(module: str, name: str) -> int:
@@ -111,7 +256,7 @@ def _source_line(module: str, name: str) -> int:
 
 
 def _namespace_of(module: str) -> Any:
-    return pipy_ai.faux if module == "provider.faux" else pipy_ai
+    return importlib.import_module(f"pipy_ai.{module}")
 
 
 def _directive(module: str, name: str) -> str:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from .output.schema import Output, OutputMode
     from .provider.request import Preview
 
-ModelSpec: TypeAlias = str | Model | Sequence[str | Model]  # a sequence: a model and its fallbacks
+ModelSpec: TypeAlias = str | Model | Sequence[str | Model]
+"""A model's name, a `Model`, or a list of them: a model and its fallbacks."""
 
 DEFAULT_MODEL = "anthropic/claude-sonnet-4-5"
 LOCAL_MODEL = "local/smollm2"

@@ -452,6 +452,14 @@ def preview(
     API keys are masked, and none is needed. `warnings` lists the options that were clamped,
     ignored or replaced. For a list of models, the request is the one to the first.
 
+    Args:
+        model: As for `stream`.
+        context: As for `stream`.
+        options: As for `stream`.
+        output: As for `stream`.
+        output_mode: As for `stream`.
+        **keywords: As for `stream`.
+
     Raises:
         TypeError: As `stream`.
         ValueError: As `stream`; the provider does not support previews.

@@ -36,6 +36,7 @@ Prompt: TypeAlias = (
     | ToolResultMessage
     | Sequence[UserMessage | AssistantMessage | ToolResultMessage]
 )
+"""Whatever becomes a context: a string, a message, a list of messages, or a `Context`."""
 
 
 def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> UserMessage:
@@ -75,7 +76,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
 
 
 def assistant(*parts: str | TextContent | ThinkingContent | ToolCall) -> AssistantMessage:
-    """Build an assistant message, for few-shot examples and hand-made transcripts.
+    """Build an assistant message of these `parts`, for examples and hand-made transcripts.
 
     Example:
         >>> from pipy_ai import assistant
@@ -98,7 +99,14 @@ def tool_result(
     is_error: bool = False,
     details: Any = None,
 ) -> ToolResultMessage:
-    """Build the result of a tool `call` (the call itself, or its id). Data is sent as JSON.
+    """Build the result of a tool call.
+
+    Args:
+        call: The call, or its id.
+        *content: What the model gets: text, images and documents; other values are sent as JSON.
+        name: The name of the tool, if `call` is an id.
+        is_error: Whether the call failed.
+        details: Any value for the application. The model does not get it.
 
     Example:
         >>> from pipy_ai import ToolCall, tool_result
@@ -126,6 +134,11 @@ def ctx(
     tools: Sequence[ToolLike] | None = None,
 ) -> Context:
     """Build a context. A plain string becomes a user message, a plain function a tool.
+
+    Args:
+        *messages: The conversation: strings and messages.
+        system: The system prompt.
+        tools: What the model may call: functions, `Tool`s, Pydantic model classes or dicts.
 
     Example:
         >>> from pipy_ai import ctx, user

@@ -312,7 +312,9 @@ AssistantMessageEvent: TypeAlias = (
     | DoneEvent
     | ErrorEvent
 )
+"""An event of a stream, told apart by its `type`."""
 ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
+"""An event of a tool run: those of its streams, and `tool_result`."""
 
 _EVENT_CLASSES: dict[str, type[Any]] = {}
 

@@ -15,6 +15,7 @@ from .utils.encoding import MARK_BYTES, decode_text, detect_encoding
 from .utils.surrogates import clean_surrogates
 
 FileSource: TypeAlias = str | os.PathLike[str] | bytes
+"""A file: a path, its bytes, or an `https://` or `http://` URL."""
 
 IMAGE_FORMATS = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
 _SNIFF_BYTES = 4096  # enough to detect the type, so that an unsupported file is not read whole
@@ -72,6 +73,10 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
 
     A web address is assumed to be a PDF, which the provider fetches. See also `attachment`.
 
+    Args:
+        source: A path, the bytes of a file, or an `http://` or `https://` URL.
+        name: The file name that the model sees. By default, that of the path or URL.
+
     Raises:
         ValueError: the file is empty, or neither a PDF nor UTF-8 text.
         OSError: the file cannot be read.
@@ -97,6 +102,9 @@ def image(source: FileSource) -> ImageContent:
 
     The MIME type is detected from the content, not from the name of the file. The provider fetches
     web addresses.
+
+    Args:
+        source: A path, the bytes of an image, or an `http://`, `https://` or `data:` URL.
 
     Raises:
         ValueError: the data is truncated, or not an image of a supported format (PNG, JPEG, GIF,

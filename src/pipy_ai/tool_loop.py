@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CoroutineFactory: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str]]
+"""Decides about a tool call: True allows it, False or a reason refuses it. May be async."""
 
 REFUSED_TEXT = "The user did not allow this call."
 ABORTED_TEXT = "The call was aborted."

@@ -75,6 +75,11 @@ def tool(
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Turn a function into a `Tool`, which can still be called. See `Tool.from_function`.
 
+    Args:
+        function: The function, sync or async. The model sees its type hints and docstring.
+        name: The name of the tool. By default, that of the function.
+        description: What the tool does. By default, the summary of the docstring.
+
     Example:
         >>> from pipy_ai import tool
         >>> @tool

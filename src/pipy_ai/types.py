@@ -215,12 +215,15 @@ class ToolCall(_DataModel):
 UserContent: TypeAlias = Annotated[
     TextContent | ImageContent | DocumentContent, Field(discriminator="type")
 ]
+"""Content of a message of the user."""
 AssistantContent: TypeAlias = Annotated[
     TextContent | ThinkingContent | ToolCall, Field(discriminator="type")
 ]
+"""Content of an answer."""
 ToolResultContent: TypeAlias = Annotated[
     TextContent | ImageContent | DocumentContent, Field(discriminator="type")
 ]
+"""Content of a tool result."""
 
 
 # === Usage and cost ===
@@ -548,6 +551,7 @@ class ToolResultMessage(_ShownMessage):
 Message: TypeAlias = Annotated[
     UserMessage | AssistantMessage | ToolResultMessage, Field(discriminator="role")
 ]
+"""A message of a conversation, told apart by its `role`."""
 
 
 # === Tools and context ===
@@ -615,6 +619,7 @@ class Tool(_DataModel):
 
 
 ToolLike: TypeAlias = Tool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
+"""A `Tool`, a function, a Pydantic model class, or a dict of OpenAI, Anthropic or MCP."""
 
 
 def as_tool(tool_like: ToolLike) -> Tool:

@@ -42,6 +42,7 @@ from ..utils.validation import (
 
 T = TypeVar("T")
 OutputMode: TypeAlias = Literal["native", "tool", "prompt"]
+"""How the type is requested: the provider's structured output, a tool call, or the prompt."""
 
 _MAX_PROBLEMS = 20
 _MAX_JSON_STARTS = 100  # positions of an answer at which JSON is searched for

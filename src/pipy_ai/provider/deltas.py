@@ -15,7 +15,9 @@ class Text:
     """A piece of the answer's text, or of a refusal's."""
 
     text: str
+    """The text."""
     block: int | None = None
+    """The wire's number of the block. None: it has none."""
 
 
 @dataclass(slots=True)
@@ -26,7 +28,9 @@ class TextSignature:
     """
 
     signature: str
+    """Opaque data of the provider."""
     starts_block: bool = False
+    """Whether it begins a block if the latest is not text."""
 
 
 @dataclass(slots=True)
@@ -34,7 +38,9 @@ class Thinking:
     """A piece of readable reasoning."""
 
     text: str
+    """The thinking."""
     block: int | None = None
+    """The wire's number of the block. None: it has none."""
 
 
 @dataclass(slots=True)
@@ -42,7 +48,9 @@ class ThinkingSignature:
     """The signature of the open thinking block, or of a new block without readable text."""
 
     signature: str
+    """Opaque data of the provider."""
     block: int | None = None
+    """The wire's number of the block. None: it has none."""
 
 
 @dataclass(slots=True)
@@ -50,7 +58,9 @@ class RedactedThinking:
     """A complete block of encrypted reasoning, which only the provider can read."""
 
     data: str
+    """Opaque data of the provider."""
     block: int | None = None
+    """The wire's number of the block. None: it has none."""
 
 
 @dataclass(slots=True)
@@ -58,10 +68,15 @@ class ToolFragment:
     """A piece of a tool call. Providers may omit any of index, id, name and arguments."""
 
     index: int | None = None
+    """The wire's number of the call."""
     id: str | None = None
+    """The id of the call."""
     name: str | None = None
+    """The name of the tool."""
     arguments: str = ""
+    """The next part of the arguments, as JSON text."""
     thought_signature: str | None = None
+    """Opaque data of the provider."""
 
 
 @dataclass(slots=True)
@@ -69,6 +84,7 @@ class Omitted:
     """Content that a message cannot represent, by its name on the wire, such as `image`."""
 
     type: str
+    """The name of the content on the wire."""
 
 
 @dataclass(slots=True)
@@ -76,6 +92,7 @@ class Finish:
     """The wire's own signal that the answer is complete, with the finish reason if it has one."""
 
     reason: str | None = None
+    """The finish reason in the provider's words."""
 
 
 @dataclass(slots=True)
@@ -88,17 +105,29 @@ class UsageReport:
     """
 
     input: int | None = None
+    """Tokens of the prompt, without cached ones."""
     output: int | None = None
+    """Tokens of the answer, including `reasoning`."""
     cache_read: int | None = None
+    """Tokens read from the cache."""
     cache_write: int | None = None
+    """Tokens written to the cache."""
     cache_write_1h: int | None = None
+    """The part of `cache_write` that is kept for an hour."""
     reasoning: int | None = None
+    """Tokens of thinking."""
     input_audio: int | None = None
+    """Tokens of audio in `input`."""
     output_audio: int | None = None
+    """Tokens of audio in `output`."""
     cost: float | None = None
+    """US dollars."""
     service_tier: str | None = None
+    """The tier that served the request."""
     region: str | None = None
+    """The region that served the request."""
     server_tool_calls: dict[str, int] | None = None
+    """Calls of the provider's own tools by name."""
 
 
 @dataclass(slots=True)
@@ -106,8 +135,11 @@ class ResponseInfo:
     """The provider's id of the response, the model that produced it, and the wire format."""
 
     id: str | None = None
+    """The provider's id of the response."""
     model: str | None = None
+    """The model that answered."""
     api: str | None = None
+    """The API, such as `openai-completions`."""
 
 
 Delta: TypeAlias = (
@@ -122,6 +154,7 @@ Delta: TypeAlias = (
     | UsageReport
     | ResponseInfo
 )
+"""A piece of a response, which a provider yields."""
 
 
 def invalid_delta(value: Never) -> TypeError:

@@ -69,24 +69,31 @@ class _Step:
 
 
 def text(content: str) -> _Step:
-    """Answer with a text block."""
+    """Answer with a text block of this `content`."""
     return _Step("text", content)
 
 
 def thinking(content: str, signature: str | None = None) -> _Step:
-    """Answer with a thinking block, with a signature if given."""
+    """Answer with a thinking block of this `content`, with a `signature` if given."""
     return _Step("thinking", content, data=signature)
 
 
 def redacted(data: str = "b3BhcXVl") -> _Step:
-    """Answer with a redacted thinking block."""
+    """Answer with a redacted thinking block that has this opaque `data`."""
     return _Step("redacted", data)
 
 
 def tool(
     name: str, arguments: str | None = None, /, *, id: str | None = None, **kwargs: Any
 ) -> _Step:
-    """Call a tool with keyword arguments, or with `arguments` as raw JSON, which may be invalid."""
+    """Call a tool.
+
+    Args:
+        name: The name of the tool.
+        arguments: The arguments as raw JSON, which may be invalid. None: from `kwargs`.
+        id: The id of the call. None: a random one.
+        **kwargs: The arguments by name.
+    """
     raw = json.dumps(kwargs) if arguments is None else arguments
     return _Step("tool", raw, name=name, id=id or f"call_{uuid4().hex[:12]}")
 
@@ -94,7 +101,15 @@ def tool(
 def usage(
     input: int = 0, output: int = 0, cache_read: int = 0, cache_write: int = 0, reasoning: int = 0
 ) -> _Step:
-    """Report these token counts instead of estimated ones."""
+    """Report these token counts instead of estimated ones.
+
+    Args:
+        input: Tokens of the prompt, without cached ones.
+        output: Tokens of the answer, including `reasoning`.
+        cache_read: Tokens read from the cache.
+        cache_write: Tokens written to the cache.
+        reasoning: Tokens of thinking.
+    """
     report = UsageReport(input, output, cache_read, cache_write, reasoning=reasoning)
     return _Step("usage", data=report)
 
@@ -107,7 +122,15 @@ def error(
     retryable: bool | None = None,
     retry_after: float | None = None,
 ) -> _Step:
-    """Fail: before the request is accepted if it is the first step, else in mid-stream."""
+    """Fail: before the request is accepted if it is the first step, else in mid-stream.
+
+    Args:
+        kind: The kind of the error, as in `ErrorKind`.
+        message: The text of the error.
+        status_code: The HTTP status.
+        retryable: Whether a retry may help. None: depends on the kind.
+        retry_after: Seconds to wait before a retry.
+    """
     info = error_info(
         ErrorKind(kind),
         message,
@@ -140,6 +163,7 @@ class Reply:
 
 
 Scripted: TypeAlias = "str | _Step | Reply | Callable[[Request], str | _Step | Reply]"
+"""A scripted answer: text, a step, a `Reply`, or a function of the request that returns one."""
 
 
 def reply(*steps: str | _Step, stop: str | None = None) -> Reply:

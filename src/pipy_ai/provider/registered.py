@@ -11,6 +11,7 @@ from .deltas import Delta, Finish, Text
 from .request import Request
 
 ProviderFunction: TypeAlias = Callable[[Request], AsyncIterator[str | Delta | Sequence[Delta]]]
+"""An async generator function that answers a request: it yields text or deltas."""
 
 _lock = threading.Lock()
 _providers: dict[str, Provider] = {}

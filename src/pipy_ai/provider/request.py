@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Request:
-    """One request to `provider/model_id`: the conversation and the options.
-
-    Attributes:
-        record: the model's entry in the catalogue, in the format of models.dev; None: unlisted.
-        route: how the model is reached.
-        output: the type that the response must have, if one was requested.
-        warnings: everything that is done differently than requested. They end up in
-            `message.warnings`.
-        tool_names: the names of tools that are sent under another one, by that one.
-        restore_arguments: gives the arguments of a call of a tool, by its name, the names of
-            properties that were replaced; None: none were.
-        redact: removes the secrets of the request from a text, once it is sent.
-    """
+    """One request to `provider/model_id`: the conversation and the options."""
 
     provider: str
+    """The provider's name."""
     model_id: str
+    """The provider's name of the model."""
     context: Context
+    """The conversation."""
     options: SimpleStreamOptions
+    """The options."""
     record: Mapping[str, Any] | None = None
+    """The model's record in the catalogue, in the format of models.dev. None: unlisted."""
     route: Route = field(default_factory=Route)
+    """How the model is reached."""
     warnings: list[Warning] = field(default_factory=list)
+    """What is done differently than requested. They end up in `message.warnings`."""
     output: Output | None = None
+    """The type that the response must have, if one was requested."""
     tool_names: dict[str, str] = field(default_factory=dict)
+    """The names of tools that are sent under another one, by that one."""
     restore_arguments: Callable[[str, dict[str, Any]], dict[str, Any]] | None = field(
         default=None, repr=False, compare=False
     )
+    """Gives the arguments of a call, by the tool's name, their original names of properties. None:
+    none were replaced."""
     redact: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
+    """Removes the secrets of the request from a text, once it is sent."""
 
     @property
     def model(self) -> str:

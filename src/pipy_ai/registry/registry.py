@@ -159,6 +159,7 @@ def select_model(
         by: `price` (the cheapest for three tokens of input and one of output; models with an
             unknown price, or a price of 0 as in plans, are skipped), `context` (the largest
             window) or `date` (the newest).
+        **filters: As for `get_models`.
 
     Raises:
         ValueError: an invalid filter, as for `get_models`.
