@@ -191,6 +191,7 @@ COMMANDS = [
     ["sync"],
     ["local", "list"],
     ["preview", "-m", "faux/echo", "hi"],
+    ["compare", "-p", "hi", "-m", "faux/echo", "-m", "faux/other"],
 ]
 
 

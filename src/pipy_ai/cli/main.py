@@ -133,25 +133,20 @@ def _run_command(arguments: argparse.Namespace) -> int:
 def _terminal_settings(arguments: argparse.Namespace, status: str) -> Generator[None]:
     """Apply `--quiet` and `--no-pager`, and show the status line `status` if it is not empty."""
     quiet, no_pager = getattr(arguments, "quiet", False), getattr(arguments, "no_pager", False)
-    if not (status or no_pager):
-        yield
-        return
-    from .display import terminal
+    if status or no_pager:
+        from .display import terminal
 
-    terminal.quiet, terminal.use_pager = quiet, not no_pager
+        terminal.quiet, terminal.use_pager = quiet, not no_pager
     try:
-        if not status:
-            yield
-            return
-        from .display.status import hide_status, show_status
+        if status:
+            from .display.status import show_status
 
-        try:
             show_status(status)
-            yield
-        finally:
-            hide_status()
+        yield
     finally:
-        terminal.quiet, terminal.use_pager = False, True
+        for name in ("status", "terminal"):  # only what was imported
+            if module := sys.modules.get(f"{__package__}.display.{name}"):
+                module.reset()
 
 
 def _warn(text: str) -> None:

@@ -83,6 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compare_answers(arguments: argparse.Namespace) -> int:
+    from ..display.status import show_status
+
+    show_status("starting")
     from pydantic import ValidationError
 
     from ..comparison.run import compare_answers

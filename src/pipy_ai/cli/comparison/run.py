@@ -9,9 +9,10 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ...utils.text import display_width
+from ...utils.text import display_width, format_count
 from ..display.notices import ending_notices, show_demo_notice, warning_texts
 from ..display.printer import Printer, supports_markdown
+from ..display.status import hide_status, show_request_status, show_status
 from ..display.table import print_table
 from ..display.terminal import is_interactive, warn, write, write_json
 from ..display.usage import format_cost
@@ -37,7 +38,11 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
     """
     comparison = _Comparison(prompt_args)
     display = _display(prompt_args.models, json, plain)
-    messages = asyncio.run(comparison.run(display))
+    show_status(f"waiting for {format_count(len(prompt_args.models), 'model')}")
+    try:
+        messages = asyncio.run(comparison.run(display))
+    finally:
+        hide_status()
     for name, message in zip(prompt_args.models, messages, strict=True):
         for text in [*warning_texts([message]), *ending_notices(message)]:
             warn(f"{name}: {text}")
@@ -178,6 +183,7 @@ class _SideBySide(_Display):
         self._columns.end(index, "" if error is None else f"[{error.kind}] {error.message}")
 
     async def run(self) -> None:
+        hide_status()
         await self._columns.run()
 
 
@@ -200,6 +206,7 @@ class _InTurn(_Display):
     async def run(self) -> None:
         for name, queue in zip(self._models, self._queues, strict=True):
             write(f"## {name}\n\n")
+            show_request_status(name)
             with Printer(plain=self._plain) as printer:
                 while (event := await queue.get()) is not None:
                     printer.show(event)

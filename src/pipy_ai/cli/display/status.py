@@ -53,6 +53,9 @@ def hide_status() -> None:
         _line = None  # only now, so that it is stopped again after a Ctrl-C
 
 
+reset = hide_status  # what `cli.main` calls after each command
+
+
 def show_request_status(model: str) -> None:
     """Show that a request waits for a model, and why and when it is sent again if it failed."""
     from ...provider.retry import retry_listeners

@@ -172,6 +172,12 @@ def hint(text: str) -> None:
         write_raw(f"{dimmed(line, sys.stderr)}\n", sys.stderr)
 
 
+def reset() -> None:
+    """Undo `--quiet` and `--no-pager`; `cli.main` calls it after each command."""
+    global quiet, use_pager
+    quiet, use_pager = False, True
+
+
 def is_quiet() -> bool:
     """Return whether `--quiet` was given."""
     return quiet
