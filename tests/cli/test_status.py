@@ -231,3 +231,17 @@ def test_an_answer_is_complete_on_a_terminal_of_20_columns_without_unicode(lab: 
         assert terminal.wait() == 0
         written = terminal.raw.decode("cp1252")
     assert [word for word in words if word not in written] == []
+
+
+def test_batch_shows_what_it_waits_for(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps({"id": 1, "prompt": "hi"}) + "\n")
+    refused = Status(429, {"error": {"message": "slow down"}}, {"retry-after": "2"})
+    lab.play(refused, SLOW)
+    files = [str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    command = ["-m", "pipy_ai", "batch", *files, "-m", "hosted_vllm/m", "--api-base", lab.url]
+    with Terminal(*command) as terminal:
+        terminal.wait_for("429, retrying in 2 s")
+        terminal.wait_for("429, retrying in 1 s")
+        lab.go()
+        assert terminal.wait() == 0
+        assert "429" not in terminal.text

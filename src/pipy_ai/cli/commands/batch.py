@@ -17,7 +17,7 @@ from ...utils.text import format_count
 from ..args.common import add_quiet_option, parse_count
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
-from ..display.status import hide_status
+from ..display.status import hide_status, retry_text
 from ..display.terminal import (
     escape_controls,
     format_error,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ...batch.input import InputFile
     from ...batch.job import BatchProgress, Job
     from ...batch.results import ResultsFile
+    from ...types import AssistantMessage
 
 DESCRIPTION = (
     "Ask each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's Batch API) and"
@@ -157,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
                     on_progress()
 
                 find_open_rows(job)
+                on_progress()
                 try:
                     asyncio.run(_run_job(job, on_answer))
                 except asyncio.CancelledError:  # the second Ctrl-C
@@ -394,25 +396,45 @@ class _ProgressLine:
             BarColumn,
             MofNCompleteColumn,
             Progress,
-            TextColumn,
+            ProgressColumn,
+            Task,
             TimeRemainingColumn,
         )
+        from rich.text import Text
+
+        class StateColumn(ProgressColumn):
+            """The rate, tokens and cost; until the next answer, why a request is sent again."""
+
+            def render(self, task: Task) -> Text:
+                retry: Callable[[], str] | None = task.fields["retry"]
+                return Text(task.fields["text"] if retry is None else retry())
 
         console = Console(stderr=True, color_system="auto" if uses_styles(sys.stderr) else None)
         self._job = job
         self._started = self._last_update = time.monotonic()
         self._bar = Progress(
-            BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
+            BarColumn(24), MofNCompleteColumn(), StateColumn(),
             TimeRemainingColumn(compact=True), console=console, transient=True,
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=None, text="reading the input")
+        self._task = self._bar.add_task("", total=None, text="reading the input", retry=None)
 
     def __enter__(self) -> Callable[[], None]:
+        from ...provider.retry import retry_listeners
+
+        retry_listeners.append(self._show_retry)
         self._bar.start()
         return self._update
 
     def __exit__(self, *exc: object) -> None:
+        from ...provider.retry import retry_listeners
+
+        retry_listeners.remove(self._show_retry)
         self._bar.stop()
+
+    def _show_retry(self, message: AssistantMessage, delay_s: float) -> None:
+        if not delay_s and message.error is not None:  # all rows wait for a busy provider
+            delay_s = message.error.retry_after or 0.0
+        self._bar.update(self._task, retry=retry_text(message, delay_s))
 
     def _update(self) -> None:
         from ..display.usage import format_total_cost
@@ -429,8 +451,11 @@ class _ProgressLine:
         if progress.usage.usd or progress.usage.unpriced:
             parts.append(format_total_cost(progress.usage))
         parts += [f"{progress.failed:,} failed"] if progress.failed else []
-        completed, text = progress.rows - progress.unanswered, "  ".join(parts)
-        self._bar.update(self._task, completed=completed, total=progress.rows, text=text)
+        completed = progress.rows - progress.unanswered
+        text = "  ".join(parts) if done else "waiting for the first answer"
+        self._bar.update(
+            self._task, completed=completed, total=progress.rows, text=text, retry=None
+        )
 
 
 def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:

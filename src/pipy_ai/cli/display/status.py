@@ -67,7 +67,13 @@ def show_request_status(model: str) -> None:
 
 def _show_retry(message: AssistantMessage, delay_s: float) -> None:
     """Change the text of the status line, if it is shown. Called from the thread of requests."""
-    line, retry_at, error = _line, time.monotonic() + delay_s, message.error
+    if _line is not None:
+        _line.set_text(retry_text(message, delay_s))
+
+
+def retry_text(message: AssistantMessage, delay_s: float) -> Callable[[], str]:
+    """Return a function that says why and in how many seconds a request is sent again."""
+    retry_at, error = time.monotonic() + delay_s, message.error
     reason = "no answer"
     if error is not None:
         reason = str(error.status_code or f"{error.kind} error".replace("_", " "))
@@ -76,8 +82,7 @@ def _show_retry(message: AssistantMessage, delay_s: float) -> None:
         seconds = round(retry_at - time.monotonic())
         return f"{reason}, retrying in {seconds} s" if seconds > 0 else f"{reason}, retrying"
 
-    if line is not None:
-        line.set_text(text)
+    return text
 
 
 def _is_possible() -> bool:
