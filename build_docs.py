@@ -94,7 +94,7 @@ class Fields(griffe.Extension):
         rows = [
             griffe.DocstringAttribute(
                 name=field.name,
-                annotation=None if is_enum else field.annotation,
+                annotation=field.value if is_enum else field.annotation,
                 description=_with_default(field, is_enum),
             )
             for field in fields
@@ -106,13 +106,13 @@ class Fields(griffe.Extension):
 
 
 def _with_default(field: griffe.Attribute, is_enum: bool) -> str:
-    """Return the description of a field with its default, or of an enum's member with its value."""
+    """Return the description of a field with its default, or of an enum's member."""
     assert field.docstring is not None
     text = field.docstring.value
+    if is_enum:
+        return text
     if field.value is None:
         return f"{text} Required."
-    if is_enum:
-        return f"`{field.value}`: {text}"
     default = default_text(str(field.value))
     return f"{text} Default: `{default}`." if default else f"{text} Required."
 
@@ -210,7 +210,7 @@ def build_options_page() -> str:
         annotation = getattr(types[name], "__forward_arg__", types[name])
         kind = " ".join(str(annotation).split()).removeprefix("( ").removesuffix(" )")
         cells = (f"`{name}`", f"`{kind}`", f"`{defaults[name]}`", text)
-        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        rows.append(f"| {' | '.join(cells)} |")  # a `|` in code does not end a cell
     lines = [
         "# All options",
         "",
