@@ -16,7 +16,7 @@ from ..support.terminal import Terminal
 @pytest.mark.parametrize("columns", [20, 40, 80, 100])
 @pytest.mark.parametrize(
     "arguments",
-    [["models", "gpt"], ["providers"], ["keys"], ["history"], ["templates"]],
+    [["models", "gpt"], ["providers"], ["keys"], ["history", "list"], ["templates"]],
     ids=" ".join,
 )
 def test_no_row_is_wider_than_the_terminal(

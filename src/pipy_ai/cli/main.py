@@ -103,7 +103,7 @@ def _with_default_command(argv: list[str]) -> list[str]:
 
 
 def _with_default_action(argv: list[str]) -> list[str]:
-    """Insert `list` where a command that has actions is given none: `pipy keys --json`."""
+    """Insert the default action where a command is given none: `pipy keys --json` lists."""
     action = DEFAULT_ACTIONS.get(argv[0]) if argv else None
     if action is None or (argv[1:] and (argv[1] in HELP_FLAGS or not argv[1].startswith("-"))):
         return argv

@@ -43,7 +43,7 @@ COMMANDS = {
 }
 
 # What a command does if it is given no action.
-DEFAULT_ACTIONS = {"keys": "list", "history": "list", "templates": "list", "local": "list"}
+DEFAULT_ACTIONS = {"keys": "list", "history": "browse", "templates": "list", "local": "list"}
 # Commands with `--no-pager`, which may also be written before the command.
 PAGED_COMMANDS = ("models", "providers", "compare", "history", "keys", "templates", "local")
 

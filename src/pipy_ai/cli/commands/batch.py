@@ -231,6 +231,7 @@ def _results_file(arguments: argparse.Namespace) -> Generator[ResultsFile, None,
         ):
             yield results
         return
+    assert path is not None  # `_check_paths` has refused it
     with ResultsFile(path) as results:
         yield results
 

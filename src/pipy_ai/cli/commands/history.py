@@ -25,6 +25,7 @@ from ..display.terminal import (
     escape_controls,
     format_error,
     hint,
+    is_dumb,
     warn,
     write,
     write_answer,
@@ -42,11 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
-    list_parser = actions.add_parser("list", help="the newest first, with tokens and cost")
-    list_parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
-    list_parser.add_argument("--by", choices=("model", "day"), help="sums for each")
-    add_json_option(list_parser)
-    add_pager_option(list_parser)
+    browse_parser = actions.add_parser(
+        "browse", help="choose one on a terminal, with a preview; otherwise as list (default)"
+    )
+    _add_list_options(browse_parser)
+    browse_parser.add_argument(
+        "--no-picker", action="store_true", help="list them on a terminal, too"
+    )
+    _add_list_options(actions.add_parser("list", help="the newest first, with tokens and cost"))
 
     show_parser = actions.add_parser("show", help="what was said")
     show_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
@@ -81,12 +85,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.allow_abbrev = False
 
 
+def _add_list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
+    parser.add_argument("--by", choices=("model", "day"), help="sums for each")
+    add_json_option(parser)
+    add_pager_option(parser)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     actions = {
-        "list": _list, "show": _show, "search": _search, "rm": _remove, "export": _export,
+        "browse": _browse, "list": _list, "show": _show, "search": _search, "rm": _remove,
+        "export": _export,
     }  # fmt: skip
     return actions[arguments.action](arguments)
+
+
+def _browse(arguments: argparse.Namespace) -> int:
+    """Let the user choose a conversation on a terminal; otherwise list them."""
+    wants_list = (
+        arguments.no_picker or arguments.json or arguments.by or arguments.limit is not None
+    )
+    if wants_list or not (sys.stdin.isatty() and sys.stdout.isatty()) or is_dumb():
+        return _list(arguments)
+    if not list_conversation_ids():
+        return _list(arguments)
+    from ..conversations.picker import pick_conversation
+
+    choice = pick_conversation()
+    if choice is None:
+        return 0
+    if choice.action == "print":
+        return _show(argparse.Namespace(id=choice.conversation_id, json=False))
+    from ..parser import build_parser, load_command
+
+    chat_arguments = build_parser("chat").parse_args(["chat", "-c", choice.conversation_id])
+    return int(load_command("chat").run(chat_arguments))
 
 
 def _list(arguments: argparse.Namespace) -> int:
