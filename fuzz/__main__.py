@@ -48,17 +48,17 @@ def _run() -> int:
         parser.error(f"choose --all or some of: {', '.join(sorted(TARGETS))}")
     found = 0
     for name in names:
-        started = time.monotonic()
+        started, count = time.monotonic(), args.cases
         if args.hypothesis:
             reports = run_hypothesis(name, args.seed, args.cases)
         else:
-            reports = run_cases(name, args.seed, args.first, args.cases)
+            reports, count = run_cases(name, args.seed, args.first, args.cases)
         seconds = time.monotonic() - started
         for report in reports:
             print(report, file=sys.stderr)
         found += len(reports)
         result = f"{len(reports)} findings" if reports else "no finding"
-        print(f"{name}: {result} in {args.cases:,} cases, {seconds:.1f} s", flush=True)
+        print(f"{name}: {result} in {count:,} cases, {seconds:.1f} s", flush=True)
     return 1 if found else 0
 
 

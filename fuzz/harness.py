@@ -6,6 +6,7 @@ under test breaks a promise. A case is the seed and its number, so every failure
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ Target: TypeAlias = Callable[[random.Random], None]
 TARGETS: dict[str, Target] = {}
 SECONDS_PER_CASE = 10.0  # of CPU; a case takes a millisecond or less
 _CASES_PER_SEED = 1 << 32
+_MAX_FINDINGS = 5
 _MAX_VALUE_CHARS = 2000
 _DIRECTORY = os.path.dirname(__file__)
 
@@ -34,12 +36,17 @@ def target(function: Target) -> Target:
     return function
 
 
-def run_cases(name: str, seed: int, first: int, cases: int, max_findings: int = 5) -> list[str]:
-    """Run a target and return a report for each place in the code at which a case failed."""
+def run_cases(name: str, seed: int, first: int, cases: int) -> tuple[list[str], int]:
+    """Run a target until it is done, interrupted, or has failed in `_MAX_FINDINGS` ways.
+
+    Return a report for each place in the code at which a case failed, and the number of cases.
+    """
     function = TARGETS[name]
     rng = random.Random()
     reports: dict[tuple[object, ...], str] = {}
     signal.signal(signal.SIGVTALRM, _stop_slow_case)
+    gc.freeze()  # what was imported need not be searched for garbage
+    case = first - 1
     for case in range(first, first + cases):
         rng.seed(seed * _CASES_PER_SEED + case)
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_PER_CASE)
@@ -49,10 +56,12 @@ def run_cases(name: str, seed: int, first: int, cases: int, max_findings: int = 
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             if (place := _place(error)) not in reports:
                 reports[place] = _report(name, seed, case, error)
-            if len(reports) == max_findings:
+            if len(reports) == _MAX_FINDINGS:
                 break
+        except KeyboardInterrupt:
+            break
     signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    return list(reports.values())
+    return list(reports.values()), case - first + 1
 
 
 def run_hypothesis(name: str, seed: int, cases: int) -> list[str]:
