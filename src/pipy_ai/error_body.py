@@ -14,6 +14,7 @@ _CODE_FIELDS = frozenset(
     {"code", "type", "status", "reason", "error_code", "errorCode", "err_code", "error_type",
      "__type", "Code"}
 )  # fmt: skip
+_DELAY_FIELDS = ("retryDelay", "retry_after", "retryAfter", "retry_after_seconds")
 _QUOTA_NAME_FIELDS = frozenset({"quotaId", "quotaMetric", "quota_limit"})  # of Google
 _TEXT_FIELDS = (
     "error", "message", "msg", "detail", "errors", "error_msg", "error_message", "errorMessage",
@@ -24,6 +25,8 @@ _CONTAINERS = (
     *_MESSAGE_FIELDS, "details", "metadata", "raw", "innererror", "inner_error", "violations",
 )  # fmt: skip
 _MAX_DEPTH = 8
+_MAX_ITEMS = 20  # of a list
+MAX_BODY_CHARS = 64 << 10
 _MAX_TEXT_CHARS = 2000  # what explains an error comes first
 _MESSAGE_NAMES = frozenset(_MESSAGE_FIELDS) - {"title"}
 _MAX_CHARS_BEHIND = 4  # a quote, a bracket and a full stop
@@ -54,7 +57,7 @@ class ErrorBody:
                 self.texts.append(prefix[:_MAX_TEXT_CHARS])
             value = document
         if isinstance(value, list):
-            for item in value[:20]:
+            for item in value[:_MAX_ITEMS]:
                 self.add(item, depth + 1)
         if not isinstance(value, dict):
             return
@@ -98,6 +101,26 @@ def page_title(text: str) -> str:
     start = lower.find("<title>")
     end = lower.find("</title>", start)
     return beginning[start + 7 : end].strip()[:_MAX_TITLE_CHARS] if 0 <= start < end else ""
+
+
+def shortened(error: Any, depth: int = 0) -> Any:
+    """Return an error without what is too long or too deeply nested to be searched.
+
+    An event of a stream may be far longer than the body of an error response is read.
+    """
+    if isinstance(error, str):
+        return error[:_MAX_TEXT_CHARS]
+    if not isinstance(error, dict | list):
+        return error
+    if depth > _MAX_DEPTH:
+        return None
+    if isinstance(error, list):
+        return [shortened(item, depth + 1) for item in error[:_MAX_ITEMS]]
+    return {
+        name: shortened(error[name], depth + 1)
+        for name in (*_CONTAINERS, *_CODE_FIELDS, *_QUOTA_NAME_FIELDS, *_DELAY_FIELDS)
+        if name in error
+    }
 
 
 def find_document(text: str) -> Any:

@@ -197,6 +197,7 @@ def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) ->
     return None
 
 
+_MAX_EXCEPTION_CHARS = 64 << 10  # it may quote a whole body
 _MAX_SEARCHED_CHARS = 8000  # the time of some patterns grows with the square of it
 _MAX_DURATION_CHARS = 60
 _QUOTED_PATTERN = r"""(?<!\w)(['"`])(?=[^'"`]{%d}).*?\1(?!\w)"""
@@ -217,7 +218,7 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
     # LiteLLM wraps exceptions during a stream in one of its own.
     original = getattr(exc, "original_exception", None)
     source = original if isinstance(original, BaseException) else exc
-    raw = str(source)
+    raw = str(source)[:_MAX_EXCEPTION_CHARS]
     text = extract_provider_message(raw)
     status = getattr(source, "status_code", None)
     if not isinstance(status, int):

@@ -177,3 +177,17 @@ def test_whole_document_with_a_broken_part_keeps_the_rest() -> None:
         base = server.url.removesuffix("/v1")
         events = list(stream(ANTHROPIC.model, "q", api_base=base, **options))
     assert failure(check_events(events)) == ("server", "kept")
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_huge_error_events_are_read_in_part(wire: Wire) -> None:
+    """Searching all of it would keep the process busy for seconds."""
+    filler = "x y" * 1_000_000
+    for fields in ({"message": f"Slow down. {filler}"}, {"message": "Slow down.", "x": filler}):
+        error = {"error": {**fields, "code": 429, "errors": [fields] * 2}, "type": "error"}
+        message = ask(wire, sse(CONTENT[wire.name]("kept"), error))
+        assert message.text == "kept"
+        assert message.error is not None
+        assert message.error.kind == "rate_limit"
+        assert message.error.message.startswith("Slow down.")
+        assert len(message.error.message) <= 2000

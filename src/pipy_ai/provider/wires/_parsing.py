@@ -147,11 +147,10 @@ def reported_error(document: dict[str, Any]) -> Any | None:
 
 def error_from_payload(error: Any) -> ProviderError:
     """Return the exception of an `error` inside a stream or a document."""
-    from ...error_body import error_message_from_body
+    from ...error_body import MAX_BODY_CHARS, error_message_from_body, shortened
 
     if not isinstance(error, dict):
-        error = {"message": str(error)}
-    text = error_message_from_body({"error": error}) or json.dumps(error)
+        error = {"message": error if isinstance(error, str) else json.dumps(error)}
     status: int | None = None
     for name in ("code", "status", "type", "status_code"):
         value = error.get(name)
@@ -164,6 +163,10 @@ def error_from_payload(error: Any) -> ProviderError:
         if isinstance(value, str) and status is None:
             status = _STATUS_BY_ERROR_TYPE.get(value.lower())
     body = json.dumps(error, ensure_ascii=False)
+    if len(body) > MAX_BODY_CHARS:
+        error = shortened(error)
+        body = json.dumps(error, ensure_ascii=False)[:MAX_BODY_CHARS]
+    text = error_message_from_body({"error": error}) or body
     kind = classify_status(status, body)
     if kind is ErrorKind.UNKNOWN:
         kind = ErrorKind.SERVER

@@ -160,7 +160,7 @@ class OpenAIChatDecoder:
                 delta = choice.get("message")
             if delta:
                 self._decode_delta(delta, deltas)
-            reason = content_text(choice.get("finish_reason"))
+            reason = choice.get("finish_reason")
             usage = usage or choice.get("usage")
             error = error or choice.get("error")  # OpenRouter
         if isinstance(usage, dict):
@@ -171,7 +171,7 @@ class OpenAIChatDecoder:
             raise error_from_payload(error)
         if reason and reason != "null":  # DashScope, while it generates
             refused = self._refused and reason == "stop"
-            deltas.append(Finish("refusal" if refused else reason))
+            deltas.append(Finish("refusal" if refused else content_text(reason)))
 
     def _decode_delta(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
         reasoning = next(
@@ -189,8 +189,8 @@ class OpenAIChatDecoder:
         if isinstance(content, list):
             for part in content:
                 self._decode_content_part(part, deltas)
-        elif text := content_text(content):
-            deltas.append(Text(text))
+        elif content:
+            deltas.append(Text(content_text(content)))
         if delta.get("refusal"):
             self._decode_refusal(delta, deltas)
         for call in delta.get("tool_calls") or ():
