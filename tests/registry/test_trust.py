@@ -9,6 +9,7 @@ import pytest
 
 from pipy_ai import get_model, sync_models
 from pipy_ai.registry import get_registry, reload_registry
+from pipy_ai.registry.default import model_with_key
 from pipy_ai.registry.index import models_in_feed, providers_in_feed
 from pipy_ai.registry.routing import build_route
 from pipy_ai.registry.trust import TrustedProviders
@@ -187,3 +188,34 @@ def test_addresses_with_secrets_or_without_encryption(
     route = build_route(record, "m")
     assert (problem in route.problem, bool(route.problem)) == (True, bool(problem))
     assert not problem or not route.api_base
+
+
+def test_new_provider_gets_no_request_by_chance(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its key variable may be that of something else: it is used by its full name only."""
+    mirror.body = json.dumps(feed(JULY)).encode()
+    sync_models()
+    sync_models(trust=get_registry().unconfirmed_providers())
+    changed = feed(JULY)
+    changed["stripe"] = provider(["STRIPE_API_KEY"], EVIL)
+    changed["stripe"]["models"]["only-here-9b"] = {
+        **changed["stripe"]["models"]["m"], "id": "only-here-9b", "tool_call": True,
+    }  # fmt: skip
+    mirror.body = json.dumps(changed).encode()
+    sync_models(force=True)
+    reload_registry()
+    monkeypatch.setenv("STRIPE_API_KEY", "sk-stripe-0123456789")
+    assert get_registry().unconfirmed_providers() == {"stripe"}
+    assert not model_with_key()[0].startswith("stripe/")
+    assert get_registry().resolve_name("only-here-9b") == (None, False)
+    assert get_registry().resolve_name("stripe/only-here-9b")[0] == "stripe/only-here-9b"
+    sync_models(force=True)  # the next feed does not confirm it
+    reload_registry()
+    assert get_registry().unconfirmed_providers() == {"stripe"}
+    sync_models(force=True, trust=["stripe"])
+    reload_registry()
+    assert get_registry().resolve_name("only-here-9b")[0] == "stripe/only-here-9b"
+    sync_models(force=True)
+    reload_registry()
+    assert get_registry().unconfirmed_providers() == frozenset()

@@ -32,7 +32,7 @@ from .index import (
     write_catalogue,
 )
 from .schema import CAPABILITIES, Model, sanitize_record
-from .sync_state import read_sync_state
+from .sync_state import UNCONFIRMED, read_sync_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -248,7 +248,10 @@ class ModelRegistry:
                 record = self.record(f"{provider}/{name}")
                 if record is not None and record.get("status") != "removed":
                     return f"{provider}/{name}", False
-        return self.name_index.resolve(name, self.providers(), self._has_key)
+        full_name, is_guess = self.name_index.resolve(name, self.providers(), self._has_key)
+        if is_guess and full_name and full_name.partition("/")[0] in self.unconfirmed_providers():
+            return None, False  # it is used by its full name only
+        return full_name, is_guess
 
     def get(self, name: str) -> Model | None:
         """See `get_model`."""
@@ -286,7 +289,16 @@ class ModelRegistry:
 
     def _has_key(self, provider: str) -> bool:
         provider_record = self.provider_record(provider)
-        return provider_record is not None and has_key(provider_record)
+        if provider_record is None or not has_key(provider_record):
+            return False
+        return provider not in self.unconfirmed_providers()
+
+    def unconfirmed_providers(self) -> frozenset[str]:
+        """Return the providers that a feed added and the user has not confirmed.
+
+        Their key variables may be of something else, so no request goes to them by chance.
+        """
+        return frozenset(read_sync_state(self.directory)[UNCONFIRMED])
 
     # --- Many models ------------------------------------------------------------------------
 

@@ -45,7 +45,8 @@ def model_with_key() -> tuple[str, str]:
     registry = get_registry()
     providers = registry.providers()
     preferred = {name.partition("/")[0]: name.partition("/")[2] for name in PREFERRED_MODELS}
-    for provider in [*preferred, *sorted(providers.keys() - preferred.keys())]:
+    others = providers.keys() - preferred.keys() - registry.unconfirmed_providers()
+    for provider in [*preferred, *sorted(others)]:
         record = providers.get(provider, {"id": provider})
         if provider in OWN_DEPLOYMENTS or not has_key(record):
             continue

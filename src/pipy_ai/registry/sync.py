@@ -36,7 +36,7 @@ from .index import (
     write_catalogue,
 )
 from .schema import Model, ModelCost
-from .sync_state import read_sync_state, write_sync_state
+from .sync_state import UNCONFIRMED, read_sync_state, write_sync_state
 from .trust import TrustedProviders
 
 MODELS_DEV_URL = "https://models.dev/api.json"
@@ -214,6 +214,7 @@ def _sync_locked(
         _check_names(trust, feed)
         untrusted = _trusted_providers(old, directory).apply(feed, trust)
         state["untrusted"] = untrusted
+        state[UNCONFIRMED] = _unconfirmed(feed, state, old, directory, trust)
         metadata = {
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "source": safe_url,
@@ -243,6 +244,22 @@ def _trusted_providers(old: Catalogue | None, directory: str) -> TrustedProvider
         if catalogue is not None:
             trusted.add(catalogue.providers, dict(catalogue.records()))
     return trusted
+
+
+def _unconfirmed(
+    feed: Mapping[str, Any],
+    state: Mapping[str, Any],
+    old: Catalogue | None,
+    directory: str,
+    trust: Collection[str],
+) -> list[str]:
+    """Return the providers that a feed added and the user has not confirmed.
+
+    They are used only by their full names. A first feed has nothing to be compared with.
+    """
+    known = set() if old is None else set(old.providers) - set(state[UNCONFIRMED])
+    known |= set(packaged_catalogue(directory).providers)
+    return sorted(set(feed) - known - set(trust)) if known else []
 
 
 def _load_current(directory: str) -> Catalogue | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE_FILE = "sync.json"
+UNCONFIRMED = "unconfirmed"  # providers that a feed added, until `pipy sync --trust`
 
 
 def read_sync_state(directory: str) -> dict[str, Any]:
@@ -25,13 +26,17 @@ def read_sync_state(directory: str) -> dict[str, Any]:
         with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
             state = json.load(file)
     except (OSError, ValueError, RecursionError):
-        return {}
+        state = {}
     if not isinstance(state, dict):
-        return {}
+        state = {}
     latest_valid = time.time() + 60
     for key in ("attempted", "checked"):
         if not (type(state.get(key)) in (int, float) and 0 <= state[key] <= latest_valid):
             state.pop(key, None)
+    names = state.get(UNCONFIRMED)
+    state[UNCONFIRMED] = [
+        name for name in (names if isinstance(names, list) else ()) if isinstance(name, str)
+    ]
     return state
 
 
