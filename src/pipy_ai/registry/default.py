@@ -30,8 +30,8 @@ GENERAL_TOKENS = frozenset(
 OWN_DEPLOYMENTS = ("azure", "azure-cognitive-services")  # their models have the users' names
 # Models for one purpose, and experiments: taken where a provider has no other.
 _SPECIAL = re.compile(
-    r"/.*(audio|beta|code|dev|exp|guard|image|math|multi-agent|ocr|preview|search|speed|tools"
-    r"|translat|vision)"
+    "audio|beta|code|dev|exp|guard|image|math|multi-agent|ocr|preview|search|speed|tools"
+    "|translat|vision"
 )
 MAX_USD_PER_MILLION_OUTPUT = 20.0  # no surprise on the bill
 
@@ -77,7 +77,7 @@ def _choose_model(registry: ModelRegistry, provider: str, preferred: str) -> str
         return (
             bool(model.capabilities.tool_call),
             model.cost.output is not None,
-            not _SPECIAL.search(name),
+            not _SPECIAL.search(name.partition("/")[2]),
             model.release_date,
             name,
         )
