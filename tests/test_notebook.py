@@ -379,6 +379,13 @@ def test_other_cells(outputs: dict[str, list[Any]]) -> None:
     assert "cost_input" in data_of(outputs["frame"][0])["text/html"]
 
 
+def test_lone_surrogates_can_be_sent_to_a_notebook() -> None:
+    for message in (user("Hi \udc80 <b>"), tool_result("1", "\udc80"), assistant("\udc80")):
+        message._repr_html_().encode()
+        message._repr_markdown_().encode()
+        repr(message).encode()
+
+
 def test_kinds_of_errors_are_all_shown() -> None:
     for kind in ErrorKind:
         with faux.script(faux.reply(faux.error(kind.value, "No."))):

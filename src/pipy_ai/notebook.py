@@ -28,6 +28,7 @@ from .reprs import (
     part_text,
     usage_text,
 )
+from .utils.surrogates import clean_surrogates
 from .utils.text import format_count, format_usd
 
 MAX_RENDERED_CHARS = 50_000  # longer text is shown as it is: rendering takes too long
@@ -101,6 +102,7 @@ def safe_markdown(text: str) -> str:
         >>> safe_markdown("<b>x</b> and `<i>`")
         '&lt;b>x&lt;/b> and `<i>`'
     """
+    text = clean_surrogates(text)
     if "<" not in text and "![" not in text:
         return text
     if len(text) > MAX_RENDERED_CHARS:
@@ -405,7 +407,7 @@ class _Bundle:
         self._text, self._html = text, html
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": self._text, "text/html": self._html}
+        return {"text/plain": clean_surrogates(self._text), "text/html": self._html}
 
 
 class EventPrinter:
@@ -465,7 +467,7 @@ class EventPrinter:
 
 
 def _div(parts: Iterable[str]) -> str:
-    return f"<div>{''.join(parts)}</div>"
+    return clean_surrogates(f"<div>{''.join(parts)}</div>")  # a notebook is sent as UTF-8
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -491,6 +493,7 @@ def _plain(text: str) -> str:
 
 
 def _code_block(text: str) -> str:
+    text = clean_surrogates(text)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{text}\n{fence}"

@@ -22,6 +22,7 @@ from pipy_ai import (
     Budget,
     LedgerEntry,
     Model,
+    ModelList,
     ParsedMessage,
     Spending,
     StopReason,
@@ -39,6 +40,7 @@ from pipy_ai import (
     complete,
     complete_many,
     ctx,
+    get_models,
     quick,
     read_ledger,
     run_tools,
@@ -206,3 +208,15 @@ async def many() -> None:
         assert_type(one.parsed, Answer)
     async for index, found in astream_many("a/b", ["a"], output=Answer):
         assert_type((index, found.parsed), tuple[int, Answer])
+
+
+def models_and_errors() -> None:
+    models = get_models(provider="anthropic")
+    assert_type(models, ModelList)
+    assert_type(models[0], Model)
+    assert_type(models[:2], ModelList)
+    assert_type(models.to_dicts(), list[dict[str, Any]])
+    assert_type(complete("a/b", "Hi", raise_on_error=True), AssistantMessage)
+    assert_type(complete_many("a/b", ["a"], progress=False), list[AssistantMessage])
+    assert_type(quick("Hi", raise_on_error=True), AssistantMessage)
+    stream("a/b", "Hi", raise_on_error=True).display()
