@@ -19,18 +19,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .workloads import (
-    Home,
-    Workload,
-    check_files,
-    check_leftovers,
-    new_home,
-    small_mirror,
-    workloads,
-)
+from .workloads import Home, Workload, check_files, check_leftovers, new_home, workloads
 
 SOURCE = Path(__file__).with_name("failing_disk.c")
-ADVICE = ("free some", "check", "set PIPY_DATA_DIR", "run the same command again")
+# A conversation is also saved and removed if the file system has no locks.
+WITHOUT_LOCKS = ("ask", "ask -c", "chat", "ledger", "history rm")
+MEMORY = "/dev/shm"  # a disk is much slower
+ADVICE = ("free some", "local disk", "check", "set PIPY_DATA_DIR", "run the same command again")
 
 
 def compiler() -> str | None:
@@ -38,20 +33,26 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
+def preload(directory: str) -> None:
+    """Start this program again with the library that makes writes fail."""
+    library = os.path.join(directory, "failing_disk.so")
+    command = [compiler() or "cc", "-shared", "-fPIC", "-o", library, str(SOURCE), "-ldl"]
+    subprocess.run(command, check=True)
+    os.environ |= {"LD_PRELOAD": library, "DISK_DIRECTORY": directory}
+    os.execv(sys.executable, [sys.executable, "-m", "tests.crash.disk", *sys.argv[1:]])
+
+
 class Disk:
     """A disk that fails below a directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._library = directory / "failing_disk.so"
-        command = [compiler() or "cc", "-shared", "-fPIC", "-o", str(self._library), str(SOURCE)]
-        subprocess.run([*command, "-ldl"], check=True)
         self._log = directory / "operations"
 
     def env(self, root: Path, at: int, **settings: str | int) -> dict[str, str]:
         """Return the environment of a process whose operation `at` fails."""
         given = {"DISK_ERRNO": errno.ENOSPC, **settings}
         return {
-            "LD_PRELOAD": str(self._library), "DISK_ROOT": str(root), "DISK_AT": str(at),
+            "DISK_ROOT": str(root), "DISK_AT": str(at),
             **{name: str(value) for name, value in given.items()},
         }  # fmt: skip
 
@@ -90,9 +91,8 @@ def recover(workload: Workload, home: Home) -> None:
     """Check what is left, run the command again, and check that it is complete."""
     workload.check(home, False)
     done = workload.run(home)
-    accepted = (0, 1) if workload.name in ("keys remove", "history rm") else (0,)  # already gone
-    accepted += (2,) if workload.name == "history rm" else ()
-    assert done.returncode in accepted, (done.returncode, done.stderr)
+    is_gone = {"keys remove": 1, "history rm": 2}.get(workload.name, 0)
+    assert done.returncode in (0, is_gone), (done.returncode, done.stderr)
     assert "Traceback" not in done.stderr, done.stderr
     workload.check(home, True)
 
@@ -128,40 +128,51 @@ def try_all(disk: Disk, workload: Workload, directory: Path) -> tuple[int, list[
                 fail(disk, workload, home, at, **settings)
             else:
                 kill(disk, workload, home, at, **settings)
-        except AssertionError as error:
+        except Exception as error:
             operation = (writes if kind == "fail" else counted)[at - 1]
             wrong.append(f"{workload.name}: {kind} {settings} at {operation}: {error}")
     for name, number in (("flock", errno.ENOLCK), ("fsync", errno.EIO), ("open", errno.EROFS)):
         home = template.copy(directory / "home")
-        if workload.name in ("ask", "ask -c", "chat", "ledger") and name == "flock":
-            continue  # a conversation is saved without a lock, too
+        if name == "flock" and workload.name in WITHOUT_LOCKS:
+            continue
         if not disk.operations(workload, home, DISK_ONLY=name):
             continue
         home = template.copy(directory / "home")
         tried += 1
         try:
             fail(disk, workload, home, 1, DISK_ONLY=name, DISK_ERRNO=number)
-        except AssertionError as error:
+        except Exception as error:
             wrong.append(f"{workload.name}: {name}: {error}")
     shutil.rmtree(directory / "template")
     return tried, wrong
 
 
 def main(names: list[str]) -> int:
+    if "LD_PRELOAD" not in os.environ:
+        in_memory = MEMORY if os.path.isdir(MEMORY) else None
+        preload(tempfile.mkdtemp(prefix="pipy-crash-", dir=in_memory))
+    directory = Path(os.environ["DISK_DIRECTORY"])
+    del os.environ["LD_PRELOAD"]  # not for the compiler, editors and the server of the catalogue
     total, complaints = 0, []
-    mirror = small_mirror()
-    with tempfile.TemporaryDirectory(prefix="pipy-crash-") as name:
-        disk = Disk(Path(name))
-        for workload in workloads(mirror.url):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.crash.mirror"], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    try:
+        disk = Disk(directory)
+        for workload in workloads(server.stdout.readline().strip()):
             if names and workload.name not in names:
                 continue
-            tried, wrong = try_all(disk, workload, Path(name))
+            tried, wrong = try_all(disk, workload, directory)
             total += tried
             complaints += wrong
             print(f"{workload.name}: {tried} faults, {len(wrong)} wrong", flush=True)  # noqa: T201
             for complaint in wrong:
                 print(f"WRONG: {complaint}", flush=True)  # noqa: T201
-    mirror.close()
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(directory)
     print(f"{total} faults, {len(complaints)} wrong")  # noqa: T201
     return 1 if complaints else 0
 

@@ -9,15 +9,12 @@ a single write, so that several processes may share a file.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from ..usage import UsageTotals
-from ..utils.file_errors import name_file
 from ..utils.paths import data_path
 
 LEDGER_FILENAME = "ledger.jsonl"
@@ -109,26 +106,15 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
     """
     record = {name: getattr(entry, name) for name in _FIELD_TYPES}
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
-    try:
-        file = _open_for_append(path)
-    except FileNotFoundError:
-        from ..utils.atomic import make_private_dir
-
-        make_private_dir(os.path.dirname(path))
-        file = _open_for_append(path)
-    with name_file(path), file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
-            line = b"\n" + line  # the last line is incomplete, e.g. because the disk was full
-        if file.write(line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _open_for_append(path: str) -> Any:
-    from ..utils.atomic import open_private
+    from ..utils.atomic import append_line, make_private_dir, open_private
 
     is_ours = os.path.dirname(path) == data_path()  # the user may have made another one a link
     opener = open_private if is_ours else lambda name, flags: os.open(name, flags, 0o600)
-    return open(path, "ab+", buffering=0, opener=opener)
+    try:
+        append_line(path, line, opener)
+    except FileNotFoundError:
+        make_private_dir(os.path.dirname(path))
+        append_line(path, line, opener)
 
 
 class Ledger:

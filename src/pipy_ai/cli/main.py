@@ -1,6 +1,7 @@
 """Entry point of `pipy`: run a command and turn errors into exit codes.
 
-0: success. 1: the request failed. 2: wrong use. 130: interrupted by Ctrl-C.
+0: success. 1: the request failed, or a file could not be written. 2: wrong use. 130: interrupted by
+Ctrl-C. 128 + the number of another signal that stopped it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 
 from .parser import COMMANDS, DEFAULT_ACTIONS, PAGED_COMMANDS, build_parser, load_command
+from .signals import ExitOnSignals
 
 HELP_FLAGS = ("-h", "--help")
 
@@ -23,6 +25,11 @@ _FILE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `pipy` and return its exit code."""
     _prepare_streams()
+    with ExitOnSignals():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         given = sys.argv[1:] if argv is None else list(argv)
         if not given and sys.stdout.isatty():

@@ -156,6 +156,20 @@ def remove_if_exists(path: str) -> None:
         os.unlink(path)
 
 
+def append_line(path: str, line: bytes, opener: Callable[[str, int], int]) -> None:
+    """Append a line with a single write, so that several processes may share the file.
+
+    Raises:
+        OSError: The line, or a part of it, could not be written. A part is not removed, as another
+            process may have added its line; the next line begins after it.
+    """
+    with name_file(path), open(path, "ab+", buffering=0, opener=opener) as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+            line = b"\n" + line  # the last line is incomplete, e.g. because the disk was full
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class AtomicWriter:
     """A context manager that streams into a new file, which replaces `path` at the end.
 

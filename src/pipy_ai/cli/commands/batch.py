@@ -25,11 +25,14 @@ from ..display.terminal import (
     is_quiet,
     uses_styles,
     warn,
-    write,
     write_json,
+    write_stderr,
 )
+from ..signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from ...batch.estimate import ModelEstimate
     from ...batch.input import InputFile
     from ...batch.job import BatchProgress, Job
@@ -131,6 +134,7 @@ def run(arguments: argparse.Namespace) -> int:
     questions = InputFile(arguments.input, template, arguments.system, arguments.limit)
     schema = None if arguments.output_schema is None else parse_schema(arguments.output_schema)
     started = time.monotonic()
+    signals: list[int] = []  # that were received
     _raise_file_limit()
     try:
         with (
@@ -160,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
                 find_open_rows(job)
                 on_progress()
                 try:
-                    asyncio.run(_run_job(job, on_answer))
+                    asyncio.run(_run_job(job, on_answer, signals))
                 except asyncio.CancelledError:  # the second Ctrl-C
                     job.stop()
             if _is_csv(arguments.output):
@@ -171,7 +175,8 @@ def run(arguments: argparse.Namespace) -> int:
         return report_invalid_option(error)
     except (TypeError, LookupError) as error:
         raise ValueError(str(error)) from None
-    return _report(job, time.monotonic() - started, arguments)
+    exit_code = _report(job, time.monotonic() - started, arguments)
+    return 128 + signals[0] if signals and exit_code == 130 else exit_code
 
 
 def _first_row_model(questions: InputFile) -> str:
@@ -278,7 +283,8 @@ def _print_estimate(job: Job, json_output: bool) -> int:
         body.append(cells("total", estimates))
     print_table(header, body, {*header[1:]}, drop=["input cost"])
     before = f" ({answered:,} are done)" if answered else ""
-    write(f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n", sys.stderr)
+    text = f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}"
+    write_stderr(escape_controls(f"{text}\n"))
     return 0
 
 
@@ -306,30 +312,48 @@ def _raise_file_limit() -> None:
         return
 
 
-async def _run_job(job: Job, on_progress: Callable[[], object]) -> None:
-    """Run the job. The first Ctrl-C or SIGTERM finishes requests in flight, the next drops them."""
+async def _run_job(job: Job, on_progress: Callable[[], object], received: list[int]) -> None:
+    """Run the job. The first signal finishes requests in flight, the next drops them.
+
+    SIGHUP counts once: when a terminal is closed, it usually comes twice.
+    """
     import asyncio
-    from contextlib import suppress
 
     task = asyncio.current_task()
     assert task is not None
-    signal_count = 0
 
-    def on_signal() -> None:
-        nonlocal signal_count
-        signal_count += 1
-        if signal_count > 1 or job.scheduler is None:
-            task.cancel()
+    def on_signal(number: int) -> None:
+        repeated = number == getattr(signal, "SIGHUP", None) and number in received
+        received.append(number)
+        if len(received) > 1 or job.scheduler is None:
+            if not repeated:
+                task.cancel()
             return
         job.stop()
         count = job.scheduler.in_flight
         warn(f"finishing {count} under way; Ctrl-C once more drops {_pronoun(count)}")
 
-    loop = asyncio.get_running_loop()
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # on Windows, in a thread
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signal_number, on_signal)
-    await job.run(on_progress)
+    with _signals_handled_by(on_signal, asyncio.get_running_loop()):
+        await job.run(on_progress)
+
+
+@contextlib.contextmanager
+def _signals_handled_by(
+    on_signal: Callable[[int], None], loop: AbstractEventLoop
+) -> Generator[None, None, None]:
+    """Call a function in the event loop for each signal that stops a batch, unless ignored."""
+    previous_handlers = {}
+    try:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            for number in (signal.SIGINT, *STOP_SIGNALS):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    previous_handlers[number] = signal.signal(
+                        number, lambda number, _: loop.call_soon_threadsafe(on_signal, number)
+                    )
+        yield
+    finally:
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
 
 
 def _pronoun(count: int) -> str:
@@ -484,7 +508,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
                 "stopped": stopped,
             }
         )
-    write(f"{_summary(job, seconds)} → {arguments.output}\n", sys.stderr)
+    write_stderr(escape_controls(f"{_summary(job, seconds)} → {arguments.output}\n"))
     for text, count in progress.warnings.most_common(MAX_WARNINGS):
         warn(f"{text} ({format_count(count, 'row')})")
     if progress.truncated:

@@ -26,6 +26,7 @@ from ..display.terminal import (
     format_error,
     hint,
     is_dumb,
+    read_answer,
     warn,
     write,
     write_answer,
@@ -243,7 +244,7 @@ def _remove(arguments: argparse.Namespace) -> int:
             write(f"{conversation_id}  {entry.title[:TITLE_CHARS]}\n", sys.stderr)
         discard_typed_ahead(sys.stdin.fileno())
         write("Remove? [y/N] ", sys.stderr)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        if read_answer(sys.stdin).strip().lower() not in ("y", "yes"):
             return 1
     for conversation_id in conversation_ids:
         remove_conversation(conversation_id)

@@ -7,9 +7,10 @@ show, and it is never printed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...registry import keystore
 from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
@@ -17,7 +18,10 @@ from ...utils.text import suggest
 from ..args.common import add_json_option, add_pager_option
 from ..checks.keys import describe_location, list_keys, provider_routes
 from ..display.table import print_table
-from ..display.terminal import warn, write, write_json
+from ..display.terminal import warn, write, write_json, write_stderr
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 DESCRIPTION = (
     "Keep the keys of providers. A variable that is set in the environment goes before what is "
@@ -123,7 +127,8 @@ def _read_key(prompt: str) -> str:
         import getpass
 
         try:
-            key = getpass.getpass(prompt)
+            with _hidden_after_suspension(prompt):
+                key = getpass.getpass(prompt)
         except EOFError:
             key = ""
     else:
@@ -140,6 +145,34 @@ def _read_key(prompt: str) -> str:
     if len(key) > MAX_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("that is no key: one word of plain characters is; nothing is changed")
     return key
+
+
+@contextlib.contextmanager
+def _hidden_after_suspension(prompt: str) -> Generator[None, None, None]:
+    """Turn the terminal's echo on before Ctrl-Z stops the process, and off when it continues."""
+    if os.name != "posix":
+        yield
+        return
+    import signal
+    import termios
+
+    fd = sys.stdin.fileno()
+    shown = termios.tcgetattr(fd)
+
+    def suspend(*_: object) -> None:
+        hidden = termios.tcgetattr(fd)
+        termios.tcsetattr(fd, termios.TCSANOW, shown)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # and here the process stops
+        signal.signal(signal.SIGTSTP, suspend)
+        termios.tcsetattr(fd, termios.TCSAFLUSH, hidden)
+        write_stderr(f"\n{prompt}")
+
+    previous = signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, previous)
 
 
 def _list(as_json: bool) -> int:

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...utils.text import display_width, format_count
-from ..display.notices import ending_notices, show_demo_notice, warning_texts
+from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, warning_texts
 from ..display.printer import Printer, supports_markdown
 from ..display.status import hide_status, show_request_status, show_status
 from ..display.table import print_table
@@ -57,13 +57,13 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
     ]
     if not json:
         print_summary(prompt_args.models, messages)
-    vote = None
+    vote, is_saved = None, not any(map(is_unrecorded, messages))
     if len(answered) > 1 and is_interactive() and sys.stdin.isatty() and not json:
         from .votes import ask_for_vote, save_vote
 
         vote = ask_for_vote(answered)
         if vote is not None:
-            save_vote(vote)
+            is_saved = save_vote(vote) and is_saved
     if json:
         write_json(
             [
@@ -71,7 +71,7 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
                 for name, message in zip(prompt_args.models, messages, strict=True)
             ]
         )
-    return 0 if len(answered) == len(messages) else 1
+    return 0 if len(answered) == len(messages) and is_saved else 1
 
 
 class _Comparison:

@@ -9,9 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ...utils.atomic import make_private_dir, open_private
+from ...utils.atomic import append_line, make_private_dir, open_private
 from ...utils.paths import data_path
-from ..display.terminal import discard_typed_ahead, format_error, warn, write
+from ..display.terminal import discard_typed_ahead, format_error, read_answer, warn, write
 
 VOTES_FILENAME = "votes.jsonl"
 
@@ -38,7 +38,7 @@ def ask_for_vote(models: list[str]) -> dict[str, Any] | None:
     discard_typed_ahead(sys.stdin.fileno())
     write(f"Which is best? [1-{len(models)}, t for a tie, Enter for no vote] ", sys.stderr)
     try:
-        answer = sys.stdin.readline().strip().lower()
+        answer = read_answer(sys.stdin).strip().lower()
     except KeyboardInterrupt:
         write("\n", sys.stderr)
         return None
@@ -51,19 +51,17 @@ def ask_for_vote(models: list[str]) -> dict[str, Any] | None:
     return None
 
 
-def save_vote(vote: dict[str, Any]) -> None:
-    """Append a vote to the file. If that fails, warn."""
+def save_vote(vote: dict[str, Any]) -> bool:
+    """Append a vote to the file. If that fails, warn and return False."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = json.dumps({"time": now, **vote}).encode() + b"\n"
     try:
         make_private_dir(data_path())
-        fd = open_private(_votes_path(), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        try:
-            os.write(fd, line)
-        finally:
-            os.close(fd)
+        append_line(_votes_path(), line, open_private)
     except OSError as error:
         warn(f"the vote is not saved: {format_error(error)}")
+        return False
+    return True
 
 
 def read_standings() -> dict[str, Standing]:

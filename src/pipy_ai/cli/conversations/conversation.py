@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any, assert_never
@@ -40,9 +41,15 @@ def remove_conversation(name: str) -> None:
     Raises:
         ValueError: It does not exist, or another process has it open.
     """
-    with Conversation.open(name) as conversation:
-        remove_if_exists(conversation._partial_path)
-        os.unlink(conversation.path)
+    conversation_id = resolve_id(name)
+    path = path_of(conversation_id)
+    fd = open_private(path, os.O_RDWR | O_BINARY)
+    try:
+        lock_file(fd, conversation_id)
+        remove_if_exists(path_of(conversation_id, FILE_SUFFIXES[1]))
+        os.unlink(path)
+    finally:
+        os.close(fd)
 
 
 class Conversation:
@@ -103,9 +110,8 @@ class Conversation:
             lock_file(conversation._file_fd, conversation.id)
             with open(conversation._file_fd, "rb", closefd=False) as file:
                 data = file.read()
-            if data and not data.endswith(b"\n"):  # a killed process cut the last line: end it
-                conversation._write_bytes(conversation._file_fd, b"\n")
             conversation._load(data)
+            conversation._repair_last_line(data)
             if conversation._recover_partial():
                 conversation._append_message(*conversation._numbered_messages[-1])
             conversation._discard_partial()
@@ -361,6 +367,19 @@ class Conversation:
                 for name in SETTINGS:
                     if name in record:
                         setattr(self, name, record[name])
+
+    def _repair_last_line(self, data: bytes) -> None:
+        """End the last line, or remove it if a killed process wrote only a part of it."""
+        last_line = data.rpartition(b"\n")[2]
+        if not last_line or self._file_fd is None:
+            return
+        try:
+            json.loads(last_line)
+        except ValueError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file_fd, len(data) - len(last_line))
+                return
+        self._write_bytes(self._file_fd, b"\n")
 
     def _recover_partial(self) -> bool:
         """Add the partial answer that a killed process left. Return whether there was one."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import select
 from typing import TYPE_CHECKING, TextIO, cast
 
 from ...utils.text import display_width, format_count
 from .printer import escape_unprintable, format_tool_call
 from .status import hide_status
-from .terminal import discard_typed_ahead, warn, write_raw
+from .terminal import discard_typed_ahead, read_answer, warn, write_raw
 
 if TYPE_CHECKING:
     from ...types import ToolCall
@@ -52,8 +52,9 @@ class ToolApproval:
             with _open_terminal() as keyboard, _open_terminal("w") as screen:
                 try:
                     return self._ask_user(call, keyboard, screen)
-                except KeyboardInterrupt:
-                    write_raw("\n", screen)  # end the line of the question
+                except (KeyboardInterrupt, SystemExit):  # a signal
+                    with contextlib.suppress(OSError):
+                        write_raw("\n", screen)  # end the line of the question
                     raise
         except OSError:
             if not self._warned:
@@ -71,7 +72,7 @@ class ToolApproval:
         while True:
             discard_typed_ahead(keyboard.fileno())
             write_raw(f"Run {name}? [y]es, [n]o, [a]lways{view_all}: ", screen)
-            typed = _read_line(keyboard)
+            typed = read_answer(keyboard)
             answer = typed.strip().lower()
             if answer in ("a", "always"):
                 self._always_allowed.add(call.name)
@@ -107,9 +108,10 @@ def confirm(lines: list[str], question: str) -> bool | None:
         discard_typed_ahead(keyboard.fileno())
         write_raw(f"{question} [y]es, [n]o: ", screen)
         try:
-            typed = _read_line(keyboard)
-        except KeyboardInterrupt:
-            write_raw("\n", screen)  # end the line of the question
+            typed = read_answer(keyboard)
+        except (KeyboardInterrupt, SystemExit):  # a signal
+            with contextlib.suppress(OSError):
+                write_raw("\n", screen)  # end the line of the question
             raise
         if not typed:
             write_raw("\n", screen)
@@ -144,14 +146,6 @@ def _shortened(rows: list[str], limit: int) -> list[str]:
     characters = sum(len(row) - 2 for row in hidden)
     note = f"… {format_count(len(hidden), 'row')}, {characters:,} characters are not shown …"
     return [*rows[:first], note, *rows[len(rows) - last :]]
-
-
-def _read_line(keyboard: TextIO) -> str:
-    """Read a line. Ctrl-C works even if it arrives just before the wait begins."""
-    if os.name != "nt":
-        while not select.select([keyboard], [], [], 0.2)[0]:
-            pass
-    return keyboard.readline()
 
 
 def _open_terminal(mode: str = "r") -> TextIO:

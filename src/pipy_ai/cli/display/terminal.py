@@ -82,6 +82,24 @@ def discard_typed_ahead(fd: int) -> None:
         raise OSError(*error.args) from None
 
 
+def read_answer(keyboard: TextIO) -> str:
+    """Read the line that answers a question.
+
+    It is empty if the terminal is closed or the user did not press Enter: that is no answer. Ctrl-C
+    works even if it arrives just before the wait begins.
+
+    Raises:
+        OSError: The terminal is gone.
+    """
+    if os.name != "nt":
+        import select
+
+        while not select.select([keyboard], [], [], 0.2)[0]:
+            pass
+    line = keyboard.readline()
+    return line if line.endswith("\n") else ""
+
+
 def write(text: str, stream: TextIO | None = None) -> None:
     """Write untrusted text and flush; characters that the stream cannot encode become `?`."""
     write_raw(escape_controls(text), stream)

@@ -1,0 +1,84 @@
+"""End in order when a signal stops the command: restore the terminal, keep partial output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Self
+
+# SIGINT is not among them: Python makes a KeyboardInterrupt of it.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
+_RESET_SCREEN = "\x1b[?25h\x1b[?2004l\x1b[0m"  # show the cursor, no bracketed paste, no style
+
+
+class ExitOnSignals:
+    """A context manager that turns signals into `SystemExit` with the code 128 + number.
+
+    So the `finally` blocks run that restore the terminal. The exit code holds even if one of them
+    fails, as they do when the terminal is closed. A second signal ends the process at once; SIGHUP
+    usually comes twice and is then ignored. Signals that the caller ignores, as `nohup` does, stay
+    ignored.
+    """
+
+    def __init__(self) -> None:
+        self._exit_code: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
+        self._terminal: list[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._terminal = _terminal_attributes()
+        with contextlib.suppress(ValueError):  # not in the main thread
+            for number in STOP_SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous_handlers[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        if self._exit_code is not None:
+            _restore(self._terminal)
+            raise SystemExit(self._exit_code) from None
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        exit_code = 128 + number
+        if self._exit_code is None:
+            self._exit_code = exit_code
+            raise SystemExit(exit_code)
+        if number != getattr(signal, "SIGHUP", None):
+            _restore(self._terminal)
+            with contextlib.suppress(OSError):
+                if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+                    os.write(sys.stderr.fileno(), _RESET_SCREEN.encode())
+            os._exit(exit_code)
+
+
+def _terminal_attributes() -> list[Any] | None:
+    """Return the attributes of the terminal on stdin, or None if it is none."""
+    if sys.stdin is None or not sys.stdin.isatty() or os.name != "posix":
+        return None
+    import termios
+
+    try:
+        return termios.tcgetattr(sys.stdin.fileno())
+    except termios.error:
+        return None
+
+
+def _restore(attributes: list[Any] | None) -> None:
+    if attributes is None:
+        return
+    import termios
+
+    fd = sys.stdin.fileno()
+    with contextlib.suppress(OSError, termios.error):
+        if os.tcgetpgrp(fd) == os.getpgrp() and termios.tcgetattr(fd) != attributes:
+            termios.tcsetattr(fd, termios.TCSANOW, attributes)
