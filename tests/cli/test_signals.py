@@ -102,7 +102,7 @@ def editor(lab: Lab, tmp_path: Path) -> Terminal:
 
 def batch_progress(lab: Lab, tmp_path: Path) -> Terminal:
     (tmp_path / "in.jsonl").write_text('{"prompt": "a"}\n')
-    lab.always = [*sse(*text("half")), Pause()]
+    lab.always = [*sse(*text("half ")), Pause(), *chat(*text("whole"), finish("stop"))]
     paths = [str(tmp_path / name) for name in ("in.jsonl", "out.jsonl")]
     terminal = run("batch", paths[0], "-o", paths[1], "-m", HOST, "--api-base", lab.url)
     lab.wait_for_requests(1)
@@ -202,16 +202,36 @@ def test_closed_terminal_is_no_answer(begin: Begin, lab: Lab, tmp_path: Path) ->
         assert list_conversation_ids()
 
 
-def test_suspended_key_entry_stays_hidden(lab: Lab, tmp_path: Path) -> None:
+SHELL = """
+import os, signal, sys, termios
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.executable, [sys.executable, "-m", "pipy_ai", *sys.argv[1:]])
+status = os.waitpid(child, os.WUNTRACED)[1]
+assert os.WIFSTOPPED(status), status
+os.tcsetpgrp(0, os.getpgrp())
+modes = termios.tcgetattr(0)
+print("stopped, echo is", "on" if modes[3] & termios.ECHO else "off", flush=True)
+modes[3] |= termios.ECHO
+termios.tcsetattr(0, termios.TCSANOW, modes)
+os.tcsetpgrp(0, child)
+os.kill(child, signal.SIGCONT)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_suspended_key_entry_stays_hidden() -> None:
     """A shell turns echo on while the process is stopped, and leaves it on."""
-    with hidden_key(lab, tmp_path) as terminal:
+    with Terminal("-c", SHELL, "keys", "set", "--file", "anthropic") as terminal:
+        terminal.wait_for("not shown:")
         terminal.send("\x1a")
-        os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
-        assert termios.tcgetattr(terminal._fd)[3] & termios.ECHO
-        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for("stopped, echo is on")
         while terminal.text.count("not shown:") < 2:
             assert terminal.read(0.2)
-        assert not termios.tcgetattr(terminal._fd)[3] & termios.ECHO
         terminal.send("sk-0123456789\n")
         assert terminal.wait() == 0
         assert "sk-0123" not in terminal.text
@@ -219,11 +239,12 @@ def test_suspended_key_entry_stays_hidden(lab: Lab, tmp_path: Path) -> None:
     assert keystore.get_key("ANTHROPIC_API_KEY") == "sk-0123456789"
 
 
-def test_suspended_question_goes_on(lab: Lab, tmp_path: Path) -> None:
-    with removal(lab, tmp_path) as terminal:
+def test_suspended_question_goes_on() -> None:
+    pipy("ask", "-m", "faux/echo", "remove me")
+    with Terminal("-c", SHELL, "history", "rm", *list_conversation_ids()) as terminal:
+        terminal.wait_for("[y/N]")
         terminal.send("\x1a")
-        os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
-        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for("stopped, echo is on")
         terminal.send("y\n")
         assert terminal.wait() == 0
         assert_restored(terminal)
@@ -295,11 +316,10 @@ def test_batch_finishes_rows_in_flight(number: signal.Signals, lab: Lab, tmp_pat
 def test_batch_in_a_closed_terminal_finishes_rows_in_flight(lab: Lab, tmp_path: Path) -> None:
     with batch_progress(lab, tmp_path) as terminal:
         os.close(terminal._fd)
-        lab.always = chat(*text("half"), finish("stop"))
         lab.go()
         assert terminal.process.wait(30) in (0, 129)
         terminal._fd = os.open(os.devnull, os.O_RDONLY)
-    assert b'"half"' in (tmp_path / "out.jsonl").read_bytes()
+    assert b'"half whole"' in (tmp_path / "out.jsonl").read_bytes()
 
 
 def test_batch_shows_the_cursor_after_a_second_signal(lab: Lab, tmp_path: Path) -> None:

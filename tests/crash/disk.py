@@ -1,6 +1,6 @@
 """Make every write of every command fail, and kill the command at every write.
 
-python -m tests.crash.disk [COMMAND …]
+python -m tests.crash.disk [--every N] [COMMAND …]
 
 For each N, the Nth operation that changes a file fails as on a full disk, and so do all later ones:
 as a whole, or after half of a write. The command must name the file, the reason and what to do, and
@@ -10,6 +10,7 @@ Then the process is killed before, after and in the middle of each operation.
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import shutil
@@ -111,8 +112,10 @@ def cases(operations: list[str]) -> Iterator[tuple[str, int, dict[str, int]]]:
             yield "kill", at, {"when": 2, "DISK_HALF": 1}
 
 
-def try_all(disk: Disk, workload: Workload, directory: Path) -> tuple[int, list[str]]:
-    """Try every fault of a command; return their number and what was wrong."""
+def try_all(
+    disk: Disk, workload: Workload, directory: Path, every: int = 1
+) -> tuple[int, list[str]]:
+    """Try the faults of a command, or every Nth; return their number and what was wrong."""
     template = new_home(directory / "template")
     workload.prepare(template)
     counted = disk.operations(workload, template.copy(directory / "home"), DISK_KILL="1")
@@ -120,7 +123,7 @@ def try_all(disk: Disk, workload: Workload, directory: Path) -> tuple[int, list[
     tried, wrong = 0, []
     kills = [case for case in cases(counted) if case[0] == "kill"]
     fails = [case for case in cases(writes) if case[0] == "fail"]
-    for kind, at, settings in (*fails, *kills):
+    for kind, at, settings in (*fails, *kills)[::every]:
         home = template.copy(directory / "home")
         tried += 1
         try:
@@ -131,6 +134,9 @@ def try_all(disk: Disk, workload: Workload, directory: Path) -> tuple[int, list[
         except Exception as error:
             operation = (writes if kind == "fail" else counted)[at - 1]
             wrong.append(f"{workload.name}: {kind} {settings} at {operation}: {error}")
+    if every > 1:
+        shutil.rmtree(directory / "template")
+        return tried, wrong
     for name, number in (("flock", errno.ENOLCK), ("fsync", errno.EIO), ("open", errno.EROFS)):
         home = template.copy(directory / "home")
         if name == "flock" and workload.name in WITHOUT_LOCKS:
@@ -147,7 +153,11 @@ def try_all(disk: Disk, workload: Workload, directory: Path) -> tuple[int, list[
     return tried, wrong
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("commands", nargs="*", metavar="COMMAND")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth fault")
+    given = parser.parse_args()
     if "LD_PRELOAD" not in os.environ:
         in_memory = MEMORY if os.path.isdir(MEMORY) else None
         preload(tempfile.mkdtemp(prefix="pipy-crash-", dir=in_memory))
@@ -161,9 +171,9 @@ def main(names: list[str]) -> int:
     try:
         disk = Disk(directory)
         for workload in workloads(server.stdout.readline().strip()):
-            if names and workload.name not in names:
+            if given.commands and workload.name not in given.commands:
                 continue
-            tried, wrong = try_all(disk, workload, directory)
+            tried, wrong = try_all(disk, workload, directory, given.every)
             total += tried
             complaints += wrong
             print(f"{workload.name}: {tried} faults, {len(wrong)} wrong", flush=True)  # noqa: T201
@@ -178,4 +188,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

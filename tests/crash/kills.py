@@ -3,9 +3,9 @@
 python -m tests.crash.kills [KILLS] [SEED]
 
 The processes share one data directory: chats, `ask -c`, batches, syncs, keys and configurations,
-with a ledger. They talk to servers on loopback. After each kill everything that a process has confirmed
-must be there: complete answers in their conversation, what was shown of others, keys, rows of a
-batch, the last catalogue. At the end each command must succeed.
+with a ledger. They talk to servers on loopback. After each kill everything that a process has
+confirmed must be there: complete answers in their conversation, what was shown of others, keys,
+rows of a batch, the last catalogue. At the end each command must succeed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .workloads import Home, check_files, check_leftovers, small_mirror
 
 WORDS = [f" word{number}" for number in range(12)]
 ROWS, CONCURRENCY = 12, 4
-FIRST_DURATION_S = 1.5
+UNKILLED_S = 60.0  # the first process of each kind shows how long it takes
 
 
 def answer_to(prompt: str) -> str:
@@ -113,9 +113,9 @@ class Crashes:
             "PIPY_MODELS_URL": self.mirror.url,
         }  # fmt: skip
         kept = {n: v for n, v in os.environ.items() if not n.endswith("_API_KEY")}
-        longest = self.durations.get(name, FIRST_DURATION_S) * 1.1
-        # The first third of a process is imports.
-        delay = self.dice.uniform(longest / 3, longest) if self.dice.random() < 0.9 else 0.05
+        usual = self.durations.get(name)
+        # The first part of a process is imports. Some processes finish, which updates the durations.
+        delay = self.dice.uniform(0.3, 1.3) * usual if usual else UNKILLED_S
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "pipy_ai", *arguments],

@@ -55,9 +55,6 @@ class ExitOnSignals:
             raise SystemExit(exit_code)
         if number != getattr(signal, "SIGHUP", None):
             _restore(self._terminal)
-            with contextlib.suppress(OSError):
-                if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-                    os.write(sys.stderr.fileno(), _RESET_SCREEN.encode())
             os._exit(exit_code)
 
 
@@ -74,11 +71,16 @@ def _terminal_attributes() -> list[Any] | None:
 
 
 def _restore(attributes: list[Any] | None) -> None:
+    """Restore the terminal. The line editor does so itself, unless the signal came while it drew."""
     if attributes is None:
         return
     import termios
 
     fd = sys.stdin.fileno()
     with contextlib.suppress(OSError, termios.error):
-        if os.tcgetpgrp(fd) == os.getpgrp() and termios.tcgetattr(fd) != attributes:
+        if os.tcgetpgrp(fd) != os.getpgrp():  # the terminal is another process's now
+            return
+        if termios.tcgetattr(fd) != attributes:
             termios.tcsetattr(fd, termios.TCSANOW, attributes)
+        if sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+            os.write(sys.stderr.fileno(), _RESET_SCREEN.encode())

@@ -19,6 +19,7 @@ from ..args.templates import (
 from ..display.table import print_table
 from ..display.terminal import hint, write
 
+EDITOR_GRACE_S = 2.0  # to restore the terminal
 DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
 
 
@@ -70,7 +71,6 @@ def _first_line(name: str) -> str:
 
 def _edit(name: str) -> int:
     import shlex
-    import subprocess
 
     from ...utils.atomic import make_private_dir
 
@@ -87,7 +87,7 @@ def _edit(name: str) -> int:
     default_editor = "notepad" if os.name == "nt" else "vi"
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or default_editor
     try:
-        exit_code = subprocess.run([*shlex.split(editor), path], check=False).returncode
+        exit_code = _run_editor([*shlex.split(editor), path])
     except OSError as error:
         raise ValueError(f"{editor}: {error.strerror}; EDITOR names another") from None
     if exit_code == 0 and os.path.isfile(path):
@@ -95,3 +95,20 @@ def _edit(name: str) -> int:
     elif not sys.stdin.isatty():
         raise ValueError(f"{editor} ended with {exit_code}")
     return exit_code
+
+
+def _run_editor(command: list[str]) -> int:
+    """Run an editor and return its exit code. A signal also ends the editor, in order if it can."""
+    import subprocess
+
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except BaseException:  # a signal; an editor that is killed leaves its screen behind
+        process.terminate()
+        try:
+            process.wait(EDITOR_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
