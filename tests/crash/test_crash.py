@@ -27,7 +27,7 @@ def test_every_command_reports_a_full_disk_and_survives_kills(tmp_path: Path) ->
         env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count(", 0 wrong") == 15
+    assert done.stdout.count(", 0 wrong") == 16
 
 
 def test_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

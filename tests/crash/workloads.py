@@ -222,6 +222,16 @@ def _check_resumed_batch(home: Home, complete: bool) -> None:
     _check_batch(home, complete)
 
 
+def _csv_rows(home: Home) -> None:
+    (home.path / "in.csv").write_text("prompt\none\ntwo\n")
+
+
+def _check_csv(home: Home, complete: bool) -> None:
+    if complete:
+        rows = [line.split(",")[:2] for line in (home.path / "out.csv").read_text().splitlines()]
+        assert rows == [["prompt", "answer"], ["one", "one"], ["two", "two"]], rows
+
+
 def _first_key(home: Home) -> None:
     home.output("keys", "set", "--file", "anthropic", stdin=KEY)
 
@@ -336,6 +346,8 @@ def workloads(sync_url: str) -> list[Workload]:
         Workload("chat", ("chat", "-m", "faux/echo"), _check_chat, _first_question, "one\ntwo\n"),
         Workload("batch", batch, _check_batch, _rows),
         Workload("batch, resumed", batch, _check_resumed_batch, _unsorted_answers),
+        Workload("batch, CSV", ("batch", "in.csv", "-o", "out.csv", *batch[-4:]),
+                 _check_csv, _csv_rows),
         Workload("keys set", ("keys", "set", "--file", "openai"),
                  _check_keys, _first_key, OTHER_KEY),
         Workload("keys remove", ("keys", "remove", "openai"), _check_removed_key, _two_keys),

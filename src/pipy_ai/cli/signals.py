@@ -71,7 +71,7 @@ def _terminal_attributes() -> list[Any] | None:
 
 
 def _restore(attributes: list[Any] | None) -> None:
-    """Restore the terminal. The line editor does so itself, unless the signal came while it drew."""
+    """Restore the terminal. The line editor does so itself, unless it was drawing just then."""
     if attributes is None:
         return
     import termios
