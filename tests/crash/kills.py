@@ -115,7 +115,7 @@ class Crashes:
         kept = {n: v for n, v in os.environ.items() if not n.endswith("_API_KEY")}
         usual = self.durations.get(name)
         # The first part of a process is imports. Some finish, which updates the durations.
-        delay = self.dice.uniform(0.3, 1.3) * usual if usual else UNKILLED_S
+        delay = self.dice.uniform(0.5, 1.4) * usual if usual else UNKILLED_S
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "pipy_ai", *arguments],
