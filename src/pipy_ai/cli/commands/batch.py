@@ -25,6 +25,8 @@ from ..display.terminal import (
     is_quiet,
     uses_styles,
     warn,
+    wrap,
+    write,
     write_json,
     write_stderr,
 )
@@ -283,8 +285,13 @@ def _print_estimate(job: Job, json_output: bool) -> int:
         body.append(cells("total", estimates))
     print_table(header, body, {*header[1:]}, drop=["input cost"])
     before = f" ({answered:,} are done)" if answered else ""
+<<<<<<< HEAD
     text = f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}"
     write_stderr(escape_controls(f"{text}\n"))
+=======
+    text = f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
+    write(wrap(text, sys.stderr), sys.stderr)
+>>>>>>> 69c703c (Wrap the note of an estimate)
     return 0
 
 
