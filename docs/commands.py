@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
 
-from pipy_ai.cli.parser import build_parser
+from pipy_ai.cli.parser import EXAMPLES_HEADING, build_parser
 from pipy_ai.cli.parser_tree import (
     Command,
     choices_of,
@@ -27,7 +27,7 @@ HEAD = """\
 
 `pipy "PROMPT"` is short for `pipy ask "PROMPT"`. Every command takes `--help`, and `pipy --version`
 tells the version. `pipy` alone shows what is set up, and `pipy keys`, `history`, `templates` and
-`local` without an action list their contents. Exit codes: 0 done, 1 the request failed, 2 wrong use,
+`local` without an action list their contents; `history` on a terminal lets you choose. Exit codes: 0 done, 1 the request failed, 2 wrong use,
 130 stopped by Ctrl-C.
 
 On a terminal, commands that wait show a status line on stderr until there is something to print;
@@ -56,6 +56,9 @@ def render_section(path: str, command: Command) -> str:
         f"`{usage_line(path, command)}`",
     ]
     lines.append("")
+    if (epilog := command.parser.epilog or "").startswith(EXAMPLES_HEADING):
+        examples = epilog.removeprefix(EXAMPLES_HEADING).rstrip("\n")
+        lines += ["<!-- not run: examples of options -->", "", "```sh", examples, "```", ""]
     rows = [*table_rows(command)]
     if rows:
         lines += ["| | |", "| --- | --- |"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
-from pipy_ai.cli.parser import COMMANDS, build_parser
+from pipy_ai.cli.parser import COMMANDS, EXAMPLES_HEADING, build_parser
 from pipy_ai.cli.parser_tree import help_line, walk_commands
 
 from ..support.doc_pages import ROOT
@@ -28,3 +29,18 @@ def test_every_argument_has_help() -> None:
         if not help_line(action)
     ]
     assert silent == []
+
+
+def test_examples_of_the_help_are_valid_and_stay_on_their_lines() -> None:
+    for name in ("batch", "compare", "history", "replay", "spend"):
+        parser = build_parser(name)
+        command = dict(walk_commands(parser))[name].parser
+        examples = (command.epilog or "").removeprefix(EXAMPLES_HEADING).splitlines()
+        assert 3 <= len(examples) <= 5
+        for example in examples:
+            assert f"\n  {example}\n" in f"{command.format_help()}\n"
+            assert len(example) <= 78
+            words = shlex.split(example.rpartition("| ")[2].partition(" >")[0])
+            assert words[0] == "pipy"
+            if words[1] == name and words[2:]:
+                parser.parse_args(words[1:])

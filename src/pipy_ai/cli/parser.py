@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 # Each command is a module in `commands/` (`chat`: in `chat/`). It has `add_arguments(parser)` and
 # `run(arguments)`, which returns the exit code. If it has a `DESCRIPTION`, `pipy COMMAND --help`
-# shows that instead of the summary below. If it has `WAITS`, a status line with that text is shown
-# from the start, until the command changes or hides it. Only the module of the given command is
-# imported, and it imports nothing heavy before `run`.
+# shows that instead of the summary below; the lines of `EXAMPLES` are shown at its end. If it has
+# `WAITS`, a status line with that text is shown from the start, until the command changes or hides
+# it. Only the module of the given command is imported, and it imports nothing heavy before `run`.
 COMMANDS = {
     "ask": "ask one question",
     "chat": "talk with a model",
@@ -48,6 +48,9 @@ DEFAULT_ACTIONS = {"keys": "list", "history": "browse", "templates": "list", "lo
 PAGED_COMMANDS = ("models", "providers", "compare", "history", "keys", "templates", "local")
 
 
+EXAMPLES_HEADING = "examples:\n"
+
+
 def build_parser(*command_names: str) -> argparse.ArgumentParser:
     """Return the parser of the command line.
 
@@ -69,8 +72,20 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
             module = load_command(name)
             default_description = f"{summary[0].upper()}{summary[1:]}."
             subparser.description = getattr(module, "DESCRIPTION", default_description)
+            if examples := getattr(module, "EXAMPLES", ""):
+                subparser.epilog = EXAMPLES_HEADING + examples
+                subparser.formatter_class = _CommandHelpFormatter
             module.add_arguments(subparser)
     return root_parser
+
+
+class _CommandHelpFormatter(argparse.HelpFormatter):
+    """Keep the lines of examples, which argparse would fill."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith(EXAMPLES_HEADING):
+            return text.rstrip("\n").replace("\n", "\n  ")
+        return super()._fill_text(text, width, indent)
 
 
 class _Parser(argparse.ArgumentParser):

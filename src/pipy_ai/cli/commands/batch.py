@@ -47,6 +47,13 @@ DESCRIPTION = (
     " it stopped: nothing is asked twice. Ctrl-C finishes what is under way; once more, and it is"
     " dropped."
 )
+EXAMPLES = """\
+pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --estimate
+pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --limit 10
+pipy batch mails.csv -o topics.csv --prompt-template "Topic of: {body}"
+pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --budget 5 -j 64
+pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --retry-errors
+"""
 WAITS = "starting"
 MAX_WARNINGS = 10  # shown at the end
 # Suffixes that other programs would read as another format than the one of the answers.

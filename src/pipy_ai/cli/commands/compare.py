@@ -24,6 +24,12 @@ DESCRIPTION = (
     " their answers side by side, with time, tokens and cost. On a terminal you can then vote for"
     " the best answer: --votes lists the standings."
 )
+EXAMPLES = """\
+pipy compare --input 10k --output 2k --provider anthropic
+pipy compare -p "Explain TCP in one sentence" -m sonnet -m openai/gpt-5
+git diff | pipy compare -p "Review this" -m sonnet -m openai/gpt-5
+pipy compare --votes
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

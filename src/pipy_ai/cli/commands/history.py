@@ -37,6 +37,13 @@ DESCRIPTION = (
     "List, show, search, remove and export the conversations that are kept. An ID may be cut short"
     " as long as it is clear; without one, the conversation used last is meant."
 )
+EXAMPLES = """\
+pipy history
+pipy history list --limit 10
+pipy history search "full moon"
+pipy history export --all -o history.html
+pipy history export -o history.db
+"""
 SHORT_ID_CHARS = len("20260101-120000")
 
 

@@ -25,6 +25,11 @@ DESCRIPTION = (
     "Play an event file of pipy ask --events again, at the pace at which it came, or list its"
     " events with their times (--timeline). Lines that are damaged are reported and left out."
 )
+EXAMPLES = """\
+pipy ask --events "Hi" > events.jsonl
+pipy replay events.jsonl --speed 2
+pipy replay events.jsonl --timeline
+"""
 MAX_PAUSE_S = 10.0
 MAX_REPORTED_LINES = 3  # damaged lines that are reported one by one
 

@@ -21,6 +21,11 @@ DESCRIPTION = (
     "Show what was spent: from the ledger that PIPY_LEDGER=1 keeps, or without one from the saved"
     " conversations of ask and chat. The two are never added up, so nothing counts twice."
 )
+EXAMPLES = """\
+pipy spend
+pipy spend --by day --since 2026-11
+pipy spend --source history --json
+"""
 MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 4, 40
 
 Item = tuple[str, str, str, "Spending"]  # UTC time, provider, model, tokens and cost
