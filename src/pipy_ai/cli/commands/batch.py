@@ -26,7 +26,6 @@ from ..display.terminal import (
     uses_styles,
     warn,
     wrap,
-    write,
     write_json,
     write_stderr,
 )
@@ -292,13 +291,8 @@ def _print_estimate(job: Job, json_output: bool) -> int:
         body.append(cells("total", estimates))
     print_table(header, body, {*header[1:]}, drop=["input cost"])
     before = f" ({answered:,} are done)" if answered else ""
-<<<<<<< HEAD
-    text = f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}"
-    write_stderr(escape_controls(f"{text}\n"))
-=======
     text = f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
-    write(wrap(text, sys.stderr), sys.stderr)
->>>>>>> 69c703c (Wrap the note of an estimate)
+    write_stderr(wrap(escape_controls(text), sys.stderr))
     return 0
 
 

@@ -38,7 +38,7 @@ DESCRIPTION = (
     " as long as it is clear; without one, the conversation used last is meant."
 )
 EXAMPLES = """\
-pipy history
+pipy history browse
 pipy history list --limit 10
 pipy history search "full moon"
 pipy history export --all -o history.html
