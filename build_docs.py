@@ -41,14 +41,14 @@ from pipy_ai import errors  # noqa: E402
 
 # Page, title, and the modules whose public names it shows. The last page shows all other modules.
 REFERENCE_PAGES = {
-    "verbs": ("Verbs", ["api"]),
+    "verbs": ("Functions", ["api"]),
     "messages": ("Messages and contexts", ["context", "files", "types", "options"]),
     "events": ("Events and streams", ["stream", "events", "abort"]),
-    "tools": ("Tools and typed answers", ["tools", "tool_loop", "output"]),
+    "tools": ("Tools and structured output", ["tools", "tool_loop", "output"]),
     "models": ("Models, usage and cost", ["registry"]),
     "errors": ("Errors", ["errors"]),
-    "providers": ("Providers, scripted ones too", ["provider", "provider.faux"]),
-    "more": ("Many requests, and what they may cost", []),
+    "providers": ("Providers and the scripted provider", ["provider", "provider.faux"]),
+    "more": ("Batches and budgets", []),
 }
 # Type aliases in signatures, by module.
 TYPE_ALIASES = {
@@ -373,6 +373,22 @@ def add_copied_text(page: str) -> str:
     return HIGHLIGHTED.sub(marked, page)
 
 
+def fit_tables(page: str) -> str:
+    r"""Let code in tables break between the parts of names, and show `\|` without the backslash,
+    which only GitHub needs."""
+
+    def text(match: re.Match[str]) -> str:
+        return re.sub(r"(?<=\w)([_./=\[])(?=\w)", r"\1<wbr>", match[0].replace("\\|", "|"))
+
+    def code(match: re.Match[str]) -> str:
+        return re.sub(r"(?<=>)[^<]+", text, match[0])
+
+    def cell(match: re.Match[str]) -> str:
+        return re.sub(r"<code>.*?</code>", code, match[0], flags=re.DOTALL)
+
+    return re.sub(r"<td.*?</td>", cell, page, flags=re.DOTALL)
+
+
 def site_environment() -> dict[str, str]:
     """Return the variables that `mkdocs.yml` reads."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -390,7 +406,8 @@ def main() -> int:
     if built.returncode:
         return built.returncode
     for path in SITE.rglob("index.html"):
-        path.write_text(add_copied_text(path.read_text(encoding="utf-8")), encoding="utf-8")
+        page = path.read_text(encoding="utf-8")
+        path.write_text(fit_tables(add_copied_text(page)), encoding="utf-8")
     for _, file in nav_pages():
         if not file.startswith("reference/"):
             (SITE / file).write_text(markdown_of(file), encoding="utf-8")
