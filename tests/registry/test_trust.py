@@ -193,7 +193,7 @@ def test_addresses_with_secrets_or_without_encryption(
 def test_new_provider_gets_no_request_by_chance(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its key variable may be that of something else: it is used by its full name only."""
+    """Its key variable may be that of something else: it is used with its full name only."""
     mirror.body = json.dumps(feed(JULY)).encode()
     sync_models()
     sync_models(trust=get_registry().unconfirmed_providers())
@@ -205,6 +205,7 @@ def test_new_provider_gets_no_request_by_chance(
     mirror.body = json.dumps(changed).encode()
     sync_models(force=True)
     reload_registry()
+    assert get_registry().resolve_name("only-here-9b") == ("stripe/only-here-9b", True)  # no key
     monkeypatch.setenv("STRIPE_API_KEY", "sk-stripe-0123456789")
     assert get_registry().unconfirmed_providers() == {"stripe"}
     assert not model_with_key()[0].startswith("stripe/")

@@ -249,8 +249,11 @@ class ModelRegistry:
                 if record is not None and record.get("status") != "removed":
                     return f"{provider}/{name}", False
         full_name, is_guess = self.name_index.resolve(name, self.providers(), self._has_key)
-        if is_guess and full_name and full_name.partition("/")[0] in self.unconfirmed_providers():
-            return None, False  # it is used by its full name only
+        if is_guess and full_name:
+            provider = full_name.partition("/")[0]
+            record = self.provider_record(provider) or {}
+            if record.get("env") and has_key(record) and provider in self.unconfirmed_providers():
+                return None, False  # its key is used with its full name only
         return full_name, is_guess
 
     def get(self, name: str) -> Model | None:
