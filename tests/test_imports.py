@@ -46,6 +46,17 @@ def test_importtime_lists_no_heavy_module() -> None:
     assert not listed & (HEAVY | {"pydantic"})
 
 
+def test_answer_loads_no_module_that_shows_objects() -> None:
+    code = """
+import sys
+from pipy_ai import complete_many, get_models, stream
+assert [m.text for m in complete_many("faux/echo", ["Hi", "there"])] == ["Hi", "there"]
+assert stream("faux/echo", "Hi").result().error is None and get_models(provider="openai")
+assert not {"pipy_ai.reprs", "pipy_ai.notebook"} & sys.modules.keys()
+"""
+    assert not modules_after(code) & {"rich", "markdown_it", "IPython", "pandas", "jedi"}
+
+
 def test_every_public_name_loads_without_litellm() -> None:
     code = "import pipy_ai\nfor name in pipy_ai.__all__: getattr(pipy_ai, name)"
     assert not modules_after(code) & (HEAVY - {"httpx", "rich"})  # httpx loads rich if it is there
