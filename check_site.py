@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -28,11 +29,12 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 SITE = Path(__file__).parent / "build" / "site"
 WIDTHS = (390, 1280)  # px
+TIMEOUT_S = 60
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--hide-scrollbars", "--remote-debugging-pipe",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
 MEASURE = """JSON.stringify({
   width: document.documentElement.scrollWidth,
@@ -114,6 +116,8 @@ class Browser:
 
     def _next_message(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            if not select.select([self._replies], [], [], TIMEOUT_S)[0]:
+                raise RuntimeError(f"Chromium did not respond for {TIMEOUT_S} seconds")
             data = os.read(self._replies, 1 << 16)
             if not data:
                 raise RuntimeError("Chromium has ended")
@@ -152,7 +156,10 @@ class Browser:
         """End Chromium."""
         with contextlib.suppress(RuntimeError, OSError):
             self.call("Browser.close")
-        self._process.wait(30)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
         os.close(self._commands)
         os.close(self._replies)
 
@@ -252,7 +259,8 @@ def console_problems(browser: Browser, base: str) -> list[str]:
         params = event.get("params", {})
         match event.get("method"):
             case "Runtime.exceptionThrown":
-                problems.append(str(params["exceptionDetails"].get("text")))
+                details = params["exceptionDetails"]
+                problems.append(details.get("exception", {}).get("description", details["text"]))
             case "Log.entryAdded" if params["entry"]["level"] == "error":
                 problems.append(params["entry"]["text"] + " " + params["entry"].get("url", ""))
             case "Network.requestWillBeSent":
