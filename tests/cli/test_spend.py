@@ -145,3 +145,18 @@ def test_bars_fit_the_terminal() -> None:
         assert plain.wait() == 0
         assert "####" in plain.text
     assert "█" not in pipy("spend").stdout
+
+
+def test_colors_of_a_terminal_mark_large_shares_and_unknown_costs() -> None:
+    for number, (model, cost) in enumerate([("x", 0.1), ("y", 0.3), ("z", 0.6), ("w", None)]):
+        keep(number, model, cost)
+    with Terminal("-m", "pipy_ai", "spend", columns=80) as terminal:
+        assert terminal.wait() == 0
+        lines = terminal.raw.decode().split("\r\n")
+
+    def color(model: str) -> str:
+        [line] = [line for line in lines if f"/{model} " in line]
+        return line[line.index("\x1b[") + 2 : line.index("m", line.index("\x1b["))]
+
+    assert {model: color(model) for model in "xyzw"} == {"x": "32", "y": "33", "z": "31", "w": "33"}
+    assert "\x1b" not in pipy("spend").stdout

@@ -26,6 +26,8 @@ pipy spend
 pipy spend --by day --since 2026-11
 pipy spend --source history --json
 """
+# The color of a bar from this share of the cost on.
+SHARE_COLORS = ((0.5, "red"), (0.2, "yellow"))
 MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 4, 40
 
 Item = tuple[str, str, str, "Spending"]  # UTC time, provider, model, tokens and cost
@@ -150,7 +152,20 @@ def _print_spending(by: str, totals: dict[str, Spending]) -> None:
         bars = format_bars(values, min(room, MAX_BAR_COLUMNS), sys.stdout)
         header = [*header, ""]
         rows = [[*row, bar] for row, bar in zip(rows, [*bars, ""], strict=True)]
-    print_table(header, rows, numbers, drop=["input", "output", "requests"])
+    colors = _colors(list(totals.values()))
+    print_table(header, rows, numbers, drop=["input", "output", "requests"], colors=colors)
+
+
+def _colors(spendings: list[Spending]) -> dict[tuple[int, str], str]:
+    """Color the bars by their share of the cost, and costs that are incomplete."""
+    total = sum(spending.usd for spending in spendings)
+    colors = {}
+    for row, spending in enumerate(spendings):
+        share = spending.usd / total if total else 0
+        colors[row, ""] = next((color for limit, color in SHARE_COLORS if share >= limit), "green")
+        if spending.unpriced:
+            colors[row, "cost"] = "yellow"
+    return colors
 
 
 def _to_json(spending: Spending) -> dict[str, float]:

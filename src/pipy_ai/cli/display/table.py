@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from ...utils.text import display_width, format_table, truncate
 from . import terminal
@@ -20,6 +21,7 @@ def print_table(
     rows: Sequence[Sequence[str]],
     right: Collection[str] = (),
     drop: Sequence[str] = (),
+    colors: Mapping[tuple[int, str], str] = MappingProxyType({}),
 ) -> None:
     """Print aligned columns on stdout, and in a pager what is longer than the screen.
 
@@ -31,6 +33,7 @@ def print_table(
         right: The columns that are aligned right. They are never shortened.
         drop: The columns that are left out where there is no room, in this order; then the others
             from the right. The first column always stays.
+        colors: The colors of cells on a terminal, by the index of the row and the column's name.
     """
     cells = [[terminal.escape_controls(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -41,14 +44,21 @@ def print_table(
     screen_width = _screen_size()[0] or sys.maxsize
     shown = fit_columns(header, widths, screen_width, right, drop)
     if sum(widths) + 2 * (len(widths) - 1) > screen_width:
+        ellipsis = "…" if terminal.can_encode("…", sys.stdout) else "~"
         header_row, *cells = [
-            [truncate(row[index], width) for index, width in shown.items()]
+            [truncate(row[index], width).replace("…", ellipsis) for index, width in shown.items()]
             for row in (header, *cells)
         ]
     else:
         header_row = list(header)
-    title, _, body = format_table(header_row, cells, right).partition("\n")
-    write_paged(f"{terminal.bold(title, sys.stdout)}\n" + (f"{body}\n" if body else ""))
+    title, *lines = format_table(header_row, cells, right).split("\n")
+    names = [header[index] for index in shown]
+    for (row_index, name), color in colors.items():
+        if name in names and (cell := cells[row_index][names.index(name)]):
+            before, _, after = lines[row_index].rpartition(cell)
+            colored_cell = terminal.colored(cell, color, sys.stdout)
+            lines[row_index] = f"{before}{colored_cell}{after}"
+    write_paged("".join(f"{line}\n" for line in [terminal.bold(title, sys.stdout), *lines]))
     if dropped := [name for index, name in enumerate(header) if index not in shown]:
         terminal.hint(f"no room for {', '.join(dropped)}")
 
