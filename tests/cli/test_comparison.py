@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_ctrl_c_keeps_what_arrived(lab: Lab) -> None:
         assert "Which is best?" not in terminal.text
         assert "answering" not in terminal.text
     assert all(seen.left.wait(5) for seen in lab.seen)
+
+
+def test_ctrl_c_prints_partial_answers_as_json(lab: Lab) -> None:
+    scene = [*chat(*text("half an answer")), STALL]
+    lab.play(scene, scene)
+    with Terminal("-m", "pipy_ai", *models(lab, "a", "b"), "--json") as terminal:
+        until = time.monotonic() + 30
+        while len(lab.seen) < 2 or not all(seen.sent for seen in lab.seen):
+            assert time.monotonic() < until
+            terminal.read(0.1)
+        terminal.interrupt()
+        assert terminal.wait() == 130
+        assert '"model": "hosted_vllm/b"' in terminal.text.replace("\n", "")
 
 
 def test_narrow_terminal_shows_one_after_another(lab: Lab) -> None:

@@ -78,7 +78,7 @@ def test_type_to_filter_and_print(two: None) -> None:
         terminal.send(ESCAPE)
         terminal.wait_for("History  2 of 2")
         terminal.interrupt()
-        assert terminal.wait() == 0
+        assert terminal.wait() == 130
 
 
 def test_enter_continues_in_chat(two: None) -> None:

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         items = _ledger_items(arguments.ledger) if source == "ledger" else _history_items()
         for time, provider, model, spending in items:
-            if arguments.since is None or time >= arguments.since:
+            if arguments.since is None or (time >= arguments.since and time[:1].isdigit()):
                 key = _GROUP_KEYS[arguments.by](time, provider, model)
                 totals.setdefault(key, Spending()).merge(spending)
     except FileNotFoundError:

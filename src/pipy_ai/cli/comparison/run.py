@@ -43,27 +43,6 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
         messages = asyncio.run(comparison.run(display))
     finally:
         hide_status()
-    for name, message in zip(prompt_args.models, messages, strict=True):
-        for text in [*warning_texts([message]), *ending_notices(message)]:
-            warn(f"{name}: {text}")
-        if message.error is not None and not (display.shows_errors or comparison.interrupted):
-            warn(f"{name}: {message.error.message}")
-    if comparison.interrupted:
-        return 130
-    answered = [
-        name
-        for name, message in zip(prompt_args.models, messages, strict=True)
-        if message.error is None
-    ]
-    if not json:
-        print_summary(prompt_args.models, messages)
-    vote, is_saved = None, not any(map(is_unrecorded, messages))
-    if len(answered) > 1 and is_interactive() and sys.stdin.isatty() and not json:
-        from .votes import ask_for_vote, save_vote
-
-        vote = ask_for_vote(answered)
-        if vote is not None:
-            is_saved = save_vote(vote) and is_saved
     if json:
         write_json(
             [
@@ -71,6 +50,27 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
                 for name, message in zip(prompt_args.models, messages, strict=True)
             ]
         )
+    for name, message in zip(prompt_args.models, messages, strict=True):
+        for text in [*warning_texts([message]), *ending_notices(message)]:
+            warn(f"{name}: {text}")
+        if message.error is not None and not (display.shows_errors or comparison.interrupted):
+            warn(f"{name}: {message.error.message}")
+    if comparison.interrupted:
+        return 130
+    if not json:
+        print_summary(prompt_args.models, messages)
+    answered = [
+        name
+        for name, message in zip(prompt_args.models, messages, strict=True)
+        if message.error is None
+    ]
+    is_saved = not any(map(is_unrecorded, messages))
+    if len(answered) > 1 and is_interactive() and sys.stdin.isatty() and not json:
+        from .votes import ask_for_vote, save_vote
+
+        vote = ask_for_vote(answered)
+        if vote is not None:
+            is_saved = save_vote(vote) and is_saved
     return 0 if len(answered) == len(messages) and is_saved else 1
 
 

@@ -67,11 +67,12 @@ def pick_conversation() -> Choice | None:
     Warnings about damaged files are printed when the picker is closed.
     """
     warnings = io.StringIO()
-    with contextlib.redirect_stderr(warnings):
-        choice = _Picker().run()
-    if warnings.getvalue():
-        write_stderr(warnings.getvalue())
-    return choice
+    try:
+        with contextlib.redirect_stderr(warnings):
+            return _Picker().run()
+    finally:
+        if warnings.getvalue():
+            write_stderr(warnings.getvalue())
 
 
 class _Picker:
@@ -130,8 +131,11 @@ class _Picker:
         def _(event: KeyPressEvent) -> None:
             self._choose("print")
 
-        @bindings.add("q", filter=no_query)
         @bindings.add("c-c")
+        def _(event: KeyPressEvent) -> None:
+            event.app.exit(exception=KeyboardInterrupt)
+
+        @bindings.add("q", filter=no_query)
         @bindings.add("c-d")
         def _(event: KeyPressEvent) -> None:
             event.app.exit(result=None)
