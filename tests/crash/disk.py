@@ -116,7 +116,9 @@ def try_all(
     disk: Disk, workload: Workload, directory: Path, every: int = 1
 ) -> tuple[int, list[str]]:
     """Try the faults of a command, or every Nth; return their number and what was wrong."""
-    template = new_home(directory / "template")
+    if not (directory / "new").exists():
+        new_home(directory / "new")
+    template = Home(directory / "new").copy(directory / "template")
     workload.prepare(template)
     counted = disk.operations(workload, template.copy(directory / "home"), DISK_KILL="1")
     writes = disk.operations(workload, template.copy(directory / "home"))
