@@ -32,7 +32,7 @@ _BACKSLASH_ESCAPES = (
     rf"\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}"
     rf"|\\u{_HEX}{{4}}|\\U{_HEX}{{8}}|\\x{_HEX}{{2}}|\\."
 )
-_ENTITIES = rf"&(?:#[0-9]{{1,8}}|#[xX]{_HEX}{{1,8}}|[a-zA-Z][a-zA-Z0-9]{{1,30}});"
+_ENTITIES = rf"&(?:#[0-9]{{1,8}};?|#[xX]{_HEX}{{1,8}};?|[a-zA-Z][a-zA-Z0-9]{{1,30}};)"
 _PERCENT_ESCAPES = rf"(?:%{_HEX}{{2}})+"
 _ESCAPES = [
     re.compile(pattern)
@@ -171,17 +171,23 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 def _find_parts(text: str, end: int, secret: str) -> Iterator[tuple[int, int]]:
     """Yield where a secret, its beginning or its end is in a text that was cut at `end`."""
-    head, tail = secret[:MIN_PART_CHARS], secret[-MIN_PART_CHARS:]
-    start = text.find(head)
-    while start >= 0:
-        yield start, start + _common_length(secret, text[start : start + len(secret)])
-        start = text.find(head, start + 1)
+    if secret[:MIN_SECRET_CHARS] in text:
+        yield from _find_beginnings(text, end, secret)
+    tail = secret[-MIN_PART_CHARS:]
     start = text.find(tail)
     while start >= 0:
         tail_end = start + len(tail)
         before = text[max(0, tail_end - len(secret)) : tail_end]
         yield tail_end - _common_length(secret[::-1], before[::-1]), tail_end
         start = text.find(tail, start + 1)
+
+
+def _find_beginnings(text: str, end: int, secret: str) -> Iterator[tuple[int, int]]:
+    head = secret[:MIN_PART_CHARS]
+    start = text.find(head)
+    while start >= 0:
+        yield start, start + _common_length(secret, text[start : start + len(secret)])
+        start = text.find(head, start + 1)
     for length in range(min(len(head) - 1, end), MIN_SECRET_CHARS - 1, -1):
         if text.endswith(secret[:length], 0, end):
             yield end - length, end

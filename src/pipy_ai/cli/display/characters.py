@@ -116,8 +116,9 @@ class StreamEscaper:
     def feed(self, text: str, final: bool = False) -> str:
         """Return what can be shown; with `final`, everything."""
         text = self._held + text
-        tail_start = max(0, len(text) - _UNDECIDED_CHARS)
-        undecided = None if final else _UNDECIDED.search(text, tail_start)
+        undecided = None
+        if not final and not (text.isascii() and text[-1:] != "\r"):
+            undecided = _UNDECIDED.search(text, max(0, len(text) - _UNDECIDED_CHARS))
         self._held = "" if undecided is None else undecided[0]
         text = text[: len(text) - len(self._held)]
         escaped = escape_controls(self._line + text, len(self._line))
