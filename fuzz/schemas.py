@@ -30,6 +30,7 @@ _CONVERTERS: tuple[Callable[[Mapping[str, Any]], Any], ...] = (
     vendor_schemas.to_gemini_tool_schema,
     lambda schema: modernize(schema) if _depth(schema) < 200 else None,
 )
+_ANYTHING = {"string", "number", "boolean", "object"}
 _PATTERNS = ("^a", "a|b", "(?=a)", "[a-z]+", "\\d{2}", "(", "(a)\\1")
 
 
@@ -198,6 +199,8 @@ def _from_gemini(schema: Any) -> Any:
     for key, value in schema.items():
         if key == "properties":
             out[key] = {name: _from_gemini(inner) for name, inner in value.items()}
+        elif key == "items" and _ANYTHING <= {one.get("type") for one in value.get("anyOf", ())}:
+            out[key] = True  # lists of anything in lists of anything end at the second
         elif key in ("items", "anyOf"):
             out[key] = _from_gemini(value)
         elif key != "nullable":
