@@ -195,11 +195,13 @@ def _from_gemini(schema: Any) -> Any:
         return [_from_gemini(inner) for inner in schema]
     if not isinstance(schema, dict):
         return schema
-    out = {}
+    out: dict[str, Any] = {}
     for key, value in schema.items():
         if key == "properties":
             out[key] = {name: _from_gemini(inner) for name, inner in value.items()}
-        elif key == "items" and _ANYTHING <= {one.get("type") for one in value.get("anyOf", ())}:
+        elif key == "items" and _ANYTHING.issubset(
+            one.get("type") for one in value.get("anyOf", ())
+        ):
             out[key] = True  # lists of anything in lists of anything end at the second
         elif key in ("items", "anyOf"):
             out[key] = _from_gemini(value)
