@@ -120,7 +120,7 @@ def test_the_readmes_comparison_is_what_was_measured() -> None:
         "CPU time per streamed chunk": [
             f"{per_chunk[name]:.{1 if per_chunk[name] < 10 else 0}f} µs" for name in clients
         ],
-        "CPU time from a cold start to the first token": [
+        "CPU time of a new process that prints the first token": [
             f"{first_token[name] / 1000:.2g} s" for name in clients
         ],
         "broken streams reported as an error, of 8": [str(reported[name]) for name in clients],
