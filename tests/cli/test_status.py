@@ -48,6 +48,15 @@ def test_a_retry_is_shown_with_the_seconds_that_are_left(lab: Lab) -> None:
         assert terminal.screen[0] == "Hello"
 
 
+def test_a_fallback_is_shown(lab: Lab) -> None:
+    lab.play(Status(404, {"error": {"message": "no such model"}}), SLOW)
+    with Terminal(*ask(lab, "--fallback", "hosted_vllm/n", "hi")) as terminal:
+        terminal.wait_for("404, retrying")
+        lab.go()
+        assert terminal.wait() == 0
+        assert terminal.screen[0] == "Hello"
+
+
 def test_hidden_thinking_is_shown_as_such() -> None:
     code = (
         "import sys\nfrom pipy_ai import faux\nfrom pipy_ai.cli.main import main\n"

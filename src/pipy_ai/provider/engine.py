@@ -43,7 +43,7 @@ from .assembler import INTERRUPTED_MESSAGE, Assembler
 from .base import Provider
 from .finish import is_first_party_chat
 from .request import Request
-from .retry import outcome, report_retry, retry_after_too_long, retry_delay
+from .retry import notify_listeners, outcome, report_retry, retry_after_too_long, retry_delay
 
 if TYPE_CHECKING:
     from ..accounting.meter import Meter
@@ -317,6 +317,7 @@ class Run:
                 self._provider, self._request = self._fallbacks.pop(0)()
                 retries, delay = 0, 0.0
                 next_model, reason = self._request.model, outcome(last_event.error)
+                notify_listeners(last_event.error, 0.0)
                 logger.warning("fallback %s to %s after %s", failed_model, next_model, reason)
             else:
                 report_retry(last_event.error, delay)

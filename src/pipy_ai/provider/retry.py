@@ -55,10 +55,15 @@ def retry_after_too_long(message: AssistantMessage, max_delay_ms: float) -> bool
     return True
 
 
-def report_retry(message: AssistantMessage, delay: float) -> None:
-    """Tell the listeners that a request is sent again after `delay` seconds, and log why."""
+def notify_listeners(message: AssistantMessage, delay: float) -> None:
+    """Tell the listeners that a request is sent again after `delay` seconds."""
     for listener in retry_listeners:
         listener(message, delay)
+
+
+def report_retry(message: AssistantMessage, delay: float) -> None:
+    """Tell the listeners that a request is sent again after `delay` seconds, and log why."""
+    notify_listeners(message, delay)
     name = f"{message.provider}/{message.model}"
     logger.info("retry %s in %.3gs after %s", name, delay, outcome(message))
 
