@@ -61,7 +61,8 @@ def total_of(values: Iterable[Any]) -> Any:
 def _context(prompt: Prompt) -> Context:
     if isinstance(prompt, Context):
         return prompt
-    return ctx(*prompt) if isinstance(prompt, list | tuple) else ctx(prompt)  # type: ignore[arg-type]
+    messages: Any = prompt if isinstance(prompt, list | tuple) else [prompt]
+    return ctx(*messages)
 
 
 def _average_output(job: Job) -> int | None:

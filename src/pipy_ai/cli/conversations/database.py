@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from ...utils.atomic import remove_if_exists, sync_directory, write_temp_file
 from ...utils.file_errors import name_file
@@ -149,8 +149,10 @@ def _message_values(message: Message) -> list[Any]:
                 texts["thinking"].append(part.thinking)
             case "toolCall":
                 calls.append({"id": part.id, "name": part.name, "arguments": part.arguments})
-            case _:
+            case "image" | "document":
                 texts["text"].append(f"[{part.type}: {part.url or part.mime_type}]")
+            case _:
+                assert_never(part)
     text = content if isinstance(content, str) else "\n\n".join(texts["text"])
     thinking = "\n\n".join(texts["thinking"]) or None
     call_json = json.dumps(calls, ensure_ascii=False, default=str) if calls else None
