@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,7 +61,7 @@ def validate_without_loss(
 
 
 @contextmanager
-def stack_limit() -> Iterator[None]:
+def stack_limit() -> Generator[None, None, None]:
     """Raise `RecursionError` where a schema or value is too deep for `jsonschema`.
 
     At the limit of Python's stack, `rpds`, which `jsonschema` needs, may panic instead: that is a
