@@ -143,13 +143,14 @@ def test_spellings_of_a_key(spell: object) -> None:
         (f"a web page, '{KEY[:12]}'. Ask again.", "a web page, '***'. Ask again."),
         (f"'...{KEY[-12:]}' is wrong", "'...***' is wrong"),
         (f"{KEY[:9]}&#x", "***&#x"),
+        ("100%ef&#48;123456789abcdef", "100%***"),
         (f"{KEY[:-1]}&#x59", "***"),  # browsers need no semicolon
         (f"{KEY[:9]}\\u00", "***\\u00"),
         (f"100% of C:\\users &lt; {KEY} %2", "100% of C:\\users &lt; *** %2"),
     ],
 )
 def test_text_that_is_cut(text: str, redacted: str) -> None:
-    assert redact(text, [KEY]) == redacted
+    assert redact(text, [KEY, "ef0123456789abcdef"]) == redacted
 
 
 def test_key_in_the_body_of_a_preview() -> None:

@@ -24,7 +24,7 @@ MASK = "***"
 MIN_SECRET_CHARS = 8  # anything shorter is not a key, and may occur in ordinary text
 MIN_PART_CHARS = 10  # of a secret's beginning or end that is masked anywhere in a text
 MAX_MESSAGE_CHARS = 1 << 16
-MAX_VIEWS = 24  # ways to decode the escapes of a text
+MAX_VIEWS = 12  # ways to decode the escapes of a text
 MAX_TAIL_CHARS = 64
 
 _HEX = "[0-9a-fA-F]"
@@ -140,10 +140,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     ]
     if not forms:
         return text
-    # One kind of escapes after the other, if a secret has characters that look like an escape.
-    is_plain = not any(char in form for form in forms for char in "\\&%")
     spans: list[tuple[int, int]] = []
-    for view, starts in _views(text, _ESCAPES[:1] if is_plain else _ESCAPES):
+    for view, starts in _views(text):
         end = _end_before_cut(view)
         for form in forms:
             for part_start, part_end in _find_parts(view, end, form):
@@ -206,17 +204,18 @@ def _end_before_cut(text: str) -> int:
     return match.start() if match else len(text)
 
 
-def _views(text: str, kinds: Sequence[re.Pattern[str]]) -> Iterator[tuple[str, Sequence[int]]]:
+def _views(text: str) -> Iterator[tuple[str, Sequence[int]]]:
     """Yield a text as it is, and with escapes decoded, each with where its characters began.
 
-    Escapes may be nested, as in JSON in JSON.
+    Escapes may be nested, as in JSON in JSON. Each kind is also decoded alone: the percent sign of
+    `100%ab&#99;` belongs to no escape.
     """
     views: dict[str, Sequence[int]] = {text: range(len(text) + 1)}
     pending = [text]
     while pending:
         view = pending.pop(0)
         yield view, views[view]
-        for kind in kinds:
+        for kind in _ESCAPES:
             if len(views) < MAX_VIEWS and kind.search(view):
                 decoded, starts = _decode(view, views[view], kind)
                 if decoded not in views:
