@@ -459,7 +459,7 @@ def test_what_was_typed_before_the_question_approves_no_tool(lab: Lab, tmp_path:
     add = call(0, "call_add", "add", '{"a": 2, "b": 3}')
     lab.play(sse(*text("wait "), Pause(), add, finish("tool_calls"), "[DONE]"), answer("No."))
     with Chat(lab, "--plain", "--tool", f"{tmp_path}/mine.py:add") as seen:
-        seen.say("2 + 3?", "wait")
+        seen.say("2 + 3?", "\nwait")
         seen.send("y\ra\r")
         seen.wait_for("wait y\na")
         lab.go()

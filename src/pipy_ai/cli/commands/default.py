@@ -63,7 +63,7 @@ def _validate_model(name: str, force: bool) -> str:
         return name
     registry = get_registry()
     full, _ = registry.resolve_name(name)
-    if full is None and not model_id:
+    if full is None and name and not model_id:
         from ..args.model import resolve_model
 
         full = resolve_model(name, "choosing")
