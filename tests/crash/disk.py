@@ -73,7 +73,8 @@ def fail(disk: Disk, workload: Workload, home: Home, at: int, **settings: str | 
     assert done.returncode not in (0, -9), f"exit code {done.returncode}: {done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     line = next((line for line in done.stderr.splitlines() if reason in line), "")
-    assert str(home.path) in line, f"no path and reason: {done.stderr!r}"
+    names = (str(home.path), *(f"{name}: {reason}" for name in workload.arguments))
+    assert any(name in line for name in names), f"no path and reason: {done.stderr!r}"
     assert any(words in line for words in ADVICE), f"no advice: {line!r}"
     check_files(home, killed=False)
     recover(workload, home)
