@@ -49,9 +49,9 @@ def run_cases(name: str, seed: int, first: int, cases: int) -> tuple[list[str], 
     gc.freeze()  # what was imported need not be searched for garbage
     case = first - 1
     for case in range(first, first + cases):
-        rng.seed(seed * _CASES_PER_SEED + case)
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_PER_CASE)
         try:
+            rng.seed(seed * _CASES_PER_SEED + case)
+            signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_PER_CASE)
             function(rng)
         except (Exception, TooSlow) as error:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)

@@ -191,3 +191,8 @@ def test_huge_error_events_are_read_in_part(wire: Wire) -> None:
         assert message.error.kind == "rate_limit"
         assert message.error.message.startswith("Slow down.")
         assert len(message.error.message) <= 2000
+
+
+def test_an_exception_of_litellm_without_a_text_is_the_message() -> None:
+    message = ask(CHAT, sse({"error": {"message": "litellm.RateLimitError: "}}))
+    assert message.error_message == "litellm.RateLimitError: "

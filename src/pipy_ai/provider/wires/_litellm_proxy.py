@@ -60,7 +60,7 @@ def unwrap_error_message(text: str) -> str:
     """Return the provider's message without the exceptions that LiteLLM wraps around it."""
     if not text.startswith("litellm."):
         return text
-    return extract_provider_message(text).partition("\n\nLiteLLM: ")[0]
+    return extract_provider_message(text).partition("\n\nLiteLLM: ")[0] or text
 
 
 def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None:
