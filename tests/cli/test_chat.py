@@ -194,7 +194,7 @@ PASTED = "alpha\rbeta\rgam"
 def test_lines_pasted_during_a_response_are_one_unsent_message(lab: Lab) -> None:
     lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
     with Chat(lab) as seen:
-        seen.say("Hi", "wait")
+        seen.say("Hi", "\nwait")
         seen.send(f"\x1b[A{PASTED}")  # not marked as a paste, because there is no prompt
         seen.wait_for("gam")  # the terminal shows it
         lab.go()
@@ -210,7 +210,7 @@ def test_lines_pasted_during_a_response_are_one_unsent_message(lab: Lab) -> None
 def test_line_typed_during_a_response_is_sent_by_the_next_enter(lab: Lab) -> None:
     lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
     with Chat(lab) as seen:
-        seen.say("Hi", "wait")
+        seen.say("Hi", "\nwait")
         seen.send("and then?\r")
         seen.wait_for("then?")
         lab.go()
@@ -225,7 +225,7 @@ def test_large_text_pasted_during_a_response_is_kept_whole(lab: Lab) -> None:
     large = "ten bytes\r" * 20_000
     lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
     with Chat(lab) as seen:
-        seen.say("Hi", "wait")
+        seen.say("Hi", "\nwait")
         seen.send(large[:2_000])
         lab.go()
         seen.send(large[2_000:])  # its end comes when there is a prompt
@@ -247,7 +247,7 @@ def test_lines_pasted_without_marks_are_one_message(lab: Lab) -> None:
 def test_typed_ahead_is_not_sent_on_a_dumb_terminal(lab: Lab) -> None:
     lab.play(sse(*text("wait "), Pause(), *text("for it"), finish("stop"), "[DONE]"), answer("Yes"))
     with Chat(lab, env={"TERM": "dumb"}) as seen:
-        seen.say("Hi", "wait")
+        seen.say("Hi", "\nwait")
         seen.send("yes\r")
         seen.wait_for("yes")
         lab.go()
