@@ -130,6 +130,7 @@ def _around(rng: random.Random, key: str) -> str:
     text = " ".join(rng.choices(_WORDS, k=rng.randint(0, 4))) + rng.choice(
         ("", " ", "'", '"', ": ")
     )
+    text += " " if text.endswith("%") else ""  # a sign before an escaped key may belong to it
     return "" if _leak(text, key) else text
 
 
