@@ -254,7 +254,7 @@ class Crashes:
         for path in self.batches:
             self.home.output(*self._batch_arguments(path), env=env)
             assert self._check_batch(path) == list(range(ROWS)), path
-            assert not list(self.home.path.glob(f".{path.stem}*.tmp"))
+            assert not list(self.home.path.glob(f".{path.stem}.out.jsonl.*.tmp"))
         for arguments in (
             ("sync", "--force"), ("history", "list"),
             ("ask", "-m", "hosted_vllm/m", "--api-base", self.server.url, "the last"),
