@@ -226,4 +226,4 @@ def environment(**overrides: str) -> dict[str, str]:
 def last_line(errors: TextIO) -> str:
     """Return the last line that a process wrote to stderr."""
     errors.seek(0)
-    return (errors.read().strip().splitlines() or ["it ended without a word"])[-1][:150]
+    return (errors.read().strip().splitlines() or ["it ended without a message"])[-1][:150]

@@ -26,14 +26,14 @@ HEAD = """\
 <!-- Made by docs/commands.py, which the tests compare with this page. -->
 
 `pipy "PROMPT"` is short for `pipy ask "PROMPT"`. Every command takes `--help`, and `pipy --version`
-tells the version. `pipy` alone shows what is set up, and `pipy keys`, `history`, `templates` and
-`local` without an action list their contents; `history` on a terminal lets you choose. Exit codes: 0 done, 1 the request failed, 2 wrong use,
-130 stopped by Ctrl-C.
+prints the version. `pipy` alone shows the setup. `pipy keys`, `history`, `templates` and `local`
+without an action list their contents; on a terminal, `history` lets you choose. Exit codes:
+0 success, 1 the request failed, 2 wrong usage, 130 stopped by Ctrl-C.
 
-On a terminal, commands that wait show a status line on stderr until there is something to print;
-there is none with `--quiet`, in a pipe or on a terminal that is `TERM=dumb`. Tables fit the width of
-the terminal. What is longer than the screen is shown in a pager: `PIPY_PAGER`, else `PAGER`, else
-`less`; `cat` means none, and so does `--no-pager`.
+On a terminal, commands that wait show a status line on stderr until there is something to print.
+There is none with `--quiet`, in a pipe or with `TERM=dumb`. Tables fit the width of the terminal.
+Output that is longer than the screen is shown in a pager: `PIPY_PAGER`, `PAGER` or `less`. `cat`
+means no pager, and so does `--no-pager`.
 """
 
 

@@ -88,7 +88,7 @@ def test_urls_are_left_to_the_provider() -> None:
     assert document("https://example.com/get?id=7").url == "https://example.com/get?id=7"  # type: ignore[union-attr]
     assert attachment("HTTPS://example.com/a.JPG") == ImageContent(url="HTTPS://example.com/a.JPG")
     for unclear in ("https://example.com/notes.txt", "https://example.com/pdf", "http://a"):
-        with pytest.raises(ValueError, match="does not say what it is"):
+        with pytest.raises(ValueError, match="has no file type"):
             attachment(unclear)
     content = user("q", url, "https://example.com/photo?id=7").content
     assert [part.type for part in content] == ["text", "document", "image"]  # type: ignore[union-attr]
@@ -121,7 +121,7 @@ def test_video_is_rejected_by_its_first_bytes(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     with film.open("wb") as file:
         file.truncate(1 << 36)  # 64 GB of nothing: reading it all would not end well
-    with pytest.raises(ValueError, match=r"film\.mkv is nothing that models read"):
+    with pytest.raises(ValueError, match=r"film\.mkv is not a file that models read"):
         attachment(film)
 
 
@@ -173,7 +173,7 @@ def test_images_are_detected_from_their_bytes(data: bytes, mime_type: str, tmp_p
 def test_invalid_image_is_rejected_with_its_path(tmp_path: Path) -> None:
     fake = tmp_path / "cat.png"
     fake.write_text("not an image")
-    with pytest.raises(ValueError, match=r"cat\.png is not an image"):
+    with pytest.raises(ValueError, match=r"cat\.png is not in an image format"):
         image(fake)
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         user("look", tmp_path / "gone.png")
@@ -243,5 +243,5 @@ def test_truncated_images(data: bytes, end: int, tmp_path: Path) -> None:
     assert attachment(path) == image(data)
     path.write_bytes(data[:-end])
     for build in (attachment, image):
-        with pytest.raises(ValueError, match="photo is only a part of an image"):
+        with pytest.raises(ValueError, match="photo is a truncated image"):
             build(path)

@@ -214,7 +214,7 @@ def test_context_variables_apply_within_a_batch() -> None:
         (("host/m", "one prompt"), {}, "contexts are many prompts"),
         (("host/m", ctx("one")), {}, "contexts are many prompts"),
         (("host/m", 7), {}, "contexts are many prompts"),
-        (("host/m", ["a"]), {"concurrency": 0}, "concurrency is 1 or more"),
+        (("host/m", ["a"]), {"concurrency": 0}, "concurrency must be 1 or more"),
         (("host/m", ["a"]), {"concurrency": float("nan")}, "concurrency is a whole number"),
         (("host/m", ["a"]), {"stop_on": ["nonsense"]}, "'nonsense' is not a valid"),
         (("host/m", ["a"]), {"temprature": 1}, "did you mean temperature"),

@@ -199,7 +199,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         "tests/registry/test_cost.py::test_cached_tokens_are_free_only_where_listed",
     ),
     "S34": (
-        "A limit of 0 was no limit, and a misspelt capability found nothing without a word.",
+        "A limit of 0 was no limit, and a misspelt capability found nothing without a message.",
         "tests/registry/test_registry.py::test_filters_agree_with_the_feed",
         "tests/registry/test_registry.py::test_unknown_filter_values_are_rejected",
     ),

@@ -139,7 +139,7 @@ def test_invalid_arguments_are_sent_back(go: Go) -> None:
     with faux.script(broken, faux.reply(faux.tool("add", '{"a": 1, "b": [2]}')), "ok"):
         ran = go("faux/m", "q", [add])
     assert ran.texts[0].startswith("The arguments of add are no JSON object")
-    assert ran.texts[1].startswith("The arguments of add do not fit:\nb: Input should be")
+    assert ran.texts[1].startswith("Invalid arguments for add:\nb: Input should be")
 
 
 class Picky(BaseModel):
@@ -163,10 +163,10 @@ def test_wrong_use_raises_at_once() -> None:
         ([add], {"temperature": "hot"}, ValueError, "temperature"),
         ([add], {"max_turns": 0}, ValueError, "at least 1"),
         ([add], {"concurrency": 0}, ValueError, "at least 1"),
-        ([add, add], {}, ValueError, "two tools are called 'add'"),
+        ([add, add], {}, ValueError, "two tools are named 'add'"),
         ([Tool(name="f")], {}, ValueError, "'f' has no function"),
         ([Picky], {}, ValueError, "'Picky' has no function"),
-        ([5], {}, TypeError, "a tool is a function"),
+        ([5], {}, TypeError, "a tool must be a function"),
     ]
     for verb in (run_tools, arun_tools):
         for tools, options, error, says in wrong:

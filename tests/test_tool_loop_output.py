@@ -220,9 +220,9 @@ def test_fallback_has_its_own_mode(lab: Lab, go: Go) -> None:
 def test_wrong_use_is_rejected_before_any_request() -> None:
     with pytest.raises(TypeError, match="output= takes a type"):
         run_tools("faux/x", "q", [look], output=look)
-    with pytest.raises(ValueError, match="output_mode is one of"):
+    with pytest.raises(ValueError, match="output_mode must be one of"):
         run_tools("faux/x", "q", [look], output=int, output_mode="json")  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match="output_retries is 0 or more"):
+    with pytest.raises(ValueError, match="output_retries must be 0 or more"):
         run_tools("faux/x", "q", [look], output=int, output_retries=-1)
 
 

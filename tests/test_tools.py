@@ -44,15 +44,15 @@ def fastapi_style(a: int = Field(default=3, description="x")): ...
 @pytest.mark.parametrize(
     ("wrong", "error", "expected"),
     [
-        (several, TypeError, r"several\(\*numbers\) is no tool"),
-        (callback, TypeError, r"callback\(\) has a parameter that JSON cannot give"),
-        (plain_object, TypeError, r"plain_object\(\) has a parameter that JSON cannot give"),
+        (several, TypeError, r"several\(\*numbers\) cannot be a tool"),
+        (callback, TypeError, r"callback\(\) has a parameter that JSON cannot represent"),
+        (plain_object, TypeError, r"plain_object\(\) has a parameter that JSON cannot represent"),
         (fastapi_style, TypeError, "write Annotated"),
         (Thing.method, TypeError, r"a method: make a tool of an object's, as `thing.method`"),
-        (max, TypeError, r"max\(\) is no tool: no signature"),
-        (lambda a: a, ValueError, r"give it one with name="),
-        (Thing, TypeError, "the class Thing is no tool"),
-        (Point, TypeError, "the class Point is no tool"),
+        (max, TypeError, r"max\(\) cannot be a tool: no signature"),
+        (lambda a: a, ValueError, r"set one with name="),
+        (Thing, TypeError, "the class Thing is not a tool"),
+        (Point, TypeError, "the class Point is not a tool"),
     ],
 )
 def test_invalid_tools(wrong: Any, error: type[Exception], expected: str) -> None:
@@ -104,7 +104,7 @@ def test_model_classes() -> None:
     assert validate_tool_call([Point], call) == {"x": 3, "y": 0}
     assert as_tool(Tree).description == ""
     assert as_tool(Tree).parameters == {**TREE, "$defs": {"Tree": TREE}}
-    with pytest.raises(TypeError, match="not made of a function"):
+    with pytest.raises(TypeError, match="not made from a function"):
         made()
     for wrong, error in [(Thing, TypeError), (5, TypeError), (RootModel[list[int]], TypeError)]:
         with pytest.raises(error):
@@ -126,9 +126,9 @@ def test_functions_are_accepted_as_tools_everywhere() -> None:
         ["add", "Point"], ["add"], ["add"],
     ]  # fmt: skip
     assert late.tools == [add]
-    with pytest.raises(TypeError, match="a tool is a function"):
+    with pytest.raises(TypeError, match="a tool must be a function"):
         ctx("q", tools=[5])  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="two tools are called 'add'"):
+    with pytest.raises(ValueError, match="two tools are named 'add'"):
         ctx("q", tools=[add, add])
 
 
@@ -141,7 +141,7 @@ async def test_async_functions_accept_functions_as_tools() -> None:
 def test_tool_can_still_be_called() -> None:
     made = tool(add)
     assert made(2, b=3) == 5
-    with pytest.raises(TypeError, match="not made of a function"):
+    with pytest.raises(TypeError, match="not made from a function"):
         Tool(name="f")()
 
 
@@ -161,7 +161,7 @@ def test_tools_are_serializable(made: Tool) -> None:
     assert made != Tool(name=made.name)
     again = pickle.loads(pickle.dumps(made))
     assert again == made
-    with pytest.raises(TypeError, match="not made of a function"):
+    with pytest.raises(TypeError, match="not made from a function"):
         again()
     # What came back has no function, but its schema is as good a check.
     arguments = {"p": {"x": "1"}, "a": "1", "x": "1"}
@@ -173,9 +173,9 @@ def test_tools_are_serializable(made: Tool) -> None:
 
 def test_single_tool_is_not_a_list_of_tools() -> None:
     for one in (add, tool(add), "add", {"name": "add"}):
-        with pytest.raises(TypeError, match="given as a list"):
+        with pytest.raises(TypeError, match="must be a list"):
             ctx("q", tools=one)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"given as a list, \[add\]"):
+    with pytest.raises(TypeError, match=r"must be a list, \[add\]"):
         run_tools("faux/echo", "q", add)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^'<lambda>' is no name"):
         ctx("q", tools=[lambda x: x])

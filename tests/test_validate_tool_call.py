@@ -165,7 +165,7 @@ def test_invalid_arguments(function: Any, arguments: Any, problems: list[str]) -
     with pytest.raises(ToolValidationError) as caught:
         check(function, **arguments)
     first, *lines = str(caught.value).splitlines()
-    assert first == f"The arguments of {function.__name__} do not fit:"
+    assert first == f"Invalid arguments for {function.__name__}:"
     assert lines == caught.value.problems
     for line, problem in zip(lines, problems, strict=True):
         assert line.startswith(problem)
@@ -179,7 +179,7 @@ def test_calls_that_cannot_be_checked() -> None:
     with pytest.raises(ToolValidationError, match="There are: none"):
         validate_tool_call([], ToolCall(name="sub"))
     broken = ToolCall(name="add", arguments_error="cut off", raw_arguments='{"a": ')
-    with pytest.raises(ToolValidationError, match="no JSON object: cut off"):
+    with pytest.raises(ToolValidationError, match="not a JSON object: cut off"):
         validate_tool_call([add], broken)
 
 
@@ -245,7 +245,7 @@ def test_schemas_of_other_drafts_and_invalid_ones() -> None:
     with pytest.raises(ToolValidationError, match="'b' is a dependency of 'a'"):
         check({"name": "f", "parameters": depends}, a=1)
     for wrong, says in [
-        ({"$anchor": "1 2"}, "no JSON Schema"),
+        ({"$anchor": "1 2"}, "not a valid JSON Schema"),
         # Nothing is fetched: the conftest would tell.
         ({"properties": {"a": {"$ref": "http://example.com/x.json"}}}, "refer to what is not"),
     ]:
@@ -324,7 +324,7 @@ def test_dict_arguments_are_converted() -> None:
 
 
 def test_tool_without_a_function_cannot_be_called() -> None:
-    with pytest.raises(TypeError, match="was not made of a function"):
+    with pytest.raises(TypeError, match="was not made from a function"):
         Tool(name="f")()
 
 

@@ -99,7 +99,7 @@ async def preview_request(request: Request) -> Preview:
     """
     preview_method = getattr(provider_for(request), "preview", None)
     if preview_method is None:
-        raise ValueError(f"the provider {request.provider!r} has no preview")
+        raise ValueError(f"the provider {request.provider!r} does not support preview()")
     try:
         result: Preview = await preview_method(request)
     except ProviderError as failure:
@@ -205,7 +205,7 @@ def _resolve_all(
     if isinstance(models, str | Model) or not isinstance(models, Sequence):
         return [(_resolve_model(models, options), options)]
     if not models:
-        raise ValueError(f"there is no model to ask: give at least one, like {DEFAULT_MODEL!r}")
+        raise ValueError(f"no model given: pass at least one, such as {DEFAULT_MODEL!r}")
     provider_options = [
         name for name in _PROVIDER_SPECIFIC_OPTIONS if getattr(options, name) is not None
     ]
@@ -238,7 +238,7 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
         provider, separator, model_id = model.partition("/")
         if not model or (separator and not (provider and model_id)):
             raise ValueError(
-                f"a model's name is provider/model, like {DEFAULT_MODEL!r}, not {model!r}"
+                f"a model name is provider/model, such as {DEFAULT_MODEL!r}, not {model!r}"
             )
         if separator and provider in ("local", "faux"):
             return ResolvedModel(provider, model_id, Route())
@@ -297,7 +297,7 @@ def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStr
             if name in ("tools", "system", "messages"):
                 hint = "; it belongs to the context: ctx(*messages, system=…, tools=[…])"
             elif name.startswith("output"):
-                hint = "; stream and complete take it, for one answer of a type"
+                hint = "; stream and complete take it, for structured output"
             raise TypeError(f"unknown option {name!r}{hint}")
     if options is None:
         if all(_is_valid_as_is(name, value) for name, value in keywords.items()):

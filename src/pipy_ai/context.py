@@ -175,11 +175,11 @@ def as_context(prompt: Prompt) -> Context:
         context = ctx(*prompt)
     else:
         raise TypeError(
-            f"a prompt is a string, a message, a list of messages or a Context, "
+            f"a prompt must be a string, a message, a list of messages or a Context, "
             f"not {type(prompt).__name__}"
         )
     if not any(_has_content(message) for message in context.messages):
-        raise ValueError("the context is empty: give it at least one message that says something")
+        raise ValueError("the context is empty: add a message with content")
     return context
 
 

@@ -208,8 +208,8 @@ _BEGINNING_CHARS = 100
 _UNKNOWN_PROVIDER_TEXT = "LLM Provider NOT provided"
 
 _UNKNOWN_PROVIDER_MESSAGE = (
-    "No provider goes by this name: pipy providers lists them. A server of your own is asked as"
-    " hosted_vllm/<model>, with api_base."
+    "Unknown provider. pipy providers lists all of them. For your own "
+    "server, use hosted_vllm/<model> with api_base."
 )
 
 
@@ -238,7 +238,7 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
         text = (
             "The connection broke."
             if is_connection_error
-            else f"{type(source).__name__} without a word"
+            else f"{type(source).__name__} without a message"
         )
     return error_info(
         kind,

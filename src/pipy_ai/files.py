@@ -51,8 +51,8 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
         if url_kind(source) == "document":
             return document(source, name)
         raise ValueError(
-            f"{source} does not say what it is: use image(url) or document(url), or fetch it and"
-            " give its bytes"
+            f"{source} has no file type: use image(url) or document(url), or download it and "
+            "pass the bytes"
         )
     data, file_name, label = _read_source(source)
     mime_type = sniff_image_type(data)
@@ -62,7 +62,7 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
     content = _document_content(data, name or file_name)
     if content is None:
         raise ValueError(
-            f"{label} is nothing that models read: attach an image ({IMAGE_FORMATS}), a PDF or"
+            f"{label} is not a file that models read: attach an image ({IMAGE_FORMATS}), a PDF or"
             " UTF-8 text"
         )
     return content
@@ -121,7 +121,7 @@ def image(source: FileSource) -> ImageContent:
     data, _, label = _read_source(source)
     mime_type = sniff_image_type(data)
     if mime_type is None:
-        raise ValueError(f"{label} is not an image that models take ({IMAGE_FORMATS})")
+        raise ValueError(f"{label} is not in an image format that models read ({IMAGE_FORMATS})")
     _check_complete(data, mime_type, label)
     return ImageContent(data=_encode_base64(data), mime_type=mime_type)
 
@@ -180,7 +180,7 @@ def _check_complete(data: bytes, mime_type: str, label: str) -> None:
         case _:
             truncated = False
     if truncated:
-        raise ValueError(f"{label} is only a part of an image: its end is missing")
+        raise ValueError(f"{label} is a truncated image")
 
 
 def _jpeg_scan_start(data: bytes) -> int:

@@ -87,7 +87,7 @@ def describe_function(
     """
     unwrapped = _unwrap(function)
     if isinstance(unwrapped, type):
-        raise TypeError(f"the class {unwrapped.__name__} is no tool: give a function")
+        raise TypeError(f"the class {unwrapped.__name__} is not a tool: pass a function")
     default_name = getattr(function, "__name__", None) or getattr(unwrapped, "__name__", None)
     name = _validate_name(name or default_name or type(unwrapped).__name__)
     parameters = _collect_parameters(function, name, _resolve_hints(unwrapped, name))
@@ -119,7 +119,7 @@ def describe_model(model: type[BaseModel]) -> FunctionSchema:
     if reference := schema.pop("$ref", None):  # a recursive model
         schema = {**schema["$defs"][reference.rpartition("/")[2]], **schema}
     if schema.get("type") != "object":
-        raise TypeError(f"the model {model.__name__} is no tool: arguments are an object")
+        raise TypeError(f"the model {model.__name__} is not a tool: arguments must be an object")
     schema.pop("description", None)
     docstring = model.__doc__ if model.__doc__ != BaseModel.__doc__ else ""
     return FunctionSchema(
@@ -132,7 +132,7 @@ def describe_model(model: type[BaseModel]) -> FunctionSchema:
 
 def _validate_name(name: str) -> str:
     if not _VALID_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a tool: give it one with name=")
+        raise ValueError(f"{name!r} is not a valid tool name: set one with name=")
     return name
 
 
@@ -157,7 +157,8 @@ def _collect_parameters(
         parameter_type = hints.get(parameter.name, Any)
         if parameter.kind is parameter.VAR_POSITIONAL:
             raise TypeError(
-                f"{name}(*{parameter.name}) is no tool: arguments have names. Take a list instead."
+                f"{name}(*{parameter.name}) cannot be a tool: arguments need names. Use a "
+                "list instead."
             )
         if parameter.name in bound_arguments:
             continue
@@ -168,7 +169,7 @@ def _collect_parameters(
             raise TypeError(f"{name}() is a method: make a tool of an object's, as `thing.{name}`")
         if isinstance(parameter.default, FieldInfo):
             raise TypeError(
-                f"{name}({parameter.name}=Field(…)) is no default: write Annotated[…, Field(…)]"
+                f"{name}({parameter.name}=Field(…)) is not a default: write Annotated[…, Field(…)]"
             )
         parameters.types[parameter.name] = parameter_type
         if parameter.default is not parameter.empty:
@@ -193,7 +194,7 @@ def _signature_parameters(function: Callable[..., Any], name: str) -> list[inspe
     try:
         return list(inspect.signature(function).parameters.values())
     except ValueError as error:  # some built-in functions have no signature
-        raise TypeError(f"{name}() is no tool: {error}") from None
+        raise TypeError(f"{name}() cannot be a tool: {error}") from None
 
 
 def _resolve_hints(function: Any, name: str) -> dict[str, Any]:
@@ -241,7 +242,7 @@ def _build_adapter(name: str, parameters: _Parameters) -> tuple[TypeAdapter[Any]
         return adapter, _simplify(adapter.json_schema())
     except Exception as error:
         reason = str(error).partition("\n")[0]
-        raise TypeError(f"{name}() has a parameter that JSON cannot give: {reason}") from None
+        raise TypeError(f"{name}() has a parameter that JSON cannot represent: {reason}") from None
 
 
 def _to_json_value(value: Any) -> Any:

@@ -437,13 +437,12 @@ async def _enumerate_contexts(
 
 def _check_callback(on_result: object) -> None:
     if inspect.iscoroutinefunction(on_result):
-        raise TypeError("on_result is a plain function; to await something, use astream_many")
+        raise TypeError("on_result must be a plain function; to await something, use astream_many")
 
 
 def _require_blocking_client(executor: Any) -> Any:
     if getattr(executor, "asynchronous", False):
         raise ValueError(
-            "an asynchronous Client waits for the thread that would wait for it:"
-            " use acomplete_many or astream_many with it"
+            "an asynchronous Client would deadlock here: use acomplete_many or astream_many"
         )
     return executor

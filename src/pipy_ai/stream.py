@@ -62,7 +62,8 @@ __all__ = [
 ]
 
 _FORKED_MESSAGE = (
-    "The process was forked while the response arrived. Read it in the parent, or send the request"
+    "The process was forked while the response was arriving. Read it in the parent, or send "
+    "the request"
     " in the child."
 )
 
@@ -168,7 +169,7 @@ class _BaseStream:
         response counts as incomplete.
         """
         if result is None:
-            self._queue.fail(ErrorKind.INCOMPLETE, "The stream was ended without a last event.")
+            self._queue.fail(ErrorKind.INCOMPLETE, "The stream ended without a final event.")
             return
         reason = result.stop_reason or StopReason.STOP
         if reason in (StopReason.ERROR, StopReason.ABORTED):

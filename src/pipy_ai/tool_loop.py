@@ -89,7 +89,7 @@ ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | 
 
 REFUSED_TEXT = "The user did not allow this call."
 ABORTED_TEXT = "The call was aborted."
-ANSWERED_TEXT = "The call was not carried out: the final answer was given."
+ANSWERED_TEXT = "The call was not executed: the final answer was given."
 CANCEL_GRACE_S = 1.0  # how long to wait for cancelled tools to end
 
 _RESULT_CONTENT: Any = get_args(ToolResultContent)[0]  # the union, for isinstance
@@ -338,7 +338,7 @@ class _TypedOutput:
         from .output.schema import Output
 
         if retries < 0:
-            raise ValueError(f"output_retries is 0 or more, not {retries}")
+            raise ValueError(f"output_retries must be 0 or more, not {retries}")
         return cls(Output.of(output), mode, retries)
 
 
@@ -376,12 +376,12 @@ class _ToolLoopState:
         output: _TypedOutput | None = None,
     ) -> None:
         if max_turns < 1 or concurrency < 1:
-            raise ValueError("max_turns and concurrency are at least 1")
+            raise ValueError("max_turns and concurrency must be at least 1")
         original = as_context(context)
         self.tools: list[Tool] = as_tools(tools if tools is not None else original.tools or ())
         for tool in self.tools:
             if tool._implementation is None or tool._implementation.function is None:
-                raise ValueError(f"the tool {tool.name!r} has no function that could be run")
+                raise ValueError(f"the tool {tool.name!r} has no function to call")
         # Later changes to the caller's lists do not affect the run.
         snapshot = {"messages": list(original.messages), "tools": self.tools or None}
         self.context: Context = original.model_copy(update=snapshot)
@@ -446,7 +446,7 @@ class _ToolLoopState:
             case _:
                 assert_never(event)
         if calls and self.turns >= self.max_turns:
-            text = f"max_turns={self.max_turns} is reached: the calls were not carried out"
+            text = f"max_turns={self.max_turns} is reached: the calls were not executed"
             message.warnings.append(Warning(code="max_turns", message=text))
             calls = []
         self.calls = {call.id: call for call in calls}

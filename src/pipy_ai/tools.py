@@ -122,7 +122,7 @@ def validate_tool_call(tools: Iterable[ToolLike], call: ToolCall) -> dict[str, A
         >>> validate_tool_call([add], ToolCall(name="add", arguments={"n": 1}))
         Traceback (most recent call last):
         ...
-        pipy_ai.tools.ToolValidationError: The arguments of add do not fit:
+        pipy_ai.tools.ToolValidationError: Invalid arguments for add:
         numbers: Field required
         n: Extra inputs are not permitted
     """
@@ -139,7 +139,7 @@ def find_tool(tools: Sequence[Tool], call: ToolCall) -> Tool:
         if candidate.name == call.name:
             return candidate
     names = ", ".join(candidate.name for candidate in tools) or "none"
-    raise ToolValidationError(f"There is no tool {call.name!r}. There are: {names}.")
+    raise ToolValidationError(f"There is no tool {call.name!r}. Available tools: {names}.")
 
 
 def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
     """
     if call.arguments_error is not None:
         raise ToolValidationError(
-            f"The arguments of {tool.name} are no JSON object: {call.arguments_error}"
+            f"The arguments of {tool.name} are not a JSON object: {call.arguments_error}"
         )
     raw_arguments = copy.deepcopy(call.arguments)  # the tool may modify them
     arguments, problems = _parse_arguments(tool, raw_arguments)
@@ -160,7 +160,7 @@ def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
         coerced = drop_optional_nulls(coerced, tool.parameters, tool.parameters)
         arguments, problems = _parse_arguments(tool, coerced)
     if problems:
-        raise ToolValidationError(f"The arguments of {tool.name} do not fit:", problems)
+        raise ToolValidationError(f"Invalid arguments for {tool.name}:", problems)
     return arguments
 
 

@@ -614,7 +614,7 @@ class Tool(_DataModel):
             TypeError: the tool was not made from a function.
         """
         if self._implementation is None or self._implementation.function is None:
-            raise TypeError(f"the tool {self.name!r} was not made of a function")
+            raise TypeError(f"the tool {self.name!r} was not made from a function")
         return self._implementation.function(*args, **kwargs)
 
 
@@ -634,7 +634,9 @@ def as_tool(tool_like: ToolLike) -> Tool:
         return tool_like
     if isinstance(tool_like, type):
         if not issubclass(tool_like, BaseModel):
-            raise TypeError(f"the class {tool_like.__name__} is no tool: make it a Pydantic model")
+            raise TypeError(
+                f"the class {tool_like.__name__} is not a tool: make it a Pydantic model"
+            )
         from .function_schema import describe_model
 
         return _tool_from_schema(describe_model(tool_like))
@@ -642,7 +644,9 @@ def as_tool(tool_like: ToolLike) -> Tool:
         return _tool_from_mapping(tool_like)
     if callable(tool_like):
         return Tool.from_function(tool_like)
-    raise TypeError(f"a tool is a function, a Tool, a model class or a dict, not {tool_like!r:.80}")
+    raise TypeError(
+        f"a tool must be a function, a Tool, a model class or a dict, not {tool_like!r:.80}"
+    )
 
 
 def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
@@ -653,11 +657,11 @@ def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
         ValueError: two tools have the same name.
     """
     if callable(tool_likes) or isinstance(tool_likes, str | Mapping):
-        raise TypeError(f"tools are given as a list, [{getattr(tool_likes, '__name__', '…')}]")
+        raise TypeError(f"tools must be a list, [{getattr(tool_likes, '__name__', '…')}]")
     tools = [as_tool(item) for item in tool_likes]
     names = [tool.name for tool in tools]
     if duplicates := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"two tools are called {sorted(duplicates)[0]!r}")
+        raise ValueError(f"two tools are named {sorted(duplicates)[0]!r}")
     return tools
 
 

@@ -67,7 +67,7 @@ async def test_concurrent_streams_overspend_by_at_most_one_delta_each(
     for message in messages:
         assert message.error is not None
         assert message.error.kind == "budget"
-        assert message.error.message.startswith("The budget of $0.01 is passed")
+        assert message.error.message.startswith("The budget of $0.01 is exceeded")
     one_delta = (estimate_tokens(piece) + 1) * 10 / 1e6
     assert 0.01 < fsum(messages) <= 0.01 + count * one_delta
     assert b.spent == pytest.approx(fsum(messages), abs=1e-12)
@@ -111,7 +111,7 @@ def test_waiting_stream_stops_when_another_exhausts_the_budget(lab: Lab) -> None
     for one in (message, loud):
         assert one.error is not None
         assert one.error.kind == "budget"
-        assert "passed" in one.error.message
+        assert "exceeded" in one.error.message
     assert message.text == "Hm"
     assert lab.seen[0].left.wait(5)
     assert b.spent == pytest.approx(fsum([message, loud]), abs=1e-12)
@@ -125,8 +125,8 @@ def test_prompt_that_exceeds_the_budget_is_not_sent(lab: Lab) -> None:
     assert message.error is not None
     assert message.error.kind == "budget"
     assert message.error.message == (
-        "The prompt alone, about 1,429 tokens or $0.00143, would pass what is left of the budget"
-        " of $0.001: $0.001. Nothing was sent."
+        "The prompt alone, about 1,429 tokens or $0.00143, would exceed the rest of the "
+        "budget of $0.001: $0.001. Nothing was sent."
     )
     assert len(lab.seen) == 1
     assert b.by_model()["own/m"].requests == 1
@@ -138,7 +138,7 @@ def test_model_without_a_price(lab: Lab, overridden: str) -> None:
         message = complete(unknown, "Hi")
     assert message.error is not None
     assert message.error.kind == "budget"
-    assert "The price of own/m is not known" in message.error.message
+    assert "The price of own/m is unknown" in message.error.message
     assert 'unknown="ignore"' in message.error.message
     assert (lab.seen, b.spent, b.by_model()) == ([], 0.0, {})
     with budget(usd=1, unknown="ignore") as b:
@@ -164,8 +164,8 @@ def test_response_of_unknown_cost_stops_the_budget(lab: Lab) -> None:
     assert second.error is not None
     assert second.error.kind == "budget"
     assert second.error.message == (
-        "The cost of a response of own/m is not known, so neither is what is left of the budget of"
-        ' $1.00. Nothing was sent. To go on after such a response, use budget(unknown="ignore").'
+        "The cost of a response of own/m is unknown, so the rest of the budget is unknown, too:"
+        ' $1.00. Nothing was sent. To continue after such a response, use budget(unknown="ignore").'
     )
     assert len(lab.seen) == 1
     assert b.spent == 0.002
@@ -186,7 +186,7 @@ def test_requested_tier_without_a_price_is_refused(lab: Lab) -> None:
     with budget(usd=1):
         message = complete(priced(lab), "Hi", extra={"service_tier": "scale"})
     assert message.error is not None
-    assert "The price of own/m is not known" in message.error.message
+    assert "The price of own/m is unknown" in message.error.message
     assert lab.seen == []
 
 

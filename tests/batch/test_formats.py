@@ -84,14 +84,14 @@ def test_header_decides_the_delimiter(tmp_path: Path) -> None:
         ('id,prompt\n1,a\n2,"b" c\n3,d\n', "line 3: ',' expected after '\"'"),
         ('id,prompt\n1,"a\n\nb"\n2,"b" c\n3,d\n', "line 5: ',' expected after '\"'"),
         ('id,prompt\n1,a\n2,"b\nc" d\n', "line 4, in the row from line 3: ',' expected"),
-        ('id,prompt\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote of this row is never closed"),
+        ('id,prompt\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote in this row is never closed"),
         ('id,prompt\n1,"a\r\nb"\r\n2\r\n', "line 4: it has 1 fields, and the header has 2"),
         ('id,prompt\n1,"a\nb",c\n', "line 2: it has 3 fields, and the header has 2"),
         ("sep=,\nid,prompt\n\n1,a,b\n", "line 4: it has 3 fields"),
         ("id,prompt,id\n", "two columns have the name 'id'"),
         ("id; prompt ;prompt\n", "two columns have the name 'prompt'"),
-        ("id,prompt\n1,\xe9\n".encode("latin-1"), "it is not UTF-8 text"),
-        (b"\xff\xfei\0d\0\n", "it is not UTF-8 text"),
+        ("id,prompt\n1,\xe9\n".encode("latin-1"), "not UTF-8 text"),
+        (b"\xff\xfei\0d\0\n", "not UTF-8 text"),
     ],
 )
 def test_errors_of_tables_name_the_line(content: str | bytes, message: str, tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_lines_of_json(encoding: str, tmp_path: Path) -> None:
     assert rows(tmp_path / "in.jsonl", text.encode(encoding)) == [
         (1, {"prompt": "Grüße\u2028"}), (3, {"prompt": "b\r\n"})
     ]  # fmt: skip
-    with pytest.raises(InputError, match=r"line 3: it is no JSON \(Expecting value at column 7\)"):
+    with pytest.raises(InputError, match=r"line 3: not valid JSON \(Expecting value at column 7\)"):
         rows(tmp_path / "in.jsonl", '{"a": 1}\n\n{"b": x}\n'.encode(encoding))
 
 
 def test_json_that_is_not_utf_8(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"line 2: it is no JSON \('utf-8' codec"):
+    with pytest.raises(InputError, match=r"line 2: not valid JSON \('utf-8' codec"):
         rows(tmp_path / "in.jsonl", b'"a"\n"\xe9"\n')
 
 

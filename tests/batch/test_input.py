@@ -209,7 +209,7 @@ def test_ids_are_compared_as_text(lab: Lab, capsys: pytest.CaptureFixture[str]) 
     for first, second in ((1, "1"), ("2", None), (True, "true"), ("a", "a")):
         questions({"id": first, "prompt": "a"}, {"id": second, "prompt": "b"})
         assert batch() == 2
-        assert "stands in lines 1 and 2; each row needs its own" in capsys.readouterr().err
+        assert "stands in lines 1 and 2; each row needs its own id" in capsys.readouterr().err
 
 
 def test_killed_batch_of_a_spreadsheet_loses_no_row(lab: Lab) -> None:

@@ -62,7 +62,7 @@ def test_fatal_error_leaves_rows_open(lab: Lab, capsys: pytest.CaptureFixture[st
     assert batch(*at(lab), "-j", "4", model=HOST) == 1
     output = capsys.readouterr().err
     assert re.search(r"stopped: line \d+ \(id \d+, hosted_vllm/m\): wrong key", output)
-    assert "run the same command again to go on" in output
+    assert "run the same command again to resume" in output
     assert len(lab.seen) < 20
     assert all(one["error"] is None for one in answers())
     lab.always = upper
@@ -106,9 +106,9 @@ def test_unreachable_server_leaves_rows_open(
         assert batch(*at(leaving), "-j", "4", model=HOST) == 1
     output = capsys.readouterr().err
     assert re.search(
-        r"stopped: .*was not reached: Connection refused.* answered for \d+ s\.", output
+        r"stopped: .*cannot be reached: Connection refused.* answered for \d+ s\.", output
     )
-    assert "run the same command again to go on" in output
+    assert "run the same command again to resume" in output
     assert len(answers()) >= 26
     assert all(one["error"] is None for one in answers())
     lab.always = upper
@@ -151,7 +151,7 @@ def test_full_disk_while_sorting_loses_nothing() -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "out.jsonl: File too large; all answers are there, but not in order" in done.stderr
+    assert "out.jsonl: File too large; all results are saved, but not in order" in done.stderr
     assert Path("out.jsonl").read_bytes() == there
     assert not list(Path().glob(".out.jsonl.*.tmp"))
     assert batch() == 0
@@ -209,5 +209,5 @@ def test_request_fails_when_no_file_can_be_opened(lab: Lab) -> None:
         [sys.executable, "-c", NO_MORE, lab.url],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert done.stdout.startswith("A\n127.0.0.2:9 was not reached: Too many open files"), done
+    assert done.stdout.startswith("A\n127.0.0.2:9 cannot be reached: Too many open files"), done
     assert not done.stderr

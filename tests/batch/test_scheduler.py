@@ -132,7 +132,7 @@ def test_provider_that_always_refuses_stops_the_batch(
     found = complete_many("host/m", [f"q{n}" for n in range(400)], max_retries=1)
     kinds = [message.error and message.error.kind for message in found]
     assert (kinds[0], kinds[-1]) == ("overloaded", "aborted")
-    assert "full Nobody was answered for" in found[-1].error_message
+    assert "full No request succeeded for" in found[-1].error_message
     assert len(host.asked) < 20
 
 
@@ -379,7 +379,7 @@ def test_server_that_never_answers_is_given_up_soon(away: Host) -> None:
     kinds = [message.error and message.error.kind for message in found]
     assert kinds[0] == "connection"
     assert kinds[-1] == "aborted"
-    assert "Connection refused. Nobody was answered for" in found[-1].error_message
+    assert "Connection refused. No request succeeded for" in found[-1].error_message
     assert len(away.asked) < 40
 
 

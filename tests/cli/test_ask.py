@@ -187,9 +187,9 @@ def test_image_for_a_model_without_vision_is_an_error(tmp_path: Path) -> None:
         ("p.png", b"\0\0\0\x1cftypheic" + bytes(9), "openai/gpt-5",
          "openai/gpt-5 does not read HEIC images, only GIF, JPEG, PNG, WEBP: convert it"),
         ("p.gif", b"GIF89a" + bytes(20), "google/gemini-2.5-flash", "does not read GIF images"),
-        ("p.jpg", b"RIFF\xff\0\0\0WEBPVP8 ", "openai/gpt-5", "p.jpg is only a part of an image"),
+        ("p.jpg", b"RIFF\xff\0\0\0WEBPVP8 ", "openai/gpt-5", "p.jpg is a truncated image"),
         ("p.jpg", b"", "openai/gpt-5", "there is nothing in"),
-        ("p.jpg", b"\0\1\2", "openai/gpt-5", "p.jpg is nothing that models read"),
+        ("p.jpg", b"\0\1\2", "openai/gpt-5", "p.jpg is not a file that models read"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("july")
@@ -213,7 +213,7 @@ def test_concise_schema(lab: Lab) -> None:
     lab.always = CHAT.scene(say('{"name": 3}'))
     wrong = pipy("ask", *local(lab), *asked)
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert "does not fit its schema" in wrong.stderr
+    assert "does not match its schema" in wrong.stderr
     with Terminal("-m", "pipy_ai", "ask", *local(lab), "--schema", "name int", "q") as terminal:
         assert terminal.wait() == 0
         assert terminal.text.startswith('{\n  "name": 3\n}\n')
@@ -275,7 +275,7 @@ def test_options(lab: Lab) -> None:
     ("option", "expected"),
     [
         ("temprature=1", "did you mean temperature?"),
-        ("min_p=0.1", "there is no option 'min_p'; if the provider has it: -o extra.min_p="),
+        ("min_p=0.1", "unknown option 'min_p'; if the provider has it: -o extra.min_p="),
         ("seed=x", "-o seed:"),
         ("max_tokens=0", "--max-tokens:"),
         ("seed", "name=value"),
@@ -345,7 +345,7 @@ def test_unwritable_conversation_directory_is_reported_after_the_answer(tmp_path
     (tmp_path / "file").write_text("")
     done = pipy("ask", "-m", "faux/echo", "hi", PIPY_DATA_DIR=str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (1, "hi\n")
-    assert re.search(r"not kept from here on: /\S+: \w+", done.stderr)
+    assert re.search(r"not saved from here on: /\S+: \w+", done.stderr)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])

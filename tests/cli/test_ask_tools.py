@@ -186,7 +186,7 @@ def test_no_tool_runs_without_a_terminal_unless_all_are_allowed(
     calling(lab, "rose")
     refused = ask()
     assert refused.returncode == 0
-    assert "no terminal to ask on" in refused.stderr
+    assert "no terminal to ask for approval" in refused.stderr
     assert "--yes" in refused.stderr
     assert not (tmp_path / "watered").exists()
     calling(lab, "rose")

@@ -84,7 +84,7 @@ def test_counts_of_one(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     }[prompt(seen)]
     assert batch(*at(lab), model=HOST) == 1
     output = capsys.readouterr().err
-    assert "pipy: 1 answer was cut off at its token limit; --max-tokens N allows" in output
+    assert "pipy: 1 answer was truncated at its token limit; --max-tokens N allows" in output
     assert "pipy: 1 answer is empty\n" in output
     assert "pipy: 1 row failed: add --retry-errors to ask it again\n" in output
     assert "pipy: bad_request, 1 row: line 3 (id 3, hosted_vllm/m): bad\n" in output
@@ -124,7 +124,7 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in lines 1 and 2"),
         ([{"text": "a"}], [], "its columns are: text"),
         ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
-        ([7], [], "line 1: a row has to be an object or a string"),
+        ([7], [], "line 1: a row must be an object or a string"),
         ([{"messages": "[{"}], [], "line 1: messages is a list of messages or its JSON, not '[{'"),
         ([{"context": "hi"}], [], "line 1: context is a list of messages or its JSON, not 'hi'"),
         ([{"prompt": None, "id": 1}], [], "line 1: its prompt is null"),
@@ -134,16 +134,16 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"messages": [{"role": "system", "content": [7]}]}], [], "line 1: a system message is a"),
         ([{"messages": [{"role": "king", "content": "a"}]}], [], "line 1: messages.0"),
         ([{"messages": [{"role": "assistant", "tool_calls": [{}]}]}], [], "line 1: a tool call is"),
-        ([{"prompt": "a"}], ["-o", "out.csv"], "-o out.csv: the answers are lines of JSON; name"),
+        ([{"prompt": "a"}], ["-o", "out.csv"], "-o out.csv: the output is JSON Lines; name"),
         ([{"prompt": "a"}], ["-o", "out.json"], "name the file out.jsonl"),
         ([{"prompt": "a"}], ["-o", "answers.Parquet"], "name the file answers.jsonl"),
         ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has no type 'x'"),
         ([{"prompt": "a"}], ["--output-schema", "{]"], "is no JSON"),
-        ([{"prompt": "a"}], ["-j", "0"], "concurrency is 1 or more"),
+        ([{"prompt": "a"}], ["-j", "0"], "concurrency must be 1 or more"),
         ([{"prompt": "a"}], ["--max-tokens", "-1"], "--max-tokens"),
         ([{"prompt": "a"}], ["-m", "nonsense"], "nonsense"),
-        ([{"prompt": "a"}], ["-o", "in.jsonl"], "a file of their own"),
-        ([{"prompt": "a"}], ["-o", "-"], "the answers need a file"),
+        ([{"prompt": "a"}], ["-o", "in.jsonl"], "must be another file"),
+        ([{"prompt": "a"}], ["-o", "-"], "the output must be a file"),
         ([{"prompt": "a"}], ["-o", "no/out.jsonl"], "there is no such directory"),
         ([{"prompt": "a"}], ["--dask", "nonsense"], "--dask"),
     ],
@@ -166,7 +166,9 @@ def test_input_with_only_a_byte_order_mark(capsys: pytest.CaptureFixture[str]) -
 
 def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["batch", "-", "-o", "out.jsonl", "-m", "faux/echo"]) == 2
-    assert "batch reads its input more than once, so it needs a file" in capsys.readouterr().err
+    assert (
+        "pipy batch reads its input more than once, so it needs a file" in capsys.readouterr().err
+    )
     assert batch() == 2
     Path("in.txt").write_text("a")
     assert main(["batch", "in.txt", "-o", "out.jsonl", "-m", "faux/echo"]) == 2
@@ -177,7 +179,7 @@ def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
     for part in ("there is no such file", ".parquet", "line 3: it has 3 fields, and the header"):
         assert part in output
     for name, content, part in (
-        ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: it is not UTF-8 text"),
+        ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: not UTF-8 text"),
         ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns have the name 'prompt'"),
         ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: it is nested too deeply"),
     ):
@@ -203,7 +205,7 @@ def test_output_file_with_other_content_is_not_overwritten(
     questions({"prompt": "a"})
     Path("out.jsonl").write_text(there)
     assert batch() == 2
-    assert "no answer of pipy batch" in capsys.readouterr().err
+    assert "not written by pipy batch" in capsys.readouterr().err
     if there.endswith("\n") or "\n" not in there:
         assert Path("out.jsonl").read_text() == there
 

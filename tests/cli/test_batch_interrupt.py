@@ -89,7 +89,7 @@ def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     lab.go()
     _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "46 rows are not asked yet: run the same command again to go on" in output.decode()
+    assert "46 rows are not sent yet: run the same command again to resume" in output.decode()
     assert set(texts().values()) == {"half whole"}
     assert len(texts()) == len(lab.seen) == 4
     lab.always = chat(text("half whole"), finish("stop"))
@@ -138,7 +138,7 @@ def test_second_ctrl_c_drops_rows_in_flight(lab: Lab) -> None:
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "50 rows are not asked yet" in output.decode()
+    assert "50 rows are not sent yet" in output.decode()
     assert "Traceback" not in output.decode()
     assert answers() == []
 

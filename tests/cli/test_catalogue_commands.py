@@ -102,10 +102,10 @@ def test_json_has_all_fields(pipy: Run) -> None:
         ("models --provider antropic", 2, "did you mean anthropic"),
         ("models --columns model,prize", 2, "unknown column 'prize'"),
         ("models --sort prize", 2, "unknown column 'prize'"),
-        ("models --max-cost-input 0.0000001 --provider openai", 0, "no model passes"),
+        ("models --max-cost-input 0.0000001 --provider openai", 0, "no model matches"),
         ("info claude-sonet-4-5", 1, "did you mean anthropic/claude-sonnet-4-5"),
         ("info smollm2", 1, "did you mean local/smollm2?"),
-        ("cost local/smollm2 --input 5", 1, "is a model of this machine: free"),
+        ("cost local/smollm2 --input 5", 1, "runs on this machine: it is free"),
         ("info meta-llama/llama-3.3-70b-instruct", 2, "may mean"),
         ("cost nope/nope --input 1", 1, "no model"),
         ("cost gpt-5-2025-08-07 --input 1", 0, "is treated as openai/gpt-5"),
@@ -364,7 +364,7 @@ def test_rate_is_printed_in_full(dollars: float, expected: str) -> None:
     ("date", "text"),
     [
         (datetime.date.today().isoformat(), ""),  # a hint, on terminals only
-        ("2020-01-01", "pipy sync brings them up to date"),
+        ("2020-01-01", "update with pipy sync"),
         ("", "an unknown date"),
     ],
 )

@@ -148,12 +148,12 @@ def test_key_is_not_sent_to_another_providers_address(lab: Lab) -> None:
 def test_undo_and_retry(lab: Lab) -> None:
     lab.play(answer("one"), answer("two"), answer("two again"), answer("three"))
     with Chat(lab) as seen:
-        seen.say("/undo", "there is nothing to take back")
+        seen.say("/undo", "there is nothing to undo")
         seen.say("/retry", "there is nothing to answer yet")
         seen.say("first", "\none\n")
         seen.say("second", "two")
         seen.say("/retry", "two again")
-        seen.say("/undo", "taken back: second")
+        seen.say("/undo", "removed: second")
         seen.say("third", "three")
         seen.say("/cost", "4 answers  4,812 in (800 cached) / 1,380 out  cost unknown")
     assert asked(lab, 2) == asked(lab, 1)
@@ -337,7 +337,7 @@ def test_conversation_is_locked_by_one_process(lab: Lab) -> None:
         seen.ready()
         with Chat(lab, "-c") as second:
             assert second.wait() == 2
-            assert "another pipy goes on with" in second.text
+            assert "another pipy has opened" in second.text
 
 
 def test_resized_window(lab: Lab) -> None:
@@ -368,8 +368,8 @@ def test_model_output_cannot_send_escape_sequences(lab: Lab) -> None:
         for row in ("a\\x1b[2Jb\\x1b]0;title\\x07c <U+202E>dlrow", "> Hi"):
             assert row in seen.text
     with Chat(lab, "-c") as seen:
-        seen.say("/undo", "taken back: x")
-        seen.say("/undo", "taken back: Hi")
+        seen.say("/undo", "removed: x")
+        seen.say("/undo", "removed: Hi")
         assert "\u202e" not in seen.text
 
 
@@ -378,7 +378,7 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
     picture.write_bytes(b"GIF89a" + bytes(20))
     lab.play(answer("A dot."), answer("Hmm."))
     with Chat(lab) as seen:
-        seen.say(f"/attach {picture}", "goes with your next message")
+        seen.say(f"/attach {picture}", "will be sent with your next message")
         seen.say("/attach /no/such.gif", "No such file")
         seen.say("/thinking deep", "one of off, minimal")
         seen.say("/thinking low", "\nlow\n")
@@ -386,7 +386,7 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
         seen.say("What is it?", "A dot.")
         seen.say("/attach", "nothing is attached")
         seen.say("/system -", "no system prompt")
-        seen.say("/fnord", "there is no command /fnord; /help lists them")
+        seen.say("/fnord", "unknown command /fnord; /help lists them")
         seen.say("/svae x", "did you mean /save?")
         seen.say(f"/save {tmp_path}/talk.md", "saved to")
         seen.say(f"/save {tmp_path}/talk.json", "talk.json\n")
@@ -451,7 +451,7 @@ def test_approved_tools_are_called(lab: Lab, tmp_path: Path) -> None:
     kept = Conversation.read()
     assert [m.role for m in kept.messages[:4]] == ["user", "assistant", "toolResult", "assistant"]
     with Chat(lab, "-c") as seen:
-        seen.wait_for("it had tools; to have them again: --tool")
+        seen.wait_for("it used tools; to use them again: --tool")
 
 
 def test_what_was_typed_before_the_question_approves_no_tool(lab: Lab, tmp_path: Path) -> None:
@@ -492,7 +492,7 @@ def test_commands_and_models_are_completed(lab: Lab) -> None:
     with Chat(lab) as seen:
         seen.ready()
         seen.send("/mod")
-        seen.wait_for("go on with another one")
+        seen.wait_for("switch to another one")
         seen.send("\t")
         seen.wait_for("> /model")
         seen.send(" sonnet anthropic/ 4-6")

@@ -96,7 +96,7 @@ def test_full_output_device() -> None:
     ("arguments", "expected"),
     [
         (["-m", "claude-sonet-4-5"], "did you mean"),
-        (["-c"], "no conversation is kept yet"),
+        (["-c"], "no saved conversations yet"),
         (["--thinking", "deep"], "invalid choice"),
         (["-m", "faux/echo", "--max-tokens", "0"], "--max-tokens"),
     ],

@@ -177,7 +177,7 @@ def test_damaged_lines_are_reported_and_skipped(capsys: pytest.CaptureFixture[st
     lines.append(b'{"kind":"undo","from":"x"}\n{"kind":"message","n":9,"message":{"role":"us')
     path.write_bytes(b"".join(lines))
     name = f"pipy: history/{conversation.id}.jsonl: line"
-    told = [f"{name} {n} is damaged and left out" for n in (5, 6, 7, 10, 11)]
+    told = [f"{name} {n} is damaged and was skipped" for n in (5, 6, 7, 10, 11)]
     with Conversation.open() as again:
         assert capsys.readouterr().err.splitlines() == told
         assert texts(again) == ["one", "three", "three"]
@@ -279,7 +279,7 @@ def test_failed_response_is_saved_with_its_error() -> None:
 def test_conversation_is_locked_by_one_process() -> None:
     with Conversation.new() as conversation:
         talk(conversation, "hi")
-        with pytest.raises(ValueError, match=f"another pipy goes on with.*{conversation.id}"):
+        with pytest.raises(ValueError, match=f"another pipy has opened.*{conversation.id}"):
             Conversation.open(conversation.id)
         assert texts(Conversation.read()) == ["hi", "hi"]
     Conversation.open(conversation.id).close()
@@ -322,7 +322,7 @@ def test_write_error_is_reported_once_and_the_conversation_continues(
     assert talk(said, "one").text == "one"
     assert talk(said, "two").text == "two"
     output = capsys.readouterr().err
-    assert output.count("is not kept from here on") == output.count("\n") == 1
+    assert output.count("is not saved from here on") == output.count("\n") == 1
     assert texts(said) == ["one", "one", "two", "two"]
 
 
@@ -339,7 +339,7 @@ sys.exit(main(["ask", "-m", "faux/echo", "the second"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "the second\n")
-    assert "the conversation is not kept from here on" in done.stderr
+    assert "the conversation is not saved from here on" in done.stderr
     with Conversation.open() as continued:
         assert continued.id == conversation.id
 

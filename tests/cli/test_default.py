@@ -71,5 +71,5 @@ def test_damaged_settings_file_is_reported_and_ignored(
         assert default_model() == "anthropic/claude-sonnet-4-5"
     done = pipy("default", "faux/echo")
     assert done.returncode == 2
-    assert "mend it or delete it" in done.stderr
+    assert "repair or delete it" in done.stderr
     assert Path(settings.settings_path()).read_text() == content

@@ -184,7 +184,7 @@ def test_online_checks_each_provider_with_its_own_key(
     for name in ("openai", "anthropic", "models.dev"):
         [(state, said)] = found[name]
         assert (state, "HTTP 200" in said) == ("ok", True), said
-    assert "LiteLLM alone" in found["amazon-bedrock"][0][1]
+    assert "only LiteLLM" in found["amazon-bedrock"][0][1]
     assert [sent.get("authorization") for sent in fakes["openai"].headers] == [f"Bearer {KEY}"]
     assert [sent.get("x-api-key") for sent in fakes["anthropic"].headers] == [KEY]
     assert KEY not in str(fakes["feed"].headers)
@@ -201,7 +201,7 @@ def test_online_explains_failures(world: Any, capsys: pytest.CaptureFixture[str]
     assert "the key is refused pipy keys set openai" in found["openai"][0][1]
     assert found["anthropic"][0][0] == "warn"
     assert found["models.dev"][0][0] == "fail"
-    assert "not reached (ConnectError)" in found["models.dev"][0][1]
+    assert "cannot be reached (ConnectError)" in found["models.dev"][0][1]
     assert KEY not in str(found)
 
 
@@ -225,7 +225,7 @@ def test_missing_weights(
     monkeypatch.setattr("pipy_ai.provider.weights.find_weights", lambda: None)
     code, found = findings(capsys)
     assert code == 1  # it is the default model
-    assert found["embedded"] == [("fail", "its weights are missing pipy local pull")]
+    assert found["embedded"] == [("fail", "its weights are not installed pipy local pull")]
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     assert findings(capsys)[1]["embedded"][0][0] == "warn"
 
@@ -235,7 +235,10 @@ def test_data_directory_that_does_not_exist_yet(
 ) -> None:
     monkeypatch.setenv(DATA, str(tmp_path / "new" / "data"))
     [finding] = [one for one in check_data_dir() if one.about == "data"]
-    assert (finding.state, finding.detail) == ("ok", f"{tmp_path / 'new' / 'data'}, not made yet")
+    assert (finding.state, finding.detail) == (
+        "ok",
+        f"{tmp_path / 'new' / 'data'}, not created yet",
+    )
     assert not (tmp_path / "new").exists()
 
 

@@ -150,7 +150,7 @@ def test_undone_messages_count_towards_the_cost(history: Run) -> None:
     (entry,) = json.loads(history("list --json"))
     assert (entry["title"], entry["questions"], entry["sum"]["cost"]) == ("two", 1, 0.25)
     assert history("search one", code=1) == ""
-    assert "'one' was not said" in history.err
+    assert "'one' was not found" in history.err
 
 
 def test_show(history: Run) -> None:
@@ -193,7 +193,7 @@ def test_rm_needs_confirmation(three: None, history: Run) -> None:
     history("rm nobody --yes", code=2)
     with Conversation.open() as busy:
         history(f"rm {busy.id} --yes", code=2)
-        assert "another pipy goes on with" in history.err
+        assert "another pipy has opened" in history.err
     assert len(list_conversation_ids()) == 1
 
 
@@ -223,7 +223,7 @@ def test_unknown_files_are_skipped(three: None, history: Run) -> None:
     (folder / "empty.jsonl").touch()
     (folder / "20250102-000000-0.jsonl").mkdir()
     assert len(history("list").splitlines()) == 6
-    assert "history/20250101-000000-0.jsonl: line 4 is damaged and left out" in history.err
+    assert "history/20250101-000000-0.jsonl: line 4 is damaged and was skipped" in history.err
     history("list --by day")
     history("list --by model")
     history("search zzz", code=1)
@@ -257,7 +257,7 @@ def test_empty_history(history: Run) -> None:
     assert history("list") == ""
     for line in ("show", "export", "rm x --yes"):
         history(line, code=2)
-        assert "no conversation is kept yet" in history.err
+        assert "no saved conversations yet" in history.err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

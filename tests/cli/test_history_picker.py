@@ -157,4 +157,4 @@ def test_list_instead_of_the_picker(two: None) -> None:
         assert pipy("history", "rm", "--yes", conversation_id).returncode == 0
     with history(columns=100) as terminal:
         assert terminal.wait() == 0
-        assert "no conversation is kept yet" in terminal.text
+        assert "no saved conversations yet" in terminal.text

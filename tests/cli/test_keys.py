@@ -36,7 +36,7 @@ def _nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_key_file_is_readable_by_its_owner_only() -> None:
     done = pipy("keys", "set", "groq", "--file", stdin=f"{KEY}\n")
     path = Path(keystore.path())
-    assert (done.returncode, done.stdout) == (0, f"GROQ_API_KEY is kept in {path}\n")
+    assert (done.returncode, done.stdout) == (0, f"GROQ_API_KEY is stored in {path}\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text()) == {"GROQ_API_KEY": KEY}
     assert pipy("keys", "path").stdout == f"{path}\n"
@@ -73,8 +73,8 @@ def test_remove(kept: Path) -> None:
     [
         (["set", "groq", KEY], None, "history"),
         (["set", "groq"], "", "no key was given"),
-        (["set", "groq"], "two words", "no key"),
-        (["set", "groq"], "ключ", "no key"),
+        (["set", "groq"], "two words", "not a valid key"),
+        (["set", "groq"], "ключ", "not a valid key"),
         (["set", "groqq"], KEY, "did you mean groq"),
         (["set", "ANTHROPIC_API_KY"], KEY, "did you mean ANTHROPIC_API_KEY"),
         (["set", "amazon-bedrock"], KEY, "logs in with more than a key"),

@@ -95,7 +95,7 @@ def test_usage_goes_to_stderr() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["ask"], "nothing to ask"),
+        (["ask"], "no prompt"),
         (["ask", "-m", "claude-sonnet-9-9", "Hi"], "did you mean anthropic/claude-sonnet"),
         (["ask", "-m", "faux/echo", "--max-tokens", "0", "Hi"], "--max-tokens"),
         (

@@ -11,9 +11,9 @@ from ..support.command import pipy
 from ..support.scripted_server import Lab, Scene, chat, finish, text
 from ..support.terminal import Terminal
 
-CUT = "pipy: the answer was cut off at its token limit; --max-tokens N allows more\n"
+CUT = "pipy: the answer was truncated at its token limit; --max-tokens N allows more\n"
 ALL_THOUGHT = (
-    "pipy: the token limit was reached before the answer began; --max-tokens N allows more\n"
+    "pipy: the token limit was reached before the answer started; --max-tokens N allows more\n"
 )
 EMPTY = "pipy: the answer is empty\n"
 THOUGHT = {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}
@@ -86,7 +86,7 @@ def test_batch_counts_truncated_and_empty_answers(
     Path("in.jsonl").write_text('"a"\n' * len(SCENES))
     done = pipy("batch", "in.jsonl", "-o", "out.jsonl", *TO[:2], "--api-base", lab.url, "--json")
     assert done.returncode == 0
-    assert "pipy: 3 answers were cut off at their token limit; --max-tokens N" in done.stderr
+    assert "pipy: 3 answers were truncated at their token limit; --max-tokens N" in done.stderr
     assert "pipy: 3 answers are empty" in done.stderr
     summary = json.loads(done.stdout)
     assert (summary["answered"], summary["truncated"], summary["empty"]) == (7, 3, 3)

@@ -38,7 +38,7 @@ def test_damaged_lines_are_reported_and_the_rest_is_played(recorded: Path) -> No
     recorded.write_text("\n".join(broken))
     done = pipy("replay", str(recorded), "--at-once")
     assert (done.returncode, done.stdout) == (1, "Hello there\n")
-    assert "line 2: it is no JSON" in done.stderr
+    assert "line 2: not valid JSON" in done.stderr
     assert "2 of 9 lines: no event" in done.stderr
 
 
@@ -46,7 +46,7 @@ def test_truncated_file(recorded: Path) -> None:
     recorded.write_text("".join(recorded.read_text().splitlines(keepends=True)[:3]))
     done = pipy("replay", str(recorded), "--at-once")
     assert (done.returncode, done.stdout) == (1, "Hell\n")
-    assert "no answer ends" in done.stderr
+    assert "no complete response" in done.stderr
 
 
 def test_failed_response_is_reported() -> None:

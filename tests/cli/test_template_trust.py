@@ -149,7 +149,7 @@ def test_template_cannot_hide_what_it_would_do(tmp_path: Path) -> None:
     asked = ("-m", "pipy_ai", "ask", "-m", "faux/echo", "-t", template)
     with Terminal(*asked, columns=60, rows=40) as terminal:
         terminal.wait()
-        assert "there is no option" in terminal.text
+        assert "unknown option" in terminal.text
     template = write(
         tmp_path / "other.yaml", attachments=[name],
         options={"api_base": "https://\u0430pi.openai.com", "extra.\n\x1b[2J": "\x1b[2J\u202e"},

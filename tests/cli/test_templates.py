@@ -73,7 +73,7 @@ def test_template_runs_only_tools_that_the_user_allows(
         start_new_session=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "Fine.\n"), done.stderr
-    assert "no terminal to ask on" in done.stderr
+    assert "no terminal to ask for approval" in done.stderr
     assert not (tmp_path / "boom").exists()
 
 
@@ -84,7 +84,7 @@ def test_template_runs_only_tools_that_the_user_allows(
         ("- a\n- b", "a template is a text, or has some of prompt"),
         ("promt: x", "'promt' is none of"),
         ("prompt: 3", "'prompt' is to be a text"),
-        ("tools: [3]", "a list of texts"),
+        ("tools: [3]", "a list of strings"),
         ("prompt: !!python/object/apply:os.system ['touch pwned']", "could not determine"),
         ("prompt: x\noptions: {temprature: 1}", "did you mean temperature?"),
     ],
@@ -127,7 +127,7 @@ def test_editor_of_a_template(kept: Path, tmp_path: Path) -> None:
     assert pipy("templates", "edit", "sum", EDITOR=str(editor)).returncode == 0
     assert (kept / "sum.yaml").read_text() == "prompt: Sum it up.\n"
     missing = pipy("templates", "edit", "sum", EDITOR="no-such-editor")
-    assert (missing.returncode, "EDITOR names another" in missing.stderr) == (2, True)
+    assert (missing.returncode, "set EDITOR to another one" in missing.stderr) == (2, True)
     failed = pipy("templates", "edit", "sum", EDITOR="false")
     assert (failed.returncode, "false ended with 1" in failed.stderr) == (2, True)
 

@@ -82,7 +82,7 @@ def test_native_mode_of_a_host_without_schemas(model: str) -> None:
     shown = preview(model, "q", output=Bill, output_mode="native", api_key="k")
     assert mode_of(shown.body) == "json_object"
     assert [w.code for w in shown.warnings] == ["output_mode_changed"]
-    assert "takes no schema" in shown.warnings[0].message
+    assert "does not accept a schema" in shown.warnings[0].message
 
 
 def test_json_object_answer_is_parsed(lab: Lab) -> None:

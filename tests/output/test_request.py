@@ -309,13 +309,13 @@ def test_custom_provider_uses_prompt_mode() -> None:
 
 
 def test_wrong_use_is_rejected() -> None:
-    with pytest.raises(ValueError, match="no JSON Schema: 'objekt'"):
+    with pytest.raises(ValueError, match="not a valid JSON Schema: 'objekt'"):
         complete("faux/x", "q", output={"type": "objekt"})
     with pytest.raises(ValueError, match="another schema: https://example"):
         complete("faux/x", "q", output={"$ref": "https://example.com/schema.json"})
-    with pytest.raises(ValueError, match="output_mode is one of native, tool, prompt"):
+    with pytest.raises(ValueError, match="output_mode must be one of native, tool, prompt"):
         complete("faux/x", "q", output=Bill, output_mode="json")  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match="output_retries is 0 or more"):
+    with pytest.raises(ValueError, match="output_retries must be 0 or more"):
         complete("faux/x", "q", output=Bill, output_retries=-1)
     with pytest.raises(TypeError, match="output_retries"):
         stream("faux/x", "q", output=Bill, output_retries=1)  # type: ignore[call-overload]

@@ -75,7 +75,7 @@ def test_invalid_output_is_retried(lab: Lab, wire: Wire, mode: Any, transport: s
     first, second = lab.seen
     assert violations(second.path, second.json) == []
     said = json.dumps(second.json)
-    assert "The answer does not fit its schema:\\ntotal: Field required" in said
+    assert "The answer does not match its schema:\\ntotal: Field required" in said
     assert said.count('\\"number\\": \\"7\\"') == 1  # the bad answer, as text
     # All else is as it was.
     for body in (first.json, second.json):
@@ -98,7 +98,7 @@ def test_output_that_stays_invalid_is_an_error(retries: int) -> None:
     assert message.text == BAD
     assert message.error is not None
     assert message.error.kind == "invalid_output"
-    assert message.error.message == "The answer does not fit its schema:\ntotal: Field required"
+    assert message.error.message == "The answer does not match its schema:\ntotal: Field required"
     assert message.stop_reason == "error"
     with pytest.raises(InvalidOutputError, match="total: Field required") as caught:
         message.parsed  # noqa: B018

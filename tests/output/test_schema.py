@@ -98,7 +98,7 @@ WHOLE = "(all)"
     ("kind", "text", "lines"),
     [
         (Bill, "", [f"{WHOLE}: it is empty"]),
-        (Bill, "Sorry.", [f"{WHOLE}: it holds no JSON object"]),
+        (Bill, "Sorry.", [f"{WHOLE}: it contains no JSON object"]),
         (  # no part of what is broken passes for the whole
             Line,
             '{"text": "a", "price": {"text": "b", "price": 1}, "count": ',

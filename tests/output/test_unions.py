@@ -206,7 +206,7 @@ def test_union_is_read_as_the_member_that_matches(kind: Any, value: Any, parsed:
     ],
 )
 def test_fields_are_never_dropped_for_another_member(kind: Any, value: Any, problem: str) -> None:
-    """Pydantic alone reads each as the smaller member, without a word about the rest."""
+    """Pydantic alone reads each as the smaller member, without a message about the rest."""
     output = Output.of(kind)
     with pytest.raises(OutputValidationError, match=problem):
         output.parse(json.dumps(value))
@@ -305,7 +305,7 @@ class Branch(BaseModel):
 class Everything(BaseModel):
     """One of each."""
 
-    model_config = ConfigDict(regex_engine="python-re")  # the other knows no lookaround
+    model_config = ConfigDict(regex_engine="python-re")  # the other does not support lookaround
 
     price: decimal.Decimal
     status: Annotated[Status, Field(description="as of today")]

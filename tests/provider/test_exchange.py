@@ -53,10 +53,10 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 @pytest.mark.parametrize(
     ("status", "kind", "expected"),
     [
-        ("200 OK", "server", ["a web page", "doctype", "Is api_base right?"]),
-        ("404 Not Found", "not_found", ["HTTP 404", "'Sign in'", "Is api_base right?"]),
-        ("403 Forbidden", "auth", ["HTTP 403", "'Sign in'", "Is the key right?"]),
-        ("502 Bad Gateway", "server", ["HTTP 502", "'Sign in'", "Ask again."]),
+        ("200 OK", "server", ["a web page", "doctype", "Check api_base."]),
+        ("404 Not Found", "not_found", ["HTTP 404", "'Sign in'", "Check api_base."]),
+        ("403 Forbidden", "auth", ["HTTP 403", "'Sign in'", "Check the API key."]),
+        ("502 Bad Gateway", "server", ["HTTP 502", "'Sign in'", "Try again."]),
     ],
 )
 def test_html_page(wire: Wire, status: str, kind: str, expected: list[str]) -> None:
@@ -74,7 +74,7 @@ def test_end_before_the_response(wire: Wire, head: bytes) -> None:
         assert len(server.seen) == 1
     assert (error.kind, error.retryable) == ("connection", True)
     assert "broke" in error.message
-    assert "Ask again." in error.message
+    assert "Try again." in error.message
 
 
 @pytest.mark.parametrize("end", [b"", b"ff\r\ncut", b"0\r\n\r\n"], ids=["fin", "chunk", "clean"])
@@ -86,7 +86,7 @@ def test_end_within_a_character(wire: Wire, end: bytes) -> None:
     assert message.text == "Zür"
     assert message.error is not None
     assert message.error.kind == "incomplete"
-    assert "what came before is kept" in message.error.message
+    assert "Partial output is kept" in message.error.message
 
 
 @pytest.mark.parametrize("between", [b"\ndata: ", b"", b" "])
@@ -142,7 +142,7 @@ def test_response_that_is_not_http_is_an_error(raw: bytes) -> None:
     ("base", "expected"),
     [
         ("127.0.0.1/v1", "http://"), ("ftp://x/v1", "http://"), ("http://", "host"),
-        ("http://x:99999/v1", "is no address"), ("http://[::1/v1", "is no address"),
+        ("http://x:99999/v1", "is not a valid URL"), ("http://[::1/v1", "is not a valid URL"),
     ],
 )  # fmt: skip
 def test_invalid_base_url(base: str, expected: str) -> None:
@@ -254,5 +254,7 @@ def test_answer_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
         message = ask(server.url)
     assert message.error is not None
     assert message.error.kind == "server"
-    assert message.error.message.startswith("The provider sent an answer without end: 1 MB so far")
+    assert message.error.message.startswith(
+        "The provider sent an answer that does not end: 1 MB so far"
+    )
     assert len(message.text) >= 500_000

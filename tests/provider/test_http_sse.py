@@ -61,7 +61,7 @@ def test_endless_event_is_cut_off(name: str) -> None:
     with Raw(chain([head], ENDLESS[name]())) as server:
         error, most = peak(server.url)
     assert (error.kind, error.retryable) == ("server", False)
-    assert "without end: 32 MB so far" in error.message
+    assert "that does not end: 32 MB so far" in error.message
     assert server.sent < MAX_EVENT_BYTES + 16 * MEGABYTE  # the system's buffers among them
     assert most < MAX_EVENT_BYTES + 16 * MEGABYTE
 
@@ -71,7 +71,7 @@ def test_compressed_endless_event_is_cut_off() -> None:
     squeezed = gzip.compress(b"data: " + b"x" * 50 * MEGABYTE)
     with Raw(response(squeezed, "content-encoding: gzip")) as server:
         error, most = peak(server.url)
-    assert "without end: 32 MB so far" in error.message
+    assert "that does not end: 32 MB so far" in error.message
     assert most < MAX_EVENT_BYTES + 16 * MEGABYTE
 
 

@@ -63,7 +63,7 @@ def test_untrusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ("made", "expected"),
     [
         (("127.0.0.1", -1), ["has expired", "renew it"]),
-        (("other.example", 2), ["127.0.0.1", "Is the address right?"]),
+        (("other.example", 2), ["127.0.0.1", "Check the address."]),
     ],
 )
 def test_certificate_that_trust_cannot_fix(

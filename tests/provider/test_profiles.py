@@ -482,8 +482,8 @@ def test_option_that_a_host_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
         profile_for.cache_clear()
     assert (request.body.get("seed"), request.body["top_p"]) == (None, 0.5)
     texts = [warning.message for warning in request.warnings]
-    assert "novita-ai takes no seed" in texts
-    assert "novita-ai takes no seed; extra.seed was left out" in texts
+    assert "novita-ai does not accept seed" in texts
+    assert "novita-ai does not accept seed; extra.seed was left out" in texts
 
 
 def test_surplus_stops_are_named() -> None:

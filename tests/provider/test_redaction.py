@@ -140,7 +140,7 @@ def test_spellings_of_a_key(spell: object) -> None:
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
-        (f"a web page, '{KEY[:12]}'. Ask again.", "a web page, '***'. Ask again."),
+        (f"a web page, '{KEY[:12]}'. Try again.", "a web page, '***'. Try again."),
         (f"'...{KEY[-12:]}' is wrong", "'...***' is wrong"),
         (f"{KEY[:9]}&#x", "***&#x"),
         ("100%ef&#48;123456789abcdef", "100%***"),

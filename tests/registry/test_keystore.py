@@ -209,7 +209,7 @@ def test_keyring_is_used_where_available(ring: Path, lab: Lab) -> None:
 def test_failing_keyring_is_reported(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pipy("keys", "set", "groq", stdin=KEY).returncode == 0
     monkeypatch.setenv("TEST_LOCKED", "1")
-    with pytest.warns(UserWarning, match=r"did not give GROQ_API_KEY \(RuntimeError\)") as caught:
+    with pytest.warns(UserWarning, match=r"did not return GROQ_API_KEY \(RuntimeError\)") as caught:
         assert Route(key_env=("GROQ_API_KEY",)).api_key() == ""
     assert KEY not in str([warning.message for warning in caught])
     monkeypatch.delenv("TEST_LOCKED")

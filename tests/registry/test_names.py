@@ -236,7 +236,7 @@ def test_variants_have_the_record_of_their_base(
     [warning] = request.warnings
     assert warning.code == "base_model"
     assert f"it is treated as {base}, " in warning.message
-    assert ("price is not known" in warning.message) is not same_price
+    assert ("price is unknown" in warning.message) is not same_price
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_exact_name_takes_precedence(july: Path, name: str, full: str) -> None:
     "name",
     [
         "openai/gpt-55-2025-08-07",
-        "gpt-5:nitro",  # a tag means nothing to the maker
+        "gpt-5:nitro",  # a tag has no effect on the maker
         "openai/kimi-k2-0905",  # four digits may be another model
         "bedrock/arn:aws:bedrock:us-east-1:123:application-inference-profile/abc123",
         "openai/ft:davinci:acme::id1",

@@ -293,7 +293,9 @@ def _fits(shown: str, got: str) -> bool:
 def replies(script: str) -> list[Any]:
     """Evaluate the expressions of a script with the names of `pipy_ai.faux`."""
     names = {name: getattr(faux, name) for name in faux.__all__}
-    said = [eval(ast.unparse(line), names) for line in ast.parse(textwrap.dedent(script).strip()).body]
+    said = [
+        eval(ast.unparse(line), names) for line in ast.parse(textwrap.dedent(script).strip()).body
+    ]
     return [one for reply in said for one in (reply if isinstance(reply, list) else [reply])]
 
 

@@ -92,9 +92,9 @@ def test_top_k_is_sent_under_the_name_of_each_api(
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        ("openai/gpt-4o", "openai knows no top_k"),
-        ("openai/gpt-5.4", "the Responses API knows no top_k"),
-        ("mistral/mistral-medium-latest", "mistral knows no top_k"),
+        ("openai/gpt-4o", "openai does not support top_k"),
+        ("openai/gpt-5.4", "the Responses API does not support top_k"),
+        ("mistral/mistral-medium-latest", "mistral does not support top_k"),
     ],
 )
 def test_top_k_is_omitted_with_a_warning_where_unsupported(

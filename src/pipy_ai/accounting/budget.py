@@ -88,7 +88,7 @@ class Budget:
             if limit is not None and not limit > 0:
                 raise ValueError(f"{name} is above 0, not {limit!r}")
         if unknown not in ("refuse", "ignore"):
-            raise ValueError(f'unknown is "refuse" or "ignore", not {unknown!r}')
+            raise ValueError(f'unknown must be "refuse" or "ignore", not {unknown!r}')
         self.usd = usd
         self.tokens = tokens
         self.unknown = unknown
@@ -187,18 +187,18 @@ class Budget:
             if self._is_exhausted():
                 spent = self._format_amounts(self.spent, self.tokens_spent)
                 return (
-                    f"The budget of {self._limit_text} is spent: {spent} of it. Nothing was sent."
+                    f"The budget of {self._limit_text} is used up: {spent} spent. Nothing was sent."
                 )
             if self._unknown_cost_model:
                 return (
-                    f"The cost of a response of {self._unknown_cost_model} is not known, so"
-                    f" neither is what is left of the budget of {self._limit_text}. Nothing was"
-                    ' sent. To go on after such a response, use budget(unknown="ignore").'
+                    f"The cost of a response of {self._unknown_cost_model} is unknown, and so is"
+                    f" the rest of the budget of {self._limit_text}. Nothing was sent. To continue"
+                    ' after such a response, use budget(unknown="ignore").'
                 )
             if usd is None and self.usd is not None and self.unknown == "refuse":
                 return (
-                    f"The price of {model} is not known, so nothing was sent. Give it one in"
-                    ' overrides.json, or leave it out of the account: budget(unknown="ignore").'
+                    f"The price of {model} is unknown, so nothing was sent. Set it in"
+                    ' overrides.json, or do not count it: budget(unknown="ignore").'
                 )
             if self._is_exceeded(usd or 0.0, tokens):
                 remaining = self._format_amounts(
@@ -206,8 +206,8 @@ class Budget:
                 )
                 cost = f" or {format_usd(usd)}" if usd else ""
                 return (
-                    f"The prompt alone, about {tokens:,} tokens{cost}, would pass what is left of"
-                    f" the budget of {self._limit_text}: {remaining}. Nothing was sent."
+                    f"The prompt alone, about {tokens:,} tokens{cost}, would exceed the "
+                    f"rest of the budget of {self._limit_text}: {remaining}. Nothing was sent."
                 )
             self._reservations.add(reservation)
             self._in_flight[0] += usd or 0.0
@@ -271,8 +271,8 @@ class Budget:
     def exceeded_text(self) -> str:
         """Return the error message of a request that exceeded the budget."""
         return (
-            f"The budget of {self._limit_text} is passed; the answer was stopped, and what came"
-            " before is kept."
+            f"The budget of {self._limit_text} is exceeded; the response was stopped. "
+            "Partial output is kept."
         )
 
     def _is_exceeded(self, usd: float = 0.0, tokens: int = 0) -> bool:

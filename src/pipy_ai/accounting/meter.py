@@ -208,7 +208,7 @@ class Meter:
             try:
                 append_entry(path, entry)
             except OSError as error:
-                text = f"the ledger lacks this request: {describe_os_error(error)}"
+                text = f"this request is not in the ledger: {describe_os_error(error)}"
                 message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
     def _known_cost(self, usage: Usage) -> float:

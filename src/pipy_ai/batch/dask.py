@@ -123,7 +123,7 @@ async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -
         future.cancel()
     # Dask cancels several rows at once: rows that are gathered together share a task of the client.
     if future.cancelled():
-        raise ConnectionError("the client of the cluster has given the row up")
+        raise ConnectionError("the client of the cluster gave up the row")
     return future.result()
 
 
@@ -197,14 +197,14 @@ def _check_options(model: ModelSpec, options: Options) -> None:
     secrets += [f"{name} in extra" for name in extra if _is_credential(name)]
     if secrets:
         raise ValueError(
-            f"{secrets[0]} would travel through the cluster: set the provider's variable in the"
+            f"{secrets[0]} would be sent through the cluster: set the provider's variable in the"
             " environment of each worker instead (`pipy providers` names it)"
         )
     if active_budgets.get() and not isinstance(model, str) and isinstance(model, Sequence):
-        raise ValueError("under a budget a cluster asks one model, not a list of them")
+        raise ValueError("with a budget, a cluster takes one model, not a list")
     for name in ("signal", "on_payload"):
         if options.get(name) is not None:
-            raise ValueError(f"{name} cannot travel to the workers of a cluster")
+            raise ValueError(f"{name} cannot be sent to the workers of a cluster")
 
 
 def _is_credential(parameter: str) -> bool:

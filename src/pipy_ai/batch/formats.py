@@ -86,16 +86,16 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                text = f"it is no JSON ({error.msg} at column {error.colno})"
+                text = f"not valid JSON ({error.msg} at column {error.colno})"
                 raise InputError(f"{path}, line {number}: {text}") from None
             except RecursionError:
                 raise InputError(f"{path}, line {number}: it is nested too deeply") from None
             except ValueError as error:
-                raise InputError(f"{path}, line {number}: it is no JSON ({error})") from None
+                raise InputError(f"{path}, line {number}: not valid JSON ({error})") from None
             if isinstance(row, str):
                 row = {"prompt": row}
             if not isinstance(row, dict):
-                raise InputError(f"{path}, line {number}: a row has to be an object or a string")
+                raise InputError(f"{path}, line {number}: a row must be an object or a string")
             yield number, row
 
 
@@ -118,7 +118,7 @@ def _read_csv(path: Path, delimiter: str | None) -> Iterator[NumberedRow]:
         with path.open(encoding=_encoding(path)) as file:  # any line break, also within fields
             yield from _csv_rows(path, file, delimiter)
     except UnicodeDecodeError:
-        raise InputError(f"{path}: it is not UTF-8 text; save or convert it as UTF-8") from None
+        raise InputError(f"{path}: not UTF-8 text; save or convert it as UTF-8") from None
 
 
 def _csv_rows(path: Path, file: TextIO, delimiter: str | None) -> Iterator[NumberedRow]:
@@ -144,7 +144,7 @@ def _csv_rows(path: Path, file: TextIO, delimiter: str | None) -> Iterator[Numbe
     except csv.Error as error:
         number = skipped + reader.line_num
         if "end of data" in str(error):
-            text = f"{path}, line {start}: a quote of this row is never closed"
+            text = f"{path}, line {start}: a quote in this row is never closed"
         elif number > start:
             text = f"{path}, line {number}, in the row from line {start}: {error}"
         else:

@@ -100,7 +100,7 @@ class InputFile:
         columns = ", ".join(map(str, row)) or "none"
         raise ValueError(
             f"no column prompt, messages or context; its columns are: {columns}."
-            ' --prompt-template "… {column} …" makes a prompt of others'
+            ' --prompt-template "… {column} …" makes a prompt from other columns'
         )
 
 

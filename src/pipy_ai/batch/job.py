@@ -217,7 +217,7 @@ def find_open_rows(job: Job) -> None:
         if first_line != row.line:
             raise InputError(
                 f"{job.input_file.path}: the id {row.id!r} stands in {job.input_file.unit}s"
-                f" {first_line} and {row.line}; each row needs its own"
+                f" {first_line} and {row.line}; each row needs its own id"
             )
         try:
             settings_digest = _settings_digest(job, _model_of(job, row))
@@ -243,14 +243,14 @@ def find_open_rows(job: Job) -> None:
 
 
 def _changed_rows_text(count: int, row: InputRow, line: ResultLine, job: Job) -> str:
-    difference = "with another model or other settings"
+    difference = "with a different model or settings"
     if line.fingerprint.partition("-")[0] == _settings_digest(job, _model_of(job, row)):
-        difference = "to another question"
+        difference = "to a different prompt"
     row_label = f"{job.input_file.unit} {row.line} (id {row.id!r})"
     more = f" and {count - 1:,} more" if count > 1 else ""
     return (
-        f"{job.results.path}: {row_label}{more} was answered before {difference}; choose another"
-        " file for the answers, or ask anew what has changed with --redo-changed"
+        f"{job.results.path}: {row_label}{more} was already answered {difference}; write "
+        "to another file, or send such rows again with --redo-changed"
     )
 
 

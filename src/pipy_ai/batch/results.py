@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OPEN, DONE, FAILED = 0, 1, 2  # the states of a row
 _CHUNK_BYTES = 1 << 16
-_RERUN_HINT = "once that is solved, run the same command again to go on"
+_RERUN_HINT = "once that is solved, run the same command again to resume"
 _LINE_PREFIX = b'{"id": '  # every line of a results file starts with it
 
 
@@ -157,8 +157,8 @@ class ResultsFile:
 
     def _foreign_file_error(self, line_number: int) -> InputError:
         return InputError(
-            f"{self.path}, line {line_number}: it is no answer of pipy batch, so nothing is added"
-            " to this file; choose another for the answers"
+            f"{self.path}, line {line_number}: not written by pipy batch, so nothing is added "
+            "to this file; choose another output file"
         )
 
     def add_row(self, line: ResultLine | None, retry: bool = False) -> None:
@@ -227,7 +227,7 @@ class ResultsFile:
                     source.seek(offset)
                     output.write(source.readline())
         except OSError as error:
-            text = f"{error.strerror}; all answers are there, but not in order: {_RERUN_HINT}"
+            text = f"{error.strerror}; all results are saved, but not in order: {_RERUN_HINT}"
             raise OSError(error.errno, text, str(self.path)) from None
 
 

@@ -70,7 +70,7 @@ def stream_rows(
     if background.is_current:
         raise RuntimeError(
             "a blocking call inside pipy-ai's own event loop would never return: "
-            "use the asynchronous twin (astream_many, acomplete_many) here"
+            "use the async version (astream_many, acomplete_many) here"
         )
     call_in_loop = background.loop.call_soon_threadsafe
     rows = iter(rows)
@@ -255,7 +255,7 @@ class BatchScheduler:
 
     def cancel(self) -> None:
         """Stop, and cancel the requests in flight."""
-        self.stop(error_info(ErrorKind.ABORTED, "The batch was left."))
+        self.stop(error_info(ErrorKind.ABORTED, "The batch was abandoned."))
         for task in self._tasks:
             task.cancel()
 
@@ -270,7 +270,7 @@ class BatchScheduler:
         suffix = (
             f", after an error of kind {error.kind}: {error.message}" if error is not None else "."
         )
-        text = f"Not asked: the batch was stopped{suffix}"
+        text = f"Not sent: the batch was stopped{suffix}"
         return self.failure_message(ErrorKind.ABORTED, text)
 
     def failure_message(self, kind: ErrorKind, text: str) -> AssistantMessage:
@@ -433,7 +433,7 @@ class BatchScheduler:
         else:
             timed_out = self._outage_rounds > self._max_retries
         if timed_out and not self._requests_in_flight:  # a request in flight may yet be answered
-            error.message += f" Nobody was answered for {outage_s:.0f} s."
+            error.message += f" No request succeeded for {outage_s:.0f} s."
             message.error_message = error.message
             self.stop(error)
             return None
@@ -468,13 +468,13 @@ def create_scheduler(
         contexts, Iterable | AsyncIterable
     ):
         raise TypeError(
-            f"contexts are many prompts, like a list of strings, not {type(contexts).__name__};"
-            " for one prompt there is complete"
+            "contexts must be several prompts, such as a list of strings, not "
+            f"{type(contexts).__name__}; for one prompt use complete"
         )
     if not isinstance(concurrency, int):
-        raise TypeError(f"concurrency is a whole number, not {concurrency!r}")
+        raise TypeError(f"concurrency must be a whole number, not {concurrency!r}")
     if concurrency < 1:
-        raise ValueError(f"concurrency is 1 or more, not {concurrency}")
+        raise ValueError(f"concurrency must be 1 or more, not {concurrency}")
     try:
         stop_kinds = frozenset(map(ErrorKind, stop_on))
     except ValueError as error:

@@ -104,8 +104,8 @@ def _with_default_command(argv: list[str]) -> list[str]:
         from ..utils.text import suggest
 
         if suggestion := suggest(first, COMMANDS):
-            advice = f"{suggestion} To ask it: pipy ask {first} …"
-            raise ValueError(f"there is no command {first!r}; {advice}")
+            advice = f"{suggestion} To send it as a prompt: pipy ask {first} …"
+            raise ValueError(f"unknown command {first!r}; {advice}")
     return ["ask", *argv]
 
 

@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 # it. Only the module of the given command is imported, and it imports nothing heavy before `run`.
 COMMANDS = {
     "ask": "ask one question",
-    "chat": "talk with a model",
-    "history": "list, show, search, remove and export what was said",
+    "chat": "chat with a model",
+    "history": "list, show, search, remove and export conversations",
     "preview": "show the request that `ask` would send",
-    "batch": "ask each row of a file",
-    "replay": "play what pipy ask --events has written",
+    "batch": "send a prompt for each row of a file",
+    "replay": "replay the output of pipy ask --events",
     "models": "list models",
-    "info": "show what is known of a model",
+    "info": "show the details of a model",
     "cost": "estimate what a request costs",
     "compare": "rank models by cost, or show their answers side by side",
-    "providers": "list providers and the variables of their keys",
-    "spend": "show what was spent, from the ledger or the history",
-    "default": "show or choose the model that answers when none is named",
-    "keys": "keep the keys of providers",
-    "sync": "fetch the newest catalogue of models from models.dev",
+    "providers": "list providers and their key variables",
+    "spend": "show spending, from the ledger or the history",
+    "default": "show or set the default model",
+    "keys": "store API keys",
+    "sync": "update the model catalogue from models.dev",
     "config": "write a configuration for LiteLLM's Router and proxy",
     "local": "models on this machine: embedded, in files, behind servers",
-    "templates": "questions to ask again and again",
-    "doctor": "look at what is set up, and say what to do about what is not",
-    "completion": "print what lets bash, zsh or fish complete pipy's words",
+    "templates": "manage reusable prompts",
+    "doctor": "check the setup",
+    "completion": "print a completion script for bash, zsh or fish",
 }
 
 # What a command does if it is given no action.
@@ -59,7 +59,7 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
     """
     root_parser = _Parser(
         prog="pipy",
-        description="Talk to any language model.",
+        description="Talk to any language model from the command line.",
         epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
         allow_abbrev=False,
         formatter_class=_help_formatter,

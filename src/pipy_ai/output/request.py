@@ -36,7 +36,7 @@ OUTPUT_MODES = ("native", "tool", "prompt")
 def apply_output(request: Request, output: Output, mode: OutputMode | None) -> None:
     """Make a request ask for a response that matches a schema. Changes its context and options."""
     if mode is not None and mode not in OUTPUT_MODES:
-        raise ValueError(f"output_mode is one of {', '.join(OUTPUT_MODES)}, not {mode!r}")
+        raise ValueError(f"output_mode must be one of {', '.join(OUTPUT_MODES)}, not {mode!r}")
     requested_mode: OutputMode = mode or _default_mode(request)
     tool_names = {tool.name for tool in request.context.tools or ()}
     candidates = [
@@ -123,7 +123,7 @@ class OutputRetries:
 
     def __init__(self, context: Context, output: Output, retries: int) -> None:
         if retries < 0:
-            raise ValueError(f"output_retries is 0 or more, not {retries}")
+            raise ValueError(f"output_retries must be 0 or more, not {retries}")
         self.context: Context = context
         self.output = output
         self._retries = retries

@@ -235,17 +235,17 @@ class Output:
             names = ", ".join(call.name for call in message.tool_calls)
             message._missing_reason = (
                 f"The model called {names} instead of answering: append its message and the"
-                " results of the calls to the context, and ask again."
+                " results of the calls to the context, and send it again."
             )
             return None
         try:
             message._value = (self.parse(message._raw_answer()),)
             return None
         except OutputValidationError as error:
-            text = f"The answer does not fit its schema:\n{error}"
+            text = f"The answer does not match its schema:\n{error}"
         message._truncated = message.stop_reason is StopReason.LENGTH
         if message._truncated:
-            text = f"The answer was cut off at its limit of tokens: raise max_tokens. {text}"
+            text = f"The answer was truncated at its token limit: raise max_tokens. {text}"
         return error_info(ErrorKind.INVALID_OUTPUT, text, provider=message.provider)
 
 
@@ -299,7 +299,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
     try:
         validator_class.check_schema(schema)
     except SchemaError as error:
-        raise ValueError(f"it is no JSON Schema: {error.message}") from None
+        raise ValueError(f"not valid JSON Schema: {error.message}") from None
     if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
         # A schema at another address is never fetched.
         raise ValueError(f"it refers to another schema: {external_refs[0]}")
@@ -381,7 +381,7 @@ def _no_json_reason(text: str) -> str:
         return "it is empty"
     start = _OBJECT_START.search(text)
     if start is None:
-        return "it holds no JSON object"
+        return "it contains no JSON object"
     try:
         _JSON_DECODER.raw_decode(text, start.start())
     except ValueError as error:

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from ..output.schema import Output
     from .think_tags import ThinkTagParser
 
-INTERRUPTED_MESSAGE = "The answer was cut off; what came before is kept."
+INTERRUPTED_MESSAGE = "The answer was cut off. Partial output is kept."
 INCOMPLETE_CALL_MESSAGE = "the answer ended before this call was complete"
 
 _COUNT_FIELDS = (
@@ -309,7 +309,9 @@ class Assembler:
             warnings.append(Warning(code="content_omitted", message=text))
         name = normalize(self._finish_reason)
         if name and name not in COMPLETE and name not in LENGTH and self._finish_error() is None:
-            text = f"unknown finish reason {self._finish_reason!r}; read as the end of the answer"
+            text = (
+                f"unknown finish reason {self._finish_reason!r}; treated as the end of the response"
+            )
             warnings.append(Warning(code="unknown_finish_reason", message=text))
         if name in TOOL_CALLS and self._blocks and not (self._tool_blocks or self._omitted):
             text = f"finish reason {self._finish_reason!r}, but the response has no tool calls"
@@ -417,9 +419,9 @@ class Assembler:
         return ErrorEvent(reason=message.stop_reason, error=message)
 
     def _incomplete_error(self) -> ErrorInfo:
-        text = "The provider answered with nothing at all. Ask again."
+        text = "The provider returned an empty response. Try again."
         if self.has_content:
-            text = "The connection ended before the provider said that the answer was complete."
+            text = "The connection closed before the response was complete."
             text = f"{INTERRUPTED_MESSAGE} {text}"
         return error_info(ErrorKind.INCOMPLETE, text, provider=self._provider)
 

@@ -145,10 +145,10 @@ def _add_user_turns(
 ) -> list[Message]:
     """Add the user messages that the target wants at the start and at the end."""
     if messages and target.starts_with_user and not isinstance(messages[0], UserMessage):
-        warn("message_added", f"{target.model} wants a user message first; one was added")
+        warn("message_added", f"{target.model} requires a user message first; one was added")
         messages.insert(0, UserMessage(content=FIRST_USER_TEXT, timestamp=0))
     if messages and not target.prefill and isinstance(messages[-1], AssistantMessage):
-        warn("message_added", f"{target.model} wants a user message last; one was added")
+        warn("message_added", f"{target.model} requires a user message last; one was added")
         messages.append(UserMessage(content=LAST_USER_TEXT, timestamp=0))
     return messages
 

@@ -113,7 +113,7 @@ def _check_cloud_address(request: Request) -> None:
 def _unsent_login_error(request: Request, url: str) -> ProviderError:
     text = (
         f"The credentials of {request.provider} are not sent to {_scheme_and_host(url)[1] or url},"
-        " which is not its address: pass api_key=."
+        " which is not one of its addresses: pass api_key=."
     )
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
 

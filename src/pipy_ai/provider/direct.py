@@ -172,8 +172,8 @@ def _encode_body(body: Any) -> bytes:
             return _dump_json(clean_json_surrogates(body))
     except (TypeError, ValueError, RecursionError) as error:
         text = (
-            f"The request cannot be written as JSON: {error}. Look at what the conversation's tool"
-            " calls and tools hold, and at extra=, metadata= and on_payload=."
+            f"The request cannot be written as JSON: {error}. Check the tool calls and "
+            "tools of the conversation, extra=, metadata= and on_payload=."
         )
         raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text)) from None
 

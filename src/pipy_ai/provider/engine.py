@@ -173,7 +173,7 @@ class Run:
         if loop_thread.is_current:
             raise RuntimeError(
                 "a blocking call inside pipy-ai's own event loop would never return: "
-                "use the asynchronous twin (astream, acomplete) here"
+                "use the async version (astream, acomplete) here"
             )
         self._begun = True
         _begun_runs.add(self)
@@ -443,9 +443,9 @@ class Run:
             self._timer.cancel()
         now = time.perf_counter()
         if now >= self._started_at + total_timeout:
-            self._time_out(f"The answer took longer than timeout={total_timeout:g} s.")
+            self._time_out(f"The response took longer than timeout={total_timeout:g} s.")
         elif now >= self._last_content_at + idle_timeout:
-            self._time_out(f"Nothing came for idle_timeout={idle_timeout:g} s.", self._task)
+            self._time_out(f"No data arrived for idle_timeout={idle_timeout:g} s.", self._task)
         else:
             deadline = min(self._started_at + total_timeout, self._last_content_at + idle_timeout)
             if deadline < math.inf:
@@ -454,7 +454,7 @@ class Run:
 
     def _time_out(self, text: str, task: asyncio.Task[Any] | None = None) -> None:
         """Stop the request, or with `task` only this attempt if it has no content yet."""
-        hint = " Raise it, or ask for less."
+        hint = " Raise it, or request less."
         error = error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider)
         nothing_received = not (self._assembler.has_content or self._assembler.finished)
         if task is not None and nothing_received and self._stop_error is None:

@@ -98,7 +98,7 @@ async def stream_deltas(
             raise pending_error
     except CONNECTION_ERRORS as error:
         info = classify_exception(error)
-        info.message = f"The connection broke: {str(error).rstrip('.')}. Ask again."
+        info.message = f"The connection broke: {str(error).rstrip('.')}. Try again."
         raise ProviderError(info) from None
     finally:
         response.close()
@@ -189,7 +189,7 @@ async def _read_rest(first_chunk: bytes, response: HTTPResponse) -> str:
 
 def _too_long_error(subject: str, max_bytes: int = MAX_EVENT_BYTES) -> ProviderError:
     size = f"{max_bytes >> 20} MB"
-    text = f"The provider sent {subject} without end: {size} so far. Is api_base right?"
+    text = f"The provider sent {subject} that does not end: {size} so far. Check api_base."
     return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
 
 
@@ -223,8 +223,8 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
     if status < 400:
         location = redacted_url(headers.get("location", "nowhere"))
         text = (
-            f"The provider redirects (HTTP {status}) to {location}, which is not followed, lest a"
-            " key goes astray: set api_base to the address that it means."
+            f"The provider redirects (HTTP {status}) to {location}, which is not followed, "
+            "to protect your key: set api_base to that address."
         )
         return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, status_code=status))
     if status == 407 and response.proxy:
@@ -257,8 +257,8 @@ def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:
 
     title = page_title(body_text)
     page_note = f" and a web page, {title!r}" if title else ""
-    hint = {ErrorKind.AUTH: " Is the key right?", ErrorKind.NOT_FOUND: " Is api_base right?"}
-    retry_hint = " Ask again." if kind in RETRYABLE_KINDS else ""
+    hint = {ErrorKind.AUTH: " Check the API key.", ErrorKind.NOT_FOUND: " Check api_base."}
+    retry_hint = " Try again." if kind in RETRYABLE_KINDS else ""
     return f"The provider answered with HTTP {status}{page_note}.{hint.get(kind, retry_hint)}"
 
 

@@ -206,7 +206,7 @@ class FauxProvider:
                     error_info(
                         ErrorKind.BAD_REQUEST,
                         "The faux provider's script is empty: give faux.script() one reply for"
-                        ' each request, or ask "faux/echo".',
+                        ' each request, or use "faux/echo".',
                         provider="faux",
                     )
                 )

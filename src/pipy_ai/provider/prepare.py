@@ -145,10 +145,10 @@ def _resolve_sampling(
     family = family_for(request.model_id, wire.default_family)
     if family.one_of_temperature_and_top_p and {"temperature", "top_p"} <= sampling.keys():
         del sampling["top_p"]
-        request.warn("top_p_ignored", "this model takes no top_p together with temperature")
+        request.warn("top_p_ignored", "this model does not accept top_p together with temperature")
     maximum = min(family.max_temperature, request.profile.max_temperature)
     if sampling.get("temperature", 0) > maximum:
-        text = f"this model takes no temperature above {maximum:g}; that was sent"
+        text = f"this model does not accept temperature above {maximum:g}; that was sent"
         request.warn("temperature_changed", text)
         sampling["temperature"] = maximum
     return sampling, _accepted_stops(request, wire, sampling.pop("stop", None))
@@ -182,29 +182,29 @@ def _reject_sampling(
     family, profile = family_for(request.model_id, wire.default_family), request.profile
     field = wire.sampling.get(name)
     if field is None:
-        return "option_ignored", f"{wire.title} knows no {name}"
+        return "option_ignored", f"{wire.title} does not support {name}"
     if field in wire.extensions and profile.strict_fields:
-        return "option_ignored", f"{request.provider} knows no {name}"
+        return "option_ignored", f"{request.provider} does not support {name}"
     code = f"{name}_ignored"
     fixed = profile.fixed_sampling
     if fixed and fixed.search(request.model_id.lower()) and name in ("temperature", "top_p"):
-        return code, f"this model takes no {name}"
+        return code, f"this model does not accept {name}"
     if value == 1 and name in ("temperature", "top_p"):  # the default
         return None
     if thinking and name in family.rejected_with_thinking:
-        return code, f"this model takes no {name} with thinking"
+        return code, f"this model does not accept {name} with thinking"
     if thinking and name == "top_p" and value < family.min_top_p_with_thinking:
         minimum = family.min_top_p_with_thinking
-        return code, f"this model takes no top_p below {minimum:g} with thinking"
+        return code, f"this model does not accept top_p below {minimum:g} with thinking"
     if name in profile.rejected_options:
-        return code, f"{request.provider} takes no {name}"
+        return code, f"{request.provider} does not accept {name}"
     if name in family.rejected_options:
-        return code, f"this model takes no {name}"
+        return code, f"this model does not accept {name}"
     if request.record is not None and request.record.get("temperature") is False:
         if name == "temperature":
-            return code, "this model takes no temperature"
+            return code, "this model does not accept temperature"
         if name == "top_p":
-            return code, "this model takes no top_p, as it takes no temperature"
+            return code, "this model does not accept top_p, as it does not accept temperature"
     return None
 
 
@@ -230,31 +230,33 @@ def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> s
     """Return why a tool call cannot be forced; None: it can."""
     unforced = request.profile.unforced_models
     if request.profile.forced_calls == "never" or (unforced and unforced.search(request.model_id)):
-        return f"{request.provider} takes no forced call"
+        return f"{request.provider} does not accept forced call"
     if request.route.is_self_hosted:  # it forces calls with a grammar, whatever the model
         return None
     family = family_for(request.model_id, wire.default_family)
     is_free = family.forced_calls_with_thinking
     is_free = is_free and request.profile.forced_calls != "without_thinking"
     if not is_free and thinks(request, plan):
-        return 'no call can be forced while this model thinks (reasoning="off" allows it)'
+        return (
+            'this model cannot be forced to call a tool while it thinks (reasoning="off" allows it)'
+        )
     return None
 
 
 def thinking_fallback(request: Request, plan: ReasoningPlan) -> OutputFallback | None:
-    """Return what to do where a model that thinks takes no schema for its response."""
+    """Return what to do where a model that thinks does not accept a schema for its response."""
     if request.profile.schema_with_thinking or not thinks(request, plan):
         return None
-    return OutputFallback("prompt", f"with thinking {request.provider} takes no schema")
+    return OutputFallback("prompt", f"with thinking {request.provider} does not accept schema")
 
 
 def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
     """Return `extra` without the fields that the API rejects; warn about those."""
     extra = dict(request.options.extra or {})
     for reason, rejected in (
-        (f"{wire.title} knows no", wire.rejected_extra),
-        (f"{request.provider} takes no", request.profile.rejected_options),
-        ("this model takes no", request.family.rejected_options),
+        (f"{wire.title} does not support", wire.rejected_extra),
+        (f"{request.provider} does not accept", request.profile.rejected_options),
+        ("this model does not accept", request.family.rejected_options),
     ):
         for name in sorted(rejected.intersection(extra)):
             request.warn("option_ignored", f"{reason} {name}; extra.{name} was left out")
@@ -270,7 +272,10 @@ def merge_tools(request: Request, tools: Any, extra_tools: Any) -> Any:
     if not isinstance(tools, list) or not tools or not isinstance(extra_tools, list):
         return extra_tools
     if GEMINI_1_AND_2.search(request.model_id):
-        text = f"{request.model} takes no provider tools beside functions; extra.tools was left out"
+        text = (
+            f"{request.model} does not accept provider tools beside functions; extra.tools "
+            "was left out"
+        )
         request.warn("option_ignored", text)
         return tools
     return [*tools, *extra_tools]

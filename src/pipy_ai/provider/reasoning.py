@@ -36,7 +36,7 @@ def plan_reasoning(request: Request, wire: Wire) -> ReasoningPlan:
         return _plan_off(request, wire, options)
     efforts, budget, profile = options.efforts, options.budget, request.profile
     if efforts == ("none",):  # the model thinks unless that is turned off
-        text = f"thinking is only on or off here; reasoning={level} is on, the default"
+        text = f"this model can only turn thinking on or off; reasoning={level} is on, the default"
         request.warn("reasoning_changed", text)
         return _NO_PLAN
     prefers_budget = not efforts or (
@@ -51,10 +51,10 @@ def plan_reasoning(request: Request, wire: Wire) -> ReasoningPlan:
         return ReasoningPlan(budget_tokens=max(tokens, int(budget.get("min") or 0)))
     if profile.thinking_switch is not None and (options.toggle or budget is not None):
         if level is not ThinkingLevel.HIGH:
-            text = f"thinking is only on or off here; reasoning={level} is on"
+            text = f"this model can only turn thinking on or off; reasoning={level} is on"
             request.warn("reasoning_changed", text)
         return ReasoningPlan(enabled=True)
-    text = "how much this model thinks cannot be set; reasoning= was left out"
+    text = "this model's thinking level cannot be set; reasoning= was left out"
     request.warn("reasoning_ignored", text)
     return _NO_PLAN
 
@@ -111,7 +111,10 @@ def _nearest_effort(
         chosen = min(
             known, key=lambda e: (abs(EFFORT_LEVELS.index(e) - wanted), EFFORT_LEVELS.index(e))
         )
-    warn("reasoning_changed", f"reasoning={level} was sent as {chosen}, the nearest that it takes")
+    warn(
+        "reasoning_changed",
+        f"reasoning={level} was sent as {chosen}, the nearest level that it has",
+    )
     return chosen
 
 
@@ -133,7 +136,7 @@ def _plan_off(request: Request, wire: Wire, options: ReasoningOptions) -> Reason
     if may_switch and (has_switch or wire.thinking.switch):
         return ReasoningPlan(enabled=False)
     if known := [effort for effort in EFFORT_LEVELS if effort in efforts]:
-        text = f"thinking cannot be turned off here; it was set to {known[0]}"
+        text = f"thinking cannot be turned off for this model; it was set to {known[0]}"
         request.warn("reasoning_changed", text)
         return ReasoningPlan(effort=known[0])
     request.warn("reasoning_ignored", "this model's thinking cannot be turned off")

@@ -60,11 +60,13 @@ def register_provider(
         TypeError: `provider` is neither a `Provider` nor a function.
     """
     if not name or "/" in name:
-        raise ValueError(f"a provider's name is one word without a slash, not {name!r}")
+        raise ValueError(f"a provider's name must be one word without a slash, not {name!r}")
     instance: Any = provider
     if not hasattr(provider, "stream"):
         if not callable(provider):
-            raise TypeError(f"a provider has a method stream, or is a function, not {provider!r}")
+            raise TypeError(
+                f"a provider must be a function or have a method stream, not {provider!r}"
+            )
         instance = _FunctionProvider(api or name, provider)
     with _lock:
         _providers[name] = instance

@@ -53,7 +53,7 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
             return _resolve_variant(provider if slash else "", full_name, record or {}, base)
         resolved = _resolve_catalogue_model(full_name)
         if is_guess:
-            text = f"{model!r} is asked of {resolved.provider}, which offers it; write {full_name}"
+            text = f"{model!r} was sent to {resolved.provider}, which offers it; write {full_name}"
             resolved.warnings.append(Warning(code="model_guessed", message=text))
         return resolved
     if not slash or not provider or not model_id:
@@ -120,7 +120,7 @@ def _resolve_variant(
 
 
 def _variant_warning(full_name: str, base: BaseName) -> Warning:
-    price = "its limits and price" if base.same_price else "its limits; its price is not known"
+    price = "its limits and price" if base.same_price else "its limits; its price is unknown"
     text = f"{full_name} is not in the catalogue; it is treated as {base.full_name}, with {price}"
     return Warning(code="base_model", message=text)
 
@@ -155,7 +155,7 @@ def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> Resolve
         # Names on a cloud or behind LiteLLM are the user's own, so no similar ones are suggested.
         with_suggestions = model_route.kind not in ("cloud", "litellm")
         reason = registry.unknown_model_message(name, with_suggestions)
-        text = f"{reason}; its limits and its price are not known"
+        text = f"{reason}; its limits and price are unknown"
         resolved.warnings.append(Warning(code="unknown_model", message=text))
     return resolved
 
@@ -163,7 +163,7 @@ def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> Resolve
 def _resolve_custom_model(model: Model) -> ResolvedModel:
     """Resolve a `Model`, whose fields take precedence over the catalogue's provider record."""
     if not model.provider or not model.id:
-        raise ValueError("a Model needs a provider and an id to be asked")
+        raise ValueError("a Model needs a provider and an id")
     host = get_registry().provider_record(model.provider)
     record = model.to_dict()
     provider_fields = record.get("provider")

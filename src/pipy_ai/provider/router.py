@@ -109,7 +109,7 @@ def _parse_config(path: str, file_stamp: tuple[int, int]) -> RouterConfig:
         config.deployments.append(model)
     settings = document.get("router_settings")
     if settings is not None and not isinstance(settings, dict):
-        raise _config_error(path, "router_settings is no mapping")
+        raise _config_error(path, "router_settings is not a mapping")
     config.settings = dict(settings or {})
     return config
 

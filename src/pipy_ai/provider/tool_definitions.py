@@ -84,7 +84,7 @@ def _sent_names(request: Request, wire: Wire, tools: Sequence[Tool]) -> dict[str
         sent = _portable_name(tool.name, taken)
         taken.add(sent)
         names[sent] = tool.name
-        text = f"{wire.title} takes no tool called {tool.name!r}; sent as {sent!r}"
+        text = f"{wire.title} does not accept tool called {tool.name!r}; sent as {sent!r}"
         request.warn("tool_name_changed", text)
     return names
 
@@ -104,13 +104,16 @@ def _warn_about_schema(
     request: Request, wire: Wire, tool: Tool, parameters: dict[str, Any]
 ) -> None:
     if unions := [keyword for keyword in _ROOT_UNIONS if keyword in tool.parameters]:
-        text = f"{wire.title} takes no {unions[0]} at the root of a tool's schema"
+        text = f"{wire.title} does not accept {unions[0]} at the root of a tool's schema"
         text += f"; {tool.name!r} was sent with all properties of the alternatives"
         request.warn("tool_schema_changed", text)
     names = tool.parameters.get("properties") or {}
     sent = parameters.get("properties") or {}
     if renamed := [name for name in names if name not in sent]:
-        text = f"{wire.title} takes no property called {renamed[0]!r}; {tool.name!r} was sent with"
+        text = (
+            f"{wire.title} does not accept the property name {renamed[0]!r}; {tool.name!r} "
+            "was sent with"
+        )
         request.warn("tool_schema_changed", f"{text} other names")
 
 

@@ -275,7 +275,7 @@ class ModelRegistry:
     def unknown_model_message(self, name: str, with_suggestions: bool = True) -> str:
         """Return the error message for an unknown name, by default with suggestions."""
         if name.startswith("local/"):
-            return f"{name!r} is a model of this machine: free, and in no catalogue"
+            return f"{name!r} runs on this machine: it is free and not in the catalogue"
         suggestions = self.name_index.suggest(name) if with_suggestions else []
         if name.lower().startswith("smol"):
             suggestions = ["local/smollm2"]
@@ -508,7 +508,7 @@ def _matching(names: list[str], rows: Mapping[str, list[Any]], terms: list[str])
 
 def _check_date_and_status(released_after: str | None, status: str | None) -> None:
     if released_after is not None and not _is_partial_date(released_after):
-        raise ValueError(f"{released_after!r} is no date like 2026-01 or 2026-01-31")
+        raise ValueError(f"{released_after!r} is not a date like 2026-01 or 2026-01-31")
     if status is not None and status not in STATUSES:
         raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
 
@@ -686,7 +686,7 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
         warn_once(f"{path} cannot be read ({error_text(error)}); it is left out")
         return {}
     if not isinstance(data, dict):
-        warn_once(f"{path} is no JSON object of full names; it is left out")
+        warn_once(f"{path} is not a JSON object with full model names; it is ignored")
         return {}
     overrides: dict[str, dict[str, Any]] = {}
     for name, override in data.items():

@@ -33,12 +33,12 @@ _HEADER_TEMPLATE = """\
 
 _ROUTER_FOOTER = """\
 
-# Who takes over when a model fails, and how hard to try:
+# Fallbacks and retries:
 # router_settings:
 #   fallbacks:
 #     - {first}: [{second}]
 #   num_retries: 2
-#   cooldown_time: 30              # seconds that a failing deployment rests
+#   cooldown_time: 30              # seconds before a failing deployment is used again
 #   routing_strategy: simple-shuffle
 #
 # Limits and cooldowns that many workers share, in Redis:
@@ -117,9 +117,9 @@ def generate_router_config(
     """
     limits = {name: value for name, value in (("rpm", rpm), ("tpm", tpm)) if value is not None}
     if limits and not gateway:
-        raise ValueError("only a gateway keeps rpm and tpm: add gateway=True, or --gateway")
+        raise ValueError("rpm and tpm need a gateway: add gateway=True, or --gateway")
     if any(value < 1 for value in limits.values()):
-        raise ValueError("rpm and tpm are at least 1")
+        raise ValueError("rpm and tpm must be at least 1")
     if limits:  # without it, LiteLLM also uses rpm as the limit of parallel requests
         limits["max_parallel_requests"] = UNLIMITED_PARALLEL_REQUESTS
     registry = get_registry()
@@ -139,7 +139,7 @@ def generate_router_config(
     comments = "".join(f"# Left out: {reason}\n" for reason in skipped)
     if stored_variables:
         names_list = ", ".join(stored_variables)
-        comments += f"# Kept by pipy keys, so only pipy-ai has them; export: {names_list}\n"
+        comments += f"# Stored by pipy keys, so only pipy-ai can read them; export: {names_list}\n"
     if urls:
         comments += "# Set these addresses before you use the file:\n"
         comments += "".join(f'#   export {name}="{template}"\n' for template, name in urls.items())
@@ -215,7 +215,7 @@ def _build_entries(
 def _unreachable_reason(route: Route) -> str:
     missing = [name for name in route.required_env if not os.environ.get(name, "").strip()]
     if route.key_header:
-        return "its key goes into a header of its own, which such a file cannot say"
+        return "its key is sent in a special header, which this file cannot express"
     return route.problem or (f"{' and '.join(missing)} not set" if missing else "")
 
 

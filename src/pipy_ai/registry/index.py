@@ -191,9 +191,9 @@ class FileCatalogue(Catalogue):
             if self.metadata["format"] != FORMAT_VERSION or not self._index_bytes.endswith(
                 b"\n}}\n"
             ):
-                raise CorruptedCatalogueError(f"{INDEX_FILE} is of another version, or cut off")
+                raise CorruptedCatalogueError(f"{INDEX_FILE} has another version or is truncated")
         except (ValueError, KeyError, TypeError) as error:
-            raise CorruptedCatalogueError(f"{INDEX_FILE} is no catalogue: {error}") from None
+            raise CorruptedCatalogueError(f"{INDEX_FILE} is not a catalogue: {error}") from None
         self._parsed_index: dict[str, Any] | None = None
         self._open_models_file().close()
 
@@ -210,7 +210,7 @@ class FileCatalogue(Catalogue):
             if file.read(len(_models_header(self._hash))) == _models_header(self._hash):
                 return file
             file.close()
-        raise CorruptedCatalogueError(f"{MODELS_FILE} is not the one that {INDEX_FILE} speaks of")
+        raise CorruptedCatalogueError(f"{MODELS_FILE} does not belong to {INDEX_FILE} speaks of")
 
     def _read_index_line(self, key: str) -> Any:
         """Return the value of a key at the start of a line of the index."""

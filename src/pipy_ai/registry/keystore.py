@@ -58,7 +58,7 @@ def _entries_or_warn() -> dict[str, str | None]:
     try:
         return entries()
     except (OSError, DamagedKeystoreError) as error:
-        warn_once(f"{error}; the keys in it are left out")
+        warn_once(f"{error}; its keys are ignored")
         return {}
 
 
@@ -91,7 +91,7 @@ def _load_file(keys_path: str) -> dict[str, str | None]:
         data = None
     if not isinstance(data, dict) or not all(v is None or type(v) is str for v in data.values()):
         raise DamagedKeystoreError(
-            f"{keys_path} is damaged: mend it, or delete it and set your keys again"
+            f"{keys_path} is damaged: repair it, or delete it and set your keys again"
         ) from None
     return data
 
@@ -155,7 +155,7 @@ def _read_from_keyring(name: str) -> str:
     assert _cached_file is not None
     cache_key = (_cached_file[0], name)
     if cache_key not in _keyring_cache:
-        keyring, reason = system_keyring(), "there is no keyring here"
+        keyring, reason = system_keyring(), "no keyring is available"
         key = None
         if keyring is not None:
             try:
@@ -164,8 +164,8 @@ def _read_from_keyring(name: str) -> str:
                 reason = type(error).__name__
         if not key:
             warn_once(
-                f"the system's keyring did not give {name} ({reason});"
-                f" pipy keys set {name} mends it"
+                f"the system's keyring did not return {name} ({reason});"
+                f" pipy keys set {name} repairs this"
             )
             return ""
         _keyring_cache[cache_key] = str(key).strip()

@@ -183,7 +183,7 @@ def select_model(
     elif by == "date":
         best = max(reversed(names), key=lambda name: rows[name][RELEASED], default=None)
     else:
-        raise ValueError(f'by is "price", "context" or "date", not {by!r}')
+        raise ValueError(f'by must be "price", "context" or "date", not {by!r}')
     return None if best is None else registry.model(best)
 
 
@@ -262,12 +262,12 @@ def usage_cost(
     name, model_id = model.qualified_name, _listed_id(model)
     rates = _rates_of_tier(model, tier, mode)
     if rates is None:
-        return Cost(), f"{name} was served at the tier {tier!r}, whose price is not known"
+        return Cost(), f"{name} was served at the tier {tier!r}, whose price is unknown"
     prices, factor, read_factor = rates
     region = usage.region or requested_region or implied_region(model, get_registry().record)
     regional = region_factor(model.provider, model_id, region)
     if regional is None:
-        return Cost(), f"{name} was served in the region {region!r}, whose price is not known"
+        return Cost(), f"{name} was served in the region {region!r}, whose price is unknown"
     costs = component_costs(
         prices,
         model.provider,
@@ -366,7 +366,9 @@ def estimate_cost(
         0.06
     """
     if min(input_tokens, output_tokens, cached_tokens) < 0 or cached_tokens > input_tokens:
-        raise ValueError("token counts are not negative, and cached tokens are part of the input")
+        raise ValueError(
+            "token counts must not be negative, and cached tokens must be part of the input"
+        )
     model = _resolve_model(model)
     parts = component_costs(
         model.cost,

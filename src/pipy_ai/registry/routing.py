@@ -96,12 +96,12 @@ CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
 _PROVIDER_PROBLEMS = {
-    "github-copilot": "GitHub Copilot wants a short-lived token of its own login: pass it as "
+    "github-copilot": "GitHub Copilot requires a short-lived token from its own login: pass it as "
     "api_key= together with api_base='https://api.githubcopilot.com'",
     "sap-ai-core": "SAP AI Core is reached with a service key, not an API key: use LiteLLM's "
     "name of the model, sap/<model>, with AICORE_SERVICE_KEY set",
     "gitlab": "GitLab Duo has no chat endpoint for users",
-    "merge-gateway": "models.dev does not say where Merge Gateway is: pass api_base= (an "
+    "merge-gateway": "models.dev has no address for Merge Gateway: pass api_base= (an "
     "OpenAI-compatible address) and api_key=",
 }
 

@@ -37,10 +37,10 @@ def read_settings() -> dict[str, Any]:
         return {}
     except (ValueError, RecursionError) as error:
         raise DamagedSettingsError(
-            f"{file_path} is damaged ({error}); mend it or delete it"
+            f"{file_path} is damaged ({error}); repair or delete it"
         ) from None
     if not isinstance(data, dict):
-        raise DamagedSettingsError(f"{file_path} is no JSON object; mend it or delete it")
+        raise DamagedSettingsError(f"{file_path} is not a JSON object; repair or delete it")
     return data
 
 

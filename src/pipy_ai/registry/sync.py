@@ -204,7 +204,7 @@ def _sync_locked(
         state["checked"] = time.time()
         if body is None:
             if old is None:
-                raise SyncError(f"{safe_url} says that nothing is new, and was not asked that")
+                raise SyncError(f"{safe_url} sent an unexpected HTTP 304")
             write_sync_state(directory, state)
             path = os.path.join(directory, MODELS_FILE)
             return SyncResult(False, _count_active(old), len(old.providers), path)
@@ -323,7 +323,7 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
                 raise SyncError(f"{safe_url} answered HTTP {response.status_code}")
             content_type = response.headers.get("content-type", "")
             if "html" in content_type:
-                raise SyncError(f"{safe_url} answered with a web page, not with JSON")
+                raise SyncError(f"{safe_url} returned a web page instead of JSON")
             try:
                 body = read_body(response, MAX_FEED_BYTES)
             except ValueError as error:
@@ -332,13 +332,13 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
             is_valid = new_etag.isascii() and new_etag.isprintable()
             return body, new_etag if is_valid else None
     except httpx.TimeoutException:
-        raise SyncError(f"{safe_url} did not answer in time") from None
+        raise SyncError(f"{safe_url} did not respond in time") from None
     except httpx.InvalidURL:
-        raise SyncError(f"{safe_url!r} is no address") from None
+        raise SyncError(f"{safe_url!r} is not a valid URL") from None
     except httpx.HTTPError as error:
-        raise SyncError(f"{safe_url} was not reached: {error_text(error)}") from None
+        raise SyncError(f"{safe_url} cannot be reached: {error_text(error)}") from None
     except ValueError as error:
-        raise SyncError(f"{safe_url} was not asked: {error}") from None
+        raise SyncError(f"{safe_url} was not requested: {error}") from None
 
 
 # --- Validation and merge -------------------------------------------------------------------
@@ -353,7 +353,7 @@ def _parse_feed(body: bytes, url: str) -> tuple[dict[str, Any], Records, int]:
     except (ValueError, RecursionError) as error:
         raise SyncError(f"{url} did not send JSON: {error}") from None
     if not isinstance(feed, dict):
-        raise SyncError(f"{url} did not send a catalogue but a {type(feed).__name__}")
+        raise SyncError(f"{url} did not send a catalogue, but a {type(feed).__name__}")
     records, skipped = models_in_feed(feed)
     if not records:
         raise SyncError(f"{url} did not send a catalogue: it lists no model")

@@ -47,7 +47,7 @@ _HUGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
 
 
 def _reject_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:

@@ -121,9 +121,13 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
             validator.check_schema(validator.schema)
             problems = [best_match([error]) for error in validator.iter_errors(value)]
     except SchemaError as error:
-        raise ValueError(f"the tool's parameters are no JSON Schema: {error.message}") from None
+        raise ValueError(
+            f"the tool's parameters are not a valid JSON Schema: {error.message}"
+        ) from None
     except Unresolvable as error:
-        raise ValueError(f"the tool's parameters refer to what is not there: {error}") from None
+        raise ValueError(
+            f"the tool's parameters have a reference that cannot be resolved: {error}"
+        ) from None
     except RecursionError:
         raise ValueError(
             "the tool's parameters are nested too deeply, or refer to themselves"

@@ -26,7 +26,7 @@ def read_attachments(sources: list[str]) -> list[UserContent]:
         OSError: A file cannot be read.
     """
     if sources.count(STDIN) > 1:
-        raise ValueError("-a - stands for what is piped in, once")
+        raise ValueError("-a - (piped input) can be given only once")
     return [_read_attachment(source) for source in sources]
 
 

@@ -53,7 +53,7 @@ def resolve_model(name: str, action: str = "asking") -> str:
     candidates = _newest_per_family(registry, matches)
     remainder = f" and {len(candidates) - 8} more" if len(candidates) > 8 else ""
     raise ValueError(
-        f"{name!r} may mean {', '.join(candidates[:8])}{remainder}; say more of the name"
+        f"{name!r} may mean {', '.join(candidates[:8])}{remainder}; use a longer part of the name"
     )
 
 

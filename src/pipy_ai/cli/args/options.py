@@ -44,7 +44,7 @@ def _option_name(name: str) -> str:
     suggestion = suggest(name, fields)
     if_word = f"{suggestion} If" if suggestion else "if"
     advice = f"{if_word} the provider has it: -o extra.{name}=…"
-    raise ValueError(f"there is no option {name!r}; {advice}")
+    raise ValueError(f"unknown option {name!r}; {advice}")
 
 
 def _is_text_value(name: str, text: str) -> bool:

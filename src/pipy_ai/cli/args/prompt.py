@@ -50,15 +50,15 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="an image, PDF or text to read, by path or URL; - is what is piped in (repeatable)",
+        help="attach an image, PDF or text file by path or URL; - is piped input (repeatable)",
     )
     parser.add_argument(
         "--no-stdin",
         action="store_true",
-        help="do not read what is piped in, e.g. in a loop over stdin or if it never ends",
+        help="do not read stdin, for example in a loop over stdin or if it never ends",
     )
     parser.add_argument(
-        "-t", "--template", metavar="TEMPLATE", help="a template, see pipy templates"
+        "-t", "--template", metavar="TEMPLATE", help="use a template, see pipy templates"
     )
     parser.add_argument(
         "--trust-template",
@@ -72,14 +72,16 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="the value of a template's $NAME (repeatable)",
+        help="set the value of a template's $NAME (repeatable)",
     )
     parser.add_argument(
         "--schema",
         metavar="SCHEMA",
-        help="ask for JSON: 'name, age int', a JSON Schema or its file, module:Class",
+        help="request JSON: 'name, age int', a JSON Schema or its file, module:Class",
     )
-    parser.add_argument("--schema-multi", metavar="SCHEMA", help="as --schema, for a list of them")
+    parser.add_argument(
+        "--schema-multi", metavar="SCHEMA", help="like --schema, for a list of such objects"
+    )
     parser.add_argument(
         "--tool",
         action="append",
@@ -92,7 +94,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help="whom to ask when that fails (repeatable)",
+        help="model to try if the request fails (repeatable)",
     )
     add_model_options(parser)
 
@@ -106,13 +108,13 @@ def add_model_options(
     """Add the model and its options; `option_flags` are short forms of `--option`."""
     if many_models:
         parser.add_argument(
-            "-m", "--model", action="append", default=[], help="a model to ask (repeatable)"
+            "-m", "--model", action="append", default=[], help="a model (repeatable)"
         )
     else:
         parser.add_argument(
             "-m",
             "--model",
-            help="provider/model, or words of its name (default: PIPY_MODEL, else what is set up)",
+            help="model name or part of it (default: PIPY_MODEL, else pipy default)",
         )
     parser.add_argument("-s", "--system", help="system prompt")
     parser.add_argument(
@@ -122,12 +124,14 @@ def add_model_options(
         help=f"one of {', '.join(THINKING_LEVELS)}",
     )
     parser.add_argument(
-        "--api-base", metavar="URL", help="where the model is, e.g. a server of yours"
+        "--api-base", metavar="URL", help="the server's address, for example your own server"
     )
     parser.add_argument(
-        "--temperature", type=float, metavar="T", help="how freely it may choose its words, from 0"
+        "--temperature", type=float, metavar="T", help="sampling temperature; 0 is most predictable"
     )
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", help="maximum length of the answer, in tokens"
+    )
     parser.add_argument(
         *option_flags,
         "--option",
@@ -154,14 +158,14 @@ def build_prompt_args(
     if arguments.template:
         text = _render_template(arguments, text)
     elif arguments.param:
-        raise ValueError("-p is for templates: -t NAME")
+        raise ValueError("-p needs a template: -t NAME")
     attachments: list[Any] = []
     if arguments.attach:
         from .attachments import read_attachments
 
         attachments = read_attachments(arguments.attach)
     if not text.strip() and not attachments:
-        raise ValueError('nothing to ask: pipy ask "What is 2+2?", or pipe text in')
+        raise ValueError('no prompt: pipy ask "What is 2+2?", or pipe text in')
     message = user(*([text] if text.strip() else []), *attachments) if attachments else user(text)
     previous_model = conversation.model if conversation is not None else None
     model_name = arguments.model or previous_model
@@ -221,7 +225,7 @@ def default_model() -> str:
     name = default_model()
     configured = os.environ.get("PIPY_MODEL", "").strip() or get_setting(DEFAULT_MODEL_KEY)
     if not configured and not name.startswith("local/"):  # which has a notice of its own
-        warn(f"asking {name}, whose key is set; pipy default MODEL chooses another")
+        warn(f"asking {name} because its API key is set; pipy default MODEL chooses another")
     try:
         return _full_model_name(name)
     except ValueError as error:
@@ -310,9 +314,9 @@ def _output_schema(arguments: argparse.Namespace) -> Any:
     if single is None and multiple is None:
         return None
     if single is not None and multiple is not None:
-        raise ValueError("--schema or --schema-multi, not both")
+        raise ValueError("use either --schema or --schema-multi")
     if arguments.tool:
-        raise ValueError("--schema and --tool do not go together")
+        raise ValueError("--schema and --tool cannot be combined")
     if isinstance(single, dict):  # from a template
         return single
     from .schema import parse_schema
@@ -354,5 +358,5 @@ def _read_prompt_text(arguments: argparse.Namespace) -> str:
     try:
         piped = decode_text(read_stdin(has_prompt)).replace("\r\n", "\n").rstrip("\n")
     except UnicodeDecodeError:
-        raise ValueError("what was piped in is not UTF-8 text; attach files with -a -") from None
+        raise ValueError("piped input is not UTF-8 text; attach files with -a -") from None
     return "\n\n".join(part for part in (piped, words) if part.strip())

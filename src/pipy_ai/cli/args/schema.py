@@ -67,9 +67,9 @@ def _parse_json(text: str, label: str) -> dict[str, Any]:
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{label} is no JSON: {error}") from None
+        raise ValueError(f"{label} is not valid JSON: {error}") from None
     if not isinstance(schema, dict):
-        raise ValueError(f"{label} is no JSON Schema: it is to be an object")
+        raise ValueError(f"{label} is not a JSON Schema: it must be an object")
     return schema
 
 

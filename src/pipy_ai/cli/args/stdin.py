@@ -71,8 +71,8 @@ def _read_to_end(fd: int, has_prompt: bool) -> bytes:
                 and not _wait_readable(fd, FIRST_BYTE_TIMEOUT_S - NOTICE_AFTER_S)
             ):
                 raise ValueError(
-                    f"nothing came from stdin in {FIRST_BYTE_TIMEOUT_S:.0f} s, and nothing was"
-                    " asked; --no-stdin or < /dev/null asks without it"
+                    f"no input from stdin within {FIRST_BYTE_TIMEOUT_S:.0f} s, so nothing was "
+                    "sent; use --no-stdin or < /dev/null to send the prompt without it"
                 )
         _wait_readable(fd, None)  # for one that the calling program made non-blocking
         chunk = os.read(fd, _CHUNK_BYTES)

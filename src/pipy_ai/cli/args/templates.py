@@ -153,7 +153,7 @@ def _parse_template(name: str, path: str, text: str) -> Template:
             raise ValueError(f"{path}: {key!r} is to be {_type_label(TEMPLATE_KEYS[key])}")
     for key in ("attachments", "tools"):
         if not all(isinstance(item, str) for item in data.get(key, ())):
-            raise ValueError(f"{path}: {key!r} is to be a list of texts")
+            raise ValueError(f"{path}: {key!r} must be a list of strings")
     return Template(name, **data)
 
 

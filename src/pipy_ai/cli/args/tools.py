@@ -42,7 +42,7 @@ def load_tool(spec: str) -> Any:
     """
     tool = load_object(spec)
     if not callable(tool) or isinstance(tool, type):
-        raise ValueError(f"{spec} is no function")
+        raise ValueError(f"{spec} is not a function")
     return tool
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .session import Chat
 
 DESCRIPTION = (
-    "Talk with a model. What is said is kept, see pipy history. Type /help for what can be done in"
-    " between. Without a terminal, each line of stdin is a message."
+    "Chat with a model. Conversations are saved, see pipy history. Type /help for "
+    "commands. Without a terminal, each line of stdin is a message."
 )
 WAITS = "starting"
 MAX_RECALL_CHARS = 2000  # how much of a message is shown when a conversation is continued
@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="",
         metavar="ID",
-        help="go on with a kept conversation (default: the one used last)",
+        help="continue a saved conversation (default: the last one)",
     )
     parser.add_argument(
-        "--no-save", action="store_true", help="keep nothing of what is said (also: PIPY_NO_SAVE=1)"
+        "--no-save", action="store_true", help="do not save the conversation (also: PIPY_NO_SAVE=1)"
     )
     parser.add_argument(
         "--tool",
@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FUNCTION",
         help="let the model call module:function or file.py:function (repeatable)",
     )
-    parser.add_argument("-y", "--yes", action="store_true", help="run tools without asking")
-    parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
+    parser.add_argument("-y", "--yes", action="store_true", help="run tool calls without asking")
+    parser.add_argument("--plain", action="store_true", help="do not render Markdown")
     add_quiet_option(parser)
 
 
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.tool != conversation.tools:
             if conversation.tools:  # run code only if this command line names it
                 tool_flags = " ".join(f"--tool {tool}" for tool in conversation.tools)
-                warn(f"it had tools; to have them again: {tool_flags}")
+                warn(f"it used tools; to use them again: {tool_flags}")
             conversation.set(tools=arguments.tool)
         hide_status()
         if chat.interactive:
@@ -130,7 +130,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
     conversation = chat.conversation
     if conversation.messages:
         _show_last_exchange(conversation)
-    hint(f"{conversation.model}  /help: what can be done, Ctrl-D: leave")
+    hint(f"{conversation.model}  /help: commands, Ctrl-D: quit")
     editor = _line_editor(keep_history)
     was_busy = True  # so that the user may have typed before there was a prompt
     # At the prompt Ctrl-C is a key; a signal could only arrive while the editor starts or ends.

@@ -49,7 +49,7 @@ def run_command(chat: Chat, text: str) -> bool:
         return False
     if name not in COMMANDS:
         advice = suggest(name, COMMANDS) or "/help lists them"
-        raise ValueError(f"there is no command {name}; {advice}")
+        raise ValueError(f"unknown command {name}; {advice}")
     COMMANDS[name][2](chat, rest.strip())
     return True
 
@@ -73,9 +73,11 @@ def _system(chat: Chat, text: str) -> None:
 def _thinking(chat: Chat, level: str) -> None:
     if level:
         if level not in THINKING_LEVELS:
-            raise ValueError(f"{level!r} is no level; one of {', '.join(THINKING_LEVELS)}")
+            raise ValueError(
+                f"{level!r} is not a thinking level; choose one of {', '.join(THINKING_LEVELS)}"
+            )
         chat.conversation.set(thinking=level)
-    _print(chat.conversation.thinking or "as the model does it by itself")
+    _print(chat.conversation.thinking or "the model's default")
 
 
 def _attach(chat: Chat, source: str) -> None:
@@ -93,7 +95,7 @@ def _attach(chat: Chat, source: str) -> None:
         chat.attachments += [(source, part) for part in parts]
     for name, part in chat.attachments:
         kind = "text" if part.type == "text" else part.mime_type or part.type
-        _print(f"{name} ({kind}) goes with your next message")
+        _print(f"{name} ({kind}) will be sent with your next message")
     if not chat.attachments:
         _print("nothing is attached")
 
@@ -152,9 +154,9 @@ def _undo(chat: Chat, _: str) -> None:
 
     removed = chat.conversation.undo()
     if removed is None:
-        raise ValueError("there is nothing to take back")
+        raise ValueError("there is nothing to undo")
     line = " ".join("\n".join(markdown_parts(removed)).split())
-    _print(f"taken back: {line if len(line) <= 60 else line[:59] + '…'}")
+    _print(f"removed: {line if len(line) <= 60 else line[:59] + '…'}")
 
 
 def _retry(chat: Chat, _: str) -> None:
@@ -183,7 +185,7 @@ def _help(chat: Chat, _: str) -> None:
         _print(f"{f'{name} {usage}'.ljust(width)}  {summary}")
     _print(
         "Alt-Enter, or a \\ at the end of a line: another line. Ctrl-C: stop the answer, clear the"
-        " line. Ctrl-D: leave. A blank before a / makes it text."
+        " line. Ctrl-D: leave. Start with a space to send a / as text."
     )
 
 
@@ -193,8 +195,8 @@ def _exit(chat: Chat, _: str) -> None:
 
 # Each command with its usage and summary, as /help shows them.
 COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
-    "/model": ("[NAME]", "show the model, or go on with another one", _model),
-    "/system": ("[TEXT]", "show or change the system prompt; - for none", _system),
+    "/model": ("[NAME]", "show the model, or switch to another one", _model),
+    "/system": ("[TEXT]", "show or set the system prompt; - removes it", _system),
     "/thinking": (
         "[LEVEL]",
         f"how much to think, from {THINKING_LEVELS[0]} to {THINKING_LEVELS[-1]}",
@@ -202,16 +204,16 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     ),
     "/attach": (
         "[FILE]",
-        "show a file or URL with the next message",
+        "attach a file or URL to the next message",
         _attach,
     ),
-    "/tools": ("", "the functions that the model may call", _tools),
+    "/tools": ("", "list the functions that the model can call", _tools),
     "/cost": ("", "tokens and cost of the conversation", _cost),
     "/copy": ("[code]", "copy the last answer, or its last code block", _copy),
-    "/save": ("FILE", "write the conversation to FILE: .md, .json or .jsonl", _save),
-    "/undo": ("", "take back your last message and its answer", _undo),
-    "/retry": ("", "ask again for the last answer", _retry),
-    "/new": ("", "begin a new conversation; the old one is kept", _new),
+    "/save": ("FILE", "save the conversation to FILE: .md, .json or .jsonl", _save),
+    "/undo": ("", "remove your last message and its answer", _undo),
+    "/retry": ("", "request the last answer again", _retry),
+    "/new": ("", "start a new conversation; the old one is kept", _new),
     "/clear": ("", "clear the screen and begin a new conversation", _clear),
     "/help": ("", "this list", _help),
     "/exit": ("", "leave; also exit and quit", _exit),

@@ -57,7 +57,7 @@ def _check_provider(provider: str) -> Finding:
         encoded = wire.encode(request, prepare_request(request, wire, preview=True))
         key = resolve_api_key(request) or ""
     except (LookupError, ValueError, ProviderError):
-        return Finding(provider, OK, "not asked: LiteLLM alone knows the way to it")
+        return Finding(provider, OK, "not checked: only LiteLLM can reach it")
     base = _ENDPOINT_PATH.sub("", encoded.url)
     status, elapsed_ms = _request_status(
         "GET", f"{base}/models", {**encoded.headers, **wire.auth_headers(key)}
@@ -84,8 +84,8 @@ def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int
 
 def _classify(about: str, url: str, status: int | str, elapsed_ms: float, fix: str) -> Finding:
     if isinstance(status, str):
-        fix = "look at the network, HTTPS_PROXY and SSL_CERT_FILE"
-        return Finding(about, FAIL, f"{url} was not reached ({status})", fix)
+        fix = "check the network, HTTPS_PROXY and SSL_CERT_FILE"
+        return Finding(about, FAIL, f"{url} cannot be reached ({status})", fix)
     detail = f"{url} answers in {elapsed_ms:.0f} ms with HTTP {status}"
     if status in (401, 403):
         return Finding(about, FAIL, f"{detail}: the key is refused", fix)

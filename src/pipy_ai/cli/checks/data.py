@@ -24,7 +24,7 @@ def check_data_dir() -> Iterator[Finding]:
     while not os.path.isdir(existing_dir) and existing_dir != os.path.dirname(existing_dir):
         existing_dir = os.path.dirname(existing_dir)
     if not os.access(existing_dir, os.W_OK):
-        fix = "set PIPY_DATA_DIR to a directory of yours"
+        fix = "set PIPY_DATA_DIR to a directory that you own"
         yield Finding("data", FAIL, f"{data_dir} cannot be written", fix)
     elif (
         os.name == "posix"
@@ -34,7 +34,7 @@ def check_data_dir() -> Iterator[Finding]:
         yield Finding("data", WARN, f"anybody can write to {data_dir}", f"chmod o-w {data_dir}")
     else:
         yield Finding(
-            "data", OK, data_dir if existing_dir == data_dir else f"{data_dir}, not made yet"
+            "data", OK, data_dir if existing_dir == data_dir else f"{data_dir}, not created yet"
         )
     yield from _check_files(data_dir)
 

@@ -21,7 +21,7 @@ def check_python() -> Iterator[Finding]:
     if sys.version_info[:2] > NEWEST_TESTED_PYTHON:
         newest_tested = ".".join(map(str, NEWEST_TESTED_PYTHON))
         yield Finding(
-            "Python", WARN, f"{version}, newer than {newest_tested}, the newest that is tested"
+            "Python", WARN, f"{version}, newer than {newest_tested}, the newest tested version"
         )
     else:
         yield Finding("Python", OK, f"{version} at {sys.executable}")
@@ -36,7 +36,7 @@ def check_litellm() -> Iterator[Finding]:
     try:
         version = metadata.version("litellm")
     except metadata.PackageNotFoundError:
-        detail = "not installed; providers that need it cannot be asked"
+        detail = "not installed; providers that need it cannot be used"
         yield Finding("LiteLLM", FAIL, detail, install_command)
         return
     release = tuple(int(number) for number in re.findall(r"\d+", version)[:2])

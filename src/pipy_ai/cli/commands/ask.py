@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ..display.printer import Printer
 
 DESCRIPTION = (
-    "Ask one question and print the answer as it comes. Text from a pipe or file on stdin goes"
+    "Send one prompt and print the answer as it arrives. Text from a pipe or file on stdin goes"
     " before the prompt; a terminal and /dev/null are not read."
 )
 WAITS = "starting"
@@ -41,26 +41,24 @@ WAITS = "starting"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_prompt_options(parser)
+    parser.add_argument("-y", "--yes", action="store_true", help="run tool calls without asking")
     parser.add_argument(
-        "-y", "--yes", action="store_true", help="run the tools' calls without asking"
-    )
-    parser.add_argument(
-        "--max-turns", type=int, default=8, metavar="N", help="with tools: ask at most N times"
+        "--max-turns", type=int, default=8, metavar="N", help="with tools: send at most N requests"
     )
     continue_group = parser.add_mutually_exclusive_group()
     continue_group.add_argument(
-        "-c", "--continue", dest="go_on", action="store_true", help="go on with the last question"
+        "-c", "--continue", dest="go_on", action="store_true", help="continue the last conversation"
     )
-    continue_group.add_argument("--cid", metavar="ID", help="go on with this conversation")
+    continue_group.add_argument("--cid", metavar="ID", help="continue this conversation")
     parser.add_argument(
-        "--no-save", action="store_true", help="do not keep this (also: PIPY_NO_SAVE=1)"
+        "--no-save", action="store_true", help="do not save the conversation (also: PIPY_NO_SAVE=1)"
     )
     output_group = parser.add_mutually_exclusive_group()
     output_group.add_argument("--json", action="store_true", help="print the whole message as JSON")
     output_group.add_argument(
         "--events",
         action="store_true",
-        help="print each event as a line of JSON, with the milliseconds since the question",
+        help="print each event as a line of JSON, with the milliseconds since the request",
     )
     output_group.add_argument(
         "-x", "--extract", action="store_true", help="print the first code block only"
@@ -68,11 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output_group.add_argument(
         "--xl", "--extract-last", action="store_true", help="print the last code block only"
     )
-    parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
+    parser.add_argument("--plain", action="store_true", help="do not render Markdown")
     parser.add_argument(
         "--usage",
         action="store_true",
-        help="end with tokens, cost and speed, on stderr (a terminal is told anyway)",
+        help="print tokens, cost and speed on stderr (default on a terminal)",
     )
     add_quiet_option(parser)
 

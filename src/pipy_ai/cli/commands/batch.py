@@ -41,10 +41,9 @@ if TYPE_CHECKING:
     from ...types import AssistantMessage
 
 DESCRIPTION = (
-    "Ask each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's Batch API) and"
-    " append the answers to another, a line of JSON each. Run the same command again to go on where"
-    " it stopped: nothing is asked twice. Ctrl-C finishes what is under way; once more, and it is"
-    " dropped."
+    "Send a prompt for each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's"
+    " Batch API) and append the results to another file. Run the same command again to resume: no"
+    " row is sent twice. Ctrl-C finishes the requests in progress; a second Ctrl-C drops them."
 )
 EXAMPLES = """\
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --estimate
@@ -84,26 +83,26 @@ _MAY_BE_SECRET = re.compile(r"headers?\.|api.?key|secret|password|://[^/\s]*@", 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("input", type=Path, metavar="INPUT", help="the file of questions")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="the input file")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="the file of answers: .jsonl, or .csv for an input of .csv",
+        help="the output file: .jsonl, or .csv if the input is .csv",
     )
     add_model_options(parser, option_flags=())  # here -o is the output file
     parser.add_argument(
         "-j", "--concurrency", type=int, default=16, metavar="N",
-        help="the most requests at once (default: 16)",
+        help="maximum number of concurrent requests (default: 16)",
     )  # fmt: skip
     parser.add_argument(
         "--prompt-template", metavar="TEXT",
-        help='what to ask, with columns in braces: "Translate: {text}"; @FILE reads it',
+        help='the prompt, with columns in braces: "Translate: {text}"; @FILE reads it',
     )  # fmt: skip
     parser.add_argument(
         "--output-schema", metavar="SCHEMA",
-        help="ask for JSON: 'name, age int', a JSON Schema or its file, module:Class",
+        help="request JSON: 'name, age int', a JSON Schema or its file, module:Class",
     )  # fmt: skip
     parser.add_argument(
         "--limit", type=parse_count, metavar="N", help="the first N rows of the file only"
@@ -111,17 +110,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--estimate", action="store_true", help="print tokens and cost of the rows; send nothing"
     )
-    parser.add_argument("--retry-errors", action="store_true", help="ask what failed again")
+    parser.add_argument("--retry-errors", action="store_true", help="send failed rows again")
     parser.add_argument(
         "--redo-changed", action="store_true",
-        help="ask again what was answered with other settings or to another question",
+        help="send rows again whose prompt, model or settings have changed",
     )  # fmt: skip
     parser.add_argument(
         "--budget", type=float, metavar="USD",
-        help="what this run may cost, in US dollars; it stops when that is spent",
+        help="budget of this run in US dollars; it stops when that is spent",
     )  # fmt: skip
-    parser.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster's workers ask")
-    parser.add_argument("--json", action="store_true", help="end with a summary as JSON")
+    parser.add_argument(
+        "--dask", metavar="ADDRESS", help="send the requests from the workers of a Dask cluster"
+    )
+    parser.add_argument("--json", action="store_true", help="print a summary as JSON at the end")
     add_quiet_option(parser)
 
 
@@ -196,18 +197,18 @@ def _first_row_model(questions: InputFile) -> str:
 def _check_paths(input_path: Path, output_path: Path | None, estimate: bool) -> None:
     """Raise `ValueError` unless the input can be read and the output is another file."""
     if str(input_path) == "-" and not input_path.exists():
-        raise ValueError("-: batch reads its input more than once, so it needs a file")
+        raise ValueError("-: pipy batch reads its input more than once, so it needs a file")
     if not input_path.is_file():
-        problem = "it is no file" if input_path.exists() else "there is no such file"
+        problem = "not a file" if input_path.exists() else "there is no such file"
         raise ValueError(f"{input_path}: {problem}")
     if output_path is None:
         if estimate:
             return
-        raise ValueError("-o FILE is missing: the file of answers, such as answers.jsonl")
+        raise ValueError("-o FILE is missing: the output file, such as answers.jsonl")
     if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
-        raise ValueError(f"{output_path}: the answers need a file of their own")
+        raise ValueError(f"{output_path}: the output must be another file")
     if str(output_path) == "-":
-        raise ValueError("-o: the answers need a file, which is also the memory of what was asked")
+        raise ValueError("-o: the output must be a file, because it records which rows are done")
     if _is_csv(output_path) and _is_csv(input_path):
         from ...batch.csv_output import results_path
 
@@ -217,7 +218,7 @@ def _check_paths(input_path: Path, output_path: Path | None, estimate: bool) -> 
             )
     elif output_path.suffix.lower() in OTHER_FORMATS:
         name = f"{output_path.name.partition('.')[0]}.jsonl"
-        raise ValueError(f"-o {output_path}: the answers are lines of JSON; name the file {name}")
+        raise ValueError(f"-o {output_path}: the output is JSON Lines; name the file {name}")
     if not output_path.absolute().parent.is_dir():
         raise ValueError(f"{output_path.parent}: there is no such directory")
 
@@ -522,8 +523,8 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
     if progress.truncated:
         answers = format_count(
             progress.truncated,
-            "answer was cut off at its token limit",
-            "answers were cut off at their token limit",
+            "answer was truncated at its token limit",
+            "answers were truncated at their token limit",
         )
         warn(f"{answers}; --max-tokens N allows more")
     if progress.empty:
@@ -533,7 +534,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
     _report_failures(progress)
     if progress.unanswered:
         rows = format_count(progress.unanswered, "row is", "rows are")
-        warn(f"{rows} not asked yet: run the same command again to go on")
+        warn(f"{rows} not sent yet: run the same command again to resume")
     if failed:
         rows = format_count(failed, "row")
         warn(f"{rows} failed: add --retry-errors to ask {_pronoun(failed)} again")

@@ -36,19 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("models", nargs="*", metavar="MODEL", help="these (default: all)")
     answers = parser.add_argument_group("compare answers")
-    answers.add_argument("-p", "--prompt", metavar="PROMPT", help="send this to each model")
+    answers.add_argument(
+        "-p", "--prompt", metavar="PROMPT", help="the prompt to send to each model"
+    )
     answers.add_argument(
         "-a", "--attach", action="append", default=[], metavar="FILE",
-        help="an image, PDF or text to read, by path or URL (repeatable)",
+        help="attach an image, PDF or text file by path or URL (repeatable)",
     )  # fmt: skip
     add_model_options(answers, many_models=True)
-    answers.add_argument("--no-stdin", action="store_true", help="do not read what is piped in")
-    answers.add_argument("--plain", action="store_true", help="print Markdown as it is, in turn")
-    answers.add_argument("--votes", action="store_true", help="list how the models were voted")
+    answers.add_argument("--no-stdin", action="store_true", help="do not read stdin")
+    answers.add_argument(
+        "--plain", action="store_true", help="do not render Markdown; print the answers in turn"
+    )
+    answers.add_argument("--votes", action="store_true", help="list the standings of the models")
     add_token_options(parser, required=False)
     add_filter_options(parser)
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
-    parser.add_argument("--free", action="store_true", help="with those that list a price of 0")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="only the first N")
+    parser.add_argument("--free", action="store_true", help="include models with a price of 0")
     add_json_option(parser)
     add_pager_option(parser)
 
@@ -71,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     tokens = (arguments.input, arguments.output, arguments.cached)
     if min(tokens) < 0 or arguments.cached > arguments.input:
-        raise ValueError("token counts are not negative, and --cached is part of --input")
+        raise ValueError("token counts must not be negative, and --cached must be part of --input")
     rows = registry.rows()
     costs = {name: row_cost(name, rows[name], *tokens) for name in names}
     include_free = bool(arguments.free or arguments.models)
@@ -182,7 +186,7 @@ def _print_omitted(costs: dict[str, float | None], cut_off: int, include_free: b
     unknown = sum(cost is None for cost in costs.values())
     omitted = []
     if cut_off:
-        omitted.append(f"{cut_off} dearer ones (--limit)")
+        omitted.append(f"{cut_off} more expensive models (--limit)")
     if free and not include_free:
         omitted.append(f"{free} with a price of 0, plans and free tiers (--free)")
     if unknown:

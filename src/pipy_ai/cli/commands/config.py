@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--providers", metavar="A,B", help="these (default: whose key is set)")
+    parser.add_argument(
+        "--providers", metavar="A,B", help="only these providers (default: those with a key)"
+    )
     parser.add_argument("--all", action="store_true", help="every provider")
     parser.add_argument(
         "-o",
@@ -31,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for several proxies that share limits, cooldowns and a cache in Redis",
     )
     gateway_group.add_argument(
-        "--rpm", type=parse_count, metavar="N", help="requests a minute to each model"
+        "--rpm", type=parse_count, metavar="N", help="requests per minute for each model"
     )
     gateway_group.add_argument(
-        "--tpm", type=parse_count, metavar="N", help="tokens a minute to each model"
+        "--tpm", type=parse_count, metavar="N", help="tokens per minute for each model"
     )
 
 
@@ -52,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_special_file = path.exists() and not path.is_file()  # a pipe, or stdout itself
     print(f"Generated {path}", file=sys.stderr if is_special_file else sys.stdout)
     if os.path.isfile(f"{path}.bak"):
-        print(f"What was there before is in {path}.bak")
+        print(f"The previous file is {path}.bak")
     return 0
 
 

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 0 if total_cost is not None else 1
     if total_cost is None or output_cost is None or input_cost is None:
-        warn(f"the price of {model.qualified_name} is not known")
+        warn(f"the price of {model.qualified_name} is unknown")
         return 1
     parts = f"{format_usd(input_cost)} input + {format_usd(output_cost)} output"
     print(f"Estimated cost: {format_usd(total_cost)} ({parts})")

@@ -9,23 +9,24 @@ from ...registry.settings import DEFAULT_MODEL_KEY, update_setting
 from ..checks.models import explain_default_model
 from ..display.terminal import hint, warn, write
 
-DESCRIPTION = (
-    "Show or choose the model that answers when none is named. PIPY_MODEL in the environment goes "
-    "before it."
-)
+DESCRIPTION = "Show or set the default model. The environment variable PIPY_MODEL takes precedence."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", nargs="?", help="the model to choose (default: show it)")
+    parser.add_argument(
+        "model", nargs="?", help="the new default model (default: show the current one)"
+    )
     parser.add_argument("--unset", action="store_true", help="choose none")
-    parser.add_argument("--force", action="store_true", help="even one that no catalogue knows")
+    parser.add_argument(
+        "--force", action="store_true", help="accept a model that is not in the catalogue"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     if arguments.unset and arguments.model:
-        raise ValueError("either a model or --unset")
+        raise ValueError("use either a model or --unset")
     if arguments.unset:
         update_setting(DEFAULT_MODEL_KEY, None)
     elif arguments.model:
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     write(f"{model}\n")
     hint(reason)
     if arguments.model and os.environ.get("PIPY_MODEL", "").strip():
-        warn("PIPY_MODEL is set in the environment and goes before it")
+        warn("PIPY_MODEL is set in the environment and takes precedence")
     return 0
 
 
@@ -68,5 +69,5 @@ def _validate_model(name: str, force: bool) -> str:
 
         full = resolve_model(name, "choosing")
     if full is None:
-        raise ValueError(f"{registry.unknown_model_message(name)} (--force takes it all the same)")
+        raise ValueError(f"{registry.unknown_model_message(name)} (use --force to set it anyway)")
     return full

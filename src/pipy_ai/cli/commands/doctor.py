@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..checks.finding import Finding
 
 DESCRIPTION = (
-    "Look at what is set up and say what to do about what is not. Without --online nothing but "
-    "this machine is asked."
+    "Check the setup and say how to fix problems. Without --online it makes no "
+    "requests beyond this machine."
 )
 WAITS = "checking the setup"
 MIN_TABLE_WIDTH = 60  # on a narrower terminal, the findings are not in columns
@@ -30,7 +30,9 @@ COLORS = {OK: "green", WARN: "yellow", FAIL: "red"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--online", action="store_true", help="ask each provider that has a key, and models.dev"
+        "--online",
+        action="store_true",
+        help="also check each provider that has a key, and models.dev",
     )
     add_json_option(parser)
     add_quiet_option(parser)

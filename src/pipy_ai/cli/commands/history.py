@@ -34,8 +34,8 @@ from ..display.terminal import (
 )
 
 DESCRIPTION = (
-    "List, show, search, remove and export the conversations that are kept. An ID may be cut short"
-    " as long as it is clear; without one, the conversation used last is meant."
+    "List, show, search, remove and export saved conversations. You can shorten an "
+    "ID as long as it is unambiguous; the default is the last conversation."
 )
 EXAMPLES = """\
 pipy history browse
@@ -58,15 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     browse_parser.add_argument(
         "--no-picker", action="store_true", help="list them on a terminal, too"
     )
-    _add_list_options(actions.add_parser("list", help="the newest first, with tokens and cost"))
+    _add_list_options(
+        actions.add_parser("list", help="list conversations, newest first, with tokens and cost")
+    )
 
     show_parser = actions.add_parser("show", help="what was said")
     show_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
     add_json_option(show_parser)
     add_pager_option(show_parser)
 
-    search_parser = actions.add_parser("search", help="where something was said")
-    search_parser.add_argument("text", nargs="+", metavar="TEXT", help="words to look for")
+    search_parser = actions.add_parser("search", help="find conversations that contain words")
+    search_parser.add_argument("text", nargs="+", metavar="TEXT", help="the words")
     add_json_option(search_parser)
     add_pager_option(search_parser)
 
@@ -94,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="only the first N")
     parser.add_argument("--by", choices=("model", "day"), help="sums for each")
     add_json_option(parser)
     add_pager_option(parser)
@@ -134,7 +136,7 @@ def _browse(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     conversation_ids = list_conversation_ids()
     if not conversation_ids:
-        warn("no conversation is kept yet")
+        warn("no saved conversations yet")
     if arguments.by:
         return _list_totals(conversation_ids, arguments)
     listed_ids = conversation_ids[: arguments.limit]
@@ -236,7 +238,7 @@ def _search(arguments: argparse.Namespace) -> int:
     elif hits:
         print_table(["id", "used", "who", "line"], [list(hit.values()) for hit in hits])
     else:
-        warn(f"{query!r} was not said")
+        warn(f"{query!r} was not found")
     return 0 if hits else 1
 
 
@@ -244,7 +246,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     conversation_ids = [resolve_id(name) for name in dict.fromkeys(arguments.id)]
     if not arguments.yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ValueError("to remove without being asked: pipy history rm --yes …")
+            raise ValueError("to remove it without confirmation: pipy history rm --yes …")
         for conversation_id in conversation_ids:
             data = read_conversation_file(conversation_id)
             entry, _ = summarize_conversation(conversation_id, data)

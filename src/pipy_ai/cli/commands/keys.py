@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 DESCRIPTION = (
-    "Keep the keys of providers. A variable that is set in the environment goes before what is "
-    "kept here. pipy keys set asks for the key; or pipe it in."
+    "Store API keys. An environment variable takes precedence over a stored key. "
+    "pipy keys set prompts for the key; or pipe it in."
 )
 MAX_KEY_CHARS = 65_536  # some keys are whole documents
 
@@ -39,17 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     set_parser.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # `_set` rejects it
     set_parser.add_argument(
-        "--file", action="store_true", help="in a file, even if there is a keyring"
+        "--file", action="store_true", help="store it in a file, even if there is a keyring"
     )
-    set_parser.add_argument("--force", action="store_true", help="for a variable that nobody knows")
-    list_parser = actions.add_parser("list", help="list the keys that are set, and where")
+    set_parser.add_argument("--force", action="store_true", help="accept an unknown variable name")
+    list_parser = actions.add_parser("list", help="list which keys are set, and where")
     add_json_option(list_parser)
     add_pager_option(list_parser)
     remove_parser = actions.add_parser("remove", help="forget a key")
     remove_parser.add_argument(
         "name", metavar="PROVIDER", help="a provider, or the variable of its key"
     )
-    actions.add_parser("path", help="print where the file is")
+    actions.add_parser("path", help="print the path of the file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,12 +72,12 @@ def _set(arguments: argparse.Namespace) -> int:
             f"(and that one may need replacing); run pipy keys set {arguments.name} and paste it"
         )
     provider, variable = _resolve_name(arguments.name, arguments.force)
-    key = _read_key(f"Key for {provider or 'any provider'} ({variable}), not shown: ")
+    key = _read_key(f"Key for {provider or 'any provider'} ({variable}), hidden: ")
     in_keyring = not arguments.file and keystore.system_keyring() is not None
     location = keystore.set_key(variable, key, in_keyring)
-    print(f"{variable} is kept in {describe_location(location)}")
+    print(f"{variable} is stored in {describe_location(location)}")
     if os.environ.get(variable, "").strip():
-        warn(f"{variable} is also set in the environment, which goes before it")
+        warn(f"{variable} is also set in the environment, which takes precedence")
     return 0
 
 
@@ -101,7 +101,7 @@ def _resolve_name(name: str, force: bool) -> tuple[str, str]:
         return "", name
     variables = [key for provider_route in routes.values() for key in provider_route.key_env]
     advice = suggest(name, [*routes, *variables], 2) or "pipy providers lists them"
-    raise ValueError(f"no provider or variable {name!r}; {advice} (--force keeps it all the same)")
+    raise ValueError(f"no provider or variable {name!r}; {advice} (use --force to store it anyway)")
 
 
 def _key_variable(provider: str, provider_route: Route) -> str:
@@ -138,12 +138,14 @@ def _read_key(prompt: str) -> str:
         try:
             key = decode_text(read_stdin(has_prompt=False))
         except UnicodeDecodeError:
-            raise ValueError("the key is not text; nothing is changed") from None
+            raise ValueError("the key is not text; nothing was changed") from None
     key = key.strip()
     if not key:
-        raise ValueError("no key was given; nothing is changed")
+        raise ValueError("no key was given; nothing was changed")
     if len(key) > MAX_KEY_CHARS or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("that is no key: one word of plain characters is; nothing is changed")
+        raise ValueError(
+            "not a valid key: it must be one word of ASCII characters; nothing was changed"
+        )
     return key
 
 
@@ -181,7 +183,7 @@ def _list(as_json: bool) -> int:
         write_json(rows)
         return 0
     if not rows:
-        warn("no provider's key is set; pipy keys set PROVIDER keeps one")
+        warn("no provider's key is set; pipy keys set PROVIDER stores one")
         return 0
     body = [
         [", ".join(row["providers"]) or "-", row["variable"], _describe_source(row)] for row in rows
@@ -212,7 +214,7 @@ def _remove(name: str) -> int:
             key for key in (name, *provider_route.key_env) if os.environ.get(key, "").strip()
         ]
         suggestion = f"; {in_environment[0]} is set in the environment" if in_environment else ""
-        warn(f"no key is kept for {name}{suggestion}")
+        warn(f"no stored key for {name}{suggestion}")
         return 1
     for variable in variables:
         keystore.delete_key(variable)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pull_parser = actions.add_parser("pull", help="download the weights of local/smollm2 (93 MB)")
     add_quiet_option(pull_parser)
     list_parser = actions.add_parser(
-        "list", help="list the models of this machine: files and servers"
+        "list", help="list the models on this machine: files and servers"
     )
     discover_parser = actions.add_parser(
         "discover",
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..checks.servers import discover
 
     if not all(0 < port < 65536 for port in arguments.port):
-        raise ValueError("a port is a number from 1 to 65535")
+        raise ValueError("a port must be a number from 1 to 65535")
     servers = discover(arguments.port)
     hide_status()
     files = local_files() if arguments.action == "list" else []

@@ -25,9 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="WORD", help="in their names")
     add_filter_options(parser)
     parser.add_argument("--sort", metavar="COLUMN", help="model, context, in, out, released, …")
-    parser.add_argument("--reverse", action="store_true", help="the other way round")
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="the first N only")
-    parser.add_argument("--columns", metavar="A,B", help="a table of these, e.g. model,in,out")
+    parser.add_argument("--reverse", action="store_true", help="in reverse order")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="only the first N")
+    parser.add_argument(
+        "--columns", metavar="A,B", help="show only these columns, for example model,in,out"
+    )
     add_json_option(parser)
     add_pager_option(parser)
 
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         columns = DEFAULT_COLUMNS
     _print_models(names, rows, columns)
     if not total:
-        warn("no model passes these filters")
+        warn("no model matches these filters")
     elif sys.stdout.isatty():
         shown = f"{len(names):,} of " if len(names) < total else ""
         hint(f"{shown}{format_count(total, 'model')}; prices in $/1M tokens")

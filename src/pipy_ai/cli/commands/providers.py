@@ -14,8 +14,10 @@ from ..display.terminal import warn, write_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--available", action="store_true", help="only those whose key is set")
-    parser.add_argument("--all", action="store_true", help="with those that have no route")
+    parser.add_argument("--available", action="store_true", help="only providers whose key is set")
+    parser.add_argument(
+        "--all", action="store_true", help="include providers that pipy-ai cannot call"
+    )
     add_json_option(parser)
     add_pager_option(parser)
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ..display.timeline import TimelineRow
 
 DESCRIPTION = (
-    "Play an event file of pipy ask --events again, at the pace at which it came, or list its"
-    " events with their times (--timeline). Lines that are damaged are reported and left out."
+    "Replay a file written by pipy ask --events at its original speed, or list its events with"
+    " their times (--timeline). Damaged lines are reported and skipped."
 )
 EXAMPLES = """\
 pipy ask --events "Hi" > events.jsonl
@@ -36,17 +36,21 @@ MAX_REPORTED_LINES = 3  # damaged lines that are reported one by one
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", help="lines of JSON; - for what is piped in")
+    parser.add_argument("file", help="the file; - is piped input")
     pace_group = parser.add_mutually_exclusive_group()
-    pace_group.add_argument("--speed", type=float, default=1.0, metavar="X", help="X times as fast")
+    pace_group.add_argument(
+        "--speed", type=float, default=1.0, metavar="X", help="replay X times as fast"
+    )
     pace_group.add_argument("--at-once", action="store_true", help="without pauses")
     pace_group.add_argument(
         "--timeline",
         action="store_true",
         help="list the events with their milliseconds instead of playing them",
     )
-    parser.add_argument("--plain", action="store_true", help="print Markdown as it is")
-    parser.add_argument("--usage", action="store_true", help="end with tokens, cost and speed")
+    parser.add_argument("--plain", action="store_true", help="do not render Markdown")
+    parser.add_argument(
+        "--usage", action="store_true", help="print tokens, cost and speed at the end"
+    )
     parser.add_argument("--json", action="store_true", help="with --timeline: print JSON")
 
 
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     speed = math.inf if arguments.at_once else arguments.speed
     if not speed > 0:
-        raise ValueError("--speed is more than 0")
+        raise ValueError("--speed must be more than 0")
     if arguments.json and not arguments.timeline:
         raise ValueError("--json needs --timeline")
 
@@ -115,7 +119,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
         return 130
     reader.report_damage()
     if last_answer is None:
-        warn("no answer ends in this file")
+        warn("this file has no complete response")
         return 1
     for text in [*warning_texts([last_answer]), *ending_notices(last_answer)]:
         warn(text)
@@ -162,7 +166,7 @@ def _parse_json(line: bytes) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        raise ValueError("it is no JSON") from None
+        raise ValueError("not valid JSON") from None
 
 
 def _pacer(speed: float) -> Callable[[float | None], None]:

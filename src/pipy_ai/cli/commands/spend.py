@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...accounting.ledger import Spending
 
 DESCRIPTION = (
-    "Show what was spent: from the ledger that PIPY_LEDGER=1 keeps, or without one from the saved"
+    "Show spending from the ledger that PIPY_LEDGER=1 writes or, without one, from the saved"
     " conversations of ask and chat. The two are never added up, so nothing counts twice."
 )
 EXAMPLES = """\
@@ -41,7 +41,7 @@ _GROUP_KEYS: dict[str, Callable[[str, str, str], str]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--by", choices=_GROUP_KEYS, default="model", help="one row for each (UTC days)"
+        "--by", choices=_GROUP_KEYS, default="model", help="group by (days are in UTC)"
     )
     parser.add_argument(
         "--since", type=_parse_date, metavar="DATE", help="like 2026-11 or 2026-11-22"
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("ledger", "history"),
         help="ledger, or history for the saved conversations (default: the ledger if there is one)",
     )
-    parser.add_argument("--ledger", metavar="FILE", help="default: where PIPY_LEDGER says")
+    parser.add_argument("--ledger", metavar="FILE", help="the ledger (default: PIPY_LEDGER)")
     add_json_option(parser)
 
 
@@ -84,10 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
                 key = _GROUP_KEYS[arguments.by](time, provider, model)
                 totals.setdefault(key, Spending()).merge(spending)
     except FileNotFoundError:
-        warn(f"there is no ledger at {ledger.path}; PIPY_LEDGER=1 begins one")
+        warn(f"there is no ledger at {ledger.path}; set PIPY_LEDGER=1 to record spending")
         return 1
     if source == "history" and not totals and arguments.since is None:
-        warn(f"there is no ledger at {ledger.path} and no saved answer; PIPY_LEDGER=1 begins one")
+        warn(
+            f"there is no ledger at {ledger.path} and no saved answer; set PIPY_LEDGER=1 to "
+            "record spending"
+        )
         return 1
     by_day = arguments.by == "day"
     ranked = sorted(totals.items(), key=lambda item: (0 if by_day else -item[1].usd, item[0]))

@@ -16,7 +16,9 @@ WAITS = "downloading the catalogue of models"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--force", action="store_true", help="even if nothing changed, or half of it is gone"
+        "--force",
+        action="store_true",
+        help="update even if nothing changed, or if half of the models are gone",
     )
     parser.add_argument(
         "--trust",
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = sync_models(force=arguments.force, trust=arguments.trust)
     except SyncError as error:
         hide_status()
-        whole = "" if isinstance(error.__cause__, OSError) else ". The catalogue is as it was."
+        whole = "" if isinstance(error.__cause__, OSError) else ". The catalogue was not changed."
         warn(f"{error}{whole}")
         return 1
     hide_status()
@@ -67,7 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     if result.skipped:
         print(
             "Left out "
-            + format_count(result.skipped, "entry that is no model", "entries that are no models")
+            + format_count(
+                result.skipped, "an entry that is not a model", "entries that are not models"
+            )
         )
     print(f"Saved to {result.path}")
     return 0

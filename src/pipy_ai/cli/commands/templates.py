@@ -26,9 +26,12 @@ DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    list_parser = actions.add_parser("list", help="their names, and how they begin")
+    list_parser = actions.add_parser("list", help="list the templates")
     add_pager_option(list_parser)
-    for action, summary in (("show", "print one"), ("edit", "write or change one in your editor")):
+    for action, summary in (
+        ("show", "print one"),
+        ("edit", "create or change a template in your editor"),
+    ):
         actions.add_parser(action, help=summary).add_argument(
             "name", metavar="TEMPLATE", help="the template's name"
         )
@@ -57,7 +60,7 @@ def _list() -> None:
     elif rows:
         write("".join(f"{name}  {text}".rstrip() + "\n" for name, text in rows))
     else:
-        hint("no template yet; pipy templates edit NAME writes one")
+        hint("no templates yet; pipy templates edit NAME creates one")
 
 
 def _first_line(name: str) -> str:
@@ -89,7 +92,7 @@ def _edit(name: str) -> int:
     try:
         exit_code = _run_editor([*shlex.split(editor), path])
     except OSError as error:
-        raise ValueError(f"{editor}: {error.strerror}; EDITOR names another") from None
+        raise ValueError(f"{editor}: {error.strerror}; set EDITOR to another one") from None
     if exit_code == 0 and os.path.isfile(path):
         load_template(path)  # report mistakes at once
     elif not sys.stdin.isatty():

@@ -204,7 +204,7 @@ class Conversation:
         changed = {}
         for name, value in settings.items():
             if name not in SETTINGS:
-                raise TypeError(f"{name} is no setting of a conversation")
+                raise TypeError(f"{name} is not a setting of a conversation")
             if name == "api_base":
                 value = _address_to_store(value, self.model)
             if getattr(self, name) != value:
@@ -323,7 +323,7 @@ class Conversation:
         self.keep, self.save_failed = False, True
         self.close()
         error.filename = self.path
-        warn(f"the conversation is not kept from here on: {format_error(error)}")
+        warn(f"the conversation is not saved from here on: {format_error(error)}")
 
     def _begin_partial(self, header: dict[str, Any]) -> None:
         self._discard_partial()

@@ -50,7 +50,7 @@ def resolve_id(name: str | None = None) -> str:
     """
     known_ids = list_conversation_ids()
     if not known_ids:
-        raise ValueError("no conversation is kept yet")
+        raise ValueError("no saved conversations yet")
     if name is None:
         return known_ids[0]
     matches = [conversation_id for conversation_id in known_ids if conversation_id.startswith(name)]
@@ -58,8 +58,8 @@ def resolve_id(name: str | None = None) -> str:
         return name if name in matches else matches[0]
     if matches:
         listed = ", ".join(matches[:5]) + (", …" if len(matches) > 5 else "")
-        raise ValueError(f"more than one conversation begins with {name!r}: {listed}")
-    raise ValueError(f"no conversation begins with {name!r}; pipy history list shows them")
+        raise ValueError(f"more than one conversation starts with {name!r}: {listed}")
+    raise ValueError(f"no conversation starts with {name!r}; pipy history list shows them")
 
 
 def new_id(created_ms: int) -> str:
@@ -79,7 +79,7 @@ def lock_file(fd: int, conversation_id: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = f"another pipy goes on with the conversation {conversation_id}; end it there first"
+        text = f"another pipy has opened the conversation {conversation_id}; close it there first"
         raise ValueError(text) from None
     except OSError:  # the file system has no locks
         pass

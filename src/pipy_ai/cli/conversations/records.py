@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...types import AssistantContent
 
 SETTINGS = ("model", "system", "thinking", "api_base", "tools")
-INTERRUPTED_TEXT = "The answer has no end: pipy was stopped in the middle of it, or is still at it."
+INTERRUPTED_TEXT = "The answer is incomplete: pipy was stopped during it, or is still running."
 
 
 def encode_record(record: Any) -> bytes:
@@ -51,7 +51,7 @@ def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[d
                 record["message"] = load_message(record["message"])
         except (ValueError, RecursionError):  # includes the errors of Pydantic and json
             file_name = f"history/{conversation_id}{FILE_SUFFIXES[0]}"
-            warn(f"{file_name}: line {number} is damaged and left out")
+            warn(f"{file_name}: line {number} is damaged and was skipped")
             continue
         loaded.append(record)
     return loaded

@@ -58,9 +58,9 @@ class ToolApproval:
                     raise
         except OSError:
             if not self._warned:
-                warn("there is no terminal to ask on, so no tool is run; --yes runs them all")
+                warn("no terminal to ask for approval, so no tool was run; --yes runs all calls")
             self._warned = True
-            return "The user could not be asked, so the call was not carried out."
+            return "The user could not be asked, so the call was not executed."
 
     def _ask_user(self, call: ToolCall, keyboard: TextIO, screen: TextIO) -> bool:
         columns, lines = os.get_terminal_size(screen.fileno())

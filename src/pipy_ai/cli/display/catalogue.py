@@ -59,7 +59,7 @@ def show_price_date(registry: ModelRegistry, quiet: bool = False) -> None:
     if _was_shown_today():
         return
     if is_old:
-        warn(f"prices are of {date or 'an unknown date'}; pipy sync brings them up to date")
+        warn(f"prices are of {date or 'an unknown date'}; update with pipy sync")
     else:
         hint(f"prices of {date}")
 

@@ -31,9 +31,9 @@ def ending_notices(message: AssistantMessage) -> list[str]:
     if message.error is not None:
         return []
     if message.stop_reason == "length":
-        what = "the answer was cut off at its token limit"
+        what = "the answer was truncated at its token limit"
         if not message.text.strip() and not message.tool_calls:
-            what = "the token limit was reached before the answer began"
+            what = "the token limit was reached before the answer started"
         return [f"{what}; --max-tokens N allows more"]
     if not message.text.strip() and not message.tool_calls:
         return ["the answer is empty"]

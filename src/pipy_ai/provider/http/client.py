@@ -78,7 +78,7 @@ class HTTPResponse:
     def _decompress(self, compressed: bytes) -> bytes:
         if self._content_encoding not in ("gzip", "x-gzip", "deflate"):
             raise _malformed_error(
-                f"an answer compressed with {self._content_encoding!r}, which was not requested"
+                f"a response compressed with {self._content_encoding!r}, which was not requested"
             )
         if self._decompressor is None and compressed:
             # Some hosts send "deflate" without the zlib header.
@@ -92,7 +92,7 @@ class HTTPResponse:
         if self._decompressor is None:
             return b""
         if not compressed and not self._decompressor.eof:
-            raise ConnectionBroken(f"the answer ended within the {self._content_encoding}")
+            raise ConnectionBroken(f"a response that ended within its {self._content_encoding}")
         if self._decompressor.eof:
             return b""
         state = self._decompressor.copy()
@@ -262,7 +262,7 @@ def _split_url(text: str) -> tuple[str, str, int | None, str]:
     except ValueError as error:
         raise _invalid_url_error(text, str(error)) from None
     if url.scheme not in ("http", "https") or not host:
-        raise _invalid_url_error(text, "it has to begin with http:// or https:// and a host")
+        raise _invalid_url_error(text, "it must start with http:// or https:// and a host")
     try:
         host = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError as error:
@@ -282,19 +282,21 @@ def _serialize_head(request_line: str, headers: list[tuple[str, str]]) -> bytes:
     try:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
     except UnicodeEncodeError:
-        text = "A header or the key holds letters that HTTP has not."
+        text = "The API key or a header contains characters that HTTP does not allow."
         raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text)) from None
 
 
 def _invalid_header_error(name: str) -> ProviderError:
-    text = f"The header {name!r} holds a line break or another character that HTTP forbids there."
+    text = (
+        f"The header {name!r} contains a line break or another character that HTTP does not allow."
+    )
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text))
 
 
 def _invalid_url_error(url: str, reason: str) -> ProviderError:
     safe_url = strip_userinfo(url.partition("?")[0])
     return ProviderError(
-        error_info(ErrorKind.BAD_REQUEST, f"{safe_url!r} is no address: {reason}.")
+        error_info(ErrorKind.BAD_REQUEST, f"{safe_url!r} is not a valid URL: {reason}.")
     )
 
 

@@ -42,7 +42,7 @@ async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection
             return connection
     except TimeoutError:
         address = f"{host}:{port}{proxy_suffix(proxy)}"
-        text = f"{address} was not reached within {CONNECT_TIMEOUT_S:g} s. Ask again."
+        text = f"{address} could not be reached within {CONNECT_TIMEOUT_S:g} s. Try again."
         raise TimeoutError(text) from None
 
 
@@ -60,9 +60,9 @@ async def _open_connection(
         raise _tls_error(host, error) from None
     except OSError as error:
         subject = f"The proxy {redacted_proxy_url(proxy)}" if proxy else f"{host}:{port}"
-        hint = f"its address right ({PROXY_VARIABLES})" if proxy else "the address right"
+        hint = f"its address ({PROXY_VARIABLES})" if proxy else "the address"
         raise ConnectionBroken(
-            f"{subject} was not reached: {_os_error_text(error)}. Is {hint}?"
+            f"{subject} cannot be reached: {_os_error_text(error)}. Check {hint}."
         ) from None
     return connection
 
@@ -77,7 +77,8 @@ async def _start_tls(connection: Connection, tls_context: ssl.SSLContext, host: 
         raise _tls_error(host, error) from None
     except OSError as error:
         raise ConnectionBroken(
-            f"{host} broke off while TLS was agreed on: {_os_error_text(error)}. Ask again."
+            f"{host} closed the connection during the TLS handshake: {_os_error_text(error)}. "
+            "Try again."
         ) from None
     assert transport is not None
     connection.transport = transport
@@ -102,19 +103,18 @@ _CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH = (10,), (9,), (62, 64)
 def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
     if not isinstance(error, ssl.SSLCertVerificationError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
-        return _connection_error(
-            f"TLS with {host} failed: {reason}. Does it speak https:// at this port?"
-        )
+        return _connection_error(f"TLS with {host} failed: {reason}. Does this port use https://?")
     if error.verify_code in _CERT_EXPIRED:
-        hint = "Who runs it has to renew it, unless the clock of this machine is wrong."
+        hint = "Its operator must renew it, unless this machine's clock is wrong."
     elif error.verify_code in _CERT_NOT_YET_VALID:
-        hint = "Is the clock of this machine right?"
+        hint = "Check this machine's clock."
     elif error.verify_code in _HOSTNAME_MISMATCH:
-        hint = "Is the address right?"
+        hint = "Check the address."
     else:
         source, path = _ca_source()
         hint = (
-            "If it is yours, or your network's, set SSL_CERT_FILE to a PEM file with its authority"
+            "If you or your network issued it, set SSL_CERT_FILE to a PEM file with its "
+            "certificate authority"
             f" (now {source}: {path})."
         )
     reason = error.verify_message.rstrip(".")
@@ -223,12 +223,12 @@ def proxy_refused_error(proxy: str, status_text: str) -> ProviderError:
     if status_text.startswith("407"):
         has_credentials = urlsplit(proxy).username is not None
         hint = (
-            "It does not take the name and the password in its address."
+            "It rejected the user name and password in its address."
             if has_credentials
-            else "Its address has to be http://name:password@host:port."
+            else "It requires a login: http://name:password@host:port."
         )
     else:
-        hint = "Ask who runs it, or name the host in NO_PROXY if it can be reached without."
+        hint = "Ask its operator, or add the host to NO_PROXY if it can be reached directly."
     text = f"The proxy {redacted_proxy_url(proxy)} refused: {status_text.strip()}. {hint}"
     retryable = status_text.startswith("5")
     return ProviderError(error_info(ErrorKind.CONNECTION, text, retryable=retryable))
@@ -240,9 +240,9 @@ async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) ->
     default_port = DEFAULT_PROXY_PORTS.get(url.scheme)
     if default_port is None:
         raise _connection_error(
-            "The address of the proxy cannot be read. It has to be http://host:port or"
-            " http://name:password@host:port, with %40 for @ and the like; https:// and socks5://"
-            f" will do as well ({PROXY_VARIABLES})."
+            "The address of the proxy is invalid. Use http://host:port or"
+            " http://name:password@host:port, with %40 for @; https:// and socks5:// also "
+            "work ({PROXY_VARIABLES})."
         )
     tls_context = _tls_context() if url.scheme == "https" else None
     connection = await _open_connection(
@@ -264,7 +264,7 @@ async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) ->
 def broke_before_response(host: str, proxy: str, error: ConnectionBroken) -> ConnectionBroken:
     """Return the error of a connection that broke before the response."""
     subject, reason = f"The connection to {host}{proxy_suffix(proxy)}", str(error).rstrip(".")
-    return ConnectionBroken(f"{subject} broke before an answer: {reason}. Ask again.")
+    return ConnectionBroken(f"{subject} broke before an answer: {reason}. Try again.")
 
 
 async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int) -> None:
@@ -298,8 +298,8 @@ _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) ?([^\r\n]*)")
 
 
-_SOCKS_ERRORS = {2: "its rules forbid it", 3: "no way to the network", 4: "the host is not reached",
-             5: "the connection is refused", 8: "it does not take such an address"}  # fmt: skip
+_SOCKS_ERRORS = {2: "not allowed by its rules", 3: "network unreachable", 4: "host unreachable",
+             5: "connection refused", 8: "address type not supported"}  # fmt: skip
 
 
 async def _socks_handshake(connection: Connection, proxy: str, host: str, port: int) -> None:
@@ -324,10 +324,10 @@ async def _socks_handshake(connection: Connection, proxy: str, host: str, port: 
         connection.transport.write(b"\x01" + credentials)
         _, status = await read_exactly(2)
         if status:
-            reason = "it does not take the name and the password"
+            reason = "it rejected the user name and password"
             raise _connection_error(f"{proxy_refused}: {reason}.")
     elif version != 5 or method:
-        raise _connection_error(f"{proxy_refused}: it wants another kind of login.")
+        raise _connection_error(f"{proxy_refused}: it requires another login method.")
     encoded_host = host.encode("idna")
     connection.transport.write(
         b"\x05\x01\x00\x03" + bytes([len(encoded_host)]) + encoded_host + port.to_bytes(2, "big")

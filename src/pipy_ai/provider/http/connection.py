@@ -56,7 +56,7 @@ class Connection(asyncio.BufferedProtocol):
                 before the request.
         """
         if self._chunks:  # from a proxy, or from a host that answers unasked
-            raise ConnectionBroken("data came before the request")
+            raise ConnectionBroken("data arrived before the request")
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(  # dangerous only for proxies that forward messages
             lenient_chunked_length=True,

@@ -283,9 +283,7 @@ async def _call_litellm(
                 return captured
             if backend_for(request.backend).captured:  # the address is wrong, not the backend
                 url = captured.request.url.copy_with(query=None)
-                raise bad_request_error(
-                    request, f"{url} is no address of a wire that is known"
-                ) from None
+                raise bad_request_error(request, f"{url} does not belong to a known API") from None
             _uncaptured.add(backend_and_family)
     return await _read_first_chunk(await method(**arguments))
 

@@ -20,8 +20,8 @@ CACHE_KEY_HEADER = "x-litellm-cache-key"  # only cached responses have it
 _UPSTREAM_HEADER_PREFIX = "llm_provider-"  # marks headers of the provider
 _PROXY_RATE_LIMIT_TEXT = "litellm.RateLimitError: Model rate limit exceeded. "
 NO_DATABASE_MESSAGE = (
-    "The proxy refused the key. It has no database, so its master key is the only one: is"
-    " LITELLM_PROXY_API_KEY here what LITELLM_MASTER_KEY is there?"
+    "The proxy refused the key. It has no database, so its master key is "
+    "the only one: is LITELLM_PROXY_API_KEY the same as the proxy's LITELLM_MASTER_KEY?"
 )
 
 

@@ -156,9 +156,9 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
     """Return what to do where a host cannot be given a schema."""
     profile, host = request.profile, request.provider
     if not profile.json_schema:
-        return OutputFallback("prompt", f"{host} takes no schema")
+        return OutputFallback("prompt", f"{host} does not accept a schema")
     if request.context.tools and not profile.schema_with_tools:
-        return OutputFallback("tool", f"{host} takes no schema together with tools")
+        return OutputFallback("tool", f"{host} does not accept a schema together with tools")
     is_openai = profile.schema_limits or OPENAI_MODELS.search(request.model_id)
     if is_openai or CLAUDE.search(request.model_id):
         from ...utils.vendor_schemas import anthropic_limit, openai_limit, to_openai_strict_schema
@@ -208,7 +208,7 @@ def add_cache_fields(request: Request, prepared: PreparedRequest, fields: dict[s
     if options.session_id and profile.prompt_cache_key:
         fields["prompt_cache_key"] = _cache_key(options.session_id, profile.max_cache_key_chars)
     elif options.session_id and not prepared.cache_control:
-        request.warn("option_ignored", f"session_id means nothing to {request.provider}")
+        request.warn("option_ignored", f"session_id has no effect on {request.provider}")
     if profile.day_cache_models is not None:
         if prepared.cache_retention == "long" and profile.day_cache_models.match(request.model_id):
             extra_body = fields.get("extra_body") or {}  # LiteLLM 1.106 drops the plain argument

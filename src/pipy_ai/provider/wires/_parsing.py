@@ -68,8 +68,8 @@ class MalformedResponseError(ProviderError):
         """Return the message. Secrets must be removed before, as the data is cut."""
         excerpt = data if len(data) <= 80 else data[:80] + "…"
         is_html = data.lstrip().startswith("<")
-        text = "a web page, not an answer" if is_html else "something that cannot be read"
-        hint = "Is api_base right?" if is_html else "Ask again."
+        text = "a web page, not a response" if is_html else "data that cannot be read"
+        hint = "Check api_base." if is_html else "Try again."
         return f"The provider sent {text}: {excerpt!r}. {hint}"
 
 

@@ -96,12 +96,12 @@ def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reason
 def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
     """Return what to do where Claude cannot be given a schema."""
     if ANTHROPIC not in backend_for(request.backend).direct:
-        return OutputFallback("tool", f"{request.provider} takes no schema for Claude")
+        return OutputFallback("tool", f"{request.provider} does not accept schema for Claude")
     from ...utils.vendor_schemas import anthropic_limit, to_anthropic_schema
 
     closed = to_anthropic_schema(schema)
     if closed is None:
-        text = "Anthropic takes no schema with free keys or one that holds itself"
+        text = "Anthropic does not accept a schema with arbitrary keys or a recursive one"
         return OutputFallback("tool", text)
     if limit := anthropic_limit(closed):
         return OutputFallback("tool", f"{limit}, more than Anthropic takes", over_limit=True)

@@ -91,19 +91,19 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
     from ...utils.vendor_schemas import gemini_limit, to_openai_strict_schema
 
     if to_openai_strict_schema(schema) is None:
-        return OutputFallback("prompt", "Gemini takes no schema with free keys")
+        return OutputFallback("prompt", "Gemini does not accept a schema with arbitrary keys")
     if limit := gemini_limit(schema):
         return OutputFallback("prompt", f"{limit}, more than Gemini takes", over_limit=True)
     tools, messages = request.context.tools, request.context.messages
     if GEMINI_1_AND_2.search(request.model_id):
         if tools:
-            return OutputFallback("tool", "Gemini 2 takes no schema together with tools")
+            return OutputFallback("tool", "Gemini 2 does not accept a schema together with tools")
         if any(isinstance(message, ToolResultMessage) for message in messages):
             # googleapis/python-genai#706
-            return OutputFallback("prompt", "Gemini 2 takes no schema after tool calls")
+            return OutputFallback("prompt", "Gemini 2 does not accept a schema after tool calls")
     if tools and request.options.tool_choice not in (None, "auto", "none"):
         # vercel/ai#16540
-        return OutputFallback("tool", "Gemini takes no schema with a forced call")
+        return OutputFallback("tool", "Gemini does not accept a schema with a forced call")
     return None
 
 

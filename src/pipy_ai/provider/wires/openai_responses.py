@@ -113,7 +113,9 @@ def _max_output_tokens(request: Request) -> int | None:
     max_tokens, minimum = request.options.max_tokens, request.profile.min_output_tokens
     if max_tokens is None or max_tokens >= minimum:
         return max_tokens
-    request.warn("max_tokens_changed", f"the Responses API takes no max_tokens below {minimum}")
+    request.warn(
+        "max_tokens_changed", f"the Responses API does not accept max_tokens below {minimum}"
+    )
     return minimum
 
 
