@@ -17,6 +17,7 @@ Two in a row are never kept, except U+FE0F and U+200D: a sequence of them could 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 CONTEXT_CHARS = 1000  # how much of a line decides whether its direction marks are shown
 
@@ -37,24 +38,26 @@ _ESCAPED = (
     "\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb\U00013430-\U00013446\U00016fe4"
     "\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_ESCAPABLE = re.compile(f"\r\n|{_FLAGS}|[{_ESCAPED}{_CONTEXTUAL}]")
-_UNDECIDED = re.compile(
-    f"[{_CONTEXTUAL}]?(?:\r|\U0001f3f4[\U000e0000-\U000e007e]*)\\Z|[{_CONTEXTUAL}]\\Z"
-)
+_ESCAPABLE = f"\r\n|{_FLAGS}|[{_ESCAPED}{_CONTEXTUAL}]"
+_UNDECIDED = f"[{_CONTEXTUAL}]?(?:\r|\U0001f3f4[\U000e0000-\U000e007e]*)\\Z|[{_CONTEXTUAL}]\\Z"
 _UNDECIDED_CHARS = 8
-_is_hidden = re.compile(f"[{_ESCAPED}{_CONTEXTUAL}]").fullmatch
-_is_emoji = re.compile(  # with symbols that may be drawn as one
+_HIDDEN = f"[{_ESCAPED}{_CONTEXTUAL}]"
+_EMOJI = (  # with symbols that may be drawn as one
     "[\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2900-\u297f"
     "\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
-).fullmatch
-_has_joiners = re.compile(  # a letter or mark of Hebrew, Arabic, Devanagari, …, Mongolian, …
+)
+_JOINED_LETTER = (  # a letter or mark of Hebrew, Arabic, Devanagari, …, Mongolian, …
     "[\u0590-\u109f\u1700-\u18af\u1900-\u1aaf\u1b00-\u1c4f\u1cd0-\u1cff\ua800-\ua95f\ua980-\uab2f"
     "\uabc0-\uabff\ufb1d-\ufdff\ufe70-\ufefc\U00010a00-\U00011fff]"
-).fullmatch
-_RIGHT_TO_LEFT = re.compile(
+)
+_RIGHT_TO_LEFT = (
     "[\u0590-\u05ff\u0600-\u061b\u061d-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff"
     "\U0001e800-\U0001efff]"
 )
+
+
+# Compiled on first use: the patterns take 2 ms, and few commands print anything but ASCII.
+_compiled = cache(re.compile)
 
 
 def escape_controls(text: str, start: int = 0) -> str:
@@ -66,10 +69,13 @@ def escape_controls(text: str, start: int = 0) -> str:
         ... )
         True
     """
-    if _ESCAPABLE.search(text, start) is None:
+    if text.isascii() and all(map(str.isprintable, text.split("\n"))):
+        return text[start:]
+    escapable = _compiled(_ESCAPABLE)
+    if escapable.search(text, start) is None:
         return text[start:]
     parts = []
-    for match in _ESCAPABLE.finditer(text, start):
+    for match in escapable.finditer(text, start):
         parts += [text[start : match.start()], _escaped(match)]
         start = match.end()
     return "".join([*parts, text[start:]])
@@ -90,20 +96,28 @@ def _is_in_place(char: str, text: str, at: int) -> bool:
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     if char in _EMOJI_SELECTORS:
         is_keycap = char == "\ufe0f" and after == "\u20e3" and before in "0123456789#*"
-        return bool(before) and (is_keycap or _is_emoji(before) is not None)
+        return bool(before) and (is_keycap or _is_emoji(before))
     if char == "\u200d" and _is_emoji(after):
         base = text[at - 2 : at - 1] if before == "\ufe0f" else before
-        return _is_emoji(base) is not None
-    if _is_hidden(before):
+        return _is_emoji(base)
+    if _compiled(_HIDDEN).fullmatch(before):
         return False
     if char in _JOINERS:
-        return _has_joiners(before) is not None
+        return _compiled(_JOINED_LETTER).fullmatch(before) is not None
     if char in _DIRECTION_MARKS:
-        if before.isalnum() and after.isalnum() and not _RIGHT_TO_LEFT.search(before + after):
+        if (
+            before.isalnum()
+            and after.isalnum()
+            and not _compiled(_RIGHT_TO_LEFT).search(before + after)
+        ):
             return False
         line = text[max(at - CONTEXT_CHARS, 0) : at].rpartition("\n")[2] + after
-        return _RIGHT_TO_LEFT.search(line) is not None
+        return _compiled(_RIGHT_TO_LEFT).search(line) is not None
     return "\u1820" <= before <= "\u18aa" and char in "\u180b\u180c\u180d\u180f"
+
+
+def _is_emoji(char: str) -> bool:
+    return _compiled(_EMOJI).fullmatch(char) is not None
 
 
 class StreamEscaper:
@@ -118,7 +132,7 @@ class StreamEscaper:
         text = self._held + text
         undecided = None
         if not final and not (text.isascii() and text[-1:] != "\r"):
-            undecided = _UNDECIDED.search(text, max(0, len(text) - _UNDECIDED_CHARS))
+            undecided = _compiled(_UNDECIDED).search(text, max(0, len(text) - _UNDECIDED_CHARS))
         self._held = "" if undecided is None else undecided[0]
         text = text[: len(text) - len(self._held)]
         escaped = escape_controls(self._line + text, len(self._line))
