@@ -609,7 +609,7 @@ def test_context_fill(lab: Lab) -> None:
     lab.play(*(chat(text("Yes."), finish("stop"), tokens) for tokens in (small, large)))
     arguments = ["-m", "deepseek/deepseek-chat", "--api-base", lab.url]
     with Terminal("-m", "pipy_ai", "chat", *arguments, env={"DEEPSEEK_API_KEY": "k"}) as seen:
-        seen.wait_for("leave\n>")
+        seen.wait_for("quit\n>")
         seen.send("Hi\r")
         seen.wait_for("context under 1 % full\n")
         seen.send("Hi\r")

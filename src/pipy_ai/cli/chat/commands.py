@@ -185,7 +185,7 @@ def _help(chat: Chat, _: str) -> None:
         _print(f"{f'{name} {usage}'.ljust(width)}  {summary}")
     _print(
         "Alt-Enter, or a \\ at the end of a line: another line. Ctrl-C: stop the answer, clear the"
-        " line. Ctrl-D: leave. Start with a space to send a / as text."
+        " line. Ctrl-D: quit. Start with a space to send a / as text."
     )
 
 
