@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..registry.keystore import KEYRING
-from ..registry.routing import CLOUD_LOGIN_BACKENDS
+from ..registry.routing import CLOUD_LOGIN_BACKENDS, Route
 from ..types import Warning
 from ..utils import event_loop as loops
 from .request import Request
@@ -52,7 +52,7 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     base_url = (
         base_url or (route.api_base if request.provider in _OPENAI_PROVIDERS else None) or None
     )
-    if base_url is not None and not _is_own_url(request, base_url):
+    if base_url is not None and not is_own_url(request.provider, route, base_url):
         if route.backend in _OWN_LOGINS:
             raise _unsent_login_error(request, base_url)
         _warn_of_unsent_key(request, base_url)
@@ -74,16 +74,16 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     )
 
 
-def _is_own_url(request: Request, url: str) -> bool:
+def is_own_url(provider: str, route: Route, url: str) -> bool:
     """Return whether the provider's key may be sent to an address."""
-    if request.provider in _OPENAI_PROVIDERS:
+    if provider in _OPENAI_PROVIDERS:
         return is_openai_url(url)
-    if request.route.is_self_hosted:
+    if route.is_self_hosted:
         return True  # its key is for the user's own servers, wherever they are
     from ..registry import get_registry
     from ..registry.trust import is_own_address
 
-    return is_own_address(url, request.provider, request.route, get_registry().providers())
+    return is_own_address(url, provider, route, get_registry().providers())
 
 
 # Fields of `extra` that hold the user's credentials for a cloud, and where to send them.

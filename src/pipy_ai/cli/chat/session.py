@@ -11,7 +11,13 @@ from ..args.tools import load_tool
 from ..conversations.conversation import Conversation
 from ..conversations.records import SETTINGS
 from ..display.approval import ToolApproval
-from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, warning_texts
+from ..display.notices import (
+    ending_notices,
+    is_unrecorded,
+    show_demo_notice,
+    warn_error,
+    warning_texts,
+)
 from ..display.printer import Printer
 from ..display.status import hide_status, show_request_status
 from ..display.terminal import hint, warn
@@ -125,9 +131,11 @@ class Chat:
             hide_status()
             conversation.finish_partial()
             conversation.sync()
-        self._report_answers(answers, interrupt.interrupted)
+        self._report_answers(answers, interrupt.interrupted, options)
 
-    def _report_answers(self, answers: list[AssistantMessage], interrupted: bool) -> None:
+    def _report_answers(
+        self, answers: list[AssistantMessage], interrupted: bool, options: dict[str, Any]
+    ) -> None:
         """Print the warnings, the error and the usage of answers."""
         for text in warning_texts(answers):
             self._warn_once(text)
@@ -136,7 +144,8 @@ class Chat:
         if interrupted:
             hint("stopped")
         elif error is not None:
-            self.report_failure(error.message)
+            self.failed = True
+            warn_error(answers[-1], options["api_base"])
             hint("/retry asks again")
         else:
             for text in ending_notices(answers[-1]) if answers else ():

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..args.common import add_quiet_option
 from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
-from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, warning_texts
+from ..display.notices import (
+    ending_notices,
+    is_unrecorded,
+    show_demo_notice,
+    warn_error,
+    warning_texts,
+)
 from ..display.status import hide_status, show_request_status, show_status
 from ..display.terminal import (
     format_error,
@@ -95,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         if events is None:
             exit_code = _answer_with_schema(prompt_args, conversation, arguments)
         else:
-            exit_code = _stream_answer(events, printer, conversation, arguments)
+            api_base = prompt_args.options["api_base"]
+            exit_code = _stream_answer(events, printer, conversation, arguments, api_base)
     if conversation is not None and conversation.save_failed:
         return exit_code or 1
     return exit_code
@@ -168,7 +175,11 @@ def _save_prompt(
 
 
 def _stream_answer(
-    events: Any, printer: Printer, conversation: Conversation | None, arguments: argparse.Namespace
+    events: Any,
+    printer: Printer,
+    conversation: Conversation | None,
+    arguments: argparse.Namespace,
+    api_base: str | None,
 ) -> int:
     exit_code = 0
     try:
@@ -184,7 +195,7 @@ def _stream_answer(
     if arguments.json:
         write_json(message.model_dump(mode="json"))
     answers = [m for m in getattr(events, "messages", ()) if m.role == "assistant"] or [message]
-    return _report(message, answers, exit_code, arguments)
+    return _report(message, answers, exit_code, arguments, api_base)
 
 
 def _print_events(
@@ -248,7 +259,7 @@ def _answer_with_schema(
             write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
         else:
             write_json(value)
-    return _report(message, [message], 0, arguments)
+    return _report(message, [message], 0, arguments, prompt_args.options["api_base"])
 
 
 def _print_code_block(text: str, last: bool) -> None:
@@ -266,6 +277,7 @@ def _report(
     answers: Sequence[AssistantMessage],
     exit_code: int,
     arguments: argparse.Namespace,
+    api_base: str | None,
 ) -> int:
     """Print warnings, the error and the usage on stderr; return the exit code."""
     for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
@@ -273,7 +285,7 @@ def _report(
     for text in [] if exit_code else ending_notices(message):
         warn(text)
     if message.error is not None and not exit_code:
-        warn(message.error.message)
+        warn_error(message, api_base)
         exit_code = 1
     if not exit_code and any(is_unrecorded(answer) for answer in answers):
         exit_code = 1

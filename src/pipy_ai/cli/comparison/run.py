@@ -10,7 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...utils.text import display_width, format_count
-from ..display.notices import ending_notices, is_unrecorded, show_demo_notice, warning_texts
+from ..display.notices import (
+    ending_notices,
+    is_unrecorded,
+    show_demo_notice,
+    warn_error,
+    warning_texts,
+)
 from ..display.printer import Printer, supports_markdown
 from ..display.status import hide_status, show_request_status, show_status
 from ..display.table import print_table
@@ -54,7 +60,7 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
         for text in [*warning_texts([message]), *ending_notices(message)]:
             warn(f"{name}: {text}")
         if message.error is not None and not (display.shows_errors or comparison.interrupted):
-            warn(f"{name}: {message.error.message}")
+            warn_error(message, prompt_args.options["api_base"], f"{name}: ")
     if comparison.interrupted:
         return 130
     if not json:

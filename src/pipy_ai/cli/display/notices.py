@@ -1,10 +1,10 @@
-"""Print the notice that the demo model answers, and the other warnings of messages."""
+"""Print the errors and warnings of messages, and the notice that the demo model answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .terminal import write_stderr
+from .terminal import warn, write_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +38,17 @@ def ending_notices(message: AssistantMessage) -> list[str]:
     if not message.text.strip() and not message.tool_calls:
         return ["the answer is empty"]
     return []
+
+
+def warn_error(message: AssistantMessage, api_base: str | None, prefix: str = "") -> None:
+    """Print the error of a message, and below it what usually helps, on stderr."""
+    if message.error is None:
+        return
+    from .error_advice import error_advice  # only after a failure
+
+    warn(f"{prefix}{message.error.message}")
+    if advice := error_advice(message, api_base):
+        warn(f"{prefix}{advice}")
 
 
 def is_unrecorded(message: AssistantMessage) -> bool:
