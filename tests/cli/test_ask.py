@@ -106,7 +106,7 @@ def test_partial_model_names(typed: str, means: str, capsys: pytest.CaptureFixtu
     ("typed", "expected"),
     [
         ("claude", "may mean anthropic/claude-"),
-        ("mini", "say more of the name"),
+        ("mini", "use a longer part of the name"),
         ("sonet", r"did you mean anthropic/claude-sonnet-\d"),
         ("xyzzy", "no model 'xyzzy'"),
     ],
@@ -239,7 +239,7 @@ def test_schema_from_a_file_a_class_and_as_a_list(lab: Lab, tmp_path: Path) -> N
     [
         ("name text", "no type 'text'"),
         ("a, a", "twice"),
-        ("{no json", "no JSON"),
+        ("{no json", "not valid JSON"),
         ("no_such_module:Dog", "no module"),
         ("json:loads", "no type|a type"),
         ("/no/such.json", "no/such.json"),

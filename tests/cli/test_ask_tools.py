@@ -208,7 +208,7 @@ def test_no_tool_runs_without_a_terminal_unless_all_are_allowed(
         ("no_such_module:f", "no module 'no_such_module'"),
         ("/no/such.py:f", "no file"),
         ("json:lods", "did you mean loads"),
-        ("json:JSONDecoder", "no function"),
+        ("json:JSONDecoder", "is not a function"),
         ("{broken}:f", "ZeroDivisionError"),
     ],
 )

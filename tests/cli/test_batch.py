@@ -138,7 +138,7 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"prompt": "a"}], ["-o", "out.json"], "name the file out.jsonl"),
         ([{"prompt": "a"}], ["-o", "answers.Parquet"], "name the file answers.jsonl"),
         ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has no type 'x'"),
-        ([{"prompt": "a"}], ["--output-schema", "{]"], "is no JSON"),
+        ([{"prompt": "a"}], ["--output-schema", "{]"], "is not valid JSON"),
         ([{"prompt": "a"}], ["-j", "0"], "concurrency must be 1 or more"),
         ([{"prompt": "a"}], ["--max-tokens", "-1"], "--max-tokens"),
         ([{"prompt": "a"}], ["-m", "nonsense"], "nonsense"),

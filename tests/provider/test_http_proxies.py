@@ -153,7 +153,7 @@ def test_socks_proxy_resolves_the_host(
 
 @pytest.mark.parametrize(
     ("user", "refuses", "expected"),
-    [("you", 0, "the name and the password"), ("me", 2, "its rules")],
+    [("you", 0, "rejected the user name and password"), ("me", 2, "its rules")],
 )
 def test_socks_proxy_that_refuses(
     user: str, refuses: int, expected: str, proxies: Callable[[str], None]
@@ -343,7 +343,7 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     ("scheme", "status", "retryable", "expected"),
     [
         ("http://", "407 Proxy Authentication Required", False, "http://name:password@host:port"),
-        (NAMED, "407 Proxy Authentication Required", False, "not take the name and the password"),
+        (NAMED, "407 Proxy Authentication Required", False, "rejected the user name and password"),
         (NAMED, "403 Forbidden", False, "NO_PROXY"),
         (NAMED, "502 Bad Gateway", True, "502"),
     ],
@@ -373,7 +373,7 @@ def test_unreachable_proxy(proxy: Callable[[str], None], host: str) -> None:
     proxy(NAMED + "127.0.0.1:9")
     error = failure(host)
     assert (error.kind, error.retryable) == ("connection", True)
-    assert "The proxy http://127.0.0.1:9 was not reached" in error.message
+    assert "The proxy http://127.0.0.1:9 cannot be reached" in error.message
     assert "HTTPS_PROXY" in error.message
     assert "word-4711" not in error.message
 
