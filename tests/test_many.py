@@ -211,11 +211,11 @@ def test_context_variables_apply_within_a_batch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "keywords", "expected"),
     [
-        (("host/m", "one prompt"), {}, "contexts are many prompts"),
-        (("host/m", ctx("one")), {}, "contexts are many prompts"),
-        (("host/m", 7), {}, "contexts are many prompts"),
+        (("host/m", "one prompt"), {}, "contexts must be several prompts"),
+        (("host/m", ctx("one")), {}, "contexts must be several prompts"),
+        (("host/m", 7), {}, "contexts must be several prompts"),
         (("host/m", ["a"]), {"concurrency": 0}, "concurrency must be 1 or more"),
-        (("host/m", ["a"]), {"concurrency": float("nan")}, "concurrency is a whole number"),
+        (("host/m", ["a"]), {"concurrency": float("nan")}, "concurrency must be a whole number"),
         (("host/m", ["a"]), {"stop_on": ["nonsense"]}, "'nonsense' is not a valid"),
         (("host/m", ["a"]), {"temprature": 1}, "did you mean temperature"),
         (("host/", ["a"]), {}, "provider/model"),
@@ -237,8 +237,8 @@ def test_wrong_use_raises_at_once(
 def test_async_callback_is_rejected_by_the_blocking_function(host: Host) -> None:
     async def note(index: int, message: AssistantMessage) -> None: ...
 
-    with pytest.raises(TypeError, match="on_result is a plain function"):
+    with pytest.raises(TypeError, match="on_result must be a plain function"):
         complete_many("host/m", ["a"], on_result=note)
-    with pytest.raises(TypeError, match="on_result is a plain function"):
+    with pytest.raises(TypeError, match="on_result must be a plain function"):
         asyncio.run(acomplete_many("host/m", ["a"], on_result=note))
     assert host.asked == []

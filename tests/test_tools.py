@@ -177,5 +177,5 @@ def test_single_tool_is_not_a_list_of_tools() -> None:
             ctx("q", tools=one)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"must be a list, \[add\]"):
         run_tools("faux/echo", "q", add)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"^'<lambda>' is no name"):
+    with pytest.raises(ValueError, match=r"^'<lambda>' is not a valid tool name"):
         ctx("q", tools=[lambda x: x])

@@ -174,7 +174,7 @@ def test_invalid_arguments(function: Any, arguments: Any, problems: list[str]) -
 
 
 def test_calls_that_cannot_be_checked() -> None:
-    with pytest.raises(ToolValidationError, match=r"no tool 'sub'\. There are: add, Point"):
+    with pytest.raises(ToolValidationError, match=r"no tool 'sub'\. Available tools: add, Point"):
         validate_tool_call([add, Point], ToolCall(name="sub"))
     with pytest.raises(ToolValidationError, match="There are: none"):
         validate_tool_call([], ToolCall(name="sub"))
@@ -247,7 +247,7 @@ def test_schemas_of_other_drafts_and_invalid_ones() -> None:
     for wrong, says in [
         ({"$anchor": "1 2"}, "not a valid JSON Schema"),
         # Nothing is fetched: the conftest would tell.
-        ({"properties": {"a": {"$ref": "http://example.com/x.json"}}}, "refer to what is not"),
+        ({"properties": {"a": {"$ref": "http://example.com/x.json"}}}, "have a reference that cannot be"),
     ]:
         with pytest.raises(ValueError, match=says):
             check({"name": "f", "parameters": wrong}, a=1)

@@ -75,7 +75,7 @@ async def test_concurrent_streams_overspend_by_at_most_one_delta_each(
     for seen in lab.seen:
         assert await asyncio.to_thread(seen.left.wait, 5)  # closed, not read to the end
     assert after.error is not None
-    assert after.error.message.startswith("The budget of $0.01 is spent: $0.01")
+    assert after.error.message.startswith("The budget of $0.01 is used up: $0.01")
     assert (len(lab.seen), after.usage.total_tokens) == (before, 0)  # nothing was sent
     entries = list(read_ledger(tmp_path / "spend.jsonl"))
     assert len(entries) == count + 1
@@ -164,8 +164,8 @@ def test_response_of_unknown_cost_stops_the_budget(lab: Lab) -> None:
     assert second.error is not None
     assert second.error.kind == "budget"
     assert second.error.message == (
-        "The cost of a response of own/m is unknown, so the rest of the budget is unknown, too:"
-        ' $1.00. Nothing was sent. To continue after such a response, use budget(unknown="ignore").'
+        "The cost of a response of own/m is unknown, and so is the rest of the budget of $1.00."
+        ' Nothing was sent. To continue after such a response, use budget(unknown="ignore").'
     )
     assert len(lab.seen) == 1
     assert b.spent == 0.002

@@ -80,7 +80,7 @@ def test_nested_budgets_all_count(lab: Lab) -> None:
         assert complete(model, "x").error is None
     assert complete(model, "x").error is None
     assert refused.error is not None
-    assert "The budget of $0.001 is spent: $0.002 of it" in refused.error.message
+    assert "The budget of $0.001 is used up: $0.002 spent" in refused.error.message
     assert (outer.spent, inner.spent) == (0.006, 0.002)
     small = budget(usd=0.000001)
     with budget(usd=1) as outer, small:
@@ -200,10 +200,10 @@ def test_token_limit(overridden: str) -> None:
         message = complete(unknown, "Hi")
         third = complete(unknown, "Hi")
     assert message.error is not None
-    assert "The budget of 100 tokens is passed" in message.error.message
+    assert "The budget of 100 tokens is exceeded" in message.error.message
     assert 100 < b.tokens_spent < 104
     assert third.error is not None
-    assert third.error.message.startswith("The budget of 100 tokens is spent: 10")
+    assert third.error.message.startswith("The budget of 100 tokens is used up: 10")
     assert (b.left, b.usd) == (None, None)
 
 

@@ -136,7 +136,7 @@ def test_the_command_line_goes_before_the_body(lab: Lab) -> None:
 @pytest.mark.parametrize("bad", [0, 1, 2])
 @pytest.mark.parametrize(
     ("model", "reason"),
-    [("nosuch/y", "No provider goes by this name"), ("openai/gpt-5-mini", "OPENAI_API_KEY")],
+    [("nosuch/y", "Unknown provider"), ("openai/gpt-5-mini", "OPENAI_API_KEY")],
 )
 def test_a_bad_model_is_the_failure_of_its_line(
     bad: int, model: str, reason: str, lab: Lab, capsys: pytest.CaptureFixture[str]
@@ -161,7 +161,7 @@ def test_an_error_that_stops_the_batch_names_its_line(capsys: pytest.CaptureFixt
     write(*[line(f"r{n}", model="nosuch/y", messages=ask) for n in (1, 2)])
     assert main(["batch", "in.jsonl", "-o", "out.jsonl", "-j", "1", "--json"]) == 1
     output = capsys.readouterr()
-    assert "stopped: line 1 (id 'r1', nosuch/y): No provider goes by" in output.err
+    assert "stopped: line 1 (id 'r1', nosuch/y): Unknown provider" in output.err
     assert json.loads(output.out)["stopped"].startswith("line 1 (id 'r1', nosuch/y): ")
 
 
@@ -173,7 +173,7 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
     for body in ({"model": "hosted_vllm/b"}, {"model": "hosted_vllm/a", "temperature": 1}):
         write(line("a", messages=ask, **body))
         assert batch(lab) == 2
-        assert "line 1 (id 'a') was answered before" in capsys.readouterr().err
+        assert "line 1 (id 'a') was already answered" in capsys.readouterr().err
     assert batch(lab, "--redo-changed") == 0
     assert lab.seen[1].json["temperature"] == 1
 

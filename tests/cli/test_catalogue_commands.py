@@ -110,7 +110,7 @@ def test_json_has_all_fields(pipy: Run) -> None:
         ("cost nope/nope --input 1", 1, "no model"),
         ("cost gpt-5-2025-08-07 --input 1", 0, "is treated as openai/gpt-5"),
         ("info openrouter/openai/gpt-5:nitro", 0, "is treated as openrouter/openai/gpt-5"),
-        ("cost cohere/c4ai-aya-vision-8b --input 1", 1, "not known"),
+        ("cost cohere/c4ai-aya-vision-8b --input 1", 1, "is unknown"),
         ("compare --input 10 --cached 11", 2, "part of --input"),
         ("compare --input 10 nope/nope", 1, "no model"),
         ("config", 2, "no provider's key is set"),

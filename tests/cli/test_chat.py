@@ -501,7 +501,7 @@ def test_commands_and_models_are_completed(lab: Lab) -> None:
         seen.wait_for("> /model anthropic/claude-sonnet-4-6")
         seen.interrupt()
         seen.send("/u")
-        seen.wait_for("take back your last message")
+        seen.wait_for("remove your last message")
 
 
 def test_nothing_is_saved_with_no_save(lab: Lab) -> None:
@@ -529,7 +529,7 @@ def test_bare_words_are_not_sent(lab: Lab) -> None:
     lab.play(answer("Two."))
     with Chat(lab) as seen:
         seen.say("?", "/undo")
-        seen.wait_for("makes it text.")
+        seen.wait_for("Start with a space to send a / as text.")
         seen.say(" exit", "Two.")  # a blank before it makes it text
         seen.say("QUIT")
         assert seen.wait() == 0

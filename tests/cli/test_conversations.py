@@ -286,7 +286,7 @@ def test_conversation_is_locked_by_one_process() -> None:
 
 
 def test_names() -> None:
-    with pytest.raises(ValueError, match="no conversation is kept"):
+    with pytest.raises(ValueError, match="no saved conversations"):
         resolve_id()
     for name in ("20260101-000000-000aaa", "20260101-000000-000aab", "20260102-000000-000aaa"):
         with Conversation(name) as conversation:

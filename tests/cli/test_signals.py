@@ -42,7 +42,7 @@ def approval(lab: Lab, tmp_path: Path) -> Terminal:
 
 def hidden_key(lab: Lab, tmp_path: Path) -> Terminal:
     terminal = run("keys", "set", "--file", "anthropic")
-    terminal.wait_for("not shown:")
+    terminal.wait_for("hidden:")
     return terminal
 
 
@@ -227,10 +227,10 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_suspended_key_entry_stays_hidden() -> None:
     """A shell turns echo on while the process is stopped, and leaves it on."""
     with Terminal("-c", SHELL, "keys", "set", "--file", "anthropic") as terminal:
-        terminal.wait_for("not shown:")
+        terminal.wait_for("hidden:")
         terminal.send("\x1a")
         terminal.wait_for("stopped, echo is on")
-        while terminal.text.count("not shown:") < 2:
+        while terminal.text.count("hidden:") < 2:
             assert terminal.read(0.2)
         terminal.send("sk-0123456789\n")
         assert terminal.wait() == 0

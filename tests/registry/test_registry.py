@@ -111,7 +111,7 @@ def test_select_model(july: Path) -> None:
     assert newest.release_date == max(m.release_date for m in get_models(provider="anthropic"))
     assert select_model(provider="anthropic", max_cost_input=0.01) is None
     assert select_model("price") is not None
-    with pytest.raises(ValueError, match="by is"):
+    with pytest.raises(ValueError, match="by must be"):
         select_model("size")  # type: ignore[arg-type]
 
 

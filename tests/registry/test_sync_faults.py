@@ -262,7 +262,7 @@ def test_fault_keeps_the_old_catalogue(
     assert read_sync_state(str(data))["error"] == str(caught.value)
     if fault != "stall":
         assert main(["sync"]) == 1
-        assert "as it was" in capsys.readouterr().err
+        assert "was not changed" in capsys.readouterr().err
     assert get_model("openai/gpt-5.4") is not None
 
 

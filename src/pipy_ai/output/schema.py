@@ -178,7 +178,7 @@ class Output:
             except RecursionError:
                 raise ValueError("output= is a schema that is nested too deeply") from None
             except ValueError as error:
-                raise ValueError(f"output= is no schema that can be used: {error}") from None
+                raise ValueError(f"output= cannot be used as a schema: {error}") from None
             schema = modernize(schema)
         else:
             schema, validate = _type_validator(type_or_schema)
@@ -299,7 +299,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
     try:
         validator_class.check_schema(schema)
     except SchemaError as error:
-        raise ValueError(f"not valid JSON Schema: {error.message}") from None
+        raise ValueError(f"not a valid JSON Schema: {error.message}") from None
     if external_refs := [ref for ref in iter_refs(schema) if not ref.startswith("#")]:
         # A schema at another address is never fetched.
         raise ValueError(f"it refers to another schema: {external_refs[0]}")
