@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -433,6 +435,49 @@ def test_public_url_that_redirects_to_a_private_address(
     with pytest.raises(ValueError, match="a private address"):
         read_attachments(["http://page.invalid/notes"])
     assert len(lab.seen) == 1
+
+
+def test_secrets_in_a_url_are_not_shown(lab: Lab) -> None:
+    url = lab.url.removesuffix("/v1").replace("://", "://me:hunter2@") + "?sig=hunter3"
+    faults = [Status(404, ""), Status(200, "x", {"content-encoding": "br"})]
+    lab.play(*faults, Status(200, "notes"))
+    shown: list[str] = []
+    for _ in faults:
+        with pytest.raises(ValueError, match="http://127") as caught:
+            read_attachments([url])
+        shown.append(str(caught.value))
+    shown.append(repr(read_attachments([url])))  # its name
+    assert "notes" in shown[2]
+    assert "hunter" not in "".join(shown)
+
+
+SLOW_LOOKUP = """
+import os, signal, socket, sys, threading
+from pipy_ai.cli.main import main
+
+def look_up(host, *_, **__):
+    threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGINT]).start()
+    done = threading.Event()
+    while True:  # like a lookup in C, no signal interrupts it
+        try:
+            done.wait()
+        except KeyboardInterrupt:
+            pass
+
+socket.getaddrinfo = look_up
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["ask", "-a", "http://slow.example/notes", "hi"], ["sync"], ["doctor", "--online"]]
+)
+def test_ctrl_c_during_the_lookup_of_a_host(words: list[str], tmp_path: Path) -> None:
+    env = {**os.environ, "PIPY_DATA_DIR": str(tmp_path), "PIPY_OFFLINE": ""}
+    command = [sys.executable, "-c", SLOW_LOOKUP, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_redirects_at_a_url(lab: Lab) -> None:

@@ -265,3 +265,19 @@ def test_failed_sync_is_reported(capsys: pytest.CaptureFixture[str], july: Path)
     _, found = findings(capsys)
     [(state, text)] = found["catalogue"]
     assert (state, "the last sync failed: the server says 503" in text) == ("warn", True)
+
+
+def test_secrets_in_addresses_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = "hunter2-0123456789"
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://me:{secret}@127.0.0.1:9?token={secret}")
+    monkeypatch.setenv("PIPY_MODELS_URL", f"http://127.0.0.1:9/?sig={secret}")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{secret}@127.0.0.1:9/v1?key={secret}")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OLLAMA_API_BASE", "http://localhost:99999")
+    main(["doctor", "--online"])
+    shown = capsys.readouterr()
+    assert "127.0.0.1:9" in shown.out
+    assert secret not in f"{shown}"

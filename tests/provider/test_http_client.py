@@ -14,6 +14,8 @@ import time
 import warnings
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -278,6 +280,23 @@ def test_chunked_response_with_a_content_length() -> None:
     with Raw(head + chunks) as server:
         message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
         assert message.text == "by proxy", message.error
+
+
+@pytest.mark.parametrize(
+    ("beginning", "piece"), [(b"5;", b"x" * 65536), (b"0\r\n", b"a: b\r\n" * 9000)]
+)
+def test_framing_without_end(beginning: bytes, piece: bytes) -> None:
+    """Extensions of chunks and trailers count neither as headers nor as body."""
+
+    def answer() -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + beginning
+        yield from repeat(piece)
+
+    with Raw(answer()) as server:
+        message = complete("hosted_vllm/m", "q", api_base=server.url, max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "connection"
+    assert "no end" in message.error.message
 
 
 KEY = "sk-very-secret-0123456789"

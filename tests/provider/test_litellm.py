@@ -24,7 +24,18 @@ from pipy_ai import (
 
 from ..support.chat_scenarios import CASES, shape
 from ..support.event_grammar import check_events
-from ..support.scripted_server import DONE, Lab, Pause, Status, chat, finish, sse, text, usage
+from ..support.scripted_server import (
+    DONE,
+    Lab,
+    Pause,
+    Status,
+    chat,
+    chunk,
+    finish,
+    sse,
+    text,
+    usage,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -209,6 +220,41 @@ def test_content_of_the_wrong_type_is_an_error_of_the_provider() -> None:
         with pytest.raises(ProviderError) as caught:
             ChunkDecoder("xai").decode(chunk)
         assert caught.value.error.kind == "server"
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (chunk({"tool_calls": 5}), "server"),
+        (chunk({}, finish_reason=5), "server"),
+        (chunk({}, finish_reason={"a": 1}), "server"),
+        ({**chunk({}), "choices": 5}, "server"),
+        ({**chunk({}), "choices": ["x"]}, "server"),
+        ({**chunk({}), "choices": [{"delta": 1.5}]}, "server"),
+        (chunk(choices=[], usage={"prompt_tokens": "x", "completion_tokens": 1e999}), "server"),
+        ("{bad", "server"),
+        ("[1]", "server"),
+        ({"error": 5}, "server"),
+        ({"error": {"a": 1}}, "server"),
+        ({"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}, "rate_limit"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("received", [[], text("kept")], ids=["first", "later"])
+def test_malformed_response_that_litellm_reads(
+    lab: Lab, event: Any, kind: str, received: list[Any]
+) -> None:
+    """LiteLLM reports it as a broken connection, with the text of a Python exception."""
+    lab.play(sse(*received, event, DONE))
+    base = lab.url.removesuffix("/v1")
+    message = check_events(
+        list(stream("azure/gpt-4o", "q", api_base=base, api_key="k", max_retries=0))
+    )
+    assert message.api == "litellm"
+    assert message.error is not None
+    assert message.error.kind == kind
+    assert "object" not in message.error.message
+    assert message.text == ("kept" if received else "")
 
 
 def test_repeated_thinking_with_signature_is_emitted_once() -> None:

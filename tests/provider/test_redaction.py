@@ -86,6 +86,8 @@ def test_key_in_headers_of_an_error(lab: Lab) -> None:
         ({"Cookie": "theme=dark; session=c00kie-0123456789"}, ["c00kie-0123456789"]),
         ({"Proxy-Authorization": "Basic dXNlcjpwYXNzd29yZA=="}, ["dXNlcjpwYXNzd29yZA=="]),
         ({"X-Amz-Security-Token": "amz-0123456789"}, ["amz-0123456789"]),
+        ({"X-Password": "pw-0123456789"}, ["pw-0123456789"]),
+        ({"X-Session-Id": "sid-0123456789"}, ["sid-0123456789"]),
     ],
 )
 def test_secret_headers(lab: Lab, headers: dict[str, str], secrets: list[str]) -> None:
@@ -108,6 +110,38 @@ def test_secrets_in_the_address(lab: Lab) -> None:
     assert "word-1" not in repr(shown)
     assert "query-0123456789" not in repr(shown)
     assert "tenant=7" in shown.url
+
+
+@pytest.mark.parametrize(
+    "address", ["?key=%s", "?tenant=7&sig=%s", "?code=%s", "?api-key=%s", "%s@"]
+)
+def test_other_secrets_in_the_address(lab: Lab, address: str) -> None:
+    secret = "0123456789-abc"
+    address %= secret
+    base = lab.url.replace("://", f"://{address}") if "@" in address else lab.url + address
+    lab.play(Status(400, f"{secret} is wrong"))
+    message = ask(base)
+    assert message.error is not None
+    assert message.error.message == f"{MASK} is wrong"
+    assert secret not in repr(preview("hosted_vllm/m", "q", api_base=base))
+
+
+@pytest.mark.parametrize("base", ["http://host.example/v1", "https://host.example/v1"])
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_proxy_that_repeats_its_password(
+    monkeypatch: pytest.MonkeyPatch, base: str, scheme: str
+) -> None:
+    password = "hunter2-0123"
+    basic = b64encode(f"me:{password}".encode()).decode()
+    answer = response(f"sent {password}".encode(), status=f"407 not {password} or {basic}")
+    with Raw(answer) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"{scheme}me:{password}@{proxy.address}")
+        message = ask(base)
+    assert message.error is not None
+    assert "refused: 407" in message.error.message
+    assert password not in message.error.message
+    assert basic not in message.error.message
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
+import httpx
 import pytest
 
-from pipy_ai.utils.download import is_public_host
+from pipy_ai.utils.download import fetch_error_text, is_public_host, mask_logged_urls
+
+from ..support.raw_server import Raw, response
 
 
 @pytest.mark.parametrize(
@@ -20,3 +25,21 @@ def test_private_hosts(host: str) -> None:
 @pytest.mark.parametrize("host", ["8.8.8.8", "2606:4700:4700::1111", "name.invalid", "a" * 300])
 def test_public_and_unknown_hosts(host: str) -> None:
     assert is_public_host(host)
+
+
+def test_logged_urls_show_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    mask_logged_urls()
+    with Raw(response(b"")) as server, caplog.at_level(logging.DEBUG):
+        httpx.get(server.url.replace("://", "://me:hunter2@") + "?key=hunter2&tenant=7")
+    assert "tenant=7" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_what_a_proxy_says_is_not_quoted() -> None:
+    with (
+        Raw(response(b"", status="407 not me:hunter2")) as proxy,
+        httpx.Client(proxy=proxy.url) as client,
+        pytest.raises(httpx.ProxyError) as caught,
+    ):
+        client.get("https://host.example/")
+    assert fetch_error_text(caught.value) == "the proxy refused with HTTP 407"

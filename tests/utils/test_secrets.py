@@ -8,7 +8,9 @@ from pipy_ai.utils.secrets import (
     is_secret_header,
     is_secret_parameter,
     is_secret_variable,
+    mask_url,
     strip_userinfo,
+    url_secrets,
 )
 
 
@@ -36,6 +38,7 @@ def test_headers() -> None:
     assert all(
         map(is_secret_header, ["Authorization", "x-api-key", "Cookie", "cf-aig-authorization"])
     )
+    assert all(map(is_secret_header, ["X-Password", "X-Jwt", "X-Session-Id", "X-Signature", "sig"]))
     assert not any(map(is_secret_header, ["content-type", "user-agent", "anthropic-version"]))
 
 
@@ -81,3 +84,25 @@ def test_strip_userinfo(url: str, stripped: str) -> None:
 
 def test_strip_userinfo_replacement() -> None:
     assert strip_userinfo("http://me:secret@host", "***@") == "http://***@host"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["key=%s", "api-key=%s", "x=1&sig=%s", "code=%s", "X-Amz-Signature=%s", "access-token=%s",
+     "a;pwd=%s", "subscription%%2Dkey=%s", "k%%65y=%s", "#access_token=%s"],
+)  # fmt: skip
+def test_secrets_in_queries(query: str) -> None:
+    secret = "0123456789"
+    url = f"https://host.example/v1?{query}&tenant=7" % secret
+    assert url_secrets(url) == [secret]
+    assert secret not in mask_url(url)
+    assert "tenant=7" in mask_url(url)
+
+
+def test_name_without_a_password_is_a_token() -> None:
+    assert url_secrets("https://tok%2Fen@host.example/") == ["tok/en"]
+    assert url_secrets("https://me:pass@host.example/") == ["pass"]
+    assert (
+        url_secrets("http://[::1") == url_secrets("https://host.example/?keyword=a&author=b") == []
+    )
+    assert mask_url("http://me:pa?ss@host.example/", "***@") == "http://***@host.example/"

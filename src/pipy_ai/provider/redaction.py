@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from ..errors import ProviderError
 from ..failures import classify_exception
-from ..utils.secrets import is_secret_header, is_secret_parameter, is_secret_variable
+from ..utils.secrets import is_secret_header, is_secret_variable, mask_url, url_secrets
 from .http.client import HTTPRequest
 from .request import Preview, Request
 from .router import load_router_config
@@ -63,7 +63,8 @@ def response_redactor(request: Request, api_key: str | None) -> Callable[[str], 
     """Return a function that removes the secrets of a request from texts of its response."""
 
     def remove_secrets(text: str) -> str:
-        return redact(text, [*_header_secrets(request), api_key or ""])
+        address_secrets = url_secrets(request.options.api_base or "")
+        return redact(text, [*_header_secrets(request), *address_secrets, api_key or ""])
 
     return remove_secrets
 
@@ -83,19 +84,20 @@ def _header_secrets(request: Request) -> list[str]:
     ]
 
 
-def _url_secrets(url: str) -> list[str]:
-    """Return the password and the secret parameters of an address."""
-    try:
-        parts = urlsplit(url)
-        password = unquote(parts.password or "")
-    except ValueError:
-        return []
-    values = [value for name, value in parse_qsl(parts.query) if is_secret_parameter(name)]
-    return [password, *values]
+def _environment_url_secrets() -> list[str]:
+    """Return the secrets of proxies and of other addresses in the environment."""
+    secrets: list[str] = []
+    for name, value in os.environ.items():
+        if "://" in value:
+            secrets += url_secrets(value)
+        elif name.lower().endswith("_proxy") and "@" in value:
+            secrets += url_secrets(f"http://{value}")
+    return secrets
 
 
 def _request_secrets(request: Request, api_key: str | None) -> list[str]:
-    secrets = _header_secrets(request) + _url_secrets(request.options.api_base or "")
+    secrets = _header_secrets(request) + url_secrets(request.options.api_base or "")
+    secrets += _environment_url_secrets()
     if request.route.kind == "router":
         with contextlib.suppress(ProviderError):
             config = load_router_config(request.route.api_base or None)
@@ -113,7 +115,7 @@ def redacted_preview(http_request: HTTPRequest, api_key: str | None) -> Preview:
         name: MASK if (api_key and api_key in value) or is_secret_header(name) else value
         for name, value in http_request.headers
     }
-    url = redact(http_request.url, [api_key or "", *_url_secrets(http_request.url)])
+    url = redact(mask_url(http_request.url), [api_key or "", *url_secrets(http_request.url)])
     body = _redact_json(json.loads(http_request.content), [api_key or ""])
     return Preview(http_request.method, url, headers, body)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,8 +20,8 @@ from ..utils.atomic import write_atomically, write_special_file
 from ..utils.file_errors import describe_os_error
 from ..utils.log import logger
 from ..utils.paths import data_path
-from ..utils.secrets import strip_userinfo
-from ..utils.text import error_text, format_count, suggest
+from ..utils.secrets import mask_url
+from ..utils.text import format_count, suggest
 from .catalogue import ModelRegistry, packaged_catalogue
 from .index import (
     MODELS_FILE,
@@ -185,7 +184,7 @@ def resolve_feed_url(url: str | None) -> str:
 def _sync_locked(
     directory: str, url: str, force: bool, deadline: float, trust: Collection[str]
 ) -> SyncResult:
-    safe_url = strip_userinfo(url)
+    safe_url = mask_url(url)
     state: dict[str, Any] = {
         **read_sync_state(directory),
         "attempted": time.time(),
@@ -278,29 +277,20 @@ def _load_current(directory: str) -> Catalogue | None:
 
 def _fetch_before(url: str, etag: str | None, deadline: float) -> tuple[bytes | None, str | None]:
     """`fetch_feed` with a deadline, since a server may delay every single read."""
-    outcome: list[tuple[bytes | None, str | None] | Exception] = []
+    from ..utils.download import run_in_daemon_thread
 
-    def run_fetch() -> None:
-        try:
-            outcome.append(fetch_feed(url, etag))
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run_fetch, name="pipy-ai-fetch", daemon=True)
-    thread.start()
-    thread.join(max(0.0, deadline - time.monotonic()))
-    if not outcome:
-        raise SyncError(f"{strip_userinfo(url)} took too long")
-    if isinstance(outcome[0], Exception):
-        raise outcome[0]
-    return outcome[0]
+    fetch = run_in_daemon_thread(lambda: fetch_feed(url, etag))
+    try:
+        return fetch.result(max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        raise SyncError(f"{mask_url(url)} took too long") from None
 
 
 def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     """Return the body of the feed and its ETag; the body is None if it has not changed."""
     import httpx
 
-    from ..utils.download import ACCEPT_ENCODING, read_body
+    from ..utils.download import ACCEPT_ENCODING, fetch_error_text, mask_logged_urls, read_body
 
     headers = {
         "accept": "application/json",
@@ -309,7 +299,8 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     }
     if etag:
         headers["if-none-match"] = etag
-    safe_url = strip_userinfo(url)
+    safe_url = mask_url(url)
+    mask_logged_urls()
     try:
         with httpx.stream("GET", url, headers=headers, timeout=READ_TIMEOUT_S) as response:
             if response.status_code == 304:
@@ -317,7 +308,7 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
             if response.is_redirect:
                 location = response.headers.get("location", "elsewhere")
                 raise SyncError(
-                    f"{safe_url} has moved to {strip_userinfo(location)}; set PIPY_MODELS_URL"
+                    f"{safe_url} has moved to {mask_url(location)}; set PIPY_MODELS_URL"
                 )
             if response.status_code != 200:
                 raise SyncError(f"{safe_url} answered HTTP {response.status_code}")
@@ -336,7 +327,7 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     except httpx.InvalidURL:
         raise SyncError(f"{safe_url!r} is not a valid URL") from None
     except httpx.HTTPError as error:
-        raise SyncError(f"{safe_url} cannot be reached: {error_text(error)}") from None
+        raise SyncError(f"{safe_url} cannot be reached: {fetch_error_text(error)}") from None
     except ValueError as error:
         raise SyncError(f"{safe_url} was not requested: {error}") from None
 

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 import socket
+import threading
+
+from .secrets import mask_url
+from .text import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+    from typing import TypeVar
+
     import httpx
+
+    T = TypeVar("T")
 
 # The only compression to ask for: a few hundred bytes of brotli or zstd can hold a gigabyte.
 ACCEPT_ENCODING = {"accept-encoding": "gzip"}
+
+
+def run_in_daemon_thread(function: Callable[[], T]) -> Future[T]:
+    """Run a function in a thread that neither Ctrl-C nor the end of the process waits for.
+
+    A lookup of a host's name cannot be interrupted.
+    """
+    from concurrent.futures import Future
+
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="pipy-ai-fetch", daemon=True).start()
+    return future
 
 
 def is_decodable(response: httpx.Response) -> bool:
@@ -34,6 +65,30 @@ def read_body(response: httpx.Response, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise ValueError(f"the server sends more than {max_bytes // 1_000_000} MB")
     return bytes(body)
+
+
+def fetch_error_text(error: httpx.HTTPError) -> str:
+    """Return the text of an error. What a proxy says may repeat its password."""
+    import httpx
+
+    text = error_text(error)
+    if isinstance(error, httpx.ProxyError) and (status := re.match(r"\d{3}\b", text)):
+        return f"the proxy refused with HTTP {status[0]}"
+    return text
+
+
+def mask_logged_urls() -> None:
+    """Mask passwords and secret parameters of the URLs that httpx logs."""
+    logging.getLogger("httpx").addFilter(_mask_urls)  # no second time
+
+
+def _mask_urls(record: logging.LogRecord) -> bool:
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            mask_url(str(value)) if type(value).__name__ == "URL" else value
+            for value in record.args
+        )
+    return True
 
 
 def is_public_host(host: str) -> bool:

@@ -7,8 +7,16 @@ import re
 
 # Compiled on first use: every lookup in the catalogue imports this module.
 _VARIABLE = r"KEY|TOKEN|SECRET|JWT|PASSWORD|_PAT$"
-_HEADER = "auth|key|token|secret|cookie"
+_HEADER = (
+    "auth|key|token|secret|cookie|passw|passphrase|pwd|credential|signature|session|jwt|bearer"
+    "|(^|[-_])(pass|pat|sid|sig)$"
+)
 _PARAMETER = r"(api|access|private|secret|master)_?key|(^|_)token$|secret|password|credential"
+_QUERY_PARAMETER = (
+    r"key(?!word)|token|secret|passw|passphrase|pwd|auth(?!or)|credential|signature|session|jwt"
+    r"|(^|[-_])(code|pass|pat|sid|sig)$"
+)
+_QUERY_FIELD = r"([?&;#])([^=&;#?]*)=([^&;#]*)"
 _URL_PREFIX = r"(\w[\w+.-]*://|//)?"
 _PLAIN_AUTHORITY = r"([\w.-]*|\[[0-9a-fA-F:.]+\])(:\d*)?(?=[/?#]|$)"
 
@@ -41,6 +49,51 @@ def is_secret_parameter(name: str) -> bool:
         (True, False)
     """
     return re.search(_PARAMETER, name, re.IGNORECASE) is not None
+
+
+def is_secret_query_parameter(name: str) -> bool:
+    """Whether a parameter in the query of a URL holds a secret.
+
+    Example:
+        >>> is_secret_query_parameter("sig"), is_secret_query_parameter("tenant")
+        (True, False)
+    """
+    return re.search(_QUERY_PARAMETER, name, re.IGNORECASE) is not None
+
+
+def mask_url(url: str, userinfo: str = "") -> str:
+    """Return a URL that can be shown: `userinfo` in place of name and password, secrets masked.
+
+    Example:
+        >>> mask_url("https://me:secret@example.com/v1?tenant=7&key=secret")
+        'https://example.com/v1?tenant=7&key=***'
+    """
+    from urllib.parse import unquote_plus
+
+    def mask(field: re.Match[str]) -> str:
+        is_secret = is_secret_query_parameter(unquote_plus(field[2]))
+        return f"{field[1]}{field[2]}=***" if is_secret else field[0]
+
+    return re.sub(_QUERY_FIELD, mask, strip_userinfo(url, userinfo))
+
+
+def url_secrets(url: str) -> list[str]:
+    """Return the password of a URL, or the name if it has no password, and secret parameters.
+
+    Example:
+        >>> url_secrets("https://me:pass%40word@example.com/v1?tenant=7&key=secret")
+        ['pass@word', 'secret']
+    """
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
+    try:
+        parts = urlsplit(url)
+        login = unquote(parts.password or parts.username or "")
+    except ValueError:
+        return []
+    fields = parse_qsl(parts.query) + parse_qsl(parts.fragment)
+    values = [value for name, value in fields if is_secret_query_parameter(name)]
+    return [login, *values] if login else values
 
 
 def strip_userinfo(url: str, replacement: str = "") -> str:

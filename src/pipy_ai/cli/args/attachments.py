@@ -6,8 +6,6 @@ import codecs
 import contextlib
 from typing import TYPE_CHECKING, Any, assert_never
 
-from ...utils.text import error_text
-
 if TYPE_CHECKING:
     from ...types import UserContent
 
@@ -41,7 +39,9 @@ def _read_attachment(source: str) -> UserContent:
             raise ValueError("-a -: nothing is piped in")
         return attachment(data)
     if is_web_url(source) and url_kind(source) is None:
-        return _fetch(source)
+        from ...utils.download import run_in_daemon_thread
+
+        return run_in_daemon_thread(lambda: _fetch(source)).result()
     return attachment(source)
 
 
@@ -54,8 +54,17 @@ def _fetch(url: str) -> UserContent:
     import httpx
 
     from ...files import attachment, document, image
-    from ...utils.download import ACCEPT_ENCODING, is_public_host, read_body
+    from ...utils.download import (
+        ACCEPT_ENCODING,
+        fetch_error_text,
+        is_public_host,
+        mask_logged_urls,
+        read_body,
+    )
+    from ...utils.secrets import mask_url, strip_userinfo
 
+    shown_url = mask_url(url)
+    mask_logged_urls()
     try:
         with contextlib.ExitStack() as stack:
             client = stack.enter_context(
@@ -68,10 +77,10 @@ def _fetch(url: str) -> UserContent:
                     break
                 target = response.next_request.url
                 if is_public and not is_public_host(target.host):
-                    raise ValueError(f"{url} redirects to {target.host}, a private address")
+                    raise ValueError(f"{shown_url} redirects to {target.host}, a private address")
                 response = stack.enter_context(client.stream("GET", target))
             if response.status_code != 200:
-                raise ValueError(f"{url}: the server says {response.status_code}")
+                raise ValueError(f"{shown_url}: the server says {response.status_code}")
             content_type = (
                 response.headers.get("content-type", "").partition(";")[0].strip().lower()
             )
@@ -82,13 +91,14 @@ def _fetch(url: str) -> UserContent:
             try:
                 data = read_body(response, MAX_TEXT_BYTES)
             except ValueError as error:
-                raise ValueError(f"{url} cannot be read: {error}") from None
+                raise ValueError(f"{shown_url} cannot be read: {error}") from None
             text = _to_utf8(data, response.charset_encoding)
     except httpx.InvalidURL as error:
-        raise ValueError(f"{url}: {error}") from None
+        raise ValueError(f"{shown_url}: {error}") from None
     except httpx.HTTPError as error:
-        raise ValueError(f"{url} cannot be fetched: {error_text(error)}") from None
-    name = unquote(urlsplit(url).path.rpartition("/")[2]) or urlsplit(url).netloc
+        raise ValueError(f"{shown_url} cannot be fetched: {fetch_error_text(error)}") from None
+    parts = urlsplit(strip_userinfo(url))
+    name = unquote(parts.path.rpartition("/")[2]) or parts.netloc
     return attachment(text, name=name)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from .finding import FAIL, OK, WARN, Finding
 
 TIMEOUT_S = 10.0
+MAX_CHECKS_IN_FLIGHT = 8
 # The part of a request's URL after the base URL.
 _ENDPOINT_PATH = re.compile(r"/(chat/completions|responses|messages|models/[^/]+)(\?.*)?$")
 
@@ -18,23 +20,30 @@ def check_connectivity() -> Iterator[Finding]:
     """Check models.dev and each provider whose key is set, eight at a time."""
     from ...registry import get_registry
     from ...registry.catalogue import has_key
+    from ...utils.download import run_in_daemon_thread
 
     providers = sorted(name for name, host in get_registry().providers().items() if has_key(host))
-    with ThreadPoolExecutor(8) as pool:
-        catalogue = pool.submit(_check_catalogue)
-        findings = pool.map(_check_provider, providers)
-        yield catalogue.result()
-        yield from findings
+    slots = threading.Semaphore(MAX_CHECKS_IN_FLIGHT)
+
+    def check(provider: str) -> Finding:
+        with slots:
+            return _check_provider(provider)
+
+    catalogue = run_in_daemon_thread(_check_catalogue)
+    findings = [run_in_daemon_thread(partial(check, provider)) for provider in providers]
+    yield catalogue.result()
+    for finding in findings:
+        yield finding.result()
 
 
 def _check_catalogue() -> Finding:
     from ...registry.sync import resolve_feed_url
-    from ...utils.secrets import strip_userinfo
+    from ...utils.secrets import mask_url
 
     url = resolve_feed_url(None)
     return _classify(
         "models.dev",
-        strip_userinfo(url),
+        mask_url(url),
         *_request_status("HEAD", url, {}),
         "set PIPY_MODELS_URL",
     )
@@ -47,6 +56,7 @@ def _check_provider(provider: str) -> Finding:
     from ...provider.direct import direct_wire
     from ...provider.prepare import prepare_request
     from ...registry import get_registry
+    from ...utils.secrets import mask_url
 
     names = get_registry().query(provider=provider, chat=True)
     try:
@@ -62,7 +72,7 @@ def _check_provider(provider: str) -> Finding:
     status, elapsed_ms = _request_status(
         "GET", f"{base}/models", {**encoded.headers, **wire.auth_headers(key)}
     )
-    return _classify(provider, base, status, elapsed_ms, f"pipy keys set {provider}")
+    return _classify(provider, mask_url(base), status, elapsed_ms, f"pipy keys set {provider}")
 
 
 def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int | str, float]:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from ...utils.secrets import strip_userinfo
+from ...utils.secrets import mask_url
 from .finding import FAIL, OK, WARN, Finding
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -17,7 +17,7 @@ def check_network() -> Iterator[Finding]:
     for name in _PROXY_VARIABLES:
         value = os.environ.get(name.lower()) or os.environ.get(name)
         if value:
-            yield Finding("network", OK, f"{name} is {strip_userinfo(value, '***@')}")
+            yield Finding("network", OK, f"{name} is {mask_url(value, '***@')}")
     for name in _CERTIFICATE_VARIABLES:
         value = os.environ.get(name)
         if value and not os.path.exists(value):

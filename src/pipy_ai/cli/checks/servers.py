@@ -7,6 +7,7 @@ be listening there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shlex
@@ -91,9 +92,10 @@ def discover(ports: Iterable[int] = ()) -> list[Server]:
 def _ports_from_environment() -> Iterator[int]:
     """Yield the loopback ports in the base URLs of environment variables."""
     for prefix in _VARIABLE_PREFIXES:
-        url = urlsplit(os.environ.get(f"{prefix}_API_BASE", ""))
-        if url.hostname in ("127.0.0.1", "localhost") and url.port:
-            yield url.port
+        with contextlib.suppress(ValueError):  # no address, which the request will report
+            url = urlsplit(os.environ.get(f"{prefix}_API_BASE", ""))
+            if url.hostname in ("127.0.0.1", "localhost") and url.port:
+                yield url.port
 
 
 async def _discover_async(ports: list[int]) -> list[Server]:

@@ -37,6 +37,7 @@ class Connection(asyncio.BufferedProtocol):
         self._buffer = bytearray(READ_BUFFER_BYTES)
         self._parser: httptools.HttpResponseParser | None = None
         self._header_bytes = 0
+        self._overhead_bytes = 0  # of chunks and trailers since the last piece of the body
         self._headers_complete = False  # of the response to the latest request
         self._complete = False  # headers and body
         self._unusable = False  # for another request
@@ -65,7 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         )
         self.status, self.reason, self.headers = 0, "", {}
         self._headers_complete = self._complete = self._unusable = False
-        self._header_bytes = 0
+        self._header_bytes = self._overhead_bytes = 0
         self.transport.write(request)
         while not self._headers_complete:
             await self._wait_for_data()
@@ -149,6 +150,12 @@ class Connection(asyncio.BufferedProtocol):
                 self._unusable = True
             if not self._headers_complete and self._header_bytes > MAX_HEADER_BYTES:
                 self._fail("its headers have no end")
+            if self._chunks:
+                self._overhead_bytes = 0
+            elif self._headers_complete and not self._complete:
+                self._overhead_bytes += nbytes
+                if self._overhead_bytes > MAX_HEADER_BYTES:
+                    self._fail("the framing of its body has no end")
         if (
             self._buffered_bytes > MAX_BUFFERED_BYTES
             and not self._paused

@@ -38,8 +38,8 @@ async def open_socket(host: str, port: int) -> socket.socket:
 
 
 async def _look_up(host: str, port: int) -> list[AddressInfo]:
-    if ":" in host or host.replace(".", "").isdigit():
-        return _parse_address(host, port)
+    if (addresses := _parse_address(host, port)) is not None:
+        return addresses
     loop = asyncio.get_running_loop()
     lookups = _lookups.setdefault(loop, {})
     lookup = lookups.get((host, port))
@@ -59,12 +59,19 @@ async def _look_up(host: str, port: int) -> list[AddressInfo]:
     return await asyncio.shield(lookup)
 
 
-def _parse_address(address: str, port: int) -> list[AddressInfo]:
+def _parse_address(address: str, port: int) -> list[AddressInfo] | None:
+    """Return an IP address in any notation, without a lookup; None for the name of a host."""
     try:
         socket.inet_pton(socket.AF_INET, address)
     except OSError:
+        if ":" not in address and not address.replace(".", "").isdigit():
+            return None
         # Takes all forms of addresses, but imports Python's IDNA codec (1 ms).
-        return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+        flags = socket.AI_NUMERICHOST
+        try:
+            return socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=flags)
+        except socket.gaierror:
+            return None  # such as 1.2.3.4.5, which is looked up like a name
     return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
 
 

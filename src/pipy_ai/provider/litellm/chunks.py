@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ErrorKind, ProviderError, error_info
 from ..deltas import Delta, UsageReport
-from ..wires._parsing import MALFORMED, MalformedResponseError
+from ..wires._fields import content_text
+from ..wires._parsing import MALFORMED, MalformedResponseError, error_from_payload
 from ..wires.openai_chat import OpenAIChatDecoder
 
 _SIGNATURE_SEPARATOR = "__thought__"  # LiteLLM appends Gemini's signature to the id of a call
@@ -31,7 +33,8 @@ class ChunkDecoder:
         Raises:
             MalformedResponseError: a field has the wrong type.
         """
-        fields = chunk.model_dump()  # much faster than reading attributes, many of them missing
+        # Much faster than reading attributes, many of them missing. Wrong types are found below.
+        fields = chunk.model_dump(warnings=False)
         try:
             return self._decode_fields(chunk, fields)
         except MALFORMED:
@@ -42,7 +45,7 @@ class ChunkDecoder:
         delta: dict[str, Any] = {}
         if choices:  # requests have a single choice
             delta = choices[0].get("delta") or {}
-            self.finish_reason = self.finish_reason or choices[0].get("finish_reason")
+            self.finish_reason = self.finish_reason or content_text(choices[0].get("finish_reason"))
         for call in delta.get("tool_calls") or ():
             _extract_signature(call)
         hidden = getattr(chunk, "_hidden_params", None) or {}
@@ -69,6 +72,35 @@ class ChunkDecoder:
                 if isinstance(delta, UsageReport):
                     delta.cost = None
         return deltas
+
+
+def finish_text(reason: Any) -> str:
+    """Return a finish reason.
+
+    Raises:
+        MalformedResponseError: it is not text.
+    """
+    if not isinstance(reason, str):
+        raise MalformedResponseError(f"finish_reason: {reason}")
+    return reason
+
+
+def read_error(error: Exception) -> Exception:
+    """Return the error of a stream that LiteLLM reads.
+
+    LiteLLM calls it a broken connection if the provider reports an error inside the stream, or
+    sends something that cannot be read.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ProviderError | OSError):
+        body = getattr(cause, "body", None)
+        if type(cause).__name__ == "APIError" and body is not None:
+            return error_from_payload(body)  # the OpenAI SDK read an `error`
+        if isinstance(cause, MALFORMED) and type(cause) is not ValueError:
+            text = "The provider sent something that LiteLLM cannot read. Ask again."
+            return ProviderError(error_info(ErrorKind.SERVER, text))
+        cause = getattr(cause, "original_exception", None) or cause.__cause__ or cause.__context__
+    return error
 
 
 def _extract_signature(call: dict[str, Any]) -> None:

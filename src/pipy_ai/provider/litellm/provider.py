@@ -42,7 +42,7 @@ from ..tool_definitions import restore_tool_names
 from ..wires import wire_for
 from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
-from .chunks import ChunkDecoder
+from .chunks import ChunkDecoder, finish_text, read_error
 
 # Set before LiteLLM is imported, unless the user has set them.
 _IMPORT_ENVIRONMENT = {
@@ -345,8 +345,10 @@ async def _read_first_chunk(response: Any) -> tuple[Any, Any]:
     try:
         async for chunk in response:
             return response, chunk
-    except BaseException:
+    except BaseException as error:
         await _close_stream(response)
+        if isinstance(error, Exception):
+            raise read_error(error) from error
         raise
     return response, None
 
@@ -455,7 +457,9 @@ async def _relay_stream(
         if not chunks or any(getattr(chunk, "usage", None) is not None for chunk in chunks):
             channel.put(decoder.usage)
         if reason is not None:
-            channel.put([Finish(reason)])
+            channel.put([Finish(finish_text(reason))])
+    except Exception as error:
+        raise read_error(error) from error
     finally:
         await _close_stream(response)
 
