@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
+from pathlib import Path
 
-from pipy_ai.cli.parser import EXAMPLES_HEADING, build_parser
+from pipy_ai.cli.parser import EXAMPLES_HEADING, GUIDE_HEADING, build_parser
 from pipy_ai.cli.parser_tree import (
     Command,
     choices_of,
@@ -25,15 +26,17 @@ HEAD = """\
 
 <!-- Made by docs/commands.py, which the tests compare with this page. -->
 
-`pipy "PROMPT"` is short for `pipy ask "PROMPT"`. Every command takes `--help`, and `pipy --version`
-prints the version. `pipy` alone shows the setup. `pipy keys`, `history`, `templates` and `local`
-without an action list their contents; on a terminal, `history` lets you choose. Exit codes:
-0 success, 1 the request failed, 2 wrong usage, 130 stopped by Ctrl-C.
+`pipy "PROMPT"` is short for `pipy ask "PROMPT"`. Every command takes `--help`, and
+`pipy --version` prints the version. `pipy` alone shows your setup and what to try. `pipy keys`,
+`history`, `templates` and `local` without an action list their contents; on a terminal, `history`
+lets you choose a conversation.
+
+Exit codes: 0 success, 1 failed request, 2 wrong usage, 130 interrupted by Ctrl-C.
 
 On a terminal, commands that wait show a status line on stderr until there is something to print.
 There is none with `--quiet`, in a pipe or with `TERM=dumb`. Tables fit the width of the terminal.
-Output that is longer than the screen is shown in a pager: `PIPY_PAGER`, `PAGER` or `less`. `cat`
-means no pager, and so does `--no-pager`.
+Output that is longer than the screen is shown in a pager: `$PIPY_PAGER`, `$PAGER` or `less`.
+`--no-pager` turns it off, and so does `cat` as the pager.
 """
 
 
@@ -57,14 +60,21 @@ def render_section(path: str, command: Command) -> str:
     ]
     lines.append("")
     if (epilog := command.parser.epilog or "").startswith(EXAMPLES_HEADING):
-        examples = epilog.removeprefix(EXAMPLES_HEADING).rstrip("\n")
+        examples, _, page = epilog.removeprefix(EXAMPLES_HEADING).partition(f"\n{GUIDE_HEADING}")
         lines += ["<!-- not run: examples of options -->", "", "```sh", examples, "```", ""]
+        lines += [f"Guide: [{page_title(page)}]({page})", ""]
     rows = [*table_rows(command)]
     if rows:
         lines += ["| | |", "| --- | --- |"]
         lines += [f"| {name} | {text} |" for name, text in rows]
         lines.append("")
     return "\n".join(lines)
+
+
+def page_title(page: str) -> str:
+    """Return the heading of a page of the docs."""
+    with open(Path(__file__).parent / page, encoding="utf-8") as file:
+        return next(line for line in file if line.startswith("# "))[2:].strip()
 
 
 def usage_line(path: str, command: Command) -> str:
@@ -91,10 +101,15 @@ def table_rows(command: Command) -> Iterator[tuple[str, str]]:
         yield f"`{name}`", escape_markdown(line)
     for action in command.positionals:
         yield f"`{value_name(action)}`", argument_text(action)
-    for action in visible_options(command):
-        *flags, last = action.option_strings
-        names = [*flags, f"{last} {value_usage(action)}".strip()]
-        yield ", ".join(f"`{name}`" for name in names), argument_text(action)
+    visible = visible_options(command)
+    for group in command.parser._action_groups:
+        options = [action for action in visible if action in group._group_actions]
+        if options and group.title not in (None, "options"):
+            yield f"**{group.title.capitalize()}**", ""
+        for action in options:
+            *flags, last = action.option_strings
+            names = [*flags, f"{last} {value_usage(action)}".strip()]
+            yield ", ".join(f"`{name}`" for name in names), argument_text(action)
 
 
 def argument_text(action: argparse.Action) -> str:

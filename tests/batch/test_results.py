@@ -60,7 +60,7 @@ def test_resume_sends_no_request_twice(lab: Lab, capsys: pytest.CaptureFixture[s
     assert batch(*at(lab), model=HOST) == 0
     assert len(lab.seen) == 10
     assert Path("out.jsonl").read_bytes() == whole
-    assert "0 answered, 10 were before" in capsys.readouterr().err
+    assert "0 answered, 10 answered earlier" in capsys.readouterr().err
     # More rows, in another order: the old ones are known by their ids.
     questions(*[{"id": n, "prompt": f"q{n}"} for n in reversed(range(15))])
     assert batch(*at(lab), model=HOST) == 0
@@ -160,7 +160,7 @@ def test_results_of_other_options_are_not_mixed_in(
     assert batch(*at(lab), model=HOST) == 0
     whole = Path("out.jsonl").read_bytes()
     assert batch(*at(lab), model="hosted_vllm/other") == 2
-    assert "line 1 (id 0) and 2 more was already answered with a different model" in (
+    assert "line 1 (id 0) and 2 more were already answered with a different model" in (
         capsys.readouterr().err
     )
     assert batch(*at(lab), "--temperature", "1", model=HOST) == 2
@@ -168,7 +168,7 @@ def test_results_of_other_options_are_not_mixed_in(
     questions({"id": 0, "prompt": "q0"}, {"id": 1, "prompt": "changed"}, {"id": 2, "prompt": "q2"})
     capsys.readouterr()
     assert batch(*at(lab), model=HOST) == 2
-    assert "line 2 (id 1) was already answered to another question" in capsys.readouterr().err
+    assert "line 2 (id 1) was already answered to a different prompt" in capsys.readouterr().err
     assert len(lab.seen) == 3
     assert Path("out.jsonl").read_bytes() == whole
     assert batch(*at(lab), "--redo-changed", model=HOST) == 0

@@ -100,7 +100,7 @@ def test_partial_model_names(typed: str, means: str, capsys: pytest.CaptureFixtu
     found = resolve_model(typed)
     assert re.fullmatch(means, found)
     output = capsys.readouterr().err
-    assert output == ("" if found == typed else f"pipy: {typed}: asking {found}\n")
+    assert output == ("" if found == typed else f"pipy: {typed}: using {found}\n")
 
 
 @pytest.mark.usefixtures("july")
@@ -121,7 +121,7 @@ def test_ambiguous_model_name_is_an_error(typed: str, expected: str) -> None:
 def test_command_names_the_resolved_model_and_sends_nothing_if_ambiguous() -> None:
     done = pipy("ask", "-m", "sonnet", "hi")
     assert done.returncode == 1
-    assert done.stderr.startswith("pipy: sonnet: asking anthropic/claude-sonnet-")
+    assert done.stderr.startswith("pipy: sonnet: using anthropic/claude-sonnet-")
     assert "ANTHROPIC_API_KEY" in done.stderr
     doubt = pipy("preview", "-m", "claude", "hi")
     assert (doubt.returncode, doubt.stdout) == (2, "")
@@ -177,15 +177,14 @@ def test_image_for_a_model_without_vision_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "p.png").write_bytes(PIXEL)
     blind = pipy("ask", "-m", "deepseek/deepseek-chat", "-a", str(tmp_path / "p.png"), "what?")
     assert (blind.returncode, blind.stdout) == (2, "")
-    assert "deepseek/deepseek-chat reads no images; these do: pipy models --modality image" in (
-        blind.stderr
-    )
+    assert "deepseek/deepseek-chat does not accept images; to list" in blind.stderr
+    assert "pipy models --modality image" in blind.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "data", "model", "expected"),
     [
-        ("p.png", PIXEL, "local/smollm2", "local/smollm2 reads no images"),
+        ("p.png", PIXEL, "local/smollm2", "local/smollm2 does not accept images"),
         ("p.png", b"\0\0\0\x1cftypheic" + bytes(9), "openai/gpt-5",
          "openai/gpt-5 does not read HEIC images, only GIF, JPEG, PNG, WEBP: convert it"),
         ("p.gif", b"GIF89a" + bytes(20), "google/gemini-2.5-flash", "does not read GIF images"),
@@ -239,7 +238,7 @@ def test_schema_from_a_file_a_class_and_as_a_list(lab: Lab, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("name text", "no type 'text'"),
+        ("name text", "unknown type 'text'"),
         ("a, a", "twice"),
         ("{no json", "not valid JSON"),
         ("no_such_module:Dog", "no module"),
@@ -277,11 +276,11 @@ def test_options(lab: Lab) -> None:
     ("option", "expected"),
     [
         ("temprature=1", "did you mean temperature?"),
-        ("min_p=0.1", "unknown option 'min_p'; if the provider has it: -o extra.min_p="),
+        ("min_p=0.1", "unknown option 'min_p'; if the provider supports it: -o extra.min_p="),
         ("seed=x", "-o seed:"),
         ("max_tokens=0", "--max-tokens:"),
-        ("seed", "name=value"),
-        ("api_key=sk-secret", "others could read it"),
+        ("seed", "NAME=VALUE"),
+        ("api_key=sk-secret", "other users could read it"),
     ],
 )
 def test_invalid_option(option: str, expected: str) -> None:
@@ -347,7 +346,7 @@ def test_unwritable_conversation_directory_is_reported_after_the_answer(tmp_path
     (tmp_path / "file").write_text("")
     done = pipy("ask", "-m", "faux/echo", "hi", PIPY_DATA_DIR=str(tmp_path / "file"))
     assert (done.returncode, done.stdout) == (1, "hi\n")
-    assert re.search(r"not saved from here on: /\S+: \w+", done.stderr)
+    assert re.search(r"will not be saved: /\S+: \w+", done.stderr)
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
@@ -371,7 +370,7 @@ def test_ten_megabytes_of_stdin(lab: Lab) -> None:
     ("arguments", "stdin", "expected"),
     [
         (["-a", "-", "-a", "-"], "x", "once"),
-        (["-a", "-"], "", "nothing is piped in"),
+        (["-a", "-"], "", "stdin is empty"),
         (["-a", "http://127.0.0.1:1/readme"], None, "cannot be fetched"),
         (["-a", "http://127.0.0.1:x/readme"], None, "Invalid port"),
     ],
@@ -485,5 +484,5 @@ def test_redirects_at_a_url(lab: Lab) -> None:
     lab.play(Status(302, "", {"location": "/moved"}), Status(200, "found it"))
     assert "found it" in read_attachments([f"{here}/notes"])[0].text
     lab.play(*[Status(302, "", {"location": "/again"})] * 8)
-    with pytest.raises(ValueError, match="the server says 302"):
+    with pytest.raises(ValueError, match="the server returned HTTP 302"):
         read_attachments([f"{here}/notes"])

@@ -85,7 +85,7 @@ def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     first = process.stderr.readline().decode()
-    assert first == "pipy: finishing 4 under way; Ctrl-C once more drops them\n"
+    assert first == "pipy: finishing 4 in flight; press Ctrl-C again to drop them\n"
     lab.go()
     _, output = process.communicate(timeout=30)
     assert process.returncode == 130

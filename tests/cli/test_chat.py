@@ -326,7 +326,7 @@ def test_killed_before_the_first_token(lab: Lab) -> None:
         seen.process.kill()
         seen.process.wait(10)
     with Chat(lab, "-c", list_conversation_ids()[0][:12]) as seen:
-        seen.wait_for("there is no answer yet")
+        seen.wait_for("the last message has no answer yet")
         seen.say("/retry", "late")
     assert asked(lab) == [("user", "Hello?")]
 
@@ -337,7 +337,7 @@ def test_conversation_is_locked_by_one_process(lab: Lab) -> None:
         seen.ready()
         with Chat(lab, "-c") as second:
             assert second.wait() == 2
-            assert "another pipy has opened" in second.text
+            assert "another pipy process has" in second.text
 
 
 def test_resized_window(lab: Lab) -> None:
@@ -451,7 +451,7 @@ def test_approved_tools_are_called(lab: Lab, tmp_path: Path) -> None:
     kept = Conversation.read()
     assert [m.role for m in kept.messages[:4]] == ["user", "assistant", "toolResult", "assistant"]
     with Chat(lab, "-c") as seen:
-        seen.wait_for("it used tools; to use them again: --tool")
+        seen.wait_for("this conversation used tools; to use them again: --tool")
 
 
 def test_what_was_typed_before_the_question_approves_no_tool(lab: Lab, tmp_path: Path) -> None:
@@ -596,7 +596,7 @@ def test_clear_begins_a_new_conversation_on_a_clear_screen(lab: Lab) -> None:
         seen.say("Hi", "One.")
         seen.ready()
         [first_id] = list_conversation_ids()
-        seen.say("/clear", f"pipy chat -c {first_id} continues the one before")
+        seen.say("/clear", f"pipy chat -c {first_id} continues the previous one")
         assert "One." not in "\n".join(seen.screen)
         seen.say("Ho", "Two.")
         seen.say("exit")
@@ -609,7 +609,7 @@ def test_context_fill(lab: Lab) -> None:
     lab.play(*(chat(text("Yes."), finish("stop"), tokens) for tokens in (small, large)))
     arguments = ["-m", "deepseek/deepseek-chat", "--api-base", lab.url]
     with Terminal("-m", "pipy_ai", "chat", *arguments, env={"DEEPSEEK_API_KEY": "k"}) as seen:
-        seen.wait_for("quit\n>")
+        seen.wait_for("quit.\n>")
         seen.send("Hi\r")
         seen.wait_for("context under 1 % full\n")
         seen.send("Hi\r")

@@ -279,14 +279,14 @@ def test_failed_response_is_saved_with_its_error() -> None:
 def test_conversation_is_locked_by_one_process() -> None:
     with Conversation.new() as conversation:
         talk(conversation, "hi")
-        with pytest.raises(ValueError, match=f"another pipy has opened.*{conversation.id}"):
+        with pytest.raises(ValueError, match=f"another pipy process has.*{conversation.id}"):
             Conversation.open(conversation.id)
         assert texts(Conversation.read()) == ["hi", "hi"]
     Conversation.open(conversation.id).close()
 
 
 def test_names() -> None:
-    with pytest.raises(ValueError, match="no saved conversations"):
+    with pytest.raises(ValueError, match="no saved conversations yet"):
         resolve_id()
     for name in ("20260101-000000-000aaa", "20260101-000000-000aab", "20260102-000000-000aaa"):
         with Conversation(name) as conversation:
@@ -322,7 +322,7 @@ def test_write_error_is_reported_once_and_the_conversation_continues(
     assert talk(said, "one").text == "one"
     assert talk(said, "two").text == "two"
     output = capsys.readouterr().err
-    assert output.count("is not saved from here on") == output.count("\n") == 1
+    assert output.count("the rest of the conversation will not be saved") == output.count("\n") == 1
     assert texts(said) == ["one", "one", "two", "two"]
 
 
@@ -339,7 +339,7 @@ sys.exit(main(["ask", "-m", "faux/echo", "the second"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "the second\n")
-    assert "the conversation is not saved from here on" in done.stderr
+    assert "the rest of the conversation will not be saved" in done.stderr
     with Conversation.open() as continued:
         assert continued.id == conversation.id
 

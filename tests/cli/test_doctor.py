@@ -73,7 +73,7 @@ def test_one_line_per_finding_with_advice() -> None:
         ("1.82.8", "fail", "malware"),
         ("1.106.0", "fail", "every call with tools"),
         ("1.107.3", "fail", "every call with tools"),
-        ("1.90.0", "fail", "older"),
+        ("1.90.0", "fail", "too old"),
         ("1.105.0", "ok", "1.105.0"),
         ("2.0.0rc1", "ok", "2.0.0rc1"),
     ],
@@ -198,7 +198,7 @@ def test_online_explains_failures(world: Any, capsys: pytest.CaptureFixture[str]
     code, found = findings(capsys, "--online")
     assert code == 1
     assert found["openai"][0][0] == "fail"
-    assert "the key is refused pipy keys set openai" in found["openai"][0][1]
+    assert "the key was rejected pipy keys set openai" in found["openai"][0][1]
     assert found["anthropic"][0][0] == "warn"
     assert found["models.dev"][0][0] == "fail"
     assert "cannot be reached (ConnectError)" in found["models.dev"][0][1]
@@ -256,7 +256,7 @@ def test_world_writable_data_directory(capsys: pytest.CaptureFixture[str]) -> No
     os.chmod(os.environ[DATA], 0o777)
     _, found = findings(capsys)
     assert found["data"][0] == (
-        "warn", f"anybody can write to {os.environ[DATA]} chmod o-w {os.environ[DATA]}"
+        "warn", f"anyone can write to {os.environ[DATA]} chmod o-w {os.environ[DATA]}"
     )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def test_rm_needs_confirmation(three: None, history: Run) -> None:
     history("rm nobody --yes", code=2)
     with Conversation.open() as busy:
         history(f"rm {busy.id} --yes", code=2)
-        assert "another pipy has opened" in history.err
+        assert "another pipy process has" in history.err
     assert len(list_conversation_ids()) == 1
 
 

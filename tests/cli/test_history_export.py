@@ -181,7 +181,7 @@ def test_database_does_not_replace_other_files(hostile: str, tmp_path: Path) -> 
     before = other.read_bytes()
     done = pipy("history", "export", "-o", str(other))
     assert done.returncode == 2
-    assert "not a database of pipy history export" in done.stderr
+    assert "not a database from pipy history export" in done.stderr
     assert other.read_bytes() == before
     assert pipy("history", "export", "--format", "sqlite").returncode == 2
     missing = pipy("history", "export", "-o", str(tmp_path / "no" / "x.db"))

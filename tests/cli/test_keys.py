@@ -60,12 +60,12 @@ def test_list_shows_sources_but_never_keys(kept: Path) -> None:
 
 
 def test_remove(kept: Path) -> None:
-    assert pipy("keys", "remove", "groq").stdout == "GROQ_API_KEY is forgotten\n"
+    assert pipy("keys", "remove", "groq").stdout == "removed GROQ_API_KEY\n"
     assert json.loads(kept.read_text()) == {}
     again = pipy("keys", "remove", "groq", GROQ_API_KEY="x")
     assert again.returncode == 1
     assert "set in the environment" in again.stderr
-    assert "no provider's key is set" in pipy("keys", "list").stderr
+    assert "no API key is set" in pipy("keys", "list").stderr
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_remove(kept: Path) -> None:
         (["set", "groq"], "ключ", "not a valid key"),
         (["set", "groqq"], KEY, "did you mean groq"),
         (["set", "ANTHROPIC_API_KY"], KEY, "did you mean ANTHROPIC_API_KEY"),
-        (["set", "amazon-bedrock"], KEY, "logs in with more than a key"),
-        (["set", "AWS_ACCESS_KEY_ID"], KEY, "logs in with more than a key"),
+        (["set", "amazon-bedrock"], KEY, "needs more than a key"),
+        (["set", "AWS_ACCESS_KEY_ID"], KEY, "needs more than a key"),
         (["set", "sap-ai-core"], KEY, "service key"),
         (["set", "ollama"], KEY, "needs no key"),
     ],
@@ -118,7 +118,7 @@ def test_typed_key_is_not_echoed() -> None:
         shown += os.read(parent, 1000).decode()
     os.write(parent, f"{KEY}\n".encode())
     assert process.wait(30) == 0
-    while "kept in" not in shown:
+    while "stored in" not in shown:
         shown += os.read(parent, 1000).decode()
     os.close(parent)
     assert KEY not in shown

@@ -6,7 +6,15 @@ import shlex
 import subprocess
 import sys
 
-from pipy_ai.cli.parser import COMMANDS, EXAMPLES_HEADING, build_parser
+import pytest
+
+from pipy_ai.cli.parser import (
+    COMMAND_GROUPS,
+    COMMANDS,
+    EXAMPLES_HEADING,
+    GUIDE_HEADING,
+    build_parser,
+)
 from pipy_ai.cli.parser_tree import help_line, walk_commands
 
 from ..support.doc_pages import ROOT
@@ -31,16 +39,32 @@ def test_every_argument_has_help() -> None:
     assert silent == []
 
 
-def test_examples_of_the_help_are_valid_and_stay_on_their_lines() -> None:
-    for name in ("batch", "compare", "history", "replay", "spend"):
-        parser = build_parser(name)
-        command = dict(walk_commands(parser))[name].parser
-        examples = (command.epilog or "").removeprefix(EXAMPLES_HEADING).splitlines()
-        assert 3 <= len(examples) <= 5
-        for example in examples:
-            assert f"\n  {example}\n" in f"{command.format_help()}\n"
-            assert len(example) <= 78
-            words = shlex.split(example.rpartition("| ")[2].partition(" >")[0])
-            assert words[0] == "pipy"
-            if words[1] == name and words[2:]:
-                parser.parse_args(words[1:])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_valid_examples_on_lines_of_their_own_and_a_guide(name: str) -> None:
+    parser = build_parser(name)
+    command = dict(walk_commands(parser))[name].parser
+    epilog = (command.epilog or "").removeprefix(EXAMPLES_HEADING)
+    text, _, page = epilog.partition(f"\n{GUIDE_HEADING}")
+    examples = text.splitlines()
+    assert 3 <= len(examples) <= 5
+    assert (ROOT / "docs" / page).is_file()
+    for example in examples:
+        assert f"\n  {example}\n" in command.format_help()
+        assert len(example) <= 78
+        example = example.removeprefix('eval "$(').replace(')"', "")
+        words = shlex.split(example.rpartition("| ")[2], comments=True)
+        words = words[: min(words.index(sign) if sign in words else 99 for sign in "<>")]
+        assert words[0] == "pipy"
+        if words[1] == name and words[2:]:
+            parser.parse_args(words[1:])
+
+
+def test_root_help_shows_every_command_in_its_group() -> None:
+    text = build_parser("").format_help()
+    for title, commands in COMMAND_GROUPS.items():
+        section = text.partition(f"\n  {title}:\n")[2].partition("\n\n")[0]
+        listed = [line.split()[0] for line in section.splitlines()]
+        assert listed == list(commands)
+        assert all(
+            f"{line}\n".endswith(f" {commands[line.split()[0]]}\n") for line in section.splitlines()
+        )

@@ -39,7 +39,7 @@ def test_damaged_lines_are_reported_and_the_rest_is_played(recorded: Path) -> No
     done = pipy("replay", str(recorded), "--at-once")
     assert (done.returncode, done.stdout) == (1, "Hello there\n")
     assert "line 2: not valid JSON" in done.stderr
-    assert "2 of 9 lines: no event" in done.stderr
+    assert "2 of 9 lines skipped: not an event" in done.stderr
 
 
 def test_truncated_file(recorded: Path) -> None:
@@ -82,7 +82,7 @@ def test_model_output_cannot_send_escape_sequences(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [(["/no/such"], "/no/such"), (["-", "--speed", "0"], "more than 0"), ([], "file")],
+    [(["/no/such"], "/no/such"), (["-", "--speed", "0"], "greater than 0, got 0"), ([], "FILE")],
 )
 def test_wrong_use(words: list[str], expected: str) -> None:
     done = pipy("replay", *words)

@@ -305,7 +305,7 @@ def test_batch_finishes_rows_in_flight(number: signal.Signals, lab: Lab, tmp_pat
     if number == signal.SIGHUP:
         process.send_signal(number)  # which comes twice when a terminal is closed
     assert process.stderr is not None
-    assert process.stderr.readline().startswith("pipy: finishing 4 under way")
+    assert process.stderr.readline().startswith("pipy: finishing 4 in flight")
     lab.go()
     _, output = process.communicate(timeout=30)
     assert process.returncode == 128 + number
@@ -325,7 +325,7 @@ def test_batch_in_a_closed_terminal_finishes_rows_in_flight(lab: Lab, tmp_path: 
 def test_batch_shows_the_cursor_after_a_second_signal(lab: Lab, tmp_path: Path) -> None:
     with batch_progress(lab, tmp_path) as terminal:
         terminal.process.send_signal(signal.SIGTERM)
-        terminal.wait_for("finishing 1 under way")
+        terminal.wait_for("finishing 1 in flight")
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.wait() == 128 + signal.SIGTERM
         assert_restored(terminal)

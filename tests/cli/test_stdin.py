@@ -54,7 +54,9 @@ def test_loop_over_stdin(loop: str, tmp_path: Path) -> None:
     lines = {"cwd": tmp_path, "input": "one\ntwo\n"}
     swallowed = bash(loop.format(ask=SHELL_ASK), **lines)
     assert swallowed.stdout == "two\n\none\n"
-    assert "also read 4 bytes from stdin, which the calling program shares" in swallowed.stderr
+    assert (
+        "also read 4 bytes from stdin, which it shares with the calling program" in swallowed.stderr
+    )
     assert "--no-stdin" in swallowed.stderr
     apart = bash(loop.format(ask=f"{SHELL_ASK} --no-stdin"), **lines)
     assert (apart.stdout, apart.stderr) == ("one\ntwo\n" if "while" in loop else "one\n", "")
@@ -92,9 +94,7 @@ def test_script_that_asks_about_its_stdin(tmp_path: Path) -> None:
 def test_slow_command_in_a_pipeline_is_waited_for() -> None:
     done = bash(f"(sleep 4; echo a log) | {SHELL_ASK} what?")
     assert done.stdout == "a log\n\nwhat?\n"
-    assert done.stderr == (
-        "pipy: reading stdin until it ends; --no-stdin or < /dev/null skips it\n"
-    )
+    assert done.stderr == ("pipy: waiting for stdin to end; --no-stdin or < /dev/null skips it\n")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "pipe of the caller's caller"])
@@ -114,7 +114,7 @@ def test_pipe_that_the_caller_never_closes(kind: str) -> None:
                 ask, stdin=theirs, capture_output=True, text=True, timeout=60, check=False
             )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "reading stdin until it ends; --no-stdin or < /dev/null skips it" in done.stderr
+    assert "waiting for stdin to end; --no-stdin or < /dev/null skips it" in done.stderr
     assert "no input from stdin within 2 s, so nothing was sent; use --no-stdin or" in done.stderr
 
 
@@ -126,7 +126,7 @@ def test_slow_program_that_writes_to_a_pipe_of_its_own() -> None:
         subprocess.Popen([*ASK, "what?"], stdin=theirs, stdout=-1, stderr=-1) as process,
     ):
         assert process.stderr is not None
-        assert process.stderr.readline().startswith(b"pipy: reading stdin until it ends")
+        assert process.stderr.readline().startswith(b"pipy: waiting for stdin to end")
         with pytest.raises(subprocess.TimeoutExpired):  # it does not go on without
             process.wait(2)
         mine.sendall(b"a log")
@@ -147,7 +147,7 @@ def test_prompt_from_stdin_is_waited_for() -> None:
     with subprocess.Popen(ASK, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        assert process.stderr.readline() == "pipy: reading stdin until it ends\n"
+        assert process.stderr.readline() == "pipy: waiting for stdin to end\n"
         process.stdin.write("hi\n")
         assert process.communicate(timeout=60) == ("hi\n", "")
 

@@ -81,9 +81,9 @@ def test_template_runs_only_tools_that_the_user_allows(
     ("text", "expected"),
     [
         ("prompt: [1", "line 1"),
-        ("- a\n- b", "a template is a text, or has some of prompt"),
-        ("promt: x", "'promt' is none of"),
-        ("prompt: 3", "'prompt' is to be a text"),
+        ("- a\n- b", "a template is text, or YAML with keys from prompt"),
+        ("promt: x", "'promt' is not one of"),
+        ("prompt: 3", "'prompt' must be a text"),
         ("tools: [3]", "a list of strings"),
         ("prompt: !!python/object/apply:os.system ['touch pwned']", "could not determine"),
         ("prompt: x\noptions: {temprature: 1}", "did you mean temperature?"),
@@ -142,7 +142,7 @@ def test_template_that_is_not_utf_8(kept: Path) -> None:
 
 def test_template_path_that_does_not_exist() -> None:
     done = pipy("ask", "-m", "faux/echo", "-t", "./none.yaml", "q")
-    assert (done.returncode, "there is no template ./none.yaml" in done.stderr) == (2, True)
+    assert (done.returncode, "no template ./none.yaml" in done.stderr) == (2, True)
 
 
 def test_yaml_text_is_a_prompt(kept: Path) -> None:

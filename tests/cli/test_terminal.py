@@ -151,7 +151,7 @@ def test_color_variables(env: dict[str, str], dim: bool, bold: bool) -> None:
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"CLICOLOR": "0"}, {"TERM": "dumb"}])
 def test_chat_without_styles(env: dict[str, str]) -> None:
     with Terminal("-m", "pipy_ai", "chat", "-m", "faux/echo", "--no-save", env=env) as terminal:
-        terminal.wait_for("quit\n>")
+        terminal.wait_for("quit.\n>")
         terminal.send("**hi**\r")
         terminal.wait_for("in / ")
         while not terminal.text.endswith("\n>"):

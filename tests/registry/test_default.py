@@ -76,8 +76,8 @@ def test_a_model_that_nobody_chose_is_named(lab: Lab) -> None:
     done = pipy("ask", "--no-save", "--api-base", lab.url, "hi", MISTRAL_API_KEY="k")
     assert done.stdout == "ok\n"
     assert done.stderr == (
-        "pipy: asking mistral/mistral-medium-latest because its API key is set; pipy default "
-        "MODEL chooses another\n"
+        "pipy: using mistral/mistral-medium-latest because its API key is set; pipy default "
+        "MODEL sets another\n"
     )
     chosen = pipy("ask", "--no-save", "--api-base", lab.url, "hi", MISTRAL_API_KEY="k",
                   PIPY_MODEL="mistral/mistral-small-latest")  # fmt: skip

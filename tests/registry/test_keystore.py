@@ -74,7 +74,7 @@ def test_error_does_not_show_a_stored_key(lab: Lab, kept: Path) -> None:
 def test_stored_key_counts_as_available(kept: Path, tmp_path: Path) -> None:
     assert {model.provider for model in get_models(available=True)} == {"groq"}
     assert pipy("providers", "--available", "--json").stdout.count('"provider"') == 1
-    assert f"Key: kept by pipy keys ({kept})" in pipy("info", "groq/allam-2-7b").stdout
+    assert f"Key: stored with pipy keys ({kept})" in pipy("info", "groq/allam-2-7b").stdout
     config = generate_router_config(tmp_path / "router.yaml").read_text()
     assert 'api_key: "os.environ/GROQ_API_KEY"' in config
     assert "export: GROQ_API_KEY" in config

@@ -247,9 +247,9 @@ def _changed_rows_text(count: int, row: InputRow, line: ResultLine, job: Job) ->
     if line.fingerprint.partition("-")[0] == _settings_digest(job, _model_of(job, row)):
         difference = "to a different prompt"
     row_label = f"{job.input_file.unit} {row.line} (id {row.id!r})"
-    more = f" and {count - 1:,} more" if count > 1 else ""
+    more = f" and {count - 1:,} more were" if count > 1 else " was"
     return (
-        f"{job.results.path}: {row_label}{more} was already answered {difference}; write "
+        f"{job.results.path}: {row_label}{more} already answered {difference}; write "
         "to another file, or send such rows again with --redo-changed"
     )
 

@@ -15,32 +15,41 @@ if TYPE_CHECKING:
 
 
 # Each command is a module in `commands/` (`chat`: in `chat/`). It has `add_arguments(parser)` and
-# `run(arguments)`, which returns the exit code. If it has a `DESCRIPTION`, `pipy COMMAND --help`
-# shows that instead of the summary below; the lines of `EXAMPLES` are shown at its end. If it has
-# `WAITS`, a status line with that text is shown from the start, until the command changes or hides
-# it. Only the module of the given command is imported, and it imports nothing heavy before `run`.
-COMMANDS = {
-    "ask": "ask one question",
-    "chat": "chat with a model",
-    "history": "list, show, search, remove and export conversations",
-    "preview": "show the request that `ask` would send",
-    "batch": "send a prompt for each row of a file",
-    "replay": "replay the output of pipy ask --events",
-    "models": "list models",
-    "info": "show the details of a model",
-    "cost": "estimate what a request costs",
-    "compare": "rank models by cost, or show their answers side by side",
-    "providers": "list providers and their key variables",
-    "spend": "show spending, from the ledger or the history",
-    "default": "show or set the default model",
-    "keys": "store API keys",
-    "sync": "update the model catalogue from models.dev",
-    "config": "write a configuration for LiteLLM's Router and proxy",
-    "local": "models on this machine: embedded, in files, behind servers",
-    "templates": "manage reusable prompts",
-    "doctor": "check the setup",
-    "completion": "print a completion script for bash, zsh or fish",
+# `run(arguments)`, which returns the exit code. `pipy COMMAND --help` shows its `DESCRIPTION` (or
+# the summary below), the lines of `EXAMPLES`, and `GUIDE`, its page in docs/. If it has `WAITS`, a
+# status line with that text is shown from the start, until the command changes or hides it. Only
+# the module of the given command is imported, and it imports nothing heavy before `run`.
+COMMAND_GROUPS = {
+    "send prompts": {
+        "ask": "send one prompt (the default)",
+        "chat": "start an interactive conversation",
+        "batch": "send a prompt for each row of a file",
+        "compare": "rank models by cost, or show their answers side by side",
+        "preview": "show the request that `ask` would send",
+    },
+    "saved work": {
+        "history": "browse, search and export conversations",
+        "templates": "manage reusable prompts",
+        "spend": "show what you have spent",
+        "replay": "replay the output of pipy ask --events",
+    },
+    "models": {
+        "models": "list models",
+        "info": "show the details of a model",
+        "cost": "estimate what a request costs",
+        "providers": "list providers and their key variables",
+        "local": "list, find and download models on this machine",
+        "sync": "update the model catalogue from models.dev",
+    },
+    "setup": {
+        "keys": "store API keys",
+        "default": "show or set the default model",
+        "doctor": "check the setup",
+        "config": "write a configuration for LiteLLM's Router and proxy",
+        "completion": "print a completion script for bash, zsh or fish",
+    },
 }
+COMMANDS = {name: text for group in COMMAND_GROUPS.values() for name, text in group.items()}
 
 # What a command does if it is given no action.
 DEFAULT_ACTIONS = {"keys": "list", "history": "browse", "templates": "list", "local": "list"}
@@ -49,6 +58,16 @@ PAGED_COMMANDS = ("models", "providers", "compare", "history", "keys", "template
 
 
 EXAMPLES_HEADING = "examples:\n"
+GUIDE_HEADING = "\nguide: docs/"
+ROOT_EXAMPLES = """\
+pipy "What is the capital of France?"
+git diff | pipy -m sonnet "Write a commit message"
+pipy chat
+pipy keys set anthropic
+"""
+ROOT_HINT = """
+pipy "PROMPT" is short for pipy ask "PROMPT".
+pipy COMMAND --help shows the options and examples of a command."""
 
 
 def build_parser(*command_names: str) -> argparse.ArgumentParser:
@@ -60,32 +79,64 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
     root_parser = _Parser(
         prog="pipy",
         description="Talk to any language model from the command line.",
-        epilog='pipy "PROMPT" is short for pipy ask "PROMPT".',
+        epilog=EXAMPLES_HEADING + ROOT_EXAMPLES + ROOT_HINT,
         allow_abbrev=False,
-        formatter_class=_help_formatter,
+        formatter_class=_RootHelpFormatter,
     )
     root_parser.add_argument("--version", action="version", version=f"pipy {__version__}")
-    subparsers = root_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = root_parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
         if name in (command_names or COMMANDS):
             module = load_command(name)
-            default_description = f"{summary[0].upper()}{summary[1:]}."
-            subparser.description = getattr(module, "DESCRIPTION", default_description)
-            if examples := getattr(module, "EXAMPLES", ""):
-                subparser.epilog = EXAMPLES_HEADING + examples
-                subparser.formatter_class = _CommandHelpFormatter
+            subparser.description = getattr(module, "DESCRIPTION", _sentence(summary))
+            subparser.epilog = f"{EXAMPLES_HEADING}{module.EXAMPLES}{GUIDE_HEADING}{module.GUIDE}"
+            subparser.formatter_class = _HelpFormatter
             module.add_arguments(subparser)
+            _describe_actions(subparser)
     return root_parser
 
 
-class _CommandHelpFormatter(argparse.HelpFormatter):
+def _describe_actions(parser: argparse.ArgumentParser) -> None:
+    """Give each action of a command, such as `keys set`, its summary as the description."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for choice in action._choices_actions:
+                action.choices[choice.dest].description = _sentence(choice.help or "")
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[:1].upper()}{summary[1:]}."
+
+
+class _HelpFormatter(argparse.HelpFormatter):
     """Keep the lines of examples, which argparse would fill."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(EXAMPLES_HEADING):
-            return text.rstrip("\n").replace("\n", "\n  ")
+            examples, *rest = text.split("\n\n")
+            return "\n\n".join([examples.rstrip("\n").replace("\n", "\n  "), *rest])
         return super()._fill_text(text, width, indent)
+
+
+class _RootHelpFormatter(_HelpFormatter):
+    """Show the commands in groups, each with its summary on one line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # argparse ignores the indentation of commands and would break the longest lines.
+        self._action_max_length = max(map(len, COMMANDS)) + 4
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        if isinstance(action, argparse._SubParsersAction):
+            return text.partition("\n")[2].removeprefix("\n")  # without the line `COMMAND`
+        headings = {next(iter(group)): name for name, group in COMMAND_GROUPS.items()}
+        if heading := headings.get(action.dest):
+            return f"\n  {heading}:\n{text}"
+        return text
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,16 +150,6 @@ class _Parser(argparse.ArgumentParser):
             from .display.terminal import write_stderr
 
             write_stderr(message)
-
-
-def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter that keeps each command and its summary on one line.
-
-    argparse ignores the indentation of commands and would break the longest lines.
-    """
-    formatter = argparse.HelpFormatter(prog)
-    formatter._action_max_length = max(map(len, COMMANDS)) + 4
-    return formatter
 
 
 def load_command(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""What `pipy` alone shows on a terminal: what is set up, and three things to try."""
+"""Show the setup and three things to try: what `pipy` alone does on a terminal."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def _suggestions(model: str, has_keys: bool, screen_width: int) -> list[str]:
     commands = [
         ('pipy "What is the capital of France?"', "ask one question"),
         ("pipy chat", "start a conversation"),
-        ("git diff | pipy Summarize this change", "ask about another command's output"),
+        ("git diff | pipy Summarize this change", "use another command's output"),
     ]
     if not has_keys:
-        commands[2:] = [("pipy keys set anthropic", "save an API key, also of another provider")]
+        commands[2:] = [("pipy keys set anthropic", "store an API key (any provider)")]
     if not model:
         commands[:2] = [
-            ("pipy -m faux/echo Hello", "see that it works; this model repeats the prompt"),
+            ("pipy -m faux/echo Hello", "check that it works: this model repeats the prompt"),
             ("pipy local pull", "download a small model that runs on this machine"),
         ]
     width = max(len(command) for command, _ in commands)

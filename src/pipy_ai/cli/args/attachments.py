@@ -36,7 +36,7 @@ def _read_attachment(source: str) -> UserContent:
 
         data = read_stdin(has_prompt=False)
         if not data:
-            raise ValueError("-a -: nothing is piped in")
+            raise ValueError("-a -: stdin is empty")
         return attachment(data)
     if is_web_url(source) and url_kind(source) is None:
         from ...utils.download import run_in_daemon_thread
@@ -80,7 +80,7 @@ def _fetch(url: str) -> UserContent:
                     raise ValueError(f"{shown_url} redirects to {target.host}, a private address")
                 response = stack.enter_context(client.stream("GET", target))
             if response.status_code != 200:
-                raise ValueError(f"{shown_url}: the server says {response.status_code}")
+                raise ValueError(f"{shown_url}: the server returned HTTP {response.status_code}")
             content_type = (
                 response.headers.get("content-type", "").partition(";")[0].strip().lower()
             )
@@ -114,7 +114,7 @@ def _to_utf8(data: bytes, charset: str | None) -> bytes:
 def check_supported(
     attachments: list[UserContent], models: list[str], options: dict[str, Any]
 ) -> None:
-    """Check that every model accepts the attachments, as far as the catalogue knows.
+    """Check that every model accepts the attachments, according to the catalogue.
 
     Raises:
         ValueError: A model does not accept one; the message says how to find models that do.
@@ -140,8 +140,8 @@ def check_supported(
                     assert_never(part)
             if supported is False:
                 raise ValueError(
-                    f"{request.provider}/{request.model_id} reads no {label};"
-                    f" these do: pipy models --modality {modality}"
+                    f"{request.provider}/{request.model_id} does not accept {label};"
+                    f" to list models that do: pipy models --modality {modality}"
                 )
         if problem := unreadable_image_problem(request, wire_for(request)):
             raise ValueError(problem)

@@ -11,33 +11,57 @@ from .common import parse_count
 
 
 def add_token_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add the numbers of tokens of a request."""
+    """Add the token counts of a request."""
     parser.add_argument(
-        "--input", type=parse_count, required=required, metavar="N", help="input tokens"
+        "--input",
+        type=parse_count,
+        required=required,
+        metavar="N",
+        help="input tokens: 12000, 12k, 1.5M",
     )
     parser.add_argument("--output", type=parse_count, default=0, metavar="N", help="output tokens")
     parser.add_argument(
-        "--cached", type=parse_count, default=0, metavar="N", help="input tokens that are cached"
+        "--cached",
+        type=parse_count,
+        default=0,
+        metavar="N",
+        help="how many of the input tokens are cached",
     )
 
 
 def add_filter_options(parser: argparse.ArgumentParser) -> None:
     """Add the filters of models."""
     group = parser.add_argument_group("filters")
-    group.add_argument("--provider", help="models.dev's name, e.g. anthropic")
-    group.add_argument("--capability", help="reasoning, tool_call, structured_output, …")
-    group.add_argument("--modality", help="what it reads: text, image, audio, video, pdf")
-    group.add_argument("--output-modality", metavar="MODALITY", help="what it writes")
-    group.add_argument("--min-context", type=parse_count, metavar="N", help="tokens")
-    group.add_argument("--min-output", type=parse_count, metavar="N", help="tokens")
-    group.add_argument("--max-cost-input", type=float, metavar="X", help="$/1M tokens")
-    group.add_argument("--max-cost-output", type=float, metavar="X", help="$/1M tokens")
-    group.add_argument("--status", help="active, alpha, beta, deprecated, removed")
-    group.add_argument("--available", action="store_true", help="whose key is set")
-    group.add_argument("--open-weights", action="store_true", help="with public weights")
+    group.add_argument("--provider", help="only models of this provider, e.g. anthropic")
+    group.add_argument("--capability", help="what it supports: reasoning, tool_call, …")
+    group.add_argument("--modality", help="accepted input: text, image, audio, video, pdf")
+    group.add_argument(
+        "--output-modality", metavar="MODALITY", help="type of output: text, image, audio, …"
+    )
+    group.add_argument(
+        "--min-context", type=parse_count, metavar="N", help="minimum context window, in tokens"
+    )
+    group.add_argument(
+        "--min-output", type=parse_count, metavar="N", help="minimum output limit, in tokens"
+    )
+    group.add_argument(
+        "--max-cost-input", type=float, metavar="X", help="maximum input price, in $/1M tokens"
+    )
+    group.add_argument(
+        "--max-cost-output", type=float, metavar="X", help="maximum output price, in $/1M tokens"
+    )
+    group.add_argument("--status", help="active, alpha, beta, deprecated or removed")
+    group.add_argument("--available", action="store_true", help="only models you have a key for")
+    group.add_argument(
+        "--open-weights", action="store_true", help="only models with public weights"
+    )
     group.add_argument("--released-after", metavar="DATE", help="like 2026-01")
-    group.add_argument("--search", action="append", metavar="WORD", help="in its names")
-    group.add_argument("--all", action="store_true", help="embedding, speech and image models, too")
+    group.add_argument(
+        "--search", action="append", metavar="WORD", help="word in the name (repeatable)"
+    )
+    group.add_argument(
+        "--all", action="store_true", help="include embedding, speech and image models"
+    )
 
 
 def query_models(
@@ -63,7 +87,7 @@ def query_models(
 
 
 def find_model(registry: ModelRegistry, name: str) -> Model | None:
-    """Return a model by name or some words of it; None, with a warning, if that is no one model."""
+    """Return a model by its name or part of it; print a warning and return None if none fits."""
     model = registry.get(name)
     if model is None and "/" not in name:
         from .model import resolve_model

@@ -5,22 +5,20 @@ from __future__ import annotations
 import argparse
 
 
-def add_json_option(parser: argparse.ArgumentParser) -> None:
+def add_json_option(parser: argparse._ActionsContainer) -> None:
     """Add `--json`."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def add_quiet_option(parser: argparse.ArgumentParser) -> None:
+def add_quiet_option(parser: argparse._ActionsContainer) -> None:
     """Add `--quiet`, which `cli.main` applies."""
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="print no status line and no hints"
-    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="hide the status line and hints")
 
 
 def add_pager_option(parser: argparse.ArgumentParser) -> None:
     """Add `--no-pager`, which `cli.main` applies."""
     parser.add_argument(
-        "--no-pager", action="store_true", help="print long output at once (also: PAGER=cat)"
+        "--no-pager", action="store_true", help="do not use a pager (also: PAGER=cat)"
     )
 
 
@@ -32,7 +30,7 @@ def split_assignment(flag: str, text: str) -> tuple[str, str]:
     """
     name, separator, value = text.partition("=")
     if not separator or not name.strip():
-        raise ValueError(f"{flag} {text}: write name=value")
+        raise ValueError(f"{flag} {text}: expected NAME=VALUE")
     return name, value
 
 

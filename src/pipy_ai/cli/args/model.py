@@ -1,4 +1,4 @@
-"""Resolve `-m sonnet`: find a model by some words of its name.
+"""Resolve `-m sonnet`: find a model by part of its name.
 
 A name that the library resolves keeps its meaning. Otherwise every word must occur in the model's
 name, and a number must be a whole version (`4` does not match `4.5`). Among the matches, models
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NEUTRAL_WORDS = {"latest", "it", "instruct"}  # words in names that do not tell models apart
 
 
-def resolve_model(name: str, action: str = "asking") -> str:
+def resolve_model(name: str, action: str = "using") -> str:
     """Return the full name of the model that the user's `name` means; print it if it was chosen.
 
     `action` is what is printed before the full name.

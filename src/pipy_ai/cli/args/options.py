@@ -40,10 +40,12 @@ def _option_name(name: str) -> str:
     if name in fields:
         return name
     if name == "api_key":
-        raise ValueError("-o api_key: others could read it; set the provider's variable instead")
+        raise ValueError(
+            "-o api_key: other users could read it; set the provider's environment variable instead"
+        )
     suggestion = suggest(name, fields)
     if_word = f"{suggestion} If" if suggestion else "if"
-    advice = f"{if_word} the provider has it: -o extra.{name}=…"
+    advice = f"{if_word} the provider supports it: -o extra.{name}=…"
     raise ValueError(f"unknown option {name!r}; {advice}")
 
 

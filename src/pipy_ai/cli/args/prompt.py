@@ -41,62 +41,73 @@ class PromptArgs:
         return self.models if len(self.models) > 1 else self.models[0]
 
 
-def add_prompt_options(parser: argparse.ArgumentParser) -> None:
-    """Add the prompt, attachments, output and tools, and the options of `add_model_options`."""
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask")
-    parser.add_argument(
-        "-a",
-        "--attach",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="attach an image, PDF or text file by path or URL; - is piped input (repeatable)",
-    )
-    parser.add_argument(
-        "--no-stdin",
-        action="store_true",
-        help="do not read stdin, for example in a loop over stdin or if it never ends",
-    )
-    parser.add_argument(
-        "-t", "--template", metavar="TEMPLATE", help="use a template, see pipy templates"
-    )
-    parser.add_argument(
-        "--trust-template",
-        action="store_true",
-        help="let a template that is not in your own directory read files, run code or change"
-        " where the prompt is sent, without asking",
-    )
-    parser.add_argument(
-        "-p",
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="set the value of a template's $NAME (repeatable)",
-    )
-    parser.add_argument(
-        "--schema",
-        metavar="SCHEMA",
-        help="request JSON: 'name, age int', a JSON Schema or its file, module:Class",
-    )
-    parser.add_argument(
-        "--schema-multi", metavar="SCHEMA", help="like --schema, for a list of such objects"
-    )
-    parser.add_argument(
-        "--tool",
-        action="append",
-        default=[],
-        metavar="FUNCTION",
-        help="let the model call module:function or file.py:function (repeatable)",
-    )
-    parser.add_argument(
+def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the prompt, its input, structured output and tools, and the options of the model.
+
+    Returns:
+        The group of structured output and tools, to which a command can add options.
+    """
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the prompt")
+    model_group = parser.add_argument_group("model")
+    add_model_options(model_group)
+    model_group.add_argument(
         "--fallback",
         action="append",
         default=[],
         metavar="MODEL",
         help="model to try if the request fails (repeatable)",
     )
-    add_model_options(parser)
+    input_group = parser.add_argument_group("input")
+    input_group.add_argument(
+        "-a",
+        "--attach",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="attach an image, PDF or text file: a path, a URL, or - for stdin (repeatable)",
+    )
+    input_group.add_argument(
+        "--no-stdin", action="store_true", help="do not read stdin, for example in a shell loop"
+    )
+    input_group.add_argument(
+        "-t", "--template", metavar="TEMPLATE", help="use a template (see pipy templates)"
+    )
+    input_group.add_argument(
+        "-p",
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set the template's variable $NAME (repeatable)",
+    )
+    input_group.add_argument(
+        "--trust-template",
+        action="store_true",
+        help="let a template from outside your templates directory read files, run code or change"
+        " where the prompt is sent, without confirmation",
+    )
+    output_group = parser.add_argument_group("structured output and tools")
+    output_group.add_argument(
+        "--schema",
+        metavar="SCHEMA",
+        help="return JSON of this schema: 'name, age int', a JSON Schema or its file, module:Class",
+    )
+    output_group.add_argument(
+        "--schema-multi", metavar="SCHEMA", help="return a list of such objects"
+    )
+    add_tool_option(output_group)
+    return output_group
+
+
+def add_tool_option(group: argparse._ActionsContainer) -> None:
+    """Add `--tool`."""
+    group.add_argument(
+        "--tool",
+        action="append",
+        default=[],
+        metavar="FUNCTION",
+        help="let the model call a function: module:name or file.py:name (repeatable)",
+    )
 
 
 def add_model_options(
@@ -108,29 +119,29 @@ def add_model_options(
     """Add the model and its options; `option_flags` are short forms of `--option`."""
     if many_models:
         parser.add_argument(
-            "-m", "--model", action="append", default=[], help="a model (repeatable)"
+            "-m", "--model", action="append", default=[], help="model to compare (repeatable)"
         )
     else:
         parser.add_argument(
             "-m",
             "--model",
-            help="model name or part of it (default: PIPY_MODEL, else pipy default)",
+            help="model name or part of it (default: $PIPY_MODEL, else pipy default)",
         )
     parser.add_argument("-s", "--system", help="system prompt")
     parser.add_argument(
         "--thinking",
         metavar="LEVEL",
         choices=THINKING_LEVELS,
-        help=f"one of {', '.join(THINKING_LEVELS)}",
-    )
-    parser.add_argument(
-        "--api-base", metavar="URL", help="the server's address, for example your own server"
+        help=f"thinking level: {', '.join(THINKING_LEVELS)}",
     )
     parser.add_argument(
         "--temperature", type=float, metavar="T", help="sampling temperature; 0 is most predictable"
     )
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="maximum length of the answer, in tokens"
+    )
+    parser.add_argument(
+        "--api-base", metavar="URL", help="base URL of the API, for example of your own server"
     )
     parser.add_argument(
         *option_flags,
@@ -153,7 +164,7 @@ def build_prompt_args(
     from ... import ctx, user
 
     if arguments.no_stdin and "-" in arguments.attach:
-        raise ValueError("-a - reads what is piped in, and --no-stdin does not: use one of them")
+        raise ValueError("-a - reads stdin and --no-stdin does not: use one of them")
     text = _read_prompt_text(arguments)
     if arguments.template:
         text = _render_template(arguments, text)
@@ -224,8 +235,8 @@ def default_model() -> str:
 
     name = default_model()
     configured = os.environ.get("PIPY_MODEL", "").strip() or get_setting(DEFAULT_MODEL_KEY)
-    if not configured and not name.startswith("local/"):  # which has a notice of its own
-        warn(f"asking {name} because its API key is set; pipy default MODEL chooses another")
+    if not configured and not name.startswith("local/"):  # which prints its own notice
+        warn(f"using {name} because its API key is set; pipy default MODEL sets another")
     try:
         return _full_model_name(name)
     except ValueError as error:
@@ -358,5 +369,5 @@ def _read_prompt_text(arguments: argparse.Namespace) -> str:
     try:
         piped = decode_text(read_stdin(has_prompt)).replace("\r\n", "\n").rstrip("\n")
     except UnicodeDecodeError:
-        raise ValueError("piped input is not UTF-8 text; attach files with -a -") from None
+        raise ValueError("piped input is not UTF-8 text; use -a - to attach it as a file") from None
     return "\n\n".join(part for part in (piped, words) if part.strip())

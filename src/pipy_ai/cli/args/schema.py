@@ -92,7 +92,7 @@ def parse_shorthand(text: str) -> dict[str, Any]:
             raise ValueError(f"the schema: {field.strip()!r} is not `name type: what it is`")
         name, kind = match["name"], match["type"] or "str"
         if name in properties:
-            raise ValueError(f"the schema: {name!r} is there twice")
+            raise ValueError(f"the schema: {name!r} appears twice")
         properties[name] = _field_type(kind.removesuffix("?").strip(), name)
         if not kind.endswith("?"):
             required.append(name)
@@ -114,4 +114,4 @@ def _field_type(kind: str, name: str) -> dict[str, Any]:
     if kind == "list" or (kind.startswith("list[") and kind.endswith("]")):
         return {"type": "array", "items": _field_type(kind[5:-1] or "str", name)}
     known = ", ".join(JSON_TYPES)
-    raise ValueError(f"the schema: {name!r} has no type {kind!r}; there are {known} and list[…]")
+    raise ValueError(f"the schema: {name!r} has unknown type {kind!r}; use {known} or list[…]")

@@ -2,9 +2,9 @@
 
 A terminal, `/dev/null` and a closed stdin are not read; a file, a pipe and a socket are. An
 inherited stdin may be meant for this command (a script that calls it) or not (a `while read` loop),
-so a notice says that it was read. Another says that this command waits. If there is a prompt, and
-nothing arrives from a pipe that the calling program holds open, e.g. a CI runner's, it gives up:
-nothing is asked without a text that may be under way.
+so a notice reports that it was read. Another reports that the command is waiting. If there is a
+prompt, and nothing arrives from a pipe that the calling program holds open, such as a CI runner's,
+the command gives up: a prompt is not sent without text that may still arrive.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CHUNK_BYTES = 1 << 16
 def read_stdin(has_prompt: bool) -> bytes:
     """Return what is piped in; empty if stdin is a terminal, `/dev/null` or closed.
 
-    `has_prompt` means that the command can go on without it.
+    `has_prompt` means that the command can continue without it.
 
     Raises:
-        ValueError: It is longer than `MAX_BYTES`, or nothing came in `FIRST_BYTE_TIMEOUT_S`.
+        ValueError: It is longer than `MAX_BYTES`, or nothing arrived in `FIRST_BYTE_TIMEOUT_S`.
         OSError: It cannot be read.
     """
     try:
@@ -50,8 +50,8 @@ def read_stdin(has_prompt: bool) -> bytes:
         return b""
     if data.strip() and has_prompt and _is_inherited(fd):
         warn(
-            f"also read {format_count(len(data), 'byte')} from stdin, which the calling program"
-            " shares; --no-stdin or < /dev/null leaves it alone"
+            f"also read {format_count(len(data), 'byte')} from stdin, which it shares with the"
+            " calling program; --no-stdin or < /dev/null prevents this"
         )
     return data
 
@@ -63,7 +63,7 @@ def _read_to_end(fd: int, has_prompt: bool) -> bytes:
         if not noticed and not _wait_readable(fd, started + NOTICE_AFTER_S - monotonic()):
             noticed = True
             skip = "; --no-stdin or < /dev/null skips it" if has_prompt else ""
-            warn(f"reading stdin until it ends{skip}")
+            warn(f"waiting for stdin to end{skip}")
             if (
                 has_prompt
                 and not data

@@ -67,7 +67,9 @@ def require_trust(template: Template, assignments: list[str], trusted: bool) -> 
         return False
     options = parse_options(assignments)
     if refused := sorted(ADDRESS_FIELDS & set(options.get("extra") or ())):
-        raise ValueError(f"{template.path}: extra.{refused[0]} is not for templates of others")
+        raise ValueError(
+            f"{template.path}: extra.{refused[0]} is not allowed in a template from elsewhere"
+        )
     actions = _actions(template, assignments)
     if actions and not trusted:
         _ask_user(template, actions)

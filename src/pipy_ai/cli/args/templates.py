@@ -49,7 +49,7 @@ class Template:
     def render(self, parameters: dict[str, str], prompt_text: str) -> tuple[str, str]:
         """Return the prompt and system prompt with their variables replaced.
 
-        `prompt_text` replaces `$input`; without `$input` it goes before the prompt.
+        `prompt_text` replaces `$input`; without `$input` it is placed before the prompt.
 
         Raises:
             ValueError: A variable has no value, or a parameter has no variable.
@@ -110,12 +110,12 @@ def find_template(name: str) -> str:
         for path in candidates if os.sep in name else reversed(candidates):
             if os.path.isfile(path):
                 return path
-        raise ValueError(f"there is no template {name}")
+        raise ValueError(f"no template {name}")
     paths = template_paths()
     if name not in paths:
         suggestion = suggest(name, paths)
         advice = f"; {suggestion}" if suggestion else f" in {templates_dir()}"
-        raise ValueError(f"there is no template {name!r}{advice}")
+        raise ValueError(f"no template {name!r}{advice}")
     return paths[name]
 
 
@@ -145,12 +145,14 @@ def _parse_template(name: str, path: str, text: str) -> Template:
     if isinstance(data, str):
         return Template(name, prompt=data)
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: a template is a text, or has some of {', '.join(TEMPLATE_KEYS)}")
+        raise ValueError(
+            f"{path}: a template is text, or YAML with keys from {', '.join(TEMPLATE_KEYS)}"
+        )
     for key, value in data.items():
         if key not in TEMPLATE_KEYS:
-            raise ValueError(f"{path}: {key!r} is none of {', '.join(TEMPLATE_KEYS)}")
+            raise ValueError(f"{path}: {key!r} is not one of {', '.join(TEMPLATE_KEYS)}")
         if not isinstance(value, TEMPLATE_KEYS[key]):
-            raise ValueError(f"{path}: {key!r} is to be {_type_label(TEMPLATE_KEYS[key])}")
+            raise ValueError(f"{path}: {key!r} must be {_type_label(TEMPLATE_KEYS[key])}")
     for key in ("attachments", "tools"):
         if not all(isinstance(item, str) for item in data.get(key, ())):
             raise ValueError(f"{path}: {key!r} must be a list of strings")

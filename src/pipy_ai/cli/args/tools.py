@@ -22,7 +22,7 @@ def load_object(spec: str) -> Any:
     """
     source, separator, name = spec.rpartition(":")
     if not separator or not source or not name:
-        raise ValueError(f"{spec!r} is not module:name or path/to/file.py:name")
+        raise ValueError(f"{spec!r} must be module:name or path/to/file.py:name")
     value: Any = _load_file(source) if source.endswith(".py") else _import_named_module(source)
     for part in name.split("."):
         try:
@@ -55,9 +55,9 @@ def _import_named_module(name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise ValueError(f"{name} cannot be loaded: {error}") from None
+            raise ValueError(f"{name} cannot be imported: {error}") from None
         suggestion = f"; for a file: {name.replace('.', os.sep)}.py:NAME"
-        raise ValueError(f"there is no module {name!r}{suggestion}") from None
+        raise ValueError(f"no module {name!r}{suggestion}") from None
     except (Exception, SystemExit) as error:
         raise ValueError(_load_error_text(name, error)) from None
 
@@ -71,7 +71,7 @@ def _load_file(path: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if not os.path.isfile(real_path):
-        raise ValueError(f"there is no file {path}")
+        raise ValueError(f"no file {path}")
     spec = spec_from_file_location(name, real_path)
     assert spec is not None
     assert spec.loader is not None
@@ -85,4 +85,4 @@ def _load_file(path: str) -> ModuleType:
 
 
 def _load_error_text(source: str, error: BaseException) -> str:
-    return f"{source} cannot be loaded: {type(error).__name__}: {error}"
+    return f"{source} cannot be imported: {type(error).__name__}: {error}"

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...utils.text import format_count
 from ..args.common import add_quiet_option
-from ..args.prompt import add_model_options, default_model, report_invalid_option
+from ..args.prompt import (
+    add_model_options,
+    add_tool_option,
+    default_model,
+    report_invalid_option,
+)
 from ..display.status import hide_status
 from ..display.terminal import format_error, hint, is_dumb, warn, write
 
@@ -26,17 +31,25 @@ if TYPE_CHECKING:
     from .session import Chat
 
 DESCRIPTION = (
-    "Chat with a model. Conversations are saved, see pipy history. Type /help for "
-    "commands. Without a terminal, each line of stdin is a message."
+    "Start an interactive conversation with a model. It is saved (see pipy history). Type /help for"
+    " commands. Without a terminal, each line of stdin is a message."
 )
+EXAMPLES = """\
+pipy chat
+pipy chat -m sonnet -s "Answer in one sentence"
+pipy chat -c
+pipy chat --tool tools.py:search
+"""
+GUIDE = "chat.md"
 WAITS = "starting"
 MAX_RECALL_CHARS = 2000  # how much of a message is shown when a conversation is continued
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_model_options(parser)
-    parser.add_argument(
+    add_model_options(parser.add_argument_group("model"))
+    conversation_group = parser.add_argument_group("conversation")
+    conversation_group.add_argument(
         "-c",
         "--continue",
         dest="id",
@@ -45,19 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="continue a saved conversation (default: the last one)",
     )
-    parser.add_argument(
+    conversation_group.add_argument(
         "--no-save", action="store_true", help="do not save the conversation (also: PIPY_NO_SAVE=1)"
     )
-    parser.add_argument(
-        "--tool",
-        action="append",
-        default=[],
-        metavar="FUNCTION",
-        help="let the model call module:function or file.py:function (repeatable)",
+    tools_group = parser.add_argument_group("tools")
+    add_tool_option(tools_group)
+    tools_group.add_argument(
+        "-y", "--yes", action="store_true", help="run tool calls without confirmation"
     )
-    parser.add_argument("-y", "--yes", action="store_true", help="run tool calls without asking")
-    parser.add_argument("--plain", action="store_true", help="do not render Markdown")
-    add_quiet_option(parser)
+    output_group = parser.add_argument_group("output")
+    output_group.add_argument("--plain", action="store_true", help="do not render Markdown")
+    add_quiet_option(output_group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.tool != conversation.tools:
             if conversation.tools:  # run code only if this command line names it
                 tool_flags = " ".join(f"--tool {tool}" for tool in conversation.tools)
-                warn(f"it used tools; to use them again: {tool_flags}")
+                warn(f"this conversation used tools; to use them again: {tool_flags}")
             conversation.set(tools=arguments.tool)
         hide_status()
         if chat.interactive:
@@ -118,7 +129,7 @@ def handle_input(chat: Chat, text: str) -> bool:
     except (ValueError, LookupError) as error:
         chat.report_failure(str(error))
     except OSError as error:
-        if error.filename is None:  # not about a file that the user named: stdout is closed, say
+        if error.filename is None:  # not a file that the user named: stdout may be closed
             raise
         chat.report_failure(format_error(error))
     return True
@@ -130,7 +141,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
     conversation = chat.conversation
     if conversation.messages:
         _show_last_exchange(conversation)
-    hint(f"{conversation.model}  /help: commands, Ctrl-D: quit")
+    hint(f"Chatting with {conversation.model}. /help for commands, Ctrl-D to quit.")
     editor = _line_editor(keep_history)
     was_busy = True  # so that the user may have typed before there was a prompt
     # At the prompt Ctrl-C is a key; a signal could only arrive while the editor starts or ends.
@@ -175,7 +186,7 @@ def _show_last_exchange(conversation: Conversation) -> None:
             + "\n"
         )
     if messages[-1].role == "user":
-        hint("there is no answer yet; /retry asks for one")
+        hint("the last message has no answer yet; /retry requests one")
 
 
 def _piped_messages() -> Iterator[str]:

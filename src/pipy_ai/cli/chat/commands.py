@@ -29,7 +29,7 @@ BARE_WORDS = {"exit": "/exit", "quit": "/exit", "?": "/help", "/?": "/help"}
 def is_command(text: str) -> bool:
     """Return whether the text is a command, or `exit`, `quit` or `?` alone.
 
-    A path, or a line that begins with a blank, is text.
+    A path, or a line that begins with a space, is text.
     """
     if text.rstrip().lower() in BARE_WORDS:
         return True
@@ -74,7 +74,7 @@ def _thinking(chat: Chat, level: str) -> None:
     if level:
         if level not in THINKING_LEVELS:
             raise ValueError(
-                f"{level!r} is not a thinking level; choose one of {', '.join(THINKING_LEVELS)}"
+                f"{level!r} is not a thinking level; choose {', '.join(THINKING_LEVELS)}"
             )
         chat.conversation.set(thinking=level)
     _print(chat.conversation.thinking or "the model's default")
@@ -89,7 +89,7 @@ def _attach(chat: Chat, source: str) -> None:
         is_quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "'\""
         source = os.path.expanduser(source[1:-1] if is_quoted else source)
         if source == STDIN:
-            raise ValueError("which file? /attach photo.jpg")
+            raise ValueError("name a file: /attach photo.jpg")
         parts = read_attachments([source])
         check_supported(parts, [chat.conversation.model or ""], {})
         chat.attachments += [(source, part) for part in parts]
@@ -144,7 +144,7 @@ def _save(chat: Chat, path: str) -> None:
     from ..conversations.transcript import format_for_path, format_transcripts, save_text
 
     if not path:
-        raise ValueError("where to? /save talk.md, or .json, .jsonl")
+        raise ValueError("name a file: /save talk.md (or .json, .jsonl)")
     save_text(path, format_transcripts([chat.conversation], format_for_path(path)))
     _print(f"saved to {path}")
 
@@ -176,7 +176,7 @@ def _clear(chat: Chat, _: str) -> None:
         write_raw("\x1b[H\x1b[2J")
     _new(chat, "")
     if previous_id:
-        _print(f"pipy chat -c {previous_id} continues the one before")
+        _print(f"pipy chat -c {previous_id} continues the previous one")
 
 
 def _help(chat: Chat, _: str) -> None:
@@ -184,7 +184,7 @@ def _help(chat: Chat, _: str) -> None:
     for name, (usage, summary, _handler) in COMMANDS.items():
         _print(f"{f'{name} {usage}'.ljust(width)}  {summary}")
     _print(
-        "Alt-Enter, or a \\ at the end of a line: another line. Ctrl-C: stop the answer, clear the"
+        "Alt-Enter, or \\ at the end of a line: new line. Ctrl-C: stop the answer, clear the"
         " line. Ctrl-D: quit. Start with a space to send a / as text."
     )
 
@@ -213,8 +213,8 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/save": ("FILE", "save the conversation to FILE: .md, .json or .jsonl", _save),
     "/undo": ("", "remove your last message and its answer", _undo),
     "/retry": ("", "request the last answer again", _retry),
-    "/new": ("", "start a new conversation; the old one is kept", _new),
+    "/new": ("", "start a new conversation; the old one stays saved", _new),
     "/clear": ("", "clear the screen and begin a new conversation", _clear),
     "/help": ("", "this list", _help),
-    "/exit": ("", "leave; also exit and quit", _exit),
+    "/exit": ("", "quit (also: exit, quit)", _exit),
 }

@@ -146,7 +146,7 @@ class Chat:
         elif error is not None:
             self.failed = True
             warn_error(answers[-1], options["api_base"])
-            hint("/retry asks again")
+            hint("/retry tries again")
         else:
             for text in ending_notices(answers[-1]) if answers else ():
                 warn(text)

@@ -98,7 +98,7 @@ def _classify(about: str, url: str, status: int | str, elapsed_ms: float, fix: s
         return Finding(about, FAIL, f"{url} cannot be reached ({status})", fix)
     detail = f"{url} answers in {elapsed_ms:.0f} ms with HTTP {status}"
     if status in (401, 403):
-        return Finding(about, FAIL, f"{detail}: the key is refused", fix)
+        return Finding(about, FAIL, f"{detail}: the key was rejected", fix)
     if status == 429 or status >= 500:
         return Finding(about, WARN, detail, "try again later")
     return Finding(about, OK, detail)

@@ -31,7 +31,7 @@ def check_data_dir() -> Iterator[Finding]:
         and os.stat(existing_dir).st_mode & stat.S_IWOTH
         and existing_dir == data_dir
     ):
-        yield Finding("data", WARN, f"anybody can write to {data_dir}", f"chmod o-w {data_dir}")
+        yield Finding("data", WARN, f"anyone can write to {data_dir}", f"chmod o-w {data_dir}")
     else:
         yield Finding(
             "data", OK, data_dir if existing_dir == data_dir else f"{data_dir}, not created yet"
@@ -100,7 +100,7 @@ def check_catalogue() -> Iterator[Finding]:
     error, untrusted = state.get("error"), state.get("untrusted")
     for change in untrusted if isinstance(untrusted, list) else ():
         provider = str(change).partition(":")[0]
-        fix = f"if the provider announced it: pipy sync --trust {provider}"
+        fix = f"if the provider announced this: pipy sync --trust {provider}"
         yield Finding("catalogue", WARN, f"a change is not used: {change}", fix)
     if error:
         yield Finding("catalogue", WARN, f"{detail}; the last sync failed: {error}", "pipy sync")

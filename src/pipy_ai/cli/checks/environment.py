@@ -32,5 +32,5 @@ def check_terminal() -> Iterator[Finding]:
     if encoding.replace("-", "") in ("utf8", "utf8sig"):
         yield Finding("terminal", OK, encoding)
     else:
-        detail = f"{encoding}: characters that it lacks become ?"
+        detail = f"{encoding}: other characters are printed as ?"
         yield Finding("terminal", WARN, detail, "set PYTHONUTF8=1, or a UTF-8 locale")

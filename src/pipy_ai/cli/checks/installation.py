@@ -36,7 +36,7 @@ def check_litellm() -> Iterator[Finding]:
     try:
         version = metadata.version("litellm")
     except metadata.PackageNotFoundError:
-        detail = "not installed; providers that need it cannot be used"
+        detail = "not installed; providers that need it are unavailable"
         yield Finding("LiteLLM", FAIL, detail, install_command)
         return
     release = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
@@ -49,8 +49,6 @@ def check_litellm() -> Iterator[Finding]:
     elif _BROKEN_VERSIONS.match(version):
         yield Finding("LiteLLM", FAIL, f"{version} fails every call with tools", install_command)
     elif release < MIN_LITELLM:
-        yield Finding(
-            "LiteLLM", FAIL, f"{version} is older than what pipy-ai needs", install_command
-        )
+        yield Finding("LiteLLM", FAIL, f"{version} is too old for pipy-ai", install_command)
     else:
         yield Finding("LiteLLM", OK, version)

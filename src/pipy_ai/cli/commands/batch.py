@@ -52,6 +52,7 @@ pipy batch mails.csv -o topics.csv --prompt-template "Topic of: {body}"
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --budget 5 -j 64
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --retry-errors
 """
+GUIDE = "batches.md"
 WAITS = "starting"
 MAX_WARNINGS = 10  # shown at the end
 # Suffixes that other programs would read as another format than the one of the answers.
@@ -84,46 +85,50 @@ _MAY_BE_SECRET = re.compile(r"headers?\.|api.?key|secret|password|://[^/\s]*@", 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("input", type=Path, metavar="INPUT", help="the input file")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
+    model_group = parser.add_argument_group("model")
+    add_model_options(model_group, option_flags=())  # here -o is the output file
+    rows_group = parser.add_argument_group("prompts and answers")
+    rows_group.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
         help="the output file: .jsonl, or .csv if the input is .csv",
+    )  # fmt: skip
+    rows_group.add_argument(
+        "--prompt-template", metavar="TEXT",
+        help='prompt with columns in braces, "Translate: {text}", or @FILE to read it from a file',
+    )  # fmt: skip
+    rows_group.add_argument(
+        "--output-schema", metavar="SCHEMA",
+        help="return JSON of this schema: 'name, age int', a JSON Schema or its file, module:Class",
+    )  # fmt: skip
+    which_group = parser.add_argument_group("which rows to send")
+    which_group.add_argument(
+        "--limit", type=parse_count, metavar="N", help="process only the first N rows"
     )
-    add_model_options(parser, option_flags=())  # here -o is the output file
-    parser.add_argument(
+    which_group.add_argument("--retry-errors", action="store_true", help="resend failed rows")
+    which_group.add_argument(
+        "--redo-changed", action="store_true",
+        help="resend rows whose prompt, model or settings have changed",
+    )  # fmt: skip
+    run_group = parser.add_argument_group("speed and cost")
+    run_group.add_argument(
+        "--estimate", action="store_true", help="estimate tokens and cost; send nothing"
+    )
+    run_group.add_argument(
+        "--budget", type=float, metavar="USD",
+        help="stop when this run has cost this many US dollars",
+    )  # fmt: skip
+    run_group.add_argument(
         "-j", "--concurrency", type=int, default=16, metavar="N",
         help="maximum number of concurrent requests (default: 16)",
     )  # fmt: skip
-    parser.add_argument(
-        "--prompt-template", metavar="TEXT",
-        help='the prompt, with columns in braces: "Translate: {text}"; @FILE reads it',
-    )  # fmt: skip
-    parser.add_argument(
-        "--output-schema", metavar="SCHEMA",
-        help="request JSON: 'name, age int', a JSON Schema or its file, module:Class",
-    )  # fmt: skip
-    parser.add_argument(
-        "--limit", type=parse_count, metavar="N", help="the first N rows of the file only"
-    )
-    parser.add_argument(
-        "--estimate", action="store_true", help="print tokens and cost of the rows; send nothing"
-    )
-    parser.add_argument("--retry-errors", action="store_true", help="send failed rows again")
-    parser.add_argument(
-        "--redo-changed", action="store_true",
-        help="send rows again whose prompt, model or settings have changed",
-    )  # fmt: skip
-    parser.add_argument(
-        "--budget", type=float, metavar="USD",
-        help="budget of this run in US dollars; it stops when that is spent",
-    )  # fmt: skip
-    parser.add_argument(
+    run_group.add_argument(
         "--dask", metavar="ADDRESS", help="send the requests from the workers of a Dask cluster"
     )
-    parser.add_argument("--json", action="store_true", help="print a summary as JSON at the end")
-    add_quiet_option(parser)
+    report_group = parser.add_argument_group("report")
+    report_group.add_argument(
+        "--json", action="store_true", help="print a summary as JSON at the end"
+    )
+    add_quiet_option(report_group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -197,14 +202,14 @@ def _first_row_model(questions: InputFile) -> str:
 def _check_paths(input_path: Path, output_path: Path | None, estimate: bool) -> None:
     """Raise `ValueError` unless the input can be read and the output is another file."""
     if str(input_path) == "-" and not input_path.exists():
-        raise ValueError("-: pipy batch reads its input more than once, so it needs a file")
+        raise ValueError("-: pipy batch reads its input more than once, so stdin cannot be used")
     if not input_path.is_file():
-        problem = "not a file" if input_path.exists() else "there is no such file"
+        problem = "not a file" if input_path.exists() else "no such file"
         raise ValueError(f"{input_path}: {problem}")
     if output_path is None:
         if estimate:
             return
-        raise ValueError("-o FILE is missing: the output file, such as answers.jsonl")
+        raise ValueError("-o FILE is required: the output file, such as answers.jsonl")
     if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
         raise ValueError(f"{output_path}: the output must be another file")
     if str(output_path) == "-":
@@ -214,13 +219,13 @@ def _check_paths(input_path: Path, output_path: Path | None, estimate: bool) -> 
 
         if output_path.exists() and not results_path(output_path).exists():
             raise ValueError(
-                f"-o {output_path}: the file is not from pipy batch; name another file"
+                f"-o {output_path}: the file is not from pipy batch; choose another file"
             )
     elif output_path.suffix.lower() in OTHER_FORMATS:
         name = f"{output_path.name.partition('.')[0]}.jsonl"
         raise ValueError(f"-o {output_path}: the output is JSON Lines; name the file {name}")
     if not output_path.absolute().parent.is_dir():
-        raise ValueError(f"{output_path.parent}: there is no such directory")
+        raise ValueError(f"{output_path.parent}: no such directory")
 
 
 def _is_csv(path: Path) -> bool:
@@ -291,18 +296,18 @@ def _print_estimate(job: Job, json_output: bool) -> int:
     if len(body) != 1:
         body.append(cells("total", estimates))
     print_table(header, body, {*header[1:]}, drop=["input cost"])
-    before = f" ({answered:,} are done)" if answered else ""
-    text = f"An estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
+    before = f" ({answered:,} rows are already done)" if answered else ""
+    text = f"This is an estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
     write_stderr(wrap(escape_controls(text), sys.stderr))
     return 0
 
 
 def _output_basis(job: Job, estimates: list[ModelEstimate]) -> str:
     if any(estimate.output_tokens is None for estimate in estimates):
-        return "The length of the answers is not known: --max-tokens N limits it."
+        return "The length of the answers is unknown; --max-tokens N limits it."
     if job.options.get("max_tokens"):
-        return "Every answer counts with --max-tokens, so this is the most."
-    return "Answers count with their max_tokens, or the average of the answers so far."
+        return "It assumes that every answer uses all of --max-tokens, so this is the maximum."
+    return "It assumes answers of max_tokens, or of the average length so far."
 
 
 def _raise_file_limit() -> None:
@@ -340,7 +345,7 @@ async def _run_job(job: Job, on_progress: Callable[[], object], received: list[i
             return
         job.stop()
         count = job.scheduler.in_flight
-        warn(f"finishing {count} under way; Ctrl-C once more drops {_pronoun(count)}")
+        warn(f"finishing {count} in flight; press Ctrl-C again to drop {_pronoun(count)}")
 
     with _signals_handled_by(on_signal, asyncio.get_running_loop()):
         await job.run(on_progress)
@@ -537,7 +542,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         warn(f"{rows} not sent yet: run the same command again to resume")
     if failed:
         rows = format_count(failed, "row")
-        warn(f"{rows} failed: add --retry-errors to ask {_pronoun(failed)} again")
+        warn(f"{rows} failed: add --retry-errors to resend {_pronoun(failed)}")
     if (progress.unanswered or failed) and (command := _next_command(retry=failed > 0)):
         warn(f"next: {command}")
     if interrupted:
@@ -576,7 +581,7 @@ def _summary(job: Job, seconds: float) -> str:
     progress = job.progress
     parts = [f"{format_count(progress.rows, 'row')}: {progress.answered:,} answered"]
     if progress.previously_answered:
-        parts.append(format_count(progress.previously_answered, "was before", "were before"))
+        parts.append(f"{progress.previously_answered:,} answered earlier")
     if progress.failed:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in progress.error_kinds.most_common())
         parts.append(f"{progress.failed:,} failed ({kinds})")

@@ -30,15 +30,16 @@ pipy compare -p "Explain TCP in one sentence" -m sonnet -m openai/gpt-5
 git diff | pipy compare -p "Review this" -m sonnet -m openai/gpt-5
 pipy compare --votes
 """
+GUIDE = "models.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="these (default: all)")
-    answers = parser.add_argument_group("compare answers")
-    answers.add_argument(
-        "-p", "--prompt", metavar="PROMPT", help="the prompt to send to each model"
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="models to compare (default: all)"
     )
+    answers = parser.add_argument_group("compare answers")
+    answers.add_argument("-p", "--prompt", metavar="PROMPT", help="prompt to send to each model")
     answers.add_argument(
         "-a", "--attach", action="append", default=[], metavar="FILE",
         help="attach an image, PDF or text file by path or URL (repeatable)",
@@ -46,13 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(answers, many_models=True)
     answers.add_argument("--no-stdin", action="store_true", help="do not read stdin")
     answers.add_argument(
-        "--plain", action="store_true", help="do not render Markdown; print the answers in turn"
+        "--plain",
+        action="store_true",
+        help="do not render Markdown; print one answer after the other",
     )
-    answers.add_argument("--votes", action="store_true", help="list the standings of the models")
+    answers.add_argument(
+        "--votes", action="store_true", help="show how often each model was voted best"
+    )
     add_token_options(parser, required=False)
     add_filter_options(parser)
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="only the first N")
-    parser.add_argument("--free", action="store_true", help="include models with a price of 0")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="show only the first N")
+    parser.add_argument("--free", action="store_true", help="include free models")
     add_json_option(parser)
     add_pager_option(parser)
 
@@ -115,7 +120,7 @@ def _prompt_args(arguments: argparse.Namespace) -> PromptArgs:
     if len(models) < 2:
         raise ValueError("name at least two models: -m A -m B")
     if arguments.input is not None:
-        raise ValueError("--input compares costs, and -p compares answers: use one of them")
+        raise ValueError("use either --input, which compares costs, or -p, which compares answers")
     first, *others = models
     prompt_args = build_prompt_args(
         argparse.Namespace(

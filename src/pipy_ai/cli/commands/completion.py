@@ -24,11 +24,13 @@ from ..parser_tree import (
     walk_commands,
 )
 
-DESCRIPTION = (
-    'Print a script for your shell. bash: eval "$(pipy completion bash)" in ~/.bashrc. '
-    'zsh: eval "$(pipy completion zsh)" in ~/.zshrc, after compinit. '
-    "fish: pipy completion fish > ~/.config/fish/completions/pipy.fish"
-)
+DESCRIPTION = "Print a script that completes commands, options, models and files in your shell."
+EXAMPLES = """\
+eval "$(pipy completion bash)"  # in ~/.bashrc
+eval "$(pipy completion zsh)"   # in ~/.zshrc, after compinit
+pipy completion fish > ~/.config/fish/completions/pipy.fish
+"""
+GUIDE = "ask.md"
 NAME_KINDS = tuple(kind for kind in COMPLETABLE_KINDS if kind != "FILE")
 SHELLS = ("bash", "zsh", "fish")
 _SHELL_SAFE = re.compile(r"[\w./:@+~-]+", re.ASCII)  # no shell gives these a special meaning
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write("".join(f"{name}\n" for name in _matching_names(arguments)))
         return 0
     if arguments.shell is None:
-        raise ValueError("which shell? pipy completion bash, zsh or fish")
+        raise ValueError("name the shell: pipy completion bash, zsh or fish")
     from ..parser import build_parser
 
     tree = list(walk_commands(build_parser()))

@@ -14,23 +14,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+EXAMPLES = """\
+pipy config
+pipy config --providers anthropic,openai -o router.yaml
+pipy config --gateway --rpm 500 --tpm 200k
+"""
+GUIDE = "gateway.md"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
         "--providers", metavar="A,B", help="only these providers (default: those with a key)"
     )
-    parser.add_argument("--all", action="store_true", help="every provider")
+    parser.add_argument("--all", action="store_true", help="include every provider")
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="default: ~/.pipy/router.yaml, or gateway.yaml there; - is stdout",
+        help="output file, or - for stdout (default: ~/.pipy/router.yaml or gateway.yaml)",
     )
     gateway_group = parser.add_argument_group("gateway")
     gateway_group.add_argument(
         "--gateway",
         action="store_true",
-        help="for several proxies that share limits, cooldowns and a cache in Redis",
+        help="share limits, cooldowns and a cache between several proxies, through Redis",
     )
     gateway_group.add_argument(
         "--rpm", type=parse_count, metavar="N", help="requests per minute for each model"

@@ -11,10 +11,17 @@ from ..args.common import add_json_option
 from ..display.catalogue import show_price_date, zero_price_label
 from ..display.terminal import warn, write_json
 
+EXAMPLES = """\
+pipy cost sonnet --input 10k --output 2k
+pipy cost openai/gpt-5 --input 1M --cached 900k
+pipy cost haiku --input 500 --output 100 --json
+"""
+GUIDE = "cost.md"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", help="provider/model, or the bare name of a model")
+    parser.add_argument("model", metavar="MODEL", help="model name or part of it")
     add_token_options(parser)
     add_json_option(parser)
 

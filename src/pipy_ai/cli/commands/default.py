@@ -10,14 +10,23 @@ from ..checks.models import explain_default_model
 from ..display.terminal import hint, warn, write
 
 DESCRIPTION = "Show or set the default model. The environment variable PIPY_MODEL takes precedence."
+EXAMPLES = """\
+pipy default
+pipy default openai/gpt-5
+pipy default --unset
+"""
+GUIDE = "ask.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "model", nargs="?", help="the new default model (default: show the current one)"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="the new default model (default: show the current one)",
     )
-    parser.add_argument("--unset", action="store_true", help="choose none")
+    parser.add_argument("--unset", action="store_true", help="remove the default model")
     parser.add_argument(
         "--force", action="store_true", help="accept a model that is not in the catalogue"
     )
@@ -26,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     if arguments.unset and arguments.model:
-        raise ValueError("use either a model or --unset")
+        raise ValueError("use either MODEL or --unset")
     if arguments.unset:
         update_setting(DEFAULT_MODEL_KEY, None)
     elif arguments.model:

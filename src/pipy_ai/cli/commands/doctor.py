@@ -19,9 +19,15 @@ if TYPE_CHECKING:
     from ..checks.finding import Finding
 
 DESCRIPTION = (
-    "Check the setup and say how to fix problems. Without --online it makes no "
-    "requests beyond this machine."
+    "Check the setup and print how to fix problems. Without --online, nothing is sent beyond this"
+    " machine."
 )
+EXAMPLES = """\
+pipy doctor
+pipy doctor --online
+pipy doctor --json
+"""
+GUIDE = "troubleshooting.md"
 WAITS = "checking the setup"
 MIN_TABLE_WIDTH = 60  # on a narrower terminal, the findings are not in columns
 COLORS = {OK: "green", WARN: "yellow", FAIL: "red"}
@@ -32,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--online",
         action="store_true",
-        help="also check each provider that has a key, and models.dev",
+        help="also check the connection to models.dev and to each provider that has a key",
     )
     add_json_option(parser)
     add_quiet_option(parser)

@@ -34,8 +34,8 @@ from ..display.terminal import (
 )
 
 DESCRIPTION = (
-    "List, show, search, remove and export saved conversations. You can shorten an "
-    "ID as long as it is unambiguous; the default is the last conversation."
+    "List, show, search, remove and export saved conversations. An ID may be shortened as long as"
+    " it is unambiguous; the default is the last conversation."
 )
 EXAMPLES = """\
 pipy history browse
@@ -44,6 +44,7 @@ pipy history search "full moon"
 pipy history export --all -o history.html
 pipy history export -o history.db
 """
+GUIDE = "chat.md"
 SHORT_ID_CHARS = len("20260101-120000")
 
 
@@ -52,52 +53,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     browse_parser = actions.add_parser(
-        "browse", help="choose one on a terminal, with a preview; otherwise as list (default)"
+        "browse", help="choose a conversation on a terminal; elsewhere, list them (default)"
     )
     _add_list_options(browse_parser)
     browse_parser.add_argument(
-        "--no-picker", action="store_true", help="list them on a terminal, too"
+        "--no-picker", action="store_true", help="list the conversations instead of choosing one"
     )
     _add_list_options(
         actions.add_parser("list", help="list conversations, newest first, with tokens and cost")
     )
 
-    show_parser = actions.add_parser("show", help="what was said")
-    show_parser.add_argument("id", nargs="?", metavar="ID", help="which (default: the last)")
+    show_parser = actions.add_parser("show", help="print a conversation")
+    show_parser.add_argument(
+        "id", nargs="?", metavar="ID", help="conversation to print (default: the last)"
+    )
     add_json_option(show_parser)
     add_pager_option(show_parser)
 
-    search_parser = actions.add_parser("search", help="find conversations that contain words")
-    search_parser.add_argument("text", nargs="+", metavar="TEXT", help="the words")
+    search_parser = actions.add_parser("search", help="search the text of conversations")
+    search_parser.add_argument("text", nargs="+", metavar="TEXT", help="text to search for")
     add_json_option(search_parser)
     add_pager_option(search_parser)
 
     remove_parser = actions.add_parser("rm", help="remove conversations")
-    remove_parser.add_argument("id", nargs="+", metavar="ID", help="which")
-    remove_parser.add_argument("--yes", action="store_true", help="do not ask")
+    remove_parser.add_argument("id", nargs="+", metavar="ID", help="conversation to remove")
+    remove_parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     add_json_option(remove_parser)
 
-    export_parser = actions.add_parser("export", help="as a file")
-    export_parser.add_argument(
-        "id", nargs="*", metavar="ID", help="which (default: the last; for SQLite, all)"
+    export_parser = actions.add_parser(
+        "export", help="export conversations to Markdown, HTML, SQLite or JSON"
     )
-    export_parser.add_argument("--all", action="store_true", help="every conversation")
+    export_parser.add_argument(
+        "id",
+        nargs="*",
+        metavar="ID",
+        help="conversation to export (default: the last; for SQLite, all)",
+    )
+    export_parser.add_argument("--all", action="store_true", help="export every conversation")
     export_parser.add_argument(
         "-o", "--output", metavar="FILE",
-        help="where to, e.g. talk.html or history.db (default: stdout)",
+        help="output file, e.g. talk.html or history.db (default: stdout)",
     )  # fmt: skip
     export_parser.add_argument(
         "--format",
         choices=("md", "html", "sqlite", "json", "jsonl"),
-        help="md, html, sqlite, json or jsonl (default: by FILE's name, else md)",
+        help="md, html, sqlite, json or jsonl (default: from the suffix of FILE, else md)",
     )
     for action in actions.choices.values():
         action.allow_abbrev = False
 
 
 def _add_list_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="only the first N")
-    parser.add_argument("--by", choices=("model", "day"), help="sums for each")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="show only the first N")
+    parser.add_argument("--by", choices=("model", "day"), help="show totals by model or by day")
     add_json_option(parser)
     add_pager_option(parser)
 
@@ -246,7 +254,9 @@ def _remove(arguments: argparse.Namespace) -> int:
     conversation_ids = [resolve_id(name) for name in dict.fromkeys(arguments.id)]
     if not arguments.yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ValueError("to remove it without confirmation: pipy history rm --yes …")
+            raise ValueError(
+                "cannot ask for confirmation without a terminal; use pipy history rm --yes …"
+            )
         for conversation_id in conversation_ids:
             data = read_conversation_file(conversation_id)
             entry, _ = summarize_conversation(conversation_id, data)

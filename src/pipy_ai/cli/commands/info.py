@@ -13,10 +13,17 @@ from ..args.common import add_json_option
 from ..display.catalogue import format_rate, route_to_dict, show_price_date, zero_price_label
 from ..display.terminal import warn, write, write_json
 
+EXAMPLES = """\
+pipy info sonnet
+pipy info openai/gpt-5
+pipy info gemini-2.5-pro --json
+"""
+GUIDE = "models.md"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("model", help="provider/model, or the bare name of a model")
+    parser.add_argument("model", metavar="MODEL", help="model name or part of it")
     add_json_option(parser)
 
 
@@ -128,4 +135,4 @@ def _format_key_state(route: Route) -> str:
     variable, location = route.credential()
     if not variable:
         return "none needed"
-    return "set" if location == ENVIRONMENT else f"kept by pipy keys ({location})"
+    return "set" if location == ENVIRONMENT else f"stored with pipy keys ({location})"

@@ -24,32 +24,39 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 DESCRIPTION = (
-    "Store API keys. An environment variable takes precedence over a stored key. "
-    "pipy keys set prompts for the key; or pipe it in."
+    "Store API keys. An environment variable takes precedence over a stored key. pipy keys set"
+    " prompts for the key, or reads it from a pipe."
 )
+EXAMPLES = """\
+pipy keys set anthropic
+pipy keys set openai < key.txt
+pipy keys list
+pipy keys remove openai
+"""
+GUIDE = "ask.md"
 MAX_KEY_CHARS = 65_536  # some keys are whole documents
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    set_parser = actions.add_parser("set", help="keep a key")
+    set_parser = actions.add_parser("set", help="store a key")
     set_parser.add_argument(
-        "name", metavar="PROVIDER", help="a provider, or the variable of its key"
+        "name", metavar="PROVIDER", help="provider, or the environment variable of its key"
     )
     set_parser.add_argument("value", nargs="*", help=argparse.SUPPRESS)  # `_set` rejects it
     set_parser.add_argument(
-        "--file", action="store_true", help="store it in a file, even if there is a keyring"
+        "--file", action="store_true", help="store it in a file even if there is a keyring"
     )
     set_parser.add_argument("--force", action="store_true", help="accept an unknown variable name")
-    list_parser = actions.add_parser("list", help="list which keys are set, and where")
+    list_parser = actions.add_parser("list", help="list the keys that are set, and where")
     add_json_option(list_parser)
     add_pager_option(list_parser)
-    remove_parser = actions.add_parser("remove", help="forget a key")
+    remove_parser = actions.add_parser("remove", help="delete a stored key")
     remove_parser.add_argument(
-        "name", metavar="PROVIDER", help="a provider, or the variable of its key"
+        "name", metavar="PROVIDER", help="provider, or the environment variable of its key"
     )
-    actions.add_parser("path", help="print the path of the file")
+    actions.add_parser("path", help="print the path of the key file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _set(arguments: argparse.Namespace) -> int:
     if arguments.value:
         raise ValueError(
-            "a key on the command line stays in the shell's history, so it is not taken from there "
-            f"(and that one may need replacing); run pipy keys set {arguments.name} and paste it"
+            "a key on the command line stays in the shell's history, so it was not stored, and you"
+            f" may want to replace it; run pipy keys set {arguments.name} and paste the key"
         )
     provider, variable = _resolve_name(arguments.name, arguments.force)
     key = _read_key(f"Key for {provider or 'any provider'} ({variable}), hidden: ")
@@ -114,8 +121,8 @@ def _key_variable(provider: str, provider_route: Route) -> str:
         raise ValueError(provider_route.problem)
     if provider_route.backend in CLOUD_LOGIN_BACKENDS:
         raise ValueError(
-            f"{provider} logs in with more than a key, which only the environment can hold: "
-            f"set {' or '.join(provider_route.key_env)}"
+            f"{provider} needs more than a key, and only environment variables can hold it: set "
+            f"{' or '.join(provider_route.key_env)}"
         )
     if not provider_route.key_env:
         raise ValueError(f"{provider} needs no key")
@@ -183,7 +190,7 @@ def _list(as_json: bool) -> int:
         write_json(rows)
         return 0
     if not rows:
-        warn("no provider's key is set; pipy keys set PROVIDER stores one")
+        warn("no API key is set; pipy keys set PROVIDER stores one")
         return 0
     body = [
         [", ".join(row["providers"]) or "-", row["variable"], _describe_source(row)] for row in rows
@@ -194,7 +201,7 @@ def _list(as_json: bool) -> int:
 
 def _describe_source(row: dict[str, Any]) -> str:
     if row["place"] == ENVIRONMENT and row["kept"]:
-        return f"the environment, before {describe_location(row['kept'])}"
+        return f"the environment, instead of {describe_location(row['kept'])}"
     return describe_location(str(row["place"]))
 
 
@@ -218,5 +225,5 @@ def _remove(name: str) -> int:
         return 1
     for variable in variables:
         keystore.delete_key(variable)
-        write(f"{variable} is forgotten\n")
+        write(f"removed {variable}\n")
     return 0

@@ -14,24 +14,37 @@ from ..display.terminal import warn, write, write_json
 if TYPE_CHECKING:
     from ..checks.servers import Server
 
+DESCRIPTION = (
+    "List, find and download models on this machine: the embedded demo model, model files and model"
+    " servers."
+)
+EXAMPLES = """\
+pipy local
+pipy local pull
+pipy local discover --port 9000
+"""
+GUIDE = "local-models.md"
 WAITS = "looking for models on this machine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    pull_parser = actions.add_parser("pull", help="download the weights of local/smollm2 (93 MB)")
+    pull_parser = actions.add_parser("pull", help="download the demo model local/smollm2 (93 MB)")
     add_quiet_option(pull_parser)
-    list_parser = actions.add_parser(
-        "list", help="list the models on this machine: files and servers"
-    )
+    list_parser = actions.add_parser("list", help="list model files and model servers (default)")
     discover_parser = actions.add_parser(
         "discover",
-        help="find Ollama, llama.cpp, LM Studio, vLLM and LiteLLM's proxy on this machine",
+        help="find model servers: Ollama, llama.cpp, LM Studio, vLLM, LiteLLM's proxy",
     )
     for subparser in (list_parser, discover_parser):
         subparser.add_argument(
-            "--port", type=int, action="append", default=[], metavar="N", help="look there, too"
+            "--port",
+            type=int,
+            action="append",
+            default=[],
+            metavar="N",
+            help="also check this port (repeatable)",
         )
         add_json_option(subparser)
         add_quiet_option(subparser)
@@ -64,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     for server in servers:
         _print_server(server)
     if not servers and not files:
-        warn("no model server answers on this machine, on the usual ports (--port for others)")
+        warn("no model server found on the usual ports of this machine; --port N checks another")
     return 0
 
 
@@ -95,4 +108,4 @@ def _print_server(server: Server) -> None:
             ]
             for model in server.models
         ]
-        print_table(["  ask with", "context"], rows, {"context"})
+        print_table(["  use with", "context"], rows, {"context"})

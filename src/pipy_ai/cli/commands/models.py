@@ -16,20 +16,28 @@ from ..display.model_order import sort_by_interest, usable_providers
 from ..display.table import print_table
 from ..display.terminal import escape_controls, hint, warn, write_json
 
+EXAMPLES = """\
+pipy models sonnet
+pipy models --available --sort in
+pipy models --capability reasoning --max-cost-input 1
+pipy models --modality pdf --columns model,context,in,out
+pipy models --provider openai --json
+"""
+GUIDE = "models.md"
 # Columns that are left out first where the terminal is narrow.
 DROPPED_FIRST = ("output", "released", "status", "family", "cached", "context")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("words", nargs="*", metavar="WORD", help="in their names")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="words in the name")
     add_filter_options(parser)
-    parser.add_argument("--sort", metavar="COLUMN", help="model, context, in, out, released, …")
-    parser.add_argument("--reverse", action="store_true", help="in reverse order")
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="only the first N")
     parser.add_argument(
-        "--columns", metavar="A,B", help="show only these columns, for example model,in,out"
+        "--sort", metavar="COLUMN", help="sort by model, context, in, out, released, …"
     )
+    parser.add_argument("--reverse", action="store_true", help="reverse the order")
+    parser.add_argument("--limit", type=parse_count, metavar="N", help="show only the first N")
+    parser.add_argument("--columns", metavar="A,B", help="columns to show, e.g. model,in,out")
     add_json_option(parser)
     add_pager_option(parser)
 

@@ -12,6 +12,12 @@ DESCRIPTION = (
     "Show the request that `pipy ask` would send for the same arguments, without sending it."
     " Keys are masked."
 )
+EXAMPLES = """\
+pipy preview -m sonnet "What is 2+2?"
+pipy preview -m openai/gpt-5 --thinking high "Prove it"
+pipy preview -m sonnet --schema "name, age int" --json "Invent a person"
+"""
+GUIDE = "ask.md"
 WAITS = "building the request"
 
 

@@ -11,6 +11,13 @@ from ..display.catalogue import route_to_dict
 from ..display.table import print_table
 from ..display.terminal import warn, write_json
 
+EXAMPLES = """\
+pipy providers
+pipy providers --available
+pipy providers --json
+"""
+GUIDE = "models.md"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -53,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     print_table(["provider", "models", "set", "variables"], rows, {"models"})
     if not entries:
-        warn("no provider's key is set; pipy providers lists the variables")
+        warn("no API key is set; pipy providers lists the variables")
     return 0
 
 

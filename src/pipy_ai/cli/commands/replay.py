@@ -30,35 +30,36 @@ pipy ask --events "Hi" > events.jsonl
 pipy replay events.jsonl --speed 2
 pipy replay events.jsonl --timeline
 """
+GUIDE = "events.md"
 MAX_PAUSE_S = 10.0
 MAX_REPORTED_LINES = 3  # damaged lines that are reported one by one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", help="the file; - is piped input")
+    parser.add_argument("file", metavar="FILE", help="file of events, or - for stdin")
     pace_group = parser.add_mutually_exclusive_group()
     pace_group.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="replay X times as fast"
+        "--speed", type=float, default=1.0, metavar="X", help="replay X times as fast (default: 1)"
     )
-    pace_group.add_argument("--at-once", action="store_true", help="without pauses")
+    pace_group.add_argument("--at-once", action="store_true", help="replay without pauses")
     pace_group.add_argument(
         "--timeline",
         action="store_true",
-        help="list the events with their milliseconds instead of playing them",
+        help="list the events with their times instead of replaying them",
     )
     parser.add_argument("--plain", action="store_true", help="do not render Markdown")
     parser.add_argument(
         "--usage", action="store_true", help="print tokens, cost and speed at the end"
     )
-    parser.add_argument("--json", action="store_true", help="with --timeline: print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON (with --timeline)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     speed = math.inf if arguments.at_once else arguments.speed
     if not speed > 0:
-        raise ValueError("--speed must be more than 0")
+        raise ValueError(f"--speed must be greater than 0, got {arguments.speed:g}")
     if arguments.json and not arguments.timeline:
         raise ValueError("--json needs --timeline")
 
@@ -119,7 +120,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
         return 130
     reader.report_damage()
     if last_answer is None:
-        warn("this file has no complete response")
+        warn("the file has no complete response")
         return 1
     for text in [*warning_texts([last_answer]), *ending_notices(last_answer)]:
         warn(text)
@@ -141,7 +142,7 @@ class _EventReader:
         """Print how many lines are no events, if there are any."""
         if self.damaged_count:
             lines = format_count(self.line_count, "line")
-            warn(f"{self.damaged_count:,} of {lines}: no event")
+            warn(f"{self.damaged_count:,} of {lines} skipped: not an event")
 
     def __iter__(self) -> Iterator[tuple[Any, float | None]]:
         from ... import event_from_dict

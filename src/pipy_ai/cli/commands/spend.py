@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Show spending from the ledger that PIPY_LEDGER=1 writes or, without one, from the saved"
-    " conversations of ask and chat. The two are never added up, so nothing counts twice."
+    " conversations of ask and chat. The two are never added together, so nothing is counted twice."
 )
 EXAMPLES = """\
 pipy spend
 pipy spend --by day --since 2026-11
 pipy spend --source history --json
 """
+GUIDE = "cost.md"
 # The color of a bar from this share of the cost on.
 SHARE_COLORS = ((0.5, "red"), (0.2, "yellow"))
 MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 4, 40
@@ -41,17 +42,23 @@ _GROUP_KEYS: dict[str, Callable[[str, str, str], str]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--by", choices=_GROUP_KEYS, default="model", help="group by (days are in UTC)"
+        "--by",
+        choices=_GROUP_KEYS,
+        default="model",
+        help="group by model, provider or day in UTC (default: model)",
     )
     parser.add_argument(
-        "--since", type=_parse_date, metavar="DATE", help="like 2026-11 or 2026-11-22"
+        "--since",
+        type=_parse_date,
+        metavar="DATE",
+        help="start at this date, e.g. 2026-11 or 2026-11-22",
     )
     parser.add_argument(
         "--source",
         choices=("ledger", "history"),
-        help="ledger, or history for the saved conversations (default: the ledger if there is one)",
+        help="ledger, or history for saved conversations (default: the ledger if there is one)",
     )
-    parser.add_argument("--ledger", metavar="FILE", help="the ledger (default: PIPY_LEDGER)")
+    parser.add_argument("--ledger", metavar="FILE", help="ledger file (default: $PIPY_LEDGER)")
     add_json_option(parser)
 
 
@@ -71,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...accounting.ledger import Spending, read_ledger
 
     if arguments.ledger and arguments.source == "history":
-        raise ValueError("--ledger and --source history: use one of them")
+        raise ValueError("use either --ledger or --source history")
     ledger = read_ledger(arguments.ledger)
     source = arguments.source or "ledger"
     if not (arguments.source or arguments.ledger or os.path.exists(ledger.path)):

@@ -9,6 +9,12 @@ from ..args.common import add_json_option, add_quiet_option
 from ..display.status import hide_status
 from ..display.terminal import escape_controls, warn, write_json
 
+EXAMPLES = """\
+pipy sync
+pipy sync --trust openrouter
+pipy sync --json
+"""
+GUIDE = "models.md"
 MAX_LISTED_NAMES = 10  # per list of added, removed and repriced models
 WAITS = "downloading the catalogue of models"
 
@@ -18,14 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="update even if nothing changed, or if half of the models are gone",
+        help="update even if nothing changed or half of the models would be removed",
     )
     parser.add_argument(
         "--trust",
         action="append",
         default=[],
         metavar="PROVIDER",
-        help="use the new address and key variables of this provider",
+        help="accept this provider's new address and key variables (repeatable)",
     )
     add_json_option(parser)
     add_quiet_option(parser)
@@ -68,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         warn(escape_controls(_describe(change)))
     if result.skipped:
         print(
-            "Left out "
+            "Skipped "
             + format_count(
                 result.skipped, "an entry that is not a model", "entries that are not models"
             )

@@ -20,7 +20,13 @@ from ..display.table import print_table
 from ..display.terminal import hint, write
 
 EDITOR_GRACE_S = 2.0  # to restore the terminal
-DESCRIPTION = "Show, list and edit the templates of `pipy ask -t`."
+DESCRIPTION = "List, show and edit the templates of `pipy ask -t`."
+EXAMPLES = """\
+pipy templates edit summary
+pipy templates show summary
+pipy ask -t summary < report.txt
+"""
+GUIDE = "ask.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     list_parser = actions.add_parser("list", help="list the templates")
     add_pager_option(list_parser)
     for action, summary in (
-        ("show", "print one"),
+        ("show", "print a template"),
         ("edit", "create or change a template in your editor"),
     ):
         actions.add_parser(action, help=summary).add_argument(
-            "name", metavar="TEMPLATE", help="the template's name"
+            "name", metavar="TEMPLATE", help="name of the template"
         )
-    actions.add_parser("path", help="where they are")
+    actions.add_parser("path", help="print the path of the templates directory")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -47,7 +47,7 @@ def ask_for_vote(models: list[str]) -> dict[str, Any] | None:
     if answer.isascii() and answer.isdigit() and 1 <= int(answer) <= len(models):
         return {"models": models, "best": models[int(answer) - 1]}
     if answer:
-        warn(f"{answer!r} is not a number from 1 to {len(models)}: no vote is saved")
+        warn(f"{answer!r} is not a number from 1 to {len(models)}; the vote was not saved")
     return None
 
 
@@ -59,7 +59,7 @@ def save_vote(vote: dict[str, Any]) -> bool:
         make_private_dir(data_path())
         append_line(_votes_path(), line, open_private)
     except OSError as error:
-        warn(f"the vote is not saved: {format_error(error)}")
+        warn(f"the vote could not be saved: {format_error(error)}")
         return False
     return True
 
@@ -75,7 +75,7 @@ def read_standings() -> dict[str, Standing]:
     except FileNotFoundError:
         return {}
     if damaged:
-        warn(f"{_votes_path()}: skipped damaged lines: {damaged}")
+        warn(f"{_votes_path()}: skipped {damaged} damaged lines")
     ranked = sorted(standings.items(), key=lambda item: (-item[1].score, -item[1].wins, item[0]))
     return dict(ranked)
 

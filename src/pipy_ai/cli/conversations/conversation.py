@@ -323,7 +323,7 @@ class Conversation:
         self.keep, self.save_failed = False, True
         self.close()
         error.filename = self.path
-        warn(f"the conversation is not saved from here on: {format_error(error)}")
+        warn(f"the rest of the conversation will not be saved: {format_error(error)}")
 
     def _begin_partial(self, header: dict[str, Any]) -> None:
         self._discard_partial()

@@ -87,7 +87,7 @@ def _check_replaceable(path: str) -> None:
         header = file.read(72)
         if header[:6] == b"SQLite" and header[68:72] == APPLICATION_ID.to_bytes(4, "big"):
             return
-    raise ValueError(f"{path}: not a database of pipy history export; name another file")
+    raise ValueError(f"{path}: not a database from pipy history export; choose another file")
 
 
 def _fill(database: sqlite3.Connection, conversations: Iterable[Conversation]) -> None:

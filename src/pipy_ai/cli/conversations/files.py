@@ -79,7 +79,7 @@ def lock_file(fd: int, conversation_id: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = f"another pipy has opened the conversation {conversation_id}; close it there first"
+        text = f"another pipy process has conversation {conversation_id} open; close it there first"
         raise ValueError(text) from None
     except OSError:  # the file system has no locks
         pass

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ...types import AssistantContent
 
 SETTINGS = ("model", "system", "thinking", "api_base", "tools")
-INTERRUPTED_TEXT = "The answer is incomplete: pipy was stopped during it, or is still running."
+INTERRUPTED_TEXT = "The answer is incomplete: pipy was stopped or is still receiving it."
 
 
 def encode_record(record: Any) -> bytes:
