@@ -42,7 +42,8 @@ HOSTILE = """# Hi <script>alert(1)</script>
 <img src=https://evil.example/a.png onerror=alert(1)> <b onclick="x()">bold</b> <!-- -->
 
 ![pixel](https://evil.example/b.png?q=secret) ![ref][1] ![data](data:image/svg+xml;base64,AAAA)
-[click](javascript:alert(1)) [file](file:///etc/passwd) [ok](https://example.com/?a=1&b=2)
+[click](javascript:alert(1)) [file](file:///etc/passwd) [here](evil.ipynb) [root](/tree)
+[data](data:image/png;base64,AAAA) $5 and $\\href{javascript:alert(1)}{x}$ [ok](https://example.com/?a=1&b=2)
 <https://evil.example/auto> &lt;script&gt; `<code>` and `![x](y)`
 
 <iframe src="https://evil.example"></iframe>
@@ -60,6 +61,10 @@ ALLOWED_TAGS = {
     "ul", "ol", "li", "a", "blockquote", "hr", "table", "thead", "tbody", "tr", "th", "td",
     "details", "summary", "progress", "img",
 }  # fmt: skip
+
+
+# MathJax reads no formulas in it, which could contain links and styles: "$5 and $6" are prices.
+NO_FORMULAS = '<div class="mathjax_ignore tex2jax_ignore">'
 
 
 def check_html(html: str) -> None:
@@ -88,9 +93,7 @@ def check_html(html: str) -> None:
                 if name == "src":
                     assert (value or "").startswith("data:image/png;base64,")
                 if name == "href":
-                    assert re.match(
-                        r"https?://|mailto:|#|data:image/(gif|png|jpeg|webp)", value or ""
-                    )
+                    assert re.match(r"https?://|mailto:", value or "")
                 if name == "style":
                     assert "url(" not in (value or "")
             if tag not in ("br", "hr", "img"):
@@ -178,13 +181,14 @@ SHOWN: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("create", SHOWN.values(), ids=SHOWN)
 def test_nothing_shown_is_active(create: Callable[[], Any]) -> None:
     value = create()
-    check_html(value._repr_html_())
+    html = value._repr_html_()
+    check_html(html)
+    assert html.startswith(NO_FORMULAS)
     check_markdown(value._repr_markdown_())
     assert repr(value)
 
 
-@pytest.mark.parametrize("create", SHOWN.values(), ids=SHOWN)
-def test_text_in_any_place_is_not_active(create: Callable[[], Any]) -> None:
+def test_text_in_any_place_is_not_active() -> None:
     """A piece of the hostile text at a time, as its parts may hide each other."""
     for line in HOSTILE.splitlines():
         check_html(render_text(line))
@@ -300,6 +304,13 @@ CELLS = {
     "quiet": "len(complete_many('faux/echo', ['?'] * 5, progress=False))",
     "cost": "print(Usage().cost); f'{Usage().cost:.4f}'",
     "print": "print(complete('faux/echo', 'Hello'))",
+    "interrupted": "from pipy_ai.notebook import EventPrinter\n"
+    "try:\n"
+    "    with EventPrinter() as printer:\n"
+    "        for event in stream('faux/echo', 'All **that** came'):\n"
+    "            if event.type == 'text_end':\n                raise KeyboardInterrupt\n"
+    "            printer.show(event)\n"
+    "except KeyboardInterrupt:\n    print('interrupted')",
 }
 
 
@@ -346,15 +357,20 @@ def test_notebook_shows_html_markdown_and_text(outputs: dict[str, list[Any]], na
 def test_every_html_of_the_notebook_is_harmless(outputs: dict[str, list[Any]]) -> None:
     for name in CELLS:
         for output in outputs[name]:
-            check_html(output.get("data", {}).get("text/html", ""))
+            html = output.get("data", {}).get("text/html", "")
+            check_html(html)
+            assert not html or html.startswith(NO_FORMULAS)
             assert output["output_type"] != "error"
             assert output.get("name") != "stderr"
 
 
 @pytest.mark.parametrize(
     ("name", "html"),
-    [("stream", "<strong>two</strong>"), ("async", "<strong>async</strong>"), ("run", "It is 5.")],
-)
+    [
+        ("stream", "<strong>two</strong>"), ("async", "<strong>async</strong>"),
+        ("run", "It is 5."), ("interrupted", "All <strong>that</strong> came"),
+    ],
+)  # fmt: skip
 def test_streams_end_as_one_rendered_output(
     outputs: dict[str, list[Any]], name: str, html: str
 ) -> None:
@@ -394,5 +410,5 @@ def test_kinds_of_errors_are_all_shown() -> None:
 
 def test_user_message_in_any_form() -> None:
     assert UserMessage(content="**Hi**")._repr_html_() == (
-        "<div><p><strong>Hi</strong></p>\n</div>"
+        '<div class="mathjax_ignore tex2jax_ignore"><p><strong>Hi</strong></p>\n</div>'
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,35 @@ def test_pipe_shows_it_when_asked_for() -> None:
 
 def test_process_without_stderr_runs() -> None:
     assert run_in_pipe("sys.stderr = None; run()")[0] == "60 answers\n"
+
+
+BROKEN_STDERR = {
+    "closed": "sys.stderr.close()",
+    "closed descriptor": "import os; os.close(2)",
+    "none": "sys.stderr = None",
+    "failing": "sys.stderr = type('Full', (), {'write': lambda *_: 1 / 0, 'flush': print})()",
+    "no Rich": "sys.modules['rich.progress'] = None",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN_STDERR.values(), ids=BROKEN_STDERR)
+def test_progress_that_cannot_be_shown_breaks_no_batch(code: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{SCRIPT}\n{code}; run(progress=True); run(progress=True)"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "60 answers\n60 answers\n"
+    assert "Traceback" not in done.stderr
+
+
+def test_output_to_a_file_stays_there(tmp_path: Path) -> None:
+    """Rich would redirect it to the terminal."""
+    path = tmp_path / "out.txt"
+    code = f"sys.stdout = open({str(path)!r}, 'w'); run(on_result=lambda index, _: print(index))"
+    with Terminal("-c", SCRIPT + code) as terminal:
+        terminal.wait_for("/60")
+        assert terminal.wait() == 0
+    assert sorted(map(int, path.read_text().split()[:60])) == list(range(60))
 
 
 def test_two_batches_at_once_show_one_line() -> None:

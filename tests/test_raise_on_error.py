@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from pipy_ai import (
     AssistantMessage,
+    ErrorEvent,
     InvalidOutputError,
     PipyError,
+    StopReason,
     UncheckedErrorWarning,
     acomplete,
     acomplete_many,
@@ -169,6 +173,12 @@ LOOKS: dict[str, Callable[[AssistantMessage], object]] = {
     "stop_reason": lambda message: message.stop_reason,
     "print": str,
     "repr": repr,
+    "f-string": lambda message: f"{message}",
+    "HTML": lambda message: message._repr_html_(),
+    "Markdown": lambda message: message._repr_markdown_(),
+    "dump": lambda message: message.model_dump(),
+    "JSON": lambda message: message.model_dump_json(),
+    "dict": dict,
 }
 
 
@@ -188,13 +198,37 @@ def test_raise_for_error_counts_as_a_look() -> None:
     assert message.text == "Half "
 
 
-def test_error_event_counts_once_it_is_looked_at() -> None:
+def _match(event: Any) -> Any:
+    match event:
+        case ErrorEvent(error=message):
+            return message.text
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda event: event.error.error_message,
+        lambda event: event.error.text,
+        lambda event: event.reason,
+        lambda event: event.partial.text,
+        lambda event: event.to_dict(),
+        repr,
+        _match,
+    ],
+)
+@pytest.mark.parametrize("start", [stream, partial(run_tools, tools=[])])
+def test_error_event_counts_once_it_is_looked_at(
+    look: Callable[[Any], object], start: Callable[..., Any]
+) -> None:
     with failing():
-        events = stream("faux/any", "Hi")
+        events = start("faux/any", "Hi")
         for event in events:
             if event.type == "error":
-                assert event.error.error_message
+                look(event)
     assert events.result().text == "Half "
+
+
+def test_error_event_that_is_not_looked_at_does_not_count() -> None:
     with failing():
         events = stream("faux/any", "Hi")
         assert "".join(event.delta for event in events if event.type == "text_delta") == "Half "
@@ -223,8 +257,8 @@ def test_every_function_warns(call: Callable[[], AssistantMessage]) -> None:
 
 def test_success_and_messages_made_by_hand_do_not_warn() -> None:
     assert complete("faux/echo", "Hi").text == "Hi"
-    copy = AssistantMessage.model_validate(failed().model_dump())
-    assert copy.text == "Half "
+    made = AssistantMessage.model_validate(failed().model_dump())
+    assert made.text == "Half "
 
 
 def test_the_mark_is_not_part_of_the_message() -> None:
@@ -241,6 +275,31 @@ def test_the_mark_is_not_part_of_the_message() -> None:
     message.error = None
     assert message.error is None
     assert message.model_dump()["error"] is None
+    del message.error
+    assert not hasattr(message, "error")
+    with pytest.raises(AttributeError):
+        del message.error
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda message: message.model_copy(),
+        lambda message: pickle.loads(pickle.dumps(message)),
+        lambda message: (
+            pickle.loads(pickle.dumps(ErrorEvent(reason=StopReason.ERROR, error=message))).error
+        ),
+    ],
+)
+def test_copies_are_equal_and_do_not_warn(
+    duplicate: Callable[[AssistantMessage], AssistantMessage],
+) -> None:
+    message = failed()
+    made = duplicate(message)
+    assert made == message
+    assert made.text == "Half "
 
 
 def test_library_itself_issues_no_warning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -188,7 +189,11 @@ def test_print_of_usage_and_cost() -> None:
         (Cost(), "10.4f", "   unknown"),
         (Cost(), "<10.2f", "unknown   "),
         (Cost(), ",.2f", "unknown"),
-        (Cost(), "", "unknown"),
+        (Cost(), "", "unknown cost"),
+        (Cost(), ".2e", "unknown"),
+        (Cost(), ":>10", ":::unknown"),
+        (Cost(), "\n=9,.1f", "\n\nunknown"),
+        (Cost(total=0.5), ".2e", "5.00e-01"),
         (Cost(total=0.00123), ".4f", "0.0012"),
         (Cost(total=0.0092), "", "$0.0092"),
         (Cost(total=1234.5), ",.2f", "1,234.50"),
@@ -198,9 +203,13 @@ def test_cost_formats_known_or_not(cost: Cost, spec: str, shown: str) -> None:
     assert format(cost, spec) == shown
 
 
-def test_unknown_cost_rejects_a_specifier_that_no_number_has() -> None:
-    with pytest.raises(ValueError, match="invalid format specifier"):
-        format(Cost(), "hello")
+@pytest.mark.parametrize("spec", ["hello", "s", "10d", "..", "c", "1" * 30])
+@pytest.mark.parametrize("cost", [Cost(), Cost(total=0.5)])
+def test_cost_rejects_a_specifier_as_a_number_does(cost: Cost, spec: str) -> None:
+    with pytest.raises(ValueError, match="(?i)format") as of_float:
+        format(0.5, spec)
+    with pytest.raises(ValueError, match=re.escape(str(of_float.value))):
+        format(cost, spec)
 
 
 def test_rich_shows_the_short_form() -> None:

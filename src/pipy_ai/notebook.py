@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from html import escape
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .reprs import (
     answer_text,
@@ -31,11 +31,15 @@ from .reprs import (
 from .utils.surrogates import clean_surrogates
 from .utils.text import format_count, format_usd
 
+if TYPE_CHECKING:
+    from typing import Self
+
 MAX_RENDERED_CHARS = 50_000  # longer text is shown as it is: rendering takes too long
 MAX_IMAGE_CHARS = 2_000_000  # of base64; a larger image is only described
 MAX_ROWS = 50  # of a table
 MAX_MESSAGES = 100  # of a conversation
-UPDATE_INTERVAL_S = 0.1  # between two updates of a stream
+UPDATE_INTERVAL_S = 0.1  # between two updates of a stream, at least
+MAX_CHARS_PER_S = 1_000_000  # of HTML that are sent to the browser
 
 # Types of images that browsers show and that cannot contain scripts.
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -73,17 +77,21 @@ def _markdown() -> Any:
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    parser.validateLink = _is_web_link  # type: ignore[method-assign]
     parser.add_render_rule("image", _render_image_as_link)
     parser.add_render_rule("link_open", _render_link)
     return parser
+
+
+def _is_web_link(url: str) -> bool:
+    # Jupyter would resolve other links, such as `x.ipynb` and `/tree`, on its own server.
+    return url.lower().startswith(("https://", "http://", "mailto:"))
 
 
 def _render_image_as_link(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
     token = tokens[index]
     label = f"image: {renderer.renderInlineAsText(token.children, options, env) or 'no title'}"
     source = str(token.attrs["src"])
-    if not source.lower().startswith(("https://", "http://")):
-        return escape(f"[{label}]")
     return f'<a href="{escape(source)}" rel="noopener noreferrer">{escape(label)}</a>'
 
 
@@ -367,8 +375,8 @@ def _rows_note(models: Any) -> str:
 
 def in_notebook() -> bool:
     """Return whether this runs in a Jupyter kernel. Imports nothing."""
-    shell = _shell()
-    return shell is not None and "ZMQ" in type(shell).__name__
+    # Colab and others derive their own shell.
+    return any("ZMQ" in cls.__name__ for cls in type(_shell()).__mro__)
 
 
 def _shell() -> Any:
@@ -385,7 +393,7 @@ class LiveDisplay:
 
     def __init__(self) -> None:
         self._handle: Any = None
-        self._last_update = 0.0
+        self._next_update = 0.0
         if in_notebook():
             display: Any = import_module("IPython.display").display
             self._handle = display(_Bundle("", ""), display_id=True)
@@ -394,10 +402,14 @@ class LiveDisplay:
         """Show the text and the HTML that `render` returns, at most ten times a second."""
         if self._handle is None:
             return
-        time_s = time.monotonic()
-        if now or time_s >= self._last_update + UPDATE_INTERVAL_S:
-            self._handle.update(_Bundle(*render()))
-            self._last_update = time.monotonic()  # a long answer takes a while to render
+        if now or time.monotonic() >= self._next_update:
+            started = time.monotonic()
+            text, html = render()
+            self._handle.update(_Bundle(text, html))
+            ended = time.monotonic()
+            # A long answer takes a while to render and to send.
+            pause = max(UPDATE_INTERVAL_S, ended - started, len(html) / MAX_CHARS_PER_S)
+            self._next_update = ended + pause
 
 
 class _Bundle:
@@ -411,37 +423,48 @@ class _Bundle:
 
 
 class EventPrinter:
-    """Shows the events of a stream or a tool run: live in Jupyter, elsewhere as text on stdout."""
+    """Shows the events of a stream or a tool run: live in Jupyter, elsewhere as text on stdout.
+
+    A context manager: when it is interrupted, everything received so far is shown.
+    """
 
     def __init__(self) -> None:
         self._live = LiveDisplay()
+        self._current: Any = None  # the last event of the current answer
         self._in_notebook = in_notebook()
         self._messages: list[Any] = []  # of a tool run: those before the current answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._current is not None:
+            self._update(now=True)
 
     def show(self, event: Any) -> None:
         """Show one event."""
         if not self._in_notebook:
             self._print(event)
-        elif event.type == "tool_result":
-            self._messages.append(event.message)
-            self._update(None, now=True)
-        elif event.type in ("done", "error"):
-            self._messages.append(event.partial)
-            self._update(None, now=True)
+        elif event.type in ("tool_result", "done", "error"):
+            self._current = None
+            self._messages.append(event.message if event.type == "tool_result" else event.partial)
+            self._update(now=True)
         else:
-            self._update(event, now=False)
+            self._current = event
+            self._update(now=False)
 
     def show_final(self, message: Any) -> None:
         """Show an answer whose events were consumed before."""
         if self._in_notebook:
             self._messages = [message]
-            self._update(None, now=True)
+            self._update(now=True)
         else:
             print(_escape_controls(str(message)))  # noqa: T201
 
-    def _update(self, event: Any, *, now: bool) -> None:
+    def _update(self, *, now: bool) -> None:
         def render() -> tuple[str, str]:
-            messages = [*self._messages, *([] if event is None else [event.partial])]
+            current = [] if self._current is None else [self._current.partial]
+            messages = [*self._messages, *current]
             text = "\n\n".join(map(str, messages))
             if len(messages) == 1:
                 return text, message_html(messages[0])
@@ -467,7 +490,9 @@ class EventPrinter:
 
 
 def _div(parts: Iterable[str]) -> str:
-    return clean_surrogates(f"<div>{''.join(parts)}</div>")  # a notebook is sent as UTF-8
+    # MathJax would read "$5 and $10" as a formula, and formulas may contain links and styles.
+    html = f'<div class="mathjax_ignore tex2jax_ignore">{"".join(parts)}</div>'
+    return clean_surrogates(html)  # a notebook is sent as UTF-8
 
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -525,4 +550,4 @@ def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def progress_html(done: int, total: int | None, text: str) -> str:
     """Return a progress bar with a line of text; without a total, the text only."""
     bar = f'<progress value="{done}" max="{total}"></progress> ' if total else ""
-    return f"<div>{bar}{escape(text)}</div>"
+    return _div([bar, escape(text)])

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, Any
 
 from .usage import UsageTotals
+from .utils.log import logger
 from .utils.text import format_count
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class BatchProgress:
 
     def __exit__(self, *_: object) -> None:
         if self._on_screen:
-            self._view.close(self._totals.requests, self._text())
+            self._show(self._view.close)
             _shown.release()
 
     def add(self, message: AssistantMessage) -> None:
@@ -99,9 +100,17 @@ class BatchProgress:
             if not _shown.acquire(blocking=False):
                 return  # of another batch that runs at the same time
             self._on_screen = True
-            self._view.open()
+            self._show(lambda *_: self._view.open())
         self._last_update = now
-        self._view.update(self._totals.requests, self._text())
+        self._show(self._view.update)
+
+    def _show(self, show: Callable[[int, str], None]) -> None:
+        # A batch must not fail because its progress cannot be written, e.g. to a closed terminal.
+        try:
+            show(self._totals.requests, self._text())
+        except Exception:
+            logger.debug("the progress of a batch is not shown", exc_info=True)
+            self._view = _NoView()
 
     def _text(self) -> str:
         totals, seconds = self._totals, max(time.monotonic() - self._started, 0.001)
@@ -110,6 +119,13 @@ class BatchProgress:
             parts.append("cost unknown" if totals.cost == "unknown" else totals.cost)
         parts += [f"{self._failed:,} failed"] if self._failed else []
         return "  ".join(parts)
+
+
+class _NoView:
+    def update(self, done: int, text: str) -> None:
+        pass
+
+    close = update
 
 
 class _TerminalLine:
@@ -128,15 +144,18 @@ class _TerminalLine:
             TimeRemainingColumn,
         )
 
+        # Rich would print to the terminal what the caller prints to a file or a pipe.
+        redirect_stdout = sys.stdout is not None and sys.stdout.isatty()
         self._bar = Progress(
             BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(compact=True), console=Console(stderr=True), transient=True,
+            redirect_stdout=redirect_stdout, auto_refresh=False,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=self._total, text="")
         self._bar.start()
 
     def update(self, done: int, text: str) -> None:
-        self._bar.update(self._task, completed=done, text=text)
+        self._bar.update(self._task, completed=done, text=text, refresh=True)
 
     def close(self, done: int, text: str) -> None:
         self._bar.stop()

@@ -203,15 +203,16 @@ def cost_text(cost: Any) -> str:
 
 def format_cost(cost: Any, spec: str) -> str:
     """Format a cost like its total; an unknown one becomes `unknown`, at the same width."""
+    if not spec:
+        return cost_text(cost)
+    text = format(cost.total or 0.0, spec)  # raises the usual ValueError
     if cost.total is not None:
-        return format(cost.total, spec) if spec else format_usd(cost.total)
+        return text
     import re
 
-    match = re.fullmatch(r"(.?[<>=^])?[-+ ]?z?#?0?(\d*)[,_]?(?:\.\d+)?[eEfFgGn%]?", spec)
-    if match is None:
-        raise ValueError(f"invalid format specifier {spec!r} for a cost")
-    align = (match[1] or ">").replace("=", ">")
-    return format("unknown", f"{align}{match[2]}")
+    match = re.match(r"(?:(.?)([<>=^]))?[-+ ]?z?#?0?(\d*)", spec, re.DOTALL)
+    fill, align, width = match.groups("") if match else ("", "", "")
+    return format("unknown", f"{fill}{align.replace('=', '>') or '>'}{width}")
 
 
 # --- Runs, budgets, models ----------------------------------------------------------------

@@ -62,9 +62,8 @@ __all__ = [
 ]
 
 _FORKED_MESSAGE = (
-    "The process was forked while the response was arriving. Read it in the parent, or send "
-    "the request"
-    " in the child."
+    "The process was forked while the response was arriving. Read it in the parent, or send"
+    " the request in the child."
 )
 
 M = TypeVar("M", bound=AssistantMessage, default=AssistantMessage)  # the type of the result
@@ -100,12 +99,13 @@ class EventQueue:
             if self.result_future.done():
                 return
             last_event = self._last_event = events[-1]
-            if isinstance(last_event, ErrorEvent):
-                last_event.error._hand_over()
-            self.channel.put(events)
             if isinstance(last_event, DoneEvent | ErrorEvent):
+                message = last_event.partial._hand_over()
+                self.channel.put(events)
                 self.channel.close()
-                self.result_future.set_result(last_event.partial)
+                self.result_future.set_result(message)
+            else:
+                self.channel.put(events)
 
     def fail_after_fork(self) -> None:
         """End in a forked child, where the thread that reads the response does not exist."""
@@ -250,10 +250,10 @@ class AssistantMessageEventStream(_BaseStream, Generic[M]):
         """
         from .notebook import EventPrinter
 
-        printer = EventPrinter()
         event = None
-        for event in self:
-            printer.show(event)
+        with EventPrinter() as printer:
+            for event in self:
+                printer.show(event)
         if event is None:
             printer.show_final(self.result())
 
@@ -322,11 +322,11 @@ class AsyncAssistantMessageEventStream(_BaseStream, Generic[M]):
         """
         from .notebook import EventPrinter
 
-        printer = EventPrinter()
         event = None
-        async with contextlib.aclosing(self.__aiter__()) as events:
-            async for event in events:
-                printer.show(event)
+        with EventPrinter() as printer:
+            async with contextlib.aclosing(self.__aiter__()) as events:
+                async for event in events:
+                    printer.show(event)
         if event is None:
             printer.show_final(await self.result())
 

@@ -451,7 +451,7 @@ class _ToolLoopState:
             calls = []
         self.calls = {call.id: call for call in calls}
         if not calls:
-            self.final_message = message
+            self.final_message = message._hand_over()
 
     def settle_answer(self) -> None:
         """Give a typed answer its final form, once its events are consumed."""
@@ -707,9 +707,9 @@ class ToolRun(_BaseToolRun[M]):
         """Run to the end and show it: live in Jupyter, elsewhere as text on stdout."""
         from .notebook import EventPrinter
 
-        printer = EventPrinter()
-        for event in self:
-            printer.show(event)
+        with EventPrinter() as printer:
+            for event in self:
+                printer.show(event)
 
     def result(self) -> M:
         """Return the final answer. Runs to the end first, and discards the remaining events."""
@@ -827,10 +827,10 @@ class AsyncToolRun(_BaseToolRun[M]):
         """Run to the end and show it. The async version of `ToolRun.display`."""
         from .notebook import EventPrinter
 
-        printer = EventPrinter()
-        async with contextlib.aclosing(self.__aiter__()) as events:
-            async for event in events:
-                printer.show(event)
+        with EventPrinter() as printer:
+            async with contextlib.aclosing(self.__aiter__()) as events:
+                async for event in events:
+                    printer.show(event)
 
     async def result(self) -> M:
         """Return the final answer. Runs to the end first, and discards the remaining events."""

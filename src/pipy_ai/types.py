@@ -433,25 +433,26 @@ class AssistantMessage(_ShownMessage):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import assistant_args
 
-        _mark_error_seen(self)
+        mark_error_seen(self)
         return assistant_args(self)
 
     def __str__(self) -> str:
         from .reprs import answer_text
 
-        _mark_error_seen(self)
+        mark_error_seen(self)
         return answer_text(self)
 
     @property
     def text(self) -> str:
         """All text, joined.
 
-        The first access issues an `UncheckedErrorWarning` if the request failed, and nobody has
-        read `error`, `error_message` or `stop_reason`, printed the message, or called
-        `raise_for_error()`.
+        The first access issues an `UncheckedErrorWarning` if the request failed and the error was
+        not looked at before: by reading `error`, `error_message` or `stop_reason`, by
+        `raise_for_error()`, by showing or serializing the message, or by reading it from an
+        `ErrorEvent`.
         """
         if self.__dict__["error"] is not None and getattr(self, "_error_unseen", False):
-            _mark_error_seen(self)
+            mark_error_seen(self)
             warn_unchecked(self.__dict__["error"], self)
         return self._joined_text
 
@@ -483,6 +484,28 @@ class AssistantMessage(_ShownMessage):
             raise exception_for(ErrorInfo(kind=ErrorKind(kind), message=text), self)
         return self
 
+    def _repr_markdown_(self) -> str:
+        mark_error_seen(self)
+        return super()._repr_markdown_()
+
+    def _repr_html_(self) -> str:
+        mark_error_seen(self)
+        return super()._repr_html_()
+
+    if not TYPE_CHECKING:  # type checkers see Pydantic's signatures
+
+        def model_dump(self, **kwargs):
+            mark_error_seen(self)
+            return super().model_dump(**kwargs)
+
+        def model_dump_json(self, **kwargs):
+            mark_error_seen(self)
+            return super().model_dump_json(**kwargs)
+
+        def __iter__(self):
+            mark_error_seen(self)
+            return super().__iter__()
+
     def _hand_over(self, raise_on_error: bool = False) -> Self:
         """Return self to a caller who has not seen the error, or raise it."""
         if raise_on_error:
@@ -503,7 +526,7 @@ class _ErrorField:
         values = message.__dict__
         try:
             if values["error"] is not None:
-                _mark_error_seen(message)
+                mark_error_seen(message)
             return values[self._name]
         except KeyError:
             raise AttributeError(self._name) from None
@@ -511,12 +534,17 @@ class _ErrorField:
     def __set__(self, message: Any, value: Any) -> None:
         message.__dict__[self._name] = value
 
+    def __delete__(self, message: Any) -> None:
+        if message.__dict__.pop(self._name, self) is self:
+            raise AttributeError(self._name)
+
 
 for _name in ("error", "error_message", "stop_reason"):
     setattr(AssistantMessage, _name, _ErrorField(_name))
 
 
-def _mark_error_seen(message: AssistantMessage) -> None:
+def mark_error_seen(message: AssistantMessage) -> None:
+    """Issue no `UncheckedErrorWarning` for the message any more."""
     object.__setattr__(message, "_error_unseen", False)
 
 

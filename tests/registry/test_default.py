@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipy_ai import default_model, get_registry
+from pipy_ai import UncheckedErrorWarning, aquick, default_model, get_registry, quick
+from pipy_ai.errors import MissingKeyError
 from pipy_ai.registry.default import PREFERRED_MODELS, model_with_key
 
 from ..support.command import pipy
@@ -89,3 +90,17 @@ def test_without_any_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("OPENAI_API_KEY", "pipy keys set", "pipy default MODEL", "pipy local pull"):
         with pytest.raises(LookupError, match=part):
             default_model()
+
+
+async def test_quick_without_any_model_returns_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for message in (quick("Hi"), await aquick("Hi")):
+        assert str(message).startswith("Error: missing_key: No model: set the API key")
+        assert message.error is not None
+        assert message.stop_reason == "error"
+    with pytest.raises(MissingKeyError, match="pipy local pull"):
+        quick("Hi", raise_on_error=True)
+    with pytest.raises(MissingKeyError):
+        await aquick("Hi", raise_on_error=True)
+    with pytest.warns(UncheckedErrorWarning):
+        _ = quick("Hi").text
