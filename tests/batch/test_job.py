@@ -106,7 +106,7 @@ def test_unreachable_server_leaves_rows_open(
         assert batch(*at(leaving), "-j", "4", model=HOST) == 1
     output = capsys.readouterr().err
     assert re.search(
-        r"stopped: .*cannot be reached: Connection refused.* answered for \d+ s\.", output
+        r"stopped: .*cannot be reached: Connection refused.* succeeded for \d+ s\.", output
     )
     assert "run the same command again to resume" in output
     assert len(answers()) >= 26
@@ -129,7 +129,8 @@ def test_full_disk_stops_the_run_and_loses_one_line(lab: Lab) -> None:
     assert done.returncode == 1
     assert "out.jsonl: File too large; once that is solved, run the same" in done.stderr
     there = Path("out.jsonl").read_bytes()
-    assert len(there) == 2000
+    assert 1800 < len(there) <= 2000
+    assert there.endswith(b"\n")  # the line that did not fit is cut off
     kept = there.count(b"\n")
     asked = len(lab.seen)
     assert batch(*at(lab), model=HOST) == 0

@@ -313,7 +313,7 @@ def test_unknown_provider_is_reported_without_litellm_output() -> None:
     message = complete("nope/nope", "hi")
     assert message.error is not None
     assert message.error.kind == "not_found"
-    assert message.error.message.startswith("Unknown provider: pipy providers lists")
+    assert message.error.message.startswith("Unknown provider. pipy providers lists")
 
 
 def test_billing_of_vertex_chunks() -> None:

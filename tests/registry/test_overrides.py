@@ -145,5 +145,5 @@ def test_broken_overrides_are_reported_and_ignored(
 ) -> None:
     monkeypatch.setattr("pipy_ai.utils.warn.shown_warnings", set())
     (july / "overrides.json").write_text(text)
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="it is ignored"):
         assert get_model("openai/gpt-5") is not None

@@ -683,7 +683,7 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        warn_once(f"{path} cannot be read ({error_text(error)}); it is left out")
+        warn_once(f"{path} cannot be read ({error_text(error)}); it is ignored")
         return {}
     if not isinstance(data, dict):
         warn_once(f"{path} is not a JSON object with full model names; it is ignored")
@@ -694,7 +694,7 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
         if isinstance(override, dict) and provider and model_id:
             overrides[f"{provider}/{model_id}"] = override
         else:
-            warn_once(f'{path}: {name!r} is not "provider/model": {{…}}; it is left out')
+            warn_once(f'{path}: {name!r} is not "provider/model": {{…}}; it is ignored')
     return overrides
 
 

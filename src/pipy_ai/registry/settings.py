@@ -49,7 +49,7 @@ def get_setting(name: str) -> str:
     try:
         value = read_settings().get(name)
     except (OSError, DamagedSettingsError) as error:
-        warn_once(f"{error}; it is left out")
+        warn_once(f"{error}; it is ignored")
         return ""
     return value.strip() if isinstance(value, str) else ""
 
