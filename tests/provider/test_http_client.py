@@ -274,6 +274,20 @@ def test_lenient_response_heads(head: bytes) -> None:
         assert message.text == "by proxy", message.error
 
 
+@pytest.mark.parametrize(
+    "host", ["a" * 64 + ".example", "a..example", ".example", "a." * 127 + "b"]
+)
+@pytest.mark.parametrize("proxy", ["", "socks5h://127.0.0.1:9"])
+def test_names_of_hosts_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, host: str, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    message = complete("hosted_vllm/m", "q", api_base=f"http://{host}/v1", max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert "is not a valid URL" in message.error.message
+
+
 def test_chunked_response_with_a_content_length() -> None:
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PLAIN_BODY), PLAIN_BODY)
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -378,6 +378,14 @@ def test_unreachable_proxy(proxy: Callable[[str], None], host: str) -> None:
     assert "word-4711" not in error.message
 
 
+def test_long_credentials_of_a_socks_proxy(proxies: Callable[[str], None]) -> None:
+    with Raw(b"") as server:
+        proxies(f"socks5://{'u' * 300}:p@{server.address}")
+        error = failure(HOSTS[0])
+    assert (error.kind, error.retryable) == ("connection", False)
+    assert "longer than 255 bytes" in error.message
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_proxy_that_closes_the_connection(proxy: Callable[[str], None], host: str) -> None:
     with Raw(b"") as server:

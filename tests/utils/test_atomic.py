@@ -23,6 +23,7 @@ from pipy_ai.utils.atomic import (
     write_atomically,
     write_special_file,
 )
+from pipy_ai.utils.paths import data_path
 
 
 def test_write_atomically_creates_directories(tmp_path: Path) -> None:
@@ -90,9 +91,10 @@ posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 
 
 @posix
-def test_files_and_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", [0, 0o177, 0o277, 0o777], ids=oct)
+def test_files_and_directories_are_private_whatever_the_umask(tmp_path: Path, mask: int) -> None:
     place = tmp_path / "place"
-    umask = os.umask(0)
+    umask = os.umask(mask)
     try:
         write_atomically(str(place / "a" / "file"), b"x")
         os.close(open_private(str(place / "log"), os.O_CREAT | os.O_WRONLY))
@@ -117,6 +119,22 @@ def test_links_are_not_written_through(
     with pytest.raises(OSError, match=r"link|symbolic"):
         open_private(str(link), os.O_WRONLY | flags)
     assert target.read_text() == "precious"
+
+
+@posix
+def test_linked_directory_is_not_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, target = tmp_path / "data", tmp_path / "target"
+    data.mkdir()
+    target.mkdir()
+    (data / "history").symlink_to(target)
+    (tmp_path / "link").symlink_to(data)
+    for path in (data, tmp_path / "link"):  # the data directory itself may be a link
+        monkeypatch.setenv("PIPY_DATA_DIR", str(path))
+        make_private_dir(str(path))
+        with pytest.raises(OSError, match="it is a link"):
+            make_private_dir(str(path / "history"))
 
 
 @posix
@@ -154,6 +172,20 @@ for call in (
             os.chmod(path, os.stat(path).st_mode | 0o055)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "it belongs to another user\n" * 2, done.stderr
+
+
+def test_data_directory_of_an_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPY_DATA_DIR", "~nobody-of-this-name/data")
+    with pytest.raises(OSError, match="no such user"):
+        data_path()
+
+
+def test_data_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    for name in ("file", "nowhere"):
+        with pytest.raises(NotADirectoryError, match="not a directory"):
+            make_private_dir(str(tmp_path / name))
 
 
 def test_data_directory_is_closed_to_writers(

@@ -33,9 +33,12 @@ def make_private_dir(path: str) -> None:
             make_private_dir_above(parent)
         try:
             os.mkdir(path, 0o700)
-        except FileExistsError:  # another process created it
-            if not os.path.isdir(path):
-                raise
+            os.chmod(path, 0o700)  # the umask may have taken away more
+        except FileExistsError:
+            if not os.path.isdir(path):  # else another process created it
+                raise NotADirectoryError(errno.ENOTDIR, "it is not a directory", path) from None
+    if os.path.islink(path) and _is_below_data_dir(path):
+        raise OSError(errno.ELOOP, "it is a link; set PIPY_DATA_DIR to use another disk", path)
     status = os.stat(path)
     _check_owner(status, path)
     if os.name == "posix" and status.st_uid == os.getuid() and status.st_mode & 0o022:
@@ -43,6 +46,12 @@ def make_private_dir(path: str) -> None:
 
         if os.path.realpath(path) == os.path.realpath(data_path()):
             os.chmod(path, status.st_mode & 0o755)  # others could replace keys and templates
+
+
+def _is_below_data_dir(path: str) -> bool:
+    from .paths import data_path
+
+    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(data_path()), ""))
 
 
 def make_private_dir_above(path: str) -> None:
@@ -69,6 +78,8 @@ def open_private(path: str, flags: int) -> int:
         _check_owner(status, path)
         if status.st_nlink > 1:
             raise OSError(errno.EMLINK, "it is a hard link", path)
+        if os.name == "posix" and status.st_mode & 0o600 != 0o600:  # because of the umask
+            os.fchmod(fd, 0o600)
         if flags & os.O_TRUNC:  # not before the checks
             os.ftruncate(fd, 0)
     except OSError:

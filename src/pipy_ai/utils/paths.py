@@ -15,10 +15,13 @@ def data_path() -> str:
     A user without a home directory, as in some containers, gets one for temporary files.
 
     Raises:
-        OSError: that directory belongs to another user.
+        OSError: that directory belongs to another user, or `PIPY_DATA_DIR` names an unknown user.
     """
-    path = os.path.expanduser(os.environ.get("PIPY_DATA_DIR") or "~/.pipy")
+    setting = os.environ.get("PIPY_DATA_DIR")
+    path = os.path.expanduser(setting or "~/.pipy")
     if path.startswith("~"):
+        if setting:
+            raise OSError(f"PIPY_DATA_DIR is {setting!r}, but there is no such user")
         import tempfile
 
         path = os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")

@@ -22,6 +22,7 @@ from .connect import broke_before_response, connect, proxy_authorization, proxy_
 from .connection import Connection, ConnectionBroken
 
 USER_AGENT = f"pipy-ai/{__version__}"
+MAX_HOST_CHARS = 254  # of a name in the DNS, with a dot at its end
 MAX_IDLE_CONNECTIONS = 100  # per event loop
 IDLE_EXPIRY_S = 60.0
 MAX_DECOMPRESSED_BYTES = 64 << 10  # per read: what it takes to process holds up a loop
@@ -267,6 +268,9 @@ def _split_url(text: str) -> tuple[str, str, int | None, str]:
         host = host if host.isascii() else host.encode("idna").decode()
     except UnicodeError as error:
         raise _invalid_url_error(text, str(error)) from None
+    labels = [] if ":" in host else host.removesuffix(".").split(".")
+    if len(host) > MAX_HOST_CHARS or any(not 0 < len(label) < 64 for label in labels):
+        raise _invalid_url_error(text, "a part of its host name is empty or too long")
     path = quote(url.path or "/", safe="/%:@!$&'()*+,;=~-._")
     query = quote(url.query, safe="/%:@!$&'()*+,;=~-._?")
     return url.scheme, host, port, urlunsplit(("", "", path, query, ""))

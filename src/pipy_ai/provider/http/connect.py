@@ -17,6 +17,7 @@ from ...errors import ErrorKind, ProviderError, error_info
 from .connection import MAX_HEADER_BYTES, Connection, ConnectionBroken
 from .dial import open_socket
 
+MAX_SOCKS_CREDENTIAL_BYTES = 255
 CONNECT_TIMEOUT_S = 10.0  # including proxy and TLS handshakes
 PROXY_VARIABLES = "HTTPS_PROXY, HTTP_PROXY, ALL_PROXY"
 DEFAULT_PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -314,12 +315,17 @@ async def _socks_handshake(connection: Connection, proxy: str, host: str, port: 
         data, received = received[:length], received[length:]
         return data
 
+    user = unquote(url.username or "").encode()
+    password = unquote(url.password or "").encode()
+    if max(len(user), len(password)) > MAX_SOCKS_CREDENTIAL_BYTES:
+        raise _connection_error(
+            f"The proxy {redacted_proxy_url(proxy)} cannot be used: its user name or password"
+            f" is longer than {MAX_SOCKS_CREDENTIAL_BYTES} bytes."
+        )
     methods = b"\x00" if url.username is None else b"\x00\x02"
     connection.transport.write(bytes([5, len(methods)]) + methods)
     version, method = await read_exactly(2)
     if version == 5 and method == 2:
-        user = unquote(url.username or "").encode()
-        password = unquote(url.password or "").encode()
         credentials = bytes([len(user)]) + user + bytes([len(password)]) + password
         connection.transport.write(b"\x01" + credentials)
         _, status = await read_exactly(2)
