@@ -363,7 +363,7 @@ def test_truncated_compression(wire: Wire, coding: str) -> None:
     assert message.error is not None
     assert (message.error.kind, nothing.kind) == ("incomplete", "connection")
     for error in (message.error, nothing):
-        assert f"ended within the {coding}" in error.message
+        assert f"ended within its {coding}" in error.message
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
