@@ -73,7 +73,7 @@ class BatchProgress:
     """Counts the answers of a batch, and shows their number now and then."""
 
     def __init__(self, view: Any) -> None:
-        self._view = view
+        self._view: Any = view
         self._totals = UsageTotals()
         self._failed = 0
         self._started = self._last_update = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -66,3 +68,13 @@ def test_without_pandas_the_error_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "to_pandas() needs pandas: pip install pandas\n"
+
+
+def test_copies_in_other_processes_are_equal() -> None:
+    models = get_models(provider="anthropic")
+    for made in (pickle.loads(pickle.dumps(models)), copy.copy(models), copy.deepcopy(models)):
+        assert type(made) is ModelList
+        assert made == models
+    tokenize = pytest.importorskip("dask.tokenize").tokenize
+    assert tokenize(models) == tokenize(copy.deepcopy(models))
+    assert tokenize(models[0]) != tokenize(models[1])

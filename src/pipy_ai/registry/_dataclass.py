@@ -1,8 +1,8 @@
 """`dataclass(slots=True)` for the catalogue, without importing `dataclasses`.
 
 That import alone takes longer than finding one model among thousands, and `pipy models` should be
-instant. Type checkers see the real decorator. `__dataclass_fields__` is created on access, so
-`dataclasses.replace`, `asdict` and `fields` work as usual.
+instant. Type checkers see the real decorator. `__dataclass_fields__` and `__dataclass_params__` are
+created on access, so `dataclasses.replace`, `asdict` and `fields`, and Dask, work as usual.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ class field:
         self.make = default_factory
 
 
-class _LazyFields:
-    """A descriptor that creates `__dataclass_fields__` on first access."""
+class _LazyAttribute:
+    """A descriptor that creates an attribute of dataclasses on first access."""
 
-    def __init__(self, defaults: dict[str, Any]) -> None:
+    def __init__(self, name: str, defaults: dict[str, Any]) -> None:
+        self._name = name
         self._defaults = defaults
 
     def __get__(self, _: object, cls: type) -> Any:
@@ -36,11 +37,9 @@ class _LazyFields:
             else:
                 spec = dataclasses.field(default=default)
             specs.append((key, cls.__annotations__[key], spec))
-        dataclass_fields = vars(dataclasses.make_dataclass(cls.__name__, specs))[
-            "__dataclass_fields__"
-        ]
-        setattr(cls, "__dataclass_fields__", dataclass_fields)  # noqa: B010
-        return dataclass_fields
+        value = vars(dataclasses.make_dataclass(cls.__name__, specs))[self._name]
+        setattr(cls, self._name, value)
+        return value
 
 
 def dataclass(cls: type) -> type:
@@ -68,8 +67,9 @@ def dataclass(cls: type) -> type:
         "__repr__": cls.__dict__.get("__repr__", _repr),
         "__eq__": _eq,
         "__hash__": None,
-        "__dataclass_fields__": _LazyFields(defaults),
     }
+    for name in ("__dataclass_fields__", "__dataclass_params__"):
+        namespace[name] = _LazyAttribute(name, defaults)
     return type(cls)(cls.__name__, cls.__bases__, namespace)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from ...provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
@@ -103,7 +103,7 @@ def _run_with_progress(command: list[str], temp_dir: Path) -> subprocess.Complet
 
 
 @contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[int], None]]:
+def _progress_bar() -> Generator[Callable[[int], None], None, None]:
     """Yield a function that shows the number of bytes downloaded so far."""
     if not sys.stderr.isatty() or is_dumb() or is_quiet():
         yield lambda size: None
