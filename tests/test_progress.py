@@ -70,7 +70,7 @@ BROKEN_STDERR = {
     "closed": "sys.stderr.close()",
     "closed descriptor": "import os; os.close(2)",
     "none": "sys.stderr = None",
-    "failing": "sys.stderr = type('Full', (), {'write': lambda *_: 1 / 0, 'flush': print})()",
+    "failing": "sys.stderr = type('Full', (), {'write': lambda *_: 1 / 0, 'flush': id})()",
     "no Rich": "sys.modules['rich.progress'] = None",
 }
 
