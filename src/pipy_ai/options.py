@@ -85,13 +85,13 @@ class StreamOptions(BaseModel):
     temperature: float | None = Field(default=None, allow_inf_nan=False)
     """Sampling temperature, from 0. None: the provider's default."""
     max_tokens: int | None = Field(default=None, gt=0)
-    """The maximum number of tokens of the answer, thinking included."""
+    """The maximum number of tokens of the answer, including thinking."""
     top_p: float | None = Field(default=None, allow_inf_nan=False)
     """Nucleus sampling: the share of probability to sample from, 0 to 1."""
     top_k: int | None = Field(default=None, gt=0)
     """Sample only from this many most likely tokens."""
     stop: str | list[str] | None = None
-    """Text, or several texts, at which the answer ends."""
+    """Text, or a list of texts, at which the answer stops."""
     seed: int | None = None
     """Makes sampling repeatable, where the provider supports it."""
     tool_choice: str | dict[str, Any] | None = None
@@ -100,7 +100,7 @@ class StreamOptions(BaseModel):
     """How long to keep the prompt in the cache: `none`, `short` or `long`. None: the provider's
     default."""
     session_id: str | None = None
-    """An id of the conversation, which helps providers to reuse their cache."""
+    """Identifies the conversation, so that providers can reuse their cache."""
     api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
     """The API key. None: from the environment or from `pipy keys`."""
     api_base: str | None = None
@@ -108,15 +108,15 @@ class StreamOptions(BaseModel):
     headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
     """Additional HTTP headers."""
     metadata: dict[str, Any] | None = None
-    """A description of the request for providers that take it; `user_id` identifies your user."""
+    """Metadata for providers that accept it; `user_id` identifies your user."""
     timeout: float | None = Field(default=None, gt=0)
     """Seconds for the whole request. None: no limit."""
     idle_timeout: float | None = Field(default=120.0, gt=0)
     """Seconds without content after which the request fails. None: no limit."""
     max_retries: int = Field(default=2, ge=0)
-    """How often to repeat a request that failed before its first content."""
+    """How often to retry a request that failed before its first content."""
     max_retry_delay_ms: int = Field(default=60_000, ge=0)
-    """Milliseconds. If the provider asks for a longer wait, the request fails instead."""
+    """Milliseconds. If the provider asks for a longer delay, the request fails instead."""
     signal: AbortSignal | None = Field(default=None, exclude=True, repr=False)
     """Aborts the request: `AbortController().signal`."""
     on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None = Field(

@@ -24,7 +24,7 @@ __all__ = ["InputError", "InputFile", "InputRow", "digest", "fill_template", "id
 _PLACEHOLDER = re.compile(r"\{\{([^{}\n]+)\}\}|\{([^{}\n]+)\}")
 # Braces that hold something else than a column: JSON, CSS, code, a quantifier, an ellipsis.
 _LITERAL = re.compile(r"[\"'\[]|.*[:;=]|[\d\s,]*$|\s*(\.\.\.|…)\s*$")
-_SIMILAR = 0.75  # of difflib's ratio, at which braces hold a misspelt column rather than code
+_SIMILAR = 0.75  # of difflib's ratio, at which braces hold a misspelled column rather than code
 
 
 @dataclass(frozen=True, slots=True)

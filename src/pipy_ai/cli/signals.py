@@ -1,4 +1,4 @@
-"""End in order when a signal stops the command: restore the terminal, keep partial output."""
+"""Shut down cleanly when a signal stops the command: restore the terminal, keep partial output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # `typing` would take every command 2 ms
     from types import FrameType
     from typing import Any, Self
 
-# SIGINT is not among them: Python makes a KeyboardInterrupt of it.
+# Without SIGINT, which Python turns into a KeyboardInterrupt.
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )

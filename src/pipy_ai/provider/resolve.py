@@ -35,7 +35,7 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
 
     Raises:
         AmbiguousModelError: a bare name that several providers have.
-        ValueError: a bare name that no provider has, or a misspelt provider unless `quiet`.
+        ValueError: a bare name that no provider has, or a misspelled provider unless `quiet`.
     """
     if isinstance(model, Model):
         return _resolve_custom_model(model)

@@ -420,7 +420,7 @@ class ModelRegistry:
         raise ValueError(f"unknown provider {provider!r}" + (advice and f"; {advice}"))
 
     def similar_name(self, name: str) -> str:
-        """Return the full name that one with a misspelt provider means; "": known, or like none.
+        """Return the full name that a name with a misspelled provider means; "" if there is none.
 
         A suggested provider of the catalogue has a similar model.
         """

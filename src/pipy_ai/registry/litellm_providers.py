@@ -1,4 +1,4 @@
-"""LiteLLM's names of providers, to tell a misspelt one from one that only LiteLLM knows.
+"""LiteLLM's names of providers, to tell a misspelled one from one that only LiteLLM knows.
 
 From `LlmProviders` and `llms/openai_like/providers.json` of LiteLLM 1.110.2. A name that is not
 here still goes to LiteLLM, unless it resembles one that is.

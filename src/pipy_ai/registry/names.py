@@ -1,6 +1,6 @@
 """Resolve the name of a model. The result does not depend on the order of the catalogue.
 
-`provider/id` always means the model of that provider. A bare name means the model of its maker;
+`provider/id` always means the model of that provider. A bare name means the model of its vendor;
 otherwise, as a guess that is reported, that of the only provider with a key, or of the only
 provider. Any other name is an error that lists the candidates.
 
@@ -129,7 +129,7 @@ class BaseName:
 
 
 class AmbiguousModelError(ValueError):
-    """A bare name that several providers have, none of them the maker of the model.
+    """A bare name that several providers have, none of them the vendor of the model.
 
     `candidates` are the full names to choose from.
     """
@@ -180,7 +180,7 @@ class NameIndex:
     ) -> tuple[str | None, bool]:
         """Return the full name that `name` stands for, and whether it is a guess.
 
-        It is a guess if the maker does not offer the model. A variant of a listed model, which
+        It is a guess if the vendor does not offer the model. A variant of a listed model, which
         `base_model` returns, keeps its name.
 
         Raises:
@@ -285,7 +285,7 @@ class NameIndex:
     def _match_other_providers(
         self, name: str, has_key: Callable[[str], bool], exact: bool
     ) -> tuple[str | None, bool]:
-        """Look for a provider that offers the model of another maker."""
+        """Look for a provider that offers the model of another vendor."""
         matches = [f"{provider}/{name}" for provider in self._providers_by_id.get(name, ())]
         if not matches and not exact:
             normalized = normalize_name(name)

@@ -69,10 +69,10 @@ def get_model(name: str) -> Model | None:
 
     Args:
         name: `provider/model`, LiteLLM's name of the model, or a bare name, which means the model
-            of its maker. Variants such as `4.5` for `4-5` or a missing `-latest` are accepted.
+            of its vendor. Variants such as `4.5` for `4-5` or a missing `-latest` are accepted.
 
     Raises:
-        AmbiguousModelError: several providers have a bare name, and none is the maker.
+        AmbiguousModelError: several providers have a bare name, and none is the vendor.
 
     Example:
         >>> from pipy_ai import get_model

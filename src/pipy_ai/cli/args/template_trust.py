@@ -19,7 +19,7 @@ from .templates import templates_dir
 if TYPE_CHECKING:
     from .templates import Template
 
-# Options that change nothing but the answer, and how long to wait for it.
+# Options that only change the answer, or how long to wait for it.
 HARMLESS_OPTIONS = frozenset(
     {
         "cache_retention", "handoff_thinking", "idle_timeout", "max_retries", "max_retry_delay_ms",

@@ -32,7 +32,7 @@ TEMPLATE_KEYS: dict[str, Any] = {
 
 @dataclass
 class Template:
-    """A template as it is written."""
+    """A template, with its variables not yet replaced."""
 
     name: str
     prompt: str = ""
@@ -105,7 +105,7 @@ def find_template(name: str) -> str:
         ValueError: It does not exist.
     """
     if os.sep in name or name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES):
-        # A name without a directory is the user's own template rather than a file that is here.
+        # A name without a directory means the user's own template, not a file in this directory.
         candidates = [name, os.path.join(templates_dir(), name)]
         for path in candidates if os.sep in name else reversed(candidates):
             if os.path.isfile(path):

@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def handle_input(chat: Chat, text: str) -> bool:
-    """Run a command or answer a message. Return False when the user leaves."""
+    """Run a command or answer a message. Return False when the user quits."""
     from .commands import is_command, run_command
 
     if not text.strip():
@@ -143,7 +143,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
         _show_last_exchange(conversation)
     hint(f"Chatting with {conversation.model}. /help for commands, Ctrl-D to quit.")
     editor = _line_editor(keep_history)
-    was_busy = True  # so that the user may have typed before there was a prompt
+    was_busy = True  # the user may have typed before the first prompt
     # At the prompt Ctrl-C is a key; a signal could only arrive while the editor starts or ends.
     with sigint_handled_by(lambda *_: None) as previous_handler:
         while True:

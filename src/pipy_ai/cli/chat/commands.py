@@ -22,7 +22,7 @@ CommandHandler: TypeAlias = "Callable[[Chat, str], None]"
 
 _COMMAND_NAME = re.compile(r"/[a-z]*", re.IGNORECASE)
 ALIASES = {"/quit": "/exit", "/?": "/help"}
-# What is typed to leave or to get help elsewhere. It is not sent to the model.
+# Words that quit or show help in other programs. They are not sent to the model.
 BARE_WORDS = {"exit": "/exit", "quit": "/exit", "?": "/help", "/?": "/help"}
 
 
@@ -37,10 +37,10 @@ def is_command(text: str) -> bool:
 
 
 def run_command(chat: Chat, text: str) -> bool:
-    """Run a command. Return False if the user leaves.
+    """Run a command. Return False if the user quits.
 
     Raises:
-        ValueError: The command does not exist or cannot do this.
+        ValueError: The command is unknown or its argument is invalid.
     """
     name, rest = [*text.split(None, 1), ""][:2]
     name = name.lower()

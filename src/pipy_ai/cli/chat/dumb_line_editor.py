@@ -28,7 +28,7 @@ class DumbLineEditor:
         """Read a message.
 
         Args:
-            edit_typed_ahead: Discard what was typed before the prompt, which is told. Otherwise it
+            edit_typed_ahead: Discard what was typed before the prompt, and print it. Otherwise it
                 acts as if it were typed now.
 
         Raises:

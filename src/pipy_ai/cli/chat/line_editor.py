@@ -32,7 +32,7 @@ PASTE_START, PASTE_END = "\x1b[200~", "\x1b[201~"  # terminals send these around
 PASTE_TIMEOUT_S = 1.0  # how long to wait for the rest of a paste
 PASTE_PAUSE_S = 0.05  # a longer pause ends what was typed before the prompt
 READ_CHUNK_BYTES = 65536
-# Lines that come at once are pasted. The terminal's answer where the cursor is may be before them.
+# Lines that arrive at once are pasted. The terminal's report of the cursor may precede them.
 UNMARKED_PASTE = re.compile(
     r"((?:\x1b\[\d+;\d+R)*)[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*[^\\\x00-\x1f\x7f][\r\n]+[^\x00-\x1f\x7f]"
 )
@@ -83,7 +83,7 @@ class LineEditor:
         return clean_surrogates(text)
 
     def _typed_ahead(self) -> str:
-        """Return what was typed before the prompt. The ends of its lines send nothing."""
+        """Return what was typed before the prompt. Its line ends do not send it."""
         keys = get_typeahead(self._input)
         text = "".join(key.data for key in keys) + _read_pending(self._input)
         return self._shortened(_plain_text(text))
@@ -154,7 +154,7 @@ def _read_pending(terminal: Input, pause_s: float = 0) -> str:
     if reader is None:  # on Windows, where a paste comes as one event
         return ""
     chunks: list[str] = []
-    with terminal.raw_mode():  # a line that has not ended can be read, too
+    with terminal.raw_mode():  # so that incomplete lines can be read
         while not reader.closed and select.select([terminal.fileno()], [], [], pause_s)[0]:
             chunks.append(type(reader).read(reader, READ_CHUNK_BYTES))
             pause_s = PASTE_PAUSE_S
@@ -192,7 +192,7 @@ class _PromptHistory(FileHistory):
 
     def store_string(self, string: str) -> None:
         if any(placeholder in string for placeholder in self._pastes):
-            return  # later, the placeholder would stand for nothing
+            return  # the placeholder would be meaningless later
         try:
             make_private_dir(data_path())
             os.close(open_private(str(self.filename), os.O_CREAT | os.O_APPEND | os.O_WRONLY))

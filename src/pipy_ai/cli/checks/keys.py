@@ -43,7 +43,7 @@ def provider_routes() -> dict[str, Route]:
 
 
 def list_keys() -> list[dict[str, Any]]:
-    """Return the keys that are set or saved, never their values.
+    """Return the keys that are set or stored, never their values.
 
     Each has `providers`, `variable`, `place` (where it is read) and `kept` (where it is saved).
     """

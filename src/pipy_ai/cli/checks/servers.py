@@ -101,7 +101,7 @@ def _ports_from_environment() -> Iterator[int]:
 async def _discover_async(ports: list[int]) -> list[Server]:
     import httpx
 
-    # Without proxies of the environment and without redirects, requests stay on loopback.
+    # Requests stay on loopback: proxy variables are ignored, redirects are not followed.
     async with httpx.AsyncClient(trust_env=False, timeout=PROBE_TIMEOUT_S) as client:
         servers = await asyncio.gather(*(_probe_port(client, port) for port in ports))
     return [server for server in servers if server is not None]

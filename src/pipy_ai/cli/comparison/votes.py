@@ -1,4 +1,4 @@
-"""Votes for the better answer: a file of JSON lines in the data directory, without any texts."""
+"""Votes for the best answer: a file of JSON lines in the data directory, without any text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Standing:
 
 
 def ask_for_vote(models: list[str]) -> dict[str, Any] | None:
-    """Ask on the terminal which answer is the best; None if the user does not say."""
+    """Ask on the terminal which answer is the best; None if the user does not choose."""
     for number, name in enumerate(models, 1):
         write(f"{number}  {name}\n", sys.stderr)
     discard_typed_ahead(sys.stdin.fileno())

@@ -88,7 +88,7 @@ class ToolApproval:
 
 
 def confirm(lines: list[str], question: str) -> bool | None:
-    """Show what would be done and ask on the terminal. Only a typed yes is a yes.
+    """Show what would be done and ask on the terminal. Only a typed yes counts.
 
     Each line is on rows of its own, so that none can look like another or like the question.
     Return None if the lines do not fit on the screen.

@@ -1,4 +1,4 @@
-"""Bars of text, of block characters or of `#` where the encoding has none."""
+"""Bars of block characters, or of `#` if the encoding lacks them."""
 
 from __future__ import annotations
 

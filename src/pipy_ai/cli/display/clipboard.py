@@ -12,7 +12,7 @@ MAX_BYTES = 74_994  # what many terminals accept: 100,000 bytes of base64
 
 
 def copy_to_clipboard(text: str) -> None:
-    """Send text to the terminal's clipboard. The terminal does not answer whether it accepted it.
+    """Send text to the terminal's clipboard. The terminal does not report whether it accepted it.
 
     Raises:
         ValueError: The terminal cannot do that, or the text is too long.

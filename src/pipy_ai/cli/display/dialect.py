@@ -1,7 +1,7 @@
 """The Markdown that is rendered on a terminal: CommonMark with tables and math.
 
-What is markup is not shown. So where models rarely mean markup, a character is text here although
-CommonMark would take it for markup:
+Markup is not shown. So characters that models rarely mean as markup are text here, although
+CommonMark would treat them as markup:
 
 - `_`, `~`, entities, HTML, images, reference definitions, `=` under a heading, a backslash at the
   end of a line and before most characters;

@@ -133,7 +133,7 @@ class Page:
         if not complete_rows and not pending_rows:
             if not drawn:
                 return
-            pending_rows = [Row("", 0)]  # what is drawn was no text, such as the mark of a list
+            pending_rows = [Row("", 0)]  # what is drawn is not text, such as a list marker
         rows = [*complete_rows, *pending_rows]
         rows_up, unchanged = len(drawn) - 1, 0
         if columns >= self._drawn_columns:

@@ -11,7 +11,7 @@ from ...registry.names import FIRST_PARTY_PROVIDERS
 if TYPE_CHECKING:
     from ...registry.catalogue import ModelRegistry
 
-# The makers whose newest models come first; nobody publishes how often models are used.
+# The vendors whose newest models come first; there are no public figures on use.
 POPULAR_PROVIDERS = FIRST_PARTY_PROVIDERS[:6]
 
 
@@ -25,7 +25,7 @@ def usable_providers(registry: ModelRegistry) -> set[str]:
 def sort_by_interest(
     names: list[str], rows: dict[str, list[Any]], usable: Collection[str]
 ) -> list[str]:
-    """Sort models: those with a key first, then the newest of each family of a popular maker.
+    """Sort models: those with a key first, then the newest of each family of a popular vendor.
 
     The others keep their order.
     """
@@ -40,7 +40,7 @@ def sort_by_interest(
 
 
 def _newest_of_families(names: list[str], rows: dict[str, list[Any]]) -> dict[str, int]:
-    """Return the newest model of each family of the popular makers, and their positions."""
+    """Return the newest model of each family of the popular vendors, and their positions."""
     candidates = [
         name
         for name in names

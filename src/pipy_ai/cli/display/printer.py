@@ -41,8 +41,8 @@ class Printer:
     Args:
         plain: Print Markdown as it is. It is never rendered unless stdout is a terminal that can
             show it.
-        show_calls: Print tool calls; false where the user is asked about each call.
-        show_text: Print text; false where only a part of it is wanted.
+        show_calls: Print tool calls; false if the user approves each call.
+        show_text: Print text; false if only a part of it is printed.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ def _show_retry(message: AssistantMessage, delay_s: float) -> None:
 
 
 def retry_text(message: AssistantMessage, delay_s: float) -> Callable[[], str]:
-    """Return a function that says why and in how many seconds a request is sent again."""
+    """Return a function that describes why a request is retried, and in how many seconds."""
     retry_at, error = time.monotonic() + delay_s, message.error
     reason = "no answer"
     if error is not None:
@@ -86,7 +86,7 @@ def retry_text(message: AssistantMessage, delay_s: float) -> Callable[[], str]:
 
 
 def _is_possible() -> bool:
-    """Return whether a status line can be shown, and would disturb nobody."""
+    """Return whether a status line can be shown without disturbing other programs."""
     if terminal.quiet or terminal.is_dumb() or not (sys.stderr.isatty() and sys.stdout is not None):
         return False
     if os.name == "nt" and not os.environ.get("WT_SESSION"):  # the old console

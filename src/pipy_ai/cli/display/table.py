@@ -113,7 +113,7 @@ def write_paged(text: str) -> None:
 def _needs_pager(text: str) -> bool:
     if not (terminal.use_pager and sys.stdout.isatty()) or terminal.is_dumb():
         return False
-    if sys.stdin is None or not sys.stdin.isatty():  # nobody may be there to leave the pager
+    if sys.stdin is None or not sys.stdin.isatty():  # no one might be there to quit the pager
         return False
     lines = _screen_size()[1]
     return bool(lines) and text.count("\n") >= lines
