@@ -10,7 +10,7 @@ from ..display.terminal import warn
 from .common import parse_count
 
 
-def add_token_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
+def add_token_options(parser: argparse._ActionsContainer, required: bool = True) -> None:
     """Add the token counts of a request."""
     parser.add_argument(
         "--input",
@@ -55,7 +55,9 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--open-weights", action="store_true", help="only models with public weights"
     )
-    group.add_argument("--released-after", metavar="DATE", help="like 2026-01")
+    group.add_argument(
+        "--released-after", metavar="DATE", help="released after this date, e.g. 2026-01-31"
+    )
     group.add_argument(
         "--search", action="append", metavar="WORD", help="word in the name (repeatable)"
     )

@@ -30,7 +30,7 @@ pipy compare -p "Explain TCP in one sentence" -m sonnet -m openai/gpt-5
 git diff | pipy compare -p "Review this" -m sonnet -m openai/gpt-5
 pipy compare --votes
 """
-GUIDE = "models.md"
+GUIDE = "ask.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,10 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument(
         "--votes", action="store_true", help="show how often each model was voted best"
     )
-    add_token_options(parser, required=False)
+    costs = parser.add_argument_group("rank by cost")
+    add_token_options(costs, required=False)
+    costs.add_argument("--limit", type=parse_count, metavar="N", help="show only the first N")
+    costs.add_argument("--free", action="store_true", help="include free models")
     add_filter_options(parser)
-    parser.add_argument("--limit", type=parse_count, metavar="N", help="show only the first N")
-    parser.add_argument("--free", action="store_true", help="include free models")
     add_json_option(parser)
     add_pager_option(parser)
 

@@ -33,7 +33,7 @@ pipy keys set openai < key.txt
 pipy keys list
 pipy keys remove openai
 """
-GUIDE = "ask.md"
+GUIDE = "configuration.md"
 MAX_KEY_CHARS = 65_536  # some keys are whole documents
 
 
