@@ -380,7 +380,7 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
     with Chat(lab) as seen:
         seen.say(f"/attach {picture}", "will be sent with your next message")
         seen.say("/attach /no/such.gif", "No such file")
-        seen.say("/thinking deep", "one of off, minimal")
+        seen.say("/thinking deep", "choose off, minimal")
         seen.say("/thinking low", "\nlow\n")
         seen.say("/system Be brief.", "\nBe brief.\n")
         seen.say("What is it?", "A dot.")

@@ -177,4 +177,4 @@ def test_standings_count_ties_and_skip_damaged_lines(capsys: pytest.CaptureFixtu
     standings = read_standings()
     assert list(standings) == ["a", "b", "c"]
     assert (standings["a"].score, standings["b"].losses, standings["b"].ties) == (0.75, 1, 1)
-    assert "damaged lines: 3" in capsys.readouterr().err
+    assert "skipped 3 damaged lines" in capsys.readouterr().err

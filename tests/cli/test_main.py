@@ -204,7 +204,7 @@ def test_help_is_not_a_prompt() -> None:
 def test_help_with_a_narrow_encoding() -> None:
     done = pipy("models", "--help", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "reasoning, tool_call, structured_output, ?" in done.stdout
+    assert "reasoning, tool_call, ?" in done.stdout
 
 
 def test_closed_pipe_is_no_error() -> None:

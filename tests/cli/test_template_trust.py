@@ -239,7 +239,7 @@ def test_no_key_goes_to_the_address_of_a_template(
 def test_litellms_own_addresses_are_not_for_templates_of_others(tmp_path: Path, field: str) -> None:
     template = write(tmp_path / "other.yaml", options={"extra": {field: "http://127.0.0.1:9"}})
     done = ask_without_terminal("-m", "groq/x", "--trust-template", "-t", template)
-    assert (done.returncode, f"extra.{field} is not for" in done.stderr) == (2, True)
+    assert (done.returncode, f"extra.{field} is not allowed" in done.stderr) == (2, True)
 
 
 def test_command_line_replaces_the_options_of_a_template(own_dir: Path, lab: Lab) -> None:
