@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import cProfile
 import fcntl
 import io
 import os
@@ -12,7 +13,7 @@ import re
 import struct
 import termios
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyte
 import pytest
@@ -21,6 +22,7 @@ from markdown_it import MarkdownIt
 from pipy_ai import stream
 from pipy_ai.cli.display.markdown import Page
 from pipy_ai.cli.display.printer import Printer
+from pipy_ai.cli.display.rendering import Renderer
 from pipy_ai.cli.display.terminal import StreamEscaper, escape_controls
 
 TEXTS = int(os.environ.get("MARKDOWN_TEXTS", "1000"))
@@ -211,6 +213,28 @@ PIECES = [
     "\n", "\n", "\n", "\n", "\n\n", "\r\n", "<!-- c -->", "<div>\n", "!", ".", ",", ":", "(",
     "{", "}", "'", '"', "@", "%", "^", "/",
 ]  # fmt: skip
+
+
+def count_calls(draw: Callable[[], object]) -> int:
+    """Return how many functions are called, which is the same on every machine."""
+    profile = cProfile.Profile()
+    profile.runcall(draw)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+@pytest.mark.parametrize("text", ["[", "![", "[[](", "[a](", "[[a](b) ", f"{'[' * 900}](", "x"])
+def test_rendering_takes_time_in_proportion_to_the_text(text: str) -> None:
+    blocks = Renderer().split_blocks((text * 10_000)[:10_000], final=True)
+
+    assert count_calls(lambda: [Renderer().render_rows(block, 79) for block in blocks]) < 1_500_000
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, "**a [b](c `d` " * 20_000, "> [" * 100_000])
+def test_huge_paragraph_is_shown_as_it_is(text: str, screen: Screen) -> None:
+    calls = count_calls(lambda: screen.draw([text], 80))
+
+    assert calls < 2_000_000
+    assert visible(plain(screen.getvalue())) == visible(text)
 
 
 def arbitrary_text(chance: random.Random) -> str:

@@ -24,6 +24,8 @@ BlockRule: TypeAlias = Callable[[StateBlock, int, int, bool], bool]
 
 MAX_NESTING = 40  # marks of quotes and lists that are nested deeper are text
 MAX_PREFIX_CHARS = 64  # how much before a character decides what it means
+MAX_LABEL_CHARS = 1000  # a link whose label is longer is text
+MAX_OPEN_BRACKETS = 20  # after so many in a block that are not closed soon, brackets are text
 HIDDEN_ESCAPES = "*`#~$_"  # a backslash before these is not shown, but in a path
 OPENING = "\"'([{<`*~$#@+"  # besides letters and digits, what emphasized text begins with
 CLOSING = "\"')]}>`*~$.,:;!?%"  # and what it ends with
@@ -231,8 +233,15 @@ def _link(state: StateInline, silent: bool) -> bool:
     start, first = state.pos, len(state.tokens)
     if state.src[start] == "[" and start and _is_word(state.src[start - 1]):
         return False  # handlers[i](event)
+    following = state.src[start : start + MAX_LABEL_CHARS]
+    open_brackets = state.env.get("open_brackets", 0)
+    if open_brackets > MAX_OPEN_BRACKETS or "](" not in following:
+        return False
+    if following.count("[") > following.count("]"):  # the parser may search to the end of the text
+        state.env["open_brackets"] = open_brackets + 1
     if not link(state, silent):
         return False
+    state.env["open_brackets"] = open_brackets
     if not silent:
         label_end = state.md.helpers.parseLinkLabel(state, start, True)
         target = state.src[label_end + 2 : state.pos - 1].strip()

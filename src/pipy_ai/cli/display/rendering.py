@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LONG_CODE_LINES = 40  # the beginning of a longer code block counts as complete
 PENDING_CODE_LINES = 10  # the lines at its end that do not
 HIGHLIGHT_CONTEXT_LINES = 100  # preceding lines that the highlighter needs to color the next
+MAX_BLOCK_CHARS = 200_000  # a longer block is shown as it is: parsing it takes seconds
 MIN_WIDTH = 10  # deeply nested text is not made narrower
 TAB_COLUMNS = 8
 COLUMN_GAP = "  "  # between the columns of a table
@@ -126,7 +127,9 @@ class Renderer:
 
     def render_rows(self, block: Block, width: int) -> list[Row]:
         """Render a block as rows, of at most `width` columns if the block is incomplete."""
-        if block.code is None:
+        if block.code is None and len(block.source) > MAX_BLOCK_CHARS:
+            lines = [[Span(line)] for line in block.source.split("\n")]
+        elif block.code is None:
             tree = SyntaxTreeNode(self._parser.parse(block.source))
             lines = list(_layout(tree.children, width))
         elif not block.code and (block.preceding_code or not block.complete):
