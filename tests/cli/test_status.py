@@ -118,6 +118,44 @@ def test_narrow_terminals_and_encodings(
         assert terminal.screen[0] == "Hello"
 
 
+def test_typing_while_waiting_leaves_nothing_on_the_screen(lab: Lab) -> None:
+    lab.play(SLOW)
+    code = (
+        "import subprocess, sys\n"
+        f"subprocess.run({[sys.executable, *ask(lab, 'hi')]!r}, check=True)\n"
+        "print(f'then {input()} and {input()}.')\n"
+    )
+    with Terminal("-c", code) as terminal:
+        terminal.wait_for("waiting for hosted_vllm/m")
+        terminal.send("ls\npwd\n")
+        terminal.wait_for("  1 s")
+        lab.go()
+        assert terminal.wait() == 0
+        assert terminal.screen[0] == "Hello"
+        assert "waiting" not in terminal.text
+        assert "then ls and pwd." in terminal.text  # the shell gets it
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_terminal_shows_what_is_typed_after_a_signal(lab: Lab, number: int) -> None:
+    lab.play(SLOW)
+    code = (
+        "import subprocess, sys\n"
+        f"process = subprocess.Popen({[sys.executable, *ask(lab, 'hi')]!r})\n"
+        "print(f'pid {process.pid}.', flush=True)\n"
+        "process.wait()\n"
+        "print('ready')\n"
+        "input()\n"
+    )
+    with Terminal("-c", code) as terminal:
+        terminal.wait_for("waiting for hosted_vllm/m")
+        os.kill(int(terminal.raw.partition(b"pid ")[2].partition(b".")[0]), number)
+        terminal.wait_for("ready")
+        terminal.send("typed\n")
+        assert terminal.wait() == 0
+        assert "typed" in terminal.text
+
+
 def test_ctrl_c_erases_it(lab: Lab) -> None:
     lab.play(SLOW)
     with Terminal(*ask(lab, "hi")) as terminal:

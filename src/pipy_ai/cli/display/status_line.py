@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from ...utils.text import display_width, truncate
 from . import terminal
+from .echo import HiddenInput, is_foreground
 
 REDRAW_EVERY_S = 0.1
 BRAILLE_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -29,6 +30,7 @@ class StatusLine:
         self._text = text
         self._started = time.monotonic()
         self._fd = sys.stderr.fileno()
+        self._input = HiddenInput(self._fd)  # what is typed would move the cursor
         self._frames = _spinner_frames(sys.stderr)
         self._lock = threading.RLock()  # a signal handler may interrupt its holder
         self._wake = threading.Event()
@@ -56,6 +58,7 @@ class StatusLine:
         with self._lock:
             self._stopped = True
             self.erase()
+            self._input.show()
         for name, stream, guarded in self._streams:
             if getattr(sys, name) is guarded:
                 setattr(sys, name, stream)
@@ -81,7 +84,7 @@ class StatusLine:
         """Erase the line until it is drawn again."""
         with self._lock:
             if self._width:
-                width = self._columns() - 1  # also what was typed behind it
+                width = self._columns() - 1
                 self._write_bytes(f"\r{' ' * width}\r")
                 self._width = 0
 
@@ -91,8 +94,9 @@ class StatusLine:
 
     def _draw(self) -> None:
         with self._lock:
-            if self._stopped or self._line_is_open or not _is_foreground(self._fd):
+            if self._stopped or self._line_is_open or not is_foreground(self._fd):
                 return
+            self._input.hide()
             row = self._row()
             width = display_width(row)
             if row:
@@ -140,6 +144,7 @@ class StatusLine:
     def _suspend(self, *_: object) -> None:
         with self._lock:  # the other thread draws nothing meanwhile
             self.erase()
+            self._input.show()
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTSTP)  # and here the process stops
             signal.signal(signal.SIGTSTP, self._suspend)
@@ -175,11 +180,3 @@ def _spinner_frames(stream: TextIO) -> str:
 
 def _to_ascii(text: str) -> str:
     return text.replace("…", "~")
-
-
-def _is_foreground(fd: int) -> bool:
-    """Return whether the terminal is ours: in the background, a shell's prompt may be there."""
-    try:
-        return os.name == "nt" or os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:  # not the terminal that controls this process
-        return True
