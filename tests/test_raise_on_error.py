@@ -167,6 +167,15 @@ def test_unchecked_text_warns_once_and_names_the_error() -> None:
     assert message.text == "Half "
 
 
+def test_warning_is_one_short_line_without_control_characters() -> None:
+    with faux.script(faux.reply(faux.error("bad_request", "No.\x1b[31m\n\x9b" * 1000))):
+        message = complete("faux/any", "Hi")
+    with pytest.warns(UncheckedErrorWarning, match=r"\(bad_request: No\. \[31m No\.") as caught:
+        assert message.text == ""
+    assert str(caught[0].message).isprintable()
+    assert len(str(caught[0].message)) < 500
+
+
 LOOKS: dict[str, Callable[[AssistantMessage], object]] = {
     "error": lambda message: message.error,
     "error_message": lambda message: message.error_message,

@@ -9,6 +9,7 @@ import pytest
 
 import pipy_ai
 from pipy_ai import (
+    AssistantMessage,
     Budget,
     Context,
     Cost,
@@ -206,7 +207,7 @@ def test_cost_formats_known_or_not(cost: Cost, spec: str, shown: str) -> None:
 @pytest.mark.parametrize("spec", ["hello", "s", "10d", "..", "c", "1" * 30])
 @pytest.mark.parametrize("cost", [Cost(), Cost(total=0.5)])
 def test_cost_rejects_a_specifier_as_a_number_does(cost: Cost, spec: str) -> None:
-    with pytest.raises(ValueError, match="(?i)format") as of_float:
+    with pytest.raises(ValueError, match=r"(?i)format") as of_float:
         format(0.5, spec)
     with pytest.raises(ValueError, match=re.escape(str(of_float.value))):
         format(cost, spec)
@@ -217,3 +218,11 @@ def test_rich_shows_the_short_form() -> None:
     with console.capture() as capture:
         console.print(complete("faux/echo", "Hi " * 1000))
     assert len(capture.get()) < 500
+
+
+@pytest.mark.parametrize("name", AssistantMessage.model_fields)
+def test_message_without_a_field_can_be_shown(name: str) -> None:
+    """As in a debugger, while the message is made."""
+    for message in (AssistantMessage(), AssistantMessage(error=ErrorInfo(message="No."))):
+        delattr(message, name)
+        assert repr(message).startswith("AssistantMessage(")

@@ -136,6 +136,9 @@ class ErrorInfo(BaseModel):
         return f"{self.kind}: {self.message}"
 
 
+MAX_REASON_CHARS = 300  # of an error in a warning
+
+
 class UncheckedErrorWarning(UserWarning):
     """The text of a failed message was read, but its error never was. Issued once per message."""
 
@@ -145,8 +148,11 @@ def warn_unchecked(error: ErrorInfo, message: AssistantMessage) -> None:
     import warnings
 
     what = "the text of an incomplete answer" if message._joined_text else "the text"
+    # Python prints it as it is, on a terminal too: one line, without control characters.
+    text = "".join(char if char.isprintable() else " " for char in str(error))
+    reason = " ".join(text.split())[:MAX_REASON_CHARS]
     warnings.warn(
-        f"{what} was read, but the request failed ({error}). Check message.error, call"
+        f"{what} was read, but the request failed ({reason}). Check message.error, call"
         " message.raise_for_error(), or pass raise_on_error=True.",
         UncheckedErrorWarning,
         stacklevel=3,

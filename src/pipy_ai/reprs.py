@@ -94,16 +94,16 @@ def dataclass_repr(value: Any, hidden: Iterable[str] = ()) -> str:
 def assistant_args(message: Any) -> Arguments:
     """Yield what identifies an answer: its text, calls, model, end, tokens and cost, error."""
     values = message.__dict__
-    if text := _joined_text(values["content"]):
+    if text := _joined_text(values.get("content") or ()):
         yield None, Verbatim(short_repr(text))
-    if calls := [part.name for part in values["content"] if part.type == "toolCall"]:
+    if calls := [part.name for part in values.get("content") or () if part.type == "toolCall"]:
         yield "tool_calls", Verbatim(short_repr(calls))
     if name := full_model_name(message):
         yield "model", name
-    if values["stop_reason"] is not None:
-        yield "stop_reason", str(values["stop_reason"])
-    if values["usage"].total_tokens:
-        yield "usage", Verbatim(f"<{usage_text(values['usage'])}>")
+    if (reason := values.get("stop_reason")) is not None:
+        yield "stop_reason", str(reason)
+    if (usage := values.get("usage")) and usage.total_tokens:
+        yield "usage", Verbatim(f"<{usage_text(usage)}>")
     if error := failure_text(message):
         yield "error", _clip(error, MAX_VALUE)
 
@@ -151,13 +151,13 @@ def part_text(part: Any) -> str:
 def answer_text(message: Any) -> str:
     """Return what `print(message)` shows: the text, else the tool calls; and the error."""
     values = message.__dict__
-    lines = [_joined_text(values["content"])]
+    lines = [_joined_text(values.get("content") or ())]
     if not lines[0]:
-        lines = [part_text(part) for part in values["content"] if part.type == "toolCall"]
+        lines = [part_text(part) for part in values.get("content") or () if part.type == "toolCall"]
     if error := failure_text(message):
         lines.append(f"Error: {error}")
-    elif not any(lines) and values["stop_reason"] is not None:
-        lines = [f"(empty answer, stop_reason={str(values['stop_reason'])!r})"]
+    elif not any(lines) and (reason := values.get("stop_reason")) is not None:
+        lines = [f"(empty answer, stop_reason={str(reason)!r})"]
     return "\n".join(line for line in lines if line)
 
 
@@ -173,16 +173,17 @@ def conversation_text(context: Any) -> str:
 def failure_text(message: Any) -> str:
     """Return `kind: reason` if a request failed, else an empty string."""
     values = message.__dict__
-    if values["error"] is not None:
-        return str(values["error"])
-    if values["stop_reason"] in ("error", "aborted"):  # made by another library
-        return f"{values['stop_reason']}: {values['error_message'] or 'no reason given'}"
+    if (error := values.get("error")) is not None:
+        return str(error)
+    if (reason := values.get("stop_reason")) in ("error", "aborted"):  # made by another library
+        return f"{reason}: {values.get('error_message') or 'no reason given'}"
     return ""
 
 
 def full_model_name(message: Any) -> str:
     """Return `provider/model`, or what is known of it."""
-    return "/".join(filter(None, (message.provider, message.model)))
+    values = message.__dict__
+    return "/".join(filter(None, (values.get("provider"), values.get("model"))))
 
 
 # --- Usage and cost -----------------------------------------------------------------------

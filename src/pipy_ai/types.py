@@ -451,9 +451,10 @@ class AssistantMessage(_ShownMessage):
         `raise_for_error()`, by showing or serializing the message, or by reading it from an
         `ErrorEvent`.
         """
-        if self.__dict__["error"] is not None and getattr(self, "_error_unseen", False):
+        error = self.__dict__.get("error")
+        if error is not None and getattr(self, "_error_unseen", False):
             mark_error_seen(self)
-            warn_unchecked(self.__dict__["error"], self)
+            warn_unchecked(error, self)
         return self._joined_text
 
     @property
@@ -525,7 +526,7 @@ class _ErrorField:
             raise AttributeError(self._name)  # as Pydantic's fields; subclasses rely on it
         values = message.__dict__
         try:
-            if values["error"] is not None:
+            if values.get("error") is not None:
                 mark_error_seen(message)
             return values[self._name]
         except KeyError:
