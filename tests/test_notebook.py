@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from pipy_ai import (
     tool_result,
     user,
 )
-from pipy_ai.notebook import render_text, safe_markdown
+from pipy_ai.notebook import in_notebook, render_text, safe_markdown
 from pipy_ai.types import DocumentContent, ThinkingContent, ToolCall
 
 HOSTILE = """# Hi <script>alert(1)</script>
@@ -297,6 +298,8 @@ CELLS = {
     "async": "await astream('faux/echo', 'Hello **async**').display()",
     "run": "with faux.script('It is 5.'):\n    run = run_tools('faux/any', 'Hi', [])\n"
     "    run.display()\nrun",
+    "raising": "with faux.script(faux.reply('Half ', faux.error('bad_request', 'No.'))):\n"
+    "    events = stream('faux/any', 'Hi', raise_on_error=True)\nevents",
     "budget": "with budget(tokens=100) as b:\n    complete('faux/echo', 'Hello')\nb",
     "models": "get_models(provider='anthropic')",
     "many": "with faux.script(*['x'] * 40, delay=0.1):\n"
@@ -368,7 +371,8 @@ def test_every_html_of_the_notebook_is_harmless(outputs: dict[str, list[Any]]) -
     ("name", "html"),
     [
         ("stream", "<strong>two</strong>"), ("async", "<strong>async</strong>"),
-        ("run", "It is 5."), ("interrupted", "All <strong>that</strong> came"),
+        ("run", "It is 5."), ("raising", "<b>Error</b> bad_request: No."),
+        ("interrupted", "All <strong>that</strong> came"),
     ],
 )  # fmt: skip
 def test_streams_end_as_one_rendered_output(
@@ -412,3 +416,15 @@ def test_user_message_in_any_form() -> None:
     assert UserMessage(content="**Hi**")._repr_html_() == (
         '<div class="mathjax_ignore tex2jax_ignore"><p><strong>Hi</strong></p>\n</div>'
     )
+
+
+def test_shells_derived_from_that_of_jupyter_are_recognized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Colab has one."""
+    shell_class = type("Shell", (type("ZMQInteractiveShell", (), {}),), {})
+    module = ModuleType("IPython")
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    for shell, expected in ((shell_class(), True), (object(), False), (None, False)):
+        monkeypatch.setattr(module, "get_ipython", lambda shell=shell: shell, raising=False)
+        assert in_notebook() is expected

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from typing_extensions import TypeVar
 
-from .errors import ErrorKind, error_info
+from .errors import ErrorKind, PipyError, error_info
 from .events import (
     AssistantMessageEvent,
     DoneEvent,
@@ -258,7 +258,8 @@ class AssistantMessageEventStream(_BaseStream, Generic[M]):
             printer.show_final(self.result())
 
     def _ipython_display_(self) -> None:
-        self.display()
+        with contextlib.suppress(PipyError):  # it is shown, and Jupyter would only print it
+            self.display()
 
     def __enter__(self) -> Self:
         return self
