@@ -383,6 +383,8 @@ def test_headers_of_every_response_are_no_requested_delay() -> None:
           "anthropic-ratelimit-tokens-remaining": "0", "date": "Sun, 22 Nov 2026 12:00:00 GMT"},
          "", 30.0),
         ({}, '{"details": [{"retryDelay": "34s"}]}', 34.0),
+        ({"retry-after": "5, 10"}, "", 10.0),
+        ({"retry-after": "5, <html>"}, "", None),
         ({"retry-after": "-1"}, "", None),
         ({"retry-after": "nan"}, "", None),
         ({"retry-after": "1e999"}, "", None),

@@ -352,6 +352,11 @@ def _parse_delay(value: str, now: float, scale: float = 1.0) -> float | None:
     try:
         seconds = float(value) * scale
     except ValueError:
+        if "," in value:  # the header came twice: obey both
+            delays = [_parse_delay(part, now, scale) for part in value.split(",")]
+            numbers = [delay for delay in delays if delay is not None]
+            if len(numbers) == len(delays):
+                return max(numbers)
         if (duration := _parse_duration(value)) is not None:
             return duration
         retry_at = _parse_http_date(value) or _parse_iso_date(value)

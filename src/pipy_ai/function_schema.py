@@ -242,6 +242,8 @@ def _build_adapter(name: str, parameters: _Parameters) -> tuple[TypeAdapter[Any]
         return adapter, _simplify(adapter.json_schema())
     except Exception as error:
         reason = str(error).partition("\n")[0]
+        if isinstance(error, RecursionError):
+            reason = "its type is nested too deeply"
         raise TypeError(f"{name}() has a parameter that JSON cannot represent: {reason}") from None
 
 

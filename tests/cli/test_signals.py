@@ -87,6 +87,13 @@ def removal(lab: Lab, tmp_path: Path) -> Terminal:
     return terminal
 
 
+def picker(lab: Lab, tmp_path: Path) -> Terminal:
+    pipy("ask", "-m", "faux/echo", "keep me")
+    terminal = run("history")
+    terminal.wait_for("q: quit")
+    return terminal
+
+
 def template_trust(lab: Lab, tmp_path: Path) -> Terminal:
     (tmp_path / "t.yaml").write_text(f"prompt: hi\nattachments: [{tmp_path / 't.yaml'}]\n")
     terminal = run("ask", "-m", "faux/echo", "-t", str(tmp_path / "t.yaml"))
@@ -113,7 +120,7 @@ def batch_progress(lab: Lab, tmp_path: Path) -> Terminal:
 
 PROMPTS: list[Begin] = [
     approval, hidden_key, chat_prompt, dumb_chat_prompt, chat_answer, ask_answer, waiting_request,
-    removal, template_trust, editor,
+    removal, picker, template_trust, editor,
 ]  # fmt: skip
 
 
@@ -147,7 +154,7 @@ def test_signal_at_a_prompt_restores_the_terminal(
     if begin in (chat_answer, ask_answer):
         with Conversation.open() as saved:
             assert "half an **answer" in str(saved.messages[-1].content)
-    if begin is removal:
+    if begin in (removal, picker):
         assert list_conversation_ids()
 
 
@@ -159,6 +166,8 @@ def test_signal_at_a_prompt_restores_the_terminal(
         (chat_prompt, signal.SIGQUIT),
         (approval, signal.SIGQUIT),
         (removal, signal.SIGINT),
+        (picker, signal.SIGINT),
+        (picker, signal.SIGQUIT),
     ],
 )
 def test_other_signals(begin: Begin, number: signal.Signals, lab: Lab, tmp_path: Path) -> None:
@@ -168,7 +177,7 @@ def test_other_signals(begin: Begin, number: signal.Signals, lab: Lab, tmp_path:
         assert "Traceback" not in terminal.text
         assert_restored(terminal)
     assert_nothing_happened(tmp_path)
-    if begin is removal:
+    if begin in (removal, picker):
         assert list_conversation_ids()
 
 
@@ -184,7 +193,7 @@ def test_end_of_file_is_no_answer(begin: Begin, typed: str, lab: Lab, tmp_path: 
         assert "Traceback" not in terminal.text
         assert_restored(terminal)
     assert_nothing_happened(tmp_path)
-    if begin is removal:
+    if begin in (removal, picker):
         assert list_conversation_ids()
 
 
@@ -198,7 +207,7 @@ def test_closed_terminal_is_no_answer(begin: Begin, lab: Lab, tmp_path: Path) ->
         assert terminal.process.wait(30) == 128 + signal.SIGHUP
         terminal._fd = os.open(os.devnull, os.O_RDONLY)
     assert_nothing_happened(tmp_path)
-    if begin is removal:
+    if begin in (removal, picker):
         assert list_conversation_ids()
 
 

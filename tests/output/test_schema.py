@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, field_validator
 
-from pipy_ai import Context, OutputValidationError, complete, faux
+from pipy_ai import Context, OutputValidationError, complete, faux, tool
 from pipy_ai.output.schema import Output
 
 from ..support.schema_cases import KINDS, PLAIN, Invoice, Kind, Line, Mixed, Owner, Person
@@ -219,3 +219,17 @@ def test_integer_of_thousands_of_digits_is_invalid_output() -> None:
     """Python refuses to read it, with an error that is not one of JSON."""
     with pytest.raises(OutputValidationError, match="4300 digits"):
         Output.of(Line).parse('{"text": "a", "count": ' + "9" * 5000 + "}")
+
+
+def test_type_that_is_nested_too_deeply() -> None:
+    deep: Any = int
+    for _ in range(300):
+        deep = list[deep]
+    with pytest.raises(TypeError, match=r"^output= .*nested too deeply"):
+        Output.of(deep)
+
+    def dig(a: Any) -> None: ...
+
+    dig.__annotations__["a"] = deep
+    with pytest.raises(TypeError, match=r"dig\(\) .*nested too deeply"):
+        tool(dig)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import Context, Tool, ToolCall, UserMessage, complete, ctx, preview, tool_result
+from pipy_ai.errors import BadRequestError
 from pipy_ai.tools import validate_tool_call
 
 from ..support.scripted_server import Lab
@@ -174,6 +175,15 @@ def test_loosened_schema_is_still_validated() -> None:
     nullable = {"type": "object", "properties": {"a": {"type": "string", "nullable": True}}}
     call = ToolCall(name="f", arguments={"a": None})
     assert validate_tool_call([Tool(name="f", parameters=nullable)], call) == {"a": None}
+
+
+@pytest.mark.parametrize("levels", [150, 3000])
+def test_schema_that_is_too_deep_for_the_embedded_model(levels: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(levels):
+        deep = {"type": "object", "properties": {"a": deep}}
+    with pytest.raises(BadRequestError, match="'digger'"):
+        preview("local/smollm2", ctx("q", tools=[Tool(name="digger", parameters=deep)]))
 
 
 @pytest.mark.parametrize("levels", [150, 3000])

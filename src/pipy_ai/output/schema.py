@@ -265,6 +265,8 @@ def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], A
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(output_type)
         schema = adapter.json_schema(schema_generator=UntitledSchema)
+    except RecursionError:
+        raise TypeError(f"output= is nested too deeply: {repr(output_type)[:80]}") from None
     except (PydanticUserError, TypeError) as error:
         text = str(error).partition("\n\n")[0].partition(". Set ")[0]
         raise TypeError(

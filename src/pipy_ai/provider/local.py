@@ -24,6 +24,7 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..failures import classify_status
 from ..options import SAMPLING_OPTIONS, ThinkingLevel
 from ..utils.channel import Channel
+from ..utils.json_schema import check_nesting
 from .conversation import Target, adapt_messages
 from .deltas import Delta, UsageReport
 from .request import Preview, Request
@@ -212,6 +213,12 @@ def _add_tools(request: Request, body: dict[str, Any], template_kwargs: dict[str
                 ErrorKind.BAD_REQUEST, f"tool_choice names an unknown tool: {choice!r}"
             )
         choice = "required"
+    for tool in tools:
+        try:
+            check_nesting(tool.parameters)
+        except ValueError as error:
+            text = f"the schema of the tool {tool.name!r} cannot be sent: {error}"
+            raise _local_error(ErrorKind.BAD_REQUEST, text) from None
     body["tools"] = chat_tools(tools)
     body["tool_choice"] = choice or "auto"
     if choice == "required":

@@ -98,7 +98,10 @@ class _Picker:
         def load_others() -> None:
             self._app.create_background_task(self._load())
 
-        return self._app.run(pre_run=load_others)
+        try:
+            return self._app.run(pre_run=load_others)
+        finally:
+            self._app.renderer.reset()  # a signal may have ended it in the middle of drawing
 
     async def _load(self) -> None:
         for name in self._ids[FIRST_ENTRIES:]:
@@ -132,6 +135,7 @@ class _Picker:
             self._choose("print")
 
         @bindings.add("c-c")
+        @bindings.add("<sigint>")  # sent by another process
         def _(event: KeyPressEvent) -> None:
             event.app.exit(exception=KeyboardInterrupt)
 
