@@ -122,7 +122,7 @@ def main() -> None:
         print(f"{name:34}{counts[0]:>6}/{len(rows)}{counts[1]:>7}/{len(rows)}")
     rows = [row for case_rows in table.values() for row in case_rows]
     totals = [sum(row[column] for row in rows) for column in (0, 1)]
-    print(f"{'in all':34}{totals[0]:>5}/{len(rows)}{totals[1]:>6}/{len(rows)}")
+    print(f"{'total':34}{totals[0]:>5}/{len(rows)}{totals[1]:>6}/{len(rows)}")
 
 
 if __name__ == "__main__":
