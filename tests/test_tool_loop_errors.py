@@ -138,7 +138,7 @@ def test_invalid_arguments_are_sent_back(go: Go) -> None:
     broken = faux.reply(faux.tool("add", '{"a": 1, "b'), stop="length")
     with faux.script(broken, faux.reply(faux.tool("add", '{"a": 1, "b": [2]}')), "ok"):
         ran = go("faux/m", "q", [add])
-    assert ran.texts[0].startswith("The arguments of add are no JSON object")
+    assert ran.texts[0].startswith("The arguments of add are not a JSON object")
     assert ran.texts[1].startswith("Invalid arguments for add:\nb: Input should be")
 
 

@@ -247,7 +247,10 @@ def test_schemas_of_other_drafts_and_invalid_ones() -> None:
     for wrong, says in [
         ({"$anchor": "1 2"}, "not a valid JSON Schema"),
         # Nothing is fetched: the conftest would tell.
-        ({"properties": {"a": {"$ref": "http://example.com/x.json"}}}, "have a reference that cannot be"),
+        (
+            {"properties": {"a": {"$ref": "http://example.com/x.json"}}},
+            "have a reference that cannot be",
+        ),
     ]:
         with pytest.raises(ValueError, match=says):
             check({"name": "f", "parameters": wrong}, a=1)
