@@ -420,7 +420,7 @@ def extract_provider_message(text: str) -> str:
 
         text = error_message_from_body(find_document(text)) or text
     text = text.replace("\r\n", "\n")
-    return text.partition("\nTraceback (most recent call last)")[0].rstrip()  # added by LiteLLM
+    return f"\n{text}".partition("\nTraceback (most recent call last)")[0].strip()  # by LiteLLM
 
 
 def is_overflow_message(text: str) -> bool:

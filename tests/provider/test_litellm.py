@@ -24,6 +24,7 @@ from pipy_ai import (
 
 from ..support.chat_scenarios import CASES, shape
 from ..support.event_grammar import check_events
+from ..support.raw_server import Raw, response
 from ..support.scripted_server import (
     DONE,
     Lab,
@@ -255,6 +256,16 @@ def test_malformed_response_that_litellm_reads(
     assert message.error.kind == kind
     assert "object" not in message.error.message
     assert message.text == ("kept" if received else "")
+
+
+def test_corrupt_compression_that_litellm_reads() -> None:
+    head = "content-type: text/event-stream", "content-encoding: gzip"
+    with Raw(response(b"not gzip", *head)) as server:
+        base = server.url.removesuffix("/v1")
+        message = complete("azure/gpt-4o", "q", api_base=base, api_key="k", max_retries=0)
+    assert message.error is not None
+    assert message.error.kind == "server"
+    assert "Traceback" not in message.error.message
 
 
 def test_repeated_thinking_with_signature_is_emitted_once() -> None:

@@ -96,7 +96,8 @@ def read_error(error: Exception) -> Exception:
         body = getattr(cause, "body", None)
         if type(cause).__name__ == "APIError" and body is not None:
             return error_from_payload(body)  # the OpenAI SDK read an `error`
-        if isinstance(cause, MALFORMED) and type(cause) is not ValueError:
+        is_malformed = isinstance(cause, MALFORMED) and type(cause) is not ValueError
+        if is_malformed or type(cause).__name__ == "DecodingError":  # of httpx: not gzip
             text = "The provider sent something that LiteLLM cannot read. Ask again."
             return ProviderError(error_info(ErrorKind.SERVER, text))
         cause = getattr(cause, "original_exception", None) or cause.__cause__ or cause.__context__
