@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# On Windows, Ctrl-C does not interrupt a wait, so the wait is split into short ones.
-WAIT_SLICE_S = 0.1 if sys.platform == "win32" else None
+# A signal such as Ctrl-C does not interrupt a wait on Windows, nor anywhere if it arrives just before
+# the wait begins, or in another thread. So the wait is split.
+WAIT_SLICE_S = 0.1 if sys.platform == "win32" else 0.5
 
 
 class Channel(Generic[T]):
