@@ -15,6 +15,7 @@ from pipy_ai.cli.main import main
 
 from ..support.command import pipy
 from ..support.scripted_server import Lab, Seen, Status, chat, finish, text, usage
+from ..support.terminal import Terminal
 from .test_batch import answers, batch, prompt, questions
 
 HOST = "hosted_vllm/m"
@@ -106,6 +107,31 @@ def test_report_groups_failures_and_says_what_to_run(lab: Lab) -> None:
     secret = pipy(*command, "--option", "headers.x=s3cret", "--redo-changed")
     assert "s3cret" not in secret.stderr
     assert "next:" not in secret.stderr
+
+
+def test_command_to_run_next_can_be_copied_from_a_narrow_terminal(lab: Lab) -> None:
+    lab.always = Status(400, {"error": {"message": "no such option"}})
+    questions({"prompt": "bad"})
+    command = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", HOST, "--api-base", lab.url]
+    with Terminal("-m", "pipy_ai", *command, columns=40) as terminal:
+        assert terminal.wait() == 1
+        assert f"next: pipy {' '.join(command)} --retry-errors\r\n" in terminal.raw.decode()
+        assert terminal.screen[1] == "(bad_request 1), 0 in / 0 out, $0.00,"
+
+
+def test_retry_is_logged_with_the_pause_of_all_rows(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = Status(429, {"error": {"message": "slow down"}}, {"retry-after": "0.5"})
+    replies = [refused, chat(text("ok"), finish("stop"))]
+    lab.always = lambda seen: replies.pop(0) if len(replies) > 1 else replies[0]
+    questions({"prompt": "a"})
+    with caplog.at_level("INFO", logger="pipy_ai"):
+        assert (
+            main(["batch", "in.jsonl", "-o", "out.jsonl", "-m", HOST, "--api-base", lab.url]) == 0
+        )
+    (retry,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("retry ")]
+    assert not retry.startswith("retry hosted_vllm/m in 0s")
 
 
 def test_csv_in_gives_csv_out(lab: Lab) -> None:

@@ -33,8 +33,8 @@ def test_signal_that_does_not_interrupt_the_wait_ends_it() -> None:
     previous = signal.signal(signal.SIGUSR1, on_signal)
     thread = threading.Timer(0.1, interrupt)
     try:
+        thread.start()
         with pytest.raises(Interrupted):
-            thread.start()
             channel.get()
     finally:
         ended.set()

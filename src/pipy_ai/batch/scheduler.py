@@ -332,7 +332,7 @@ class BatchScheduler:
         if delay is None:
             self._deliver(row, message)
             return
-        report_retry(message, delay)
+        report_retry(message, max(delay, self.limiter.paused_until - self._loop.time()))
         if delay > 0:  # the row keeps its slot while it waits, so the provider gets fewer requests
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_event.wait(), delay)

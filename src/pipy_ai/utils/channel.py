@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# A signal such as Ctrl-C does not interrupt a wait on Windows, nor anywhere if it arrives just before
-# the wait begins, or in another thread. So the wait is split.
+# Ctrl-C does not interrupt a wait on Windows, nor does any signal that arrives just before the wait
+# begins, or in another thread. So the wait is split.
 WAIT_SLICE_S = 0.1 if sys.platform == "win32" else 0.5
 
 

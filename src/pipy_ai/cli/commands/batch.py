@@ -522,7 +522,8 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
                 "stopped": stopped,
             }
         )
-    write_stderr(escape_controls(f"{_summary(job, seconds)} → {arguments.output}\n"))
+    summary = escape_controls(f"{_summary(job, seconds)} → {arguments.output}\n")
+    write_stderr(wrap(summary, sys.stderr))
     for text, count in progress.warnings.most_common(MAX_WARNINGS):
         warn(f"{text} ({format_count(count, 'row')})")
     if progress.truncated:
@@ -544,7 +545,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         rows = format_count(failed, "row")
         warn(f"{rows} failed: add --retry-errors to resend {_pronoun(failed)}")
     if (progress.unanswered or failed) and (command := _next_command(retry=failed > 0)):
-        warn(f"next: {command}")
+        write_stderr(escape_controls(f"pipy: next: {command}\n"))  # on one line, to be copied
     if interrupted:
         return 130
     return 1 if failed or progress.unanswered or progress.unrecorded else 0
