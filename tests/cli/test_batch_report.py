@@ -123,7 +123,7 @@ def test_retry_is_logged_with_the_pause_of_all_rows(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     refused = Status(429, {"error": {"message": "slow down"}}, {"retry-after": "0.5"})
-    replies = [refused, chat(text("ok"), finish("stop"))]
+    replies: list[Any] = [refused, chat(text("ok"), finish("stop"))]
     lab.always = lambda seen: replies.pop(0) if len(replies) > 1 else replies[0]
     questions({"prompt": "a"})
     with caplog.at_level("INFO", logger="pipy_ai"):
