@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,16 @@ def test_malformed_response_that_litellm_reads(
     assert message.error.kind == kind
     assert "object" not in message.error.message
     assert message.text == ("kept" if received else "")
+
+
+@pytest.mark.parametrize("model", ["azure/gpt-4o", "cohere/command-r"])
+def test_error_without_end_that_litellm_reads(model: str) -> None:
+    with Raw(chain([b"HTTP/1.1 400 Bad\r\n\r\n"], repeat(b"y" * 65536))) as server:
+        base = server.url.removesuffix("/v1")
+        message = complete(model, "q", api_base=base, api_key="k", max_retries=0, timeout=60)
+        assert server.sent < 64 << 20
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
 
 
 def test_corrupt_compression_that_litellm_reads() -> None:

@@ -32,7 +32,7 @@ from ..credentials import (
     resolve_api_key,
 )
 from ..deltas import Delta, Finish, ResponseInfo
-from ..exchange import stream_deltas
+from ..exchange import MAX_ERROR_BODY_BYTES, stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
 from ..profiles import CLAUDE, backend_for
 from ..redaction import redacted_error, redacted_preview, response_redactor
@@ -101,6 +101,7 @@ def _forbid_redirects(module: str, class_name: str, method: str) -> None:
         client = create(*args, **options)
         if client is not None:
             client.follow_redirects = False
+            client.event_hooks["response"].append(_truncate_error_body)
         return client
 
     setattr(
@@ -108,6 +109,29 @@ def _forbid_redirects(module: str, class_name: str, method: str) -> None:
         method,
         staticmethod(create_without_redirects) if static else create_without_redirects,
     )
+
+
+async def _truncate_error_body(response: Any) -> None:
+    """Let the body of an error end early: LiteLLM reads all of it, however long it is."""
+    if response.status_code < 400:
+        return
+    import httpx
+
+    stream = response.stream
+
+    class BeginningOfStream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for chunk in stream:
+                yield chunk
+                size += len(chunk)
+                if size >= MAX_ERROR_BODY_BYTES:
+                    return
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    response.stream = BeginningOfStream()
 
 
 async def _load_litellm() -> Any:
