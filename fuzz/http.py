@@ -171,6 +171,6 @@ def proxies(rng: random.Random) -> None:
         data = good + b"HTTP/1.1 200 OK\r\n\r\n"
     outcome = run(_shake_hands([data], socks))
     cut_outcome = run(_shake_hands(pieces(rng, data), socks))
-    early_data = "data of its own" in outcome and not cut_outcome  # it may come later, then
+    early_data = "its own data" in outcome and not cut_outcome  # it may come later, then
     assert outcome == cut_outcome or early_data
     assert not (data.startswith(good) and data != good and outcome == "")

@@ -60,8 +60,8 @@ def test_tool_result_round_trips() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ({}, "no event of type None"),
-        ([], "no event of type None"),
+        ({}, "unknown event type None"),
+        ([], "unknown event type None"),
         ({"type": "text_dleta"}, "text_dleta"),
         ({"type": "text_delta", "content_index": 0}, "delta is missing"),
         ({"type": "text_delta", "content_index": "0", "delta": "x"}, "content_index"),

@@ -220,7 +220,7 @@ def test_context_variables_apply_within_a_batch() -> None:
         (("host/m", ["a"]), {"temprature": 1}, "did you mean temperature"),
         (("host/", ["a"]), {}, "provider/model"),
         (("host/m", ["a"]), {"output": 7}, "output= takes a type"),
-        (("host/m", ["a"]), {"executor": object()}, "executor is a Dask Client"),
+        (("host/m", ["a"]), {"executor": object()}, "executor must be a Dask Client"),
     ],
 )
 def test_wrong_use_raises_at_once(

@@ -130,7 +130,7 @@ def test_five_turns_on_every_wire(lab: Lab, wire: Wire, transport: str, go: Go) 
         [],
         ["3", "7"],
         ["later x", "ValueError: it broke", "b: Field required"],
-        ["Not the root.", "There is no tool 'nobody'. Available tools: add, later"],
+        ["Not the root.", "Unknown tool 'nobody'. Available tools: add, later"],
         ["here", "2"],
     ]
     for seen, texts in zip(lab.seen, expected, strict=True):

@@ -152,7 +152,7 @@ def request_factories(
 
 
 def _use_address_of_extra(options: SimpleStreamOptions) -> None:
-    """Move LiteLLM's names of the address to `api_base`, so that its rules for keys apply."""
+    """Rename LiteLLM's address arguments to `api_base`, so that its rules for API keys apply."""
     for name in ("api_base", "base_url"):
         address = (options.extra or {}).pop(name, None)
         options.api_base = options.api_base or address
@@ -194,7 +194,7 @@ def _copy_tools(context: Context) -> list[Tool] | None:
     return as_tools(tools)
 
 
-# Options which are only passed to the provider of the first model, so that no key leaks to another.
+# Options for the first model's provider only: its key must not leak to another provider.
 _PROVIDER_SPECIFIC_OPTIONS = ("api_key", "api_base", "headers", "extra")
 
 
@@ -221,7 +221,7 @@ def _resolve_all(
             continue
         if provider_options:
             names = " and ".join(provider_options)
-            text = f"{names} went to {first.provider} only, not to {resolved.provider}"
+            text = f"{names} was only passed to {first.provider}, not to {resolved.provider}"
             resolved.warnings.append(Warning(code="option_not_passed", message=text))
         resolved_models.append((resolved, shared_options))
     return resolved_models
@@ -238,7 +238,7 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
         provider, separator, model_id = model.partition("/")
         if not model or (separator and not (provider and model_id)):
             raise ValueError(
-                f"a model name is provider/model, such as {DEFAULT_MODEL!r}, not {model!r}"
+                f"invalid model name {model!r}: use provider/model, such as {DEFAULT_MODEL!r}"
             )
         if separator and provider in ("local", "faux"):
             return ResolvedModel(provider, model_id, Route())
@@ -247,7 +247,7 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
             return ResolvedModel(provider, model_id, Route(), get_registry().record(model))
     elif not isinstance(model, Model):
         raise TypeError(
-            f"a model is a name like {DEFAULT_MODEL!r}, a Model, or a list of them, not"
+            f"model must be a name like {DEFAULT_MODEL!r}, a Model, or a list of them, not"
             f" {type(model).__name__}"
         )
     name = model if isinstance(model, str) else model.qualified_name
@@ -305,6 +305,6 @@ def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStr
             return construct_unchecked(SimpleStreamOptions, **keywords)
         return SimpleStreamOptions.model_validate(keywords)
     if not isinstance(options, StreamOptions):
-        raise TypeError(f"options are StreamOptions, not {type(options).__name__}")
+        raise TypeError(f"options must be a StreamOptions, not {type(options).__name__}")
     set_fields = {name: getattr(options, name) for name in options.model_fields_set}
     return SimpleStreamOptions.model_validate({**set_fields, **keywords})

@@ -46,8 +46,8 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
     it ends in `.pdf`.
 
     Raises:
-        ValueError: there are no parts, or a file has an unsupported type.
-        OSError: a file cannot be read.
+        ValueError: No parts were given, or a file has an unsupported type.
+        OSError: A file cannot be read.
 
     Example:
         >>> from pipy_ai import user
@@ -57,7 +57,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
         ['text', 'image']
     """
     if not parts:
-        raise ValueError('user() needs a text or a file: user("Hello")')
+        raise ValueError('user() needs text or a file, such as user("Hello")')
     if len(parts) == 1 and isinstance(parts[0], str):
         return construct_unchecked(UserMessage, content=parts[0])
     content: list[UserContent] = []
@@ -76,7 +76,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
 
 
 def assistant(*parts: str | TextContent | ThinkingContent | ToolCall) -> AssistantMessage:
-    """Build an assistant message of these `parts`, for examples and hand-made transcripts.
+    """Build an assistant message from `parts`, for examples and handwritten transcripts.
 
     Example:
         >>> from pipy_ai import assistant
@@ -103,10 +103,10 @@ def tool_result(
 
     Args:
         call: The call, or its id.
-        *content: What the model gets: text, images and documents; other values are sent as JSON.
+        *content: Text, images and documents for the model; other values are sent as JSON.
         name: The name of the tool, if `call` is an id.
         is_error: Whether the call failed.
-        details: Any value for the application. The model does not get it.
+        details: Any value for the application. It is not sent to the model.
 
     Example:
         >>> from pipy_ai import ToolCall, tool_result
@@ -138,7 +138,7 @@ def ctx(
     Args:
         *messages: The conversation: strings and messages.
         system: The system prompt.
-        tools: What the model may call: functions, `Tool`s, Pydantic model classes or dicts.
+        tools: Tools for the model: functions, `Tool`s, Pydantic model classes or dicts.
 
     Example:
         >>> from pipy_ai import ctx, user
@@ -164,8 +164,8 @@ def as_context(prompt: Prompt) -> Context:
     """Convert a prompt to a context.
 
     Raises:
-        TypeError: the type is not supported.
-        ValueError: there is no message, or all messages are empty.
+        TypeError: The type is not supported.
+        ValueError: There is no message, or all messages are empty.
     """
     if isinstance(prompt, Context):
         context = prompt

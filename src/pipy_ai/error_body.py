@@ -35,14 +35,14 @@ _MAX_PAGE_CHARS, _MAX_TITLE_CHARS = 8000, 200
 
 @dataclass
 class ErrorBody:
-    """What an error response says: codes, names of Google's quotas, and texts, outermost first."""
+    """The contents of an error response: codes, Google's quota names, texts; outermost first."""
 
     codes: list[str] = field(default_factory=list)
     quota_names: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
     def add(self, value: Any, depth: int = 0) -> None:
-        """Add what a decoded JSON value says; JSON inside a text is decoded too."""
+        """Add the codes and texts of a decoded JSON value; JSON inside a text is decoded too."""
         if depth > _MAX_DEPTH:
             return
         if isinstance(value, str):
@@ -83,9 +83,9 @@ def parse_error_body(text: str) -> ErrorBody:
 
 
 def wrapped_document(text: str) -> Any:
-    """Return the error document in a text, or None: what a text quotes is not the error.
+    """Return the error document in a text, or None. A quoted document is not the error.
 
-    Clients and gateways put words before a document, such as "Error code: 400 - ", none behind it.
+    Clients and gateways put text before a document, such as "Error code: 400 - ", never after it.
     """
     document = find_document(text)
     first = document[0] if isinstance(document, list) and document else document
@@ -104,9 +104,9 @@ def page_title(text: str) -> str:
 
 
 def shortened(error: Any, depth: int = 0) -> Any:
-    """Return an error without what is too long or too deeply nested to be searched.
+    """Return an error without values that are too long or too deeply nested to search.
 
-    An event of a stream may be far longer than the body of an error response is read.
+    An event of a stream may be far longer than the part of an error body that is read.
     """
     if isinstance(error, str):
         return error[:_MAX_TEXT_CHARS]

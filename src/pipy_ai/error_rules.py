@@ -1,6 +1,6 @@
 """Codes and texts of providers' error responses, and the kinds of error they mean.
 
-`tests/data/error_responses.json` has the responses these rules were made from, with their sources.
+The rules come from the responses in `tests/data/error_responses.json`, which names their sources.
 `failures.classify_status` applies them. This module is imported only after a request failed.
 """
 
@@ -92,7 +92,7 @@ KIND_BY_CODE = _kinds(
     }
 )
 
-# These say less than a text, and are consulted only if no text is known.
+# Less specific than a text, so consulted only if no text matches.
 KIND_BY_GENERIC_CODE = _kinds(
     {
         ErrorKind.QUOTA: """
@@ -209,7 +209,7 @@ UNPAID_TEXT = _any_of(
     r"余额不足|欠费|请充值|资源包.{0,10}(用尽|用完|耗尽|不足)|无可用资源包|额度已用[尽完]",
 )
 
-# With status 400 and 422, which are also for requests that quote the like.
+# For status 400 and 422, whose texts may quote such words from the request.
 NAMED_KEY_TEXT = _any_of(
     r"\b(incorrect|invalid|wrong|expired|bad|unknown|no|missing) (x-)?(api|access)[- _]?key",
     r"\bapi[- _]?key ([\w']+ ){0,6}(not valid|invalid|incorrect|expired|disabled|revoked|blocked|"
@@ -281,7 +281,7 @@ ALLOWANCE_TEXT = _any_of(
     r"使用上限|调用上限|调用次数.{0,6}上限|配额.{0,6}(用尽|不足|超)|额度.{0,6}(用尽|不足|超)|日流控",
 )
 
-# What may be tried again within minutes, whatever else the text says.
+# Limits that pass within minutes, whatever else the text says.
 PER_MINUTE_TEXT = _any_of(
     r"per[-_ ]?(second|minute|sec|min)\b|per(second|minute)",
     r"\b(rpm|tpm|rps|qps|qpm|tps|ipm)\b",

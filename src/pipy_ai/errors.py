@@ -115,17 +115,17 @@ class ErrorInfo(BaseModel):
     kind: ErrorKind = ErrorKind.UNKNOWN
     """The kind of the error."""
     message: str = ""
-    """What happened and what to do; often the provider's own words."""
+    """What happened and what to do; often the provider's own text."""
     status_code: int | None = None
     """The HTTP status. None: there was no HTTP response."""
     provider: str | None = None
-    """The provider that was asked."""
+    """The provider that the request was sent to."""
     retryable: bool = False
     """Whether the same request may succeed later."""
     retry_after: float | None = None
-    """Seconds to wait before a retry, if the provider says so."""
+    """Seconds to wait before a retry, if the provider asks for a wait."""
     request_id: str | None = None
-    """The provider's id of the request, for its support."""
+    """The provider's id of the request, for contacting its support."""
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import model_args

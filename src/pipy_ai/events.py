@@ -288,7 +288,7 @@ class ErrorEvent(_Event):
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class ToolResultEvent(_Event):
-    """A tool has returned; `message` is the result that the model will receive."""
+    """A tool returned; `message` is the result that the model will receive."""
 
     type: Literal["tool_result"] = "tool_result"
     """Always `tool_result`."""
@@ -356,7 +356,7 @@ def event_from_dict(data: Mapping[str, Any]) -> ToolEvent:
     event_type = data.get("type") if isinstance(data, Mapping) else None
     event_class = _EVENT_CLASSES.get(event_type) if isinstance(event_type, str) else None
     if event_class is None:
-        raise ValueError(f"there is no event of type {event_type!r}")
+        raise ValueError(f"unknown event type {event_type!r}")
     event: ToolEvent = event_class(**_read_fields(event_class, data))
     return event
 
@@ -385,6 +385,6 @@ def _read_fields(event_class: type[Any], data: Mapping[str, Any]) -> dict[str, A
             values[name] = StopReason(value)
         elif name != "type":
             if type(value) is not field_types[name]:
-                raise ValueError(f"{event_type}: {name} is missing or of a wrong type")
+                raise ValueError(f"{event_type}: {name} is missing or has the wrong type")
             values[name] = value
     return values

@@ -57,7 +57,7 @@ _KIND_BY_STATUS: dict[int, ErrorKind] = {
     529: ErrorKind.OVERLOADED,
 }
 
-# These say more than any text: LiteLLM has classified the response.
+# Classes that outweigh any text, because LiteLLM has classified the response.
 _DECISIVE_CLASS_NAMES = frozenset(
     {
         "LocalProtocolError",
@@ -67,7 +67,7 @@ _DECISIVE_CLASS_NAMES = frozenset(
     }
 )
 
-# LiteLLM's proxy says so if the key is not its master key.
+# The text of LiteLLM's proxy if the key is not its master key.
 PROXY_WRONG_KEY_TEXT = "No connected db."
 
 # Patterns are compiled on first use: most requests do not fail.
@@ -97,12 +97,12 @@ def _kind_from_status(status: int | None) -> ErrorKind:
     return _KIND_BY_STATUS.get(status, default_kind)
 
 
-# What a body may make of status 429. Whatever else it says, the request was one too many.
+# The kinds that a body may give status 429. Anything else it names is a rate limit.
 _KINDS_OF_429 = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.QUOTA, ErrorKind.OVERLOADED})
 
 
 def _kind_from_body(status: int | None, text: str, retry_after: float | None) -> ErrorKind | None:
-    """Return the kind that the body of an error states, or None if it says nothing known."""
+    """Return the kind that the body of an error states, or None if it names no known one."""
     kind = _stated_kind(status, text, retry_after)
     return None if status == 429 and kind not in _KINDS_OF_429 else kind
 
@@ -117,7 +117,7 @@ def _stated_kind(status: int | None, text: str, retry_after: float | None) -> Er
     )
 
     body = parse_error_body(text)
-    if status in (402, 413):  # whatever they say
+    if status in (402, 413):  # regardless of the body
         return _KIND_BY_STATUS[status]
     if any(re.search(LONG_QUOTA_NAME, name) for name in body.quota_names):
         return ErrorKind.QUOTA
@@ -166,7 +166,7 @@ def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) ->
 
     text = "\n".join(re.sub(r"https?://\S+", "", text) for text in texts)[:_MAX_SEARCHED_CHARS]
     beginnings = text
-    if status in (400, 422):  # these may quote the prompt; what they say of the account comes first
+    if status in (400, 422):  # these may quote the prompt; text about the account comes first
         text = re.sub(_QUOTED_PATTERN % 20, "", text)  # keep quoted names of parameters
         beginnings = "\n".join(
             line[:_BEGINNING_CHARS] for line in re.sub(_QUOTED_PATTERN % 1, "", text).split("\n")
@@ -197,8 +197,8 @@ def _kind_from_texts(status: int | None, texts: list[str], passes_soon: bool) ->
     return None
 
 
-_MAX_EXCEPTION_CHARS = 64 << 10  # it may quote a whole body
-_MAX_SEARCHED_CHARS = 8000  # the time of some patterns grows with the square of it
+_MAX_EXCEPTION_CHARS = 64 << 10  # an exception may quote a whole body
+_MAX_SEARCHED_CHARS = 8000  # some patterns take quadratic time
 _MAX_DURATION_CHARS = 60
 _QUOTED_PATTERN = r"""(?<!\w)(['"`])(?=[^'"`]{%d}).*?\1(?!\w)"""
 _BEGINNING_CHARS = 100

@@ -18,7 +18,7 @@ FileSource: TypeAlias = str | os.PathLike[str] | bytes
 """A file: a path, its bytes, or an `https://` or `http://` URL."""
 
 IMAGE_FORMATS = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
-_SNIFF_BYTES = 4096  # enough to detect the type, so that an unsupported file is not read whole
+_SNIFF_BYTES = 4096  # enough to detect the type without reading an unsupported file completely
 _IMAGE_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 
 
@@ -32,9 +32,9 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
     A web address must end in `.pdf` or the extension of an image; the provider fetches it.
 
     Raises:
-        ValueError: the file is empty, truncated or of another type, or the type of a web address
+        ValueError: The file is empty, truncated or of another type, or the type of a web address
             is unknown.
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
 
     Example:
         >>> from pipy_ai import attachment
@@ -51,7 +51,7 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
         if url_kind(source) == "document":
             return document(source, name)
         raise ValueError(
-            f"{source} has no file type: use image(url) or document(url), or download it and "
+            f"{source} has no file extension: use image(url) or document(url), or download it and "
             "pass the bytes"
         )
     data, file_name, label = _read_source(source)
@@ -62,8 +62,7 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
     content = _document_content(data, name or file_name)
     if content is None:
         raise ValueError(
-            f"{label} is not a file that models read: attach an image ({IMAGE_FORMATS}), a PDF or"
-            " UTF-8 text"
+            f"{label} cannot be attached: use an image ({IMAGE_FORMATS}), a PDF or UTF-8 text"
         )
     return content
 
@@ -78,8 +77,8 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
         name: The file name that the model sees. By default, that of the path or URL.
 
     Raises:
-        ValueError: the file is empty, or neither a PDF nor UTF-8 text.
-        OSError: the file cannot be read.
+        ValueError: The file is empty, or neither a PDF nor UTF-8 text.
+        OSError: The file cannot be read.
 
     Example:
         >>> from pipy_ai import document
@@ -107,9 +106,9 @@ def image(source: FileSource) -> ImageContent:
         source: A path, the bytes of an image, or an `http://`, `https://` or `data:` URL.
 
     Raises:
-        ValueError: the data is truncated, or not an image of a supported format (PNG, JPEG, GIF,
+        ValueError: The data is truncated, or not an image of a supported format (PNG, JPEG, GIF,
             WebP, BMP, TIFF, HEIC, AVIF).
-        OSError: the file cannot be read.
+        OSError: The file cannot be read.
 
     Example:
         >>> from pipy_ai import image
@@ -121,7 +120,7 @@ def image(source: FileSource) -> ImageContent:
     data, _, label = _read_source(source)
     mime_type = sniff_image_type(data)
     if mime_type is None:
-        raise ValueError(f"{label} is not in an image format that models read ({IMAGE_FORMATS})")
+        raise ValueError(f"{label} is not in a supported image format ({IMAGE_FORMATS})")
     _check_complete(data, mime_type, label)
     return ImageContent(data=_encode_base64(data), mime_type=mime_type)
 
@@ -168,7 +167,7 @@ def sniff_image_type(data: bytes) -> str | None:
 
 
 def _check_complete(data: bytes, mime_type: str, label: str) -> None:
-    """Raise ValueError if an image ends before its end, e.g. after an interrupted download."""
+    """Raise ValueError if an image is truncated, e.g. by an interrupted download."""
     match mime_type:
         case "image/png":
             truncated = data[12:16] == b"IHDR" and b"IEND" not in data
@@ -184,7 +183,7 @@ def _check_complete(data: bytes, mime_type: str, label: str) -> None:
 
 
 def _jpeg_scan_start(data: bytes) -> int:
-    """Return where the picture begins, behind the metadata; 0 if there is none."""
+    """Return where the pixel data begins, after the metadata; 0 if there is none."""
     position = 2
     while data[position : position + 1] == b"\xff":
         if data[position + 1 : position + 2] == b"\xda":
@@ -238,7 +237,7 @@ def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
             if b"\0" not in data or _is_known_type(data):
                 data += file.read()
     if not data:
-        raise ValueError(f"there is nothing in {label}")
+        raise ValueError(f"{label} is empty")
     return data, name, label
 
 

@@ -82,8 +82,8 @@ def describe_function(
     """Derive a tool from a function's name, type hints and docstring.
 
     Raises:
-        TypeError: a parameter cannot be expressed in JSON, or has no name (`*args`).
-        ValueError: the function's name is not a valid tool name, and no `name` was given.
+        TypeError: A parameter cannot be expressed in JSON, or has no name (`*args`).
+        ValueError: The function's name is not a valid tool name, and no `name` was given.
     """
     unwrapped = _unwrap(function)
     if isinstance(unwrapped, type):
@@ -111,8 +111,8 @@ def describe_model(model: type[BaseModel]) -> FunctionSchema:
     """Derive a tool without a function from a Pydantic model: its fields are the arguments.
 
     Raises:
-        TypeError: the model is not a JSON object.
-        ValueError: the model's name is not a valid tool name.
+        TypeError: The model is not a JSON object.
+        ValueError: The model's name is not a valid tool name.
     """
     adapter = TypeAdapter(model)
     schema = _simplify(adapter.json_schema())
@@ -151,7 +151,7 @@ def _collect_parameters(
     function: Callable[..., Any], name: str, hints: Mapping[str, Any]
 ) -> _Parameters:
     parameters = _Parameters()
-    # The model neither sees nor sets the arguments that a partial has bound.
+    # Arguments bound by a partial are hidden from the model.
     bound_arguments = function.keywords if isinstance(function, functools.partial) else {}
     for parameter in _signature_parameters(function, name):
         parameter_type = hints.get(parameter.name, Any)
@@ -166,7 +166,10 @@ def _collect_parameters(
             parameters.extra_type = parameter_type
             continue
         if not parameters.types and parameter.name == "self" and "self" not in hints:
-            raise TypeError(f"{name}() is a method: make a tool of an object's, as `thing.{name}`")
+            raise TypeError(
+                f"{name}() is an unbound method: pass the method of an object, such as"
+                f" `thing.{name}`"
+            )
         if isinstance(parameter.default, FieldInfo):
             raise TypeError(
                 f"{name}({parameter.name}=Field(…)) is not a default: write Annotated[…, Field(…)]"

@@ -1,4 +1,4 @@
-"""Many requests concurrently: `complete_many`, `stream_many` and their async versions.
+"""Send many requests concurrently: `complete_many`, `stream_many` and their async versions.
 
     for index, message in stream_many("openai/gpt-5-mini", prompts, concurrency=64):
         print(index, message.text)
@@ -98,7 +98,7 @@ def complete_many(
 
     Args:
         model: A model, or a list of a model and its fallbacks, as for `complete`.
-        contexts: Any iterable of prompts, each as `complete` takes it. It is read slightly ahead of
+        contexts: Any iterable of prompts, each as for `complete`. It is read slightly ahead of
             the requests, from the caller's thread.
         output: The type of each answer, as for `complete`.
         output_mode: As for `complete`.
@@ -118,9 +118,9 @@ def complete_many(
             a terminal or this is a notebook, and this is the main thread: never in a service or
             pipe.
         **options: As for `complete`. `max_retries` is the number of retries per prompt, also after
-            an answer that broke off. While a provider refuses all requests, the batch waits, for
+            a truncated answer. While a provider refuses all requests, the batch waits, for
             two minutes at most. With `raise_on_error=True` the first failed request cancels the
-            others and raises; `on_result` has got the answers so far.
+            others and raises; `on_result` has received the answers so far.
 
     Raises:
         PipyError: A request failed, and `raise_on_error=True` was given.
@@ -437,7 +437,9 @@ async def _enumerate_contexts(
 
 def _check_callback(on_result: object) -> None:
     if inspect.iscoroutinefunction(on_result):
-        raise TypeError("on_result must be a plain function; to await something, use astream_many")
+        raise TypeError(
+            "on_result must be a plain function, not async; to await something, use astream_many"
+        )
 
 
 def _require_blocking_client(executor: Any) -> Any:

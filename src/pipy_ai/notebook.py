@@ -1,6 +1,6 @@
 """Show objects in Jupyter: as HTML and Markdown, and streams while they arrive.
 
-Imported when a notebook first shows an object. What a model writes is not trusted: HTML shows it
+Imported when a notebook first shows an object. A model's text is not trusted: HTML shows it
 with every tag escaped, without scripts, and with a link in place of an image, so that opening a
 notebook loads nothing from elsewhere. Nothing needs JavaScript or a style sheet.
 
@@ -34,7 +34,7 @@ from .utils.text import format_count, format_usd
 if TYPE_CHECKING:
     from typing import Self
 
-MAX_RENDERED_CHARS = 50_000  # longer text is shown as it is: rendering takes too long
+MAX_RENDERED_CHARS = 50_000  # longer text is not rendered, which would take too long
 MAX_IMAGE_CHARS = 2_000_000  # of base64; a larger image is only described
 MAX_ROWS = 50  # of a table
 MAX_MESSAGES = 100  # of a conversation
@@ -144,7 +144,7 @@ def _without_markup_outside_code(text: str) -> str:
 
 
 def _without_markup(text: str) -> str:
-    # A zero-width space makes an image a link; it is not seen.
+    # An invisible zero-width space turns an image into a link.
     return text.replace("<", "&lt;").replace("![", "!\u200b[")
 
 
@@ -386,7 +386,7 @@ def _shell() -> Any:
 
 
 class LiveDisplay:
-    """An output of a cell that is replaced while something goes on.
+    """A cell output that is replaced while something runs.
 
     Outside a notebook, `update` does nothing.
     """
@@ -454,7 +454,7 @@ class EventPrinter:
             self._update(now=False)
 
     def show_final(self, message: Any) -> None:
-        """Show an answer whose events were consumed before."""
+        """Show an answer whose events were already consumed."""
         if self._in_notebook:
             self._messages = [message]
             self._update(now=True)
@@ -499,7 +499,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def _escape_controls(text: str) -> str:
-    """Escape the control characters in what a model wrote: it must not command the terminal."""
+    """Escape the control characters of a model's text, so that it cannot control the terminal."""
     return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
 
 

@@ -30,9 +30,9 @@ class ThinkingLevel(StrEnum):
     HIGH = "high"
     """Much."""
     XHIGH = "xhigh"
-    """Very much, if the model has such a level."""
+    """More than `high`, if the model has such a level."""
     MAX = "max"
-    """As much as the model can."""
+    """As much as the model allows."""
 
 
 class CacheRetention(StrEnum):
@@ -67,9 +67,9 @@ class StreamOptions(BaseModel):
     `timeout` (whole request) and `idle_timeout` (no content) are in seconds, `max_retry_delay_ms`
     in milliseconds. A request is retried only before its first content. `handoff_thinking` controls
     whether another model's thinking in the history is dropped or kept as text. `metadata` describes
-    the request to providers that take it; its `user_id` identifies your user. `think_tags` says
-    what happens to `<think>…</think>` at the start of a response's text: it becomes thinking if the
-    catalogue marks the model as a reasoning model (`auto`) or in any case (`parse`), or stays text
+    the request to providers that accept it; its `user_id` identifies your user. `think_tags` sets
+    how to treat `<think>…</think>` at the start of a response's text: it becomes thinking if the
+    catalogue marks the model as a reasoning model (`auto`) or always (`parse`), or stays text
     (`keep`). With `opened` the text begins with thinking, because the model's prompt template ends
     with the opening tag. `extra` holds
     provider parameters that are passed on unchanged. Unknown fields raise `ValidationError`.
@@ -122,7 +122,7 @@ class StreamOptions(BaseModel):
     on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None = Field(
         default=None, exclude=True, repr=False
     )
-    """Called with the JSON body before it is sent; may return another."""
+    """Called with the JSON body before it is sent; may return a replacement."""
     transport: Literal["auto", "litellm", "direct"] | None = None
     """`direct`: pipy-ai sends the request. `litellm`: LiteLLM does. `auto` or None: direct if
     possible."""

@@ -1,6 +1,6 @@
 """The progress of `complete_many`: a line on the terminal, or a bar in a notebook.
 
-A service, a pipe, a log file and a thread other than the main one get none, unless they ask for it.
+It is not shown in a service, a pipe, a log file or another thread, unless requested.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from .types import AssistantMessage
 
-DELAY_S = 0.5  # a batch that is over sooner shows none
+DELAY_S = 0.5  # a shorter batch shows no progress
 INTERVAL_S = 0.2  # between two updates
 
-_shown = threading.Lock()  # held by the one that is on the screen
+_shown = threading.Lock()  # held by the progress line on the screen
 
 
 def create_progress(enabled: bool | None, contexts: object) -> BatchProgress:
-    """Return the progress of a batch. It shows nothing if that is not wanted.
+    """Return the progress display of a batch, which may show nothing.
 
     Args:
         enabled: Whether to show it. None: in a notebook, or if stderr is a terminal and this is
@@ -70,7 +70,7 @@ def _is_terminal() -> bool:
 
 
 class BatchProgress:
-    """Counts the answers of a batch, and shows their number now and then."""
+    """Counts the answers of a batch and regularly shows their number."""
 
     def __init__(self, view: Any) -> None:
         self._view: Any = view

@@ -1,7 +1,7 @@
 """Short texts of the public objects, for `repr()` and `print()`.
 
-Imported when an object is first shown. Everything here reads attributes only, so that the classes
-it is about need not be imported.
+Imported when an object is first shown. Only attributes are read, so that no class has to be
+imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Arguments = Iterator[tuple[str | None, Any]]
 
 
 class Verbatim(str):
-    """Text that is shown without quotes inside a `repr`."""
+    """Text shown without quotes inside a `repr`."""
 
     __slots__ = ()
 
@@ -92,7 +92,7 @@ def dataclass_repr(value: Any, hidden: Iterable[str] = ()) -> str:
 
 
 def assistant_args(message: Any) -> Arguments:
-    """Yield what identifies an answer: its text, calls, model, end, tokens and cost, error."""
+    """Yield the main facts of an answer: text, calls, model, stop reason, usage and error."""
     values = message.__dict__
     if text := _joined_text(values.get("content") or ()):
         yield None, Verbatim(short_repr(text))
@@ -149,7 +149,7 @@ def part_text(part: Any) -> str:
 
 
 def answer_text(message: Any) -> str:
-    """Return what `print(message)` shows: the text, else the tool calls; and the error."""
+    """Return the text of `print(message)`: the text or else the tool calls, and the error."""
     values = message.__dict__
     lines = [_joined_text(values.get("content") or ())]
     if not lines[0]:
@@ -162,7 +162,7 @@ def answer_text(message: Any) -> str:
 
 
 def conversation_text(context: Any) -> str:
-    """Return what `print(context)` shows: the conversation, one paragraph for each message."""
+    """Return the text of `print(context)`: the conversation, one paragraph for each message."""
     parts = [f"system: {context.system_prompt}"] if context.system_prompt else []
     parts += [f"{message.role}: {message}" for message in context.messages]
     if context.tools:
@@ -234,7 +234,7 @@ def run_repr(run: Any, final_message: Any) -> str:
 
 
 def budget_repr(budget: Any) -> str:
-    """Return a budget's limits and what is spent."""
+    """Return a budget's limits and the amount spent."""
     limits = [f"usd={budget.usd:g}"] if budget.usd is not None else []
     limits += [f"tokens={budget.tokens}"] if budget.tokens is not None else []
     spent = f"{format_usd(budget.spent)} and {budget.tokens_spent:,} tokens spent"

@@ -74,7 +74,7 @@ def _estimate_part(part: UserContent) -> int:
 
 
 def _count_pages(document: DocumentContent) -> int:
-    """Estimate the number of pages of a PDF; 1 for a web address."""
+    """Estimate the number of pages of a PDF; 1 for a URL."""
     try:
         data = base64.b64decode(document.data or (document.url or "").partition(",")[2])
     except (ValueError, binascii.Error):

@@ -89,7 +89,7 @@ ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | 
 
 REFUSED_TEXT = "The user did not allow this call."
 ABORTED_TEXT = "The call was aborted."
-ANSWERED_TEXT = "The call was not executed: the final answer was given."
+ANSWERED_TEXT = "The call was not executed, because the final answer was given."
 CANCEL_GRACE_S = 1.0  # how long to wait for cancelled tools to end
 
 _RESULT_CONTENT: Any = get_args(ToolResultContent)[0]  # the union, for isinstance
@@ -182,7 +182,7 @@ def run_tools(
         output_mode: As for `stream`.
         output_retries: As for `complete`. Each retry is a request and counts for `max_turns`; the
             rejected answer ends with an `error` event, and is not in `run.messages`.
-        max_turns: The maximum number of requests. Tools that the last answer calls are not called,
+        max_turns: The maximum number of requests. Tool calls of the last answer are not executed,
             and the message has a warning.
         approve: Called before each valid tool call, in order. True allows the call. False, or a
             string with the reason, is sent to the model as the error of the call. May be async.
@@ -348,7 +348,7 @@ class _ToolLoopState:
     A turn has two phases, which repeat until `final_message` is set:
 
     1. The request: `next_request` returns its arguments, `on_answer` takes its final event.
-    2. The calls: `calls` holds those to carry out. `prepare` validates each one, `on_result` takes
+    2. The calls: `calls` holds those to execute. `prepare` validates each one, `on_result` takes
        its result in any order, and `end_turn` adds the results to the conversation.
 
     The rules:
@@ -357,7 +357,7 @@ class _ToolLoopState:
     - The answer to request number `max_turns` ends the run, even if it has calls.
     - Only the first request may force a call: a model that is forced every time never answers.
     - With `output`, an answer with a value ends the run, even if it has other calls: their results
-      say so. An invalid one is sent back to the model, like in `complete`.
+      say so. An invalid one is sent back to the model, as in `complete`.
     - Every call gets a result, in the order of the calls, because providers reject a conversation
       with an unanswered call. A call that has none when the turn ends is reported as aborted.
     - A run that is aborted between requests ends with `abort`; within a request, the request's own
@@ -438,7 +438,7 @@ class _ToolLoopState:
         self.messages.append(message)
         match event:
             case DoneEvent() if self._attempts is not None and self._attempts.has_value:
-                calls = []  # the others are not needed
+                calls = []  # the other calls are not needed
             case DoneEvent():
                 calls = message.tool_calls
             case ErrorEvent():
@@ -446,7 +446,7 @@ class _ToolLoopState:
             case _:
                 assert_never(event)
         if calls and self.turns >= self.max_turns:
-            text = f"max_turns={self.max_turns} is reached: the calls were not executed"
+            text = f"max_turns={self.max_turns} was reached: the calls were not executed"
             message.warnings.append(Warning(code="max_turns", message=text))
             calls = []
         self.calls = {call.id: call for call in calls}

@@ -106,12 +106,12 @@ def from_function(
 def validate_tool_call(tools: Iterable[ToolLike], call: ToolCall) -> dict[str, Any]:
     """Validate the arguments of a call against its tool, and return them.
 
-    Obvious slips of the model are corrected: `"42"` for a number, a single item for a list, an
+    Obvious mistakes of the model are corrected: `"42"` for a number, a single item for a list, an
     object or a list written as a JSON string. For a tool made from a function the values have the
     types of its hints (models, enums, dates); for any other they are plain JSON data.
 
     Raises:
-        ToolValidationError: there is no such tool, or the arguments do not match.
+        ToolValidationError: There is no such tool, or the arguments do not match.
 
     Example:
         >>> from pipy_ai import ToolCall, validate_tool_call
@@ -133,20 +133,20 @@ def find_tool(tools: Sequence[Tool], call: ToolCall) -> Tool:
     """Return the tool that a call names.
 
     Raises:
-        ToolValidationError: there is no such tool.
+        ToolValidationError: There is no such tool.
     """
     for candidate in tools:
         if candidate.name == call.name:
             return candidate
     names = ", ".join(candidate.name for candidate in tools) or "none"
-    raise ToolValidationError(f"There is no tool {call.name!r}. Available tools: {names}.")
+    raise ToolValidationError(f"Unknown tool {call.name!r}. Available tools: {names}.")
 
 
 def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
     """Validate the arguments of a call of `tool`, as `validate_tool_call` does.
 
     Raises:
-        ToolValidationError: the arguments do not match.
+        ToolValidationError: The arguments do not match.
     """
     if call.arguments_error is not None:
         raise ToolValidationError(

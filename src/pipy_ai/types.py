@@ -271,8 +271,8 @@ class Usage(_DataModel):
     `input` and `output`. `None` means that the provider did not report the number. `estimated`
     marks figures computed by pipy-ai because the provider sent none.
 
-    `service_tier` and `region` served the request, in the provider's words; they may change the
-    price. `server_tool_calls` counts calls of tools that the provider runs, such as
+    `service_tier` and `region` are those that served the request, as the provider names them; they
+    may change the price. `server_tool_calls` counts calls of tools that the provider runs, such as
     `{"web_search": 2}`.
     """
 
@@ -301,9 +301,9 @@ class Usage(_DataModel):
     estimated: bool = False
     """Whether pipy-ai estimated the numbers because the provider sent none."""
     service_tier: str | None = None
-    """The tier that served the request, in the provider's words."""
+    """The tier that served the request, as the provider names it."""
     region: str | None = None
-    """The region that served the request, in the provider's words."""
+    """The region that served the request, as the provider names it."""
     server_tool_calls: dict[str, int] = Field(default_factory=dict)
     """Calls of the provider's own tools by name, such as `{"web_search": 2}`."""
     cost: Cost = Field(default_factory=Cost)
@@ -319,7 +319,7 @@ class Usage(_DataModel):
 
 
 class Warning(_DataModel):
-    """A deviation from the request, or something else that the caller should know."""
+    """A deviation from the request, or other information for the caller."""
 
     code: str
     """A stable name, such as `option_ignored`."""
@@ -337,11 +337,11 @@ class Attempt(_DataModel):
     """
 
     provider: str = ""
-    """The provider that was asked."""
+    """The provider that the request was sent to."""
     model: str = ""
-    """The id of the model that was asked."""
+    """The id of the model that the request was sent to."""
     error: ErrorInfo | None = None
-    """Why it failed. None: it succeeded."""
+    """Why the attempt failed. None: it succeeded."""
     usage: Usage = Field(default_factory=Usage)
     """Tokens and cost of this attempt."""
     duration_ms: float | None = None
@@ -401,19 +401,19 @@ class AssistantMessage(_ShownMessage):
     stop_reason: StopReason | None = None
     """Why the answer ended. None while it is in flight."""
     raw_stop_reason: str | None = None
-    """The finish reason in the provider's words."""
+    """The finish reason as the provider spells it."""
     error_message: str | None = None
     """The text of the error; the same as `error.message`."""
     error: ErrorInfo | None = None
     """Why the request failed. None: it did not."""
     warnings: list[Warning] = Field(default_factory=list)
-    """Options that were ignored or changed, and other things to know."""
+    """Options that were ignored or changed, and other notices."""
     attempts: list[Attempt] = Field(default_factory=list)
     """All attempts, if there was more than one."""
     response_id: str | None = None
     """The provider's id of the response."""
     response_model: str | None = None
-    """The model that answered, in the provider's words."""
+    """The model that answered, as the provider names it."""
     ttft_ms: float | None = None
     """Milliseconds to the first content. None: there was none."""
     duration_ms: float | None = None
@@ -421,8 +421,8 @@ class AssistantMessage(_ShownMessage):
     timestamp: int = Field(default_factory=now_ms)
     """When the request started, in milliseconds of Unix time."""
 
-    # Whether the caller has yet to see the error. It is no field: it is neither compared, copied
-    # nor serialized.
+    # Whether the caller has yet to see the error. Not a field: it is not compared, copied or
+    # serialized.
     __slots__ = ("_error_unseen",)
 
     @field_validator("stop_reason", mode="before")
@@ -475,11 +475,11 @@ class AssistantMessage(_ShownMessage):
         """Return self, or raise the exception for `error`.
 
         Raises:
-            PipyError: the subclass for `error.kind`, with this message as `response`.
+            PipyError: The subclass for `error.kind`, with this message as `response`.
         """
         if self.error is not None:
             raise exception_for(self.error, self)
-        if self.stop_reason in (StopReason.ERROR, StopReason.ABORTED):  # made by another library
+        if self.stop_reason in (StopReason.ERROR, StopReason.ABORTED):  # created by another library
             kind = "aborted" if self.stop_reason is StopReason.ABORTED else "unknown"
             text = self.error_message or f"The answer ended with {self.stop_reason}."
             raise exception_for(ErrorInfo(kind=ErrorKind(kind), message=text), self)
@@ -516,7 +516,7 @@ class AssistantMessage(_ShownMessage):
 
 
 class _ErrorField:
-    """A field of `AssistantMessage` that tells of a failure. Reading it counts as seeing it."""
+    """A field of `AssistantMessage` that reports a failure. Reading it counts as seeing it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -559,9 +559,9 @@ class ToolResultMessage(_ShownMessage):
     tool_name: str = ""
     """The name of the tool."""
     content: list[ToolResultContent] = Field(default_factory=list)
-    """What the model gets: text, images and documents."""
+    """The content for the model: text, images and documents."""
     details: Any = None
-    """Any value for the application. The model does not get it."""
+    """Any value for the application. It is not sent to the model."""
     is_error: bool = False
     """Whether the call failed."""
     timestamp: int = Field(default_factory=now_ms)
@@ -615,8 +615,8 @@ class Tool(_DataModel):
         The model sees its name, type hints and docstring (Google, NumPy or reST style).
 
         Raises:
-            TypeError: a parameter cannot be expressed in JSON, or has no name (`*args`).
-            ValueError: the function's name is not a valid tool name, and no `name` was given.
+            TypeError: A parameter cannot be expressed in JSON, or has no name (`*args`).
+            ValueError: The function's name is not a valid tool name, and no `name` was given.
 
         Example:
             >>> from pipy_ai import Tool
@@ -640,7 +640,7 @@ class Tool(_DataModel):
         """Call the function that the tool was made from.
 
         Raises:
-            TypeError: the tool was not made from a function.
+            TypeError: The tool was not made from a function.
         """
         if self._implementation is None or self._implementation.function is None:
             raise TypeError(f"the tool {self.name!r} was not made from a function")
@@ -656,15 +656,15 @@ def as_tool(tool_like: ToolLike) -> Tool:
     or MCP to a `Tool`. A `Tool` is returned unchanged.
 
     Raises:
-        TypeError: not a tool, or a parameter cannot be expressed in JSON.
-        ValueError: the name is missing or is not a valid tool name.
+        TypeError: Not a tool, or a parameter cannot be expressed in JSON.
+        ValueError: The name is missing or is not a valid tool name.
     """
     if isinstance(tool_like, Tool):
         return tool_like
     if isinstance(tool_like, type):
         if not issubclass(tool_like, BaseModel):
             raise TypeError(
-                f"the class {tool_like.__name__} is not a tool: make it a Pydantic model"
+                f"the class {tool_like.__name__} is not a tool: use a Pydantic model or a function"
             )
         from .function_schema import describe_model
 
@@ -682,8 +682,8 @@ def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
     """Convert each item to a `Tool`; see `as_tool`.
 
     Raises:
-        TypeError: an item is not a tool, or `tool_likes` is a single tool instead of a list.
-        ValueError: two tools have the same name.
+        TypeError: An item is not a tool, or `tool_likes` is a single tool instead of a list.
+        ValueError: Two tools have the same name.
     """
     if callable(tool_likes) or isinstance(tool_likes, str | Mapping):
         raise TypeError(f"tools must be a list, [{getattr(tool_likes, '__name__', '…')}]")
@@ -757,5 +757,5 @@ class Context(_DataModel):
         return context_html(self)
 
     def extend(self, messages: Iterable[Message]) -> None:
-        """Append messages, for instance those of a `run_tools`."""
+        """Append messages, for example those of `run_tools`."""
         self.messages.extend(messages)

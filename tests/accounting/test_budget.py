@@ -164,7 +164,7 @@ def test_response_of_unknown_cost_stops_the_budget(lab: Lab) -> None:
     assert second.error is not None
     assert second.error.kind == "budget"
     assert second.error.message == (
-        "The cost of a response of own/m is unknown, and so is the rest of the budget of $1.00."
+        "The cost of a response from own/m is unknown, and so is the rest of the budget of $1.00."
         ' Nothing was sent. To continue after such a response, use budget(unknown="ignore").'
     )
     assert len(lab.seen) == 1

@@ -90,7 +90,7 @@ def test_budget_counts_what_workers_spend(client: Any, lab: Lab, tmp_path: Path)
      {"extra": {"extra_headers": {"authorization": "Bearer sk-123456789"}}}],
 )  # fmt: skip
 def test_keys_never_enter_the_task_graph(client: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="environment of each worker") as raised:
+    with pytest.raises(ValueError, match="environment variable on each worker") as raised:
         complete_many("openai/gpt-5-mini", ["a"], executor=client, **options)
     assert "123456789" not in str(raised.value)
 

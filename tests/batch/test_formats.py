@@ -83,13 +83,13 @@ def test_header_decides_the_delimiter(tmp_path: Path) -> None:
     [
         ('id,prompt\n1,a\n2,"b" c\n3,d\n', "line 3: ',' expected after '\"'"),
         ('id,prompt\n1,"a\n\nb"\n2,"b" c\n3,d\n', "line 5: ',' expected after '\"'"),
-        ('id,prompt\n1,a\n2,"b\nc" d\n', "line 4, in the row from line 3: ',' expected"),
+        ('id,prompt\n1,a\n2,"b\nc" d\n', "line 4, in the row that starts at line 3: ',' expected"),
         ('id,prompt\n1,a\n2,"b\n3,c\n4,d\n', "line 3: a quote in this row is never closed"),
         ('id,prompt\n1,"a\r\nb"\r\n2\r\n', "line 4: it has 1 fields, and the header has 2"),
         ('id,prompt\n1,"a\nb",c\n', "line 2: it has 3 fields, and the header has 2"),
         ("sep=,\nid,prompt\n\n1,a,b\n", "line 4: it has 3 fields"),
-        ("id,prompt,id\n", "two columns have the name 'id'"),
-        ("id; prompt ;prompt\n", "two columns have the name 'prompt'"),
+        ("id,prompt,id\n", "two columns are named 'id'"),
+        ("id; prompt ;prompt\n", "two columns are named 'prompt'"),
         ("id,prompt\n1,\xe9\n".encode("latin-1"), "not UTF-8 text"),
         (b"\xff\xfei\0d\0\n", "not UTF-8 text"),
     ],
@@ -120,11 +120,11 @@ def test_json_that_is_not_utf_8(tmp_path: Path) -> None:
     [
         (
             "\ufeff".encode("utf-16-le") + b'{"prompt": "a"}\n\xd8',
-            "from line 1 on: it begins as UTF-16",
+            "from line 1 on: the file begins as UTF-16",
         ),
-        ('"a"\n"b"\n'.encode("utf-16") + b"x", "on: it begins as UTF-16"),
-        ('"a"\n'.encode("utf-32") + b"\xff\xff\xff\xff", "it begins as UTF-32"),
-        (b'"a"\n' + b"[" * 100_000, "line 2: it is nested too deeply"),
+        ('"a"\n"b"\n'.encode("utf-16") + b"x", "on: the file begins as UTF-16"),
+        ('"a"\n'.encode("utf-32") + b"\xff\xff\xff\xff", "the file begins as UTF-32"),
+        (b'"a"\n' + b"[" * 100_000, "line 2: the row is nested too deeply"),
     ],
 )
 def test_rows_that_cannot_be_decoded(content: bytes, problem: str, tmp_path: Path) -> None:

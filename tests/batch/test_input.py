@@ -180,7 +180,7 @@ def test_placeholders(column: str, braces: str) -> None:
     template = f"{json_text} {braces % column} {json_text}"
     assert fill_template(template, row) == f"{json_text} x {json_text}"
     for misspelt in (column[:2] + column[3:], column.upper() + "s", column[:-1]):
-        with pytest.raises(ValueError, match=r"no column .*; did you mean") as failure:
+        with pytest.raises(ValueError, match=r"a column .*; did you mean") as failure:
             fill_template(f"Say {braces % misspelt}.", row)
         assert repr(column) in str(failure.value)
 
@@ -190,7 +190,7 @@ def test_placeholders(column: str, braces: str) -> None:
 )
 def test_unknown_columns(name: str) -> None:
     for template in (f"{{{name}}}", f"{{{{ {name} }}}}"):
-        with pytest.raises(ValueError, match="which the template names; it has: id, prompt"):
+        with pytest.raises(ValueError, match="that the row does not have; it has: id, prompt"):
             fill_template(template, {"id": 1, "prompt": "a"})
 
 
@@ -209,7 +209,7 @@ def test_ids_are_compared_as_text(lab: Lab, capsys: pytest.CaptureFixture[str]) 
     for first, second in ((1, "1"), ("2", None), (True, "true"), ("a", "a")):
         questions({"id": first, "prompt": "a"}, {"id": second, "prompt": "b"})
         assert batch() == 2
-        assert "stands in lines 1 and 2; each row needs its own id" in capsys.readouterr().err
+        assert "is used in lines 1 and 2; each row needs its own id" in capsys.readouterr().err
 
 
 def test_killed_batch_of_a_spreadsheet_loses_no_row(lab: Lab) -> None:

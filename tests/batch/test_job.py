@@ -127,7 +127,7 @@ def test_full_disk_stops_the_run_and_loses_one_line(lab: Lab) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "out.jsonl: File too large; once that is solved, run the same" in done.stderr
+    assert "out.jsonl: File too large; fix this, then run the same" in done.stderr
     there = Path("out.jsonl").read_bytes()
     assert 1800 < len(there) <= 2000
     assert there.endswith(b"\n")  # the line that did not fit is cut off

@@ -182,7 +182,7 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
     ("row", "message"),
     [
         (line("a", "/v1/embeddings", model="m", input="x"), "line 2: url is /v1/chat/completions"),
-        (line("a", model="hosted_vllm/a"), "line 2: the body has no messages, and no input"),
+        (line("a", model="hosted_vllm/a"), "line 2: the body has neither messages nor input"),
         (line("a", messages=[{"role": "user", "content": "a"}], n=2), "line 2: body.n 2"),
         (line("a", messages=[], temperature="hot"), "line 2: body.temperature: Input should be"),
         (line("a", messages=[], tools=[{"type": "web_search"}]), "body.tools may only hold func"),
@@ -192,8 +192,8 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
         (line("a", messages=[], reasoning="x"), 'line 2: body.reasoning is an object, not "x"'),
         (line("a", messages=[], tool_choice={"function": 1}), "tool_choice.function is an object"),
         (line("a", messages=[{"role": "assistant", "tool_calls": 5}]), "tool_calls is a list"),
-        (line("a", input=5), "line 2: body.input is a text or a list, not 5"),
-        (line("a", input=["hi"]), 'line 2: an item of body.input is an object, not "hi"'),
+        (line("a", input=5), "line 2: body.input must be a string or a list, not 5"),
+        (line("a", input=["hi"]), 'line 2: an item of body.input must be an object, not "hi"'),
         (line("a", input=[{"type": "function_call"}]), "'function_call' needs call_id"),
         (line("a", input="x", text="x"), 'line 2: body.text is an object, not "x"'),
         (line("a", input="x", text={"format": "x"}), "line 2: body.text.format is an object"),
@@ -205,7 +205,7 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
         (line("a", messages=[{"role": "user", "content": [{"type": "file", "file": {
             "file_id": "f"}}]}]), "not by file_id"),
         (line("a", messages=[], model="nonsense"), "line 2: no model"),
-        (line("ok", messages=[]), "the id 'ok' stands in lines 1 and 2"),
+        (line("ok", messages=[]), "the id 'ok' is used in lines 1 and 2"),
     ],
 )  # fmt: skip
 def test_malformed_lines(

@@ -189,8 +189,8 @@ def test_image_for_a_model_without_vision_is_an_error(tmp_path: Path) -> None:
          "openai/gpt-5 does not read HEIC images, only GIF, JPEG, PNG, WEBP: convert it"),
         ("p.gif", b"GIF89a" + bytes(20), "google/gemini-2.5-flash", "does not read GIF images"),
         ("p.jpg", b"RIFF\xff\0\0\0WEBPVP8 ", "openai/gpt-5", "p.jpg is a truncated image"),
-        ("p.jpg", b"", "openai/gpt-5", "there is nothing in"),
-        ("p.jpg", b"\0\1\2", "openai/gpt-5", "p.jpg is not a file that models read"),
+        ("p.jpg", b"", "openai/gpt-5", "is empty"),
+        ("p.jpg", b"\0\1\2", "openai/gpt-5", "p.jpg cannot be attached"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("july")
@@ -418,7 +418,7 @@ def test_large_text_at_a_url(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
 def test_only_gzip_is_requested_and_read_from_urls(lab: Lab, encoding: str) -> None:
     lab.play(Status(200, "bomb", {"content-encoding": encoding}))
-    with pytest.raises(ValueError, match=f"the server sends '{encoding}', which was not requested"):
+    with pytest.raises(ValueError, match=f"the server sent the encoding '{encoding}', which was not requested"):
         read_attachments([f"{lab.url.removesuffix('/v1')}/notes"])
     assert lab.seen[0].headers["accept-encoding"] == "gzip"
 

@@ -120,18 +120,18 @@ def test_rows_without_an_id_are_numbered() -> None:
 @pytest.mark.parametrize(
     ("rows", "arguments", "expected"),
     [
-        ([{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in lines 1"),
-        ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 stands in lines 1 and 2"),
+        ([{"id": 1, "prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 is used in lines 1"),
+        ([{"prompt": "a"}, {"id": 1, "prompt": "b"}], [], "the id 1 is used in lines 1 and 2"),
         ([{"text": "a"}], [], "its columns are: text"),
-        ([{"a": "b"}], ["--prompt-template", "{c}"], "no column 'c'"),
+        ([{"a": "b"}], ["--prompt-template", "{c}"], "a column 'c' that the row"),
         ([7], [], "line 1: a row must be an object or a string"),
-        ([{"messages": "[{"}], [], "line 1: messages is a list of messages or its JSON, not '[{'"),
-        ([{"context": "hi"}], [], "line 1: context is a list of messages or its JSON, not 'hi'"),
+        ([{"messages": "[{"}], [], "line 1: messages must be a list of messages, or its JSON, not '[{'"),
+        ([{"context": "hi"}], [], "line 1: context must be a list of messages, or its JSON, not 'hi'"),
         ([{"prompt": None, "id": 1}], [], "line 1: its prompt is null"),
         ([{"prompt": "a"}], ["--prompt-template", "@no"], "--prompt-template no: No such file"),
-        ([{"messages": [7]}], [], "line 1: a message is an object"),
-        ([{"messages": 7}], [], "line 1: a context is an object with messages"),
-        ([{"messages": [{"role": "system", "content": [7]}]}], [], "line 1: a system message is a"),
+        ([{"messages": [7]}], [], "line 1: a message must be an object"),
+        ([{"messages": 7}], [], "line 1: a context must be an object with messages"),
+        ([{"messages": [{"role": "system", "content": [7]}]}], [], "line 1: a system message must be a"),
         ([{"messages": [{"role": "king", "content": "a"}]}], [], "line 1: messages.0"),
         ([{"messages": [{"role": "assistant", "tool_calls": [{}]}]}], [], "line 1: a tool call is"),
         ([{"prompt": "a"}], ["-o", "out.csv"], "-o out.csv: the output is JSON Lines; name"),
@@ -178,8 +178,8 @@ def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:
         assert part in output
     for name, content, part in (
         ("in.csv", "id,prompt\n1,été\n".encode("cp1252"), "in.csv: not UTF-8 text"),
-        ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns have the name 'prompt'"),
-        ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: it is nested too deeply"),
+        ("in.csv", b"id,prompt,prompt\n1,a,b\n", "two columns are named 'prompt'"),
+        ("in.jsonl", b"[" * 200_000, "in.jsonl, line 1: the row is nested too deeply"),
     ):
         Path(name).write_bytes(content)
         assert main(["batch", name, "-o", "out.jsonl", "-m", "faux/echo"]) == 2

@@ -376,7 +376,7 @@ def test_text_before_corrupt_compressed_data_is_kept(coding: str) -> None:
     assert message.text == "kept"
     assert message.error is not None
     assert message.error.kind == "server"
-    assert f"not {coding}, as it says" in message.error.message
+    assert f"not {coding}, although it claims to be" in message.error.message
 
 
 async def test_much_from_few_compressed_bytes_does_not_hold_up_the_loop() -> None:

@@ -244,7 +244,7 @@ def test_proxy_cannot_answer_for_a_tls_host(
             error = failure("https://lab.example/v1")
         assert server.seen == []
     assert (error.kind, error.retryable) == ("connection", False)
-    assert f"The proxy http://127.0.0.1:{port} sent data of its own" in error.message
+    assert f"The proxy http://127.0.0.1:{port} sent its own data" in error.message
 
 
 @pytest.mark.parametrize("host", ["http://far.example/v1", "https://lab.example/v1"])
@@ -260,7 +260,7 @@ def test_socks_proxy_cannot_answer_for_the_host(host: str, proxies: Callable[[st
         proxies(f"socks5://127.0.0.1:{port}")
         error = failure(host)
     assert (error.kind, error.retryable) == ("connection", False)
-    assert "sent data of its own" in error.message
+    assert "sent its own data" in error.message
 
 
 async def test_data_before_the_request_is_no_response() -> None:

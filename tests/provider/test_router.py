@@ -131,9 +131,9 @@ def test_leaving_closes_the_connection(lab: Lab, router: Path) -> None:
     ("text", "expected"),
     [
         ("model_list:\n  - model_name: [a\n", "line 3"),
-        ("model_list: []\n", "no model_list"),
+        ("model_list: []\n", "model_list is missing"),
         ("model_list:\n  - model_name: a\n", "entry 1"),
-        ("- a\n", "no model_list"),
+        ("- a\n", "model_list is missing"),
         ("model_list:\n  - {model_name: a, litellm_params: {model: b}}\nrouter_settings: 3\n",
          "router_settings"),
     ],
@@ -157,7 +157,7 @@ def test_alternative_file(lab: Lab, router: Path, tmp_path: Path) -> None:
         mine.unlink()
         message = complete("mine", "q")
         assert message.error is not None
-        assert "no such file" in message.error.message
+        assert "does not exist" in message.error.message
     finally:
         unregister_provider("litellm")
 
@@ -190,4 +190,4 @@ def test_empty_router_file_is_reported(july: Path, content: str) -> None:
     message = complete("openai/gpt-5", "q")
     assert message.error is not None
     assert message.error.kind == "bad_request"
-    assert "router.yaml: it has no model_list" in message.error.message
+    assert "router.yaml: model_list is missing" in message.error.message

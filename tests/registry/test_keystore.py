@@ -214,7 +214,7 @@ def test_failing_keyring_is_reported(ring: Path, monkeypatch: pytest.MonkeyPatch
     assert KEY not in str([warning.message for warning in caught])
     monkeypatch.delenv("TEST_LOCKED")
     ring.write_text("{}")
-    with pytest.warns(UserWarning, match="it is gone"):
+    with pytest.warns(UserWarning, match="no longer exists"):
         message = complete("groq/allam-2-7b", "hi")
     assert message.error is not None
 

@@ -16,7 +16,7 @@ from pipy_ai.utils.file_errors import describe_os_error, name_file
     [
         (errno.ENOSPC, "free some disk space"),
         (errno.EDQUOT, "your disk quota is used up: free some space"),
-        (errno.EIO, "the disk reports a fault: check it"),
+        (errno.EIO, "the disk reports an I/O error: check it"),
         (errno.ENOLCK, "this file system cannot lock files: put them on a local disk"),
         (errno.EROFS, "check its permissions"),
         (errno.ENOENT, ""),

@@ -33,7 +33,7 @@ active_budgets: ContextVar[tuple[Budget, ...]] = ContextVar("pipy_ai_budgets", d
 
 
 class Reservation(Protocol):
-    """The amounts that a request in flight counts for so far: an estimate until it is settled."""
+    """The amounts reserved for a request in flight: an estimate until it is settled."""
 
     @property
     def usd(self) -> float:
@@ -61,7 +61,7 @@ class Budget:
         tokens: The limit in tokens, of prompts and answers together. None: no limit.
         unknown: How to treat an unknown cost if there is a limit in dollars. `"refuse"` sends
             nothing to a model of unknown price; if the cost of a response turns out to be unknown,
-            it sends nothing more. `"ignore"` goes on, and counts what is known of the cost.
+            it sends nothing more. `"ignore"` continues and counts the known part of the cost.
         ledger: The path of a file to which each finished request adds a line (`read_ledger`).
 
     Raises:
@@ -86,7 +86,7 @@ class Budget:
     ) -> None:
         for name, limit in (("usd", usd), ("tokens", tokens)):
             if limit is not None and not limit > 0:
-                raise ValueError(f"{name} is above 0, not {limit!r}")
+                raise ValueError(f"{name} must be greater than 0, not {limit!r}")
         if unknown not in ("refuse", "ignore"):
             raise ValueError(f'unknown must be "refuse" or "ignore", not {unknown!r}')
         self.usd = usd
@@ -99,8 +99,8 @@ class Budget:
         self._reservations: set[Reservation] = set()
         self._settled = [0.0, 0]  # dollars and tokens of finished requests
         self._in_flight = [0.0, 0]  # and of requests in flight, as estimated
-        self._closed = False  # an answer was cancelled: no more requests are admitted
-        self._unknown_cost_model = ""  # a response of it had an unknown cost
+        self._closed = False  # an answer was cancelled, so no more requests are admitted
+        self._unknown_cost_model = ""  # one of its responses had an unknown cost
         self._spending_by_model: dict[str, Spending] = {}
 
     @property
@@ -191,14 +191,14 @@ class Budget:
                 )
             if self._unknown_cost_model:
                 return (
-                    f"The cost of a response of {self._unknown_cost_model} is unknown, and so is"
+                    f"The cost of a response from {self._unknown_cost_model} is unknown, and so is"
                     f" the rest of the budget of {self._limit_text}. Nothing was sent. To continue"
                     ' after such a response, use budget(unknown="ignore").'
                 )
             if usd is None and self.usd is not None and self.unknown == "refuse":
                 return (
                     f"The price of {model} is unknown, so nothing was sent. Set it in"
-                    ' overrides.json, or do not count it: budget(unknown="ignore").'
+                    ' overrides.json, or use budget(unknown="ignore").'
                 )
             if self._is_exceeded(usd or 0.0, tokens):
                 remaining = self._format_amounts(
@@ -229,9 +229,9 @@ class Budget:
         cost: float | None,
         known_cost: float = 0.0,
     ) -> None:
-        """Replace the estimate of a request by its actual usage and cost.
+        """Replace the estimate of a request with its actual usage and cost.
 
-        If the cost is unknown, `known_cost` is counted, the part that is known.
+        If the cost is unknown, `known_cost`, the known part of it, is counted.
         """
         from .ledger import Spending
 

@@ -91,7 +91,7 @@ def _router_cost(request: Request, usage: Usage, response_model: str | None) -> 
     for name in names:
         try:
             deployment = resolve(name, quiet=True)
-        except ValueError:  # a name that only LiteLLM knows
+        except ValueError:  # a name that only LiteLLM has
             continue
         provider, model_id, record = deployment.provider, deployment.model_id, deployment.record
         if record is None or response_model is None:

@@ -108,7 +108,7 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
     line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
     from ..utils.atomic import append_line, make_private_dir, open_private
 
-    is_ours = os.path.dirname(path) == data_path()  # the user may have made another one a link
+    is_ours = os.path.dirname(path) == data_path()  # the user may have made it a link
     opener = open_private if is_ours else lambda name, flags: os.open(name, flags, 0o600)
     try:
         append_line(path, line, opener)

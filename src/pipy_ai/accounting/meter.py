@@ -64,7 +64,7 @@ class Meter:
         """Reserve the cost of the prompt in all budgets.
 
         Raises:
-            ProviderError: a budget does not cover it, so the request must not be sent.
+            ProviderError: A budget does not cover it, so the request must not be sent.
         """
         self._model_name = request.model
         if not self._budgets:
@@ -109,7 +109,7 @@ class Meter:
                 continue
             remaining = deltas[index + 1 :]
             has_more_content = any(map(_is_content, remaining))
-            # A complete answer is not stopped, because that would save nothing.
+            # Stopping a complete answer would save nothing.
             answer_complete = any(isinstance(later, Finish) for later in remaining)
             answer_stopped = has_more_content or not answer_complete
             self._stop_others(exceeded, answer_stopped)
@@ -212,7 +212,7 @@ class Meter:
                 message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
     def _known_cost(self, usage: Usage) -> float:
-        """Return what is known of the cost: at least that of the tokens at the listed prices."""
+        """Return the known part of the cost: at least that of the tokens at the listed prices."""
         cost = self._usage_cost(usage)
         if cost is None:
             update: dict[str, object] = {

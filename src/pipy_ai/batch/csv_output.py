@@ -91,7 +91,7 @@ def _cell(value: Any) -> str:
 
 
 def _distinct(names: list[str], taken: list[str]) -> list[str]:
-    """Return the names, with `answer_` before those that are taken."""
+    """Return the names, with the prefix `answer_` for those that are taken."""
     used = list(taken)
     for name in names:
         while name in used:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ..output.schema import Output
     from .row import Row, SendRow
 
-STATUS_POLL_S = 5.0  # how often the client's status is checked while a row is waited for
-MAX_WORKER_FAILURES = 2  # how often a row is given to another worker after its worker raised
+STATUS_POLL_S = 5.0  # how often the client's status is checked while waiting for a row
+MAX_WORKER_FAILURES = 2  # how often a row is moved to another worker after its worker raised
 
 
 def create_sender(
@@ -49,7 +49,8 @@ def create_sender(
     """
     if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
         raise TypeError(
-            f"executor is a Dask Client (pip install 'pipy-ai[dask]'), not {type(client).__name__}"
+            "executor must be a Dask Client (pip install 'pipy-ai[dask]'), not"
+            f" {type(client).__name__}"
         )
     _check_options(model, options)
     call_options: dict[str, Any] = {**options, "max_retries": 0}
@@ -114,7 +115,7 @@ def create_sender(
 
 
 async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -> AssistantMessage:
-    """Wait for a row's message, and stop waiting when the client has lost its scheduler."""
+    """Wait for a row's message, but no longer than the client is connected to its scheduler."""
     try:
         while not (await asyncio.wait({future}, timeout=STATUS_POLL_S))[0]:
             if client.status != "running":
@@ -123,7 +124,7 @@ async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -
         future.cancel()
     # Dask cancels several rows at once: rows that are gathered together share a task of the client.
     if future.cancelled():
-        raise ConnectionError("the client of the cluster gave up the row")
+        raise ConnectionError("the Dask client cancelled the row")
     return future.result()
 
 
@@ -197,11 +198,11 @@ def _check_options(model: ModelSpec, options: Options) -> None:
     secrets += [f"{name} in extra" for name in extra if _is_credential(name)]
     if secrets:
         raise ValueError(
-            f"{secrets[0]} would be sent through the cluster: set the provider's variable in the"
-            " environment of each worker instead (`pipy providers` names it)"
+            f"{secrets[0]} would be sent through the cluster: set the provider's environment"
+            " variable on each worker instead (`pipy providers` lists it)"
         )
     if active_budgets.get() and not isinstance(model, str) and isinstance(model, Sequence):
-        raise ValueError("with a budget, a cluster takes one model, not a list")
+        raise ValueError("with a budget, executor= supports a single model, not a list")
     for name in ("signal", "on_payload"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot be sent to the workers of a cluster")

@@ -30,7 +30,7 @@ class InputError(ValueError):
 
 
 def row_unit(path: Path) -> str:
-    """Return what the number of a row counts: `line`, or `row` where a file has no lines."""
+    """Return the unit of row numbers: `line`, or `row` for a format without lines."""
     return "row" if path.suffix.lower() == ".parquet" else "line"
 
 
@@ -49,7 +49,7 @@ def read_rows(path: Path) -> Iterator[NumberedRow]:
         return _read_csv(path, "\t" if suffix == ".tsv" else None)
     if suffix == ".parquet":
         return _read_parquet(path)
-    raise InputError(f"{path}: the input is a file {SUPPORTED_FORMATS}")
+    raise InputError(f"{path}: unsupported input format; use {SUPPORTED_FORMATS}")
 
 
 def csv_dialect(path: Path) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def _read_jsonl(path: Path) -> Iterator[NumberedRow]:
                 text = f"not valid JSON ({error.msg} at column {error.colno})"
                 raise InputError(f"{path}, line {number}: {text}") from None
             except RecursionError:
-                raise InputError(f"{path}, line {number}: it is nested too deeply") from None
+                raise InputError(f"{path}, line {number}: the row is nested too deeply") from None
             except ValueError as error:
                 raise InputError(f"{path}, line {number}: not valid JSON ({error})") from None
             if isinstance(row, str):
@@ -108,7 +108,8 @@ def _numbered_lines(file: Any, path: Path, encoding: str) -> Iterator[tuple[int,
             yield number, line
     except UnicodeDecodeError:
         # Text is decoded ahead of its lines.
-        text = f"from line {number + 1} on: it begins as {encoding.upper()} and does not go on so"
+        name = encoding.upper()
+        text = f"from line {number + 1} on: the file begins as {name} but continues differently"
         raise InputError(f"{path}, {text}") from None
 
 
@@ -146,7 +147,7 @@ def _csv_rows(path: Path, file: TextIO, delimiter: str | None) -> Iterator[Numbe
         if "end of data" in str(error):
             text = f"{path}, line {start}: a quote in this row is never closed"
         elif number > start:
-            text = f"{path}, line {number}, in the row from line {start}: {error}"
+            text = f"{path}, line {number}, in the row that starts at line {start}: {error}"
         else:
             text = f"{path}, line {number}: {error}"
         raise InputError(text) from None
@@ -174,7 +175,7 @@ def _parse_header(fields: list[str], path: Path) -> list[str]:
     while not names[-1]:
         names.pop()
     if duplicates := [name for name in names if name and names.count(name) > 1]:
-        raise InputError(f"{path}: two columns have the name {duplicates[0]!r}")
+        raise InputError(f"{path}: two columns are named {duplicates[0]!r}")
     return names
 
 

@@ -22,7 +22,7 @@ __all__ = ["InputError", "InputFile", "InputRow", "digest", "fill_template", "id
 
 # `{column}` or `{{ column }}`, in one line
 _PLACEHOLDER = re.compile(r"\{\{([^{}\n]+)\}\}|\{([^{}\n]+)\}")
-# Braces that hold something else than a column: JSON, CSS, code, a quantifier, an ellipsis.
+# Braces that hold something other than a column: JSON, CSS, code, a quantifier, an ellipsis.
 _LITERAL = re.compile(r"[\"'\[]|.*[:;=]|[\d\s,]*$|\s*(\.\.\.|…)\s*$")
 _SIMILAR = 0.75  # of difflib's ratio, at which braces hold a misspelled column rather than code
 
@@ -32,7 +32,7 @@ class InputRow:
     """A row with its index (from 0), its line, its id, its request, and 8-byte digests of these."""
 
     index: int
-    line: int  # where it begins; of a file without lines, the row's number
+    line: int  # where it begins; the row's number in a format without lines
     id: str | int
     request: RowRequest
     id_digest: int
@@ -67,7 +67,7 @@ class InputFile:
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 text = str(error).partition("\n")[0]
                 if not isinstance(error, ValueError):
-                    text = f"it is malformed ({type(error).__name__}: {text})"
+                    text = f"malformed row ({type(error).__name__}: {text})"
                 raise InputError(f"{self.path}, {unit} {number}: {text}") from None
             custom_id = row.get("custom_id")
             yield InputRow(
@@ -76,7 +76,7 @@ class InputFile:
 
     @property
     def unit(self) -> str:
-        """What `InputRow.line` counts: `line` or `row`."""
+        """The unit of `InputRow.line`: `line` or `row`."""
         return row_unit(self.path)
 
     def _request_and_source(self, row: Columns) -> tuple[RowRequest, Any]:
@@ -109,7 +109,7 @@ def _parse_json(text: str, column: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         value = truncate(repr(text), 60)
-        raise ValueError(f"{column} is a list of messages or its JSON, not {value}") from None
+        raise ValueError(f"{column} must be a list of messages, or its JSON, not {value}") from None
 
 
 def _row_id(row: Columns, index: int) -> str | int:
@@ -162,7 +162,7 @@ def fill_template(template: str, row: Columns) -> str:
 
 @lru_cache  # of every row
 def _column_problem(text: str, columns: tuple[str, ...]) -> str:
-    """Return why what stands in braces is a column that a row does not have; "" if it is none."""
+    """Return an error text if the braces name a column that the row does not have, else ""."""
     from difflib import get_close_matches
 
     folded = {column.casefold(): column for column in columns}
@@ -172,7 +172,7 @@ def _column_problem(text: str, columns: tuple[str, ...]) -> str:
     advice = f"it has: {', '.join(columns) or 'none'}"
     if matches:
         advice = f"did you mean {folded[matches[0]]!r}?"
-    return f"no column {text!r}, which the template names; {advice}"
+    return f"the template uses a column {text!r} that the row does not have; {advice}"
 
 
 def _column_text(value: Any) -> str:

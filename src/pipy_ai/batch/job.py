@@ -27,7 +27,7 @@ SYNC_INTERVAL_S = 1.0  # how often new results are flushed to disk
 
 @dataclass(slots=True)
 class BatchProgress:
-    """The progress of a run. `usage` includes rows that stay open."""
+    """The progress of a run. `usage` includes rows that remain open."""
 
     rows: int = 0
     previously_answered: int = 0
@@ -36,7 +36,7 @@ class BatchProgress:
     failed: int = 0
     truncated: int = 0  # answers that hit their token limit
     empty: int = 0  # other answers without text and tool calls
-    unrecorded: int = 0  # answers and failures that the ledger lacks
+    unrecorded: int = 0  # answers and failures missing from the ledger
     first_failures: dict[str, str] = field(default_factory=dict)  # of this run, by kind
     kept_error_kinds: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
@@ -144,7 +144,7 @@ class Job:
 
     @property
     def _stop_on(self) -> tuple[ErrorKind, ...]:
-        """What stops the batch: if its rows have several models, only what affects all of them."""
+        """The errors that stop the batch; with several models, only those that affect all."""
         return DEFAULT_STOP_ON if len(self.settings_digests) <= 1 else (ErrorKind.BUDGET,)
 
     def _name_row(self, row: InputRow, error: ErrorInfo) -> str:
@@ -154,7 +154,7 @@ class Job:
 
 
 def _leaves_row_open(error: ErrorInfo | None, scheduler: BatchScheduler) -> bool:
-    """Return whether a row stays open after the batch was stopped.
+    """Return whether a row remains open after the batch was stopped.
 
     It does if its error would have affected any row, or if the next run may succeed.
     """
@@ -189,7 +189,7 @@ def _model_of(job: Job, row: InputRow) -> str:
 
 
 def _merge_settings(job: Job, row: InputRow) -> RowRequest:
-    """Return a row's request without what the job sets."""
+    """Return a row's request without the options that the job sets."""
     request = row.request
     options = {
         name: value
@@ -216,7 +216,7 @@ def find_open_rows(job: Job) -> None:
         first_line = seen.setdefault(row.id_digest, row.line)
         if first_line != row.line:
             raise InputError(
-                f"{job.input_file.path}: the id {row.id!r} stands in {job.input_file.unit}s"
+                f"{job.input_file.path}: the id {row.id!r} is used in {job.input_file.unit}s"
                 f" {first_line} and {row.line}; each row needs its own id"
             )
         try:
@@ -281,7 +281,7 @@ def _record(row: InputRow, message: AssistantMessage, settings_digest: str) -> d
         record["custom_id"] = row.custom_id
     record["text"] = message.text
     if isinstance(message, ParsedMessage):
-        with suppress(PipyError):  # there is no value
+        with suppress(PipyError):  # the message has no value
             record["parsed"] = to_jsonable_python(message.parsed)
     if message.tool_calls:
         record["tool_calls"] = [

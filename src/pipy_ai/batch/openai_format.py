@@ -28,7 +28,7 @@ _OPTIONS = (
 )  # fmt: skip
 # A file may come from a stranger. These would be taken for LiteLLM's addresses and credentials.
 _SETTINGS = ("aws_", "azure_", "extra_", "litellm_", "vertex_")
-# Fields with this value ask for nothing that is not so anyway.
+# With these values, which are the defaults, the fields can be ignored.
 _DEFAULTS = {
     "n": 1, "stream": False, "frequency_penalty": 0, "presence_penalty": 0, "logprobs": False,
     "top_logprobs": 0, "logit_bias": {}, "service_tier": "auto", "background": False,
@@ -55,7 +55,7 @@ def parse_request_line(row: Mapping[str, Any], system: str | None) -> RowRequest
 
     url, body = row.get("url"), row["body"]
     if url is not None and url not in ENDPOINTS:
-        raise ValueError(f"url is {' or '.join(ENDPOINTS)}, not {url!r}")
+        raise ValueError(f"url must be {' or '.join(ENDPOINTS)}, not {url!r}")
     model = body.get("model")
     if not isinstance(model, str | None):
         raise ValueError("body.model is a text")
@@ -92,7 +92,7 @@ def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
         if value is None or field in _CONTEXT_FIELDS or _DEFAULTS.get(field) == value:
             continue
         if field in ("n", "stream", "background"):
-            raise ValueError(f"body.{field} {value!r} has no meaning here: leave it out")
+            raise ValueError(f"body.{field} {value!r} is not supported here; remove it")
         if field == "reasoning":  # of Responses
             value = _typed(value, dict, "body.reasoning").get("effort")
         if name == "reasoning" and value == "none":
@@ -130,7 +130,9 @@ def _output_schema(body: Mapping[str, Any]) -> Any:
         case "text":
             return None
         case kind:
-            raise ValueError(f"response_format is text, json_object or json_schema, not {kind!r}")
+            raise ValueError(
+                f"response_format must be text, json_object or json_schema, not {kind!r}"
+            )
 
 
 def _input_messages(body: Mapping[str, Any]) -> list[Any]:
@@ -140,8 +142,9 @@ def _input_messages(body: Mapping[str, Any]) -> list[Any]:
         return [{"role": "user", "content": items}]
     if not isinstance(items, list):
         if items is not None:
-            raise ValueError(f"body.input is a text or a list, not {truncate(repr(items), 60)}")
-        raise ValueError("the body has no messages, and no input")
+            shown = truncate(repr(items), 60)
+            raise ValueError(f"body.input must be a string or a list, not {shown}")
+        raise ValueError("the body has neither messages nor input")
     messages = []
     for item in items:
         match _typed(item, dict, "an item of body.input").get("type", "message"):
@@ -157,7 +160,7 @@ def _input_messages(body: Mapping[str, Any]) -> list[Any]:
             case "reasoning":  # belongs to the model that wrote it
                 pass
             case kind:
-                raise ValueError(f"input of the type {kind!r} is not read")
+                raise ValueError(f"input of type {kind!r} is not supported")
     return messages
 
 
@@ -165,7 +168,8 @@ def _typed(value: Any, expected: type[dict[str, Any] | list[Any]], name: str) ->
     """Return a value, or raise `ValueError` if it is not of the expected type."""
     if not isinstance(value, expected):
         what = "an object" if expected is dict else "a list"
-        raise ValueError(f"{name} is {what}, not {truncate(json.dumps(value, default=str), 60)}")
+        shown = truncate(json.dumps(value, default=str), 60)
+        raise ValueError(f"{name} must be {what}, not {shown}")
     return value
 
 
@@ -188,12 +192,12 @@ def parse_conversation(data: Any, system: str | None) -> Prompt:
     if isinstance(data, list):
         data = {"messages": data}
     if not isinstance(data, dict) or not isinstance(data.get("messages"), list):
-        raise ValueError("a context is an object with messages; messages are a list of them")
+        raise ValueError("a context must be an object with messages, which must be a list")
     tool_names: dict[str, str] = {}
     system_texts, messages = [], []
     for item in data["messages"]:
         if not isinstance(item, dict):
-            raise ValueError("a message is an object with role and content")
+            raise ValueError("a message must be an object with role and content")
         if item.get("role") in SYSTEM_ROLES:
             system_texts.append(_system_text(item))
         else:
@@ -238,7 +242,7 @@ def _normalize_call(call: Any, tool_names: dict[str, str]) -> dict[str, Any]:
         parsed = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
         tool_names[call["id"]] = name
     except (KeyError, TypeError, ValueError):
-        raise ValueError("a tool call is an object with id and function") from None
+        raise ValueError("a tool call must be an object with id and function") from None
     return {"type": "toolCall", "id": call["id"], "name": name, "arguments": parsed}
 
 
@@ -249,7 +253,7 @@ def _system_text(message: dict[str, Any]) -> str:
     try:
         return "\n\n".join(part["text"] for part in parts)
     except (TypeError, KeyError):
-        raise ValueError("a system message is a text, or a list of parts with text") from None
+        raise ValueError("a system message must be a string or a list of text parts") from None
 
 
 def _normalize_part(part: Any) -> Any:
@@ -266,7 +270,7 @@ def _normalize_part(part: Any) -> Any:
             file = _typed(part.get("file") or part, dict, "the file of a part")
             url = file.get("file_data") or file.get("file_url")
             if not url:
-                raise ValueError("a file is given by file_data or file_url, not by file_id")
+                raise ValueError("file_id is not supported; pass the file as file_data or file_url")
             return {"type": "document", "url": url, "name": file.get("filename")}
         case _:
             return part

@@ -1,4 +1,4 @@
-"""The results file of a batch: one JSON line per row, appended as answers arrive, sorted at last.
+"""The results file of a batch: one JSON line per row, appended as answers arrive, then sorted.
 
 A line is written with a single call, so that a killed process loses at most the line it was
 writing. The next run removes such an incomplete line, and skips zero bytes left by a power failure.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OPEN, DONE, FAILED = 0, 1, 2  # the states of a row
 _CHUNK_BYTES = 1 << 16
-_RERUN_HINT = "once that is solved, run the same command again to resume"
+_RERUN_HINT = "fix this, then run the same command again to resume"
 _LINE_PREFIX = b'{"id": '  # every line of a results file starts with it
 
 
@@ -157,7 +157,7 @@ class ResultsFile:
 
     def _foreign_file_error(self, line_number: int) -> InputError:
         return InputError(
-            f"{self.path}, line {line_number}: not written by pipy batch, so nothing is added "
+            f"{self.path}, line {line_number}: not written by pipy batch, so nothing was added "
             "to this file; choose another output file"
         )
 

@@ -52,10 +52,10 @@ BUSY_KINDS = frozenset({ErrorKind.RATE_LIMIT, ErrorKind.OVERLOADED})
 UNAVAILABLE_KINDS = BUSY_KINDS | {ErrorKind.CONNECTION}
 
 MAX_REFUSALS_PER_ROW = 30  # while other rows are answered
-RESERVED_FDS = 64  # files that the process may open besides the batch's connections
+RESERVED_FDS = 64  # files that the process may need besides the batch's connections
 PREFETCH = 2  # rows read and not yet returned, per request that may be in flight
 OUTAGE_TIMEOUT_S = (
-    120.0  # how long a server may refuse all rows, or be unreachable once it answered
+    120.0  # how long a server that has answered may refuse all rows or be unreachable
 )
 
 
@@ -260,7 +260,7 @@ class BatchScheduler:
             task.cancel()
 
     async def wait_until_done(self) -> None:
-        """Wait until nothing is in flight."""
+        """Wait until no request is in flight."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -34,7 +34,7 @@ OUTPUT_MODES = ("native", "tool", "prompt")
 
 
 def apply_output(request: Request, output: Output, mode: OutputMode | None) -> None:
-    """Make a request ask for a response that matches a schema. Changes its context and options."""
+    """Request a response that matches a schema. Changes the request's context and options."""
     if mode is not None and mode not in OUTPUT_MODES:
         raise ValueError(f"output_mode must be one of {', '.join(OUTPUT_MODES)}, not {mode!r}")
     requested_mode: OutputMode = mode or _default_mode(request)
@@ -83,7 +83,7 @@ def _default_mode(request: Request) -> OutputMode:
 
 
 def _must_not_force(request: Request) -> bool:
-    """Return whether the call of an answer tool cannot be forced, where it has to be."""
+    """Return whether the answer tool needs a forced call that the model does not support."""
     if request.options.tool_choice == "auto" or CLAUDE.search(request.model_id):
         return False  # the prompt tells Claude to call the tool
     wire = wire_for(request)
@@ -181,7 +181,7 @@ class OutputRetries:
 
 
 def _with_text_for_call(message: ParsedMessage[Any], call: ToolCall) -> ParsedMessage[Any]:
-    """Return a copy that has the text of the answer in place of the call that is the answer.
+    """Return a copy in which the text of the answer replaces the call that is the answer.
 
     The text precedes other calls: their results must follow them at once.
     """
@@ -189,7 +189,7 @@ def _with_text_for_call(message: ParsedMessage[Any], call: ToolCall) -> ParsedMe
     content: list[AssistantContent] = []
     for part in message.content:
         if isinstance(part, ThinkingContent) and message.api == "openai-responses":
-            # It accepts reasoning only with its call.
+            # The provider accepts reasoning only with its call.
             part = part.model_copy(update={"thinking_signature": None})
         if isinstance(part, ToolCall) and text not in content:
             content.append(text)

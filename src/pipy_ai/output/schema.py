@@ -176,7 +176,7 @@ class Output:
                 with stack_limit():
                     validate = _schema_validator(schema)
             except RecursionError:
-                raise ValueError("output= is a schema that is nested too deeply") from None
+                raise ValueError("the schema of output= is nested too deeply") from None
             except ValueError as error:
                 raise ValueError(f"output= cannot be used as a schema: {error}") from None
             schema = modernize(schema)
@@ -312,7 +312,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
             with stack_limit():
                 errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
         except Unresolvable as error:
-            problem = f"{format_path(())}: the schema refers to what is not there: {error}"
+            problem = f"{format_path(())}: the schema has an unresolved reference: {error}"
             raise OutputValidationError([problem]) from None
         if errors:
             problems = [

@@ -6,7 +6,7 @@
     events += assembler.finish()          # or assembler.fail(error)
 
 The growing message is an append-only log. An event only stores a position in it, and
-`event.partial` reads the log up to there: always exact, and free unless it is read.
+`event.partial` reads the log up to there: always exact, and computed only when read.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class _ToolBlock(_Block):
     def __init__(
         self, wire_index: int | None, restore_arguments: _RestoreArguments | None = None
     ) -> None:
-        super().__init__(-1, 0, None)  # gets its place in the message when its name is known
+        super().__init__(-1, 0, None)  # added to the message once its name is known
         self.wire_index = wire_index
         self.wire_id = ""
         self.id = ""
@@ -301,11 +301,11 @@ class Assembler:
 
     @property
     def warnings(self) -> list[Warning]:
-        """What the caller should know about the answer so far."""
+        """Warnings about the answer so far."""
         warnings = []
         if self._omitted:
             names = ", ".join(self._omitted)
-            text = f"the response has content that a message cannot hold; left out: {names}"
+            text = f"the response has content that a message cannot represent; omitted: {names}"
             warnings.append(Warning(code="content_omitted", message=text))
         name = normalize(self._finish_reason)
         if name and name not in COMPLETE and name not in LENGTH and self._finish_error() is None:
@@ -343,7 +343,7 @@ class Assembler:
         """Convert deltas to events, which are also appended to `events` if it is given.
 
         Raises:
-            TypeError: one of `deltas` is not a delta. The events of those before it are in
+            TypeError: One of `deltas` is not a delta. The events of those before it are in
                 `events`.
         """
         events = [] if events is None else events
@@ -426,7 +426,7 @@ class Assembler:
         return error_info(ErrorKind.INCOMPLETE, text, provider=self._provider)
 
     def _finish_error(self) -> ErrorInfo | None:
-        """Return the error that the finish reason stands for."""
+        """Return the error that the finish reason means, or None."""
         api = self._response_log[-1][1].api if self._response_log else None
         first_party = self._first_party or (api or self._api) in FIRST_PARTY_APIS
         return finish_error(self._finish_reason or "", self._provider, first_party)
@@ -798,14 +798,14 @@ def _hold_back_empty(call: _ToolBlock, arguments: str) -> str:
     if text in ("{}", "null", '""') or (call.pending_empty and not text):
         call.pending_empty = text or call.pending_empty
         return ""
-    if call.pending_empty and not text.startswith("{"):  # not the arguments once more
+    if call.pending_empty and not text.startswith("{"):  # not a repetition of the arguments
         arguments = call.pending_empty + arguments
     call.pending_empty = ""
     return arguments
 
 
 def _is_repeat(call: _ToolBlock, arguments: str) -> bool:
-    """Return whether a host sends complete arguments once more.
+    """Return whether a host repeats the complete arguments.
 
     Seen from GLM servers, MiMo and gateways (anomalyco/opencode#17339, decolua/9router#2869).
     """

@@ -10,11 +10,11 @@ from .request import Request
 
 
 class Provider(Protocol):
-    """Answers requests. `api` names the wire format that it speaks (`message.api`)."""
+    """Answers requests. `api` is the name of its API (`message.api`)."""
 
     @property
     def api(self) -> str:
-        """The name of the wire format."""
+        """The name of the API."""
         ...
 
     def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
@@ -24,7 +24,7 @@ class Provider(Protocol):
         cancellation or `aclose()`, release the connection without waiting.
 
         Raises:
-            ProviderError: a failure that the provider understands. Any other exception is
+            ProviderError: A failure that the provider has classified. Any other exception is
                 classified by its type, status and text.
         """
         ...

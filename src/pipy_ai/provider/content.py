@@ -12,7 +12,7 @@ from ..files import sniff_image_type
 from ..types import DocumentContent, ImageContent, TextContent, ToolResultMessage
 
 COMMON_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-# What an address ends in shows the type of these, which few hosts read.
+# Formats that few hosts read; the extension of a URL shows them.
 _RARE_EXTENSION = re.compile(r"\.(avif|bmp|hei[cf]|svg|tiff?)$", re.IGNORECASE)
 _RARE_TYPES = {"tif": "image/tiff", "svg": "image/svg+xml"}
 

@@ -39,7 +39,7 @@ OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
 OMITTED_IMAGE_TYPE_TEXT = "(image omitted: the model does not read its format)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 
-_SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider takes its own ids back
+_SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider accepts its own ids
 
 
 class Target(NamedTuple):
@@ -48,16 +48,16 @@ class Target(NamedTuple):
     Attributes:
         api: the only API whose messages of this model count as its own; empty: any API. Where it
             is set, no turn may end with thinking.
-        accepts_images: None is unknown: images are sent.
+        accepts_images: whether it reads images. None: unknown, images are sent.
         image_types: the types of images that it reads; empty: all.
-        accepts_documents: None is unknown: PDFs are sent.
-        signed_thinking: takes signed thinking of its own back.
-        unsigned_thinking: takes unsigned thinking of its own back.
+        accepts_documents: whether it reads PDFs. None: unknown, PDFs are sent.
+        signed_thinking: accepts its own signed thinking of earlier turns.
+        unsigned_thinking: accepts its own unsigned thinking of earlier turns.
         handoff_thinking: what happens to thinking of other models.
         tool_call_ids: the ids that it accepts.
         signed_empty_text: text parts without text may carry a signature.
         starts_with_user: the first message must be the user's.
-        prefill: takes a final assistant message.
+        prefill: accepts a final assistant message.
     """
 
     provider: str
@@ -75,7 +75,7 @@ class Target(NamedTuple):
     prefill: bool = True
 
     def is_author_of(self, message: AssistantMessage) -> bool:
-        """Return whether this very model wrote `message`, over the same API."""
+        """Return whether the target model itself wrote `message`, over the same API."""
         return (
             message.provider == self.provider
             and message.model == self.model
@@ -97,11 +97,11 @@ def adapt_messages(
 ) -> list[Message]:
     """Return `messages` as `target` accepts them.
 
-    - Thinking goes back only to the model that it came from, with its signature.
+    - Thinking is only sent to the model that produced it, with its signature.
     - Failed turns are left out; an aborted one keeps its text.
     - Every call has exactly one result directly after it; a result without a call is left out.
     - Tool-call ids are valid, and different calls have different ids.
-    - A user message is added where the model wants one first or last.
+    - A user message is added if the model requires one first or last.
     - Empty messages are left out. Images and documents become a placeholder for models that
       cannot read them.
     """
@@ -143,7 +143,7 @@ def adapt_messages(
 def _add_user_turns(
     messages: list[Message], target: Target, warn: Callable[[str, str], None]
 ) -> list[Message]:
-    """Add the user messages that the target wants at the start and at the end."""
+    """Add the user messages that the target requires at the start and at the end."""
     if messages and target.starts_with_user and not isinstance(messages[0], UserMessage):
         warn("message_added", f"{target.model} requires a user message first; one was added")
         messages.insert(0, UserMessage(content=FIRST_USER_TEXT, timestamp=0))
@@ -239,7 +239,7 @@ def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn
     while target.api and content and isinstance(content[-1], ThinkingContent):
         content.pop()  # neither Anthropic nor OpenAI accepts a turn that ends with thinking
     if all(isinstance(part, ThinkingContent) for part in content):
-        return None  # no provider accepts a turn that is nothing but thinking
+        return None  # no provider accepts a turn with only thinking
     adapted = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(adapted, calls)
 
@@ -286,7 +286,7 @@ def _adapt_result(
 class _CallIdMapper:
     """Gives every call of a conversation a distinct id that the target accepts.
 
-    The same conversation always gets the same ids, however it grows at its end.
+    The same conversation always gets the same ids, even after it has grown.
     """
 
     def __init__(self, target: Target) -> None:

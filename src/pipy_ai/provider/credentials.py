@@ -31,7 +31,7 @@ async def aresolve_api_key(request: Request) -> str | None:
 
 
 def resolve_api_key(request: Request, placeholder: str | None = None) -> str | None:
-    """Return the key of a request; None: LiteLLM may know one.
+    """Return the key of a request; None: LiteLLM may find one.
 
     In this order: the option `api_key`, the provider's environment variables, `pipy keys`.
 
@@ -39,7 +39,7 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
         placeholder: used instead of a key that is required and missing.
 
     Raises:
-        ProviderError: the provider requires a key and there is none (kind `missing_key`).
+        ProviderError: The provider requires a key and there is none (kind `missing_key`).
     """
     if api_key := (request.options.api_key or _EMPTY_SECRET).get_secret_value().strip():
         return api_key
@@ -79,7 +79,7 @@ def is_own_url(provider: str, route: Route, url: str) -> bool:
     if provider in _OPENAI_PROVIDERS:
         return is_openai_url(url)
     if route.is_self_hosted:
-        return True  # its key is for the user's own servers, wherever they are
+        return True  # its key is meant for the user's own servers at any address
     from ..registry import get_registry
     from ..registry.trust import is_own_address
 
@@ -88,15 +88,15 @@ def is_own_url(provider: str, route: Route, url: str) -> bool:
 
 # Fields of `extra` that hold the user's credentials for a cloud, and where to send them.
 _CLOUD_CREDENTIALS = ("aws_secret_access_key", "aws_bearer_token_bedrock", "vertex_credentials")
-_OWN_LOGINS = frozenset({"gigachat"})  # LiteLLM reads their tokens whatever the key
+_OWN_LOGINS = frozenset({"gigachat"})  # LiteLLM reads their tokens regardless of the key
 _CLOUD_ADDRESSES = ("aws_bedrock_runtime_endpoint", "aws_sts_endpoint")
 
 
 def _check_cloud_address(request: Request) -> None:
-    """Refuse another address than the cloud's: LiteLLM would send the login's token there.
+    """Reject an address that is not the cloud's: LiteLLM would send the login's token to it.
 
     Raises:
-        ProviderError: the address is not the cloud's, and no credentials are given for it.
+        ProviderError: The address is not the cloud's, and no credentials are given for it.
     """
     from ..registry.trust import is_cloud_address
 
@@ -129,7 +129,7 @@ def _warn_of_unsent_key(request: Request, url: str) -> None:
 
 
 def is_openai_url(url: str) -> bool:
-    """Return whether an address is OpenAI's own, or the one that the environment names."""
+    """Return whether an address is OpenAI's own or the one set in the environment."""
     scheme, host = _scheme_and_host(url)
     default_scheme, default_host = _scheme_and_host(openai_base_url())
     if host == default_host:
@@ -138,7 +138,7 @@ def is_openai_url(url: str) -> bool:
 
 
 def _scheme_and_host(url: str) -> tuple[str, str]:
-    """Return both in lower case, or nothing for what is no URL: sending it will report that."""
+    """Return scheme and host in lower case, or empty strings for an invalid URL."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or ""

@@ -81,10 +81,10 @@ class ToolFragment:
 
 @dataclass(slots=True)
 class Omitted:
-    """Content that a message cannot represent, by its name on the wire, such as `image`."""
+    """Content that a message cannot represent, by its name in the API, such as `image`."""
 
     type: str
-    """The name of the content on the wire."""
+    """The name of the content in the API."""
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class Finish:
     """The wire's own signal that the answer is complete, with the finish reason if it has one."""
 
     reason: str | None = None
-    """The finish reason in the provider's words."""
+    """The finish reason as the provider spells it."""
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ class UsageReport:
 
 @dataclass(slots=True)
 class ResponseInfo:
-    """The provider's id of the response, the model that produced it, and the wire format."""
+    """The provider's id of the response, the model that produced it, and the API."""
 
     id: str | None = None
     """The provider's id of the response."""

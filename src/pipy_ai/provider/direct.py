@@ -25,7 +25,7 @@ from .wires import wire_for
 
 __all__ = ["DirectProvider", "direct_wire"]
 
-# Parameters in `extra` that only LiteLLM understands, besides everything that begins `litellm_`.
+# Parameters in `extra` that only LiteLLM understands, in addition to all named `litellm_…`.
 LITELLM_ONLY_OPTIONS = frozenset(
     {
         "allowed_openai_params", "api_base", "api_key", "api_type", "api_version", "base_url",
@@ -67,12 +67,12 @@ def direct_wire(request: Request) -> Wire | None:
     if not wire.accepts_extra(extra):
         return None
     if any(_needs_download(part, request, wire) for part in _content_parts(request)):
-        return None  # LiteLLM downloads what the API does not take by URL
+        return None  # LiteLLM downloads files that the API does not accept by URL
     return wire
 
 
 def _is_reachable(request: Request, wire: Wire) -> bool:
-    """Return whether the API of the host is spoken directly, and its address is known."""
+    """Return whether pipy-ai implements the host's API and knows its address."""
     backend = backend_for(request.backend)
     has_address = request.options.api_base or request.route.api_base or backend.has_default_url
     return wire.api in backend.direct and bool(has_address)
@@ -89,7 +89,7 @@ def _content_parts(request: Request) -> list[UserContent]:
 
 
 def _needs_download(part: UserContent, request: Request, wire: Wire) -> bool:
-    """Return whether a part is given by URL and the API takes only its data."""
+    """Return whether a part is a URL and the API accepts only its data."""
     match part:
         case ImageContent():
             return not wire.image_urls and is_remote_file(part)
@@ -163,7 +163,7 @@ def _encode_body(body: Any) -> bytes:
     """Return the body as JSON.
 
     Raises:
-        ProviderError: it holds a value that JSON cannot represent.
+        ProviderError: It holds a value that JSON cannot represent.
     """
     try:
         try:

@@ -56,7 +56,7 @@ _CANCELLED_MESSAGE = "The request's task was cancelled."
 _LOOP_CLOSED_MESSAGE = "The event loop that the request ran in was closed."
 
 
-_running_tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+_running_tasks: set[asyncio.Task[None]] = set()  # a loop holds only weak references to its tasks
 _begun_runs: weakref.WeakSet[Run] = weakref.WeakSet()
 
 
@@ -101,7 +101,7 @@ def _think_tag_parser(request: Request) -> ThinkTagParser | None:
 def _may_send_think_tags(request: Request) -> bool:
     if request.provider == "local":
         return True  # a model file has no record
-    if not request.route.kind:  # a registered provider, which yields thinking as such
+    if not request.route.kind:  # a registered provider, which yields thinking separately
         return False
     if request.record is not None and not request.record.get("reasoning"):
         return False
@@ -116,7 +116,7 @@ class Run:
 
     `begin`, `abort` and `closed` may be called from any thread. Each of `fallbacks` makes the
     request to another model. They are tried in order when a request fails before its first content
-    with an error that another model may not have.
+    with an error that may not affect another model.
     """
 
     def __init__(
@@ -265,7 +265,7 @@ class Run:
                     stop_error or error_info(ErrorKind.ABORTED, _CANCELLED_MESSAGE)
                 )
             )
-            if stop_error is None:  # the caller cancelled the task, and expects to see that
+            if stop_error is None:  # the caller cancelled the task and expects a CancelledError
                 raise
         except (KeyboardInterrupt, SystemExit) as exc:
             text = f"The provider raised {type(exc).__name__}."
@@ -454,7 +454,7 @@ class Run:
 
     def _time_out(self, text: str, task: asyncio.Task[Any] | None = None) -> None:
         """Stop the request, or with `task` only this attempt if it has no content yet."""
-        hint = " Raise it, or request less."
+        hint = " Raise it, or shorten the request."
         error = error_info(ErrorKind.TIMEOUT, text + hint, provider=self._request.provider)
         nothing_received = not (self._assembler.has_content or self._assembler.finished)
         if task is not None and nothing_received and self._stop_error is None:

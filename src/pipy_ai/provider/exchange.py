@@ -29,7 +29,7 @@ from .wires._litellm_proxy import (
 from .wires._parsing import MALFORMED, MAX_MALFORMED_CHARS, MalformedResponseError, split_documents
 from .wires._usage import usage_from_headers
 
-MAX_RESPONSE_BYTES = 512 << 20  # more than any answer needs, but not all memory
+MAX_RESPONSE_BYTES = 512 << 20  # more than any answer needs, without exhausting memory
 MAX_ERROR_BODY_BYTES = 64 << 10
 ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
 DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is complete
@@ -40,11 +40,11 @@ async def stream_deltas(
 ) -> AsyncGenerator[list[Delta], None]:
     """Send a request and yield the deltas of each read.
 
-    The first batch means that the provider accepted the request. `profile` says which statements
-    about its bill the host is believed.
+    The first batch means that the provider accepted the request. `profile` lists which billing
+    figures of the host are trusted.
 
     Raises:
-        ProviderError: the request was refused, failed, or did not reach the provider.
+        ProviderError: The request was rejected, failed, or did not reach the provider.
     """
     response = await send(request)
     decoder, framing = wire.decoder(), wire.framing()
@@ -91,7 +91,7 @@ async def stream_deltas(
             total_bytes += len(chunk)
             if total_bytes > MAX_RESPONSE_BYTES:
                 raise _too_long_error("an answer", MAX_RESPONSE_BYTES)
-        deltas, _ = _decode_chunk(decoder, framing, None)  # the error would be of half an event
+        deltas, _ = _decode_chunk(decoder, framing, None)  # an error would refer to half an event
         if deltas:
             yield _believed(deltas, response.headers, profile)
         if pending_error is not None:
@@ -145,7 +145,7 @@ def _decode_chunk(
     deltas: list[Delta] = []
     try:
         for event, data in framing.finish() if chunk is None else framing.feed(chunk):
-            if decoder.done:  # what follows the API's last event is not part of the response
+            if decoder.done:  # data after the API's last event is not part of the response
                 break
             _decode_event(decoder, event, data, deltas)
     except EventTooLong:
@@ -224,7 +224,7 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         location = redacted_url(headers.get("location", "nowhere"))
         text = (
             f"The provider redirects (HTTP {status}) to {location}, which is not followed, "
-            "to protect your key: set api_base to that address."
+            "to protect your key. If you trust that address, set api_base to it."
         )
         return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, status_code=status))
     if status == 407 and response.proxy:

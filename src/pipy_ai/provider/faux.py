@@ -143,7 +143,7 @@ def error(
 
 
 def stall() -> _Step:
-    """Send nothing more and never end."""
+    """Send nothing more and never finish."""
     return _Step("stall")
 
 

@@ -73,7 +73,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "continuation": (
         ErrorKind.INCOMPLETE,
         False,
-        "The answer reached the provider's limit for one request and would continue in another",
+        "The answer reached the provider's limit for one request; it would continue in another one",
     ),
     "error": (ErrorKind.SERVER, True, _BROKEN_OFF),
     "error_limit": (ErrorKind.INCOMPLETE, False, "The answer reached a limit"),  # Cohere
@@ -95,7 +95,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "pup_limited_disabled": (
         ErrorKind.AUTH,
         False,
-        "The account is limited for violations of the provider's use policy",
+        "The account is restricted for violating the provider's usage policy",
     ),
     "queued": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
     "time_limit": (ErrorKind.TIMEOUT, True, _BROKEN_OFF),  # xAI
@@ -104,20 +104,20 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "unexpected_tool_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "user_cancel": (ErrorKind.INCOMPLETE, False, _CANCELLED),  # Cohere
 }
-# Google's reasons for an end that it does not explain. Elsewhere these words are unknown.
+# Google's reasons for an unexplained end. Other APIs do not use these names.
 _UNEXPLAINED = frozenset({"image_other", "no_image", "other"})
-# Their vendors document every reason. Other hosts of Chat Completions use words of their own.
+# Their vendors document every reason. Other Chat Completions hosts use their own names.
 FIRST_PARTY_APIS = frozenset({ANTHROPIC, GEMINI, OPENAI_RESPONSES})
 
 
 def normalize(reason: str | None) -> str:
-    """Return a finish reason in the spelling of the tables, without what follows a colon."""
+    """Return a finish reason in the spelling of the tables, without a colon and what follows it."""
     return (reason or "").partition(":")[0].lower().replace("-", "_")
 
 
 def is_first_party_chat(request: Request) -> bool:
     """Return whether a request goes to a vendor that documents the reasons of Chat Completions."""
-    if request.provider == "openai":  # with an address of its own also any compatible server
+    if request.provider == "openai":  # with another base URL, this may be any compatible server
         return request.record is not None or not request.options.api_base
     return request.provider.partition("-")[0] == "azure"
 
@@ -125,7 +125,7 @@ def is_first_party_chat(request: Request) -> bool:
 def finish_error(reason: str, provider: str, first_party: bool) -> ErrorInfo | None:
     """Return the error that a finish reason stands for; None: the response is complete.
 
-    A reason that is not known is an error where `first_party` says that the API documents all of
+    An unknown reason is an error if `first_party` is true, because the API documents all of
     them. On other hosts it usually means that the answer is complete.
     """
     name = normalize(reason)

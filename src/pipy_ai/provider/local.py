@@ -39,7 +39,7 @@ DEMO_MODEL_NOTICE = (
 
 _CONTEXT_TOKENS = 4096
 _PROMPT_BATCH_TOKENS = 128  # a request can be cancelled after each batch of its prompt
-_DEFAULT_MAX_TOKENS = 256  # for smollm2, which begins to repeat itself in longer answers
+_DEFAULT_MAX_TOKENS = 256  # for smollm2, which repeats itself in longer answers
 # Thinking tokens by level: for models that reason, and for smollm2, which only imitates it.
 _THINKING_TOKENS = {
     ThinkingLevel.MINIMAL: (1024, 3),
@@ -138,7 +138,7 @@ def _find_model_file(request: Request) -> tuple[Path, bool]:
     path = Path(name).expanduser()
     if not path.is_file():
         hint = "" if path.suffix == ".gguf" else "; a local model is smollm2 or a .gguf file"
-        raise _local_error(ErrorKind.NOT_FOUND, f"There is no file {path}{hint}.")
+        raise _local_error(ErrorKind.NOT_FOUND, f"No such file: {path}{hint}.")
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
             raise _local_error(ErrorKind.BAD_REQUEST, f"{path} is not a GGUF model file.")
@@ -233,7 +233,7 @@ class LlamaEngine:
         self._path = path
         self._embedded = embedded
         self._load_lock = threading.Lock()
-        # A request that waits here can be cancelled; llama.cpp would first begin its prompt.
+        # A request that waits here can be cancelled; llama.cpp would first start its prompt.
         self._request_lock = threading.Lock()
         self._server: Any = None
         self._active_requests: set[tuple[threading.Thread, threading.Event]] = set()
@@ -325,7 +325,7 @@ class LlamaEngine:
                 shutil.rmtree(socket_dir, ignore_errors=True)
 
     def leak_server(self) -> None:
-        """Never free the server: that would wait for threads that this process does not have."""
+        """Never free the server, which would wait for threads that do not exist in this process."""
         if self._server is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
             atexit.unregister(self._shut_down)

@@ -25,7 +25,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     """Prepare a request for an API. A preview warns where sending would fail.
 
     Raises:
-        ProviderError: no message is left once empty and failed ones are left out, the model cannot
+        ProviderError: Only empty or failed messages are given, the model cannot
             be reached, or an environment variable that its address needs is not set.
     """
     options, profile = request.options, request.profile
@@ -91,13 +91,13 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
 def unreadable_image_problem(request: Request, wire: Wire) -> str:
     """Return why a host cannot read an image of the newest user message; "" if it can.
 
-    An image of an earlier turn, e.g. one of another host's, is only left out.
+    An image of an earlier turn, e.g. for another host, is omitted instead.
     """
     message = request.context.messages[-1] if request.context.messages else None
     if not isinstance(message, UserMessage) or isinstance(message.content, str):
         return ""
     if request.route.is_self_hosted and not request.profile.image_types:
-        return ""  # servers differ: vLLM, llama.cpp and others read what their library reads
+        return ""  # vLLM, llama.cpp and others read what their image library reads
     image_types = request.profile.image_types or wire.image_types
     for part in message.content:
         if (
@@ -129,7 +129,7 @@ def _accepts_unsigned_thinking(request: Request, wire: Wire) -> bool:
 def _resolve_sampling(
     request: Request, wire: Wire, thinking: bool
 ) -> tuple[dict[str, Any], str | list[str] | None]:
-    """Return the sampling options and `stop` as far as API, host and model accept them.
+    """Return the sampling options and `stop` that API, host and model accept.
 
     Warn about the others.
     """
@@ -157,7 +157,7 @@ def _resolve_sampling(
 def _accepted_stops(
     request: Request, wire: Wire, stop: str | list[str] | None
 ) -> str | list[str] | None:
-    """Return `stop` without blank values and beyond the first few, where those are rejected."""
+    """Return `stop` without blank and surplus values if the API or host rejects those."""
     stops = [stop] if isinstance(stop, str) else stop or []
     accepted = stops if wire.blank_stops else [text for text in stops if text.strip()]
     if len(accepted) < len(stops):
@@ -166,7 +166,7 @@ def _accepted_stops(
     limit = wire.max_stops or request.profile.max_stops
     is_named_openai = request.provider == "openai" and not is_first_party_chat(request)
     if is_named_openai and not OPENAI_MODELS.search(request.model_id):
-        limit = 0  # a model on a server of one's own
+        limit = 0  # a model on a self-hosted server
     if limit and len(accepted) > limit:
         surplus = ", ".join(map(repr, accepted[limit:]))
         text = f"stop {surplus} was left out: {request.provider} takes at most {limit}"
@@ -221,7 +221,7 @@ def _resolve_tool_choice(
 
 
 def _unforced(choice: str | dict[str, Any]) -> bool:
-    """Return whether a tool choice leaves it to the model whether to call a tool."""
+    """Return whether a tool choice lets the model decide whether to call a tool."""
     kind = choice.get("type") if isinstance(choice, dict) else choice
     return kind in ("auto", "none")
 
@@ -231,7 +231,7 @@ def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> s
     unforced = request.profile.unforced_models
     if request.profile.forced_calls == "never" or (unforced and unforced.search(request.model_id)):
         return f"{request.provider} does not accept forced call"
-    if request.route.is_self_hosted:  # it forces calls with a grammar, whatever the model
+    if request.route.is_self_hosted:  # it forces calls with a grammar, for any model
         return None
     family = family_for(request.model_id, wire.default_family)
     is_free = family.forced_calls_with_thinking
@@ -244,7 +244,7 @@ def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> s
 
 
 def thinking_fallback(request: Request, plan: ReasoningPlan) -> OutputFallback | None:
-    """Return what to do where a model that thinks does not accept a schema for its response."""
+    """Return the fallback if the host does not accept a response schema while a model thinks."""
     if request.profile.schema_with_thinking or not thinks(request, plan):
         return None
     return OutputFallback("prompt", f"with thinking {request.provider} does not accept schema")
@@ -267,7 +267,7 @@ def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
 def merge_tools(request: Request, tools: Any, extra_tools: Any) -> Any:
     """Return the caller's tools together with those of `extra`, which the provider runs.
 
-    Gemini 1 and 2 take only one kind; there those of `extra` are left out, with a warning.
+    Gemini 1 and 2 accept only one kind, so those of `extra` are omitted with a warning.
     """
     if not isinstance(tools, list) or not tools or not isinstance(extra_tools, list):
         return extra_tools
@@ -309,7 +309,7 @@ def _resolve_base_url(request: Request, preview: bool) -> str | None:
 
 
 def merge_headers(*sources: Mapping[str, str]) -> dict[str, str]:
-    """Merge headers, ignoring case: the last one of a name wins, but `anthropic-beta` adds up."""
+    """Merge headers, ignoring case: the last one of a name wins; `anthropic-beta` is joined."""
     merged: dict[str, tuple[str, str]] = {}
     for source in sources:
         for name, value in source.items():

@@ -6,8 +6,8 @@ Three tables, each with one row per fact:
 - `PROFILES`: what a host does differently, by its models.dev id, LiteLLM's name or its family.
 - `FAMILIES`: what a model does differently wherever it is hosted, by its name.
 
-A new quirk is one row here and a test of the request that it changes: no other code asks which host
-it is to find out how the host differs.
+A new quirk is one row here and a test of the request that it changes. Other code never compares the
+names of hosts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Backend(NamedTuple):
         direct: the APIs for which pipy-ai builds and sends the requests itself.
         has_default_url: requests need no address.
         captured: LiteLLM hands the requests that it builds to pipy-ai's client (tested).
-        reports_finish: LiteLLM's streams tell whether the provider sent a finish reason.
+        reports_finish: LiteLLM's streams show whether the provider sent a finish reason.
     """
 
     api: str = OPENAI_CHAT
@@ -69,7 +69,7 @@ BACKENDS: dict[str, Backend] = {
         reports_finish=False,
     ),
     "groq": _CHAT,
-    "hosted_vllm": _CHAT,  # also the route to every host that is only OpenAI-compatible
+    "hosted_vllm": _CHAT,  # also the route to every other OpenAI-compatible host
     "litellm_proxy": _CHAT,
     "llamafile": Backend(direct=frozenset({OPENAI_CHAT})),
     "lm_studio": Backend(direct=frozenset({OPENAI_CHAT})),
@@ -89,14 +89,14 @@ _UNKNOWN_BACKEND = Backend()
 
 
 def backend_for(name: str) -> Backend:
-    """Return the row of a LiteLLM provider name; unknown ones speak Chat Completions by LiteLLM."""
+    """Return the row of a LiteLLM provider name; unknown ones use Chat Completions via LiteLLM."""
     return BACKENDS.get(name, _UNKNOWN_BACKEND)
 
 
 class NamePattern:
-    """A pattern for names of models, compiled on first use: starting a process pays for none.
+    """A pattern for names of models, compiled on first use to keep the start fast.
 
-    With `words`, a name that matches has one of them, which takes less time to find out.
+    With `words`, only names that contain one of them are matched, which is faster.
     """
 
     __slots__ = ("_pattern", "_words")
@@ -126,7 +126,7 @@ class ToolCallIds(NamedTuple):
     digest_chars: int
 
     def accepts(self, call_id: str) -> bool:
-        """Return whether the host accepts an id as it is."""
+        """Return whether the host accepts an id unchanged."""
         return self.pattern.fullmatch(call_id) is not None
 
     def make(self, digest: str) -> str:
@@ -148,22 +148,22 @@ class Profile(NamedTuple):
             pipy-ai sends itself; LiteLLM has its own rules.
         rejected_options: options, and fields of `extra`, that are rejected whatever their value.
         extra_fields: fields that every request carries.
-        tool_choice: other words for values of `tool_choice`; "named" stands for the name of a
-            tool. A value that forces less than was asked for gives a warning.
+        tool_choice: other names for values of `tool_choice`; "named" stands for the name of a
+            tool. A value that forces less than requested adds a warning.
         max_completion_tokens: the host's reasoning models reject `max_tokens`.
-        translates_max_tokens: a gateway that takes `max_tokens` for every model.
-        forced_calls: whether it takes a `tool_choice` that forces a call.
-        unforced_models: models for which it takes no such `tool_choice`.
+        translates_max_tokens: a gateway that accepts `max_tokens` for every model.
+        forced_calls: whether it accepts a `tool_choice` that forces a call.
+        unforced_models: models for which it rejects such a `tool_choice`.
         max_temperature: higher values are rejected.
         max_stops: more values of `stop` are rejected; 0 is no limit.
         fixed_sampling: models that reject any `temperature` and `top_p`.
-        schema_with_thinking: takes a schema for the response from a model that thinks.
+        schema_with_thinking: accepts a response schema for a model that thinks.
         min_output_tokens: the smallest limit that its Responses API accepts.
         strict_fields: the host rejects fields that its API does not document.
 
     Structured output:
-        json_schema: `response_format` takes a schema; otherwise only `json_object`.
-        schema_with_tools: takes a schema together with tools.
+        json_schema: `response_format` accepts a schema; otherwise only `json_object`.
+        schema_with_tools: accepts a schema together with tools.
         schema_limits: has OpenAI's limits for strict schemas.
 
     Messages:
@@ -180,24 +180,24 @@ class Profile(NamedTuple):
     Thinking:
         thinking_switch: the fields that turn thinking on and off.
         thinking_effort: the fields for an effort; by default `reasoning_effort`.
-        thinking_budget: the fields for a budget, where the host takes one.
-        default_off_models: models that think only when asked to, where most think by default.
-        unsigned_thinking: takes unsigned thinking back, where no record says whether.
-        reasoning_fields: the names under which it reads the thinking of earlier turns, where no
-            record names one.
-        thinking_chunks: thinking goes back as chunks of the content.
-        signed_thinking: returns signed thinking of other vendors' models and takes it back.
-        thinking_blocks: takes signed thinking back as LiteLLM's `thinking_blocks`.
+        thinking_budget: the fields for a budget, if the host accepts one.
+        default_off_models: models that think only on request, unlike most on the host.
+        unsigned_thinking: accepts unsigned thinking of earlier turns if the record does not say.
+        reasoning_fields: the fields from which it reads the thinking of earlier turns if the
+            record names none.
+        thinking_chunks: thinking of earlier turns is sent as chunks of the content.
+        signed_thinking: returns signed thinking of other vendors' models and accepts it again.
+        thinking_blocks: accepts signed thinking as LiteLLM's `thinking_blocks`.
 
     Caching:
-        prompt_cache_key: takes the session id as `prompt_cache_key`.
+        prompt_cache_key: accepts the session id as `prompt_cache_key`.
         max_cache_key_chars: longer session ids are hashed; 0 is no limit.
         day_cache_models: models that keep a prompt for 24 hours on request.
-        cache_control_models: models that take Anthropic's `cache_control` markers.
+        cache_control_models: models that accept Anthropic's `cache_control` markers.
 
-    Billing (what other hosts say of it is ignored):
+    Billing (figures of other hosts are ignored):
         reports_cost: responses report the US dollars that the host bills.
-        litellm_headers: LiteLLM's headers name the model and tell the cost.
+        litellm_headers: LiteLLM's headers name the model and report the cost.
     """
 
     names: tuple[str, ...] = ()
@@ -255,7 +255,7 @@ def _chat_template_thinking(enabled: bool) -> dict[str, Any]:
     return {"chat_template_kwargs": {"enable_thinking": enabled, "thinking": enabled}}
 
 
-# Kimi K2.5 and later on Moonshot's own servers; other hosts run the weights as they like.
+# Kimi K2.5 and later on Moonshot's own servers; other hosts differ in how they run the weights.
 FIXED_SAMPLING_KIMI = NamePattern(r"kimi-k(2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-for-coding")
 
 _ROWS = (
@@ -272,7 +272,7 @@ _ROWS = (
     Profile(names=("azure",), schema_limits=True),
     # "This model doesn't support the toolConfig.toolChoice.tool field" (maximhq/bifrost#3196)
     Profile(names=("amazon-bedrock", "bedrock"), unforced_models=NamePattern("llama")),
-    # These three report usage unasked and reject `stream_options`: Cerebras, Mistral, Perplexity.
+    # Cerebras, Mistral and Perplexity report usage by default and reject `stream_options`.
     Profile(names=("cerebras",), rename_fields={"stream_options": ""}, strict_fields=True),
     # aimlapi.com, deepinfra.com, edenai.co, nano-gpt.com, opencode.ai/zen and requesty.ai
     Profile(names=("aiml", "aimlapi", "edenai", "nano-gpt"), reports_cost=True),
@@ -295,7 +295,7 @@ _ROWS = (
         names=("hosted_vllm",),
         thinking_switch=_chat_template_thinking,
         unsigned_thinking=True,
-        # vLLM renamed the first to the second and drops the old name (vllm-project/vllm#38488);
+        # vLLM renamed the first to the second and ignores the old name (vllm-project/vllm#38488);
         # older versions, SGLang and llama.cpp read the first.
         reasoning_fields=("reasoning_content", "reasoning"),
     ),
@@ -404,8 +404,8 @@ def profile_for(provider: str, backend: str) -> Profile:
     """Return the profile of a host.
 
     The host's row is found by its models.dev id, or by its family: `alibaba-cn` and
-    `zai-coding-plan` are other addresses of `alibaba` and `zai`. What it does not set comes from
-    the row of LiteLLM's name, which for most hosts is `hosted_vllm`.
+    `zai-coding-plan` are other addresses of `alibaba` and `zai`. Fields that it does not set come
+    from the row of LiteLLM's name, which for most hosts is `hosted_vllm`.
     """
     base = PROFILES.get(backend, _DEFAULT_PROFILE)
     row = PROFILES.get(provider) or PROFILES.get(provider.split("-")[0])
@@ -422,7 +422,7 @@ _PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 
 
 class Family(NamedTuple):
-    """What the models of a family do differently, whoever hosts them.
+    """What the models of a family do differently on every host.
 
     Attributes:
         rejected_options: options, and fields of `extra`, that are rejected whatever their value.
@@ -432,14 +432,14 @@ class Family(NamedTuple):
         one_of_temperature_and_top_p: rejects both together.
         max_completion_tokens: rejects `max_tokens`.
         thinks_by_default: thinks unless that is turned off.
-        thinking_switch: the fields that turn thinking on and off on its maker's servers, to which
-            other hosts may pass them on.
+        thinking_switch: the fields that turn thinking on and off on its maker's servers; other
+            hosts may pass them on.
         forced_calls_with_thinking: a tool call can be forced while it thinks.
         unsigned_thinking: reads its unsigned thinking of earlier turns.
         placeholder_reasoning: sent as the thinking of a turn that has none. Hosts reject a turn
             with tool calls without it, and later turns (earendil-works/pi#3835).
-        alternating_roles: its template wants users and assistants to take turns, users first.
-        system_role: takes a system prompt.
+        alternating_roles: its template requires users and assistants to take turns, users first.
+        system_role: accepts a system prompt.
         prefill: continues a final assistant message; others reject it.
     """
 
@@ -484,11 +484,11 @@ def _deepseek(pattern: str, **fields: Any) -> Family:
     )
 
 
-# The first that matches counts. Names are matched in lower case, with dots as they are.
+# The first match applies. Names are matched in lower case, with dots unchanged.
 FAMILIES = (
-    # From Opus 4.7 on Claude takes no sampling options (anomalyco/models.dev#1468), from 4.6 on no
-    # prefill (vercel/ai#12296), from 4.1 on not both options (open-webui/pipelines#546). Version 5
-    # thinks by default (promptfoo/promptfoo#10631).
+    # From Opus 4.7 on Claude accepts no sampling options (anomalyco/models.dev#1468), from 4.6 on
+    # no prefill (vercel/ai#12296), from 4.1 on not both options (open-webui/pipelines#546). Version
+    # 5 thinks by default (promptfoo/promptfoo#10631).
     _claude(
         r"claude-((?!instant)[a-z]+-)?[5-9](?!\d)|claude-mythos",
         rejected_options=_SAMPLING,
@@ -501,7 +501,7 @@ FAMILIES = (
     _claude(r"claude-([a-z]+-)?4[.-]?6(?!\d)", one_of_temperature_and_top_p=True, prefill=False),
     _claude(r"claude-([a-z]+-)?4[.-]?[1-5](?!\d)", one_of_temperature_and_top_p=True),
     _claude(r"claude"),
-    # OpenAI's reasoning models: huggingface/smolagents#1671. The chat models among them are others.
+    # OpenAI's reasoning models: huggingface/smolagents#1671. Their chat models are not among them.
     Family(
         NamePattern(
             r"(^|/|openai[-.])(o[134](?![\w.])|gpt-5(?![\w.]|-chat)|gpt-5\.[12](?!\d)"
@@ -567,7 +567,7 @@ _DEFAULT_FAMILY = Family(NamePattern(""))
 
 @cache
 def family_for(model_id: str, default: str = "") -> Family:
-    """Return the family of a model, by its name; of others, the family of the name `default`."""
+    """Return the family of a model by its name, or else the family named `default`."""
     for name in (model_id.lower(), default):
         for family in FAMILIES:
             if family.pattern.search(name):
@@ -581,11 +581,11 @@ ADAPTIVE_CLAUDE = NamePattern(r"claude-[a-z]+-(4[.-]([6-9]|\d\d)|[5-9])(?!\d)")
 # These think by default, and that can be turned off; Fable and Mythos always think
 # (ex-machina-co/opencode-anthropic-auth#159).
 SWITCHED_CLAUDE = NamePattern(r"claude-(sonnet|opus|haiku)-[5-9](?!\d)")
-# Gemini 1 and 2 take no response schema together with tools.
+# Gemini 1 and 2 reject a response schema together with tools.
 GEMINI_1_AND_2 = NamePattern(r"gemini-[12]\b")
 # From Gemini 3 on tool calls have ids, and signatures are required.
 GEMINI_3_AND_LATER = NamePattern(r"gemini-([3-9]|\d\d)")
 # OpenAI's own models, behind any host; not gpt-oss.
 OPENAI_MODELS = NamePattern(r"(^|[/:])(gpt-\d|chatgpt|o[134](-|$))")
-# These answer in one piece only, after many minutes.
+# These answer in one piece, after many minutes.
 UNSTREAMED_OPENAI = NamePattern(r"(o1-pro|gpt-5-pro)(-\d|$)")

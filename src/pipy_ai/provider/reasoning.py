@@ -1,4 +1,4 @@
-"""Decide how much a request makes the model think. Pure.
+"""Decide how much the model should think. Pure.
 
 What a model accepts is read from its `reasoning_options` in the catalogue: effort values, a range
 for a budget of tokens, an on/off switch. Without them the defaults of the API apply. A level that
@@ -16,14 +16,14 @@ from .request import ReasoningPlan, Request
 from .wire import ReasoningOptions, Wire
 
 EFFORT_LEVELS = ("minimal", "low", "medium", "high", "xhigh", "max")
-MIN_ANSWER_TOKENS = 1024  # stay for the answer whatever the budget
+MIN_ANSWER_TOKENS = 1024  # remain for the answer regardless of the budget
 DEFAULT_OUTPUT_LIMIT = 32_000  # tokens; for models without a record
 
 _NO_PLAN = ReasoningPlan()
 
 
 def plan_reasoning(request: Request, wire: Wire) -> ReasoningPlan:
-    """Turn `options.reasoning` into what the model accepts, and warn where that differs."""
+    """Convert `options.reasoning` to a setting that the model accepts; warn if it differs."""
     level, record, rules = request.options.reasoning, request.record, wire.thinking
     if level is None:
         return _NO_PLAN
@@ -65,7 +65,7 @@ def thinks(request: Request, plan: ReasoningPlan) -> bool:
     extra = extra | (extra.get("extra_body") or {})
     thinking = extra.get("thinking")
     is_disabled = isinstance(thinking, Mapping) and thinking.get("type") == "disabled"
-    if is_disabled or extra.get("enable_thinking") is False:  # the caller's own fields
+    if is_disabled or extra.get("enable_thinking") is False:  # the caller set the fields directly
         return False
     if plan.thinks is not None:
         return plan.thinks
@@ -105,7 +105,7 @@ def _nearest_effort(
         return level.value
     wanted = EFFORT_LEVELS.index(level.value)
     known = [effort for effort in efforts if effort in EFFORT_LEVELS]
-    if not known:  # the host has names of its own
+    if not known:  # the host has its own names
         chosen = next(effort for effort in efforts if effort != "none")
     else:  # the nearest; of two, the cheaper
         chosen = min(
@@ -131,7 +131,7 @@ def _plan_off(request: Request, wire: Wire, options: ReasoningOptions) -> Reason
     if wire.thinking.zero_is_off and reaches_zero:
         return ReasoningPlan(budget_tokens=0)
     has_switch = request.profile.thinking_switch is not None
-    # The catalogue does not list servers of one's own and new models of a host that is known.
+    # The catalogue lists neither self-hosted servers nor new models of known hosts.
     may_switch = options.toggle or (request.record is None and request.provider in PROFILES)
     if may_switch and (has_switch or wire.thinking.switch):
         return ReasoningPlan(enabled=False)

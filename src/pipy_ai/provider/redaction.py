@@ -22,7 +22,7 @@ from .wires._parsing import MalformedResponseError
 
 MASK = "***"
 MIN_SECRET_CHARS = 8  # anything shorter is not a key, and may occur in ordinary text
-MIN_PART_CHARS = 10  # of a secret's beginning or end that is masked anywhere in a text
+MIN_PART_CHARS = 10  # minimum length of a part of a secret that is masked anywhere in a text
 MAX_MESSAGE_CHARS = 1 << 16
 MAX_VIEWS = 12  # ways to decode the escapes of a text
 MAX_TAIL_CHARS = 64
@@ -42,7 +42,7 @@ _ESCAPES = (
     _PERCENT_ESCAPES,
 )
 _BACKSLASHED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
-# What is left of an escape that was cut, and what is written after a text that was cut.
+# The rest of a truncated escape, and the characters that follow a truncated text.
 _CUT_END = rf"(?:\\[uUx]?{_HEX}{{0,8}}|&#?\w{{0,8}}|%{_HEX}?)?[…'\" .]*\Z"
 _URL_SAFE = str.maketrans("+/", "-_")
 
@@ -133,7 +133,7 @@ def _redact_json(value: Any, secrets: list[str]) -> Any:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Mask every secret in `text`, also as JSON, HTML, URLs, `repr` and base64 write it.
 
-    Of a text that was cut, the beginning or end of a secret is masked too.
+    In a truncated text, the beginning or end of a secret is masked too.
     """
     forms = [
         form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _forms(secret)
@@ -156,8 +156,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return a secret, and what base64 makes of it wherever it begins in the encoded bytes."""
-    forms = [secret, secret.replace(" ", "+")]  # as a query of a URL
+    """Return a secret, and its base64 forms for every position in the encoded bytes."""
+    forms = [secret, secret.replace(" ", "+")]  # as in the query of a URL
     data = secret.encode("utf-8", "surrogatepass")
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + data).decode()
@@ -168,7 +168,7 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 def _find_parts(text: str, end: int, secret: str) -> Iterator[tuple[int, int]]:
-    """Yield where a secret, its beginning or its end is in a text that was cut at `end`."""
+    """Yield where a secret, its beginning or its end is in a text truncated at `end`."""
     if secret[:MIN_SECRET_CHARS] in text:
         yield from _find_beginnings(text, end, secret)
     tail = secret[-MIN_PART_CHARS:]
@@ -198,14 +198,14 @@ def _common_length(first: str, second: str) -> int:
 
 
 def _end_before_cut(text: str) -> int:
-    """Return where a text ends without what is left of an escape that was cut, and quotes."""
+    """Return where a text ends if quotes and the rest of a truncated escape are ignored."""
     tail_start = max(0, len(text) - MAX_TAIL_CHARS)
     match = re.compile(_CUT_END).search(text, tail_start)
     return match.start() if match else len(text)
 
 
 def _views(text: str) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield a text as it is, and with escapes decoded, each with where its characters began.
+    """Yield a text unchanged and with escapes decoded, each with the positions of its characters.
 
     Escapes may be nested, as in JSON in JSON. Each kind is also decoded alone: the percent sign of
     `100%ab&#99;` belongs to no escape.
@@ -224,7 +224,7 @@ def _views(text: str) -> Iterator[tuple[str, Sequence[int]]]:
 
 
 def _decode(text: str, starts: Sequence[int], kind: re.Pattern[str]) -> tuple[str, list[int]]:
-    """Decode one layer of escapes; return the text, and where each character began."""
+    """Decode one layer of escapes; return the text and the position of each character."""
     chars: list[str] = []
     decoded_starts: list[int] = []
     done = 0
@@ -243,7 +243,7 @@ def _decode(text: str, starts: Sequence[int], kind: re.Pattern[str]) -> tuple[st
 
 
 def _unescape(escape: str) -> Iterator[tuple[str, int]]:
-    """Yield the characters of an escape, each with the length of what it is written as."""
+    """Yield the characters of an escape, each with its length in the escaped text."""
     if escape[0] == "%":
         text = unquote(escape, errors="surrogateescape")
         for char in text:

@@ -33,18 +33,18 @@ class Request:
     route: Route = field(default_factory=Route)
     """How the model is reached."""
     warnings: list[Warning] = field(default_factory=list)
-    """What is done differently than requested. They end up in `message.warnings`."""
+    """Deviations from the request. They are added to `message.warnings`."""
     output: Output | None = None
     """The type that the response must have, if one was requested."""
     tool_names: dict[str, str] = field(default_factory=dict)
-    """The names of tools that are sent under another one, by that one."""
+    """The original names of tools that are sent under another name, by that name."""
     restore_arguments: Callable[[str, dict[str, Any]], dict[str, Any]] | None = field(
         default=None, repr=False, compare=False
     )
-    """Gives the arguments of a call, by the tool's name, their original names of properties. None:
-    none were replaced."""
+    """Restores the original property names in the arguments of a call, by the tool's name. None:
+    no names were replaced."""
     redact: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
-    """Removes the secrets of the request from a text, once it is sent."""
+    """Removes the secrets of the request from a text. Set when the request is sent."""
 
     @property
     def model(self) -> str:
@@ -58,14 +58,14 @@ class Request:
 
     @property
     def profile(self) -> Profile:
-        """What the host does differently."""
+        """The differences of the host from its API."""
         from .profiles import profile_for
 
         return profile_for(self.provider, self.backend)
 
     @property
     def family(self) -> Family:
-        """What the model does differently on every host."""
+        """The differences of the model family on every host."""
         from .profiles import family_for
 
         return family_for(self.model_id)
@@ -121,8 +121,8 @@ class ReasoningPlan(NamedTuple):
     Attributes:
         effort: an effort that the model has; "none" turns thinking off.
         budget_tokens: tokens for thinking; 0 turns it off.
-        enabled: on or off, where nothing else can be set.
-        max_tokens: limit of thinking and answer together, where a budget changes it.
+        enabled: on or off, if nothing else can be set.
+        max_tokens: limit of thinking and answer together, if a budget changes it.
     """
 
     effort: str | None = None
@@ -132,7 +132,7 @@ class ReasoningPlan(NamedTuple):
 
     @property
     def thinks(self) -> bool | None:
-        """Whether thinking is turned on or off; None: it stays as it is by default."""
+        """Whether thinking is turned on or off; None: the default applies."""
         if self == ReasoningPlan():
             return None
         return bool(self.budget_tokens or self.enabled) or self.effort not in (None, "none")
@@ -145,9 +145,9 @@ class PreparedRequest:
     Attributes:
         messages: the conversation as the model accepts it.
         sampling: the sampling options that the model accepts, by the name of the option.
-        stop: where the answer stops, if the model accepts that.
+        stop: the strings at which the answer stops, if the model accepts them.
         cache_retention: "none", "short" or "long".
-        cache_control: mark what is to be cached.
+        cache_control: whether to mark the parts to cache.
         base_url: the host's address; None: the default of the API.
         headers: the caller's headers, and beta features.
         tools: the tools with names and schemas that the API accepts.
@@ -182,7 +182,7 @@ class EncodedRequest(NamedTuple):
 class Preview:
     """A request that was not sent: HTTP method, URL, headers (keys masked) and JSON body.
 
-    Where no HTTP request can be shown, `method` and `url` are empty and `body` holds the arguments
+    If there is no HTTP request to show, `method` and `url` are empty and `body` holds the arguments
     of the backend.
     """
 

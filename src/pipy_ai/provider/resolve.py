@@ -31,7 +31,7 @@ class ResolvedModel:
 def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
     """Resolve a name, or a `Model` that may be custom.
 
-    A name that the catalogue does not know goes to LiteLLM, with a warning unless `quiet`.
+    A name that is not in the catalogue goes to LiteLLM, with a warning unless `quiet`.
 
     Raises:
         AmbiguousModelError: a bare name that several providers have.
@@ -59,12 +59,12 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
     if not slash or not provider or not model_id:
         raise ValueError(registry.unknown_model_message(model))
     if not quiet and (similar := registry.similar_name(model)):
-        raise ValueError(f"no provider {provider!r}; {did_you_mean([similar])}")
+        raise ValueError(f"unknown provider {provider!r}; {did_you_mean([similar])}")
     return _resolve_unknown_model(provider, model_id, quiet)
 
 
 def _resolve_self_hosted_model(provider: str, model_id: str) -> ResolvedModel:
-    """Resolve a model of the user's own server, whose names the catalogue cannot know."""
+    """Resolve a model of a self-hosted server, whose names are not in the catalogue."""
     registry = get_registry()
     name = f"{provider}/{model_id}"
     # `ollama/qwen3:8b` may have a record of its own, or that of `ollama/qwen3`.
@@ -79,9 +79,9 @@ def _resolve_self_hosted_model(provider: str, model_id: str) -> ResolvedModel:
 
 
 def _proxied_record(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the record of a model behind a proxy under its full name, as `pipy config` sets it up.
+    """Return the record for a model behind a proxy that `pipy config` has set up.
 
-    Reasoning options are left out: the proxy takes LiteLLM's low, medium or high and converts it.
+    Reasoning options are omitted: the proxy converts LiteLLM's low, medium or high.
     """
     if record is None:
         return None
@@ -138,7 +138,7 @@ def _unlisted_route(
         return litellm_route(litellm_name)
     model_route = build_route(host, model_id, record)
     if model_route.kind == "cloud" and provider_id != provider:
-        return litellm_route(litellm_name)  # LiteLLM's provider name carries more than ours
+        return litellm_route(litellm_name)  # LiteLLM's provider name includes more than ours
     return model_route
 
 
@@ -152,7 +152,7 @@ def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> Resolve
     model_route = _unlisted_route(provider, provider_id, model_id)
     resolved = ResolvedModel(provider_id if is_host else provider, model_id, model_route)
     if not model_route.is_self_hosted and not quiet:
-        # Names on a cloud or behind LiteLLM are the user's own, so no similar ones are suggested.
+        # The user chooses names on a cloud or behind LiteLLM, so no similar ones are suggested.
         with_suggestions = model_route.kind not in ("cloud", "litellm")
         reason = registry.unknown_model_message(name, with_suggestions)
         text = f"{reason}; its limits and price are unknown"
@@ -188,10 +188,10 @@ def _resolve_custom_model(model: Model) -> ResolvedModel:
 def resolve_router_model(
     name: str, config_path: str | os.PathLike[str] | None
 ) -> ResolvedModel | None:
-    """Resolve a model of the Router's configuration; None if there is none of that name.
+    """Resolve a model of the Router's configuration; None if it has no such name.
 
-    An invalid file becomes the route's problem, and so the error of the answer: without the file
-    it is unknown whether it has the name.
+    If the file is invalid, the request fails with that error, because the name may be in the
+    file.
     """
     try:
         config = load_router_config(config_path)
@@ -204,7 +204,7 @@ def resolve_router_model(
         return None
     try:
         resolved = resolve(backing_model, quiet=True)
-    except ValueError:  # a bare name that only LiteLLM may know
+    except ValueError:  # a bare name that only LiteLLM may recognize
         resolved = ResolvedModel("litellm", backing_model, litellm_route(backing_model))
     model_route = resolved.route
     model_route.kind, model_route.model = "router", name

@@ -12,7 +12,7 @@ BACKOFF_BASE_S = 0.5  # longest wait before the first retry; it doubles with eac
 MAX_BACKOFF_S = 8.0  # longest wait before any retry
 _MAX_DOUBLINGS = 10
 
-# Called with the failed message and the seconds until it is sent again, also to another model.
+# Called with the failed message and the seconds until the retry, also for fallbacks.
 retry_listeners: list[Callable[[AssistantMessage, float], None]] = []
 
 
@@ -40,7 +40,7 @@ def retry_delay(
 
 
 def retry_after_too_long(message: AssistantMessage, max_delay_ms: float) -> bool:
-    """Return whether the provider wants a longer wait than the caller allows.
+    """Return whether the provider asks for a longer wait than the caller allows.
 
     If so, add the reason to the error message of `message`.
     """
@@ -56,13 +56,13 @@ def retry_after_too_long(message: AssistantMessage, max_delay_ms: float) -> bool
 
 
 def notify_listeners(message: AssistantMessage, delay: float) -> None:
-    """Tell the listeners that a request is sent again after `delay` seconds."""
+    """Notify the listeners that a request is retried after `delay` seconds."""
     for listener in retry_listeners:
         listener(message, delay)
 
 
 def report_retry(message: AssistantMessage, delay: float) -> None:
-    """Tell the listeners that a request is sent again after `delay` seconds, and log why."""
+    """Notify the listeners that a request is retried after `delay` seconds, and log why."""
     notify_listeners(message, delay)
     name = f"{message.provider}/{message.model}"
     logger.info("retry %s in %.3gs after %s", name, delay, outcome(message))

@@ -1,4 +1,4 @@
-"""Read the configuration of LiteLLM's Router, if the user has one."""
+"""Read the configuration of LiteLLM's Router, if there is one."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def load_router_config(path: str | os.PathLike[str] | None = None) -> RouterConf
     The default is `router.yaml` in the data directory. A file that has changed is read again.
 
     Raises:
-        ProviderError: the file is invalid, or `path` does not exist. The message has the line.
+        ProviderError: The file is invalid, or `path` does not exist. The message names the line.
     """
     config_path = os.path.join(data_path(), ROUTER_FILE) if path is None else os.fspath(path)
     try:
         status = os.stat(config_path)
     except OSError:
         if path is not None:
-            raise _config_error(config_path, "there is no such file") from None
+            raise _config_error(config_path, "the file does not exist") from None
         return None
     file_stamp = (status.st_mtime_ns, status.st_ino)
     cached = _config_cache.get(config_path)
@@ -95,7 +95,7 @@ def _parse_config(path: str, file_stamp: tuple[int, int]) -> RouterConfig:
         raise _config_error(path, str(error)) from None
     entries = document.get("model_list") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise _config_error(path, "it has no model_list")
+        raise _config_error(path, "model_list is missing")
     config = RouterConfig(path, file_stamp, entries)
     for number, entry in enumerate(entries, 1):
         name = entry.get("model_name") if isinstance(entry, dict) else None
@@ -109,7 +109,7 @@ def _parse_config(path: str, file_stamp: tuple[int, int]) -> RouterConfig:
         config.deployments.append(model)
     settings = document.get("router_settings")
     if settings is not None and not isinstance(settings, dict):
-        raise _config_error(path, "router_settings is not a mapping")
+        raise _config_error(path, "router_settings must be a mapping")
     config.settings = dict(settings or {})
     return config
 

@@ -1,8 +1,8 @@
-"""Tell thinking from the answer where a host sends both as text: `<think>…</think>` and its kin.
+"""Separate thinking from the answer if a host sends both as text: `<think>…</think>` or similar.
 
-Some hosts pass on what the model writes: vLLM and SGLang without `--reasoning-parser`, llama.cpp
-with `--reasoning-format none`, Groq with `reasoning_format: raw`, MiniMax, and resellers of open
-models.
+Some hosts pass on the raw text of the model: vLLM and SGLang without `--reasoning-parser`,
+llama.cpp with `--reasoning-format none`, Groq with `reasoning_format: raw`, MiniMax, and resellers
+of open models.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment)
 
 
 class _State(Enum):
-    START = 1  # nothing but white space so far
+    START = 1  # only white space so far
     THINKING = 2
     GAP = 3  # white space between thinking and answer
     ANSWER = 4
 
 
 class ThinkTagParser:
-    """Turns the thinking at the start of a streamed text into `Thinking` deltas.
+    """Converts the thinking at the start of a streamed text to `Thinking` deltas.
 
     Only an opening tag at the very start counts, so tags in the answer stay text. The white space
     around thinking belongs to the tags. The result does not depend on where the text is split.
 
     With `opened` the prompt ended with the opening tag, so that the text begins with thinking.
-    `applies` is called when an opening tag is found, and tells whether to read it. With `model_id`
-    only the tags that such a model writes are read.
+    `applies` is called when an opening tag is found and returns whether to parse it. With
+    `model_id` only the tags that such a model writes are parsed.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ThinkTagParser:
         return parsed
 
     def finish(self) -> list[Delta]:
-        """Return what was held back, at the end of the response."""
+        """Return the text that was held back, at the end of the response."""
         held, self._held = self._held, ""
         if self._state is _State.THINKING or self._opened:
             held = held.rstrip(_SPACE) if self._has_thinking else held.strip(_SPACE)
@@ -142,7 +142,7 @@ def is_known_reasoning_model(model_id: str) -> bool:
     return _is_listed(get_registry(), model_id.rpartition("/")[2])
 
 
-@lru_cache(maxsize=1)  # a server of one's own usually has one model
+@lru_cache(maxsize=1)  # a self-hosted server usually has one model
 def _is_listed(registry: ModelRegistry, name: str) -> bool:
     from ..registry.index import FLAG_BITS, FLAGS
     from ..registry.names import normalize_name

@@ -14,7 +14,7 @@ from .deltas import Delta, ToolFragment
 from .request import Request, bad_request_error
 from .wire import Wire
 
-# Unions at the root that are flattened with a loss; the others only say it in another way.
+# Unions at the root whose flattening loses information; the others are only rewritten.
 _ROOT_UNIONS = ("anyOf", "oneOf", "not", "enum", "const")
 
 
@@ -33,7 +33,7 @@ def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
         try:
             parameters = _convert_schema(wire, tool.parameters)
         except (ValueError, RecursionError) as error:
-            reason = error if isinstance(error, ValueError) else "it is nested too deeply"
+            reason = error if isinstance(error, ValueError) else "nested too deeply"
             text = f"the schema of the tool {tool.name!r} cannot be sent: {reason}"
             raise bad_request_error(request, text) from None
         _warn_about_schema(request, wire, tool, parameters)
@@ -48,7 +48,7 @@ def _arguments_restorer(
 ) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
     schemas = {tool.name: tool.parameters for tool in tools}
 
-    @cache  # each event of a stream may be asked for the arguments so far
+    @cache  # the arguments so far may be read at each event of a stream
     def restorer_of(name: str) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
         return wire.arguments_restorer(schemas.get(name, {}))
 
@@ -62,7 +62,7 @@ def _arguments_restorer(
 def _convert_schema(wire: Wire, schema: dict[str, Any]) -> dict[str, Any]:
     try:
         text = json.dumps(schema)
-    except (TypeError, ValueError):  # a default that JSON lacks
+    except (TypeError, ValueError):  # a default that JSON cannot represent
         return wire.tool_schema(schema)
     converted: dict[str, Any] = json.loads(_convert_text(wire.tool_schema, text))
     return converted
@@ -70,7 +70,7 @@ def _convert_schema(wire: Wire, schema: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _convert_text(tool_schema: Callable[[dict[str, Any]], dict[str, Any]], text: str) -> str:
-    """Convert a schema as JSON. Each turn sends the same tools, hundreds of an MCP server's."""
+    """Convert a schema given as JSON, cached: each turn may send the same hundreds of tools."""
     return json.dumps(tool_schema(json.loads(text)))
 
 
@@ -160,7 +160,7 @@ def rename_choice(choice: Any, request: Request) -> Any:
 
 
 def restore_tool_names(deltas: Sequence[Delta], request: Request) -> None:
-    """Give the calls of a response the names that the caller knows. Changes the deltas."""
+    """Restore the caller's tool names in the calls of a response. Changes the deltas."""
     for delta in deltas:
         if isinstance(delta, ToolFragment) and delta.name in request.tool_names:
             delta.name = request.tool_names[delta.name]

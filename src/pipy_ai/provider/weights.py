@@ -1,4 +1,4 @@
-"""Find the weights of the embedded model."""
+"""Locate the weights of the embedded model."""
 
 from __future__ import annotations
 

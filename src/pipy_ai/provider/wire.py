@@ -1,4 +1,4 @@
-"""`Wire`: everything that pipy-ai knows about one API.
+"""`Wire`: the implementation of one API.
 
 Each module of `provider/wires/` builds one. A wire is data and pure functions: it encodes a
 prepared request as HTTP and decodes the bytes of the response into deltas. Sending is the job of
@@ -17,7 +17,7 @@ from .request import EncodedRequest, PreparedRequest, Request
 
 
 class Framing(Protocol):
-    """Splits the body of a response into events, however the bytes are cut.
+    """Splits the body of a response into events, wherever its bytes are split.
 
     Server-sent events, lines of JSON and binary frames are all the same to a decoder: a name and
     the text of a payload.
@@ -39,22 +39,22 @@ class Decoder(Protocol):
     """Reads one response. A new one is made for each."""
 
     api: str
-    """What `message.api` is set to."""
+    """The value of `message.api`."""
 
     done: bool
     """Whether the API's last event has been read."""
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
-        """Append the deltas of one event to `deltas`, which keeps what precedes an error.
+        """Append the deltas of one event to `deltas`, which keeps those before an error.
 
         Raises:
-            ProviderError: the provider reports a failure, or the event is no JSON object.
-            Exception: one of `MALFORMED`: a field of the event has the wrong type.
+            ProviderError: The provider reports a failure, or the event is not a JSON object.
+            Exception: One of `MALFORMED`: a field of the event has the wrong type.
         """
         ...
 
     def decode_body(self, body: str, deltas: list[Delta]) -> None:
-        """Do the same with a response that came as one document instead of a stream."""
+        """Do the same for a response that is one document instead of a stream."""
         ...
 
 
@@ -74,17 +74,17 @@ def _default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reaso
 
 
 class ThinkingRules(NamedTuple):
-    """How an API takes options for thinking.
+    """How an API accepts options for thinking.
 
     Attributes:
-        budget: takes a number of tokens.
-        off_by_default: a model thinks only when asked to, so nothing has to be sent to turn it off.
+        budget: accepts a number of tokens.
+        off_by_default: a model thinks only on request, so nothing has to be sent to turn it off.
         zero_is_off: a budget of 0 turns thinking off.
         switch: has a field that turns thinking off, for models that think by default.
         adaptive_effort: an effort that only models with adaptive thinking have. Models without it
-            get a budget even where they take efforts.
+            get a budget even if they accept efforts.
         tools_beta: the beta feature that lets a model think between tool calls.
-        defaults: what can be set where the catalogue has no `reasoning_options`.
+        defaults: the settings of models without `reasoning_options` in the catalogue.
     """
 
     budget: bool = False
@@ -97,7 +97,7 @@ class ThinkingRules(NamedTuple):
 
 
 def bearer_auth(api_key: str) -> dict[str, str]:
-    """Return the header of an API key as most APIs take it."""
+    """Return the header of an API key as most APIs expect it."""
     return {"authorization": f"Bearer {api_key}"}
 
 
@@ -107,7 +107,7 @@ def accept_all(names: Collection[str]) -> bool:
 
 
 def no_restorer(schema: Mapping[str, Any]) -> None:
-    """Say that no property of a tool is renamed."""
+    """Return None: no property of a tool is renamed."""
     return
 
 
@@ -119,9 +119,9 @@ def portable_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class OutputFallback(NamedTuple):
-    """The output mode to use where an API cannot take a schema, and why.
+    """The output mode to use if an API does not accept a schema, and why.
 
-    `over_limit`: the API would take it if it were smaller, which the caller must know.
+    `over_limit`: the API would accept a smaller one; the caller gets a warning.
     """
 
     mode: Literal["tool", "prompt"]
@@ -150,31 +150,31 @@ class Wire(NamedTuple):
         decoder: makes a decoder for one response.
         framing: makes a reader that splits a response into events.
         url_suffix: how the paths of its URLs end.
-        default_family: the family (a name) whose rules models of unknown names follow.
+        default_family: the name of the family whose rules apply to unknown models.
         sampling: its fields for sampling options and `stop`, by the name of the option.
-        blank_stops: takes values of `stop` that are only white space.
+        blank_stops: accepts values of `stop` that are only white space.
         max_stops: more values of `stop` are rejected; 0 is no limit of the API.
-        extensions: fields that the API does not document and most of its hosts accept.
+        extensions: undocumented fields that most of its hosts accept.
         auth_headers: returns the headers that carry a key.
-        accepts_extra: whether it takes these fields of `extra` as they are; otherwise LiteLLM
+        accepts_extra: whether it accepts these fields of `extra` unchanged; otherwise LiteLLM
             translates them.
         rejected_extra: fields of `extra` that the API rejects and LiteLLM cannot translate.
-        image_urls: takes images by URL; otherwise they have to be downloaded.
+        image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
-        document_urls: takes PDFs by URL.
-        schema_providers: the providers whose models take a schema for their response; None: all.
-        schema_fallback: returns the output mode to use where the API cannot take a schema, and
-            why; None: it takes the schema.
+        document_urls: accepts PDFs by URL.
+        schema_providers: the providers whose models accept a response schema; None: all.
+        schema_fallback: returns the output mode to use if the API does not accept a schema, and
+            why; None: it accepts the schema.
         tool_name: the names of tools that it accepts.
-        tool_schema: converts the schema of a tool to what it accepts.
-        arguments_restorer: returns, for the schema of a tool, what gives the arguments of a call
-            the names of properties that `tool_schema` replaced; None: it replaced none.
-        signed_thinking: takes thinking back with its signature.
-        signed_empty_text: sends signatures on text parts without text, and wants them back.
+        tool_schema: converts the schema of a tool to one that it accepts.
+        arguments_restorer: returns, for the schema of a tool, a function that restores the property
+            names that `tool_schema` replaced; None: it replaced none.
+        signed_thinking: accepts thinking of earlier turns with its signature.
+        signed_empty_text: sends signatures on text parts without text, and expects them back.
         starts_with_user: the first message must be the user's.
-        strict_history: takes thinking back only from this very API, and no turn may end with it.
-        cache_control: prompts are cached where `cache_control` markers say so.
-        thinking: how it takes options for thinking.
+        strict_history: accepts only thinking from the same API, and no turn may end with it.
+        cache_control: `cache_control` markers set which parts of a prompt are cached.
+        thinking: how it accepts options for thinking.
     """
 
     api: str

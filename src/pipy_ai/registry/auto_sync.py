@@ -1,4 +1,4 @@
-"""Sync the catalogue in the background: at most one short attempt a day, which blocks nothing.
+"""Sync the catalogue in the background: at most one short attempt a day, without blocking.
 
 Nothing heavy is imported until a sync is due.
 """

@@ -154,7 +154,7 @@ class ModelRegistry:
         return self._record_cache[full_name]
 
     def override_record(self, full_name: str) -> dict[str, Any] | None:
-        """Return the user's record of a model that no catalogue has."""
+        """Return the user's record of a model that is not in the catalogue."""
         overrides = self._overrides.get(full_name)
         return (
             None if overrides is None else sanitize_record(overrides, full_name.partition("/")[2])
@@ -163,7 +163,7 @@ class ModelRegistry:
     def record_or_base(self, full_name: str) -> tuple[dict[str, Any] | None, BaseName | None]:
         """Return the record of a model or of the one it is a variant of, and that one.
 
-        The record of a variant with another price has no price.
+        The record of a variant at another price has no price.
         """
         record = self.record(full_name)
         base = None if record is not None else self.name_index.base_model(full_name)
@@ -215,7 +215,7 @@ class ModelRegistry:
         return Model.from_dict(record, self.provider_record(provider) or {"id": provider})
 
     def _with_catalogue(self, operation: Callable[[Catalogue], T]) -> T:
-        """Run an operation on the catalogue; if that fails, on the one that replaces it.
+        """Run an operation on the catalogue; if that fails, on its replacement.
 
         It fails if the files are damaged, or were replaced by two syncs since they were opened.
         """
@@ -235,7 +235,7 @@ class ModelRegistry:
         """Return the full name that `name` stands for, and whether that is a guess.
 
         Raises:
-            AmbiguousModelError: several models match.
+            AmbiguousModelError: Several models match.
         """
         name = name.strip()
         if self.record(name) is not None:
@@ -253,7 +253,7 @@ class ModelRegistry:
             provider = full_name.partition("/")[0]
             record = self.provider_record(provider) or {}
             if record.get("env") and has_key(record) and provider in self.unconfirmed_providers():
-                return None, False  # its key is used with its full name only
+                return None, False  # its key is only used with its full name
         return full_name, is_guess
 
     def get(self, name: str) -> Model | None:
@@ -265,7 +265,7 @@ class ModelRegistry:
         """Return a model, or raise an error with suggestions.
 
         Raises:
-            ValueError: there is no such model, or (`AmbiguousModelError`) there are several.
+            ValueError: There is no such model, or (`AmbiguousModelError`) there are several.
         """
         model = self.get(name)
         if model is None:
@@ -299,7 +299,7 @@ class ModelRegistry:
     def unconfirmed_providers(self) -> frozenset[str]:
         """Return the providers that a feed added and the user has not confirmed.
 
-        Their key variables may be of something else, so no request goes to them by chance.
+        Their key variables may belong to something else, so bare names never select them.
         """
         return frozenset(read_sync_state(self.directory)[UNCONFIRMED])
 
@@ -443,7 +443,7 @@ class ModelRegistry:
         spelling = provider.lower()
         if provider in known or spelling in known:
             return ""
-        # `azure-eu` and `my-openai` are names of their own.
+        # `azure-eu` and `my-openai` are not misspelt.
         candidates = [
             other
             for other in known
@@ -466,7 +466,7 @@ def _flag_masks(
     open_weights: bool | None,
     chat: bool | None,
 ) -> tuple[int, int]:
-    """Return the flags that a row must have, and those that it must not have."""
+    """Return the flags that a row must have and must not have."""
     required = forbidden = 0
     if capability is not None:
         bits = {name: FLAG_BITS[name] for name in CAPABILITIES}
@@ -508,9 +508,11 @@ def _matching(names: list[str], rows: Mapping[str, list[Any]], terms: list[str])
 
 def _check_date_and_status(released_after: str | None, status: str | None) -> None:
     if released_after is not None and not _is_partial_date(released_after):
-        raise ValueError(f"{released_after!r} is not a date like 2026-01 or 2026-01-31")
+        raise ValueError(
+            f"invalid date {released_after!r}: use YYYY-MM or YYYY-MM-DD, like 2026-01-31"
+        )
     if status is not None and status not in STATUSES:
-        raise ValueError(f"unknown status {status!r}; one of {', '.join(STATUSES)}")
+        raise ValueError(f"unknown status {status!r}; choose from {', '.join(STATUSES)}")
 
 
 def _is_partial_date(text: str) -> bool:
@@ -537,11 +539,11 @@ def _flag_bit(name: str, kind: str, bits: dict[str, int]) -> int:
     try:
         return bits[name]
     except KeyError:
-        raise ValueError(f"unknown {kind} {name!r}; one of {', '.join(bits)}") from None
+        raise ValueError(f"unknown {kind} {name!r}; choose from {', '.join(bits)}") from None
 
 
 def has_key(provider_record: Mapping[str, Any]) -> bool:
-    """Whether all variables that a provider needs are set, or kept by `pipy keys`."""
+    """Whether all variables that a provider needs are set or stored by `pipy keys`."""
     from .routing import build_route
 
     route = build_route(provider_record, "")
@@ -601,7 +603,7 @@ def packaged_catalogue(directory: str) -> Catalogue:
 
 
 def _fallback_catalogue(directory: str) -> Catalogue:
-    """Return the catalogue for use without files of our own."""
+    """Return the catalogue to use when the data directory has none."""
     empty_metadata = {"date": "", "source": "nothing", "count": 0}
     return load_package_catalogue(directory) or Catalogue({}, empty_metadata)
 
@@ -659,7 +661,7 @@ def load_package_catalogue(directory: str) -> Catalogue | None:
 
 
 def newest_date(feed: Mapping[str, Any]) -> str:
-    """Return the date of a feed without one: that of its newest change."""
+    """Return the date of an undated feed: that of its newest change."""
     dates = [
         date
         for provider_record in feed.values()

@@ -28,7 +28,7 @@ _HEADER_TEMPLATE = """\
 #                  {place}
 #   litellm.Router Router(model_list=yaml.safe_load(open(…))["model_list"])
 #   a proxy        litellm --config {path}
-# Keys are not in it: os.environ/NAME means the variable NAME.
+# It contains no keys: os.environ/NAME means the environment variable NAME.
 """
 
 _ROUTER_FOOTER = """\
@@ -46,7 +46,7 @@ _ROUTER_FOOTER = """\
 #   redis_port: os.environ/REDIS_PORT
 #   redis_password: os.environ/REDIS_PASSWORD
 
-# The proxy's own key, which its clients must know; it does not start without one:
+# The proxy's own key, which clients must send; the proxy does not start without one:
 general_settings:
   master_key: os.environ/LITELLM_MASTER_KEY
 """
@@ -55,7 +55,7 @@ general_settings:
 _GATEWAY_FOOTER = """\
 
 router_settings:
-  # What all proxies share: counts of requests and tokens, and which deployment rests.
+  # Shared by all proxies: counts of requests and tokens, and deployments in cooldown.
   redis_host: os.environ/REDIS_HOST
   redis_port: os.environ/REDIS_PORT
   redis_password: os.environ/REDIS_PASSWORD
@@ -63,16 +63,16 @@ router_settings:
   optional_pre_call_checks: ["enforce_model_rate_limits"]
   routing_strategy: simple-shuffle
   num_retries: 2                   # on another deployment of the name, where there is one
-  # Seconds that a deployment rests of which most requests fail, or which has reached its limit
-  # while others of its name have not. With allowed_fails, the only one of a name would rest, too.
+  # Cooldown in seconds of a deployment if most of its requests fail, or if it has reached its limit
+  # while others of its name have not. With allowed_fails, a name's only deployment cools down, too.
   cooldown_time: 5
-  # Who takes over when a model fails:
+  # Models to use when a model fails:
   # fallbacks:
   #   - {first}: [{second}]
 
 litellm_settings:
-  # Equal requests get the same answer, out of Redis, for ttl seconds: those that ask for it with
-  # "cache": {{"use-cache": true}} in their body. Thinking is not kept.
+  # Equal requests get the same answer from Redis for ttl seconds, if their body contains
+  # "cache": {{"use-cache": true}}. Thinking is not cached.
   cache: true
   cache_params:
     type: redis
@@ -82,7 +82,7 @@ litellm_settings:
     ttl: 600
     mode: default_off
 
-# The proxies' own key, which clients must know:
+# The proxies' own key, which clients must send:
 general_settings:
   master_key: os.environ/LITELLM_MASTER_KEY
 """
@@ -112,12 +112,12 @@ def generate_router_config(
         The path of the file.
 
     Raises:
-        ValueError: an unknown provider, no model to write, or limits without a gateway.
-        OSError: the file cannot be written.
+        ValueError: An unknown provider, no model to write, or limits without a gateway.
+        OSError: The file cannot be written.
     """
     limits = {name: value for name, value in (("rpm", rpm), ("tpm", tpm)) if value is not None}
     if limits and not gateway:
-        raise ValueError("rpm and tpm need a gateway: add gateway=True, or --gateway")
+        raise ValueError("rpm and tpm require a gateway: pass gateway=True, or --gateway")
     if any(value < 1 for value in limits.values()):
         raise ValueError("rpm and tpm must be at least 1")
     if limits:  # without it, LiteLLM also uses rpm as the limit of parallel requests
@@ -174,8 +174,7 @@ def _select_providers(
     )
     if not with_key:
         raise ValueError(
-            "no provider's key is set: set one (pipy providers lists the variables), or name the "
-            "providers"
+            "no API key is set: set one (pipy providers lists the variables), or name the providers"
         )
     return with_key
 
@@ -183,7 +182,7 @@ def _select_providers(
 def _build_entries(
     registry: ModelRegistry, providers: Iterable[str]
 ) -> tuple[list[Any], list[str], list[str], dict[str, str]]:
-    """Return the entries, the reasons for skipped ones, variables that `pipy keys` stores, and the
+    """Return the entries, reasons for skipped ones, variables stored by `pipy keys`, and the
     names of variables for addresses that contain variables.
     """
     entries: list[dict[str, Any]] = []
@@ -215,7 +214,7 @@ def _build_entries(
 def _unreachable_reason(route: Route) -> str:
     missing = [name for name in route.required_env if not os.environ.get(name, "").strip()]
     if route.key_header:
-        return "its key is sent in a special header, which this file cannot express"
+        return "its key is sent in a special header, which this file does not support"
     return route.problem or (f"{' and '.join(missing)} not set" if missing else "")
 
 

@@ -1,4 +1,4 @@
-"""Choose the model that answers if the user has named none."""
+"""Choose the model to use if the user has named none."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PREFERRED_MODELS = (
     "cerebras/gpt-oss-120b",
     "openrouter/anthropic/claude-sonnet-4.5",
 )
-# Variables that are mostly set for other purposes. As a key of `pipy keys` they count.
+# Variables that are mostly set for other purposes. Keys stored by `pipy keys` count.
 GENERAL_TOKENS = frozenset(
     {
         "CLOUDFLARE_API_KEY", "CLOUDFLARE_API_TOKEN", "DATABRICKS_TOKEN",
         "DIGITALOCEAN_ACCESS_TOKEN", "GITHUB_TOKEN", "GITLAB_TOKEN",
     }
 )  # fmt: skip
-OWN_DEPLOYMENTS = ("azure", "azure-cognitive-services")  # their models have the users' names
-# Models for one purpose, and experiments: taken where a provider has no other.
+OWN_DEPLOYMENTS = ("azure", "azure-cognitive-services")  # their models have names chosen by users
+# Models for a single purpose, and experiments: used only if a provider has no other.
 _SPECIAL = re.compile(
     "audio|beta|code|dev|exp|guard|image|math|multi-agent|ocr|preview|search|speed|tools"
     "|translat|vision"
 )
-MAX_USD_PER_MILLION_OUTPUT = 20.0  # no surprise on the bill
+MAX_USD_PER_MILLION_OUTPUT = 20.0  # maximum price, to avoid a surprise on the bill
 
 
 def model_with_key() -> tuple[str, str]:

@@ -176,8 +176,8 @@ class FileCatalogue(Catalogue):
     """Records in the files of a directory. Only the needed parts are read; no file stays open.
 
     Raises:
-        OSError: the files are missing or cannot be read.
-        CorruptedCatalogueError: the files are damaged. Later reads raise it if they are gone.
+        OSError: The files are missing or cannot be read.
+        CorruptedCatalogueError: The files are damaged. Later reads raise it if they are gone.
     """
 
     def __init__(self, directory: str) -> None:
@@ -350,7 +350,7 @@ def write_catalogue(directory: str, models: bytes, index: bytes) -> None:
     The previous records are kept.
 
     Raises:
-        OSError: the files cannot be written. The old catalogue stays.
+        OSError: The files cannot be written. The old catalogue stays.
     """
     make_private_dir(directory)
     with name_file(os.path.join(directory, MODELS_FILE)):
@@ -391,7 +391,7 @@ def _replace_with_link(source: str, target: str) -> None:
     try:
         try:
             os.link(source, temp_path)
-        except OSError:  # the file system has no hard links
+        except OSError:  # the file system does not support hard links
             with open(source, "rb") as file:
                 directory, name = os.path.split(target)
                 temp_path = write_temp_file(directory, name, file.read())

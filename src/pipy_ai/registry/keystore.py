@@ -66,8 +66,8 @@ def entries() -> dict[str, str | None]:
     """Return the stored keys by variable; None stands for a key in the keyring.
 
     Raises:
-        DamagedKeystoreError: the file is not valid.
-        OSError: the file cannot be read.
+        DamagedKeystoreError: The file is not valid.
+        OSError: The file cannot be read.
     """
     global _cached_file
     keys_path = path()
@@ -78,7 +78,7 @@ def entries() -> dict[str, str | None]:
     stamp = (keys_path, stat_result.st_mtime_ns, stat_result.st_ino, stat_result.st_size)
     if _cached_file is None or _cached_file[0] != stamp:
         if os.name == "posix" and stat_result.st_mode & 0o077:
-            warn_once(f"others can read your keys: chmod 600 {keys_path}")
+            warn_once(f"other users can read your keys; run chmod 600 {keys_path}")
         _cached_file = (stamp, _load_file(keys_path))
     return _cached_file[1]
 
@@ -103,8 +103,8 @@ def set_key(name: str, key: str, in_keyring: bool) -> str:
     """Store a key and return its location, as `key_location` does.
 
     Raises:
-        DamagedKeystoreError: the file is not valid.
-        OSError: the key cannot be stored.
+        DamagedKeystoreError: The file is not valid.
+        OSError: The key cannot be stored.
     """
     if in_keyring:
         keyring = system_keyring()
@@ -159,13 +159,16 @@ def _read_from_keyring(name: str) -> str:
         key = None
         if keyring is not None:
             try:
-                key, reason = keyring.get_password(_KEYRING_SERVICE, name), "it is gone"
+                key, reason = (
+                    keyring.get_password(_KEYRING_SERVICE, name),
+                    "the entry no longer exists",
+                )
             except Exception as error:  # backends raise anything
                 reason = type(error).__name__
         if not key:
             warn_once(
                 f"the system's keyring did not return {name} ({reason});"
-                f" pipy keys set {name} repairs this"
+                f" run pipy keys set {name} to store it again"
             )
             return ""
         _keyring_cache[cache_key] = str(key).strip()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     from ._dataclass import dataclass
 
-# The providers that a bare name is looked up at, in this order.
+# The providers at which a bare name is looked up, in this order.
 FIRST_PARTY_PROVIDERS = (
     "openai",
     "anthropic",
@@ -141,7 +141,7 @@ class AmbiguousModelError(ValueError):
         more = len(self.candidates) - 8
         super().__init__(
             f"{name!r} may mean {shown}{f' and {more} more' if more > 0 else ''}; "
-            "write provider/model, or set the key of one of them only"
+            "write provider/model, or set the key of only one of them"
         )
 
     def __reduce__(self) -> tuple[type, tuple[str, list[str]]]:
@@ -184,7 +184,7 @@ class NameIndex:
         `base_model` returns, keeps its name.
 
         Raises:
-            AmbiguousModelError: several providers offer it, and none or several have a key.
+            AmbiguousModelError: Several providers offer it, and none or several have a key.
         """
         provider, slash, model_id = name.partition("/")
         if slash:
@@ -209,7 +209,7 @@ class NameIndex:
         return self._match_other_providers(name, has_key, exact=False)
 
     def _match_in_provider(self, provider: str, model_id: str) -> str | None:
-        """Look a name up at one provider only."""
+        """Look up a name at one provider only."""
         return (
             self._match_exact(provider, model_id)
             or self._match_exact(provider, f"{provider}/{model_id}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Factor(NamedTuple):
     """The price of a service tier, or of a region, as a multiple of the listed price.
 
-    `cache_read` is the multiple for tokens read from the cache, if it is another one.
+    `cache_read` is the multiple for tokens read from the cache, if it differs.
     """
 
     providers: str
@@ -42,7 +42,7 @@ class Fee(NamedTuple):
 _Rule = TypeVar("_Rule", Factor, Fee)
 
 STANDARD = "standard"
-# Names of the tier at the listed price. `auto` is what a request says, not a tier.
+# Names of the tier at the listed price. `auto` occurs in requests and is not a tier.
 _STANDARD_NAMES = frozenset(
     {
         "", "auto", "default", "on_demand", "standard", "standard_only",

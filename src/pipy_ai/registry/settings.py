@@ -26,8 +26,8 @@ def read_settings() -> dict[str, Any]:
     """Return all settings.
 
     Raises:
-        DamagedSettingsError: the file is not a JSON object.
-        OSError: the file cannot be read.
+        DamagedSettingsError: The file is not a JSON object.
+        OSError: The file cannot be read.
     """
     file_path = settings_path()
     try:
@@ -58,8 +58,8 @@ def update_setting(name: str, value: str | None) -> None:
     """Set a setting, or remove it if `value` is None.
 
     Raises:
-        DamagedSettingsError: the file is not a JSON object.
-        OSError: the file cannot be written.
+        DamagedSettingsError: The file is not a JSON object.
+        OSError: The file cannot be written.
     """
     from ..utils.atomic import update_json_file
 

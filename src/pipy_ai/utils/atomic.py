@@ -1,7 +1,7 @@
 """Write files safely.
 
-Replacements are atomic: readers see the old content or the new, never a part of it. Files of the
-data directory are private whatever the umask, and links in their place are not followed.
+Replacements are atomic: readers see the old or the new content, never a part of it. Files in
+the data directory are private regardless of the umask, and symbolic links are not followed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def make_private_dir(path: str) -> None:
-    """Create a directory, and those above it that are missing, for the user alone.
+    """Create a directory and its missing parents, accessible only by the user.
 
     Raises:
-        OSError: it cannot be created, or it belongs to another user, who could replace its files.
+        OSError: It cannot be created, or it belongs to another user, who could replace its files.
     """
     if not os.path.isdir(path):
         parent = os.path.dirname(os.path.abspath(path))
@@ -55,7 +55,7 @@ def _is_below_data_dir(path: str) -> bool:
 
 
 def make_private_dir_above(path: str) -> None:
-    """Create the missing directories of a path for the user alone; do not check existing ones."""
+    """Create the missing directories of a path, accessible only by the user."""
     if not os.path.isdir(path):
         make_private_dir(path)
 
@@ -66,10 +66,10 @@ def _check_owner(status: os.stat_result, path: str) -> None:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file for writing, or create it for the user alone, and return its descriptor.
+    """Open a file for writing, or create it accessible only by the user; return its descriptor.
 
     Raises:
-        OSError: the file cannot be opened, is a link, or belongs to another user.
+        OSError: The file cannot be opened, is a link, or belongs to another user.
     """
     safe_flags = (flags & ~os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     fd = os.open(path, safe_flags, 0o600)
@@ -89,7 +89,7 @@ def open_private(path: str, flags: int) -> int:
 
 
 def private_lock(path: str | os.PathLike[str], timeout_s: float = -1) -> filelock.BaseFileLock:
-    """Return a lock whose file only the user can open. A negative timeout waits for ever."""
+    """Return a lock whose file only the user can open. A negative timeout waits forever."""
     import filelock
 
     return filelock.FileLock(path, timeout=timeout_s, mode=0o600)
@@ -113,11 +113,11 @@ def hold_lock(path: str, timeout_s: float = -1) -> Generator[None, None, None]:
 
 
 def write_atomically(path: str, content: bytes, mode: int = 0o600) -> None:
-    """Replace the content of a file; missing directories are created, for the user alone.
+    """Replace the content of a file; create missing directories, accessible only by the user.
 
     Raises:
-        OSError: the file cannot be written. It keeps its old content, unless only the last step
-            failed: to flush the directory to the disk.
+        OSError: The file cannot be written. It keeps its old content, unless only the last step
+            failed: flushing the directory to disk.
     """
     directory, file_name = os.path.split(path)
     make_private_dir_above(directory or ".")
@@ -131,7 +131,7 @@ def write_atomically(path: str, content: bytes, mode: int = 0o600) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """Flush a directory to the disk, so that a new or replaced file survives a power failure."""
+    """Flush a directory to disk, so that a new or replaced file survives a power failure."""
     if os.name == "posix":
         fd = os.open(path, os.O_RDONLY)
         try:
@@ -144,7 +144,7 @@ def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 
     """Write a new file next to `file_name`, flush it to the disk and return its path.
 
     Raises:
-        OSError: It cannot be written; nothing is left.
+        OSError: It cannot be written; no file is left behind.
     """
     import tempfile
 
@@ -162,7 +162,7 @@ def write_temp_file(directory: str, file_name: str, content: bytes, mode: int = 
 
 
 def remove_if_exists(path: str) -> None:
-    """Delete a file if there is one and that is possible."""
+    """Delete a file if possible."""
     with contextlib.suppress(OSError):
         os.unlink(path)
 
@@ -215,7 +215,7 @@ class AtomicWriter:
                 if exc_type is None:
                     self._replace()
         finally:
-            with contextlib.suppress(OSError):  # it flushes again what could not be written
+            with contextlib.suppress(OSError):  # closing tries to flush the unwritten data again
                 self._file.close()
             remove_if_exists(self._temp_path)
 
@@ -244,13 +244,13 @@ def write_special_file(path: str | os.PathLike[str], content: bytes) -> bool:
 
 
 def update_json_file(path: str, update: Callable[[], object]) -> None:
-    """Replace a JSON file by the result of `update()`, readable only by the user.
+    """Replace a JSON file with the result of `update()`, readable only by the user.
 
     A lock prevents two processes from updating the file at the same time, so `update` should read
     the old content.
 
     Raises:
-        OSError: the file cannot be written. It keeps its old content.
+        OSError: The file cannot be written. It keeps its old content.
     """
     import json
 

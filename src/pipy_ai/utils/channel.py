@@ -1,4 +1,4 @@
-"""A queue from any thread to a consumer that blocks or awaits."""
+"""A queue from any thread to a blocking or awaiting consumer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Channel(Generic[T]):
 
     Any thread may call `put` and `close`. Consumers call `get`, which blocks, or `aget`, which
     awaits; each item goes to one of them. When the channel is closed and empty, both return `[]`,
-    or raise the error that it was closed with once.
+    or raise once the error that it was closed with.
     """
 
     __slots__ = ("_closed", "_error", "_items", "_ready", "_waiters")
@@ -50,7 +50,7 @@ class Channel(Generic[T]):
                 self._wake()
 
     def after_fork(self) -> Channel[T]:
-        """Return a copy for a forked child, where a thread that is gone may hold the lock."""
+        """Return a copy for a forked child, in which a thread of the parent may hold the lock."""
         copy: Channel[T] = Channel()
         copy._items = list(self._items)
         return copy

@@ -1,4 +1,4 @@
-"""Read HTTP responses of unknown servers within limits."""
+"""Read HTTP responses of untrusted servers with limits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# The only compression to ask for: a few hundred bytes of brotli or zstd can hold a gigabyte.
+# The only compression to request: a few hundred bytes of brotli or zstd can hold a gigabyte.
 ACCEPT_ENCODING = {"accept-encoding": "gzip"}
 
 
@@ -54,16 +54,16 @@ def read_body(response: httpx.Response, max_bytes: int) -> bytes:
     """Return the body of a streamed response.
 
     Raises:
-        ValueError: The body is longer than `max_bytes`, or compressed with something but gzip.
+        ValueError: The body is longer than `max_bytes`, or its compression is not gzip.
     """
     if not is_decodable(response):
         encoding = response.headers["content-encoding"].strip().lower()
-        raise ValueError(f"the server sends {encoding!r}, which was not requested")
+        raise ValueError(f"the server sent the encoding {encoding!r}, which was not requested")
     body = bytearray()
     for chunk in response.iter_bytes():
         body += chunk
         if len(body) > max_bytes:
-            raise ValueError(f"the server sends more than {max_bytes // 1_000_000} MB")
+            raise ValueError(f"the server sent more than {max_bytes // 1_000_000} MB")
     return bytes(body)
 
 
@@ -101,13 +101,13 @@ def is_public_host(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return True  # a proxy may know it
+        return True  # a proxy may be able to resolve it
     addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
     return all(map(_is_public, addresses))
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Return whether an address is public, also the IPv4 address that it leads to (6to4, NAT64)."""
+    """Return whether an address and the IPv4 address it contains (6to4, NAT64) are public."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.sixtofour
         if address in ipaddress.ip_network("64:ff9b::/96"):

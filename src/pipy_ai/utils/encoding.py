@@ -1,10 +1,10 @@
-"""Decode text from files and pipes: UTF-8, or what a byte order mark says."""
+"""Decode text from files and pipes: UTF-8, or the encoding of a byte order mark."""
 
 from __future__ import annotations
 
 import codecs
 
-_BYTE_ORDER_MARKS = (  # UTF-32's begins like UTF-16's, so it is tried first
+_BYTE_ORDER_MARKS = (  # the mark of UTF-32 begins like that of UTF-16, so it is tried first
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -30,10 +30,10 @@ def detect_encoding(head: bytes) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """Decode a text and remove its byte order mark. Line breaks stay as they are.
+    """Decode a text and remove its byte order mark. Line breaks are unchanged.
 
     Raises:
-        UnicodeDecodeError: The data is not text in UTF-8, and has no mark of another encoding.
+        UnicodeDecodeError: The data is not UTF-8 text and has no byte order mark.
 
     Example:
         >>> decode_text("Grüße".encode("utf-8-sig")), decode_text("Grüße".encode("utf-16"))
@@ -46,7 +46,7 @@ def read_text(path: str, errors: str = "strict") -> str:
     """Read a text file. Its line breaks become `\\n`.
 
     Raises:
-        UnicodeDecodeError: The file is not text in UTF-8, and has no mark of another encoding.
+        UnicodeDecodeError: The file is not UTF-8 text and has no byte order mark.
         OSError: The file cannot be read.
     """
     with open(path, "rb") as file:

@@ -39,7 +39,7 @@ class BackgroundTask:
             self._loop.call_soon_threadsafe(stop)
 
     async def wait(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` seconds for the end of the task."""
+        """Wait up to `timeout_s` seconds for the task to end."""
         with contextlib.suppress(TimeoutError):
             ended = asyncio.shield(asyncio.wrap_future(self.ended))
             await asyncio.wait_for(ended, timeout_s)
@@ -85,7 +85,7 @@ class LoopThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs in this thread, where blocking would block every request."""
+        """Whether the caller is in this thread, where blocking would block every request."""
         return threading.current_thread() is self._thread
 
     @property
@@ -182,7 +182,7 @@ async def run_in_thread(name: str, function: Callable[[], T]) -> T:
             result = function()
         except BaseException as exc:
             error = exc
-        with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Errors of files: name the file, and say what to do."""
+"""Describe file errors: the file, the reason and what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADVICE = {
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "your disk quota is used up: free some space",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EIO: "the disk reports a fault: check it",
+    errno.EIO: "the disk reports an I/O error: check it",
     errno.ENOLCK: "this file system cannot lock files: put them on a local disk",
     **dict.fromkeys(_READ_ONLY_ERRNOS, "check its permissions"),
 }
@@ -27,9 +27,9 @@ _DATA_DIR_ADVICE = {
 
 @contextlib.contextmanager
 def name_file(path: str | os.PathLike[str]) -> Generator[None, None, None]:
-    """Give the errors of the `with` block this file name.
+    """Add this file name to errors in the `with` block.
 
-    The system names no file in errors of open files, and in others perhaps a temporary file.
+    The system names no file in errors of open files, and possibly a temporary file in others.
     """
     try:
         yield

@@ -47,7 +47,7 @@ _HUGE_NUMBER = re.compile(r"\d[eE]\+?\d{3}|\d{300}")
 
 
 def _reject_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
@@ -60,7 +60,7 @@ def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
     try:
         value = from_json(raw, allow_inf_nan=False)
         if _HUGE_NUMBER.search(raw):
-            json.dumps(value, allow_nan=False)  # too large a number becomes infinite
+            json.dumps(value, allow_nan=False)  # a number that is too large becomes infinite
     except (ValueError, RecursionError):
         try:
             value = clean_json_surrogates(

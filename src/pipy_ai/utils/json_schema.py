@@ -1,6 +1,6 @@
-"""Read and simplify JSON Schemas. No function changes the schema that it is given.
+"""Read and simplify JSON Schemas. No function modifies its argument.
 
-What each vendor accepts is in `utils.vendor_schemas`.
+The rules of each vendor are in `utils.vendor_schemas`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_LEVELS = 200  # of lists and objects in a schema: each takes a few frames of
 
 
 def check_nesting(schema: Any) -> None:
-    """Check that a schema can be walked.
+    """Check that a schema is not nested too deeply to traverse.
 
     Raises:
         ValueError: It has more than `MAX_LEVELS` levels.
@@ -48,7 +48,7 @@ def resolve_ref(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any] | Non
 
 
 def find_target(reference: str, root: Mapping[str, Any]) -> Any:
-    """Return what a JSON pointer such as `#/$defs/Place`, or an anchor, leads to; None: nothing."""
+    """Return the target of a JSON pointer such as `#/$defs/Place`, or of an anchor, or None."""
     if re.match("#[^/]", reference):
         anchored = (one for one in iter_schemas(root) if one.get("$anchor") == reference[1:])
         return next(anchored, None)
@@ -63,7 +63,7 @@ def find_target(reference: str, root: Mapping[str, Any]) -> Any:
 
 
 def accepts_null(schema: Any, root: Mapping[str, Any], depth: int = 10) -> bool:
-    """Whether null is a valid value; also true of a schema that cannot be resolved in `root`."""
+    """Whether null is a valid value; also true if a schema cannot be resolved in `root`."""
     if schema is False:
         return False
     resolved = resolve_ref(schema, root)
@@ -112,10 +112,9 @@ def merge_refs(
     depth: int = _MAX_DEPTH,
     followed: set[str] | None = None,
 ) -> dict[str, Any]:
-    """Replace the reference of a schema by its target, and merge the parts of `allOf`.
+    """Replace the reference of a schema with its target, and merge the parts of `allOf`.
 
-    Each reference is followed once, also if its target contains itself. They are added to
-    `followed`.
+    Each reference is followed once, even if its target contains itself, and added to `followed`.
     """
     followed = set() if followed is None else followed
     merged = dict(schema)
@@ -145,7 +144,7 @@ def merge_all(part: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, A
 
 
 def with_siblings(target: Mapping[str, Any], siblings: Mapping[str, Any]) -> dict[str, Any]:
-    """Write out a definition beside the keywords of its reference, with both descriptions."""
+    """Inline a definition next to the keywords of its reference, with both descriptions."""
     merged = {**target, **siblings}
     if target.get("description") and siblings.get("description"):
         texts = dict.fromkeys((siblings["description"], target["description"]))
@@ -293,7 +292,7 @@ def _modernize_dependencies(schema: dict[str, Any]) -> None:
 
 
 def _modernize_type(schema: dict[str, Any]) -> None:
-    """Use the standard names of types. A type that has none is dropped: any value is valid."""
+    """Use the standard names of types. An unknown type is dropped: any value is valid."""
     names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     types = [_TYPE_ALIASES.get(str(name).lower(), str(name).lower()) for name in names]
     if not types or not _TYPES.issuperset(types):
@@ -322,7 +321,7 @@ def _allow_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 # --- Patterns and constraints ---------------------------------------------------------------
 
-# Lookaround, back references, and what only Python's or Rust's syntax has. OpenAI rejects
+# Lookaround, back references, and syntax specific to Python or Rust. OpenAI rejects
 # these in tools and strict schemas (pydantic/pydantic-ai#5508, can1357/oh-my-pi#2784).
 _UNPORTABLE_PATTERN = re.compile(r"\(\?(?!:)|\\[1-9AZzGk]|[*+?}]\+")
 # Constraints that a dialect does not support are appended to the description.
@@ -341,7 +340,7 @@ def is_portable_pattern(pattern: Any) -> bool:
 
 
 def describe_constraints(schema: Mapping[str, Any], out: dict[str, Any]) -> None:
-    """Append the constraints of `schema` that `out` does not have to its description."""
+    """Append the constraints of `schema` that `out` lacks to its description."""
     constraints = [
         f"{key}: {schema[key]}" for key in _CONSTRAINT_KEYWORDS if key in schema and key not in out
     ]
@@ -397,7 +396,7 @@ def keep_keywords_of_type(schema: Mapping[str, Any], type_name: str) -> dict[str
 
 
 def _distinct(schemas: list[Any]) -> list[Any]:
-    """Return different schemas. Python's comparison would take 0 for False, and 1 for True."""
+    """Remove duplicate schemas. Python's comparison would treat 0 as False and 1 as True."""
     by_text = {json.dumps(schema, sort_keys=True, default=str): schema for schema in schemas}
     return list(by_text.values())
 
@@ -428,8 +427,8 @@ def tuple_to_list(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 # --- A plain object at the root -------------------------------------------------------------
 
-# Which OpenAI and Anthropic reject at the root of a tool's schema (langchain-ai/langchainjs#9804,
-# anthropics/claude-code#5973).
+# Keywords that OpenAI and Anthropic reject at the root of a tool's schema
+# (langchain-ai/langchainjs#9804, anthropics/claude-code#5973).
 _ROOT_UNIONS = ("anyOf", "oneOf")
 _REJECTED_ROOT_KEYWORDS = frozenset({*_ROOT_UNIONS, "$ref", "allOf", "const", "enum", "not"})
 
@@ -437,7 +436,7 @@ _REJECTED_ROOT_KEYWORDS = frozenset({*_ROOT_UNIONS, "$ref", "allOf", "const", "e
 def flatten_root(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema whose root is an object with all properties of its alternatives.
 
-    Which properties belong together is in the description.
+    The description lists which properties belong together.
     """
     if not schema.keys() & _REJECTED_ROOT_KEYWORDS:
         if schema.get("type") == "object" and "properties" in schema:
@@ -531,12 +530,12 @@ def _is_plain_enum(schema: Mapping[str, Any]) -> bool:
 
 # --- Names of properties --------------------------------------------------------------------
 
-# Anthropic rejects all requests with another one (ComposioHQ/composio#3500).
+# Anthropic rejects requests with any other name (ComposioHQ/composio#3500).
 PROPERTY_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 def property_renames(schema: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of properties that Anthropic rejects, and what to send instead."""
+    """Return the property names that Anthropic rejects, and their replacements."""
     property_maps = (inner.get("properties") for inner in iter_schemas(schema))
     names = dict.fromkeys(
         name for inner in property_maps if isinstance(inner, Mapping) for name in inner
@@ -571,7 +570,7 @@ def rename_properties(schema: Any, renames: Mapping[str, str]) -> Any:
 
 
 def restore_properties(value: Any, schema: Any, renames: Mapping[str, str]) -> Any:
-    """Give the properties that `schema` has in a value their former names. Other keys are kept."""
+    """Restore the former names of the properties of `schema` in a value. Other keys are kept."""
     former_names = {new_name: name for name, new_name in renames.items()}
     return _restore(value, expand_options(schema, schema), former_names, schema)
 
@@ -629,7 +628,7 @@ def expand_options(
 def matching_options(
     value: dict[str, Any], options: list[Any], root: Mapping[str, Any]
 ) -> list[Any]:
-    """Return the object schemas that an object is most likely meant for."""
+    """Return the object schemas that an object most likely follows."""
     matching = [option for option in options if _type_includes(option, "object")]
     for rule in (_fits_values, _knows_fields, _has_required):
         matching = [option for option in matching if rule(value, option, root)] or matching
@@ -674,7 +673,7 @@ def _has_required(value: dict[str, Any], option: Any, root: Mapping[str, Any]) -
 
 
 def _narrow_by_tag(value: dict[str, Any], options: list[Any], root: Mapping[str, Any]) -> list[Any]:
-    """Return only the option whose constant an object has, if all have different ones in a field.
+    """Return only the option whose constant an object has, if the constants of a field all differ.
 
     Such a field is the discriminator of a union, whether or not it is declared as one.
     """
@@ -716,10 +715,10 @@ def _inner_options(
 
 
 def drop_optional_nulls(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value without the nulls of properties that are optional, or another alternative's.
+    """Return a value without nulls of optional properties and of other alternatives' properties.
 
     Strict schemas make every property required, and Gemini's merge the alternatives of a union: a
-    model sends null for those it would omit. Where null is a valid value, it stays.
+    model sends null for those it would omit. A null that is a valid value is kept.
     """
     if not _has_null(value):
         return value
@@ -751,7 +750,7 @@ def _drop_nulls(value: Any, options: list[Any], root: Mapping[str, Any]) -> Any:
 def _is_omitted(
     name: str, matching: list[Any], options: list[Any], root: Mapping[str, Any]
 ) -> bool:
-    """Return whether null stands for a property that is left out."""
+    """Return whether null represents an omitted property."""
     having = [option for option in matching if name in (option.get("properties") or ())]
     if not having:
         return any(name in (option.get("properties") or ()) for option in options)
@@ -770,12 +769,12 @@ def has_object_union(schema: Any, root: Mapping[str, Any]) -> bool:
 
 
 def drop_fields_of_others(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value without the fields of other alternatives than the one that its tag names."""
+    """Return a value without fields of alternatives other than the one that its tag names."""
     return _drop_fields(value, expand_options(schema, root), root, keep_unknown=True)
 
 
 def drop_unknown_fields(value: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return a value without the fields that no alternative has which may be meant."""
+    """Return a value without fields that none of the possible alternatives has."""
     return _drop_fields(value, expand_options(schema, root), root, keep_unknown=False)
 
 

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 __all__ = ["is_context_overflow"]
 
 
-def __getattr__(name: str) -> object:  # not at import: `failures` is above `utils`
+def __getattr__(
+    name: str,
+) -> object:  # imported lazily: `failures` is in a higher layer than `utils`
     if name in __all__:
         from .. import failures
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def data_path() -> str:
     """Return the data directory: `PIPY_DATA_DIR` or `~/.pipy`. It may not exist.
 
-    A user without a home directory, as in some containers, gets one for temporary files.
+    Without a home directory, as in some containers, it is in the directory for temporary files.
 
     Raises:
         OSError: that directory belongs to another user, or `PIPY_DATA_DIR` names an unknown user.
@@ -26,8 +26,10 @@ def data_path() -> str:
 
         path = os.path.join(tempfile.gettempdir(), f"pipy-{os.getuid()}")
         os.makedirs(path, mode=0o700, exist_ok=True)
-        if os.lstat(path).st_uid != os.getuid():  # do not trust its content
-            raise OSError(f"{path} belongs to another user; set PIPY_DATA_DIR")
+        if os.lstat(path).st_uid != os.getuid():  # its content is not trustworthy
+            raise OSError(
+                f"{path} belongs to another user; set PIPY_DATA_DIR to a directory of your own"
+            )
     return path
 
 

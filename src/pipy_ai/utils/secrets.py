@@ -99,7 +99,7 @@ def url_secrets(url: str) -> list[str]:
 def strip_userinfo(url: str, replacement: str = "") -> str:
     """Replace the name and password of a URL, which may be malformed.
 
-    A password may contain an unescaped `/`. In doubt more is removed than the password.
+    A password may contain an unescaped `/`. If in doubt, more than the password is removed.
 
     Example:
         >>> strip_userinfo("https://me:pa/ss@example.com/v1")

@@ -22,7 +22,7 @@ def expand_keywords(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> C
     """Return a decorator that lists `fields` in place of `**keywords` in a function's signature.
 
     `help()`, IPython and Jedi read `__signature__`; calls are not affected. Annotations are shown
-    as they are written in the source: evaluating them would import what they name.
+    as written in the source: evaluating them would import the types.
 
     Args:
         fields: The annotations of the TypedDict that the function unpacks.

@@ -14,7 +14,7 @@ def has_surrogates(text: str) -> bool:
 
 
 def clean_surrogates(text: str) -> str:
-    """Join surrogate pairs; replace lone ones by U+FFFD.
+    """Join surrogate pairs; replace lone surrogates with U+FFFD.
 
     Example:
         >>> clean_surrogates("\\ud83d\\ude00 and \\ud83d") == "\\U0001f600 and \\ufffd"

@@ -1,4 +1,4 @@
-"""Format text for people: tables, dollars, errors."""
+"""Format text for display: tables, dollars, errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def format_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Collection[str] = ()
 ) -> str:
-    """Format a table. Columns named in `right_aligned` are aligned right; the last is not padded.
+    """Format a table. Columns named in `right_aligned` are right-aligned; the last is not padded.
 
     Example:
         >>> print(format_table(["model", "cost"], [["a/b", "$1.00"]], {"cost"}))
@@ -34,7 +34,7 @@ def _pad(text: str, width: int, align_right: bool) -> str:
 
 
 def display_width(text: str) -> int:
-    """Return the columns of `text` on a terminal: two for a Chinese character, for example.
+    """Return the width of `text` in terminal columns: two for a Chinese character, for example.
 
     Example:
         >>> display_width("cost"), display_width("東京")
@@ -64,7 +64,7 @@ def truncate(text: str, width: int) -> str:
 
 
 def format_usd(dollars: float) -> str:
-    """Format dollars with the significant digits: `$12.50`, `$0.0375`, `$0.00000123`."""
+    """Format dollars with their significant digits: `$12.50`, `$0.0375`, `$0.00000123`."""
     if dollars == 0 or dollars >= 1:
         return f"${dollars:,.2f}"
     digits = f"{dollars:.{3 - _exponent(dollars)}f}".rstrip("0")

@@ -35,10 +35,10 @@ def format_validation_errors(error: ValidationError) -> Iterator[str]:
 def validate_without_loss(
     validate: Callable[..., Any], value: Any, schema: Mapping[str, Any]
 ) -> Any:
-    """Validate a value with Pydantic so that no member of a union drops fields of another.
+    """Validate a value with Pydantic so that no union member drops fields of another.
 
-    Pydantic ignores fields that a model does not have. Of a union it would choose the member that
-    ignores most rather than the intended one if that has an invalid field.
+    Pydantic ignores fields that a model does not have. If the intended member of a union has an
+    invalid field, Pydantic would choose the member that ignores the most fields.
 
     Args:
         validate: takes the value and `extra=`, such as `TypeAdapter.validate_python`.
@@ -46,7 +46,7 @@ def validate_without_loss(
         schema: the JSON Schema of the type.
 
     Raises:
-        ValidationError: the value does not match.
+        ValidationError: The value does not match.
     """
     if not (_CAN_FORBID_EXTRA and has_object_union(schema, schema)):
         return validate(value)
@@ -65,7 +65,7 @@ def stack_limit() -> Generator[None, None, None]:
     """Raise `RecursionError` where a schema or value is too deep for `jsonschema`.
 
     At the limit of Python's stack, `rpds`, which `jsonschema` needs, may panic instead: that is a
-    `BaseException`, which no caller expects.
+    `BaseException` that callers do not handle.
     """
     try:
         yield
@@ -86,9 +86,9 @@ def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
 
 
 def schema_validator(schema: dict[str, Any]) -> Any:
-    """Return a validator for a JSON Schema of any draft, by the rules of its own draft.
+    """Return a validator for a JSON Schema of any draft that follows the rules of its draft.
 
-    One of OpenAPI, or that is invalid in its draft, is converted to draft 2020-12.
+    An OpenAPI schema, or one that is invalid in its draft, is converted to draft 2020-12.
 
     Raises:
         ValueError: The schema is nested too deeply.
@@ -99,7 +99,7 @@ def schema_validator(schema: dict[str, Any]) -> Any:
     from referencing import Registry
 
     validator_class = validator_for(schema, default=Draft202012Validator)
-    is_newest = validator_class is Draft202012Validator  # or it does not name its draft
+    is_newest = validator_class is Draft202012Validator  # the schema may not name its draft
     if is_newest or not _is_valid_schema(validator_class, schema) or "nullable" in str(schema):
         schema, validator_class = modernize(schema), Draft202012Validator
     empty_registry: Registry[Any] = Registry()  # references must not fetch anything  # ty: ignore[invalid-type-form]
@@ -110,7 +110,7 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     """Validate a value against a tool's JSON Schema; yield a line `path: problem` for each error.
 
     Raises:
-        ValueError: the schema is not valid.
+        ValueError: The schema is not valid.
     """
     from jsonschema.exceptions import SchemaError, best_match
     from referencing.exceptions import Unresolvable

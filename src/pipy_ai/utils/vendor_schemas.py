@@ -1,7 +1,7 @@
 """Convert JSON Schemas to the dialects that the vendors accept.
 
 Where a dialect cannot express something, the converted schema accepts more values, never fewer, and
-the description says what is missing. Values are always validated against the original schema.
+the description states what is missing. Values are always validated against the original schema.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .surrogates import clean_json_surrogates
 
 
 def to_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the schema of a tool's arguments to one that no vendor but Gemini rejects.
+    """Convert the schema of a tool's arguments to one that every vendor except Gemini accepts.
 
     Raises:
         ValueError: It is nested too deeply, as for the other conversions.
@@ -68,9 +68,9 @@ def to_anthropic_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 def anthropic_arguments_restorer(
     schema: Mapping[str, Any],
 ) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """Return a function that gives the arguments of a call the names of the tool's schema.
+    """Return a function that restores the names of the tool's schema in a call's arguments.
 
-    None if Anthropic was sent the same names.
+    None if the schema was sent with its own names.
     """
     check_nesting(schema)
     if not property_renames(schema):
@@ -126,7 +126,7 @@ def to_openai_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Convert a schema for Anthropic's structured outputs; None if that is not possible.
 
-    Only named properties are allowed, and neither constraints nor recursive types.
+    Only named properties are allowed; constraints and recursive types are not.
     """
     schema = _modernized(schema)
     if _is_recursive(schema):
@@ -169,7 +169,7 @@ class _SchemaCloser:
     definitions: Mapping[str, Any]
     allowed: frozenset[str]  # keywords that the dialect supports
     require_all: bool
-    inlined: list[str] = field(default_factory=list)  # references being written out
+    inlined: list[str] = field(default_factory=list)  # references being inlined
 
     def close(self, schema: Any) -> dict[str, Any]:
         if not isinstance(schema, Mapping):
@@ -209,7 +209,7 @@ class _SchemaCloser:
         return out
 
     def _close_ref(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep a reference. Nothing may stand beside it: with a description it is written out."""
+        """Keep a reference. No other keyword may accompany it: with a description it is inlined."""
         reference = schema["$ref"]
         siblings = {key: value for key, value in schema.items() if key in self.allowed}
         siblings.pop("title", None)
@@ -274,7 +274,7 @@ def _has_type(value: Any, type_name: str) -> bool:
 
 
 def _with_type_of_values(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the type that vendors require beside `enum` and `const`."""
+    """Add the type that vendors require next to `enum` and `const`."""
     values = schema["enum"] if "enum" in schema else [schema["const"]]
     types = list(dict.fromkeys(map(type_of, values)))
     if {"array", "object"}.intersection(types):
@@ -285,7 +285,7 @@ def _with_type_of_values(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normalize_ref(reference: str, definitions: Mapping[str, Any]) -> str | None:
-    """Return a reference to a definition as vendors accept it; None: it is something else."""
+    """Return a reference to a definition as vendors accept it; None for any other reference."""
     if reference == "#":
         return reference
     for prefix in ("#/$defs/", "#/definitions/"):
@@ -364,7 +364,7 @@ def anthropic_limit(schema: Mapping[str, Any]) -> str:
 
 
 def _object_depth(schema: Any, root: Mapping[str, Any], depths: dict[str, int]) -> int:
-    """Return how deep objects are nested; a recursive type counts once."""
+    """Return how deeply objects are nested; a recursive type counts once."""
     if not isinstance(schema, Mapping):
         return 0
     reference = schema.get("$ref")
@@ -383,10 +383,10 @@ def _object_depth(schema: Any, root: Mapping[str, Any], depths: dict[str, int]) 
 
 # --- Gemini: no references ------------------------------------------------------------------
 
-# Of references that are written out; more are "too many states" (googleapis/python-genai#660).
+# Maximum number of inlined references; more are "too many states" (googleapis/python-genai#660).
 _MAX_NODES = 3_000
 _MAX_SUM_OF_MAX_ITEMS = 900  # about 960 is rejected (googleapis/python-genai#2170)
-# How far a schema is written out: levels, and levels of a type within itself.
+# How deeply a schema is inlined: levels, and levels of a type within itself.
 _DEPTHS = ((12, 3), (12, 2), (12, 1), (8, 1), (6, 1), (4, 1), (3, 1), (2, 1), (1, 1))
 # Gemini rejects the keywords of another type ("only allowed for OBJECT type").
 _GEMINI_KEYWORDS: dict[str, tuple[str, ...]] = {
@@ -406,18 +406,18 @@ _TYPE_OF_KEYWORD = {
     "items": "array", "prefixItems": "array", "pattern": "string", "format": "string",
     "minLength": "string", "maxLength": "string", "minimum": "number", "maximum": "number",
 }  # fmt: skip
-# What is not part of each alternative.
+# Keywords that are not copied to each alternative.
 _OF_THE_UNION = frozenset({"$defs", "anyOf", "definitions", "description", "oneOf", "title"})
 
 
 class _TooLargeError(Exception):
-    """A schema is too large once its references are written out."""
+    """A schema is too large once its references are inlined."""
 
 
 def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the schema of a function's parameters; empty if it has no properties.
 
-    References are written out, those of a recursive type to a few levels.
+    References are inlined, those of a recursive type to a few levels.
     """
     schema = flatten_root(_modernized(schema))
     result: dict[str, Any] = {}
@@ -433,7 +433,7 @@ def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def gemini_limit(schema: Mapping[str, Any]) -> str:
-    """Return why a schema is too large for a response; "": it is not.
+    """Return why a schema is too large for a response, or "".
 
     Gemini does not document the limit; it has rejected 200,000 characters
     (googleapis/python-genai#660).
@@ -465,7 +465,7 @@ class _GeminiReducer:
     def reduce(self, schema: Any, depth: int, path: tuple[str, ...]) -> dict[str, Any]:
         """Return a schema of one type, or `anyOf` alone.
 
-        `path` has the references that lead here; "[]" stands for a value that may be anything.
+        `path` has the references that lead here; "[]" represents a value of any type.
         """
         self.nodes += bool(path)
         if self.nodes > _MAX_NODES and depth:
@@ -493,7 +493,7 @@ class _GeminiReducer:
             for type_name, part in _split_types(schema):
                 if type_name != "array" or part.keys() & {"type", "items", "prefixItems"}:
                     yield self._reduce_type(type_name, part, depth, path)
-                elif "[]" not in path:  # lists of anything must end somewhere
+                elif "[]" not in path:  # nested lists of any type must end somewhere
                     yield self._reduce_type(type_name, part, depth, (*path, "[]"))
             return
         shared = {key: v for key, v in schema.items() if key not in _OF_THE_UNION}
@@ -510,7 +510,7 @@ class _GeminiReducer:
                 yield from self._options(alternative, depth, path)
 
     def _cut(self, schema: Any) -> Iterator[dict[str, Any]]:
-        """Yield only the types of what is nested too deeply."""
+        """Yield only the types of values that are nested too deeply."""
         options = expand_options(schema, self.root) or [{}]
         for name in dict.fromkeys(name for option in options for name, _ in _split_types(option)):
             option: dict[str, Any] = {"type": name}
@@ -523,7 +523,7 @@ class _GeminiReducer:
     def _resolve(
         self, schema: Mapping[str, Any], path: tuple[str, ...]
     ) -> tuple[dict[str, Any], tuple[str, ...]] | None:
-        """Write out references and `allOf`; None: a type is nested too deeply in itself."""
+        """Inline references and `allOf`; None: a type is nested too deeply in itself."""
         merged = dict(schema)
         while isinstance(reference := merged.pop("$ref", None), str):
             if path.count(reference) >= self.max_recursion:
@@ -610,7 +610,7 @@ def _restrict_enum(values: list[Any], out: dict[str, Any]) -> None:
 def _union(schemas: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a schema that covers the values of all schemas: of one type, or `anyOf` alone.
 
-    Gemini rejects other keywords beside `anyOf` (langchain-ai/langchain-google#1216).
+    Gemini rejects other keywords next to `anyOf` (langchain-ai/langchain-google#1216).
     """
     if not schemas:
         return {"type": "string"}  # only null
@@ -653,7 +653,7 @@ def _merge_type(type_name: str, schemas: list[dict[str, Any]]) -> dict[str, Any]
 def _merge_objects(schemas: list[dict[str, Any]], out: dict[str, Any]) -> None:
     property_maps = [schema.get("properties") or {} for schema in schemas]
     names = list(dict.fromkeys(name for inner in property_maps for name in inner))
-    if not all(property_maps):  # one of them has any names
+    if not all(property_maps):  # one of them allows any names
         names = []
     for keyword in ("properties", "required"):
         out.pop(keyword, None)

@@ -1,4 +1,4 @@
-"""Show a warning only once in a process."""
+"""Issue a warning only once in a process."""
 
 from __future__ import annotations
 

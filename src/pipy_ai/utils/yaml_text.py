@@ -1,17 +1,17 @@
-"""Parse YAML that others wrote."""
+"""Parse untrusted YAML."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_MAX_NODES = 100_000  # with every alias written out: a few lines could stand for billions
+_MAX_NODES = 100_000  # with every alias expanded: a few lines could represent billions
 
 
 def parse_yaml(text: str) -> Any:
     """Parse a YAML document of plain data.
 
     Raises:
-        ValueError: It is not valid, or too large. The message begins with the line, if it is known.
+        ValueError: It is not valid, or too large. The message begins with the line if it is known.
 
     Example:
         >>> parse_yaml("a: [1, true]")
@@ -29,7 +29,7 @@ def parse_yaml(text: str) -> Any:
             return None
         if _size(node, {}) > _MAX_NODES:
             raise ValueError(
-                f"it has more than {_MAX_NODES:,} values, with its aliases written out"
+                f"the document has more than {_MAX_NODES:,} values after expanding its aliases"
             )
         return loader.construct_document(node)
     except yaml.YAMLError as error:
@@ -37,13 +37,13 @@ def parse_yaml(text: str) -> Any:
         line = f"line {mark.line + 1}: " if mark is not None else ""
         raise ValueError(f"{line}{getattr(error, 'problem', None) or error}") from None
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError("the document is nested too deeply") from None
     except (LookupError, TypeError, AttributeError, OverflowError):  # PyYAML's own
         raise ValueError("a value does not match its tag, as in `!!bool x`") from None
 
 
 def _size(node: Any, sizes: dict[int, int]) -> int:
-    """Return how many nodes there are with every alias written out."""
+    """Return the number of nodes with every alias expanded."""
     size = sizes.get(id(node))
     if size is None:
         sizes[id(node)] = -1

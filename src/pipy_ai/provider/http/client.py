@@ -25,7 +25,7 @@ USER_AGENT = f"pipy-ai/{__version__}"
 MAX_HOST_CHARS = 254  # of a name in the DNS, with a dot at its end
 MAX_IDLE_CONNECTIONS = 100  # per event loop
 IDLE_EXPIRY_S = 60.0
-MAX_DECOMPRESSED_BYTES = 64 << 10  # per read: what it takes to process holds up a loop
+MAX_DECOMPRESSED_BYTES = 64 << 10  # per read: processing more at once would block the event loop
 
 # Failures that a retry may fix; anything else is a `ProviderError`.
 CONNECTION_ERRORS = (ConnectionBroken, TimeoutError)
@@ -35,11 +35,11 @@ PoolKey: TypeAlias = tuple[str, int, bool, str]  # host, port, TLS, proxy
 
 @dataclass(slots=True)
 class HTTPRequest:
-    """An HTTP request. Headers are sent as they are, with `host` and `content-length` added."""
+    """An HTTP request. Headers are sent unchanged, with `host` and `content-length` added."""
 
     method: str
     url: str
-    headers: list[tuple[str, str]] = field(repr=False)  # one of them has the API key
+    headers: list[tuple[str, str]] = field(repr=False)  # one of them holds the API key
     content: bytes = field(default=b"", repr=False)
 
 
@@ -62,14 +62,14 @@ class HTTPResponse:
         The body is decompressed: some hosts compress although the request does not allow it.
 
         Raises:
-            ProviderError: the body does not match its `content-encoding`.
-            Exception: one of `CONNECTION_ERRORS`.
+            ProviderError: The body does not match its `content-encoding`.
+            Exception: One of `CONNECTION_ERRORS`.
         """
         if self._content_encoding in ("", "identity"):
             return await self._connection.read()
         while True:
             if compressed := self._compressed_tail:
-                await asyncio.sleep(0)  # timeouts and other streams are due meanwhile
+                await asyncio.sleep(0)  # let timeouts and other streams run meanwhile
             else:
                 compressed = await self._connection.read()
             data = self._decompress(compressed)
@@ -89,7 +89,9 @@ class HTTPResponse:
                 -zlib.MAX_WBITS if is_raw_deflate else window_bits
             )
         if self._corrupt:
-            raise _malformed_error(f"an answer that is not {self._content_encoding}, as it says")
+            raise _malformed_error(
+                f"a response that is not {self._content_encoding}, although it claims to be"
+            )
         if self._decompressor is None:
             return b""
         if not compressed and not self._decompressor.eof:
@@ -116,7 +118,7 @@ class HTTPResponse:
 
 
 def _decompress_beginning(decompressor: Any, compressed: bytes) -> bytes:
-    """Return what precedes an error in compressed data."""
+    """Return the data before an error in compressed data."""
     data = bytearray()
     with contextlib.suppress(zlib.error):
         for position in range(len(compressed)):
@@ -205,9 +207,9 @@ async def send(http_request: HTTPRequest) -> HTTPResponse:
     closes its connections after every stream without announcing it.
 
     Raises:
-        ProviderError: the URL or a header is invalid, the certificate is not trusted, or the proxy
-            refuses.
-        Exception: one of `CONNECTION_ERRORS`.
+        ProviderError: The URL or a header is invalid, the certificate is not trusted, or the proxy
+            rejects the request.
+        Exception: One of `CONNECTION_ERRORS`.
     """
     pool_key, payload = _serialize_request(http_request)
     log_enabled = logger.isEnabledFor(logging.DEBUG)
@@ -256,7 +258,7 @@ def _serialize_request(http_request: HTTPRequest) -> tuple[PoolKey, bytes]:
 
 
 def _split_url(text: str) -> tuple[str, str, int | None, str]:
-    """Return scheme, ASCII host, port if there is one, and request target (path and query)."""
+    """Return scheme, ASCII host, port (if any) and request target (path and query)."""
     try:
         url = urlsplit(text)
         host, port = url.hostname or "", url.port
@@ -315,7 +317,7 @@ def redacted_url(url: str) -> str:
 
 
 def endpoint_url(base_url: str, path: str, query: str = "") -> str:
-    """Append `path` to a base URL, unless it ends with it. The query stays at the end.
+    """Append `path` to a base URL, unless the URL ends with it. The query stays at the end.
 
     Example:
         >>> endpoint_url("https://host/v1/?tenant=a", "/chat/completions")

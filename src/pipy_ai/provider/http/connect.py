@@ -27,10 +27,10 @@ async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection
     """Open a connection to `host`, through `proxy` if it is not empty.
 
     Raises:
-        ProviderError: a failure that a retry does not fix, such as an untrusted certificate or a
-            refusal by the proxy.
-        ConnectionBroken: the host or the proxy could not be reached.
-        TimeoutError: there was no connection after `CONNECT_TIMEOUT_S`.
+        ProviderError: A failure that a retry does not fix, such as an untrusted certificate or a
+            rejection by the proxy.
+        ConnectionBroken: The host or the proxy could not be reached.
+        TimeoutError: The connection took longer than `CONNECT_TIMEOUT_S`.
     """
     tls_context = _tls_context() if use_tls else None
     try:
@@ -104,7 +104,9 @@ _CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH = (10,), (9,), (62, 64)
 def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
     if not isinstance(error, ssl.SSLCertVerificationError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
-        return _connection_error(f"TLS with {host} failed: {reason}. Does this port use https://?")
+        return _connection_error(
+            f"TLS with {host} failed: {reason}. Check that this port uses https://."
+        )
     if error.verify_code in _CERT_EXPIRED:
         hint = "Its operator must renew it, unless this machine's clock is wrong."
     elif error.verify_code in _CERT_NOT_YET_VALID:
@@ -220,7 +222,7 @@ def proxy_suffix(proxy: str) -> str:
 
 
 def proxy_refused_error(proxy: str, status_text: str) -> ProviderError:
-    """Return the error of a proxy that refuses; `status_text` begins with the HTTP status."""
+    """Return the error of a rejection by the proxy; `status_text` begins with the HTTP status."""
     if status_text.startswith("407"):
         has_credentials = urlsplit(proxy).username is not None
         hint = (
@@ -265,7 +267,7 @@ async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) ->
 def broke_before_response(host: str, proxy: str, error: ConnectionBroken) -> ConnectionBroken:
     """Return the error of a connection that broke before the response."""
     subject, reason = f"The connection to {host}{proxy_suffix(proxy)}", str(error).rstrip(".")
-    return ConnectionBroken(f"{subject} broke before an answer: {reason}. Try again.")
+    return ConnectionBroken(f"{subject} broke before a response: {reason}. Try again.")
 
 
 async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int) -> None:
@@ -290,8 +292,8 @@ async def _open_tunnel(connection: Connection, proxy: str, host: str, port: int)
 
 
 def _early_data_error(proxy: str) -> ProviderError:
-    # Bytes in front of TLS would pass for the host's response.
-    text = f"The proxy {redacted_proxy_url(proxy)} sent data of its own in place of the host's."
+    # Bytes before the TLS handshake would be taken for the host's response.
+    text = f"The proxy {redacted_proxy_url(proxy)} sent its own data instead of the host's."
     return _connection_error(f"{text} Do not trust it.")
 
 

@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection over asyncio. httptools (llhttp) parses the responses.
 
-Everything that one read of the socket returns is handed over as one piece, so that a burst of
+All data that one read of the socket returns is passed on as one piece, so that a burst of
 small chunks costs little more than their text.
 """
 
@@ -21,7 +21,7 @@ class ConnectionBroken(ConnectionError):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection that carries one request after the other; see `reusable`.
+    """A connection that carries one request after another; see `reusable`.
 
     Until the first `send`, `read` returns the raw bytes, as the handshakes of proxies need.
     """
@@ -53,10 +53,10 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request and wait for the head of its response: `status`, `reason`, `headers`.
 
         Raises:
-            ConnectionBroken: the connection ended or failed before the response, or data arrived
+            ConnectionBroken: The connection ended or failed before the response, or data arrived
                 before the request.
         """
-        if self._chunks:  # from a proxy, or from a host that answers unasked
+        if self._chunks:  # from a proxy, or a host that sends data without a request
             raise ConnectionBroken("data arrived before the request")
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(  # dangerous only for proxies that forward messages
@@ -75,7 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         """Return all bytes of the body since the last call; wait for some. Empty at its end.
 
         Raises:
-            ConnectionBroken: the connection ended or failed before the end of the body.
+            ConnectionBroken: The connection ended or failed before the end of the body.
         """
         while not self._chunks:
             if self._complete:

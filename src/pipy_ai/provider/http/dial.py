@@ -1,4 +1,4 @@
-"""Open TCP sockets: look a host up, then try its addresses as RFC 8305 says.
+"""Open TCP sockets: look up a host, then try its addresses as RFC 8305 describes.
 
 Host names are looked up in daemon threads. The event loop's own threads are few, so that slow
 lookups would delay other hosts, and Python waits for them when it exits.
@@ -29,7 +29,7 @@ async def open_socket(host: str, port: int) -> socket.socket:
     """Return a connected socket.
 
     Raises:
-        OSError: the host is unknown, or none of its addresses could be reached.
+        OSError: The host is unknown, or none of its addresses could be reached.
     """
     addresses = _alternate_families(await _look_up(host, port))
     if len(addresses) == 1:
@@ -48,7 +48,7 @@ async def _look_up(host: str, port: int) -> list[AddressInfo]:
         def forget(task: asyncio.Task[list[AddressInfo]]) -> None:
             lookups.pop((host, port), None)
             if not task.cancelled():
-                task.exception()  # all requests may be gone
+                task.exception()  # all requests may have been cancelled
 
         lookup = lookups[host, port] = loop.create_task(
             run_in_thread(
@@ -97,7 +97,7 @@ async def _connect_socket(info: AddressInfo) -> socket.socket:
 async def _first_to_connect(
     addresses: list[AddressInfo], connect: Callable[[AddressInfo], Awaitable[socket.socket]]
 ) -> socket.socket:
-    """Return the first socket that connects. The next address is tried when one fails or waits."""
+    """Return the first socket that connects. If one fails or is slow, the next address is tried."""
     remaining = list(addresses)
     attempts: set[asyncio.Future[socket.socket]] = set()
     errors: list[BaseException] = []

@@ -7,7 +7,7 @@ events without data.
 
 from __future__ import annotations
 
-MAX_EVENT_BYTES = 32 << 20  # more than any answer needs, but not all memory
+MAX_EVENT_BYTES = 32 << 20  # more than any answer needs, without exhausting memory
 
 
 class EventTooLong(Exception):
@@ -17,7 +17,7 @@ class EventTooLong(Exception):
 class SSEReader:
     """Convert bytes to `(event, data)` pairs as soon as each is complete."""
 
-    # A body that begins so is one JSON document, not a stream of events.
+    # A body that begins with these is one JSON document, not a stream of events.
     document_starts: bytes = b"{["
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
@@ -34,7 +34,7 @@ class SSEReader:
         """Return the events that `chunk` completes.
 
         Raises:
-            EventTooLong: a line or an event exceeds the limit.
+            EventTooLong: A line or an event exceeds the limit.
         """
         if not chunk:
             return []

@@ -15,7 +15,7 @@ from ..wires import anthropic_messages, gemini, wire_for
 from ..wires._openai_messages import OPENAI_DIALECT, ChatDialect, chat_fields
 from ..wires.openai_responses import responses_fields
 
-# LiteLLM takes Chat Completions for every API, with additions for some of them.
+# LiteLLM accepts Chat Completions fields for every API, with additions for some of them.
 _DIALECTS = {
     ANTHROPIC: ChatDialect(thinking="blocks", call_signature="", multipart_results=True),
     GEMINI: ChatDialect(
@@ -28,7 +28,7 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
     """Return the arguments, without the key. A preview warns where sending would fail.
 
     Raises:
-        ProviderError: see `prepare_request`; or direct transport was requested.
+        ProviderError: See `prepare_request`; or direct transport was requested.
     """
     if request.options.transport == "direct":
         raise bad_request_error(request, f'transport="direct" cannot reach {request.model}')
@@ -42,7 +42,9 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
         arguments = chat_fields(request, prepared, dialect)
         arguments["model"] = request.route.model
         arguments |= _thinking_arguments(request, prepared, wire)
-        if wire.api == GEMINI and gemini.mixes_tools(request):  # else LiteLLM drops Gemini's own
+        if wire.api == GEMINI and gemini.mixes_tools(
+            request
+        ):  # otherwise LiteLLM drops Gemini's own
             arguments["include_server_side_tool_invocations"] = True
             if prepared.tool_choice == "auto":
                 arguments["tool_choice"] = None
@@ -57,7 +59,9 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
 def _thinking_arguments(request: Request, prepared: PreparedRequest, wire: Wire) -> dict[str, Any]:
     """Return the arguments for thinking that differ from Chat Completions."""
     plan = prepared.reasoning
-    if is_native_claude(request, wire):  # LiteLLM would translate; these go into the body as is
+    if is_native_claude(
+        request, wire
+    ):  # LiteLLM would translate these; they go into the body unchanged
         fields = anthropic_messages.thinking_fields(plan)
         if (output_format := anthropic_messages.output_format(request)) is not None:
             fields["output_config"] = {**fields.get("output_config", {}), "format": output_format}
@@ -72,14 +76,14 @@ def _thinking_arguments(request: Request, prepared: PreparedRequest, wire: Wire)
 
 
 def is_native_claude(request: Request, wire: Wire) -> bool:
-    """Return whether Anthropic's own format reaches the host: it is not one of the clouds."""
+    """Return whether the host accepts Anthropic's own format: clouds do not."""
     return wire.api == ANTHROPIC and wire.api in backend_for(request.backend).direct
 
 
 def _merge_extra(
     request: Request, arguments: dict[str, Any], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Put `extra` over `arguments`; `extra_body` and tools are merged, not replaced."""
+    """Override `arguments` with `extra`; `extra_body` and tools are merged, not replaced."""
     if "tools" in extra:
         extra = {**extra, "tools": merge_tools(request, arguments.get("tools"), extra["tools"])}
     body = {**arguments.get("extra_body", {}), **(extra.get("extra_body") or {})}

@@ -26,7 +26,7 @@ _OPENAI_HEADERS = frozenset({"openai-organization", "openai-project"})
 
 
 class CapturedRequest(BaseException):
-    """The request that LiteLLM was about to send, and the wire that reads its response."""
+    """The request that LiteLLM was about to send, and the wire that decodes its response."""
 
     def __init__(self, request: httpx.Request, content: bytes, wire: Wire | None) -> None:
         super().__init__(str(request.url.host))
@@ -75,8 +75,7 @@ _client_class: Any = None
 def capturing_client(
     litellm: Any, handler: Any, arguments: dict[str, Any], api_key: str | None
 ) -> Any:
-    """A client for one call that both of LiteLLM's ways to send HTTP accept: its own handler,
-    and the OpenAI SDK."""
+    """A client for one call, accepted by LiteLLM's own HTTP handler and by the OpenAI SDK."""
     global _http_client, _client_class
     if _http_client is None:
         _http_client = httpx.AsyncClient(transport=_CapturingTransport())
@@ -113,7 +112,7 @@ def _make_client_class(handler: Any) -> Any:
             self._make_sdk = make_sdk_client
             self._sdk: Any = None
 
-        def __getattr__(self, name: str) -> Any:  # what only the OpenAI SDK's client has
+        def __getattr__(self, name: str) -> Any:  # attributes that only the OpenAI SDK's client has
             if name.startswith("__") or name in ("_sdk", "_make_sdk"):
                 raise AttributeError(name)
             if self._sdk is None:
@@ -125,7 +124,7 @@ def _make_client_class(handler: Any) -> Any:
                 return await self.__getattr__("post")(*args, **kwargs)
             return await super().post(*args, **kwargs)
 
-        async def close(self) -> None:  # the HTTP client is everybody's
+        async def close(self) -> None:  # the HTTP client is shared
             pass
 
         def __del__(self) -> None:

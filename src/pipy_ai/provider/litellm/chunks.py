@@ -16,7 +16,7 @@ _SIGNATURE_SEPARATOR = "__thought__"  # LiteLLM appends Gemini's signature to th
 class ChunkDecoder:
     """Decodes the chunks of one LiteLLM stream.
 
-    Finish reason and usage are collected apart, because LiteLLM may have invented them.
+    Finish reason and usage are collected separately, because LiteLLM may have invented them.
     """
 
     def __init__(self, backend: str, reports_cost: bool = False) -> None:
@@ -31,7 +31,7 @@ class ChunkDecoder:
         """Return the deltas of a `ModelResponseStream` without finish reason and usage.
 
         Raises:
-            MalformedResponseError: a field has the wrong type.
+            MalformedResponseError: A field has the wrong type.
         """
         # Much faster than reading attributes, many of them missing. Wrong types are found below.
         fields = chunk.model_dump(warnings=False)

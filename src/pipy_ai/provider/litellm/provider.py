@@ -48,8 +48,8 @@ from .chunks import ChunkDecoder, finish_text, read_error
 _IMPORT_ENVIRONMENT = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of a price list
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # no download of a list of headers
-    "LITELLM_MODE": "PRODUCTION",  # no .env of a directory above
-    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indentation do repeat
+    "LITELLM_MODE": "PRODUCTION",  # no .env of a parent directory
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indentation legitimately repeat
 }
 
 CLOSE_TIMEOUT_S = 0.05  # for the connection to close when a stream is left
@@ -135,7 +135,7 @@ async def _truncate_error_body(response: Any) -> None:
 
 
 async def _load_litellm() -> Any:
-    """Import LiteLLM once, in a thread, so that an abort need not wait for it."""
+    """Import LiteLLM once, in a thread, so that an abort does not wait for it."""
     module = _litellm_module or await loops.run_in_thread("pipy-ai-import", _import_litellm)
     loop_thread = loops.background_loop()
     if loop_thread not in _threads_with_cleanup:
@@ -149,7 +149,7 @@ class LiteLLMProvider:
     """Sends requests through LiteLLM, or through its Router for models of a Router file.
 
     `config_path` is a file of `pipy config`, or any other of LiteLLM's Router; default:
-    `router.yaml` in the data directory, when there is one. Its models go through LiteLLM's Router,
+    `router.yaml` in the data directory, if it exists. Its models go through LiteLLM's Router,
     all others go direct.
 
     Example:
@@ -266,7 +266,7 @@ async def _call_litellm(
 ) -> CapturedRequest | tuple[Any, Any]:
     """Return the HTTP request that LiteLLM builds, captured.
 
-    For APIs without a wire, and where LiteLLM sends by other means, return LiteLLM's stream and
+    For APIs without a wire, and if LiteLLM does not use the captured client, return its stream and
     its first chunk. With `capture_only` nothing is sent.
     """
     arguments = {
@@ -312,7 +312,7 @@ async def _call_litellm(
     return await _read_first_chunk(await method(**arguments))
 
 
-# Backends of LiteLLM that use OpenAI's key where they have none of their own.
+# LiteLLM backends that fall back to OpenAI's key.
 _OPENAI_KEY_BORROWERS = frozenset({"aiohttp_openai", "text-completion-inception"})
 _GATED_PARAMETERS = (
     "tools",
@@ -409,12 +409,12 @@ async def _call_router(
 ) -> tuple[Any, Any]:
     """Return the stream of LiteLLM's Router and its first chunk.
 
-    The Router has to see the responses for its cooldowns and fallbacks. Its retries are those of
-    its file; ours apply after all of them have failed.
+    The Router has to see the responses for its cooldowns and fallbacks. It retries as its file
+    says; our retries apply after all of those have failed.
     """
     config = load_router_config(request.route.api_base or None)
     if config is None:
-        raise ValueError("the router configuration is gone")
+        raise ValueError("the router configuration no longer exists")
     cached = _routers.get(config.path)
     if cached is None or cached[0] != config.file_stamp:
         settings = {"num_retries": 0, **expand_env_references(config.settings)}
@@ -472,7 +472,7 @@ async def _relay_stream(
                 chunk_count += 1
                 if chunk_count % 16 == 0:
                     await asyncio.sleep(0)  # let other tasks run during a burst
-        # LiteLLM invents a "stop" for a truncated stream; only this field tells the truth.
+        # LiteLLM invents a "stop" for a truncated stream; only this field is reliable.
         reason = decoder.finish_reason
         if backend_for(request.backend).reports_finish:
             reason = getattr(innermost, "received_finish_reason", reason)
@@ -489,7 +489,7 @@ async def _relay_stream(
 
 
 def _innermost_stream(response: Any) -> Any:
-    """Return the stream that knows how it ended, inside the Router's generators."""
+    """Return the stream inside the Router's generators, which records how it ended."""
     while True:
         frame = getattr(getattr(response, "_async_generator", None), "ag_frame", None)
         frame_locals = {} if frame is None else frame.f_locals
@@ -500,7 +500,7 @@ def _innermost_stream(response: Any) -> Any:
 
 
 def _read_timeout(options: SimpleStreamOptions) -> float:
-    # The engine enforces our timeouts; this one ends requests that the engine has lost.
+    # The engine enforces our timeouts; this one ends requests that the engine no longer tracks.
     return max(600.0, (options.idle_timeout or 0.0) * 2)
 
 

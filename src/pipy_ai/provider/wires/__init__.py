@@ -1,8 +1,8 @@
-"""The APIs that pipy-ai speaks itself, one module each.
+"""The APIs that pipy-ai implements itself, one module each.
 
 A module builds one `Wire`: how its requests are encoded and how its responses are decoded. Encoders
 and decoders are pure. A decoder knows the API's own signal that a response is complete, and keeps
-the stop reason, ids, usage and signatures as they are.
+the stop reason, ids, usage and signatures unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIRES: dict[str, Wire] = {
 
 
 def wire_for(request: Request) -> Wire:
-    """Return the wire of the API that the request's model speaks, whoever sends the request."""
+    """Return the wire of the API of the request's model, for either transport."""
     route = request.route
     if route.kind != "router" and (
         route.responses_api == "always"
@@ -34,6 +34,6 @@ def wire_for(request: Request) -> Wire:
 
 
 def wire_for_url(url: str) -> Wire | None:
-    """Return the wire that a URL belongs to; None: an API that is not spoken here."""
+    """Return the wire that a URL belongs to; None: an API that is not implemented here."""
     path = urlsplit(url).path.rstrip("/")
     return next((wire for wire in WIRES.values() if path.endswith(wire.url_suffix)), None)

@@ -1,4 +1,4 @@
-"""Read the fields of a response, whose types only its API's documentation promises."""
+"""Read the fields of a response, whose types may differ from the API's documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def content_text(value: Any) -> str:
     """Return a piece of content; empty if the field is missing, null or empty.
 
     Raises:
-        TypeError: it is not text. Content must not get lost unnoticed.
+        TypeError: It is not text. Content must not be lost silently.
     """
     if isinstance(value, str):
         return value
@@ -38,7 +38,7 @@ def optional_index(value: Any) -> int | None:
 
 
 def token_count(value: Any) -> int | None:
-    """Return a token count; None if the value is no number or an impossible one."""
+    """Return a token count; None if the value is not a plausible number."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return int(value) if 0 <= value <= _MAX_COUNT else None  # false for NaN and infinity

@@ -1,7 +1,7 @@
-"""What is special about LiteLLM's proxy.
+"""The peculiarities of LiteLLM's proxy.
 
-Its headers name the model behind a name and tell whether a response comes from its cache. Its
-errors wrap the provider's. Claude's thinking travels as `thinking_blocks`.
+Its headers name the model behind a name and show whether a response comes from its cache. Its
+errors wrap the provider's. Claude's thinking is sent as `thinking_blocks`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CACHE_KEY_HEADER = "x-litellm-cache-key"  # only cached responses have it
 _UPSTREAM_HEADER_PREFIX = "llm_provider-"  # marks headers of the provider
 _PROXY_RATE_LIMIT_TEXT = "litellm.RateLimitError: Model rate limit exceeded. "
 NO_DATABASE_MESSAGE = (
-    "The proxy refused the key. It has no database, so its master key is "
-    "the only one: is LITELLM_PROXY_API_KEY the same as the proxy's LITELLM_MASTER_KEY?"
+    "The proxy rejected the key. It has no database, so it only accepts its master key: set "
+    "LITELLM_PROXY_API_KEY to the proxy's LITELLM_MASTER_KEY."
 )
 
 
@@ -43,8 +43,8 @@ def apply_proxy_headers(deltas: list[Delta], headers: Mapping[str, str]) -> list
 def upstream_headers(headers: Mapping[str, str], body: str) -> dict[str, str]:
     """Return the headers of an error, with the provider's headers under their own names.
 
-    A proxy counts its limits by the minute of its clock but always asks to wait a whole minute. The
-    `Date` header shows how much of the minute is left.
+    A proxy resets its limits at each minute of its clock but always asks to wait a whole minute.
+    The `Date` header shows how much of the minute is left.
     """
     merged = {
         name.removeprefix(_UPSTREAM_HEADER_PREFIX): value for name, value in headers.items()
@@ -64,7 +64,7 @@ def unwrap_error_message(text: str) -> str:
 
 
 def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None:
-    """Add thinking in a field of its own if it precedes all text, else in the content."""
+    """Add thinking in its own field if it precedes all text, else in the content."""
     blocks: list[dict[str, Any]] = []
     before_text = True
     interleaved = False

@@ -1,6 +1,6 @@
 """Chat Completions messages, shared by the wire, LiteLLM's arguments and the embedded model. Pure.
 
-Everything is copied, since LiteLLM changes what it is given.
+Everything is copied, since LiteLLM changes its arguments.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ._litellm_proxy import add_thinking_blocks
 
 
 class ChatDialect(NamedTuple):
-    """How messages carry what Chat Completions has no field for.
+    """How messages carry content for which Chat Completions has no field.
 
     Attributes:
         thinking: "fields" (`reasoning_fields` or `reasoning_details`), "chunks" (Mistral's parts of
@@ -60,7 +60,7 @@ def chat_fields(
 ) -> dict[str, Any]:
     """Return the fields of a request without model and address. None: leave the field out.
 
-    Fields that LiteLLM does not know are in `extra_body`.
+    Fields that LiteLLM does not support are in `extra_body`.
     """
     options = request.options
     user_id = (options.metadata or {}).get("user_id")
@@ -91,7 +91,7 @@ def chat_fields(
 
 
 def _thinking_dialect(request: Request, dialect: ChatDialect) -> ChatDialect:
-    """Return a dialect with the form in which the host reads the thinking of earlier turns."""
+    """Return a dialect with the fields from which the host reads the thinking of earlier turns."""
     profile, interleaved = request.profile, (request.record or {}).get("interleaved")
     if profile.thinking_chunks:
         return dialect._replace(thinking="chunks")
@@ -136,7 +136,7 @@ def _join_content(first: Any, second: Any) -> Any:
 
 
 def thinking_fields(request: Request, plan: ReasoningPlan) -> dict[str, Any]:
-    """Return the host's fields for a plan that is not an effort."""
+    """Return the host's fields for a thinking setting other than an effort."""
     profile, family = request.profile, request.family
     if plan.enabled is not None and profile.thinking_switch is not None:
         fields = profile.thinking_switch(plan.enabled)
@@ -153,7 +153,7 @@ def thinking_fields(request: Request, plan: ReasoningPlan) -> dict[str, Any]:
 
 
 def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
-    """Return what to do where a host cannot be given a schema."""
+    """Return the fallback if a host does not accept the schema, or None."""
     profile, host = request.profile, request.provider
     if not profile.json_schema:
         return OutputFallback("prompt", f"{host} does not accept a schema")
@@ -165,7 +165,7 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
 
         exceeded = openai_limit if is_openai else anthropic_limit
         if limit := exceeded(to_openai_strict_schema(schema) or {}):
-            return OutputFallback("tool", f"{limit}, more than {host} takes", over_limit=True)
+            return OutputFallback("tool", f"{limit}, more than {host} accepts", over_limit=True)
     return None
 
 
@@ -182,11 +182,11 @@ def output_json_schema(request: Request) -> dict[str, Any] | None:
 
 
 def response_format(request: Request) -> dict[str, Any] | None:
-    """Return the schema as Chat Completions and llama.cpp take it."""
+    """Return the schema as Chat Completions and llama.cpp expect it."""
     schema = output_json_schema(request)
     if schema is not None:
         return {"type": "json_schema", "json_schema": schema}
-    # The schema is in the prompt. With tools, a call is no JSON object.
+    # The schema is in the prompt. With tools, a call is not a JSON object.
     is_prompted = request.output is not None and request.output.mode == "prompt"
     if is_prompted and not request.profile.json_schema and not request.context.tools:
         return {"type": "json_object"}
@@ -197,7 +197,7 @@ def response_format(request: Request) -> dict[str, Any] | None:
 
 
 def add_cache_fields(request: Request, prepared: PreparedRequest, fields: dict[str, Any]) -> None:
-    """Add what the provider is to cache, and for how long."""
+    """Mark the parts for the provider to cache, and for how long."""
     if prepared.cache_retention == "none":
         return
     profile, options = request.profile, request.options
@@ -214,7 +214,7 @@ def add_cache_fields(request: Request, prepared: PreparedRequest, fields: dict[s
             extra_body = fields.get("extra_body") or {}  # LiteLLM 1.106 drops the plain argument
             fields["extra_body"] = {**extra_body, "prompt_cache_retention": "24h"}
         elif options.cache_retention == "long":
-            request.warn("option_ignored", "how long this model's cache lasts cannot be set")
+            request.warn("option_ignored", "the cache retention of this model cannot be set")
 
 
 def _cache_key(session_id: str, max_chars: int) -> str:
@@ -224,9 +224,9 @@ def _cache_key(session_id: str, max_chars: int) -> str:
 
 
 def add_cache_control(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> None:
-    """Mark what is to be cached: system prompt, tools, everything up to the last user message.
+    """Mark the parts to cache: system prompt, tools, everything up to the last user message.
 
-    As a conversation grows the markers move on, and everything before them stays the same.
+    As a conversation grows, the markers move on and everything before them stays unchanged.
     """
     cache_control = {"type": "ephemeral"}
     system_message = messages[0] if messages and messages[0]["role"] == "system" else None
@@ -277,7 +277,7 @@ def chat_messages(
             case UserMessage(content=list() as parts):
                 encoded.append({"role": "user", "content": _encode_content(parts)})
             case UserMessage():
-                raise AssertionError("content is text or a list of parts")
+                raise AssertionError("content must be text or a list of parts")
             case AssistantMessage():
                 encoded.append(_encode_assistant(message, dialect))
             case ToolResultMessage() if dialect.multipart_results:
@@ -320,7 +320,7 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
             case TextContent():
                 text += part.text
             case ThinkingContent():
-                pass  # goes back in the form of the dialect, below
+                pass  # sent in the form of the dialect, below
             case ToolCall():
                 calls.append(_encode_tool_call(part, dialect))
             case _:
@@ -447,7 +447,7 @@ def chat_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any
 
 
 def account_headers(request: Request) -> dict[str, str]:
-    """Return the headers that name OpenAI's organization and project, which pay."""
+    """Return the headers with the OpenAI organization and project that are billed."""
     if request.provider != "openai":
         return {}
     variables = {

@@ -1,4 +1,4 @@
-"""What decoders share: parsing JSON as providers send it, and the errors that they report."""
+"""Shared by the decoders: parsing providers' JSON, and the errors that they report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_DOCUMENTS = 100  # in one event
 _MAX_NESTING = 200  # also the limit of from_json
 _WHITESPACE = re.compile(r"\s*")
 
-# What a decoder raises when a field has the wrong type.
+# The exceptions of a decoder when a field has the wrong type.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -26,7 +26,7 @@ def parse_object(data: str) -> dict[str, Any]:
     """Parse one JSON object of a stream.
 
     Raises:
-        MalformedResponseError: it is not a JSON object.
+        MalformedResponseError: It is not a JSON object.
     """
     try:
         value = from_json(data)
@@ -65,10 +65,10 @@ class MalformedResponseError(ProviderError):
 
     @staticmethod
     def describe(data: str) -> str:
-        """Return the message. Secrets must be removed before, as the data is cut."""
+        """Return the message. Secrets must be removed first, because the data is truncated."""
         excerpt = data if len(data) <= 80 else data[:80] + "…"
         is_html = data.lstrip().startswith("<")
-        text = "a web page, not a response" if is_html else "data that cannot be read"
+        text = "a web page, not a response" if is_html else "data that cannot be parsed"
         hint = "Check api_base." if is_html else "Try again."
         return f"The provider sent {text}: {excerpt!r}. {hint}"
 
@@ -138,7 +138,7 @@ def reported_error(document: dict[str, Any]) -> Any | None:
     known_fields = {"object", "choices", "content", "usage", "type", "id"}
     if stated or known_fields & document.keys():
         return None
-    if not {"status", "detail"} & document.keys():  # a text may be a title, or a sign of life
+    if not {"status", "detail"} & document.keys():  # a text may be a title or a keep-alive
         return None
     from ...error_body import error_message_from_body
 

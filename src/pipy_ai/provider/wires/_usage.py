@@ -16,7 +16,7 @@ USD_PER_XAI_TICK = 1e-10  # docs.x.ai/developers/cost-tracking
 
 
 def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
-    """Return the usage of Chat Completions, in the spelling of any host."""
+    """Return the usage of Chat Completions, whatever names the host uses."""
     input_tokens = token_count(usage.get("prompt_tokens"))
     input_details = _mapping(usage.get("prompt_tokens_details"))
     cache_read = _first_count(
@@ -61,18 +61,18 @@ def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
 
 
 def _is_separate(reasoning: int, usage: Mapping[str, Any]) -> bool:
-    """Return whether `completion_tokens` leaves out the reasoning, as at xAI and Perplexity."""
+    """Return whether `completion_tokens` excludes the reasoning, as at xAI and Perplexity."""
     output = token_count(usage.get("completion_tokens")) or 0
     total = token_count(usage.get("total_tokens"))
     if total == (token_count(usage.get("prompt_tokens")) or 0) + output + reasoning:
         return True
-    # The total of sonar-deep-research leaves it out, too (docs.perplexity.ai/api-reference).
+    # The total of sonar-deep-research also excludes it (docs.perplexity.ai/api-reference).
     is_perplexity = "citation_tokens" in usage or "num_search_queries" in usage
     return (total is None or is_perplexity) and reasoning > output
 
 
 def billing_from_chunk(chunk: Mapping[str, Any]) -> UsageReport | None:
-    """Return what a chunk of Chat Completions says of its price outside `usage`, if anything."""
+    """Return the cost that a chunk of Chat Completions reports outside `usage`, if any."""
     choice = next(iter(_mappings(chunk.get("choices"))), {})
     message = _mapping(choice.get("delta")) or _mapping(choice.get("message"))
     report = UsageReport(
@@ -329,12 +329,12 @@ def _audio_tokens(details: Any) -> int | None:
 def usage_from_headers(
     headers: Mapping[str, str], api: str, from_litellm_proxy: bool
 ) -> UsageReport | None:
-    """Return what the headers of a response say of its price, if anything.
+    """Return the cost and model that the headers of a response report, if any.
 
     Only Gemini's API has Gemini's header, and only a LiteLLM proxy has LiteLLM's.
     """
     tier = headers.get("x-gemini-service-tier") if api == GEMINI else None
-    # A LiteLLM proxy sends 0 for a model whose price it does not know.
+    # A LiteLLM proxy sends 0 for a model of unknown price.
     cost = _usd(headers.get("x-litellm-response-cost")) or None if from_litellm_proxy else None
     return None if tier is None and cost is None else UsageReport(cost=cost, service_tier=tier)
 
@@ -343,7 +343,7 @@ def usage_from_headers(
 
 
 def _usage_cost(usage: Mapping[str, Any]) -> float | None:
-    """Return the US dollars that `usage` reports, in the spelling of any host."""
+    """Return the US dollars that `usage` reports, whatever names the host uses."""
     ticks = token_count(usage.get("cost_in_usd_ticks"))  # xAI
     if ticks is not None:
         return round(ticks * USD_PER_XAI_TICK, 12)
@@ -378,7 +378,7 @@ def _first_cost(*costs: float | None) -> float | None:
 
 
 def _usd(value: Any) -> float | None:
-    """Return an amount that may be a number or text; None if it is not a possible one."""
+    """Return an amount given as a number or text; None if it is not plausible."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     try:
@@ -404,7 +404,7 @@ def _first_count(*sources: tuple[Mapping[str, Any], tuple[str, ...]]) -> int:
 
 
 def _uncached(input_tokens: int | None, cache_read: int, cache_write: int) -> int | None:
-    """Return the input without cached tokens, which some hosts count apart."""
+    """Return the input without cached tokens, which some hosts count separately."""
     if input_tokens is None:
         return None
     cached = cache_read + cache_write
@@ -427,7 +427,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _mappings(values: Any) -> list[Mapping[str, Any]]:
-    """Return the objects of a list. What else is in it must not cost the answer."""
+    """Return the objects of a list. Other items are ignored, so that the answer is not lost."""
     return [value for value in _list(values) if isinstance(value, dict)]
 
 

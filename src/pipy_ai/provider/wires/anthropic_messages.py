@@ -52,7 +52,7 @@ from ._usage import anthropic_tool, usage_from_anthropic
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 API_VERSION = "2023-06-01"
-DEFAULT_MAX_TOKENS = 4096  # the API requires a limit; used where no record has one
+DEFAULT_MAX_TOKENS = 4096  # the API requires a limit; used if the record has none
 
 # Fields of OpenAI that LiteLLM translates, and those that it cannot.
 _TRANSLATED_FIELDS = frozenset(
@@ -67,7 +67,7 @@ _REJECTED_FIELDS = frozenset(
         "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
     }
 )  # fmt: skip
-_OAUTH_TOKEN_PREFIX = "sk-ant-oat"  # tokens of a subscription
+_OAUTH_TOKEN_PREFIX = "sk-ant-oat"  # prefix of subscription tokens
 
 # === Requests ===============================================================================
 
@@ -80,12 +80,12 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 
 def accepts_extra(names: Collection[str]) -> bool:
-    """Return whether LiteLLM need not translate fields of OpenAI."""
+    """Return whether there are no OpenAI fields for LiteLLM to translate."""
     return _TRANSLATED_FIELDS.isdisjoint(names)
 
 
 def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> ReasoningOptions:
-    """Return how a Claude model without `reasoning_options` takes options for thinking."""
+    """Return how a Claude model without `reasoning_options` accepts options for thinking."""
     release_date = str((record or {}).get("release_date") or "")
     if release_date >= "2026-02" or ADAPTIVE_CLAUDE.match(model_id):  # from Opus 4.6 on
         efforts = ("low", "medium", "high", "max")
@@ -94,7 +94,7 @@ def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reason
 
 
 def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
-    """Return what to do where Claude cannot be given a schema."""
+    """Return the fallback if Claude does not accept the schema, or None."""
     if ANTHROPIC not in backend_for(request.backend).direct:
         return OutputFallback("tool", f"{request.provider} does not accept schema for Claude")
     from ...utils.vendor_schemas import anthropic_limit, to_anthropic_schema
@@ -104,7 +104,7 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
         text = "Anthropic does not accept a schema with arbitrary keys or a recursive one"
         return OutputFallback("tool", text)
     if limit := anthropic_limit(closed):
-        return OutputFallback("tool", f"{limit}, more than Anthropic takes", over_limit=True)
+        return OutputFallback("tool", f"{limit}, more than Anthropic accepts", over_limit=True)
     return None
 
 
@@ -118,7 +118,7 @@ def tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 def arguments_restorer(
     schema: Mapping[str, Any],
 ) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """Return what restores the names of properties that `tool_schema` replaced."""
+    """Return a function that restores the property names that `tool_schema` replaced."""
     from ...utils.vendor_schemas import anthropic_arguments_restorer
 
     return anthropic_arguments_restorer(schema)
@@ -152,7 +152,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
 
 
 def thinking_fields(plan: ReasoningPlan) -> dict[str, Any]:
-    """Return the fields of a plan: a budget, adaptive thinking with an effort, or the switch."""
+    """Return the thinking fields: a budget, adaptive thinking with an effort, or the switch."""
     if plan.budget_tokens:
         budget = {"type": "enabled", "budget_tokens": plan.budget_tokens}
         return {"thinking": budget, "max_tokens": plan.max_tokens}
@@ -307,7 +307,7 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
             return {"type": "redacted_thinking", "data": part.thinking_signature}
         case ThinkingContent():
             signature = part.thinking_signature
-            # Hosts of other models may send no signature, but want the field.
+            # Hosts of other models may send no signature but require the field.
             return {"type": "thinking", "thinking": part.thinking, "signature": signature or ""}
         case ToolCall():
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
@@ -317,7 +317,7 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
 
 def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
     content = [_encode_part(part) for part in message.content]
-    if message.is_error:  # then the API takes only text (vellum-ai/vellum-assistant#18387)
+    if message.is_error:  # then the API accepts only text (vellum-ai/vellum-assistant#18387)
         text = [block for block in content if block["type"] == "text"]
         content = text or [{"type": "text", "text": result_text(message)}]
     result = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
@@ -329,7 +329,7 @@ def _encode_files(message: ToolResultMessage) -> list[dict[str, Any]]:
 
 
 def _add_cache_control(body: dict[str, Any], long: bool) -> None:
-    """Mark what is to be cached: system prompt, tools, everything up to the last user message."""
+    """Mark the parts to cache: system prompt, tools, everything up to the last user message."""
     marker = {"type": "ephemeral", "ttl": "1h"} if long else {"type": "ephemeral"}
     last_user = next((m for m in reversed(body["messages"]) if m["role"] == "user"), None)
     for blocks in (body["system"], body["tools"], last_user and last_user["content"]):
@@ -349,7 +349,7 @@ class AnthropicMessagesDecoder:
         self.done: bool = False
         self._tool_blocks: set[int | None] = set()  # indices of blocks that call the caller's tools
         self._server_calls: dict[str, int] = {}  # of Anthropic's own tools
-        # Inputs that came with the start of a block; dropped if deltas follow.
+        # Inputs in the start event of a block; dropped if deltas follow.
         self._unsent_inputs: dict[int | None, str] = {}
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
@@ -439,7 +439,7 @@ class AnthropicMessagesDecoder:
             deltas.append(ToolFragment(index, arguments=arguments))
 
     def _end_input(self, index: Any, deltas: list[Delta]) -> None:
-        """Add the input that came with the start of a block and in no delta."""
+        """Add the input that was in the start event of a block and in no delta."""
         index = optional_index(index)
         if tool_input := self._unsent_inputs.pop(index, None):
             deltas.append(ToolFragment(index, arguments=tool_input))

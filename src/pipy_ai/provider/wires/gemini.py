@@ -54,9 +54,9 @@ from ._usage import tool_calls_from_gemini, usage_from_gemini
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 
-# Stands for the signature of a call that another model made.
+# Replaces the missing signature of a call by another model.
 _SKIP_SIGNATURE_CHECK = base64.b64encode(b"skip_thought_signature_validator").decode()
-# The fields at the top of a request; LiteLLM finds the place of all others.
+# The top-level fields of a request; LiteLLM places all others.
 _TOP_LEVEL_FIELDS = frozenset(
     {
         "cachedContent", "cached_content", "contents", "extra_body", "extra_headers",
@@ -65,7 +65,7 @@ _TOP_LEVEL_FIELDS = frozenset(
     }
 )  # fmt: skip
 
-# Parts of a response that a message cannot hold.
+# Parts of a response that a message cannot represent.
 _CONTENT_FIELDS = frozenset(
     {
         "audioTranscription", "codeExecutionResult", "executableCode", "fileData",
@@ -82,18 +82,18 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 
 def accepts_extra(names: Collection[str]) -> bool:
-    """Return whether all fields belong at the top of a request."""
+    """Return whether all fields are top-level fields of a request."""
     return _TOP_LEVEL_FIELDS.issuperset(names)
 
 
 def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
-    """Return what to do where Gemini cannot be given a schema."""
+    """Return the fallback if Gemini does not accept the schema, or None."""
     from ...utils.vendor_schemas import gemini_limit, to_openai_strict_schema
 
     if to_openai_strict_schema(schema) is None:
         return OutputFallback("prompt", "Gemini does not accept a schema with arbitrary keys")
     if limit := gemini_limit(schema):
-        return OutputFallback("prompt", f"{limit}, more than Gemini takes", over_limit=True)
+        return OutputFallback("prompt", f"{limit}, more than Gemini accepts", over_limit=True)
     tools, messages = request.context.tools, request.context.messages
     if GEMINI_1_AND_2.search(request.model_id):
         if tools:
@@ -206,8 +206,8 @@ def _function_declaration(tool: Tool) -> dict[str, Any]:
 def encode_contents(messages: Sequence[Message], is_gemini_3: bool = False) -> list[dict[str, Any]]:
     """Return the conversation; consecutive messages of one kind become one turn.
 
-    From Gemini 3 on calls have ids and require signatures: calls of other models get the signature
-    that stands for none.
+    From Gemini 3 on, calls have ids and require signatures; those of other models get a
+    placeholder.
     """
     encoded: list[dict[str, Any]] = []
     function_names: dict[str, str] = {}  # by the ids of the calls
@@ -279,7 +279,7 @@ def _encode_result(
     response: dict[str, Any] = {"name": name, "response": result}
     if is_gemini_3:
         response["id"] = message.tool_call_id
-        if files:  # only these models read them inside of the response
+        if files:  # only these models read files inside the response
             response["parts"], files = files, []
     return [{"functionResponse": response}, *files]
 
@@ -303,11 +303,11 @@ class GeminiDecoder:
         try:
             self._decode_chunk(parse_object(data), deltas)
         except (ProviderError, *MALFORMED):
-            if not self._finished:  # else the response is complete, whatever follows
+            if not self._finished:  # otherwise the response is complete, even if more follows
                 raise
 
     def decode_body(self, body: str, deltas: list[Delta]) -> None:
-        """See `Decoder`: one object, or the list of what would be streamed."""
+        """See `Decoder`: one object, or the list of objects that would be streamed."""
         if body.lstrip().startswith("["):
             for chunk in parse_object(f'{{"all": {body}}}')["all"]:
                 self._decode_chunk(chunk, deltas)

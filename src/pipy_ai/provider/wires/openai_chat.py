@@ -1,6 +1,6 @@
-"""OpenAI Chat Completions, as OpenAI and a hundred compatible hosts take and send it.
+"""OpenAI Chat Completions, as implemented by OpenAI and a hundred compatible hosts.
 
-What hosts do differently is in `provider.profiles`.
+The differences between hosts are in `provider.profiles`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
 
 
 def _requires_max_completion_tokens(request: Request) -> bool:
-    """Return whether a model rejects `max_tokens`; OpenAI's servers take the new name for all."""
+    """Return whether a model rejects `max_tokens`; OpenAI's servers accept the new name for all."""
     profile = request.profile
     if request.family.max_completion_tokens:
         return not profile.translates_max_tokens
@@ -194,7 +194,7 @@ class OpenAIChatDecoder:
         if delta.get("refusal"):
             self._decode_refusal(delta, deltas)
         for call in delta.get("tool_calls") or ():
-            if call.get("custom"):  # a tool that takes free text
+            if call.get("custom"):  # a tool with free text as input
                 deltas.append(Omitted("custom tool call"))
             else:
                 deltas.append(_tool_fragment(call, call.get("index")))

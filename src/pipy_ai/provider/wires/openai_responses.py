@@ -80,7 +80,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
 def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
     """Return the fields of a request without model and address. None: leave the field out.
 
-    Fields that LiteLLM does not know are in `extra_body`.
+    Fields that LiteLLM does not support are in `extra_body`.
     """
     options = request.options
     effort = prepared.reasoning.effort
@@ -182,9 +182,9 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
 
 
 def _message_identity(item: dict[str, Any]) -> str:
-    """Return what a message needs to go back: its id, as JSON if it has a phase.
+    """Return the identity that a message needs in later requests: its id, as JSON with a phase.
 
-    Models from gpt-5.3-codex on tell comments from final answers by it (vercel/ai#12860).
+    The phase tells models from gpt-5.3-codex on which messages are final (vercel/ai#12860).
     """
     item_id, phase = item["id"], optional_text(item.get("phase"))
     if phase is None and not item_id.startswith("{"):
@@ -237,9 +237,9 @@ class OpenAIResponsesDecoder:
     def __init__(self) -> None:
         self.done: bool = False
         self._refused = False
-        self._streamed_items: set[int] = set()  # whose content came in deltas
+        self._streamed_items: set[int] = set()  # items whose content arrived in deltas
         self._items: list[dict[str, Any]] = []  # complete ones
-        self._announced_calls: set[int] = set()  # whose name came
+        self._announced_calls: set[int] = set()  # calls whose name has arrived
         self._unsent_arguments: dict[int, str] = {}  # given whole, in case no deltas follow
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
@@ -289,7 +289,7 @@ class OpenAIResponsesDecoder:
         deltas.append(ToolFragment(index, arguments=_delta_text(body)))
 
     def on_item_added(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
-        """Handle `response.output_item.added`: a function call names itself here."""
+        """Handle `response.output_item.added`, which names a function call."""
         item = body.get("item") or {}
         if item.get("type") == "function_call":
             self._announce_call(index, item, deltas)
@@ -335,7 +335,7 @@ class OpenAIResponsesDecoder:
             self._unsent_arguments[index] = arguments
 
     def _decode_item(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
-        """Add what a complete item holds and its deltas did not."""
+        """Add the content of a complete item that was not in its deltas."""
         was_streamed, item_type = index in self._streamed_items, item.get("type")
         if item_type == "reasoning":
             if not was_streamed:
