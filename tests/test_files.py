@@ -88,7 +88,7 @@ def test_urls_are_left_to_the_provider() -> None:
     assert document("https://example.com/get?id=7").url == "https://example.com/get?id=7"  # type: ignore[union-attr]
     assert attachment("HTTPS://example.com/a.JPG") == ImageContent(url="HTTPS://example.com/a.JPG")
     for unclear in ("https://example.com/notes.txt", "https://example.com/pdf", "http://a"):
-        with pytest.raises(ValueError, match="has no file extension"):
+        with pytest.raises(ValueError, match=r"(?i)the file type of http"):
             attachment(unclear)
     content = user("q", url, "https://example.com/photo?id=7").content
     assert [part.type for part in content] == ["text", "document", "image"]  # type: ignore[union-attr]
@@ -113,7 +113,7 @@ def test_unreadable_file_is_rejected_by_name(build: Any, tmp_path: Path) -> None
     for malformed in ("data:application/pdf;base64,###", "data:application/pdf"):
         with pytest.raises(ValueError, match="data: URL is malformed"):
             build(malformed)
-    with pytest.raises(ValueError, match="is empty this data: URL"):
+    with pytest.raises(ValueError, match="this data: URL is empty"):
         build("data:,")
 
 

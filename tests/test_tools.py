@@ -48,7 +48,11 @@ def fastapi_style(a: int = Field(default=3, description="x")): ...
         (callback, TypeError, r"callback\(\) has a parameter that JSON cannot represent"),
         (plain_object, TypeError, r"plain_object\(\) has a parameter that JSON cannot represent"),
         (fastapi_style, TypeError, "write Annotated"),
-        (Thing.method, TypeError, r"an unbound method: pass the method of an object, such as `thing.method`"),
+        (
+            Thing.method,
+            TypeError,
+            r"an unbound method: pass the method of an object, such as `thing.method`",
+        ),
         (max, TypeError, r"max\(\) cannot be a tool: no signature"),
         (lambda a: a, ValueError, r"set one with name="),
         (Thing, TypeError, "the class Thing is not a tool"),

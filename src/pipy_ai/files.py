@@ -51,8 +51,8 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
         if url_kind(source) == "document":
             return document(source, name)
         raise ValueError(
-            f"{source} has no file extension: use image(url) or document(url), or download it and "
-            "pass the bytes"
+            f"the file type of {source} is unknown: use image(url) or document(url), or"
+            " download it and pass the bytes"
         )
     data, file_name, label = _read_source(source)
     mime_type = sniff_image_type(data)

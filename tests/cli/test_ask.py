@@ -418,7 +418,9 @@ def test_large_text_at_a_url(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("encoding", ["br", "zstd", "deflate", "gzip, gzip"])
 def test_only_gzip_is_requested_and_read_from_urls(lab: Lab, encoding: str) -> None:
     lab.play(Status(200, "bomb", {"content-encoding": encoding}))
-    with pytest.raises(ValueError, match=f"the server sent the encoding '{encoding}', which was not requested"):
+    with pytest.raises(
+        ValueError, match=f"the server sent the encoding '{encoding}', which was not requested"
+    ):
         read_attachments([f"{lab.url.removesuffix('/v1')}/notes"])
     assert lab.seen[0].headers["accept-encoding"] == "gzip"
 
