@@ -174,7 +174,9 @@ def test_invalid_arguments(function: Any, arguments: Any, problems: list[str]) -
 
 
 def test_calls_that_cannot_be_checked() -> None:
-    with pytest.raises(ToolValidationError, match=r"no tool 'sub'\. Available tools: add, Point"):
+    with pytest.raises(
+        ToolValidationError, match=r"Unknown tool 'sub'\. Available tools: add, Point"
+    ):
         validate_tool_call([add, Point], ToolCall(name="sub"))
     with pytest.raises(ToolValidationError, match="Available tools: none"):
         validate_tool_call([], ToolCall(name="sub"))
