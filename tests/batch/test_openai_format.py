@@ -181,7 +181,10 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (line("a", "/v1/embeddings", model="m", input="x"), "line 2: url must be /v1/chat/completions"),
+        (
+            line("a", "/v1/embeddings", model="m", input="x"),
+            "line 2: url must be /v1/chat/completions",
+        ),
         (line("a", model="hosted_vllm/a"), "line 2: the body has neither messages nor input"),
         (line("a", messages=[{"role": "user", "content": "a"}], n=2), "line 2: body.n 2"),
         (line("a", messages=[], temperature="hot"), "line 2: body.temperature: Input should be"),
@@ -189,8 +192,14 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
         (line("a", messages=[], tools=["x"]), 'an item of body.tools must be an object, not "x"'),
         (line("a", messages=[], tools="x"), 'line 2: body.tools must be a list, not "x"'),
         (line("a", messages="x"), 'line 2: body.messages must be a list, not "x"'),
-        (line("a", messages=[], reasoning="x"), 'line 2: body.reasoning must be an object, not "x"'),
-        (line("a", messages=[], tool_choice={"function": 1}), "tool_choice.function must be an object"),
+        (
+            line("a", messages=[], reasoning="x"),
+            'line 2: body.reasoning must be an object, not "x"',
+        ),
+        (
+            line("a", messages=[], tool_choice={"function": 1}),
+            "tool_choice.function must be an object",
+        ),
         (line("a", messages=[{"role": "assistant", "tool_calls": 5}]), "tool_calls must be a list"),
         (line("a", input=5), "line 2: body.input must be a string or a list, not 5"),
         (line("a", input=["hi"]), 'line 2: an item of body.input must be an object, not "hi"'),
