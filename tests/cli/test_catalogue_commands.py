@@ -98,7 +98,7 @@ def test_json_has_all_fields(pipy: Run) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "text"),
     [
-        ("models --capability magic", 2, "one of reasoning"),
+        ("models --capability magic", 2, "choose from reasoning"),
         ("models --provider antropic", 2, "did you mean anthropic"),
         ("models --columns model,prize", 2, "unknown column 'prize'"),
         ("models --sort prize", 2, "unknown column 'prize'"),

@@ -98,7 +98,7 @@ def test_gateway_file(july: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said["general_settings"] == {"master_key": "os.environ/LITELLM_MASTER_KEY"}
     plain = entries(generate_router_config(gateway=True))["openai/gpt-5"]
     assert set(plain) == {"model", "api_key"}
-    with pytest.raises(ValueError, match="rpm and tpm need a gateway"):
+    with pytest.raises(ValueError, match="rpm and tpm require a gateway"):
         generate_router_config(rpm=60)
     with pytest.raises(ValueError, match="at least 1"):
         generate_router_config(gateway=True, rpm=0)

@@ -76,10 +76,10 @@ def test_filters_agree_with_the_feed(july: Path) -> None:
 @pytest.mark.parametrize(
     ("filters", "text"),
     [
-        ({"capability": "reasonning"}, "one of reasoning, tool_call"),
-        ({"modality": "smell"}, "one of text, image"),
-        ({"output_modality": "smell"}, "one of text, image"),
-        ({"status": "preview"}, "one of active, alpha"),
+        ({"capability": "reasonning"}, "choose from reasoning, tool_call"),
+        ({"modality": "smell"}, "choose from text, image"),
+        ({"output_modality": "smell"}, "choose from text, image"),
+        ({"status": "preview"}, "choose from active, alpha"),
         ({"provider": "antropic"}, "did you mean anthropic"),
     ],
 )

@@ -473,4 +473,4 @@ def test_content_left_out_beside_text_is_a_warning(lab: Lab) -> None:
     assert outcome(message) == ("stop", None, False)
     assert message.text == "Here:"
     assert codes(message) == ["content_omitted"]
-    assert message.warnings[0].message.endswith("left out: image/png")
+    assert message.warnings[0].message.endswith("omitted: image/png")
