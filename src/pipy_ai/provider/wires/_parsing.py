@@ -68,7 +68,7 @@ class MalformedResponseError(ProviderError):
         """Return the message. Secrets must be removed first, because the data is truncated."""
         excerpt = data if len(data) <= 80 else data[:80] + "…"
         is_html = data.lstrip().startswith("<")
-        text = "a web page, not a response" if is_html else "data that cannot be parsed"
+        text = "a web page, not a response" if is_html else "data that cannot be read"
         hint = "Check api_base." if is_html else "Try again."
         return f"The provider sent {text}: {excerpt!r}. {hint}"
 
