@@ -292,3 +292,12 @@ def test_batch_shows_what_it_waits_for(lab: Lab, tmp_path: Path) -> None:
         lab.go()
         assert terminal.wait() == 0
         assert "429" not in terminal.text
+
+
+@pytest.mark.parametrize("command", [["info", "sonnet"], ["models", "sonnet"]])
+def test_reading_the_catalogue_is_shown(command: list[str]) -> None:
+    with Terminal("-m", "pipy_ai", *command, rows=10, env={"PAGER": "cat -u"}) as terminal:
+        assert terminal.wait() == 0
+        assert "reading the catalogue" in terminal.raw.decode()
+        assert "reading the catalogue" not in terminal.text
+        assert "claude-sonnet" in terminal.text

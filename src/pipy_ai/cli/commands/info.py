@@ -13,6 +13,7 @@ from ..args.common import add_json_option
 from ..display.catalogue import format_rate, route_to_dict, show_price_date, zero_price_label
 from ..display.terminal import warn, write, write_json
 
+WAITS = "reading the catalogue"
 EXAMPLES = """\
 pipy info sonnet
 pipy info openai/gpt-5

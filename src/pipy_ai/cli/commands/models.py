@@ -16,6 +16,7 @@ from ..display.model_order import sort_by_interest, usable_providers
 from ..display.table import print_table
 from ..display.terminal import escape_controls, hint, warn, write_json
 
+WAITS = "reading the catalogue"
 EXAMPLES = """\
 pipy models sonnet
 pipy models --available --sort in

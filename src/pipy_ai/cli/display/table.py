@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from ...utils.text import display_width, format_table, truncate
 from . import terminal
+from .status import hide_status
 
 MIN_CELL_WIDTH = 12  # columns are shortened to this width before others are dropped
 MAX_FIRST_WIDTH = 32  # the first column, which names the row, is not shortened below this
@@ -106,6 +107,7 @@ def write_paged(text: str) -> None:
 
     The pager is `PIPY_PAGER`, else `PAGER`, else `less`. An empty value or `cat` means none.
     """
+    hide_status()
     if not _needs_pager(text) or not _run_pager(text):
         terminal.write_raw(text)
 
