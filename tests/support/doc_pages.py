@@ -57,7 +57,7 @@ import pyte
 import yaml
 
 from pipy_ai import faux, register_provider
-from pipy_ai.cli.main import _with_default_command
+from pipy_ai.cli.main import with_default_command
 from pipy_ai.cli.parser import build_parser
 from pipy_ai.provider.registered import registered_provider, unregister_provider
 
@@ -224,7 +224,7 @@ class Page:
         for command in re.findall(r"(?:^|[|&;] *|bin/)pipy (.*)", body.replace("$ ", ""), re.M):
             words = shlex.split(re.split(r" (?:\||&&|;|>) ", command)[0], comments=True)
             try:
-                build_parser().parse_args(_with_default_command(words))
+                build_parser().parse_args(with_default_command(words))
             except SystemExit as refused:
                 if refused.code:
                     self._fail(f"pipy does not take: {command}")

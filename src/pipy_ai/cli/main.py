@@ -36,7 +36,7 @@ def _run(argv: Sequence[str] | None) -> int:
             from .welcome import show_welcome
 
             return show_welcome()
-        command_line = _with_default_command(given)
+        command_line = with_default_command(given)
         return _run_command(_parse_command_line(command_line))
     except ValueError as error:  # wrong use
         _warn(str(error))
@@ -87,14 +87,14 @@ def _parse_command_line(argv: list[str]) -> argparse.Namespace:
     raise ValueError(f"pipy {command_path} does not take {unknown_argument!r}; {advice}")
 
 
-def _with_default_command(argv: list[str]) -> list[str]:
+def with_default_command(argv: list[str]) -> list[str]:
     """Insert `ask` before a prompt: `pipy "What is 2+2?"` means `pipy ask "What is 2+2?"`.
 
     Raises:
         ValueError: The first word is almost a command and no prompt follows it.
     """
     if argv[:1] == ["--no-pager"] and argv[1:2] and argv[1] in PAGED_COMMANDS:  # as with git
-        return _with_default_command([argv[1], *argv[2:], "--no-pager"])
+        return with_default_command([argv[1], *argv[2:], "--no-pager"])
     if not argv or argv[0] in COMMANDS or argv[0] in ("-h", "--help", "--version"):
         return _with_default_action(argv)
     first = argv[0]
