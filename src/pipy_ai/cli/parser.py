@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 
 from .._version import __version__
+from ..utils.terminal_size import get_terminal_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +94,6 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
             module = load_command(name)
             subparser.description = getattr(module, "DESCRIPTION", _sentence(summary))
             subparser.epilog = f"{EXAMPLES_HEADING}{module.EXAMPLES}{GUIDE_HEADING}{module.GUIDE}"
-            subparser.formatter_class = _HelpFormatter
             module.add_arguments(subparser)
             _describe_actions(subparser)
     return root_parser
@@ -113,6 +113,10 @@ def _sentence(summary: str) -> str:
 
 class _HelpFormatter(argparse.HelpFormatter):
     """Keep the lines of examples, which argparse would fill."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("width", get_terminal_size()[0] - 2)
+        super().__init__(*args, **options)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith(EXAMPLES_HEADING):
@@ -141,6 +145,10 @@ class _RootHelpFormatter(_HelpFormatter):
 
 class _Parser(argparse.ArgumentParser):
     """A parser that writes help as the commands write: argparse would hide a full disk."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", _HelpFormatter)
+        super().__init__(*args, **options)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 from .._version import __version__
+from ..utils.terminal_size import get_terminal_size
 from .display.terminal import bold, dimmed, escape_controls, format_error, wrap, write_raw
 
 MAX_LISTED_PROVIDERS = 6
@@ -24,7 +24,7 @@ def show_welcome() -> int:
         f"History  {_describe_history()}",
         "",
         "Try",
-        *_suggestions(model, key_providers, shutil.get_terminal_size().columns),
+        *_suggestions(model, key_providers, get_terminal_size()[0]),
         "",
         "pipy --help lists all commands; pipy doctor checks the setup.",
     ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from ...utils.terminal_size import get_terminal_size
 from ..args.common import add_json_option, add_quiet_option
 from ..checks.finding import FAIL, OK, WARN
 from ..display.status import hide_status, show_status
@@ -85,9 +85,7 @@ def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]
 
 
 def _print_finding(finding: Finding) -> None:
-    is_narrow = (
-        sys.stdout.isatty() and 0 < shutil.get_terminal_size((0, 0)).columns < MIN_TABLE_WIDTH
-    )
+    is_narrow = sys.stdout.isatty() and 0 < get_terminal_size((0, 0))[0] < MIN_TABLE_WIDTH
     if is_narrow:
         line, indent = f"{finding.state} {finding.about}: {finding.detail}\n", 2
     else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 
 from ...usage import UsageTotals
+from ...utils.terminal_size import get_terminal_size
 from ...utils.text import display_width, format_count, truncate
 from ..args.common import add_json_option, add_pager_option, parse_count
 from ..conversations.conversation import Conversation, remove_conversation
@@ -174,7 +174,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _fit_to_terminal(header: list[str], rows: list[list[str]]) -> None:
     """Truncate titles to the terminal's width. If it is narrow, drop `used` and shorten ids."""
-    terminal_width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    terminal_width = get_terminal_size()[0] if sys.stdout.isatty() else 0
 
     def leading_width() -> int:
         columns = list(zip(header, *rows, strict=True))[:-1]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from ...utils.terminal_size import get_terminal_size
 from ...utils.text import display_width
 from ..args.common import add_json_option
 from ..display.table import print_table
@@ -152,7 +152,7 @@ def _print_spending(by: str, totals: dict[str, Spending]) -> None:
     header, rows, numbers = spending_table(by, totals)
     columns = zip(header, *rows, strict=True)
     width = sum(max(map(display_width, column)) + 2 for column in columns)
-    room = shutil.get_terminal_size().columns - width - 1
+    room = get_terminal_size()[0] - width - 1
     if sys.stdout.isatty() and len(totals) > 1 and room >= MIN_BAR_COLUMNS:
         from ..display.bars import format_bars
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import sys
 import time
@@ -85,6 +84,8 @@ def _was_shown_today() -> bool:
 
 def price_age_days(date: str) -> int:
     """Return the days since `date`; more than `MAX_PRICE_AGE_DAYS` if it is not an ISO date."""
+    import datetime  # 2 ms that most commands do without
+
     try:
         return (datetime.date.today() - datetime.date.fromisoformat(date)).days
     except ValueError:

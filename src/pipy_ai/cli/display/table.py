@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
+from ...utils.terminal_size import get_terminal_size
 from ...utils.text import display_width, format_table, truncate
 from . import terminal
 from .status import hide_status
@@ -123,7 +123,7 @@ def _needs_pager(text: str) -> bool:
 
 def _screen_size() -> tuple[int, int]:
     """Return the columns and lines of the terminal; 0 for what is unknown."""
-    return shutil.get_terminal_size((0, 0))
+    return get_terminal_size((0, 0))
 
 
 def _run_pager(text: str) -> bool:
