@@ -102,7 +102,7 @@ def test_usage_goes_to_stderr() -> None:
             ["ask", "-m", "faux/echo", "-a", "/no/such.png", "Hi"],
             "pipy: /no/such.png: No such file",
         ),
-        (["ask", "-m", "faux/echo", "-a", sys.executable, "Hi"], "not a file that models read"),
+        (["ask", "-m", "faux/echo", "-a", sys.executable, "Hi"], "cannot be attached"),
         (
             ["ask", "-m", "faux/echo", "-a", "http://127.0.0.1:9/x", "Hi"],
             "cannot be fetched: Connection refused",
