@@ -79,7 +79,7 @@ def test_budget_counts_what_workers_spend(client: Any, lab: Lab, tmp_path: Path)
     assert {message.error.kind for message in found if message.error} == {"budget", "aborted"}
     assert len(lab.seen) == sum(message.error is None for message in found)
     assert math.fsum(one.cost or 0.0 for one in read_ledger(tmp_path / "ledger.jsonl")) == b.spent
-    with budget(usd=1), pytest.raises(ValueError, match="one model"):
+    with budget(usd=1), pytest.raises(ValueError, match="single model"):
         complete_many([model, "faux/echo"], ["a"], executor=client)
 
 

@@ -382,9 +382,9 @@ def test_router_model_among_others(tmp_path: Any, lab: Lab) -> None:
 
 
 def test_wrong_use_raises_before_any_request(three: Any) -> None:
-    with pytest.raises(ValueError, match="no model to ask"):
+    with pytest.raises(ValueError, match="no model given"):
         complete([], "Hi")
-    with pytest.raises(ValueError, match="no model to ask"):
+    with pytest.raises(ValueError, match="no model given"):
         run_tools((), "Hi")
     with pytest.raises(ValueError, match="no-such-model"):
         complete(["one/a", "no-such-model"], "Hi")

@@ -94,7 +94,7 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_demo_notice() -> None:
     assert "demo" in DEMO_MODEL_NOTICE
-    assert "0.1 B" in DEMO_MODEL_NOTICE
+    assert "demo model" in DEMO_MODEL_NOTICE
 
 
 def test_demo_model_is_a_warning_and_nothing_is_printed(

@@ -61,7 +61,7 @@ def test_preview_needs_no_key_and_no_network(provider: str) -> None:
 
 def test_unsupported_preview() -> None:
     assert preview("cohere/command-x", "q", api_key="k").url == ""
-    with pytest.raises(ValueError, match="no preview"):
+    with pytest.raises(ValueError, match="does not support preview"):
         preview("faux/m", "q")
     with pytest.raises(BadRequestError):
         preview("cohere/command-x", "q", transport="direct")

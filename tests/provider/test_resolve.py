@@ -118,7 +118,7 @@ def test_known_route_computes_no_suggestions(
 def test_unknown_model_is_requested_with_a_warning(lab: Lab, july: Any) -> None:
     request = build_request("openai/gpt-99", "q", None, {})
     assert [w.code for w in request.warnings] == ["unknown_model"]
-    assert "not known" in request.warnings[0].message
+    assert "are unknown" in request.warnings[0].message
     lab.play(sse(chunk({"content": "ok"}), chunk({}, finish_reason="stop"), DONE))
     message = complete("openai/gpt-99", "q", api_base=lab.url, api_key="k")
     assert (message.text, message.warnings) == ("ok", [])

@@ -113,7 +113,8 @@ def test_user_without_a_home_gets_no_files(tmp_path: Path, monkeypatch: pytest.M
     assert os.path.isabs(data_path())
     assert get_model("openai/gpt-5") is not None
     monkeypatch.setenv("PIPY_DATA_DIR", "~no-such-user/x")
-    assert os.path.isabs(data_path())
+    with pytest.raises(OSError, match="there is no such user"):
+        data_path()
     assert not list(tmp_path.glob("~*"))
 
 

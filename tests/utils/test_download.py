@@ -29,7 +29,7 @@ def test_public_and_unknown_hosts(host: str) -> None:
 
 def test_logged_urls_show_no_secret(caplog: pytest.LogCaptureFixture) -> None:
     mask_logged_urls()
-    with Raw(response(b"")) as server, caplog.at_level(logging.DEBUG):
+    with Raw(response(b"")) as server, caplog.at_level(logging.DEBUG, "httpx"):
         httpx.get(server.url.replace("://", "://me:hunter2@") + "?key=hunter2&tenant=7")
     assert "tenant=7" in caplog.text
     assert "hunter2" not in caplog.text
