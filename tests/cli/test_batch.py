@@ -145,7 +145,11 @@ def test_rows_without_an_id_are_numbered() -> None:
             "line 1: a system message must be a",
         ),
         ([{"messages": [{"role": "king", "content": "a"}]}], [], "line 1: messages.0"),
-        ([{"messages": [{"role": "assistant", "tool_calls": [{}]}]}], [], "line 1: a tool call must be"),
+        (
+            [{"messages": [{"role": "assistant", "tool_calls": [{}]}]}],
+            [],
+            "line 1: a tool call must be",
+        ),
         ([{"prompt": "a"}], ["-o", "out.csv"], "-o out.csv: the output is JSON Lines; name"),
         ([{"prompt": "a"}], ["-o", "out.json"], "name the file out.jsonl"),
         ([{"prompt": "a"}], ["-o", "answers.Parquet"], "name the file answers.jsonl"),
