@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -10,10 +11,10 @@ def get_terminal_size(fallback: tuple[int, int] = (80, 24)) -> tuple[int, int]:
     """Return the columns and lines of the terminal, as `shutil.get_terminal_size` does."""
     columns, lines = _from_environment("COLUMNS"), _from_environment("LINES")
     if columns <= 0 or lines <= 0:
-        try:
-            size = os.get_terminal_size(sys.__stdout__.fileno())  # type: ignore[union-attr]
-        except (AttributeError, ValueError, OSError):  # it is closed, or not a terminal
-            size = os.terminal_size(fallback)
+        size = os.terminal_size(fallback)
+        if sys.__stdout__ is not None:
+            with contextlib.suppress(ValueError, OSError):  # it is closed, or not a terminal
+                size = os.get_terminal_size(sys.__stdout__.fileno())
         columns = columns if columns > 0 else size.columns or fallback[0]
         lines = lines if lines > 0 else size.lines or fallback[1]
     return columns, lines
