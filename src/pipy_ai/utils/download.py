@@ -79,7 +79,9 @@ def fetch_error_text(error: httpx.HTTPError) -> str:
 
 def mask_logged_urls() -> None:
     """Mask passwords and secret parameters of the URLs that httpx logs."""
-    logging.getLogger("httpx").addFilter(_mask_urls)  # no second time
+    filters = logging.getLogger("httpx").filters
+    if _mask_urls not in filters:
+        filters.insert(0, _mask_urls)  # LiteLLM's filter formats the message
 
 
 def _mask_urls(record: logging.LogRecord) -> bool:
