@@ -26,13 +26,13 @@ def print_table(
 ) -> None:
     """Print aligned columns on stdout, and in a pager what is longer than the screen.
 
-    On a terminal the header is bold, and the table is no wider than the screen.
+    On a terminal, the header is bold and the table fits the width of the screen.
 
     Args:
         header: The names of the columns.
         rows: The cells of each row.
         right: The columns that are aligned right. They are never shortened.
-        drop: The columns that are left out where there is no room, in this order; then the others
+        drop: The columns to omit, in this order, if the table is too wide; then the others
             from the right. The first column always stays.
         colors: The colors of cells on a terminal, by the index of the row and the column's name.
     """
@@ -139,7 +139,7 @@ def _run_pager(text: str) -> bool:
     environment = {"LESS": "FRX", "LV": "-c", **os.environ}
     try:
         pager = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, env=environment)
-    except (OSError, ValueError):  # it is not installed, or is no command
+    except (OSError, ValueError):  # it is not installed, or not a valid command line
         return False
     previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's
     try:

@@ -85,8 +85,8 @@ def discard_typed_ahead(fd: int) -> None:
 def read_answer(keyboard: TextIO) -> str:
     """Read the line that answers a question.
 
-    It is empty if the terminal is closed or the user did not press Enter: that is no answer. Ctrl-C
-    works even if it arrives just before the wait begins.
+    It is empty if the terminal is closed or the user did not press Enter: there is no answer then.
+    Ctrl-C works even if it arrives just before the wait begins.
 
     Raises:
         OSError: The terminal is gone.
