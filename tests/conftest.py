@@ -20,6 +20,11 @@ from .support.llama_process import llama_server
 from .support.scripted_server import Lab
 from .support.watched_provider import Watched
 
+# What describes the terminal or the machine that runs the tests, and would change output.
+SURROUNDINGS = (
+    "CI", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES", "TMUX",
+    "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+)  # fmt: skip
 WEIGHTS = find_weights()  # before the data directory is replaced
 _connect = socket.socket.connect
 
@@ -35,7 +40,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packaged: Path) -> None:
     for name in list(os.environ):
-        if re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name):
+        if re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name) or name in SURROUNDINGS:
             monkeypatch.delenv(name)
     data = tmp_path / "pipy-data"
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))

@@ -261,7 +261,7 @@ def test_ctrl_c_clears_a_continued_line_on_a_dumb_terminal(lab: Lab) -> None:
     lab.play(answer("Fine"), answer("Yes"))
     with Chat(lab, env={"TERM": "dumb"}) as seen:
         for said, reply in (("Hi", "Fine"), ("Really?", "Yes")):
-            seen.say("my password is\\", "is\\")
+            seen.say(f"not {said}\\", f"> not {said}\\")  # on the screen: the line was read
             seen.interrupt()
             seen.say(said, f"\n{reply}")
     assert [asked(lab, n)[-1] for n in (0, 1)] == [("user", "Hi"), ("user", "Really?")]

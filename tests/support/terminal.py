@@ -42,10 +42,9 @@ class Terminal:
         self._fd, slave = pty.openpty()
         self._size(columns, rows)
         given = {"PAGER": "cat", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})}
-        kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "TMUX", "COLUMNS")}
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
-            stdin=slave, stdout=slave, stderr=slave, env=kept | given, start_new_session=True,
+            stdin=slave, stdout=slave, stderr=slave, env=os.environ | given, start_new_session=True,
             preexec_fn=_as_in_a_shell,
         )  # fmt: skip
         os.close(slave)
