@@ -15,7 +15,7 @@ from pipy_ai.provider.assembler import Assembler
 from pipy_ai.provider.http.client import _ConnectionPool, pools
 from pipy_ai.provider.http.connection import Connection
 from pipy_ai.provider.profiles import profile_for
-from pipy_ai.provider.wires import WIRES
+from pipy_ai.provider.wires import load_wire
 from tests.support.event_grammar import check_events
 from tests.support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES
 
@@ -149,7 +149,7 @@ async def _decode(api: str, pieces: Sequence[bytes]) -> list[AssistantMessageEve
     events: list[AssistantMessageEvent] = [assembler.start()]
     response: Any = MemoryResponse(pieces, {})
     try:
-        async for deltas in exchange.stream_deltas(response, WIRES[api], _PROFILE):
+        async for deltas in exchange.stream_deltas(response, load_wire(api), _PROFILE):
             assembler.feed(deltas, events)
         return events + assembler.finish()
     except Exception as error:

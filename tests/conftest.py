@@ -40,7 +40,10 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packaged: Path) -> None:
     for name in list(os.environ):
-        if re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name) or name in SURROUNDINGS:
+        if (
+            re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name)
+            or name in SURROUNDINGS
+        ):
             monkeypatch.delenv(name)
     data = tmp_path / "pipy-data"
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))

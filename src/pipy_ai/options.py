@@ -101,8 +101,10 @@ class StreamOptions(BaseModel):
     default."""
     session_id: str | None = None
     """Identifies the conversation, so that providers can reuse their cache."""
-    api_key: SecretStr | None = Field(default=None, exclude=True, repr=False)
-    """The API key. None: from the environment or from `pipy keys`."""
+    api_key: SecretStr | Callable[[], Any] | None = Field(default=None, exclude=True, repr=False)
+    """The API key. None: from the environment or from `pipy keys`. Or a function, possibly
+    asynchronous, that returns an access token, or a tuple of a token and the time when it expires
+    (a `datetime`, or seconds since 1970). A token is kept until five minutes before it expires."""
     api_base: str | None = None
     """The base URL of the server."""
     headers: dict[str, str] | None = Field(default=None, exclude=True, repr=False)
@@ -164,7 +166,7 @@ class Options(TypedDict, total=False):
     tool_choice: str | dict[str, Any] | None
     cache_retention: CacheRetention | Literal["none", "short", "long"] | None
     session_id: str | None
-    api_key: str | None
+    api_key: str | SecretStr | Callable[[], Any] | None
     api_base: str | None
     headers: dict[str, str] | None
     metadata: dict[str, Any] | None

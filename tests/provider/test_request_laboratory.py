@@ -27,7 +27,7 @@ from pipy_ai import (
 )
 from pipy_ai._requests import build_request
 from pipy_ai.errors import ErrorInfo, ErrorKind
-from pipy_ai.provider.wires import wire_for
+from pipy_ai.provider.transport import wire_for
 
 from ..support.strict_rules import StrictHost, broken_rules, inverted_reasoning
 

@@ -140,7 +140,7 @@ def test_bare_name(lab: Lab, july: Any) -> None:
 
 
 def test_newer_openai_models_use_responses(july: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipy_ai.provider.wires import wire_for
+    from pipy_ai.provider.transport import wire_for
 
     def api(name: str, **options: Any) -> str:
         return wire_for(build_request(name, "q", None, options)).api

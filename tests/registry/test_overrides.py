@@ -14,7 +14,7 @@ from pipy_ai._requests import build_request
 from pipy_ai.cli.main import main
 from pipy_ai.provider.prepare import prepare_request
 from pipy_ai.provider.request import Request
-from pipy_ai.provider.wires import wire_for
+from pipy_ai.provider.transport import wire_for
 
 from ..support.catalogue_faults import look_at
 from ..support.scripted_server import Lab

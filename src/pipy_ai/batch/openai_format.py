@@ -83,7 +83,7 @@ def parse_request_line(row: Mapping[str, Any], system: str | None) -> RowRequest
 
 
 def _parse_options(body: Mapping[str, Any]) -> dict[str, Any]:
-    from ..provider.direct import LITELLM_ONLY_OPTIONS  # only lines of this format need it
+    from ..provider.transport import LITELLM_ONLY_OPTIONS  # only lines of this format need it
 
     options: dict[str, Any] = {}
     extra: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from ..provider.apis import OPENAI_CHAT
 from ..provider.prepare import forced_calls_problem, thinking_fallback
 from ..provider.profiles import CLAUDE
 from ..provider.reasoning import plan_reasoning
-from ..provider.wires import wire_for
+from ..provider.transport import wire_for
 from ..types import (
     AssistantContent,
     AssistantMessage,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -18,16 +19,37 @@ from .request import Request
 DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
 PLACEHOLDER_KEY = "none"  # sent where no key is needed, so that LiteLLM does not look for one
 
-_EMPTY_SECRET = SecretStr("")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPENAI_PROVIDERS = frozenset({"openai", "text-completion-openai"})
 
 
 async def aresolve_api_key(request: Request) -> str | None:
-    """`resolve_api_key`, in a thread if the key is in the system's keyring, which may prompt."""
+    """`resolve_api_key` that calls the function of a token, and asks the keyring in a thread.
+
+    The system's keyring may prompt.
+    """
+    if (fetch := key_function(request)) is not None:
+        from .token_source import token_source
+
+        return await token_source(fetch).token()
     if request.options.api_key is None and request.route.credential()[1] == KEYRING:
         return await loops.run_in_thread("pipy-ai-keyring", lambda: resolve_api_key(request))
     return resolve_api_key(request)
+
+
+def key_function(request: Request) -> Callable[[], Any] | None:
+    """Return the function that the caller passed as `api_key`, if it is one."""
+    api_key = request.options.api_key
+    return None if api_key is None or isinstance(api_key, SecretStr) else api_key
+
+
+def key_renewal(request: Request) -> Callable[[], None] | None:
+    """Return a function that discards the token of the function `api_key`; None: it is none."""
+    if (fetch := key_function(request)) is None:
+        return None
+    from .token_source import token_source
+
+    return token_source(fetch).renew
 
 
 def resolve_api_key(request: Request, placeholder: str | None = None) -> str | None:
@@ -41,8 +63,12 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     Raises:
         ProviderError: The provider requires a key and there is none (kind `missing_key`).
     """
-    if api_key := (request.options.api_key or _EMPTY_SECRET).get_secret_value().strip():
-        return api_key
+    given = request.options.api_key
+    if isinstance(given, SecretStr):
+        if api_key := given.get_secret_value().strip():
+            return api_key
+    elif given is not None:
+        return placeholder or PLACEHOLDER_KEY  # only `aresolve_api_key` calls a function
     route, base_url = request.route, request.options.api_base
     if route.kind == "router":
         return None

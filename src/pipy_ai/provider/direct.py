@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ..errors import ErrorKind, ProviderError, error_info
-from ..types import DocumentContent, ImageContent, UserContent
 from ..utils.surrogates import clean_json_surrogates
-from .content import is_remote_file
-from .credentials import PLACEHOLDER_KEY, aresolve_api_key, resolve_api_key
+from .clouds import cloud_for
+from .credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from .deltas import Delta
+from .endpoint import Endpoint
 from .exchange import stream_deltas
 from .http.client import USER_AGENT, HTTPRequest
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
-from .profiles import backend_for
 from .redaction import redacted_error, redacted_preview, response_redactor
 from .request import Preview, Request
 from .tool_definitions import restore_tool_names
 from .wire import Wire
-from .wires import wire_for
 
-__all__ = ["DirectProvider", "direct_wire"]
-
-# Parameters in `extra` that only LiteLLM understands, in addition to all named `litellm_…`.
-LITELLM_ONLY_OPTIONS = frozenset(
-    {
-        "allowed_openai_params", "api_base", "api_key", "api_type", "api_version", "base_url",
-        "cache", "caching", "client", "context_window_fallback_dict", "cooldown_time",
-        "custom_llm_provider", "drop_params", "extra_query", "fallbacks", "input_cost_per_token",
-        "max_retries", "mock_response", "mock_timeout", "model_list", "no-log", "num_retries",
-        "organization", "output_cost_per_token", "preset_cache_key", "request_timeout",
-        "ssl_verify", "stream_timeout", "supports_system_message", "timeout",
-    }
-)  # fmt: skip
 # Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
     {
@@ -51,55 +35,6 @@ _DEFAULT_HEADERS = {
 }
 
 
-def direct_wire(request: Request) -> Wire | None:
-    """Return the wire that carries a request; None: LiteLLM carries it."""
-    transport = request.options.transport or os.environ.get("PIPY_TRANSPORT", "").strip() or "auto"
-    route, extra = request.route, request.options.extra or {}
-    if transport == "litellm" or route.kind == "router":
-        return None
-    if route.problem and not request.options.api_base:
-        return None
-    wire = wire_for(request)
-    if not _is_reachable(request, wire):
-        return None
-    if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
-        return None
-    if not wire.accepts_extra(extra):
-        return None
-    if any(_needs_download(part, request, wire) for part in _content_parts(request)):
-        return None  # LiteLLM downloads files that the API does not accept by URL
-    return wire
-
-
-def _is_reachable(request: Request, wire: Wire) -> bool:
-    """Return whether pipy-ai implements the host's API and knows its address."""
-    backend = backend_for(request.backend)
-    has_address = request.options.api_base or request.route.api_base or backend.has_default_url
-    return wire.api in backend.direct and bool(has_address)
-
-
-def _content_parts(request: Request) -> list[UserContent]:
-    return [
-        part
-        for message in request.context.messages
-        if isinstance(message.content, list)
-        for part in message.content
-        if isinstance(part, ImageContent | DocumentContent)
-    ]
-
-
-def _needs_download(part: UserContent, request: Request, wire: Wire) -> bool:
-    """Return whether a part is a URL and the API accepts only its data."""
-    match part:
-        case ImageContent():
-            return not wire.image_urls and is_remote_file(part)
-        case DocumentContent():
-            omitted = request.accepts_documents is False
-            return not wire.document_urls and not omitted and is_remote_file(part)
-        case _:
-            return False
-
-
 class DirectProvider:
     """Sends requests over one wire."""
 
@@ -109,30 +44,41 @@ class DirectProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
-        api_key = await aresolve_api_key(request)
-        request.redact = response_redactor(request, api_key)
-        try:
-            http_request = self._build_http_request(request, api_key)
-            batches = stream_deltas(http_request, self._wire, request.profile)
+        endpoint = await _endpoint(request, self._wire)
+        renewed = False
+        while True:
+            request.redact = response_redactor(request, endpoint.secrets)
             try:
-                async for deltas in batches:
-                    if request.tool_names:
-                        restore_tool_names(deltas, request)
-                    yield deltas
-            finally:
-                await batches.aclose()
-        except Exception as exc:
-            raise redacted_error(exc, request, api_key) from None
+                http_request = self._build_http_request(request, endpoint)
+                batches = stream_deltas(http_request, self._wire, request.profile)
+                try:
+                    async for deltas in batches:
+                        if request.tool_names:
+                            restore_tool_names(deltas, request)
+                        yield deltas
+                finally:
+                    await batches.aclose()
+                return
+            except Exception as exc:
+                error = redacted_error(exc, request, endpoint.secrets)
+                if renewed or endpoint.renew is None or error.error.status_code != 401:
+                    raise error from None
+            renewed = True  # the token may have expired earlier than it says
+            endpoint.renew()
+            endpoint = await _endpoint(request, self._wire)
 
     async def preview(self, request: Request) -> Preview:
         """Return the request that would be sent; see `pipy_ai.preview`."""
-        api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
-        return redacted_preview(self._build_http_request(request, api_key, preview=True), api_key)
+        endpoint = await _endpoint(request, self._wire, preview=True)
+        http_request = self._build_http_request(request, endpoint, preview=True)
+        return redacted_preview(http_request, endpoint.secrets)
 
     def _build_http_request(
-        self, request: Request, api_key: str | None, preview: bool = False
+        self, request: Request, endpoint: Endpoint, preview: bool = False
     ) -> HTTPRequest:
         prepared = prepare_request(request, self._wire, preview)
+        if endpoint.base_url is not None:
+            prepared.base_url = endpoint.base_url
         encoded = self._wire.encode(request, prepared)
         if encoded.idle_timeout and "idle_timeout" not in request.options.model_fields_set:
             update = {"idle_timeout": encoded.idle_timeout}
@@ -150,13 +96,31 @@ class DirectProvider:
                 body[name] = value
         if request.options.on_payload is not None:
             body = request.options.on_payload(body) or body
-        auth_headers = self._wire.auth_headers(api_key or PLACEHOLDER_KEY)
-        if request.route.key_header:
-            auth_headers = {request.route.key_header: f"Bearer {api_key or PLACEHOLDER_KEY}"}
-        headers = merge_headers(
-            _DEFAULT_HEADERS, auth_headers, encoded.headers, extra_headers, prepared.headers
-        )
-        return HTTPRequest("POST", encoded.url, list(headers.items()), _encode_body(body))
+        own_headers = (encoded.headers, extra_headers, prepared.headers)
+        headers = merge_headers(_DEFAULT_HEADERS, endpoint.headers, *own_headers)
+        content = _encode_body(body)
+        http_request = HTTPRequest("POST", encoded.url, list(headers.items()), content)
+        if endpoint.sign is not None:
+            http_request.headers += endpoint.sign(http_request).items()
+        return http_request
+
+
+async def _endpoint(request: Request, wire: Wire, preview: bool = False) -> Endpoint:
+    """Return the address and the credentials for one attempt."""
+    if (cloud := cloud_for(request.backend)) is not None:
+        try:
+            return await cloud.endpoint(request, wire, preview)
+        except Exception as exc:
+            raise redacted_error(exc, request, ()) from None
+    if preview:
+        api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
+    else:
+        api_key = await aresolve_api_key(request)
+    headers = wire.auth_headers(api_key or PLACEHOLDER_KEY)
+    if request.route.key_header:
+        headers = {request.route.key_header: f"Bearer {api_key or PLACEHOLDER_KEY}"}
+    secrets = (api_key,) if api_key else ()
+    return Endpoint(headers, secrets=secrets, renew=key_renewal(request))
 
 
 def _encode_body(body: Any) -> bytes:

@@ -47,11 +47,14 @@ _CUT_END = rf"(?:\\[uUx]?{_HEX}{{0,8}}|&#?\w{{0,8}}|%{_HEX}?)?[…'\" .]*\Z"
 _URL_SAFE = str.maketrans("+/", "-_")
 
 
-def redacted_error(exc: Exception, request: Request, api_key: str | None) -> ProviderError:
-    """Classify an exception and remove every secret from its message."""
+def redacted_error(exc: Exception, request: Request, secrets: Sequence[str]) -> ProviderError:
+    """Classify an exception and remove every secret from its message.
+
+    Without `secrets`, those of the environment are removed: LiteLLM may have read one.
+    """
     error = exc.error if isinstance(exc, ProviderError) else classify_exception(exc)
     error.provider = request.provider
-    secrets = _request_secrets(request, api_key)
+    secrets = _request_secrets(request, secrets)
     if isinstance(exc, MalformedResponseError):
         error.message = exc.describe(redact(exc.data, secrets))
     error.message = redact(error.message[:MAX_MESSAGE_CHARS], secrets)
@@ -59,12 +62,12 @@ def redacted_error(exc: Exception, request: Request, api_key: str | None) -> Pro
     return ProviderError(error)
 
 
-def response_redactor(request: Request, api_key: str | None) -> Callable[[str], str]:
+def response_redactor(request: Request, secrets: Sequence[str]) -> Callable[[str], str]:
     """Return a function that removes the secrets of a request from texts of its response."""
 
     def remove_secrets(text: str) -> str:
         address_secrets = url_secrets(request.options.api_base or "")
-        return redact(text, [*_header_secrets(request), *address_secrets, api_key or ""])
+        return redact(text, [*_header_secrets(request), *address_secrets, *secrets])
 
     return remove_secrets
 
@@ -95,32 +98,31 @@ def _environment_url_secrets() -> list[str]:
     return secrets
 
 
-def _request_secrets(request: Request, api_key: str | None) -> list[str]:
+def _request_secrets(request: Request, own_secrets: Sequence[str]) -> list[str]:
     secrets = _header_secrets(request) + url_secrets(request.options.api_base or "")
     secrets += _environment_url_secrets()
     if request.route.kind == "router":
         with contextlib.suppress(ProviderError):
             config = load_router_config(request.route.api_base or None)
             secrets += config.secrets() if config is not None else []
-    if api_key:
-        secrets.append(api_key)
-    else:  # LiteLLM may have read one from the environment
+    secrets += own_secrets
+    if not own_secrets:
         secrets += [value for name, value in os.environ.items() if is_secret_variable(name)]
     return secrets
 
 
-def redacted_preview(http_request: HTTPRequest, api_key: str | None) -> Preview:
-    """Convert a request to a `Preview` with the API key and all secret headers masked."""
+def redacted_preview(http_request: HTTPRequest, secrets: Sequence[str]) -> Preview:
+    """Convert a request to a `Preview` with its secrets and all secret headers masked."""
     headers = {
-        name: MASK if (api_key and api_key in value) or is_secret_header(name) else value
+        name: MASK if any(s in value for s in secrets) or is_secret_header(name) else value
         for name, value in http_request.headers
     }
-    url = redact(mask_url(http_request.url), [api_key or "", *url_secrets(http_request.url)])
-    body = _redact_json(json.loads(http_request.content), [api_key or ""])
+    url = redact(mask_url(http_request.url), [*secrets, *url_secrets(http_request.url)])
+    body = _redact_json(json.loads(http_request.content), secrets)
     return Preview(http_request.method, url, headers, body)
 
 
-def _redact_json(value: Any, secrets: list[str]) -> Any:
+def _redact_json(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
         return redact(value, secrets)
     if isinstance(value, list):

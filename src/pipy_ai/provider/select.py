@@ -40,7 +40,8 @@ def provider_for(request: Request) -> Provider:
     name = request.provider
     if registered_provider(name) is not None or name in ("local", "faux"):
         return get_provider(name)
-    from .direct import DirectProvider, direct_wire
+    from .direct import DirectProvider
+    from .transport import direct_wire
 
     wire = direct_wire(request)
     return DirectProvider(wire) if wire is not None else get_provider("litellm")

@@ -124,7 +124,7 @@ def check_supported(
     from ..._requests import build_request
     from ...context import ctx, user
     from ...provider.prepare import unreadable_image_problem
-    from ...provider.wires import wire_for
+    from ...provider.transport import wire_for
 
     for model in models:
         request = build_request(model, ctx(user(*attachments)), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]

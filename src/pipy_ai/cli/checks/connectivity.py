@@ -53,8 +53,8 @@ def _check_provider(provider: str) -> Finding:
     from ..._requests import build_request
     from ...errors import ProviderError
     from ...provider.credentials import resolve_api_key
-    from ...provider.direct import direct_wire
     from ...provider.prepare import prepare_request
+    from ...provider.transport import direct_wire
     from ...registry import get_registry
     from ...utils.secrets import mask_url
 

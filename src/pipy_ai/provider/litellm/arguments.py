@@ -11,7 +11,7 @@ from ..prepare import accepted_extra, merge_tools, prepare_request
 from ..profiles import backend_for
 from ..request import PreparedRequest, Request, bad_request_error
 from ..wire import Wire
-from ..wires import anthropic_messages, gemini, wire_for
+from ..wires import anthropic_messages, backend_wire, gemini
 from ..wires._openai_messages import OPENAI_DIALECT, ChatDialect, chat_fields
 from ..wires.openai_responses import responses_fields
 
@@ -32,7 +32,7 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
     """
     if request.options.transport == "direct":
         raise bad_request_error(request, f'transport="direct" cannot reach {request.model}')
-    wire = wire_for(request)
+    wire = backend_wire(request)
     prepared = prepare_request(request, wire, preview)
     if wire.api == OPENAI_RESPONSES:
         arguments = responses_fields(request, prepared)

@@ -39,7 +39,7 @@ from ..redaction import redacted_error, redacted_preview, response_redactor
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys
 from ..tool_definitions import restore_tool_names
-from ..wires import wire_for
+from ..wires import backend_wire
 from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
 from .chunks import ChunkDecoder, finish_text, read_error
@@ -165,7 +165,7 @@ class LiteLLMProvider:
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
         api_key = await aresolve_api_key(request)
-        request.redact = response_redactor(request, api_key)
+        request.redact = response_redactor(request, _secrets(api_key))
         arguments = _build_arguments(request)
         channel: Channel[Delta] = Channel()
         background_task = loops.background_loop().spawn(
@@ -209,6 +209,10 @@ def _build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
     return arguments
 
 
+def _secrets(api_key: str | None) -> Sequence[str]:
+    return (api_key,) if api_key else ()
+
+
 async def _capture_preview(
     request: Request, arguments: dict[str, Any], api_key: str | None, channel: Channel[Preview]
 ) -> None:
@@ -217,13 +221,13 @@ async def _capture_preview(
         api_key = api_key or _litellm_api_key(litellm, request, arguments)
         captured = await _call_litellm(litellm, request, arguments, api_key, capture_only=True)
         assert isinstance(captured, CapturedRequest), "a captured backend was not captured"
-        channel.put([redacted_preview(_build_http_request(captured, request), api_key)])
+        channel.put([redacted_preview(_build_http_request(captured, request), _secrets(api_key))])
         channel.close()
     except asyncio.CancelledError:
         channel.close()
         raise
     except Exception as exc:
-        channel.close(redacted_error(exc, request, api_key))
+        channel.close(redacted_error(exc, request, _secrets(api_key)))
 
 
 async def _stream_to_channel(
@@ -247,7 +251,7 @@ async def _stream_to_channel(
         channel.close()
         raise
     except Exception as exc:
-        channel.close(redacted_error(exc, request, api_key))
+        channel.close(redacted_error(exc, request, _secrets(api_key)))
 
 
 # Backends whose requests are not captured: APIs without a wire, and Azure, which needs its SDK's
@@ -276,7 +280,7 @@ async def _call_litellm(
         "max_retries": 0,
     }
     body_patch: dict[str, Any] = {}
-    wire = wire_for(request)
+    wire = backend_wire(request)
     if wire.api == OPENAI_RESPONSES:
         method = litellm.aresponses
         model_info = litellm.model_cost.get(request.model_id, {})

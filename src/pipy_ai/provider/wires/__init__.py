@@ -2,38 +2,49 @@
 
 A module builds one `Wire`: how its requests are encoded and how its responses are decoded. Encoders
 and decoders are pure. A decoder knows the API's own signal that a response is complete, and keeps
-the stop reason, ids, usage and signatures unchanged.
+the stop reason, ids, usage and signatures unchanged. A module is imported when a request needs it.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from urllib.parse import urlsplit
 
-from ..apis import OPENAI_RESPONSES
+from ..apis import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import uses_default_openai_url
 from ..profiles import backend_for
 from ..request import Request
 from ..wire import Wire
-from . import anthropic_messages, gemini, openai_chat, openai_responses
 
-WIRES: dict[str, Wire] = {
-    module.WIRE.api: module.WIRE
-    for module in (openai_chat, openai_responses, anthropic_messages, gemini)
+_MODULES = {
+    ANTHROPIC: "anthropic_messages",
+    GEMINI: "gemini",
+    OPENAI_CHAT: "openai_chat",
+    OPENAI_RESPONSES: "openai_responses",
 }
+APIS = tuple(_MODULES)
 
 
-def wire_for(request: Request) -> Wire:
-    """Return the wire of the API of the request's model, for either transport."""
+@cache
+def load_wire(api: str) -> Wire:
+    """Return the wire of an API by its name, one of `APIS`."""
+    wire: Wire = import_module(f".{_MODULES[api]}", __name__).WIRE
+    return wire
+
+
+def backend_wire(request: Request) -> Wire:
+    """Return the wire of the API behind the request's backend, as LiteLLM reaches it."""
     route = request.route
     if route.kind != "router" and (
         route.responses_api == "always"
         or (route.responses_api == "own" and uses_default_openai_url(request))
     ):
-        return WIRES[OPENAI_RESPONSES]
-    return WIRES[backend_for(request.backend).api_for(request.model_id)]
+        return load_wire(OPENAI_RESPONSES)
+    return load_wire(backend_for(request.backend).api_for(request.model_id))
 
 
 def wire_for_url(url: str) -> Wire | None:
     """Return the wire that a URL belongs to; None: an API that is not implemented here."""
     path = urlsplit(url).path.rstrip("/")
-    return next((wire for wire in WIRES.values() if path.endswith(wire.url_suffix)), None)
+    return next((wire for wire in map(load_wire, APIS) if path.endswith(wire.url_suffix)), None)

@@ -1,0 +1,29 @@
+"""`Endpoint`: where a request is sent, and how it is authenticated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+from .http.client import HTTPRequest
+
+Signer: TypeAlias = Callable[[HTTPRequest], Mapping[str, str]]
+
+
+class Endpoint(NamedTuple):
+    """The address and the authentication of one attempt.
+
+    Attributes:
+        headers: headers that carry the key or token, and others that the host needs.
+        base_url: the address; None: that of the route, or the default of the API.
+        sign: returns headers for the final bytes of the request. Called for every attempt.
+        secrets: the key, the token and whatever else must not be shown.
+        renew: discards a token that the host rejected, so that the next attempt gets a new one;
+            None: there is no other one.
+    """
+
+    headers: Mapping[str, str]
+    base_url: str | None = None
+    sign: Signer | None = None
+    secrets: tuple[str, ...] = ()
+    renew: Callable[[], None] | None = None
