@@ -68,7 +68,10 @@ PAGES = [
     ROOT / "RELEASING.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-SPOKEN_FOR = ("anthropic", "openai", "google", "groq", "mistral", "openrouter", "deepseek", "xai")
+SPOKEN_FOR = (
+    "anthropic", "openai", "google", "groq", "mistral", "openrouter", "deepseek", "xai", "cohere",
+    "amazon-bedrock", "azure", "google-vertex", "google-vertex-anthropic", "ollama",
+)  # fmt: skip
 HOME = "/home/you"  # what a page calls the directory in which it runs
 COLUMNS, LINES = 100, 400
 PATIENCE = 100.0  # seconds for all commands of a fence
