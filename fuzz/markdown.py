@@ -70,6 +70,7 @@ def markdown_is_complete(rng: random.Random) -> None:
     if lost:  # a known language of code is shown by its colors
         tokens = _PARSER.parse(source)  # and `___` is drawn as a line
         hidden = [token.info if token.type == "fence" else token.markup for token in tokens]
+        hidden += re.findall(r"[`~]{3} *(\w+)", source)  # a fence directly after a table
         lost -= _visible("".join(hidden))
     assert not lost, (text, shown)
 
