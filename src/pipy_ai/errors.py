@@ -74,7 +74,7 @@ class ErrorKind(StrEnum):
     BUDGET = "budget"
     """The request would exceed the caller's budget."""
     MISSING_KEY = "missing_key"
-    """No API key was found."""
+    """No API key was found, or a package that the request needs is not installed."""
     INVALID_OUTPUT = "invalid_output"
     """The answer does not match `output=`."""
     UNKNOWN = "unknown"

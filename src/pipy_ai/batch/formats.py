@@ -183,7 +183,9 @@ def _read_parquet(path: Path) -> Iterator[NumberedRow]:
     try:
         from pyarrow import ArrowException, parquet
     except ModuleNotFoundError:
-        text = "Parquet needs pyarrow: pip install 'pipy-ai[parquet]'"
+        from ..utils.extras import install_command
+
+        text = f"Parquet needs pyarrow: {install_command('parquet')}"
         raise InputError(f"{path}: {text}") from None
     number = 0
     try:

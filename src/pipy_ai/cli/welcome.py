@@ -80,10 +80,9 @@ def _describe_keys() -> tuple[bool, str]:
 
 def _default_model() -> tuple[str, str]:
     """Return the model that answers if none is named, and why; without one, empty strings."""
-    from importlib import util
-
     from ..registry.default import model_with_key
     from ..registry.settings import DEFAULT_MODEL_KEY, get_setting
+    from ..utils.extras import has_extra
 
     if model := os.environ.get("PIPY_MODEL", "").strip():
         return model, "from PIPY_MODEL"
@@ -95,7 +94,7 @@ def _default_model() -> tuple[str, str]:
         return "", ""
     if model:
         return model, f"{variable} is set"
-    if util.find_spec("xllamacpp") is not None:
+    if has_extra("local"):
         return "local/smollm2", "a small demo model on this machine, often wrong"
     return "", ""
 

@@ -14,6 +14,7 @@ from ..registry.keystore import KEYRING
 from ..registry.routing import CLOUD_LOGIN_BACKENDS, Route
 from ..types import Warning
 from ..utils import event_loop as loops
+from ..utils.extras import install_command
 from .request import Request
 
 DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
@@ -183,6 +184,15 @@ def missing_key_error(
     hint = f"set {' and '.join(variables)}{store_hint}, or " if variables else ""
     hint += "pass api_key="
     text = f"No key for {provider}: {hint}."
+    return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))
+
+
+def missing_package_error(provider: str, package: str, extra: str) -> ProviderError:
+    """Return the error of a request that needs a package of an extra that is not installed."""
+    text = (
+        f"This request to {provider} needs {package}, which is not installed:"
+        f" {install_command(extra)}"
+    )
     return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))
 
 

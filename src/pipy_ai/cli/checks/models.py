@@ -10,23 +10,22 @@ from .finding import FAIL, OK, WARN, Finding
 
 
 def check_default_model() -> Iterator[Finding]:
-    from importlib import util
-
     from ...provider.weights import find_weights
+    from ...utils.extras import has_extra, install_command
 
     model, reason = explain_default_model()
     if not model:
         yield Finding("default", FAIL, "no default model", reason)
     else:
         yield Finding("default", OK, f"{model} ({reason})")
-    engine, weights = util.find_spec("xllamacpp") is not None, find_weights()
+    engine, weights = has_extra("local"), find_weights()
     if engine and weights is not None:
         yield Finding("embedded", OK, str(weights))
     elif engine:
         state = FAIL if model.startswith("local/smollm2") else WARN
         yield Finding("embedded", state, "its weights are not installed", "pipy local pull")
     else:
-        yield Finding("embedded", OK, "not installed; run pip install 'pipy-ai[local]'")
+        yield Finding("embedded", OK, f"not installed; {install_command('local')}")
 
 
 def check_servers() -> Iterator[Finding]:

@@ -64,7 +64,7 @@ OTHER_FORMATS = (
 
 ADVICE = {  # what usually helps, by kind of error
     "auth": "check the API key with pipy doctor",
-    "missing_key": "store the API key with pipy keys set PROVIDER",
+    "missing_key": "store the API key with pipy keys set PROVIDER, or install what is missing",
     "not_found": "check the name of the model with pipy models --search WORD",
     "bad_request": "correct these rows, or leave out the option that was rejected",
     "context_overflow": "shorten these rows, or use a model with a larger context window",
@@ -396,7 +396,9 @@ def _dask_client(address: str | None) -> Any:
     try:
         from distributed import Client
     except ModuleNotFoundError:
-        raise ValueError("--dask needs Dask: pip install 'pipy-ai[dask]'") from None
+        from ...utils.extras import install_command
+
+        raise ValueError(f"--dask needs Dask: {install_command('dask')}") from None
     try:
         return Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:

@@ -19,16 +19,21 @@ import weakref
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from ...errors import ErrorKind, ProviderError, error_info
+from ...failures import UNKNOWN_PROVIDER_MESSAGE
 from ...options import SimpleStreamOptions
+from ...registry.litellm_providers import known_to_litellm
 from ...registry.routing import guess_key_env
 from ...utils import event_loop as loops
 from ...utils.channel import Channel
+from ...utils.extras import has_extra, install_command
 from ..apis import OPENAI_RESPONSES
 from ..credentials import (
     PLACEHOLDER_KEY,
     aresolve_api_key,
     is_openai_url,
     missing_key_error,
+    missing_package_error,
     resolve_api_key,
 )
 from ..deltas import Delta, Finish, ResponseInfo
@@ -134,6 +139,41 @@ async def _truncate_error_body(response: Any) -> None:
     response.stream = BeginningOfStream()
 
 
+def _check_installed(request: Request) -> None:
+    """Raise a `ProviderError` if LiteLLM is not installed."""
+    if has_extra("litellm"):
+        return
+    route = request.route
+    if route.problem and not request.options.api_base:
+        return  # LiteLLM would not help; this error follows
+    if route.kind == "litellm" and request.backend not in known_to_litellm():
+        info = error_info(ErrorKind.NOT_FOUND, UNKNOWN_PROVIDER_MESSAGE, provider=request.provider)
+        raise ProviderError(info)
+    raise missing_package_error(request.provider, "LiteLLM", "litellm")
+
+
+# How to install what LiteLLM needs for some providers, by the module that it imports.
+_INSTALL_COMMANDS = {"boto3": "pip install boto3", "botocore": "pip install boto3"}
+
+
+def _missing_module_error(error: Exception, request: Request) -> Exception:
+    """Return the error of a package that LiteLLM needs for a provider, or else the error itself.
+
+    LiteLLM reports a module that is not installed as a broken connection.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ImportError | ProviderError):
+        cause = getattr(cause, "original_exception", None) or cause.__cause__ or cause.__context__
+    if not isinstance(cause, ImportError):
+        return error
+    package = (cause.name or "").partition(".")[0]
+    command = install_command("vertex") if package == "google" else _INSTALL_COMMANDS.get(package)
+    text = f"LiteLLM needs a package that is not installed for {request.provider}: {cause}"
+    if command is not None:
+        text += f". Run {command}"
+    return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=request.provider))
+
+
 async def _load_litellm() -> Any:
     """Import LiteLLM once, in a thread, so that an abort does not wait for it."""
     module = _litellm_module or await loops.run_in_thread("pipy-ai-import", _import_litellm)
@@ -164,6 +204,7 @@ class LiteLLMProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
+        _check_installed(request)
         api_key = await aresolve_api_key(request)
         request.redact = response_redactor(request, _secrets(api_key))
         arguments = _build_arguments(request)
@@ -191,6 +232,7 @@ class LiteLLMProvider:
         api_key = resolve_api_key(request, placeholder=PLACEHOLDER_KEY)
         if not backend_for(request.backend).captured or request.route.kind == "router":
             return Preview("", "", {}, arguments)  # LiteLLM might send it
+        _check_installed(request)
         channel: Channel[Preview] = Channel()
         background_task = loops.background_loop().spawn(
             _capture_preview(request, arguments, api_key, channel)
@@ -227,7 +269,8 @@ async def _capture_preview(
         channel.close()
         raise
     except Exception as exc:
-        channel.close(redacted_error(exc, request, _secrets(api_key)))
+        error = _missing_module_error(exc, request)
+        channel.close(redacted_error(error, request, _secrets(api_key)))
 
 
 async def _stream_to_channel(
@@ -251,7 +294,8 @@ async def _stream_to_channel(
         channel.close()
         raise
     except Exception as exc:
-        channel.close(redacted_error(exc, request, _secrets(api_key)))
+        error = _missing_module_error(exc, request)
+        channel.close(redacted_error(error, request, _secrets(api_key)))
 
 
 # Backends whose requests are not captured: APIs without a wire, and Azure, which needs its SDK's
