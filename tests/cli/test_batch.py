@@ -86,7 +86,7 @@ def test_counts_of_one(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     output = capsys.readouterr().err
     assert "pipy: 1 answer was truncated at its token limit; --max-tokens N allows" in output
     assert "pipy: 1 answer is empty\n" in output
-    assert "pipy: 1 row failed: add --retry-errors to resend it\n" in output
+    assert "pipy: 1 row failed; run the same command again with --retry-errors\n" in output
     assert "pipy: bad_request, 1 row: line 3 (id 3, hosted_vllm/m): bad\n" in output
     questions({"prompt": "cut"})
     assert main(["batch", "in.jsonl", "-o", "1.jsonl", "-m", HOST, *at(lab)]) == 0

@@ -89,7 +89,7 @@ def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     lab.go()
     _, output = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "46 rows are not sent yet: run the same command again to resume" in output.decode()
+    assert "46 rows are not sent yet; next: pipy batch " in output.decode()
     assert set(texts().values()) == {"half whole"}
     assert len(texts()) == len(lab.seen) == 4
     lab.always = chat(text("half whole"), finish("stop"))

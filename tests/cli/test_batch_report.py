@@ -101,7 +101,8 @@ def test_report_groups_failures_and_says_what_to_run(lab: Lab) -> None:
     assert "context_overflow, 2 rows, first: line 2 (id 2, hosted_vllm/m): " in done.stderr
     assert "bad_request, 1 row: line 3" in done.stderr
     assert "context_overflow: shorten these rows" in done.stderr
-    assert f"next: pipy {' '.join(command)} --retry-errors\n" in done.stderr
+    assert f"pipy: 3 rows failed; next: pipy {' '.join(command)} --retry-errors\n" in done.stderr
+    assert done.stderr.count("--retry-errors") == 1
     again = pipy(*command)
     assert "context_overflow, 2 rows (2 of an earlier run)" in again.stderr
     secret = pipy(*command, "--option", "headers.x=s3cret", "--redo-changed")

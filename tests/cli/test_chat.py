@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipy_ai import assistant, user
 from pipy_ai.cli.conversations.conversation import Conversation
 from pipy_ai.cli.conversations.files import list_conversation_ids
 
@@ -315,6 +316,22 @@ def test_conversation_survives_a_killed_chat(lab: Lab) -> None:
     assert len(list_conversation_ids()) == 1
 
 
+def test_continued_chat_shows_the_last_answer_rendered(lab: Lab) -> None:
+    items = "".join(f"- item {number}\n" for number in range(100))
+    with Conversation.new(model="hosted_vllm/m") as saved:
+        saved.add(user("Why **this**?"))
+        saved.add(assistant(f"first\n\n{items}- the **last** one"))
+    with Chat(lab, "-c") as seen:
+        seen.ready()
+        assert seen.style("last").bold
+        shown = seen.text
+        assert "> Why **this**?\n…\n- item 61\n" in shown
+        assert "- item 99\n- the last one\n" in shown
+    with Chat(lab, "-c", "--plain") as seen:
+        seen.ready()
+        assert "- the **last** one\n" in seen.text
+
+
 def test_killed_before_the_first_token(lab: Lab) -> None:
     lab.play(sse(STALL), answer("late"))
     with Chat(lab) as seen:
@@ -391,6 +408,8 @@ def test_slash_commands(lab: Lab, tmp_path: Path) -> None:
         seen.say(f"/save {tmp_path}/talk.md", "saved to")
         seen.say(f"/save {tmp_path}/talk.json", "talk.json\n")
         seen.say("/save /no/where/x", "/no/where/x: No such file")
+        seen.say(f"/save {tmp_path}/talk.docx", "'.docx'; use .md")
+        seen.say(f"/save {tmp_path}/talk.db", "talk.db\n")
         seen.say("/new", "a new conversation")
         seen.say("/etc/hosts is what?", "Hmm.")
         seen.say("/exit")

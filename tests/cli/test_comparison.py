@@ -13,7 +13,17 @@ import pytest
 from pipy_ai.cli.comparison.votes import read_standings
 
 from ..support.command import pipy
-from ..support.scripted_server import STALL, Lab, Status, chat, finish, text, usage
+from ..support.scripted_server import (
+    STALL,
+    Lab,
+    Scene,
+    Seen,
+    Status,
+    chat,
+    finish,
+    text,
+    usage,
+)
 from ..support.terminal import Terminal
 
 LONG = "# Moons\n\n" + "".join(f"{n}. moon number {n}\n" for n in range(1, 61))
@@ -120,6 +130,26 @@ def test_narrow_terminal_shows_one_after_another(lab: Lab) -> None:
         terminal.send("\n")
         assert terminal.wait() == 0
     assert not votes_file().exists()
+
+
+def test_errors_and_warnings_are_in_the_place_of_their_answer(lab: Lab) -> None:
+    def answer(seen: Seen) -> Scene | Status:
+        if seen.json["model"] == "b":
+            return Status(404, {"error": {"message": "no such model b"}})
+        return chat(*text("An answer."), finish("length" if seen.json["model"] == "a" else "stop"))
+
+    lab.always = answer
+    with Terminal("-m", "pipy_ai", *models(lab, "a", "b", "c"), columns=80) as terminal:
+        terminal.wait_for("Which is best?")
+        terminal.send("\n")
+        assert terminal.wait() == 1
+        shown = terminal.text
+    parts = ["## hosted_vllm/a", "An answer.", "hosted_vllm/a: the answer was truncated",
+             "## hosted_vllm/b", "no such model b", "## hosted_vllm/c", "An answer."]  # fmt: skip
+    places = [shown.index("An answer.", shown.index(parts[-2])) if n == 6 else shown.index(part)
+              for n, part in enumerate(parts)]  # fmt: skip
+    assert places == sorted(places), shown
+    assert shown.count("no such model b") == 1
 
 
 def test_escapes_and_a_console_without_unicode(lab: Lab) -> None:

@@ -16,6 +16,7 @@ from pipy_ai.cli.conversations.files import list_conversation_ids
 from pipy_ai.cli.main import main
 from pipy_ai.types import Cost, TextContent, ThinkingContent, ToolCall, Usage
 
+from ..support.command import pipy
 from ..support.terminal import Terminal
 
 DAY = 86_400_000
@@ -151,6 +152,50 @@ def test_undone_messages_count_towards_the_cost(history: Run) -> None:
     assert (entry["title"], entry["questions"], entry["sum"]["cost"]) == ("two", 1, 0.25)
     assert history("search one", code=1) == ""
     assert "'one' was not found" in history.err
+
+
+MARKDOWN = "Use **pandas**.\n\n- one\n\n```py\nx = 1\n"  # its code block is not closed
+
+
+def keep_markdown(*, answers: int = 1) -> None:
+    with Conversation.new(model="m/m", system="# Be *kind*") as conversation:
+        conversation.add(user("Why **this**?\x1b[2J\n# a comment"))
+        for _ in range(answers):
+            content = [TextContent(text=MARKDOWN)]
+            conversation.add(AssistantMessage(content=content, provider="m", model="m"))
+
+
+def test_show_renders_answers_on_a_terminal() -> None:
+    keep_markdown(answers=2)
+    with Terminal("-m", "pipy_ai", "history", "show") as terminal:
+        assert terminal.wait() == 0
+        for text in ("You", "m/m", "pandas"):
+            assert terminal.style(text).bold
+        shown = terminal.text.partition("\n")[2]
+    assert shown == (
+        "System\n\n# Be *kind*\n\nYou\n\nWhy **this**?\\x1b[2J\n# a comment"  # no Markdown
+        + 2 * "\n\nm/m\n\nUse pandas.\n\n- one\n\nx = 1"
+    )
+
+
+def test_show_prints_markdown_if_it_must_not_be_rendered() -> None:
+    keep_markdown()
+    for arguments, env in (["--plain"], {}), ([], {"TERM": "dumb"}), ([], {"NO_COLOR": "1"}):
+        with Terminal("-m", "pipy_ai", "history", "show", *arguments, env=env) as terminal:
+            assert terminal.wait() == 0
+            assert "## m/m\n\nUse **pandas**.\n" in terminal.text
+    assert "Use **pandas**" in pipy("history", "show").stdout
+
+
+def test_show_pages_what_is_longer_than_the_screen() -> None:
+    keep_markdown()
+    env = {"PAGER": "cat -n"}
+    with Terminal("-m", "pipy_ai", "history", "show", rows=10, env=env) as terminal:
+        assert terminal.wait() == 0
+        assert "     1  System" in terminal.text
+    with Terminal("-m", "pipy_ai", "history", "show", "--no-pager", rows=10, env=env) as terminal:
+        assert terminal.wait() == 0
+        assert "\nSystem\n" in terminal.text
 
 
 def test_show(history: Run) -> None:

@@ -188,6 +188,21 @@ def test_database_does_not_replace_other_files(hostile: str, tmp_path: Path) -> 
     assert (missing.returncode, "no/x.db: No such file" in missing.stderr) == (1, True)
 
 
+def test_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    keep("What is it?", assistant("It."))
+    for name in ("talk.docx", "talk.pdf", "talk.csv", "talk.md.gz"):
+        done = pipy("history", "export", "-o", str(tmp_path / name))
+        assert done.returncode == 2
+        assert f"{name}: unknown suffix '.{name.rpartition('.')[2]}'; use .md" in done.stderr
+        assert not (tmp_path / name).exists()
+    for name in ("talk", "talk.TXT", "talk.markdown"):
+        assert main(["history", "export", "-o", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text().startswith("## System")
+    named = tmp_path / "talk.docx"
+    assert main(["history", "export", "-o", str(named), "--format", "json"]) == 0
+    assert json.loads(named.read_text())["model"] == "openai/gpt-5"
+
+
 def test_nothing_to_export(tmp_path: Path) -> None:
     for arguments in (["--all"], ["-o", str(tmp_path / "x.db")], ["--format", "html"]):
         done = pipy("history", "export", *arguments)

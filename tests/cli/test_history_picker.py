@@ -69,7 +69,7 @@ def test_type_to_filter_and_print(two: None) -> None:
         terminal.wait_for("Filter: reply a_  1 of 2")
         terminal.send(TAB)
         assert terminal.wait() == 0
-        assert "## You" in terminal.text
+        assert "\nYou\n" in terminal.text
         assert r"Quiz \x1b[2J 東京 <U+202E>" in terminal.text
     with history(columns=100) as terminal:
         terminal.wait_for("q: quit")

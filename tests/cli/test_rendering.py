@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from pipy_ai import stream
 from pipy_ai.cli.display.markdown import Page
 from pipy_ai.cli.display.printer import Printer
-from pipy_ai.cli.display.rendering import Renderer
+from pipy_ai.cli.display.rendering import MAX_PENDING_CHARS, Renderer
 from pipy_ai.cli.display.terminal import StreamEscaper, escape_controls
 
 TEXTS = int(os.environ.get("MARKDOWN_TEXTS", "1000"))
@@ -235,6 +235,21 @@ def test_huge_paragraph_is_shown_as_it_is(text: str, screen: Screen) -> None:
 
     assert calls < 2_000_000
     assert visible(plain(screen.getvalue())) == visible(text)
+
+
+@pytest.mark.parametrize("before", ["", "1. **first**\n", "```py\n" + "x = 1\n" * 60])
+def test_text_that_is_too_long_to_parse_is_shown_as_it_is(before: str, screen: Screen) -> None:
+    items = "".join(f"- item **{number}**\n" for number in range(MAX_PENDING_CHARS // 10))
+    pieces = [before, items, "- more `text`\n", "- the *last* item\n\n"]
+
+    calls = count_calls(lambda: screen.draw(pieces, 80))
+
+    assert calls < 8_000_000
+    shown = ESCAPE_SEQUENCE.sub("", screen.getvalue()).replace("\r", "")
+    assert shown.count(f"{items}- more `text`\n- the *last* item\n") == 1
+    for line in ("first", "x = 1\n"):  # the last of it may have been drawn twice
+        assert shown.count(line) >= before.count(line)
+    assert "```" not in shown
 
 
 def arbitrary_text(chance: random.Random) -> str:

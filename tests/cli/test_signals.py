@@ -318,7 +318,7 @@ def test_batch_finishes_rows_in_flight(number: signal.Signals, lab: Lab, tmp_pat
     lab.go()
     _, output = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert "16 rows are not sent yet: run the same command again to resume" in output
+    assert "16 rows are not sent yet; next: pipy batch " in output
     assert target.read_bytes().count(b"half whole") == 4
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,15 +44,17 @@ def test_a_retry_is_shown_with_the_seconds_that_are_left(lab: Lab) -> None:
     with Terminal(*ask(lab, "hi")) as terminal:
         terminal.wait_for("429, retrying in 3 s")
         terminal.wait_for("429, retrying in 1 s")
+        terminal.wait_for("retrying after 429, 1 s")
         lab.go()
         assert terminal.wait() == 0
         assert terminal.screen[0] == "Hello"
+        assert not re.search(r"retrying in \d s +\d", terminal.raw.decode())  # one time only
 
 
 def test_a_fallback_is_shown(lab: Lab) -> None:
     lab.play(Status(404, {"error": {"message": "no such model"}}), SLOW)
     with Terminal(*ask(lab, "--fallback", "hosted_vllm/n", "hi")) as terminal:
-        terminal.wait_for("404, retrying")
+        terminal.wait_for("retrying after 404")
         lab.go()
         assert terminal.wait() == 0
         assert terminal.screen[0] == "Hello"

@@ -19,12 +19,14 @@ from ..args.prompt import (
     default_model,
     report_invalid_option,
 )
+from ..display.printer import supports_markdown
 from ..display.status import hide_status
-from ..display.terminal import format_error, hint, is_dumb, warn, write
+from ..display.terminal import escape_controls, format_error, hint, is_dumb, warn, write_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ... import Message
     from ..conversations.conversation import Conversation
     from .dumb_line_editor import DumbLineEditor
     from .line_editor import LineEditor
@@ -42,7 +44,9 @@ pipy chat --tool tools.py:search
 """
 GUIDE = "chat.md"
 WAITS = "starting"
-MAX_RECALL_CHARS = 2000  # how much of a message is shown when a conversation is continued
+# How much of a message is shown when a conversation is continued: as text, or rendered.
+MAX_RECALL_CHARS, MAX_RECALL_LINES = 2000, 40
+MAX_RENDERED_RECALL_CHARS = 100_000  # a longer message is not rendered
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,7 +144,7 @@ def _run_interactive(chat: Chat, keep_history: bool) -> None:
 
     conversation = chat.conversation
     if conversation.messages:
-        _show_last_exchange(conversation)
+        _show_last_exchange(conversation, chat.plain)
     hint(f"Chatting with {conversation.model}. /help for commands, Ctrl-D to quit.")
     editor = _line_editor(keep_history)
     was_busy = True  # the user may have typed before the first prompt
@@ -170,23 +174,32 @@ def _line_editor(keep_history: bool) -> LineEditor | DumbLineEditor:
     return LineEditor(keep_history)
 
 
-def _show_last_exchange(conversation: Conversation) -> None:
+def _show_last_exchange(conversation: Conversation, plain: bool) -> None:
     """Print the last messages of a conversation that is continued."""
-    from ..conversations.transcript import markdown_parts
-
     messages = conversation.messages
     hint(f"{conversation.id}: {format_count(len(messages), 'message')}")
     user_indexes = [index for index, message in enumerate(messages) if message.role == "user"]
     for message in messages[user_indexes[-1] if user_indexes else -1 :]:
-        text = "\n\n".join(markdown_parts(message))
         prefix = "> " if message.role == "user" else ""
-        write(
-            prefix
-            + (text if len(text) <= MAX_RECALL_CHARS else f"… {text[-MAX_RECALL_CHARS:]}")
-            + "\n"
-        )
+        write_raw(f"{prefix}{_recalled(message, plain)}\n")
     if messages[-1].role == "user":
         hint("the last message has no answer yet; /retry requests one")
+
+
+def _recalled(message: Message, plain: bool) -> str:
+    """Return the end of a message: rendered, or as text if it is long or must not be rendered."""
+    from ..conversations.transcript import markdown_parts
+
+    text = "\n\n".join(markdown_parts(message))
+    if plain or not supports_markdown() or len(text) > MAX_RENDERED_RECALL_CHARS:
+        text = text if len(text) <= MAX_RECALL_CHARS else f"… {text[-MAX_RECALL_CHARS:]}"
+        return escape_controls(text)
+    from ..conversations.screen import format_message
+
+    lines = "\n\n".join(format_message(message)).split("\n")
+    if len(lines) > MAX_RECALL_LINES:
+        lines = ["…", *lines[-MAX_RECALL_LINES:]]
+    return "\n".join(lines)
 
 
 def _piped_messages() -> Iterator[str]:

@@ -141,11 +141,11 @@ def _copy(chat: Chat, what: str) -> None:
 
 
 def _save(chat: Chat, path: str) -> None:
-    from ..conversations.transcript import format_for_path, format_transcripts, save_text
+    from ..conversations.transcript import export_conversations, format_for_path
 
     if not path:
-        raise ValueError("name a file: /save talk.md (or .json, .jsonl)")
-    save_text(path, format_transcripts([chat.conversation], format_for_path(path)))
+        raise ValueError("name a file: /save talk.md (or .html, .json, .jsonl, .db)")
+    export_conversations(path, [chat.conversation], format_for_path(path))
     _print(f"saved to {path}")
 
 
@@ -210,7 +210,7 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/tools": ("", "list the functions that the model can call", _tools),
     "/cost": ("", "tokens and cost of the conversation", _cost),
     "/copy": ("[code]", "copy the last answer, or its last code block", _copy),
-    "/save": ("FILE", "save the conversation to FILE: .md, .json or .jsonl", _save),
+    "/save": ("FILE", "save the conversation to FILE: .md, .html, .json, .jsonl or .db", _save),
     "/undo": ("", "remove your last message and its answer", _undo),
     "/retry": ("", "request the last answer again", _retry),
     "/new": ("", "start a new conversation; the old one stays saved", _new),

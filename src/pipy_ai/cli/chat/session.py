@@ -38,10 +38,10 @@ class Chat:
         self.interactive: bool = (
             sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
         )
+        self.plain: bool = arguments.plain
         self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
         self.failed: bool = False  # whether a request or a command failed
         self.save_failed: bool = False  # an earlier conversation, or a line of the ledger
-        self._arguments = arguments
         self._base_options = model_options(arguments)
         self._approval = ToolApproval(arguments.yes)
         self._api_base_provider: str | None = None  # the provider that `api_base` belongs to
@@ -113,7 +113,7 @@ class Chat:
         else:
             events = stream(model, context, **options)
         printer = Printer(
-            plain=self._arguments.plain, show_calls=not (self.tools and self._approval.asks_user)
+            plain=self.plain, show_calls=not (self.tools and self._approval.asks_user)
         )
         interrupt = InterruptHandler(events.abort, self.interactive)
         answers: list[AssistantMessage] = []

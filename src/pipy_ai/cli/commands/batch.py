@@ -540,14 +540,8 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
     if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
     _report_failures(progress)
-    if progress.unanswered:
-        rows = format_count(progress.unanswered, "row is", "rows are")
-        warn(f"{rows} not sent yet: run the same command again to resume")
-    if failed:
-        rows = format_count(failed, "row")
-        warn(f"{rows} failed: add --retry-errors to resend {_pronoun(failed)}")
-    if (progress.unanswered or failed) and (command := _next_command(retry=failed > 0)):
-        write_stderr(escape_controls(f"pipy: next: {command}\n"))  # on one line, to be copied
+    if progress.unanswered or failed:
+        _print_next_command(progress.unanswered, failed)
     if interrupted:
         return 130
     return 1 if failed or progress.unanswered or progress.unrecorded else 0
@@ -566,6 +560,19 @@ def _report_failures(progress: BatchProgress) -> None:
         warn(text)
         if kind in ADVICE:
             warn(f"{kind}: {ADVICE[kind]}")
+
+
+def _print_next_command(unanswered: int, failed: int) -> None:
+    """Print how many rows have no answer, and what to run next."""
+    parts = [format_count(unanswered, "row is", "rows are") + " not sent yet"] if unanswered else []
+    parts += [f"{format_count(failed, 'row')} failed"] if failed else []
+    state = " and ".join(parts)
+    if command := _next_command(retry=failed > 0):
+        write_stderr(escape_controls(f"pipy: {state}; next: {command}\n"))  # one line, to be copied
+    elif failed:
+        warn(f"{state}; run the same command again with --retry-errors")
+    else:
+        warn(f"{state}; run the same command again to resume")
 
 
 def _next_command(retry: bool) -> str:

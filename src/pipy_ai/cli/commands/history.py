@@ -19,7 +19,8 @@ from ..conversations.summary import (
     summarize_conversation,
     totals_to_json,
 )
-from ..display.table import print_table
+from ..display.printer import supports_markdown
+from ..display.table import print_table, write_paged
 from ..display.terminal import (
     discard_typed_ahead,
     escape_controls,
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show_parser.add_argument(
         "id", nargs="?", metavar="ID", help="conversation to print (default: the last)"
     )
+    show_parser.add_argument("--plain", action="store_true", help="do not render Markdown")
     add_json_option(show_parser)
     add_pager_option(show_parser)
 
@@ -134,7 +136,7 @@ def _browse(arguments: argparse.Namespace) -> int:
     if choice is None:
         return 0
     if choice.action == "print":
-        return _show(argparse.Namespace(id=choice.conversation_id, json=False))
+        return _show(argparse.Namespace(id=choice.conversation_id, json=False, plain=False))
     from ..parser import build_parser, load_command
 
     chat_arguments = build_parser("chat").parse_args(["chat", "-c", choice.conversation_id])
@@ -230,7 +232,14 @@ def _show(arguments: argparse.Namespace) -> int:
         write(format_transcript(conversation, "json"))
         return 0
     hint(f"{conversation.id}  {conversation.model or ''}")
-    write(format_transcript(conversation, "md"))
+    if supports_markdown() and not arguments.plain:
+        from ..conversations.screen import format_conversation
+
+        write_paged(format_conversation(conversation))
+    elif sys.stdout.isatty():
+        write_paged(escape_controls(format_transcript(conversation, "md")))
+    else:
+        write(format_transcript(conversation, "md"))
     return 0
 
 
@@ -273,7 +282,11 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from ..conversations.transcript import format_for_path, format_transcripts, save_text
+    from ..conversations.transcript import (
+        export_conversations,
+        format_for_path,
+        format_transcripts,
+    )
 
     if arguments.all and arguments.id:
         raise ValueError("--all exports every conversation: leave out the ID")
@@ -284,18 +297,12 @@ def _export(arguments: argparse.Namespace) -> int:
     else:
         ids = list(dict.fromkeys(map(resolve_id, arguments.id or [None])))
     conversations = (Conversation.read(conversation_id) for conversation_id in ids)
+    if not path:
+        write_answer(format_transcripts([*conversations], file_format))
+        return 0
     try:
-        if file_format == "sqlite" and path:
-            from ..conversations.database import export_database
-
-            export_database(path, conversations)
-            return 0
-        text = format_transcripts([*conversations], file_format)
-        if path:
-            save_text(path, text)
-            return 0
+        export_conversations(path, conversations, file_format)
     except OSError as error:
         warn(format_error(error))
         return 1
-    write_answer(text)
     return 0

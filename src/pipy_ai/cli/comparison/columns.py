@@ -47,6 +47,7 @@ class _Column:
     escaper: StreamEscaper = field(default_factory=StreamEscaper)
     pending_text: str = ""
     read_count: int = 0  # how many chunks are in `rows` and `pending_text`
+    unread_chars: int = 0  # of the others
 
     @property
     def is_laid_out(self) -> bool:
@@ -55,14 +56,16 @@ class _Column:
 
     def lay_out(self, width: int, final: bool) -> None:
         """Render what arrived since the last call, or the beginning of it if that is a lot."""
-        from ..display.rendering import Renderer
+        from ..display.rendering import MAX_PENDING_CHARS, Renderer
 
         if self.renderer is None:
             self.renderer = Renderer()
-        count = len(self.chunks)
-        end = count if final else min(self.read_count + MAX_FRAME_CHUNKS, count)
+        end = len(self.chunks)
+        if not final and self.unread_chars <= MAX_PENDING_CHARS:  # more is not parsed
+            end = min(self.read_count + MAX_FRAME_CHUNKS, end)
         new_text = "".join(self.chunks[self.read_count : end])
         self.read_count = end
+        self.unread_chars -= len(new_text)
         self.pending_text += self.escaper.feed(new_text, final)
         self.pending_rows = []
         for block in self.renderer.split_blocks(self.pending_text, final):
@@ -80,6 +83,7 @@ class _Column:
         """Forget the layout, because the width has changed."""
         self.rows, self.pending_rows, self.pending_text = [], [], ""
         self.renderer, self.escaper, self.read_count = None, StreamEscaper(), 0
+        self.unread_chars = sum(map(len, self.chunks))
 
     def last_rows(self, count: int) -> list[Row]:
         """Return the last `count` rows."""
@@ -104,6 +108,7 @@ class LiveColumns:
         """Add text to a column."""
         pieces = [text[n : n + CHUNK_CHARS] for n in range(0, len(text), CHUNK_CHARS)]
         self._columns[index].chunks += pieces
+        self._columns[index].unread_chars += len(text)
         self.set_state(index, "answering")
 
     def set_state(self, index: int, state: str) -> None:

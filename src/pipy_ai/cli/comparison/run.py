@@ -43,7 +43,7 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
         TypeError: Invalid arguments; nothing was sent.
     """
     comparison = _Comparison(prompt_args)
-    display = _display(prompt_args.models, json, plain)
+    display = _display(prompt_args, json, plain)
     show_status(f"waiting for {format_count(len(prompt_args.models), 'model')}")
     try:
         messages = asyncio.run(comparison.run(display))
@@ -57,10 +57,7 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
             ]
         )
     for name, message in zip(prompt_args.models, messages, strict=True):
-        for text in [*warning_texts([message]), *ending_notices(message)]:
-            warn(f"{name}: {text}")
-        if message.error is not None and not (display.shows_errors or comparison.interrupted):
-            warn_error(message, prompt_args.options["api_base"], f"{name}: ")
+        display.report(name, message)
     if comparison.interrupted:
         return 130
     if not json:
@@ -136,22 +133,24 @@ class _Comparison:
         self._controller.abort()
 
 
-def _display(models: Sequence[str], json: bool, plain: bool) -> _Display:
+def _display(prompt_args: PromptArgs, json: bool, plain: bool) -> _Display:
     """Return columns if the terminal can show them, otherwise one answer after another."""
+    models, api_base = prompt_args.models, prompt_args.options["api_base"]
     if json:
-        return _Display()
+        return _Display(api_base)
     width = (shutil.get_terminal_size().columns - COLUMN_GAP * (len(models) - 1)) // len(models)
     if not plain and is_interactive() and supports_markdown() and width >= MIN_COLUMN_WIDTH:
         from .columns import LiveColumns
 
-        return _SideBySide(LiveColumns(models))
-    return _InTurn(models, plain)
+        return _SideBySide(api_base, LiveColumns(models))
+    return _InTurn(api_base, models, plain)
 
 
 class _Display:
-    """Show nothing: the answers are printed as JSON at the end."""
+    """Show nothing but warnings and errors: the answers are printed as JSON at the end."""
 
-    shows_errors = False
+    def __init__(self, api_base: str | None) -> None:
+        self._api_base = api_base
 
     def feed(self, index: int, event: AssistantMessageEvent) -> None:
         """Take an event of the answer number `index`."""
@@ -164,13 +163,27 @@ class _Display:
     async def run(self) -> None:
         """Show the answers until all have ended."""
 
+    def report(self, name: str, message: AssistantMessage) -> None:
+        """Print the warnings and the error of an answer, after all have been shown."""
+        _warn_about(name, message)
+        _warn_failure(name, message, self._api_base)
+
+
+def _warn_about(name: str, message: AssistantMessage) -> None:
+    for text in [*warning_texts([message]), *ending_notices(message)]:
+        warn(f"{name}: {text}")
+
+
+def _warn_failure(name: str, message: AssistantMessage, api_base: str | None) -> None:
+    if message.error is not None and message.error.kind != "aborted":  # the user pressed Ctrl-C
+        warn_error(message, api_base, f"{name}: ")
+
 
 class _SideBySide(_Display):
-    """Show the answers in columns while they arrive."""
+    """Show the answers, and errors, in columns while they arrive."""
 
-    shows_errors = True
-
-    def __init__(self, columns: LiveColumns) -> None:
+    def __init__(self, api_base: str | None, columns: LiveColumns) -> None:
+        super().__init__(api_base)
         self._columns = columns
 
     def feed(self, index: int, event: AssistantMessageEvent) -> None:
@@ -192,31 +205,44 @@ class _SideBySide(_Display):
         hide_status()
         await self._columns.run()
 
+    def report(self, name: str, message: AssistantMessage) -> None:
+        _warn_about(name, message)
+
 
 class _InTurn(_Display):
-    """Print one answer after another; the first that is not complete is printed live."""
+    """Print one answer after another, each with its warnings and its error.
 
-    def __init__(self, models: Sequence[str], plain: bool) -> None:
+    The first that is not complete is printed live.
+    """
+
+    def __init__(self, api_base: str | None, models: Sequence[str], plain: bool) -> None:
+        super().__init__(api_base)
         self._models, self._plain = models, plain
         self._queues: list[asyncio.Queue[AssistantMessageEvent | None]] = [
             asyncio.Queue() for _ in models
         ]
+        self._messages: dict[int, AssistantMessage] = {}
 
     def feed(self, index: int, event: AssistantMessageEvent) -> None:
         super().feed(index, event)
         self._queues[index].put_nowait(event)
 
     def end(self, index: int, message: AssistantMessage) -> None:
+        self._messages[index] = message
         self._queues[index].put_nowait(None)
 
     async def run(self) -> None:
-        for name, queue in zip(self._models, self._queues, strict=True):
+        for index, (name, queue) in enumerate(zip(self._models, self._queues, strict=True)):
             write(f"## {name}\n\n")
             show_request_status(name)
             with Printer(plain=self._plain) as printer:
                 while (event := await queue.get()) is not None:
                     printer.show(event)
+            super().report(name, self._messages[index])
             write("\n")
+
+    def report(self, name: str, message: AssistantMessage) -> None:
+        """Print nothing: `run` has printed it in its place."""
 
 
 def print_summary(models: Sequence[str], messages: Sequence[AssistantMessage]) -> None:

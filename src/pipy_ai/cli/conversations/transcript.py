@@ -11,20 +11,47 @@ from .conversation import Conversation
 from .messages import conversation_title, dump_message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ... import Message
     from ...types import AssistantContent, ToolResultContent, UserContent
 
 FORMATS = ("md", "html", "sqlite", "json", "jsonl")
-_SUFFIXES = {"htm": "html", "db": "sqlite", "sqlite3": "sqlite"}
+_SUFFIXES = {
+    "": "md", "md": "md", "markdown": "md", "txt": "md", "html": "html", "htm": "html",
+    "db": "sqlite", "sqlite": "sqlite", "sqlite3": "sqlite", "json": "json", "jsonl": "jsonl",
+}  # fmt: skip
 
 
 def format_for_path(path: str) -> str:
-    """Return the format for a file name's extension, Markdown if it is unknown."""
+    """Return the format for the suffix of a file name, Markdown if it has none.
+
+    Raises:
+        ValueError: The suffix is that of another format.
+    """
     suffix = os.path.splitext(path)[1].lower().lstrip(".")
-    suffix = _SUFFIXES.get(suffix, suffix)
-    return suffix if suffix in FORMATS else "md"
+    if suffix not in _SUFFIXES:
+        raise ValueError(
+            f"{path}: unknown suffix '.{suffix}'; use .md, .html, .json, .jsonl or .db"
+        )
+    return _SUFFIXES[suffix]
+
+
+def export_conversations(
+    path: str, conversations: Iterable[Conversation], file_format: str
+) -> None:
+    """Write conversations to a file. If that fails, the file keeps its content.
+
+    Raises:
+        ValueError: JSON Lines for more than one conversation, or the file is another database.
+        OSError: The file cannot be written.
+    """
+    if file_format == "sqlite":
+        from .database import export_database
+
+        export_database(path, conversations)
+    else:
+        save_text(path, format_transcripts([*conversations], file_format))
 
 
 def format_transcripts(conversations: Sequence[Conversation], file_format: str) -> str:

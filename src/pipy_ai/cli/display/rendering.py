@@ -31,6 +31,7 @@ LONG_CODE_LINES = 40  # the beginning of a longer code block counts as complete
 PENDING_CODE_LINES = 10  # the lines at its end that do not
 HIGHLIGHT_CONTEXT_LINES = 100  # preceding lines that the highlighter needs to color the next
 MAX_BLOCK_CHARS = 200_000  # a longer block is shown as it is: parsing it takes seconds
+MAX_PENDING_CHARS = 500_000  # a longer text, and all that follows it, is shown as it is
 MIN_WIDTH = 10  # deeply nested text is not made narrower
 TAB_COLUMNS = 8
 COLUMN_GAP = "  "  # between the columns of a table
@@ -75,6 +76,7 @@ class Block:
     complete: bool = True
     continues: bool = False  # part of the same list or code block: no empty line before it
     is_table: bool = False
+    is_plain: bool = False  # shown as it is
     code: str | None = None
     preceding_code: str = ""  # the part of the same code block before `code`
     info: str = ""  # the language of a code block, and what else is written there
@@ -86,6 +88,8 @@ class Renderer:
     def __init__(self) -> None:
         self.unfinished_text: str = ""  # the next call's text must begin with it
         self._open_block = Block("")  # the block at the beginning of `unfinished_text`
+        self._repeats_fence = False  # whether `unfinished_text` begins with a line shown before
+        self._is_plain = False  # whether the text is too long to be parsed
         self._parser, self._splitter = markdown_parser(), markdown_parser().disable("inline")
 
     def split_blocks(self, text: str, final: bool) -> list[Block]:
@@ -95,6 +99,8 @@ class Renderer:
         `unfinished_text` is set to their text. A line that is still growing completes nothing: it
         may become a part of the block before it.
         """
+        if self._is_plain or len(text) > MAX_PENDING_CHARS:
+            return self._plain_blocks(text, final)
         lines = text.split("\n")
         located_blocks: list[tuple[int, Block]] = []  # each with the line where it begins
         fence_line = 0  # where the last code block begins
@@ -118,16 +124,34 @@ class Renderer:
                 if start + block.is_table < len(lines) - 1:  # its second line makes it a table
                     first_open = index
             start, self._open_block = located_blocks[first_open]
-            is_rest_of_code = self._open_block.code is not None and start > fence_line
-            fence_lines = lines[fence_line : fence_line + 1] if is_rest_of_code else []
+            self._repeats_fence = self._open_block.code is not None and start > fence_line
+            fence_lines = lines[fence_line : fence_line + 1] if self._repeats_fence else []
             self.unfinished_text = "\n".join([*fence_lines, *lines[start:]])
             for _, block in located_blocks[first_open:]:
                 block.complete = False
         return [block for _, block in located_blocks]
 
+    def _plain_blocks(self, text: str, final: bool) -> list[Block]:
+        """Return the complete lines and the last one as blocks that are shown as they are."""
+        if self._repeats_fence:
+            text = text.partition("\n")[2]
+        continues = self._is_plain or self._open_block.continues or self._repeats_fence
+        self._is_plain, self._repeats_fence, self._open_block = True, False, Block("")
+        if final:
+            self.unfinished_text = ""
+            return [Block(text.rstrip("\n"), is_plain=True, continues=continues)]
+        complete_lines, newline, last_line = text.rpartition("\n")
+        self.unfinished_text = last_line
+        blocks = [Block(complete_lines, is_plain=True, continues=continues)] if newline else []
+        if last_line:
+            continues = continues or bool(newline)
+            last_block = Block(last_line, complete=False, is_plain=True, continues=continues)
+            blocks.append(last_block)
+        return blocks
+
     def render_rows(self, block: Block, width: int) -> list[Row]:
         """Render a block as rows, of at most `width` columns if the block is incomplete."""
-        if block.code is None and len(block.source) > MAX_BLOCK_CHARS:
+        if block.is_plain or (block.code is None and len(block.source) > MAX_BLOCK_CHARS):
             lines = [[Span(line)] for line in block.source.split("\n")]
         elif block.code is None:
             tree = SyntaxTreeNode(self._parser.parse(block.source))
@@ -139,6 +163,18 @@ class Renderer:
         if not block.complete:
             lines = [part for line in lines for part in _folded(line, width)]
         return [_to_row(_with_safe_tabs(line, width)) for line in lines]
+
+
+def render_text(text: str, columns: int) -> str:
+    """Return a whole text, its control characters escaped, as it is shown on a terminal."""
+    renderer = Renderer()
+    rows: list[Row] = []
+    for block in renderer.split_blocks(text, final=True):
+        block_rows = renderer.render_rows(block, columns - 1)
+        if block_rows and rows and not block.continues:
+            rows.append(Row("", 0))
+        rows += block_rows
+    return "\n".join(row.text for row in rows)
 
 
 def _layout(nodes: Iterable[SyntaxTreeNode], width: int) -> Iterator[Line]:

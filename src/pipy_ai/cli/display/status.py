@@ -4,10 +4,10 @@
     …
     hide_status()
 
-It has a spinner, a text and the seconds since the command began to wait. It is erased before
-anything else is written to stdout or stderr, and drawn again below what was written if that ended
-its line. There is none unless stderr is a terminal that can move the cursor, and none while stdout
-is a pipe, whose reader may draw on the same terminal.
+It has a spinner, a text and the seconds since the command began to wait, or those until and since a
+retry. It is erased before anything else is written to stdout or stderr, and drawn again below what
+was written if that ended its line. There is none unless stderr is a terminal that can move the
+cursor, and none while stdout is a pipe, whose reader may draw on the same terminal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def show_status(text: str | Callable[[], str]) -> None:
 
     Args:
         text: What the command waits for, or a function that returns it each time the line is drawn,
-            for example with the seconds that are left.
+            with seconds of its own, for example those that are left.
     """
     global _line
     if _line is not None:
@@ -72,7 +72,10 @@ def _show_retry(message: AssistantMessage, delay_s: float) -> None:
 
 
 def retry_text(message: AssistantMessage, delay_s: float) -> Callable[[], str]:
-    """Return a function that describes why a request is retried, and in how many seconds."""
+    """Return a function that describes why a request is retried, and in how many seconds.
+
+    After the retry, it has the seconds since then.
+    """
     retry_at, error = time.monotonic() + delay_s, message.error
     reason = "no answer"
     if error is not None:
@@ -80,7 +83,9 @@ def retry_text(message: AssistantMessage, delay_s: float) -> Callable[[], str]:
 
     def text() -> str:
         seconds = round(retry_at - time.monotonic())
-        return f"{reason}, retrying in {seconds} s" if seconds > 0 else f"{reason}, retrying"
+        if seconds > 0:
+            return f"{reason}, retrying in {seconds} s"
+        return f"retrying after {reason}" + (f", {-seconds} s" if seconds else "")
 
     return text
 

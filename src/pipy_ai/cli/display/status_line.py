@@ -111,9 +111,10 @@ class StatusLine:
             return ""
         seconds = time.monotonic() - self._started
         frame = self._frames[int(seconds / REDRAW_EVERY_S) % len(self._frames)]
+        shows_elapsed = isinstance(self._text, str) and seconds >= 1  # a function counts itself
         text = self._text if isinstance(self._text, str) else self._text()
         text = " ".join(terminal.escape_controls(text).split())
-        elapsed = f"  {int(seconds)} s" if seconds >= 1 else ""
+        elapsed = f"  {int(seconds)} s" if shows_elapsed else ""
         encoding = sys.stderr.encoding or "ascii"
         text = text.encode(encoding, "replace").decode(encoding)
         text = truncate(text, columns - 1 - len(f"{frame} {elapsed}"))  # the last column would wrap
