@@ -10,8 +10,9 @@ import pytest
 
 from pipy_ai import AssistantMessage, TextContent, ThinkingContent, ToolCall
 
+from .event_stream import frame_end
 from .scripted_server import Scene, Status
-from .wire_formats import WIRES, Step, Wire, redacted, say, think, tool
+from .wire_formats import CONVERSE, WIRES, Step, Wire, redacted, say, think, tool
 
 
 @pytest.fixture(params=WIRES, ids=lambda wire: wire.name)
@@ -108,6 +109,8 @@ def body(scene: Scene) -> bytes:
 
 def sign_at(wire: Wire, whole: bytes) -> int:
     """Return the position of the wire's end marker."""
+    if wire is CONVERSE:
+        return frame_end(whole, whole.index(b'"stopReason"'))
     mark = {
         "chat": b'"finish_reason": "stop"',
         "anthropic": b'"stop_reason": "end_turn"',

@@ -33,8 +33,9 @@ from pipy_ai import AssistantMessage, astream, stream
 from pipy_ai.utils import event_loop as loops
 
 from .event_grammar import Follower
+from .event_stream import frame_end, read_frames, whole_frames
 from .scripted_server import FIN, RESET, STALL, Lab, Scene, Seen, Status
-from .wire_formats import WIRES, Step, Wire, say, think, tool
+from .wire_formats import CONVERSE, WIRES, Step, Wire, say, think, tool
 
 KEY = "sk-soak-secret-0123456789"
 IDLE = 4.0  # seconds after which a stall counts
@@ -92,18 +93,24 @@ def plan(seed: int) -> Plan:
         body = body[:at]
         heard = body  # at the end of a connection, half a separator is enough
         if fault == "stall":
-            heard = body[: max(body.rfind(b"\n\n"), body.rfind(b"\n\r")) + 1]
+            heard = _complete(wire, body)
             whole = len(heard) > sign
         said = said if whole else _text(wire, heard)
         at_most = fault == "reset"
     elif fault in ("error", "junk"):
         lines = body[: rng.randrange(len(body))]
-        lines = lines[: lines.rfind(b"\n\n") + 2] if b"\n\n" in lines else b""
+        if wire is CONVERSE:
+            lines = whole_frames(lines)
+        else:
+            lines = lines[: lines.rfind(b"\n\n") + 2] if b"\n\n" in lines else b""
         whole = len(lines) > sign
         said = said if whole else _text(wire, lines)
         last = wire.error("broken", "server_error") if fault == "error" else "{not json"
-        data = last if isinstance(last, str) else json.dumps(last)
-        body = lines + f"data: {data}\n\n".encode()
+        if wire is CONVERSE:
+            body = lines + (last if fault == "error" else bytes(rng.randbytes(40)))
+        else:
+            data = last if isinstance(last, str) else json.dumps(last)
+            body = lines + f"data: {data}\n\n".encode()
         whole = False
     pieces_: list[Any] = []
     while body:
@@ -114,7 +121,16 @@ def plan(seed: int) -> Plan:
     return Plan(wire, fault, [*before, [*pieces_, *end]], said, thought, calls, whole, at_most)
 
 
+def _complete(wire: Wire, body: bytes) -> bytes:
+    """Return the part of a body that ends with a whole event."""
+    if wire is CONVERSE:
+        return whole_frames(body)
+    return body[: max(body.rfind(b"\n\n"), body.rfind(b"\n\r")) + 1]
+
+
 def _sign(wire: Wire, body: bytes) -> int:
+    if wire is CONVERSE:
+        return frame_end(body, body.index(b'"stopReason"')) - 1
     mark = {
         "chat": b'"finish_reason": "',
         "anthropic": b'"stop_reason": "',
@@ -128,6 +144,9 @@ def _text(wire: Wire, body: bytes) -> str:
     """Return the text of the complete events in a part of a body, without the package's
     decoders."""
     text = ""
+    if wire is CONVERSE:
+        events = [payload for name, payload in read_frames(body) if name == "contentBlockDelta"]
+        return "".join(event["delta"].get("text", "") for event in events)
     for line in re.split(rb"\r?\n", body):
         try:
             event = json.loads(line.removeprefix(b"data: "))

@@ -1,4 +1,4 @@
-"""Render abstract steps as the stream of each of the four wires.
+"""Render abstract steps as the stream of each wire.
 
     steps = [think("hm", signature="s"), say("Hel", "lo"), tool("c1", "f", '{"x":', "1}")]
     lab.play(ANTHROPIC.scene(*steps, stop="tool"))
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .event_stream import frame
 from .scripted_server import DONE, Fault, Pause, Scene, call, chunk, sse
 
 
@@ -65,6 +66,7 @@ class Wire:
     api: str
     model: str
     root: bool = False  # its base URL has no /v1
+    ids: bool = True  # its responses name themselves and their model
     signatures: bool = False
     redacts: bool = False
     writes_cache: bool = False
@@ -265,6 +267,64 @@ class Responses(Wire):
         return {"type": "error", "code": kind, "message": message}
 
 
+class Converse(Wire):
+    """Amazon Bedrock's Converse API: binary frames."""
+
+    def scene(
+        self, *steps: Any, stop: str | None = "stop", counts: Counts | None = None,
+        newline: str = "\n",
+    ) -> Scene:  # fmt: skip
+        events = self.events(steps, stop, counts or Counts())
+        return [frame(*event) if isinstance(event, tuple) else event for event in events]
+
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        yield "messageStart", {"p": "abcd", "role": "assistant"}
+        index = 0
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+                continue
+            where = {"contentBlockIndex": index}
+            if step.kind == "tool":
+                start = {"toolUse": {"name": step.name, "toolUseId": step.id}}
+                yield "contentBlockStart", {**where, "p": "abcdefgh", "start": start}
+            for number, delta in enumerate(self._deltas(step)):
+                yield "contentBlockDelta", {**where, "delta": delta, "p": "abcdefghi"[: 1 + number]}
+            yield "contentBlockStop", {**where, "p": "abc"}
+            index += 1
+        if stop is None:
+            return
+        details = {"output_tokens_details": {"thinking_tokens": counts.reasoning}}
+        fields = {"additionalModelResponseFields": {"usage": details}} if counts.reasoning else {}
+        yield "messageStop", {**fields, "p": "abcdef", "stopReason": self.stops[stop]}
+        usage: dict[str, Any] = {
+            "cacheReadInputTokens": counts.cached,
+            "cacheWriteInputTokens": counts.written,
+            "inputTokens": counts.input,
+            "outputTokens": counts.output,
+            "serverToolUsage": {},
+            "totalTokens": counts.input + counts.cached + counts.written + counts.output,
+        }
+        if counts.written:
+            usage["cacheDetails"] = [{"inputTokens": counts.written, "ttl": "1h"}]
+        yield "metadata", {"metrics": {"latencyMs": 5}, "p": "ab", "usage": usage}
+
+    def _deltas(self, step: Step) -> Iterator[dict[str, Any]]:
+        for piece in step.pieces:
+            if step.kind == "say":
+                yield {"text": piece}
+            elif step.kind == "tool":
+                yield {"toolUse": {"input": piece}}
+            else:
+                name = "redactedContent" if step.kind == "redacted" else "text"
+                yield {"reasoningContent": {name: piece}}
+        if step.signature is not None and step.kind == "think":
+            yield {"reasoningContent": {"signature": step.signature}}
+
+    def error(self, message: str, kind: str) -> Any:
+        return frame(kind, {"message": message}, "exception")
+
+
 CHAT = Chat(
     "chat", "openai-completions", "hosted_vllm/m",
     stops={"stop": "stop", "length": "length", "tool": "tool_calls", "filter": "content_filter"},
@@ -284,7 +344,14 @@ RESPONSES = Responses(
     stops={"stop": "", "length": "max_output_tokens", "tool": "", "filter": "content_filter"},
 )  # fmt: skip
 
-WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES]
+CONVERSE = Converse(
+    "converse", "bedrock-converse", "amazon-bedrock/amazon.nova-pro-v1:0", root=True,
+    ids=False, signatures=True, redacts=True, writes_cache=True,
+    stops={"stop": "end_turn", "length": "max_tokens", "tool": "tool_use",
+           "filter": "guardrail_intervened"},
+)  # fmt: skip
+
+WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES, CONVERSE]
 
 # How each API names a failure, and its kind.
 ERRORS = {
@@ -292,4 +359,5 @@ ERRORS = {
     ANTHROPIC.name: ("overloaded_error", "overloaded"),
     GEMINI.name: ("UNAVAILABLE", "overloaded"),
     RESPONSES.name: ("server_error", "server"),
+    CONVERSE.name: ("serviceUnavailableException", "overloaded"),
 }

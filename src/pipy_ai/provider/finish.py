@@ -7,7 +7,7 @@ Reasons are compared in lower case, with `_` for `-`.
 from __future__ import annotations
 
 from ..errors import ErrorInfo, ErrorKind, error_info
-from .apis import ANTHROPIC, GEMINI, OPENAI_RESPONSES
+from .apis import ANTHROPIC, BEDROCK, GEMINI, OPENAI_RESPONSES
 from .request import Request
 
 TOOL_CALLS = frozenset({"function_call", "tool_call", "tool_calls", "tool_use"})
@@ -82,9 +82,9 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "incomplete": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
     "insufficient_system_resource": (ErrorKind.SERVER, True, _BROKEN_OFF),  # DeepSeek
     "malformed_function_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
-    "malformed_model_output": (ErrorKind.SERVER, False, _BROKEN_OFF),  # Bedrock
+    "malformed_model_output": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Bedrock
     "malformed_response": (ErrorKind.SERVER, False, _BROKEN_OFF),
-    "malformed_tool_use": (ErrorKind.SERVER, False, _BROKEN_OFF),  # Bedrock
+    "malformed_tool_use": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Bedrock
     "missing_thought_signature": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "network_error": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Z.ai
     "pause_turn": (
@@ -107,7 +107,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
 # Google's reasons for an unexplained end. Other APIs do not use these names.
 _UNEXPLAINED = frozenset({"image_other", "no_image", "other"})
 # Their vendors document every reason. Other Chat Completions hosts use their own names.
-FIRST_PARTY_APIS = frozenset({ANTHROPIC, GEMINI, OPENAI_RESPONSES})
+FIRST_PARTY_APIS = frozenset({ANTHROPIC, BEDROCK, GEMINI, OPENAI_RESPONSES})
 
 
 def normalize(reason: str | None) -> str:

@@ -113,6 +113,15 @@ _STATUS_BY_ERROR_TYPE = {
     "unavailable": 503,
     "deadline_exceeded": 504,
     "internal": 500,
+    # Amazon Bedrock, inside a stream
+    "validationexception": 400,
+    "accessdeniedexception": 403,
+    "modeltimeoutexception": 408,
+    "modelerrorexception": 424,
+    "modelstreamerrorexception": 424,
+    "throttlingexception": 429,
+    "internalserverexception": 500,
+    "serviceunavailableexception": 503,
 }
 
 

@@ -297,6 +297,24 @@ def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
     )
 
 
+def usage_from_converse(metadata: Mapping[str, Any]) -> UsageReport:
+    """Return the usage of a response of Bedrock's Converse API."""
+    usage = _mapping(metadata.get("usage"))
+    hour_writes = [
+        token_count(detail.get("inputTokens")) or 0
+        for detail in _mappings(usage.get("cacheDetails"))
+        if detail.get("ttl") == "1h"
+    ]
+    return UsageReport(
+        input=token_count(usage.get("inputTokens")),
+        output=token_count(usage.get("outputTokens")),
+        cache_read=token_count(usage.get("cacheReadInputTokens")),
+        cache_write=token_count(usage.get("cacheWriteInputTokens")),
+        cache_write_1h=sum(hour_writes) if hour_writes else None,
+        service_tier=_text(_mapping(metadata.get("serviceTier")).get("type")),
+    )
+
+
 def tool_calls_from_gemini(grounding: Any) -> dict[str, int]:
     """Return the billable calls that `groundingMetadata` shows."""
     grounding = _mapping(grounding)
