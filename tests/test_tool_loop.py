@@ -72,6 +72,10 @@ def told(wire: Wire, body: Any) -> list[str]:
             if block["type"] == "tool_result":
                 content = block["content"]
                 out.append(content if isinstance(content, str) else content[0]["text"])
+    elif wire.name == "converse":
+        blocks = body["messages"][-1]["content"]
+        results = [block["toolResult"] for block in blocks if "toolResult" in block]
+        out = [result["content"][0]["text"] for result in results]
     elif wire.name == "gemini":
         parts = [part_of(part, "functionResponse") for part in body["contents"][-1]["parts"]]
         out = [json.dumps(part["response"]) for part in parts if part]

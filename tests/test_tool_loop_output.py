@@ -14,7 +14,7 @@ from pipy_ai import InvalidOutputError, ToolCall, ctx, faux, run_tools
 from .support.scripted_server import Lab, Status
 from .support.tool_loop_runs import Go, async_run, sync_run
 from .support.vendor_rules import violations
-from .support.wire_formats import CHAT, GEMINI, WIRES, Counts, Wire, say, tool
+from .support.wire_formats import CHAT, CONVERSE, GEMINI, WIRES, Counts, Wire, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -72,6 +72,8 @@ def answer(wire: Wire, mode: str, text: str, **more: Any) -> Any:
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt"])
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
 def test_value_after_tools(lab: Lab, wire: Wire, mode: Any, transport: str, go: Go) -> None:
+    if transport == "litellm" and wire is CONVERSE and mode == "native":
+        pytest.skip("LiteLLM replaces the schema by a tool, and does not stream")
     lab.play(
         wire.scene(tool("c1", "look", '{"city": "Tokyo"}'), stop="tool", counts=Counts(10, 1)),
         answer(wire, mode, BAD, counts=Counts(20, 2)),

@@ -32,7 +32,7 @@ from pipy_ai.tokens import estimate_tokens
 
 from ..support.event_grammar import check_events
 from ..support.scripted_server import STALL, Lab, Pause, chat, finish, sse, text, usage
-from ..support.wire_formats import ANTHROPIC, CHAT, WIRES, Counts, Wire, say, think, tool
+from ..support.wire_formats import ANTHROPIC, CHAT, CONVERSE, WIRES, Counts, Wire, say, think, tool
 
 PRICE = ModelCost(input=1.0, output=10.0)  # $/1M tokens
 
@@ -233,7 +233,8 @@ def test_exhausted_budget_stops_every_wire_and_keeps_the_partial_message(
     lab.always = wire.scene(think("hm"), say(*words), tool("c1", "f", '{"x":', "1}"), stop=None)
     with budget(usd=0.0005) as b:
         model = priced(lab) if wire is CHAT else wire.model
-        events = list(stream(model, "Hi", api_base=wire.base(lab)))
+        key = "k" if wire is CONVERSE else None  # AWS's own login is for its own addresses
+        events = list(stream(model, "Hi", api_base=wire.base(lab), api_key=key))
     message = check_events(events)
     assert message.error is not None
     assert (message.error.kind, message.stop_reason) == ("budget", "error")

@@ -12,7 +12,7 @@ from pipy_ai import ParsedMessage, astream, faux, stream
 from ..support.event_grammar import check_events
 from ..support.schema_cases import Colour
 from ..support.scripted_server import Lab
-from ..support.wire_formats import WIRES, Wire, say, tool
+from ..support.wire_formats import CONVERSE, WIRES, Wire, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -52,6 +52,8 @@ def way(lab: Lab, wire: Wire, **options: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt"])
 def test_partial_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
+    if transport == "litellm" and wire is CONVERSE and mode == "native":
+        pytest.skip("LiteLLM replaces the schema by a tool, and does not stream")
     pieces = ['{"number": ', '"7", "to', 'tal": 1.5', "}"]
     steps = [tool("c1", "Bill", *pieces)] if mode == "tool" else [say(*pieces)]
     lab.play(wire.scene(*steps, stop="tool" if mode == "tool" else "stop"))

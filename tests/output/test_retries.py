@@ -13,7 +13,7 @@ from pipy_ai.errors import AuthenticationError
 
 from ..support.scripted_server import FIN, Lab, Status
 from ..support.vendor_rules import violations
-from ..support.wire_formats import CHAT, WIRES, Counts, Wire, say, tool
+from ..support.wire_formats import CHAT, CONVERSE, WIRES, Counts, Wire, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -62,6 +62,8 @@ def answer(wire: Wire, mode: str, text: str, **more: Any) -> Any:
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt"])
 def test_invalid_output_is_retried(lab: Lab, wire: Wire, mode: Any, transport: str) -> None:
+    if transport == "litellm" and wire is CONVERSE and mode == "native":
+        pytest.skip("LiteLLM replaces the schema by a tool, and does not stream")
     lab.play(
         answer(wire, mode, BAD, counts=Counts(10, 5)),
         answer(wire, mode, GOOD, counts=Counts(30, 7, reasoning=2)),
@@ -114,6 +116,8 @@ def test_raw_tool_call_is_kept(lab: Lab) -> None:
 
 
 def test_truncated_output_is_not_retried(lab: Lab, wire: Wire, transport: str) -> None:
+    if transport == "litellm" and wire is CONVERSE:
+        pytest.skip("LiteLLM replaces the schema by a tool, and does not stream")
     lab.play(wire.scene(say('{"number": "7", "to'), stop="length"))
     keywords = way(lab, wire, output=Bill, output_mode="native")
     message = complete(wire.model, "q", **keywords)

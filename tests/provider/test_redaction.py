@@ -57,7 +57,7 @@ def test_page_that_ends_within_a_key(piece: int) -> None:
     assert not leaked(message.model_dump_json(), KEY)
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", [wire for wire in WIRES if wire.ids], ids=lambda wire: wire.name)
 def test_key_in_the_metadata_of_a_response(lab: Lab, wire: Wire) -> None:
     scene = b"".join(wire.scene(say("fine")))
     for name in (b'"id":', b'"model":', b'"responseId":', b'"modelVersion":'):

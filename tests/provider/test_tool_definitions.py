@@ -41,6 +41,9 @@ def wire(request: pytest.FixtureRequest) -> Wire:
 
 def sent_tools(body: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the tools of a request: name, and schema as `parameters`."""
+    if "toolConfig" in body and "messages" in body:  # Bedrock
+        specs = [tool["toolSpec"] for tool in body["toolConfig"]["tools"] if "toolSpec" in tool]
+        return [{"name": spec["name"], "parameters": spec["inputSchema"]["json"]} for spec in specs]
     tools = body["tools"]
     if "functionDeclarations" in tools[0] or "function_declarations" in tools[0]:
         (tools,) = tools[0].values()

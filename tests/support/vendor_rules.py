@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from . import converse_rules
 from .schema_rules import tool_refusals
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -25,6 +26,8 @@ def violations(path: str, body: dict[str, Any], own: set[str] | None = None) -> 
         return found + _gemini(body, own or set())
     if path.endswith("/responses"):
         return found + _responses(body, own or set())
+    if path.endswith("/converse-stream"):
+        return found + converse_rules.refusals(path, body)
     return [*found, f"no wire at {path}"]
 
 

@@ -67,6 +67,7 @@ class Wire:
     model: str
     root: bool = False  # its base URL has no /v1
     ids: bool = True  # its responses name themselves and their model
+    sse: bool = True  # its events are server-sent
     signatures: bool = False
     redacts: bool = False
     writes_cache: bool = False
@@ -346,12 +347,13 @@ RESPONSES = Responses(
 
 CONVERSE = Converse(
     "converse", "bedrock-converse", "amazon-bedrock/amazon.nova-pro-v1:0", root=True,
-    ids=False, signatures=True, redacts=True, writes_cache=True,
+    ids=False, sse=False, signatures=True, redacts=True, writes_cache=True,
     stops={"stop": "end_turn", "length": "max_tokens", "tool": "tool_use",
            "filter": "guardrail_intervened"},
 )  # fmt: skip
 
 WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES, CONVERSE]
+SSE_WIRES = [wire for wire in WIRES if wire.sse]
 
 # How each API names a failure, and its kind.
 ERRORS = {

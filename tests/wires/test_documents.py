@@ -40,7 +40,7 @@ from pipy_ai.tokens import TOKENS_PER_PAGE, estimate_input_tokens
 
 from ..support.scripted_server import DONE, Lab, sse, text
 from ..support.vendor_rules import violations
-from ..support.wire_formats import WIRES, Wire, say, tool
+from ..support.wire_formats import CONVERSE, WIRES, Wire, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -76,6 +76,11 @@ SAID: dict[str, Any] = {
         {"text": "q"},
         {"inlineData": {"mimeType": "application/pdf", "data": DATA}},
     ],
+    "bedrock-converse": [
+        {"text": "q"},
+        {"cachePoint": {"type": "default"}},
+        {"document": {"format": "pdf", "name": "r", "source": {"bytes": DATA}}},
+    ],
 }
 SEE = "(see attached document)"
 CALLED: dict[str, Any] = {
@@ -110,7 +115,22 @@ CALLED: dict[str, Any] = {
             ],
         }
     ],
+    "bedrock-converse": [
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "c1", "content": [{"text": SEE}]}},
+                {"text": "See the attached document."},
+                *SAID["bedrock-converse"][1:],
+            ],
+        }
+    ],
 }  # fmt: skip
+
+
+def reader(wire: Wire) -> str:
+    """Return a model of the wire that is not known to read no documents."""
+    return "amazon-bedrock/amazon.nova-premier-v1:0" if wire is CONVERSE else wire.model
 
 
 def turns(body: dict[str, Any]) -> list[Any]:
@@ -124,7 +144,7 @@ def turns(body: dict[str, Any]) -> list[Any]:
 def test_document_in_each_wires_format(lab: Lab, wire: Wire, url: Any) -> None:
     lab.play(wire.scene(say("ok")))
     part = DocumentContent(url=url, name="r.pdf") if url else document(PDF, "r.pdf")
-    message = complete(wire.model, user("q", part), api_base=wire.base(lab), api_key="k")
+    message = complete(reader(wire), user("q", part), api_base=wire.base(lab), api_key="k")
     assert (message.text, message.error, message.api) == ("ok", None, wire.api)
     last = turns(lab.seen[0].json)[-1]
     assert (last.get("content") or last.get("parts")) == SAID[wire.api]
@@ -138,7 +158,7 @@ def test_tool_result_with_a_document(lab: Lab, wire: Wire) -> None:
         return DocumentContent(data=DATA, name="r.pdf")
 
     lab.play(wire.scene(tool("c1", "f", "{}"), stop="tool"), wire.scene(say("ok")))
-    run = run_tools(wire.model, "q", [f], api_base=wire.base(lab), api_key="k")
+    run = run_tools(reader(wire), "q", [f], api_base=wire.base(lab), api_key="k")
     assert run.result().text == "ok"
     told = CALLED[wire.api]
     asked = json.dumps(turns(lab.seen[1].json)[-len(told) :])
@@ -266,7 +286,7 @@ def test_conversation_with_a_document_continues_on_another_model(july: Path, lab
     context = ctx(user("q", document(PDF, "r.pdf")))
     for number, wire in enumerate(WIRES):
         lab.play(wire.scene(say(f"answer {number}")))
-        message = complete(wire.model, context, api_base=wire.base(lab), api_key="k")
+        message = complete(reader(wire), context, api_base=wire.base(lab), api_key="k")
         assert message.error is None
         assert DATA in lab.seen[-1].body.decode()
         context.extend([message, user("And?")])

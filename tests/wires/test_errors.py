@@ -11,7 +11,17 @@ from pipy_ai import AssistantMessage, complete, stream
 from ..support.event_grammar import check_events
 from ..support.scenarios import ODD
 from ..support.scripted_server import Lab, Status, chunk, sse
-from ..support.wire_formats import ANTHROPIC, CHAT, ERRORS, GEMINI, RESPONSES, WIRES, Wire, say
+from ..support.wire_formats import (
+    ANTHROPIC,
+    CHAT,
+    CONVERSE,
+    ERRORS,
+    GEMINI,
+    RESPONSES,
+    WIRES,
+    Wire,
+    say,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -128,6 +138,7 @@ OVERFLOWS = {
     ANTHROPIC.name: "prompt is too long: 213462 tokens > 200000 maximum",
     GEMINI.name: "The input token count (1196265) exceeds the maximum number of tokens allowed.",
     RESPONSES.name: "Your input exceeds the context window of this model.",
+    CONVERSE.name: "Input is too long for requested model.",
 }
 
 

@@ -17,6 +17,7 @@ from ..support.wire_formats import (
     CHAT,
     GEMINI,
     RESPONSES,
+    SSE_WIRES,
     WIRES,
     Counts,
     Wire,
@@ -60,7 +61,7 @@ CONTENT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
 @pytest.mark.parametrize("value", [5, 1e999, True, {"a": 1}, [["x"]], 10**400], ids=str)
 def test_content_that_is_no_text_is_an_error_and_the_text_before_it_stays(
     wire: Wire, value: Any
@@ -113,7 +114,7 @@ def _with(value: Any, names: tuple[str, ...], odd: Any) -> Any:
     return {**{n: _with(v, names, odd) for n, v in value.items()}, **dict.fromkeys(names, odd)}
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
 @pytest.mark.parametrize("odd", [{"x": 1}, ["x"], 1.5, False, 10**400], ids=str)
 def test_ids_and_names_of_models_that_are_no_text_count_as_not_sent(wire: Wire, odd: Any) -> None:
     message = ask(wire, sse(*[_with(event, IDS[wire.name], odd) for event in _events(wire)]))
@@ -125,7 +126,7 @@ def test_ids_and_names_of_models_that_are_no_text_count_as_not_sent(wire: Wire, 
         preview(other.model, [message, user("go on")], api_key="sk-0123456789")
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
 def test_half_a_surrogate_pair_outside_of_content_can_be_stored(wire: Wire) -> None:
     names = (*IDS[wire.name], "service_tier", "serviceTier", "inference_geo")
     message = ask(wire, sse(*[_with(event, names, HALF) for event in _events(wire)]))
@@ -136,7 +137,7 @@ def test_half_a_surrogate_pair_outside_of_content_can_be_stored(wire: Wire) -> N
     assert failure(ask(wire, sse(CONTENT[wire.name]("kept"), error))) == (kind, "kept")
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
 @pytest.mark.parametrize("depth", [150, 300, 450, 900, 5000])
 def test_deep_nesting_is_an_error_of_the_provider(wire: Wire, depth: int) -> None:
     for opening, closing in (("[", "]"), ('{"error":[', "]}")):
@@ -179,7 +180,7 @@ def test_whole_document_with_a_broken_part_keeps_the_rest() -> None:
     assert failure(check_events(events)) == ("server", "kept")
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
 def test_huge_error_events_are_read_in_part(wire: Wire) -> None:
     """Searching all of it would keep the process busy for seconds."""
     filler = "x y" * 1_000_000

@@ -55,7 +55,7 @@ BACKENDS: dict[str, Backend] = {
         ANTHROPIC, direct=frozenset({ANTHROPIC}), has_default_url=True, captured=True
     ),
     "azure_ai": Backend(claude_api=ANTHROPIC),
-    "bedrock": Backend(BEDROCK, claude_api=ANTHROPIC, direct=frozenset({BEDROCK})),
+    "bedrock": Backend(BEDROCK, direct=frozenset({BEDROCK})),
     "cerebras": _CHAT,
     "dashscope": _CHAT,
     "databricks": Backend(claude_api=ANTHROPIC),
@@ -278,6 +278,7 @@ _ROWS = (
         unforced_models=NamePattern(r"^(?!.*(claude|nova-|glm-|kimi-|grok-))"),
         fixed_sampling=NamePattern(r"grok-|openai\.gpt-[5-9]"),  # pydantic-ai 2.68
         strict_fields=True,
+        cache_control_models=NamePattern(r".*(claude|nova-)"),
     ),
     # Cerebras, Mistral and Perplexity report usage by default and reject `stream_options`.
     Profile(names=("cerebras",), rename_fields={"stream_options": ""}, strict_fields=True),
@@ -596,10 +597,9 @@ class ConverseFamily(NamedTuple):
         beside_results: the content that may be in one message with tool results.
         files_in_results: the files that a tool result may hold.
         result_status: accepts `status` of a tool result.
-        cache_points: accepts `cachePoint` in prompts and messages.
-        tool_cache_point: accepts it after tool definitions.
+        tool_cache_point: accepts a `cachePoint` after tool definitions.
         pdf_cache_point: accepts it after a PDF.
-        hour_cache_point: accepts a `ttl` of an hour.
+        hour_cache_point: the models for which it may last an hour.
         own_tool_choice: accepts Anthropic's `tool_choice`, so that no tool is called.
         efforts: the efforts for thinking.
         effort: the fields for one of them; None: Converse's own.
@@ -610,7 +610,6 @@ class ConverseFamily(NamedTuple):
     beside_results: frozenset[str] = frozenset({"text", "image", "document"})
     files_in_results: frozenset[str] = frozenset({"image"})
     result_status: bool = True
-    cache_points: bool = False
     tool_cache_point: bool = False
     pdf_cache_point: bool = False
     hour_cache_point: NamePattern | None = None
@@ -634,7 +633,6 @@ CONVERSE_FAMILIES = (
         NamePattern("claude"),
         beside_results=frozenset({"text", "image"}),
         files_in_results=frozenset({"image", "document"}),
-        cache_points=True,
         tool_cache_point=True,
         pdf_cache_point=True,
         hour_cache_point=NamePattern(r"claude-[a-z]+-(4-[5-9]|[5-9])(?!\d)"),
@@ -647,7 +645,6 @@ CONVERSE_FAMILIES = (
     ),
     ConverseFamily(
         NamePattern("nova-"),
-        cache_points=True,
         top_k=lambda value: {"inferenceConfig": {"topK": value}},
     ),
     ConverseFamily(

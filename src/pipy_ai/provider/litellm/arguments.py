@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...registry.routing import expand_variables
-from ..apis import ANTHROPIC, GEMINI, OPENAI_RESPONSES
+from ..apis import ANTHROPIC, BEDROCK, GEMINI, OPENAI_RESPONSES
 from ..prepare import accepted_extra, merge_tools, prepare_request
 from ..profiles import backend_for
 from ..request import PreparedRequest, Request, bad_request_error
@@ -18,6 +18,7 @@ from ..wires.openai_responses import responses_fields
 # LiteLLM accepts Chat Completions fields for every API, with additions for some of them.
 _DIALECTS = {
     ANTHROPIC: ChatDialect(thinking="blocks", call_signature="", multipart_results=True),
+    BEDROCK: ChatDialect(thinking="blocks", call_signature="", multipart_results=True),
     GEMINI: ChatDialect(
         thinking="none", call_signature="provider_specific_fields", multipart_results=True
     ),

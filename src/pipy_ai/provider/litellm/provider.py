@@ -356,7 +356,8 @@ async def _call_litellm(
             if backend_for(request.backend).captured:  # the address is wrong, not the backend
                 url = captured.request.url.copy_with(query=None)
                 raise bad_request_error(request, f"{url} does not belong to a known API") from None
-            _uncaptured.add(backend_and_family)
+            if not backend_for(request.backend).direct:  # else only this request is sent otherwise
+                _uncaptured.add(backend_and_family)
     return await _read_first_chunk(await method(**arguments))
 
 

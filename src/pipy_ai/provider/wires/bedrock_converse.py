@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -47,7 +47,6 @@ from ._usage import usage_from_converse
 SEPARATOR_TEXT = "."  # the API rejects blank text
 ATTACHED_TEXT = "See the attached document."  # a document needs a text beside it
 DEFAULT_DOCUMENT_NAME = "document"
-INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 
 # How much Claude thought is only reported on request.
 _THINKING_TOKENS_PATH = "/usage/output_tokens_details"
@@ -118,22 +117,6 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
     return None
 
 
-def tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a tool with the names of properties that Claude accepts."""
-    from ...utils.vendor_schemas import to_anthropic_tool_schema
-
-    return to_anthropic_tool_schema(schema)
-
-
-def arguments_restorer(
-    schema: Mapping[str, Any],
-) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """Return a function that restores the property names that `tool_schema` replaced."""
-    from ...utils.vendor_schemas import anthropic_arguments_restorer
-
-    return anthropic_arguments_restorer(schema)
-
-
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     """Return URL, headers and body, without the key."""
     family = converse_family(request.model_id)
@@ -149,7 +132,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     if choice == "none" and tools and family.own_tool_choice:
         model_fields["tool_choice"] = {"type": "none"}
     system = [{"text": prepared.system_prompt}] if prepared.system_prompt else []
-    if prepared.cache_control and family.cache_points:
+    if prepared.cache_control:
         _add_cache_points(request, prepared, family, system, tools, messages)
     thinks = prepared.reasoning.thinks is not False and CLAUDE.search(request.model_id)
     body: dict[str, Any] = {
@@ -190,7 +173,6 @@ def _model_fields(
         ]
         if plan.budget_tokens:
             fields["thinking"] = {"type": "enabled", "budget_tokens": plan.budget_tokens}
-            betas += [INTERLEAVED_BETA] if request.context.tools else []
         elif plan.enabled is False or plan.effort == "none":
             fields["thinking"] = {"type": "disabled"}
         if betas:
@@ -461,7 +443,7 @@ def _add_cache_points(
 
 
 class ConverseDecoder:
-    """Decodes one response. It is complete with `messageStop`; `metadata` with the usage follows."""
+    """Decodes one response. It is complete with `messageStop`; the usage follows in `metadata`."""
 
     api = BEDROCK
 
@@ -581,17 +563,15 @@ WIRE = Wire(
     accepts_extra=accepts_extra,
     rejected_extra=_REJECTED_FIELDS,
     image_urls=False,
-    tool_schema=tool_schema,
-    arguments_restorer=arguments_restorer,
     schema_fallback=schema_fallback,
     signed_thinking=True,
     starts_with_user=True,
     strict_history=True,
-    cache_control=True,
     thinking=ThinkingRules(
         budget=True,
         switch=True,
         adaptive_effort="max",
+        tools_beta="interleaved-thinking-2025-05-14",
         defaults=default_reasoning,
     ),
 )
