@@ -12,6 +12,7 @@ from tests.support.wire_formats import (
     ANTHROPIC,
     CHAT,
     GEMINI,
+    OLLAMA,
     RESPONSES,
     Counts,
     Wire,
@@ -59,6 +60,11 @@ _RARE_FIELDS: dict[str, tuple[str, ...]] = {
         "tool_usage", "service_tier", "input_tokens_details", "output_tokens_details", "action",
         "container_id", "code", "message", "refusal",
     ),
+    "ollama-chat": (
+        "error", "status", "message", "content", "thinking", "tool_calls", "function", "name",
+        "arguments", "id", "index", "done", "done_reason", "model", "created_at", "eval_count",
+        "prompt_eval_count", "images", "logprobs", "remote_model",
+    ),
 }  # fmt: skip
 
 
@@ -79,7 +85,7 @@ def _examples(wire: Wire) -> list[list[Any]]:
     ]
 
 
-_EXAMPLES = {wire.api: _examples(wire) for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES)}
+_EXAMPLES = {wire.api: _examples(wire) for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES, OLLAMA)}
 
 
 def _add_field(rng: random.Random, api: str, value: Any) -> None:
@@ -177,6 +183,12 @@ def _sse(rng: random.Random, texts: list[str]) -> bytes:
     return (newline.join(lines) + ending).encode("utf-8", "surrogatepass")
 
 
+def _json_lines(rng: random.Random, texts: list[str]) -> bytes:
+    newline = rng.choice(("\n", "\r\n", "\n\n"))
+    ending = rng.choice(("", newline, newline, newline))
+    return (newline.join(texts) + ending).encode("utf-8", "surrogatepass")
+
+
 def _document(rng: random.Random, api: str) -> bytes:
     """Return an answer that is one JSON document instead of a stream."""
     events = rng.choice(_EXAMPLES[api])
@@ -184,6 +196,8 @@ def _document(rng: random.Random, api: str) -> bytes:
         value: Any = events if rng.random() < 0.5 else events[0]
     elif api == RESPONSES.api:
         value = events[-1]["response"]
+    elif api == OLLAMA.api:
+        value = events[-1] | {"message": {"role": "assistant", "content": "Hello"}}
     elif api == ANTHROPIC.api:
         blocks = [event["content_block"] for event in events if "content_block" in event]
         text = {"type": "text", "text": "Hello"}
@@ -215,7 +229,8 @@ def _comparable(message: AssistantMessage) -> str:
 
 
 def _check(rng: random.Random, api: str) -> None:
-    body = _document(rng, api) if rng.random() < 0.2 else _sse(rng, _mutated(rng, api))
+    join = _json_lines if api == OLLAMA.api else _sse
+    body = _document(rng, api) if rng.random() < 0.2 else join(rng, _mutated(rng, api))
     if rng.random() < 0.1:
         body = body[: rng.randint(0, len(body))]
     if rng.random() < 0.05:
@@ -252,3 +267,9 @@ def gemini(rng: random.Random) -> None:
 def responses(rng: random.Random) -> None:
     """Answers of the Responses API with wrong fields, cut anywhere."""
     _check(rng, RESPONSES.api)
+
+
+@target
+def ollama_chat(rng: random.Random) -> None:
+    """Answers of Ollama with wrong fields, cut anywhere."""
+    _check(rng, OLLAMA.api)

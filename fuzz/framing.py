@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 
+from pipy_ai.provider.http.json_lines import JSONLinesReader
 from pipy_ai.provider.http.sse import EventTooLong, SSEReader
 
 from .harness import target
@@ -82,6 +83,43 @@ def sse_limit(rng: random.Random) -> None:
             events = reader.feed(chunk)
             assert all(len(data) <= limit for _, data in events)
             assert len(reader._data_lines) <= limit
+            assert sum(map(len, reader._partial_line)) <= limit
+    except EventTooLong:
+        return
+
+
+def _json_lines_body(rng: random.Random) -> bytes:
+    body = "".join(
+        some_text(rng) + rng.choice(("\n", "\r\n", "\n\n", "", "\r", "\x85", "\u2028"))
+        for _ in range(rng.randint(0, 8))
+    )
+    start = b"\xef\xbb\xbf" if rng.random() < 0.2 else b""
+    data = bytearray(start + body.encode("utf-8", "surrogatepass"))
+    for _ in range(rng.choice((0, 0, 0, 3))):
+        data.insert(rng.randint(0, len(data)), rng.randrange(256))
+    return bytes(data)
+
+
+@target
+def json_lines(rng: random.Random) -> None:
+    """The reader of JSON lines finds the same lines wherever the bytes are cut."""
+    body = _json_lines_body(rng)
+    reader = JSONLinesReader()
+    events = [event for chunk in pieces(rng, body) for event in reader.feed(chunk)]
+    lines = body.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    expected = [line.decode("utf-8", "replace") for line in lines if line.strip(b" \t\r\v\f")]
+    assert events + reader.finish() == [("", line) for line in expected]
+
+
+@target
+def json_lines_limit(rng: random.Random) -> None:
+    """The reader of JSON lines never holds more than its limit."""
+    body = _json_lines_body(rng)
+    limit = rng.randint(1, 64)
+    reader = JSONLinesReader(max_line_bytes=limit)
+    try:
+        for chunk in pieces(rng, body):
+            assert all(len(data) <= limit for _, data in reader.feed(chunk))
             assert sum(map(len, reader._partial_line)) <= limit
     except EventTooLong:
         return

@@ -161,7 +161,7 @@ OVERFLOW_TEXT = _any_of(
     r"maximum input length",
     r"reduce the length of the messages",
     r"maximum allowed input length",
-    r"is longer than the model'?s context length",
+    r"is longer than the (model'?s )?context length",
     r"tokens?\b.{0,40} exceeds? the limit of \d",
     r"\b(input|prompt|context)\b(?!.{0,60}\b(image|file|audio|MB)).{0,60} exceed\w* .{0,20}"
     r"(limit|maximum|length)",

@@ -32,13 +32,30 @@ from pipy_ai.tokens import estimate_tokens
 
 from ..support.event_grammar import check_events
 from ..support.scripted_server import STALL, Lab, Pause, chat, finish, sse, text, usage
-from ..support.wire_formats import ANTHROPIC, CHAT, CONVERSE, WIRES, Counts, Wire, say, think, tool
+from ..support.wire_formats import (
+    ANTHROPIC,
+    CHAT,
+    CONVERSE,
+    OLLAMA,
+    WIRES,
+    Counts,
+    Wire,
+    say,
+    think,
+    tool,
+)
 
 PRICE = ModelCost(input=1.0, output=10.0)  # $/1M tokens
 
 
 def priced(lab: Lab, cost: ModelCost = PRICE, provider: str = "own", id: str = "m") -> Model:
     return Model(id=id, provider=provider, api=lab.url, env=[], cost=cost)
+
+
+def model_with_price(wire: Wire, lab: Lab) -> str | Model:
+    if wire is OLLAMA:
+        return Model(id="m", provider="ollama", cost=PRICE)
+    return priced(lab) if wire is CHAT else wire.model
 
 
 def fsum(messages: Any) -> float:
@@ -232,7 +249,7 @@ def test_exhausted_budget_stops_every_wire_and_keeps_the_partial_message(
     words = [f"word{number} " for number in range(400)]
     lab.always = wire.scene(think("hm"), say(*words), tool("c1", "f", '{"x":', "1}"), stop=None)
     with budget(usd=0.0005) as b:
-        model = priced(lab) if wire is CHAT else wire.model
+        model = model_with_price(wire, lab)
         key = "k" if wire is CONVERSE else None  # AWS's own login is for its own addresses
         events = list(stream(model, "Hi", api_base=wire.base(lab), api_key=key))
     message = check_events(events)

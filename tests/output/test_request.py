@@ -23,6 +23,7 @@ from ..support.wire_formats import (
     CHAT,
     CONVERSE,
     GEMINI,
+    OLLAMA,
     RESPONSES,
     WIRES,
     Wire,
@@ -186,18 +187,23 @@ ADDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             }
         },
     ),
+    OLLAMA.name: (
+        {"format": STRICT_BILL},
+        {"tools": [{"type": "function", "function": {**CALL, "parameters": PLAIN_BILL}}]},
+    ),
 }
 SYSTEM: dict[str, Callable[[Any], Any]] = {
     CHAT.name: lambda body: body["messages"][0]["content"],
     RESPONSES.name: lambda body: body["instructions"],
     ANTHROPIC.name: lambda body: body["system"][0]["text"],
     CONVERSE.name: lambda body: body["system"][0]["text"],
+    OLLAMA.name: lambda body: body["messages"][0]["content"],
     GEMINI.name: lambda body: (
         body.get("systemInstruction") or body["system_instruction"]
     )["parts"][0]["text"],
 }  # fmt: skip
 DEFAULTS = {CHAT.name: "native", RESPONSES.name: "native", GEMINI.name: "native",
-            ANTHROPIC.name: "tool", CONVERSE.name: "tool"}  # fmt: skip
+            ANTHROPIC.name: "tool", CONVERSE.name: "tool", OLLAMA.name: "native"}  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt", None])
@@ -211,7 +217,9 @@ def test_request_and_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> N
     keywords = way(lab, wire, cache_retention="none", output=Bill, output_mode=mode)
     message = complete(wire.model, context, **keywords)
     assert message.parsed == BILL
-    assert (message.stop_reason, message.error, message.warnings) == ("stop", None, [])
+    assert (message.stop_reason, message.error) == ("stop", None)
+    unforced = used == "tool" and not wire.forces_calls
+    assert [w.code for w in message.warnings] == ["tool_choice_changed"] * unforced
     assert not message.tool_calls
     assert json.loads(message.text.partition("```json")[2].partition("```")[0] or message.text) == {
         "number": "7",

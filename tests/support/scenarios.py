@@ -116,6 +116,7 @@ def sign_at(wire: Wire, whole: bytes) -> int:
         "anthropic": b'"stop_reason": "end_turn"',
         "gemini": b'"finishReason"',
         "responses": b'"response.completed"',
+        "ollama": b'"done":true',
     }[wire.name]
     return whole.index(b"\n", whole.index(mark))
 

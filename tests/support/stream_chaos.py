@@ -102,7 +102,8 @@ def plan(seed: int) -> Plan:
         if wire is CONVERSE:
             lines = whole_frames(lines)
         else:
-            lines = lines[: lines.rfind(b"\n\n") + 2] if b"\n\n" in lines else b""
+            end = b"\n" if wire.lines else b"\n\n"
+            lines = lines[: lines.rfind(end) + len(end)] if end in lines else b""
         whole = len(lines) > sign
         said = said if whole else _text(wire, lines)
         last = wire.error("broken", "server_error") if fault == "error" else "{not json"
@@ -110,7 +111,7 @@ def plan(seed: int) -> Plan:
             body = lines + (last if fault == "error" else bytes(rng.randbytes(40)))
         else:
             data = last if isinstance(last, str) else json.dumps(last)
-            body = lines + f"data: {data}\n\n".encode()
+            body = lines + (f"{data}\n" if wire.lines else f"data: {data}\n\n").encode()
         whole = False
     pieces_: list[Any] = []
     while body:
@@ -125,7 +126,8 @@ def _complete(wire: Wire, body: bytes) -> bytes:
     """Return the part of a body that ends with a whole event."""
     if wire is CONVERSE:
         return whole_frames(body)
-    return body[: max(body.rfind(b"\n\n"), body.rfind(b"\n\r")) + 1]
+    ends = (b"\n",) if wire.lines else (b"\n\n", b"\n\r")
+    return body[: max(map(body.rfind, ends)) + 1]
 
 
 def _sign(wire: Wire, body: bytes) -> int:
@@ -136,6 +138,7 @@ def _sign(wire: Wire, body: bytes) -> int:
         "anthropic": b'"stop_reason": "',
         "gemini": b'"finishReason"',
         "responses": b'"response.completed"',
+        "ollama": b'"done":true',
     }[wire.name]
     return body.rindex(b"}", 0, body.index(b"\n", body.index(mark)))
 
@@ -161,6 +164,8 @@ def _text(wire: Wire, body: bytes) -> str:
         elif wire.name == "gemini":
             for part in event["candidates"][0]["content"]["parts"]:
                 text += "" if part.get("thought") else part.get("text", "")
+        elif wire.name == "ollama":
+            text += event["message"]["content"]
         elif event.get("type") == "response.output_text.delta":
             text += event["delta"]
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
@@ -24,6 +25,8 @@ def violations(path: str, body: dict[str, Any], own: set[str] | None = None) -> 
         return found + _anthropic(body, own or set())
     if ":streamGenerateContent" in path:
         return found + _gemini(body, own or set())
+    if path.endswith("/api/chat"):
+        return found + _ollama(body, own or set())
     if path.endswith("/responses"):
         return found + _responses(body, own or set())
     if path.endswith("/converse-stream"):
@@ -198,4 +201,52 @@ def _responses(body: dict[str, Any], own: set[str]) -> list[str]:
                 found.append(f"{where}: empty")
     if open_ids:
         found.append(f"the end: calls without outputs {open_ids}")
+    return found
+
+
+def _ollama(body: dict[str, Any], own: set[str]) -> list[str]:
+    found = [
+        f"the unknown field {name}"
+        for name in sorted(body.keys() - {
+            "model", "messages", "stream", "tools", "format", "think", "truncate", "shift",
+            "options", "keep_alive",
+        })
+    ]  # fmt: skip
+    if body.get("think") not in (None, True, False, "low", "medium", "high", "max"):
+        found.append(f"think {body['think']!r}")
+    if not isinstance(body.get("format", {}), dict) and body["format"] != "json":
+        found.append("a format that is no schema")
+    open_calls: dict[str, str] = {}
+    used: set[str] = set()
+    for number, message in enumerate(body["messages"]):
+        role, content = message["role"], message.get("content")
+        where = f"message {number} ({role})"
+        if not isinstance(content, str):
+            found.append(f"{where}: content is no text")
+        if role == "tool":
+            identity = message.get("tool_call_id") or ""
+            if identity not in open_calls:  # the order tells for calls without ids
+                identity = next((name for name in open_calls if name.startswith("no id ")), "")
+            name = open_calls.pop(identity, None)
+            if name is None or message.get("tool_name", name) != name:
+                found.append(f"{where}: a result without its call")
+            continue
+        if open_calls:
+            found.append(f"{where}: calls without results {list(open_calls)}")
+            open_calls = {}
+        for image in message.get("images") or ():
+            base64.b64decode(image, validate=True)
+        calls = message.get("tool_calls") or []
+        if not content and not calls and not message.get("images"):
+            found.append(f"{where}: empty")
+        for call in calls:
+            function = call["function"]
+            if not isinstance(function["arguments"], dict):
+                found.append(f"{where}: arguments are no object")
+            identity = call.get("id") or f"no id {len(open_calls)}"  # LiteLLM sends none
+            if "id" in call:
+                found += _call(where, identity, function["arguments"], used, own, 64)
+            open_calls[identity] = function["name"]
+    if open_calls:
+        found.append(f"the end: calls without results {list(open_calls)}")
     return found

@@ -68,6 +68,9 @@ class Wire:
     root: bool = False  # its base URL has no /v1
     ids: bool = True  # its responses name themselves and their model
     sse: bool = True  # its events are server-sent
+    lines: bool = False  # its events are lines of JSON
+    forces_calls: bool = True
+    details: bool = True  # its usage has the tokens of caches and thinking
     signatures: bool = False
     redacts: bool = False
     writes_cache: bool = False
@@ -326,6 +329,59 @@ class Converse(Wire):
         return frame(kind, {"message": message}, "exception")
 
 
+class Ollama(Wire):
+    def scene(
+        self, *steps: Any, stop: str | None = "stop", counts: Counts | None = None,
+        newline: str = "\n",
+    ) -> Scene:  # fmt: skip
+        return [
+            step if isinstance(step, Fault | Pause | bytes) else json_line(step, newline)
+            for step in self.events(steps, stop, counts or Counts())
+        ]
+
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        calls = 0
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+            elif step.kind == "say":
+                yield from (self._line(content=piece) for piece in step.pieces)
+            elif step.kind == "think":
+                yield from (self._line(content="", thinking=piece) for piece in step.pieces)
+            elif step.kind == "tool":
+                arguments = json.loads("".join(step.pieces) or "{}")
+                function = {"index": calls, "name": step.name, "arguments": arguments}
+                calls += 1
+                call = {"id": step.id, "function": function}
+                yield self._line(content="", tool_calls=[call])
+        if stop is None:
+            return
+        last = self._line(content="") | {"done": True, "done_reason": self.stops[stop]}
+        durations = {
+            "total_duration": 4_883_583_458,
+            "load_duration": 1_334_875,
+            "prompt_eval_duration": 342_546_000,
+            "eval_duration": 4_535_599_000,
+        }
+        yield last | durations | {"prompt_eval_count": counts.input, "eval_count": counts.output}
+
+    def _line(self, **message: Any) -> dict[str, Any]:
+        message = {"role": "assistant", **message}
+        created = "2026-11-29T08:52:19.385406455Z"
+        return {"model": "m", "created_at": created, "message": message, "done": False}
+
+    def error(self, message: str, kind: str) -> Any:
+        return {"error": message}
+
+
+def json_line(value: Any, newline: str = "\n") -> bytes:
+    """Return a line of JSON as Go writes it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f"{text}{newline}".encode()
+
+
 CHAT = Chat(
     "chat", "openai-completions", "hosted_vllm/m",
     stops={"stop": "stop", "length": "length", "tool": "tool_calls", "filter": "content_filter"},
@@ -352,8 +408,15 @@ CONVERSE = Converse(
            "filter": "guardrail_intervened"},
 )  # fmt: skip
 
-WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES, CONVERSE]
+OLLAMA = Ollama(
+    "ollama", "ollama-chat", "ollama_chat/m", root=True, ids=False, sse=False, lines=True,
+    fragments=False, forces_calls=False, details=False,
+    stops={"stop": "stop", "length": "length", "tool": "stop", "filter": "refusal"},
+)  # fmt: skip
+
+WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES, CONVERSE, OLLAMA]
 SSE_WIRES = [wire for wire in WIRES if wire.sse]
+JSON_WIRES = [wire for wire in WIRES if wire.sse or wire.lines]
 
 # How each API names a failure, and its kind.
 ERRORS = {
@@ -362,4 +425,5 @@ ERRORS = {
     GEMINI.name: ("UNAVAILABLE", "overloaded"),
     RESPONSES.name: ("server_error", "server"),
     CONVERSE.name: ("serviceUnavailableException", "overloaded"),
+    OLLAMA.name: ("", "server"),
 }

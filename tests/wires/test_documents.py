@@ -40,7 +40,7 @@ from pipy_ai.tokens import TOKENS_PER_PAGE, estimate_input_tokens
 
 from ..support.scripted_server import DONE, Lab, sse, text
 from ..support.vendor_rules import violations
-from ..support.wire_formats import CONVERSE, WIRES, Wire, say, tool
+from ..support.wire_formats import CONVERSE, OLLAMA, WIRES, Wire, say, tool
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -81,6 +81,7 @@ SAID: dict[str, Any] = {
         {"cachePoint": {"type": "default"}},
         {"document": {"format": "pdf", "name": "r", "source": {"bytes": DATA}}},
     ],
+    "ollama-chat": "q\n(document omitted: the model does not take PDFs)",
 }
 SEE = "(see attached document)"
 CALLED: dict[str, Any] = {
@@ -113,6 +114,14 @@ CALLED: dict[str, Any] = {
                 {"functionResponse": {"name": "f", "response": {"output": SEE}}},
                 SAID["google-generative-ai"][1],
             ],
+        }
+    ],
+    "ollama-chat": [
+        {
+            "role": "tool",
+            "tool_call_id": "c1",
+            "content": "(document omitted: the model does not take PDFs)",
+            "tool_name": "f",
         }
     ],
     "bedrock-converse": [
@@ -288,7 +297,7 @@ def test_conversation_with_a_document_continues_on_another_model(july: Path, lab
         lab.play(wire.scene(say(f"answer {number}")))
         message = complete(reader(wire), context, api_base=wire.base(lab), api_key="k")
         assert message.error is None
-        assert DATA in lab.seen[-1].body.decode()
+        assert (DATA in lab.seen[-1].body.decode()) is (wire is not OLLAMA)
         context.extend([message, user("And?")])
     blind = complete("groq/openai/gpt-oss-120b", context, api_base=lab.url, api_key="k")
     assert [warning.code for warning in blind.warnings] == ["document_omitted"]

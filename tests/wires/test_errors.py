@@ -17,6 +17,7 @@ from ..support.wire_formats import (
     CONVERSE,
     ERRORS,
     GEMINI,
+    OLLAMA,
     RESPONSES,
     WIRES,
     Wire,
@@ -139,6 +140,8 @@ OVERFLOWS = {
     GEMINI.name: "The input token count (1196265) exceeds the maximum number of tokens allowed.",
     RESPONSES.name: "Your input exceeds the context window of this model.",
     CONVERSE.name: "Input is too long for requested model.",
+    OLLAMA.name: "request (8889 tokens) exceeds the available context size (4096 tokens), try "
+    "increasing it",
 }
 
 

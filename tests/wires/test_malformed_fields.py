@@ -16,8 +16,9 @@ from ..support.wire_formats import (
     ANTHROPIC,
     CHAT,
     GEMINI,
+    OLLAMA,
     RESPONSES,
-    SSE_WIRES,
+    JSON_WIRES,
     WIRES,
     Counts,
     Wire,
@@ -37,9 +38,10 @@ def ask(wire: Wire, *pieces: bytes) -> AssistantMessage:
         return check_events(list(stream(wire.model, "q", api_base=base, **options)))
 
 
-def sse(*events: Any) -> bytes:
+def stream_of(wire: Wire, *events: Any) -> bytes:
     texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
-    return "".join(f"data: {text}\n\n" for text in texts).encode()
+    form = "{}\n" if wire.lines else "data: {}\n\n"
+    return "".join(map(form.format, texts)).encode()
 
 
 def failure(message: AssistantMessage) -> tuple[str, str]:
@@ -58,16 +60,20 @@ CONTENT = {
     RESPONSES.name: lambda value: {
         "type": "response.output_text.delta", "output_index": 0, "delta": value,
     },
+    OLLAMA.name: lambda value: {"message": {"content": value}},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)
 @pytest.mark.parametrize("value", [5, 1e999, True, {"a": 1}, [["x"]], 10**400], ids=str)
 def test_content_that_is_no_text_is_an_error_and_the_text_before_it_stays(
     wire: Wire, value: Any
 ) -> None:
     content = CONTENT[wire.name]
-    assert failure(ask(wire, sse(content("kept"), content(value)))) == ("server", "kept")
+    assert failure(ask(wire, stream_of(wire, content("kept"), content(value)))) == (
+        "server",
+        "kept",
+    )
 
 
 TOOLS: list[tuple[Wire, Any]] = [
@@ -85,12 +91,16 @@ TOOLS: list[tuple[Wire, Any]] = [
     (RESPONSES, {"type": "response.incomplete", "response": {
         "output": [{"type": "message", "content": [{"type": "output_text", "text": "kept"}]}],
         "incomplete_details": {"reason": [1]}}}),
+    (OLLAMA, {"message": {"content": "kept", "tool_calls": [{"function": {"name": 5}}]}}),
+    (OLLAMA, {"message": {"content": "kept", "tool_calls": [{"function": "f"}]}}),
+    (OLLAMA, {"message": {"content": "kept", "tool_calls": 5}}),
+    (OLLAMA, {"message": {"content": "kept"}, "done": True, "done_reason": 5}),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wire", "event"), TOOLS)
 def test_text_of_the_same_event_is_kept(wire: Wire, event: Any) -> None:
-    assert failure(ask(wire, sse(event))) == ("server", "kept")
+    assert failure(ask(wire, stream_of(wire, event))) == ("server", "kept")
 
 
 def _events(wire: Wire) -> list[Any]:
@@ -102,6 +112,7 @@ IDS: dict[str, tuple[str, ...]] = {
     ANTHROPIC.name: ("id", "model", "signature"),
     GEMINI.name: ("responseId", "modelVersion", "thoughtSignature", "id"),
     RESPONSES.name: ("id", "model", "call_id", "phase"),
+    OLLAMA.name: ("id", "model", "created_at"),
 }
 
 
@@ -114,10 +125,12 @@ def _with(value: Any, names: tuple[str, ...], odd: Any) -> Any:
     return {**{n: _with(v, names, odd) for n, v in value.items()}, **dict.fromkeys(names, odd)}
 
 
-@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)
 @pytest.mark.parametrize("odd", [{"x": 1}, ["x"], 1.5, False, 10**400], ids=str)
 def test_ids_and_names_of_models_that_are_no_text_count_as_not_sent(wire: Wire, odd: Any) -> None:
-    message = ask(wire, sse(*[_with(event, IDS[wire.name], odd) for event in _events(wire)]))
+    message = ask(
+        wire, stream_of(wire, *[_with(event, IDS[wire.name], odd) for event in _events(wire)])
+    )
     assert message.error is None
     assert message.text == "Hi"
     assert [call.name for call in message.tool_calls] == ["f"]
@@ -126,25 +139,25 @@ def test_ids_and_names_of_models_that_are_no_text_count_as_not_sent(wire: Wire, 
         preview(other.model, [message, user("go on")], api_key="sk-0123456789")
 
 
-@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)
 def test_half_a_surrogate_pair_outside_of_content_can_be_stored(wire: Wire) -> None:
     names = (*IDS[wire.name], "service_tier", "serviceTier", "inference_geo")
-    message = ask(wire, sse(*[_with(event, names, HALF) for event in _events(wire)]))
+    message = ask(wire, stream_of(wire, *[_with(event, names, HALF) for event in _events(wire)]))
     assert message.error is None
     assert AssistantMessage.model_validate_json(message.model_dump_json()).text == "Hi"
     error = wire.error(f"No. {HALF}", HALF)
     kind = "overloaded" if wire is GEMINI else "server"  # its example has status 503
-    assert failure(ask(wire, sse(CONTENT[wire.name]("kept"), error))) == (kind, "kept")
+    assert failure(ask(wire, stream_of(wire, CONTENT[wire.name]("kept"), error))) == (kind, "kept")
 
 
-@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)
 @pytest.mark.parametrize("depth", [150, 300, 450, 900, 5000])
 def test_deep_nesting_is_an_error_of_the_provider(wire: Wire, depth: int) -> None:
     for opening, closing in (("[", "]"), ('{"error":[', "]}")):
         nested = opening * depth + '"\\ud83d"' + closing * depth
-        events = sse(CONTENT[wire.name]("kept"), f'{{"error": {nested}}}')
+        events = stream_of(wire, CONTENT[wire.name]("kept"), f'{{"error": {nested}}}')
         assert failure(ask(wire, events)) == ("server", "kept")
-        assert failure(ask(wire, f'{{"error": {nested}}}'.encode())) == ("server", "")
+        assert failure(ask(wire, f'{{"error": {nested}}}\n'.encode())) == ("server", "")
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
@@ -166,7 +179,7 @@ def test_an_html_page_is_quoted_the_same_however_it_arrives() -> None:
 
 
 def test_status_in_digits_of_another_script_is_no_status() -> None:
-    message = ask(CHAT, sse({"error": {"message": "No.", "code": "²"}}))
+    message = ask(CHAT, stream_of(CHAT, {"error": {"message": "No.", "code": "²"}}))
     assert message.error is not None
     assert (message.error.kind, message.error.message) == ("server", "No.")
 
@@ -180,13 +193,13 @@ def test_whole_document_with_a_broken_part_keeps_the_rest() -> None:
     assert failure(check_events(events)) == ("server", "kept")
 
 
-@pytest.mark.parametrize("wire", SSE_WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)
 def test_huge_error_events_are_read_in_part(wire: Wire) -> None:
     """Searching all of it would keep the process busy for seconds."""
     filler = "x y" * 1_000_000
     for fields in ({"message": f"Slow down. {filler}"}, {"message": "Slow down.", "x": filler}):
         error = {"error": {**fields, "code": 429, "errors": [fields] * 2}, "type": "error"}
-        message = ask(wire, sse(CONTENT[wire.name]("kept"), error))
+        message = ask(wire, stream_of(wire, CONTENT[wire.name]("kept"), error))
         assert message.text == "kept"
         assert message.error is not None
         assert message.error.kind == "rate_limit"
@@ -195,5 +208,5 @@ def test_huge_error_events_are_read_in_part(wire: Wire) -> None:
 
 
 def test_an_exception_of_litellm_without_a_text_is_the_message() -> None:
-    message = ask(CHAT, sse({"error": {"message": "litellm.RateLimitError: "}}))
+    message = ask(CHAT, stream_of(CHAT, {"error": {"message": "litellm.RateLimitError: "}}))
     assert message.error_message == "litellm.RateLimitError: "

@@ -66,6 +66,8 @@ def test_unstreamed_response(lab: Lab) -> None:
         Status(200, {"id": "r", "model": "m", "status": "completed", "output": [
             {"type": "message", "id": "i",
              "content": [{"type": "output_text", "text": "plain"}]}]}),
+        Status(200, {"model": "m", "message": {"role": "assistant", "content": "plain"},
+                     "done": True, "done_reason": "stop", "eval_count": 1}),
     )  # fmt: skip
     for wire in WIRES:
         message = ask(lab, wire)

@@ -23,8 +23,8 @@ from .wire import Wire
 # Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
     {
-        "chat_template_kwargs", "generationConfig", "metadata", "output_config", "reasoning",
-        "stream_options", "text", "toolConfig",
+        "chat_template_kwargs", "generationConfig", "metadata", "options", "output_config",
+        "reasoning", "stream_options", "text", "toolConfig",
     }
 )  # fmt: skip
 _DEFAULT_HEADERS = {
@@ -86,7 +86,8 @@ class DirectProvider:
         extra = accepted_extra(request, self._wire)
         extra_headers = extra.pop("extra_headers", None) or {}
         body = {name: value for name, value in encoded.body.items() if value is not None}
-        for name, value in (extra | (extra.pop("extra_body", None) or {})).items():
+        extra |= extra.pop("extra_body", None) or {}
+        for name, value in _nest_extra(extra, self._wire).items():
             current = body.get(name)
             if name == "tools":
                 body[name] = merge_tools(request, current, value)
@@ -121,6 +122,15 @@ async def _endpoint(request: Request, wire: Wire, preview: bool = False) -> Endp
         headers = {request.route.key_header: f"Bearer {api_key or PLACEHOLDER_KEY}"}
     secrets = (api_key,) if api_key else ()
     return Endpoint(headers, secrets=secrets, renew=key_renewal(request))
+
+
+def _nest_extra(extra: dict[str, Any], wire: Wire) -> dict[str, Any]:
+    """Return `extra` with the fields that belong into an object of the body inside of that."""
+    for name, fields in wire.nested_extra.items():
+        inner = extra.get(name) or {}
+        if isinstance(inner, dict) and (names := fields.intersection(extra)):
+            extra[name] = {field: extra.pop(field) for field in sorted(names)} | inner
+    return extra
 
 
 def _encode_body(body: Any) -> bytes:

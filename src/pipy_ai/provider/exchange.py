@@ -91,9 +91,11 @@ async def stream_deltas(
             total_bytes += len(chunk)
             if total_bytes > MAX_RESPONSE_BYTES:
                 raise _too_long_error("an answer", MAX_RESPONSE_BYTES)
-        deltas, _ = _decode_chunk(decoder, framing, None)  # an error would refer to half an event
+        deltas, last_error = _decode_chunk(decoder, framing, None)
         if deltas:
             yield _believed(deltas, response.headers, profile)
+        if not isinstance(last_error, MalformedResponseError):  # half an event
+            pending_error = last_error or pending_error
         if pending_error is not None:
             raise pending_error
     except CONNECTION_ERRORS as error:

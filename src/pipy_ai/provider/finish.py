@@ -58,6 +58,7 @@ _FILTERED = frozenset(
 )
 _BROKEN_OFF = "The provider stopped the response early"
 _CANCELLED = "The response was cancelled at the provider"
+_NOT_STARTED = "The server loaded or unloaded the model, and did not answer"
 _UNFINISHED = "The provider has not finished the answer"
 # The kind of the error, whether a retry may help, and what happened.
 _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
@@ -81,6 +82,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "in_progress": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
     "incomplete": (ErrorKind.INCOMPLETE, False, _UNFINISHED),
     "insufficient_system_resource": (ErrorKind.SERVER, True, _BROKEN_OFF),  # DeepSeek
+    "load": (ErrorKind.INCOMPLETE, False, _NOT_STARTED),  # Ollama
     "malformed_function_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "malformed_model_output": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Bedrock
     "malformed_response": (ErrorKind.SERVER, False, _BROKEN_OFF),
@@ -102,6 +104,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "timeout": (ErrorKind.TIMEOUT, True, _BROKEN_OFF),  # Cohere
     "too_many_tool_calls": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "unexpected_tool_call": (ErrorKind.SERVER, False, _BROKEN_OFF),
+    "unload": (ErrorKind.INCOMPLETE, False, _NOT_STARTED),  # Ollama
     "user_cancel": (ErrorKind.INCOMPLETE, False, _CANCELLED),  # Cohere
 }
 # Google's reasons for an unexplained end. Other APIs do not use these names.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from .apis import ANTHROPIC, BEDROCK, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
+from .apis import ANTHROPIC, BEDROCK, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES
 
 # === Backends ===============================================================================
 
@@ -48,6 +48,7 @@ class Backend(NamedTuple):
 
 
 _CHAT = Backend(direct=frozenset({OPENAI_CHAT}), captured=True)
+_OLLAMA = Backend(OLLAMA_CHAT, direct=frozenset({OLLAMA_CHAT}), has_default_url=True)
 _CHAT_AND_RESPONSES = Backend(direct=frozenset({OPENAI_CHAT, OPENAI_RESPONSES}), captured=True)
 
 BACKENDS: dict[str, Backend] = {
@@ -76,6 +77,8 @@ BACKENDS: dict[str, Backend] = {
     "lm_studio": Backend(direct=frozenset({OPENAI_CHAT})),
     "mistral": _CHAT,
     "moonshot": _CHAT,
+    "ollama": _OLLAMA,
+    "ollama_chat": _OLLAMA,
     "openai": _CHAT_AND_RESPONSES._replace(has_default_url=True),
     "openrouter": _CHAT,
     "perplexity": _CHAT,
@@ -175,8 +178,8 @@ class Profile(NamedTuple):
         text_only: its models read no images and no PDFs.
         alternating_roles: users and assistants must take turns, users first.
         prefill: continues a final assistant message; others reject it.
-        documents: which models read PDFs beyond what the catalogue lists: "all", or
-            "with_images" (all models that read images).
+        documents: which models read PDFs, if not those that the catalogue lists: "all", "none", or
+            "with_images" (in addition all models that read images).
 
     Thinking:
         thinking_switch: the fields that turn thinking on and off.
@@ -345,6 +348,14 @@ _ROWS = (
         thinking_switch=_thinking_type,
         unsigned_thinking=True,
     ),
+    Profile(
+        names=("ollama", "ollama_chat"),
+        forced_calls="never",
+        documents="none",
+        thinking_switch=lambda enabled: {"think": enabled},
+        unsigned_thinking=True,
+    ),
+    Profile(names=("ollama-cloud",)),  # OpenAI-compatible
     Profile(
         names=("openai",),
         max_completion_tokens=True,

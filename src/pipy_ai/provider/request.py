@@ -91,6 +91,8 @@ class Request:
         match self.profile.documents:
             case "all":
                 return True
+            case "none":
+                return False
             case "with_images":
                 return self._accepts_input("pdf") or self.accepts_images
             case _:

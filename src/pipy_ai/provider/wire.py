@@ -159,6 +159,7 @@ class Wire(NamedTuple):
         accepts_extra: whether it accepts these fields of `extra` unchanged; otherwise LiteLLM
             translates them.
         rejected_extra: fields of `extra` that the API rejects and LiteLLM cannot translate.
+        nested_extra: fields of `extra` that belong into an object of the body, by its name.
         image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: accepts PDFs by URL.
@@ -191,6 +192,7 @@ class Wire(NamedTuple):
     auth_headers: Callable[[str], dict[str, str]] = bearer_auth
     accepts_extra: Callable[[Collection[str]], bool] = accept_all
     rejected_extra: frozenset[str] = frozenset()
+    nested_extra: Mapping[str, frozenset[str]] = {}
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False

@@ -464,6 +464,8 @@ def litellm_route(name: str) -> Route:
             model=name,
             problem=_PROVIDER_PROBLEMS["github-copilot"],
         )
+    if backend == "ollama":  # LiteLLM would send a prompt of its own making
+        backend, name = "ollama_chat", f"ollama_chat/{name.partition('/')[2]}"
     is_self_hosted = backend in SELF_HOSTED_BACKENDS
     api_base = _env_value(os.environ, f"{backend.upper()}_API_BASE") if is_self_hosted else ""
     return Route(

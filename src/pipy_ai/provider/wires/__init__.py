@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from urllib.parse import urlsplit
 
-from ..apis import ANTHROPIC, BEDROCK, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
+from ..apis import ANTHROPIC, BEDROCK, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import uses_default_openai_url
 from ..profiles import backend_for
 from ..request import Request
@@ -21,6 +21,7 @@ _MODULES = {
     ANTHROPIC: "anthropic_messages",
     BEDROCK: "bedrock_converse",
     GEMINI: "gemini",
+    OLLAMA_CHAT: "ollama_chat",
     OPENAI_CHAT: "openai_chat",
     OPENAI_RESPONSES: "openai_responses",
 }
