@@ -23,7 +23,7 @@ from pipy_ai import (
 from ..support.event_grammar import check_events
 from ..support.scenarios import shape
 from ..support.scripted_server import DONE, Lab, Status, call, chat, chunk, finish, sse, text
-from ..support.wire_formats import CHAT, WIRES, Wire
+from ..support.wire_formats import CHAT, JSON_WIRES, WIRES, Wire
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -69,7 +69,7 @@ def test_unstreamed_response(lab: Lab) -> None:
         Status(200, {"model": "m", "message": {"role": "assistant", "content": "plain"},
                      "done": True, "done_reason": "stop", "eval_count": 1}),
     )  # fmt: skip
-    for wire in WIRES:
+    for wire in JSON_WIRES:
         message = ask(lab, wire)
         assert message.text == "plain"
         assert message.stop_reason == "stop"

@@ -91,7 +91,9 @@ def test_connection_is_reused(lab: Lab, wire: Wire) -> None:
 def test_complete_response_without_a_clean_end_is_done(lab: Lab, wire: Wire, end: str) -> None:
     scene = wire.scene(say("all"))
     whole = body(scene)
-    cut = whole[: sign_at(wire, whole) + 2 * wire.sse + wire.lines]  # the event with the sign, and no more
+    cut = whole[
+        : sign_at(wire, whole) + 2 * wire.sse + wire.lines
+    ]  # the event with the sign, and no more
     lab.play([cut, end])
     message = ask(lab, wire, idle_timeout=60)
     if end == RESET and message.error is not None:  # the system may throw away what had arrived
