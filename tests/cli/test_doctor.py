@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from pipy_ai.cli.checks import servers as discover
 from pipy_ai.cli.checks.data import check_data_dir
-from pipy_ai.cli.checks.installation import check_litellm
+from pipy_ai.cli.checks.installation import check_extras, check_litellm
 from pipy_ai.cli.checks.models import check_servers
 from pipy_ai.cli.main import main
 from pipy_ai.registry.sync_state import write_sync_state
@@ -94,7 +95,30 @@ def test_missing_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(metadata, "version", version)
     [finding] = check_litellm()
-    assert (finding.state, "pip install" in finding.todo) == ("fail", True)
+    assert (finding.state, finding.todo) == ("fail", "pip install 'pipy-ai[litellm]'")
+
+
+def test_slim_distribution_does_not_need_litellm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pipy_ai_slim-0.1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Name: pipy-ai-slim\nVersion: 0.1.0\n", encoding="utf-8")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    [finding] = check_litellm()
+    assert (finding.state, finding.todo) == ("ok", "")
+    assert "pip install 'pipy-ai-slim[litellm]'" in finding.detail
+
+
+def test_optional_packages_are_listed_with_their_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    installed, missing = check_extras()
+    assert (installed.state, missing.state) == ("ok", "ok")
+    assert "local (the embedded model and .gguf files)" in installed.detail
+    assert missing.detail.startswith("not installed: ")
+    assert "parquet (batches from Parquet files)" in missing.detail
+    assert missing.detail.endswith("; pip install 'pipy-ai[NAME]' adds one")
 
 
 def test_damaged_and_world_readable_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from typing import NamedTuple
 
+FULL, SLIM = "pipy-ai", "pipy-ai-slim"  # the names of the distributions
+
 
 class Extra(NamedTuple):
     """The modules that an extra installs, and what they are for."""
@@ -55,10 +57,10 @@ def distribution_name() -> str:
     """Return the name of the installed distribution: `pipy-ai` or `pipy-ai-slim`."""
     from importlib import metadata
 
-    for name in ("pipy-ai", "pipy-ai-slim"):  # pipy-ai installs pipy-ai-slim as well
+    for name in (FULL, SLIM):  # pipy-ai installs pipy-ai-slim as well
         try:
             metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
         return name
-    return "pipy-ai"  # from a folder on Python's path
+    return FULL  # from a folder on Python's path

@@ -1,4 +1,4 @@
-"""Check the versions of Python, pipy-ai and LiteLLM."""
+"""Check the versions of Python, pipy-ai and LiteLLM, and list the optional packages."""
 
 from __future__ import annotations
 
@@ -25,30 +25,53 @@ def check_python() -> Iterator[Finding]:
         )
     else:
         yield Finding("Python", OK, f"{version} at {sys.executable}")
+    from ...utils.extras import distribution_name
+
     package_dir = os.path.dirname(_version.__file__)
-    yield Finding("pipy-ai", OK, f"{_version.__version__} at {package_dir}")
+    yield Finding(distribution_name(), OK, f"{_version.__version__} at {package_dir}")
 
 
 def check_litellm() -> Iterator[Finding]:
     from importlib import metadata
 
-    install_command = "pip install -U 'litellm>=1.105,!=1.106.*,!=1.107.*'"
+    from ...utils.extras import SLIM, distribution_name, install_command
+
+    upgrade_command = "pip install -U 'litellm>=1.105,!=1.106.*,!=1.107.*'"
     try:
         version = metadata.version("litellm")
     except metadata.PackageNotFoundError:
+        command = install_command("litellm")
         detail = "not installed; providers that need it are unavailable"
-        yield Finding("LiteLLM", FAIL, detail, install_command)
+        if distribution_name() == SLIM:
+            yield Finding("LiteLLM", OK, f"{detail}: {command}")
+        else:
+            yield Finding("LiteLLM", FAIL, detail, command)
         return
     release = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if version in _MALWARE_VERSIONS:
         fix = (
             "pip uninstall litellm, replace every key that this machine has seen, then"
-            f" {install_command}"
+            f" {upgrade_command}"
         )
         yield Finding("LiteLLM", FAIL, f"{version} was malware that stole keys", fix)
     elif _BROKEN_VERSIONS.match(version):
-        yield Finding("LiteLLM", FAIL, f"{version} fails every call with tools", install_command)
+        yield Finding("LiteLLM", FAIL, f"{version} fails every call with tools", upgrade_command)
     elif release < MIN_LITELLM:
-        yield Finding("LiteLLM", FAIL, f"{version} is too old for pipy-ai", install_command)
+        yield Finding("LiteLLM", FAIL, f"{version} is too old for pipy-ai", upgrade_command)
     else:
         yield Finding("LiteLLM", OK, version)
+
+
+def check_extras() -> Iterator[Finding]:
+    from ...utils.extras import EXTRAS, has_extra, install_command
+
+    installed: list[str] = []
+    missing: list[str] = []
+    for name, extra in EXTRAS.items():
+        if name != "litellm":  # has a line of its own
+            (installed if has_extra(name) else missing).append(f"{name} ({extra.purpose})")
+    if installed:
+        yield Finding("extras", OK, f"installed: {', '.join(installed)}")
+    if missing:
+        detail = f"not installed: {', '.join(missing)}; {install_command('NAME')} adds one"
+        yield Finding("extras", OK, detail)

@@ -65,12 +65,13 @@ def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]
     """Yield the checks and their subjects, in the order of their output; imported only now."""
     from ..checks.data import check_catalogue, check_data_dir
     from ..checks.environment import check_network, check_terminal
-    from ..checks.installation import check_litellm, check_python
+    from ..checks.installation import check_extras, check_litellm, check_python
     from ..checks.keys import check_keys
     from ..checks.models import check_default_model, check_servers
 
     yield "Python", check_python
     yield "LiteLLM", check_litellm
+    yield "optional packages", check_extras
     yield "the data directory", check_data_dir
     yield "the catalogue", check_catalogue
     yield "API keys", check_keys
