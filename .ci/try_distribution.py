@@ -1,8 +1,8 @@
 """Try a distribution in an environment that has nothing else: `python try_distribution.py NAME`.
 
-It is installed with the extra `local`. Runs the README's first question, `pipy doctor`, a request to
-a server on loopback, and one that needs LiteLLM: `pipy-ai-slim` must name the extra. Prints how much
-is installed without the extra `local`.
+It is installed with the extra `local`. Runs the README's first question, `pipy doctor`, a request
+to a server on loopback, and one that needs LiteLLM: `pipy-ai-slim` must name the extra. Prints how
+much is installed without the extra `local`.
 """
 
 import json
