@@ -41,10 +41,12 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packaged: Path) -> None:
     for name in list(os.environ):
         if (
-            re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^PIPY_", name)
+            re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^(PIPY|GOOGLE|VERTEXAI)_", name)
             or name in SURROUNDINGS
         ):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))  # no login of Google's
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
     data = tmp_path / "pipy-data"
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))
     monkeypatch.setenv("PIPY_OFFLINE", "1")

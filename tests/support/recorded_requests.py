@@ -200,6 +200,7 @@ _WIRES = {
     "/responses": "openai-responses",
     "/messages": "anthropic-messages",
     ":streamGenerateContent": "google-generative-ai",
+    ":streamRawPredict": "anthropic-messages",  # Claude on Vertex AI
 }
 
 

@@ -15,11 +15,21 @@ COMMON_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/w
 # Formats that few hosts read; the extension of a URL shows them.
 _RARE_EXTENSION = re.compile(r"\.(avif|bmp|hei[cf]|svg|tiff?)$", re.IGNORECASE)
 _RARE_TYPES = {"tif": "image/tiff", "svg": "image/svg+xml"}
+_TYPES = {
+    "gif": "image/gif", "heic": "image/heic", "heif": "image/heif", "jpeg": "image/jpeg",
+    "jpg": "image/jpeg", "pdf": "application/pdf", "png": "image/png", "webp": "image/webp",
+}  # fmt: skip
 
 
 def is_remote_file(file: ImageContent | DocumentContent) -> bool:
     """Return whether a file has to be downloaded."""
     return bool(file.url) and not str(file.url).startswith("data:")
+
+
+def remote_file_type(file: ImageContent | DocumentContent) -> str:
+    """Return the MIME type of a file behind a URL, by its extension; empty: unknown."""
+    extension = urlsplit(str(file.url)).path.lower().rpartition(".")[2]
+    return file.mime_type or _TYPES.get(extension, "")
 
 
 def file_url(file: ImageContent | DocumentContent) -> str:

@@ -252,7 +252,8 @@ def thinking_fallback(request: Request, plan: ReasoningPlan) -> OutputFallback |
 
 def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
     """Return `extra` without the fields that the API rejects; warn about those."""
-    extra = dict(request.options.extra or {})
+    given = request.options.extra or {}
+    extra = {name: value for name, value in given.items() if name not in wire.settings}
     for reason, rejected in (
         (f"{wire.title} does not support", wire.rejected_extra),
         (f"{request.provider} does not accept", request.profile.rejected_options),
@@ -261,7 +262,17 @@ def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:
         for name in sorted(rejected.intersection(extra)):
             request.warn("option_ignored", f"{reason} {name}; extra.{name} was left out")
             del extra[name]
+    if isinstance(tools := extra.get("tools"), list):
+        extra["tools"] = [tool for tool in tools if _accepts_tool(request, wire, tool)]
     return extra
+
+
+def _accepts_tool(request: Request, wire: Wire, tool: Any) -> bool:
+    if not isinstance(tool, Mapping) or wire.accepts_tool(tool):
+        return True
+    text = f"{request.provider} does not run the tool {tool.get('type')}; it was left out"
+    request.warn("option_ignored", text)
+    return False
 
 
 def merge_tools(request: Request, tools: Any, extra_tools: Any) -> Any:

@@ -29,6 +29,7 @@ class Backend(NamedTuple):
     Attributes:
         api: the API of its models.
         claude_api: the API of its Claude models where it differs.
+        chat_models: a pattern of models that speak Chat Completions instead.
         direct: the APIs for which pipy-ai builds and sends the requests itself.
         has_default_url: requests need no address.
         captured: LiteLLM hands the requests that it builds to pipy-ai's client (tested).
@@ -37,6 +38,7 @@ class Backend(NamedTuple):
 
     api: str = OPENAI_CHAT
     claude_api: str = ""
+    chat_models: str = ""
     direct: frozenset[str] = frozenset()
     has_default_url: bool = False
     captured: bool = False
@@ -44,12 +46,19 @@ class Backend(NamedTuple):
 
     def api_for(self, model_id: str) -> str:
         """Return the API of one model."""
+        if self.chat_models and re.match(self.chat_models, model_id):
+            return OPENAI_CHAT
         return self.claude_api if self.claude_api and CLAUDE.search(model_id) else self.api
 
 
 _CHAT = Backend(direct=frozenset({OPENAI_CHAT}), captured=True)
 _OLLAMA = Backend(OLLAMA_CHAT, direct=frozenset({OLLAMA_CHAT}), has_default_url=True)
 _CHAT_AND_RESPONSES = Backend(direct=frozenset({OPENAI_CHAT, OPENAI_RESPONSES}), captured=True)
+
+# Besides Gemini and Claude, Vertex AI has Mistral's models, and open ones with names like
+# `meta/llama-3.3-70b-instruct-maas`.
+_VERTEX_MISTRAL = r"(mistralai/)?(codestral|devstral|magistral|ministral|mistral|pixtral)-"
+_VERTEX_CHAT_MODELS = rf"{_VERTEX_MISTRAL}|[^/]+/"
 
 BACKENDS: dict[str, Backend] = {
     "anthropic": Backend(
@@ -84,7 +93,9 @@ BACKENDS: dict[str, Backend] = {
     "perplexity": _CHAT,
     "together_ai": _CHAT,
     "vercel_ai_gateway": _CHAT,
-    "vertex_ai": Backend(GEMINI, claude_api=ANTHROPIC, reports_finish=False),
+    "vertex_ai": Backend(
+        GEMINI, claude_api=ANTHROPIC, chat_models=_VERTEX_CHAT_MODELS, reports_finish=False
+    ),
     "vertex_ai_beta": Backend(reports_finish=False),
     "xai": _CHAT_AND_RESPONSES,
     "zai": _CHAT,
@@ -140,6 +151,9 @@ class ToolCallIds(NamedTuple):
 
 PORTABLE_IDS = ToolCallIds(re.compile(r"[A-Za-z0-9_-]{1,40}"), "call_", 24)
 NINE_ALPHANUMERIC = ToolCallIds(re.compile(r"[A-Za-z0-9]{9}"), "", 9)
+
+VERTEX_GEMINI = NamePattern("gemini-")
+VERTEX_MISTRAL = NamePattern(_VERTEX_MISTRAL)
 
 ThinkingSwitch = Callable[[bool], dict[str, Any]]
 
@@ -199,6 +213,9 @@ class Profile(NamedTuple):
         day_cache_models: models that keep a prompt for 24 hours on request.
         cache_control_models: models that accept Anthropic's `cache_control` markers.
 
+    Other rows:
+        makers: models that follow the row of their maker instead, whose servers they resemble.
+
     Billing (figures of other hosts are ignored):
         reports_cost: responses report the US dollars that the host bills.
         litellm_headers: LiteLLM's headers name the model and report the cost.
@@ -242,6 +259,7 @@ class Profile(NamedTuple):
     max_cache_key_chars: int = 0
     day_cache_models: NamePattern | None = None
     cache_control_models: NamePattern | None = None
+    makers: tuple[tuple[NamePattern, str], ...] = ()
     reports_cost: bool = False
     litellm_headers: bool = False
 
@@ -404,6 +422,12 @@ _ROWS = (
         image_types=frozenset({"image/png", "image/jpeg"}),  # docs.x.ai, image understanding
         reports_cost=True,
     ),
+    # Its open models run on vLLM.
+    Profile(
+        names=("google-vertex", "vertex_ai"),
+        thinking_switch=_chat_template_thinking,
+        makers=((VERTEX_MISTRAL, "mistral"),),
+    ),
     Profile(names=("xiaomi",), thinking_switch=_thinking_type),
     Profile(
         names=("zai", "zhipuai"),
@@ -419,13 +443,19 @@ _DEFAULT_PROFILE = Profile()
 
 
 @cache
-def profile_for(provider: str, backend: str) -> Profile:
+def profile_for(provider: str, backend: str, model_id: str = "") -> Profile:
     """Return the profile of a host.
 
     The host's row is found by its models.dev id, or by its family: `alibaba-cn` and
     `zai-coding-plan` are other addresses of `alibaba` and `zai`. Fields that it does not set come
     from the row of LiteLLM's name, which for most hosts is `hosted_vllm`.
     """
+    profile = _host_profile(provider, backend)
+    maker = next((name for pattern, name in profile.makers if pattern.match(model_id)), None)
+    return profile if maker is None else PROFILES[maker]
+
+
+def _host_profile(provider: str, backend: str) -> Profile:
     base = PROFILES.get(backend, _DEFAULT_PROFILE)
     row = PROFILES.get(provider) or PROFILES.get(provider.split("-")[0])
     if row is None or row is base:

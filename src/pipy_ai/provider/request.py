@@ -61,7 +61,7 @@ class Request:
         """The differences of the host from its API."""
         from .profiles import profile_for
 
-        return profile_for(self.provider, self.backend)
+        return profile_for(self.provider, self.backend, self.model_id)
 
     @property
     def family(self) -> Family:

@@ -71,6 +71,12 @@ class TokenSource:
             return None
         return token if time.time() < token.expires_at - EXPIRY_MARGIN_S else None
 
+    @property
+    def expires_at(self) -> float | None:
+        """When the current token expires, in seconds since 1970; None: unknown, or no token."""
+        token = self._valid_token()
+        return None if token is None else token.expires_at
+
     def renew(self) -> None:
         """Discard the current token."""
         self._token = None

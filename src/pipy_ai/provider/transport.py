@@ -44,7 +44,7 @@ def direct_wire(request: Request) -> Wire | None:
         return None
     if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
         return None
-    if not wire.accepts_extra(extra):
+    if not wire.accepts_extra(extra.keys() - wire.settings):
         return None
     if any(_needs_download(part, request, wire) for part in _content_parts(request)):
         return None  # LiteLLM downloads files that the API does not accept by URL

@@ -106,6 +106,11 @@ def accept_all(names: Collection[str]) -> bool:
     return True
 
 
+def accept_any_tool(tool: Mapping[str, Any]) -> bool:
+    """Accept any tool of `extra`."""
+    return True
+
+
 def no_restorer(schema: Mapping[str, Any]) -> None:
     """Return None: no property of a tool is renamed."""
     return
@@ -160,6 +165,8 @@ class Wire(NamedTuple):
             translates them.
         rejected_extra: fields of `extra` that the API rejects and LiteLLM cannot translate.
         nested_extra: fields of `extra` that belong into an object of the body, by its name.
+        settings: fields of `extra` that are settings of the host's address.
+        accepts_tool: whether it accepts a tool of `extra`; otherwise the tool is left out.
         image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: accepts PDFs by URL.
@@ -193,6 +200,8 @@ class Wire(NamedTuple):
     accepts_extra: Callable[[Collection[str]], bool] = accept_all
     rejected_extra: frozenset[str] = frozenset()
     nested_extra: Mapping[str, frozenset[str]] = {}
+    settings: frozenset[str] = frozenset()
+    accepts_tool: Callable[[Mapping[str, Any]], bool] = accept_any_tool
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False

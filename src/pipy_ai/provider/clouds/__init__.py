@@ -6,6 +6,8 @@ that it needs for a login.
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Literal, NamedTuple, Protocol
 
 from ..endpoint import Endpoint
@@ -47,6 +49,16 @@ class Cloud(Protocol):
         ...
 
 
+# The module of a cloud, which has a `CLOUD`, by LiteLLM's name of the provider.
+_MODULES = {
+    "vertex_ai": "vertex",
+}
+
+
+@cache
 def cloud_for(backend: str) -> Cloud | None:
     """Return the cloud behind one of LiteLLM's provider names; None: an ordinary host."""
-    return None
+    if backend not in _MODULES:
+        return None
+    cloud: Cloud = import_module(f".{_MODULES[backend]}", __name__).CLOUD
+    return cloud

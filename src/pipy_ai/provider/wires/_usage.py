@@ -273,9 +273,9 @@ def _anthropic_tool_calls(usage: Mapping[str, Any], blocks: Mapping[str, int]) -
 
 
 def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
-    """Return the usage of a Gemini response."""
-    cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
+    """Return the usage of a Gemini response. Until its end, Vertex AI reports only `trafficType`."""
     prompt_tokens = token_count(usage.get("promptTokenCount"))
+    cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
     # Results of Google's own tools, which are billed as input.
     tool_tokens = token_count(usage.get("toolUsePromptTokenCount")) or 0
     answer_tokens = token_count(usage.get("candidatesTokenCount"))
@@ -288,8 +288,8 @@ def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
         if prompt_tokens is None
         else max(0, prompt_tokens + tool_tokens - cached_tokens),
         output=(answer_tokens or 0) + (thinking_tokens or 0) if output_reported else None,
-        cache_read=cached_tokens,
-        cache_write=0,
+        cache_read=None if prompt_tokens is None else cached_tokens,
+        cache_write=None if prompt_tokens is None else 0,
         reasoning=thinking_tokens,
         input_audio=None if audio is None else max(0, audio - cached_audio),
         output_audio=_audio_tokens(usage.get("candidatesTokensDetails")),

@@ -26,7 +26,7 @@ from ...types import (
 )
 from ...utils.surrogates import clean_surrogates
 from ..apis import GEMINI
-from ..content import inline_data, result_text
+from ..content import inline_data, is_remote_file, remote_file_type, result_text
 from ..deltas import (
     Delta,
     Finish,
@@ -247,6 +247,8 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
     match part:
         case TextContent():
             return {"text": part.text}
+        case ImageContent() | DocumentContent() if is_remote_file(part):
+            return {"fileData": {"mimeType": remote_file_type(part), "fileUri": part.url}}
         case ImageContent() | DocumentContent():
             media_type, data = inline_data(part)
             return {"inlineData": {"mimeType": media_type, "data": data}}
