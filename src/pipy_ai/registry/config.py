@@ -15,7 +15,7 @@ from ..utils.atomic import write_atomically, write_special_file
 from ..utils.paths import data_dir
 from .catalogue import ModelRegistry, has_key
 from .registry import get_registry
-from .routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
+from .routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route, is_set
 
 ROUTER_FILE = "router.yaml"
 GATEWAY_FILE = "gateway.yaml"
@@ -198,7 +198,8 @@ def _build_entries(
                     skipped.append(skip_note)
                 continue
             variable, location = route.credential()
-            if variable and location != ENVIRONMENT and variable not in stored_variables:
+            is_stored = location != ENVIRONMENT and route.backend not in CLOUD_LOGIN_BACKENDS
+            if variable and is_stored and variable not in stored_variables:
                 stored_variables.append(variable)
             params = _litellm_params(route)
             if "$" in (template := params.get("api_base", "")):
@@ -212,7 +213,7 @@ def _build_entries(
 
 
 def _unreachable_reason(route: Route) -> str:
-    missing = [name for name in route.required_env if not os.environ.get(name, "").strip()]
+    missing = [name for name in route.required_env if not is_set(name)]
     if route.key_header:
         return "its key is sent in a special header, which this file does not support"
     return route.problem or (f"{' and '.join(missing)} not set" if missing else "")

@@ -13,7 +13,7 @@ import os
 import re
 
 from ..utils.secrets import is_secret_variable
-from . import keystore
+from . import google_login, keystore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,6 +92,13 @@ DEFAULT_API_BASES = {
 }
 
 # Clouds that need more than a key: LiteLLM reads their credentials from the environment.
+GOOGLE_EXPRESS_KEY = "GOOGLE_VERTEX_API_KEY"  # an API key of Vertex AI; it is for Gemini only
+GOOGLE_PROJECT, GOOGLE_LOCATION = "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"
+# Other variables with the same meaning: of the AI SDK, of LiteLLM, and of Anthropic's SDK.
+_SYNONYMS = {
+    GOOGLE_PROJECT: ("GOOGLE_VERTEX_PROJECT", "VERTEXAI_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID"),
+    GOOGLE_LOCATION: ("GOOGLE_VERTEX_LOCATION", "VERTEXAI_LOCATION", "CLOUD_ML_REGION"),
+}
 CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
@@ -156,9 +163,19 @@ class Route:
     def missing_variables(self, environment: Mapping[str, str] | None = None) -> list[str]:
         """Return the variables that must still be set; alternatives are joined by " or "."""
         variables = os.environ if environment is None else environment
-        missing = [name for name in self.required_env if not _env_value(variables, name)]
+        missing = [name for name in self.required_env if not is_set(name, variables)]
+        if self.backend == "vertex_ai" and missing:
+            return self._missing_for_google(missing, variables)
         if self.key_env and not self.key_optional and not self.credential(environment)[0]:
             missing.append(" or ".join(self.key_env))
+        return missing
+
+    def _missing_for_google(self, missing: list[str], variables: Mapping[str, str]) -> list[str]:
+        """Return which of the variables are needed beside an API key or a login's file."""
+        if GOOGLE_EXPRESS_KEY in self.key_env and _env_value(variables, GOOGLE_EXPRESS_KEY):
+            return []
+        if variables is os.environ and google_login.has_project():
+            return [name for name in missing if name != GOOGLE_PROJECT]
         return missing
 
     def api_key(self, environment: Mapping[str, str] | None = None) -> str:
@@ -177,6 +194,9 @@ class Route:
         for name in self.key_env:
             if _env_value(variables, name):
                 return name, ENVIRONMENT
+        if environment is None and self.backend == "vertex_ai":
+            path = google_login.login_path()
+            return (google_login.FILE_VARIABLE, path) if path else ("", "")
         if environment is None and self.backend not in CLOUD_LOGIN_BACKENDS:
             for name in self.key_env:
                 if location := keystore.key_location(name):
@@ -190,6 +210,12 @@ def _holds_key(variable: str) -> bool:
 
 def _env_value(environment: Mapping[str, str], name: str) -> str:
     return environment.get(name, "").strip()
+
+
+def is_set(name: str, environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether a variable is set, or another one that means the same."""
+    variables = os.environ if environment is None else environment
+    return any(_env_value(variables, other) for other in (name, *_SYNONYMS.get(name, ())))
 
 
 def expand_variables(template: str, environment: Mapping[str, str] | None = None) -> str:
@@ -329,12 +355,15 @@ def _vertex_route(listing: _Listing) -> Route | None:
     is_vertex = listing.npm.startswith("@ai-sdk/google-vertex")
     if not is_vertex and not listing.provider.startswith("google-vertex"):
         return None
+    key_env: tuple[str, ...] = (google_login.FILE_VARIABLE, GOOGLE_EXPRESS_KEY)
+    if listing.provider == "google-vertex-anthropic" or "claude" in listing.model_id:
+        key_env = key_env[:1]
     return listing.route(
         "cloud",
         "vertex_ai",
-        key_env=("GOOGLE_APPLICATION_CREDENTIALS",),
+        key_env=key_env,
         key_optional=True,  # Google supports several other ways to log in
-        required_env=(),
+        required_env=(GOOGLE_PROJECT, GOOGLE_LOCATION),
         parameters={
             "vertex_project": "${GOOGLE_VERTEX_PROJECT}",
             "vertex_location": "${GOOGLE_VERTEX_LOCATION}",

@@ -68,7 +68,8 @@ def _key_variables(provider_route: Route) -> str:
     if provider_route.problem:
         return provider_route.problem
     keys = " or ".join(provider_route.key_env)
-    text = " and ".join(
+    if keys and provider_route.key_optional:
+        keys = f"{keys} (optional)"
+    return " and ".join(
         [keys, *provider_route.required_env] if keys else provider_route.required_env
     )
-    return f"{text} (optional)" if provider_route.key_optional else text

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import ErrorKind, ProviderError, error_info
+from ...registry.google_login import FILE_VARIABLE, user_login_path
 from ...utils.extras import has_extra, install_command
 from ..token_source import TokenSource
 
-FILE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 LOGIN_COMMAND = "gcloud auth application-default login"
 EXTRA = "vertex"
 METADATA_SERVER = "metadata_server"
@@ -78,15 +78,6 @@ def find_login() -> Login | None:
     if os.path.isfile(path):
         return _read_login(path, os.stat(path).st_mtime_ns)
     return Login(METADATA_SERVER) if _may_have_metadata_server() else None
-
-
-def user_login_path() -> str:
-    """Return where gcloud stores the user's login."""
-    directory = os.environ.get("CLOUDSDK_CONFIG", "")
-    if not directory and os.name == "nt":
-        directory = os.path.join(os.environ.get("APPDATA", ""), "gcloud")
-    directory = directory or os.path.join(os.path.expanduser("~"), ".config", "gcloud")
-    return os.path.join(directory, "application_default_credentials.json")
 
 
 def _may_have_metadata_server() -> bool:

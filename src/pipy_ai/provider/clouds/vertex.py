@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ...errors import ErrorKind, ProviderError, error_info
+from ...registry.google_login import FILE_VARIABLE
+from ...registry.routing import GOOGLE_EXPRESS_KEY, GOOGLE_LOCATION, GOOGLE_PROJECT
 from ...types import DocumentContent, ImageContent
 from ...utils.extras import has_extra, install_command
 from ..apis import ANTHROPIC, GEMINI, OPENAI_CHAT
@@ -29,7 +31,6 @@ from ..wires import load_wire
 from . import CloudReport
 from .google_login import (
     EXTRA,
-    FILE_VARIABLE,
     LOGIN_COMMAND,
     GoogleTokens,
     find_login,
@@ -37,17 +38,14 @@ from .google_login import (
     tokens_of,
 )
 
-PROJECT_VARIABLE = "GOOGLE_CLOUD_PROJECT"
-LOCATION_VARIABLE = "GOOGLE_CLOUD_LOCATION"
-EXPRESS_VARIABLE = "GOOGLE_VERTEX_API_KEY"
 GEMINI_VARIABLE = "GOOGLE_API_KEY"  # as a rule a key of the Gemini API
 QUOTA_VARIABLE = "GOOGLE_CLOUD_QUOTA_PROJECT"
 ANTHROPIC_VERSION = "vertex-2023-10-16"
 WEB_SEARCH = "web_search_20250305"  # the only tool that Anthropic runs for requests on Vertex
 
 # Variables by precedence. Those in one group mean the same and must not differ.
-_PROJECTS = (("GOOGLE_VERTEX_PROJECT", "VERTEXAI_PROJECT"), (PROJECT_VARIABLE,))
-_LOCATIONS = (("GOOGLE_VERTEX_LOCATION", "VERTEXAI_LOCATION"), (LOCATION_VARIABLE,))
+_PROJECTS = (("GOOGLE_VERTEX_PROJECT", "VERTEXAI_PROJECT"), (GOOGLE_PROJECT,))
+_LOCATIONS = (("GOOGLE_VERTEX_LOCATION", "VERTEXAI_LOCATION"), (GOOGLE_LOCATION,))
 _CLAUDE_PROJECTS = (("ANTHROPIC_VERTEX_PROJECT_ID",), *_PROJECTS)
 _CLAUDE_LOCATIONS = (("CLOUD_ML_REGION",), *_LOCATIONS)
 _SETTINGS = frozenset({"vertex_project", "vertex_location"})  # the same as fields of `extra`
@@ -137,8 +135,8 @@ class _Settings(NamedTuple):
         missing = [
             name
             for name, value in (
-                (PROJECT_VARIABLE, self.project),
-                (LOCATION_VARIABLE, self.location),
+                (GOOGLE_PROJECT, self.project),
+                (GOOGLE_LOCATION, self.location),
             )
             if not value
         ]
@@ -146,7 +144,7 @@ class _Settings(NamedTuple):
             raise _missing_error((*needs, *missing))
         for name in missing:
             request.warn("missing_variable", f"{name} must be set")
-        project, location = self.project or PROJECT_VARIABLE, self.location or LOCATION_VARIABLE
+        project, location = self.project or GOOGLE_PROJECT, self.location or GOOGLE_LOCATION
         return self._replace(project=project, location=location)
 
     def url(self, request: Request) -> str:
@@ -244,7 +242,7 @@ def _is_api_key(text: str) -> bool:
 
 def _express_key(wire: Wire) -> str | None:
     """Return the API key that the environment has for Vertex AI."""
-    return os.environ.get(EXPRESS_VARIABLE, "").strip() or None if wire.api == GEMINI else None
+    return os.environ.get(GOOGLE_EXPRESS_KEY, "").strip() or None if wire.api == GEMINI else None
 
 
 def _gemini_key(settings: _Settings, wire: Wire) -> str | None:
@@ -299,10 +297,10 @@ def _missing_error(missing: tuple[str, ...]) -> ProviderError:
             f"run {LOGIN_COMMAND}, set {FILE_VARIABLE} to a credentials file, or pass api_key=",
         ),
         _PACKAGE: (_PACKAGE, install_command(EXTRA) if _PACKAGE in missing else ""),
-        PROJECT_VARIABLE: ("a project", f"set {PROJECT_VARIABLE}"),
-        LOCATION_VARIABLE: (
+        GOOGLE_PROJECT: ("a project", f"set {GOOGLE_PROJECT}"),
+        GOOGLE_LOCATION: (
             "a location",
-            f"set {LOCATION_VARIABLE}, for example to global, eu or europe-west4",
+            f"set {GOOGLE_LOCATION}, for example to global, eu or europe-west4",
         ),
     }
     things = [steps[name][0] for name in missing]
@@ -405,7 +403,7 @@ def _report() -> CloudReport | None:
     claude = [group[0] for group in (_CLAUDE_PROJECTS[0], _CLAUDE_LOCATIONS[0])]
     settings |= {name: os.environ.get(name, "").strip() for name in claude}
     settings = {name: value for name, value in settings.items() if value}
-    has_express_key = bool(os.environ.get(EXPRESS_VARIABLE, "").strip())
+    has_express_key = bool(os.environ.get(GOOGLE_EXPRESS_KEY, "").strip())
     has_file = tokens is not None and bool(tokens.login.path)
     if not (settings or has_express_key or has_file):
         return None
@@ -414,15 +412,15 @@ def _report() -> CloudReport | None:
         parts.insert(0, _describe_login(tokens))
         project = project or tokens.project
     if has_express_key:
-        parts.insert(0, f"{EXPRESS_VARIABLE} for Gemini")
+        parts.insert(0, f"{GOOGLE_EXPRESS_KEY} for Gemini")
     text = ", ".join(parts)
     if has_express_key and tokens is None:
         return CloudReport("ok", text)
     asks_for_project = tokens is not None and not has_file
     missing: tuple[str, ...] = () if tokens is not None else (LOGIN_COMMAND,)
     missing += () if has_extra(EXTRA) else (_PACKAGE,)
-    missing += () if project or claude[0] in settings or asks_for_project else (PROJECT_VARIABLE,)
-    missing += () if location or claude[1] in settings else (LOCATION_VARIABLE,)
+    missing += () if project or claude[0] in settings or asks_for_project else (GOOGLE_PROJECT,)
+    missing += () if location or claude[1] in settings else (GOOGLE_LOCATION,)
     if not missing:
         return CloudReport("ok", text)
     message = _missing_error(missing).error.message

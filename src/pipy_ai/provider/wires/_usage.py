@@ -273,7 +273,7 @@ def _anthropic_tool_calls(usage: Mapping[str, Any], blocks: Mapping[str, int]) -
 
 
 def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
-    """Return the usage of a Gemini response. Until its end, Vertex AI reports only `trafficType`."""
+    """Return the usage of a Gemini response; Vertex AI counts tokens only at its end."""
     prompt_tokens = token_count(usage.get("promptTokenCount"))
     cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
     # Results of Google's own tools, which are billed as input.
