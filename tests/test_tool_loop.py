@@ -61,7 +61,7 @@ def boom() -> None:
 def told(wire: Wire, body: Any) -> list[str]:
     """Return the tool results in a request, in order."""
     out: list[str] = []
-    if wire.name in ("chat", "ollama"):
+    if wire.name in ("chat", "ollama", "cohere"):
         messages = list(body["messages"])
         if messages[-1]["role"] == "user":  # the images of the results
             messages.pop()

@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from .tools import validate_tool_call as validate_tool_call
     from .types import AssistantMessage as AssistantMessage
     from .types import Attempt as Attempt
+    from .types import Citation as Citation
     from .types import Context as Context
     from .types import Cost as Cost
     from .types import DocumentContent as DocumentContent
@@ -155,8 +156,8 @@ _NAMES_BY_MODULE = {
     "stream": "AssistantMessageEventStream AsyncAssistantMessageEventStream",
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
-    "types": "AssistantMessage Attempt Context Cost DocumentContent ImageContent Message StopReason"
-    " TextContent ThinkingContent Tool ToolCall ToolResultMessage Usage UserMessage",
+    "types": "AssistantMessage Attempt Citation Context Cost DocumentContent ImageContent Message"
+    " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage Usage UserMessage",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

@@ -44,6 +44,7 @@ __all__ = [
     "AssistantMessage",
     "Attempt",
     "CacheRetention",
+    "Citation",
     "Context",
     "Cost",
     "DocumentContent",
@@ -105,6 +106,33 @@ class StopReason(StrEnum):
 # === Content ===
 
 
+class Citation(_DataModel):
+    """A source of a part of an answer.
+
+    A part with several sources has one citation for each.
+
+    Example:
+        >>> from pipy_ai import Citation, TextContent
+        >>> citation = Citation(source="doc:1", title="Penguins", start=0, end=8)
+        >>> part = TextContent(text="Emperors are the tallest.", citations=[citation])
+        >>> part.text[citation.start : citation.end], part.citations[0].title
+        ('Emperors', 'Penguins')
+    """
+
+    source: str = ""
+    """The address of the source, or the id of the document or tool call."""
+    title: str | None = None
+    """The title of the source. None: the provider sent none."""
+    start: int | None = None
+    """The first character of the part in the text of the content. None: unknown."""
+    end: int | None = None
+    """The character after the part. None: unknown."""
+    quote: str | None = None
+    """The words of the source that support the part. None: the provider sent none."""
+    data: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The citation as the provider sent it."""
+
+
 class TextContent(_DataModel):
     """A piece of text."""
 
@@ -114,6 +142,8 @@ class TextContent(_DataModel):
     """The text."""
     text_signature: str | None = None
     """Opaque data of the provider that belongs to the text, sent back with it."""
+    citations: list[Citation] = Field(default_factory=list)
+    """The sources of its parts, if the provider names them."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -136,6 +166,8 @@ class ThinkingContent(_DataModel):
     """Opaque data that the provider needs to accept the block in a later request."""
     redacted: bool = False
     """Whether the provider withheld the text."""
+    citations: list[Citation] = Field(default_factory=list)
+    """The sources of its parts, if the provider names them."""
 
     def __str__(self) -> str:
         from .reprs import part_text

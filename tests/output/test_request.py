@@ -21,6 +21,7 @@ from ..support.vendor_rules import violations
 from ..support.wire_formats import (
     ANTHROPIC,
     CHAT,
+    COHERE,
     CONVERSE,
     GEMINI,
     OLLAMA,
@@ -115,6 +116,7 @@ REDUCED_BILL = {
         "tags": {"items": {"type": "string"}, "type": "array"},
     },
 }
+COHERE_BILL = {name: value for name, value in CLOSED_BILL.items() if name[:2] != "ad"}
 CALL = {"name": "Bill", "description": "Give the final answer by calling this. A bill."}
 SAID = {
     "tool": "Give your final answer by calling the function Bill.",
@@ -191,9 +193,17 @@ ADDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"format": STRICT_BILL},
         {"tools": [{"type": "function", "function": {**CALL, "parameters": PLAIN_BILL}}]},
     ),
+    COHERE.name: (
+        {"response_format": {"type": "json_object", "json_schema": COHERE_BILL}},
+        {
+            "tools": [{"type": "function", "function": {**CALL, "parameters": PLAIN_BILL}}],
+            "tool_choice": "REQUIRED",
+        },
+    ),
 }
 SYSTEM: dict[str, Callable[[Any], Any]] = {
     CHAT.name: lambda body: body["messages"][0]["content"],
+    COHERE.name: lambda body: body["messages"][0]["content"],
     RESPONSES.name: lambda body: body["instructions"],
     ANTHROPIC.name: lambda body: body["system"][0]["text"],
     CONVERSE.name: lambda body: body["system"][0]["text"],
@@ -203,7 +213,8 @@ SYSTEM: dict[str, Callable[[Any], Any]] = {
     )["parts"][0]["text"],
 }  # fmt: skip
 DEFAULTS = {CHAT.name: "native", RESPONSES.name: "native", GEMINI.name: "native",
-            ANTHROPIC.name: "tool", CONVERSE.name: "tool", OLLAMA.name: "native"}  # fmt: skip
+            ANTHROPIC.name: "tool", CONVERSE.name: "tool", OLLAMA.name: "native",
+            COHERE.name: "tool"}  # fmt: skip
 
 
 @pytest.mark.parametrize("mode", ["native", "tool", "prompt", None])
@@ -241,6 +252,8 @@ def test_request_and_value(lab: Lab, wire: Wire, mode: Any, transport: str) -> N
     if wire is CONVERSE and used == "native":
         definition = added["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
         definition["schema"] = json.loads(definition["schema"])
+    if used == "prompt" and wire is COHERE:
+        expected = {"response_format": {"type": "json_object"}}
     if transport == "direct":
         assert added == expected
         complete(wire.model, context, **keywords)

@@ -51,7 +51,7 @@ def test_request_can_be_built_for_every_text_model(
         if not request.url
     )
     assert unseen == {  # left to LiteLLM's own clients, or without a way
-        "azure": 181, "bedrock": 100, "cohere_chat": 13, "bedrock_mantle": 5,
+        "azure": 181, "bedrock": 100, "bedrock_mantle": 5,
         "hosted_vllm": 93 + 17 + 26 + 23,
     }  # fmt: skip
     wrong = defaultdict(list)

@@ -12,8 +12,8 @@ from pipy_ai.provider import exchange
 
 from ..support.event_grammar import check_events
 from ..support.raw_server import Raw, response
-from ..support.scripted_server import Lab, Status, chat, finish, text
-from ..support.wire_formats import CHAT, WIRES, Wire, say
+from ..support.scripted_server import Lab, Status, chat, finish, sse, text
+from ..support.wire_formats import CHAT, WIRES, Counts, Wire, say
 
 KEY = "sk-very-secret-0123456789"
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -94,7 +94,10 @@ def test_two_documents_in_one_event(wire: Wire, between: bytes) -> None:
     """Some hosts send them; nothing is lost."""
     if not wire.sse and not (wire.lines and between.isspace()):
         pytest.skip("its events are not server-sent")
-    events = [event.removeprefix(b"data: ").strip() for event in wire.scene(say(*"abcdef"))]
+    events = [
+        event[event.find(b"data: ") :].removeprefix(b"data: ").strip()
+        for event in wire.scene(say(*"abcdef"))
+    ]
     pairs = [between.join(events[n : n + 2]) for n in range(0, len(events), 2)]
     form = b"%s\n" if wire.lines else b"data: %s\n\n"
     with Raw(response(b"".join(form % pair for pair in pairs))) as server:
@@ -106,7 +109,8 @@ def test_two_documents_in_one_event(wire: Wire, between: bytes) -> None:
 
 @pytest.mark.parametrize("junk", [b"{", b"}", b"x", b"\ndata: nonsense", b"[DONE"])
 def test_document_and_junk_in_one_event(wire: Wire, junk: bytes) -> None:
-    first, second, *_ = (event.strip() for event in wire.scene(say("a", "b")))
+    scene = sse(*wire.events([say("a", "b")], "stop", Counts()))
+    first, second, *_ = (event.strip() for event in scene)
     with Raw(response(b"%s\n\n%s%s\n\n" % (first, second, junk))) as server:
         message = ask(server.url, wire)
     assert message.error is not None

@@ -60,11 +60,11 @@ def test_preview_needs_no_key_and_no_network(provider: str) -> None:
 
 
 def test_unsupported_preview() -> None:
-    assert preview("cohere/command-x", "q", api_key="k").url == ""
+    assert preview("watsonx/m", "q", api_key="k").url == ""
     with pytest.raises(ValueError, match="does not support preview"):
         preview("faux/m", "q")
     with pytest.raises(BadRequestError):
-        preview("cohere/command-x", "q", transport="direct")
+        preview("watsonx/m", "q", transport="direct")
 
 
 TRANSPORTS = ["direct", "litellm"]

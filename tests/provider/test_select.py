@@ -53,7 +53,7 @@ def test_environment_variable_selects_the_transport(monkeypatch: pytest.MonkeyPa
     assert provider_for(build_request("openai/gpt-4o", "q", None, {})).api == "litellm"
     chosen = build_request("openai/gpt-4o", "q", None, {"transport": "direct"})
     assert provider_for(chosen).api == "openai-completions"
-    message = complete("cohere/command-r-plus", "q", api_key="k", transport="direct")
+    message = complete("watsonx/granite", "q", api_key="k", transport="direct")
     assert message.error is not None
     assert "cannot reach" in message.error.message
 

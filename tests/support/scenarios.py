@@ -117,6 +117,7 @@ def sign_at(wire: Wire, whole: bytes) -> int:
         "gemini": b'"finishReason"',
         "responses": b'"response.completed"',
         "ollama": b'"done":true',
+        "cohere": b'"finish_reason": "COMPLETE"',
     }[wire.name]
     return whole.index(b"\n", whole.index(mark))
 

@@ -131,6 +131,22 @@ def anthropic_refuses(schema: dict[str, Any]) -> list[str]:
     ]
 
 
+_COHERE = _COMMON - {"additionalProperties"}
+_COHERE_FORMATS = {"date", "date-time", "time", "uuid"}
+
+
+def cohere_refuses(schema: dict[str, Any]) -> list[str]:
+    """Return what Cohere's structured outputs would reject (docs.cohere.com, 2026)."""
+    found = [] if schema.get("type") == "object" else ["$: no object"]
+    for path, one in parts(schema):
+        found += [f"{path}: the word {word}" for word in one if word not in _COHERE]
+        if one.get("type") == "object" and not one.get("required"):
+            found.append(f"{path}: nothing is required")
+        if one.get("format", "date") not in _COHERE_FORMATS:
+            found.append(f"{path}: the format {one['format']}")
+    return found
+
+
 def all_required(schema: dict[str, Any]) -> Iterator[str]:
     """OpenAI: every property is required."""
     for path, one in parts(schema):

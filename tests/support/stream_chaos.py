@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,7 @@ def plan(seed: int) -> Plan:
         else:
             data = last if isinstance(last, str) else json.dumps(last)
             body = lines + (f"{data}\n" if wire.lines else f"data: {data}\n\n").encode()
-        whole = False
+        whole = whole and wire.name == "cohere"  # whose last event but one is the end
     pieces_: list[Any] = []
     while body:
         size = rng.choice([1, 3, 17, 200, 5000])
@@ -130,6 +131,11 @@ def _complete(wire: Wire, body: bytes) -> bytes:
     return body[: max(map(body.rfind, ends)) + 1]
 
 
+def seeds_for(transport: str, seeds: Iterable[int]) -> list[int]:
+    """Return the seeds whose responses a transport can read."""
+    return [seed for seed in seeds if transport == "direct" or plan(seed).wire.litellm]
+
+
 def _sign(wire: Wire, body: bytes) -> int:
     if wire is CONVERSE:
         return frame_end(body, body.index(b'"stopReason"')) - 1
@@ -139,6 +145,7 @@ def _sign(wire: Wire, body: bytes) -> int:
         "gemini": b'"finishReason"',
         "responses": b'"response.completed"',
         "ollama": b'"done":true',
+        "cohere": b'"finish_reason": "',
     }[wire.name]
     return body.rindex(b"}", 0, body.index(b"\n", body.index(mark)))
 
@@ -166,6 +173,9 @@ def _text(wire: Wire, body: bytes) -> str:
                 text += "" if part.get("thought") else part.get("text", "")
         elif wire.name == "ollama":
             text += event["message"]["content"]
+        elif wire.name == "cohere":
+            if event["type"] == "content-delta":
+                text += event["delta"]["message"]["content"].get("text", "")
         elif event.get("type") == "response.output_text.delta":
             text += event["delta"]
     return text
@@ -323,12 +333,14 @@ def memory() -> int:
 
 async def soak(url: str, streams: int, concurrency: int, **how: Any) -> list[str]:
     """Run two halves, and return the errors."""
-    await run(url, list(range(100)), concurrency, **how)  # imports, pools, first calls
+    transport = how["transport"]
+    await run(url, seeds_for(transport, range(100)), concurrency, **how)  # imports, pools, …
     began, cpu = time.perf_counter(), time.process_time()
-    seeds = range(1000, 1000 + streams)
-    outcomes, wrong = await run(url, list(seeds[: streams // 2]), concurrency, **how)
+    seeds = seeds_for(transport, range(1000, 1000 + streams))
+    streams = len(seeds)
+    outcomes, wrong = await run(url, seeds[: streams // 2], concurrency, **how)
     half = memory()
-    more, faults = await run(url, list(seeds[streams // 2 :]), concurrency, **how)
+    more, faults = await run(url, seeds[streams // 2 :], concurrency, **how)
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     outcomes.update(more)
     wrong += faults

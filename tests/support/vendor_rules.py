@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from . import converse_rules
-from .schema_rules import tool_refusals
+from .schema_rules import cohere_refuses, tool_refusals
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -31,6 +31,8 @@ def violations(path: str, body: dict[str, Any], own: set[str] | None = None) -> 
         return found + _responses(body, own or set())
     if path.endswith("/converse-stream"):
         return found + converse_rules.refusals(path, body)
+    if path.endswith("/v2/chat"):
+        return found + _cohere(body, own or set())
     return [*found, f"no wire at {path}"]
 
 
@@ -249,4 +251,71 @@ def _ollama(body: dict[str, Any], own: set[str]) -> list[str]:
             open_calls[identity] = function["name"]
     if open_calls:
         found.append(f"the end: calls without results {list(open_calls)}")
+    return found
+
+
+_COHERE_FIELDS = {
+    "citation_options", "documents", "frequency_penalty", "k", "logprobs", "max_tokens", "messages",
+    "model", "p", "presence_penalty", "priority", "response_format", "safety_mode", "seed",
+    "stop_sequences", "stream", "strict_tools", "temperature", "thinking", "tool_choice", "tools",
+}  # fmt: skip
+
+
+def _cohere(body: dict[str, Any], own: set[str]) -> list[str]:
+    found = [f"unknown field {name}" for name in body.keys() - _COHERE_FIELDS]
+    thinking = body.get("thinking") or {"type": "enabled"}
+    if thinking["type"] not in ("enabled", "disabled") or thinking.get("token_budget", 1) < 1:
+        found.append(f"thinking {thinking}")
+    if body.get("tool_choice", "NONE") not in ("REQUIRED", "NONE"):
+        found.append(f"tool_choice {body['tool_choice']}")
+    if "tool_choice" in body and not body.get("tools"):
+        found.append("a tool_choice without tools")
+    if not 0 <= body.get("temperature", 0) <= 1:
+        found.append("a temperature above 1")
+    if len(body.get("stop_sequences", ())) > 5:
+        found.append("more than five stop sequences")
+    if (form := body.get("response_format")) is not None:
+        if form["type"] != "json_object":
+            found.append(f"the format {form['type']}")
+        if body.get("tools") or body.get("documents"):
+            found.append("a format together with tools or documents")
+        found += cohere_refuses(form["json_schema"]) if "json_schema" in form else []
+    if body["messages"][-1]["role"] not in ("user", "tool"):
+        found.append("the last message is not the user's")
+    return found + _cohere_messages(body, own, thinking["type"] == "enabled")
+
+
+def _cohere_messages(body: dict[str, Any], own: set[str], thinks: bool) -> list[str]:
+    found: list[str] = []
+    open_ids: list[str] = []
+    used: set[str] = set()
+    for number, message in enumerate(body["messages"]):
+        role, content, calls = message["role"], message.get("content"), message.get("tool_calls")
+        where = f"message {number} ({role})"
+        if open_ids and role != "tool":
+            found.append(f"{where}: calls without results {open_ids}")
+            open_ids = []
+        if role == "tool":
+            if message["tool_call_id"] not in open_ids:
+                found.append(f"{where}: a result without its call")
+            else:
+                open_ids.remove(message["tool_call_id"])
+        if not content and not calls:
+            found.append(f"{where}: empty")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        known = {"assistant": {"text", "thinking"}, "user": {"text", "image_url"}}
+        for part in parts:
+            if part["type"] not in known.get(role, {"text", "document"}):
+                found.append(f"{where}: a part {part['type']}")
+            if not part[part["type"]]:
+                found.append(f"{where}: empty {part['type']}")
+            if part["type"] == "thinking" and not thinks:
+                found.append(f"{where}: thinking content, but thinking is disabled")
+            if part["type"] == "text" and calls:
+                found.append(f"{where}: text content beside tool_calls")  # vercel/ai#5794
+        for call in calls or ():
+            found += _call(where, call["id"], call["function"]["arguments"], used, own, 40)
+            open_ids.append(call["id"])
+    if open_ids:
+        found.append(f"the end: calls without results {open_ids}")
     return found

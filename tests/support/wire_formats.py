@@ -75,6 +75,9 @@ class Wire:
     redacts: bool = False
     writes_cache: bool = False
     fragments: bool = True  # arguments come in pieces
+    names_model: bool = True  # responses name the model
+    counts_thinking: bool = True  # responses report the tokens of thinking
+    litellm: bool = True  # LiteLLM reads its streams
     stops: dict[str, str] = field(default_factory=dict)
 
     def base(self, lab: Any) -> str:
@@ -382,6 +385,70 @@ def json_line(value: Any, newline: str = "\n") -> bytes:
     return f"{text}{newline}".encode()
 
 
+class Cohere(Wire):
+    def scene(
+        self, *steps: Any, stop: str | None = "stop", counts: Counts | None = None,
+        newline: str = "\n",
+    ) -> Scene:  # fmt: skip
+        """Return the whole response; each event has its name, as Cohere sends it."""
+        scene: list[Any] = []
+        for event in self.events(steps, stop, counts or Counts()):
+            [step] = sse(event, newline=newline)
+            if isinstance(event, dict):
+                step = f"event: {event['type']}{newline}".encode() + step
+            scene.append(step)
+        return scene
+
+    def events(self, steps: Any, stop: str | None, counts: Counts) -> Iterator[Any]:
+        message = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [],
+                   "citations": []}  # fmt: skip
+        yield {"type": "message-start", "id": "c-1", "delta": {"message": message}}
+        index, call_index = 0, 0
+        for step in steps:
+            if not isinstance(step, Step):
+                yield step
+            elif step.kind == "tool":
+                yield from self._call(call_index, step)
+                call_index += 1
+            else:
+                name = "text" if step.kind == "say" else "thinking"
+                yield self._content("content-start", index, {"type": name, name: ""})
+                for piece in step.pieces:
+                    yield self._content("content-delta", index, {name: piece})
+                yield {"type": "content-end", "index": index}
+                index += 1
+        if stop is None:
+            return
+        preamble = 496  # Cohere's own part of the prompt is counted and cached, but not billed
+        billed = {"input_tokens": counts.input + counts.cached, "output_tokens": counts.output}
+        usage = {
+            "billed_units": billed,
+            "tokens": {**billed, "input_tokens": billed["input_tokens"] + preamble},
+            "cached_tokens": counts.cached + preamble if counts.cached else 0,
+        }
+        end = {"finish_reason": self.stops[stop], "usage": usage}
+        yield {"type": "message-end", "id": "c-1", "delta": end}
+        yield DONE
+
+    def _call(self, index: int, step: Step) -> Iterator[Any]:
+        start = {"id": step.id, "type": "function", "function": {"name": step.name,
+                 "arguments": ""}}  # fmt: skip
+        yield self._message("tool-call-start", index, {"tool_calls": start})
+        for piece in step.pieces:
+            call = {"function": {"arguments": piece}}
+            yield self._message("tool-call-delta", index, {"tool_calls": call})
+        yield {"type": "tool-call-end", "index": index}
+
+    def _content(self, kind: str, index: int, content: dict[str, Any]) -> dict[str, Any]:
+        return self._message(kind, index, {"content": content})
+
+    def _message(self, kind: str, index: int, message: dict[str, Any]) -> dict[str, Any]:
+        return {"type": kind, "index": index, "delta": {"message": message}}
+
+    def error(self, message: str, kind: str) -> Any:
+        return {"type": "message-end", "delta": {"finish_reason": "ERROR", "error": message}}
+
+
 CHAT = Chat(
     "chat", "openai-completions", "hosted_vllm/m",
     stops={"stop": "stop", "length": "length", "tool": "tool_calls", "filter": "content_filter"},
@@ -414,7 +481,14 @@ OLLAMA = Ollama(
     stops={"stop": "stop", "length": "length", "tool": "stop", "filter": "refusal"},
 )  # fmt: skip
 
-WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES, CONVERSE, OLLAMA]
+COHERE = Cohere(
+    "cohere", "cohere-chat", "cohere/command-a-reasoning-08-2025", root=True, names_model=False,
+    counts_thinking=False, litellm=False,
+    stops={"stop": "COMPLETE", "length": "MAX_TOKENS", "tool": "TOOL_CALL",
+           "filter": "ERROR_TOXIC"},
+)  # fmt: skip
+
+WIRES = [CHAT, ANTHROPIC, GEMINI, RESPONSES, CONVERSE, OLLAMA, COHERE]
 SSE_WIRES = [wire for wire in WIRES if wire.sse]
 JSON_WIRES = [wire for wire in WIRES if wire.sse or wire.lines]
 
@@ -424,6 +498,7 @@ ERRORS = {
     ANTHROPIC.name: ("overloaded_error", "overloaded"),
     GEMINI.name: ("UNAVAILABLE", "overloaded"),
     RESPONSES.name: ("server_error", "server"),
+    COHERE.name: ("ERROR", "server"),
     CONVERSE.name: ("serviceUnavailableException", "overloaded"),
     OLLAMA.name: ("", "server"),
 }

@@ -14,6 +14,7 @@ from ..support.scripted_server import Lab, Status, chunk, sse
 from ..support.wire_formats import (
     ANTHROPIC,
     CHAT,
+    COHERE,
     CONVERSE,
     ERRORS,
     GEMINI,
@@ -142,6 +143,7 @@ OVERFLOWS = {
     CONVERSE.name: "Input is too long for requested model.",
     OLLAMA.name: "request (8889 tokens) exceeds the available context size (4096 tokens), try "
     "increasing it",
+    COHERE.name: "too many tokens: total number of tokens in the prompt cannot exceed 4081",
 }
 
 

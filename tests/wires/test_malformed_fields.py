@@ -15,6 +15,7 @@ from ..support.scripted_server import chunk
 from ..support.wire_formats import (
     ANTHROPIC,
     CHAT,
+    COHERE,
     GEMINI,
     JSON_WIRES,
     OLLAMA,
@@ -61,6 +62,9 @@ CONTENT = {
         "type": "response.output_text.delta", "output_index": 0, "delta": value,
     },
     OLLAMA.name: lambda value: {"message": {"content": value}},
+    COHERE.name: lambda value: {
+        "type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": value}}},
+    },
 }  # fmt: skip
 
 
@@ -113,6 +117,7 @@ IDS: dict[str, tuple[str, ...]] = {
     GEMINI.name: ("responseId", "modelVersion", "thoughtSignature", "id"),
     RESPONSES.name: ("id", "model", "call_id", "phase"),
     OLLAMA.name: ("id", "model", "created_at"),
+    COHERE.name: ("id",),
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..provider.deltas import (
+    CitationReport,
     Delta,
     Finish,
     Omitted,
@@ -132,8 +133,9 @@ class Meter:
             return self._apply_report(delta)
         elif isinstance(
             delta,
-            TextSignature | ThinkingSignature | RedactedThinking | Omitted | Finish | ResponseInfo,
-        ):
+            TextSignature | ThinkingSignature | RedactedThinking | CitationReport | Omitted | Finish
+            | ResponseInfo,
+        ):  # fmt: skip
             return None
         else:
             if TYPE_CHECKING:
@@ -232,8 +234,8 @@ def _is_content(delta: Delta) -> bool:
         case Text() | Thinking() | ToolFragment():
             return True
         case (
-            TextSignature() | ThinkingSignature() | RedactedThinking() | Omitted() | Finish()
-            | UsageReport() | ResponseInfo()
+            TextSignature() | ThinkingSignature() | RedactedThinking() | CitationReport()
+            | Omitted() | Finish() | UsageReport() | ResponseInfo()
         ):  # fmt: skip
             return False
         case _:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ErrorInfo, ErrorKind, ProviderError
 from .base import Provider
 from .deltas import (
+    CitationReport,
     Delta,
     Finish,
     Omitted,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .litellm.provider import LiteLLMProvider as LiteLLMProvider
 
 __all__ = [
+    "CitationReport",
     "Delta",
     "ErrorInfo",
     "ErrorKind",

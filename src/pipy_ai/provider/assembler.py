@@ -37,6 +37,7 @@ from ..events import (
 from ..types import (
     AssistantContent,
     AssistantMessage,
+    Citation,
     Cost,
     StopReason,
     TextContent,
@@ -51,6 +52,7 @@ from ..utils.construct import construct_unchecked
 from ..utils.json_parse import parse_arguments, parse_streaming_json
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates, has_surrogates
 from .deltas import (
+    CitationReport,
     Delta,
     Finish,
     Omitted,
@@ -88,6 +90,7 @@ _OtherDelta: TypeAlias = (
     TextSignature
     | ThinkingSignature
     | RedactedThinking
+    | CitationReport
     | Omitted
     | Finish
     | UsageReport
@@ -143,21 +146,25 @@ class _Block:
 
 
 class _TextBlock(_Block):
-    __slots__ = ("signatures",)
+    __slots__ = ("citations", "signatures")
 
     def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
         super().__init__(index, start_position, wire_block)
         self.signatures: list[tuple[int, str]] = []
+        self.citations: list[tuple[int, CitationReport]] = []
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
-        signature = _value_at(self.signatures, position)
+        text = self.text_at(position)
         return construct_unchecked(
-            TextContent, text=self.text_at(position), text_signature=signature
+            TextContent,
+            text=text,
+            text_signature=_value_at(self.signatures, position),
+            citations=_citations_at(self.citations, position, text),
         )
 
 
 class _ThinkingBlock(_Block):
-    __slots__ = ("redacted", "signatures")
+    __slots__ = ("citations", "redacted", "signatures")
 
     def __init__(
         self, index: int, start_position: int, wire_block: int | None, redacted: bool = False
@@ -165,13 +172,16 @@ class _ThinkingBlock(_Block):
         super().__init__(index, start_position, wire_block)
         self.redacted = redacted
         self.signatures: list[tuple[int, str]] = []
+        self.citations: list[tuple[int, CitationReport]] = []
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
+        text = self.text_at(position)
         return construct_unchecked(
             ThinkingContent,
-            thinking=self.text_at(position),
+            thinking=text,
             thinking_signature=_value_at(self.signatures, position),
             redacted=self.redacted,
+            citations=_citations_at(self.citations, position, text),
         )
 
 
@@ -233,6 +243,33 @@ def _value_at(log: list[tuple[int, str]], position: int) -> str | None:
         if logged_at <= position:
             return value
     return None
+
+
+def _citations_at(
+    log: list[tuple[int, CitationReport]], position: int, text: str
+) -> list[Citation]:
+    """Return the citations of a text as of `position`."""
+    return [_locate_citation(report, text) for logged_at, report in log if logged_at <= position]
+
+
+def _locate_citation(report: CitationReport, text: str) -> Citation:
+    """Return a citation with the place of its words in `text`, the nearest to the reported one."""
+    words, reported = report.text, max(0, report.start or 0)
+    start: int | None = None
+    if words:
+        following = text.find(words, reported)
+        preceding = text.rfind(words, 0, reported + len(words))
+        found = [place for place in (preceding, following) if place >= 0]
+        start = min(found, key=lambda place: abs(place - reported), default=None)
+    return construct_unchecked(
+        Citation,
+        source=report.source,
+        title=report.title,
+        start=start,
+        end=None if start is None else start + len(words),
+        quote=report.quote,
+        data=dict(report.data),
+    )
 
 
 def _new_call_id() -> str:
@@ -516,6 +553,8 @@ class Assembler:
                 self._feed_redacted_thinking(delta, events)
             case TextSignature():
                 self._feed_text_signature(delta, events)
+            case CitationReport():
+                self._feed_citation(delta)
             case UsageReport():
                 self._position += 1
                 self._usage_log.append((self._position, self._merge_usage(delta)))
@@ -557,6 +596,16 @@ class Assembler:
         if isinstance(last_block, _TextBlock) and delta.signature:
             self._position += 1
             last_block.signatures.append((self._position, clean_surrogates(delta.signature)))
+
+    def _feed_citation(self, delta: CitationReport) -> None:
+        blocks = [b for b in self._blocks if isinstance(b, _TextBlock | _ThinkingBlock)]
+        if delta.block is not None:
+            blocks = [block for block in blocks if block.wire_block == delta.block]
+        if not blocks:
+            self._omitted["citation"] = None
+            return
+        self._position += 1
+        blocks[-1].citations.append((self._position, _clean_citation(delta)))
 
     def _feed_response_info(self, delta: ResponseInfo) -> None:
         current = self._response_log[-1][1] if self._response_log else ResponseInfo()
@@ -787,6 +836,17 @@ class Assembler:
 
 def _clean(text: str | None) -> str | None:
     return text and clean_surrogates(text)
+
+
+def _clean_citation(report: CitationReport) -> CitationReport:
+    return CitationReport(
+        text=clean_surrogates(report.text),
+        start=report.start,
+        source=clean_surrogates(report.source),
+        title=_clean(report.title),
+        quote=_clean(report.quote),
+        data=clean_json_surrogates(report.data),
+    )
 
 
 def _hold_back_empty(call: _ToolBlock, arguments: str) -> str:

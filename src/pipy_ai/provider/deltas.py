@@ -6,8 +6,8 @@ is the wire's own number of a content block, if it has one: a new number starts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Never, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Never, TypeAlias
 
 
 @dataclass(slots=True)
@@ -80,6 +80,29 @@ class ToolFragment:
 
 
 @dataclass(slots=True)
+class CitationReport:
+    """A source of a part of the latest text or thinking block, or of the block `block`.
+
+    Providers count bytes, characters or nothing: `text` is searched if it is not at `start`.
+    """
+
+    text: str = ""
+    """The part of the answer."""
+    start: int | None = None
+    """The first character of the part in its block. None: not reported."""
+    source: str = ""
+    """The address of the source, or the id of the document or tool call."""
+    title: str | None = None
+    """The title of the source."""
+    quote: str | None = None
+    """The words of the source that support the part."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """The citation as the provider sent it."""
+    block: int | None = None
+    """The wire's number of the block. None: the latest."""
+
+
+@dataclass(slots=True)
 class Omitted:
     """Content that a message cannot represent, by its name in the API, such as `image`."""
 
@@ -149,6 +172,7 @@ Delta: TypeAlias = (
     | ThinkingSignature
     | RedactedThinking
     | ToolFragment
+    | CitationReport
     | Omitted
     | Finish
     | UsageReport

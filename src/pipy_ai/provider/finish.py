@@ -7,7 +7,7 @@ Reasons are compared in lower case, with `_` for `-`.
 from __future__ import annotations
 
 from ..errors import ErrorInfo, ErrorKind, error_info
-from .apis import ANTHROPIC, BEDROCK, GEMINI, OPENAI_RESPONSES
+from .apis import ANTHROPIC, BEDROCK, COHERE_CHAT, GEMINI, OPENAI_RESPONSES
 from .request import Request
 
 TOOL_CALLS = frozenset({"function_call", "tool_call", "tool_calls", "tool_use"})
@@ -110,7 +110,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
 # Google's reasons for an unexplained end. Other APIs do not use these names.
 _UNEXPLAINED = frozenset({"image_other", "no_image", "other"})
 # Their vendors document every reason. Other Chat Completions hosts use their own names.
-FIRST_PARTY_APIS = frozenset({ANTHROPIC, BEDROCK, GEMINI, OPENAI_RESPONSES})
+FIRST_PARTY_APIS = frozenset({ANTHROPIC, BEDROCK, COHERE_CHAT, GEMINI, OPENAI_RESPONSES})
 
 
 def normalize(reason: str | None) -> str:

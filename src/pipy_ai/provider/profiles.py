@@ -18,7 +18,15 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from .apis import ANTHROPIC, BEDROCK, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES
+from .apis import (
+    ANTHROPIC,
+    BEDROCK,
+    COHERE_CHAT,
+    GEMINI,
+    OLLAMA_CHAT,
+    OPENAI_CHAT,
+    OPENAI_RESPONSES,
+)
 
 # === Backends ===============================================================================
 
@@ -67,6 +75,7 @@ BACKENDS: dict[str, Backend] = {
     "azure_ai": Backend(claude_api=ANTHROPIC),
     "bedrock": Backend(BEDROCK, direct=frozenset({BEDROCK})),
     "cerebras": _CHAT,
+    "cohere_chat": Backend(COHERE_CHAT, direct=frozenset({COHERE_CHAT}), has_default_url=True),
     "dashscope": _CHAT,
     "databricks": Backend(claude_api=ANTHROPIC),
     "deepinfra": _CHAT,
@@ -306,6 +315,14 @@ _ROWS = (
     # aimlapi.com, deepinfra.com, edenai.co, nano-gpt.com, opencode.ai/zen and requesty.ai
     Profile(names=("aiml", "aimlapi", "edenai", "nano-gpt"), reports_cost=True),
     Profile(names=("deepinfra", "opencode", "requesty"), reports_cost=True),
+    Profile(
+        names=("cohere", "cohere_chat"),
+        max_temperature=1.0,  # docs.cohere.com/reference/chat
+        # "compatible with models Command-r7b and newer"
+        unforced_models=NamePattern(r"aya|command-(r|r-plus|light|nightly)(-0\d-2024)?$|command$"),
+        documents="none",
+        prefill=False,  # the last message has to be the user's (SillyTavern/SillyTavern#2916)
+    ),
     Profile(
         names=("deepseek",),
         thinking_switch=_thinking_type,
@@ -563,6 +580,11 @@ FAMILIES = (
         rejected_options=_SAMPLING | _PENALTIES | {"stop", "logit_bias"},
         max_completion_tokens=True,
     ),
+    Family(
+        NamePattern(r"command-a-plus|command-\S*reasoning", "command-"),
+        thinks_by_default=True,  # docs.cohere.com/docs/reasoning
+        unsigned_thinking=True,
+    ),
     # "stop" is for Grok 2 and 3 only (maximhq/bifrost#1286).
     Family(
         NamePattern(r"grok-(?!2|3(?!-mini)|beta)", "grok"), rejected_options=_PENALTIES | {"stop"}
@@ -748,6 +770,7 @@ ADAPTIVE_CLAUDE = NamePattern(r"claude-[a-z]+-(4[.-]([6-9]|\d\d)|[5-9])(?!\d)")
 # These think by default, and that can be turned off; Fable and Mythos always think
 # (ex-machina-co/opencode-anthropic-auth#159).
 SWITCHED_CLAUDE = NamePattern(r"claude-(sonnet|opus|haiku)-[5-9](?!\d)")
+REASONING_COMMAND = NamePattern(r"command-a-plus|command-\S*reasoning", "command-")
 # Gemini 1 and 2 reject a response schema together with tools.
 GEMINI_1_AND_2 = NamePattern(r"gemini-[12]\b")
 # From Gemini 3 on tool calls have ids, and signatures are required.

@@ -12,7 +12,15 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .deltas import Delta, RedactedThinking, Text, Thinking, ThinkingSignature, ToolFragment
+from .deltas import (
+    CitationReport,
+    Delta,
+    RedactedThinking,
+    Text,
+    Thinking,
+    ThinkingSignature,
+    ToolFragment,
+)
 
 if TYPE_CHECKING:
     from ..registry import ModelRegistry
@@ -27,7 +35,7 @@ TAGS = {
 # Other models write these only if the prompt asks for them, as part of the answer.
 _FAMILY_OF_TAG = {"<thinking>": "nova", "<thought>": "exaone"}
 _SPACE = " \t\r\n"
-_OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment)
+_OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment, CitationReport)
 
 
 class _State(Enum):

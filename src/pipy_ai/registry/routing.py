@@ -57,13 +57,17 @@ _API_BASES = {
 # The addresses of providers that are built into their SDK or LiteLLM.
 _SDK_URLS = {
     "anthropic": "https://api.anthropic.com",
-    "cohere": "https://api.cohere.ai",
+    "cohere": "https://api.cohere.com",
     "google": "https://generativelanguage.googleapis.com",
     "openai": "https://api.openai.com",
 }
 
+# Other addresses of providers, to which their keys may be sent.
+OTHER_URLS = {"cohere": ("https://api.cohere.ai",)}
+
 # Environment variables of keys in addition to those that models.dev lists.
 _EXTRA_KEY_ENV = {
+    "cohere": ("CO_API_KEY",),
     "fireworks-ai": ("FIREWORKS_AI_API_KEY",),
     "lmstudio": ("LM_STUDIO_API_KEY",),
     "nvidia": ("NVIDIA_NIM_API_KEY",),

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..utils.secrets import is_secret_variable
-from .routing import Route, default_url, expand_url
+from .routing import OTHER_URLS, Route, default_url, expand_url
 
 # Where the models of a cloud's customers are. Other hosts of these domains may belong to anyone,
 # like virtual machines (`x.cloudapp.azure.com`) and buckets (`x.s3.amazonaws.com`).
@@ -54,7 +54,8 @@ class TrustedProviders:
     def add(self, providers: Records, models: Records) -> None:
         """Add a catalogue. Addresses that are known already are kept."""
         for name, record in providers.items():
-            self._hosts[name] |= {_host(default_url(name)), _host(record.get("api"))} - {""}
+            urls = (default_url(name), record.get("api"), *OTHER_URLS.get(name, ()))
+            self._hosts[name] |= {*map(_host, urls)} - {""}
             if record.get("api"):
                 self._urls.setdefault(name, record["api"])
             for variable in _variables(record):
@@ -130,7 +131,7 @@ def is_own_address(url: str, provider: str, route: Route, providers: Records) ->
     """
     if is_cloud_address(url, provider):
         return True
-    known = [default_url(provider)]
+    known = [default_url(provider), *OTHER_URLS.get(provider, ())]
     if provider not in providers:  # set by the user together with the variable
         known.append(expand_url(route.api_base))
     key_variables = set(route.key_env)

@@ -136,6 +136,29 @@ def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     return closed if all(PROPERTY_NAME.fullmatch(name) for name in names) else None
 
 
+# https://docs.cohere.com/docs/structured-outputs (2026)
+_COHERE_FORMATS = frozenset({"date", "date-time", "time", "uuid"})
+
+
+def to_cohere_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Convert a schema for Cohere's structured outputs; None if that is not possible.
+
+    Only named properties are allowed, and constraints are not. Every object needs a required
+    property.
+    """
+    closed = _close_root(schema, _BASE_KEYWORDS, require_all=False)
+    if closed is not None and any(inner.get("required") == [] for inner in iter_schemas(closed)):
+        closed = _close_root(schema, _BASE_KEYWORDS, require_all=True)
+    for inner in [] if closed is None else list(iter_schemas(closed)):
+        if inner.get("properties") == {}:
+            return None
+        if isinstance(inner, dict):
+            inner.pop("additionalProperties", None)
+            if inner.get("format", "date") not in _COHERE_FORMATS:
+                describe_constraints({"format": inner.pop("format")}, inner)
+    return closed
+
+
 def _close_root(
     schema: Mapping[str, Any], allowed: frozenset[str], require_all: bool
 ) -> dict[str, Any] | None:

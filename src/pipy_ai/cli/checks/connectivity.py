@@ -69,6 +69,7 @@ def _check_provider(provider: str) -> Finding:
     except (LookupError, ValueError, ProviderError):
         return Finding(provider, OK, "not checked: only LiteLLM can reach it")
     base = _ENDPOINT_PATH.sub("", encoded.url)
+    base = re.sub(r"/v2/chat(\?.*)?$", "/v1", base)  # Cohere lists its models in version 1
     status, elapsed_ms = _request_status(
         "GET", f"{base}/models", {**encoded.headers, **wire.auth_headers(key)}
     )

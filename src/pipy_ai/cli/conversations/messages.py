@@ -113,9 +113,10 @@ def _is_text_answer(data: dict[str, Any]) -> bool:
 def _is_text_part(part: Any) -> bool:
     return (
         isinstance(part, dict)
-        and part.keys() <= {"type", "text", "text_signature"}
+        and part.keys() <= {"type", "text", "text_signature", "citations"}
         and part.get("type") == "text"
         and isinstance(part.get("text"), str)
+        and part.get("citations") in (None, [])
     )
 
 

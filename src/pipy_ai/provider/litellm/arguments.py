@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...registry.routing import expand_variables
-from ..apis import ANTHROPIC, BEDROCK, GEMINI, OPENAI_RESPONSES
+from ..apis import ANTHROPIC, BEDROCK, COHERE_CHAT, GEMINI, OPENAI_RESPONSES
 from ..prepare import accepted_extra, merge_tools, prepare_request
 from ..profiles import backend_for
 from ..request import PreparedRequest, Request, bad_request_error
 from ..wire import Wire
-from ..wires import anthropic_messages, backend_wire, gemini
+from ..wires import anthropic_messages, backend_wire, cohere_chat, gemini
 from ..wires._openai_messages import OPENAI_DIALECT, ChatDialect, chat_fields
 from ..wires.openai_responses import responses_fields
 
@@ -19,6 +19,7 @@ from ..wires.openai_responses import responses_fields
 _DIALECTS = {
     ANTHROPIC: ChatDialect(thinking="blocks", call_signature="", multipart_results=True),
     BEDROCK: ChatDialect(thinking="blocks", call_signature="", multipart_results=True),
+    COHERE_CHAT: ChatDialect(thinking="none", call_signature=""),
     GEMINI: ChatDialect(
         thinking="none", call_signature="provider_specific_fields", multipart_results=True
     ),
@@ -49,7 +50,8 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
             arguments["include_server_side_tool_invocations"] = True
             if prepared.tool_choice == "auto":
                 arguments["tool_choice"] = None
-    arguments["api_base"] = prepared.base_url
+    is_cohere = wire.api == COHERE_CHAT  # for which LiteLLM expects the whole address
+    arguments["api_base"] = cohere_chat.chat_url(prepared) if is_cohere else prepared.base_url
     arguments["extra_headers"] = prepared.headers or None
     for name, template in request.route.parameters.items():
         arguments[name] = expand_variables(template) or None

@@ -11,7 +11,15 @@ from functools import cache
 from importlib import import_module
 from urllib.parse import urlsplit
 
-from ..apis import ANTHROPIC, BEDROCK, GEMINI, OLLAMA_CHAT, OPENAI_CHAT, OPENAI_RESPONSES
+from ..apis import (
+    ANTHROPIC,
+    BEDROCK,
+    COHERE_CHAT,
+    GEMINI,
+    OLLAMA_CHAT,
+    OPENAI_CHAT,
+    OPENAI_RESPONSES,
+)
 from ..credentials import uses_default_openai_url
 from ..profiles import backend_for
 from ..request import Request
@@ -20,6 +28,7 @@ from ..wire import Wire
 _MODULES = {
     ANTHROPIC: "anthropic_messages",
     BEDROCK: "bedrock_converse",
+    COHERE_CHAT: "cohere_chat",
     GEMINI: "gemini",
     OLLAMA_CHAT: "ollama_chat",
     OPENAI_CHAT: "openai_chat",

@@ -145,6 +145,31 @@ def _long_cache_writes(usage: Mapping[str, Any], details: Mapping[str, Any]) -> 
 # === The other APIs =========================================================================
 
 
+def usage_from_cohere(usage: Mapping[str, Any]) -> UsageReport:
+    """Return the usage of Cohere's chat API: the tokens that it bills.
+
+    `tokens` also counts Cohere's own preamble, which is not billed. `cached_tokens` is a part of
+    `tokens`; the uncached ones are the end of the prompt. Cached tokens are billed.
+    """
+    tokens, billed = _mapping(usage.get("tokens")), _mapping(usage.get("billed_units"))
+    total_input, input_tokens = (token_count(u.get("input_tokens")) for u in (tokens, billed))
+    if input_tokens is None:
+        input_tokens = total_input
+    output = token_count(billed.get("output_tokens"))
+    cached = token_count(usage.get("cached_tokens")) or 0
+    cache_read = 0
+    if cached and input_tokens is not None:
+        uncached = max(0, (input_tokens if total_input is None else total_input) - cached)
+        cache_read = max(0, input_tokens - uncached)
+    searches = token_count(billed.get("search_units"))
+    return UsageReport(
+        input=None if input_tokens is None else input_tokens - cache_read,
+        output=token_count(tokens.get("output_tokens")) if output is None else output,
+        cache_read=cache_read,
+        server_tool_calls={"search": searches} if searches else None,
+    )
+
+
 def usage_from_responses(response: Mapping[str, Any], items: Any) -> UsageReport | None:
     """Return the usage of a finished response of OpenAI's Responses API; `items` is its output."""
     usage = response.get("usage")
