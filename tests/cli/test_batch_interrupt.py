@@ -22,6 +22,8 @@ from pipy_ai.cli.main import main
 
 from ..support import batch_chaos
 from ..support.scripted_server import Lab, Pause, Scene, Seen, chat, finish, sse, text, usage
+from ..support.terminal import Terminal
+from .test_signals import SHELL
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +97,45 @@ def test_ctrl_c_finishes_rows_in_flight(lab: Lab) -> None:
     lab.always = chat(text("half whole"), finish("stop"))
     assert batch(*at(lab), model=HOST) == 0
     assert len(lab.seen) == 50
+
+
+def on_terminal(lab: Lab, *before: str) -> Terminal:
+    questions(*[{"id": n, "prompt": f"q{n}"} for n in range(50)])
+    lab.always = [*sse(*text("half ")), Pause(), *chat(text("whole"), finish("stop"))]
+    command = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", HOST, *at(lab), "-j", "16"]
+    return Terminal(*(before or ("-m", "pipy_ai")), *command, columns=40)
+
+
+def test_ctrl_c_on_a_terminal_leaves_no_progress_line(lab: Lab) -> None:
+    with on_terminal(lab) as terminal:
+        terminal.wait_for("0/50")
+        lab.wait_for_requests(4)
+        terminal.interrupt()  # whose echo would wrap: the progress line fills the row
+        terminal.wait_for("finishing 4 in flight")
+        lab.go()
+        assert terminal.wait() == 130
+        assert "/50" not in terminal.text
+        assert "^C" not in terminal.text
+
+
+def test_ctrl_z_on_a_terminal_restores_it(lab: Lab) -> None:
+    with on_terminal(lab, "-c", SHELL) as terminal:
+        terminal.wait_for("0/50")
+        lab.wait_for_requests(4)
+        terminal.send("\x1a")
+        terminal.wait_for("stopped, echo is on")
+        shown, _, later = terminal.raw.rpartition(b"stopped, echo")
+        assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")  # the cursor is visible
+        until = time.monotonic() + 30
+        while b"0/50" not in later:
+            assert time.monotonic() < until
+            terminal.read(0.1)
+            later = terminal.raw.rpartition(b"stopped, echo")[2]
+        terminal.interrupt()
+        terminal.wait_for("finishing 4 in flight")
+        lab.go()
+        assert terminal.wait() == 130
+        assert "/50" not in terminal.text
 
 
 def test_ctrl_c_while_reading_input_exits_at_once(lab: Lab) -> None:

@@ -17,13 +17,12 @@ from ...utils.text import format_count
 from ..args.common import add_quiet_option, parse_count
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
-from ..display.status import hide_status, retry_text
+from ..display.status import hide_status
 from ..display.terminal import (
     escape_controls,
     format_error,
     is_dumb,
     is_quiet,
-    uses_styles,
     warn,
     wrap,
     write_json,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from ...batch.input import InputFile
     from ...batch.job import BatchProgress, Job
     from ...batch.results import ResultsFile
-    from ...types import AssistantMessage
 
 DESCRIPTION = (
     "Send a prompt for each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's"
@@ -423,80 +421,11 @@ def _progress_reporter(job: Job) -> Any:
 
     if not sys.stderr.isatty() or is_dumb() or is_quiet():
         return nullcontext(lambda: None)
-    progress_line = _ProgressLine(job)  # imports rich
+    from ..display.batch_progress import BatchProgressLine  # imports rich
+
+    progress_line = BatchProgressLine(job)
     hide_status()
     return progress_line
-
-
-class _ProgressLine:
-    """A progress line on stderr that is updated at most five times a second."""
-
-    def __init__(self, job: Job) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            Task,
-            TimeRemainingColumn,
-        )
-        from rich.text import Text
-
-        class StateColumn(ProgressColumn):
-            """The rate, tokens and cost; until the next answer, why a request is sent again."""
-
-            def render(self, task: Task) -> Text:
-                retry: Callable[[], str] | None = task.fields["retry"]
-                return Text(task.fields["text"] if retry is None else retry())
-
-        console = Console(stderr=True, color_system="auto" if uses_styles(sys.stderr) else None)
-        self._job = job
-        self._started = self._last_update = time.monotonic()
-        self._bar = Progress(
-            BarColumn(24), MofNCompleteColumn(), StateColumn(),
-            TimeRemainingColumn(compact=True), console=console, transient=True,
-        )  # fmt: skip
-        self._task = self._bar.add_task("", total=None, text="reading the input", retry=None)
-
-    def __enter__(self) -> Callable[[], None]:
-        from ...provider.retry import retry_listeners
-
-        retry_listeners.append(self._show_retry)
-        self._bar.start()
-        return self._update
-
-    def __exit__(self, *exc: object) -> None:
-        from ...provider.retry import retry_listeners
-
-        retry_listeners.remove(self._show_retry)
-        self._bar.stop()
-
-    def _show_retry(self, message: AssistantMessage, delay_s: float) -> None:
-        if not delay_s and message.error is not None:  # all rows wait for a busy provider
-            delay_s = message.error.retry_after or 0.0
-        self._bar.update(self._task, retry=retry_text(message, delay_s))
-
-    def _update(self) -> None:
-        from ..display.usage import format_total_cost
-
-        now, progress = time.monotonic(), self._job.progress
-        done = progress.answered + progress.failed
-        if now < self._last_update + 0.2 and progress.unanswered and done:
-            return
-        if not done:
-            self._started = now
-        self._last_update = now
-        rate = done / max(now - self._started, 0.001)
-        parts = [f"{rate:,.1f}/s", f"{progress.usage.input + progress.usage.output:,} tokens"]
-        if progress.usage.usd or progress.usage.unpriced:
-            parts.append(format_total_cost(progress.usage))
-        parts += [f"{progress.failed:,} failed"] if progress.failed else []
-        completed = progress.rows - progress.unanswered
-        text = "  ".join(parts) if done else "waiting for the first answer"
-        self._bar.update(
-            self._task, completed=completed, total=progress.rows, text=text, retry=None
-        )
 
 
 def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:

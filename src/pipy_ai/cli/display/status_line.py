@@ -6,7 +6,6 @@ It is drawn and erased with carriage returns and blanks, which every terminal un
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 from ...utils.text import display_width, truncate
 from . import terminal
 from .echo import HiddenInput, is_foreground
+from .suspension import SuspensionHandler
 
 REDRAW_EVERY_S = 0.1
 BRAILLE_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -38,7 +38,7 @@ class StatusLine:
         self._stopped = False
         self._line_is_open = False  # whether other output stands in the middle of a line
         self._streams: list[tuple[str, TextIO, Any]] = []
-        self._previous_sigtstp: Any = None
+        self._suspension = SuspensionHandler(self._before_suspension, self._lock.release)
 
     def start(self) -> None:
         """Draw the line and keep it up to date."""
@@ -48,7 +48,7 @@ class StatusLine:
                 guarded = _GuardedStream(stream, self)
                 self._streams.append((name, stream, guarded))
                 setattr(sys, name, guarded)
-        self._handle_suspension()
+        self._suspension.install()
         self._draw()
         threading.Thread(target=self._run, name="pipy-ai-status", daemon=True).start()
 
@@ -62,9 +62,7 @@ class StatusLine:
         for name, stream, guarded in self._streams:
             if getattr(sys, name) is guarded:
                 setattr(sys, name, stream)
-        if self._previous_sigtstp is not None:
-            signal.signal(signal.SIGTSTP, self._previous_sigtstp)
-            self._previous_sigtstp = None
+        self._suspension.remove()
 
     def set_text(self, text: str | Callable[[], str]) -> None:
         """Change the text; it is drawn at once."""
@@ -133,22 +131,10 @@ class StatusLine:
         except OSError:  # the terminal is gone
             self._stopped = True
 
-    def _handle_suspension(self) -> None:
-        """Erase the line before Ctrl-Z stops the process; it is drawn again when it continues."""
-        if (
-            hasattr(signal, "SIGTSTP")
-            and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
-        ):
-            self._previous_sigtstp = signal.signal(signal.SIGTSTP, self._suspend)
-
-    def _suspend(self, *_: object) -> None:
-        with self._lock:  # the other thread draws nothing meanwhile
-            self.erase()
-            self._input.show()
-            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTSTP)  # and here the process stops
-            signal.signal(signal.SIGTSTP, self._suspend)
+    def _before_suspension(self) -> None:
+        self._lock.acquire()  # the other thread draws nothing meanwhile
+        self.erase()
+        self._input.show()
 
 
 class _GuardedStream:
