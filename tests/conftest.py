@@ -103,7 +103,7 @@ def watched() -> Iterator[Watched]:
 def weights() -> Path:
     """The embedded model's file. Tests of the real model fail without it."""
     if WEIGHTS is None:
-        pytest.fail("the weights of local/smollm2 are missing: pipy local pull")
+        pytest.fail("the weights of local/smollm2 are not installed: pipy local pull")
     return WEIGHTS
 
 

@@ -60,7 +60,7 @@ def test_resume_sends_no_request_twice(lab: Lab, capsys: pytest.CaptureFixture[s
     assert batch(*at(lab), model=HOST) == 0
     assert len(lab.seen) == 10
     assert Path("out.jsonl").read_bytes() == whole
-    assert "0 answered, 10 answered earlier" in capsys.readouterr().err
+    assert "nothing to send: 10 rows were answered earlier → out.jsonl" in capsys.readouterr().err
     # More rows, in another order: the old ones are known by their ids.
     questions(*[{"id": n, "prompt": f"q{n}"} for n in reversed(range(15))])
     assert batch(*at(lab), model=HOST) == 0

@@ -93,7 +93,7 @@ def test_counts_of_one(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["batch", "in.jsonl", "-o", "1.jsonl", "-m", HOST, *at(lab)]) == 0
     output = capsys.readouterr().err
     assert "1 row: 1 answered" in output
-    assert "1 row: 0 answered, 1 answered earlier" in output
+    assert "nothing to send: 1 row was answered earlier → 1.jsonl" in output
 
 
 def test_json_summary_includes_the_cost(july: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +177,7 @@ def test_input_with_only_a_byte_order_mark(capsys: pytest.CaptureFixture[str]) -
     for data in (b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"\xff\xfe"):
         Path("in.jsonl").write_bytes(data)
         assert batch() == 0
-        assert "0 rows: 0 answered" in capsys.readouterr().err
+        assert "nothing to send: the input has no rows" in capsys.readouterr().err
 
 
 def test_unreadable_files(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def test_estimate_sends_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) ->
         "cost",
         "cost",
     ]
-    assert shown.out.splitlines()[1].split()[:4] == ["openai/gpt-5", "10", "10,000", "?"]
+    assert shown.out.splitlines()[1].split()[:4] == ["openai/gpt-5", "10", "10,000", "unknown"]
     assert "nothing was sent" in shown.err
     assert "--max-tokens" in shown.err
     assert lab.seen == []
@@ -104,6 +104,7 @@ def test_report_groups_failures_and_says_what_to_run(lab: Lab) -> None:
     assert f"pipy: 3 rows failed; next: pipy {' '.join(command)} --retry-errors\n" in done.stderr
     assert done.stderr.count("--retry-errors") == 1
     again = pipy(*command)
+    assert "nothing to send: 1 row was answered and 3 failed earlier → out.jsonl" in again.stderr
     assert "context_overflow, 2 rows (2 of an earlier run)" in again.stderr
     secret = pipy(*command, "--option", "headers.x=s3cret", "--redo-changed")
     assert "s3cret" not in secret.stderr

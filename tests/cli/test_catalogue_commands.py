@@ -113,7 +113,7 @@ def test_json_has_all_fields(pipy: Run) -> None:
         ("cost cohere/c4ai-aya-vision-8b --input 1", 1, "is unknown"),
         ("compare --input 10 --cached 11", 2, "part of --input"),
         ("compare --input 10 nope/nope", 1, "no model"),
-        ("config", 2, "no API key is set"),
+        ("config", 2, "no provider of the catalogue has an API key"),
         ("config --providers antropic", 2, "did you mean anthropic"),
         ("config --providers gitlab", 2, "GitLab"),
     ],

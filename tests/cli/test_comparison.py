@@ -144,8 +144,8 @@ def test_errors_and_warnings_are_in_the_place_of_their_answer(lab: Lab) -> None:
         terminal.send("\n")
         assert terminal.wait() == 1
         shown = terminal.text
-    parts = ["## hosted_vllm/a", "An answer.", "hosted_vllm/a: the answer was truncated",
-             "## hosted_vllm/b", "no such model b", "## hosted_vllm/c", "An answer."]  # fmt: skip
+    parts = ["hosted_vllm/a\n", "An answer.", "hosted_vllm/a: the answer was truncated",
+             "hosted_vllm/b\n", "no such model b", "hosted_vllm/c\n", "An answer."]  # fmt: skip
     places = [shown.index("An answer.", shown.index(parts[-2])) if n == 6 else shown.index(part)
               for n, part in enumerate(parts)]  # fmt: skip
     assert places == sorted(places), shown

@@ -58,6 +58,16 @@ def test_move_preview_and_quit(two: None) -> None:
         assert terminal.wait() == 0
 
 
+def test_preview_keeps_the_indentation_of_code() -> None:
+    keep("20260301-120000-0cc", 3e9, "Code?", "```py\ndef f():\n    return  1\n" + "x" * 90)
+    with history(columns=100) as terminal:
+        terminal.wait_for("q: quit")
+        assert any(row.endswith("│     return  1") for row in terminal.screen)
+        assert "x" * 90 in "".join(row.rpartition("│ ")[2] for row in terminal.screen)
+        terminal.send("q")
+        assert terminal.wait() == 0
+
+
 def test_type_to_filter_and_print(two: None) -> None:
     with history(columns=100) as terminal:
         terminal.wait_for("q: quit")

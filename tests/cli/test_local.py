@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,13 @@ from pipy_ai.provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE
 from ..support.command import pipy
 from ..support.model_servers import Start
 from ..support.terminal import Terminal
+
+
+def test_list_without_models_says_how_to_get_one() -> None:
+    shutil.rmtree(Path(os.environ["PIPY_DATA_DIR"]) / "models", ignore_errors=True)
+    shown = pipy("local", PATH=os.devnull).stderr
+    assert "no model file on this machine; pipy local pull downloads" in shown
+    assert "no model file" not in pipy("local", "discover").stderr
 
 
 def test_pull_reports_an_existing_file(weights: Path) -> None:

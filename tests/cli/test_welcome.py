@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def test_welcome_without_anything_names_what_to_do() -> None:
         assert terminal.wait() == 0
         assert re.search(r"Keys +none yet", terminal.text)
         assert "pipy keys set anthropic" in terminal.text
+
+
+def test_welcome_without_weights_suggests_commands_that_work() -> None:
+    shutil.rmtree(Path(os.environ["PIPY_DATA_DIR"]) / "models", ignore_errors=True)
+    with Terminal("-m", "pipy_ai") as terminal:
+        assert terminal.wait() == 0
+        assert re.search(r"Model +none yet", terminal.text)
+        assert "pipy local pull" in terminal.text
+        assert "pipy chat" not in terminal.text
+    for command in (["ask", "Hi"], ["-m", "local/smollm2", "Hi"]):
+        done = pipy(*command)
+        assert done.returncode == 1
+        assert "Run `pipy local pull` to download them" in done.stderr
 
 
 def test_welcome_with_a_damaged_file_of_keys() -> None:

@@ -10,12 +10,15 @@ from ..utils.terminal_size import get_terminal_size
 from .display.terminal import bold, dimmed, escape_controls, format_error, wrap, write_raw
 
 MAX_LISTED_PROVIDERS = 6
+DEMO_MODEL = "local/smollm2"
 
 
 def show_welcome() -> int:
     """Print the welcome and return the exit code."""
     key_providers, keys = _describe_keys()
     model, reason = _default_model()
+    if model == DEMO_MODEL and not _has_weights():
+        model, reason = "", ""
     lines = [
         f"pipy {__version__}: every language model, from the terminal",
         "",
@@ -95,8 +98,14 @@ def _default_model() -> tuple[str, str]:
     if model:
         return model, f"{variable} is set"
     if has_extra("local"):
-        return "local/smollm2", "a small demo model on this machine, often wrong"
+        return DEMO_MODEL, "a small demo model on this machine, often wrong"
     return "", ""
+
+
+def _has_weights() -> bool:
+    from ..provider.weights import find_weights
+
+    return find_weights() is not None
 
 
 def _describe_history() -> str:

@@ -130,9 +130,11 @@ def _find_model_file(request: Request) -> tuple[Path, bool]:
     if name == SMOLLM2:
         weights = find_weights()
         if weights is None:
-            raise _local_error(
-                ErrorKind.NOT_FOUND, "The weights of local/smollm2 are missing: pipy local pull"
+            text = (
+                "The weights of local/smollm2 are not installed. Run `pipy local pull` to download"
+                " them (93 MB), or use another model."
             )
+            raise _local_error(ErrorKind.NOT_FOUND, text)
         return weights, True
     path = Path(name).expanduser()
     if not path.is_file():

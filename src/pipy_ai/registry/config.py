@@ -174,7 +174,8 @@ def _select_providers(
     )
     if not with_key:
         raise ValueError(
-            "no API key is set: set one (pipy providers lists the variables), or name the providers"
+            "no provider of the catalogue has an API key: set one (pipy keys set PROVIDER), or name"
+            " providers (--providers NAME,…; pipy providers lists them)"
         )
     return with_key
 

@@ -284,9 +284,9 @@ def _print_estimate(job: Job, json_output: bool) -> int:
             name,
             f"{sum(estimate.rows for estimate in estimates):,}",
             f"{sum(estimate.input_tokens for estimate in estimates):,}",
-            "?" if output is None else f"{output:,}",
-            "?" if input_cost is None else format_cost(input_cost),
-            "?" if cost is None else format_cost(cost),
+            "unknown" if output is None else f"{output:,}",
+            "unknown" if input_cost is None else format_cost(input_cost),
+            "unknown" if cost is None else format_cost(cost),
         ]
 
     header = ["model", "rows", "in", "out", "input cost", "cost"]
@@ -518,6 +518,12 @@ def _summary(job: Job, seconds: float) -> str:
     from ..display.usage import format_tokens, format_total_cost
 
     progress = job.progress
+    if not (progress.answered or progress.failed or progress.unanswered):
+        if not progress.rows:
+            return "nothing to send: the input has no rows"
+        answered = format_count(progress.previously_answered, "row was", "rows were")
+        failed = f" and {progress.kept_errors:,} failed" if progress.kept_errors else ""
+        return f"nothing to send: {answered} answered{failed} earlier"
     parts = [f"{format_count(progress.rows, 'row')}: {progress.answered:,} answered"]
     if progress.previously_answered:
         parts.append(f"{progress.previously_answered:,} answered earlier")

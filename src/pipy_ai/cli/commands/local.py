@@ -77,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
     for server in servers:
         _print_server(server)
     if not servers and not files:
-        warn("no model server found on the usual ports of this machine; --port N checks another")
+        if arguments.action == "list":
+            warn("no model file on this machine; pipy local pull downloads a small demo model")
+        warn("no model server found on the usual ports; --port N checks another")
     return 0
 
 

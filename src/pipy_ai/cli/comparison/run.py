@@ -20,7 +20,16 @@ from ..display.notices import (
 from ..display.printer import Printer, supports_markdown
 from ..display.status import hide_status, show_request_status, show_status
 from ..display.table import print_table
-from ..display.terminal import is_interactive, warn, write, write_json
+from ..display.terminal import (
+    bold,
+    escape_controls,
+    is_interactive,
+    uses_styles,
+    warn,
+    write,
+    write_json,
+    write_raw,
+)
 from ..display.usage import format_cost
 
 if TYPE_CHECKING:
@@ -233,7 +242,7 @@ class _InTurn(_Display):
 
     async def run(self) -> None:
         for index, (name, queue) in enumerate(zip(self._models, self._queues, strict=True)):
-            write(f"## {name}\n\n")
+            write_raw(f"{_heading(name)}\n\n")
             show_request_status(name)
             with Printer(plain=self._plain) as printer:
                 while (event := await queue.get()) is not None:
@@ -243,6 +252,11 @@ class _InTurn(_Display):
 
     def report(self, name: str, message: AssistantMessage) -> None:
         """Print nothing: `run` has printed it in its place."""
+
+
+def _heading(name: str) -> str:
+    name = escape_controls(name)
+    return bold(name, sys.stdout) if uses_styles(sys.stdout) else f"## {name}"
 
 
 def print_summary(models: Sequence[str], messages: Sequence[AssistantMessage]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import re
 import sys
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -265,15 +266,14 @@ def _preview_rows(entry: _Entry | None, width: int, height: int) -> list[str]:
 def _folded(line: str, width: int) -> list[str]:
     """Break a line between words, and words that are wider than the screen."""
     rows, row = [], ""
-    for word in line.split(" "):
-        candidate = f"{row} {word}" if row else word
-        if display_width(candidate) <= width:
-            row = candidate
+    for word in re.findall(r" +|[^ ]+", line):
+        if display_width(row + word) <= width:
+            row += word
             continue
-        if row:
+        if row.strip():
             rows.append(row)
         row = ""
-        for char in word:
+        for char in "" if word.isspace() else word:
             if display_width(row + char) > width and row:
                 rows.append(row)
                 row = ""
