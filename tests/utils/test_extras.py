@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from pipy_ai.utils.extras import has_extra, install_command, is_installed
+from pipy_ai.utils.extras import (
+    has_extra,
+    install_command,
+    is_installed,
+    mismatched_distributions,
+)
+
+
+def write_metadata(directory: Path, name: str, more: str = "") -> None:
+    """Let a distribution look installed in a directory."""
+    folder = directory / f"{name}-0.1.0.dist-info"
+    folder.mkdir()
+    text = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 0.1.0\n{more}"
+    (folder / "METADATA").write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -43,8 +56,31 @@ def test_install_command_names_the_installed_distribution(
     installed: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in installed:
-        folder = tmp_path / f"{name}-0.1.0.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Name: {name}\nVersion: 0.1.0\n", encoding="utf-8")
+        write_metadata(tmp_path, name)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert install_command("aws") == f"pip install '{expected}[aws]'"
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        ({"pipy_ai": ""}, ""),
+        ({"pipy_ai_slim": ""}, ""),
+        ({"pipy_ai": "pipy-ai-slim[litellm]==0.1.0", "pipy_ai_slim": ""}, ""),
+        (
+            {"pipy_ai": "pipy-ai-slim[litellm]==0.0.9", "pipy_ai_slim": ""},
+            "pipy-ai 0.1.0 and pipy-ai-slim 0.1.0 do not belong together",
+        ),
+        (  # from a clone
+            {"pipy_ai": "httpx", "pipy_ai_slim": ""},
+            "pipy-ai 0.1.0 and pipy-ai-slim 0.1.0 do not belong together",
+        ),
+    ],
+)
+def test_mismatched_distributions(
+    installed: dict[str, str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, requirement in installed.items():
+        write_metadata(tmp_path, name, f"Requires-Dist: {requirement}\n" if requirement else "")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert mismatched_distributions() == expected

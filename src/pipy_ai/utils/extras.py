@@ -64,3 +64,19 @@ def distribution_name() -> str:
             continue
         return name
     return FULL  # from a folder on Python's path
+
+
+def mismatched_distributions() -> str:
+    """Return what is wrong if `pipy-ai` does not belong to the installed `pipy-ai-slim`, else "".
+
+    A `pipy-ai` from a clone contains the same files as `pipy-ai-slim`.
+    """
+    from importlib import metadata
+
+    try:
+        full, slim = metadata.distribution(FULL), metadata.distribution(SLIM)
+    except metadata.PackageNotFoundError:
+        return ""
+    if f"{SLIM}[litellm]=={slim.version}" in (full.requires or ()):
+        return ""
+    return f"{FULL} {full.version} and {SLIM} {slim.version} do not belong together"

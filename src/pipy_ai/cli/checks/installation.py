@@ -25,10 +25,13 @@ def check_python() -> Iterator[Finding]:
         )
     else:
         yield Finding("Python", OK, f"{version} at {sys.executable}")
-    from ...utils.extras import distribution_name
+    from ...utils.extras import distribution_name, mismatched_distributions
 
     package_dir = os.path.dirname(_version.__file__)
     yield Finding(distribution_name(), OK, f"{_version.__version__} at {package_dir}")
+    if problem := mismatched_distributions():
+        command = "pip uninstall pipy-ai pipy-ai-slim, then install one of them"
+        yield Finding("pipy-ai", WARN, problem, command)
 
 
 def check_litellm() -> Iterator[Finding]:
