@@ -14,6 +14,7 @@ from pipy_ai import register_provider
 from pipy_ai.provider.registered import unregister_provider
 from pipy_ai.provider.weights import find_weights
 from pipy_ai.registry.catalogue import PACKAGED_DIR, load_package_catalogue
+from pipy_ai.utils.extras import has_extra
 
 from .support.catalogues import install
 from .support.llama_process import llama_server
@@ -31,12 +32,17 @@ _connect = socket.socket.connect
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests of LiteLLM with an API whose streams it cannot read."""
+    """Skip tests of LiteLLM with an API whose streams it cannot read, and where it is missing."""
+    litellm_installed = has_extra("litellm")
     for item in items:
         params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
-        wire = (params or {}).get("wire")
+        params = params or {}
+        through_litellm = any(isinstance(p, str) and p == "litellm" for p in params.values())
+        wire = params.get("wire")
         if isinstance(wire, Wire) and not wire.litellm and params.get("transport") == "litellm":
             item.add_marker(pytest.mark.skip(reason="LiteLLM cannot read its streams"))
+        if not litellm_installed and (through_litellm or item.get_closest_marker("litellm")):
+            item.add_marker(pytest.mark.skip(reason="LiteLLM is not installed"))
 
 
 @pytest.fixture(scope="session")
