@@ -20,11 +20,10 @@ import tempfile
 from pathlib import Path
 
 from pipy_ai.registry.index import (
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
 PYDANTIC_SCRIPT = """
 import json, sys

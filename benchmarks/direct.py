@@ -45,11 +45,10 @@ from direct_processes import (
 
 from pipy_ai.registry.catalogue import newest_date
 from pipy_ai.registry.index import (
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
 
 def client_variants(name: str, file: str, *variants: str, rival: bool = True) -> list[Client]:

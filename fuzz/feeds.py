@@ -8,7 +8,7 @@ from typing import Any
 
 from pipy_ai.cli.checks.servers import _identify_server, _list_models, _Response
 from pipy_ai.registry.catalogue import ModelRegistry
-from pipy_ai.registry.index import write_catalogue
+from pipy_ai.registry.index_writer import write_catalogue
 from pipy_ai.registry.sync import SyncError, _merge_and_compile, _parse_feed
 from pipy_ai.registry.trust import TrustedProviders
 

@@ -31,11 +31,10 @@ from pipy_ai.registry import ModelRegistry
 from pipy_ai.registry.index import (
     Catalogue,
     build_row,
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
 from ..support.catalogues import DAYS, JULY, feed, install
 from ..support.scripted_server import Lab

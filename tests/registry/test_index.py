@@ -18,8 +18,8 @@ from pipy_ai.registry.index import (
     PREVIOUS_MODELS_FILE,
     CorruptedCatalogueError,
     FileCatalogue,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import write_catalogue
 
 from ..support.catalogue_faults import look_at
 from ..support.catalogues import DAYS, JULY, compiled, install

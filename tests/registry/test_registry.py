@@ -20,11 +20,10 @@ from pipy_ai.registry import catalogue as catalogue_module
 from pipy_ai.registry import registry as registry_module
 from pipy_ai.registry.index import (
     Catalogue,
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
 from ..support.catalogues import JULY, feed, raw
 from ..support.command import unmeasured_environment

@@ -20,11 +20,10 @@ from pipy_ai.registry import sync as sync_module
 from pipy_ai.registry.index import (
     INDEX_FILE,
     MODELS_FILE,
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 from pipy_ai.registry.sync import SyncError
 from pipy_ai.registry.sync_state import read_sync_state
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipy_ai.registry.index import (
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
 DATA = Path(__file__).parents[1] / "data"
 DAYS = ("2025-10-01", "2026-05-22", "2026-07-01")

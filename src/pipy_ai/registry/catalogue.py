@@ -28,8 +28,6 @@ from .index import (
     CorruptedCatalogueError,
     FileCatalogue,
     build_row,
-    encode_catalogue,
-    write_catalogue,
 )
 from .schema import CAPABILITIES, Model, sanitize_record
 from .sync_state import UNCONFIRMED, read_sync_state
@@ -640,6 +638,8 @@ def load_package_catalogue(directory: str) -> Catalogue | None:
     """
     import contextlib
     import gzip
+
+    from .index_writer import encode_catalogue, write_catalogue
 
     try:
         path, checksum = _find_package_data()

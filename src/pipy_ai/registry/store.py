@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .index import encode_catalogue as compile_feed
 from .index import models_in_feed as records_of
 from .index import providers_in_feed as hosts_of
-from .index import write_catalogue as write
+from .index_writer import encode_catalogue as compile_feed
+from .index_writer import write_catalogue as write
 
 __all__ = ["compile_feed", "hosts_of", "records_of", "write"]

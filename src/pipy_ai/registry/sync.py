@@ -29,11 +29,10 @@ from .index import (
     Catalogue,
     CorruptedCatalogueError,
     FileCatalogue,
-    encode_catalogue,
     models_in_feed,
     providers_in_feed,
-    write_catalogue,
 )
+from .index_writer import encode_catalogue, write_catalogue
 from .schema import Model, ModelCost
 from .sync_state import UNCONFIRMED, read_sync_state, write_sync_state
 from .trust import TrustedProviders

@@ -6,8 +6,6 @@ import json
 import os
 import time
 
-from ..utils.atomic import write_atomically
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,4 +40,6 @@ def read_sync_state(directory: str) -> dict[str, Any]:
 
 def write_sync_state(directory: str, state: Mapping[str, Any]) -> None:
     """Replace the state of the last attempt."""
+    from ..utils.atomic import write_atomically  # most commands only read
+
     write_atomically(os.path.join(directory, STATE_FILE), json.dumps(state, indent=1).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...registry import get_registry, keystore
 from ...registry.routing import (
@@ -14,11 +14,14 @@ from ...registry.routing import (
     Route,
     build_route,
 )
-from .finding import OK, WARN, Finding
+
+if TYPE_CHECKING:
+    from .finding import Finding
 
 
 def check_keys() -> Iterator[Finding]:
     from ...registry.keystore import DamagedKeystoreError
+    from .finding import OK, WARN, Finding  # `pipy keys list` does not need it
 
     try:
         rows = list_keys()
