@@ -23,10 +23,12 @@ def response(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
 
 class Raw:
     """A server that sends the same response to every request, then closes the connection. `seen`
-    has the heads of the requests; `sent` counts the bytes that the client took from an iterator."""
+    has the heads of the requests, `bodies` their bodies; `sent` counts the bytes that the client
+    took from an iterator."""
 
     def __init__(self, answer: bytes | Iterable[bytes], tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[str] = []
+        self.bodies: list[bytes] = []
         self.sent = 0
         self._answer = [answer] if isinstance(answer, bytes) else answer
         self._tls = tls
@@ -67,7 +69,8 @@ class Raw:
                 lines.append(line.decode("latin-1"))
             head = "\n".join(lines)
             self.seen.append(head)
-            reader.read(int(head.partition("content-length: ")[2].partition("\n")[0] or 0))
+            length = int(head.partition("content-length: ")[2].partition("\n")[0] or 0)
+            self.bodies.append(reader.read(length))
             for piece in self._answer:
                 connection.sendall(piece)
                 self.sent += len(piece)

@@ -26,7 +26,15 @@ from .wires._litellm_proxy import (
     unwrap_error_message,
     upstream_headers,
 )
-from .wires._parsing import MALFORMED, MAX_MALFORMED_CHARS, MalformedResponseError, split_documents
+from .wires._parsing import (
+    MALFORMED,
+    MAX_MALFORMED_CHARS,
+    MalformedResponseError,
+    error_from_payload,
+    parse_object,
+    reported_error,
+    split_documents,
+)
 from .wires._usage import usage_from_headers
 
 MAX_RESPONSE_BYTES = 512 << 20  # more than any answer needs, without exhausting memory
@@ -133,11 +141,25 @@ def _decode_body(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | 
     deltas: list[Delta] = []
     try:
         decoder.decode_body(body, deltas)
+    except MalformedResponseError as error:
+        return deltas, _listed_error(body) or error
     except ProviderError as error:
         return deltas, error
     except MALFORMED:
         return deltas, MalformedResponseError(body)
     return deltas, None
+
+
+def _listed_error(body: str) -> ProviderError | None:
+    """Return the error of a body that is a list of one error, as Google sends it, or None."""
+    if not body.lstrip().startswith("["):
+        return None
+    try:
+        first = parse_object(f'{{"all": {body}}}')["all"][0]
+    except (ProviderError, IndexError):
+        return None
+    error = reported_error(first) if isinstance(first, dict) else None
+    return error_from_payload(error) if error else None
 
 
 def _decode_chunk(
