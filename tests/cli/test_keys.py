@@ -80,7 +80,7 @@ def test_remove(kept: Path) -> None:
         (["set", "amazon-bedrock"], KEY, "needs more than a key"),
         (["set", "AWS_ACCESS_KEY_ID"], KEY, "needs more than a key"),
         (["set", "sap-ai-core"], KEY, "service key"),
-        (["set", "ollama"], KEY, "needs no key"),
+        (["set", "llamafile"], KEY, "needs no key"),
     ],
 )
 def test_invalid_key_changes_nothing(words: list[str], stdin: str | None, expected: str) -> None:

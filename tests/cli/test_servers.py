@@ -11,6 +11,7 @@ import pytest
 
 from pipy_ai.cli.checks import servers as module
 from pipy_ai.cli.checks.servers import Server, discover
+from pipy_ai.registry.routing import DEFAULT_API_BASES
 
 from ..support.command import pipy
 from ..support.model_servers import VLLM, Answers, Fake, Start
@@ -58,7 +59,7 @@ def one(fake: Fake) -> Server:
 @pytest.mark.parametrize(
     ("answers", "kind", "models"),
     [
-        (OLLAMA, "Ollama", [("ollama_chat/gemma3:4b", 131072), ("ollama_chat/odd", None)]),
+        (OLLAMA, "Ollama", [("ollama/gemma3:4b", 131072), ("ollama/odd", None)]),
         (LM_STUDIO, "LM Studio", [("lm_studio/qwen3-4b", 40960)]),
         (VLLM, "vLLM", [("hosted_vllm/Qwen/Qwen3-8B", 32768)]),
         (OTHER, "OpenAI-compatible", [("hosted_vllm/x", None)]),
@@ -131,6 +132,14 @@ def test_port_from_an_environment_variable_is_probed(
     assert [server.kind for server in discover()] == ["vLLM"]
 
 
+def test_port_of_ollama_is_probed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = start(OLLAMA)
+    monkeypatch.setenv("OLLAMA_HOST", f"0.0.0.0:{fake.port}")
+    [server] = discover()
+    assert (server.kind, server.api_base) == ("Ollama", None)
+    assert server.model_flags(server.models[0]) == "-m ollama/gemma3:4b"
+
+
 def test_proxy_is_not_used(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, fake = start({}), start(VLLM)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -141,7 +150,7 @@ def test_proxy_is_not_used(start: Start, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_default_address_needs_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = start(VLLM)
-    monkeypatch.setitem(module.DEFAULT_ADDRESSES, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1")
+    monkeypatch.setitem(DEFAULT_API_BASES, "hosted_vllm", f"http://127.0.0.1:{fake.port}/v1")
     server = one(fake)
     assert server.api_base is None
     assert server.model_flags(server.models[0]) == "-m hosted_vllm/Qwen/Qwen3-8B"

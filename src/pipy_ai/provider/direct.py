@@ -61,6 +61,8 @@ class DirectProvider:
                 return
             except Exception as exc:
                 error = redacted_error(exc, request, endpoint.secrets)
+                if endpoint.explain is not None:
+                    endpoint.explain(error.error)
                 if renewed or endpoint.renew is None or error.error.status_code != 401:
                     raise error from None
             renewed = True  # the token may have expired earlier than it says

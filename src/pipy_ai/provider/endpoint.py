@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
+from ..errors import ErrorInfo
 from .http.client import HTTPRequest
 
 Signer: TypeAlias = Callable[[HTTPRequest], Mapping[str, str]]
@@ -18,6 +19,7 @@ class Endpoint(NamedTuple):
         base_url: the address; None: that of the route, or the default of the API.
         sign: returns headers for the final bytes of the request. Called for every attempt.
         secrets: the key, the token and whatever else must not be shown.
+        explain: adds to an error of the host what to do about it.
         renew: discards a token that the host rejected, so that the next attempt gets a new one;
             None: there is no other one.
     """
@@ -27,3 +29,4 @@ class Endpoint(NamedTuple):
     sign: Signer | None = None
     secrets: tuple[str, ...] = ()
     renew: Callable[[], None] | None = None
+    explain: Callable[[ErrorInfo], None] | None = None

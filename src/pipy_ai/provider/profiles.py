@@ -60,7 +60,7 @@ class Backend(NamedTuple):
 
 
 _CHAT = Backend(direct=frozenset({OPENAI_CHAT}), captured=True)
-_OLLAMA = Backend(OLLAMA_CHAT, direct=frozenset({OLLAMA_CHAT}), has_default_url=True)
+_OLLAMA = Backend(OLLAMA_CHAT, direct=frozenset({OLLAMA_CHAT}))
 _CHAT_AND_RESPONSES = Backend(direct=frozenset({OPENAI_CHAT, OPENAI_RESPONSES}), captured=True)
 
 # Besides Gemini and Claude, Vertex AI has Mistral's models, and open ones with names like

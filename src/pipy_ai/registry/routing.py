@@ -14,6 +14,7 @@ import re
 
 from ..utils.secrets import is_secret_variable
 from . import google_login, keystore
+from .ollama_address import DEFAULT_URL, environment_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ SELF_HOSTED_BACKENDS: dict[str, tuple[str, ...]] = {
     "litellm_proxy": ("LITELLM_PROXY_API_KEY",),
     "lm_studio": ("LM_STUDIO_API_KEY",),
     "llamafile": (),
-    "ollama": (),
-    "ollama_chat": (),
+    "ollama": ("OLLAMA_API_KEY",),
+    "ollama_chat": ("OLLAMA_API_KEY",),
 }
 
 # Their default base URLs; `api_base=` or, for example, `LM_STUDIO_API_BASE` overrides them.
@@ -93,6 +94,7 @@ DEFAULT_API_BASES = {
     "litellm_proxy": "http://127.0.0.1:4000",
     "llamafile": "http://127.0.0.1:8080/v1",
     "lm_studio": "http://127.0.0.1:1234/v1",
+    "ollama_chat": DEFAULT_URL,
 }
 
 # Clouds that need more than a key: LiteLLM reads their credentials from the environment.
@@ -501,6 +503,8 @@ def litellm_route(name: str) -> Route:
         backend, name = "ollama_chat", f"ollama_chat/{name.partition('/')[2]}"
     is_self_hosted = backend in SELF_HOSTED_BACKENDS
     api_base = _env_value(os.environ, f"{backend.upper()}_API_BASE") if is_self_hosted else ""
+    if backend == "ollama_chat":
+        api_base = api_base or environment_address()[1]
     return Route(
         kind="litellm",
         backend=backend,

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...registry.routing import DEFAULT_API_BASES
+from ...registry.ollama_address import environment_address
+from ...registry.routing import litellm_route
 
 PROBE_TIMEOUT_S = 0.4  # for each response; a closed port refuses at once
 MAX_RESPONSE_BYTES = 4 << 20
@@ -32,14 +33,13 @@ PORTS = {
 # LiteLLM's name of each kind, the prefix of its models' names.
 BACKENDS = {
     "llama.cpp": "llamafile",
-    "Ollama": "ollama_chat",
+    "Ollama": "ollama",
     "LM Studio": "lm_studio",
     "vLLM": "hosted_vllm",
     "LiteLLM proxy": "litellm_proxy",
     "OpenAI-compatible": "hosted_vllm",
 }
-DEFAULT_ADDRESSES = {**DEFAULT_API_BASES, "ollama_chat": "http://127.0.0.1:11434"}
-_VARIABLE_PREFIXES = ("LLAMAFILE", "OLLAMA", "LM_STUDIO", "HOSTED_VLLM", "LITELLM_PROXY")
+_VARIABLE_PREFIXES = ("LLAMAFILE", "LM_STUDIO", "HOSTED_VLLM", "LITELLM_PROXY")
 _PROBE_PATHS: Sequence[str] = (
     "/",
     "/v1/models",
@@ -96,6 +96,10 @@ def _ports_from_environment() -> Iterator[int]:
             url = urlsplit(os.environ.get(f"{prefix}_API_BASE", ""))
             if url.hostname in ("127.0.0.1", "localhost") and url.port:
                 yield url.port
+    with contextlib.suppress(ValueError):
+        url = urlsplit(environment_address()[1])
+        if url.hostname in ("127.0.0.1", "localhost", "::1"):
+            yield url.port or 80
 
 
 async def _discover_async(ports: list[int]) -> list[Server]:
@@ -148,10 +152,7 @@ async def _probe_port(client: Any, port: int) -> Server | None:
         models = list(_list_models(kind, responses))
     backend = BACKENDS[kind]
     base = address if kind in ("Ollama", "LiteLLM proxy") else f"{address}/v1"
-    is_default_address = DEFAULT_ADDRESSES.get(backend) == base and not os.environ.get(
-        f"{backend.upper()}_API_BASE"
-    )
-    server = Server(kind, address, None if is_default_address else base)
+    server = Server(kind, address, None if base == litellm_route(f"{backend}/m").api_base else base)
     server.models = [
         ServedModel(f"{backend}/{name}", context)
         for name, context in models

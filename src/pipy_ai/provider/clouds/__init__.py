@@ -51,6 +51,7 @@ class Cloud(Protocol):
 
 # The module of a cloud, which has a `CLOUD`, by LiteLLM's name of the provider.
 _MODULES = {
+    "ollama_chat": "ollama",
     "vertex_ai": "vertex",
 }
 
