@@ -234,7 +234,7 @@ def test_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         started = time.perf_counter()
-        with pytest.raises(ProviderError, match="did not list its models in 0.2 s"):
+        with pytest.raises(ProviderError, match="did not list its models in 0"):
             asyncio.run(list_models(f"127.0.0.1:{silent.getsockname()[1]}"))
         assert time.perf_counter() - started < 5
     with pytest.raises(ProviderError, match="ollama serve"):
