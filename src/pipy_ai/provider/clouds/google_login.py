@@ -142,8 +142,7 @@ class GoogleTokens(TokenSource):
             credentials = self._load()
             credentials.refresh(_http_transport())
         except failures.TransportError as error:
-            text = f"Cannot reach Google for the {self.login.title}: {_reason(error)}."
-            raise ProviderError(error_info(ErrorKind.CONNECTION, text)) from None
+            raise self._unreachable(error) from None
         except (failures.GoogleAuthError, KeyError, TypeError, ValueError) as error:
             raise self._refused(error) from None
         expiry = credentials.expiry
@@ -167,6 +166,14 @@ class GoogleTokens(TokenSource):
         credentials, project = google.auth.default(scopes=_SCOPES, request=_http_transport())
         self.project = self.project or project or ""
         return credentials
+
+    def _unreachable(self, error: Exception) -> ProviderError:
+        """Return the error for one of urllib3, whose text ends with what the system reports."""
+        text = str(error)
+        host = match[1] if (match := re.search(r"host='([^']+)'", text)) else "Google"
+        reason = _reason(text.rpartition(": ")[2].strip("\"')"))
+        text = f"Cannot reach {host} for the {self.login.title}: {reason}. Try again."
+        return ProviderError(error_info(ErrorKind.CONNECTION, text))
 
     def _refused(self, error: Exception) -> ProviderError:
         retryable = bool(getattr(error, "retryable", False))
@@ -193,9 +200,9 @@ def _http_transport() -> Any:
     return Request()
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | str) -> str:
     """Return the reason of a failure, without anything that may be a key or a token."""
-    text = str(error.args[0]) if error.args else type(error).__name__
+    text = error if isinstance(error, str) else str(next(iter(error.args), type(error).__name__))
     return _LONG_WORD.sub("***", " ".join(text.split()))[:_MAX_REASON_CHARS].rstrip(".")
 
 
