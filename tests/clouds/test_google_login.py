@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +29,10 @@ from pipy_ai.errors import ProviderError
 from pipy_ai.provider.clouds import cloud_for, google_login
 from pipy_ai.provider.endpoint import Endpoint
 
+from ..support.certificate import certificate
+from ..support.raw_server import response
 from ..support.token_server import TokenServer
+from ..support.wire_formats import GEMINI, say
 
 GEMINI_MODEL = "google-vertex/gemini-2.5-pro"
 CLIENT_SECRET = "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789"
@@ -320,6 +325,68 @@ def test_cancellation_does_not_wait_for_the_token(
     assert error is not None
     assert error.kind == "timeout"
     assert time.monotonic() - started < 20
+
+
+class Tunnel:
+    """A proxy that answers in place of every TLS host, with a certificate for Google's."""
+
+    def __init__(self, directory: Path, *answers: bytes) -> None:
+        self.heads: list[str] = []
+        self._answers = list(answers)
+        self.authority = certificate(directory, "aiplatform.eu.rep.googleapis.com")
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.load_cert_chain(self.authority)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Tunnel:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        while self._answers:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                self._read_head(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                with self._tls.wrap_socket(connection, server_side=True) as secure:
+                    self._read_head(secure)
+                    secure.sendall(self._answers.pop(0))
+
+    def _read_head(self, connection: socket.socket) -> None:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += connection.recv(65536)
+        self.heads.append(data.decode())
+
+
+def test_rejected_token_of_a_login_is_renewed_once(
+    server: TokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way: login, token, Google's own host over TLS, 401, another token, answer."""
+    write_login(tmp_path, monkeypatch, USER)
+    error = b'{"error": {"code": 401, "message": "Expired.", "status": "UNAUTHENTICATED"}}'
+    answer = b"".join(GEMINI.scene(say("ok")))
+    answers = response(error, status="401 Unauthorized"), response(answer, "connection: close")
+    with Tunnel(tmp_path, *answers) as google:
+        monkeypatch.setenv("HTTPS_PROXY", google.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(google.authority))
+        message = complete(GEMINI_MODEL, "q", max_retries=0)
+    assert (message.text, message.error) == ("ok", None)
+    first, second = google.heads[1::2]
+    assert "Host: aiplatform.eu.rep.googleapis.com".lower() in first.lower()
+    assert "Bearer ya29.token-1" in first
+    assert "Bearer ya29.token-2" in second
+    assert len(server.requests) == 2
 
 
 def test_imports_only_what_a_login_needs() -> None:

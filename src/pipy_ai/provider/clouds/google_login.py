@@ -193,11 +193,15 @@ class GoogleTokens(TokenSource):
 
 def _http_transport() -> Any:
     try:
+        import requests
         from google.auth.transport.requests import Request
     except ImportError:
         text = f"Vertex AI needs google-auth with requests: {install_command(EXTRA)}."
         raise ProviderError(error_info(ErrorKind.MISSING_KEY, text)) from None
-    return Request()
+    session = requests.Session()
+    if authorities := os.environ.get("SSL_CERT_FILE"):  # as for all other requests
+        session.verify = authorities
+    return Request(session)
 
 
 def _reason(error: Exception | str) -> str:
