@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import socket
 import ssl
 import threading
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pipy_ai import complete, preview
 from pipy_ai._requests import build_request
 from pipy_ai.errors import ProviderError
-from pipy_ai.provider.clouds import cloud_for, google_login
+from pipy_ai.provider.clouds import cloud_for
 from pipy_ai.provider.endpoint import Endpoint
 
 from ..support.certificate import certificate
@@ -54,7 +55,6 @@ pytestmark = [
 @pytest.fixture
 def location(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "eu")
-    monkeypatch.setattr(google_login, "_tokens", {})
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +210,22 @@ def test_token_is_kept_until_it_expires(
     server.expires_in = 200  # less than the five minutes before which a token is replaced
     renew()
     assert [endpoint().headers["authorization"][-1] for _ in range(2)] == ["3", "4"]
+
+
+def test_report_says_until_when_the_token_is_valid(
+    server: TokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = cloud_for("vertex_ai")
+    assert cloud is not None
+    file = write_login(tmp_path, monkeypatch, USER)
+    before = asyncio.run(cloud.report())
+    assert before is not None
+    assert before.text == f"gcloud user login in {file}, GOOGLE_CLOUD_LOCATION=eu"
+    assert not server.requests
+    endpoint()
+    after = asyncio.run(cloud.report())
+    assert after is not None
+    assert re.match(rf"gcloud user login in {file}, valid until \d\d:\d\d, GOOGLE", after.text)
 
 
 def test_requests_at_once_share_a_token(

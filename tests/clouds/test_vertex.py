@@ -21,7 +21,6 @@ from pipy_ai import (
     user,
 )
 from pipy_ai.provider.clouds import cloud_for
-from pipy_ai.provider.clouds.google_login import Login, tokens_of
 from pipy_ai.registry.catalogue import has_key
 from pipy_ai.registry.registry import get_registry
 from pipy_ai.registry.routing import build_route
@@ -544,8 +543,6 @@ def test_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = report()
     text = f"service account key in {file}, GOOGLE_CLOUD_PROJECT=project-1, "
     assert (found.status, found.text) == ("ok", f"{text}GOOGLE_CLOUD_LOCATION=eu")
-    login = Login("service_account", str(file), file.stat().st_mtime_ns, "p")
-    tokens_of(login)._token = None
     monkeypatch.setenv("VERTEXAI_LOCATION", "us")
     monkeypatch.setenv("GOOGLE_VERTEX_LOCATION", "eu")
     found = report()
