@@ -204,7 +204,20 @@ def test_help_is_not_a_prompt() -> None:
 def test_help_with_a_narrow_encoding() -> None:
     done = pipy("models", "--help", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "reasoning, tool_call, ?" in done.stdout
+    assert "reasoning, tool_call, ~" in done.stdout
+
+
+def test_symbols_that_the_encoding_lacks_become_similar_ones() -> None:
+    env = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    text = "| a |\n| --- |\n| “b” → c… |\n\n日本"
+    with Terminal("-m", "pipy_ai", "ask", "-m", "faux/echo", text, env=env) as terminal:
+        assert terminal.wait() == 0
+        assert terminal.screen[:5] == ["a", "-" * 8, '"b" > c~', "", "??"]
+    with Terminal("-m", "pipy_ai", "doctor", env=env) as terminal:
+        terminal.wait()
+        assert "> set PYTHONUTF8=1" in terminal.text
+    done = pipy("ask", "-m", "faux/echo", "-a", "→日.txt", "hi", **env)
+    assert ">\\u65e5.txt: No such file" in done.stderr
 
 
 def test_closed_pipe_is_no_error() -> None:

@@ -14,11 +14,13 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
+from .display.unencodable import ESCAPE, REPLACE, register_handlers
 from .parser import COMMANDS, DEFAULT_ACTIONS, PAGED_COMMANDS, build_parser, load_command
 from .signals import ExitOnSignals
 
 HELP_FLAGS = ("-h", "--help")
 
+_DEFAULT_ERRORS = ("strict", "backslashreplace")  # of Python's stdout and stderr
 _FILE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -58,12 +60,13 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _prepare_streams() -> None:
     """Make stdout and stderr accept any text."""
-    for name in ("stdout", "stderr"):
+    register_handlers()
+    for name, errors in (("stdout", REPLACE), ("stderr", ESCAPE)):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, as in `pipy … >&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif stream.errors == "strict" and isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # print `?` for what the encoding lacks
+        elif stream.errors in _DEFAULT_ERRORS and isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def _parse_command_line(argv: list[str]) -> argparse.Namespace:

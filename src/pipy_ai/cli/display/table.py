@@ -143,7 +143,7 @@ def _run_pager(text: str) -> bool:
         return False
     previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's
     try:
-        pager.communicate(text.encode(sys.stdout.encoding or "ascii", "replace"))
+        pager.communicate(text.encode(sys.stdout.encoding or "ascii", sys.stdout.errors or "replace"))
     finally:
         signal.signal(signal.SIGINT, previous_handler)
     return True
