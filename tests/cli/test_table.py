@@ -33,7 +33,7 @@ def test_no_row_is_wider_than_the_terminal(
         rows = terminal.raw.decode().replace("\x1b[1m", "").replace("\x1b[0m", "").split("\r\n")
         rows = [row.rpartition("\r")[2] for row in rows]  # without the status line
         table = [row for row in rows if "\x1b[2m" not in row and not row.startswith("pipy:")]
-        assert [row for row in table[:4] if len(row) > columns] == []
+        assert [row for row in table[:4] if len(row) > columns and " " in row] == []
         assert b"\x1b[1m" in terminal.raw
 
 
@@ -57,6 +57,15 @@ def test_the_columns_that_matter_least_are_dropped_first_and_named() -> None:
 )
 def test_widths_of_columns(widths: list[int], screen: int, shown: dict[int, int]) -> None:
     assert fit_columns(["id", "title", "cost"], widths, screen, {"cost"}) == shown
+
+
+def test_without_room_for_two_columns_each_value_has_a_line(july: Path) -> None:
+    arguments = ["models", "sonnet", "--provider", "anthropic", "--limit", "2"]
+    with Terminal("-m", "pipy_ai", *arguments, columns=20, rows=60) as terminal:
+        assert terminal.wait() == 0
+        shown = terminal.text
+    assert shown.count("  context:") == shown.count("  in: ") == 2
+    assert "no room" not in shown
 
 
 @pytest.fixture

@@ -45,6 +45,14 @@ def test_welcome_without_weights_suggests_commands_that_work() -> None:
         assert "Run `pipy local pull` to download them" in done.stderr
 
 
+def test_welcome_with_a_key_but_no_model_suggests_to_choose_one() -> None:
+    shutil.rmtree(Path(os.environ["PIPY_DATA_DIR"]) / "models", ignore_errors=True)
+    with Terminal("-m", "pipy_ai", env={"HOSTED_VLLM_API_KEY": "secret-key"}) as terminal:
+        assert terminal.wait() == 0
+        assert "pipy default MODEL" in terminal.text
+        assert "git diff" not in terminal.text
+
+
 def test_welcome_with_a_damaged_file_of_keys() -> None:
     (Path(os.environ["PIPY_DATA_DIR"]) / "keys.json").write_text("{")
     with Terminal("-m", "pipy_ai") as terminal:

@@ -53,6 +53,8 @@ def _suggestions(model: str, has_keys: bool, screen_width: int) -> list[str]:
     ]
     if not has_keys:
         commands[2:] = [("pipy keys set anthropic", "store an API key (any provider)")]
+    elif not model:
+        commands[2:] = [("pipy default MODEL", "choose the model that answers")]
     if not model:
         commands[:2] = [
             ("pipy -m faux/echo Hello", "check that it works: this model repeats the prompt"),

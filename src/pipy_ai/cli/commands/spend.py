@@ -12,7 +12,7 @@ from ...utils.terminal_size import get_terminal_size
 from ...utils.text import display_width
 from ..args.common import add_json_option
 from ..display.table import print_table
-from ..display.terminal import dimmed, escape_controls, warn, write_json, write_stderr
+from ..display.terminal import dimmed, escape_controls, warn, wrap, write_json, write_stderr
 
 if TYPE_CHECKING:
     from ...accounting.ledger import Spending
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     label = f"from the ledger {ledger.path}"
     if source == "history":
         label = "from the saved conversations; PIPY_LEDGER=1 also records batches and Python"
-    write_stderr(f"{dimmed(escape_controls(label), sys.stderr)}\n")
+    write_stderr(f"{dimmed(wrap(escape_controls(label), sys.stderr), sys.stderr)}\n")
     _print_spending(arguments.by, dict(ranked))
     return 0
 

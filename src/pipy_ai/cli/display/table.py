@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from ...utils.terminal_size import get_terminal_size
@@ -26,7 +26,8 @@ def print_table(
 ) -> None:
     """Print aligned columns on stdout, and in a pager what is longer than the screen.
 
-    On a terminal, the header is bold and the table fits the width of the screen.
+    On a terminal, the header is bold and the table fits the width of the screen. If not even two
+    columns fit, each row is printed as `name: value` lines.
 
     Args:
         header: The names of the columns.
@@ -44,6 +45,9 @@ def print_table(
     widths = [max(map(display_width, column)) for column in zip(header, *cells, strict=True)]
     screen_width = _screen_size()[0] or sys.maxsize
     shown = fit_columns(header, widths, screen_width, right, drop)
+    if len(shown) == 1 < len(header):
+        write_paged("".join(_record_lines(header, cells)))
+        return
     if sum(widths) + 2 * (len(widths) - 1) > screen_width:
         ellipsis = "…" if terminal.can_encode("…", sys.stdout) else "~"
         header_row, *cells = [
@@ -62,6 +66,15 @@ def print_table(
     write_paged("".join(f"{line}\n" for line in [terminal.bold(title, sys.stdout), *lines]))
     if dropped := [name for index, name in enumerate(header) if index not in shown]:
         terminal.hint(f"no room for {', '.join(dropped)}")
+
+
+def _record_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the first cell of each row, and below it the others with their names."""
+    for name, *cells in rows:
+        yield f"{terminal.bold(name, sys.stdout)}\n"
+        for column, cell in zip(header[1:], cells, strict=True):
+            if cell and column:
+                yield terminal.wrap(f"  {column}: {cell}\n", sys.stdout)
 
 
 def fit_columns(
@@ -143,7 +156,9 @@ def _run_pager(text: str) -> bool:
         return False
     previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pager's
     try:
-        pager.communicate(text.encode(sys.stdout.encoding or "ascii", sys.stdout.errors or "replace"))
+        pager.communicate(
+            text.encode(sys.stdout.encoding or "ascii", sys.stdout.errors or "replace")
+        )
     finally:
         signal.signal(signal.SIGINT, previous_handler)
     return True
