@@ -11,6 +11,7 @@ from pipy_ai import AssistantMessage
 from tests.support.wire_formats import (
     ANTHROPIC,
     CHAT,
+    COHERE,
     GEMINI,
     OLLAMA,
     RESPONSES,
@@ -53,6 +54,12 @@ _RARE_FIELDS: dict[str, tuple[str, ...]] = {
         "promptFeedback", "blockReason", "usageMetadata", "promptTokensDetails", "modality",
         "tokenCount", "responseId", "modelVersion", "serviceTier",
     ),
+    "cohere-chat": (
+        "error", "type", "delta", "message", "content", "text", "thinking", "index", "id",
+        "tool_calls", "function", "name", "arguments", "tool_plan", "citations", "start", "end",
+        "sources", "document", "title", "url", "content_index", "finish_reason", "usage", "tokens",
+        "billed_units", "cached_tokens", "input_tokens", "output_tokens", "search_units", "code",
+    ),
     "openai-responses": (
         "error", "type", "response", "item", "delta", "text", "arguments", "output_index",
         "output", "status", "usage", "incomplete_details", "reason", "content", "summary",
@@ -66,6 +73,17 @@ _RARE_FIELDS: dict[str, tuple[str, ...]] = {
         "prompt_eval_count", "images", "logprobs", "remote_model",
     ),
 }  # fmt: skip
+
+
+# Cohere's citation of "So", and the plan of a call.
+_SOURCE = {
+    "type": "document",
+    "id": "doc:1",
+    "document": {"title": "A", "url": "https://a.example"},
+}
+_CITED = {"start": 0, "end": 2, "text": "So", "sources": [_SOURCE], "type": "TEXT_CONTENT"}
+_CITATION = {"type": "citation-start", "index": 0, "delta": {"message": {"citations": _CITED}}}
+_PLAN = {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look."}}}
 
 
 def _examples(wire: Wire) -> list[list[Any]]:
@@ -85,7 +103,13 @@ def _examples(wire: Wire) -> list[list[Any]]:
     ]
 
 
-_EXAMPLES = {wire.api: _examples(wire) for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES, OLLAMA)}
+_EXAMPLES = {
+    wire.api: _examples(wire) for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES, OLLAMA, COHERE)
+}
+_EXAMPLES[COHERE.api] += [
+    [*example[:1], _PLAN, *example[1:-2], _CITATION, *example[-2:]]
+    for example in _EXAMPLES[COHERE.api]
+]
 
 
 def _add_field(rng: random.Random, api: str, value: Any) -> None:
@@ -198,6 +222,12 @@ def _document(rng: random.Random, api: str) -> bytes:
         value = events[-1]["response"]
     elif api == OLLAMA.api:
         value = events[-1] | {"message": {"role": "assistant", "content": "Hello"}}
+    elif api == COHERE.api:
+        call = {"id": "c1", "function": {"name": "look", "arguments": rng.choice(("null", "{}"))}}
+        parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "So it is"}]
+        content = {"content": parts, "tool_plan": "I look.", "tool_calls": [call]}
+        message = {**content, "citations": [_CITED]}
+        value = {**events[-2]["delta"], "id": "c", "message": message}
     elif api == ANTHROPIC.api:
         blocks = [event["content_block"] for event in events if "content_block" in event]
         text = {"type": "text", "text": "Hello"}
@@ -229,7 +259,8 @@ def _comparable(message: AssistantMessage) -> str:
 
 
 def _check(rng: random.Random, api: str) -> None:
-    join = _json_lines if api == OLLAMA.api else _sse
+    in_lines = api == OLLAMA.api or (api == COHERE.api and rng.random() < 0.2)
+    join = _json_lines if in_lines else _sse
     body = _document(rng, api) if rng.random() < 0.2 else join(rng, _mutated(rng, api))
     if rng.random() < 0.1:
         body = body[: rng.randint(0, len(body))]
@@ -273,3 +304,9 @@ def responses(rng: random.Random) -> None:
 def ollama_chat(rng: random.Random) -> None:
     """Answers of Ollama with wrong fields, cut anywhere."""
     _check(rng, OLLAMA.api)
+
+
+@target
+def cohere_chat(rng: random.Random) -> None:
+    """Answers of Cohere with wrong fields, cut anywhere."""
+    _check(rng, COHERE.api)
