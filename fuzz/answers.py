@@ -81,7 +81,13 @@ _SOURCE = {
     "id": "doc:1",
     "document": {"title": "A", "url": "https://a.example"},
 }
-_CITED = {"start": 0, "end": 2, "text": "So", "sources": [_SOURCE], "type": "TEXT_CONTENT"}
+_CITED: dict[str, Any] = {
+    "start": 0,
+    "end": 2,
+    "text": "So",
+    "sources": [_SOURCE],
+    "type": "TEXT_CONTENT",
+}
 _CITATION = {"type": "citation-start", "index": 0, "delta": {"message": {"citations": _CITED}}}
 _PLAN = {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look."}}}
 

@@ -129,3 +129,29 @@ def test_damaged_key_file_is_reported(kept: Path, capsys: pytest.CaptureFixture[
     kept.write_text("nonsense")
     assert main(["keys", "list"]) == 2
     assert "delete it and set your keys again" in capsys.readouterr().err
+
+
+def test_subscription_token_is_not_stored(kept: Path) -> None:
+    token = "sk-ant-oat01-0123456789abcdef"
+    done = pipy("keys", "set", "anthropic", "--file", stdin=token)
+    assert done.returncode == 2
+    assert "token of a Claude subscription" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert token not in done.stdout + done.stderr + kept.read_text()
+
+
+def test_doctor_names_a_subscription_token() -> None:
+    token = "sk-ant-oat01-0123456789abcdef"
+    shown = pipy("doctor", "--json", ANTHROPIC_API_KEY=token).stdout
+    assert "token of a Claude subscription" in shown
+    assert token not in shown
+
+
+def test_retired_service_is_named() -> None:
+    for words in (
+        ("models", "github-models"), ("providers",), ("info", "github-models/openai/gpt-4o"),
+        ("keys", "set", "github-models"),
+    ):  # fmt: skip
+        done = pipy(*words, GITHUB_TOKEN="x", stdin="k")
+        assert "GitHub Models was retired on 30 July 2026" in done.stdout + done.stderr, words
+    assert "github-models" not in pipy("providers", "--available", GITHUB_TOKEN="x").stdout

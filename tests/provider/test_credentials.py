@@ -10,12 +10,14 @@ import pytest
 
 from pipy_ai import AssistantMessage, Model, complete, preview, stream
 from pipy_ai._requests import build_request
+from pipy_ai.errors import PipyError
 from pipy_ai.provider.credentials import resolve_api_key
+from pipy_ai.registry.keystore import set_key
 from pipy_ai.registry.trust import is_cloud_address
 
 from ..support.event_grammar import check_events
 from ..support.scripted_server import RESET, Lab, Scene, Status
-from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, RESPONSES, WIRES, Wire, say
+from ..support.wire_formats import ANTHROPIC, CHAT, COHERE, GEMINI, RESPONSES, WIRES, Wire, say
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -119,15 +121,11 @@ def test_host_without_variables_asks_for_api_key(july: Path) -> None:
 
 @pytest.mark.parametrize("transport", [None, "litellm"])
 def test_copilot_starts_no_login(july: Path, transport: Any) -> None:
-    message = complete("github_copilot/x", "hi", transport=transport, max_retries=0)
-    assert message.error is not None
-    assert message.error.kind in ("missing_key", "bad_request")
-    assert "api_key=" in message.error.message
-    message = complete("github_copilot/x", "hi", api_key="k", transport=transport, max_retries=0)
-    assert message.error is not None
-    assert message.error.kind == "bad_request"
-    assert "api_base=" in message.error.message
-    assert preview("github_copilot/x", "hi").url == ""
+    for name in ("github_copilot/x", "github-copilot/gpt-5"):
+        message = complete(name, "hi", transport=transport, max_retries=0)
+        assert message.error is not None
+        assert message.error.kind == "missing_key"
+        assert "set GITHUB_COPILOT_API_KEY" in message.error.message
 
 
 @pytest.fixture(params=["direct", "litellm"])
@@ -369,3 +367,94 @@ def test_malformed_address_is_reported(monkeypatch: pytest.MonkeyPatch, model: s
     error = complete(model, "q", api_base="http://[::1", max_retries=0).error
     assert error is not None
     assert (error.kind == "bad_request") or model == "azure/x", error
+
+
+TOKEN = "sk-ant-oat01-Zq8LmNoPqRsTuVwXyZ0123456789"
+
+
+@pytest.mark.parametrize("source", ["option", "environment", "stored", "function", "header"])
+def test_subscription_token_is_rejected_before_any_traffic(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, transport: str, source: str
+) -> None:
+    options: dict[str, Any] = {"max_retries": 2}
+    match source:
+        case "option":
+            options |= {"api_key": f" {TOKEN} ", "api_base": ANTHROPIC.base(lab)}
+        case "environment":
+            monkeypatch.setenv("ANTHROPIC_API_KEY", TOKEN)
+        case "stored":
+            set_key("ANTHROPIC_API_KEY", TOKEN, in_keyring=False)
+        case "function":
+            options |= {"api_key": lambda: (TOKEN, None), "api_base": ANTHROPIC.base(lab)}
+        case _:
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            options |= {"api_key": "k", "headers": headers, "api_base": ANTHROPIC.base(lab)}
+    message = complete(ANTHROPIC.model, "hi", **options)
+    assert lab.seen == []
+    assert message.error is not None
+    assert (message.error.kind, message.error.retryable) == ("auth", False)
+    assert "token of a Claude subscription" in message.error.message
+    assert "create an API key" in message.error.message
+    assert TOKEN not in message.model_dump_json()
+    if source != "function":
+        with pytest.raises(PipyError, match="Claude subscription"):
+            preview(ANTHROPIC.model, "hi", **options)
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o", "google/gemini-2.5-flash", COHERE.model])
+def test_subscription_token_is_rejected_for_every_host(model: str) -> None:
+    message = complete(model, "hi", api_key=TOKEN)
+    assert message.error is not None
+    assert message.error.kind == "auth"
+
+
+# --- GitHub ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "wire", "path"),
+    [
+        ("github-copilot/gpt-4.1", CHAT, "/chat/completions"),
+        ("github-copilot/claude-sonnet-4.5", CHAT, "/chat/completions"),
+        ("github-copilot/gpt-5.1-codex", RESPONSES, "/responses"),
+        ("github_copilot/gpt-5.4", RESPONSES, "/responses"),
+    ],
+)
+def test_copilot_with_a_token(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, model: str, wire: Wire, path: str
+) -> None:
+    assert preview(model, "hi").url == f"https://api.githubcopilot.com{path}"
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_not-for-copilot")
+    monkeypatch.setenv("GITHUB_COPILOT_API_KEY", "ghu_token")
+    monkeypatch.setenv("GITHUB_COPILOT_INTEGRATION_ID", "my-app")
+    shown = preview(model, "hi")
+    assert shown.headers["copilot-integration-id"] == "my-app"
+    lab.play(wire.scene(say("ok")))
+    base = lab.url.removesuffix("/v1")
+    message = complete(model, "hi", api_key="ghu_given", api_base=base, transport="direct")
+    assert (message.text, message.api) == ("ok", wire.api)
+    assert lab.seen[0].path == path
+    assert lab.seen[0].headers["authorization"] == "Bearer ghu_given"
+    assert lab.seen[0].headers["copilot-integration-id"] == "my-app"
+
+
+@pytest.mark.parametrize("plan", ["", "individual.", "business.", "enterprise."])
+def test_copilots_addresses_get_its_token(monkeypatch: pytest.MonkeyPatch, plan: str) -> None:
+    monkeypatch.setenv("GITHUB_COPILOT_API_KEY", "ghu_token")
+    base = f"https://api.{plan}githubcopilot.com"
+    assert preview("github-copilot/gpt-4.1", "hi", api_base=base).warnings == ()
+    other = preview("github-copilot/gpt-4.1", "hi", api_base="https://copilot.example")
+    assert [warning.code for warning in other.warnings] == ["key_not_sent"]
+
+
+@pytest.mark.parametrize("name", ["github-models/openai/gpt-4o", "github/openai/gpt-4o"])
+@pytest.mark.parametrize("api_key", [None, "k"])
+def test_github_models_is_retired(
+    monkeypatch: pytest.MonkeyPatch, transport: str, name: str, api_key: str | None
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_x")
+    message = complete(name, "hi", api_key=api_key)
+    assert message.error is not None
+    assert (message.error.kind, message.error.retryable) == ("bad_request", False)
+    assert "GitHub Models was retired on 30 July 2026" in message.error.message
+    assert "was retired" in preview(name, "hi").warnings[-1].message

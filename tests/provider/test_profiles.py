@@ -54,7 +54,7 @@ def test_lm_studio_gets_required_for_a_named_tool(july: Any, model: str, tools: 
     ("model", "sent"),
     [
         ("openai/o3", False), ("openai/gpt-5.4", False), ("openai/gpt-5.1-chat-latest", False),
-        ("github-models/openai/gpt-5", False), ("requesty/openai/o4-mini", False),
+        ("requesty/openai/o4-mini", False),
         ("openrouter/openai/gpt-5-mini", False), ("xai/grok-4.3", False),
         ("openai/gpt-4o", True), ("openai/gpt-5-chat-latest", True),
         ("groq/openai/gpt-oss-120b", True),
@@ -119,7 +119,7 @@ def test_stops_that_an_api_rejects(july: Any, model: str, stops: Any, sent: Any)
     assert ("stop_ignored" in codes(shown)) is (sent != stops)
 
 
-@pytest.mark.parametrize("model", ["openai/o3", "xai/grok-4.3", "github-models/openai/gpt-5"])
+@pytest.mark.parametrize("model", ["openai/o3", "xai/grok-4.3", "requesty/openai/o4-mini"])
 def test_penalties_in_extra_are_omitted_where_rejected(
     july: Any, transport: Any, model: str
 ) -> None:
@@ -156,7 +156,6 @@ def test_kimi_has_fixed_sampling_at_moonshot(july: Any, model: str, takes: bool)
     ("model", "name"),
     [
         ("openai/gpt-5", "max_completion_tokens"), ("openai/gpt-4o", "max_tokens"),
-        ("github-models/openai/o4-mini", "max_completion_tokens"),
         ("requesty/openai/gpt-5.1", "max_completion_tokens"),
         ("openrouter/openai/gpt-5", "max_tokens"), ("groq/openai/gpt-oss-120b", "max_tokens"),
     ],

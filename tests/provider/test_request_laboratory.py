@@ -38,7 +38,7 @@ pytestmark = [
 
 MODELS = """
 openai/gpt-5 openai/o4-mini openai/gpt-4o openai/gpt-5-chat-latest openai/responses/gpt-5.4
-openai/gpt-9-unlisted github-models/openai/gpt-5 opencode/gpt-5.4
+openai/gpt-9-unlisted requesty/openai/gpt-5.1 opencode/gpt-5.4
 anthropic/claude-opus-4-1 anthropic/claude-sonnet-4-5 anthropic/claude-sonnet-4-6
 anthropic/claude-opus-4-8 anthropic/claude-sonnet-5 anthropic/claude-fable-5
 anthropic/claude-3-haiku-20240307 opencode/claude-sonnet-4-5 openrouter/anthropic/claude-opus-4.7

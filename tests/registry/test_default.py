@@ -66,7 +66,7 @@ def test_preferred_models_are_in_the_catalogue() -> None:
 
 
 def test_stored_keys_count() -> None:
-    assert pipy("keys", "set", "github-models", "--file", stdin="k").returncode == 0
+    assert pipy("keys", "set", "github-copilot", "--file", stdin="k").returncode == 0
     assert default_model().startswith("github-")
     shown = pipy("default")
     assert shown.stdout == f"{default_model()}\n"

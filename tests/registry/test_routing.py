@@ -20,6 +20,8 @@ RECORDS, _ = models_in_feed(feed())
 
 # Where ours differs from the table, and why.
 BETTER = {
+    "github-copilot": "it takes a token that the user brings; its codex models need Responses",
+    "github-models": "it was retired",
     "sakana": "its models say `shape: responses` themselves; a new one that does not is generic",
     "vivgrid": "its models say so themselves; the provider speaks Responses",
     "google-vertex": "its open models want Google's login, too, which a generic route has not",

@@ -748,7 +748,7 @@ OPTIONS: dict[str, OptionSet] = {
         {
             "headers": {"ANTHROPIC-BETA": "b-2,b-1"},
             "extra": {"extra_headers": {"anthropic-beta": "b-3, b-1"}},
-            "api_key": "sk-ant-oat-given-0123456789",
+            "api_key": "sk-given-0123456789",
             "reasoning": "high",
         }
     ),

@@ -116,7 +116,7 @@ def _sampling_for_a_reasoning_model(body: Body) -> bool:
     return _sampling(body, "temperature", "top_p") or "top_k" in body
 
 
-@rule(r"(openai|github-models)" + _OPENAI, "Use 'max_completion_tokens' instead")
+@rule(r"openai" + _OPENAI, "Use 'max_completion_tokens' instead")
 def _max_tokens_for_a_reasoning_model(body: Body) -> bool:
     return "max_tokens" in body
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from ..registry.routing import CLOUD_LOGIN_BACKENDS, Route
 from ..types import Warning
 from ..utils import event_loop as loops
 from ..utils.extras import install_command
+from ..utils.secrets import subscription_problem
 from .request import Request
 
 DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
@@ -32,7 +33,7 @@ async def aresolve_api_key(request: Request) -> str | None:
     if (fetch := key_function(request)) is not None:
         from .token_source import token_source
 
-        return await token_source(fetch).token()
+        return _permitted(await token_source(fetch).token(), request)
     if request.options.api_key is None and request.route.credential()[1] == KEYRING:
         return await loops.run_in_thread("pipy-ai-keyring", lambda: resolve_api_key(request))
     return resolve_api_key(request)
@@ -62,12 +63,13 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
         placeholder: used instead of a key that is required and missing.
 
     Raises:
-        ProviderError: The provider requires a key and there is none (kind `missing_key`).
+        ProviderError: The provider requires a key and there is none (kind `missing_key`), or it
+            is the token of a subscription that excludes other applications (kind `auth`).
     """
     given = request.options.api_key
     if isinstance(given, SecretStr):
         if api_key := given.get_secret_value().strip():
-            return api_key
+            return _permitted(api_key, request)
     elif given is not None:
         return placeholder or PLACEHOLDER_KEY  # only `aresolve_api_key` calls a function
     route, base_url = request.route, request.options.api_base
@@ -85,7 +87,7 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
         _warn_of_unsent_key(request, base_url)
         return PLACEHOLDER_KEY
     if key := route.api_key():
-        return key
+        return _permitted(key, request)
     if route.is_self_hosted or (route.kind != "litellm" and base_url is not None):
         return PLACEHOLDER_KEY
     if route.kind == "litellm":
@@ -99,6 +101,29 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     raise missing_key_error(
         request.provider, route.missing_variables(), can_be_stored=bool(route.key_env)
     )
+
+
+def _permitted(api_key: str, request: Request) -> str:
+    """Return a key that is not the token of a consumer subscription.
+
+    Raises:
+        ProviderError: It is one (kind `auth`).
+    """
+    if problem := subscription_problem(api_key):
+        text = f"The key is not accepted: {problem}."
+        raise ProviderError(error_info(ErrorKind.AUTH, text, provider=request.provider))
+    return api_key
+
+
+def check_headers(request: Request, *sources: Mapping[str, Any] | None) -> None:
+    """Reject the token of a consumer subscription in the caller's headers.
+
+    Raises:
+        ProviderError: There is one (kind `auth`).
+    """
+    for headers in sources:
+        for value in (headers or {}).values():
+            _permitted(str(value), request)
 
 
 def is_own_url(provider: str, route: Route, url: str) -> bool:

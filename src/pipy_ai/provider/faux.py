@@ -25,6 +25,7 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..tokens import estimate_input_tokens, estimate_tokens
 from ..types import TextContent, UserMessage
 from .deltas import (
+    CitationReport,
     Delta,
     Finish,
     RedactedThinking,
@@ -39,6 +40,7 @@ from .request import Request
 
 __all__ = [
     "FauxProvider",
+    "citation",
     "cut",
     "error",
     "redacted",
@@ -53,7 +55,7 @@ __all__ = [
 
 
 StepKind: TypeAlias = Literal[
-    "text", "thinking", "redacted", "tool", "usage", "error", "stall", "cut"
+    "text", "thinking", "redacted", "citation", "tool", "usage", "error", "stall", "cut"
 ]
 
 
@@ -81,6 +83,17 @@ def thinking(content: str, signature: str | None = None) -> _Step:
 def redacted(data: str = "b3BhcXVl") -> _Step:
     """Answer with a redacted thinking block that has this opaque `data`."""
     return _Step("redacted", data)
+
+
+def citation(content: str, source: str, title: str | None = None) -> _Step:
+    """Name the source of a part of the latest text.
+
+    Args:
+        content: The part of the text.
+        source: The address of the source, or the id of a document.
+        title: The title of the source.
+    """
+    return _Step("citation", data=CitationReport(content, source=source, title=title))
 
 
 def tool(
@@ -235,6 +248,8 @@ class FauxProvider:
                     usage_report = step.data
                 case "redacted":
                     yield [RedactedThinking(step.text)]
+                case "citation":
+                    yield [step.data]
                 case "text" | "thinking" | "tool":
                     for delta in _content_deltas(step, call_count, self.chunk_size):
                         if self.delay:

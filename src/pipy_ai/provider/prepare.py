@@ -12,7 +12,7 @@ from ..types import ImageContent, UserMessage
 from ..utils.surrogates import clean_surrogates
 from .content import image_type_name, unreadable_image_type
 from .conversation import Target, adapt_messages
-from .credentials import missing_key_error
+from .credentials import check_headers, missing_key_error
 from .finish import is_first_party_chat
 from .profiles import CLAUDE, GEMINI_1_AND_2, OPENAI_MODELS, family_for
 from .reasoning import plan_reasoning, thinks
@@ -65,6 +65,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         messages.insert(0, UserMessage(content=clean_surrogates(system_prompt), timestamp=0))
         system_prompt = None
     headers = options.headers or {}
+    extra = options.extra or {}
+    check_headers(request, headers, extra.get("extra_headers"), {"api_key": extra.get("api_key")})
     if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:
         headers = merge_headers(headers, {"anthropic-beta": wire.thinking.tools_beta})
     cache_retention = (options.cache_retention or _default_cache_retention()).value

@@ -56,6 +56,7 @@ LITELLM_PROVIDER_ALIASES = {
     "fireworks_ai": "fireworks-ai",
     "gemini": "google",
     "github": "github-models",
+    "github_copilot": "github-copilot",
     "gmi": "gmicloud",
     "lm_studio": "lmstudio",
     "meta_llama": "llama",

@@ -49,6 +49,7 @@ NATIVE_PROVIDERS = {
 # Base URLs that models.dev does not list, because the provider has its own SDK package.
 _API_BASES = {
     "aihubmix": "https://aihubmix.com/v1",
+    "github-copilot": "https://api.githubcopilot.com",
     "cloudflare-ai-gateway": "https://gateway.ai.cloudflare.com/v1/${CLOUDFLARE_ACCOUNT_ID}"
     "/${CLOUDFLARE_GATEWAY_ID}/compat",
     "v0": "https://api.v0.dev/v1",
@@ -64,7 +65,14 @@ _SDK_URLS = {
 }
 
 # Other addresses of providers, to which their keys may be sent.
-OTHER_URLS = {"cohere": ("https://api.cohere.ai",)}
+OTHER_URLS = {
+    "cohere": ("https://api.cohere.ai",),
+    "github-copilot": tuple(
+        f"https://api.{plan}.githubcopilot.com" for plan in ("individual", "business", "enterprise")
+    ),
+}
+
+COPILOT_KEY_ENV = ("GITHUB_COPILOT_API_KEY",)
 
 # Environment variables of keys in addition to those that models.dev lists.
 _EXTRA_KEY_ENV = {
@@ -108,9 +116,12 @@ _SYNONYMS = {
 CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
+# Services that ended, although models.dev may still list them.
+RETIRED_PROVIDERS = {
+    "github-models": "GitHub Models was retired on 30 July 2026: use another provider of the model",
+}
+
 _PROVIDER_PROBLEMS = {
-    "github-copilot": "GitHub Copilot requires a short-lived token from its own login: pass it as "
-    "api_key= together with api_base='https://api.githubcopilot.com'",
     "sap-ai-core": "SAP AI Core is reached with a service key, not an API key: use LiteLLM's "
     "name of the model, sap/<model>, with AICORE_SERVICE_KEY set",
     "gitlab": "GitLab Duo has no chat endpoint for users",
@@ -324,6 +335,24 @@ def _key_variables(provider: str, env: list[str], api_base: str) -> tuple[str, .
     return (*names, *extra)
 
 
+def _copilot_route(listing: _Listing) -> Route | None:
+    """Route to GitHub Copilot with a token that the user brings. GITHUB_TOKEN is not one."""
+    if listing.provider != "github-copilot":
+        return None
+    facts: dict[str, Any] = {"api_base": listing.api_base, "key_env": COPILOT_KEY_ENV}
+    needs_responses = _RESPONSES_ONLY.search(listing.model_id) is not None
+    if needs_responses or _NEWER_GPT_MODELS.match(listing.model_id) is not None:
+        name = f"openai/responses/{listing.model_id}"
+        return listing.route("responses", "openai", model=name, responses_api="always", **facts)
+    return listing.route("generic", "hosted_vllm", **facts)
+
+
+def _retired_route(listing: _Listing) -> Route | None:
+    if (problem := RETIRED_PROVIDERS.get(listing.provider)) is None:
+        return None
+    return listing.route("unsupported", "hosted_vllm", key_env=(), problem=problem)
+
+
 def _problem_route(listing: _Listing) -> Route | None:
     problem = _PROVIDER_PROBLEMS.get(listing.provider)
     if problem is None:
@@ -462,7 +491,9 @@ def _responses_route(listing: _Listing) -> Route | None:
 
 # The first rule that returns a route wins.
 _RULES = (
+    _retired_route,
     _problem_route,
+    _copilot_route,
     _cloudflare_route,
     _bedrock_route,
     _vertex_route,
@@ -493,12 +524,7 @@ def litellm_route(name: str) -> Route:
     """Return the route to a model outside the catalogue by LiteLLM's name for it."""
     backend = name.partition("/")[0]
     if backend == "github_copilot":  # LiteLLM would start an interactive login
-        return Route(
-            kind="special",
-            backend=backend,
-            model=name,
-            problem=_PROVIDER_PROBLEMS["github-copilot"],
-        )
+        return build_route({"id": "github-copilot"}, name.partition("/")[2])
     if backend == "ollama":  # LiteLLM would send a prompt of its own making
         backend, name = "ollama_chat", f"ollama_chat/{name.partition('/')[2]}"
     is_self_hosted = backend in SELF_HOSTED_BACKENDS

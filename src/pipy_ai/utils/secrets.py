@@ -18,7 +18,25 @@ _QUERY_PARAMETER = (
 )
 _QUERY_FIELD = r"([?&;#])([^=&;#?]*)=([^&;#]*)"
 _URL_PREFIX = r"(\w[\w+.-]*://|//)?"
+# Tokens of consumer subscriptions whose terms exclude other applications, and what to do.
+_SUBSCRIPTION_TOKENS = {
+    "sk-ant-oat": "this is the token of a Claude subscription, which Anthropic's terms allow only "
+    "in its own applications; create an API key at https://console.anthropic.com/settings/keys",
+}
 _PLAIN_AUTHORITY = r"([\w.-]*|\[[0-9a-fA-F:.]+\])(:\d*)?(?=[/?#]|$)"
+
+
+def subscription_problem(text: str) -> str:
+    """Return why a key, or a header that holds one, must not be used; "": it may be.
+
+    Example:
+        >>> subscription_problem("sk-ant-oat01-x")[:45]
+        'this is the token of a Claude subscription, w'
+        >>> subscription_problem("sk-ant-api03-x")
+        ''
+    """
+    problems = (problem for prefix, problem in _SUBSCRIPTION_TOKENS.items() if prefix in text)
+    return next(problems, "")
 
 
 def is_secret_variable(name: str) -> bool:

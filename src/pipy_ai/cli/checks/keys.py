@@ -14,6 +14,7 @@ from ...registry.routing import (
     Route,
     build_route,
 )
+from ...utils.secrets import subscription_problem
 
 if TYPE_CHECKING:
     from .finding import Finding
@@ -30,9 +31,22 @@ def check_keys() -> Iterator[Finding]:
     for row in rows:
         detail = f"{row['variable']} in {describe_location(row['place'])}"
         provider_names = ", ".join(row["providers"]) or "nobody"
-        yield Finding("key", OK, f"{detail}, for {provider_names}")
+        if problem := _problem(row):
+            yield Finding("key", WARN, f"{detail}: {problem}", "pipy keys set PROVIDER")
+        else:
+            yield Finding("key", OK, f"{detail}, for {provider_names}")
     if not rows:
         yield Finding("key", WARN, "no API key is set", "pipy keys set PROVIDER")
+
+
+def _problem(row: dict[str, Any]) -> str:
+    """Return why a key is not accepted. The system's keyring, which may prompt, is not read."""
+    if row["place"] == keystore.KEYRING:
+        return ""
+    in_environment = row["place"] == ENVIRONMENT
+    variable = row["variable"]
+    key = os.environ.get(variable, "") if in_environment else keystore.get_key(variable)
+    return subscription_problem(key)
 
 
 def provider_routes() -> dict[str, Route]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...registry import keystore
 from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
+from ...utils.secrets import subscription_problem
 from ...utils.text import suggest
 from ..args.common import add_json_option, add_pager_option
 from ..checks.keys import describe_location, list_keys, provider_routes
@@ -153,6 +154,8 @@ def _read_key(prompt: str) -> str:
         raise ValueError(
             "not a valid key: it must be one word of ASCII characters; nothing was changed"
         )
+    if problem := subscription_problem(key):
+        raise ValueError(f"{problem}; nothing was changed")
     return key
 
 

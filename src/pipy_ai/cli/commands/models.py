@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from ...registry import get_registry
+from ...registry.routing import RETIRED_PROVIDERS
 from ...utils.text import format_count
 from ..args.catalogue import add_filter_options, query_models
 from ..args.common import add_json_option, add_pager_option, parse_count
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     if columns is None and sys.stdout.isatty():
         columns = DEFAULT_COLUMNS
     _print_models(names, rows, columns)
+    for provider in sorted(RETIRED_PROVIDERS.keys() & {name.partition("/")[0] for name in names}):
+        warn(f"{provider}: {RETIRED_PROVIDERS[provider]}")
     if not total:
         warn("no model matches these filters")
     elif sys.stdout.isatty():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ...registry import get_registry
-from ...registry.routing import Route, build_route
+from ...registry.routing import RETIRED_PROVIDERS, Route, build_route
 from ..args.common import add_json_option, add_pager_option
 from ..display.catalogue import route_to_dict
 from ..display.table import print_table
@@ -39,7 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     entries = []
     for name, host in sorted(registry.providers().items()):
         provider_route = build_route(host, "")
-        if (provider_route.problem and not arguments.all) or name not in counts:
+        is_hidden = provider_route.problem and name not in RETIRED_PROVIDERS
+        if (is_hidden and not arguments.all) or name not in counts:
             continue
         is_set = bool(provider_route.credential()[0]) and not provider_route.missing_variables()
         if arguments.available and not is_set:

@@ -443,19 +443,22 @@ def chat_tool_choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any
     return {"type": "function", "function": {"name": choice}}
 
 
-# --- OpenAI's own account -------------------------------------------------------------------
+# --- Accounts -------------------------------------------------------------------------------
+
+# Headers of a provider's account, and the variables of their values.
+_ACCOUNT_HEADERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "github-copilot": {"copilot-integration-id": ("GITHUB_COPILOT_INTEGRATION_ID",)},
+    "openai": {
+        "openai-organization": ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION"),
+        "openai-project": ("OPENAI_PROJECT_ID", "OPENAI_PROJECT"),
+    },
+}
 
 
 def account_headers(request: Request) -> dict[str, str]:
-    """Return the headers with the OpenAI organization and project that are billed."""
-    if request.provider != "openai":
-        return {}
-    variables = {
-        "openai-organization": ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION"),
-        "openai-project": ("OPENAI_PROJECT_ID", "OPENAI_PROJECT"),
-    }
+    """Return the headers that name the account or the application, from the environment."""
     headers = {
         header: next(filter(None, map(os.environ.get, names)), "")
-        for header, names in variables.items()
+        for header, names in _ACCOUNT_HEADERS.get(request.provider, {}).items()
     }
     return {header: value for header, value in headers.items() if value}

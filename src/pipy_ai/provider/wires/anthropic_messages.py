@@ -67,15 +67,12 @@ _REJECTED_FIELDS = frozenset(
         "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
     }
 )  # fmt: skip
-_OAUTH_TOKEN_PREFIX = "sk-ant-oat"  # prefix of subscription tokens
 
 # === Requests ===============================================================================
 
 
 def auth_headers(api_key: str) -> dict[str, str]:
     """Return the headers that carry the key."""
-    if api_key.startswith(_OAUTH_TOKEN_PREFIX):
-        return {"authorization": f"Bearer {api_key}", "anthropic-beta": "oauth-2025-04-20"}
     return {"x-api-key": api_key}
 
 
