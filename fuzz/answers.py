@@ -231,7 +231,7 @@ def _document(rng: random.Random, api: str) -> bytes:
     elif api == COHERE.api:
         call = {"id": "c1", "function": {"name": "look", "arguments": rng.choice(("null", "{}"))}}
         parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "So it is"}]
-        content = {"content": parts, "tool_plan": "I look.", "tool_calls": [call]}
+        content: dict[str, Any] = {"content": parts, "tool_plan": "I look.", "tool_calls": [call]}
         message = {**content, "citations": [_CITED]}
         value = {**events[-2]["delta"], "id": "c", "message": message}
     elif api == ANTHROPIC.api:
