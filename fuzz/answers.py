@@ -229,11 +229,15 @@ def _document(rng: random.Random, api: str) -> bytes:
     elif api == OLLAMA.api:
         value = events[-1] | {"message": {"role": "assistant", "content": "Hello"}}
     elif api == COHERE.api:
-        call = {"id": "c1", "function": {"name": "look", "arguments": rng.choice(("null", "{}"))}}
+        function = {"name": "look", "arguments": rng.choice(("null", "{}"))}
         parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "So it is"}]
-        content: dict[str, Any] = {"content": parts, "tool_plan": "I look.", "tool_calls": [call]}
-        message = {**content, "citations": [_CITED]}
-        value = {**events[-2]["delta"], "id": "c", "message": message}
+        answer = {
+            "content": parts,
+            "tool_plan": "I look.",
+            "tool_calls": [{"id": "c1", "function": function}],
+            "citations": [_CITED],
+        }
+        value = {**events[-2]["delta"], "id": "c", "message": answer}
     elif api == ANTHROPIC.api:
         blocks = [event["content_block"] for event in events if "content_block" in event]
         text = {"type": "text", "text": "Hello"}
