@@ -257,7 +257,7 @@ def test_report(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{closed_port()}")
     report = asyncio.run(CLOUD.report())
     assert report is not None
-    assert (report.status, report.advice) == ("failed", "ollama serve")
+    assert (report.status, report.advice) == ("missing", "ollama serve")
     monkeypatch.setenv("OLLAMA_HOST", "gpu.lan")  # of another machine: not asked
     report = asyncio.run(CLOUD.report())
     assert report is not None

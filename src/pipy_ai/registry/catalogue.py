@@ -158,6 +158,11 @@ class ModelRegistry:
             None if overrides is None else sanitize_record(overrides, full_name.partition("/")[2])
         )
 
+    def add_records(self, records: Mapping[str, dict[str, Any]]) -> None:
+        """Add models by full name, for this process; the user's own records take precedence."""
+        self._overrides = {**records, **self._overrides}
+        self._rows = None
+
     def record_or_base(self, full_name: str) -> tuple[dict[str, Any] | None, BaseName | None]:
         """Return the record of a model or of the one it is a variant of, and that one.
 
@@ -283,10 +288,12 @@ class ModelRegistry:
 
     def route(self, model: Model) -> Route:
         """Return how to reach a model."""
-        from .routing import build_route
+        from .routing import SELF_HOSTED_BACKENDS, build_route, litellm_route
 
-        provider_record = self.provider_record(model.provider) or {"id": model.provider}
-        return build_route(provider_record, model.id, model.raw)
+        provider_record = self.provider_record(model.provider)
+        if provider_record is None and model.provider in SELF_HOSTED_BACKENDS:
+            return litellm_route(model.qualified_name)
+        return build_route(provider_record or {"id": model.provider}, model.id, model.raw)
 
     def _has_key(self, provider: str) -> bool:
         provider_record = self.provider_record(provider)

@@ -9,6 +9,8 @@ from ...registry.catalogue import ModelRegistry
 from ..display.terminal import warn
 from .common import parse_count
 
+OLLAMA_PROVIDERS = ("ollama", "ollama_chat")  # their models are those of a server
+
 
 def add_token_options(parser: argparse._ActionsContainer, required: bool = True) -> None:
     """Add the token counts of a request."""
@@ -88,9 +90,32 @@ def query_models(
     )
 
 
+def add_ollama_models(registry: ModelRegistry, provider: str) -> bool:
+    """Add the models of the Ollama server; print a warning and return False if it gives none."""
+    import asyncio
+
+    from ...errors import ProviderError
+    from ...provider.clouds.ollama import list_models
+
+    try:
+        records = asyncio.run(list_models())
+    except ProviderError as error:
+        warn(error.error.message)
+        return False
+    registry.add_records({f"{provider}/{name}": record for name, record in records.items()})
+    if not records:
+        warn("the Ollama server has no models; install one with `ollama pull NAME`")
+    return bool(records)
+
+
 def find_model(registry: ModelRegistry, name: str) -> Model | None:
     """Return a model by its name or part of it; print a warning and return None if none fits."""
     model = registry.get(name)
+    provider = name.partition("/")[0]
+    if model is None and provider in OLLAMA_PROVIDERS:
+        if not add_ollama_models(registry, provider):
+            return None
+        model = registry.get(name) or registry.get(f"{name}:latest")
     if model is None and "/" not in name:
         from .model import resolve_model
 

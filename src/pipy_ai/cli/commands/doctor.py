@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
     """Yield the checks and their subjects, in the order of their output; imported only now."""
+    from ..checks.clouds import check_clouds
     from ..checks.data import check_catalogue, check_data_dir
     from ..checks.environment import check_network, check_terminal
     from ..checks.installation import check_extras, check_litellm, check_python
@@ -75,6 +76,7 @@ def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]
     yield "the data directory", check_data_dir
     yield "the catalogue", check_catalogue
     yield "API keys", check_keys
+    yield "clouds", check_clouds
     yield "the default model", check_default_model
     yield "model servers on this machine", check_servers
     yield "the network settings", check_network

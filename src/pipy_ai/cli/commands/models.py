@@ -9,7 +9,12 @@ from typing import Any
 from ...registry import get_registry
 from ...registry.routing import RETIRED_PROVIDERS
 from ...utils.text import format_count
-from ..args.catalogue import add_filter_options, query_models
+from ..args.catalogue import (
+    OLLAMA_PROVIDERS,
+    add_filter_options,
+    add_ollama_models,
+    query_models,
+)
 from ..args.common import add_json_option, add_pager_option, parse_count
 from ..display.catalogue import format_rate, show_price_date
 from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS, Row
@@ -24,6 +29,7 @@ pipy models --available --sort in
 pipy models --capability reasoning --max-cost-input 1
 pipy models --modality pdf --columns model,context,in,out
 pipy models --provider openai --json
+pipy models --provider ollama           # those of your Ollama server
 """
 GUIDE = "models.md"
 # Columns that are left out first where the terminal is narrow.
@@ -48,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     registry = get_registry()
     columns = _requested_columns(arguments)
+    provider = arguments.provider
+    if provider in OLLAMA_PROVIDERS and not add_ollama_models(registry, provider):
+        return 1
     arguments.search = [*arguments.words, *(arguments.search or [])]
     names = query_models(registry, arguments)
     rows = registry.rows()

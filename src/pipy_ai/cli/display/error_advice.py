@@ -18,6 +18,15 @@ class _Credential(NamedTuple):
     advice: str
 
 
+# The message says what to do (provider/clouds/ollama.py).
+_EXPLAINED_BY_OLLAMA = (
+    ErrorKind.AUTH,
+    ErrorKind.CONNECTION,
+    ErrorKind.CONTEXT_OVERFLOW,
+    ErrorKind.NOT_FOUND,
+)
+
+
 def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
     """Return one line about a provider's error: who sent it, whose key was used, what may help.
 
@@ -25,6 +34,8 @@ def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
     """
     error, provider = message.error, message.provider
     if error is None or provider in ("", "local"):
+        return ""
+    if provider in ("ollama", "ollama_chat") and error.kind in _EXPLAINED_BY_OLLAMA:
         return ""
     model = f"{provider}/{message.model}"
     match error.kind:

@@ -63,3 +63,9 @@ def cloud_for(backend: str) -> Cloud | None:
         return None
     cloud: Cloud = import_module(f".{_MODULES[backend]}", __name__).CLOUD
     return cloud
+
+
+def all_clouds() -> list[Cloud]:
+    """Return all clouds; imports their modules."""
+    names = {module: name for name, module in _MODULES.items()}  # one cloud may have two names
+    return [cloud for name in names.values() if (cloud := cloud_for(name)) is not None]
