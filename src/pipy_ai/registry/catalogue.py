@@ -161,7 +161,8 @@ class ModelRegistry:
     def add_records(self, records: Mapping[str, dict[str, Any]]) -> None:
         """Add models by full name, for this process; the user's own records take precedence."""
         self._overrides = {**records, **self._overrides}
-        self._rows = None
+        self._record_cache.clear()
+        self._name_index = self._rows = None
 
     def record_or_base(self, full_name: str) -> tuple[dict[str, Any] | None, BaseName | None]:
         """Return the record of a model or of the one it is a variant of, and that one.
