@@ -1,0 +1,191 @@
+"""CPU per delta of text over vendors' own APIs: a floor, pipy-ai, and the vendor's package.
+
+    python benchmarks/vendors.py [API …] [--rivals API=PYTHON …] [--rounds 5]
+
+The floor is a bare socket reader: it splits lines, parses their JSON and makes no events. Every client
+is a process of its own, which reads a stream of 10,000 deltas in a burst; the cost of a short stream
+is subtracted. `--rivals` has the Python of a virtual environment with the vendor's package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import socket
+import socketserver
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+DELTAS = 10_000
+WORD = "word "
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class Api(NamedTuple):
+    """One API: pipy-ai's model, the events of a stream, and its reading by the vendor's package."""
+
+    model: str
+    events: Callable[[int], Iterator[bytes]]
+    package: Callable[[str, int], int]
+
+
+# === Cohere =================================================================================
+
+
+def cohere_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Cohere sends it."""
+
+    def event(kind: str, **fields: Any) -> bytes:
+        data = json.dumps({"type": kind, **fields}, separators=(",", ":"))
+        return f"event: {kind}\ndata: {data}\n\n".encode()
+
+    def content(kind: str, **fields: Any) -> bytes:
+        return event(kind, index=0, delta={"message": {"content": fields}})
+
+    yield event("message-start", id="c-1", delta={"message": {"role": "assistant"}})
+    yield content("content-start", type="text", text="")
+    for _ in range(deltas):
+        yield content("content-delta", text=WORD)
+    yield event("content-end", index=0)
+    usage = {"billed_units": {"input_tokens": 1, "output_tokens": deltas}}
+    yield event("message-end", delta={"finish_reason": "COMPLETE", "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
+def cohere_package(url: str, deltas: int) -> int:
+    """Return the characters that Cohere's package reads."""
+    from cohere import ClientV2  # type: ignore[import-not-found]
+
+    client = ClientV2(api_key="k", base_url=url)
+    messages = [{"role": "user", "content": str(deltas)}]
+    return sum(
+        len(event.delta.message.content.text)
+        for event in client.chat_stream(model="command-a-03-2025", messages=messages)
+        if event.type == "content-delta"
+    )
+
+
+APIS = {"cohere": Api("cohere/command-a-03-2025", cohere_events, cohere_package)}
+
+# === Clients ================================================================================
+
+
+def floor(url: str, deltas: int) -> int:
+    """Return the characters of text in the lines of JSON, the same for every API."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    body = json.dumps({"messages": [{"content": str(deltas)}]}).encode()
+    request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    count, rest = 0, b""
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request)
+        while not rest.endswith(b"0\r\n\r\n") and (data := connection.recv(4096)):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                start = line.find(b"{")
+                if start >= 0:
+                    count += "content-delta" in json.loads(line[start:]).values()
+            if data.endswith(b"0\r\n\r\n"):
+                break
+    return count * len(WORD)
+
+
+def pipy(url: str, deltas: int, model: str) -> int:
+    """Return the characters that pipy-ai reads."""
+    from pipy_ai import astream
+
+    async def read() -> int:
+        options: dict[str, Any] = {"api_base": url, "api_key": "k", "max_retries": 0}
+        events = astream(model, str(deltas), **options)
+        return sum([len(e.delta) async for e in events if e.type == "text_delta"])
+
+    return asyncio.run(read())
+
+
+def run_client(name: str, api: Api, url: str) -> None:
+    """Print the microseconds of CPU per delta."""
+
+    def cpu(deltas: int) -> float:
+        started = time.process_time()
+        read = floor if name == "floor" else api.package
+        count = pipy(url, deltas, api.model) if name == "pipy" else read(url, deltas)
+        assert count == deltas * len(WORD), count
+        return time.process_time() - started
+
+    cpu(100)
+    short = cpu(100)
+    print((cpu(DELTAS) - short) / (DELTAS - 100) * 1e6)
+
+
+# === The runner =============================================================================
+
+
+def serve(api: Api) -> socketserver.ThreadingTCPServer:
+    """Serve streams with as many deltas as the prompt says."""
+    prompt = re.compile(rb'"content": ?"(\d+)"')
+    bodies: dict[int, bytes] = {}
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            data = b""
+            while found := self.request.recv(65536):
+                data += found
+                if (match := prompt.search(data)) is None:
+                    continue
+                deltas, data = int(match[1]), b""
+                if deltas not in bodies:
+                    frames = (b"%x\r\n%s\r\n" % (len(e), e) for e in api.events(deltas))
+                    bodies[deltas] = HEAD + b"".join(frames) + b"0\r\n\r\n"
+                self.request.sendall(bodies[deltas])
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def measure(name: str, api_name: str, url: str, python: str, rounds: int) -> float:
+    """Return the median of the microseconds per delta of several processes."""
+    command = [python, "-P", __file__, api_name, "--client", name, "--url", url]
+    results = [
+        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        for _ in range(rounds)
+    ]
+    return statistics.median(results)
+
+
+def main() -> None:
+    """Run the benchmark, or one of its clients."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("apis", nargs="*", metavar="API", help=", ".join(APIS))
+    parser.add_argument("--rivals", nargs="*", default=[], metavar="API=PYTHON")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--client", help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.client:
+        run_client(arguments.client, APIS[arguments.apis[0]], arguments.url)
+        return
+    rivals = dict(rival.split("=", 1) for rival in arguments.rivals)
+    print("| API | floor, µs | pipy-ai, µs | of the floor | the vendor's package, µs |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in arguments.apis or APIS:
+        server = serve(APIS[name])
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        lowest = measure("floor", name, url, sys.executable, arguments.rounds)
+        ours = measure("pipy", name, url, sys.executable, arguments.rounds)
+        package = "–"
+        if name in rivals:
+            package = f"{measure('package', name, url, rivals[name], arguments.rounds):.0f}"
+        print(f"| {name} | {lowest:.1f} | {ours:.1f} | {ours / lowest:.2f} × | {package} |")
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main()
