@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pipy_ai import complete, preview
 from pipy_ai._requests import build_request
+from pipy_ai.cli.checks import servers
+from pipy_ai.cli.main import main
 from pipy_ai.errors import ProviderError
 from pipy_ai.provider.clouds import cloud_for
 from pipy_ai.provider.endpoint import Endpoint
@@ -172,6 +174,8 @@ def test_workload_identity(
 # The metadata server's address is read when google-auth is imported, so this needs a new process.
 METADATA_SCRIPT = """
 import asyncio
+from pipy_ai.cli.checks import servers
+from pipy_ai.cli.main import main
 from pipy_ai._requests import build_request
 from pipy_ai.provider.clouds import cloud_for
 cloud = cloud_for("vertex_ai")
@@ -403,6 +407,28 @@ def test_rejected_token_of_a_login_is_renewed_once(
     assert "Bearer ya29.token-1" in first
     assert "Bearer ya29.token-2" in second
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("status", "state"), [("200 OK", "ok"), ("403 Forbidden", "fail")])
+def test_doctor_asks_for_the_location(
+    status: str, state: str, server: TokenServer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """It is free, and shows whether the login may use the project."""
+    write_login(tmp_path, monkeypatch, USER)
+    with Tunnel(tmp_path, *[response(b"{}", "connection: close", status=status)] * 2) as google:
+        monkeypatch.setenv("HTTPS_PROXY", google.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(google.authority))
+        monkeypatch.setenv("PIPY_MODELS_URL", f"{server.url}/api.json")
+        monkeypatch.setattr(servers, "PORTS", {})
+        main(["doctor", "--json", "--online"])
+    findings = json.loads(capsys.readouterr().out)
+    found = {one["about"]: one for one in findings if one["about"].startswith("google-vertex")}
+    assert {one["state"] for one in found.values()} == {state}
+    url = "https://aiplatform.eu.rep.googleapis.com/v1/projects/quota-project/locations/eu"
+    assert url in found["google-vertex"]["said"]
+    assert "Bearer ya29.token-" in google.heads[1]
+    assert "ya29" not in str(findings)
 
 
 def test_imports_only_what_a_login_needs() -> None:

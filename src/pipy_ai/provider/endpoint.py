@@ -19,6 +19,8 @@ class Endpoint(NamedTuple):
         base_url: the address; None: that of the route, or the default of the API.
         sign: returns headers for the final bytes of the request. Called for every attempt.
         secrets: the key, the token and whatever else must not be shown.
+        check_url: `pipy doctor --online` requests it to see whether the credentials are accepted;
+            "": the host has no address that is free.
         explain: adds to an error of the host what to do about it.
         renew: discards a token that the host rejected, so that the next attempt gets a new one;
             None: there is no other one.
@@ -30,3 +32,4 @@ class Endpoint(NamedTuple):
     secrets: tuple[str, ...] = ()
     renew: Callable[[], None] | None = None
     explain: Callable[[ErrorInfo], None] | None = None
+    check_url: str = ""

@@ -10,6 +10,12 @@ from functools import partial
 
 from .finding import FAIL, OK, WARN, Finding
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ...provider.clouds import Cloud
+    from ...provider.request import Request
+    from ...provider.wire import Wire
+
 TIMEOUT_S = 10.0
 MAX_CHECKS_IN_FLIGHT = 8
 # The part of a request's URL after the base URL.
@@ -52,6 +58,7 @@ def _check_catalogue() -> Finding:
 def _check_provider(provider: str) -> Finding:
     from ..._requests import build_request
     from ...errors import ProviderError
+    from ...provider.clouds import cloud_for
     from ...provider.credentials import resolve_api_key
     from ...provider.prepare import prepare_request
     from ...provider.transport import direct_wire
@@ -64,6 +71,8 @@ def _check_provider(provider: str) -> Finding:
         wire = direct_wire(request)
         if wire is None or request.route.key_header:
             raise LookupError
+        if (cloud := cloud_for(request.backend)) is not None:
+            return _check_cloud(provider, cloud, request, wire)
         encoded = wire.encode(request, prepare_request(request, wire, preview=True))
         key = resolve_api_key(request) or ""
     except (LookupError, ValueError, ProviderError):
@@ -74,6 +83,23 @@ def _check_provider(provider: str) -> Finding:
         "GET", f"{base}/models", {**encoded.headers, **wire.auth_headers(key)}
     )
     return _classify(provider, mask_url(base), status, elapsed_ms, f"pipy keys set {provider}")
+
+
+def _check_cloud(provider: str, cloud: Cloud, request: Request, wire: Wire) -> Finding:
+    """Check that the cloud accepts the credentials that requests to it would carry."""
+    import asyncio
+
+    from ...errors import ProviderError
+
+    try:
+        endpoint = asyncio.run(cloud.endpoint(request, wire))
+    except ProviderError as error:
+        return Finding(provider, FAIL, error.error.message)
+    if not endpoint.check_url:
+        return Finding(provider, OK, "not checked: every request to this address costs something")
+    status, elapsed_ms = _request_status("GET", endpoint.check_url, dict(endpoint.headers))
+    advice = "check the account's permissions"
+    return _classify(provider, endpoint.check_url, status, elapsed_ms, advice)
 
 
 def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int | str, float]:

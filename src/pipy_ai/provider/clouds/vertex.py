@@ -147,11 +147,15 @@ class _Settings(NamedTuple):
         project, location = self.project or GOOGLE_PROJECT, self.location or GOOGLE_LOCATION
         return self._replace(project=project, location=location)
 
+    @property
+    def location_url(self) -> str:
+        """The address of the location in the project, which is a resource of its own."""
+        root = self.root or _location_url(self.location)
+        return f"{root}/projects/{quote(self.project, safe=':')}/locations/{self.location}"
+
     def url(self, request: Request) -> str:
         """Return the address of the API of a model."""
-        root = self.root or _location_url(self.location)
-        path = f"projects/{quote(self.project, safe=':')}/locations/{self.location}"
-        return f"{root}/{path}/{_resource(request.model_id)}{self.query}"
+        return f"{self.location_url}/{_resource(request.model_id)}{self.query}"
 
     def express_url(self) -> str:
         """Return the address of Gemini for API keys."""
@@ -276,7 +280,10 @@ async def _login_endpoint(
         headers["x-goog-user-project"] = quota_project
     renew = tokens.renew if tokens is not None else None
     secrets = () if preview else (token,)
-    return Endpoint(headers, settings.url(request), secrets=secrets, renew=renew)
+    check_url = settings.location_url
+    return Endpoint(
+        headers, settings.url(request), secrets=secrets, renew=renew, check_url=check_url
+    )
 
 
 def _login_tokens(preview: bool) -> GoogleTokens | None:
