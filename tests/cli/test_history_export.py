@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import stat
 from html.parser import HTMLParser
@@ -133,6 +134,7 @@ def test_several_conversations(hostile: str, tmp_path: Path) -> None:
     page = Page(pipy("history", "export", "--all", "--format", "html").stdout)
     assert "2 conversations" in page.text
     assert {"#c1", "#c2"} < set(page.addresses)
+    assert re.search(r"Second question\? \d{4}-\d\d-\d\d\n", page.text)
     markdown = pipy("history", "export", "--all").stdout
     assert markdown.count("\n# ") == 1
     assert markdown.startswith("# Second question?\n\n## System")

@@ -43,6 +43,7 @@ a { color: var(--link); }
 h1 { font-size: 1.5rem; line-height: 1.25; }
 h2 { font-size: 1rem; margin: 2rem 0 .25rem; padding-top: .75rem;
   border-top: 1px solid var(--line); }
+ol + article, article + article { margin-top: 4rem; }
 h2 .about { font-weight: normal; margin-left: .5rem; }
 .user { background: var(--box); border-radius: .5rem; padding: .1rem 1rem; }
 .thinking, blockquote { margin: 1rem 0; padding-left: 1rem; border-left: 3px solid var(--line);
@@ -84,7 +85,10 @@ def format_html(conversations: Sequence[Conversation]) -> str:
     if len(titles) > 1:
         parts.append(f"<h1>{page_title}</h1>\n<ol>\n")
         parts += [
-            f'<li><a href="#c{number}">{title}</a></li>\n' for number, title in enumerate(titles, 1)
+            f'<li><a href="#c{number}">{title}</a>{_date_html(conversation)}</li>\n'
+            for number, (conversation, title) in enumerate(
+                zip(conversations, titles, strict=True), 1
+            )
         ]
         parts.append("</ol>\n")
     for number, (conversation, title) in enumerate(zip(conversations, titles, strict=True), 1):
@@ -96,6 +100,13 @@ def format_html(conversations: Sequence[Conversation]) -> str:
         parts.append("</article>\n")
     parts.append("</body>\n</html>\n")
     return "".join(parts)
+
+
+def _date_html(conversation: Conversation) -> str:
+    if not conversation.messages:
+        return ""
+    date = format_time(conversation.messages[0].timestamp)[:10]
+    return f' <span class="about">{_escaped(date)}</span>'
 
 
 def _title(conversation: Conversation) -> str:
