@@ -84,10 +84,12 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     if base_url is not None and not is_own_url(request.provider, route, base_url):
         if route.backend in _OWN_LOGINS:
             raise _unsent_login_error(request, base_url)
-        _warn_of_unsent_key(request, base_url)
+        warn_of_unsent_key(request, base_url)
         return PLACEHOLDER_KEY
     if key := route.api_key():
         return _permitted(key, request)
+    if route.login_env and route.credential()[0]:
+        return None  # LiteLLM reads the login
     if route.is_self_hosted or (route.kind != "litellm" and base_url is not None):
         return PLACEHOLDER_KEY
     if route.kind == "litellm":
@@ -170,7 +172,8 @@ def _unsent_login_error(request: Request, url: str) -> ProviderError:
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))
 
 
-def _warn_of_unsent_key(request: Request, url: str) -> None:
+def warn_of_unsent_key(request: Request, url: str) -> None:
+    """Warn that the key of the environment is not sent to an address."""
     variable = request.route.credential()[0]
     _, host = _scheme_and_host(url)
     if not variable or host in _LOOPBACK_HOSTS:

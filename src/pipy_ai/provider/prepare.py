@@ -114,12 +114,12 @@ def unreadable_image_problem(request: Request, wire: Wire) -> str:
 
 def _accepts_prefill(request: Request, thinking: bool) -> bool:
     """Return whether the model continues a final assistant message."""
-    return request.family.prefill and not (thinking and CLAUDE.search(request.model_id))
+    return request.family.prefill and not (thinking and CLAUDE.search(request.base_model_id))
 
 
 def _accepts_unsigned_thinking(request: Request, wire: Wire) -> bool:
     record, profile = request.record, request.profile
-    if wire.signed_thinking and CLAUDE.search(request.model_id):
+    if wire.signed_thinking and CLAUDE.search(request.base_model_id):
         return False
     if profile.thinking_chunks or (record or {}).get("interleaved"):
         return True
@@ -144,7 +144,7 @@ def _resolve_sampling(
             request.warn(*rejection)
         else:
             sampling[name] = value
-    family = family_for(request.model_id, wire.default_family)
+    family = family_for(request.base_model_id, wire.default_family)
     if family.one_of_temperature_and_top_p and {"temperature", "top_p"} <= sampling.keys():
         del sampling["top_p"]
         request.warn("top_p_ignored", "this model does not accept top_p together with temperature")
@@ -167,7 +167,7 @@ def _accepted_stops(
         request.warn("stop_ignored", f"stop {blank} was left out: {wire.title} rejects it")
     limit = wire.max_stops or request.profile.max_stops
     is_named_openai = request.provider == "openai" and not is_first_party_chat(request)
-    if is_named_openai and not OPENAI_MODELS.search(request.model_id):
+    if is_named_openai and not OPENAI_MODELS.search(request.base_model_id):
         limit = 0  # a model on a self-hosted server
     if limit and len(accepted) > limit:
         surplus = ", ".join(map(repr, accepted[limit:]))
@@ -181,7 +181,7 @@ def _reject_sampling(
     request: Request, wire: Wire, thinking: bool, name: str, value: Any
 ) -> tuple[str, str] | None:
     """Return code and text of the warning about an option that cannot be sent."""
-    family, profile = family_for(request.model_id, wire.default_family), request.profile
+    family, profile = family_for(request.base_model_id, wire.default_family), request.profile
     field = wire.sampling.get(name)
     if field is None:
         return "option_ignored", f"{wire.title} does not support {name}"
@@ -235,7 +235,7 @@ def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> s
         return f"{request.provider} does not accept forced call"
     if request.route.is_self_hosted:  # it forces calls with a grammar, for any model
         return None
-    family = family_for(request.model_id, wire.default_family)
+    family = family_for(request.base_model_id, wire.default_family)
     is_free = family.forced_calls_with_thinking
     is_free = is_free and request.profile.forced_calls != "without_thinking"
     if not is_free and thinks(request, plan):

@@ -72,7 +72,10 @@ BACKENDS: dict[str, Backend] = {
     "anthropic": Backend(
         ANTHROPIC, direct=frozenset({ANTHROPIC}), has_default_url=True, captured=True
     ),
-    "azure_ai": Backend(claude_api=ANTHROPIC),
+    "azure": Backend(direct=frozenset({OPENAI_CHAT, OPENAI_RESPONSES})),
+    "azure_ai": Backend(
+        claude_api=ANTHROPIC, direct=frozenset({ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES})
+    ),
     "bedrock": Backend(BEDROCK, direct=frozenset({BEDROCK})),
     "cerebras": _CHAT,
     "cohere_chat": Backend(COHERE_CHAT, direct=frozenset({COHERE_CHAT}), has_default_url=True),
@@ -178,6 +181,7 @@ class Profile(NamedTuple):
         tool_choice: other names for values of `tool_choice`; "named" stands for the name of a
             tool. A value that forces less than requested adds a warning.
         max_completion_tokens: the host's reasoning models reject `max_tokens`.
+        max_tokens_models: models of such a host that accept only `max_tokens`.
         translates_max_tokens: a gateway that accepts `max_tokens` for every model.
         forced_calls: whether it accepts a `tool_choice` that forces a call.
         unforced_models: models for which it rejects such a `tool_choice`.
@@ -236,6 +240,7 @@ class Profile(NamedTuple):
     extra_fields: Mapping[str, Any] = {}
     tool_choice: Mapping[str, str] = {}
     max_completion_tokens: bool = False
+    max_tokens_models: NamePattern | None = None
     translates_max_tokens: bool = False
     forced_calls: Literal["always", "without_thinking", "never"] = "always"
     unforced_models: NamePattern | None = None
@@ -300,7 +305,16 @@ _ROWS = (
         thinking_switch=_enable_thinking,
         unsigned_thinking=True,
     ),
-    Profile(names=("azure",), schema_limits=True),
+    Profile(
+        names=("azure", "azure_ai"),
+        max_completion_tokens=True,
+        # "Extra inputs are not permitted" (pydantic/pydantic-ai#6593)
+        max_tokens_models=NamePattern(r"mistral|ministral|codestral|mixtral", "stral", "mixtral"),
+        max_stops=4,
+        min_output_tokens=16,
+        strict_fields=True,
+        schema_limits=True,
+    ),
     Profile(
         names=("amazon-bedrock", "bedrock"),
         # "This model doesn't support the toolConfig.toolChoice.tool field" (maximhq/bifrost#3196);

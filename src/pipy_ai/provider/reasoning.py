@@ -82,7 +82,7 @@ def thinks(request: Request, plan: ReasoningPlan) -> bool:
 def _reasoning_options(request: Request, wire: Wire) -> ReasoningOptions:
     record = request.record
     if record is None or "reasoning_options" not in record:
-        return wire.thinking.defaults(record, request.model_id)
+        return wire.thinking.defaults(record, request.base_model_id)
     efforts: tuple[str, ...] = ()
     budget: Mapping[str, Any] | None = None
     toggle = False
@@ -122,7 +122,7 @@ def _plan_off(request: Request, wire: Wire, options: ReasoningOptions) -> Reason
     """Turn thinking off, or as far down as the model allows."""
     efforts, budget = options.efforts, options.budget
     thinks_by_default = request.family.thinks_by_default or options.toggle
-    off_by_default = wire.thinking.off_by_default or bool(CLAUDE.search(request.model_id))
+    off_by_default = wire.thinking.off_by_default or bool(CLAUDE.search(request.base_model_id))
     if off_by_default and not thinks_by_default:
         return _NO_PLAN
     if "none" in efforts:

@@ -52,6 +52,12 @@ class Request:
         return f"{self.provider}/{self.model_id}" if self.model_id else self.provider
 
     @property
+    def base_model_id(self) -> str:
+        """The id of the model in the catalogue, if that of the request is a deployment or variant."""
+        base_model = (self.record or {}).get("base_model")
+        return base_model.rpartition("/")[2] if isinstance(base_model, str) else self.model_id
+
+    @property
     def backend(self) -> str:
         """LiteLLM's name of the provider."""
         return self.route.backend or self.provider
@@ -68,7 +74,7 @@ class Request:
         """The differences of the model family on every host."""
         from .profiles import family_for
 
-        return family_for(self.model_id)
+        return family_for(self.base_model_id)
 
     @property
     def alternating_roles(self) -> bool:

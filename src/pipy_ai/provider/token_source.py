@@ -77,9 +77,10 @@ class TokenSource:
         token = self._valid_token()
         return None if token is None else token.expires_at
 
-    def renew(self) -> None:
-        """Discard the current token."""
-        self._token = None
+    def renew(self, rejected: str | None = None) -> None:
+        """Discard the current token, unless it has replaced the one that was rejected."""
+        if rejected is None or (self._token is not None and self._token.value == rejected):
+            self._token = None
 
 
 def _read_token(value: Any) -> Token:

@@ -42,6 +42,8 @@ def direct_wire(request: Request) -> Wire | None:
     wire = backend_wire(request) if cloud is None else cloud.wire(request)
     if wire is None or (cloud is None and not _is_reachable(request, wire)):
         return None
+    if cloud is not None:
+        extra = {name: value for name, value in extra.items() if name not in cloud.settings}
     if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
         return None
     if not wire.accepts_extra(extra.keys() - wire.settings):

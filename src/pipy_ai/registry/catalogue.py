@@ -199,8 +199,29 @@ class ModelRegistry:
         overrides = self._overrides.get(full_name)
         model_id = full_name.partition("/")[2]
         if overrides is not None:
-            record = _deep_merge(record or {}, overrides)
+            base_name, base = self._override_base(full_name, overrides)
+            record = _deep_merge(base or record or {}, overrides)
+            if base_name:
+                record["base_model"] = base_name
         return None if record is None else sanitize_record(record, model_id)
+
+    def _override_base(
+        self, full_name: str, overrides: Mapping[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the full name and the record of the model that an override names as `base_model`.
+
+        The users of a cloud choose the names of their deployments.
+        """
+        base_model = overrides.get("base_model")
+        if not isinstance(base_model, str) or not base_model:
+            return "", {}
+        provider = full_name.partition("/")[0]
+        for name in (f"{provider}/{base_model}", base_model, f"openai/{base_model}"):
+            record = self._with_catalogue(lambda catalogue, name=name: catalogue.record(name))
+            if record is not None:
+                is_same_host = name.startswith(f"{provider}/")
+                return name, record if is_same_host else {**record, "provider": {}}
+        return "", {}
 
     def provider_record(self, provider: str) -> dict[str, Any] | None:
         """Return a provider's record, without its models."""

@@ -105,6 +105,13 @@ DEFAULT_API_BASES = {
     "ollama_chat": DEFAULT_URL,
 }
 
+# Azure's variables in the order of precedence: those of its SDK before LiteLLM's and models.dev's.
+AZURE_ADDRESSES = ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE", "AZURE_RESOURCE_NAME")
+AZURE_KEYS = ("AZURE_OPENAI_API_KEY", "AZURE_API_KEY")
+AZURE_TOKENS = ("AZURE_OPENAI_AD_TOKEN", "AZURE_AD_TOKEN")
+FOUNDRY_ADDRESSES = ("ANTHROPIC_FOUNDRY_BASE_URL", "ANTHROPIC_FOUNDRY_RESOURCE")
+FOUNDRY_KEY = "ANTHROPIC_FOUNDRY_API_KEY"
+
 # Clouds that need more than a key: LiteLLM reads their credentials from the environment.
 GOOGLE_EXPRESS_KEY = "GOOGLE_VERTEX_API_KEY"  # an API key of Vertex AI; it is for Gemini only
 GOOGLE_PROJECT, GOOGLE_LOCATION = "GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"
@@ -132,6 +139,8 @@ _PROVIDER_PROBLEMS = {
 _RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
 # GPT-5.4 and later, for models that the catalogue does not list yet.
 _NEWER_GPT_MODELS = re.compile(r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)")
+# OpenAI's models on Azure, where most others offer only Chat Completions.
+_AZURE_OPENAI = re.compile(r"gpt-\d|o\d|codex|computer-use")
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
 
@@ -152,7 +161,8 @@ class Route:
 
     One of the variables `key_env` must hold the key (unless `key_optional`), and all variables
     `required_env` must be set; `api_base` and `parameters` refer to them as `${VAR}`.
-    `key_header` is the header for the key if it is not the usual one.
+    `key_header` is the header for the key if it is not the usual one. One of `address_env` must hold
+    the address; any of `login_env` replaces a key.
 
     `responses_api` is `always` for a model that needs OpenAI's Responses API, `own` if it does so
     only at OpenAI's own address. `problem` is the reason why the model cannot be reached.
@@ -168,6 +178,8 @@ class Route:
     responses_api: str = ""
     key_header: str = ""
     key_optional: bool = False
+    address_env: tuple[str, ...] = ()
+    login_env: tuple[str, ...] = ()
     problem: str = ""
 
     @property
@@ -183,6 +195,8 @@ class Route:
         missing = [name for name in self.required_env if not is_set(name, variables)]
         if self.backend == "vertex_ai" and missing:
             return self._missing_for_google(missing, variables)
+        if self.address_env and not any(_env_value(variables, n) for n in self.address_env):
+            missing.append(" or ".join(self.address_env))
         if self.key_env and not self.key_optional and not self.credential(environment)[0]:
             missing.append(" or ".join(self.key_env))
         return missing
@@ -200,10 +214,12 @@ class Route:
         name, location = self.credential(environment)
         if location and location != ENVIRONMENT:
             return keystore.get_key(name)
+        if name in self.login_env:
+            return ""
         return _env_value(os.environ if environment is None else environment, name)
 
     def credential(self, environment: Mapping[str, str] | None = None) -> tuple[str, str]:
-        """Return the variable of the key and its location, or two empty strings.
+        """Return the variable of the key or login and its location, or two empty strings.
 
         The location is `environment`, `keyring` or the path of a file. The key is not read.
         """
@@ -218,6 +234,9 @@ class Route:
             for name in self.key_env:
                 if location := keystore.key_location(name):
                     return name, location
+        for name in self.login_env:
+            if _env_value(variables, name):
+                return name, ENVIRONMENT
         return "", ""
 
 
@@ -407,12 +426,40 @@ def _vertex_route(listing: _Listing) -> Route | None:
 
 
 def _azure_route(listing: _Listing) -> Route | None:
-    if listing.npm != "@ai-sdk/azure":
+    """Return the route to a model on Azure. `provider.clouds.azure` finds its address and login."""
+    provider = listing.provider
+    if provider not in ("azure", "azure-cognitive-services") and listing.npm != "@ai-sdk/azure":
         return None
-    resource_variable = listing.provider.upper().replace("-", "_") + "_RESOURCE_NAME"
-    domain = "openai" if listing.provider == "azure" else "cognitiveservices"
-    api_base = f"https://${{{resource_variable}}}.{domain}.azure.com"
-    return listing.route("cloud", "azure", api_base=api_base, required_env=())
+    resource_variable = provider.upper().replace("-", "_") + "_RESOURCE_NAME"
+    domain = "openai" if provider == "azure" else "cognitiveservices"
+    backend, path, model_id = "azure", "", _base_id(listing)
+    is_openai = _AZURE_OPENAI.match(model_id) is not None
+    addresses: tuple[str, ...] = (resource_variable, *AZURE_ADDRESSES)
+    keys: tuple[str, ...] = (*listing.key_env, *AZURE_KEYS)
+    if provider == "azure":
+        addresses, keys = AZURE_ADDRESSES, AZURE_KEYS
+    if "claude" in model_id:
+        backend, domain, path = "azure_ai", "services.ai", "/anthropic"
+        addresses, keys = (*FOUNDRY_ADDRESSES, *addresses), (FOUNDRY_KEY, *keys)
+    return listing.route(
+        "cloud",
+        backend,
+        api_base=f"https://${{{resource_variable}}}.{domain}.azure.com{path}",
+        key_env=tuple(dict.fromkeys(keys)),
+        required_env=(),
+        address_env=tuple(dict.fromkeys(addresses)),
+        login_env=(*AZURE_TOKENS, "AZURE_CLIENT_SECRET"),
+        responses_api=_responses_api_mode(listing, model_id, is_openai),
+    )
+
+
+def azure_ai_route(name: str) -> Route:
+    """Return the route to `azure_ai/<model>`, LiteLLM's name of a model on Azure Foundry."""
+    route = build_route({"id": "azure"}, name.partition("/")[2])
+    route.backend, route.model, route.api_base = "azure_ai", name, ""
+    route.address_env = ("AZURE_AI_API_BASE", *route.address_env)
+    route.key_env = ("AZURE_AI_API_KEY", *route.key_env)
+    return route
 
 
 def _unsafe_url_route(listing: _Listing) -> Route | None:
@@ -445,23 +492,28 @@ def _native_route(listing: _Listing) -> Route | None:
         prefix,
         api_base=listing.api_base if listing.model_has_api else default_base,
         required_env=(),
-        responses_api=_responses_api_mode(listing),
+        responses_api=_responses_api_mode(listing, listing.model_id, provider == "openai"),
     )
 
 
-def _responses_api_mode(listing: _Listing) -> str:
+def _responses_api_mode(listing: _Listing, model_id: str, is_openai: bool) -> str:
     """Return when a model of OpenAI or xAI needs the Responses API."""
-    provider, record = listing.provider, listing.record
+    record = listing.record
     if listing.wants_responses:
         return "always"
-    if provider in ("openai", "xai") and _RESPONSES_ONLY.search(listing.model_id):
+    if (is_openai or listing.provider == "xai") and _RESPONSES_ONLY.search(model_id):
         return "always"
     # Since GPT-5.4, Chat Completions rejects tools for reasoning models.
     is_newer = (
         str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
     )
-    is_newer = is_newer or (not record and _NEWER_GPT_MODELS.match(listing.model_id) is not None)
-    return "own" if provider == "openai" and is_newer else ""
+    is_newer = is_newer or (not record and _NEWER_GPT_MODELS.match(model_id) is not None)
+    return "own" if is_openai and is_newer else ""
+
+
+def _base_id(listing: _Listing) -> str:
+    """Return the id of the model whose record this is: a deployment may have any name."""
+    return str(listing.record.get("base_model") or listing.model_id).rpartition("/")[2]
 
 
 def _anthropic_route(listing: _Listing) -> Route | None:
@@ -525,6 +577,8 @@ def litellm_route(name: str) -> Route:
     backend = name.partition("/")[0]
     if backend == "github_copilot":  # LiteLLM would start an interactive login
         return build_route({"id": "github-copilot"}, name.partition("/")[2])
+    if backend == "azure_ai":
+        return azure_ai_route(name)
     if backend == "ollama":  # LiteLLM would send a prompt of its own making
         backend, name = "ollama_chat", f"ollama_chat/{name.partition('/')[2]}"
     is_self_hosted = backend in SELF_HOSTED_BACKENDS

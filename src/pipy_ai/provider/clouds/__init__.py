@@ -28,6 +28,8 @@ class Cloud(Protocol):
 
     title: str
     """The name of the cloud in messages."""
+    settings: frozenset[str]
+    """The fields of `extra` that it reads instead of sending them."""
 
     def wire(self, request: Request) -> Wire | None:
         """Return the wire that carries a request; None: only LiteLLM can send it."""
@@ -51,6 +53,8 @@ class Cloud(Protocol):
 
 # The module of a cloud, which has a `CLOUD`, by LiteLLM's name of the provider.
 _MODULES = {
+    "azure": "azure",
+    "azure_ai": "azure",
     "ollama_chat": "ollama",
     "vertex_ai": "vertex",
 }

@@ -159,8 +159,8 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
         return OutputFallback("prompt", f"{host} does not accept a schema")
     if request.context.tools and not profile.schema_with_tools:
         return OutputFallback("tool", f"{host} does not accept a schema together with tools")
-    is_openai = profile.schema_limits or OPENAI_MODELS.search(request.model_id)
-    if is_openai or CLAUDE.search(request.model_id):
+    is_openai = profile.schema_limits or OPENAI_MODELS.search(request.base_model_id)
+    if is_openai or CLAUDE.search(request.base_model_id):
         from ...utils.vendor_schemas import anthropic_limit, openai_limit, to_openai_strict_schema
 
         exceeded = openai_limit if is_openai else anthropic_limit

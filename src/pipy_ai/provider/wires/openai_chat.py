@@ -76,9 +76,12 @@ def _requires_max_completion_tokens(request: Request) -> bool:
         return not profile.translates_max_tokens
     if not profile.max_completion_tokens:
         return False
-    if request.record is None:
-        return uses_default_openai_url(request)
-    return request.record.get("reasoning") is True
+    if (only := profile.max_tokens_models) and only.search(request.base_model_id.lower()):
+        return False
+    reasoning = (request.record or {}).get("reasoning")
+    if reasoning is None:  # an unlisted model
+        return request.route.kind == "cloud" or uses_default_openai_url(request)
+    return reasoning is True
 
 
 def _map_tool_choice(request: Request, profile: Profile, body: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     extra_body = fields.pop("extra_body", None) or {}
     body = {"model": request.model_id, **fields, **extra_body}
     idle_timeout = None
-    if UNSTREAMED_OPENAI.match(request.model_id):
+    if UNSTREAMED_OPENAI.match(request.base_model_id):
         del body["stream"]
         idle_timeout = UNSTREAMED_IDLE_TIMEOUT_S
     url = endpoint_url(prepared.base_url or openai_base_url(), "/responses")
