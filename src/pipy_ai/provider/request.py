@@ -53,7 +53,7 @@ class Request:
 
     @property
     def base_model_id(self) -> str:
-        """The id of the model in the catalogue, if that of the request is a deployment or variant."""
+        """The id of the listed model of which this is a deployment or variant, else its own."""
         base_model = (self.record or {}).get("base_model")
         return base_model.rpartition("/")[2] if isinstance(base_model, str) else self.model_id
 

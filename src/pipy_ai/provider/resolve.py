@@ -10,7 +10,13 @@ from typing import Any
 from ..errors import ProviderError
 from ..registry import Model, get_registry
 from ..registry.names import LITELLM_PROVIDER_ALIASES, BaseName, clean_name
-from ..registry.routing import SELF_HOSTED_BACKENDS, Route, build_route, litellm_route
+from ..registry.routing import (
+    SELF_HOSTED_BACKENDS,
+    Route,
+    azure_ai_route,
+    build_route,
+    litellm_route,
+)
 from ..types import Warning
 from ..utils.text import did_you_mean
 from .router import load_router_config
@@ -43,8 +49,8 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
     provider, slash, model_id = model.partition("/")
     if provider in SELF_HOSTED_BACKENDS and model_id:
         return _resolve_self_hosted_model(provider, model_id)
-    if provider == "openai" and model_id.startswith("responses/"):
-        return _resolve_responses_model(model_id.removeprefix("responses/"))
+    if provider in ("openai", "azure", "azure_ai") and model_id.startswith("responses/"):
+        return _resolve_responses_model(provider, model_id.removeprefix("responses/"), quiet)
     registry = get_registry()
     full_name, is_guess = registry.resolve_name(model)
     if full_name is not None:
@@ -88,11 +94,11 @@ def _proxied_record(record: dict[str, Any] | None) -> dict[str, Any] | None:
     return {name: value for name, value in record.items() if name != "reasoning_options"}
 
 
-def _resolve_responses_model(model_id: str) -> ResolvedModel:
+def _resolve_responses_model(provider: str, model_id: str, quiet: bool) -> ResolvedModel:
     """Resolve `openai/responses/…`, LiteLLM's name of a model on OpenAI's Responses API."""
-    resolved = resolve(f"openai/{model_id}")
+    resolved = resolve(f"{provider}/{model_id}", quiet)
     resolved.route.responses_api = "always"
-    resolved.route.model = f"openai/responses/{model_id}"
+    resolved.route.model = f"{provider}/responses/{model_id}"
     return resolved
 
 
@@ -146,6 +152,8 @@ def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> Resolve
     """Resolve a full name that is not in the catalogue."""
     registry = get_registry()
     name = f"{provider}/{model_id}"
+    if provider == "azure_ai" and (foundry := _resolve_foundry_model(name)) is not None:
+        return foundry
     is_known = registry.provider_record(provider) is not None
     provider_id = provider if is_known else LITELLM_PROVIDER_ALIASES.get(provider, "")
     is_host = bool(provider_id) and registry.provider_record(provider_id) is not None
@@ -158,6 +166,16 @@ def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> Resolve
         text = f"{reason}; its limits and price are unknown"
         resolved.warnings.append(Warning(code="unknown_model", message=text))
     return resolved
+
+
+def _resolve_foundry_model(name: str) -> ResolvedModel | None:
+    """Resolve LiteLLM's name of a model on Azure Foundry, if the catalogue lists it for Azure."""
+    registry, model_id = get_registry(), name.partition("/")[2]
+    full_name, _ = registry.resolve_name(f"azure/{model_id}")
+    if full_name is None:
+        return None
+    record = {"base_model": full_name, **(registry.record_or_base(full_name)[0] or {})}
+    return ResolvedModel("azure_ai", model_id, azure_ai_route(name, record), record)
 
 
 def _resolve_custom_model(model: Model) -> ResolvedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
 import threading
@@ -217,7 +218,7 @@ class ModelRegistry:
             return "", {}
         provider = full_name.partition("/")[0]
         for name in (f"{provider}/{base_model}", base_model, f"openai/{base_model}"):
-            record = self._with_catalogue(lambda catalogue, name=name: catalogue.record(name))
+            record = self._with_catalogue(operator.methodcaller("record", name))
             if record is not None:
                 is_same_host = name.startswith(f"{provider}/")
                 return name, record if is_same_host else {**record, "provider": {}}

@@ -161,8 +161,8 @@ class Route:
 
     One of the variables `key_env` must hold the key (unless `key_optional`), and all variables
     `required_env` must be set; `api_base` and `parameters` refer to them as `${VAR}`.
-    `key_header` is the header for the key if it is not the usual one. One of `address_env` must hold
-    the address; any of `login_env` replaces a key.
+    `key_header` is the header for the key if it is not the usual one. One of the variables
+    `address_env` must hold the address; any of `login_env` replaces a key.
 
     `responses_api` is `always` for a model that needs OpenAI's Responses API, `own` if it does so
     only at OpenAI's own address. `problem` is the reason why the model cannot be reached.
@@ -453,9 +453,9 @@ def _azure_route(listing: _Listing) -> Route | None:
     )
 
 
-def azure_ai_route(name: str) -> Route:
+def azure_ai_route(name: str, record: Mapping[str, Any] | None = None) -> Route:
     """Return the route to `azure_ai/<model>`, LiteLLM's name of a model on Azure Foundry."""
-    route = build_route({"id": "azure"}, name.partition("/")[2])
+    route = build_route({"id": "azure"}, name.partition("/")[2], record)
     route.backend, route.model, route.api_base = "azure_ai", name, ""
     route.address_env = ("AZURE_AI_API_BASE", *route.address_env)
     route.key_env = ("AZURE_AI_API_KEY", *route.key_env)

@@ -25,6 +25,7 @@ from ...registry.routing import (
 from ...registry.trust import is_cloud_address
 from ...types import Context
 from ...utils import event_loop as loops
+from ...utils.extras import has_extra, install_command
 from ...utils.secrets import mask_url
 from ..apis import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import PLACEHOLDER_KEY, key_function, warn_of_unsent_key
@@ -319,6 +320,8 @@ def _target(request: Request, address: _Address, api: str) -> _Target:
         url = f"{root}{path}/openai/deployments/{deployment}{_query(address, version)}"
         return _Target(url, scope)
     if version < FIRST_RESPONSES_VERSION:
+        if not match and not address.parts.query and _AZURE_DOMAIN.search(address.host):
+            return _Target(f"{root}{path}/openai/v1", _scope(address, SCOPE))
         text = (
             f"{request.model} needs the Responses API, which version {version} does not have. Use "
             f"{root}{path}/openai/v1 without a version, or version {DEFAULT_RESPONSES_VERSION}."
@@ -424,18 +427,18 @@ def _token_function(request: Request, address: _Address, target: _Target) -> Tok
     scope = _env("AZURE_SCOPE") or target.scope
     if all(values):
         return entra.client_tokens(_authority(address), *values, scope)
-    if entra.has_azure_identity():
+    if has_extra("azure"):
         return entra.identity_tokens(scope)
     if values[2]:  # a secret, but not for whom
         missing = [n for n, value in zip(entra.CLIENT_VARIABLES, values, strict=True) if not value]
         text = f"AZURE_CLIENT_SECRET is set, but {' and '.join(missing)} is not."
         raise _setup_error(text, ErrorKind.MISSING_KEY)
     if variable := next(filter(_env, _IDENTITY_VARIABLES), ""):
-        text = f"The login of {variable} needs a package: pip install 'pipy-ai[azure]'."
-        raise _setup_error(text)
+        text = f"The login of {variable} needs azure-identity: {install_command('azure')}."
+        raise _setup_error(text, ErrorKind.MISSING_KEY)
     text = (
-        f"No key for {request.provider}: set {request.route.key_env[0]} or run pipy keys set azure, "
-        "or pass api_key=. For az login and managed identities, pip install 'pipy-ai[azure]'."
+        f"No key for {request.provider}: set {request.route.key_env[0]} or run pipy keys set azure,"
+        f" or pass api_key=. For az login and managed identities: {install_command('azure')}."
     )
     raise _setup_error(text, ErrorKind.MISSING_KEY)
 
@@ -448,7 +451,9 @@ def _authority(address: _Address) -> str:
     """
     text = _env("AZURE_AUTHORITY_HOST").rstrip("/")
     if not text:
-        return GOVERNMENT_AUTHORITY if address.host.endswith(".azure.us") else entra.DEFAULT_AUTHORITY
+        return (
+            GOVERNMENT_AUTHORITY if address.host.endswith(".azure.us") else entra.DEFAULT_AUTHORITY
+        )
     text = text if "://" in text else f"https://{text}"
     if not text.startswith("https://") and not _LOOPBACK.match(text):
         raise _setup_error(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import logging
 import time
@@ -127,14 +126,6 @@ def _read_token(status: int, body: str, client_secret: str) -> tuple[str, float]
     raise ProviderError(error_info(kind, text, status_code=status if status >= 500 else None))
 
 
-def has_azure_identity() -> bool:
-    """Return whether the package `azure-identity` is installed."""
-    try:
-        return importlib.util.find_spec("azure.identity") is not None
-    except ModuleNotFoundError:
-        return False
-
-
 @lru_cache(maxsize=16)
 def identity_tokens(scope: str) -> TokenFunction:
     """Return a function that finds a login with `azure-identity`: `az login`, an identity, …"""
@@ -156,4 +147,3 @@ def identity_tokens(scope: str) -> TokenFunction:
         return token.token, float(token.expires_on)
 
     return fetch
-
