@@ -27,6 +27,10 @@ SURROUNDINGS = (
     "CI", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES", "TMUX",
     "TTY_COMPATIBLE", "TTY_INTERACTIVE",
 )  # fmt: skip
+SETTINGS = re.compile(
+    r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$"
+    r"|^(PIPY|GOOGLE|VERTEXAI|AZURE|ANTHROPIC_FOUNDRY)_|^OPENAI_API_VERSION$"
+)
 WEIGHTS = find_weights()  # before the data directory is replaced
 _connect = socket.socket.connect
 
@@ -56,10 +60,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, packaged: Path) -> None:
     for name in list(os.environ):
-        if (
-            re.search(r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$|^(PIPY|GOOGLE|VERTEXAI)_", name)
-            or name in SURROUNDINGS
-        ):
+        if SETTINGS.search(name) or name in SURROUNDINGS:
             monkeypatch.delenv(name)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))  # no login of Google's
     monkeypatch.setenv("NO_GCE_CHECK", "true")

@@ -94,6 +94,19 @@ def wrapped_document(text: str) -> Any:
     return document if text.lstrip().startswith(("{", "[")) or (is_error and ends_text) else None
 
 
+def filtered_categories(results: Any) -> str:
+    """Return what Azure's content filter found, such as `hate, jailbreak`.
+
+    Example:
+        >>> filtered_categories({"hate": {"filtered": True, "severity": "high"}, "profanity": {}})
+        'hate'
+    """
+    if not isinstance(results, dict):
+        return ""
+    found = (n for n, v in results.items() if isinstance(v, dict) and v.get("filtered") is True)
+    return ", ".join(str(name)[:40] for name in found)
+
+
 def page_title(text: str) -> str:
     """Return the title of a web page, or an empty string. A pattern would take quadratic time."""
     beginning = text[:_MAX_PAGE_CHARS]
@@ -182,4 +195,9 @@ def _message(body: Any, depth: int) -> str | None:
     if message and isinstance(upstream, str) and upstream not in message:
         upstream = _message(find_document(upstream), depth + 1) or upstream
         return f"{message}: {upstream}"
+    details = body.get("innererror") or body.get("inner_error")  # of Azure
+    if message and isinstance(details, dict):
+        results = details.get("content_filter_result") or details.get("content_filter_results")
+        if categories := filtered_categories(results):
+            return f"{message} (filtered: {categories})"
     return message

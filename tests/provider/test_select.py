@@ -83,15 +83,15 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
-@pytest.mark.usefixtures("transport")
-def test_azure_uses_litellm(lab: Lab) -> None:
+def test_azure_works_over_both_transports(lab: Lab, transport: str) -> None:
     from ..support.scripted_server import chat, finish, text
 
     lab.play(chat(text("ok"), finish("stop")))
     base = lab.url.removesuffix("/v1")
     message = complete("azure/m", "q", api_base=base, api_key="k", max_retries=0)
     assert message.error is None, message.error
-    assert (message.text, message.api) == ("ok", "litellm")
+    api = "openai-completions" if transport == "direct" else "litellm"
+    assert (message.text, message.api) == ("ok", api)
 
 
 # --- Without LiteLLM ------------------------------------------------------------------------------

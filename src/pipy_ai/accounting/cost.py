@@ -35,6 +35,8 @@ def request_cost(request: Request, usage: Usage, response_model: str | None) -> 
         if proxied_model is None:
             return Cost(), ""  # the proxy fell back to another model
         model = proxied_model
+    if request.route.has_deployments:
+        model = _deployed_model(request, model, response_model)
     return _pricing(request, model)(usage)
 
 
@@ -112,6 +114,21 @@ def _proxied_model(request: Request, model: Model, response_model: str | None) -
     if reported_model and get_registry().override_record(f"litellm_proxy/{name}"):
         return model  # the user's own price
     return reported_model
+
+
+def _deployed_model(request: Request, model: Model, response_model: str | None) -> Model:
+    """Return the model that a deployment runs: that of the user's overrides, or of the response.
+
+    The name of a deployment says little: `gpt-4` may run GPT-4o.
+    """
+    registry = get_registry()
+    if not response_model or registry.override_record(request.model):
+        return model
+    for provider in ("azure", "openai"):
+        reported = registry.get(f"{provider}/{response_model}")
+        if reported is not None and reported.cost.input is not None:
+            return reported
+    return model
 
 
 def _reported_variant(requested: str, response_model: str) -> Model | None:

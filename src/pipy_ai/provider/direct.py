@@ -86,8 +86,6 @@ class DirectProvider:
             update = {"idle_timeout": encoded.idle_timeout}
             request.options = request.options.model_copy(update=update)
         extra = accepted_extra(request, self._wire)
-        if (cloud := cloud_for(request.backend)) is not None:
-            extra = {name: value for name, value in extra.items() if name not in cloud.settings}
         extra_headers = extra.pop("extra_headers", None) or {}
         body = {name: value for name, value in encoded.body.items() if value is not None}
         extra |= extra.pop("extra_body", None) or {}

@@ -529,6 +529,7 @@ class Run:
         if self._accepted:
             self._estimate_missing_usage(message)
         has_price = self._request.record is not None or self._request.provider == "local"
+        has_price = has_price or self._request.route.has_deployments
         if usage.cost.source == "unknown" and has_price and self._accepted:
             from ..accounting.cost import request_cost
 

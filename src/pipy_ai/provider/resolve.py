@@ -164,6 +164,8 @@ def _resolve_unknown_model(provider: str, model_id: str, quiet: bool) -> Resolve
         with_suggestions = model_route.kind not in ("cloud", "litellm")
         reason = registry.unknown_model_message(name, with_suggestions)
         text = f"{reason}; its limits and price are unknown"
+        if model_route.has_deployments:
+            text = f"{reason}; its price is that of the model that answers, its limits are unknown"
         resolved.warnings.append(Warning(code="unknown_model", message=text))
     return resolved
 

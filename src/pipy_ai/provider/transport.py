@@ -42,11 +42,10 @@ def direct_wire(request: Request) -> Wire | None:
     wire = backend_wire(request) if cloud is None else cloud.wire(request)
     if wire is None or (cloud is None and not _is_reachable(request, wire)):
         return None
-    if cloud is not None:
-        extra = {name: value for name, value in extra.items() if name not in cloud.settings}
-    if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in extra):
+    names = extra.keys() - wire.settings
+    if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in names):
         return None
-    if not wire.accepts_extra(extra.keys() - wire.settings):
+    if not wire.accepts_extra(names):
         return None
     if any(_needs_download(part, request, wire) for part in _content_parts(request)):
         return None  # LiteLLM downloads files that the API does not accept by URL

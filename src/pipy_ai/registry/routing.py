@@ -189,6 +189,11 @@ class Route:
             self.kind == "litellm" and self.backend in SELF_HOSTED_BACKENDS
         )
 
+    @property
+    def has_deployments(self) -> bool:
+        """Whether users choose the names of the models, as on Azure."""
+        return bool(self.address_env)
+
     def missing_variables(self, environment: Mapping[str, str] | None = None) -> list[str]:
         """Return the variables that must still be set; alternatives are joined by " or "."""
         variables = os.environ if environment is None else environment

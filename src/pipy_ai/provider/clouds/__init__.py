@@ -28,8 +28,6 @@ class Cloud(Protocol):
 
     title: str
     """The name of the cloud in messages."""
-    settings: frozenset[str]
-    """The fields of `extra` that it reads instead of sending them."""
 
     def wire(self, request: Request) -> Wire | None:
         """Return the wire that carries a request; None: only LiteLLM can send it."""

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
@@ -47,6 +47,7 @@ DEPLOYMENTS_SCOPE = "https://cognitiveservices.azure.com/.default"
 GOVERNMENT_SCOPE = "https://cognitiveservices.azure.us/.default"
 GOVERNMENT_AUTHORITY = "https://login.microsoftonline.us"
 
+_SETTINGS = frozenset({"api_version", "azure_ad_token"})
 # LiteLLM's arguments for other logins. Requests with them go through LiteLLM.
 _LITELLM_LOGINS = frozenset(
     {
@@ -122,7 +123,6 @@ class Azure:
     """See `Cloud`."""
 
     title = "Azure"
-    settings = frozenset({"api_version", "azure_ad_token"})
 
     def wire(self, request: Request) -> Wire | None:
         """See `Cloud`."""
@@ -130,7 +130,7 @@ class Azure:
         is_federated = str(extra.get("azure_ad_token") or "").startswith("oidc/")
         if is_federated or not _LITELLM_LOGINS.isdisjoint(extra):
             return None
-        return load_wire(_api(request))
+        return _azure_wire(_api(request))
 
     async def endpoint(self, request: Request, wire: Wire, preview: bool = False) -> Endpoint:
         """See `Cloud`."""
@@ -165,6 +165,11 @@ class Azure:
 
 _COGNITIVE = ("azure-cognitive-services", "")
 CLOUD = Azure()
+
+
+@cache
+def _azure_wire(api: str) -> Wire:
+    return load_wire(api)._replace(settings=_SETTINGS)
 
 
 def _env(name: str) -> str:

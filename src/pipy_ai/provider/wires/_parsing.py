@@ -92,6 +92,22 @@ def split_documents(data: str) -> list[str]:
     return parts
 
 
+def with_filters(reason: str, parts: Any) -> str:
+    """Add what Azure's content filter found in the parts of a response to a finish reason.
+
+    Example:
+        >>> hate = {"hate": {"filtered": True, "severity": "high"}}
+        >>> with_filters("content_filter", [{"content_filter_results": hate}])
+        'content_filter: hate'
+    """
+    from ...error_body import filtered_categories
+
+    parts = parts if isinstance(parts, list) else []
+    results = (part.get("content_filter_results") for part in parts if isinstance(part, dict))
+    categories = ", ".join(filter(None, map(filtered_categories, results)))
+    return f"{reason}: {categories}" if categories else reason
+
+
 # The HTTP status that an error type stands for.
 _STATUS_BY_ERROR_TYPE = {
     "authentication_error": 401,

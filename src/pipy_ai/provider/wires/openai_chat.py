@@ -36,6 +36,7 @@ from ._parsing import (
     error_from_payload,
     parse_object,
     reported_error,
+    with_filters,
 )
 from ._usage import billing_from_chunk, usage_from_chat
 
@@ -174,6 +175,8 @@ class OpenAIChatDecoder:
             raise error_from_payload(error)
         if reason and reason != "null":  # DashScope, while it generates
             refused = self._refused and reason == "stop"
+            if reason == "content_filter":
+                reason = with_filters(reason, choices)
             deltas.append(Finish("refusal" if refused else content_text(reason)))
 
     def _decode_delta(self, delta: dict[str, Any], deltas: list[Delta]) -> None:

@@ -56,6 +56,7 @@ from ._parsing import (
     error_from_payload,
     parse_object,
     reported_error,
+    with_filters,
 )
 from ._usage import responses_tool_calls, usage_from_responses
 
@@ -385,6 +386,8 @@ class OpenAIResponsesDecoder:
         reason = content_text((response.get("incomplete_details") or {}).get("reason"))
         if not reason and status != "completed":
             reason = "length" if status == "incomplete" else str(status)
+        if reason == "content_filter":
+            reason = with_filters(reason, response.get("content_filters"))
         deltas.append(Finish(reason or ("refusal" if self._refused else "stop")))
 
 
