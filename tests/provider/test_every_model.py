@@ -95,7 +95,8 @@ def _problem(request: Preview, model: Any, way: Route) -> str:
         return "another model"
     if model.capabilities.tool_call and len(body.get("tools", ())) != 1:
         return "no tool"
-    unstreamed = model.qualified_name in ("openai/o1-pro", "openai/gpt-5-pro")  # they cannot
+    is_of_openai = model.provider in ("openai", "azure", "azure-cognitive-services")
+    unstreamed = is_of_openai and model.id in ("o1-pro", "gpt-5-pro")  # they cannot
     if (body.get("stream") is True) == unstreamed:
         return "no stream"
     said = json.dumps(body)

@@ -26,8 +26,10 @@ def model(request: pytest.FixtureRequest) -> str:
 
 
 def asked(lab: Lab, model: str, prompt: Any = "q") -> tuple[list[str], AssistantMessage]:
-    base = lab.url.removesuffix("/v1") if model.startswith("azure/") else lab.url
-    events = list(stream(model, prompt, api_base=base, api_key="k", max_retries=0))
+    options: dict[str, Any] = {"api_base": lab.url}
+    if model.startswith("azure/"):
+        options = {"api_base": lab.url.removesuffix("/v1"), "transport": "litellm"}
+    events = list(stream(model, prompt, api_key="k", max_retries=0, **options))
     return [event.type for event in events], check_events(events)
 
 
