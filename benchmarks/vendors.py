@@ -2,9 +2,9 @@
 
     python benchmarks/vendors.py [API …] [--rivals API=PYTHON …] [--rounds 5]
 
-The floor is a bare socket reader: it splits lines, parses their JSON and makes no events. Every client
-is a process of its own, which reads a stream of 10,000 deltas in a burst; the cost of a short stream
-is subtracted. `--rivals` has the Python of a virtual environment with the vendor's package.
+The floor is a bare socket reader: it splits lines, parses their JSON and makes no events. Every
+client is a process of its own, which reads a stream of 10,000 deltas in a burst; the cost of a
+short stream is subtracted. `--rivals` has the Python of a virtual environment with the package.
 """
 
 from __future__ import annotations
