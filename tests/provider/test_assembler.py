@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import AssistantMessageEvent, ThinkingContent
+from pipy_ai import AssistantMessageEvent, Citation, TextContent, ThinkingContent
 from pipy_ai.provider import (
+    CitationReport,
     Delta,
     Finish,
     RedactedThinking,
@@ -56,6 +57,49 @@ def test_new_content_type_ends_the_block() -> None:
         "text_start:3", "text_delta:3", "text_end:3",
         "done",
     ]  # fmt: skip
+
+
+def test_citation_appears_in_the_message_from_its_position_on() -> None:
+    report = CitationReport("Emperors", 0, "doc:1", "Penguins", "Emperors are tall.", {"n": 1})
+    events = run(Text("Emperors"), report, Text(" are tall."), Finish("stop"))
+    counts = [
+        sum(len(part.citations) for part in event.partial.content if part.type == "text")
+        for event in events
+    ]
+    assert counts == [0, 0, 0, 1, 1, 1]
+    [part] = events[-1].partial.content
+    assert part == TextContent(
+        text="Emperors are tall.",
+        citations=[
+            Citation(
+                source="doc:1", title="Penguins", start=0, end=8, quote="Emperors are tall.",
+                data={"n": 1},
+            )
+        ],
+    )  # fmt: skip
+
+
+def test_citation_of_a_block_by_its_number() -> None:
+    events = run(
+        Text("a", 0), Text("b", 1), Thinking("a", 2),
+        CitationReport("a", block=0), CitationReport("a"), CitationReport("a", block=7),
+        Finish("stop"),
+    )  # fmt: skip
+    message = events[-1].partial
+    found = [
+        [citation.start for citation in part.citations]
+        for part in message.content
+        if part.type != "toolCall"
+    ]
+    assert found == [[0], [], [0]]
+    assert events[-1].type == "done"
+
+
+def test_half_a_character_in_a_citation_can_be_stored() -> None:
+    half = "\ud83d"
+    report = CitationReport(half, 0, half, half, half, {half: [half]})
+    message = run(Text("a"), report, Finish("stop"))[-1].partial
+    assert message.model_dump_json().count("\ufffd") == 5
 
 
 def test_interleaved_parallel_calls_are_separated() -> None:

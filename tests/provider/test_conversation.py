@@ -43,6 +43,7 @@ from ..support.vendor_rules import violations
 from ..support.wire_formats import (
     ANTHROPIC,
     CHAT,
+    COHERE,
     GEMINI,
     RESPONSES,
     Wire,
@@ -257,12 +258,12 @@ TOOLS = [Tool(name="look", description="d", parameters={"type": "object", "prope
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_forty_turns_across_four_providers_are_valid_for_all(lab: Lab) -> None:
-    wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT]
+def test_forty_turns_across_five_providers_are_valid_for_all(lab: Lab) -> None:
+    wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT, COHERE]
     context: Context = ctx("Begin.", system="Be brief.", tools=TOOLS)
     own: dict[str, set[str]] = {wire.name: set() for wire in wires}
     for turn in range(40):
-        wire = wires[turn % 4 if turn % 8 < 6 else turn // 8 % 4]  # at times twice running
+        wire = wires[turn % 5 if turn % 8 < 6 else turn // 8 % 5]  # at times twice running
         signature = f"sig{turn}=="
         call_id = ["", LONG + str(turn), "same", f"functions.look:{turn}"][turn % 4]
         steps: list[Any] = [think(f"thought {turn}", signature=signature)]
