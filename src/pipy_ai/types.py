@@ -450,6 +450,9 @@ class AssistantMessage(_ShownMessage):
     """Milliseconds to the first content. None: there was none."""
     duration_ms: float | None = None
     """Milliseconds to the end."""
+    server_timings_ms: dict[str, float] = Field(default_factory=dict)
+    """Milliseconds that the server reports for `load` (of the model), `input`, `output` and
+    `total`. Empty: none are reported."""
     timestamp: int = Field(default_factory=now_ms)
     """When the request started, in milliseconds of Unix time."""
 

@@ -150,6 +150,7 @@ def look() -> str:
         ),
         (404, "model 'qwen3' not found", "not_found: model 'qwen3' not found: run `ollama pull"),
         (400, '"qwen3" does not support thinking', "thinking: leave out reasoning=."),
+        (400, 'think value "low" is not supported for this model', 'set extra={"think": true}'),
         (400, "qwen3 does not support tools", "does not support tools: choose a model with tools"),
         (401, "unauthorized", "auth: unauthorized: run `ollama signin`, or pass api_key=."),
         (

@@ -220,8 +220,9 @@ def test_thinking_text_and_usage(lab: Lab) -> None:
         line(message={"thinking": "m"}),
         line("Hel"),
         line("lo"),
-        line(**DONE, **COUNTS, total_duration=5_000_000_000),
+        line(**DONE, **COUNTS, total_duration=5_000_000_000, load_duration=1_500_000),
     )
+    assert message.server_timings_ms == {"load": 1.5, "total": 5000.0}
     assert (message.thinking_text, message.text) == ("hm", "Hello")
     assert (message.stop_reason, message.raw_stop_reason) == ("stop", "stop")
     assert (message.usage.input, message.usage.output) == (12, 3)

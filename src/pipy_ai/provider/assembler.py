@@ -611,7 +611,10 @@ class Assembler:
         current = self._response_log[-1][1] if self._response_log else ResponseInfo()
         response_id, model = (clean_surrogates(value or "") for value in (delta.id, delta.model))
         updated = ResponseInfo(
-            response_id or current.id, model or current.model, delta.api or current.api
+            response_id or current.id,
+            model or current.model,
+            delta.api or current.api,
+            delta.timings_ms or current.timings_ms,
         )
         if updated != current:
             self._position += 1
@@ -784,6 +787,7 @@ class Assembler:
             stop_reason=None,
             response_id=response.id,
             response_model=response.model,
+            server_timings_ms=dict(response.timings_ms or ()),
             timestamp=self._timestamp,
         )
         if self._output is not None:

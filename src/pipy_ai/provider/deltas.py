@@ -155,7 +155,7 @@ class UsageReport:
 
 @dataclass(slots=True)
 class ResponseInfo:
-    """The provider's id of the response, the model that produced it, and the API."""
+    """The provider's id of the response, the model that produced it, the API, and timings."""
 
     id: str | None = None
     """The provider's id of the response."""
@@ -163,6 +163,8 @@ class ResponseInfo:
     """The model that answered."""
     api: str | None = None
     """The API, such as `openai-completions`."""
+    timings_ms: dict[str, float] | None = None
+    """Milliseconds of the phases that the server reports."""
 
 
 Delta: TypeAlias = (

@@ -106,6 +106,7 @@ def _is_text_answer(data: dict[str, Any]) -> bool:
         and data.get("stop_reason") in ("stop", "length")
         and data.get("error") is None
         and not data.get("warnings")
+        and not data.get("server_timings_ms")
         and all(isinstance(data.get(name), str | None) for name in text_fields)
     )
 

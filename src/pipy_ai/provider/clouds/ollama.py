@@ -123,6 +123,8 @@ def _explain(error: ErrorInfo, base_url: str, model_id: str) -> None:
             advice = "run `ollama signin`, or pass api_key="
         case ErrorKind.BAD_REQUEST if text.endswith("does not support thinking"):
             advice = "leave out reasoning="
+        case ErrorKind.BAD_REQUEST if text.startswith("think value"):  # of older servers
+            advice = 'update Ollama, or set extra={"think": true} in place of reasoning='
         case ErrorKind.BAD_REQUEST if text.endswith("does not support tools"):
             advice = "choose a model with tools (pipy models --provider ollama)"
         case _:

@@ -247,6 +247,8 @@ class OllamaChatDecoder:
         if line.get("done"):
             self.done = True
             deltas.append(_usage(line))
+            if timings := _timings(line):
+                deltas.append(ResponseInfo(timings_ms=timings))
             deltas.append(Finish(content_text(line.get("done_reason")) or None))
 
     def decode_body(self, body: str, deltas: list[Delta]) -> None:
@@ -262,6 +264,20 @@ class OllamaChatDecoder:
         index, self._call_count = self._call_count, self._call_count + 1
         name = content_text(function.get("name"))
         deltas.append(ToolFragment(index, optional_id(call.get("id")), name, arguments))
+
+
+_DURATIONS = {
+    "load": "load_duration",
+    "input": "prompt_eval_duration",
+    "output": "eval_duration",
+    "total": "total_duration",
+}
+
+
+def _timings(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the durations of the last line, which are in nanoseconds."""
+    counts = {phase: token_count(line.get(field)) for phase, field in _DURATIONS.items()}
+    return {phase: count / 1e6 for phase, count in counts.items() if count is not None}
 
 
 def _usage(line: Mapping[str, Any]) -> UsageReport:
