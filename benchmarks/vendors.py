@@ -29,10 +29,14 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 
 
 class Api(NamedTuple):
-    """One API: pipy-ai's model, the events of a stream, and its reading by the vendor's package."""
+    """One API: pipy-ai's model, the events of a stream, and its reading by the vendor's package.
+
+    `is_text` tells the floor which events have text.
+    """
 
     model: str
     events: Callable[[int], Iterator[bytes]]
+    is_text: Callable[[Any], bool]
     package: Callable[[str, int], int]
 
 
@@ -72,13 +76,52 @@ def cohere_package(url: str, deltas: int) -> int:
     )
 
 
-APIS = {"cohere": Api("cohere/command-a-03-2025", cohere_events, cohere_package)}
+def is_cohere_text(event: Any) -> bool:
+    """Return whether an event has text."""
+    return bool(event["type"] == "content-delta")
+
+
+# === Ollama =================================================================================
+
+
+def ollama_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Ollama sends it."""
+
+    def line(content: str, **fields: Any) -> bytes:
+        message = {"role": "assistant", "content": content}
+        created = "2026-11-29T08:52:19.385406455Z"
+        data = {"model": "qwen3", "created_at": created, "message": message, "done": False}
+        return json.dumps(data | fields, separators=(",", ":")).encode() + b"\n"
+
+    for _ in range(deltas):
+        yield line(WORD)
+    yield line("", done=True, done_reason="stop", prompt_eval_count=5, eval_count=deltas)
+
+
+def ollama_package(url: str, deltas: int) -> int:
+    """Return the characters that Ollama's package reads."""
+    from ollama import Client  # type: ignore[import-not-found]
+
+    messages = [{"role": "user", "content": str(deltas)}]
+    parts = Client(host=url).chat(model="qwen3", messages=messages, stream=True)
+    return sum(len(part.message.content or "") for part in parts)
+
+
+def is_ollama_text(event: Any) -> bool:
+    """Return whether a line has text."""
+    return bool(event["message"]["content"])
+
+
+APIS = {
+    "cohere": Api("cohere/command-a-03-2025", cohere_events, is_cohere_text, cohere_package),
+    "ollama": Api("ollama/qwen3", ollama_events, is_ollama_text, ollama_package),
+}
 
 # === Clients ================================================================================
 
 
-def floor(url: str, deltas: int) -> int:
-    """Return the characters of text in the lines of JSON, the same for every API."""
+def floor(url: str, deltas: int, is_text: Callable[[Any], bool]) -> int:
+    """Return the characters of text in the lines of JSON."""
     host, _, port = url.removeprefix("http://").partition(":")
     body = json.dumps({"messages": [{"content": str(deltas)}]}).encode()
     request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
@@ -90,7 +133,7 @@ def floor(url: str, deltas: int) -> int:
             for line in lines:
                 start = line.find(b"{")
                 if start >= 0:
-                    count += "content-delta" in json.loads(line[start:]).values()
+                    count += is_text(json.loads(line[start:]))
             if data.endswith(b"0\r\n\r\n"):
                 break
     return count * len(WORD)
@@ -113,8 +156,12 @@ def run_client(name: str, api: Api, url: str) -> None:
 
     def cpu(deltas: int) -> float:
         started = time.process_time()
-        read = floor if name == "floor" else api.package
-        count = pipy(url, deltas, api.model) if name == "pipy" else read(url, deltas)
+        if name == "floor":
+            count = floor(url, deltas, api.is_text)
+        elif name == "pipy":
+            count = pipy(url, deltas, api.model)
+        else:
+            count = api.package(url, deltas)
         assert count == deltas * len(WORD), count
         return time.process_time() - started
 
