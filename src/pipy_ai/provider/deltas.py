@@ -163,7 +163,7 @@ class ResponseInfo:
     """The model that answered."""
     api: str | None = None
     """The API, such as `openai-completions`."""
-    timings_ms: dict[str, float] | None = None
+    timings_ms: dict[str, float] | None = field(default=None, kw_only=True)
     """Milliseconds of the phases that the server reports."""
 
 
