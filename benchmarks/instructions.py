@@ -140,9 +140,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail if a limit is exceeded")
     parser.add_argument("--write", action="store_true", help="write the limits")
     parser.add_argument("--wire", action="append", help="measure only this API")
+    parser.add_argument("--mode", action="append", help="measure only async, sync or complete")
     args = parser.parse_args()
     server = Server()
-    jobs = [job for job in jobs_for(server) if not args.wire or job["wire"] in args.wire]
+    jobs = [
+        job
+        for job in jobs_for(server)
+        if (not args.wire or job["wire"] in args.wire)
+        and (not args.mode or job["mode"] in ("floor", *args.mode))
+    ]
     counts = count(jobs, args.src, server.port)
     limits = json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
     exceeded, floor, table = [], 1.0, {}

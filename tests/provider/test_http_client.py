@@ -403,3 +403,18 @@ async def test_much_from_few_compressed_bytes_does_not_hold_up_the_loop() -> Non
     assert sum(sizes) == 20 << 20
     assert max(sizes) <= http.MAX_DECOMPRESSED_BYTES
     assert turns >= len(sizes) - 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_bytes_after_the_compressed_data_are_dropped(coding: str) -> None:
+    """They used to be read again and again if the data ended beyond the size of a read."""
+    size = http.MAX_DECOMPRESSED_BYTES + 1
+    squeezed = (gzip.compress if coding == "gzip" else zlib.compress)(b"a" * size) + b"more"
+    with Raw(response(squeezed, f"content-encoding: {coding}")) as server:
+        received = await http.send(HTTPRequest("POST", server.url, []))
+        body = b""
+        while data := await received.read():
+            body += data
+        received.close()
+    assert body == b"a" * size

@@ -96,7 +96,8 @@ class HTTPResponse:
             return b""
         if not compressed and not self._decompressor.eof:
             raise ConnectionBroken(f"a response that ended within its {self._content_encoding}")
-        if self._decompressor.eof:
+        if self._decompressor.eof:  # what follows is not part of the body
+            self._compressed_tail = b""
             return b""
         state = self._decompressor.copy()
         try:
