@@ -614,7 +614,7 @@ class Assembler:
             response_id or current.id,
             model or current.model,
             delta.api or current.api,
-            delta.timings_ms or current.timings_ms,
+            timings_ms=delta.timings_ms or current.timings_ms,
         )
         if updated != current:
             self._position += 1
