@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,6 +221,14 @@ def test_thinking_goes_back_as_thinking() -> None:
     both = turn_of(REASONING, thought, TextContent(text="I look."))
     assert both == {"content": [part, {"type": "thinking", "thinking": "I look."}]}
     assert turn_of(REASONING, thought, reasoning="off") == {"tool_plan": "Hm."}
+
+
+def test_listed_reasoning_models_think_by_default(july: Path) -> None:
+    record = {"cohere/command-z-07-2026": {"reasoning": True}}
+    (july / "overrides.json").write_text(json.dumps(record))
+    turn = turn_of("cohere/command-z-07-2026", ThinkingContent(thinking="Hm."))
+    assert turn == {"content": [{"type": "thinking", "thinking": "Hm."}]}
+    assert sent("q", "cohere/command-z-07-2026", reasoning="off")["thinking"]["type"] == "disabled"
 
 
 def test_plan_is_streamed_as_thinking_and_returned(lab: Lab) -> None:

@@ -125,7 +125,9 @@ def _accepts_unsigned_thinking(request: Request, wire: Wire) -> bool:
         return True
     if profile.strict_fields or (record or {}).get("reasoning") is False:
         return False
-    return request.family.unsigned_thinking or (record is None and profile.unsigned_thinking)
+    if wire.unsigned_thinking or request.family.unsigned_thinking:
+        return True
+    return record is None and profile.unsigned_thinking
 
 
 def _resolve_sampling(

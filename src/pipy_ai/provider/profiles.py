@@ -213,6 +213,7 @@ class Profile(NamedTuple):
         thinking_effort: the fields for an effort; by default `reasoning_effort`.
         thinking_budget: the fields for a budget, if the host accepts one.
         default_off_models: models that think only on request, unlike most on the host.
+        thinks_by_default: its models that can think do so unless that is turned off.
         unsigned_thinking: accepts unsigned thinking of earlier turns if the record does not say.
         reasoning_fields: the fields from which it reads the thinking of earlier turns if the
             record names none.
@@ -264,6 +265,7 @@ class Profile(NamedTuple):
     thinking_effort: Callable[[str], dict[str, Any]] | None = None
     thinking_budget: Callable[[int], dict[str, Any]] | None = None
     default_off_models: NamePattern | None = None
+    thinks_by_default: bool = False
     unsigned_thinking: bool = False
     reasoning_fields: tuple[str, ...] = ("reasoning_content",)
     thinking_chunks: bool = False
@@ -335,6 +337,7 @@ _ROWS = (
         # "compatible with models Command-r7b and newer"
         unforced_models=NamePattern(r"aya|command-(r|r-plus|light|nightly)(-0\d-2024)?$|command$"),
         documents="none",
+        thinks_by_default=True,  # docs.cohere.com/docs/reasoning
         prefill=False,  # the last message has to be the user's (SillyTavern/SillyTavern#2916)
     ),
     Profile(

@@ -75,8 +75,8 @@ def thinks(request: Request, plan: ReasoningPlan) -> bool:
     if profile.default_off_models and profile.default_off_models.match(request.model_id):
         return False
     # On these hosts most models that can think do so by default.
-    rejects_calls = profile.forced_calls == "without_thinking"
-    return request.family.thinks_by_default or (rejects_calls and record.get("reasoning") is True)
+    by_default = profile.thinks_by_default or profile.forced_calls == "without_thinking"
+    return request.family.thinks_by_default or (by_default and record.get("reasoning") is True)
 
 
 def _reasoning_options(request: Request, wire: Wire) -> ReasoningOptions:

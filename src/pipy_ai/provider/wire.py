@@ -178,6 +178,7 @@ class Wire(NamedTuple):
         arguments_restorer: returns, for the schema of a tool, a function that restores the property
             names that `tool_schema` replaced; None: it replaced none.
         signed_thinking: accepts thinking of earlier turns with its signature.
+        unsigned_thinking: accepts thinking of earlier turns without a signature.
         signed_empty_text: sends signatures on text parts without text, and expects them back.
         starts_with_user: the first message must be the user's.
         strict_history: accepts only thinking from the same API, and no turn may end with it.
@@ -211,6 +212,7 @@ class Wire(NamedTuple):
     tool_schema: Callable[[Mapping[str, Any]], dict[str, Any]] = portable_tool_schema
     arguments_restorer: ArgumentsRestorer = no_restorer
     signed_thinking: bool = False
+    unsigned_thinking: bool = False
     signed_empty_text: bool = False
     starts_with_user: bool = False
     strict_history: bool = False

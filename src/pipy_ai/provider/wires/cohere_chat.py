@@ -358,6 +358,7 @@ WIRE = Wire(
     },
     max_stops=5,
     signed_thinking=True,
+    unsigned_thinking=True,
     thinking=ThinkingRules(
         budget=True, off_by_default=True, switch=True, defaults=_default_reasoning
     ),
