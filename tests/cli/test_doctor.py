@@ -215,6 +215,31 @@ def test_online_checks_each_provider_with_its_own_key(
     assert KEY not in str(found)
 
 
+def test_online_checks_cohere(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = start({"/v1/models": {"models": []}, "/api.json": "{}"})
+    monkeypatch.setenv("CO_API_KEY", KEY)
+    monkeypatch.setenv("CO_API_URL", f"http://127.0.0.1:{fake.port}")
+    monkeypatch.setenv("PIPY_MODELS_URL", f"http://127.0.0.1:{fake.port}/api.json")
+    _, found = findings(capsys, "--online")
+    [(state, said)] = found["cohere"]
+    assert (state, "HTTP 200" in said) == ("ok", True), said
+    assert f"Bearer {KEY}" in [sent.get("authorization") for sent in fake.headers]
+
+
+def test_online_does_not_send_a_subscription_token(
+    world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes = world({"data": []}, {"data": []})
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-oat01-0123456789")
+    code, found = findings(capsys, "--online")
+    assert code == 1
+    assert found["anthropic"][0][0] == "fail"
+    assert "token of a Claude subscription" in found["anthropic"][0][1]
+    assert fakes["anthropic"].headers == []
+
+
 def test_online_explains_failures(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
     fakes = world((401, {"error": {"message": f"Incorrect API key: {KEY}"}}), (529, "busy"))
     fakes["feed"].http.shutdown()

@@ -75,13 +75,14 @@ def _check_provider(provider: str) -> Finding:
             return _check_cloud(provider, cloud, request, wire)
         encoded = wire.encode(request, prepare_request(request, wire, preview=True))
         key = resolve_api_key(request) or ""
-    except (LookupError, ValueError, ProviderError):
+    except (LookupError, ValueError):
         return Finding(provider, OK, "not checked: only LiteLLM can reach it")
+    except ProviderError as error:  # its key or address is not usable
+        return Finding(provider, FAIL, f"not checked: {error.error.message}")
     base = _ENDPOINT_PATH.sub("", encoded.url)
     base = re.sub(r"/v2/chat(\?.*)?$", "/v1", base)  # Cohere lists its models in version 1
-    status, elapsed_ms = _request_status(
-        "GET", f"{base}/models", {**encoded.headers, **wire.auth_headers(key)}
-    )
+    headers = {**encoded.headers, "accept": "application/json", **wire.auth_headers(key)}
+    status, elapsed_ms = _request_status("GET", f"{base}/models", headers)
     return _classify(provider, mask_url(base), status, elapsed_ms, f"pipy keys set {provider}")
 
 
