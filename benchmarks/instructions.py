@@ -23,7 +23,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -64,7 +64,7 @@ class Server:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as reader:
-            while head := b"".join(iter(reader.readline, b"\r\n")):
+            while head := _read_head(reader):
                 length = re.search(rb"(?i)content-length: (\d+)", head)
                 content = reader.read(int(length[1])) if length else b""
                 found = re.search(rb"job-[\w.-]+", head + content)
@@ -83,6 +83,14 @@ class Server:
             piece = b"".join(events[at : at + FRAMES_PER_CHUNK])
             yield b"%x\r\n%s\r\n" % (len(piece), piece)
         yield b"0\r\n\r\n"
+
+
+def _read_head(reader: BinaryIO) -> bytes:
+    """Return the head of a request; empty at the end of the connection."""
+    head = b""
+    while (line := reader.readline()) not in (b"", b"\r\n"):
+        head += line
+    return head
 
 
 def jobs_for(server: Server) -> list[dict[str, Any]]:
