@@ -33,7 +33,7 @@ async def aresolve_api_key(request: Request) -> str | None:
     if (fetch := key_function(request)) is not None:
         from .token_source import token_source
 
-        return _permitted(await token_source(fetch).token(), request)
+        return permitted_key(await token_source(fetch).token(), request)
     if request.options.api_key is None and request.route.credential()[1] == KEYRING:
         return await loops.run_in_thread("pipy-ai-keyring", lambda: resolve_api_key(request))
     return resolve_api_key(request)
@@ -69,7 +69,7 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     given = request.options.api_key
     if isinstance(given, SecretStr):
         if api_key := given.get_secret_value().strip():
-            return _permitted(api_key, request)
+            return permitted_key(api_key, request)
     elif given is not None:
         return placeholder or PLACEHOLDER_KEY  # only `aresolve_api_key` calls a function
     route, base_url = request.route, request.options.api_base
@@ -87,9 +87,9 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
         warn_of_unsent_key(request, base_url)
         return PLACEHOLDER_KEY
     if key := route.api_key():
-        return _permitted(key, request)
-    if route.login_env and route.credential()[0]:
-        return None  # LiteLLM reads the login
+        return permitted_key(key, request)
+    if (route.token_env or route.login_env) and route.credential()[0]:
+        return None  # LiteLLM reads the token or login
     if route.is_self_hosted or (route.kind != "litellm" and base_url is not None):
         return PLACEHOLDER_KEY
     if route.kind == "litellm":
@@ -105,7 +105,7 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     )
 
 
-def _permitted(api_key: str, request: Request) -> str:
+def permitted_key(api_key: str, request: Request) -> str:
     """Return a key that is not the token of a consumer subscription.
 
     Raises:
@@ -125,7 +125,7 @@ def check_headers(request: Request, *sources: Mapping[str, Any] | None) -> None:
     """
     for headers in sources:
         for value in (headers or {}).values():
-            _permitted(str(value), request)
+            permitted_key(str(value), request)
 
 
 def is_own_url(provider: str, route: Route, url: str) -> bool:

@@ -162,7 +162,8 @@ class Route:
     One of the variables `key_env` must hold the key (unless `key_optional`), and all variables
     `required_env` must be set; `api_base` and `parameters` refer to them as `${VAR}`.
     `key_header` is the header for the key if it is not the usual one. One of the variables
-    `address_env` must hold the address; any of `login_env` replaces a key.
+    `address_env` must hold the address. Tokens in `token_env` take precedence over keys, logins in
+    `login_env` are used if there is none.
 
     `responses_api` is `always` for a model that needs OpenAI's Responses API, `own` if it does so
     only at OpenAI's own address. `problem` is the reason why the model cannot be reached.
@@ -179,6 +180,7 @@ class Route:
     key_header: str = ""
     key_optional: bool = False
     address_env: tuple[str, ...] = ()
+    token_env: tuple[str, ...] = ()
     login_env: tuple[str, ...] = ()
     problem: str = ""
 
@@ -219,7 +221,7 @@ class Route:
         name, location = self.credential(environment)
         if location and location != ENVIRONMENT:
             return keystore.get_key(name)
-        if name in self.login_env:
+        if name not in self.key_env:
             return ""
         return _env_value(os.environ if environment is None else environment, name)
 
@@ -229,7 +231,7 @@ class Route:
         The location is `environment`, `keyring` or the path of a file. The key is not read.
         """
         variables = os.environ if environment is None else environment
-        for name in self.key_env:
+        for name in (*self.token_env, *self.key_env):
             if _env_value(variables, name):
                 return name, ENVIRONMENT
         if environment is None and self.backend == "vertex_ai":
@@ -453,7 +455,8 @@ def _azure_route(listing: _Listing) -> Route | None:
         key_env=tuple(dict.fromkeys(keys)),
         required_env=(),
         address_env=tuple(dict.fromkeys(addresses)),
-        login_env=(*AZURE_TOKENS, "AZURE_CLIENT_SECRET"),
+        token_env=AZURE_TOKENS,
+        login_env=("AZURE_CLIENT_SECRET",),
         responses_api=_responses_api_mode(listing, model_id, is_openai),
     )
 

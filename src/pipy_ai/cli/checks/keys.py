@@ -67,7 +67,7 @@ def list_keys() -> list[dict[str, Any]]:
     stored = dict.fromkeys(keystore.entries())
     rows: dict[str, dict[str, Any]] = {}
     for provider, provider_route in provider_routes().items():
-        for variable in provider_route.key_env:
+        for variable in (*provider_route.token_env, *provider_route.key_env):
             in_environment = bool(os.environ.get(variable, "").strip())
             if in_environment or (
                 variable in stored and provider_route.backend not in CLOUD_LOGIN_BACKENDS

@@ -71,6 +71,5 @@ def _key_variables(provider_route: Route) -> str:
     keys = " or ".join(provider_route.key_env)
     if keys and provider_route.key_optional:
         keys = f"{keys} (optional)"
-    return " and ".join(
-        [keys, *provider_route.required_env] if keys else provider_route.required_env
-    )
+    addresses = " or ".join(provider_route.address_env)
+    return " and ".join(filter(None, [keys, addresses, *provider_route.required_env]))

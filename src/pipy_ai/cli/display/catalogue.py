@@ -32,7 +32,7 @@ def route_to_dict(route: Route) -> dict[str, Any]:
         "litellm": route.model,
         "api_base": route.api_base or None,
         "keys": list(route.key_env),
-        "needs": list(route.required_env),
+        "needs": [*route.required_env, *filter(None, [" or ".join(route.address_env)])],
         "missing": route.missing_variables(),
         "problem": route.problem or None,
     }

@@ -17,7 +17,6 @@ from ...options import SimpleStreamOptions
 from ...registry.keystore import KEYRING
 from ...registry.routing import (
     AZURE_ADDRESSES,
-    AZURE_TOKENS,
     ENVIRONMENT,
     FOUNDRY_ADDRESSES,
     build_route,
@@ -28,7 +27,7 @@ from ...utils import event_loop as loops
 from ...utils.extras import has_extra, install_command
 from ...utils.secrets import mask_url
 from ..apis import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES
-from ..credentials import PLACEHOLDER_KEY, key_function, warn_of_unsent_key
+from ..credentials import PLACEHOLDER_KEY, key_function, permitted_key, warn_of_unsent_key
 from ..endpoint import Endpoint
 from ..profiles import CLAUDE
 from ..request import Request
@@ -149,22 +148,33 @@ class Azure:
             headers = {"authorization": f"Bearer {login.key}"}
         else:
             headers = {"x-api-key" if wire.api == ANTHROPIC else "api-key": login.key}
-        secrets = () if login.key == PLACEHOLDER_KEY else (login.key,)
-        return Endpoint(headers, target.base_url, secrets=secrets, renew=login.renew)
+        secrets = () if login.key == PLACEHOLDER_KEY else (permitted_key(login.key, request),)
+        return Endpoint(
+            headers,
+            target.base_url,
+            secrets=secrets,
+            renew=login.renew,
+            check_url=f"{target.base_url}/models" if target.base_url.endswith("/openai/v1") else "",
+        )
 
     async def report(self) -> CloudReport | None:
         """See `Cloud`."""
-        for provider, model_id in (("azure", ""), ("azure", "claude"), _COGNITIVE):
-            route = build_route({"id": provider, "npm": "@ai-sdk/azure"}, model_id)
-            if any(map(_env, (*route.address_env, *route.key_env, *AZURE_TOKENS))):
-                options = SimpleStreamOptions()
-                request = Request(provider, model_id, Context(messages=[]), options, route=route)
-                return _report(request)
+        requests = [_request_for(*name) for name in _REPORTED]
+        for names in ("address_env", "key_env", "token_env"):
+            for request in requests:
+                if any(map(_env, getattr(request.route, names))):
+                    return _report(request)
         return None
 
 
-_COGNITIVE = ("azure-cognitive-services", "")
 CLOUD = Azure()
+# The provider and the beginning of a model's name for each set of variables.
+_REPORTED = (("azure", ""), ("azure-cognitive-services", ""), ("azure", "claude"))
+
+
+def _request_for(provider: str, model_id: str) -> Request:
+    route = build_route({"id": provider}, model_id)
+    return Request(provider, model_id, Context(messages=[]), SimpleStreamOptions(), route=route)
 
 
 @cache
@@ -380,15 +390,15 @@ async def _login(request: Request, address: _Address, target: _Target, preview: 
     if not _is_own(request, address):
         warn_of_unsent_key(request, address.url)
         return _Login(PLACEHOLDER_KEY)
-    for name in AZURE_TOKENS:
-        if token := _env(name):
-            return _token(token, name, preview)
     route = request.route
     variable, location = route.credential()
-    if variable not in route.login_env and variable:
-        key = route.api_key()
+    if variable in route.token_env:
+        return _token(_env(variable), variable, preview)
+    if variable in route.key_env:
         if location == KEYRING:  # it may prompt
             key = await loops.run_in_thread("pipy-ai-keyring", route.api_key)
+        else:
+            key = route.api_key()
         return _key_or_token(key, variable, preview)
     if preview:
         return _Login(PLACEHOLDER_KEY)
@@ -436,7 +446,8 @@ def _token_function(request: Request, address: _Address, target: _Target) -> Tok
         return entra.identity_tokens(scope)
     if values[2]:  # a secret, but not for whom
         missing = [n for n, value in zip(entra.CLIENT_VARIABLES, values, strict=True) if not value]
-        text = f"AZURE_CLIENT_SECRET is set, but {' and '.join(missing)} is not."
+        verb = "is" if len(missing) == 1 else "are"
+        text = f"AZURE_CLIENT_SECRET is set, but {' and '.join(missing)} {verb} not."
         raise _setup_error(text, ErrorKind.MISSING_KEY)
     if variable := next(filter(_env, _IDENTITY_VARIABLES), ""):
         text = f"The login of {variable} needs azure-identity: {install_command('azure')}."
@@ -480,16 +491,16 @@ def _report(request: Request) -> CloudReport:
     text = f"{mask_url(target.base_url)} ({address.source})"
     route = request.route
     variable, location = route.credential()
-    for name in AZURE_TOKENS:
-        if token := _env(name):
-            try:
-                entra.check_expiry(token, name)
-            except ProviderError as error:
-                return CloudReport("failed", f"{text}: {error.error.message}")
-            expires_at = entra.expiry(token)
-            until = "" if expires_at is None else f", valid until {entra.format_time(expires_at)}"
-            return CloudReport("ok", f"{text}, token from {name}{until}")
-    if variable and variable not in route.login_env:
+    if variable in route.token_env:
+        token = _env(variable)
+        try:
+            entra.check_expiry(token, variable)
+        except ProviderError as error:
+            return CloudReport("failed", text, error.error.message)
+        expires_at = entra.expiry(token)
+        until = "" if expires_at is None else f", valid until {entra.format_time(expires_at)}"
+        return CloudReport("ok", f"{text}, token from {variable}{until}")
+    if variable in route.key_env:
         place = variable if location == ENVIRONMENT else f"{variable}, stored with pipy keys"
         return CloudReport("ok", f"{text}, key from {place}")
     try:
