@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -56,7 +55,8 @@ def tokens(lab: Lab) -> list[str]:
 
 
 def ask(**options: Any) -> AssistantMessage:
-    return complete("azure/m", "q", max_retries=0, **options)
+    message: AssistantMessage = complete("azure/m", "q", max_retries=0, **options)
+    return message
 
 
 def test_client_secret_gets_a_token_once(lab: Lab, login: Login) -> None:
@@ -226,4 +226,4 @@ def test_expiry_of_a_token_that_is_no_jwt() -> None:
 def test_function_of_one_login_is_the_same_each_time() -> None:
     login = ("https://login.example", "t", "c", "s", "scope")
     assert entra.client_tokens(*login) is entra.client_tokens(*login)
-    assert asyncio.iscoroutinefunction(entra.client_tokens(*login))
+    assert entra.client_tokens(*login) is not entra.client_tokens(*login[:-1], "another scope")

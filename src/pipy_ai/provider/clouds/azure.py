@@ -263,19 +263,25 @@ def _parse_address(source: str, text: str) -> _Address:
         text = f"https://{text}.{domain}.azure.com"
     elif "://" not in text:
         text = f"https://{text}"
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host = ""
-    if not host or parts.scheme.lower() not in ("http", "https"):
+    parts = _split(text)
+    if parts is None:
         raise _setup_error(
             f"{source} is not an address like {_EXAMPLE}: {mask_url(text)!r}.",
             ErrorKind.BAD_REQUEST,
         )
-    if parts.scheme.lower() == "http" and re.search(r"\.azure\.(com|us)$", host):
+    if parts.scheme == "http" and re.search(r"\.azure\.(com|us)$", parts.hostname or ""):
         raise _setup_error(f"{source} is not encrypted: write https:// instead of http://.")
     return _Address(source, parts)
+
+
+def _split(text: str) -> SplitResult | None:
+    """Return the parts of an address; None: it is invalid."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+        return parts if parts.hostname and parts.scheme in ("http", "https") else None
+    except ValueError:
+        return None
 
 
 def _version(request: Request, address: _Address) -> str:
