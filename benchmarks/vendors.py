@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import socket
 import socketserver
@@ -112,9 +113,93 @@ def is_ollama_text(event: Any) -> bool:
     return bool(event["message"]["content"])
 
 
+# === Vertex AI ==============================================================================
+
+GEMINI_MODEL, CLAUDE_MODEL = "gemini-2.5-pro", "claude-haiku-4-5@20251001"
+PLACE = {"project": "project-1", "location": "europe-west4"}
+
+
+def gemini_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Gemini sends it on Vertex AI."""
+
+    def event(candidate: dict[str, Any], **usage: Any) -> bytes:
+        data = {
+            "candidates": [candidate],
+            "usageMetadata": {**usage, "trafficType": "ON_DEMAND"},
+            "modelVersion": GEMINI_MODEL,
+            "createTime": "2026-11-29T12:00:00.123456Z",
+            "responseId": "AbCdEfGhIjKlMnOpQrSt",
+        }
+        return b"data: " + json.dumps(data).encode() + b"\r\n\r\n"
+
+    for _ in range(deltas):
+        yield event({"content": {"role": "model", "parts": [{"text": WORD}]}})
+    counts = {"promptTokenCount": 1, "candidatesTokenCount": deltas}
+    yield event({"content": {"role": "model"}, "finishReason": "STOP"}, **counts)
+
+
+def gemini_package(url: str, deltas: int) -> int:
+    """Return the characters that google-genai reads."""
+    from google import genai  # type: ignore[attr-defined]
+    from google.oauth2 import credentials
+
+    options = {"base_url": url, "api_version": "v1"}
+    login: Any = credentials.Credentials
+    client = genai.Client(enterprise=True, credentials=login("k"), http_options=options, **PLACE)
+    stream = client.models.generate_content_stream(model=GEMINI_MODEL, contents=str(deltas))
+    return sum(len(chunk.text or "") for chunk in stream)
+
+
+def is_gemini_text(event: Any) -> bool:
+    """Return whether an event has text."""
+    return "parts" in event["candidates"][0]["content"]
+
+
+def claude_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Claude sends it."""
+
+    def event(kind: str, **fields: Any) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message: Any = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
+    message |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    yield event("message_start", message=message)
+    yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    for _ in range(deltas):
+        yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": WORD})
+    yield event("content_block_stop", index=0)
+    end = {"stop_reason": "end_turn", "stop_sequence": None}
+    yield event("message_delta", delta=end, usage={"output_tokens": deltas})
+    yield event("message_stop")
+
+
+def claude_package(url: str, deltas: int) -> int:
+    """Return the characters that Anthropic's package reads."""
+    from anthropic import AnthropicVertex  # type: ignore[import-not-found]
+
+    client = AnthropicVertex(
+        region=PLACE["location"], project_id=PLACE["project"], access_token="k", base_url=url
+    )
+    messages = [{"role": "user", "content": str(deltas)}]
+    with client.messages.stream(model=CLAUDE_MODEL, max_tokens=9, messages=messages) as stream:
+        return sum(len(text) for text in stream.text_stream)
+
+
+def is_claude_text(event: Any) -> bool:
+    """Return whether an event has text."""
+    return bool(event["type"] == "content_block_delta")
+
+
 APIS = {
     "cohere": Api("cohere/command-a-03-2025", cohere_events, is_cohere_text, cohere_package),
     "ollama": Api("ollama/qwen3", ollama_events, is_ollama_text, ollama_package),
+    "vertex-gemini": Api(
+        f"google-vertex/{GEMINI_MODEL}", gemini_events, is_gemini_text, gemini_package
+    ),
+    "vertex-claude": Api(
+        f"google-vertex/{CLAUDE_MODEL}", claude_events, is_claude_text, claude_package
+    ),
 }
 
 # === Clients ================================================================================
@@ -142,6 +227,8 @@ def floor(url: str, deltas: int, is_text: Callable[[Any], bool]) -> int:
 def pipy(url: str, deltas: int, model: str) -> int:
     """Return the characters that pipy-ai reads."""
     from pipy_ai import astream
+
+    os.environ |= {f"GOOGLE_CLOUD_{name.upper()}": value for name, value in PLACE.items()}
 
     async def read() -> int:
         options: dict[str, Any] = {"api_base": url, "api_key": "k", "max_retries": 0}
@@ -175,7 +262,7 @@ def run_client(name: str, api: Api, url: str) -> None:
 
 def serve(api: Api) -> socketserver.ThreadingTCPServer:
     """Serve streams with as many deltas as the prompt says."""
-    prompt = re.compile(rb'"content": ?"(\d+)"')
+    prompt = re.compile(rb'"(?:content|text)": ?"(\d+)"')
     bodies: dict[int, bytes] = {}
 
     class Handler(socketserver.BaseRequestHandler):

@@ -298,6 +298,7 @@ class GeminiDecoder:
         self.done: bool = False  # usage may follow the finish reason
         self._finished = False
         self._last_info: tuple[Any, Any] = (None, None)
+        self._last_usage: Any = None  # Vertex AI repeats it in every chunk
         self._call_count = 0
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
@@ -331,8 +332,10 @@ class GeminiDecoder:
                 calls = tool_calls_from_gemini(grounding)
                 deltas.append(UsageReport(server_tool_calls=calls or None))
             break  # only one candidate was requested
-        if isinstance(chunk.get("usageMetadata"), dict):
-            deltas.append(usage_from_gemini(chunk["usageMetadata"]))
+        usage = chunk.get("usageMetadata")
+        if usage != self._last_usage and isinstance(usage, dict):
+            self._last_usage = usage
+            deltas.append(usage_from_gemini(usage))
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
         if reason:
@@ -340,6 +343,9 @@ class GeminiDecoder:
             deltas.append(Finish(reason))
 
     def _decode_part(self, part: dict[str, Any], deltas: list[Delta]) -> None:
+        if len(part) == 1 and "text" in part:  # most parts
+            deltas.append(Text(content_text(part["text"])))
+            return
         signature = optional_text(part.get("thoughtSignature"))
         call = part.get("functionCall")
         if call:
