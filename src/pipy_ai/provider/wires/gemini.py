@@ -322,11 +322,14 @@ class GeminiDecoder:
         if info != self._last_info:
             self._last_info = info
             deltas.append(ResponseInfo(*map(optional_text, info)))
-        block_reason = (chunk.get("promptFeedback") or {}).get("blockReason")
-        reason = f"PROMPT_BLOCKED: {block_reason}" if block_reason else None
+        reason = None
+        if feedback := chunk.get("promptFeedback"):
+            block_reason = feedback.get("blockReason")
+            reason = f"PROMPT_BLOCKED: {block_reason}" if block_reason else None
         for candidate in chunk.get("candidates") or ():
-            for part in (candidate.get("content") or {}).get("parts") or ():
-                self._decode_part(part, deltas)
+            if content := candidate.get("content"):
+                for part in content.get("parts") or ():
+                    self._decode_part(part, deltas)
             reason = content_text(candidate.get("finishReason")) or reason
             if grounding := candidate.get("groundingMetadata"):
                 calls = tool_calls_from_gemini(grounding)
