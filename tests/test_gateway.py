@@ -38,6 +38,7 @@ MASTER = "sk-4f1c0e9a7b"
 
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.timeout(300),  # a busy machine takes a minute to start a proxy
     pytest.mark.skipif(
         shutil.which("redis-server", path=PATH) is None,

@@ -40,6 +40,7 @@ from ..support.scripted_server import (
 )
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -18,6 +18,7 @@ from ..support.event_grammar import check_events
 from ..support.scripted_server import STALL, Lab, Scene, sse, text
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

@@ -28,6 +28,7 @@ from pipy_ai import (
 from ..support.vendor_rules import violations
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]

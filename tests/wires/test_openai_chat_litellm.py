@@ -13,6 +13,7 @@ from ..support.event_grammar import check_events
 from ..support.scripted_server import Lab, Status, call, chat, chunk, finish, text, usage
 
 pytestmark = [
+    pytest.mark.litellm,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
