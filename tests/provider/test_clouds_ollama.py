@@ -127,6 +127,20 @@ def test_no_server_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message.attempts == []  # no retry
 
 
+@pytest.mark.parametrize("address", ["::::", "http://[::1", "unix:///x", "ht!tp://x", "http://x:0"])
+def test_invalid_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    message = complete("ollama/m", "q", api_base=address)
+    assert message.error is not None
+    assert message.error.kind == "bad_request"
+    assert "set OLLAMA_HOST, or api_base=, to one like" in message.error.message
+    monkeypatch.setenv("OLLAMA_HOST", address)
+    report = asyncio.run(CLOUD.report())
+    assert report is not None
+    assert (report.status, report.advice) == ("failed", "unset OLLAMA_HOST, or correct it")
+    with pytest.raises(ProviderError, match="is not the address"):
+        asyncio.run(list_models())
+
+
 def test_password_in_the_address_is_not_shown() -> None:
     message = complete("ollama/m", "q", api_base=f"http://me:{KEY}@127.0.0.1:{closed_port()}")
     assert message.error is not None

@@ -45,6 +45,7 @@ from ..support.wire_formats import (
     CHAT,
     COHERE,
     GEMINI,
+    OLLAMA,
     RESPONSES,
     Wire,
     redacted,
@@ -258,12 +259,13 @@ TOOLS = [Tool(name="look", description="d", parameters={"type": "object", "prope
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_forty_turns_across_five_providers_are_valid_for_all(lab: Lab) -> None:
-    wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT, COHERE]
+def test_fifty_turns_across_providers_are_valid_for_all(lab: Lab) -> None:
+    wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT, COHERE, OLLAMA]
+    count = len(wires)
     context: Context = ctx("Begin.", system="Be brief.", tools=TOOLS)
     own: dict[str, set[str]] = {wire.name: set() for wire in wires}
-    for turn in range(40):
-        wire = wires[turn % 5 if turn % 8 < 6 else turn // 8 % 5]  # at times twice running
+    for turn in range(50):
+        wire = wires[turn % count if turn % 8 < 6 else turn // 8 % count]  # at times twice running
         signature = f"sig{turn}=="
         call_id = ["", LONG + str(turn), "same", f"functions.look:{turn}"][turn % 4]
         steps: list[Any] = [think(f"thought {turn}", signature=signature)]
@@ -287,7 +289,7 @@ def test_forty_turns_across_five_providers_are_valid_for_all(lab: Lab) -> None:
                 context.messages.append(tool_result(call, f"seen {turn}", PNG))
         context.messages.append(user(f"Turn {turn}?", PNG) if turn % 2 else user("And?"))
     text = json.dumps(lab.seen[-1].json, ensure_ascii=False)
-    assert all(f"answer {turn}" in text for turn in range(39))
+    assert all(f"answer {turn}" in text for turn in range(49))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

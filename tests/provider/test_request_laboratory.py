@@ -53,6 +53,7 @@ xai/grok-4.3 perplexity/sonar perplexity/sonar-reasoning-pro hosted_vllm/google/
 hosted_vllm/google/gemma-3-27b-it hosted_vllm/mistralai/Mistral-7B-Instruct-v0.3
 hosted_vllm/Qwen/Qwen3-32B lm_studio/qwen3-4b openrouter/moonshotai/kimi-k2.6
 fireworks-ai/accounts/fireworks/models/deepseek-v4-pro togetherai/moonshotai/Kimi-K2.6
+ollama/qwen3 ollama/gpt-oss:20b ollama/gemma3 ollama/gpt-oss:120b-cloud
 """.split()  # noqa: SIM905
 
 

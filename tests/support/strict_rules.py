@@ -406,6 +406,7 @@ def inverted_reasoning(level: str, body: Body) -> bool:
         or reasoning.get("enabled") is False
         or _thinking(body) == "disabled"
         or body.get("enable_thinking") is False
+        or body.get("think") is False
         or config.get("thinkingBudget") == 0
     )
 
@@ -461,6 +462,8 @@ class StrictHost:
 
 def _answer(path: str) -> str:
     """Return the shortest complete response of an API."""
+    if path.endswith("/api/chat"):
+        return json.dumps({"message": {"content": "ok"}, "done": True}) + "\n"
     if path.endswith("/chat/completions"):
         choice = {"index": 0, "delta": {"content": "ok"}, "finish_reason": "stop"}
         events: list[Any] = [{"id": "1", "model": "m", "choices": [choice]}, "[DONE]"]

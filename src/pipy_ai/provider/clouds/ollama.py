@@ -42,7 +42,7 @@ class Ollama:
 
     async def endpoint(self, request: Request, wire: Wire, preview: bool = False) -> Endpoint:
         """See `Cloud`."""
-        base_url = server_url(request.options.api_base or request.route.api_base)
+        base_url = _valid_url(request.options.api_base or request.route.api_base)
         api_key: str | None = None
         if request.options.api_key is not None or _may_have_key(base_url):
             api_key = _real_key(await aresolve_api_key(request))
@@ -59,6 +59,10 @@ class Ollama:
     async def report(self) -> CloudReport | None:
         """See `Cloud`. Only a server on this machine is asked."""
         variable, base_url = environment_address()
+        try:
+            _valid_url(base_url)
+        except ProviderError as error:
+            return CloudReport("failed", error.error.message, f"unset {variable}, or correct it")
         key_variable, location = litellm_route("ollama_chat/m").credential()
         key_text = f"{key_variable} ({location}) for {CLOUD_URL}" if key_variable else ""
         if not variable:
@@ -74,6 +78,27 @@ class Ollama:
 
 
 CLOUD = Ollama()
+
+
+def _valid_url(address: str) -> str:
+    """Return the base URL of a server.
+
+    Raises:
+        ProviderError: It has no valid host and port.
+    """
+    url = server_url(address)
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        text = (
+            f"{redacted_url(url)!r} is not the address of a server: set OLLAMA_HOST, or api_base=, "
+            "to one like http://127.0.0.1:11434."
+        )
+        raise ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider="ollama"))
+    return url
 
 
 def _is_cloud(base_url: str) -> bool:
@@ -144,7 +169,7 @@ async def list_models(address: str = "", api_key: str | None = None) -> dict[str
     Raises:
         ProviderError: The server cannot be reached, or gives no list within `LIST_TIMEOUT_S`.
     """
-    base_url = server_url(address) if address else environment_address()[1]
+    base_url = _valid_url(address or environment_address()[1])
     if api_key is None and _may_have_key(base_url):
         api_key = litellm_route("ollama_chat/m").api_key() or None
     names = await _fetch_names(base_url, api_key, LIST_TIMEOUT_S)
