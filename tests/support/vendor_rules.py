@@ -219,7 +219,7 @@ def _ollama(body: dict[str, Any], own: set[str]) -> list[str]:
     if not isinstance(body.get("format", {}), dict) and body["format"] != "json":
         found.append("a format that is no schema")
     options = {
-        "num_ctx", "num_keep", "num_predict", "num_gpu", "num_thread", "seed", "temperature", "stop",
+        "num_ctx", "num_predict", "num_gpu", "num_thread", "seed", "temperature", "stop",
         "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty",
     }  # fmt: skip
     found += [f"the unknown option {name}" for name in (body.get("options") or {}).keys() - options]
