@@ -95,6 +95,19 @@ def test_citation_of_a_block_by_its_number() -> None:
     assert events[-1].type == "done"
 
 
+def test_citation_without_a_number_belongs_to_the_latest_block_with_its_words() -> None:
+    events = run(
+        Text("one two", 0), Text("two three", 1), Thinking("four", 2), CitationReport("two"),
+        CitationReport("one"), CitationReport("nowhere"), Finish("stop"),
+    )  # fmt: skip
+    found = [
+        [citation.start for citation in part.citations]
+        for part in events[-1].partial.content
+        if part.type != "toolCall"
+    ]
+    assert found == [[0], [0], [None]]
+
+
 def test_half_a_character_in_a_citation_can_be_stored() -> None:
     half = "\ud83d"
     report = CitationReport(half, 0, half, half, half, {half: [half]})

@@ -604,8 +604,10 @@ class Assembler:
         if not blocks:
             self._omitted["citation"] = None
             return
+        report = _clean_citation(delta)
+        cited = (block for block in reversed(blocks) if report.text in block.text())
         self._position += 1
-        blocks[-1].citations.append((self._position, _clean_citation(delta)))
+        next(cited, blocks[-1]).citations.append((self._position, report))
 
     def _feed_response_info(self, delta: ResponseInfo) -> None:
         current = self._response_log[-1][1] if self._response_log else ResponseInfo()

@@ -81,9 +81,10 @@ class ToolFragment:
 
 @dataclass(slots=True)
 class CitationReport:
-    """A source of a part of the latest text or thinking block, or of the block `block`.
+    """A source of a part of the text or thinking.
 
-    Providers count bytes, characters or nothing: `text` is searched if it is not at `start`.
+    It belongs to the block `block`, or else to the latest one that contains `text`. Providers count
+    bytes, characters or nothing: `text` is searched if it is not at `start`.
     """
 
     text: str = ""
@@ -99,7 +100,7 @@ class CitationReport:
     data: dict[str, Any] = field(default_factory=dict)
     """The citation as the provider sent it."""
     block: int | None = None
-    """The wire's number of the block. None: the latest."""
+    """The wire's number of the block. None: not reported."""
 
 
 @dataclass(slots=True)
