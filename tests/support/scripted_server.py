@@ -61,6 +61,7 @@ class Seen:
     left: threading.Event = field(default_factory=threading.Event)
     left_at: float = 0.0
     sent: int = 0
+    method: str = ""
     target: str = ""  # the path with its query, as sent
 
 
@@ -210,7 +211,8 @@ class Lab:
         headers = {name.lower(): value for name, value in request.headers.items()}
         is_form = "form" in headers.get("content-type", "")
         document = json.loads(body) if body and not is_form else None
-        seen = Seen(request.path, headers, document, body, target=request.raw_path)
+        seen = Seen(request.path, headers, document, body)
+        seen.method, seen.target = request.method, request.raw_path
         if request.transport is not None:
             seen.peer = request.transport.get_extra_info("peername")
         with self._arrived:
