@@ -68,6 +68,7 @@ KIND_BY_CODE = _kinds(
             invalid_access_token invalid_authentication_error authentication_failed
             account_deactivated organization_restricted invalid_iam_token
             UnrecognizedClientException InvalidSignatureException ExpiredTokenException
+            SignatureDoesNotMatch ExpiredToken InvalidClientTokenId
             MissingAuthenticationTokenException unsupported_country_region_territory
             """,
         ErrorKind.OVERLOADED: """

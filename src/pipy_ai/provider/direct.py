@@ -23,8 +23,9 @@ from .wire import Wire
 # Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
     {
-        "chat_template_kwargs", "generationConfig", "metadata", "options", "output_config",
-        "reasoning", "stream_options", "text", "toolConfig",
+        "additionalModelRequestFields", "chat_template_kwargs", "generationConfig",
+        "inferenceConfig", "metadata", "options", "outputConfig", "output_config", "reasoning",
+        "requestMetadata", "stream_options", "text", "toolConfig",
     }
 )  # fmt: skip
 _DEFAULT_HEADERS = {

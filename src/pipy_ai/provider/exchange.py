@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncGenerator, Mapping
 
 from ..errors import RETRYABLE_KINDS, ErrorKind, ProviderError, error_info
@@ -60,7 +61,8 @@ async def stream_deltas(
     try:
         if response.status >= 300:
             raise await error_from_response(response)
-        first_deltas: list[Delta] = [ResponseInfo(api=decoder.api)]
+        request_id = response.headers.get("x-amzn-requestid")  # Converse names no response
+        first_deltas: list[Delta] = [ResponseInfo(request_id, api=decoder.api)]
         if billing := usage_from_headers(response.headers, wire.api, profile.litellm_headers):
             first_deltas.append(billing)
         yield _believed(first_deltas, response.headers, profile)
@@ -254,10 +256,18 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
     if status == 407 and response.proxy:
         return proxy_refused_error(response.proxy, f"407 {_error_message(body_text)}")
     headers = upstream_headers(headers, body_text)
+    aws_error = headers.get("x-amzn-errortype", "").partition(":")[0]
+    if aws_error:
+        body_text = json.dumps({"__type": aws_error, "message": body_text})
     kind = classify_status(status, body_text, requested_delay(headers, body_text))
     message = unwrap_error_message(_error_message(body_text)) or _default_message(
         status, body_text, kind
     )
+    if aws_error:
+        from .clouds.aws_errors import error_advice
+
+        if advice := error_advice(aws_error, message, headers):
+            message = f"{message.rstrip('.')}. {advice}"
     should_retry = headers.get("x-should-retry")
     retryable = None
     if should_retry == "false" or (should_retry == "true" and kind is ErrorKind.BAD_REQUEST):
@@ -270,7 +280,9 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         status_code=status,
         retryable=retryable,
         retry_after=retry_after_seconds(headers, body_text),
-        request_id=headers.get("request-id") or headers.get("x-request-id"),
+        request_id=headers.get("request-id")
+        or headers.get("x-request-id")
+        or headers.get("x-amzn-requestid"),
     )
     return ProviderError(error)
 

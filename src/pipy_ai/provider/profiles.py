@@ -76,7 +76,7 @@ BACKENDS: dict[str, Backend] = {
     "azure_ai": Backend(
         claude_api=ANTHROPIC, direct=frozenset({ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES})
     ),
-    "bedrock": Backend(BEDROCK, direct=frozenset({BEDROCK})),
+    "bedrock": Backend(BEDROCK, direct=frozenset({ANTHROPIC, BEDROCK})),
     "cerebras": _CHAT,
     "cohere_chat": Backend(COHERE_CHAT, direct=frozenset({COHERE_CHAT}), has_default_url=True),
     "dashscope": _CHAT,

@@ -53,6 +53,8 @@ class Cloud(Protocol):
 _MODULES = {
     "azure": "azure",
     "azure_ai": "azure",
+    "bedrock": "bedrock",
+    "bedrock_mantle": "bedrock",
     "ollama_chat": "ollama",
     "vertex_ai": "vertex",
 }

@@ -241,7 +241,7 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 def _serialize_request(http_request: HTTPRequest) -> tuple[PoolKey, bytes]:
     """Return the connection that a request needs, and the bytes to send."""
-    scheme, host, port, target = _split_url(http_request.url)
+    scheme, host, port, target = split_url(http_request.url)
     use_tls = scheme == "https"
     netloc = f"[{host}]" if ":" in host else host
     netloc += "" if port is None else f":{port}"
@@ -258,7 +258,7 @@ def _serialize_request(http_request: HTTPRequest) -> tuple[PoolKey, bytes]:
     return (host, port, use_tls, proxy), head + http_request.content
 
 
-def _split_url(text: str) -> tuple[str, str, int | None, str]:
+def split_url(text: str) -> tuple[str, str, int | None, str]:
     """Return scheme, ASCII host, port (if any) and request target (path and query)."""
     try:
         url = urlsplit(text)

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, assert_never
-from urllib.parse import quote
 
 from ...types import (
     AssistantContent,
@@ -40,6 +39,7 @@ from ..http.aws_event_stream import EXCEPTION_PREFIX, EventStreamReader, excepti
 from ..profiles import ADAPTIVE_CLAUDE, CLAUDE, SWITCHED_CLAUDE, ConverseFamily, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
+from ._bedrock import model_url
 from ._fields import content_text, optional_id, optional_index, token_count
 from ._parsing import error_from_payload, parse_object, reported_error
 from ._usage import usage_from_converse
@@ -145,8 +145,8 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "additionalModelResponseFieldPaths": [_THINKING_TOKENS_PATH] if thinks else None,
         "requestMetadata": _request_metadata(request) or None,
     }
-    url = f"{(prepared.base_url or '').rstrip('/')}/model/{quote(request.model_id, safe='')}"
-    return EncodedRequest(f"{url}/converse-stream", {}, body)
+    url = model_url(prepared.base_url or "", request.model_id, "converse-stream")
+    return EncodedRequest(url, {}, body)
 
 
 def _inference_config(request: Request, prepared: PreparedRequest) -> dict[str, Any]:

@@ -1,0 +1,263 @@
+"""Amazon Bedrock: which API a model has there, addresses, and signed requests."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...errors import ErrorKind, ProviderError
+from ...registry import keystore
+from ..apis import ANTHROPIC, BEDROCK, OPENAI_CHAT, OPENAI_RESPONSES
+from ..credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
+from ..endpoint import Endpoint
+from ..http.aws_event_stream import InvokeModelReader
+from ..http.client import HTTPRequest
+from ..profiles import CLAUDE, converse_family
+from ..request import EncodedRequest, PreparedRequest, Request
+from ..wire import Wire
+from ..wires import load_wire
+from ..wires._bedrock import model_url, split_model_id
+from . import CloudReport
+from .aws_login import (
+    BEARER_VARIABLE,
+    REGION_VARIABLES,
+    Login,
+    bearer_expiry,
+    environment_login,
+    find_region,
+    forget_sessions,
+    given_login,
+    hints,
+    login_error,
+    profile_is_chosen,
+    shared_login,
+)
+from .sigv4 import signature_headers
+
+INVOKE_VERSION = "bedrock-2023-05-31"  # of Anthropic's API within InvokeModel
+RUNTIME_SERVICE = "bedrock"
+MANTLE_SERVICE = "bedrock-mantle"
+
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_ARN = re.compile(r"arn:aws[\w-]*:bedrock:([a-z0-9-]+):")
+_AWS_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
+_REQUEST_PATH = re.compile(r"/model(/.*)?$")
+_RUNTIME_URL_VARIABLES = (
+    "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+    "AWS_ENDPOINT_URL",
+    "AWS_BEDROCK_RUNTIME_ENDPOINT",
+)
+# Fields of `extra` with LiteLLM's names, which are not sent.
+SETTINGS = frozenset(
+    {
+        "aws_access_key_id", "aws_bedrock_runtime_endpoint", "aws_profile_name",
+        "aws_region_name", "aws_secret_access_key", "aws_session_token",
+    }
+)  # fmt: skip
+# Fields of Converse that InvokeModel lacks.
+_CONVERSE_FIELDS = frozenset(
+    {
+        "additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig",
+        "inferenceConfig", "outputConfig", "performanceConfig", "promptVariables",
+        "requestMetadata", "serviceTier", "toolConfig",
+    }
+)  # fmt: skip
+
+
+class Bedrock:
+    """Amazon Bedrock."""
+
+    title = "Amazon Bedrock"
+
+    def wire(self, request: Request) -> Wire | None:
+        """See `Cloud`: Claude through InvokeModel, the others through Converse.
+
+        The models of `bedrock-mantle` have the APIs of OpenAI and Anthropic.
+        """
+        extra = request.options.extra or {}
+        if any(name.startswith("aws_") and name not in SETTINGS for name in extra):
+            return None  # LiteLLM assumes roles
+        names, model_id = split_model_id(request.model_id)
+        is_claude = CLAUDE.search(model_id)
+        if _is_mantle(request):
+            return _mantle_wire(request, is_claude)
+        if "converse_like" in names or ("invoke" in names and not is_claude):
+            return None
+        if is_claude and "converse" not in names and _CONVERSE_FIELDS.isdisjoint(extra):
+            return invoke_wire()
+        return _wire(BEDROCK)
+
+    async def endpoint(self, request: Request, wire: Wire, preview: bool = False) -> Endpoint:
+        """See `Cloud`."""
+        extra = request.options.extra or {}
+        region = _region(request)
+        base_url = _base_url(request, wire, region, preview)
+        if preview:
+            resolve_api_key(request)  # raises if the address is not AWS's
+            headers = {"authorization": f"Bearer {PLACEHOLDER_KEY}"}
+            return Endpoint(headers, base_url)
+        api_key = await aresolve_api_key(request)
+        login = given_login(extra, api_key) or environment_login() or _stored_login()
+        if login is None:
+            login = await shared_login(str(extra.get("aws_profile_name") or ""))
+        renew = key_renewal(request)
+        if login.bearer:
+            headers = {"authorization": f"Bearer {login.bearer}"}
+            return Endpoint(headers, base_url, secrets=login.secrets, renew=renew)
+        return _signed_endpoint(login, base_url, region)
+
+    async def report(self) -> CloudReport | None:
+        """See `Cloud`."""
+        login = None
+        try:
+            login = environment_login() or _stored_login()
+            if login is None:
+                if not hints():
+                    return None
+                login = await shared_login("")
+        except ProviderError as error:
+            is_missing = error.error.kind is ErrorKind.MISSING_KEY
+            return CloudReport("missing" if is_missing else "failed", error.error.message)
+        found = f"{'API key' if login.bearer else 'access key'} from {login.source}"
+        if (expires_at := bearer_expiry(login.bearer)) is not None:
+            found += f", valid until {expires_at:%Y-%m-%d %H:%M} UTC"
+        region = find_region({})
+        if not region:
+            return CloudReport("missing", f"{found}, but no region", _REGION_ADVICE)
+        return CloudReport("ok", f"{found}, region {region}")
+
+
+CLOUD = Bedrock()
+_REGION_ADVICE = (
+    f"set {' or '.join(REGION_VARIABLES)}, for example to us-east-1, or a region in the profile"
+)
+
+
+# === Addresses ==============================================================================
+
+
+def _is_mantle(request: Request) -> bool:
+    host = urlsplit(request.options.api_base or "").hostname or ""
+    return request.backend == "bedrock_mantle" or host.startswith("bedrock-mantle.")
+
+
+def _region(request: Request) -> str:
+    """Return the region of the model's name, `extra`, the environment or the profile."""
+    prefixes, model_id = split_model_id(request.model_id)
+    in_name = next(filter(_REGION.fullmatch, prefixes), "")
+    arn = _ARN.match(model_id)
+    extra = request.options.extra or {}
+    given = str(extra.get("aws_region_name") or "")
+    return given or in_name or (arn[1] if arn else "") or find_region(extra)
+
+
+def _base_url(request: Request, wire: Wire, region: str, preview: bool) -> str:
+    """Return the address of Bedrock: that of the caller, the environment, or the region's."""
+    extra = request.options.extra or {}
+    is_mantle = _is_mantle(request)
+    variables = [] if is_mantle else [*_RUNTIME_URL_VARIABLES]
+    if wire.api == ANTHROPIC:
+        variables.append(f"ANTHROPIC_BEDROCK{'_MANTLE' if is_mantle else ''}_BASE_URL")
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        variables = [name for name in variables if not name.startswith("AWS_ENDPOINT_URL")]
+    given = request.options.api_base or extra.get("aws_bedrock_runtime_endpoint")
+    url = str(given or next(filter(None, map(os.environ.get, variables)), "")).strip()
+    if url:
+        return url if is_mantle else _REQUEST_PATH.sub("", url.rstrip("/"))
+    if not region:
+        if not preview:
+            text = f"No AWS region is set for {request.model}: {_REGION_ADVICE}."
+            raise login_error(text, ErrorKind.MISSING_KEY)
+        request.warn("missing_variable", "AWS_REGION must be set")
+        region = REGION_VARIABLES[0]
+    if is_mantle:
+        return f"https://{MANTLE_SERVICE}.{region}.api.aws{_mantle_path(request, wire)}"
+    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://bedrock-runtime.{region}.{domain}"
+
+
+def _mantle_path(request: Request, wire: Wire) -> str:
+    """Return the path of an API at `bedrock-mantle`; the catalogue lists it for some models."""
+    if wire.api == ANTHROPIC:
+        return "/anthropic"
+    overrides = (request.record or {}).get("provider")
+    listed = str(overrides.get("api") or "") if isinstance(overrides, dict) else ""
+    return urlsplit(listed.replace("${AWS_REGION}", "region")).path or "/openai/v1"
+
+
+# === Credentials ============================================================================
+
+
+def _stored_login() -> Login | None:
+    """Return the API key of `pipy keys`, unless the environment names a profile."""
+    if profile_is_chosen() or not keystore.key_location(BEARER_VARIABLE):
+        return None
+    return Login("pipy keys", keystore.get_key(BEARER_VARIABLE))
+
+
+def _signed_endpoint(login: Login, base_url: str, region: str) -> Endpoint:
+    host = urlsplit(base_url).hostname or ""
+    in_host = _AWS_HOST.search(host)
+    region = in_host[1] if in_host and host.endswith((".amazonaws.com", ".api.aws")) else region
+    if not region:
+        raise login_error(f"No AWS region is set: {_REGION_ADVICE}.", ErrorKind.MISSING_KEY)
+    service = MANTLE_SERVICE if host.startswith(MANTLE_SERVICE) else RUNTIME_SERVICE
+    credentials = login.credentials
+    assert credentials is not None
+
+    def sign(http_request: HTTPRequest) -> dict[str, str]:
+        return signature_headers(http_request, credentials, region, service)
+
+    return Endpoint({}, base_url, sign=sign, secrets=login.secrets, renew=forget_sessions)
+
+
+# === Wires ==================================================================================
+
+
+def _mantle_wire(request: Request, is_claude: bool) -> Wire:
+    if is_claude:
+        return _wire(ANTHROPIC)
+    overrides = (request.record or {}).get("provider")
+    shape = overrides.get("shape") if isinstance(overrides, dict) else None
+    return _wire(OPENAI_RESPONSES if shape == "responses" else OPENAI_CHAT)
+
+
+@cache
+def _wire(api: str) -> Wire:
+    return load_wire(api)._replace(settings=SETTINGS)
+
+
+@cache
+def invoke_wire() -> Wire:
+    """Return Anthropic's API within InvokeModel."""
+    return _wire(ANTHROPIC)._replace(
+        title="Claude on Bedrock",
+        encode=_encode_invoke,
+        framing=InvokeModelReader,
+        url_suffix="/invoke-with-response-stream",
+        image_urls=False,
+        document_urls=False,
+        schema_providers=frozenset({"amazon-bedrock"}),
+    )
+
+
+def _encode_invoke(request: Request, prepared: PreparedRequest) -> EncodedRequest:
+    """Return a request of Anthropic's API with the path and the fields of InvokeModel."""
+    hour = converse_family(request.model_id).hour_cache_point
+    if prepared.cache_retention == "long" and not (hour and hour.search(request.model_id)):
+        prepared = replace(prepared, cache_retention="short")
+    body: dict[str, Any] = dict(load_wire(ANTHROPIC).encode(request, prepared).body)
+    del body["model"], body["stream"]
+    betas = [
+        feature.strip()
+        for name, value in prepared.headers.items()
+        if name.lower() == "anthropic-beta"
+        for feature in value.split(",")
+    ]
+    body = {"anthropic_version": INVOKE_VERSION, "anthropic_beta": betas or None, **body}
+    url = model_url(prepared.base_url or "", request.model_id, "invoke-with-response-stream")
+    return EncodedRequest(url, {}, body)

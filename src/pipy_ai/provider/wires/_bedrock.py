@@ -1,0 +1,36 @@
+"""Shared by the APIs of Amazon Bedrock: the names of models."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from ..http.client import endpoint_url
+
+# The parts of a model's name that say how LiteLLM should call it.
+_PREFIX = re.compile(r"(converse_like|converse|invoke|[a-z]{2}(?:-[a-z]+)+-\d)/")
+
+
+def split_model_id(model_id: str) -> tuple[list[str], str]:
+    """Return LiteLLM's prefixes of a name, such as `converse` or a region, and the rest.
+
+    Example:
+        >>> split_model_id("converse/us-east-1/amazon.nova-pro-v1:0")
+        (['converse', 'us-east-1'], 'amazon.nova-pro-v1:0')
+    """
+    prefixes: list[str] = []
+    while match := _PREFIX.match(model_id):
+        prefixes.append(match[1])
+        model_id = model_id[match.end() :]
+    return prefixes, model_id
+
+
+def model_url(base_url: str, model_id: str, operation: str) -> str:
+    """Return the URL of an operation on a model. Names and ARNs are percent-encoded.
+
+    Example:
+        >>> model_url("https://host", "amazon.nova-pro-v1:0", "converse-stream")
+        'https://host/model/amazon.nova-pro-v1%3A0/converse-stream'
+    """
+    _, name = split_model_id(model_id)
+    return endpoint_url(base_url, f"/model/{quote(name, safe='')}/{operation}")
