@@ -38,7 +38,7 @@ from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
 from ..utils.log import logger
 from ..utils.text import format_usd
-from .apis import OPENAI_CHAT
+from .apis import BEDROCK, OPENAI_CHAT
 from .assembler import INTERRUPTED_MESSAGE, Assembler
 from .base import Provider
 from .finish import is_first_party_chat
@@ -103,12 +103,13 @@ def _may_send_think_tags(request: Request) -> bool:
         return True  # a model file has no record
     if not request.route.kind:  # a registered provider, which yields thinking separately
         return False
-    if request.record is not None and not request.record.get("reasoning"):
+    is_reasoning = request.record is None or request.record.get("reasoning")
+    if not (is_reasoning or request.family.thinks_in_text):
         return False
     from .profiles import backend_for
 
     api = backend_for(request.backend).api_for(request.model_id)
-    return api == OPENAI_CHAT and not is_first_party_chat(request)
+    return api in (BEDROCK, OPENAI_CHAT) and not is_first_party_chat(request)
 
 
 class Run:

@@ -522,6 +522,8 @@ class Family(NamedTuple):
         placeholder_reasoning: sent as the thinking of a turn that has none. Hosts reject a turn
             with tool calls without it, and later turns (earendil-works/pi#3835).
         alternating_roles: its template requires users and assistants to take turns, users first.
+        thinks_in_text: writes its thinking as tagged text, also if it is not listed as a reasoning
+            model.
         system_role: accepts a system prompt.
         prefill: continues a final assistant message; others reject it.
     """
@@ -539,6 +541,7 @@ class Family(NamedTuple):
     unsigned_thinking: bool = False
     placeholder_reasoning: str | None = None
     alternating_roles: bool = False
+    thinks_in_text: bool = False
     system_role: bool = True
     prefill: bool = True
 
@@ -637,6 +640,8 @@ FAMILIES = (
         ),
         unsigned_thinking=True,
     ),
+    # `<thinking>` before the answer when it has tools (vercel/ai#7078)
+    Family(NamePattern(r"(^|[./])nova-(2|lite|micro|pro|premier)", "nova-"), thinks_in_text=True),
     # Their templates raise "Conversation roles must alternate" and "System role not supported";
     # Google's API says "Developer instruction is not enabled" for Gemma 3.
     Family(NamePattern(r"gemma-?[123](?!\d)", "gemma"), alternating_roles=True, system_role=False),
@@ -722,6 +727,14 @@ CONVERSE_FAMILIES = (
             "output_config": {"effort": effort},
         },
         top_k=lambda value: {"top_k": value},
+    ),
+    ConverseFamily(
+        NamePattern("nova-2"),
+        efforts=("low", "medium", "high"),
+        effort=lambda effort: {
+            "reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}
+        },
+        top_k=lambda value: {"inferenceConfig": {"topK": value}},
     ),
     ConverseFamily(
         NamePattern("nova-"),

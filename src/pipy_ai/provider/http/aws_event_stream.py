@@ -148,11 +148,11 @@ def exception_error(event: str, payload: str) -> dict[str, str]:
 
 
 def _unwrap(payload: str) -> str:
-    """Return the event in a frame of InvokeModel; the payload itself if it is damaged."""
+    """Return the event in a frame of InvokeModel; text that is not JSON if there is none."""
     try:
         return base64.b64decode(from_json(payload)["bytes"]).decode("utf-8", "replace")
     except (ValueError, LookupError, TypeError):
-        return payload
+        return f"a frame without an event: {payload}"
 
 
 class _DamagedFrame(Exception):
