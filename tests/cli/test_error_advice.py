@@ -135,6 +135,11 @@ def test_errors_that_say_what_to_do_have_no_second_line() -> None:
     for kind in (ErrorKind.MISSING_KEY, ErrorKind.BUDGET, ErrorKind.CONTENT_FILTER):
         message = AssistantMessage(provider="openai", model="m", error=error_info(kind, "text"))
         assert error_advice(message) == ""
+    message = AssistantMessage(
+        provider="google-vertex", model="gemini-2.5-pro",
+        error=error_info(ErrorKind.AUTH, "Two settings differ."),
+    )  # fmt: skip
+    assert error_advice(message) == ""  # the cloud was not asked
     assert error_advice(AssistantMessage()) == ""
 
 

@@ -302,9 +302,8 @@ def test_token_endpoint_that_is_down(
     file = write_login(tmp_path, monkeypatch, USER)
     error = failure().error
     assert (error.kind, error.retryable) == ("connection", True)
-    reason = "[Errno 111] Connection refused"
-    login = f"gcloud user login in {file}"
-    assert error.message == f"Cannot reach 127.0.0.1 for the {login}: {reason}. Try again."
+    text = f"Cannot reach 127.0.0.1 for the gcloud user login in {file}: Connection refused."
+    assert error.message == f"{text} Try again."
 
 
 def test_damaged_private_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ...types import AssistantMessage
 
 
+_CLOUD_ORIGIN = "your cloud credentials"
+
+
 class _Credential(NamedTuple):
     """The API key of a request as text (never its value), and how to correct it."""
 
@@ -41,6 +44,8 @@ def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
     match error.kind:
         case ErrorKind.AUTH:
             credential = _credential(provider, message.model, api_base)
+            if error.status_code is None and credential.origin == _CLOUD_ORIGIN:
+                return ""  # a setting is wrong, or the login has expired: the message says what to do
             if error.status_code == 403:
                 return (
                     f"{provider} denied access to {message.model} with {credential.origin}; check"
@@ -106,7 +111,7 @@ def _credential(provider: str, model_id: str, api_base: str | None) -> _Credenti
     if route.kind == "router":
         return _Credential("the key in the Router's configuration", "check that file")
     if route.backend in CLOUD_LOGIN_BACKENDS:
-        return _Credential("your cloud credentials", "check them with pipy doctor")
+        return _Credential(_CLOUD_ORIGIN, "check them with pipy doctor")
     variable, location = route.credential()
     if variable and api_base and not is_own_url(provider, route, api_base):
         return _Credential(

@@ -171,7 +171,8 @@ class GoogleTokens(TokenSource):
         """Return the error for one of urllib3, whose text ends with what the system reports."""
         text = str(error)
         host = match[1] if (match := re.search(r"host='([^']+)'", text)) else "Google"
-        reason = _reason(text.rpartition(": ")[2].strip("\"')"))
+        match = re.search(r"\[Errno -?\d+\] ([^()'\"]+)", text)
+        reason = match[1] if match else _reason(text)
         text = f"Cannot reach {host} for the {self.login.title}: {reason}. Try again."
         return ProviderError(error_info(ErrorKind.CONNECTION, text))
 
