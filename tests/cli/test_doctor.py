@@ -208,7 +208,7 @@ def test_online_checks_each_provider_with_its_own_key(
     for name in ("openai", "anthropic", "models.dev"):
         [(state, said)] = found[name]
         assert (state, "HTTP 200" in said) == ("ok", True), said
-    assert "only LiteLLM" in found["amazon-bedrock"][0][1]
+    assert "not checked" in found["amazon-bedrock"][0][1]
     assert [sent.get("authorization") for sent in fakes["openai"].headers] == [f"Bearer {KEY}"]
     assert [sent.get("x-api-key") for sent in fakes["anthropic"].headers] == [KEY]
     assert KEY not in str(fakes["feed"].headers)

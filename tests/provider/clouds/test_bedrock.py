@@ -50,7 +50,7 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, july: Path) -> Path:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("PIPY_TRANSPORT", "direct")
-    monkeypatch.setattr(aws_login, "_MACHINE_VENDOR", tmp_path / "no machine of Amazon")
+    monkeypatch.setattr(aws_login, "MACHINE_VENDOR", tmp_path / "no machine of Amazon")
     aws_login.forget_sessions()
     return tmp_path
 
@@ -90,7 +90,7 @@ def verified(seen: Seen, service: str = "bedrock", region: str = "eu-central-1")
     given = seen.headers["authorization"]
     names = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
     assert all(name in names for name in seen.headers if name.startswith("x-amz-"))
-    url = f"http://{seen.headers['host']}{seen.raw_path}"
+    url = f"http://{seen.headers['host']}{seen.target}"
     headers = {name: seen.headers[name] for name in names if name != "host"}
     request = AWSRequest("POST", url, headers=headers, data=seen.body)
     request.context["timestamp"] = seen.headers["x-amz-date"]
@@ -136,7 +136,7 @@ def test_api_and_path_of_a_model(runtime: Lab, model: str, api: str, path: str) 
     runtime.play(invoked(say("ok")) if is_claude else CONVERSE.scene(say("ok")))
     message = complete(model, "q", api_key=BEARER)
     assert (message.text, message.error, message.api) == ("ok", None, api)
-    assert runtime.seen[0].raw_path == path
+    assert runtime.seen[0].target == path
 
 
 def test_claude_has_the_body_of_invoke_model(runtime: Lab) -> None:

@@ -28,7 +28,7 @@ _ROLE_VARIABLES = (
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
 )
 _SHORT_TERM_PREFIX = "bedrock-api-key-"  # of API keys that expire
-_MACHINE_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
+MACHINE_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 _HOW = (
     f"Set {BEARER_VARIABLE}, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
 )
@@ -208,7 +208,7 @@ def _has_role() -> bool:
     if any(map(_variable, _ROLE_VARIABLES)):
         return True
     try:  # asking the machine takes seconds where there is no answer
-        return "amazon" in _MACHINE_VENDOR.read_text("utf-8", "replace").lower()
+        return "amazon" in MACHINE_VENDOR.read_text("utf-8", "replace").lower()
     except OSError:
         return False
 

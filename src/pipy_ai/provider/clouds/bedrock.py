@@ -141,8 +141,15 @@ _REGION_ADVICE = (
 
 
 def _is_mantle(request: Request) -> bool:
-    host = urlsplit(request.options.api_base or "").hostname or ""
+    host = _host(request.options.api_base or "")
     return request.backend == "bedrock_mantle" or host.startswith("bedrock-mantle.")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # reported when the request is sent
+        return ""
 
 
 def _region(request: Request) -> str:
@@ -200,7 +207,7 @@ def _stored_login() -> Login | None:
 
 
 def _signed_endpoint(login: Login, base_url: str, region: str) -> Endpoint:
-    host = urlsplit(base_url).hostname or ""
+    host = _host(base_url)
     in_host = _AWS_HOST.search(host)
     region = in_host[1] if in_host and host.endswith((".amazonaws.com", ".api.aws")) else region
     if not region:
