@@ -192,7 +192,9 @@ def world(start: Start, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("OPENAI_BASE_URL", f"{base['openai']}/v1")
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
         monkeypatch.setenv("ANTHROPIC_BASE_URL", base["anthropic"])
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "x")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", base["feed"])
         monkeypatch.setenv("PIPY_MODELS_URL", f"{base['feed']}/api.json")
         return fakes
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_request_can_be_built_for_every_text_model(
     names = registry.query(output_modality="text")
     assert len(names) == 5117
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-0123456789")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
     for name in ("AZURE_RESOURCE_NAME", "AZURE_COGNITIVE_SERVICES_RESOURCE_NAME"):
         monkeypatch.setenv(name, "mine")
 
@@ -90,9 +92,15 @@ def _problem(request: Preview, model: Any, way: Route) -> str:
         return "the key is shown"
     if way.backend == "gemini" or (way.backend == "vertex_ai" and ":stream" in url):
         return "" if f"/{model.id}:stream" in url else "another model"
+    if way.backend == "bedrock":  # the path has the model, and says that it streams
+        if f"/model/{quote(model.id, safe='')}/" not in url or "-stream" not in url:
+            return "another model"
+        body = {**body, "model": model.id, "stream": True}
+        body |= body.get("toolConfig", {})
     if body["model"] != model.id:
         return "another model"
-    if model.capabilities.tool_call and len(body.get("tools", ())) != 1:
+    tools = [tool for tool in body.get("tools", ()) if "cachePoint" not in tool]
+    if model.capabilities.tool_call and len(tools) != 1:
         return "no tool"
     is_of_openai = model.provider in ("openai", "azure", "azure-cognitive-services")
     unstreamed = is_of_openai and model.id in ("o1-pro", "gpt-5-pro")  # they cannot

@@ -91,6 +91,7 @@ def _check_cloud(provider: str, cloud: Cloud, request: Request, wire: Wire) -> F
     import asyncio
 
     from ...errors import ProviderError
+    from ...provider.http.client import HTTPRequest
 
     try:
         endpoint = asyncio.run(cloud.endpoint(request, wire))
@@ -98,7 +99,10 @@ def _check_cloud(provider: str, cloud: Cloud, request: Request, wire: Wire) -> F
         return Finding(provider, FAIL, error.error.message)
     if not endpoint.check_url:
         return Finding(provider, OK, "not checked: every request to this address costs something")
-    status, elapsed_ms = _request_status("GET", endpoint.check_url, dict(endpoint.headers))
+    headers = dict(endpoint.headers)
+    if endpoint.sign is not None:
+        headers |= endpoint.sign(HTTPRequest("GET", endpoint.check_url, [*headers.items()]))
+    status, elapsed_ms = _request_status("GET", endpoint.check_url, headers)
     advice = "check the account's permissions"
     return _classify(provider, endpoint.check_url, status, elapsed_ms, advice)
 

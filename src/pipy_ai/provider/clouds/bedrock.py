@@ -107,8 +107,10 @@ class Bedrock:
         renew = key_renewal(request)
         if login.bearer:
             headers = {"authorization": f"Bearer {login.bearer}"}
-            return Endpoint(headers, base_url, secrets=login.secrets, renew=renew)
-        return _signed_endpoint(login, base_url, region)
+            endpoint = Endpoint(headers, base_url, secrets=login.secrets, renew=renew)
+        else:
+            endpoint = _signed_endpoint(login, base_url, region)
+        return endpoint._replace(check_url=_check_url(base_url))
 
     async def report(self) -> CloudReport | None:
         """See `Cloud`."""
@@ -194,6 +196,12 @@ def _mantle_path(request: Request, wire: Wire) -> str:
     overrides = (request.record or {}).get("provider")
     listed = str(overrides.get("api") or "") if isinstance(overrides, dict) else ""
     return urlsplit(listed.replace("${AWS_REGION}", "region")).path or "/openai/v1"
+
+
+def _check_url(base_url: str) -> str:
+    """Return the address of the list of models, at AWS itself."""
+    match = re.fullmatch(r"https://bedrock-runtime\.([a-z0-9-]+\.amazonaws\.com(\.cn)?)", base_url)
+    return f"https://bedrock.{match[1]}/foundation-models" if match else ""
 
 
 # === Credentials ============================================================================
