@@ -89,6 +89,13 @@ def test_options_and_extra_fields_are_merged() -> None:
     assert body(extra={"think": "high", "options": None})["think"] == "high"
 
 
+def test_fields_of_openai_are_translated_by_litellm(lab: Lab) -> None:
+    lab.play(OLLAMA.scene(say("{}")))
+    extra = {"response_format": {"type": "json_object"}}
+    complete(MODEL, "q", api_base=OLLAMA.base(lab), extra=extra)
+    assert lab.seen[0].json["format"] == "json"
+
+
 @tool
 def look(city: str) -> str:
     """Look out of the window."""

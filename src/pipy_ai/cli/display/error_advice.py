@@ -45,7 +45,9 @@ def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
         case ErrorKind.AUTH:
             credential = _credential(provider, message.model, api_base)
             if error.status_code is None and credential.origin == _CLOUD_ORIGIN:
-                return ""  # a setting is wrong, or the login has expired: the message says what to do
+                return (
+                    ""  # a setting is wrong, or the login has expired: the message says what to do
+                )
             if error.status_code == 403:
                 return (
                     f"{provider} denied access to {message.model} with {credential.origin}; check"

@@ -18,7 +18,14 @@ from ...registry.routing import litellm_route
 from ..apis import OLLAMA_CHAT
 from ..credentials import aresolve_api_key, key_renewal, missing_key_error
 from ..endpoint import Endpoint
-from ..http.client import CONNECTION_ERRORS, USER_AGENT, HTTPRequest, redacted_url, send
+from ..http.client import (
+    CONNECTION_ERRORS,
+    USER_AGENT,
+    HTTPRequest,
+    endpoint_url,
+    redacted_url,
+    send,
+)
 from ..request import Request
 from ..wire import Wire
 from ..wires import load_wire
@@ -53,6 +60,7 @@ class Ollama:
             base_url=base_url,
             secrets=() if api_key is None else (api_key,),
             renew=key_renewal(request),
+            check_url=endpoint_url(base_url, "/api/tags"),
             explain=lambda error: _explain(error, base_url, request.model_id),
         )
 
@@ -204,7 +212,7 @@ def model_record(name: str, details: Mapping[str, Any]) -> dict[str, Any]:
 async def _fetch_names(base_url: str, api_key: str | None, timeout_s: float) -> list[str]:
     try:
         async with asyncio.timeout(timeout_s):
-            answer = await _fetch("GET", f"{base_url}/api/tags", api_key)
+            answer = await _fetch("GET", endpoint_url(base_url, "/api/tags"), api_key)
     except TimeoutError:
         text = f"Ollama at {redacted_url(base_url)} did not list its models in {timeout_s:g} s."
         raise ProviderError(error_info(ErrorKind.TIMEOUT, text, provider="ollama")) from None
@@ -218,7 +226,7 @@ async def _fetch_names(base_url: str, api_key: str | None, timeout_s: float) -> 
 
 
 async def _fetch_details(base_url: str, api_key: str | None, name: str) -> dict[str, Any]:
-    return await _fetch("POST", f"{base_url}/api/show", api_key, {"model": name})
+    return await _fetch("POST", endpoint_url(base_url, "/api/show"), api_key, {"model": name})
 
 
 async def _fetch(method: str, url: str, api_key: str | None, body: Any = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, assert_never
 from urllib.parse import urlsplit
 
@@ -62,7 +62,19 @@ _OPTION_FIELDS = frozenset(
     }
 )  # fmt: skip
 
+# Fields of OpenAI that LiteLLM translates.
+_TRANSLATED_FIELDS = frozenset(
+    {
+        "functions", "max_completion_tokens", "max_tokens", "reasoning_effort", "response_format",
+    }
+)  # fmt: skip
+
 # === Requests ===============================================================================
+
+
+def accepts_extra(names: Collection[str]) -> bool:
+    """Return whether there are no OpenAI fields for LiteLLM to translate."""
+    return _TRANSLATED_FIELDS.isdisjoint(names)
 
 
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
@@ -299,6 +311,7 @@ WIRE = Wire(
     framing=JSONLinesReader,
     url_suffix="/api/chat",
     sampling={name: name for name in ("temperature", "top_p", "top_k", "seed", "stop")},
+    accepts_extra=accepts_extra,
     nested_extra={"options": _OPTION_FIELDS},
     image_urls=False,
     schema_fallback=schema_fallback,
