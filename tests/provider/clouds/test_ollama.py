@@ -13,9 +13,9 @@ from pipy_ai import AssistantMessage, complete, ctx, preview, tool
 from pipy_ai.errors import ProviderError
 from pipy_ai.provider.clouds.ollama import CLOUD, list_models
 
-from ..support.raw_server import Raw, response
-from ..support.scripted_server import Lab, Status
-from ..support.wire_formats import OLLAMA, say
+from ...support.raw_server import Raw, response
+from ...support.scripted_server import Lab, Status
+from ...support.wire_formats import OLLAMA, say
 
 KEY = "ollama-secret-0123456789"
 
