@@ -1,4 +1,4 @@
-"""Test requests to Azure byte for byte: method, target, headers and body, as a server receives them.
+"""Test requests to Azure byte for byte: method, target, headers and body, as they arrive.
 
 After an intended change,
 
