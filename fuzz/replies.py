@@ -17,11 +17,21 @@ from pipy_ai.provider.http.connection import Connection
 from pipy_ai.provider.profiles import profile_for
 from pipy_ai.provider.wires import load_wire
 from tests.support.event_grammar import check_events
-from tests.support.wire_formats import ANTHROPIC, CHAT, COHERE, GEMINI, OLLAMA, RESPONSES
+from tests.support.wire_formats import (
+    ANTHROPIC,
+    CHAT,
+    COHERE,
+    CONVERSE,
+    GEMINI,
+    OLLAMA,
+    RESPONSES,
+)
 
 HOST = "fuzz.invalid"
 KEY = "sk-fuzz-4f9c1d7e2b8a"
-MODELS = {wire.api: wire.model for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES, OLLAMA, COHERE)}
+MODELS = {
+    wire.api: wire.model for wire in (CHAT, ANTHROPIC, GEMINI, RESPONSES, OLLAMA, COHERE, CONVERSE)
+}
 
 _PROFILE = profile_for("openrouter", "openrouter")  # its costs are believed
 _loop = asyncio.new_event_loop()
