@@ -32,10 +32,10 @@ class SnapshotHook(BuildHookInterface):
         from pipy_ai.registry.index import (
             INDEX_FILE,
             MODELS_FILE,
-            encode_catalogue,
             models_in_feed,
             providers_in_feed,
         )
+        from pipy_ai.registry.index_writer import encode_catalogue
         from pipy_ai.registry.sync import MODELS_DEV_URL, is_complete_feed
 
         if source == "fetch":

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import complete, preview
+from pipy_ai import ImageContent, complete, preview, user
 from pipy_ai._requests import build_request
 from pipy_ai.errors import MissingKeyError
 from pipy_ai.provider.select import provider_for
@@ -109,7 +109,6 @@ def _without_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sagemaker/my-endpoint", {}),
         ("watsonx/ibm/granite", {}),
         ("openai/gpt-4o", {"transport": "litellm"}),
-        ("openai/gpt-4o", {"extra": {"mock_response": "x"}}),
     ],
 )
 def test_missing_litellm_fails_at_once_and_names_the_extra(
@@ -131,6 +130,45 @@ def test_missing_litellm_is_reported_before_a_missing_key() -> None:
     message = complete("openai/gpt-4o", "q", transport="litellm")
     assert message.error is not None
     assert "needs LiteLLM" in message.error.message
+
+
+@pytest.mark.usefixtures("_without_litellm")
+@pytest.mark.parametrize(
+    ("model", "prompt", "options", "advice"),
+    [
+        (
+            "openai/gpt-4o",
+            "q",
+            {"extra": {"mock_response": "x"}},
+            "leave out 'mock_response' in extra=",
+        ),
+        (
+            "google/gemini-2.5-flash",
+            "q",
+            {"extra": {"top_k": 3, "presence_penalty": 1}},
+            "leave out 'presence_penalty' in extra=",
+        ),
+        (
+            "google/gemini-2.5-flash",
+            user("q", ImageContent(url="https://example.com/a.png")),
+            {},
+            "pass the data of files instead of URLs",
+        ),
+    ],
+)
+def test_missing_litellm_error_says_how_to_do_without(
+    model: str, prompt: Any, options: dict[str, Any], advice: str
+) -> None:
+    message = complete(model, prompt, api_key="k", **options)
+    assert message.error is not None
+    assert message.error.message.endswith(f"pip install 'pipy-ai[litellm]', or {advice}")
+
+
+@pytest.mark.usefixtures("_without_litellm")
+def test_direct_transport_without_litellm_says_what_it_cannot_reach() -> None:
+    message = complete("sagemaker/x", "q", api_key="k", transport="direct")
+    assert message.error is not None
+    assert "cannot reach" in message.error.message
 
 
 @pytest.mark.usefixtures("_without_litellm")

@@ -215,11 +215,16 @@ def missing_key_error(
     return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))
 
 
-def missing_package_error(provider: str, package: str, extra: str) -> ProviderError:
-    """Return the error of a request that needs a package of an extra that is not installed."""
+def missing_package_error(
+    provider: str, package: str, extra: str, advice: str = ""
+) -> ProviderError:
+    """Return the error of a request that needs a package of an extra that is not installed.
+
+    `advice` says how the request could do without the package.
+    """
     text = (
         f"This request to {provider} needs {package}, which is not installed:"
-        f" {install_command(extra)}"
+        f" {install_command(extra)}{advice and f', or {advice}'}"
     )
     return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))
 

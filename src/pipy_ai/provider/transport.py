@@ -33,7 +33,7 @@ def wire_for(request: Request) -> Wire:
 def direct_wire(request: Request) -> Wire | None:
     """Return the wire that carries a request; None: LiteLLM carries it."""
     transport = request.options.transport or os.environ.get("PIPY_TRANSPORT", "").strip() or "auto"
-    route, extra = request.route, request.options.extra or {}
+    route = request.route
     if transport == "litellm" or route.kind == "router":
         return None
     if route.problem and not request.options.api_base:
@@ -42,14 +42,29 @@ def direct_wire(request: Request) -> Wire | None:
     wire = backend_wire(request) if cloud is None else cloud.wire(request)
     if wire is None or (cloud is None and not _is_reachable(request, wire)):
         return None
-    names = extra.keys() - wire.settings
-    if any(name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_") for name in names):
-        return None
-    if not wire.accepts_extra(names):
-        return None
+    return None if _obstacle(request, wire) else wire
+
+
+def advice_without_litellm(request: Request) -> str:
+    """Return what to change so that a request does not need LiteLLM; "": nothing would help."""
+    transport = request.options.transport or os.environ.get("PIPY_TRANSPORT", "").strip()
+    if transport == "litellm" or request.route.kind == "router":
+        return ""
+    cloud = cloud_for(request.backend)
+    wire = backend_wire(request) if cloud is None else cloud.wire(request)
+    return "" if wire is None else _obstacle(request, wire)
+
+
+def _obstacle(request: Request, wire: Wire) -> str:
+    """Return what to change in a request that the wire of its host cannot carry, else ""."""
+    names = (request.options.extra or {}).keys() - wire.settings
+    for name in sorted(names):
+        is_litellms = name in LITELLM_ONLY_OPTIONS or name.startswith("litellm_")
+        if is_litellms or not wire.accepts_extra({name}):
+            return f"leave out {name!r} in extra="
     if any(_needs_download(part, request, wire) for part in _content_parts(request)):
-        return None  # LiteLLM downloads files that the API does not accept by URL
-    return wire
+        return "pass the data of files instead of URLs"  # which LiteLLM downloads
+    return ""
 
 
 def _is_reachable(request: Request, wire: Wire) -> bool:

@@ -44,6 +44,7 @@ from ..redaction import redacted_error, redacted_preview, response_redactor
 from ..request import Preview, Request, bad_request_error
 from ..router import expand_env_references, load_router_config, with_stored_keys
 from ..tool_definitions import restore_tool_names
+from ..transport import advice_without_litellm
 from ..wires import backend_wire
 from .arguments import build_arguments, is_native_claude
 from .capture import CapturedRequest, capturing_client
@@ -144,12 +145,13 @@ def _check_installed(request: Request) -> None:
     if has_extra("litellm"):
         return
     route = request.route
-    if route.problem and not request.options.api_base:
-        return  # LiteLLM would not help; this error follows
+    if request.options.transport == "direct" or (route.problem and not request.options.api_base):
+        return  # LiteLLM would not help; another error follows
     if route.kind == "litellm" and request.backend not in known_to_litellm():
         info = error_info(ErrorKind.NOT_FOUND, UNKNOWN_PROVIDER_MESSAGE, provider=request.provider)
         raise ProviderError(info)
-    raise missing_package_error(request.provider, "LiteLLM", "litellm")
+    advice = advice_without_litellm(request)
+    raise missing_package_error(request.provider, "LiteLLM", "litellm", advice)
 
 
 # How to install what LiteLLM needs for some providers, by the module that it imports.
