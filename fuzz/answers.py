@@ -52,7 +52,8 @@ _RARE_FIELDS: dict[str, tuple[str, ...]] = {
         "functionCall", "args", "name", "id", "inlineData", "fileData", "executableCode",
         "mimeType", "finishReason", "groundingMetadata", "groundingChunks", "webSearchQueries",
         "promptFeedback", "blockReason", "usageMetadata", "promptTokensDetails", "modality",
-        "tokenCount", "responseId", "modelVersion", "serviceTier",
+        "tokenCount", "responseId", "modelVersion", "serviceTier", "partialArgs", "jsonPath",
+        "stringValue", "numberValue", "willContinue",
     ),
     "cohere-chat": (
         "error", "type", "delta", "message", "content", "text", "thinking", "index", "id",
@@ -92,6 +93,19 @@ _CITATION = {"type": "citation-start", "index": 0, "delta": {"message": {"citati
 _PLAN = {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look."}}}
 
 
+# A call whose arguments Vertex AI streams.
+_PIECES: list[Any] = [
+    {"name": "look", "willContinue": True},
+    {"partialArgs": [{"jsonPath": "$.x[0].y", "stringValue": "o"}], "willContinue": True},
+    {"partialArgs": [{"jsonPath": "$.x[0].y", "stringValue": "k"}], "willContinue": True},
+    {"partialArgs": [{"jsonPath": "$['z']", "numberValue": 1}], "willContinue": True},
+    {},
+]
+_STREAMED_CALL = [
+    {"candidates": [{"content": {"parts": [{"functionCall": piece}]}}]} for piece in _PIECES
+]
+
+
 def _examples(wire: Wire) -> list[list[Any]]:
     """Return the events of complete answers."""
     steps = [
@@ -116,6 +130,7 @@ _EXAMPLES[COHERE.api] += [
     [*example[:1], _PLAN, *example[1:-2], _CITATION, *example[-2:]]
     for example in _EXAMPLES[COHERE.api]
 ]
+_EXAMPLES[GEMINI.api] += [[*_STREAMED_CALL, *example[-1:]] for example in _EXAMPLES[GEMINI.api][:3]]
 
 
 def _add_field(rng: random.Random, api: str, value: Any) -> None:

@@ -471,6 +471,50 @@ def test_chunks_without_counts_role_and_candidates(lab: Lab) -> None:
     assert usage.service_tier == "ON_DEMAND_PRIORITY"
 
 
+def piece(path: str, more: bool = True, **value: Any) -> dict[str, Any]:
+    return {"partialArgs": [{"jsonPath": path, **value}], "willContinue": more}
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("end", [[{}], [{"willContinue": False, "partialArgs": []}], []])
+def test_streamed_arguments(lab: Lab, end: list[Any]) -> None:
+    """`streamFunctionCallArguments` of Vertex AI, which a caller can set in `extra`."""
+    calls = [
+        {"name": "weather", "id": "f1", "willContinue": True},
+        piece("$.cities[0].name", stringValue="Be", willContinue=True),
+        piece("$.cities[0].name", stringValue="rn"),
+        piece("$.cities[1].name", stringValue="Zürich"),
+        piece("$.days", numberValue=3),
+        piece("$['with snow']", boolValue=True),
+        piece("$.unit", nullValue="NULL_VALUE"),
+        *end,
+        {"name": "weather", "args": {"days": 1}},
+    ]
+    parts = [{"candidates": [{"content": {"parts": [{"functionCall": one}]}}]} for one in calls]
+    lab.play(sse(*parts, {"candidates": [{"finishReason": "STOP"}]}))
+    config = {"functionCallingConfig": {"streamFunctionCallArguments": True}}
+    message = ask(lab, GEMINI_MODEL, ctx(user("q"), tools=[WEATHER]), extra={"toolConfig": config})
+    assert lab.seen[0].json["toolConfig"] == config
+    assert message.error is None
+    first, second = message.tool_calls
+    assert (first.id, first.arguments_error) == ("f1", None)
+    cities = [{"name": "Bern"}, {"name": "Zürich"}]
+    assert first.arguments == {"cities": cities, "days": 3, "with snow": True, "unit": None}
+    assert second.arguments == {"days": 1}
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("path", ["", "$", "cities", "$.a[5]", "$..a", "$.a[x]", 7, "$.a.b"])
+def test_streamed_arguments_without_a_place(lab: Lab, path: Any) -> None:
+    calls = [{"name": "weather", "willContinue": True}, piece("$.a", numberValue=1),
+             piece(path, stringValue="x")]  # fmt: skip
+    parts = [{"candidates": [{"content": {"parts": [{"functionCall": one}]}}]} for one in calls]
+    lab.play(sse(*parts, {"candidates": [{"finishReason": "STOP"}]}))
+    message = ask(lab, GEMINI_MODEL, ctx(user("q"), tools=[WEATHER]))
+    assert message.error is not None
+    assert message.error.kind == "server"
+
+
 @pytest.mark.usefixtures("place")
 @all_models
 def test_answers_as_of_the_apis_own_vendor(lab: Lab, model: str, wire: Wire) -> None:

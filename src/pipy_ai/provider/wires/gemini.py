@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, assert_never
 from urllib.parse import quote
 
@@ -72,6 +73,11 @@ _CONTENT_FIELDS = frozenset(
         "functionResponse", "inlineData", "toolCall", "toolResponse",
     }
 )  # fmt: skip
+
+# A place in the arguments of a call, such as `$.cities[0].name` or `$['a name']`.
+_PATH_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d{1,6})\]|\['(?P<quoted>[^']*)'\]")
+_PATH = re.compile(rf"\$(?:{re.sub(r'P<[a-z]+>', ':', _PATH_STEP.pattern)})+")
+_PIECE_VALUES = ("stringValue", "numberValue", "boolValue")  # else it is null
 
 # === Requests ===============================================================================
 
@@ -300,6 +306,7 @@ class GeminiDecoder:
         self._last_info: tuple[Any, Any] = (None, None)
         self._last_usage: Any = None  # Vertex AI repeats it in every chunk
         self._call_count = 0
+        self._streamed_arguments: StreamedArguments | None = None
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
@@ -342,6 +349,7 @@ class GeminiDecoder:
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
         if reason:
+            self._end_arguments(deltas)
             self._finished = True
             deltas.append(Finish(reason))
 
@@ -351,13 +359,18 @@ class GeminiDecoder:
             return
         signature = optional_text(part.get("thoughtSignature"))
         call = part.get("functionCall")
-        if call:
+        if call and ("partialArgs" in call or call.get("willContinue")):
+            self._decode_call_piece(call, signature, deltas)
+        elif call:
+            self._end_arguments(deltas)
             name = content_text(call.get("name"))
             arguments = json.dumps(call.get("args") or {}, ensure_ascii=False)
             # A call without a name continues the last (smallmain/vscode-unify-chat-provider#49).
             self._call_count += bool(name) or not self._call_count
             call_id, index = optional_id(call.get("id")), self._call_count - 1
             deltas.append(ToolFragment(index, call_id, name, arguments, signature))
+        elif call is not None:
+            self._end_arguments(deltas)
         elif part.get("thought"):
             deltas.append(Thinking(content_text(part.get("text"))))
             if signature:
@@ -368,6 +381,74 @@ class GeminiDecoder:
                 deltas.append(TextSignature(signature, starts_block=True))
         else:
             deltas.append(Omitted(_media_type(part) or min(omitted)))
+
+    def _decode_call_piece(
+        self, call: dict[str, Any], signature: str | None, deltas: list[Delta]
+    ) -> None:
+        """Decode a piece of a call whose arguments Vertex AI streams, if the caller wants that."""
+        if name := content_text(call.get("name")):
+            self._end_arguments(deltas)
+            self._call_count += 1
+            call_id, index = optional_id(call.get("id")), self._call_count - 1
+            deltas.append(ToolFragment(index, call_id, name, thought_signature=signature))
+        if self._streamed_arguments is None:
+            self._streamed_arguments = StreamedArguments()
+        for piece in call.get("partialArgs") or ():
+            self._streamed_arguments.add(piece)
+        if not call.get("willContinue"):
+            self._end_arguments(deltas)
+
+    def _end_arguments(self, deltas: list[Delta]) -> None:
+        if self._streamed_arguments is not None:
+            arguments = json.dumps(self._streamed_arguments.value, ensure_ascii=False)
+            self._streamed_arguments = None
+            deltas.append(ToolFragment(max(0, self._call_count - 1), arguments=arguments))
+
+
+class StreamedArguments:
+    """The arguments of a call, made of pieces that each name a place in them.
+
+    Example:
+        >>> arguments = StreamedArguments()
+        >>> arguments.add({"jsonPath": "$.cities[0].name", "stringValue": "Be"})
+        >>> arguments.add({"jsonPath": "$.cities[0].name", "stringValue": "rn"})
+        >>> arguments.value
+        {'cities': [{'name': 'Bern'}]}
+    """
+
+    def __init__(self) -> None:
+        self.value: Any = {}
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        """Set the value at the place of a piece; text is appended to the text there.
+
+        Raises:
+            ValueError: The place is not a path of names and indices.
+        """
+        path = content_text(piece.get("jsonPath"))
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"not a path: {path}")
+        steps: list[str | int] = [
+            int(match["index"]) if match["index"] else match["name"] or match["quoted"] or ""
+            for match in _PATH_STEP.finditer(path)
+        ]
+        target = self.value
+        for step, following in pairwise(steps):
+            target = _get_or_add(target, step, [] if isinstance(following, int) else {})
+        value = next((piece[name] for name in _PIECE_VALUES if name in piece), None)
+        earlier = _get_or_add(target, steps[-1], "")
+        if isinstance(value, str) and isinstance(earlier, str):
+            value = earlier + value
+        target[steps[-1]] = value
+
+
+def _get_or_add(target: Any, step: str | int, default: Any) -> Any:
+    """Return the member of an object or array; a missing one is added at the end."""
+    if isinstance(target, dict):
+        return target.setdefault(step, default)
+    if step == len(target):
+        target.append(default)
+    return target[step]
 
 
 def _media_type(part: dict[str, Any]) -> str:
