@@ -191,7 +191,60 @@ def is_claude_text(event: Any) -> bool:
     return bool(event["type"] == "content_block_delta")
 
 
+# === Azure ==================================================================================
+
+
+def azure_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Azure sends it: with content filters and obfuscation in every chunk."""
+    names = ("hate", "self_harm", "sexual", "violence")
+    safe = {name: {"filtered": False, "severity": "safe"} for name in names}
+
+    def event(delta: Any, results: Any, reason: str | None = None, **fields: Any) -> bytes:
+        choice = {
+            "content_filter_results": results,
+            "delta": delta,
+            "finish_reason": reason,
+            "index": 0,
+            "logprobs": None,
+        }
+        chunk = {
+            "choices": [choice],
+            "created": 1_764_000_000,
+            "id": "chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012",
+            "model": "gpt-4o-2024-11-20",
+            "obfuscation": "aB3dE6gH9j",
+            "object": "chat.completion.chunk",
+            "system_fingerprint": "fp_ee1d74bde0",
+            "usage": None,
+        }
+        return b"data: " + json.dumps(chunk | fields, separators=(",", ":")).encode() + b"\n\n"
+
+    yield event({"content": "", "refusal": None, "role": "assistant"}, {})
+    for _ in range(deltas):
+        yield event({"content": WORD}, safe)
+    yield event({}, {}, "stop")
+    counts = {"prompt_tokens": 1, "completion_tokens": deltas, "total_tokens": deltas + 1}
+    yield event({}, {}, choices=[], usage=counts)
+    yield b"data: [DONE]\n\n"
+
+
+def azure_package(url: str, deltas: int) -> int:
+    """Return the characters that OpenAI's package reads from Azure."""
+    from openai import AzureOpenAI  # type: ignore[import-not-found]
+
+    client: Any = AzureOpenAI(azure_endpoint=url, api_key="k", api_version="2024-10-21")
+    messages = [{"role": "user", "content": str(deltas)}]
+    chunks = client.chat.completions.create(model="gpt-4o", messages=messages, stream=True)
+    return sum(len(chunk.choices[0].delta.content or "") for chunk in chunks if chunk.choices)
+
+
+def is_azure_text(event: Any) -> bool:
+    """Return whether a chunk has text."""
+    return bool(event["choices"] and event["choices"][0]["delta"].get("content"))
+
+
 APIS = {
+    "azure": Api("azure/gpt-4o", azure_events, is_azure_text, azure_package),
     "cohere": Api("cohere/command-a-03-2025", cohere_events, is_cohere_text, cohere_package),
     "ollama": Api("ollama/qwen3", ollama_events, is_ollama_text, ollama_package),
     "vertex-gemini": Api(

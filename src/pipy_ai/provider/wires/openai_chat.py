@@ -180,6 +180,11 @@ class OpenAIChatDecoder:
             deltas.append(Finish("refusal" if refused else content_text(reason)))
 
     def _decode_delta(self, delta: dict[str, Any], deltas: list[Delta]) -> None:
+        content = delta.get("content")
+        if len(delta) == 1 and type(content) is str:  # nearly all deltas of text
+            if content:
+                deltas.append(Text(content))
+            return
         reasoning = next(
             (v for n in _REASONING_FIELDS if isinstance(v := delta.get(n), str) and v), None
         )
@@ -191,7 +196,6 @@ class OpenAIChatDecoder:
         details = delta.get("reasoning_details")
         if isinstance(details, list):
             _decode_reasoning_details(details, deltas, with_text=reasoning is None)
-        content = delta.get("content")
         if isinstance(content, list):
             for part in content:
                 self._decode_content_part(part, deltas)
