@@ -20,12 +20,14 @@ from pipy_ai import (
     tool_result,
     user,
 )
+from pipy_ai.cli.main import main
 from pipy_ai.provider.clouds import cloud_for
 from pipy_ai.registry.catalogue import has_key
 from pipy_ai.registry.registry import get_registry
 from pipy_ai.registry.routing import build_route
 from pipy_ai.registry.trust import is_cloud_address
 
+from ..support.command import pipy
 from ..support.scripted_server import FIN, RESET, Lab, Status, sse
 from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, Counts, Wire, say, think, tool
 
@@ -225,6 +227,22 @@ def test_express_keys_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
     assert shown.url.startswith(express)
     assert shown.headers["x-goog-api-key"] == "***"
     assert "project-1" in preview(CLAUDE_MODEL, "q").url  # API keys are for Gemini only
+
+
+def test_express_key_of_pipy_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = pipy("keys", "set", "google-vertex", "--file", stdin=API_KEY)
+    assert stored.stdout.startswith("GOOGLE_VERTEX_API_KEY is stored in")
+    shown = preview(GEMINI_MODEL, "q")
+    assert shown.url.startswith("https://aiplatform.googleapis.com/v1/publishers/google/")
+    assert "x-goog-api-key" in shown.headers
+    assert has_key(record())
+    assert not has_key(record("google-vertex-anthropic"))
+    assert report().text == "GOOGLE_VERTEX_API_KEY for Gemini"
+    main(["keys", "list"])
+    assert "GOOGLE_VERTEX_API_KEY" in capsys.readouterr().out
+    for name in ("google-vertex-anthropic", "GOOGLE_APPLICATION_CREDENTIALS"):
+        assert main(["keys", "set", name]) == 2
+        assert "only environment variables can hold it" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("place")

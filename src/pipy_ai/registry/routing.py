@@ -120,6 +120,7 @@ _SYNONYMS = {
     GOOGLE_PROJECT: ("GOOGLE_VERTEX_PROJECT", "VERTEXAI_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID"),
     GOOGLE_LOCATION: ("GOOGLE_VERTEX_LOCATION", "VERTEXAI_LOCATION", "CLOUD_ML_REGION"),
 }
+STORABLE_CLOUD_KEYS = frozenset({GOOGLE_EXPRESS_KEY})  # `pipy keys` stores these
 CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
@@ -210,9 +211,10 @@ class Route:
 
     def _missing_for_google(self, missing: list[str], variables: Mapping[str, str]) -> list[str]:
         """Return which of the variables are needed beside an API key or a login's file."""
-        if GOOGLE_EXPRESS_KEY in self.key_env and _env_value(variables, GOOGLE_EXPRESS_KEY):
+        environment = None if variables is os.environ else variables
+        if self.credential(environment)[0] == GOOGLE_EXPRESS_KEY:
             return []
-        if variables is os.environ and google_login.has_project():
+        if environment is None and google_login.has_project():
             return [name for name in missing if name != GOOGLE_PROJECT]
         return missing
 
@@ -235,6 +237,10 @@ class Route:
             if _env_value(variables, name):
                 return name, ENVIRONMENT
         if environment is None and self.backend == "vertex_ai":
+            if GOOGLE_EXPRESS_KEY in self.key_env and (
+                location := keystore.key_location(GOOGLE_EXPRESS_KEY)
+            ):
+                return GOOGLE_EXPRESS_KEY, location
             path = google_login.login_path()
             return (google_login.FILE_VARIABLE, path) if path else ("", "")
         if environment is None and self.backend not in CLOUD_LOGIN_BACKENDS:
@@ -416,9 +422,9 @@ def _vertex_route(listing: _Listing) -> Route | None:
     is_vertex = listing.npm.startswith("@ai-sdk/google-vertex")
     if not is_vertex and not listing.provider.startswith("google-vertex"):
         return None
-    key_env: tuple[str, ...] = (google_login.FILE_VARIABLE, GOOGLE_EXPRESS_KEY)
+    key_env: tuple[str, ...] = (GOOGLE_EXPRESS_KEY, google_login.FILE_VARIABLE)
     if listing.provider == "google-vertex-anthropic" or "claude" in listing.model_id:
-        key_env = key_env[:1]
+        key_env = key_env[1:]
     return listing.route(
         "cloud",
         "vertex_ai",

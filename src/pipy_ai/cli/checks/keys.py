@@ -11,6 +11,7 @@ from ...registry.routing import (
     CLOUD_LOGIN_BACKENDS,
     ENVIRONMENT,
     SELF_HOSTED_BACKENDS,
+    STORABLE_CLOUD_KEYS,
     Route,
     build_route,
 )
@@ -69,9 +70,9 @@ def list_keys() -> list[dict[str, Any]]:
     for provider, provider_route in provider_routes().items():
         for variable in (*provider_route.token_env, *provider_route.key_env):
             in_environment = bool(os.environ.get(variable, "").strip())
-            if in_environment or (
-                variable in stored and provider_route.backend not in CLOUD_LOGIN_BACKENDS
-            ):
+            is_login = provider_route.backend in CLOUD_LOGIN_BACKENDS
+            is_read = not is_login or variable in STORABLE_CLOUD_KEYS
+            if in_environment or (variable in stored and is_read):
                 location = ENVIRONMENT if in_environment else keystore.key_location(variable)
                 row = rows.setdefault(variable, {"providers": [], "variable": variable})
                 row["providers"].append(provider)

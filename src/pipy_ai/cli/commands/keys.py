@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ...registry import keystore
-from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, Route
+from ...registry.routing import CLOUD_LOGIN_BACKENDS, ENVIRONMENT, STORABLE_CLOUD_KEYS, Route
 from ...utils.secrets import subscription_problem
 from ...utils.text import suggest
 from ..args.common import add_json_option, add_pager_option
@@ -103,7 +103,8 @@ def _resolve_name(name: str, force: bool) -> tuple[str, str]:
         return provider, _key_variable(provider, routes[provider])
     for provider, provider_route in routes.items():
         if name in provider_route.key_env:
-            _key_variable(provider, provider_route)
+            if name not in STORABLE_CLOUD_KEYS:
+                _key_variable(provider, provider_route, name)
             return provider, name
     if force and name.isidentifier():
         return "", name
@@ -112,14 +113,17 @@ def _resolve_name(name: str, force: bool) -> tuple[str, str]:
     raise ValueError(f"no provider or variable {name!r}; {advice} (use --force to store it anyway)")
 
 
-def _key_variable(provider: str, provider_route: Route) -> str:
-    """Return the variable of a provider's key.
+def _key_variable(provider: str, provider_route: Route, name: str = "") -> str:
+    """Return the variable of a provider's key; `name` is the one that the user has named.
 
     Raises:
         ValueError: The provider does not use one key.
     """
     if provider_route.problem:
         raise ValueError(provider_route.problem)
+    storable = [key for key in provider_route.key_env if key in STORABLE_CLOUD_KEYS]
+    if storable and not name:
+        return storable[0]
     if provider_route.backend in CLOUD_LOGIN_BACKENDS:
         raise ValueError(
             f"{provider} needs more than a key, and only environment variables can hold it: set "

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from ...errors import ErrorKind, ProviderError, error_info
+from ...registry import keystore
 from ...registry.google_login import FILE_VARIABLE
 from ...registry.routing import GOOGLE_EXPRESS_KEY, GOOGLE_LOCATION, GOOGLE_PROJECT
 from ...types import DocumentContent, ImageContent
+from ...utils import event_loop as loops
 from ...utils.extras import has_extra, install_command
 from ..apis import ANTHROPIC, GEMINI, OPENAI_CHAT
 from ..content import is_remote_file, remote_file_type
@@ -88,7 +90,7 @@ class Vertex:
         else:
             api_key = await aresolve_api_key(request)  # rejects an address that is not Google's
         if api_key is None:
-            api_key = _express_key(wire)
+            api_key = await _express_key(wire)
         if api_key is None:
             tokens = _login_tokens(preview)
             api_key = None if tokens is not None else _gemini_key(settings, wire)
@@ -244,9 +246,19 @@ def _is_api_key(text: str) -> bool:
     return text.startswith(_API_KEYS)
 
 
-def _express_key(wire: Wire) -> str | None:
-    """Return the API key that the environment has for Vertex AI."""
-    return os.environ.get(GOOGLE_EXPRESS_KEY, "").strip() or None if wire.api == GEMINI else None
+async def _express_key(wire: Wire) -> str | None:
+    """Return the API key for Vertex AI of the environment or of `pipy keys`."""
+    if wire.api != GEMINI:
+        return None
+    if api_key := os.environ.get(GOOGLE_EXPRESS_KEY, "").strip():
+        return api_key
+    if keystore.key_location(GOOGLE_EXPRESS_KEY) == keystore.KEYRING:  # it may prompt
+        return await loops.run_in_thread("pipy-ai-keyring", _stored_express_key) or None
+    return _stored_express_key() or None
+
+
+def _stored_express_key() -> str:
+    return keystore.get_key(GOOGLE_EXPRESS_KEY)
 
 
 def _gemini_key(settings: _Settings, wire: Wire) -> str | None:
@@ -410,7 +422,8 @@ def _report() -> CloudReport | None:
     claude = [group[0] for group in (_CLAUDE_PROJECTS[0], _CLAUDE_LOCATIONS[0])]
     settings |= {name: os.environ.get(name, "").strip() for name in claude}
     settings = {name: value for name, value in settings.items() if value}
-    has_express_key = bool(os.environ.get(GOOGLE_EXPRESS_KEY, "").strip())
+    in_environment = bool(os.environ.get(GOOGLE_EXPRESS_KEY, "").strip())
+    has_express_key = in_environment or bool(keystore.key_location(GOOGLE_EXPRESS_KEY))
     has_file = tokens is not None and bool(tokens.login.path)
     if not (settings or has_express_key or has_file):
         return None
