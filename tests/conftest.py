@@ -29,7 +29,7 @@ SURROUNDINGS = (
 )  # fmt: skip
 SETTINGS = re.compile(
     r"_(API_KEY|AUTH_TOKEN|API_BASE|BASE_URL)$"
-    r"|^(PIPY|GOOGLE|VERTEXAI|AZURE|ANTHROPIC_FOUNDRY)_|^OPENAI_API_VERSION$"
+    r"|^(PIPY|GOOGLE|VERTEXAI|AZURE|ANTHROPIC_FOUNDRY|OLLAMA)_|^OPENAI_API_VERSION$"
 )
 WEIGHTS = find_weights()  # before the data directory is replaced
 _connect = socket.socket.connect

@@ -62,8 +62,6 @@ def test_addresses(address: str, url: str) -> None:
 
 
 def test_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OLLAMA_HOST", "OLLAMA_API_BASE", "OLLAMA_CHAT_API_BASE"):
-        monkeypatch.delenv(name, raising=False)
     assert environment_address() == ("", LOCAL)
     assert litellm_route("ollama/m").api_base == LOCAL
     monkeypatch.setenv("OLLAMA_HOST", " ")

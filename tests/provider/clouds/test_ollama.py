@@ -20,12 +20,6 @@ from ...support.wire_formats import OLLAMA, say
 KEY = "ollama-secret-0123456789"
 
 
-@pytest.fixture(autouse=True)
-def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OLLAMA_HOST", "OLLAMA_API_BASE", "OLLAMA_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def closed_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
