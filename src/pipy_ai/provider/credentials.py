@@ -22,6 +22,7 @@ DEFAULT_OPENAI_URL = "https://api.openai.com/v1"
 PLACEHOLDER_KEY = "none"  # sent where no key is needed, so that LiteLLM does not look for one
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+OLLAMA_BACKEND = "ollama_chat"
 _OPENAI_PROVIDERS = frozenset({"openai", "text-completion-openai"})
 
 
@@ -78,9 +79,8 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     if route.backend in CLOUD_LOGIN_BACKENDS:
         _check_cloud_address(request)
         return None
-    base_url = (
-        base_url or (route.api_base if request.provider in _OPENAI_PROVIDERS else None) or None
-    )
+    is_addressed = request.provider in _OPENAI_PROVIDERS or route.backend == OLLAMA_BACKEND
+    base_url = base_url or (route.api_base if is_addressed else None) or None
     if base_url is not None and not is_own_url(request.provider, route, base_url):
         if route.backend in _OWN_LOGINS:
             raise _unsent_login_error(request, base_url)
@@ -132,6 +132,10 @@ def is_own_url(provider: str, route: Route, url: str) -> bool:
     """Return whether the provider's key may be sent to an address."""
     if provider in _OPENAI_PROVIDERS:
         return is_openai_url(url)
+    if route.backend == OLLAMA_BACKEND:  # its key is that of Ollama's cloud
+        from ..registry.ollama_address import may_have_key, server_url
+
+        return may_have_key(server_url(url))
     if route.is_self_hosted:
         return True  # its key is meant for the user's own servers at any address
     from ..registry import get_registry

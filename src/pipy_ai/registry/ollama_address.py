@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import urlsplit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,3 +69,26 @@ def environment_address(environment: Mapping[str, str] | None = None) -> tuple[s
         if value := variables.get(name, "").strip():
             return name, server_url(value)
     return "", DEFAULT_URL
+
+
+def is_cloud(base_url: str) -> bool:
+    """Return whether a base URL is that of Ollama's cloud."""
+    host = _host(base_url)
+    return host == "ollama.com" or host.endswith(".ollama.com")
+
+
+def may_have_key(base_url: str) -> bool:
+    """Return whether the key of the environment may be sent to a server.
+
+    It is that of Ollama's cloud, or of the server that the environment names.
+    """
+    if not base_url.startswith("https://"):
+        return False
+    return is_cloud(base_url) or base_url == environment_address()[1]
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

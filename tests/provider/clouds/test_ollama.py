@@ -91,6 +91,16 @@ def test_key_of_the_environment_goes_to_the_cloud_only(
     assert sent_key() is None
 
 
+def test_litellm_gets_no_key_for_another_server(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", KEY)
+    monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{lab.port}")
+    for options in ({}, {"api_base": OLLAMA.base(lab)}):
+        lab.play(OLLAMA.scene(say("ok")))
+        assert complete("ollama/m", "q", transport="litellm", **options).text == "ok"
+        assert "truncate" not in lab.seen[-1].json  # LiteLLM wrote it
+    assert KEY not in str([seen.headers for seen in lab.seen])
+
+
 def test_key_that_the_caller_passes(lab: Lab) -> None:
     for api_key in (KEY, lambda: KEY):
         lab.play(OLLAMA.scene(say("ok")))

@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 
 from ...errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ...failures import classify_exception, classify_status
-from ...registry.ollama_address import CLOUD_URL, environment_address, server_url
+from ...registry.ollama_address import (
+    CLOUD_URL,
+    environment_address,
+    is_cloud,
+    may_have_key,
+    server_url,
+)
 from ...registry.routing import litellm_route
 from ..apis import OLLAMA_CHAT
 from ..credentials import aresolve_api_key, key_renewal, missing_key_error
@@ -51,9 +57,9 @@ class Ollama:
         """See `Cloud`."""
         base_url = _valid_url(request.options.api_base or request.route.api_base)
         api_key: str | None = None
-        if request.options.api_key is not None or _may_have_key(base_url):
+        if request.options.api_key is not None or may_have_key(base_url):
             api_key = _real_key(await aresolve_api_key(request))
-        if api_key is None and _is_cloud(base_url) and not preview:
+        if api_key is None and is_cloud(base_url) and not preview:
             raise missing_key_error(request.provider, [_KEY], can_be_stored=True)
         return Endpoint(
             headers={} if api_key is None else wire.auth_headers(api_key),
@@ -109,23 +115,8 @@ def _valid_url(address: str) -> str:
     return url
 
 
-def _is_cloud(base_url: str) -> bool:
-    host = urlsplit(base_url).hostname or ""
-    return host == "ollama.com" or host.endswith(".ollama.com")
-
-
 def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def _may_have_key(base_url: str) -> bool:
-    """Return whether the key of the environment may be sent to a server.
-
-    It is that of Ollama's cloud, or of the server that the environment names.
-    """
-    if not base_url.startswith("https://"):
-        return False
-    return _is_cloud(base_url) or base_url == environment_address()[1]
 
 
 def _real_key(api_key: str | None) -> str | None:
@@ -138,21 +129,21 @@ def _real_key(api_key: str | None) -> str | None:
 def _explain(error: ErrorInfo, base_url: str, model_id: str) -> None:
     """Add to an error what to do about it."""
     host, url = urlsplit(base_url).hostname or "", redacted_url(base_url)
-    is_cloud, is_here = _is_cloud(base_url), _is_loopback(host)
+    in_cloud, is_here = is_cloud(base_url), _is_loopback(host)
     text = error.message.rstrip(".")
     advice = ""
     match error.kind:
-        case ErrorKind.CONNECTION if not is_cloud and " cannot be reached: " in text:
+        case ErrorKind.CONNECTION if not in_cloud and " cannot be reached: " in text:
             if is_here or os.strerror(errno.ECONNREFUSED) in text:
                 text = f"Ollama is not running at {url}"
                 where = "" if is_here else f" on {host} with OLLAMA_HOST=0.0.0.0"
                 advice = f"start it with `ollama serve`{where}, or set OLLAMA_HOST to its address"
                 error.retryable = False
-        case ErrorKind.NOT_FOUND if "not found" in text and not is_cloud:
+        case ErrorKind.NOT_FOUND if "not found" in text and not in_cloud:
             advice = f"run `ollama pull {model_id}`"
         case ErrorKind.CONTEXT_OVERFLOW:
             advice = 'shorten it, or set extra={"num_ctx": …} (-o extra.num_ctx=…)'
-        case ErrorKind.AUTH if not is_cloud:
+        case ErrorKind.AUTH if not in_cloud:
             advice = "run `ollama signin`, or pass api_key="
         case ErrorKind.BAD_REQUEST if text.endswith("does not support thinking"):
             advice = "leave out reasoning="
@@ -178,7 +169,7 @@ async def list_models(address: str = "", api_key: str | None = None) -> dict[str
         ProviderError: The server cannot be reached, or gives no list within `LIST_TIMEOUT_S`.
     """
     base_url = _valid_url(address or environment_address()[1])
-    if api_key is None and _may_have_key(base_url):
+    if api_key is None and may_have_key(base_url):
         api_key = litellm_route("ollama_chat/m").api_key() or None
     names = await _fetch_names(base_url, api_key, LIST_TIMEOUT_S)
     tasks = {name: asyncio.ensure_future(_fetch_details(base_url, api_key, name)) for name in names}
