@@ -26,6 +26,7 @@ _CONVERTERS: tuple[Callable[[Mapping[str, Any]], Any], ...] = (
     vendor_schemas.to_anthropic_tool_schema,
     vendor_schemas.to_openai_strict_schema,
     vendor_schemas.to_anthropic_schema,
+    vendor_schemas.to_cohere_schema,
     vendor_schemas.to_gemini_schema,
     vendor_schemas.to_gemini_tool_schema,
     lambda schema: modernize(schema) if _depth(schema) < 200 else None,

@@ -25,6 +25,7 @@ from pipy_ai.utils.vendor_schemas import (
     openai_limit,
     to_anthropic_schema,
     to_anthropic_tool_schema,
+    to_cohere_schema,
     to_gemini_schema,
     to_gemini_tool_schema,
     to_openai_strict_schema,
@@ -35,6 +36,7 @@ from ..support.schema_rules import (
     TOOL_RULES,
     anthropic_refuses,
     check,
+    cohere_refuses,
     gemini_refuses,
     openai_refuses,
     short_property_names,
@@ -143,6 +145,8 @@ def test_odd_tool_schema_is_accepted_by_every_vendor(schema: dict[str, Any]) -> 
     strict, closed = to_openai_strict_schema(schema), to_anthropic_schema(schema)
     assert strict is None or openai_refuses(strict) == []
     assert closed is None or anthropic_refuses(closed) == []
+    cohere = to_cohere_schema(schema)
+    assert cohere is None or cohere_refuses(cohere) == []
     assert schema == before
 
 
@@ -208,6 +212,22 @@ def test_keywords_of_old_drafts() -> None:
     assert (to_anthropic_schema(schema) or {})["properties"] == {"a": TEXT}
     assert to_gemini_schema(schema)["properties"] == {"a": TEXT}
     Draft202012Validator(to_tool_schema(schema)).validate({"a": "text"})
+
+
+def test_schema_for_cohere() -> None:
+    when = {"type": "string", "format": "email", "minLength": 3}
+    schema = _object(when=when, day={"type": "string", "format": "date"}) | {"required": ["day"]}
+    converted = to_cohere_schema(schema) or {}
+    assert converted["required"] == ["day"]
+    assert "additionalProperties" not in converted
+    assert converted["properties"]["day"] == {"type": "string", "format": "date"}
+    described = converted["properties"]["when"].pop("description")
+    assert "email" in described
+    assert converted["properties"]["when"] == TEXT
+    everything = to_cohere_schema({**schema, "required": []}) or {}  # one has to be required
+    assert everything["required"] == ["when", "day"]
+    assert everything["properties"]["day"]["anyOf"][1] == {"type": "null"}
+    assert to_cohere_schema(_object(empty={"type": "object", "properties": {}})) is None
 
 
 def test_order_of_a_tuple_is_described() -> None:
