@@ -421,16 +421,18 @@ class AnthropicMessagesDecoder:
             deltas.append(usage_from_anthropic(usage, self._server_calls))
 
     def _decode_block_delta(self, index: Any, delta: dict[str, Any], deltas: list[Delta]) -> None:
-        index = optional_index(index)
+        index = index if type(index) is int else optional_index(index)
         delta_type = delta.get("type")
         if delta_type == "text_delta":
-            deltas.append(Text(content_text(delta.get("text")), index))
+            text = delta.get("text")
+            deltas.append(Text(text if type(text) is str else content_text(text), index))
         elif delta_type == "thinking_delta":
             deltas.append(Thinking(content_text(delta.get("thinking")), index))
         elif delta_type == "signature_delta":
             deltas.append(ThinkingSignature(content_text(delta.get("signature")), index))
         elif delta_type == "input_json_delta" and index in self._tool_blocks:
-            arguments = content_text(delta.get("partial_json"))
+            arguments = delta.get("partial_json")
+            arguments = arguments if type(arguments) is str else content_text(arguments)
             if self._unsent_inputs and arguments.strip() not in ("", "{}"):
                 self._unsent_inputs.pop(index, None)
             deltas.append(ToolFragment(index, arguments=arguments))

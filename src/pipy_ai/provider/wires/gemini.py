@@ -330,22 +330,24 @@ class GeminiDecoder:
             self._last_info = info
             deltas.append(ResponseInfo(*map(optional_text, info)))
         reason = None
-        if feedback := chunk.get("promptFeedback"):
+        if "promptFeedback" in chunk and (feedback := chunk["promptFeedback"]):
             block_reason = feedback.get("blockReason")
             reason = f"PROMPT_BLOCKED: {block_reason}" if block_reason else None
         for candidate in chunk.get("candidates") or ():
             if content := candidate.get("content"):
                 for part in content.get("parts") or ():
                     self._decode_part(part, deltas)
-            reason = content_text(candidate.get("finishReason")) or reason
-            if grounding := candidate.get("groundingMetadata"):
+            if "finishReason" in candidate:
+                reason = content_text(candidate["finishReason"]) or reason
+            if "groundingMetadata" in candidate and (grounding := candidate["groundingMetadata"]):
                 calls = tool_calls_from_gemini(grounding)
                 deltas.append(UsageReport(server_tool_calls=calls or None))
             break  # only one candidate was requested
-        usage = chunk.get("usageMetadata")
-        if usage != self._last_usage and isinstance(usage, dict):
-            self._last_usage = usage
-            deltas.append(usage_from_gemini(usage))
+        if "usageMetadata" in chunk:
+            usage = chunk["usageMetadata"]
+            if usage != self._last_usage and isinstance(usage, dict):
+                self._last_usage = usage
+                deltas.append(usage_from_gemini(usage))
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
         if reason:
@@ -355,7 +357,8 @@ class GeminiDecoder:
 
     def _decode_part(self, part: dict[str, Any], deltas: list[Delta]) -> None:
         if len(part) == 1 and "text" in part:  # most parts
-            deltas.append(Text(content_text(part["text"])))
+            text = part["text"]
+            deltas.append(Text(text if type(text) is str else content_text(text)))
             return
         signature = optional_text(part.get("thoughtSignature"))
         call = part.get("functionCall")
