@@ -85,6 +85,7 @@ def test_references_in_schemas_are_not_fetched(lab: Lab) -> None:
     assert lab.seen == []
 
 
+@pytest.mark.litellm
 def test_litellm_downloads_nothing_and_reads_no_env_file(tmp_path: Path) -> None:
     """In a process whose every connection but those on loopback is an error."""
     (tmp_path / ".env").write_text("VOLCENGINE_API_KEY=key-of-the-env-file\n")

@@ -549,6 +549,7 @@ def test_bill(lab: Lab, july: Any, bill: Bill) -> None:
     [bill for bill in BILLS if bill.litellm],
     ids=lambda bill: re.sub(r"\W+", "-", bill.name),
 )
+@pytest.mark.litellm
 def test_bill_through_litellm(lab: Lab, july: Any, bill: Bill) -> None:
     message = paid(bill, lab, transport="litellm")
     assert message.usage.cost.total == pytest.approx(bill.dollars, abs=1e-12)
@@ -558,6 +559,7 @@ def test_bill_through_litellm(lab: Lab, july: Any, bill: Bill) -> None:
     ("tier", "dollars"),
     [("default", 0.0225), ("flex", 0.01125), ("priority", 0.045), ("scale", None)],
 )
+@pytest.mark.litellm
 def test_tier_of_a_response_that_litellm_reads(
     lab: Lab, july: Any, monkeypatch: pytest.MonkeyPatch, tier: str, dollars: float | None
 ) -> None:

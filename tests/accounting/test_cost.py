@@ -196,6 +196,7 @@ def test_custom_model_prices_its_responses(lab: Lab, july: Any) -> None:
 M = 1_000_000
 
 
+@pytest.mark.litellm
 def test_router_fallback_is_not_priced_as_the_first_model(lab: Lab, july: Path) -> None:
     dead = "http://127.0.0.1:9/v1"
     entries = [

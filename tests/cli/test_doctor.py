@@ -18,6 +18,7 @@ from pipy_ai.cli.checks.installation import check_extras, check_litellm
 from pipy_ai.cli.checks.models import check_servers
 from pipy_ai.cli.main import main
 from pipy_ai.registry.sync_state import write_sync_state
+from pipy_ai.utils.extras import distribution_name, install_command
 
 from ..support.command import pipy
 from ..support.model_servers import VLLM, Fake, Start
@@ -50,7 +51,7 @@ def test_healthy_installation(
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     code, found = findings(capsys)
     assert code == 0
-    for about in ("Python", "pipy-ai", "LiteLLM", "data", "default", "embedded"):
+    for about in ("Python", distribution_name(), "LiteLLM", "data", "default", "embedded"):
         assert [state for state, _ in found[about]] == ["ok"], about
     assert found["key"] == [("ok", "ANTHROPIC_API_KEY in the environment, for anthropic")]
     assert found["default"] == [("ok", "anthropic/claude-sonnet-4-5 (ANTHROPIC_API_KEY is set)")]
@@ -94,6 +95,7 @@ def test_missing_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(metadata, "distribution", lambda name: None)  # pipy-ai is installed
     [finding] = check_litellm()
     assert (finding.state, finding.todo) == ("fail", "pip install 'pipy-ai[litellm]'")
 
@@ -118,7 +120,7 @@ def test_optional_packages_are_listed_with_their_purpose(monkeypatch: pytest.Mon
     assert "local (the embedded model and .gguf files)" in installed.detail
     assert missing.detail.startswith("not installed: ")
     assert "parquet (batches from Parquet files)" in missing.detail
-    assert missing.detail.endswith("; pip install 'pipy-ai[NAME]' adds one")
+    assert missing.detail.endswith(f"; {install_command('NAME')} adds one")
 
 
 def test_damaged_and_world_readable_files_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from pipy_ai import AssistantMessage, __version__
 from pipy_ai.cli.main import main
+from pipy_ai.utils.extras import install_command
 
 from ..support.command import pipy
 from ..support.scripted_server import Lab
@@ -155,7 +156,7 @@ def test_no_model_available_names_two_solutions(
     assert main(["ask", "Hi"]) == 2
     output = capsys.readouterr().err
     assert "ANTHROPIC_API_KEY" in output
-    assert "pipy-ai[local]" in output
+    assert install_command("local") in output
 
 
 def test_embedded_model_is_the_default(weights: Path) -> None:

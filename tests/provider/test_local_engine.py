@@ -15,6 +15,7 @@ import pytest
 from pipy_ai import complete, ctx, quick, stream, user
 from pipy_ai.context import assistant
 from pipy_ai.provider.local import DEMO_MODEL_NOTICE, LlamaEngine
+from pipy_ai.utils.extras import install_command
 
 pytestmark = [
     pytest.mark.usefixtures("weights"),
@@ -82,7 +83,7 @@ def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("pipy_ai.provider.weights.WEIGHTS_PACKAGE", "no_such_package")
     message = complete("local/smollm2", "Hi")
     assert message.error is not None
-    assert message.error.message.endswith("pipy local pull")
+    assert "pipy local pull" in message.error.message
 
 
 def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +91,7 @@ def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> Non
     message = complete("local/smollm2", "Hi")
     assert message.error is not None
     assert message.error.kind == "missing_key"
-    assert message.error.message.endswith("pip install 'pipy-ai[local]'")
+    assert message.error.message.endswith(install_command("local"))
 
 
 def test_demo_notice() -> None:

@@ -41,6 +41,7 @@ ANSWER = CHAT.scene(think("hm"), say("Hel", "lo"), tool("c", "f", '{"x":', "1}")
                     counts=Counts(100, 20))  # fmt: skip
 
 
+@pytest.mark.litellm
 def test_router_models_go_through_the_router(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/m", lab.url), ("openai/gpt-5", "openai/m", lab.url))
     lab.play(ANSWER)
@@ -66,6 +67,7 @@ def test_router_models_go_through_the_router(lab: Lab, router: Path) -> None:
     assert "lab-key" not in repr(shown)
 
 
+@pytest.mark.litellm
 async def test_async_router_request(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/m", lab.url))
     lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
@@ -73,6 +75,7 @@ async def test_async_router_request(lab: Lab, router: Path) -> None:
     assert (await acomplete("fast", [user("q")])).text == "ok"
 
 
+@pytest.mark.litellm
 def test_changed_file_is_reloaded(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/one", lab.url))
     lab.play(CHAT.scene(say("ok")), CHAT.scene(say("ok")))
@@ -85,6 +88,7 @@ def test_changed_file_is_reloaded(lab: Lab, router: Path) -> None:
         complete("fast", "q")
 
 
+@pytest.mark.litellm
 def test_fallback(lab: Lab, router: Path) -> None:
     settings = "router_settings:\n  fallbacks:\n    - first: [second]\n"
     write(
@@ -98,6 +102,7 @@ def test_fallback(lab: Lab, router: Path) -> None:
     assert lab.seen[0].json["model"] == "b"
 
 
+@pytest.mark.litellm
 def test_failures_are_errors(lab: Lab, router: Path) -> None:
     write(router, ("fast", "hosted_vllm/m", lab.url), ("slow", "hosted_vllm/m2", lab.url))
     lab.play(Status(401, {"error": {"message": "bad key lab-key-0123456789"}}))
@@ -115,6 +120,7 @@ def test_failures_are_errors(lab: Lab, router: Path) -> None:
     assert (message.error.kind, message.text) == ("incomplete", "half")
 
 
+@pytest.mark.litellm
 def test_leaving_closes_the_connection(lab: Lab, router: Path) -> None:
     from ..support.scripted_server import STALL
 
@@ -147,6 +153,7 @@ def test_broken_file_is_reported(router: Path, text: str, expected: str) -> None
     assert str(router) in message.error.message
 
 
+@pytest.mark.litellm
 def test_alternative_file(lab: Lab, router: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     write(mine, ("mine", "hosted_vllm/m", lab.url))
@@ -163,6 +170,7 @@ def test_alternative_file(lab: Lab, router: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["groq/foo", "groq/a/b", "quick", "hidden"])
+@pytest.mark.litellm
 def test_wildcards_and_aliases_go_through_the_router(lab: Lab, july: Path, name: str) -> None:
     where = {"api_base": lab.url, "api_key": "lab-key-0123456789"}
     config = {

@@ -11,6 +11,7 @@ from pipy_ai import ImageContent, complete, preview, user
 from pipy_ai._requests import build_request
 from pipy_ai.errors import MissingKeyError
 from pipy_ai.provider.select import provider_for
+from pipy_ai.utils.extras import install_command
 
 from ..support.scripted_server import Lab
 
@@ -37,6 +38,7 @@ def test_litellm_argument_selects_litellm(extra: dict[str, Any], api: str) -> No
     assert provider_for(request).api == api
 
 
+@pytest.mark.litellm
 def test_openai_parameters_on_other_wires_use_litellm(lab: Lab) -> None:
     form = {"type": "json_object"}
     ours = preview("openai/gpt-4o", "q", extra={"response_format": form})
@@ -119,7 +121,7 @@ def test_missing_litellm_fails_at_once_and_names_the_extra(
     assert error is not None
     assert (error.kind, error.retryable) == ("missing_key", False)
     assert error.message.endswith(
-        "needs LiteLLM, which is not installed: pip install 'pipy-ai[litellm]'"
+        f"needs LiteLLM, which is not installed: {install_command('litellm')}"
     )
     assert not lab.seen
     assert not message.attempts
@@ -161,7 +163,7 @@ def test_missing_litellm_error_says_how_to_do_without(
 ) -> None:
     message = complete(model, prompt, api_key="k", **options)
     assert message.error is not None
-    assert message.error.message.endswith(f"pip install 'pipy-ai[litellm]', or {advice}")
+    assert message.error.message.endswith(f"{install_command('litellm')}, or {advice}")
 
 
 @pytest.mark.usefixtures("_without_litellm")
@@ -190,5 +192,5 @@ def test_without_litellm_an_unknown_provider_is_reported_as_such() -> None:
 def test_preview_without_litellm() -> None:
     assert preview("openai/gpt-4o", "q").body["model"] == "gpt-4o"
     assert preview("sagemaker/x", "q").body["model"] == "sagemaker/x"  # LiteLLM's arguments
-    with pytest.raises(MissingKeyError, match=r"pipy-ai\[litellm\]"):
+    with pytest.raises(MissingKeyError, match=r"pip install .*\[litellm\]"):
         preview("openai/gpt-4o", "q", transport="litellm")

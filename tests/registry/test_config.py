@@ -111,6 +111,7 @@ def backend() -> Iterator[Lab]:
         yield server
 
 
+@pytest.mark.litellm
 def test_real_proxy_loads_the_file(
     backend: Lab, july: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def test_stored_key_counts_as_available(kept: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # LiteLLM's, in some orders of tests
+@pytest.mark.litellm
 def test_router_gets_stored_keys(lab: Lab, kept: Path) -> None:
     lab.play(CHAT.scene(say("routed")))
     Path(os.environ["PIPY_DATA_DIR"], "router.yaml").write_text(

@@ -232,6 +232,7 @@ def site() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.litellm
 def test_url_is_downloaded_where_the_wire_takes_none(
     july: Path, site: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

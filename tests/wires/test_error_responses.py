@@ -64,6 +64,7 @@ def test_error_response_of_a_host(lab: Lab, row: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("host", "words"), BY_LITELLM)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.litellm
 def test_error_response_by_litellm(lab: Lab, host: str, words: str) -> None:
     row = next(
         row for row in ROWS if row["host"] == host and words in json.dumps(row, ensure_ascii=False)

@@ -30,6 +30,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.litellm
 def test_top_level_parameter_is_moved_to_generation_config(july: Any) -> None:
     """Google refuses it where the caller wrote it, at the top."""
     body = preview("google/gemini-2.5-flash", "q", extra={"top_k": 40}).body
