@@ -2,7 +2,8 @@
 
     python benchmarks/vendors.py [API …] [--rivals API=PYTHON …] [--rounds 5]
 
-The floor is a bare socket reader: it splits lines, parses their JSON and makes no events. Every
+The floor is a bare socket reader: it splits lines, parses their JSON and makes no events. For AWS
+it splits frames, and verifies both checksums of each. Every
 client is a process of its own, which reads a stream of 10,000 deltas in a burst; the cost of a
 short stream is subtracted. `--rivals` has the Python of a virtual environment with the package.
 """
@@ -11,18 +12,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import os
 import re
 import socket
 import socketserver
 import statistics
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+from zlib import crc32
 
 DELTAS = 10_000
 WORD = "word "
@@ -32,13 +36,14 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 class Api(NamedTuple):
     """One API: pipy-ai's model, the events of a stream, and its reading by the vendor's package.
 
-    `is_text` tells the floor which events have text.
+    `is_text` tells the floor which events have text, `frames` that they are in frames of AWS.
     """
 
     model: str
     events: Callable[[int], Iterator[bytes]]
     is_text: Callable[[Any], bool]
     package: Callable[[str, int], int]
+    frames: bool = False
 
 
 # === Cohere =================================================================================
@@ -243,8 +248,87 @@ def is_azure_text(event: Any) -> bool:
     return bool(event["choices"] and event["choices"][0]["delta"].get("content"))
 
 
+# === Amazon Bedrock =========================================================================
+
+NOVA, BEDROCK_CLAUDE = "amazon.nova-pro-v1:0", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+AWS_LOGIN = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+PADDING = "abcdefghijklmnopqrstuvwxyz"  # of random length, as Bedrock sends it
+
+
+def frame(kind: str, payload: dict[str, Any]) -> bytes:
+    """Return a frame of AWS's event stream."""
+    names = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+    headers = b"".join(
+        b"%c%s\x07%s%s" % (len(name), name.encode(), struct.pack(">H", len(text)), text.encode())
+        for name, text in names.items()
+    )
+    data = json.dumps(payload, separators=(",", ":")).encode()
+    prelude = struct.pack(">II", 16 + len(headers) + len(data), len(headers))
+    message = prelude + struct.pack(">I", crc32(prelude)) + headers + data
+    return message + struct.pack(">I", crc32(message))
+
+
+def converse_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Bedrock's Converse API sends it."""
+    yield frame("messageStart", {"p": PADDING, "role": "assistant"})
+    for number in range(deltas):
+        delta = {"contentBlockIndex": 0, "delta": {"text": WORD}, "p": PADDING[: number % 26 + 1]}
+        yield frame("contentBlockDelta", delta)
+    yield frame("contentBlockStop", {"contentBlockIndex": 0, "p": PADDING})
+    yield frame("messageStop", {"p": PADDING, "stopReason": "end_turn"})
+    usage = {"inputTokens": 1, "outputTokens": deltas, "totalTokens": deltas + 1}
+    yield frame("metadata", {"metrics": {"latencyMs": 1}, "p": PADDING, "usage": usage})
+
+
+def converse_package(url: str, deltas: int) -> int:
+    """Return the characters that boto3 reads."""
+    import boto3  # type: ignore[import-untyped]
+
+    client = boto3.client("bedrock-runtime", endpoint_url=url, region_name="x", **AWS_LOGIN)
+    messages = [{"role": "user", "content": [{"text": str(deltas)}]}]
+    events = client.converse_stream(modelId=NOVA, messages=messages)["stream"]
+    return sum(
+        len(event["contentBlockDelta"]["delta"]["text"])
+        for event in events
+        if "contentBlockDelta" in event
+    )
+
+
+def is_converse_text(event: Any) -> bool:
+    """Return whether the payload of a frame has text."""
+    return "text" in event.get("delta", ())
+
+
+def invoke_events(deltas: int) -> Iterator[bytes]:
+    """Yield a stream as Bedrock's InvokeModel sends it for Claude."""
+    for event in claude_events(deltas):
+        data = event.partition(b"data: ")[2].strip()
+        yield frame("chunk", {"bytes": base64.b64encode(data).decode(), "p": PADDING})
+
+
+def invoke_package(url: str, deltas: int) -> int:
+    """Return the characters that Anthropic's package reads."""
+    from anthropic import AnthropicBedrock
+
+    client = AnthropicBedrock(base_url=url, aws_region="x", aws_access_key="a", aws_secret_key="b")
+    messages: Any = [{"role": "user", "content": str(deltas)}]
+    with client.messages.stream(model=BEDROCK_CLAUDE, max_tokens=9, messages=messages) as stream:
+        return sum(len(text) for text in stream.text_stream)
+
+
+def is_invoke_text(event: Any) -> bool:
+    """Return whether the event in a frame has text."""
+    return is_claude_text(json.loads(base64.b64decode(event["bytes"])))
+
+
 APIS = {
     "azure": Api("azure/gpt-4o", azure_events, is_azure_text, azure_package),
+    "bedrock-converse": Api(
+        f"amazon-bedrock/{NOVA}", converse_events, is_converse_text, converse_package, True
+    ),
+    "bedrock-claude": Api(
+        f"amazon-bedrock/{BEDROCK_CLAUDE}", invoke_events, is_invoke_text, invoke_package, True
+    ),
     "cohere": Api("cohere/command-a-03-2025", cohere_events, is_cohere_text, cohere_package),
     "ollama": Api("ollama/qwen3", ollama_events, is_ollama_text, ollama_package),
     "vertex-gemini": Api(
@@ -277,6 +361,34 @@ def floor(url: str, deltas: int, is_text: Callable[[Any], bool]) -> int:
     return count * len(WORD)
 
 
+def floor_of_frames(url: str, deltas: int, is_text: Callable[[Any], bool]) -> int:
+    """Return the characters of text in frames of AWS, each in a chunk of its own."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    body = json.dumps({"messages": [{"content": str(deltas)}]}).encode()
+    request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    count, rest, position = 0, b"", -1
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request)
+        while data := connection.recv(4096):
+            rest += data
+            if position < 0:
+                position = rest.index(b"\r\n\r\n") + 4
+            while (line_end := rest.find(b"\r\n", position)) >= 0:
+                start, length = line_end + 2, int(rest[position:line_end], 16)
+                if not length:
+                    return count * len(WORD)
+                end = start + length
+                if end + 2 > len(rest):
+                    break
+                _, headers, checksum = struct.unpack_from(">III", rest, start)
+                assert crc32(rest[start : start + 8]) == checksum
+                assert crc32(rest[start : end - 4]) == struct.unpack_from(">I", rest, end - 4)[0]
+                count += is_text(json.loads(rest[start + 12 + headers : end - 4]))
+                position = end + 2
+            rest, position = rest[position:], 0
+    raise AssertionError("the stream did not end")
+
+
 def pipy(url: str, deltas: int, model: str) -> int:
     """Return the characters that pipy-ai reads."""
     from pipy_ai import astream
@@ -297,7 +409,7 @@ def run_client(name: str, api: Api, url: str) -> None:
     def cpu(deltas: int) -> float:
         started = time.process_time()
         if name == "floor":
-            count = floor(url, deltas, api.is_text)
+            count = (floor_of_frames if api.frames else floor)(url, deltas, api.is_text)
         elif name == "pipy":
             count = pipy(url, deltas, api.model)
         else:

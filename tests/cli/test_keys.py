@@ -77,7 +77,6 @@ def test_remove(kept: Path) -> None:
         (["set", "groq"], "ключ", "not a valid key"),
         (["set", "groqq"], KEY, "did you mean groq"),
         (["set", "ANTHROPIC_API_KY"], KEY, "did you mean ANTHROPIC_API_KEY"),
-        (["set", "amazon-bedrock"], KEY, "needs more than a key"),
         (["set", "AWS_ACCESS_KEY_ID"], KEY, "needs more than a key"),
         (["set", "sap-ai-core"], KEY, "service key"),
         (["set", "llamafile"], KEY, "needs no key"),
@@ -89,6 +88,14 @@ def test_invalid_key_changes_nothing(words: list[str], stdin: str | None, expect
     assert expected in done.stderr
     assert KEY not in done.stderr
     assert not os.path.exists(keystore.path())
+
+
+@pytest.mark.parametrize("name", ["amazon-bedrock", "bedrock", "AWS_BEARER_TOKEN_BEDROCK"])
+def test_api_key_of_bedrock(name: str) -> None:
+    done = pipy("keys", "set", name, stdin=KEY)
+    assert done.returncode == 0, done.stderr
+    assert "AWS_BEARER_TOKEN_BEDROCK is stored" in done.stdout
+    assert keystore.get_key("AWS_BEARER_TOKEN_BEDROCK") == KEY
 
 
 def test_names_are_normalized() -> None:

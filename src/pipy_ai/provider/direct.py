@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from ..errors import ErrorKind, ProviderError, error_info
+from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..utils.surrogates import clean_json_surrogates
 from .clouds import cloud_for
 from .credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
@@ -64,7 +64,7 @@ class DirectProvider:
                 error = redacted_error(exc, request, endpoint.secrets)
                 if endpoint.explain is not None:
                     endpoint.explain(error.error)
-                if renewed or endpoint.renew is None or error.error.status_code != 401:
+                if renewed or endpoint.renew is None or not _is_rejected(error.error, endpoint):
                     raise error from None
             renewed = True  # the token may have expired earlier than it says
             endpoint.renew()
@@ -107,6 +107,12 @@ class DirectProvider:
         if endpoint.sign is not None:
             http_request.headers += endpoint.sign(http_request).items()
         return http_request
+
+
+def _is_rejected(error: ErrorInfo, endpoint: Endpoint) -> bool:
+    """Return whether the host rejected the token or, at AWS, an access key that has expired."""
+    is_expired_key = endpoint.sign is not None and "expired" in error.message
+    return error.status_code == 401 or (error.status_code == 403 and is_expired_key)
 
 
 async def _endpoint(request: Request, wire: Wire, preview: bool = False) -> Endpoint:

@@ -120,7 +120,8 @@ _SYNONYMS = {
     GOOGLE_PROJECT: ("GOOGLE_VERTEX_PROJECT", "VERTEXAI_PROJECT", "ANTHROPIC_VERTEX_PROJECT_ID"),
     GOOGLE_LOCATION: ("GOOGLE_VERTEX_LOCATION", "VERTEXAI_LOCATION", "CLOUD_ML_REGION"),
 }
-STORABLE_CLOUD_KEYS = frozenset({GOOGLE_EXPRESS_KEY})  # `pipy keys` stores these
+# `pipy keys` stores these.
+STORABLE_CLOUD_KEYS = frozenset({"AWS_BEARER_TOKEN_BEDROCK", GOOGLE_EXPRESS_KEY})
 CLOUD_LOGIN_BACKENDS = frozenset({"bedrock", "bedrock_mantle", "vertex_ai"})
 ENVIRONMENT = "environment"
 
@@ -243,8 +244,11 @@ class Route:
                 return GOOGLE_EXPRESS_KEY, location
             path = google_login.login_path()
             return (google_login.FILE_VARIABLE, path) if path else ("", "")
-        if environment is None and self.backend not in CLOUD_LOGIN_BACKENDS:
+        if environment is None:
+            is_cloud = self.backend in CLOUD_LOGIN_BACKENDS
             for name in self.key_env:
+                if is_cloud and name not in STORABLE_CLOUD_KEYS:
+                    continue
                 if location := keystore.key_location(name):
                     return name, location
         for name in self.login_env:

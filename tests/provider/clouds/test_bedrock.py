@@ -19,6 +19,8 @@ from botocore.credentials import Credentials
 
 from pipy_ai import AssistantMessage, ErrorInfo, Tool, complete, ctx, preview, stream, user
 from pipy_ai.provider.clouds import aws_login
+from pipy_ai.provider.clouds.bedrock import CLOUD
+from pipy_ai.registry import keystore
 
 from ...support.event_grammar import check_events
 from ...support.event_stream import frame
@@ -366,6 +368,71 @@ def test_profile_is_read_by_botocore(
     os.utime(aws / "credentials", (1, 1))
     assert complete(NOVA, "q").text == "ok"
     assert runtime.seen[3].headers["x-amz-security-token"] == "renewed"
+
+
+def test_access_key_that_expires_during_a_batch(runtime: Lab, aws: Path) -> None:
+    """Another program writes new keys into the file; that is read when AWS rejects the old one."""
+
+    def write(token: str) -> None:
+        login = f"aws_access_key_id={ACCESS}\naws_secret_access_key={SECRET}\n"
+        (aws / "credentials").write_text(f"[default]\n{login}aws_session_token={token}\n")
+
+    expired = {"message": "The security token included in the request is expired"}
+
+    def reject(seen: Seen) -> Status:
+        write("token-2-of-the-profile")
+        return Status(403, expired, {"x-amzn-errortype": "ExpiredTokenException"})
+
+    write("token-1-of-the-profile")
+    runtime.play(reject, CONVERSE.scene(say("ok")), reject, reject)
+    assert complete(NOVA, "q", max_retries=0).text == "ok"
+    tokens = [seen.headers["x-amz-security-token"] for seen in runtime.seen]
+    assert tokens == ["token-1-of-the-profile", "token-2-of-the-profile"]
+    assert "aws sso login" in failure(complete(NOVA, "q", max_retries=5)).message
+    assert len(runtime.seen) == 4
+
+
+def test_stored_api_key(runtime: Lab) -> None:
+    keystore.set_key("AWS_BEARER_TOKEN_BEDROCK", BEARER, in_keyring=False)
+    runtime.play(CONVERSE.scene(say("ok")))
+    assert complete(NOVA, "q").text == "ok"
+    assert runtime.seen[0].headers["authorization"] == f"Bearer {BEARER}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "text"),
+    [
+        ({"AWS_REGION": "us-east-1", "AWS_BEARER_TOKEN_BEDROCK": BEARER}, "ok",
+         "API key from AWS_BEARER_TOKEN_BEDROCK, region us-east-1"),
+        ({"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET},
+         "ok", "access key from AWS_ACCESS_KEY_ID, region us-east-1"),
+        ({"AWS_BEARER_TOKEN_BEDROCK": BEARER}, "missing", "but no region"),
+        ({"AWS_ACCESS_KEY_ID": ACCESS}, "missing", "but not AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_PROFILE": "nobody"}, "missing", "'nobody' does not exist"),
+        ({}, None, None),
+    ],
+)  # fmt: skip
+async def test_report(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], status: Any, text: Any
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    report = await CLOUD.report()
+    assert (report and report.status) == status
+    assert report is None or text in report.text
+    assert report is None or SECRET not in str(report)
+
+
+async def test_report_says_until_when_a_key_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", expiring(1))
+    report = await CLOUD.report()
+    assert report is not None
+    assert "valid until 20" in report.text
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", expiring(-1))
+    report = await CLOUD.report()
+    assert report is not None
+    assert (report.status, "expired on" in report.text) == ("failed", True)
 
 
 def expiring(hours: float) -> str:

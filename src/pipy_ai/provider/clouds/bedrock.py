@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ...errors import ErrorKind, ProviderError
 from ...registry import keystore
+from ...utils import event_loop as loops
 from ..apis import ANTHROPIC, BEDROCK, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from ..endpoint import Endpoint
@@ -101,22 +102,25 @@ class Bedrock:
             headers = {"authorization": f"Bearer {PLACEHOLDER_KEY}"}
             return Endpoint(headers, base_url)
         api_key = await aresolve_api_key(request)
-        login = given_login(extra, api_key) or environment_login() or _stored_login()
-        if login is None:
-            login = await shared_login(str(extra.get("aws_profile_name") or ""))
+        login = given_login(extra, api_key)
+        profile = str(extra.get("aws_profile_name") or "")
+        if login is None and not profile:
+            login = environment_login() or await _stored_login()
         renew = key_renewal(request)
+        if login is None:
+            login, renew = await shared_login(profile), forget_sessions
         if login.bearer:
             headers = {"authorization": f"Bearer {login.bearer}"}
             endpoint = Endpoint(headers, base_url, secrets=login.secrets, renew=renew)
         else:
-            endpoint = _signed_endpoint(login, base_url, region)
+            endpoint = _signed_endpoint(login, base_url, region)._replace(renew=renew)
         return endpoint._replace(check_url=_check_url(base_url))
 
     async def report(self) -> CloudReport | None:
         """See `Cloud`."""
         login = None
         try:
-            login = environment_login() or _stored_login()
+            login = environment_login() or await _stored_login()
             if login is None:
                 if not hints():
                     return None
@@ -207,11 +211,18 @@ def _check_url(base_url: str) -> str:
 # === Credentials ============================================================================
 
 
-def _stored_login() -> Login | None:
+async def _stored_login() -> Login | None:
     """Return the API key of `pipy keys`, unless the environment names a profile."""
-    if profile_is_chosen() or not keystore.key_location(BEARER_VARIABLE):
+    location = "" if profile_is_chosen() else keystore.key_location(BEARER_VARIABLE)
+    if not location:
         return None
-    return Login("pipy keys", keystore.get_key(BEARER_VARIABLE))
+    if location == keystore.KEYRING:  # which may ask the user
+        key = await loops.run_in_thread(
+            "pipy-ai-keyring", lambda: keystore.get_key(BEARER_VARIABLE)
+        )
+    else:
+        key = keystore.get_key(BEARER_VARIABLE)
+    return Login("pipy keys", key) if key else None
 
 
 def _signed_endpoint(login: Login, base_url: str, region: str) -> Endpoint:
@@ -227,7 +238,7 @@ def _signed_endpoint(login: Login, base_url: str, region: str) -> Endpoint:
     def sign(http_request: HTTPRequest) -> dict[str, str]:
         return signature_headers(http_request, credentials, region, service)
 
-    return Endpoint({}, base_url, sign=sign, secrets=login.secrets, renew=forget_sessions)
+    return Endpoint({}, base_url, sign=sign, secrets=login.secrets)
 
 
 # === Wires ==================================================================================
