@@ -152,7 +152,8 @@ def test_each_vendors_overflow_is_recognized(lab: Lab, wire: Wire) -> None:
     lab.play(Status(400, {"error": {"message": text, "type": "invalid_request_error"}}))
     message = ask(lab, wire)
     assert message.error is not None
-    assert (message.error.kind, message.error.message) == ("context_overflow", text)
+    assert message.error.kind == "context_overflow"
+    assert message.error.message.startswith(text)  # advice may follow
 
 
 @pytest.mark.parametrize(

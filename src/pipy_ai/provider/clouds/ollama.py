@@ -141,9 +141,9 @@ def _explain(error: ErrorInfo, base_url: str, model_id: str) -> None:
                 error.retryable = False
         case ErrorKind.NOT_FOUND if "not found" in text and not in_cloud:
             advice = f"run `ollama pull {model_id}`"
-        case ErrorKind.CONTEXT_OVERFLOW:
+        case ErrorKind.CONTEXT_OVERFLOW if "context" in text:
             advice = 'shorten it, or set extra={"num_ctx": …} (-o extra.num_ctx=…)'
-        case ErrorKind.AUTH if not in_cloud:
+        case ErrorKind.AUTH if not in_cloud and "unauthorized" in text.lower():
             advice = "run `ollama signin`, or pass api_key="
         case ErrorKind.BAD_REQUEST if text.endswith("does not support thinking"):
             advice = "leave out reasoning="
