@@ -13,7 +13,12 @@ from referencing.exceptions import Unresolvable
 
 from pipy_ai.output.schema import Output, OutputValidationError
 from pipy_ai.utils import vendor_schemas
-from pipy_ai.utils.json_schema import drop_optional_nulls, modernize
+from pipy_ai.utils.schema_simplifier import (
+    modernize,
+)
+from pipy_ai.utils.schema_values import (
+    drop_optional_nulls,
+)
 from pipy_ai.utils.validation import schema_errors, schema_validator, stack_limit
 
 from .harness import target

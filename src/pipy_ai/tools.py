@@ -29,10 +29,12 @@ from pydantic import ValidationError
 from .types import Tool, ToolCall, ToolLike, as_tool, as_tools
 from .utils.json_schema import (
     accepts_null,
+    resolve_ref,
+)
+from .utils.schema_values import (
     drop_optional_nulls,
     expand_options,
     matching_options,
-    resolve_ref,
 )
 from .utils.validation import format_validation_errors, schema_errors, validate_without_loss
 

@@ -142,8 +142,8 @@ def test_prompt_that_exceeds_the_budget_is_not_sent(lab: Lab) -> None:
     assert message.error is not None
     assert message.error.kind == "budget"
     assert message.error.message == (
-        "The prompt alone, about 1,429 tokens or $0.00143, would exceed the rest of the "
-        "budget of $0.001: $0.001. Nothing was sent."
+        "The prompt alone needs about 1,429 tokens or $0.00143, but only $0.001 of the budget of"
+        " $0.001 is left. Nothing was sent."
     )
     assert len(lab.seen) == 1
     assert b.by_model()["own/m"].requests == 1

@@ -120,6 +120,12 @@ def test_advice_by_kind(status: int, body: dict[str, str], expected: str, lab: L
     assert rest == [f"pipy: {expected}"]
 
 
+def test_limits_without_an_api_key_name_no_key(lab: Lab) -> None:
+    lab.always = Status(429, {"error": {"message": "Slow down."}}, {"retry-after": "3"})
+    done = pipy("ask", "-m", "hosted_vllm/m", "--api-base", lab.url, "-o", "max_retries=0", "hi")
+    assert "hosted_vllm limits the rate of requests; wait 3 s" in done.stderr
+
+
 def test_unreachable_server() -> None:
     to = ("-m", "hosted_vllm/m", "--no-save", "-o", "max_retries=0")
     done = pipy("ask", *to, "--api-base", "http://127.0.0.1:9/v1", "hi")

@@ -125,6 +125,24 @@ def test_wrong_use_exits_2_with_a_reason(arguments: list[str], expected: str) ->
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("models --min-context lots", "invalid number 'lots': use, for example, 12000, 12k or"),
+        ("models --min-context -5", "invalid number '-5'"),
+        ("models --columns model,prize", "unknown column 'prize'; choose from model"),
+        ("spend --since yesterday", "invalid date 'yesterday': use YYYY, YYYY-MM or YYYY-MM-DD"),
+        ("local discover --port 99999", "--port 99999: use a number from 1 to 65535"),
+        ("ask -t nosuch hi", "no template 'nosuch'; pipy templates lists the names"),
+        ("default nosuch-model-x", "in the catalogue of 2026-05-19; list the names with pipy"),
+    ],
+)
+def test_errors_name_the_value_and_what_to_do(line: str, expected: str) -> None:
+    done = pipy(*line.split())
+    assert done.returncode == 2
+    assert expected in " ".join(done.stderr.split())
+
+
 def test_failed_request_exits_1_with_a_reason() -> None:
     done = pipy("ask", "-m", "anthropic/claude-sonnet-4-5", "Hi")
     assert done.returncode == 1

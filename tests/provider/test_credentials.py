@@ -119,7 +119,7 @@ def test_host_without_variables_asks_for_api_key(july: Path) -> None:
     message = complete("acme/large", "hi")
     assert message.error is not None
     assert message.error.kind == "missing_key"
-    assert message.error.message == "No key for acme: pass api_key=."
+    assert message.error.message == "No API key for acme: pass api_key=."
 
 
 @pytest.mark.parametrize("transport", [None, "litellm"])

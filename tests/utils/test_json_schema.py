@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipy_ai.utils.json_schema import accepts_null
+from pipy_ai.utils.json_schema import (
+    accepts_null,
+)
 from pipy_ai.utils.vendor_schemas import to_gemini_schema
 
 

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pipy_ai.utils.json_schema import (
-    drop_optional_nulls,
+from pipy_ai.utils.schema_simplifier import (
     is_portable_pattern,
     modernize,
     property_renames,
+)
+from pipy_ai.utils.schema_values import (
+    drop_optional_nulls,
     restore_properties,
 )
 from pipy_ai.utils.vendor_schemas import (

@@ -19,7 +19,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from ..utils.text import format_table, format_usd
+from ..utils.text import format_count, format_table, format_usd
 
 if TYPE_CHECKING:
     from typing import Self
@@ -206,8 +206,8 @@ class Budget:
                 )
                 cost = f" or {format_usd(usd)}" if usd else ""
                 return (
-                    f"The prompt alone, about {tokens:,} tokens{cost}, would exceed the "
-                    f"rest of the budget of {self._limit_text}: {remaining}. Nothing was sent."
+                    f"The prompt alone needs about {format_count(tokens, 'token')}{cost}, but only"
+                    f" {remaining} of the budget of {self._limit_text} is left. Nothing was sent."
                 )
             self._reservations.add(reservation)
             self._in_flight[0] += usd or 0.0

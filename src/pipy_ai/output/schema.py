@@ -27,9 +27,13 @@ from ..types import AssistantMessage, StopReason, ToolCall
 from ..utils.json_parse import parse_streaming_json
 from ..utils.json_schema import (
     check_nesting,
-    drop_optional_nulls,
     iter_refs,
+)
+from ..utils.schema_simplifier import (
     modernize,
+)
+from ..utils.schema_values import (
+    drop_optional_nulls,
 )
 from ..utils.surrogates import clean_json_surrogates
 from ..utils.validation import (

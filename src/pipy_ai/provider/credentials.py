@@ -212,10 +212,10 @@ def missing_key_error(
 
     `can_be_stored` adds the hint to `pipy keys`.
     """
-    store_hint = f" or run pipy keys set {provider}" if can_be_stored else ""
-    hint = f"set {' and '.join(variables)}{store_hint}, or " if variables else ""
-    hint += "pass api_key="
-    text = f"No key for {provider}: {hint}."
+    steps = [f"set {' and '.join(variables)}"] if variables else []
+    steps += [f"run pipy keys set {provider}"] if variables and can_be_stored else []
+    steps += ["or pass api_key=" if steps else "pass api_key="]
+    text = f"No API key for {provider}: {', '.join(steps)}."
     return ProviderError(error_info(ErrorKind.MISSING_KEY, text, provider=provider))
 
 

@@ -24,7 +24,9 @@ from ..failures import classify_status
 from ..options import SAMPLING_OPTIONS, ThinkingLevel
 from ..utils.channel import Channel
 from ..utils.extras import has_extra, install_command
-from ..utils.json_schema import check_nesting
+from ..utils.json_schema import (
+    check_nesting,
+)
 from .conversation import Target, adapt_messages
 from .deltas import Delta, UsageReport
 from .request import Preview, Request

@@ -306,6 +306,8 @@ class ModelRegistry:
         if name.lower().startswith("smol"):
             suggestions = ["local/smollm2"]
         advice = did_you_mean(suggestions)
+        if not advice and with_suggestions and "/" not in name:
+            advice = "list the names with pipy models or get_models()"
         text = f"no model {name!r} in the catalogue of {self.date or 'unknown date'}"
         return f"{text}; {advice}" if advice else text
 

@@ -10,10 +10,14 @@ from pydantic import VERSION, ValidationError
 
 from .json_schema import (
     check_nesting,
+)
+from .schema_simplifier import (
+    modernize,
+)
+from .schema_values import (
     drop_fields_of_others,
     drop_unknown_fields,
     has_object_union,
-    modernize,
 )
 
 # From 2.12 on Pydantic can forbid extra fields for one validation.

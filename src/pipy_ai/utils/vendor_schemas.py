@@ -12,30 +12,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .json_schema import (
-    PROPERTY_NAME,
     accepts_null,
-    add_description,
     check_nesting,
-    describe_constraints,
-    expand_options,
     find_target,
-    flatten_root,
     get_alternatives,
     get_definitions,
-    is_portable_pattern,
     iter_refs,
     iter_schemas,
-    keep_keywords_of_type,
     map_subschemas,
     merge_all,
     merge_refs,
+    type_of,
+    with_siblings,
+)
+from .schema_simplifier import (
+    PROPERTY_NAME,
+    add_description,
+    describe_constraints,
+    flatten_root,
+    is_portable_pattern,
+    keep_keywords_of_type,
     modernize,
     property_renames,
     rename_properties,
-    restore_properties,
     tuple_to_list,
-    type_of,
-    with_siblings,
+)
+from .schema_values import (
+    expand_options,
+    restore_properties,
 )
 from .surrogates import clean_json_surrogates
 

@@ -35,9 +35,18 @@ def split_assignment(flag: str, text: str) -> tuple[str, str]:
 
 
 def parse_count(text: str) -> int:
-    """Parse a number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`."""
+    """Parse a number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no such number.
+    """
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    number = float((text if unit == 1 else text[:-1]).replace(",", "")) * unit
-    if not 0 <= number < 1e15:
-        raise ValueError("out of range")
+    try:
+        number = float((text if unit == 1 else text[:-1]).replace(",", "")) * unit
+        if not 0 <= number < 1e15:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"invalid number {text!r}: use, for example, 12000, 12k or 1.5M"
+        ) from None
     return int(number)

@@ -110,11 +110,11 @@ def find_template(name: str) -> str:
         for path in candidates if os.sep in name else reversed(candidates):
             if os.path.isfile(path):
                 return path
-        raise ValueError(f"no template {name}")
+        raise ValueError(f"no template {name}: there is no such file")
     paths = template_paths()
     if name not in paths:
         suggestion = suggest(name, paths)
-        advice = f"; {suggestion}" if suggestion else f" in {templates_dir()}"
+        advice = f"; {suggestion}" if suggestion else "; pipy templates lists the names"
         raise ValueError(f"no template {name!r}{advice}")
     return paths[name]
 

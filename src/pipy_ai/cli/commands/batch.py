@@ -208,8 +208,10 @@ def _check_paths(input_path: Path, output_path: Path | None, estimate: bool) -> 
         if estimate:
             return
         raise ValueError("-o FILE is required: the output file, such as answers.jsonl")
-    if output_path.exists() and (not output_path.is_file() or output_path.samefile(input_path)):
-        raise ValueError(f"{output_path}: the output must be another file")
+    if output_path.exists() and output_path.samefile(input_path):
+        raise ValueError(f"-o {output_path}: this is the input; choose another file")
+    if output_path.exists() and not output_path.is_file():
+        raise ValueError(f"-o {output_path}: not a regular file; choose another one")
     if str(output_path) == "-":
         raise ValueError("-o: the output must be a file, because it records which rows are done")
     if _is_csv(output_path) and _is_csv(input_path):

@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         return pull()
     from ..checks.servers import discover
 
-    if not all(0 < port < 65536 for port in arguments.port):
-        raise ValueError("a port must be a number from 1 to 65535")
+    for port in arguments.port:
+        if not 0 < port < 65536:
+            raise ValueError(f"--port {port}: use a number from 1 to 65535")
     servers = discover(arguments.port)
     hide_status()
     files = local_files() if arguments.action == "list" else []

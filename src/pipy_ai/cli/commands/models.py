@@ -95,7 +95,7 @@ def _requested_columns(arguments: argparse.Namespace) -> list[str] | None:
     columns = [c.strip() for c in arguments.columns.split(",")] if arguments.columns else None
     for column in [*(columns or ()), *([arguments.sort] if arguments.sort else ())]:
         if column not in COLUMNS:
-            raise ValueError(f"unknown column {column!r}; one of {', '.join(COLUMNS)}")
+            raise ValueError(f"unknown column {column!r}; choose from {', '.join(COLUMNS)}")
     return columns
 
 

@@ -120,7 +120,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
         return 130
     reader.report_damage()
     if last_answer is None:
-        warn("the file has no complete response")
+        warn("the file has no complete response; pipy ask --events > FILE records one")
         return 1
     for text in [*warning_texts([last_answer]), *ending_notices(last_answer)]:
         warn(text)

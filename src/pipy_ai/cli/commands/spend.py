@@ -64,11 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _parse_date(text: str) -> str:
     if not re.fullmatch(r"\d{4}(-\d\d(-\d\d)?)?", text):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"invalid date {text!r}: use YYYY, YYYY-MM or YYYY-MM-DD")
     return text
-
-
-_parse_date.__name__ = "date"  # argparse uses it in its error message
 
 
 def run(arguments: argparse.Namespace) -> int:

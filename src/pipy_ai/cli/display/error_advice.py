@@ -19,6 +19,7 @@ class _Credential(NamedTuple):
 
     origin: str
     advice: str
+    is_missing: bool = False  # the request had none
 
 
 # The message says what to do (provider/clouds/ollama.py).
@@ -55,17 +56,19 @@ def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
                 )
             return f"{provider} rejected {credential.origin}; {credential.advice}"
         case ErrorKind.QUOTA:
-            origin = _credential(provider, message.model, api_base).origin
+            credential = _credential(provider, message.model, api_base)
+            owner = "" if credential.is_missing else f" for {credential.origin}"
             return (
-                f"{provider} reports no credit or quota left for {origin}; check the billing of"
-                " that account, or use another model with -m"
+                f"{provider} reports no credit or quota left{owner}; check the billing of that"
+                " account, or use another model with -m"
             )
         case ErrorKind.RATE_LIMIT:
-            origin = _credential(provider, message.model, api_base).origin
+            credential = _credential(provider, message.model, api_base)
+            owner = "" if credential.is_missing else f" with {credential.origin}"
             wait = f"{error.retry_after:g} s" if error.retry_after else "a moment"
             return (
-                f"{provider} limits the rate of requests with {origin}; wait {wait}, or name"
-                " another model with --fallback"
+                f"{provider} limits the rate of requests{owner}; wait {wait}, or name another"
+                " model with --fallback"
             )
         case ErrorKind.NOT_FOUND:
             return _not_found_advice(provider, message.model, api_base)
@@ -119,11 +122,12 @@ def _credential(provider: str, model_id: str, api_base: str | None) -> _Credenti
         return _Credential(
             f"the request, which had no API key: {variable} is only sent to {provider}",
             "for a server of your own, use -m hosted_vllm/MODEL and HOSTED_VLLM_API_KEY",
+            is_missing=True,
         )
     if not variable:
         names = " or ".join(route.key_env)
         advice = f"set {names}, or run pipy keys set {provider}" if names else "check its address"
-        return _Credential("the request, which had no API key", advice)
+        return _Credential("the request, which had no API key", advice, is_missing=True)
     if location == ENVIRONMENT:
         return _Credential(
             f"the key from {variable}", f"check it, or unset it and run pipy keys set {provider}"
