@@ -158,7 +158,7 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"prompt": "a"}], ["-j", "0"], "concurrency must be 1 or more"),
         ([{"prompt": "a"}], ["--max-tokens", "-1"], "--max-tokens"),
         ([{"prompt": "a"}], ["-m", "nonsense"], "nonsense"),
-        ([{"prompt": "a"}], ["-o", "in.jsonl"], "must be another file"),
+        ([{"prompt": "a"}], ["-o", "in.jsonl"], "this is the input; choose another file"),
         ([{"prompt": "a"}], ["-o", "-"], "the output must be a file"),
         ([{"prompt": "a"}], ["-o", "no/out.jsonl"], "no such directory"),
         ([{"prompt": "a"}], ["--dask", "nonsense"], "--dask"),
