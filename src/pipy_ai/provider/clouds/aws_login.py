@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import configparser
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -191,6 +190,8 @@ def _shared_files() -> list[Path]:
 
 
 def _profile_setting(profile: str, name: str) -> str:
+    import configparser  # mostly the environment names the region
+
     for path in _shared_files():
         parser = configparser.RawConfigParser(strict=False)
         try:
