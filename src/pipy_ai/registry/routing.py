@@ -14,7 +14,6 @@ import re
 
 from ..utils.secrets import is_secret_variable
 from . import google_login, keystore
-from .ollama_address import DEFAULT_URL, environment_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ DEFAULT_API_BASES = {
     "litellm_proxy": "http://127.0.0.1:4000",
     "llamafile": "http://127.0.0.1:8080/v1",
     "lm_studio": "http://127.0.0.1:1234/v1",
-    "ollama_chat": DEFAULT_URL,
+    "ollama_chat": "http://127.0.0.1:11434",
 }
 
 # Azure's variables in the order of precedence: those of its SDK before LiteLLM's and models.dev's.
@@ -138,13 +137,14 @@ _PROVIDER_PROBLEMS = {
     "OpenAI-compatible address) and api_key=",
 }
 
-_RESPONSES_ONLY = re.compile(r"codex|-pro(-|$)|deep-research|multi-agent")
+# Patterns are compiled on first use: most commands need none of them.
+_RESPONSES_ONLY = r"codex|-pro(-|$)|deep-research|multi-agent"
 # GPT-5.4 and later, for models that the catalogue does not list yet.
-_NEWER_GPT_MODELS = re.compile(r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)")
+_NEWER_GPT_MODELS = r"gpt-(5\.[4-9]|[6-9])(?!\d)(?!.*chat)"
 # OpenAI's models on Azure, where most others offer only Chat Completions.
-_AZURE_OPENAI = re.compile(r"gpt-\d|o\d|codex|computer-use")
-_PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
-_LOCAL_URL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
+_AZURE_OPENAI = r"gpt-\d|o\d|codex|computer-use"
+_PLACEHOLDER = r"\$\{(\w+)\}"
+_LOCAL_URL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)"
 
 
 def default_url(provider: str) -> str:
@@ -274,7 +274,7 @@ def is_set(name: str, environment: Mapping[str, str] | None = None) -> bool:
 def expand_variables(template: str, environment: Mapping[str, str] | None = None) -> str:
     """Replace each `${VAR}` in `template`."""
     environment = os.environ if environment is None else environment
-    return _PLACEHOLDER.sub(lambda match: _env_value(environment, match[1]), template)
+    return re.sub(_PLACEHOLDER, lambda match: _env_value(environment, match[1]), template)
 
 
 def expand_url(template: str, environment: Mapping[str, str] | None = None) -> str:
@@ -306,7 +306,7 @@ class _Listing:
     @property
     def required_env(self) -> tuple[str, ...]:
         """The variables in the base URL."""
-        return tuple(_PLACEHOLDER.findall(self.api_base))
+        return tuple(re.findall(_PLACEHOLDER, self.api_base))
 
     def route(self, kind: str, backend: str, **fields: Any) -> Route:
         """Build a route; `fields` override the defaults."""
@@ -376,8 +376,8 @@ def _copilot_route(listing: _Listing) -> Route | None:
     if listing.provider != "github-copilot":
         return None
     facts: dict[str, Any] = {"api_base": listing.api_base, "key_env": COPILOT_KEY_ENV}
-    needs_responses = _RESPONSES_ONLY.search(listing.model_id) is not None
-    if needs_responses or _NEWER_GPT_MODELS.match(listing.model_id) is not None:
+    needs_responses = re.search(_RESPONSES_ONLY, listing.model_id) is not None
+    if needs_responses or re.match(_NEWER_GPT_MODELS, listing.model_id) is not None:
         name = f"openai/responses/{listing.model_id}"
         return listing.route("responses", "openai", model=name, responses_api="always", **facts)
     return listing.route("generic", "hosted_vllm", **facts)
@@ -450,7 +450,7 @@ def _azure_route(listing: _Listing) -> Route | None:
     resource_variable = provider.upper().replace("-", "_") + "_RESOURCE_NAME"
     domain = "openai" if provider == "azure" else "cognitiveservices"
     backend, path, model_id = "azure", "", _base_id(listing)
-    is_openai = _AZURE_OPENAI.match(model_id) is not None
+    is_openai = re.match(_AZURE_OPENAI, model_id) is not None
     addresses: tuple[str, ...] = (resource_variable, *AZURE_ADDRESSES)
     keys: tuple[str, ...] = (*listing.key_env, *AZURE_KEYS)
     if provider == "azure":
@@ -488,7 +488,7 @@ def _unsafe_url_route(listing: _Listing) -> Route | None:
             problem = (
                 f"the catalogue's address of {listing.provider} contains the secret variable {name}"
             )
-    if listing.api_base.lower().startswith("http:") and not _LOCAL_URL.match(listing.api_base):
+    if listing.api_base.lower().startswith("http:") and not re.match(_LOCAL_URL, listing.api_base):
         problem = f"the catalogue's address of {listing.provider} is not https: {listing.api_base}"
     if not problem:
         return None
@@ -519,13 +519,13 @@ def _responses_api_mode(listing: _Listing, model_id: str, is_openai: bool) -> st
     record = listing.record
     if listing.wants_responses:
         return "always"
-    if (is_openai or listing.provider == "xai") and _RESPONSES_ONLY.search(model_id):
+    if (is_openai or listing.provider == "xai") and re.search(_RESPONSES_ONLY, model_id):
         return "always"
     # Since GPT-5.4, Chat Completions rejects tools for reasoning models.
     is_newer = (
         str(record.get("release_date") or "") >= "2026-03" and record.get("reasoning") is True
     )
-    is_newer = is_newer or (not record and _NEWER_GPT_MODELS.match(model_id) is not None)
+    is_newer = is_newer or (not record and re.match(_NEWER_GPT_MODELS, model_id) is not None)
     return "own" if is_openai and is_newer else ""
 
 
@@ -581,7 +581,7 @@ def _generic_route(listing: _Listing) -> Route:
     if not api_base:
         problem = f"models.dev lists no address for {listing.provider}: pass api_base="
         return listing.route("unsupported", "hosted_vllm", problem=problem)
-    if _LOCAL_URL.match(api_base):
+    if re.match(_LOCAL_URL, api_base):
         return listing.route("local", "hosted_vllm", api_base=api_base, key_optional=True)
     kind = "generic_template" if listing.required_env else "generic"
     return listing.route(kind, "hosted_vllm", api_base=api_base)
@@ -602,6 +602,8 @@ def litellm_route(name: str) -> Route:
     is_self_hosted = backend in SELF_HOSTED_BACKENDS
     api_base = _env_value(os.environ, f"{backend.upper()}_API_BASE") if is_self_hosted else ""
     if backend == "ollama_chat":
+        from .ollama_address import environment_address
+
         api_base = api_base or environment_address()[1]
     return Route(
         kind="litellm",

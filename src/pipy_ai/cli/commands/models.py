@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sort:
         names = _sort_names(names, rows, arguments.sort, arguments.reverse)
     else:
-        names = sort_by_interest(names, rows, usable_providers(registry))
+        names = sort_by_interest(names, rows, usable_providers(registry, names))
         names = names[::-1] if arguments.reverse else names
     total = len(names)
     if arguments.limit is not None:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 POPULAR_PROVIDERS = FIRST_PARTY_PROVIDERS[:6]
 
 
-def usable_providers(registry: ModelRegistry) -> set[str]:
-    """Return the providers whose keys are set."""
+def usable_providers(registry: ModelRegistry, names: list[str]) -> set[str]:
+    """Return which providers of the models have a key."""
     from ...registry.catalogue import has_key
 
-    return {name for name, record in registry.providers().items() if has_key(record)}
+    providers = {name.partition("/")[0] for name in names}
+    records = registry.providers()
+    return {name for name in providers if name in records and has_key(records[name])}
 
 
 def sort_by_interest(
