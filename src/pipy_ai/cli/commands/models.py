@@ -74,8 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     if columns is None and sys.stdout.isatty():
         columns = DEFAULT_COLUMNS
     _print_models(names, rows, columns)
+    asked_for = " ".join((arguments.provider or "", *arguments.search))
     for provider in sorted(RETIRED_PROVIDERS.keys() & {name.partition("/")[0] for name in names}):
-        warn(f"{provider}: {RETIRED_PROVIDERS[provider]}")
+        if sys.stdout.isatty() or provider in asked_for:
+            warn(RETIRED_PROVIDERS[provider])
     if not total:
         warn("no model matches these filters")
     elif sys.stdout.isatty():
