@@ -179,6 +179,12 @@ def test_files_that_must_be_downloaded_are_left_to_litellm() -> None:
     assert not url(CLAUDE_MODEL, "https://example.com/a.png")
 
 
+@pytest.mark.usefixtures("place")
+def test_litellm_gets_project_and_location() -> None:
+    body = preview(GEMINI_MODEL, "q", transport="litellm").body
+    assert (body["vertex_project"], body["vertex_location"]) == ("project-1", "europe-west4")
+
+
 # === Keys and tokens ========================================================================
 
 

@@ -271,6 +271,12 @@ def is_set(name: str, environment: Mapping[str, str] | None = None) -> bool:
     return any(_env_value(variables, other) for other in (name, *_SYNONYMS.get(name, ())))
 
 
+def _set_variable(name: str) -> str:
+    """Return the variable that is set of those with one meaning; the first if none is."""
+    names = (*_SYNONYMS[name][:2], name, *_SYNONYMS[name][2:])
+    return next((other for other in names if _env_value(os.environ, other)), names[0])
+
+
 def expand_variables(template: str, environment: Mapping[str, str] | None = None) -> str:
     """Replace each `${VAR}` in `template`."""
     environment = os.environ if environment is None else environment
@@ -436,8 +442,8 @@ def _vertex_route(listing: _Listing) -> Route | None:
         key_optional=True,  # Google supports several other ways to log in
         required_env=(GOOGLE_PROJECT, GOOGLE_LOCATION),
         parameters={
-            "vertex_project": "${GOOGLE_VERTEX_PROJECT}",
-            "vertex_location": "${GOOGLE_VERTEX_LOCATION}",
+            "vertex_project": f"${{{_set_variable(GOOGLE_PROJECT)}}}",
+            "vertex_location": f"${{{_set_variable(GOOGLE_LOCATION)}}}",
         },
     )
 
