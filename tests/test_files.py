@@ -117,6 +117,14 @@ def test_unreadable_file_is_rejected_by_name(build: Any, tmp_path: Path) -> None
         build("data:,")
 
 
+def test_addresses_of_cloud_storage() -> None:
+    assert image("gs://bucket/photo.png").url == "gs://bucket/photo.png"
+    assert document("gs://bucket/a.pdf").name == "a.pdf"
+    assert attachment("GS://bucket/photo.JPG").type == "image"
+    with pytest.raises(ValueError, match=r"file type of gs://bucket/x is unknown"):
+        attachment("gs://bucket/x")
+
+
 def test_video_is_rejected_by_its_first_bytes(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     with film.open("wb") as file:

@@ -18,6 +18,7 @@ FileSource: TypeAlias = str | os.PathLike[str] | bytes
 """A file: a path, its bytes, or an `https://` or `http://` URL."""
 
 IMAGE_FORMATS = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
+_REMOTE_SCHEMES = ("http://", "https://", "gs://")
 _SNIFF_BYTES = 4096  # enough to detect the type without reading an unsupported file completely
 _IMAGE_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 
@@ -73,7 +74,7 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
     A web address is assumed to be a PDF, which the provider fetches. See also `attachment`.
 
     Args:
-        source: A path, the bytes of a file, or an `http://` or `https://` URL.
+        source: A path, the bytes of a file, or an `http://`, `https://` or `gs://` URL.
         name: The file name that the model sees. By default, that of the path or URL.
 
     Raises:
@@ -97,13 +98,14 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
 
 
 def image(source: FileSource) -> ImageContent:
-    """Attach an image from a path, bytes or a URL (`https:`, `http:` or `data:`).
+    """Attach an image from a path, bytes or a URL (`https:`, `http:`, `data:` or `gs:`).
 
     The MIME type is detected from the content, not from the name of the file. The provider fetches
-    web addresses.
+    web addresses; Vertex AI also reads Google Cloud Storage (`gs:`).
 
     Args:
-        source: A path, the bytes of an image, or an `http://`, `https://` or `data:` URL.
+        source: A path, the bytes of an image, or an `http://`, `https://`, `data:` or `gs://`
+            URL.
 
     Raises:
         ValueError: The data is truncated, or not an image of a supported format (PNG, JPEG, GIF,
@@ -126,8 +128,8 @@ def image(source: FileSource) -> ImageContent:
 
 
 def is_web_url(source: object) -> TypeGuard[str]:
-    """Whether `source` is an `http:` or `https:` URL."""
-    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+    """Whether `source` is an `http:`, `https:` or `gs:` URL (Google Cloud Storage)."""
+    return isinstance(source, str) and source.lower().startswith(_REMOTE_SCHEMES)
 
 
 def url_kind(url: str) -> str | None:

@@ -38,7 +38,8 @@ def _read_attachment(source: str) -> UserContent:
         if not data:
             raise ValueError("-a -: stdin is empty")
         return attachment(data)
-    if is_web_url(source) and url_kind(source) is None:
+    is_bucket = source.lower().startswith("gs://")  # only the provider can read it
+    if is_web_url(source) and url_kind(source) is None and not is_bucket:
         from ...utils.download import run_in_daemon_thread
 
         return run_in_daemon_thread(lambda: _fetch(source)).result()
