@@ -90,6 +90,7 @@ def test_model_of_a_known_provider_keeps_its_address(name: str, known_api: str |
     [
         ("evil", EVIL, ["ACME_API_KEY"], []),
         ("evil", EVIL, ["EVIL_API_KEY", "ACME_API_KEY"], ["EVIL_API_KEY"]),
+        ("azure-x", EVIL, ["AZURE_OPENAI_API_KEY", "AZURE_AD_TOKEN"], []),  # not listed
         ("acme", "https://api.acme.ai/v1", ["OTHER_API_KEY"], []),
         ("acme", "https://api.acme.ai/v1", ["ACME_TOKEN"], ["ACME_TOKEN"]),  # renamed
         ("acme-coding", "https://api.acme.ai/coding", ["ACME_API_KEY"], ["ACME_API_KEY"]),

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..utils.secrets import is_secret_variable
-from .routing import OTHER_URLS, Route, default_url, expand_url
+from .routing import OTHER_URLS, Route, build_route, default_url, expand_url
 
 # Where the models of a cloud's customers are. Other hosts of these domains may belong to anyone,
 # like virtual machines (`x.cloudapp.azure.com`) and buckets (`x.s3.amazonaws.com`).
@@ -58,7 +58,9 @@ class TrustedProviders:
             self._hosts[name] |= {*map(_host, urls)} - {""}
             if record.get("api"):
                 self._urls.setdefault(name, record["api"])
-            for variable in _variables(record):
+            route = build_route({**record, "id": name}, "")
+            own_variables = (*route.key_env, *route.token_env, *route.login_env)
+            for variable in {*_variables(record), *own_variables}:
                 self._owners[variable].add(name)
         for full_name, record in models.items():
             provider, override = full_name.partition("/")[0], _override(record)

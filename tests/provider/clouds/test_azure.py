@@ -116,6 +116,7 @@ def test_endpoint_with_or_without_path(july: Any, model: str, address: str, url:
             "https://c.cognitiveservices.azure.com",
             "{}/openai/v1/chat/completions",
         ),
+        ("azure_ai/gpt-5-codex", "https://l.eastus2.models.ai.azure.com", "{}/v1/chat/completions"),
         ("azure_ai/llama", "https://l.eastus2.models.ai.azure.com", "{}/v1/chat/completions"),
         (
             "azure_ai/llama",
@@ -655,6 +656,11 @@ def test_missing_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"ANTHROPIC_FOUNDRY_RESOURCE": "f", "ANTHROPIC_FOUNDRY_API_KEY": KEY}, "ok",
          "https://f.services.ai.azure.com/anthropic (ANTHROPIC_FOUNDRY_RESOURCE), key from"
          " ANTHROPIC_FOUNDRY_API_KEY"),
+        (
+            {"AZURE_AI_API_BASE": "https://f.services.ai.azure.com", "AZURE_AI_API_KEY": KEY},
+            "ok",
+            "/openai/v1 (AZURE_AI_API_BASE), key from AZURE_AI_API_KEY",
+        ),
     ],
 )  # fmt: skip
 def test_report(

@@ -19,6 +19,7 @@ from ...registry.routing import (
     AZURE_ADDRESSES,
     ENVIRONMENT,
     FOUNDRY_ADDRESSES,
+    azure_ai_route,
     build_route,
 )
 from ...registry.trust import is_cloud_address
@@ -169,11 +170,14 @@ class Azure:
 
 CLOUD = Azure()
 # The provider and the beginning of a model's name for each set of variables.
-_REPORTED = (("azure", ""), ("azure-cognitive-services", ""), ("azure", "claude"))
+_REPORTED = (
+    ("azure", ""), ("azure-cognitive-services", ""), ("azure_ai", ""), ("azure", "claude")
+)  # fmt: skip
 
 
 def _request_for(provider: str, model_id: str) -> Request:
-    route = build_route({"id": provider}, model_id)
+    is_listed = provider != "azure_ai"
+    route = build_route({"id": provider}, model_id) if is_listed else azure_ai_route(provider)
     return Request(provider, model_id, Context(messages=[]), SimpleStreamOptions(), route=route)
 
 
@@ -194,11 +198,14 @@ def _api(request: Request) -> str:
     """Return the API of a deployment: that of its address, or else of its model."""
     try:
         address = _find_address(request)
-        path, version = address.parts.path.rstrip("/"), _version(request, address)
+        host, path = address.host, address.parts.path.rstrip("/")
+        version = _version(request, address)
     except ProviderError:  # `endpoint` reports it
-        path = version = ""
+        host = path = version = ""
     if path.endswith("/responses"):
         return OPENAI_RESPONSES
+    if path.endswith("/models") or _SERVERLESS_HOST.search(host):
+        return OPENAI_CHAT
     if "/anthropic" in path or CLAUDE.search(request.base_model_id.lower()):
         return ANTHROPIC
     needs_responses = request.route.responses_api == "always"
