@@ -9,11 +9,12 @@ from typing import Any
 from pipy_ai.cli.checks.servers import _identify_server, _list_models, _Response
 from pipy_ai.registry.catalogue import ModelRegistry
 from pipy_ai.registry.index_writer import write_catalogue
+from pipy_ai.registry.ollama_address import may_have_key, server_url
 from pipy_ai.registry.sync import SyncError, _merge_and_compile, _parse_feed
 from pipy_ai.registry.trust import TrustedProviders
 
 from .harness import target
-from .values import changed, dump_json, some_json
+from .values import changed, dump_json, some_json, some_text
 
 _MODEL = {
     "id": "m", "name": "M", "family": "f", "attachment": True, "reasoning": True, "tool_call": True,
@@ -90,3 +91,16 @@ def local_servers(rng: random.Random) -> None:
     kind = _identify_server(responses)
     if kind and kind != "Ollama":
         list(_list_models(kind, responses))
+
+
+@target
+def ollama_address(rng: random.Random) -> None:
+    """Addresses of an Ollama server that users write are read, and get no key without TLS."""
+    parts = ("http://", "https://", "[::1]", "::", "0.0.0.0", "gpu.lan", ":", ":80", ":11434", "/")
+    parts += ("/api", "/v1", "/api/chat", "?a=b", "me:pw@", "ollama.com", " ", "'", "HTTP://")
+    words = [rng.choice(parts) for _ in range(rng.randint(0, 5))] + [some_text(rng, 1)]
+    rng.shuffle(words)
+    address = "".join(words)
+    url = server_url(address)
+    assert not may_have_key(url) or url.startswith("https://")
+    assert not url.rstrip("/").endswith(("/api", "/v1", "/api/chat")), (address, url)

@@ -18,7 +18,8 @@ ADDRESS_VARIABLES = ("OLLAMA_API_BASE", "OLLAMA_HOST")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 # Addresses on which a server listens, and where it can be reached.
 _LISTENING = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
-_API_PATH = re.compile(r"/(api(/(chat|generate|tags))?|v1(/chat/completions)?)$")
+_API_PATH = re.compile(r"(/api(/(chat|generate|tags))?|/v1(/chat/completions)?)+$")
+_IPV6 = re.compile(r"[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F.:]*(%\w+)?")
 
 
 def server_url(address: str) -> str:
@@ -37,7 +38,7 @@ def server_url(address: str) -> str:
         scheme, rest = "http", address
     scheme = scheme.lower()
     host, slash, path = rest.partition("/")
-    if host.count(":") > 1 and not {"@", "]"}.intersection(host):
+    if _IPV6.fullmatch(host):
         host = f"[{host}]"  # an IPv6 address without a port
     name, port = _split_port(host)
     if not separator and name == "ollama.com":
