@@ -282,12 +282,19 @@ def test_region_of_the_profile(aws: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "aws_profile_name" not in shown.body
 
 
-def test_missing_region_is_not_guessed(lab: Lab, keys: None) -> None:
+def test_missing_region_is_not_guessed(
+    lab: Lab, keys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for model in (NOVA, CLAUDE):
         error = failure(complete(model, "q"))
         assert error.kind == "missing_key"
         assert "No AWS region is set" in error.message
         assert "AWS_REGION" in error.message
+        assert "credentials" not in error.message
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    error = failure(complete(NOVA, "q"))
+    assert "There are no AWS credentials either. Set AWS_BEARER_TOKEN_BEDROCK" in error.message
     [warning] = preview(NOVA, "q").warnings
     assert warning.code == "missing_variable"
 

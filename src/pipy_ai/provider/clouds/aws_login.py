@@ -28,7 +28,7 @@ _ROLE_VARIABLES = (
 )
 _SHORT_TERM_PREFIX = "bedrock-api-key-"  # of API keys that expire
 MACHINE_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
-_HOW = (
+LOGIN_ADVICE = (
     f"Set {BEARER_VARIABLE}, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws configure`"
 )
 
@@ -112,7 +112,7 @@ async def shared_login(profile: str) -> Login:
     name = profile or profile_name()
     has_files = any(path.is_file() for path in _shared_files())
     if not (profile or profile_is_chosen() or has_files or _has_role()):
-        raise login_error(f"No AWS credentials were found. {_HOW}.", ErrorKind.MISSING_KEY)
+        raise login_error(f"No AWS credentials were found. {LOGIN_ADVICE}.", ErrorKind.MISSING_KEY)
     if not is_installed("botocore"):
         text = (
             f"AWS profiles, SSO and roles need botocore: {install_command('aws')}. "
@@ -230,7 +230,9 @@ def _botocore_login(profile: str) -> Login:
     try:
         credentials = _botocore_credentials(None if is_default else profile)
         if credentials is None:
-            raise login_error(f"No {subject} were found. {_HOW}{option}.", ErrorKind.MISSING_KEY)
+            raise login_error(
+                f"No {subject} were found. {LOGIN_ADVICE}{option}.", ErrorKind.MISSING_KEY
+            )
         frozen = credentials.get_frozen_credentials()
     except exceptions.ProfileNotFound:
         text = (

@@ -25,6 +25,7 @@ from ..wires._bedrock import model_url, split_model_id
 from . import CloudReport
 from .aws_login import (
     BEARER_VARIABLE,
+    LOGIN_ADVICE,
     REGION_VARIABLES,
     Login,
     bearer_expiry,
@@ -184,6 +185,8 @@ def _base_url(request: Request, wire: Wire, region: str, preview: bool) -> str:
     if not region:
         if not preview:
             text = f"No AWS region is set for {request.model}: {_REGION_ADVICE}."
+            if not (request.options.api_key or "aws_access_key_id" in extra or hints()):
+                text += f" There are no AWS credentials either. {LOGIN_ADVICE}."
             raise login_error(text, ErrorKind.MISSING_KEY)
         request.warn("missing_variable", "AWS_REGION must be set")
         region = REGION_VARIABLES[0]
