@@ -53,7 +53,7 @@ def server_url(address: str) -> str:
 
 def _split_port(host: str) -> tuple[str, str]:
     """Return the name of a host and its port with a colon; an invalid port is ignored."""
-    match = re.fullmatch(r"(.*?)(?::([^:@\]]*))?", host)
+    match = re.fullmatch(r"(.*?)(?::([^:@\]]*))?", host, re.DOTALL)
     assert match is not None
     name, port = match[1], match[2] or ""
     is_valid = re.fullmatch("[0-9]{1,5}", port) and int(port) <= 65535

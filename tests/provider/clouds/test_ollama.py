@@ -131,7 +131,7 @@ def test_no_server_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message.attempts == []  # no retry
 
 
-@pytest.mark.parametrize("address", ["::::", "http://[::1", "unix:///x", "ht!tp://x", "http://x:0"])
+@pytest.mark.parametrize("address", ["::::", "a\nb\n:80", "http://[::1", "unix:///x", "ht!tp://x", "http://x:0"])
 def test_invalid_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     message = complete("ollama/m", "q", api_base=address)
     assert message.error is not None

@@ -104,6 +104,7 @@ def _valid_url(address: str) -> str:
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_valid = is_valid and url.isprintable() and " " not in url
     except ValueError:
         is_valid = False
     if not is_valid:
