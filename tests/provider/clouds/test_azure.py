@@ -242,6 +242,12 @@ def test_other_logins_of_litellm_go_through_litellm(july: Any, name: str) -> Non
     assert preview("azure/gpt-4o", "q", api_base=BARE, extra={name: "x"}).url == ""
 
 
+@pytest.mark.parametrize("model", ["azure/gpt-5-codex", "azure/responses/m"])
+def test_litellm_makes_responses_of_chat_completions(july: Any, model: str) -> None:
+    body = preview(model, "q", api_base=BARE, transport="litellm").body
+    assert (body["model"], "messages" in body) == (model, True)
+
+
 # --- Errors of the setup --------------------------------------------------------------------
 
 ENDPOINT = {"AZURE_OPENAI_ENDPOINT": BARE}

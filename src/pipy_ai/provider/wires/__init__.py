@@ -46,13 +46,18 @@ def load_wire(api: str) -> Wire:
 
 def backend_wire(request: Request) -> Wire:
     """Return the wire of the API behind the request's backend, as LiteLLM reaches it."""
-    route = request.route
-    if route.kind != "router" and (
-        route.responses_api == "always"
-        or (route.responses_api == "own" and uses_default_openai_url(request))
+    route, backend = request.route, backend_for(request.backend)
+    # Of Azure, LiteLLM hands over only chunks of Chat Completions, which it makes of Responses.
+    if (
+        route.kind != "router"
+        and not route.has_deployments
+        and (
+            route.responses_api == "always"
+            or (route.responses_api == "own" and uses_default_openai_url(request))
+        )
     ):
         return load_wire(OPENAI_RESPONSES)
-    return load_wire(backend_for(request.backend).api_for(request.model_id))
+    return load_wire(backend.api_for(request.model_id))
 
 
 def wire_for_url(url: str) -> Wire | None:
