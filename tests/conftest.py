@@ -12,9 +12,9 @@ import pytest
 
 from pipy_ai import register_provider
 from pipy_ai.provider.registered import unregister_provider
-from pipy_ai.provider.weights import find_weights
 from pipy_ai.registry.catalogue import PACKAGED_DIR, load_package_catalogue
 from pipy_ai.utils.extras import has_extra
+from pipy_ai.utils.weights import find_weights
 
 from .support.catalogues import install
 from .support.llama_process import llama_server

@@ -76,6 +76,11 @@ except SystemExit as end:
     assert not modules_after(code) & (HEAVY | {"pydantic", "asyncio"})
 
 
+def test_welcome_needs_no_pydantic() -> None:
+    code = "from pipy_ai.cli.welcome import show_welcome\nshow_welcome()"
+    assert not modules_after(code) & {"pydantic", "litellm"}
+
+
 def test_spend_needs_no_pydantic() -> None:
     code = """
 import os

@@ -275,7 +275,7 @@ def test_llama_cpp_is_not_installed(
 def test_missing_weights(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipy_ai.provider.weights.find_weights", lambda: None)
+    monkeypatch.setattr("pipy_ai.utils.weights.find_weights", lambda: None)
     code, found = findings(capsys)
     assert code == 1  # it is the default model
     assert found["embedded"] == [("fail", "its weights are not installed pipy local pull")]

@@ -18,7 +18,7 @@ import pytest
 
 from pipy_ai.cli.checks import weights as weights_module
 from pipy_ai.cli.main import main
-from pipy_ai.provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE
+from pipy_ai.utils.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE
 
 from ..support.command import pipy
 from ..support.model_servers import Start

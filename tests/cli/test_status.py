@@ -304,3 +304,26 @@ def test_reading_the_catalogue_is_shown(command: list[str]) -> None:
         assert "reading the catalogue" in terminal.raw.decode()
         assert "reading the catalogue" not in terminal.text
         assert "claude-sonnet" in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["history", "show"], "reading the conversation"),
+        (["history"], "reading the conversations"),
+        (["replay", "--at-once", "events.jsonl"], "reading the file"),
+        (["replay", "--timeline", "events.jsonl"], "reading the file"),
+    ],
+)
+def test_reading_files_is_shown(
+    command: list[str], shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("events.jsonl").write_text(pipy("ask", "-m", "faux/echo", "--events", "Hello").stdout)
+    with Terminal("-m", "pipy_ai", *command, columns=100) as terminal:
+        terminal.wait_for("Hello")
+        if command == ["history"]:
+            terminal.send("q")
+        assert terminal.wait() == 0
+        assert shown in terminal.raw.decode()
+        assert shown not in terminal.text

@@ -80,7 +80,7 @@ def test_missing_system_library_is_named(tmp_path: Path) -> None:
 
 def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIPY_DATA_DIR", str(tmp_path / "empty"))
-    monkeypatch.setattr("pipy_ai.provider.weights.WEIGHTS_PACKAGE", "no_such_package")
+    monkeypatch.setattr("pipy_ai.utils.weights.WEIGHTS_PACKAGE", "no_such_package")
     message = complete("local/smollm2", "Hi")
     assert message.error is not None
     assert "pipy local pull" in message.error.message

@@ -105,7 +105,7 @@ def _default_model() -> tuple[str, str]:
 
 
 def _has_weights() -> bool:
-    from ..provider.weights import find_weights
+    from ..utils.weights import find_weights
 
     return find_weights() is not None
 

@@ -27,10 +27,10 @@ from ..utils.extras import has_extra, install_command
 from ..utils.json_schema import (
     check_nesting,
 )
+from ..utils.weights import find_weights
 from .conversation import Target, adapt_messages
 from .deltas import Delta, UsageReport
 from .request import Preview, Request
-from .weights import find_weights
 from .wires._openai_messages import chat_messages, chat_tools, response_format
 from .wires.openai_chat import OpenAIChatDecoder
 

@@ -10,8 +10,8 @@ from .finding import FAIL, OK, WARN, Finding
 
 
 def check_default_model() -> Iterator[Finding]:
-    from ...provider.weights import find_weights
     from ...utils.extras import has_extra, install_command
+    from ...utils.weights import find_weights
 
     model, reason = explain_default_model()
     if not model:

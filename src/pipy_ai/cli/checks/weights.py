@@ -14,8 +14,8 @@ import zipfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-from ...provider.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
 from ...utils.atomic import make_private_dir, sync_directory
+from ...utils.weights import WEIGHTS_FILE, WEIGHTS_PACKAGE, find_weights, models_dir
 from ..display.status import hide_status
 from ..display.terminal import format_error, is_dumb, is_quiet, uses_styles, warn
 

@@ -20,6 +20,7 @@ from ..conversations.summary import (
     totals_to_json,
 )
 from ..display.printer import supports_markdown
+from ..display.status import hide_status, show_status
 from ..display.table import print_table, write_paged
 from ..display.terminal import (
     discard_typed_ahead,
@@ -130,8 +131,10 @@ def _browse(arguments: argparse.Namespace) -> int:
         return _list(arguments)
     if not list_conversation_ids():
         return _list(arguments)
+    show_status("reading the conversations")
     from ..conversations.picker import pick_conversation
 
+    hide_status()
     choice = pick_conversation()
     if choice is None:
         return 0
@@ -225,6 +228,7 @@ def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> 
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    show_status("reading the conversation")
     from ..conversations.transcript import format_transcript
 
     conversation = Conversation.read(arguments.id)

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 def local_files() -> list[dict[str, Any]]:
     """Return the model files on this machine: `model`, `path`, `bytes`."""
     from ..._requests import LOCAL_MODEL
-    from ...provider.weights import find_weights, models_dir
+    from ...utils.weights import find_weights, models_dir
 
     weights = find_weights()
     models = [(LOCAL_MODEL, weights)] if weights is not None else []

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from ...utils.text import format_count
 from ..display.notices import ending_notices, warning_texts
 from ..display.printer import Printer
+from ..display.status import hide_status, show_status
 from ..display.table import print_table
 from ..display.terminal import hint, is_interactive, warn, write_json
 from ..display.usage import print_usage
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.file == "-":
         return show(_EventReader(sys.stdin.buffer))
+    show_status("reading the file")
     with open(arguments.file, "rb") as file:
         return show(_EventReader(file))
 
@@ -112,6 +114,7 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
     try:
         with Printer(plain=arguments.plain) as printer:
             for event, ms in reader:
+                hide_status()
                 wait(ms)
                 printer.show(event)
                 if event.type in ("done", "error"):
