@@ -14,6 +14,7 @@ import pytest
 from pipy_ai import AssistantMessage, complete, ctx, get_model, preview, stream, user
 from pipy_ai.provider.clouds import cloud_for
 from pipy_ai.registry.routing import build_route
+from pipy_ai.utils.extras import install_command
 
 from ...support.event_grammar import check_events
 from ...support.scripted_server import DONE, Lab, Status, chunk, sse
@@ -263,7 +264,7 @@ ERRORS: list[tuple[str, dict[str, str], dict[str, Any], str, str]] = [
      " https://my-resource.services.ai.azure.com) or pass api_base=."),
     ("azure/gpt-4o", ENDPOINT, {}, "missing_key",
      "No key for azure: set AZURE_OPENAI_API_KEY or run pipy keys set azure, or pass api_key=. For"
-     " az login and managed identities: pip install 'pipy-ai[azure]'."),
+     f" az login and managed identities: {install_command('azure')}."),
     ("azure/gpt-4o", {**ENDPOINT, "AZURE_API_BASE": "https://other.openai.azure.com"}, {}, "auth",
      "AZURE_OPENAI_ENDPOINT is https://mine.openai.azure.com, but AZURE_API_BASE is"
      " https://other.openai.azure.com: unset one of them."),
@@ -301,8 +302,8 @@ ERRORS: list[tuple[str, dict[str, str], dict[str, Any], str, str]] = [
     ("azure/gpt-4o", {**ENDPOINT, "AZURE_CLIENT_SECRET": "s3cret-0123456789"}, {}, "missing_key",
      "AZURE_CLIENT_SECRET is set, but AZURE_TENANT_ID and AZURE_CLIENT_ID are not."),
     ("azure/gpt-4o", {**ENDPOINT, "AZURE_FEDERATED_TOKEN_FILE": "/x"}, {}, "missing_key",
-     "The login of AZURE_FEDERATED_TOKEN_FILE needs azure-identity: pip install"
-     " 'pipy-ai[azure]'."),
+     "The login of AZURE_FEDERATED_TOKEN_FILE needs azure-identity:"
+     f" {install_command('azure')}."),
     ("azure/gpt-4o",
      {**ENDPOINT, "AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_SECRET": "s" * 20,
       "AZURE_AUTHORITY_HOST": "http://login.example"}, {}, "auth",

@@ -21,6 +21,7 @@ from pipy_ai import AssistantMessage, ErrorInfo, Tool, complete, ctx, preview, s
 from pipy_ai.provider.clouds import aws_login
 from pipy_ai.provider.clouds.bedrock import CLOUD
 from pipy_ai.registry import keystore
+from pipy_ai.utils.extras import install_command
 
 from ...support.event_grammar import check_events
 from ...support.event_stream import frame
@@ -527,7 +528,7 @@ def test_profile_without_botocore(runtime: Lab, aws: Path, monkeypatch: pytest.M
     (aws / "credentials").write_text(f"[default]\naws_access_key_id={ACCESS}\n")
     error = failure(complete(NOVA, "q"))
     assert error.kind == "missing_key"
-    assert "pip install 'pipy-ai[aws]'" in error.message
+    assert install_command("aws") in error.message
 
 
 def test_nothing_of_aws_is_imported_for_keys_of_the_environment(runtime: Lab, keys: None) -> None:

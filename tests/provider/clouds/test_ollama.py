@@ -91,6 +91,7 @@ def test_key_of_the_environment_goes_to_the_cloud_only(
     assert sent_key() is None
 
 
+@pytest.mark.litellm
 def test_litellm_gets_no_key_for_another_server(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", KEY)
     monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{lab.port}")
@@ -131,7 +132,9 @@ def test_no_server_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert message.attempts == []  # no retry
 
 
-@pytest.mark.parametrize("address", ["::::", "a\nb\n:80", "http://[::1", "unix:///x", "ht!tp://x", "http://x:0"])
+@pytest.mark.parametrize(
+    "address", ["::::", "a\nb\n:80", "http://[::1", "unix:///x", "ht!tp://x", "http://x:0"]
+)
 def test_invalid_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     message = complete("ollama/m", "q", api_base=address)
     assert message.error is not None
