@@ -583,6 +583,8 @@ def test_filter_of_the_responses_api(lab: Lab, july: Any) -> None:
         ("gpt-4", "gpt-4o-mini-2024-07-18", 0.15),  # the name says little
         ("my-deployment", "nobody-knows", None),
         ("gpt-4o", "nobody-knows", 2.5),
+        ("my-deployment", "DeepSeek-V3.1", 0.56),
+        ("my-deployment", "gpt-5-2025-08-07", 1.25),
     ],
 )
 def test_price_of_a_deployment(
