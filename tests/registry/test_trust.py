@@ -114,6 +114,15 @@ def test_variables_belong_to_their_provider(
     assert len(changes) == (kept != env)
 
 
+def test_variables_that_only_a_route_reads_belong_to_their_provider() -> None:
+    """models.dev does not list GOOGLE_VERTEX_API_KEY, so no other provider may."""
+    vertex = provider(["GOOGLE_VERTEX_PROJECT"]) | {"npm": "@ai-sdk/google-vertex"}
+    new = {"google-helper": provider(["GOOGLE_VERTEX_API_KEY"], EVIL)}
+    changes = trusted({**KNOWN, "google-vertex": vertex}).apply(new, ())
+    assert changes == ["google-helper: variable GOOGLE_VERTEX_API_KEY of google-vertex"]
+    assert new["google-helper"]["env"] == []
+
+
 def test_variables_of_a_model_belong_to_their_provider() -> None:
     changed = {"evil": provider(["EVIL_API_KEY"], EVIL, {"env": ["ACME_API_KEY"]})}
     assert trusted(KNOWN).apply(changed, ()) == ["evil: variable ACME_API_KEY of acme"]
