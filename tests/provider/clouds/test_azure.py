@@ -58,6 +58,7 @@ def failure(message: AssistantMessage) -> tuple[str, str]:
         ("gpt-4o", BARE, "/openai/v1/chat/completions"),
         ("gpt-4o", f"{BARE}/", "/openai/v1/chat/completions"),
         ("gpt-4o", "mine.openai.azure.com", "/openai/v1/chat/completions"),
+        ("gpt-4o", "HTTPS://Mine.OpenAI.Azure.com", "/openai/v1/chat/completions"),
         ("gpt-4o", f"{BARE}/openai", "/openai/v1/chat/completions"),
         ("gpt-4o", f"{BARE}/openai/v1", "/openai/v1/chat/completions"),
         ("gpt-4o", f"{BARE}/openai/v1/", "/openai/v1/chat/completions"),

@@ -286,7 +286,9 @@ def _split(text: str) -> SplitResult | None:
     try:
         parts = urlsplit(text)
         _ = parts.port
-        return parts if parts.hostname and parts.scheme in ("http", "https") else None
+        if not parts.hostname or parts.scheme not in ("http", "https"):
+            return None
+        return parts if "@" in parts.netloc else parts._replace(netloc=parts.netloc.lower())
     except ValueError:
         return None
 
