@@ -61,7 +61,8 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(lab: Lab, model: str, question: Any = "q", **options: Any) -> AssistantMessage:
     options = {"api_base": lab.url, "api_key": TOKEN, "max_retries": 0, **options}
-    return complete(model, question, **options)
+    message: AssistantMessage = complete(model, question, **options)
+    return message
 
 
 # === Addresses ==============================================================================

@@ -64,7 +64,7 @@ SCHEMA = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
-TOOLS_OF_GOOGLE = {"tools": [{"googleSearch": {}}]}
+TOOLS_OF_GOOGLE: dict[str, Any] = {"tools": [{"googleSearch": {}}]}
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
 FETCH = {"type": "web_fetch_20250910", "name": "web_fetch"}
 

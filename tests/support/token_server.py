@@ -93,7 +93,7 @@ def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
 
         do_POST = do_GET
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     return Handler
