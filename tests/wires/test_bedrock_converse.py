@@ -244,9 +244,9 @@ def test_formats_of_documents() -> None:
         (OSS, "medium", {"reasoning_effort": "medium"}),
         ("amazon-bedrock/xai.grok-4.6", "high", {"reasoning": {"effort": "high"}}),
         ("amazon-bedrock/openai.gpt-6-luna", "off", {"reasoning": {"effort": "none"}}),
-        ("amazon-bedrock/qwen.qwen3-99b-v1:0", "low", {"reasoning_config": "low"}),
-        ("amazon-bedrock/zai.glm-4.9", "high", {"reasoning_effort": "high"}),
-        ("amazon-bedrock/deepseek.v3.2-x", "high", {"reasoning_effort": "high"}),
+        ("amazon-bedrock/qwen.qwen3-32b-v1:0", "low", {"reasoning_config": "low"}),
+        ("amazon-bedrock/zai.glm-4.7", "high", {"reasoning_effort": "high"}),
+        ("amazon-bedrock/deepseek.v3.2", "high", {"reasoning_effort": "high"}),
         (
             "amazon-bedrock/amazon.nova-2-lite-v1:0",
             "medium",

@@ -83,7 +83,9 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         reasoning=plan,
         cache_retention=cache_retention,
         cache_control=cache_retention != "none"
-        and (wire.cache_control or bool(cache_models and cache_models.match(request.model_id))),
+        and (
+            wire.cache_control or bool(cache_models and cache_models.match(request.base_model_id))
+        ),
         base_url=_resolve_base_url(request, preview),
         headers=merge_headers(headers),
         tools=tools,
@@ -191,7 +193,7 @@ def _reject_sampling(
         return "option_ignored", f"{request.provider} does not support {name}"
     code = f"{name}_ignored"
     fixed = profile.fixed_sampling
-    if fixed and fixed.search(request.model_id.lower()) and name in ("temperature", "top_p"):
+    if fixed and fixed.search(request.base_model_id.lower()) and name in ("temperature", "top_p"):
         return code, f"this model does not accept {name}"
     if value == 1 and name in ("temperature", "top_p"):  # the default
         return None
@@ -233,7 +235,9 @@ def _unforced(choice: str | dict[str, Any]) -> bool:
 def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> str | None:
     """Return why a tool call cannot be forced; None: it can."""
     unforced = request.profile.unforced_models
-    if request.profile.forced_calls == "never" or (unforced and unforced.search(request.model_id)):
+    if request.profile.forced_calls == "never" or (
+        unforced and unforced.search(request.base_model_id)
+    ):
         return f"{request.provider} does not accept forced call"
     if request.route.is_self_hosted:  # it forces calls with a grammar, for any model
         return None

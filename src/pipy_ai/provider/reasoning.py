@@ -81,8 +81,11 @@ def thinks(request: Request, plan: ReasoningPlan) -> bool:
 
 def _reasoning_options(request: Request, wire: Wire) -> ReasoningOptions:
     record = request.record
+    rules = wire.thinking
     if record is None or "reasoning_options" not in record:
-        return wire.thinking.defaults(record, request.base_model_id)
+        return rules.defaults(record, request.base_model_id)
+    if rules.defaults_if_empty and not record["reasoning_options"]:
+        return rules.defaults(record, request.base_model_id)
     efforts: tuple[str, ...] = ()
     budget: Mapping[str, Any] | None = None
     toggle = False

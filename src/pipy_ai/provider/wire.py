@@ -85,6 +85,7 @@ class ThinkingRules(NamedTuple):
             get a budget even if they accept efforts.
         tools_beta: the beta feature that lets a model think between tool calls.
         defaults: the settings of models without `reasoning_options` in the catalogue.
+        defaults_if_empty: they also apply to models that are listed with no settings at all.
     """
 
     budget: bool = False
@@ -94,6 +95,7 @@ class ThinkingRules(NamedTuple):
     adaptive_effort: str = ""
     tools_beta: str = ""
     defaults: Callable[[Mapping[str, Any] | None, str], ReasoningOptions] = _default_reasoning
+    defaults_if_empty: bool = False
 
 
 def bearer_auth(api_key: str) -> dict[str, str]:

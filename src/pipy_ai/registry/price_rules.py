@@ -183,8 +183,11 @@ def implied_region(
     """
     if model.provider != "amazon-bedrock":
         return None
-    region = model.id.rpartition("/")[2].partition(".")[0]
     listed_name = model.base_model or model.qualified_name
+    name = model.id.rpartition("/")[2]
+    if "." not in name:  # the id of an application inference profile
+        name = listed_name.rpartition("/")[2]
+    region = name.partition(".")[0]
     prefix = f"amazon-bedrock/{region}."
     if not listed_name.startswith(prefix):
         return region

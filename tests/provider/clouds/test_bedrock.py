@@ -11,13 +11,24 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from pipy_ai import AssistantMessage, ErrorInfo, Tool, complete, ctx, preview, stream, user
+from pipy_ai import (
+    AssistantMessage,
+    ErrorInfo,
+    Tool,
+    complete,
+    ctx,
+    preview,
+    reload_registry,
+    stream,
+    user,
+)
 from pipy_ai.provider.clouds import aws_login
 from pipy_ai.provider.clouds.bedrock import CLOUD
 from pipy_ai.registry import keystore
@@ -25,7 +36,7 @@ from pipy_ai.utils.extras import install_command
 
 from ...support.event_grammar import check_events
 from ...support.event_stream import frame
-from ...support.scenarios import shape
+from ...support.scenarios import CASES, shape
 from ...support.scripted_server import Lab, Scene, Seen, Status
 from ...support.wire_formats import ANTHROPIC, CONVERSE, Counts, redacted, say, think, tool
 
@@ -140,6 +151,19 @@ def test_api_and_path_of_a_model(runtime: Lab, model: str, api: str, path: str) 
     message = complete(model, "q", api_key=BEARER)
     assert (message.text, message.error, message.api) == ("ok", None, api)
     assert runtime.seen[0].target == path
+
+
+def test_inference_profile_with_a_base_model(runtime: Lab, july: Path) -> None:
+    arn = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2c3"
+    record = {"base_model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"}
+    (july / "overrides.json").write_text(json.dumps({f"amazon-bedrock/{arn}": record}))
+    reload_registry()
+    runtime.play(invoked(say("ok")))
+    message = complete(arn, "q", api_key=BEARER, reasoning="low")
+    assert (message.text, message.api, message.warnings) == ("ok", "anthropic-messages", [])
+    assert message.usage.cost.total
+    assert runtime.seen[0].target.startswith(f"/model/{quote(arn, safe='')}/invoke")
+    assert runtime.seen[0].json["thinking"] == {"type": "enabled", "budget_tokens": 2048}
 
 
 def test_claude_has_the_body_of_invoke_model(runtime: Lab) -> None:
@@ -624,6 +648,26 @@ def test_exception_after_content(runtime: Lab, model: str, name: str, kind: str)
     assert message.text == "half"
     assert message.error is not None
     assert (message.error.kind, message.error.message) == (kind, "It broke.")
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.on(ANTHROPIC)])
+def test_scenarios_of_claude(runtime: Lab, name: str) -> None:
+    case = CASES[name]
+    runtime.play(invoked(*case.steps, stop=case.stop))
+    message = check_events(list(stream(CLAUDE, "q", api_key=BEARER)))
+    assert (shape(message), message.stop_reason) == (case.content, case.reason)
+    assert message.response_id == "msg_1"
+
+
+@pytest.mark.parametrize("percent", range(5, 100, 5))
+def test_truncated_response_of_claude_is_an_error(runtime: Lab, percent: int) -> None:
+    scene = invoked(say(*(f"word{number} " for number in range(20))))
+    whole = b"".join(scene[:-2])  # without the end
+    runtime.play([whole[: len(whole) * percent // 100]])
+    message = check_events(list(stream(CLAUDE, "q", api_key=BEARER, max_retries=0)))
+    assert message.error is not None
+    assert message.error.kind == "incomplete"
+    assert "".join(f"word{number} " for number in range(20)).startswith(message.text)
 
 
 def pieces(whole: bytes) -> Iterator[list[bytes]]:

@@ -84,7 +84,7 @@ class Bedrock:
         if any(name.startswith("aws_") and name not in SETTINGS for name in extra):
             return None  # LiteLLM assumes roles
         names, model_id = split_model_id(request.model_id)
-        is_claude = CLAUDE.search(model_id)
+        is_claude = CLAUDE.search(model_id) or CLAUDE.search(request.base_model_id)
         if _is_mantle(request):
             return _mantle_wire(request, is_claude)
         if "converse_like" in names or ("invoke" in names and not is_claude):
@@ -276,8 +276,8 @@ def invoke_wire() -> Wire:
 
 def _encode_invoke(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     """Return a request of Anthropic's API with the path and the fields of InvokeModel."""
-    hour = converse_family(request.model_id).hour_cache_point
-    if prepared.cache_retention == "long" and not (hour and hour.search(request.model_id)):
+    hour = converse_family(request.base_model_id).hour_cache_point
+    if prepared.cache_retention == "long" and not (hour and hour.search(request.base_model_id)):
         prepared = replace(prepared, cache_retention="short")
     body: dict[str, Any] = dict(load_wire(ANTHROPIC).encode(request, prepared).body)
     del body["model"], body["stream"]

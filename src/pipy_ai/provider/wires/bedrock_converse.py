@@ -112,14 +112,14 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
     if closed is None:
         text = "Bedrock does not accept a schema with arbitrary keys or a recursive one"
         return OutputFallback("tool", text)
-    if CLAUDE.search(request.model_id) and (limit := anthropic_limit(closed)):
+    if CLAUDE.search(request.base_model_id) and (limit := anthropic_limit(closed)):
         return OutputFallback("tool", f"{limit}, more than Bedrock accepts", over_limit=True)
     return None
 
 
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     """Return URL, headers and body, without the key."""
-    family = converse_family(request.model_id)
+    family = converse_family(request.base_model_id)
     messages = encode_messages(prepared.messages, family)
     tools = _encode_tools(prepared.tools)
     choice = prepared.tool_choice
@@ -134,7 +134,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     system = [{"text": prepared.system_prompt}] if prepared.system_prompt else []
     if prepared.cache_control:
         _add_cache_points(request, prepared, family, system, tools, messages)
-    thinks = prepared.reasoning.thinks is not False and CLAUDE.search(request.model_id)
+    thinks = prepared.reasoning.thinks is not False and CLAUDE.search(request.base_model_id)
     body: dict[str, Any] = {
         "messages": messages,
         "system": system or None,
@@ -164,7 +164,7 @@ def _model_fields(
     """Return the fields that belong to the API of the model's vendor."""
     fields: dict[str, Any] = {}
     plan = prepared.reasoning
-    if CLAUDE.search(request.model_id):
+    if CLAUDE.search(request.base_model_id):
         betas = [
             feature.strip()
             for name, value in prepared.headers.items()
@@ -422,7 +422,7 @@ def _add_cache_points(
     """Mark the parts to cache: tools, system prompt, everything up to the last user message."""
     marker: Block = {"cachePoint": {"type": "default"}}
     hour = family.hour_cache_point
-    if prepared.cache_retention == "long" and hour and hour.search(request.model_id):
+    if prepared.cache_retention == "long" and hour and hour.search(request.base_model_id):
         marker["cachePoint"]["ttl"] = "1h"
     if tools and family.tool_cache_point:
         tools.append(marker)
@@ -573,5 +573,6 @@ WIRE = Wire(
         adaptive_effort="max",
         tools_beta="interleaved-thinking-2025-05-14",
         defaults=default_reasoning,
+        defaults_if_empty=True,  # the catalogue lists no settings for Qwen, GLM and DeepSeek
     ),
 )
