@@ -260,6 +260,26 @@ def test_suspended_question_goes_on() -> None:
     assert list_conversation_ids() == []
 
 
+def test_signal_while_an_object_is_freed_is_not_lost() -> None:
+    code = """
+import os, signal, sys, time
+from pipy_ai.cli.signals import ExitOnSignals
+class Freed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000):
+            pass
+with ExitOnSignals():
+    try:
+        Freed()
+        time.sleep(30)
+    finally:
+        print("cleaned up", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "cleaned up\n", "")
+
+
 def test_second_signal_ends_at_once(tmp_path: Path) -> None:
     code = """
 import os, signal, sys, time

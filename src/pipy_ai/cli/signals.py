@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` would take every command 2 ms
@@ -16,6 +18,7 @@ if TYPE_CHECKING:  # `typing` would take every command 2 ms
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
+RESEND_AFTER_S = 0.01
 _RESET_SCREEN = "\x1b[?25h\x1b[?2004l\x1b[0m"  # show the cursor, no bracketed paste, no style
 
 
@@ -49,6 +52,9 @@ class ExitOnSignals:
             raise SystemExit(self._exit_code) from None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if _ignores_exceptions(frame):
+            _thread.start_new_thread(_send_again, (number,))
+            return
         exit_code = 128 + number
         if self._exit_code is None:
             self._exit_code = exit_code
@@ -56,6 +62,25 @@ class ExitOnSignals:
         if number != getattr(signal, "SIGHUP", None):
             _restore(self._terminal)
             os._exit(exit_code)
+
+
+def _ignores_exceptions(frame: FrameType | None) -> bool:
+    """Return whether Python would ignore an exception in this frame, as while it frees an object.
+
+    That happens during imports, which free their locks in a callback.
+    """
+    while frame is not None:
+        code = frame.f_code
+        is_import_callback = code.co_name == "cb" and "importlib" in code.co_filename
+        if is_import_callback or code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    time.sleep(RESEND_AFTER_S)
+    os.kill(os.getpid(), number)
 
 
 def _terminal_attributes() -> list[Any] | None:
