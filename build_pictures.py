@@ -291,10 +291,10 @@ def architecture_svg(theme: dict[str, str]) -> str:
         *arrow(107, 256, 290, theme, "direct"),
         *arrow(320, 256, 290, theme, "on demand"),
         *arrow(533, 256, 290, theme),
-        *box(20, 290, 190, 112, theme, "Direct transport", "OpenAI Chat Completions",
-             "OpenAI Responses", "Anthropic Messages", "Google Gemini", accent=True),
+        *box(20, 290, 190, 112, theme, "Direct transport", "Chat Completions, Responses,",
+             "Messages, Gemini, Converse,", "Cohere, Ollama; also on", "Azure, Bedrock and Vertex", accent=True),
         *box(225, 290, 190, 112, theme, "LiteLLM", "imported when needed:",
-             "Azure, Bedrock, Vertex,", "Cohere, Ollama, Router"),
+             "watsonx, SageMaker, OCI,", "its Router"),
         *box(430, 290, 190, 112, theme, "In your process", "local/smollm2, faux (tests),",
              "providers you register"),
     ]  # fmt: skip
