@@ -307,6 +307,13 @@ def test_region_of_the_profile(aws: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "aws_profile_name" not in shown.body
 
 
+def test_text_that_is_no_region_is_rejected(keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "Frankfurt!")
+    error = failure(complete(NOVA, "q"))
+    assert error.kind == "bad_request"
+    assert error.message.startswith("'Frankfurt!' is not an AWS region like us-east-1: set AWS_")
+
+
 def test_missing_region_is_not_guessed(
     lab: Lab, keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,6 +190,9 @@ def _base_url(request: Request, wire: Wire, region: str, preview: bool) -> str:
             raise login_error(text, ErrorKind.MISSING_KEY)
         request.warn("missing_variable", "AWS_REGION must be set")
         region = REGION_VARIABLES[0]
+    elif not _REGION.fullmatch(region):
+        text = f"{region!r} is not an AWS region like us-east-1: {_REGION_ADVICE}."
+        raise login_error(text, ErrorKind.BAD_REQUEST)
     if is_mantle:
         return f"https://{MANTLE_SERVICE}.{region}.api.aws{_mantle_path(request, wire)}"
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"

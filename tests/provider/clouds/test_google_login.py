@@ -32,10 +32,10 @@ from pipy_ai.errors import ProviderError
 from pipy_ai.provider.clouds import cloud_for
 from pipy_ai.provider.endpoint import Endpoint
 
-from ..support.certificate import certificate
-from ..support.raw_server import response
-from ..support.token_server import TokenServer
-from ..support.wire_formats import GEMINI, say
+from ...support.certificate import certificate
+from ...support.raw_server import response
+from ...support.token_server import TokenServer
+from ...support.wire_formats import GEMINI, say
 
 GEMINI_MODEL = "google-vertex/gemini-2.5-pro"
 CLIENT_SECRET = "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789"

@@ -27,9 +27,9 @@ from pipy_ai.registry.registry import get_registry
 from pipy_ai.registry.routing import build_route
 from pipy_ai.registry.trust import is_cloud_address
 
-from ..support.command import pipy
-from ..support.scripted_server import FIN, RESET, Lab, Status, sse
-from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, Counts, Wire, say, think, tool
+from ...support.command import pipy
+from ...support.scripted_server import FIN, RESET, Lab, Status, sse
+from ...support.wire_formats import ANTHROPIC, CHAT, GEMINI, Counts, Wire, say, think, tool
 
 TOKEN = "ya29.token-of-the-test-0123456789"
 API_KEY = "AIzaSyKeyOfTheTest0123456789"

@@ -10,10 +10,10 @@ import pytest
 
 from pipy_ai import AssistantMessage, acomplete, complete, stream
 
-from ..support.event_grammar import check_events
-from ..support.scenarios import CASES, shape
-from ..support.scripted_server import Lab
-from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, Wire
+from ...support.event_grammar import check_events
+from ...support.scenarios import CASES, shape
+from ...support.scripted_server import Lab
+from ...support.wire_formats import ANTHROPIC, CHAT, GEMINI, Wire
 
 
 def on_vertex(wire: Any, model: str) -> Any:

@@ -2,7 +2,7 @@
 
 `tests/data/vertex_requests.json` has what each case of `CASES` sends. After an intended change,
 
-    RECORD_REWRITE=1 python -m pytest -q -n 0 tests/clouds/test_vertex_requests.py
+    RECORD_REWRITE=1 python -m pytest -q -n 0 tests/provider/clouds/test_vertex_requests.py
 
 writes the new requests; review the difference.
 """
@@ -30,10 +30,10 @@ from pipy_ai import (
     user,
 )
 
-from ..support.raw_server import Raw, response
-from ..support.wire_formats import ANTHROPIC, CHAT, GEMINI, say
+from ...support.raw_server import Raw, response
+from ...support.wire_formats import ANTHROPIC, CHAT, GEMINI, say
 
-FILE = Path(__file__).parents[1] / "data" / "vertex_requests.json"
+FILE = Path(__file__).parents[2] / "data" / "vertex_requests.json"
 REWRITE = os.environ.get("RECORD_REWRITE", "") not in ("", "0")
 TOKEN = "ya29.token-of-the-test"
 API_KEY = "AIzaSyKeyOfTheTest"
