@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 import weakref
 from collections.abc import Awaitable, Callable
@@ -55,7 +56,7 @@ class TokenSource:
 
     async def _call(self) -> Any:
         try:
-            if asyncio.iscoroutinefunction(self._fetch):
+            if inspect.iscoroutinefunction(self._fetch):
                 return await self._fetch()
             value = await loops.run_in_thread("pipy-ai-token", self._fetch)
             return await value if isinstance(value, Awaitable) else value
