@@ -232,6 +232,19 @@ def test_online_checks_cohere(
     assert f"Bearer {KEY}" in [sent.get("authorization") for sent in fake.headers]
 
 
+def test_online_does_not_show_the_password_of_an_address(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = start({"/openai/v1/models": {"data": []}, "/api.json": "{}"})
+    address = f"127.0.0.1:{fake.port}"
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", f"http://me:{KEY}@{address}")
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("PIPY_MODELS_URL", f"http://{address}/api.json")
+    _, found = findings(capsys, "--online")
+    assert f"http://{address}/openai/v1/models answers" in str(found["azure"])
+    assert KEY not in str(found)
+
+
 def test_online_does_not_send_a_subscription_token(
     world: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,6 +169,28 @@ def test_function_that_fails_is_an_error_before_any_request(
     assert not lab.seen
 
 
+def quoting_text() -> str:
+    raise ValueError(f"{TOKEN} is not a token of this host")
+
+
+async def quoting_json() -> str:
+    raise ValueError(f'{{"access_token":"{TOKEN[:6]}/{TOKEN[-10:]}","expired":true}}')
+
+
+@pytest.mark.usefixtures("transport")
+@pytest.mark.parametrize("function", [quoting_text, quoting_json])
+def test_token_in_the_error_of_the_function_is_not_shown(
+    lab: Lab, function: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    message = complete(CHAT.model, "q", api_key=function, api_base=CHAT.base(lab))
+    assert message.error is not None
+    assert "failed: ValueError: " in message.error.message
+    for text in (message.model_dump_json(), repr(message), caplog.text):
+        assert TOKEN[:6] not in text
+        assert TOKEN[-10:] not in text
+
+
 def test_token_is_removed_from_errors(lab: Lab) -> None:
     lab.play(Status(400, {"error": {"message": f"bad token {TOKEN}"}}))
     message = complete(CHAT.model, "q", api_key=lambda: TOKEN, api_base=CHAT.base(lab))

@@ -20,7 +20,8 @@ class TokenServer:
     """Issues `ya29.token-1`, `ya29.token-2`, …
 
     `answer` replaces the response of the token endpoint. With `echo` it is an error that repeats
-    the request. `hold` is waited for before each response.
+    the request. `hold` is waited for before each response. `redirect` is where requests are sent
+    instead.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,7 @@ class TokenServer:
         self.answer: tuple[int, Any] | None = None
         self.echo = False
         self.hold: threading.Event | None = None
+        self.redirect = ""
         self._issued = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -83,7 +85,9 @@ def _handler(server: TokenServer) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(length).decode()
             status, answer = server.respond(TokenRequest(self.path, headers, body))
             content = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
-            self.send_response(status)
+            self.send_response(307 if server.redirect else status)
+            if server.redirect:
+                self.send_header("location", server.redirect)
             kind = "text/plain" if isinstance(answer, str) else "application/json"
             self.send_header("content-type", kind)
             self.send_header("metadata-flavor", "Google")

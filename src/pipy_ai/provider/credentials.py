@@ -145,7 +145,12 @@ def is_own_url(provider: str, route: Route, url: str) -> bool:
 
 
 # Fields of `extra` that hold the user's credentials for a cloud, and where to send them.
-_CLOUD_CREDENTIALS = ("aws_secret_access_key", "aws_bearer_token_bedrock", "vertex_credentials")
+_AWS_CREDENTIALS = (("aws_access_key_id", "aws_secret_access_key"), ("aws_bearer_token_bedrock",))
+_CLOUD_CREDENTIALS = {
+    "bedrock": _AWS_CREDENTIALS,
+    "bedrock_mantle": _AWS_CREDENTIALS,
+    "vertex_ai": (("vertex_credentials",),),
+}
 _OWN_LOGINS = frozenset({"gigachat"})  # LiteLLM reads their tokens regardless of the key
 _CLOUD_ADDRESSES = ("aws_bedrock_runtime_endpoint", "aws_sts_endpoint")
 
@@ -159,13 +164,12 @@ def _check_cloud_address(request: Request) -> None:
     from ..registry.trust import is_cloud_address
 
     extra = request.options.extra or {}
-    addresses = [request.options.api_base, *map(extra.get, _CLOUD_ADDRESSES)]
-    for url in filter(None, addresses):
-        if is_cloud_address(str(url), request.route.backend) or set(_CLOUD_CREDENTIALS) & set(
-            extra
-        ):
-            continue
-        raise _unsent_login_error(request, str(url))
+    given = {name for name, value in extra.items() if str(value or "").strip()}
+    if any(given.issuperset(names) for names in _CLOUD_CREDENTIALS[request.route.backend]):
+        return
+    for url in filter(None, [request.options.api_base, *map(extra.get, _CLOUD_ADDRESSES)]):
+        if not is_cloud_address(str(url), request.route.backend):
+            raise _unsent_login_error(request, str(url))
 
 
 def _unsent_login_error(request: Request, url: str) -> ProviderError:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..utils import event_loop as loops
+from ..utils.secrets import mask_tokens
 
 EXPIRY_MARGIN_S = 300.0  # a token is replaced this long before it expires
 
@@ -63,7 +64,8 @@ class TokenSource:
         except ProviderError:
             raise
         except Exception as error:
-            text = f"The function that returns a token failed: {type(error).__name__}: {error}"
+            reason = mask_tokens(f"{type(error).__name__}: {error}")
+            text = f"The function that returns a token failed: {reason}"
             raise ProviderError(error_info(ErrorKind.AUTH, text)) from None
 
     def _valid_token(self) -> Token | None:

@@ -23,6 +23,9 @@ _SUBSCRIPTION_TOKENS = {
     "sk-ant-oat": "this is the token of a Claude subscription, which Anthropic's terms allow only "
     "in its own applications; create an API key at https://console.anthropic.com/settings/keys",
 }
+# What may be a key or a token in a text of unknown origin.
+_TOKEN = r"(?=[\w+/=.~-]*\d)[\w+/=.~-]{16,}|[\w+=~-]{32,}"
+_MAX_TEXT_CHARS = 4096
 _PLAIN_AUTHORITY = r"([\w.-]*|\[[0-9a-fA-F:.]+\])(:\d*)?(?=[/?#]|$)"
 
 
@@ -37,6 +40,16 @@ def subscription_problem(text: str) -> str:
     """
     problems = (problem for prefix, problem in _SUBSCRIPTION_TOKENS.items() if prefix in text)
     return next(problems, "")
+
+
+def mask_tokens(text: str) -> str:
+    """Return the beginning of a text on one line, without words that may be a key or a token.
+
+    Example:
+        >>> mask_tokens("the token ya29.a0AfH6SMBx-3kQ is\\nnot accepted")
+        'the token *** is not accepted'
+    """
+    return re.sub(_TOKEN, "***", " ".join(text[:_MAX_TEXT_CHARS].split()))
 
 
 def is_secret_variable(name: str) -> bool:

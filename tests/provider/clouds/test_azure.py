@@ -310,6 +310,10 @@ ERRORS: list[tuple[str, dict[str, str], dict[str, Any], str, str]] = [
       "AZURE_AUTHORITY_HOST": "http://login.example"}, {}, "auth",
      "AZURE_AUTHORITY_HOST must start with https://, not 'http://login.example': the secret would"
      " be sent in plain text."),
+    ("azure/gpt-4o",
+     {**ENDPOINT, "AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_SECRET": "s" * 20,
+      "AZURE_AUTHORITY_HOST": "http://localhost:x@login.example"}, {}, "auth",
+     "AZURE_AUTHORITY_HOST must start with https://"),
     ("azure/claude-sonnet-4-5", {"ANTHROPIC_FOUNDRY_RESOURCE": "f"},
      {"api_key": "sk-ant-oat01-0123456789"}, "auth", "The key is not accepted:"),
 ]  # fmt: skip
@@ -663,6 +667,9 @@ def test_missing_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         (ENDPOINT, "missing", "no login"),
         ({**ENDPOINT, "AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_SECRET": "s"},
          "ok", "login with AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"),
+        ({"AZURE_OPENAI_ENDPOINT": f"https://me:{KEY}@my-resource.openai.azure.com",
+          "AZURE_API_BASE": f"https://me:{KEY}@other.openai.azure.com"}, "missing",
+         "is https://my-resource.openai.azure.com, but AZURE_API_BASE is https://other.openai."),
         ({"ANTHROPIC_FOUNDRY_RESOURCE": "f", "ANTHROPIC_FOUNDRY_API_KEY": KEY}, "ok",
          "https://f.services.ai.azure.com/anthropic (ANTHROPIC_FOUNDRY_RESOURCE), key from"
          " ANTHROPIC_FOUNDRY_API_KEY"),

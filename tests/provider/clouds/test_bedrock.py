@@ -223,6 +223,27 @@ def test_models_of_mantle_use_their_listed_api(
     assert shown.headers["authorization"] == "***"
 
 
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"aws_secret_access_key": None, "aws_access_key_id": " "},
+        {"aws_bearer_token_bedrock": ""},
+        {"vertex_credentials": "of another cloud"},
+    ],
+    ids=["blank", "empty", "other cloud"],
+)
+def test_key_of_the_environment_is_not_sent_elsewhere(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, transport: str, extra: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("PIPY_TRANSPORT", transport)
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", BEARER)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    error = failure(complete(NOVA, "q", api_base=lab.url, extra=extra))
+    assert error.message.startswith("The credentials of amazon-bedrock are not sent to 127.0.0.1")
+    assert not lab.seen
+
+
 def test_address_of_mantle_selects_its_apis() -> None:
     base = "https://bedrock-mantle.us-east-1.api.aws"
     shown = preview(CLAUDE, "q", api_base=f"{base}/anthropic")
@@ -429,6 +450,20 @@ def test_access_key_that_expires_during_a_batch(runtime: Lab, aws: Path) -> None
     assert tokens == ["token-1-of-the-profile", "token-2-of-the-profile"]
     assert "aws sso login" in failure(complete(NOVA, "q", max_retries=5)).message
     assert len(runtime.seen) == 4
+
+
+def test_secret_in_the_error_of_a_credential_process_is_not_shown(
+    runtime: Lab, aws: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"import sys; sys.exit('cannot use {SECRET}')"
+    (aws / "process.py").write_text(script)
+    command = f'"{sys.executable}" "{aws / "process.py"}"'
+    (aws / "config").write_text(f"[profile tool]\ncredential_process = {command}\n")
+    monkeypatch.setenv("AWS_PROFILE", "tool")
+    message = failure(complete(NOVA, "q")).message
+    assert message.startswith("The AWS credentials of the profile 'tool' cannot be used: Error")
+    assert "cannot use ***" in message
+    assert not runtime.seen
 
 
 def test_stored_api_key(runtime: Lab) -> None:

@@ -333,6 +333,18 @@ def test_secrets_are_not_in_errors(
         assert secret not in repr(error)
 
 
+def test_secrets_do_not_follow_a_redirect(
+    server: TokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_login(tmp_path, monkeypatch, USER)
+    with TokenServer() as other:
+        server.redirect = f"{other.url}/token"
+        error = failure().error
+        assert other.requests == []
+    assert len({request.body for request in server.requests}) == 1
+    assert "redirect" in error.message.lower()
+
+
 def test_cancellation_does_not_wait_for_the_token(
     server: TokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

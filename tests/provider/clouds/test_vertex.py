@@ -341,6 +341,13 @@ CONFIGURATION_ERRORS: dict[str, tuple[dict[str, str], Any, dict[str, Any], str, 
         "Vertex AI accepts API keys for Gemini only: for claude-haiku-4-5@20251001, pass an access "
         "token as api_key=, or run gcloud auth application-default login.",
     ),
+    "address of another host, and a key of another cloud": (
+        PLACE, None,
+        {"api_base": "https://vertex.example", "extra": {"aws_secret_access_key": "k"}},
+        "bad_request",
+        "The credentials of google-vertex are not sent to vertex.example, which is not one of its "
+        "addresses: pass api_key=.",
+    ),
     "address of another host": (
         PLACE, None, {"api_base": "https://vertex.example"}, "bad_request",
         "The credentials of google-vertex are not sent to vertex.example, which is not one of its "

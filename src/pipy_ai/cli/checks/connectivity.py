@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from .finding import FAIL, OK, WARN, Finding
@@ -72,7 +72,7 @@ def _check_provider(provider: str) -> Finding:
         if wire is None or request.route.key_header:
             raise LookupError
         if (cloud := cloud_for(request.backend)) is not None:
-            return _check_cloud(provider, cloud, request, wire)
+            return _check_cloud(provider, cloud, names)
         encoded = wire.encode(request, prepare_request(request, wire, preview=True))
         key = resolve_api_key(request) or ""
     except (LookupError, ValueError):
@@ -86,17 +86,35 @@ def _check_provider(provider: str) -> Finding:
     return _classify(provider, mask_url(base), status, elapsed_ms, f"pipy keys set {provider}")
 
 
-def _check_cloud(provider: str, cloud: Cloud, request: Request, wire: Wire) -> Finding:
-    """Check that the cloud accepts the credentials that requests to it would carry."""
+def _check_cloud(provider: str, cloud: Cloud, names: Sequence[str]) -> Finding:
+    """Check that the cloud accepts the credentials that requests to it would carry.
+
+    Not all of its APIs have an address that is free, so a model of each is looked at.
+    """
     import asyncio
 
+    from ..._requests import build_request
     from ...errors import ProviderError
     from ...provider.http.client import HTTPRequest
+    from ...provider.redaction import redacted_error
+    from ...utils.secrets import mask_url
 
-    try:
-        endpoint = asyncio.run(cloud.endpoint(request, wire))
-    except ProviderError as error:
-        return Finding(provider, FAIL, error.error.message)
+    requests: dict[str, tuple[Request, Wire]] = {}
+    for name in names:
+        request = build_request(name, "hi", None, {})
+        if (wire := cloud.wire(request)) is not None:
+            requests.setdefault(wire.api, (request, wire))
+    endpoint, problem = None, ""
+    for request, wire in requests.values():
+        try:
+            endpoint = asyncio.run(cloud.endpoint(request, wire))
+        except ProviderError as error:
+            problem = problem or redacted_error(error, request, ()).error.message
+            continue
+        if endpoint.check_url:
+            break
+    if endpoint is None:
+        return Finding(provider, FAIL, problem)
     if not endpoint.check_url:
         return Finding(provider, OK, "not checked: every request to this address costs something")
     headers = dict(endpoint.headers)
@@ -104,7 +122,7 @@ def _check_cloud(provider: str, cloud: Cloud, request: Request, wire: Wire) -> F
         headers |= endpoint.sign(HTTPRequest("GET", endpoint.check_url, [*headers.items()]))
     status, elapsed_ms = _request_status("GET", endpoint.check_url, headers)
     advice = "check the account's permissions"
-    return _classify(provider, endpoint.check_url, status, elapsed_ms, advice)
+    return _classify(provider, mask_url(endpoint.check_url), status, elapsed_ms, advice)
 
 
 def _request_status(method: str, url: str, headers: dict[str, str]) -> tuple[int | str, float]:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from ...errors import ErrorKind, ProviderError, error_info
 from ...utils import event_loop as loops
 from ...utils.extras import install_command, is_installed
+from ...utils.secrets import mask_tokens
 from .sigv4 import AWSCredentials
 
 BEARER_VARIABLE = "AWS_BEARER_TOKEN_BEDROCK"
@@ -241,7 +242,7 @@ def _botocore_login(profile: str) -> Login:
         )
         raise login_error(text, ErrorKind.MISSING_KEY) from None
     except (exceptions.BotoCoreError, exceptions.ClientError) as error:
-        reason = str(error).rstrip(".")
+        reason = mask_tokens(str(error)).rstrip(".")
         is_sso = "sso" in type(error).__name__.lower() or "token" in reason.lower()
         command = f"aws sso login{option}" if is_sso else f"aws configure{option}"
         raise login_error(f"The {subject} cannot be used: {reason}. Run `{command}`.") from None

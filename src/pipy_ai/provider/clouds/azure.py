@@ -55,7 +55,7 @@ _LITELLM_LOGINS = frozenset(
         "client_secret", "tenant_id",
     }
 )  # fmt: skip
-_LOOPBACK = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:|/|$)")
+_LOOPBACK = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?(/|$)")
 # Variables of one of these sets stand for the same address.
 _VARIABLE_SETS = (AZURE_ADDRESSES, FOUNDRY_ADDRESSES)
 _RESOURCE_DOMAINS = {"AZURE_RESOURCE_NAME": "openai", "ANTHROPIC_FOUNDRY_RESOURCE": "services.ai"}
@@ -89,8 +89,9 @@ class _Address(NamedTuple):
         return f"{self.parts.scheme}://{self.parts.netloc}"
 
     @property
-    def url(self) -> str:
-        return self.root + self.parts.path
+    def shown(self) -> str:
+        """The address for messages, without a password and the query."""
+        return mask_url(self.root + self.parts.path)
 
     @property
     def path(self) -> str:
@@ -237,7 +238,7 @@ def _find_address(request: Request) -> _Address:
     address = _parse_address(name, _env(name))
     for same in (other for names in _VARIABLE_SETS if name in names for other in names):
         if _env(same) and (other := _parse_address(same, _env(same))).resource != address.resource:
-            text = f"{name} is {address.url}, but {same} is {other.url}: unset one of them."
+            text = f"{name} is {address.shown}, but {same} is {other.shown}: unset one of them."
             raise _setup_error(text)
     return address
 
@@ -354,7 +355,8 @@ def _target(request: Request, address: _Address, api: str) -> _Target:
             return _Target(f"{root}{path}/openai/v1", _scope(address, SCOPE))
         text = (
             f"{request.model} needs the Responses API, which version {version} does not have. Use "
-            f"{root}{path}/openai/v1 without a version, or version {DEFAULT_RESPONSES_VERSION}."
+            f"{mask_url(root)}{path}/openai/v1 without a version, or version "
+            f"{DEFAULT_RESPONSES_VERSION}."
         )
         raise _setup_error(text, ErrorKind.BAD_REQUEST)
     return _Target(f"{root}{path}/openai{_query(address, version)}", scope)
@@ -403,7 +405,7 @@ async def _login(request: Request, address: _Address, target: _Target, preview: 
     if isinstance(given, SecretStr) and (key := given.get_secret_value().strip()):
         return _key_or_token(key, "api_key=", preview)
     if not _is_own(request, address):
-        warn_of_unsent_key(request, address.url)
+        warn_of_unsent_key(request, address.root)
         return _Login(PLACEHOLDER_KEY)
     route = request.route
     variable, location = route.credential()

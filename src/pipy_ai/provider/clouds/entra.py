@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from ...errors import ErrorKind, ProviderError, error_info
 from ...failures import classify_exception, classify_status
+from ...utils.secrets import mask_tokens
 from ..http.client import CONNECTION_ERRORS, USER_AGENT, HTTPRequest, HTTPResponse, send
 from ..token_source import TokenFunction
 
@@ -138,7 +139,7 @@ def identity_tokens(scope: str) -> TokenFunction:
             # A new credential each time: it would keep a token that the host has rejected.
             token = DefaultAzureCredential().get_token(scope)
         except Exception as error:
-            reason = str(error).partition("\n")[0][:300].rstrip(".:")
+            reason = mask_tokens(str(error).partition("\n")[0])[:300].rstrip(".:")
             text = (
                 "No key for Azure is set, and azure-identity found no login: run az login, set "
                 f"AZURE_OPENAI_API_KEY, or pass api_key=. It reports: {reason}."

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ...errors import ErrorKind, ProviderError, error_info
 from ...registry.google_login import FILE_VARIABLE, user_login_path
 from ...utils.extras import has_extra, install_command
+from ...utils.secrets import mask_tokens
 from ..token_source import TokenSource
 
 LOGIN_COMMAND = "gcloud auth application-default login"
@@ -38,7 +39,6 @@ _METADATA_VARIABLES = (
     "K_SERVICE", "KUBERNETES_SERVICE_HOST",
 )  # fmt: skip
 _MACHINE_FILE = Path("/sys/class/dmi/id/product_name")
-_LONG_WORD = re.compile(r"[\w+/=.~-]{32,}")  # may be a key or a token
 _MAX_REASON_CHARS = 300
 
 
@@ -200,6 +200,7 @@ def _http_transport() -> Any:
         text = f"Vertex AI needs google-auth with requests: {install_command(EXTRA)}."
         raise ProviderError(error_info(ErrorKind.MISSING_KEY, text)) from None
     session = requests.Session()
+    session.max_redirects = 0  # a redirected request would hold the secrets again
     if authorities := os.environ.get("SSL_CERT_FILE"):  # as for all other requests
         session.verify = authorities
     return Request(session)
@@ -208,7 +209,7 @@ def _http_transport() -> Any:
 def _reason(error: Exception | str) -> str:
     """Return the reason of a failure, without anything that may be a key or a token."""
     text = error if isinstance(error, str) else str(next(iter(error.args), type(error).__name__))
-    return _LONG_WORD.sub("***", " ".join(text.split()))[:_MAX_REASON_CHARS].rstrip(".")
+    return mask_tokens(text)[:_MAX_REASON_CHARS].rstrip(".")
 
 
 def login_error(text: str) -> ProviderError:
