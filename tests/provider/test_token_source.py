@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from pipy_ai import acomplete, complete, preview
-from pipy_ai.provider.token_source import TokenSource
+from pipy_ai._requests import build_request
+from pipy_ai.provider.credentials import key_renewal
+from pipy_ai.provider.token_source import TokenSource, token_source
 
 from ..support.scripted_server import Lab, Status
 from ..support.wire_formats import CHAT, WIRES, Wire, say
@@ -189,6 +192,53 @@ def test_token_in_the_error_of_the_function_is_not_shown(
     for text in (message.model_dump_json(), repr(message), caplog.text):
         assert TOKEN[:6] not in text
         assert TOKEN[-10:] not in text
+
+
+@dataclass
+class UnhashableCredential:
+    calls: int = 0
+
+    def __call__(self) -> tuple[str, float]:
+        self.calls += 1
+        return TOKEN, in_an_hour()
+
+
+def test_token_of_an_unhashable_object_is_kept(lab: Lab) -> None:
+    credentials = [UnhashableCredential(), UnhashableCredential()]
+    lab.play(*[CHAT.scene(say("ok"))] * 4)
+    for credential in credentials * 2:
+        assert complete(CHAT.model, "q", api_key=credential, api_base=CHAT.base(lab)).text == "ok"
+    assert [credential.calls for credential in credentials] == [1, 1]
+
+
+async def test_requests_rejected_one_after_the_other_share_the_new_token(lab: Lab) -> None:
+    """The second 401 arrives when the token has been replaced already."""
+    fetch, tokens = counted(3600)
+    first = await token_source(fetch).token()
+    lab.play(Status(401), CHAT.scene(say("ok")), CHAT.scene(say("ok")))
+    options: dict[str, Any] = {"api_key": fetch, "api_base": CHAT.base(lab)}
+    assert (await acomplete(CHAT.model, "q", **options)).text == "ok"
+    request = build_request(CHAT.model, "q", None, options)
+    renew = key_renewal(request, first)
+    assert renew is not None
+    renew()
+    assert (await acomplete(CHAT.model, "q", **options)).text == "ok"
+    assert len(tokens) == 2
+
+
+async def test_tokens_without_a_time_are_fetched_at_once() -> None:
+    """They cannot be shared, so requests need not wait for each other's."""
+    others = threading.Barrier(4)
+    calls: list[str] = []
+
+    def fetch() -> str:
+        calls.append(TOKEN)
+        if len(calls) > 1:
+            others.wait(30)
+        return TOKEN
+
+    source = TokenSource(fetch)
+    assert await asyncio.gather(*(source.token() for _ in range(5))) == [TOKEN] * 5
 
 
 def test_token_is_removed_from_errors(lab: Lab) -> None:

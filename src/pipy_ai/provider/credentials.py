@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,13 +47,13 @@ def key_function(request: Request) -> Callable[[], Any] | None:
     return None if api_key is None or isinstance(api_key, SecretStr) else api_key
 
 
-def key_renewal(request: Request) -> Callable[[], None] | None:
-    """Return a function that discards the token of the function `api_key`; None: it is none."""
+def key_renewal(request: Request, token: str | None) -> Callable[[], None] | None:
+    """Return what discards this token of the function `api_key`; None: the key is no function."""
     if (fetch := key_function(request)) is None:
         return None
     from .token_source import token_source
 
-    return token_source(fetch).renew
+    return partial(token_source(fetch).renew, token)
 
 
 def resolve_api_key(request: Request, placeholder: str | None = None) -> str | None:

@@ -130,7 +130,7 @@ async def _endpoint(request: Request, wire: Wire, preview: bool = False) -> Endp
     if request.route.key_header:
         headers = {request.route.key_header: f"Bearer {api_key or PLACEHOLDER_KEY}"}
     secrets = (api_key,) if api_key else ()
-    return Endpoint(headers, secrets=secrets, renew=key_renewal(request))
+    return Endpoint(headers, secrets=secrets, renew=key_renewal(request, api_key))
 
 
 def _nest_extra(extra: dict[str, Any], wire: Wire) -> dict[str, Any]:

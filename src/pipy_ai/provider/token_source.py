@@ -37,6 +37,7 @@ class TokenSource:
     def __init__(self, fetch: TokenFunction) -> None:
         self._fetch = fetch
         self._token: Token | None = None
+        self._can_share = True  # False: the last token served one attempt only
         self._locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
         self._locks = weakref.WeakKeyDictionary()
 
@@ -50,10 +51,14 @@ class TokenSource:
             return current.value
         lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         async with lock:  # requests that start at once share one token
-            if (current := self._valid_token()) is None:
-                current = _read_token(await self._call())
-                self._token = current
-        return current.value
+            if (current := self._valid_token()) is None and self._can_share:
+                current = await self._new_token()
+        return current.value if current is not None else (await self._new_token()).value
+
+    async def _new_token(self) -> Token:
+        token = self._token = _read_token(await self._call())
+        self._can_share = self._valid_token() is not None
+        return token
 
     async def _call(self) -> Any:
         try:
@@ -104,15 +109,19 @@ def _read_token(value: Any) -> Token:
     return Token(value.strip(), expires_at)
 
 
-_sources: dict[TokenFunction, TokenSource] = {}
+_sources: dict[object, TokenSource] = {}
 _MAX_SOURCES = 64
 
 
 def token_source(fetch: TokenFunction) -> TokenSource:
     """Return the source of a function, the same one each time, so that its token is kept."""
-    source = _sources.get(fetch)
+    key: object = fetch
+    try:
+        source = _sources.get(key)
+    except TypeError:  # a dataclass, for example. The source keeps it alive, so its id is its own.
+        source = _sources.get(key := id(fetch))
     if source is None:
         while len(_sources) >= _MAX_SOURCES:
             del _sources[next(iter(_sources))]
-        source = _sources[fetch] = TokenSource(fetch)
+        source = _sources[key] = TokenSource(fetch)
     return source

@@ -22,7 +22,7 @@ from .routing import OTHER_URLS, Route, build_route, default_url, expand_url
 # Where the models of a cloud's customers are. Other hosts of these domains may belong to anyone,
 # like virtual machines (`x.cloudapp.azure.com`) and buckets (`x.s3.amazonaws.com`).
 _BEDROCK = (
-    r"([\w<>-]+\.)?bedrock[\w-]*\.([a-z]{2}(-[a-z]+)+-\d|<\w+>)"
+    r"([\w<>-]+\.)?bedrock[\w-]*\.([a-z]{2}(-[a-z]+)+-[0-9]|<\w+>)"
     r"\.(vpce\.)?(amazonaws\.com(\.cn)?|api\.aws)"
 )
 _AZURE_SERVICES = r"openai|cognitiveservices|services\.ai|inference\.ai|models\.ai"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -22,6 +23,7 @@ from pipy_ai import (
     AssistantMessage,
     ErrorInfo,
     Tool,
+    acomplete,
     complete,
     ctx,
     preview,
@@ -221,6 +223,19 @@ def test_models_of_mantle_use_their_listed_api(
     shown = preview(model, "q")
     assert shown.url == f"https://bedrock-mantle.us-west-2.api.aws{path}"
     assert shown.headers["authorization"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("gpt-oss-120b", "/openai/v1/chat/completions"),
+        ("anthropic.claude-opus-4-7", "/anthropic/v1/messages"),
+    ],
+)
+def test_address_of_mantle_without_its_path(model: str, path: str) -> None:
+    base = "https://bedrock-mantle.us-east-1.api.aws"
+    for address in (base, f"{base}/"):
+        assert preview(f"amazon-bedrock/{model}", "q", api_base=address).url == base + path
 
 
 @pytest.mark.parametrize("transport", ["direct", "litellm"])
@@ -450,6 +465,23 @@ def test_access_key_that_expires_during_a_batch(runtime: Lab, aws: Path) -> None
     assert tokens == ["token-1-of-the-profile", "token-2-of-the-profile"]
     assert "aws sso login" in failure(complete(NOVA, "q", max_retries=5)).message
     assert len(runtime.seen) == 4
+
+
+async def test_requests_that_start_together_share_a_login(
+    runtime: Lab, aws: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each login starts a process, or asks a server."""
+    keys = {"Version": 1, "AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "SessionToken": TOKEN,
+            "Expiration": f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"}  # fmt: skip
+    log = aws / "log"
+    (aws / "process.py").write_text(f"open({str(log)!r}, 'a').write('x')\nprint({json.dumps(keys)!r})")
+    command = f'"{sys.executable}" "{aws / "process.py"}"'
+    (aws / "config").write_text(f"[profile tool]\ncredential_process = {command}\n")
+    monkeypatch.setenv("AWS_PROFILE", "tool")
+    runtime.play(*[CONVERSE.scene(say("ok"))] * 10)
+    answers = await asyncio.gather(*(acomplete(NOVA, "q") for _ in range(10)))
+    assert {message.text for message in answers} == {"ok"}
+    assert log.read_text() == "x"
 
 
 def test_secret_in_the_error_of_a_credential_process_is_not_shown(

@@ -211,7 +211,11 @@ def test_token_is_kept_until_it_expires(
     assert renew is not None
     renew()
     assert endpoint().headers["authorization"] == "Bearer ya29.token-2"
+    renew()  # of the first token, which has been replaced
+    assert endpoint().headers["authorization"] == "Bearer ya29.token-2"
     server.expires_in = 200  # less than the five minutes before which a token is replaced
+    renew = endpoint().renew
+    assert renew is not None
     renew()
     assert [endpoint().headers["authorization"][-1] for _ in range(2)] == ["3", "4"]
 

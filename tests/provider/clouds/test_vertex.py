@@ -93,6 +93,8 @@ def test_host_of_each_kind_of_location(location: str, monkeypatch: pytest.Monkey
         "https://vertex.example",
         "https://vertex.example/",
         "https://vertex.example/v1",
+        "https://vertex.example\n/v1",
+        "https://vertex.example/v1#top",
         "https://vertex.example/v1/projects/project-1/locations/europe-west4",
         "https://vertex.example/v1/projects/project-1/locations/europe-west4/publishers/google/",
         "https://vertex.example/v1/projects/project-1/locations/europe-west4/publishers/google"

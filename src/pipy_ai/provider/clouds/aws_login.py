@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -217,8 +219,17 @@ def _has_role() -> bool:
 
 # === botocore ===============================================================================
 
-_sessions: dict[tuple[Any, ...], Any] = {}
+@dataclass
+class _Session:
+    """Credentials of botocore, and the access key that they returned last."""
+
+    credentials: Any
+    issued: AWSCredentials | None = None
+
+
+_sessions: dict[tuple[Any, ...], _Session] = {}
 _MAX_SESSIONS = 16
+_lock = threading.Lock()
 
 
 def _botocore_login(profile: str) -> Login:
@@ -229,12 +240,12 @@ def _botocore_login(profile: str) -> Login:
     subject = "AWS credentials" if is_default else f"AWS credentials of the profile {profile!r}"
     option = "" if is_default else f" --profile {profile}"
     try:
-        credentials = _botocore_credentials(None if is_default else profile)
-        if credentials is None:
+        session = _botocore_session(None if is_default else profile)
+        if session.credentials is None:
             raise login_error(
                 f"No {subject} were found. {LOGIN_ADVICE}{option}.", ErrorKind.MISSING_KEY
             )
-        frozen = credentials.get_frozen_credentials()
+        frozen = session.credentials.get_frozen_credentials()
     except exceptions.ProfileNotFound:
         text = (
             f"The AWS profile {profile!r} does not exist. Check AWS_PROFILE, or run "
@@ -247,29 +258,47 @@ def _botocore_login(profile: str) -> Login:
         command = f"aws sso login{option}" if is_sso else f"aws configure{option}"
         raise login_error(f"The {subject} cannot be used: {reason}. Run `{command}`.") from None
     keys = AWSCredentials(frozen.access_key, frozen.secret_key, frozen.token or "")
+    session.issued = keys
     source = "the machine's role" if is_default and _has_role() else f"the profile {profile!r}"
     return Login(source, credentials=keys)
 
 
-def _botocore_credentials(profile: str | None) -> Any:
-    """Return botocore's credentials, which renew themselves; None: there are none.
+def _botocore_session(profile: str | None) -> _Session:
+    """Return botocore's credentials, which renew themselves.
 
-    They are kept until the files or the variables change.
+    They are kept until the files or the variables change. Requests that start at once share them.
     """
     from botocore.session import Session
 
     files = tuple((path, path.stat().st_mtime_ns) for path in _shared_files() if path.is_file())
     key = (profile, files, tuple(map(_variable, (*_PROFILE_VARIABLES, *_ROLE_VARIABLES))))
-    if key not in _sessions:
-        session = Session(profile=profile)
-        if not _has_role():
-            session.get_component("credential_provider").remove("iam-role")
-        while len(_sessions) >= _MAX_SESSIONS:
-            del _sessions[next(iter(_sessions))]
-        _sessions[key] = session.get_credentials()
-    return _sessions[key]
+    with _lock:
+        if (kept := _sessions.get(key)) is None:
+            session = Session(profile=profile)
+            if not _has_role():
+                session.get_component("credential_provider").remove("iam-role")
+            while len(_sessions) >= _MAX_SESSIONS:
+                del _sessions[next(iter(_sessions))]
+            kept = _sessions[key] = _Session(session.get_credentials())
+        return kept
 
 
-def forget_sessions() -> None:
-    """Discard the credentials from botocore, so that the next attempt reads them again."""
+def forget_sessions(rejected: AWSCredentials | None = None) -> None:
+    """Discard credentials from botocore, so that the next attempt reads them again.
+
+    With `rejected`, keep those that have replaced it already.
+    """
+    for key, session in list(_sessions.items()):
+        if rejected is None or session.issued == rejected:
+            _sessions.pop(key, None)
+
+
+def _after_fork() -> None:
+    """Drop the parent's sessions and their locks, which one of its threads may hold."""
+    global _lock
+    _lock = threading.Lock()
     _sessions.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

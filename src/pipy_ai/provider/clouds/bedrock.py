@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from ..apis import ANTHROPIC, BEDROCK, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from ..endpoint import Endpoint
 from ..http.aws_event_stream import InvokeModelReader
-from ..http.client import HTTPRequest
+from ..http.client import HTTPRequest, endpoint_url
 from ..profiles import CLAUDE, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
@@ -44,9 +44,9 @@ INVOKE_VERSION = "bedrock-2023-05-31"  # of Anthropic's API within InvokeModel
 RUNTIME_SERVICE = "bedrock"
 MANTLE_SERVICE = "bedrock-mantle"
 
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 _ARN = re.compile(r"arn:aws[\w-]*:bedrock:([a-z0-9-]+):")
-_AWS_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
+_AWS_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-[0-9])\.")
 _REQUEST_PATH = re.compile(r"/model(/.*)?$")
 _RUNTIME_URL_VARIABLES = (
     "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
@@ -107,9 +107,10 @@ class Bedrock:
         profile = str(extra.get("aws_profile_name") or "")
         if login is None and not profile:
             login = environment_login() or await _stored_login()
-        renew = key_renewal(request)
+        renew = key_renewal(request, api_key)
         if login is None:
-            login, renew = await shared_login(profile), forget_sessions
+            login = await shared_login(profile)
+            renew = partial(forget_sessions, login.credentials)
         if login.bearer:
             headers = {"authorization": f"Bearer {login.bearer}"}
             endpoint = Endpoint(headers, base_url, secrets=login.secrets, renew=renew)
@@ -181,7 +182,10 @@ def _base_url(request: Request, wire: Wire, region: str, preview: bool) -> str:
     given = request.options.api_base or extra.get("aws_bedrock_runtime_endpoint")
     url = str(given or next(filter(None, map(os.environ.get, variables)), "")).strip()
     if url:
-        return url if is_mantle else _REQUEST_PATH.sub("", url.rstrip("/"))
+        if not is_mantle:
+            return _REQUEST_PATH.sub("", url.rstrip("/"))
+        has_path = not _host(url).startswith(MANTLE_SERVICE) or urlsplit(url).path.strip("/")
+        return url if has_path else endpoint_url(url, _mantle_path(request, wire))
     if not region:
         if not preview:
             text = f"No AWS region is set for {request.model}: {_REGION_ADVICE}."

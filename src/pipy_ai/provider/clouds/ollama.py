@@ -65,7 +65,7 @@ class Ollama:
             headers={} if api_key is None else wire.auth_headers(api_key),
             base_url=base_url,
             secrets=() if api_key is None else (api_key,),
-            renew=key_renewal(request),
+            renew=key_renewal(request, api_key),
             check_url=endpoint_url(base_url, "/api/tags"),
             explain=lambda error: _explain(error, base_url, request.model_id),
         )

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -107,7 +107,7 @@ class Vertex:
             raise login_error(f"{text} access token as api_key=, or run {LOGIN_COMMAND}.")
         else:
             headers, url = {"x-goog-api-key": api_key}, settings.express_url()
-        return Endpoint(headers, url, secrets=(api_key,), renew=key_renewal(request))
+        return Endpoint(headers, url, secrets=(api_key,), renew=key_renewal(request, api_key))
 
     async def report(self) -> CloudReport | None:
         """See `Cloud`."""
@@ -207,7 +207,8 @@ def _read_settings(request: Request) -> _Settings:
 
 
 def _apply_address(settings: _Settings, api_base: str) -> _Settings:
-    address, separator, query = api_base.strip().partition("?")
+    text = re.sub(r"[\r\n\t]", "", api_base)  # as in every URL
+    address, separator, query = text.strip().partition("#")[0].partition("?")
     match = _ADDRESS.fullmatch(address)
     assert match is not None  # the pattern accepts any text
     root = match["root"].rstrip("/")
@@ -290,7 +291,7 @@ async def _login_endpoint(
     quota_project = os.environ.get(QUOTA_VARIABLE, "").strip()
     if quota_project := quota_project or (tokens.login.quota_project if tokens else ""):
         headers["x-goog-user-project"] = quota_project
-    renew = tokens.renew if tokens is not None else None
+    renew = partial(tokens.renew, token) if tokens is not None else None
     secrets = () if preview else (token,)
     check_url = settings.location_url
     return Endpoint(

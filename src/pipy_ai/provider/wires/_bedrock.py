@@ -8,7 +8,7 @@ from urllib.parse import quote
 from ..http.client import endpoint_url
 
 # The parts of a model's name that say how LiteLLM should call it.
-_PREFIX = re.compile(r"(converse_like|converse|invoke|[a-z]{2}(?:-[a-z]+)+-\d)/")
+_PREFIX = re.compile(r"(converse_like|converse|invoke|[a-z]{2}(?:-[a-z]+)+-[0-9])/")
 
 
 def split_model_id(model_id: str) -> tuple[list[str], str]:
