@@ -50,6 +50,7 @@ LOCAL = "http://127.0.0.1:11434"
         ("https://lan/api2", "https://lan/api2"),
         ("http://lan/api?tenant=a", "http://lan?tenant=a"),
         ("http://me:pw@lan:80/v1", "http://me:pw@lan"),
+        ("http://lan:1234#models", "http://lan:1234"),
         # The cloud.
         ("ollama.com", "https://ollama.com"),
         ("https://ollama.com/v1", "https://ollama.com"),

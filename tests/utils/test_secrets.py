@@ -8,6 +8,7 @@ from pipy_ai.utils.secrets import (
     is_secret_header,
     is_secret_parameter,
     is_secret_variable,
+    mask_tokens,
     mask_url,
     strip_userinfo,
     url_secrets,
@@ -106,3 +107,18 @@ def test_name_without_a_password_is_a_token() -> None:
         url_secrets("http://[::1") == url_secrets("https://host.example/?keyword=a&author=b") == []
     )
     assert mask_url("http://me:pa?ss@host.example/", "***@") == "http://***@host.example/"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("token wJalrXUtnFEMI/K7MDENG+bPxRfiCY rejected", "token *** rejected"),
+        ("0123456789abcdef0123456789abcdef", "***"),
+        ('{"access_token":"eyJ0eXAi.eyJhdWQi.c2lnbmF0dXJl1"}', '{"access_token":"***"}'),
+        ("a" * 40, "***"),
+        ("Connection to oauth2.googleapis.com failed", "Connection to oauth2.googleapis.com failed"),
+        ("CredentialUnavailableError: run az login", "CredentialUnavailableError: run az login"),
+    ],
+)
+def test_words_that_may_be_tokens_are_masked(text: str, masked: str) -> None:
+    assert mask_tokens(text) == masked

@@ -104,7 +104,7 @@ class DirectProvider:
         headers = merge_headers(_DEFAULT_HEADERS, endpoint.headers, *own_headers)
         content = _encode_body(body)
         http_request = HTTPRequest("POST", encoded.url, list(headers.items()), content)
-        if endpoint.sign is not None:
+        if endpoint.sign is not None and "authorization" not in map(str.lower, headers):
             http_request.headers += endpoint.sign(http_request).items()
         return http_request
 

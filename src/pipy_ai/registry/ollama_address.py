@@ -32,7 +32,7 @@ def server_url(address: str) -> str:
         >>> server_url("0.0.0.0"), server_url("gpu.lan:8080"), server_url("https://gpu.lan/api/")
         ('http://127.0.0.1:11434', 'http://gpu.lan:8080', 'https://gpu.lan')
     """
-    address, _, query = address.strip().strip("\"'").strip().partition("?")
+    address, _, query = address.strip().strip("\"'").strip().partition("#")[0].partition("?")
     scheme, separator, rest = address.partition("://")
     if not separator:
         scheme, rest = "http", address

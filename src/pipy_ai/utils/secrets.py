@@ -23,8 +23,10 @@ _SUBSCRIPTION_TOKENS = {
     "sk-ant-oat": "this is the token of a Claude subscription, which Anthropic's terms allow only "
     "in its own applications; create an API key at https://console.anthropic.com/settings/keys",
 }
-# What may be a key or a token in a text of unknown origin.
-_TOKEN = r"(?=[\w+/=.~-]*\d)[\w+/=.~-]{16,}|[\w+=~-]{32,}"
+# What may be a key or a token in a text of unknown origin; names of hosts are not.
+_TOKEN = (
+    r"(?!([a-z0-9-]+\.)+[a-z]{2,}(?![\w+/=.~-]))(?=[\w+/=.~-]*\d)[\w+/=.~-]{16,}|[\w+=~-]{32,}"
+)
 _MAX_TEXT_CHARS = 4096
 _PLAIN_AUTHORITY = r"([\w.-]*|\[[0-9a-fA-F:.]+\])(:\d*)?(?=[/?#]|$)"
 

@@ -484,6 +484,16 @@ async def test_requests_that_start_together_share_a_login(
     assert log.read_text() == "x"
 
 
+@pytest.mark.usefixtures("keys")
+def test_authorization_of_the_caller_replaces_the_signature(runtime: Lab) -> None:
+    runtime.play(CONVERSE.scene(say("ok")))
+    headers = {"Authorization": "Bearer of-the-gateway"}
+    assert complete(NOVA, "q", headers=headers).text == "ok"
+    [seen] = runtime.seen
+    assert seen.headers["authorization"] == "Bearer of-the-gateway"
+    assert not [name for name in seen.headers if name.startswith("x-amz-")]
+
+
 def test_secret_in_the_error_of_a_credential_process_is_not_shown(
     runtime: Lab, aws: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,13 +565,15 @@ def expiring(hours: float) -> str:
 def test_expired_api_key_is_reported_before_any_request(
     runtime: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime.play(CONVERSE.scene(say("ok")))
-    assert complete(NOVA, "q", api_key=expiring(1)).text == "ok"
+    runtime.play(*[CONVERSE.scene(say("ok"))] * 2)
+    for hours in (1, -1 / 30):  # clocks may differ by some minutes
+        assert complete(NOVA, "q", api_key=expiring(hours)).text == "ok"
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", expiring(-1))
     error = failure(complete(NOVA, "q"))
     assert error.kind == "auth"
     assert "The Bedrock API key from AWS_BEARER_TOKEN_BEDROCK expired on" in error.message
-    assert len(runtime.seen) == 1
+    assert "by this computer's clock" in error.message
+    assert len(runtime.seen) == 2
 
 
 MISTAKES: dict[str, tuple[dict[str, str], dict[str, Any], str, str]] = {

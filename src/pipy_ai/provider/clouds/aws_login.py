@@ -29,6 +29,7 @@ _ROLE_VARIABLES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
 )
+CLOCK_TOLERANCE = timedelta(minutes=5)
 _SHORT_TERM_PREFIX = "bedrock-api-key-"  # of API keys that expire
 MACHINE_VENDOR = Path("/sys/class/dmi/id/sys_vendor")
 LOGIN_ADVICE = (
@@ -170,11 +171,12 @@ def bearer_expiry(token: str) -> datetime | None:
 
 
 def _checked_bearer(token: str, source: str) -> str:
-    expires_at = bearer_expiry(token)
-    if expires_at is not None and expires_at <= datetime.now(UTC):
+    expires_at, now = bearer_expiry(token), datetime.now(UTC)
+    if expires_at is not None and expires_at < now - CLOCK_TOLERANCE:
         raise login_error(
-            f"The Bedrock API key from {source} expired on {expires_at:%d %B %Y at %H:%M} UTC. "
-            "Create a new one in the console of Amazon Bedrock, or use one that does not expire."
+            f"The Bedrock API key from {source} expired on {expires_at:%d %B %Y at %H:%M} UTC; it "
+            f"is now {now:%d %B %Y, %H:%M} UTC by this computer's clock. Create a new one in the "
+            "console of Amazon Bedrock, or use one that does not expire."
         )
     return token
 
