@@ -126,6 +126,23 @@ def test_other_secrets_in_the_address(lab: Lab, address: str) -> None:
     assert secret not in repr(preview("hosted_vllm/m", "q", api_base=base))
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"aws_session_token": "a-session-token-0123456789"},
+        {"vertex_credentials": '{"refresh_token": "a-session-token-0123456789"}'},
+        {"vertex_credentials": {"private_key": "a-session-token-0123456789\n"}},
+    ],
+    ids=["text", "file", "object"],
+)
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+def test_secrets_in_extra(lab: Lab, extra: dict[str, object], transport: str) -> None:
+    lab.play(Status(400, "a-session-token-0123456789 has expired"))
+    message = ask(lab.url, extra=extra, transport=transport)
+    assert message.error is not None
+    assert message.error.message == f"{MASK} has expired"
+
+
 @pytest.mark.parametrize("base", ["http://host.example/v1", "https://host.example/v1"])
 @pytest.mark.parametrize("scheme", ["http://", ""])
 def test_proxy_that_repeats_its_password(

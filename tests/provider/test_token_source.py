@@ -216,7 +216,7 @@ async def test_requests_rejected_one_after_the_other_share_the_new_token(lab: La
     fetch, tokens = counted(3600)
     first = await token_source(fetch).token()
     lab.play(Status(401), CHAT.scene(say("ok")), CHAT.scene(say("ok")))
-    options: dict[str, Any] = {"api_key": fetch, "api_base": CHAT.base(lab)}
+    options: Any = {"api_key": fetch, "api_base": CHAT.base(lab)}
     assert (await acomplete(CHAT.model, "q", **options)).text == "ok"
     request = build_request(CHAT.model, "q", None, options)
     renew = key_renewal(request, first)

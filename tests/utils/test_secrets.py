@@ -116,7 +116,10 @@ def test_name_without_a_password_is_a_token() -> None:
         ("0123456789abcdef0123456789abcdef", "***"),
         ('{"access_token":"eyJ0eXAi.eyJhdWQi.c2lnbmF0dXJl1"}', '{"access_token":"***"}'),
         ("a" * 40, "***"),
-        ("Connection to oauth2.googleapis.com failed", "Connection to oauth2.googleapis.com failed"),
+        (
+            "Connection to oauth2.googleapis.com failed",
+            "Connection to oauth2.googleapis.com failed",
+        ),
         ("CredentialUnavailableError: run az login", "CredentialUnavailableError: run az login"),
     ],
 )

@@ -91,6 +91,9 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
         return permitted_key(key, request)
     if (route.token_env or route.login_env) and route.credential()[0]:
         return None  # LiteLLM reads the token or login
+    logins = AZURE_LOGINS | {"azure_ad_token"}
+    if route.has_deployments and not logins.isdisjoint(request.options.extra or {}):
+        return None
     if route.is_self_hosted or (route.kind != "litellm" and base_url is not None):
         return PLACEHOLDER_KEY
     if route.kind == "litellm":
@@ -145,6 +148,13 @@ def is_own_url(provider: str, route: Route, url: str) -> bool:
     return is_own_address(url, provider, route, get_registry().providers())
 
 
+# Fields of `extra` with LiteLLM's arguments for logins at Azure. It sends requests with them.
+AZURE_LOGINS = frozenset(
+    {
+        "azure_ad_token_provider", "azure_password", "azure_scope", "azure_username", "client_id",
+        "client_secret", "tenant_id",
+    }
+)  # fmt: skip
 # Fields of `extra` that hold the user's credentials for a cloud, and where to send them.
 _AWS_CREDENTIALS = (("aws_access_key_id", "aws_secret_access_key"), ("aws_bearer_token_bedrock",))
 _CLOUD_CREDENTIALS = {

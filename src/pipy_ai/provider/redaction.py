@@ -14,7 +14,13 @@ from urllib.parse import unquote
 
 from ..errors import ProviderError
 from ..failures import classify_exception
-from ..utils.secrets import is_secret_header, is_secret_variable, mask_url, url_secrets
+from ..utils.secrets import (
+    is_secret_header,
+    is_secret_parameter,
+    is_secret_variable,
+    mask_url,
+    url_secrets,
+)
 from .http.client import HTTPRequest
 from .request import Preview, Request
 from .router import load_router_config
@@ -66,10 +72,30 @@ def response_redactor(request: Request, secrets: Sequence[str]) -> Callable[[str
     """Return a function that removes the secrets of a request from texts of its response."""
 
     def remove_secrets(text: str) -> str:
-        address_secrets = url_secrets(request.options.api_base or "")
-        return redact(text, [*_header_secrets(request), *address_secrets, *secrets])
+        return redact(text, [*_given_secrets(request), *secrets])
 
     return remove_secrets
+
+
+def _given_secrets(request: Request) -> list[str]:
+    """Return the secrets that the caller passed in headers, in `extra` and in `api_base`."""
+    secrets = _header_secrets(request) + url_secrets(request.options.api_base or "")
+    for name, value in (request.options.extra or {}).items():
+        if is_secret_parameter(name):
+            secrets += _parameter_secrets(value)
+    return secrets
+
+
+def _parameter_secrets(value: Any) -> list[str]:
+    """Return the secrets of a parameter, which may be a file of credentials."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    if isinstance(value, dict):
+        values = [item for name, item in value.items() if is_secret_parameter(name)]
+    else:
+        values = [value]
+    return [item.strip() for item in values if isinstance(item, str)]
 
 
 def _header_secrets(request: Request) -> list[str]:
@@ -99,8 +125,7 @@ def _environment_url_secrets() -> list[str]:
 
 
 def _request_secrets(request: Request, own_secrets: Sequence[str]) -> list[str]:
-    secrets = _header_secrets(request) + url_secrets(request.options.api_base or "")
-    secrets += _environment_url_secrets()
+    secrets = _given_secrets(request) + _environment_url_secrets()
     if request.route.kind == "router":
         with contextlib.suppress(ProviderError):
             config = load_router_config(request.route.api_base or None)

@@ -24,9 +24,7 @@ _SUBSCRIPTION_TOKENS = {
     "in its own applications; create an API key at https://console.anthropic.com/settings/keys",
 }
 # What may be a key or a token in a text of unknown origin; names of hosts are not.
-_TOKEN = (
-    r"(?!([a-z0-9-]+\.)+[a-z]{2,}(?![\w+/=.~-]))(?=[\w+/=.~-]*\d)[\w+/=.~-]{16,}|[\w+=~-]{32,}"
-)
+_TOKEN = r"(?!([a-z0-9-]+\.)+[a-z]{2,}(?![\w+/=.~-]))(?=[\w+/=.~-]*\d)[\w+/=.~-]{16,}|[\w+=~-]{32,}"
 _MAX_TEXT_CHARS = 4096
 _PLAIN_AUTHORITY = r"([\w.-]*|\[[0-9a-fA-F:.]+\])(:\d*)?(?=[/?#]|$)"
 

@@ -244,6 +244,16 @@ def test_other_logins_of_litellm_go_through_litellm(july: Any, name: str) -> Non
     assert preview("azure/gpt-4o", "q", api_base=BARE, extra={name: "x"}).url == ""
 
 
+def test_login_of_litellm_needs_no_key(
+    lab: Lab, july: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", root(lab))
+    lab.play(sse(chunk({"content": "ok"}), chunk(finish_reason="stop"), DONE))
+    extra = {"azure_ad_token_provider": lambda: jwt()}
+    assert complete("azure/gpt-4o", "q", extra=extra, max_retries=0).text == "ok"
+    assert lab.seen[0].headers["authorization"] == f"Bearer {jwt()}"
+
+
 @pytest.mark.parametrize("model", ["azure/gpt-5-codex", "azure/responses/m"])
 def test_litellm_makes_responses_of_chat_completions(july: Any, model: str) -> None:
     body = preview(model, "q", api_base=BARE, transport="litellm").body
@@ -281,6 +291,8 @@ ERRORS: list[tuple[str, dict[str, str], dict[str, Any], str, str]] = [
      "AZURE_RESOURCE_NAME must be the name of a resource, like my-resource, not 'evil.example/x'."
      " Set AZURE_OPENAI_ENDPOINT to use an address."),
     ("azure/gpt-4o", {"AZURE_OPENAI_ENDPOINT": "http://mine.openai.azure.com"}, {}, "auth",
+     "AZURE_OPENAI_ENDPOINT is not encrypted: write https:// instead of http://."),
+    ("azure/gpt-4o", {"AZURE_OPENAI_ENDPOINT": "http://mine.openai.azure.com."}, {}, "auth",
      "AZURE_OPENAI_ENDPOINT is not encrypted: write https:// instead of http://."),
     ("azure/gpt-4o", {"AZURE_OPENAI_ENDPOINT": "ftp://mine"}, {}, "bad_request",
      "AZURE_OPENAI_ENDPOINT is not an address like https://my-resource.openai.azure.com:"

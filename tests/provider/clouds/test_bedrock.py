@@ -471,10 +471,14 @@ async def test_requests_that_start_together_share_a_login(
     runtime: Lab, aws: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each login starts a process, or asks a server."""
-    keys = {"Version": 1, "AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "SessionToken": TOKEN,
-            "Expiration": f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"}  # fmt: skip
+    expiry = datetime.now(UTC) + timedelta(hours=1)
+    keys = {
+        "Version": 1, "AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "SessionToken": TOKEN,
+        "Expiration": f"{expiry:%Y-%m-%dT%H:%M:%SZ}",
+    }  # fmt: skip
     log = aws / "log"
-    (aws / "process.py").write_text(f"open({str(log)!r}, 'a').write('x')\nprint({json.dumps(keys)!r})")
+    script = f"open({str(log)!r}, 'a').write('x')\nprint({json.dumps(keys)!r})"
+    (aws / "process.py").write_text(script)
     command = f'"{sys.executable}" "{aws / "process.py"}"'
     (aws / "config").write_text(f"[profile tool]\ncredential_process = {command}\n")
     monkeypatch.setenv("AWS_PROFILE", "tool")

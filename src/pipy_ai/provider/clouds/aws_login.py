@@ -221,6 +221,7 @@ def _has_role() -> bool:
 
 # === botocore ===============================================================================
 
+
 @dataclass
 class _Session:
     """Credentials of botocore, and the access key that they returned last."""

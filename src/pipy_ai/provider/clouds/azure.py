@@ -28,7 +28,13 @@ from ...utils import event_loop as loops
 from ...utils.extras import has_extra, install_command
 from ...utils.secrets import mask_url
 from ..apis import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES
-from ..credentials import PLACEHOLDER_KEY, key_function, permitted_key, warn_of_unsent_key
+from ..credentials import (
+    AZURE_LOGINS,
+    PLACEHOLDER_KEY,
+    key_function,
+    permitted_key,
+    warn_of_unsent_key,
+)
 from ..endpoint import Endpoint
 from ..profiles import CLAUDE
 from ..request import Request
@@ -48,13 +54,6 @@ GOVERNMENT_SCOPE = "https://cognitiveservices.azure.us/.default"
 GOVERNMENT_AUTHORITY = "https://login.microsoftonline.us"
 
 _SETTINGS = frozenset({"api_version", "azure_ad_token"})
-# LiteLLM's arguments for other logins. Requests with them go through LiteLLM.
-_LITELLM_LOGINS = frozenset(
-    {
-        "azure_ad_token_provider", "azure_password", "azure_scope", "azure_username", "client_id",
-        "client_secret", "tenant_id",
-    }
-)  # fmt: skip
 _LOOPBACK = re.compile(r"http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?(/|$)")
 # Variables of one of these sets stand for the same address.
 _VARIABLE_SETS = (AZURE_ADDRESSES, FOUNDRY_ADDRESSES)
@@ -129,7 +128,7 @@ class Azure:
         """See `Cloud`."""
         extra = request.options.extra or {}
         is_federated = str(extra.get("azure_ad_token") or "").startswith("oidc/")
-        if is_federated or not _LITELLM_LOGINS.isdisjoint(extra):
+        if is_federated or not AZURE_LOGINS.isdisjoint(extra):
             return None
         return _azure_wire(_api(request))
 
@@ -277,7 +276,7 @@ def _parse_address(source: str, text: str) -> _Address:
             f"{source} is not an address like {_EXAMPLE}: {mask_url(text)!r}.",
             ErrorKind.BAD_REQUEST,
         )
-    if parts.scheme == "http" and re.search(r"\.azure\.(com|us)$", parts.hostname or ""):
+    if parts.scheme == "http" and re.search(r"\.azure\.(com|us)\.?$", parts.hostname or ""):
         raise _setup_error(f"{source} is not encrypted: write https:// instead of http://.")
     return _Address(source, parts)
 
