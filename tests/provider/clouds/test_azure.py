@@ -244,13 +244,19 @@ def test_other_logins_of_litellm_go_through_litellm(july: Any, name: str) -> Non
     assert preview("azure/gpt-4o", "q", api_base=BARE, extra={name: "x"}).url == ""
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of LiteLLM
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # its own clients
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_login_of_litellm_needs_no_key(
     lab: Lab, july: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", root(lab))
     lab.play(sse(chunk({"content": "ok"}), chunk(finish_reason="stop"), DONE))
     extra = {"azure_ad_token_provider": lambda: jwt()}
-    assert complete("azure/gpt-4o", "q", extra=extra, max_retries=0).text == "ok"
+    message = complete("azure/gpt-4o", "q", extra=extra, max_retries=0)
+    assert message.error is None
+    assert message.text == "ok"
     assert lab.seen[0].headers["authorization"] == f"Bearer {jwt()}"
 
 
