@@ -38,6 +38,12 @@ from pipy_ai import (
     stream,
     user,
 )
+from pipy_ai.provider.clouds.aws_login import Login
+from pipy_ai.provider.clouds.sigv4 import AWSCredentials
+from pipy_ai.provider.endpoint import Endpoint
+from pipy_ai.provider.http.client import HTTPRequest
+from pipy_ai.provider.token_source import Token
+from pipy_ai.registry.routing import build_route
 
 LONG = "word " * 100_000
 
@@ -135,6 +141,28 @@ def test_repr_of_a_stream_tells_its_state() -> None:
 
 
 # --- print() ------------------------------------------------------------------------------
+
+
+SECRET = "a-secret-of-the-caller-0123456789"
+ADDRESS = f"https://me:{SECRET}@host.example/v1?key={SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (StreamOptions(api_base=ADDRESS, extra={"aws_session_token": SECRET}), "host.example"),
+        (build_route({"id": "x", "api": ADDRESS}, "m"), "host.example"),
+        (Endpoint({"authorization": SECRET}, ADDRESS, secrets=(SECRET,)), "host.example"),
+        (Token(SECRET, 4.5), "4.5"),
+        (Login("AWS_PROFILE", SECRET, AWSCredentials(SECRET, SECRET, SECRET)), "AWS_PROFILE"),
+        (AWSCredentials(SECRET, SECRET, SECRET), "AWSCredentials"),
+        (HTTPRequest("POST", "https://host.example", [("api-key", SECRET)]), "host.example"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_repr_holds_no_secret(value: object, shown: str) -> None:
+    assert shown in repr(value)
+    assert SECRET[:8] not in repr(value)
 
 
 def test_print_of_an_answer_is_its_text() -> None:

@@ -141,7 +141,10 @@ class StreamOptions(BaseModel):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import model_args
+        from .utils.secrets import mask_url
 
+        if self.api_base:
+            return model_args(self.model_copy(update={"api_base": mask_url(self.api_base)}))
         return model_args(self)
 
 

@@ -75,6 +75,8 @@ def dataclass_repr(value: Any, hidden: Iterable[str] = ()) -> str:
     """Return the `repr` of a dataclass: its fields that differ from their defaults."""
     import dataclasses
 
+    from .utils.secrets import mask_url
+
     parts = []
     for field in dataclasses.fields(value):
         item = getattr(value, field.name)
@@ -84,6 +86,7 @@ def dataclass_repr(value: Any, hidden: Iterable[str] = ()) -> str:
             else field.default
         )
         if field.name not in hidden and item != default:
+            item = mask_url(item) if isinstance(item, str) and "://" in item else item
             parts.append(f"{field.name}={short_repr(item)}")
     return f"{type(value).__name__}({', '.join(parts)})"
 

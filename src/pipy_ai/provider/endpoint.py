@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from ..errors import ErrorInfo
+from ..utils.secrets import mask_url
 from .http.client import HTTPRequest
 
 Signer: TypeAlias = Callable[[HTTPRequest], Mapping[str, str]]
@@ -33,3 +34,7 @@ class Endpoint(NamedTuple):
     renew: Callable[[], None] | None = None
     explain: Callable[[ErrorInfo], None] | None = None
     check_url: str = ""
+
+    def __repr__(self) -> str:
+        """Return the address alone."""
+        return f"Endpoint(base_url={mask_url(self.base_url or '')!r})"

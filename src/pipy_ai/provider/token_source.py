@@ -22,6 +22,10 @@ class Token(NamedTuple):
     value: str
     expires_at: float | None = None
 
+    def __repr__(self) -> str:
+        """Return the time alone."""
+        return f"Token(expires_at={self.expires_at})"
+
 
 TokenFunction: TypeAlias = Callable[[], Any]
 

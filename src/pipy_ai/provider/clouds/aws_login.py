@@ -44,6 +44,10 @@ class Login(NamedTuple):
     bearer: str = ""
     credentials: AWSCredentials | None = None
 
+    def __repr__(self) -> str:
+        """Return the source alone."""
+        return f"Login(source={self.source!r})"
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown."""

@@ -118,6 +118,10 @@ class _Login(NamedTuple):
     is_token: bool = False
     renew: Callable[[], None] | None = None
 
+    def __repr__(self) -> str:
+        """Return the kind alone."""
+        return f"_Login(is_token={self.is_token})"
+
 
 class Azure:
     """See `Cloud`."""
