@@ -89,6 +89,12 @@ def test_sse_is_requested() -> None:
     assert preview(PLAIN, "q", api_key="k").headers["accept"] == "text/event-stream"
 
 
+@pytest.mark.parametrize("path", ["v1", "v1/chat", "compatibility/v1/", "v2/#chat"])
+def test_address_of_another_api_of_cohere(path: str) -> None:
+    shown = preview(PLAIN, "q", api_base=f"https://api.cohere.com/{path}", api_key="k")
+    assert shown.url == "https://api.cohere.com/v2/chat"
+
+
 @pytest.mark.parametrize(
     "base",
     [

@@ -234,7 +234,8 @@ def test_models_of_mantle_use_their_listed_api(
 )
 def test_address_of_mantle_without_its_path(model: str, path: str) -> None:
     base = "https://bedrock-mantle.us-east-1.api.aws"
-    for address in (base, f"{base}/"):
+    other = "/openai/v1" if "claude" in model else "/anthropic/v1/messages"
+    for address in (base, f"{base}/", f"{base}{other}"):
         assert preview(f"amazon-bedrock/{model}", "q", api_base=address).url == base + path
 
 
@@ -327,7 +328,8 @@ def test_address(
 
 def test_address_typed_with_its_path() -> None:
     base = "https://bedrock-runtime.us-east-1.amazonaws.com"
-    for typed in (base, f"{base}/", f"{base}/model", f"{base}/model/x/converse-stream"):
+    paths = ("", "/", "/model", "/model/x/converse-stream", "/openai/v1", "#top")
+    for typed in map(base.__add__, paths):
         shown = preview(NOVA, "q", api_base=typed)
         assert shown.url == f"{base}/model/amazon.nova-pro-v1%3A0/converse-stream"
 

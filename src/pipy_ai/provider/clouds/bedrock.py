@@ -16,7 +16,7 @@ from ..apis import ANTHROPIC, BEDROCK, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from ..endpoint import Endpoint
 from ..http.aws_event_stream import InvokeModelReader
-from ..http.client import HTTPRequest, endpoint_url
+from ..http.client import HTTPRequest
 from ..profiles import CLAUDE, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
@@ -47,7 +47,7 @@ MANTLE_SERVICE = "bedrock-mantle"
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 _ARN = re.compile(r"arn:aws[\w-]*:bedrock:([a-z0-9-]+):")
 _AWS_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-[0-9])\.")
-_REQUEST_PATH = re.compile(r"/model(/.*)?$")
+_REQUEST_PATH = re.compile(r"/(model(/.*)?|openai/v1(/chat/completions)?)$")
 _RUNTIME_URL_VARIABLES = (
     "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
     "AWS_ENDPOINT_URL",
@@ -184,8 +184,13 @@ def _base_url(request: Request, wire: Wire, region: str, preview: bool) -> str:
     if url:
         if not is_mantle:
             return _REQUEST_PATH.sub("", url.rstrip("/"))
-        has_path = not _host(url).startswith(MANTLE_SERVICE) or urlsplit(url).path.strip("/")
-        return url if has_path else endpoint_url(url, _mantle_path(request, wire))
+        if not _host(url).startswith(MANTLE_SERVICE):
+            return url
+        path = urlsplit(url).path.strip("/")
+        is_other_api = path.startswith("anthropic") is not (wire.api == ANTHROPIC)
+        if not path or is_other_api:
+            return f"https://{urlsplit(url).netloc}{_mantle_path(request, wire)}"
+        return url
     if not region:
         if not preview:
             text = f"No AWS region is set for {request.model}: {_REGION_ADVICE}."

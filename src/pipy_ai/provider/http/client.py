@@ -324,7 +324,7 @@ def endpoint_url(base_url: str, path: str, query: str = "") -> str:
         >>> endpoint_url("https://host/v1/?tenant=a", "/chat/completions")
         'https://host/v1/chat/completions?tenant=a'
     """
-    url, _, base_query = base_url.partition("?")
+    url, _, base_query = base_url.partition("#")[0].partition("?")
     url = url.rstrip("/").removesuffix(path)
     joined_query = "&".join(part for part in (base_query, query) if part)
     return f"{url.rstrip('/')}{path}" + (f"?{joined_query}" if joined_query else "")

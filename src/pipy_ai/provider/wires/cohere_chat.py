@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,11 @@ from ._parsing import (
 from ._usage import usage_from_cohere
 
 DEFAULT_BASE_URL = "https://api.cohere.com"
+# Paths of its APIs. Only version 2 is used, whichever is typed.
+_API_PATH = re.compile(r"/v2(/chat)?$")
+_OWN_PATH = re.compile(
+    r"(https?://api\.cohere\.(com|ai))(/compatibility)?/v1(/chat(/completions)?)?"
+)
 
 # Thinking with this signature is a plan for tool calls, which goes back in a field of its own.
 _PLAN = "tool_plan"
@@ -84,8 +90,11 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
 def chat_url(prepared: PreparedRequest) -> str:
     """Return the URL of requests; `CO_API_URL` is the variable of Cohere's own package."""
     base_url = prepared.base_url or os.environ.get("CO_API_URL", "").strip() or DEFAULT_BASE_URL
-    has_version = base_url.partition("?")[0].rstrip("/").endswith("/v2")
-    return endpoint_url(base_url, "/chat" if has_version else "/v2/chat")
+    url, separator, query = base_url.partition("#")[0].partition("?")
+    url = _API_PATH.sub("", url.rstrip("/"))
+    if match := _OWN_PATH.fullmatch(url):
+        url = match[1]
+    return endpoint_url(f"{url}{separator}{query}", "/v2/chat")
 
 
 def _tool_fields(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
