@@ -120,7 +120,7 @@ def test_damaged_file_is_reported_and_ignored(kept: Path, content: str) -> None:
         message = complete("groq/allam-2-7b", "hi")
     assert message.error is not None
     assert message.error.kind == "missing_key"
-    assert "or run pipy keys set groq, or pass api_key=" in message.error.message
+    assert "run pipy keys set groq, or pass api_key=" in message.error.message
 
 
 def test_unreadable_file_is_ignored(kept: Path) -> None:
