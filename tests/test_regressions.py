@@ -297,7 +297,7 @@ DEFECTS: dict[str, tuple[str, ...]] = {
         "tests/provider/test_conversation.py::test_ids_become_valid_and_stay_distinct",
         "tests/provider/test_conversation.py::test_surrogates_are_cleaned_everywhere",
         "tests/provider/test_conversation.py::test_adapted_conversation_is_valid_for_any_history",
-        "tests/provider/test_conversation.py::test_forty_turns_across_four_providers_are_valid_for_all",
+        "tests/provider/test_conversation.py::test_fifty_turns_across_providers_are_valid_for_all",
     ),
     "S52": (
         "Results were not held against the calls that they answer.",

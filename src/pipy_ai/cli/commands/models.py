@@ -27,8 +27,7 @@ EXAMPLES = """\
 pipy models sonnet
 pipy models --available --sort in
 pipy models --capability reasoning --max-cost-input 1
-pipy models --modality pdf --columns model,context,in,out
-pipy models --provider openai --json
+pipy models --provider openai --modality pdf --json
 pipy models --provider ollama           # those of your Ollama server
 """
 GUIDE = "models.md"
