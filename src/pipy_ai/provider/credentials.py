@@ -48,7 +48,7 @@ def key_function(request: Request) -> Callable[[], Any] | None:
 
 
 def key_renewal(request: Request, token: str | None) -> Callable[[], None] | None:
-    """Return what discards this token of the function `api_key`; None: the key is no function."""
+    """Return a function that discards this token; None: `api_key` is not a function."""
     if (fetch := key_function(request)) is None:
         return None
     from .token_source import token_source

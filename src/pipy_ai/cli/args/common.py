@@ -38,7 +38,7 @@ def parse_count(text: str) -> int:
     """Parse a number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`.
 
     Raises:
-        argparse.ArgumentTypeError: It is no such number.
+        argparse.ArgumentTypeError: The text is not such a number.
     """
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     try:

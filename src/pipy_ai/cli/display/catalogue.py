@@ -7,7 +7,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ...utils.atomic import make_private_dir, open_private
 from ...utils.text import format_usd
 from .terminal import hint, warn
 
@@ -73,6 +72,8 @@ def _was_shown_today() -> bool:
             return True
     except OSError:
         pass
+    from ...utils.atomic import make_private_dir, open_private  # once a day
+
     try:
         make_private_dir(data_path())
         os.close(open_private(path, os.O_CREAT | os.O_WRONLY))

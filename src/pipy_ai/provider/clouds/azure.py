@@ -464,7 +464,7 @@ def _token_function(request: Request, address: _Address, target: _Target) -> Tok
         return entra.client_tokens(_authority(address), *values, scope)
     if has_extra("azure"):
         return entra.identity_tokens(scope)
-    if values[2]:  # a secret, but not for whom
+    if values[2]:  # a secret without its tenant or client
         missing = [n for n, value in zip(entra.CLIENT_VARIABLES, values, strict=True) if not value]
         verb = "is" if len(missing) == 1 else "are"
         text = f"AZURE_CLIENT_SECRET is set, but {' and '.join(missing)} {verb} not."
