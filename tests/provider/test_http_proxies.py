@@ -35,22 +35,28 @@ def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Iterator[in
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
+    clients: set[asyncio.StreamWriter] = set()
+
     async def handle_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.add(writer)
         try:
             await handle(reader, writer)
             writer.close()
-        except BaseException:
-            writer.transport.abort()
-            raise
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client left
+        finally:
+            if not writer.is_closing():
+                writer.transport.abort()
 
     started = asyncio.start_server(handle_and_close, "127.0.0.1", 0, ssl=tls)
     server = asyncio.run_coroutine_threadsafe(started, loop).result(10)
 
     async def end() -> None:
         server.close()
+        await asyncio.sleep(0)  # handlers of the last clients start
+        for client in clients:  # handlers then end by themselves, with their own connections
+            client.transport.abort()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
         await asyncio.sleep(0)  # asyncio closes sockets in the next iteration
         await asyncio.sleep(0)
@@ -78,11 +84,9 @@ async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port
     try:
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in both:
-            task.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
         away.transport.abort()
         writer.transport.abort()
+        await asyncio.gather(*both, return_exceptions=True)
 
 
 @pytest.fixture
