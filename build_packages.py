@@ -9,6 +9,7 @@ RELEASING.md gives the reasons. `PIPY_SNAPSHOT` adds a catalogue, as hatch_build
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -87,8 +88,10 @@ def _build(tree: Path, output: Path, *options: str) -> None:
 
 
 def main() -> None:
-    """Build a source distribution and a wheel of each into the folder that is given."""
-    output = Path(sys.argv[1] if len(sys.argv) > 1 else "dist").resolve()
+    """Build a source distribution and a wheel of each into a folder."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("output", nargs="?", default="dist", type=Path, help="a folder")
+    output = parser.parse_args().output.resolve()
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     if (snapshot := os.environ.get("PIPY_SNAPSHOT", "fetch")) != "fetch":
         os.environ["PIPY_SNAPSHOT"] = str(Path(snapshot).resolve())

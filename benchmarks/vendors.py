@@ -1,11 +1,13 @@
 """CPU per delta of text over vendors' own APIs: a floor, pipy-ai, and the vendor's package.
 
-    python benchmarks/vendors.py [API …] [--rivals API=PYTHON …] [--rounds 5]
+    python benchmarks/vendors.py [API …] [--rivals API=PYTHON …] [--rounds 5] [--cold]
 
 The floor is a bare socket reader: it splits lines, parses their JSON and makes no events. For AWS
 it splits frames, and verifies both checksums of each. Every
 client is a process of its own, which reads a stream of 10,000 deltas in a burst; the cost of a
 short stream is subtracted. `--rivals` has the Python of a virtual environment with the package.
+`--cold` measures the whole process instead, from its start to the end of a stream of one delta: the
+CPU and the largest resident memory, compared with pipy-ai's own Chat Completions API.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import base64
 import json
 import os
 import re
+import resource
 import socket
 import socketserver
 import statistics
@@ -235,7 +238,7 @@ def azure_events(deltas: int) -> Iterator[bytes]:
 
 def azure_package(url: str, deltas: int) -> int:
     """Return the characters that OpenAI's package reads from Azure."""
-    from openai import AzureOpenAI  # type: ignore[import-not-found]
+    from openai import AzureOpenAI
 
     client: Any = AzureOpenAI(azure_endpoint=url, api_key="k", api_version="2024-10-21")
     messages = [{"role": "user", "content": str(deltas)}]
@@ -322,6 +325,7 @@ def is_invoke_text(event: Any) -> bool:
 
 
 APIS = {
+    "chat": Api("hosted_vllm/m", azure_events, is_azure_text, azure_package),
     "azure": Api("azure/gpt-4o", azure_events, is_azure_text, azure_package),
     "bedrock-converse": Api(
         f"amazon-bedrock/{NOVA}", converse_events, is_converse_text, converse_package, True
@@ -422,6 +426,14 @@ def run_client(name: str, api: Api, url: str) -> None:
     print((cpu(DELTAS) - short) / (DELTAS - 100) * 1e6)
 
 
+def run_cold_client(name: str, api: Api, url: str) -> None:
+    """Read one delta; print the process's CPU in ms and its largest resident memory in MB."""
+    count = pipy(url, 1, api.model) if name == "pipy" else api.package(url, 1)
+    assert count == len(WORD), count
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(time.process_time() * 1000, memory)
+
+
 # === The runner =============================================================================
 
 
@@ -459,22 +471,63 @@ def measure(name: str, api_name: str, url: str, python: str, rounds: int) -> flo
     return statistics.median(results)
 
 
+def print_cold_starts(names: list[str], python: str, rivals: dict[str, str], rounds: int) -> None:
+    """Print CPU and memory of processes that read one delta, in turn with a request to Chat."""
+
+    def client(name: str, api_name: str, url: str, python: str) -> tuple[float, float]:
+        command = [python, "-P", __file__, api_name, "--client", name, "--url", url, "--cold"]
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        cpu, memory = map(float, result.stdout.split())
+        return cpu, memory
+
+    print("| API | Chat, ms | pipy-ai, ms | of Chat | MB | the vendor's package, ms | MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    chat = serve(APIS["chat"])
+    for name in names:
+        server = serve(APIS[name])
+        runs: dict[str, list[tuple[float, float]]] = {"chat": [], "pipy": [], "package": []}
+        for _ in range(rounds):
+            for client_name, host, path in (
+                ("chat", chat, python), ("pipy", server, python),
+                ("package", server, rivals.get(name)),
+            ):  # fmt: skip
+                if path:
+                    url = f"http://127.0.0.1:{host.server_address[1]}"
+                    api, kind = ("chat", "pipy") if host is chat else (name, client_name)
+                    runs[client_name].append(client(kind, api, url, path))
+        server.shutdown()
+        (base, _), (ours, memory), package = (
+            tuple(map(statistics.median, zip(*results, strict=True))) or (0, 0)
+            for results in runs.values()
+        )
+        row = f"| {name} | {base:.0f} | {ours:.0f} | {ours / base:.2f} × | {memory:.0f} |"
+        print(row, f"{package[0]:.0f} | {package[1]:.0f} |" if package[0] else "– | – |")
+
+
 def main() -> None:
     """Run the benchmark, or one of its clients."""
     parser = argparse.ArgumentParser()
     parser.add_argument("apis", nargs="*", metavar="API", help=", ".join(APIS))
     parser.add_argument("--rivals", nargs="*", default=[], metavar="API=PYTHON")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="measure cold starts")
+    parser.add_argument("--python", default=sys.executable, help="pipy-ai's Python for --cold")
     parser.add_argument("--client", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.client:
-        run_client(arguments.client, APIS[arguments.apis[0]], arguments.url)
+        (run_cold_client if arguments.cold else run_client)(
+            arguments.client, APIS[arguments.apis[0]], arguments.url
+        )
         return
     rivals = dict(rival.split("=", 1) for rival in arguments.rivals)
+    if arguments.cold:
+        names = arguments.apis or [name for name in APIS if name != "chat"]
+        print_cold_starts(names, arguments.python, rivals, arguments.rounds)
+        return
     print("| API | floor, µs | pipy-ai, µs | of the floor | the vendor's package, µs |")
     print("| --- | --- | --- | --- | --- |")
-    for name in arguments.apis or APIS:
+    for name in arguments.apis or [name for name in APIS if name != "chat"]:
         server = serve(APIS[name])
         url = f"http://127.0.0.1:{server.server_address[1]}"
         lowest = measure("floor", name, url, sys.executable, arguments.rounds)
