@@ -7,14 +7,15 @@ Ctrl-C. 128 + the number of another signal that stopped it.
 from __future__ import annotations
 
 import argparse
+import codecs
 import errno
+import gc
 import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
-from .display.unencodable import ESCAPE, REPLACE, register_handlers
 from .parser import COMMANDS, DEFAULT_ACTIONS, PAGED_COMMANDS, build_parser, load_command
 from .signals import ExitOnSignals
 
@@ -58,10 +59,23 @@ def _run(argv: Sequence[str] | None) -> int:
         return 1
 
 
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    from .display import unencodable
+
+    return unencodable.replace(error)
+
+
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    from .display import unencodable
+
+    return unencodable.escape(error)
+
+
 def _prepare_streams() -> None:
     """Make stdout and stderr accept any text."""
-    register_handlers()
-    for name, errors in (("stdout", REPLACE), ("stderr", ESCAPE)):
+    codecs.register_error("pipy-replace", _replace_unencodable)
+    codecs.register_error("pipy-escape", _escape_unencodable)
+    for name, errors in (("stdout", "pipy-replace"), ("stderr", "pipy-escape")):
         stream = getattr(sys, name)
         if stream is None:  # closed by the caller, as in `pipy … >&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -134,6 +148,9 @@ def _run_command(arguments: argparse.Namespace) -> int:
             _terminal_settings(arguments, getattr(command, "WAITS", "")),
         ):
             warnings.showwarning = lambda message, *_, **__: _warn(str(message))  # ty: ignore[invalid-assignment]
+            if not gc.isenabled():  # see __main__.py
+                gc.freeze()
+                gc.enable()
             return int(command.run(arguments))
     finally:
         auto_sync.use_subprocess = False

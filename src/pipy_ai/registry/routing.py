@@ -13,7 +13,7 @@ import os
 import re
 
 from ..utils.secrets import is_secret_variable
-from . import google_login, keystore
+from . import keystore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -215,6 +215,8 @@ class Route:
         environment = None if variables is os.environ else variables
         if self.credential(environment)[0] == GOOGLE_EXPRESS_KEY:
             return []
+        from . import google_login
+
         if environment is None and google_login.has_project():
             return [name for name in missing if name != GOOGLE_PROJECT]
         return missing
@@ -242,6 +244,8 @@ class Route:
                 location := keystore.key_location(GOOGLE_EXPRESS_KEY)
             ):
                 return GOOGLE_EXPRESS_KEY, location
+            from . import google_login
+
             path = google_login.login_path()
             return (google_login.FILE_VARIABLE, path) if path else ("", "")
         if environment is None:
@@ -432,6 +436,8 @@ def _vertex_route(listing: _Listing) -> Route | None:
     is_vertex = listing.npm.startswith("@ai-sdk/google-vertex")
     if not is_vertex and not listing.provider.startswith("google-vertex"):
         return None
+    from . import google_login
+
     key_env: tuple[str, ...] = (GOOGLE_EXPRESS_KEY, google_login.FILE_VARIABLE)
     if listing.provider == "google-vertex-anthropic" or "claude" in listing.model_id:
         key_env = key_env[1:]

@@ -5,11 +5,6 @@ Lines, arrows and quotes become similar ASCII characters, all others `?`, or `\\
 
 from __future__ import annotations
 
-import codecs
-
-REPLACE = "pipy-replace"  # names of error handlers, for `errors=`
-ESCAPE = "pipy-escape"
-
 _SIMILAR = {  # of the same width, so that columns stay aligned
     "─": "-", "━": "-", "│": "|", "┼": "+", "▌": "|", "█": "#", "→": ">", "•": "*", "·": ".",
     "…": "~", "–": "-", "—": "-", "‐": "-", "‑": "-", "−": "-", "‘": "'", "’": "'", "“": '"',
@@ -17,20 +12,16 @@ _SIMILAR = {  # of the same width, so that columns stay aligned
 }  # fmt: skip
 
 
-def register_handlers() -> None:
-    """Make the two error handlers known to Python."""
-    codecs.register_error(REPLACE, _replace)
-    codecs.register_error(ESCAPE, _escape)
-
-
-def _replace(error: UnicodeError) -> tuple[str, int]:
+def replace(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of Python: return what replaces the characters, and where to go on."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
     return "".join(_SIMILAR.get(char, "?") for char in text), error.end
 
 
-def _escape(error: UnicodeError) -> tuple[str, int]:
+def escape(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of Python like `replace`, with `\\u2713` for what is not similar."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
