@@ -64,8 +64,25 @@ def test_preview_keeps_the_indentation_of_code() -> None:
         terminal.wait_for("q: quit")
         assert any(row.endswith("│     return  1") for row in terminal.screen)
         assert "x" * 90 in "".join(row.rpartition("│ ")[2] for row in terminal.screen)
+        assert not any("```" in row for row in terminal.screen)
         terminal.send("q")
         assert terminal.wait() == 0
+
+
+def test_preview_renders_markdown() -> None:
+    reply = "The **moon** is `far`:\n\n| body | km |\n| --- | ---: |\n| Moon | 384,400 |"
+    keep("20260301-120000-0dd", 3e9, "How *far*?", reply)
+    for env, is_rendered in (({}, True), ({"NO_COLOR": "1"}, False)):
+        with history(columns=100, env=env) as terminal:
+            terminal.wait_for("q: quit")
+            preview = [row.partition("│ ")[2] for row in terminal.screen]
+            assert preview[1] == "faux/echo  0 tokens  $0.00"
+            assert preview[3:5] == ["You", "How *far*?"]
+            assert ("The moon is far:" in preview) is is_rendered
+            assert ("Moon  384,400" in preview) is is_rendered
+            assert ("| Moon | 384,400 |" in preview) is not is_rendered
+            terminal.send("q")
+            assert terminal.wait() == 0
 
 
 def test_type_to_filter_and_print(two: None) -> None:
@@ -75,6 +92,7 @@ def test_type_to_filter_and_print(two: None) -> None:
         terminal.wait_for("Filter: reply a_  1 of 2")
         terminal.send("zzz")
         terminal.wait_for("nothing matches")
+        assert terminal.screen[-1].endswith("Esc: clear the filter")
         terminal.send(ENTER + BACKSPACE * 3)
         terminal.wait_for("Filter: reply a_  1 of 2")
         terminal.send(TAB)
@@ -146,7 +164,7 @@ def test_many_conversations_load_in_the_background() -> None:
         terminal.wait_for("History  60 of 60")
         terminal.send("\x1b[F")  # End
         terminal.wait_for("> 20")
-        terminal.wait_for("You: Question 0")
+        terminal.wait_for("Question 0")
         terminal.send("q")
         assert terminal.wait() == 0
 

@@ -11,17 +11,19 @@ import io
 import re
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.filters import Condition
-from prompt_toolkit.formatted_text import StyleAndTextTuples
+from prompt_toolkit.formatted_text import ANSI, StyleAndTextTuples, to_formatted_text
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import FormattedTextControl, Layout, Window
 from prompt_toolkit.output import ColorDepth
 
 from ...utils.text import display_width, truncate
+from ..display.printer import supports_markdown
 from ..display.terminal import can_encode, escape_controls, uses_styles, write_stderr
 from .files import list_conversation_ids
 from .records import read_records, remaining_messages
@@ -39,6 +41,7 @@ FIRST_ENTRIES = 30  # are loaded before the first drawing, the others in the bac
 MIN_SPLIT_COLUMNS = 80  # a narrower screen has the preview below the list
 MIN_TIME_COLUMNS = 38  # a narrower list has no times
 HELP = "up/down  Enter: continue  Tab: print  type to filter  q: quit"
+FILTER_HELP = "up/down  Enter: continue  Tab: print  Esc: clear the filter"
 NARROW_HELP = "Enter Tab q"
 
 
@@ -49,10 +52,16 @@ class Choice(NamedTuple):
     action: str  # `continue` or `print`
 
 
+class _Message(NamedTuple):
+    speaker: str
+    text: str
+    is_answer: bool
+
+
 @dataclass
 class _Entry:
     summary: ConversationSummary
-    preview: str
+    messages: list[_Message]  # the first ones, for the preview
     search_text: str
 
     def label(self, width: int) -> str:
@@ -192,7 +201,7 @@ class _Picker:
         entry = matches[selected] if matches else None
         count = f"{len(matches):,} of {len(self._ids):,}"
         head = f"Filter: {escape_controls(self._query)}_" if self._is_filtering else "History"
-        lines: list[list[tuple[str, str]]] = [[("bold", truncate(f"{head}  {count}", width))]]
+        lines: list[StyleAndTextTuples] = [[("bold", truncate(f"{head}  {count}", width))]]
         body_height = height - 2
         if width >= MIN_SPLIT_COLUMNS:
             list_width = width * 2 // 5
@@ -202,17 +211,18 @@ class _Picker:
             for number in range(body_height):
                 style, text = rows[number] if number < len(rows) else ("", "")
                 padding = " " * (list_width - display_width(text))
-                line = preview[number] if number < len(preview) else ""
-                lines.append([(style, text + padding), ("", f"{self._bar}{line}")])
+                line = preview[number] if number < len(preview) else []
+                lines.append([(style, text + padding), ("", self._bar), *line])
         else:
             list_height = max(min(body_height // 2, len(matches)), 1)
             rows = self._list_rows(matches, selected, width, list_height)
             lines += [[row] for row in rows]
             lines.append([("", self._line * width)])
             preview = _preview_rows(entry, width, body_height - list_height - 1)
-            lines += [[("", line)] for line in preview]
+            lines += preview
             lines += [[("", "")]] * (body_height - list_height - 1 - len(preview))
-        keys = HELP if display_width(HELP) <= width else NARROW_HELP
+        keys = FILTER_HELP if self._query or self._is_filtering else HELP
+        keys = keys if display_width(keys) <= width else NARROW_HELP
         lines.append([("", truncate(keys, width))])
         fragments: StyleAndTextTuples = []
         for parts in lines:
@@ -237,30 +247,48 @@ def _load_entry(conversation_id: str) -> _Entry:
     data = read_conversation_file(conversation_id)
     with contextlib.redirect_stderr(io.StringIO()):  # the next call repeats the warnings
         summary, _ = summarize_conversation(conversation_id, data)
-    texts = []
+    messages, chars = [], 0
+    texts = [conversation_id, format_time(summary.used), summary.model]
     for _, message in remaining_messages(read_records(data, conversation_id, raw=True)):
         role = message.get("role")
         names = {"user": "You", "toolResult": "Tool"}
         speaker = names.get(role) if isinstance(role, str) else None
+        speaker = speaker or str(message.get("model") or "Answer")
         text = message_text(message).strip()
-        texts.append(f"{speaker or message.get('model') or 'Answer'}: {text}")
-    text = "\n\n".join(texts)
-    search_text = f"{conversation_id} {format_time(summary.used)} {summary.model} {text}"
-    return _Entry(summary, text[:PREVIEW_CHARS], search_text[:SEARCH_CHARS].casefold())
+        texts.append(text)
+        if chars < PREVIEW_CHARS:
+            kept = text[: PREVIEW_CHARS - chars]
+            messages.append(_Message(speaker, kept, is_answer=role == "assistant"))
+            chars += len(kept)
+    return _Entry(summary, messages, " ".join(texts)[:SEARCH_CHARS].casefold())
 
 
-def _preview_rows(entry: _Entry | None, width: int, height: int) -> list[str]:
+def _preview_rows(entry: _Entry | None, width: int, height: int) -> list[StyleAndTextTuples]:
     """Return the first rows of the conversation, broken at the width."""
     if entry is None or height < 1:
         return []
     totals = entry.summary.sum
-    about = f"{entry.summary.model or '-'}  {totals.input + totals.output:,} tokens  {totals.cost}"
-    rows = [truncate(escape_controls(about), width), ""]
-    for line in escape_controls(entry.preview).expandtabs(4).split("\n"):
-        rows += _folded(line, width)
+    cost = "cost unknown" if totals.cost == "unknown" else totals.cost
+    about = f"{entry.summary.model or '-'}  {totals.input + totals.output:,} tokens  {cost}"
+    rows: list[StyleAndTextTuples] = [[("", truncate(escape_controls(about), width))]]
+    for message in entry.messages:
+        rows += [[], [("bold", truncate(escape_controls(message.speaker), width))]]
+        rows += _message_rows(message, width)
         if len(rows) >= height:
             break
     return rows[:height]
+
+
+@lru_cache(maxsize=100)
+def _message_rows(message: _Message, width: int) -> list[StyleAndTextTuples]:
+    """Return a message as `pipy history show` shows it: answers rendered as Markdown."""
+    text = escape_controls(message.text)
+    if message.is_answer and supports_markdown():
+        from ..display.rendering import render_folded_rows
+
+        return [to_formatted_text(ANSI(row)) for row in render_folded_rows(text, width)]
+    lines = text.expandtabs(4).split("\n")
+    return [[("", row)] for line in lines for row in _folded(line, width)]
 
 
 def _folded(line: str, width: int) -> list[str]:

@@ -167,14 +167,24 @@ class Renderer:
 
 def render_text(text: str, columns: int) -> str:
     """Return a whole text, its control characters escaped, as it is shown on a terminal."""
+    return "\n".join(row.text for row in _render_all(text, columns - 1, folded=False))
+
+
+def render_folded_rows(text: str, width: int) -> list[str]:
+    """Return a whole text, its control characters escaped, as rows of at most `width` columns."""
+    return [row.text for row in _render_all(text, width, folded=True)]
+
+
+def _render_all(text: str, width: int, folded: bool) -> list[Row]:
     renderer = Renderer()
     rows: list[Row] = []
     for block in renderer.split_blocks(text, final=True):
-        block_rows = renderer.render_rows(block, columns - 1)
+        block.complete = not folded
+        block_rows = renderer.render_rows(block, width)
         if block_rows and rows and not block.continues:
             rows.append(Row("", 0))
         rows += block_rows
-    return "\n".join(row.text for row in rows)
+    return rows
 
 
 def _layout(nodes: Iterable[SyntaxTreeNode], width: int) -> Iterator[Line]:
