@@ -193,3 +193,13 @@ def test_types_reexports_options(name: str) -> None:
 
     assert getattr(types, name) is getattr(options, name)
     assert name in types.__all__
+
+
+def test_parsed_without_output_says_what_to_do() -> None:
+    message: Any = complete("faux/echo", "q")
+    assert not hasattr(message, "parsed")
+    with pytest.raises(AttributeError, match=r"pass `output=` with the request"):
+        _ = message.parsed
+    with pytest.raises(AttributeError, match=r"no attribute 'parse'"):
+        _ = message.parse
+    assert copy.deepcopy(message) == message

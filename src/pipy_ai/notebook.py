@@ -332,9 +332,9 @@ def budget_html(budget: Any) -> str:
 
 
 def _budget_line(budget: Any) -> str:
-    spent = f"{format_usd(budget.spent)} and {budget.tokens_spent:,} tokens spent"
+    spent = f"{format_usd(budget.spent)} and {format_count(budget.tokens_spent, 'token')} spent"
     limits = [f"{format_usd(budget.usd)}"] if budget.usd is not None else []
-    limits += [f"{budget.tokens:,} tokens"] if budget.tokens is not None else []
+    limits += [format_count(budget.tokens, "token")] if budget.tokens is not None else []
     return f"{spent}; limit: {' and '.join(limits) or 'none'}"
 
 

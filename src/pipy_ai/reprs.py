@@ -240,7 +240,7 @@ def budget_repr(budget: Any) -> str:
     """Return a budget's limits and the amount spent."""
     limits = [f"usd={budget.usd:g}"] if budget.usd is not None else []
     limits += [f"tokens={budget.tokens}"] if budget.tokens is not None else []
-    spent = f"{format_usd(budget.spent)} and {budget.tokens_spent:,} tokens spent"
+    spent = f"{format_usd(budget.spent)} and {format_count(budget.tokens_spent, 'token')} spent"
     return f"<Budget({', '.join(limits)}): {spent}>"
 
 

@@ -542,6 +542,14 @@ class AssistantMessage(_ShownMessage):
             mark_error_seen(self)
             return super().__iter__()
 
+        def __getattr__(self, name):
+            if name == "parsed":
+                raise AttributeError(
+                    "this message has no `parsed`: pass `output=` with the request, as in"
+                    " complete(model, prompt, output=Invoice).parsed"
+                )
+            return super().__getattr__(name)
+
     def _hand_over(self, raise_on_error: bool = False) -> Self:
         """Return self to a caller who has not seen the error, or raise it."""
         if raise_on_error:

@@ -134,6 +134,17 @@ def test_waiting_stream_stops_when_another_exhausts_the_budget(lab: Lab) -> None
     assert b.spent == pytest.approx(fsum([message, loud]), abs=1e-12)
 
 
+def test_counts_of_one_in_the_texts_of_a_budget(lab: Lab) -> None:
+    with budget(tokens=1) as b:
+        message = complete(priced(lab), "one two three")
+    assert message.error is not None
+    assert message.error.message == (
+        "The prompt alone needs about 4 tokens or $0.000004, but the budget of 1"
+        " token has only 1 token left. Nothing was sent."
+    )
+    assert "0 tokens spent" in repr(b)
+
+
 def test_prompt_that_exceeds_the_budget_is_not_sent(lab: Lab) -> None:
     model = priced(lab)
     with budget(usd=0.001) as b:
@@ -142,8 +153,8 @@ def test_prompt_that_exceeds_the_budget_is_not_sent(lab: Lab) -> None:
     assert message.error is not None
     assert message.error.kind == "budget"
     assert message.error.message == (
-        "The prompt alone needs about 1,429 tokens or $0.00143, but only $0.001 of the budget of"
-        " $0.001 is left. Nothing was sent."
+        "The prompt alone needs about 1,429 tokens or $0.00143, but the budget of $0.001"
+        " has only $0.001 left. Nothing was sent."
     )
     assert len(lab.seen) == 1
     assert b.by_model()["own/m"].requests == 1

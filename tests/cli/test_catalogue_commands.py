@@ -408,7 +408,7 @@ def test_words_that_mean_several_models_are_an_error(pipy: Run) -> None:
 
 def test_the_date_of_prices_is_shown_once_a_day(pipy: Run) -> None:
     pipy("cost gpt-5 --input 5")
-    assert "prices are of" in pipy.err
+    assert "prices as of" in pipy.err
     pipy("cost gpt-5 --input 5")
     assert "prices" not in pipy.err
     stamp = Path(os.environ["PIPY_DATA_DIR"]) / "price-date-shown"
@@ -416,4 +416,4 @@ def test_the_date_of_prices_is_shown_once_a_day(pipy: Run) -> None:
     two_days_ago = stamp.stat().st_mtime - 2 * 86_400
     os.utime(stamp, (two_days_ago, two_days_ago))
     pipy("cost gpt-5 --input 5")
-    assert "prices are of" in pipy.err
+    assert "prices as of" in pipy.err

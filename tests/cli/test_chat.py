@@ -548,7 +548,7 @@ def test_bare_words_are_not_sent(lab: Lab) -> None:
     lab.play(answer("Two."))
     with Chat(lab) as seen:
         seen.say("?", "/undo")
-        seen.wait_for("Start with a space to send a / as text.")
+        seen.wait_for("at the start of a line: send a / as text")
         seen.say(" exit", "Two.")  # a blank before it makes it text
         seen.say("QUIT")
         assert seen.wait() == 0

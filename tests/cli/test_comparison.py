@@ -81,6 +81,7 @@ def test_side_by_side_with_vote(lab: Lab) -> None:
         assert "1,203" in terminal.text
         terminal.send("2\n")
         assert terminal.wait() == 0
+        assert "vote saved; pipy compare --votes lists the standings" in terminal.text
     assert stat.S_IMODE(votes_file().stat().st_mode) == 0o600
     assert "Which?" not in votes_file().read_text()
     listed = [line.split() for line in pipy("compare", "--votes").stdout.splitlines()]

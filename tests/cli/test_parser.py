@@ -17,6 +17,7 @@ from pipy_ai.cli.parser import (
 )
 from pipy_ai.cli.parser_tree import help_line, walk_commands
 
+from ..support.command import pipy
 from ..support.doc_pages import ROOT
 
 PAGE = ROOT / "docs" / "commands.md"
@@ -68,3 +69,11 @@ def test_root_help_shows_every_command_in_its_group() -> None:
         assert all(
             f"{line}\n".endswith(f" {commands[line.split()[0]]}\n") for line in section.splitlines()
         )
+
+
+def test_errors_follow_the_usage_and_are_printed_as_other_errors() -> None:
+    done = pipy("spend", "--since", "7d")
+    assert done.returncode == 2
+    usage, _, error = done.stderr.partition("pipy: ")
+    assert usage.startswith("usage: pipy spend")
+    assert error == "--since: invalid date '7d': use YYYY, YYYY-MM or YYYY-MM-DD\n"

@@ -136,6 +136,12 @@ def test_bars_fit_the_terminal() -> None:
         [high] = [line for line in wide.screen if line.startswith("2026-09-22")]
         assert high.count("█") // 4 == low.count("█") > 5
         assert max(map(len, wide.screen)) < 80
+    keep(2, "a-model-with-a-name-of-more-than-thirty-two-characters", 0.2)
+    with Terminal("-m", "pipy_ai", "spend", columns=80) as wide:
+        assert wide.wait() == 0
+        [shortened] = [line for line in wide.screen if "a-model-with" in line]
+        assert "…" in shortened
+        assert shortened.count("█") >= 4
     with Terminal("-m", "pipy_ai", "spend", columns=20) as narrow:
         assert narrow.wait() == 0
         assert "█" not in narrow.text

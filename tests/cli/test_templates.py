@@ -142,7 +142,7 @@ def test_template_that_is_not_utf_8(kept: Path) -> None:
 
 def test_template_path_that_does_not_exist() -> None:
     done = pipy("ask", "-m", "faux/echo", "-t", "./none.yaml", "q")
-    assert (done.returncode, "no template ./none.yaml" in done.stderr) == (2, True)
+    assert (done.returncode, "template file not found: ./none.yaml" in done.stderr) == (2, True)
 
 
 def test_yaml_text_is_a_prompt(kept: Path) -> None:

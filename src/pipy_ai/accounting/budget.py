@@ -206,8 +206,8 @@ class Budget:
                 )
                 cost = f" or {format_usd(usd)}" if usd else ""
                 return (
-                    f"The prompt alone needs about {format_count(tokens, 'token')}{cost}, but only"
-                    f" {remaining} of the budget of {self._limit_text} is left. Nothing was sent."
+                    f"The prompt alone needs about {format_count(tokens, 'token')}{cost}, but the"
+                    f" budget of {self._limit_text} has only {remaining} left. Nothing was sent."
                 )
             self._reservations.add(reservation)
             self._in_flight[0] += usd or 0.0
@@ -295,7 +295,7 @@ class Budget:
     def _format_amounts(self, usd: float, tokens: int) -> str:
         """Format amounts in the units that have a limit."""
         parts = [] if self.usd is None else [format_usd(usd)]
-        parts += [] if self.tokens is None else [f"{tokens:,} tokens"]
+        parts += [] if self.tokens is None else [format_count(tokens, "token")]
         return " and ".join(parts)
 
 

@@ -12,7 +12,7 @@ from ..utils.terminal_size import get_terminal_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 
 # Each command is a module in `commands/` (`chat`: in `chat/`). It has `add_arguments(parser)` and
@@ -158,6 +158,14 @@ class _Parser(argparse.ArgumentParser):
             from .display.terminal import write_stderr
 
             write_stderr(message)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error as the commands print errors, and exit with code 2."""
+        from .display.terminal import warn
+
+        self.print_usage(sys.stderr)
+        warn(message.removeprefix("argument "))
+        self.exit(2)
 
 
 def load_command(name: str) -> ModuleType:

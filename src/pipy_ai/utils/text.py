@@ -91,12 +91,14 @@ def suggest(word: str, candidates: Iterable[str], count: int = 1) -> str:
     Example:
         >>> suggest("modle", ["model", "system"])
         'did you mean model?'
-        >>> suggest("colour", ["model", "system"])
+        >>> suggest("--log", ["--xl", "--usage"])  # the dashes do not make them alike
         ''
     """
     from difflib import get_close_matches
 
-    return did_you_mean(get_close_matches(word, list(candidates), count))
+    names = {name.lstrip("-/"): name for name in candidates}
+    matches = get_close_matches(word.lstrip("-/"), names, count)
+    return did_you_mean([names[match] for match in matches])
 
 
 def did_you_mean(names: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ def find_template(name: str) -> str:
         for path in candidates if os.sep in name else reversed(candidates):
             if os.path.isfile(path):
                 return path
-        raise ValueError(f"no template {name}: there is no such file")
+        raise ValueError(f"template file not found: {name}")
     paths = template_paths()
     if name not in paths:
         suggestion = suggest(name, paths)

@@ -180,19 +180,24 @@ def _clear(chat: Chat, _: str) -> None:
 
 
 def _help(chat: Chat, _: str) -> None:
-    width = max(len(f"{name} {usage}") for name, (usage, _, _) in COMMANDS.items())
-    for name, (usage, summary, _handler) in COMMANDS.items():
-        _print(f"{f'{name} {usage}'.ljust(width)}  {summary}")
-    _print(
-        "Alt-Enter, or \\ at the end of a line: new line. Ctrl-C: stop the answer, clear the"
-        " line. Ctrl-D: quit. Start with a space to send a / as text."
-    )
+    rows = [(f"{name} {usage}", summary) for name, (usage, summary, _) in COMMANDS.items()]
+    rows += KEYS
+    width = max(len(name) for name, _ in rows)
+    for name, summary in rows:
+        line = f"{name.ljust(width)}  {summary}\n"
+        write(wrap(escape_controls(line), sys.stdout, indent=width + 2))
 
 
 def _exit(chat: Chat, _: str) -> None:
     raise AssertionError("run() leaves")
 
 
+KEYS = [
+    ("Alt-Enter", "begin a new line; so does a \\ at the end of a line"),
+    ("Ctrl-C", "stop the answer, or clear the line"),
+    ("Ctrl-D", "quit"),
+    ("Space", "at the start of a line: send a / as text"),
+]
 # Each command with its usage and summary, as /help shows them.
 COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/model": ("[NAME]", "show the model, or switch to another one", _model),
@@ -215,6 +220,6 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/retry": ("", "request the last answer again", _retry),
     "/new": ("", "start a new conversation; the old one stays saved", _new),
     "/clear": ("", "clear the screen and begin a new conversation", _clear),
-    "/help": ("", "this list", _help),
+    "/help": ("", "list the commands and keys (also: ?)", _help),
     "/exit": ("", "quit (also: exit, quit)", _exit),
 }

@@ -23,6 +23,7 @@ from prompt_toolkit.output import ColorDepth
 from ...utils.atomic import make_private_dir, open_private
 from ...utils.paths import data_path
 from ...utils.surrogates import clean_surrogates
+from ...utils.text import format_count
 from ..args.prompt import THINKING_LEVELS
 from ..display.terminal import uses_styles
 from .commands import COMMANDS
@@ -92,8 +93,8 @@ class LineEditor:
         """Return a placeholder for a large text: drawing it would take minutes."""
         if len(pasted_text) <= LARGE_PASTE_CHARS:
             return pasted_text
-        number, lines = len(self._pastes) + 1, pasted_text.count("\n") + 1
-        placeholder = f"[pasted {number}: {len(pasted_text):,} characters, {lines:,} lines]"
+        number, lines = len(self._pastes) + 1, format_count(pasted_text.count("\n") + 1, "line")
+        placeholder = f"[pasted {number}: {len(pasted_text):,} characters, {lines}]"
         self._pastes[placeholder] = pasted_text
         return placeholder
 

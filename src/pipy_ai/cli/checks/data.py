@@ -94,19 +94,19 @@ def check_catalogue() -> Iterator[Finding]:
     from ...utils.paths import data_path
 
     registry = get_registry()
-    detail = f"of {registry.date or 'an unknown date'}, from {registry.metadata.get('source')}"
+    detail = f"dated {registry.date or 'unknown'}, source: {registry.metadata.get('source')}"
     age_days = price_age_days(registry.date)
     state = read_sync_state(data_path())
     error, untrusted = state.get("error"), state.get("untrusted")
     for change in untrusted if isinstance(untrusted, list) else ():
         provider = str(change).partition(":")[0]
         fix = f"if the provider announced this: pipy sync --trust {provider}"
-        yield Finding("catalogue", WARN, f"a change is not used: {change}", fix)
+        yield Finding("catalogue", WARN, f"a change was not applied: {change}", fix)
     if error:
         yield Finding("catalogue", WARN, f"{detail}; the last sync failed: {error}", "pipy sync")
     elif age_days > MAX_PRICE_AGE_DAYS:
         yield Finding(
-            "catalogue", WARN, f"{detail}: its prices are {age_days} days old", "pipy sync"
+            "catalogue", WARN, f"{detail}; the prices are {age_days} days old", "pipy sync"
         )
     else:
         yield Finding("catalogue", OK, f"{detail}{', PIPY_OFFLINE is set' if is_offline() else ''}")

@@ -296,7 +296,7 @@ def _print_estimate(job: Job, json_output: bool) -> int:
     if len(body) != 1:
         body.append(cells("total", estimates))
     print_table(header, body, {*header[1:]}, drop=["input cost"])
-    before = f" ({answered:,} rows are already done)" if answered else ""
+    before = f" ({format_count(answered, 'row')} already done)" if answered else ""
     text = f"This is an estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
     write_stderr(wrap(escape_controls(text), sys.stderr))
     return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...registry import get_registry
 from ...registry.catalogue import ModelRegistry
 from ...registry.registry import row_cost
-from ...utils.text import format_usd
+from ...utils.text import format_count, format_usd
 from ..args.catalogue import add_filter_options, add_token_options, find_model, query_models
 from ..args.common import add_json_option, add_pager_option, parse_count
 from ..args.prompt import add_model_options, build_prompt_args, report_invalid_option
@@ -192,7 +192,7 @@ def _print_omitted(costs: dict[str, float | None], cut_off: int, include_free: b
     unknown = sum(cost is None for cost in costs.values())
     omitted = []
     if cut_off:
-        omitted.append(f"{cut_off} more expensive models (--limit)")
+        omitted.append(f"{format_count(cut_off, 'more expensive model')} (--limit)")
     if free and not include_free:
         omitted.append(f"{free} with a price of 0, plans and free tiers (--free)")
     if unknown:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...utils.terminal_size import get_terminal_size
 from ...utils.text import display_width
 from ..args.common import add_json_option
-from ..display.table import print_table
+from ..display.table import MAX_FIRST_WIDTH, print_table
 from ..display.terminal import dimmed, escape_controls, warn, wrap, write_json, write_stderr
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ pipy spend --source history --json
 GUIDE = "cost.md"
 # The color of a bar from this share of the cost on.
 SHARE_COLORS = ((0.5, "red"), (0.2, "yellow"))
-MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 4, 40
+MIN_BAR_COLUMNS, MAX_BAR_COLUMNS = 8, 40
 
 Item = tuple[str, str, str, "Spending"]  # UTC time, provider, model, tokens and cost
 _GROUP_KEYS: dict[str, Callable[[str, str, str], str]] = {
@@ -147,9 +147,9 @@ def _print_spending(by: str, totals: dict[str, Spending]) -> None:
     from ...accounting.ledger import spending_table
 
     header, rows, numbers = spending_table(by, totals)
-    columns = zip(header, *rows, strict=True)
-    width = sum(max(map(display_width, column)) + 2 for column in columns)
-    room = get_terminal_size()[0] - width - 1
+    first, *others = (max(map(display_width, column)) for column in zip(header, *rows, strict=True))
+    room = get_terminal_size()[0] - sum(others) - 2 * len(header) - 1
+    room -= first if room - first >= MIN_BAR_COLUMNS else min(first, MAX_FIRST_WIDTH)
     if sys.stdout.isatty() and len(totals) > 1 and room >= MIN_BAR_COLUMNS:
         from ..display.bars import format_bars
 

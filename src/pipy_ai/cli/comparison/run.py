@@ -23,6 +23,7 @@ from ..display.table import print_table
 from ..display.terminal import (
     bold,
     escape_controls,
+    hint,
     is_interactive,
     uses_styles,
     warn,
@@ -82,7 +83,10 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
 
         vote = ask_for_vote(answered)
         if vote is not None:
-            is_saved = save_vote(vote) and is_saved
+            if save_vote(vote):
+                hint("vote saved; pipy compare --votes lists the standings")
+            else:
+                is_saved = False
     return 0 if len(answered) == len(messages) and is_saved else 1
 
 

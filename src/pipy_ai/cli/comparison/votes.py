@@ -11,6 +11,7 @@ from typing import Any
 
 from ...utils.atomic import append_line, make_private_dir, open_private
 from ...utils.paths import data_path
+from ...utils.text import format_count
 from ..display.terminal import discard_typed_ahead, format_error, read_answer, warn, write
 
 VOTES_FILENAME = "votes.jsonl"
@@ -75,7 +76,7 @@ def read_standings() -> dict[str, Standing]:
     except FileNotFoundError:
         return {}
     if damaged:
-        warn(f"{_votes_path()}: skipped {damaged} damaged lines")
+        warn(f"{_votes_path()}: skipped {format_count(damaged, 'damaged line')}")
     ranked = sorted(standings.items(), key=lambda item: (-item[1].score, -item[1].wins, item[0]))
     return dict(ranked)
 

@@ -57,9 +57,9 @@ def show_price_date(registry: ModelRegistry, quiet: bool = False) -> None:
     if _was_shown_today():
         return
     if is_old:
-        warn(f"prices are of {date or 'an unknown date'}; update with pipy sync")
+        warn(f"prices as of {date or 'an unknown date'}; update with pipy sync")
     else:
-        hint(f"prices of {date}")
+        hint(f"prices as of {date}")
 
 
 def _was_shown_today() -> bool:

@@ -63,7 +63,7 @@ def colored(text: str, color: str, stream: TextIO) -> str:
 
 
 def discard_typed_ahead(fd: int) -> None:
-    """Discard what was typed on a terminal but not read yet, so that it answers no question.
+    """Discard typed input that was not read yet, so that it does not answer the next question.
 
     Raises:
         OSError: The terminal is gone.

@@ -77,7 +77,7 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 
 def accepts_extra(names: Collection[str]) -> bool:
-    """Return whether there are no OpenAI fields for LiteLLM to translate."""
+    """Return whether no field is one that LiteLLM translates from OpenAI's API."""
     return _TRANSLATED_FIELDS.isdisjoint(names)
 
 

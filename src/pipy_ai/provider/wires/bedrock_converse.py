@@ -85,7 +85,7 @@ Block = dict[str, Any]
 
 
 def accepts_extra(names: Collection[str]) -> bool:
-    """Return whether there are no fields for LiteLLM to translate."""
+    """Return whether no field is one that LiteLLM translates from OpenAI's API."""
     return _TRANSLATED_FIELDS.isdisjoint(names)
 
 

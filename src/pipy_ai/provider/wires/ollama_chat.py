@@ -73,7 +73,7 @@ _TRANSLATED_FIELDS = frozenset(
 
 
 def accepts_extra(names: Collection[str]) -> bool:
-    """Return whether there are no OpenAI fields for LiteLLM to translate."""
+    """Return whether no field is one that LiteLLM translates from OpenAI's API."""
     return _TRANSLATED_FIELDS.isdisjoint(names)
 
 
