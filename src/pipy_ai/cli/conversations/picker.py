@@ -216,11 +216,11 @@ class _Picker:
         else:
             list_height = max(min(body_height // 2, len(matches)), 1)
             rows = self._list_rows(matches, selected, width, list_height)
-            lines += [[row] for row in rows]
+            lines.extend([row] for row in rows)
             lines.append([("", self._line * width)])
             preview = _preview_rows(entry, width, body_height - list_height - 1)
             lines += preview
-            lines += [[("", "")]] * (body_height - list_height - 1 - len(preview))
+            lines.extend([("", "")] for _ in range(body_height - list_height - 1 - len(preview)))
         keys = FILTER_HELP if self._query or self._is_filtering else HELP
         keys = keys if display_width(keys) <= width else NARROW_HELP
         lines.append([("", truncate(keys, width))])
@@ -272,7 +272,8 @@ def _preview_rows(entry: _Entry | None, width: int, height: int) -> list[StyleAn
     about = f"{entry.summary.model or '-'}  {totals.input + totals.output:,} tokens  {cost}"
     rows: list[StyleAndTextTuples] = [[("", truncate(escape_controls(about), width))]]
     for message in entry.messages:
-        rows += [[], [("bold", truncate(escape_controls(message.speaker), width))]]
+        rows.append([])
+        rows.append([("bold", truncate(escape_controls(message.speaker), width))])
         rows += _message_rows(message, width)
         if len(rows) >= height:
             break
