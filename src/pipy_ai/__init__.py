@@ -127,6 +127,7 @@ if TYPE_CHECKING:
     from .types import Tool as Tool
     from .types import ToolCall as ToolCall
     from .types import ToolResultMessage as ToolResultMessage
+    from .types import ToolSet as ToolSet
     from .types import Usage as Usage
     from .types import UserMessage as UserMessage
 
@@ -157,7 +158,8 @@ _NAMES_BY_MODULE = {
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage Attempt Citation Context Cost DocumentContent ImageContent Message"
-    " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage Usage UserMessage",
+    " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage ToolSet Usage"
+    " UserMessage",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

@@ -25,13 +25,27 @@ _VALID_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")  # accepted by all pro
 class ToolImplementation:
     """The function behind a tool (None for a model class) and the validator of its arguments.
 
+    Without an `adapter` the arguments are validated with the tool's JSON Schema.
     It is not part of the tool's data: tools are compared without it, pickles and JSON omit it,
     and copies share it.
     """
 
     function: Callable[..., Any] | None
-    adapter: TypeAdapter[Any]
-    positional_only: Mapping[str, Any]  # positional-only parameters and their defaults
+    adapter: TypeAdapter[Any] | None = None
+    positional_only: Mapping[str, Any] = field(default_factory=dict)  # and their defaults
+    timeout: float | None = None  # seconds that a tool loop waits for one call
+
+    def __post_init__(self) -> None:
+        if self.function is not None and not callable(self.function):
+            raise TypeError(f"run must be a function, not {self.function!r:.80}")
+        if self.timeout is None:
+            return
+        if self.function is None:
+            raise ValueError("timeout= limits a function: pass one with run=")
+        if isinstance(self.timeout, bool) or not isinstance(self.timeout, int | float):
+            raise TypeError(f"timeout must be a number of seconds, not {self.timeout!r:.80}")
+        if not self.timeout > 0:  # also NaN
+            raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout!r}")
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
         """Call the function with validated arguments."""
@@ -77,13 +91,18 @@ class FunctionSchema:
 
 
 def describe_function(
-    function: Callable[..., Any], *, name: str | None = None, description: str | None = None
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
 ) -> FunctionSchema:
     """Derive a tool from a function's name, type hints and docstring.
 
     Raises:
         TypeError: A parameter cannot be expressed in JSON, or has no name (`*args`).
-        ValueError: The function's name is not a valid tool name, and no `name` was given.
+        ValueError: The function's name is not a valid tool name, and no `name` was given, or
+            `timeout` is not more than 0.
     """
     unwrapped = _unwrap(function)
     if isinstance(unwrapped, type):
@@ -101,7 +120,7 @@ def describe_function(
             json_default = _to_json_value(parameters.defaults[parameter_name])
             if json_default is not None:
                 property_schema["default"] = json_default
-    implementation = ToolImplementation(function, adapter, parameters.positional_only)
+    implementation = ToolImplementation(function, adapter, parameters.positional_only, timeout)
     return FunctionSchema(
         name, summary if description is None else description, schema, implementation
     )
@@ -126,7 +145,7 @@ def describe_model(model: type[BaseModel]) -> FunctionSchema:
         name=_validate_name(model.__name__),
         description=inspect.cleandoc(docstring or ""),
         parameters=schema,
-        implementation=ToolImplementation(None, adapter, {}),
+        implementation=ToolImplementation(None, adapter),
     )
 
 

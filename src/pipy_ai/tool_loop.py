@@ -27,6 +27,7 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ from .types import (
     ToolCall,
     ToolResultContent,
     ToolResultMessage,
+    ToolSet,
     Usage,
     Warning,
 )
@@ -89,8 +91,11 @@ ApproveCallback: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | 
 
 REFUSED_TEXT = "The user did not allow this call."
 ABORTED_TEXT = "The call was aborted."
+TIMEOUT_TEXT = "The call was abandoned: no result within"
 ANSWERED_TEXT = "The call was not executed, because the final answer was given."
 CANCEL_GRACE_S = 1.0  # how long to wait for cancelled tools to end
+
+_timed_tasks: set[asyncio.Task[Any]] = set()  # the loop keeps no reference to abandoned ones
 
 _RESULT_CONTENT: Any = get_args(ToolResultContent)[0]  # the union, for isinstance
 
@@ -176,7 +181,8 @@ def run_tools(
         model: As for `stream`.
         context: As for `stream`. It is not modified: `context.extend(run.messages)` continues the
             conversation.
-        tools: Functions, or tools made from functions. None: the tools of the context.
+        tools: Functions, or tools with a function. None: the tools of the context. A `ToolSet`
+            among them is read again before each request.
         output: The type of the final answer, as for `complete`. Its value is in
             `run.result().parsed`.
         output_mode: As for `stream`.
@@ -378,10 +384,8 @@ class _ToolLoopState:
         if max_turns < 1 or concurrency < 1:
             raise ValueError("max_turns and concurrency must be at least 1")
         original = as_context(context)
-        self.tools: list[Tool] = as_tools(tools if tools is not None else original.tools or ())
-        for tool in self.tools:
-            if tool._implementation is None or tool._implementation.function is None:
-                raise ValueError(f"the tool {tool.name!r} has no function to call")
+        self._tool_source = _tool_source(tools if tools is not None else original.tools or ())
+        self.tools: list[Tool] = _runnable_tools(self._tool_source)
         # Later changes to the caller's lists do not affect the run.
         snapshot = {"messages": list(original.messages), "tools": self.tools or None}
         self.context: Context = original.model_copy(update=snapshot)
@@ -418,6 +422,9 @@ class _ToolLoopState:
         if self.turns and options.tool_choice not in (None, "auto", "none"):
             options = options.model_copy(update={"tool_choice": None})
         self.turns += 1
+        if any(isinstance(item, ToolSet) for item in self._tool_source):
+            self.tools = _runnable_tools(self._tool_source)
+            self.context = self.context.model_copy(update={"tools": self.tools or None})
         context = self.context.model_copy(update={"messages": messages})
         if self._output is not None:
             if self._retrying and self._attempts is not None:
@@ -503,6 +510,27 @@ class _ToolLoopState:
             return _error_result(call, error)
 
 
+def _tool_source(tools: Iterable[ToolLike]) -> Iterable[ToolLike]:
+    """Return tools that can be read before each request, with the tool sets among them."""
+    if isinstance(tools, ToolSet):
+        return [tools]
+    return tools if callable(tools) or isinstance(tools, str | Mapping) else list(tools)
+
+
+def _runnable_tools(source: Iterable[ToolLike]) -> list[Tool]:
+    """Return the current tools.
+
+    Raises:
+        TypeError: As `as_tools`.
+        ValueError: As `as_tools`; a tool has no function.
+    """
+    tools = as_tools(source)
+    for tool in tools:
+        if tool._implementation is None or tool._implementation.function is None:
+            raise ValueError(f"the tool {tool.name!r} has no function to call: pass one with run=")
+    return tools
+
+
 @dataclass(slots=True)
 class _ToolJob:
     """A valid call of a tool."""
@@ -523,7 +551,35 @@ class _ToolJob:
             return _error_result(self.call, error)
         return _collect(value) if inspect.isasyncgen(value) else value
 
+    @property
+    def needs_loop(self) -> bool:
+        """Whether the call cannot run in the caller's thread."""
+        return self.implementation.is_async or self.implementation.timeout is not None
+
     async def execute(self) -> ToolResultMessage:
+        """Call the function from an event loop, and abandon it after its timeout, if any."""
+        timeout = self.implementation.timeout
+        if timeout is None:
+            return await self._execute()
+        task = asyncio.get_running_loop().create_task(_catch(self._execute()))
+        _timed_tasks.add(task)
+        task.add_done_callback(_timed_tasks.discard)
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})  # it may clean up
+            raise
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
+            return tool_result(self.call, f"{TIMEOUT_TEXT} {timeout:g} seconds.", is_error=True)
+        outcome = task.result()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    async def _execute(self) -> ToolResultMessage:
         """Call the function from an event loop: a synchronous function runs in a thread."""
         if self.implementation.is_async:
             return await self.finish(self.run())
@@ -582,6 +638,16 @@ def _refusal_result(call: ToolCall, approval: bool | str) -> ToolResultMessage |
         return None
     text = approval if isinstance(approval, str) and approval else REFUSED_TEXT
     return tool_result(call, text, is_error=True)
+
+
+async def _catch(coroutine: Coroutine[Any, Any, T]) -> T | BaseException:
+    """Return the result or the error, so that a task's `SystemExit` does not stop its loop."""
+    try:
+        return await coroutine
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return error
 
 
 async def _await(awaitable: Awaitable[T]) -> T:
@@ -750,7 +816,7 @@ class ToolRun(_BaseToolRun[M]):
             else:
                 yield prepared
         in_parallel = len(jobs) > 1 and self._state.concurrency > 1
-        if in_parallel or any(job.implementation.is_async for job in jobs):
+        if in_parallel or any(job.needs_loop for job in jobs):
             yield from self._run_concurrently([job.execute for job in jobs])
             return
         for job in jobs:

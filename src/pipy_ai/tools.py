@@ -66,7 +66,7 @@ class ToolValidationError(ValueError):
 def tool(function: Callable[..., Any], /) -> Tool: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None
+    *, name: str | None = None, description: str | None = None, timeout: float | None = None
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -74,6 +74,7 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
+    timeout: float | None = None,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Turn a function into a `Tool`, which can still be called. See `Tool.from_function`.
 
@@ -81,6 +82,7 @@ def tool(
         function: The function, sync or async. The model sees its type hints and docstring.
         name: The name of the tool. By default, that of the function.
         description: What the tool does. By default, the summary of the docstring.
+        timeout: How many seconds `run_tools` waits for one call. By default, without a limit.
 
     Example:
         >>> from pipy_ai import tool
@@ -94,8 +96,10 @@ def tool(
         {'type': 'integer', 'default': 1}
     """
     if function is None:
-        return lambda decorated: from_function(decorated, name=name, description=description)
-    return from_function(function, name=name, description=description)
+        return lambda decorated: Tool.from_function(
+            decorated, name=name, description=description, timeout=timeout
+        )
+    return Tool.from_function(function, name=name, description=description, timeout=timeout)
 
 
 def from_function(
@@ -168,7 +172,7 @@ def validate_arguments(tool: Tool, call: ToolCall) -> dict[str, Any]:
 
 def _parse_arguments(tool: Tool, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the parsed arguments and the problems found."""
-    if tool._implementation is None:
+    if tool._implementation is None or tool._implementation.adapter is None:
         return arguments, list(schema_errors(arguments, tool.parameters))
     try:
         # `dict` turns an instance of a model class into its fields.

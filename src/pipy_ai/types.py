@@ -8,7 +8,7 @@ loses nothing. Options are different: unknown fields raise an error.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
@@ -634,6 +634,25 @@ class Tool(_DataModel):
 
     Functions that take tools also accept a plain function, a Pydantic model class, or a dict in
     the format of OpenAI, Anthropic or MCP.
+
+    Args:
+        name: The name that the model calls.
+        description: What the tool does, for the model.
+        parameters: The JSON Schema of the arguments. By default, there are none.
+        run: The function, sync or async. It is called with the arguments by name, as plain JSON
+            data that matches `parameters`. Without it, you execute the calls yourself.
+        timeout: How many seconds `run_tools` waits for one call. By default, without a limit.
+
+    Raises:
+        TypeError: `run` is not callable, or `timeout` is not a number.
+        ValueError: An argument is invalid, or `timeout` is not more than 0.
+
+    Example:
+        >>> from pipy_ai import Tool
+        >>> schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+        >>> weather = Tool("weather", "The weather.", schema, lambda city: f"sunny in {city}")
+        >>> weather(city="Rome")
+        'sunny in Rome'
     """
 
     name: str
@@ -645,6 +664,27 @@ class Tool(_DataModel):
     # A `ToolImplementation` if the tool was made from a function or a model class.
     _implementation: Any = PrivateAttr(default=None)
 
+    def __init__(
+        self,
+        name: str,
+        description: str = "",
+        parameters: dict[str, Any] | None = None,
+        run: Callable[..., Any] | None = None,
+        *,
+        timeout: float | None = None,
+        **data: Any,
+    ) -> None:
+        given = {"name": name, "description": description or None, "parameters": parameters}
+        super().__init__(
+            **data, **{key: value for key, value in given.items() if value is not None}
+        )
+        if run is not None or timeout is not None:
+            from .function_schema import ToolImplementation
+
+            self._implementation = ToolImplementation(run, timeout=timeout)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation skips it
+
     @classmethod
     def from_function(
         cls,
@@ -652,6 +692,7 @@ class Tool(_DataModel):
         *,
         name: str | None = None,
         description: str | None = None,
+        timeout: float | None = None,
     ) -> Tool:
         """Make a tool from a function, sync or async.
 
@@ -659,7 +700,8 @@ class Tool(_DataModel):
 
         Raises:
             TypeError: A parameter cannot be expressed in JSON, or has no name (`*args`).
-            ValueError: The function's name is not a valid tool name, and no `name` was given.
+            ValueError: The function's name is not a valid tool name, and no `name` was given, or
+                `timeout` is not more than 0.
 
         Example:
             >>> from pipy_ai import Tool
@@ -672,14 +714,16 @@ class Tool(_DataModel):
         """
         from .function_schema import describe_function
 
-        return _tool_from_schema(describe_function(function, name=name, description=description))
+        return _tool_from_schema(
+            describe_function(function, name=name, description=description, timeout=timeout)
+        )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import tool_args
 
         return tool_args(self)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function that the tool was made from.
 
         Raises:
@@ -690,8 +734,37 @@ class Tool(_DataModel):
         return self._implementation.function(*args, **kwargs)
 
 
-ToolLike: TypeAlias = Tool | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
-"""A `Tool`, a function, a Pydantic model class, or a dict of OpenAI, Anthropic or MCP."""
+class ToolSet:
+    """Tools that may change during a run: `run_tools` reads them again before each request.
+
+    Pass it as `tools=`, or as an item of the list of tools. Elsewhere it is a plain iterable.
+
+    Args:
+        get_tools: Returns the current tools. It is called in the thread that iterates the run.
+
+    Example:
+        >>> from pipy_ai import ToolSet, faux, run_tools
+        >>> def unlock() -> str:
+        ...     tools.append(secret)
+        ...     return "done"
+        >>> def secret() -> int:
+        ...     return 42
+        >>> tools = [unlock]
+        >>> with faux.script(faux.tool("unlock"), faux.tool("secret"), "It is 42."):
+        ...     run_tools("faux/any", "Find it.", ToolSet(lambda: tools)).result().text
+        'It is 42.'
+    """
+
+    def __init__(self, get_tools: Callable[[], Iterable[ToolLike]]) -> None:
+        self._get_tools = get_tools
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(as_tools(self._get_tools()))
+
+
+ToolLike: TypeAlias = Tool | ToolSet | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
+"""A `Tool`, a function, a Pydantic model class, a dict of OpenAI, Anthropic or MCP, or a
+`ToolSet`."""
 
 
 def as_tool(tool_like: ToolLike) -> Tool:
@@ -704,6 +777,8 @@ def as_tool(tool_like: ToolLike) -> Tool:
     """
     if isinstance(tool_like, Tool):
         return tool_like
+    if isinstance(tool_like, ToolSet):
+        raise TypeError("a ToolSet is several tools: pass it to a function that takes a list")
     if isinstance(tool_like, type):
         if not issubclass(tool_like, BaseModel):
             raise TypeError(
@@ -730,10 +805,15 @@ def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
     """
     if callable(tool_likes) or isinstance(tool_likes, str | Mapping):
         raise TypeError(f"tools must be a list, [{getattr(tool_likes, '__name__', '…')}]")
-    tools = [as_tool(item) for item in tool_likes]
+    tools: list[Tool] = []
+    for item in tool_likes:
+        tools += as_tools(item) if isinstance(item, ToolSet) else [as_tool(item)]
     names = [tool.name for tool in tools]
     if duplicates := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"two tools are named {sorted(duplicates)[0]!r}")
+        raise ValueError(
+            f"two tools are named {sorted(duplicates)[0]!r}: give one of them another name,"
+            " for example with Tool.from_function(function, name=…)"
+        )
     return tools
 
 
