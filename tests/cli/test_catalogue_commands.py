@@ -147,7 +147,7 @@ def test_info(pipy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "Released: 2025-09-29\n"
         "LiteLLM: anthropic/claude-sonnet-4-5\n"
         "Key: not set: ANTHROPIC_API_KEY\n"
-        "Prices of: 2026-07-01\n"
+        "Prices as of: 2026-07-01\n"
     )
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     out = pipy("info gpt-5.4")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
+import signal
 import stat
 import time
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 
 from pipy_ai import assistant, user
+from pipy_ai.cli.chat.dumb_line_editor import DumbLineEditor
+from pipy_ai.cli.chat.interrupt import sigint_handled_by
 from pipy_ai.cli.conversations.conversation import Conversation
 from pipy_ai.cli.conversations.files import list_conversation_ids
 
@@ -266,6 +270,24 @@ def test_ctrl_c_clears_a_continued_line_on_a_dumb_terminal(lab: Lab) -> None:
             seen.interrupt()
             seen.say(said, f"\n{reply}")
     assert [asked(lab, n)[-1] for n in (0, 1)] == [("user", "Hi"), ("user", "Really?")]
+
+
+def test_ctrl_c_counts_as_soon_as_the_prompt_of_a_dumb_terminal_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Screen(io.StringIO):
+        """A terminal on which Ctrl-C is pressed at once."""
+
+        def write(self, text: str) -> int:
+            if text == "> ":
+                signal.raise_signal(signal.SIGINT)
+            return super().write(text)
+
+    screen = Screen()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setattr("sys.stdin", io.StringIO("not sent\n"))
+    with sigint_handled_by(lambda *_: None), pytest.raises(KeyboardInterrupt):
+        DumbLineEditor().read(edit_typed_ahead=False)
 
 
 def test_lines_sent_at_once_on_a_dumb_terminal_are_one_message(lab: Lab) -> None:

@@ -38,13 +38,17 @@ OFFERED = [
     ("pipy completion ", ["bash", "zsh", "fish"]),
     ("pipy ask Wh", []),
     ("pipy cost openai/gpt-5 --input ", []),
-]
-# Only in bash: completion after options without a command, and of a model name without provider.
-ONLY_BASH = [
     ("pipy -m x --mod", ["--model"]),
+    ("pipy info claude-opus-4-1-2", ["claude-opus-4-1-20250805"]),
+    ("pipy ask -m sonnet-4-5-", ["anthropic/claude-sonnet-4-5-20250929"]),
+    ("pipy -m SONNET-4-5-", ["anthropic/claude-sonnet-4-5-20250929"]),
+    ("pipy compare --model=openrouter/opus-4.1", ["openrouter/anthropic/claude-opus-4.1"]),
+    ("pipy ask -m haiku-4", ["anthropic/claude-haiku-4-5", "anthropic/claude-haiku-4-5-20251001"]),
+]
+# Only in bash: optional values.
+ONLY_BASH = [
     ("pipy chat -c 2026", [CONVERSATION]),
     ("pipy chat -c --pla", ["--plain"]),
-    ("pipy info claude-opus-4-1-2", ["claude-opus-4-1-20250805"]),
 ]
 COLON = "pipy ask -m openrouter/meta-llama/llama-3.3-70b-instruct:fr"
 
@@ -108,6 +112,14 @@ def test_bash_does_not_execute_catalogue_text(shell: Path) -> None:
     assert not (shell / "hit").exists()
 
 
+def test_bash_keeps_what_was_typed_if_several_names_contain_it(shell: Path) -> None:
+    need("bash")
+    script = 'source ./bash; COMP_LINE=$1 COMP_POINT=${#1}; _pipy pipy; printf "%s,"'
+    names = "anthropic/claude-haiku-4-5,anthropic/claude-haiku-4-5-20251001, ,"
+    line = run("bash", "--norc", "-c", f'{script} "${{COMPREPLY[@]}}"', "bash", "pipy -m haiku-4")
+    assert line == names  # the blank has no start in common with them
+
+
 def test_fish(shell: Path) -> None:
     need("fish")
     script = "source ./fish; for line in $argv; complete -C $line; echo ==; end"
@@ -134,6 +146,9 @@ def test_zsh(shell: Path) -> None:
             ("pipy compare openai/gpt-5 groq/allam", "pipy compare openai/gpt-5 groq/allam-2-7b "),
             ("pipy models --provider mistr", "pipy models --provider mistral "),
             (COLON, "pipy ask -m openrouter/meta-llama/llama-3.3-70b-instruct:free "),
+            ("pipy ask -m sonnet-4-5-", "anthropic/claude-sonnet-4-5-20250929 "),
+            ("pipy -m SONNET-4-5-", "pipy -m anthropic/claude-sonnet-4-5-20250929 "),
+            ("pipy -m haiku-4", "pipy -m haiku-4"),  # several: listed below
             ("pipy ask -a pho", r"pipy ask -a photo\ of\ me.png "),
         ):
             assert terminal.tab(typed).endswith(completed)

@@ -291,7 +291,7 @@ def test_missing_weights(
     monkeypatch.setattr("pipy_ai.utils.weights.find_weights", lambda: None)
     code, found = findings(capsys)
     assert code == 1  # it is the default model
-    assert found["embedded"] == [("fail", "its weights are not installed pipy local pull")]
+    assert found["embedded"] == [("fail", "its weights are not downloaded yet pipy local pull")]
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     assert findings(capsys)[1]["embedded"][0][0] == "warn"
 

@@ -36,9 +36,11 @@ def test_welcome_without_weights_suggests_commands_that_work() -> None:
     shutil.rmtree(Path(os.environ["PIPY_DATA_DIR"]) / "models", ignore_errors=True)
     with Terminal("-m", "pipy_ai") as terminal:
         assert terminal.wait() == 0
-        assert re.search(r"Model +none yet", terminal.text)
-        assert "pipy local pull" in terminal.text
+        # The model that `pipy doctor` names, and what is missing.
+        assert re.search(r"Model +local/smollm2 \(not downloaded yet", terminal.text)
+        assert "  pipy local pull" in terminal.text
         assert "pipy chat" not in terminal.text
+    assert re.search(r"default +local/smollm2 ", pipy("doctor").stdout)
     for command in (["ask", "Hi"], ["-m", "local/smollm2", "Hi"]):
         done = pipy(*command)
         assert done.returncode == 1

@@ -15,10 +15,11 @@ DEMO_MODEL = "local/smollm2"
 
 def show_welcome() -> int:
     """Print the welcome and return the exit code."""
-    key_providers, keys = _describe_keys()
+    has_keys, keys = _describe_keys()
     model, reason = _default_model()
-    if model == DEMO_MODEL and not _has_weights():
-        model, reason = "", ""
+    is_ready = bool(model) and (model != DEMO_MODEL or _has_weights())
+    if model and not is_ready:
+        reason = "not downloaded yet; pipy local pull downloads it"
     lines = [
         f"pipy {__version__}: every language model, from the terminal",
         "",
@@ -27,7 +28,7 @@ def show_welcome() -> int:
         f"History  {_describe_history()}",
         "",
         "Try",
-        *_suggestions(model, key_providers, get_terminal_size()[0]),
+        *_suggestions(is_ready, has_keys, get_terminal_size()[0]),
         "",
         "pipy --help lists all commands; pipy doctor checks the setup.",
     ]
@@ -44,7 +45,7 @@ def _styled(line: str) -> str:
     return command + (dimmed(f"  # {comment}", sys.stdout) if separator else "")
 
 
-def _suggestions(model: str, has_keys: bool, screen_width: int) -> list[str]:
+def _suggestions(is_ready: bool, has_keys: bool, screen_width: int) -> list[str]:
     """Return three commands to try, first what is missing; with comments if there is room."""
     commands = [
         ('pipy "What is the capital of France?"', "ask one question"),
@@ -53,9 +54,9 @@ def _suggestions(model: str, has_keys: bool, screen_width: int) -> list[str]:
     ]
     if not has_keys:
         commands[2:] = [("pipy keys set anthropic", "store an API key (any provider)")]
-    elif not model:
+    elif not is_ready:
         commands[2:] = [("pipy default MODEL", "choose the model that answers")]
-    if not model:
+    if not is_ready:
         commands[:2] = [
             ("pipy -m faux/echo Hello", "check that it works: this model repeats the prompt"),
             ("pipy local pull", "download a small model that runs on this machine"),

@@ -37,11 +37,12 @@ class DumbLineEditor:
         """
         if self._ended:
             raise EOFError
-        if edit_typed_ahead:
-            _discard_typed_ahead()
-        write("> ")
+        # Before the prompt is shown: the user may press Ctrl-C as soon as it is.
         with sigint_handled_by(signal.default_int_handler):
             try:
+                if edit_typed_ahead:
+                    _discard_typed_ahead()
+                write("> ")
                 return self._read_lines()
             except KeyboardInterrupt:
                 write("\n")

@@ -23,7 +23,7 @@ def check_default_model() -> Iterator[Finding]:
         yield Finding("embedded", OK, str(weights))
     elif engine:
         state = FAIL if model.startswith("local/smollm2") else WARN
-        yield Finding("embedded", state, "its weights are not installed", "pipy local pull")
+        yield Finding("embedded", state, "its weights are not downloaded yet", "pipy local pull")
     else:
         yield Finding("embedded", OK, f"not installed; {install_command('local')}")
 

@@ -72,7 +72,10 @@ def _matching_names(arguments: argparse.Namespace) -> list[str]:
         names = list_conversation_ids()
     else:
         names = _catalogue_names(arguments.names, prefix)
-    return [name for name in names if name.startswith(prefix) and _SHELL_SAFE.fullmatch(name)]
+    names = [name for name in names if _SHELL_SAFE.fullmatch(name)]
+    matches = [name for name in names if name.startswith(prefix)]
+    is_part = prefix and not any("/" in name for name in matches)
+    return _with_names_containing(matches, names, prefix) if is_part else matches
 
 
 def _catalogue_names(kind: str, prefix: str) -> Iterable[str]:
@@ -88,6 +91,25 @@ def _catalogue_names(kind: str, prefix: str) -> Iterable[str]:
     if prefix and "/" not in prefix:
         names += _first_party_ids(names)
     return names
+
+
+def _with_names_containing(ids: list[str], names: list[str], part: str) -> list[str]:
+    """Add the full names with a word that begins with `part`, unless `ids` has their id.
+
+    `part` may include a provider: `openrouter/sonnet`. Otherwise first-party models are preferred.
+    """
+    from ...registry.names import FIRST_PARTY_PROVIDERS
+
+    provider, _, word = part.partition("/") if "/" in part else ("", "", part)
+    pattern = re.compile(r"(?<![a-z])" + re.escape(word), re.IGNORECASE)
+    matches = []
+    for name in names:
+        host, separator, model_id = name.partition("/")
+        if separator and provider in ("", host) and pattern.search(model_id):
+            matches.append((host, model_id))
+    if not provider:
+        matches = [pair for pair in matches if pair[0] in FIRST_PARTY_PROVIDERS] or matches
+    return ids + [f"{host}/{model_id}" for host, model_id in matches if model_id not in ids]
 
 
 def _local_models() -> list[str]:
@@ -122,6 +144,7 @@ _BASH = """\
 # Completion of pipy for bash.
 _pipy() {
     local IFS=$' \\t\\n' line=${COMP_LINE:0:COMP_POINT} path= last= list= kind= cut= word words
+    local start differs=
     # Not COMP_WORDS: bash breaks names of models at their colons.
     local cur=${line##*[$' \\t\\n']}
     read -rd '' -a words <<<"${line%"$cur"}"
@@ -149,9 +172,15 @@ _pipy() {
     COMPREPLY=()
     # bash replaces what comes after the last character that breaks words for it.
     [[ $COMP_WORDBREAKS == *:* && $cur == *:* ]] && cut=${cur%"${cur##*:}"}
+    # A model's name may contain what was typed, instead of beginning with it.
+    [[ $kind == MODEL ]] && start=$cut || start=$cur
     for word in $list; do
-        [[ $word == "$cur"* ]] && COMPREPLY+=("${word#"$cut"}")
+        [[ $word == "$start"* ]] || continue
+        [[ $word == "$cur"* ]] || differs=1
+        COMPREPLY+=("${word#"$cut"}")
     done
+    # Without this, bash would replace what was typed by the start that all names share.
+    [[ $differs && ${#COMPREPLY[@]} -gt 1 ]] && COMPREPLY+=(' ')
 }
 complete -F _pipy pipy
 """
@@ -197,12 +226,20 @@ _ZSH = """\
 # Completion of pipy for zsh.
 _pipy_names() {
     local -a names=(${(f)"$($pipy completion --names ${@[-1]} --prefix "$PREFIX" 2>/dev/null)"})
-    compadd "${@[1,-2]}" -a names
+    if (( ! ${#names:#${(b)PREFIX}*} )); then
+        compadd "${@[1,-2]}" -a names
+        return
+    fi
+    # A model's name may contain what was typed, instead of beginning with it. If there are
+    # several, the first Tab lists them, the next one inserts them in turn.
+    compadd "${@[1,-2]}" -U -a names
+    (( $#names > 1 )) && compstate[insert]=${compstate[old_list]:+menu}
 }
 %s
 _pipy_top() {
     local pipy=$words[1]
-    _pipy
+    [[ $words[2] == -* ]] && _pipy_ask  # pipy -m MODEL PROMPT
+    [[ $words[2] == -* && $CURRENT -gt 2 ]] || _pipy
 }
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
     _pipy_top
@@ -283,6 +320,8 @@ _FISH = """\
 # Completion of pipy for fish.
 function __pipy_at
     set -l words (commandline -opc)[2..]
+    set -l first $words (commandline -ct)
+    test "$argv" = ask; and string match -q -- '-*' $first[1]; and set -p words ask  # pipy -m MODEL
     test (count $words) -ge (count $argv); and string match -q -- "$argv *" "$words "
 end
 function __pipy_first
@@ -290,7 +329,8 @@ function __pipy_first
 end
 function __pipy_names
     set -l words (commandline -opc)
-    $words[1] completion --names $argv[1] 2>/dev/null
+    set -l part (string replace -r -- '^(--[^=]*=|-.)' '' (commandline -ct))
+    $words[1] completion --names $argv[1] --prefix "$part" 2>/dev/null
 end
 complete -c pipy -f
 """

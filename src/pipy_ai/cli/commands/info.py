@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("Open Weights", "yes" if model.open_weights else ""),
         ("LiteLLM", route.model + (f" at {route.api_base}" if route.api_base else "")),
         ("Key", _format_key_state(route)),
-        ("Prices of", registry.date),
+        ("Prices as of", registry.date),
     ]
     for label, value in lines:
         if value:
