@@ -121,6 +121,8 @@ if TYPE_CHECKING:
     from .types import DocumentContent as DocumentContent
     from .types import ImageContent as ImageContent
     from .types import Message as Message
+    from .types import RateLimit as RateLimit
+    from .types import RawResponse as RawResponse
     from .types import StopReason as StopReason
     from .types import TextContent as TextContent
     from .types import ThinkingContent as ThinkingContent
@@ -158,8 +160,8 @@ _NAMES_BY_MODULE = {
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage Attempt Citation Context Cost DocumentContent ImageContent Message"
-    " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage ToolSet Usage"
-    " UserMessage",
+    " RateLimit RawResponse StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage"
+    " ToolSet Usage UserMessage",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

@@ -135,6 +135,7 @@ def request_factories(
     merged_options = merge_options(options, keywords)
     if merged_options.extra is not None:
         merged_options.extra = copy.deepcopy(merged_options.extra)
+        _reject_lost_fields(merged_options)
         _use_address_of_extra(merged_options)
     original = as_context(context)
     snapshot = original.model_copy(
@@ -149,6 +150,33 @@ def request_factories(
         partial(_create_request, resolved, snapshot, model_options, output, output_mode)
         for resolved, model_options in resolved_models
     ]
+
+
+# Parameters for several answers, by API. A message holds one.
+_CHOICE_COUNTS = frozenset(
+    {"n", "best_of", "candidateCount", "candidate_count", "num_generations", "numResults"}
+)
+_LOGPROBS = frozenset({"logprobs", "top_logprobs", "responseLogprobs", "response_logprobs"})
+
+
+def _reject_lost_fields(options: SimpleStreamOptions) -> None:
+    """Raise `ValueError` if `extra` requests what the message would not hold."""
+    extra = options.extra or {}
+    for fields in (extra, *(value for value in extra.values() if isinstance(value, dict))):
+        for name, value in fields.items():
+            if name in _CHOICE_COUNTS and isinstance(value, int | float) and value > 1:
+                raise ValueError(
+                    f"extra {name}={value!r} requests several answers, but a message holds one:"
+                    " send the request several times, for example with complete_many"
+                )
+            has_logprobs = (name in _LOGPROBS and value not in (None, False)) or (
+                name == "include" and "logprobs" in str(value)
+            )
+            if has_logprobs and not options.raw:
+                raise ValueError(
+                    f"extra {name}={value!r}: a message holds no log probabilities; pass raw=True"
+                    " as well and read them from message.raw.body"
+                )
 
 
 def _use_address_of_extra(options: SimpleStreamOptions) -> None:
@@ -262,7 +290,7 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
 
 
 _NEVER_NONE = frozenset(
-    {"max_retries", "max_retry_delay_ms", "handoff_thinking", "think_tags", "raise_on_error"}
+    {"max_retries", "max_retry_delay_ms", "handoff_thinking", "think_tags", "raw", "raise_on_error"}
 )
 _STRING_OPTIONS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
 
@@ -273,7 +301,7 @@ def _is_valid_as_is(name: str, value: Any) -> bool:
         return name not in _NEVER_NONE
     if name in _STRING_OPTIONS:
         return type(value) is str
-    if name == "raise_on_error":
+    if name in ("raise_on_error", "raw"):
         return type(value) is bool
     if name in ("temperature", "top_p"):
         return type(value) in (int, float) and isfinite(value)

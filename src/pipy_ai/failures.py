@@ -223,8 +223,8 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
     status = getattr(source, "status_code", None)
     if not isinstance(status, int):
         status = None
-    response_headers = _response_headers(source)
-    headers = response_headers or _response_headers(exc)
+    response_headers = exception_headers(source)
+    headers = response_headers or exception_headers(exc)
     delay = requested_delay(headers, raw)
     kind = _kind_of_exception(source, raw, status, bool(response_headers), delay)
     if kind is ErrorKind.NOT_FOUND and _UNKNOWN_PROVIDER_TEXT in raw:
@@ -246,7 +246,7 @@ def classify_exception(exc: BaseException, provider: str | None = None) -> Error
         status_code=status,
         provider=provider,
         retry_after=retry_after_seconds(headers, raw),
-        request_id=headers.get("request-id") or headers.get("x-request-id"),
+        request_id=request_id_from_headers(headers),
     )
 
 
@@ -271,7 +271,33 @@ def _kind_of_exception(
     return next(by_class, None) or _kind_from_status(status)
 
 
-def _response_headers(exc: BaseException) -> dict[str, str]:
+# Headers in which providers name a request, best first.
+_REQUEST_ID_HEADERS = (
+    "request-id",  # Anthropic
+    "x-request-id",  # OpenAI and most others
+    "apim-request-id",  # Azure
+    "x-ms-request-id",
+    "x-amzn-requestid",  # Bedrock
+    "x-goog-request-id",
+    "mistral-correlation-id",
+    "x-kong-request-id",
+    "x-debug-trace-id",  # Cohere
+    "x-ds-trace-id",  # DeepSeek
+    "x-generation-id",  # OpenRouter
+    "nvcf-reqid",  # NVIDIA
+    "msh-request-id",  # Moonshot AI
+    "minimax-request-id",
+    "x-log-id",  # Zhipu AI
+)
+
+
+def request_id_from_headers(headers: Mapping[str, str]) -> str | None:
+    """Return the provider's id of a request, or None. Names of headers are in lower case."""
+    return next((value for n in _REQUEST_ID_HEADERS if (value := headers.get(n))), None)
+
+
+def exception_headers(exc: BaseException) -> dict[str, str]:
+    """Return the headers of the response that an exception of an SDK holds, if any."""
     headers = getattr(exc, "litellm_response_headers", None)
     if not headers:
         headers = getattr(getattr(exc, "response", None), "headers", None)
@@ -318,21 +344,24 @@ def retry_after_seconds(headers: Mapping[str, str], body: str = "") -> float | N
     say when a limit is reset. Names of headers are in lower case. Negative, past and infinite times
     are ignored.
     """
-    now = time.time()
-    if date := _parse_http_date(headers.get("date", "")):
-        now = date  # use the clock of the provider
-    delays = [_parse_delay(headers.get(name, ""), now, scale) for name, scale in _RETRY_HEADERS]
+    now = provider_time(headers)
+    delays = [parse_delay(headers.get(name, ""), now, scale) for name, scale in _RETRY_HEADERS]
     if match := re.search(_DELAY_FIELD_PATTERN, body):
         delays.append(float(match[1]))
     if match := re.search(_DELAY_TEXT_PATTERN, body):
         delays.append(_parse_duration(match[1]))
     resets = [
-        _parse_delay(headers.get(header % "reset", ""), now) or 0.0
+        parse_delay(headers.get(header % "reset", ""), now) or 0.0
         for header in _LIMIT_HEADERS
         if headers.get(header % "remaining", "0") == "0"
     ]
     delays.append(max(resets, default=0.0) or None)
     return next((delay for delay in delays if delay is not None and 0 <= delay < 1e7), None)
+
+
+def provider_time(headers: Mapping[str, str]) -> float:
+    """Return the Unix time of a response by the clock of the provider, or else by ours."""
+    return _parse_http_date(headers.get("date", "")) or time.time()
 
 
 def requested_delay(headers: Mapping[str, str], body: str = "") -> float | None:
@@ -344,8 +373,8 @@ def requested_delay(headers: Mapping[str, str], body: str = "") -> float | None:
     return retry_after_seconds(asking, body)
 
 
-def _parse_delay(value: str, now: float, scale: float = 1.0) -> float | None:
-    """Parse a number, a duration such as 1m12s, a Unix time or a date; return seconds."""
+def parse_delay(value: str, now: float, scale: float = 1.0) -> float | None:
+    """Parse a number, a duration such as 1m12s, a Unix time or a date; return seconds from now."""
     value = value.strip()
     if not value:
         return None
@@ -353,7 +382,7 @@ def _parse_delay(value: str, now: float, scale: float = 1.0) -> float | None:
         seconds = float(value) * scale
     except ValueError:
         if "," in value:  # the header came twice: obey both
-            delays = [_parse_delay(part, now, scale) for part in value.split(",")]
+            delays = [parse_delay(part, now, scale) for part in value.split(",")]
             numbers = [delay for delay in delays if delay is not None]
             if len(numbers) == len(delays):
                 return max(numbers)

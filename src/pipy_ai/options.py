@@ -136,6 +136,8 @@ class StreamOptions(BaseModel):
     (`auto`), always (`parse`), or never (`keep`). `opened`: the text begins inside of it."""
     extra: dict[str, Any] | None = Field(default=None, repr=False)
     """Parameters of the provider that are passed on unchanged."""
+    raw: bool = False
+    """Whether to keep the HTTP response, with its headers and body, as `message.raw`."""
     raise_on_error: bool = False
     """Whether a failed request raises a `PipyError` instead of returning a message with `error`."""
 
@@ -183,6 +185,7 @@ class Options(TypedDict, total=False):
     handoff_thinking: Literal["drop", "text"]
     think_tags: Literal["auto", "parse", "opened", "keep"]
     extra: dict[str, Any] | None
+    raw: bool
     raise_on_error: bool
     reasoning: (
         ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None

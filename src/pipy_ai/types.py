@@ -50,6 +50,8 @@ __all__ = [
     "DocumentContent",
     "ImageContent",
     "Message",
+    "RateLimit",
+    "RawResponse",
     "SimpleStreamOptions",
     "StopReason",
     "StreamOptions",
@@ -380,6 +382,38 @@ class Attempt(_DataModel):
     """Milliseconds from start to end."""
 
 
+class RateLimit(_DataModel):
+    """One of a provider's limits, as the headers of a response describe it. None: unknown."""
+
+    limit: int | None = None
+    """How many requests or tokens are allowed."""
+    remaining: int | None = None
+    """How many of them are left."""
+    reset_at: int | None = None
+    """When all of them are allowed again, in milliseconds of Unix time."""
+
+
+class RawResponse(_DataModel):
+    """An HTTP response, as `raw=True` keeps it. Names of headers are in lower case.
+
+    It is what the provider sent, so that it may repeat secrets. It is neither shown nor serialized
+    with its message.
+    """
+
+    status: int = 0
+    """The HTTP status."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """The headers."""
+    body: bytes | None = Field(default=None, repr=False)
+    """The body, decompressed, as far as it was read: for a stream, its events. None: LiteLLM sent
+    the request."""
+
+    @property
+    def text(self) -> str:
+        """The body as text; empty if there is none."""
+        return (self.body or b"").decode("utf-8", "replace")
+
+
 class _ShownMessage(_DataModel):
     """A message that notebooks show."""
 
@@ -446,6 +480,12 @@ class AssistantMessage(_ShownMessage):
     """The provider's id of the response."""
     response_model: str | None = None
     """The model that answered, as the provider names it."""
+    request_id: str | None = None
+    """The provider's id of the HTTP request, for contacting its support. None: it sent none."""
+    rate_limits: dict[str, RateLimit] = Field(default_factory=dict)
+    """The provider's limits by name, such as `requests` or `tokens`. Empty: it sent none."""
+    raw: RawResponse | None = Field(default=None, repr=False, exclude=True)
+    """The HTTP response. None without `raw=True`, and where no HTTP request was sent."""
     ttft_ms: float | None = None
     """Milliseconds to the first content. None: there was none."""
     duration_ms: float | None = None

@@ -17,6 +17,7 @@ from .http.client import USER_AGENT, HTTPRequest
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .redaction import redacted_error, redacted_preview, response_redactor
 from .request import Preview, Request
+from .response import ResponseCapture
 from .tool_definitions import restore_tool_names
 from .wire import Wire
 
@@ -51,7 +52,8 @@ class DirectProvider:
             request.redact = response_redactor(request, endpoint.secrets)
             try:
                 http_request = self._build_http_request(request, endpoint)
-                batches = stream_deltas(http_request, self._wire, request.profile)
+                request.response = ResponseCapture(keep_body=request.options.raw)
+                batches = stream_deltas(http_request, self._wire, request.profile, request.response)
                 try:
                     async for deltas in batches:
                         if request.tool_names:

@@ -156,6 +156,7 @@ class Run:
         """Set up the state that belongs to one attempt."""
         self._attempt_started_at = time.perf_counter()
         self._accepted = False  # by the provider
+        self._request.response = None
         self._assembler = Assembler(
             api=self._provider.api,
             provider=self._request.provider,
@@ -309,6 +310,7 @@ class Run:
                 self._finish(events)
                 return
             assert isinstance(last_event, ErrorEvent)
+            self._describe_response(last_event.error)
             self._complete_usage(last_event.error)
             self._attempts.append(self._attempt_record(last_event.error))
             if self._meter is not None:
@@ -481,6 +483,7 @@ class Run:
             if self._first_content_at is not None:
                 message.ttft_ms = round((self._first_content_at - self._started_at) * 1000, 3)
         message.warnings = [*self._request.warnings, *self._assembler.warnings]
+        self._describe_response(message)
         if (redact := self._request.redact) is not None:
             _redact_metadata(message, redact)
         self._complete_usage(message)
@@ -496,6 +499,13 @@ class Run:
                 + earlier_failures
             )
             message.error_message = message.error.message
+
+    def _describe_response(self, message: AssistantMessage) -> None:
+        """Set what the headers of the response say, and the response itself with `raw=True`."""
+        if (response := self._request.response) is not None and response.status:
+            response.describe(message, keep=self._request.options.raw)
+        if message.error is not None:
+            message.request_id = message.request_id or message.error.request_id
 
     def _attempt_record(self, message: AssistantMessage) -> Attempt:
         """Return the record of the current attempt."""
@@ -574,7 +584,7 @@ def _log_request(message: AssistantMessage) -> None:
 
 def _redact_metadata(message: AssistantMessage, redact: Callable[[str], str]) -> None:
     """Remove secrets that a provider repeats outside its answer."""
-    for name in ("response_id", "response_model", "raw_stop_reason"):
+    for name in ("response_id", "response_model", "raw_stop_reason", "request_id"):
         if value := getattr(message, name):
             setattr(message, name, redact(value))
     if message.error is not None:

@@ -12,6 +12,7 @@ from ..failures import (
     PROXY_WRONG_KEY_TEXT,
     classify_exception,
     classify_status,
+    request_id_from_headers,
     requested_delay,
     retry_after_seconds,
 )
@@ -20,6 +21,7 @@ from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, redacted_
 from .http.connect import proxy_refused_error
 from .http.sse import MAX_EVENT_BYTES, EventTooLong
 from .profiles import Profile
+from .response import ResponseCapture
 from .wire import Decoder, Framing, Wire
 from .wires._litellm_proxy import (
     NO_DATABASE_MESSAGE,
@@ -45,17 +47,19 @@ DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is com
 
 
 async def stream_deltas(
-    request: HTTPRequest, wire: Wire, profile: Profile
+    request: HTTPRequest, wire: Wire, profile: Profile, capture: ResponseCapture | None = None
 ) -> AsyncGenerator[list[Delta], None]:
     """Send a request and yield the deltas of each read.
 
     The first batch means that the provider accepted the request. `profile` lists which billing
-    figures of the host are trusted.
+    figures of the host are trusted. `capture` receives the status and the headers.
 
     Raises:
         ProviderError: The request was rejected, failed, or did not reach the provider.
     """
     response = await send(request)
+    if capture is not None:
+        response = capture.attach(response)
     decoder, framing = wire.decoder(), wire.framing()
     pending_error: Exception | None
     try:
@@ -280,9 +284,7 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         status_code=status,
         retryable=retryable,
         retry_after=retry_after_seconds(headers, body_text),
-        request_id=headers.get("request-id")
-        or headers.get("x-request-id")
-        or headers.get("x-amzn-requestid"),
+        request_id=request_id_from_headers(headers),
     )
     return ProviderError(error)
 

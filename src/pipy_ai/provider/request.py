@@ -14,6 +14,7 @@ from ..types import Context, Message, Tool, Warning
 if TYPE_CHECKING:
     from ..output.schema import Output
     from .profiles import Family, Profile
+    from .response import ResponseCapture
 
 
 @dataclass(slots=True)
@@ -45,6 +46,8 @@ class Request:
     no names were replaced."""
     redact: Callable[[str], str] | None = field(default=None, repr=False, compare=False)
     """Removes the secrets of the request from a text. Set when the request is sent."""
+    response: ResponseCapture | None = field(default=None, repr=False, compare=False)
+    """What is kept of the HTTP response to the latest attempt. None: it was not sent."""
 
     @property
     def model(self) -> str:

@@ -149,7 +149,7 @@ def add_model_options(
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other option: seed=7, timeout=60, extra.logprobs=true (repeatable)",
+        help="any other option: seed=7, timeout=60, extra.service_tier=flex (repeatable)",
     )
 
 

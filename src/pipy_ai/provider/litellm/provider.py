@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ...errors import ErrorKind, ProviderError, error_info
-from ...failures import UNKNOWN_PROVIDER_MESSAGE
+from ...failures import UNKNOWN_PROVIDER_MESSAGE, exception_headers
 from ...options import SimpleStreamOptions
 from ...registry.litellm_providers import known_to_litellm
 from ...registry.routing import guess_key_env
@@ -42,6 +42,7 @@ from ..http.client import USER_AGENT, HTTPRequest
 from ..profiles import CLAUDE, backend_for
 from ..redaction import redacted_error, redacted_preview, response_redactor
 from ..request import Preview, Request, bad_request_error
+from ..response import ResponseCapture
 from ..router import expand_env_references, load_router_config, with_stored_keys
 from ..tool_definitions import restore_tool_names
 from ..transport import advice_without_litellm
@@ -296,6 +297,8 @@ async def _stream_to_channel(
         channel.close()
         raise
     except Exception as exc:
+        if headers := exception_headers(exc):  # else our own client sent it, or nobody did
+            request.response = ResponseCapture(getattr(exc, "status_code", None) or 500, headers)
         error = _missing_module_error(exc, request)
         channel.close(redacted_error(error, request, _secrets(api_key)))
 
@@ -496,7 +499,8 @@ async def _send_captured(
     """Send a captured request and decode its response."""
     assert captured.wire is not None
     http_request = _build_http_request(captured, request)
-    batches = stream_deltas(http_request, captured.wire, request.profile)
+    request.response = ResponseCapture(keep_body=request.options.raw)
+    batches = stream_deltas(http_request, captured.wire, request.profile, request.response)
     try:
         async for deltas in batches:
             channel.put(deltas)
@@ -514,6 +518,7 @@ async def _relay_stream(
     chunk_count = 0
     innermost = _innermost_stream(response)
     try:
+        request.response = ResponseCapture(200, _headers_of(innermost))
         channel.put([ResponseInfo()])  # accepted
         if first_chunk is not None:
             channel.put(decoder.decode(first_chunk))
@@ -548,6 +553,14 @@ def _innermost_stream(response: Any) -> Any:
         if inner is None:
             return response
         response = inner
+
+
+def _headers_of(response: Any) -> dict[str, str]:
+    """Return the headers of the response that a stream of LiteLLM reads, if it has them."""
+    headers = getattr(response, "_response_headers", None)
+    with contextlib.suppress(TypeError, ValueError):
+        return {str(name).lower(): str(value) for name, value in dict(headers or {}).items()}
+    return {}
 
 
 def _read_timeout(options: SimpleStreamOptions) -> float:

@@ -13,11 +13,11 @@ from typing import Any, assert_never
 from ...failures import extract_provider_message
 from ...types import AssistantMessage, TextContent, ThinkingContent, ToolCall
 from ..deltas import Delta, RedactedThinking, ResponseInfo, Thinking, ThinkingSignature, UsageReport
+from ..response import unprefixed
 from ._fields import content_text, optional_index, optional_text
 
 MODEL_HEADER = "x-litellm-model-name"  # the body only repeats the requested name
 CACHE_KEY_HEADER = "x-litellm-cache-key"  # only cached responses have it
-_UPSTREAM_HEADER_PREFIX = "llm_provider-"  # marks headers of the provider
 _PROXY_RATE_LIMIT_TEXT = "litellm.RateLimitError: Model rate limit exceeded. "
 NO_DATABASE_MESSAGE = (
     "The proxy rejected the key. It has no database, so it only accepts its master key: set "
@@ -46,9 +46,7 @@ def upstream_headers(headers: Mapping[str, str], body: str) -> dict[str, str]:
     A proxy resets its limits at each minute of its clock but always asks to wait a whole minute.
     The `Date` header shows how much of the minute is left.
     """
-    merged = {
-        name.removeprefix(_UPSTREAM_HEADER_PREFIX): value for name, value in headers.items()
-    } | dict(headers)
+    merged = unprefixed(headers)
     if _PROXY_RATE_LIMIT_TEXT in body and (
         seconds_match := re.search(r":(\d\d) GMT", headers.get("date", ""))
     ):
