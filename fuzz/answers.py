@@ -8,6 +8,8 @@ import re
 from typing import Any
 
 from pipy_ai import AssistantMessage
+from pipy_ai.provider.wires._openai_messages import chat_messages
+from pipy_ai.provider.wires.openai_responses import responses_input
 from tests.support.wire_formats import (
     ANTHROPIC,
     CHAT,
@@ -283,6 +285,13 @@ def _comparable(message: AssistantMessage) -> str:
     return _MADE_UP_ID.sub('"made up"', message.model_dump_json(exclude=_TIMES))
 
 
+def _check_repeatable(message: AssistantMessage) -> None:
+    """A message can be written as JSON, and so can the requests that repeat parts of it."""
+    json.dumps(message.model_dump(), allow_nan=False, ensure_ascii=False).encode()
+    requests = [responses_input([message]), chat_messages(None, [message])]
+    json.dumps(requests, allow_nan=False, ensure_ascii=False).encode()
+
+
 def _check(rng: random.Random, api: str) -> None:
     in_lines = api == OLLAMA.api or (api == COHERE.api and rng.random() < 0.2)
     join = _json_lines if in_lines else _sse
@@ -299,6 +308,8 @@ def _check(rng: random.Random, api: str) -> None:
         whole, cut = ask(api, [head() + body]), ask(api, [head(), *cuts])
     one_read, many_reads = _comparable(whole), _comparable(cut)
     assert one_read == many_reads
+    if kind > 0.7:
+        _check_repeatable(whole)
 
 
 @target

@@ -217,6 +217,13 @@ def test_invalid_arguments_are_flagged_and_kept(raw: str) -> None:
     assert events[-1].type == "done"
 
 
+def test_infinite_number_in_incomplete_arguments_becomes_null() -> None:
+    message = run(ToolFragment(0, "a", "f", '{"x": 1e999, "y": "lo'))[-1].partial
+    [call] = message.tool_calls
+    assert call.arguments == {"x": None, "y": "lo"}
+    assert call.arguments_error
+
+
 def test_raw_newline_in_arguments_is_accepted() -> None:
     events = run(ToolFragment(0, "a", "f", '{"x": "a\nb"}'), Finish("tool_calls"))
     assert calls_of(events) == [("a", "f", {"x": "a\nb"})]

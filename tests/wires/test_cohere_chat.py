@@ -506,6 +506,17 @@ def test_words_are_found_where_the_place_is_wrong(
     assert [(c.start, c.end) for c in part.citations] == [place]
 
 
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "1e999"])
+def test_numbers_in_citations_that_json_does_not_have_become_null(lab: Lab, odd: str) -> None:
+    events = sse(text_event("so"), citation("so", 0, DOCUMENT, score=["@"]), end())
+    lab.play([e.replace(b'"@"', odd.encode()) if isinstance(e, bytes) else e for e in events])
+    message = ask(lab)
+    [part] = message.content
+    assert isinstance(part, TextContent)
+    assert part.citations[0].data["score"] == [None]
+    json.dumps(message.model_dump(), allow_nan=False)
+
+
 def test_words_that_are_not_in_the_text_have_no_place(lab: Lab) -> None:
     lab.play(sse(text_event("so"), citation("other", 0, DOCUMENT), end()))
     [part] = ask(lab).content

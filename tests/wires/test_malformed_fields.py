@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import AssistantMessage, preview, stream, user
+from pipy_ai import AssistantMessage, ThinkingContent, preview, stream, user
 
 from ..support.event_grammar import check_events
 from ..support.raw_server import Raw, response
@@ -24,6 +24,7 @@ from ..support.wire_formats import (
     Counts,
     Wire,
     say,
+    think,
     tool,
 )
 
@@ -153,6 +154,79 @@ def test_half_a_surrogate_pair_outside_of_content_can_be_stored(wire: Wire) -> N
     error = wire.error(f"No. {HALF}", HALF)
     kind = "overloaded" if wire is GEMINI else "server"  # its example has status 503
     assert failure(ask(wire, stream_of(wire, CONTENT[wire.name]("kept"), error))) == (kind, "kept")
+
+
+# No value of JSON, or one that Python cannot write as UTF-8.
+ODD_JSON = ["NaN", "-Infinity", "1e999", '"\\ud83d"', "9" * 400]
+
+
+def _with_everywhere(value: Any, fields: dict[str, Any]) -> Any:
+    """Return an event whose objects all have more fields."""
+    if isinstance(value, list):
+        return [_with_everywhere(item, fields) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {**{n: _with_everywhere(v, fields) for n, v in value.items()}, **fields}
+
+
+def _continues(wire: Wire, message: AssistantMessage) -> list[dict[str, Any]]:
+    """Check that a message can be stored and sent back; return the bodies that repeat it."""
+    json.dumps(message.model_dump(), allow_nan=False, ensure_ascii=False).encode()
+    assert AssistantMessage.model_validate_json(message.model_dump_json()) == message
+    bodies = []
+    for transport in ("direct", "litellm"):
+        history = [message, user("go on")]
+        options: dict[str, Any] = {"api_key": "sk-0123456789", "transport": transport}
+        bodies.append(preview(wire.model, history, **options).body)
+        json.dumps(bodies[-1], allow_nan=False, ensure_ascii=False).encode()
+    return bodies
+
+
+@pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)
+@pytest.mark.parametrize("odd", ODD_JSON, ids=lambda odd: odd[:9])
+def test_later_requests_can_repeat_what_is_kept_of_a_response(wire: Wire, odd: str) -> None:
+    steps = [think("hm", signature="sig="), say("Hi"), tool("c1", "f", '{"x": 1}')]
+    events = [
+        event if event == "[DONE]" else json.dumps(_with_everywhere(event, {"odd": "@"}))
+        for event in wire.events(steps, "tool", Counts())
+    ]
+    events = [event.replace('"@"', odd) for event in events]
+    message = ask(wire, stream_of(wire, *events))
+    assert (message.error, message.text) == (None, "Hi")
+    assert [call.name for call in message.tool_calls] == ["f"]
+    _continues(wire, message)
+
+
+@pytest.mark.parametrize("odd", [*ODD_JSON, "5", "null", "[1]"], ids=lambda odd: odd[:9])
+@pytest.mark.parametrize("field", ["text", "summary", "encrypted_content"])
+def test_reasoning_that_the_responses_api_would_reject_is_not_sent_back(
+    field: str, odd: str
+) -> None:
+    part = {"type": "summary_text", "text": "hm"}
+    item = {"type": "reasoning", "id": "r", "summary": [part], "encrypted_content": "sig="}
+    (part if field == "text" else item)[field] = "@"
+    done = json.dumps({"type": "response.output_item.done", "output_index": 0, "item": item})
+    events = list(RESPONSES.events([think("hm"), say("Hi")], "stop", Counts()))
+    place = next(i for i, e in enumerate(events) if e["type"] == "response.output_item.done")
+    events[place] = done.replace('"@"', odd)
+    message = ask(RESPONSES, stream_of(RESPONSES, *events))
+    assert (message.error, message.thinking_text, message.text) == (None, "hm", "Hi")
+    is_text_or_missing = odd.startswith('"') and field != "summary"
+    is_text_or_missing |= odd == "null" and field == "summary"
+    for body in _continues(RESPONSES, message):
+        kinds = [item.get("type") for item in body["input"]]
+        assert ("reasoning" in kinds) is is_text_or_missing
+
+
+def test_a_stored_signature_that_no_request_can_hold_is_not_sent_back() -> None:
+    events = stream_of(RESPONSES, *RESPONSES.events([think("hm"), say("Hi")], "stop", Counts()))
+    message = ask(RESPONSES, events)
+    thinking = message.content[0]
+    assert isinstance(thinking, ThinkingContent)
+    for signature in ('{"x": Infinity}', '{"x": 1e999}', "{", "[]", '{"x": ' + "[" * 100_000):
+        thinking.thinking_signature = signature
+        for body in _continues(RESPONSES, message):
+            assert "reasoning" not in [item.get("type") for item in body["input"]]
 
 
 @pytest.mark.parametrize("wire", JSON_WIRES, ids=lambda wire: wire.name)

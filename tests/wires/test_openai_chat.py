@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -144,6 +145,23 @@ def test_openrouter_reasoning_details_are_kept(lab: Lab) -> None:
     assert second.redacted
     assert "opaque" in (second.thinking_signature or "")
     assert last.type == "text"
+
+
+@pytest.mark.usefixtures("transport")
+@pytest.mark.parametrize(
+    "fields", [{"index": math.nan}, {"index": math.inf}, {"data": 5}, {"data": ["opaque"]}], ids=str
+)
+def test_openrouter_details_that_no_request_can_repeat_are_ignored(
+    lab: Lab, fields: dict[str, Any]
+) -> None:
+    detail = {"type": "reasoning.encrypted", "data": "opaque", **fields}
+    lab.play(
+        sse(
+            chunk({"reasoning": "hm", "reasoning_details": [detail]}), chunk({"content": "ok"}),
+            chunk({}, finish_reason="stop"), DONE,
+        )
+    )  # fmt: skip
+    assert shape(ask(lab, CHAT)) == [{"think": "hm"}, "ok"]
 
 
 @pytest.mark.usefixtures("transport")

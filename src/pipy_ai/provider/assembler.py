@@ -49,7 +49,7 @@ from ..types import (
 )
 from ..usage import valid_cost
 from ..utils.construct import construct_unchecked
-from ..utils.json_parse import parse_arguments, parse_streaming_json
+from ..utils.json_parse import clean_json, parse_arguments, parse_streaming_json
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates, has_surrogates
 from .deltas import (
     CitationReport,
@@ -211,7 +211,9 @@ class _ToolBlock(_Block):
             arguments, error = parse_arguments(raw_arguments)
         else:
             arguments = parse_streaming_json(raw_arguments)
-            error = INCOMPLETE_CALL_MESSAGE if final else None
+            if final:
+                arguments = clean_json(arguments)  # a number such as 1e999 is infinite
+                error = INCOMPLETE_CALL_MESSAGE
         name = _value_at(self.names, position) or ""
         if self.restore_arguments is not None:
             arguments = self.restore_arguments(name, arguments)
@@ -851,7 +853,7 @@ def _clean_citation(report: CitationReport) -> CitationReport:
         source=clean_surrogates(report.source),
         title=_clean(report.title),
         quote=_clean(report.quote),
-        data=clean_json_surrogates(report.data),
+        data=clean_json(report.data),
     )
 
 

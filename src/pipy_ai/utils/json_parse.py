@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 from pydantic_core import from_json
 
-from .surrogates import clean_json_surrogates
+from .surrogates import clean_json_surrogates, clean_surrogates
 
 
 def parse_streaming_json(text: str) -> dict[str, Any]:
@@ -75,3 +76,21 @@ def parse_arguments(raw: str) -> tuple[dict[str, Any], str | None]:
         )
         return {}, f"the arguments are {type_name}, not a JSON object"
     return value, None
+
+
+def clean_json(value: Any) -> Any:
+    """Replace what JSON cannot represent: NaN and infinity by null, lone surrogates by U+FFFD.
+
+    Example:
+        >>> clean_json({"score": float("nan"), "ranks": [1, float("-inf")]})
+        {'score': None, 'ranks': [1, None]}
+    """
+    if isinstance(value, str):
+        return clean_surrogates(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [clean_json(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_json(key): clean_json(item) for key, item in value.items()}
+    return value

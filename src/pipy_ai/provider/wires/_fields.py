@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
+
+from ...utils.surrogates import clean_json_surrogates
 
 _MAX_COUNT = 10**15  # of tokens, or of xAI's ticks
 
@@ -42,3 +46,29 @@ def token_count(value: Any) -> int | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return int(value) if 0 <= value <= _MAX_COUNT else None  # false for NaN and infinity
+
+
+def dump_part(part: dict[str, Any]) -> str | None:
+    """Return a part of a response as JSON, for later requests to repeat.
+
+    None: it holds NaN or infinity, so that no request could hold it.
+    """
+    try:
+        return json.dumps(part, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return None
+
+
+def load_part(text: str) -> dict[str, Any] | None:
+    """Return a part that `dump_part` wrote; None if it is not a valid JSON object."""
+    try:
+        part = json.loads(text, parse_float=_finite_number, parse_constant=_finite_number)
+    except (ValueError, RecursionError):
+        return None
+    return clean_json_surrogates(part) if isinstance(part, dict) else None
+
+
+def _finite_number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a number of JSON")
+    return number

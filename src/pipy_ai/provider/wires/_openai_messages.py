@@ -29,6 +29,7 @@ from ..content import file_name, file_url, is_remote_file, result_text
 from ..profiles import CLAUDE, OPENAI_MODELS
 from ..request import PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback
+from ._fields import load_part
 from ._litellm_proxy import add_thinking_blocks
 
 
@@ -380,8 +381,8 @@ def _reasoning_details(message: AssistantMessage) -> list[dict[str, Any]]:
             if not part.redacted:
                 signed_text = {"text": part.thinking, "signature": signature}
                 details.append({"type": "reasoning.text", **signed_text})
-            elif signature.startswith("{"):
-                details.append(json.loads(signature))
+            elif detail := load_part(signature):
+                details.append(detail)
     return details
 
 

@@ -28,7 +28,7 @@ from ..http.sse import SSEReader
 from ..profiles import Profile
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
-from ._fields import content_text, optional_id, optional_index, optional_text
+from ._fields import content_text, dump_part, optional_id, optional_index, optional_text
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
 from ._openai_messages import account_headers, chat_fields, schema_fallback
 from ._parsing import (
@@ -256,8 +256,9 @@ def _decode_reasoning_details(details: list[Any], deltas: list[Delta], with_text
             deltas.append(Thinking(text))
         if signature := optional_text(detail.get("signature")):
             deltas.append(ThinkingSignature(signature))
-        if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
-            deltas.append(RedactedThinking(json.dumps(detail)))
+        is_encrypted = detail.get("type") == "reasoning.encrypted"
+        if is_encrypted and optional_text(detail.get("data")) and (part := dump_part(detail)):
+            deltas.append(RedactedThinking(part))
 
 
 WIRE = Wire(

@@ -39,7 +39,7 @@ from ..http.sse import SSEReader
 from ..profiles import UNSTREAMED_OPENAI
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
-from ._fields import content_text, optional_id, optional_text
+from ._fields import content_text, dump_part, load_part, optional_id, optional_text
 from ._openai_messages import (
     account_headers,
     add_cache_fields,
@@ -171,8 +171,8 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
                 item = {"type": "message", "role": "assistant", "status": "completed"}
                 items.append({**item, "content": [text], **_parse_identity(part.text_signature)})
             case ThinkingContent():
-                if part.thinking_signature and part.thinking_signature.startswith("{"):
-                    items.append(json.loads(part.thinking_signature))
+                if reasoning := load_part(part.thinking_signature or ""):
+                    items.append(reasoning)
             case ToolCall():
                 arguments = json.dumps(part.arguments, ensure_ascii=False)
                 call = {"type": "function_call", "call_id": part.id, "name": part.name}
@@ -199,7 +199,7 @@ def _parse_identity(signature: str | None) -> dict[str, Any]:
         return {}
     if not signature.startswith("{"):
         return {"id": signature}
-    identity = json.loads(signature)
+    identity = load_part(signature) or {}
     return {name: identity[name] for name in ("id", "phase") if identity.get(name)}
 
 
@@ -343,9 +343,8 @@ class OpenAIResponsesDecoder:
                 parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
                 text = "\n\n".join(content_text(part.get("text")) for part in parts)
                 deltas.append(Thinking(text, index))
-            if item.get("encrypted_content"):
-                # The provider accepts reasoning back only as the original item.
-                deltas.append(ThinkingSignature(json.dumps(item, ensure_ascii=False), index))
+            if signature := _reasoning_signature(item):
+                deltas.append(ThinkingSignature(signature, index))
         elif item_type == "message":
             for part in item.get("content") or ():
                 if part.get("type") == "refusal":
@@ -409,6 +408,22 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
     "response.failed": OpenAIResponsesDecoder.on_end,
     "response.cancelled": OpenAIResponsesDecoder.on_end,
 }
+
+
+def _reasoning_signature(item: dict[str, Any]) -> str | None:
+    """Return reasoning as JSON, because the API accepts only the original item again.
+
+    None: it is not encrypted, or the API would reject it because of a field of a wrong type.
+    """
+    if not optional_text(item.get("encrypted_content")):
+        return None
+    for name in ("summary", "content"):
+        parts = item.get(name) or []
+        if not isinstance(parts, list):
+            return None
+        if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+            return None
+    return dump_part(item)
 
 
 def _delta_text(body: dict[str, Any]) -> str:
