@@ -41,11 +41,11 @@ from pipy_ai import errors  # noqa: E402
 
 # Page, title, and the modules whose public names it shows. The last page shows all other modules.
 REFERENCE_PAGES = {
-    "verbs": ("Functions", ["api"]),
+    "verbs": ("Functions", ["api", "counting"]),
     "messages": ("Messages and contexts", ["context", "files", "types", "options"]),
     "events": ("Events and streams", ["stream", "events", "abort"]),
     "tools": ("Tools and structured output", ["tools", "tool_loop", "output"]),
-    "models": ("Models, usage and cost", ["registry"]),
+    "models": ("Models, usage and cost", ["registry", "tokens"]),
     "errors": ("Errors", ["errors"]),
     "providers": ("Providers and the scripted provider", ["provider", "provider.faux"]),
     "more": ("Batches and budgets", []),

@@ -21,6 +21,7 @@ PAIRS = {
     "complete_many": "acomplete_many",
     "stream_many": "astream_many",
     "preview": "apreview",
+    "count_tokens": "acount_tokens",
     "quick": "aquick",
     "run_tools": "arun_tools",
 }

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from .context import ctx as ctx
     from .context import tool_result as tool_result
     from .context import user as user
+    from .counting import acount_tokens as acount_tokens
+    from .counting import count_tokens as count_tokens
     from .errors import ErrorInfo as ErrorInfo
     from .errors import ErrorKind as ErrorKind
     from .errors import InvalidOutputError as InvalidOutputError
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from .registry import sync_models as sync_models
     from .stream import AssistantMessageEventStream as AssistantMessageEventStream
     from .stream import AsyncAssistantMessageEventStream as AsyncAssistantMessageEventStream
+    from .tokens import TokenCount as TokenCount
     from .tool_loop import AsyncToolRun as AsyncToolRun
     from .tool_loop import ToolRun as ToolRun
     from .tool_loop import arun_tools as arun_tools
@@ -143,6 +146,7 @@ _NAMES_BY_MODULE = {
     " complete_simple default_model preview quick stream stream_simple",
     "accounting.budget": "Budget budget",
     "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
+    "counting": "acount_tokens count_tokens",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError UncheckedErrorWarning",
     "events": "AssistantMessageEvent DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent"
@@ -157,6 +161,7 @@ _NAMES_BY_MODULE = {
     " ModelModalities calculate_cost estimate_cost get_model get_models get_registry"
     " reload_registry select_model sync_models",
     "stream": "AssistantMessageEventStream AsyncAssistantMessageEventStream",
+    "tokens": "TokenCount",
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage Attempt Citation Context Cost DocumentContent ImageContent Message"

@@ -1,4 +1,4 @@
-"""Estimate token counts for responses whose provider reports none."""
+"""Token counts: `TokenCount`, and estimates where the provider reports none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 import re
+from dataclasses import dataclass
 from typing import assert_never
 
 from .types import (
@@ -18,6 +19,7 @@ from .types import (
     ThinkingContent,
     ToolCall,
     UserContent,
+    Warning,
 )
 
 BYTES_PER_TOKEN = 3.5  # UTF-8 bytes: about right for English and code, a little high for CJK
@@ -28,6 +30,18 @@ TOKENS_PER_PAGE = 2500
 BYTES_PER_PAGE = 50_000
 
 _PDF_PAGE = re.compile(rb"/Type\s*/Page\b")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The number of tokens of a prompt: `pipy_ai.count_tokens`."""
+
+    tokens: int
+    """The number of input tokens."""
+    estimated: bool
+    """Whether pipy-ai estimated them. False: the provider counted them."""
+    warnings: tuple[Warning, ...] = ()
+    """Why the provider did not count, and options that were ignored or changed."""
 
 
 def estimate_tokens(text: str) -> int:

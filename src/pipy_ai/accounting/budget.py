@@ -62,6 +62,8 @@ class Budget:
         unknown: How to treat an unknown cost if there is a limit in dollars. `"refuse"` sends
             nothing to a model of unknown price; if the cost of a response turns out to be unknown,
             it sends nothing more. `"ignore"` continues and counts the known part of the cost.
+        count_tokens: Whether the provider counts the tokens of each prompt before it is sent
+            (`pipy_ai.count_tokens`), which takes one more request. Otherwise they are estimated.
         ledger: The path of a file to which each finished request adds a line (`read_ledger`).
 
     Raises:
@@ -82,6 +84,7 @@ class Budget:
         *,
         tokens: int | None = None,
         unknown: Literal["refuse", "ignore"] = "refuse",
+        count_tokens: bool = False,
         ledger: str | os.PathLike[str] | None = None,
     ) -> None:
         for name, limit in (("usd", usd), ("tokens", tokens)):
@@ -92,6 +95,7 @@ class Budget:
         self.usd = usd
         self.tokens = tokens
         self.unknown = unknown
+        self.count_tokens = count_tokens
         self.ledger: str | None = (
             None if ledger is None else os.path.abspath(os.path.expanduser(ledger))
         )

@@ -61,8 +61,13 @@ class Meter:
 
     # --- Before -----------------------------------------------------------------------------
 
-    def start_attempt(self, request: Request) -> None:
-        """Reserve the cost of the prompt in all budgets.
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether a budget wants the provider to count the tokens of a prompt."""
+        return any(budget.count_tokens for budget in self._budgets)
+
+    def start_attempt(self, request: Request, input_tokens: int | None = None) -> None:
+        """Reserve the cost of the prompt in all budgets; estimate its tokens if they are None.
 
         Raises:
             ProviderError: A budget does not cover it, so the request must not be sent.
@@ -72,7 +77,9 @@ class Meter:
             return
         self._provider = request.provider
         self._price_usage = price_function(request)
-        self._usage = construct_unchecked(Usage, input=estimate_input_tokens(request.context))
+        if input_tokens is None:
+            input_tokens = estimate_input_tokens(request.context)
+        self._usage = construct_unchecked(Usage, input=input_tokens)
         self._block_type: object = None  # type of the deltas of the current block
         self._block_bytes = 0  # of the current block
         self._finished_tokens = 0  # of the blocks before it

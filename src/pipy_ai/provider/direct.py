@@ -8,18 +8,22 @@ from typing import Any
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..utils.surrogates import clean_json_surrogates
+from .apis import OPENAI_CHAT, OPENAI_RESPONSES
 from .clouds import cloud_for
 from .credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from .deltas import Delta
 from .endpoint import Endpoint
-from .exchange import stream_deltas
+from .exchange import fetch_json, stream_deltas
+from .finish import is_first_party_chat
 from .http.client import USER_AGENT, HTTPRequest
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .redaction import redacted_error, redacted_preview, response_redactor
 from .request import Preview, Request
 from .response import ResponseCapture
 from .tool_definitions import restore_tool_names
-from .wire import Wire
+from .wire import TokenCounter, Wire
+from .wires import load_wire
+from .wires._fields import token_count
 
 # Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
@@ -63,9 +67,7 @@ class DirectProvider:
                     await batches.aclose()
                 return
             except Exception as exc:
-                error = redacted_error(exc, request, endpoint.secrets)
-                if endpoint.explain is not None:
-                    endpoint.explain(error.error)
+                error = _explained_error(exc, request, endpoint)
                 if renewed or endpoint.renew is None or not _is_rejected(error.error, endpoint):
                     raise error from None
             renewed = True  # the token may have expired earlier than it says
@@ -78,8 +80,38 @@ class DirectProvider:
         http_request = self._build_http_request(request, endpoint, preview=True)
         return redacted_preview(http_request, endpoint.secrets)
 
+    async def count_tokens(self, request: Request) -> int | None:
+        """Return the tokens of a prompt as the host counts them; None: its API cannot count.
+
+        Raises:
+            ProviderError: The host rejected the request, or did not answer.
+        """
+        counter = self._wire.token_counter
+        if counter is None:
+            is_openai = request.provider == "openai" and is_first_party_chat(request)
+            if self._wire.api != OPENAI_CHAT or not is_openai:
+                return None
+            # OpenAI counts only requests of the Responses API, for the same models.
+            return await DirectProvider(load_wire(OPENAI_RESPONSES)).count_tokens(request)
+        renewed = False
+        while True:
+            endpoint = await _endpoint(request, self._wire)
+            try:
+                http_request = self._build_http_request(request, endpoint, counter=counter)
+                return _read_count(await fetch_json(http_request), counter.field)
+            except Exception as exc:
+                error = _explained_error(exc, request, endpoint)
+                if renewed or endpoint.renew is None or not _is_rejected(error.error, endpoint):
+                    raise error from None
+            renewed = True
+            endpoint.renew()
+
     def _build_http_request(
-        self, request: Request, endpoint: Endpoint, preview: bool = False
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        preview: bool = False,
+        counter: TokenCounter | None = None,
     ) -> HTTPRequest:
         prepared = prepare_request(request, self._wire, preview)
         if endpoint.base_url is not None:
@@ -104,11 +136,30 @@ class DirectProvider:
             body = request.options.on_payload(body) or body
         own_headers = (encoded.headers, extra_headers, prepared.headers)
         headers = merge_headers(_DEFAULT_HEADERS, endpoint.headers, *own_headers)
+        url = encoded.url
+        if counter is not None:
+            url, body = counter.convert(request, url, body)
         content = _encode_body(body)
-        http_request = HTTPRequest("POST", encoded.url, list(headers.items()), content)
+        http_request = HTTPRequest("POST", url, list(headers.items()), content)
         if endpoint.sign is not None and "authorization" not in map(str.lower, headers):
             http_request.headers += endpoint.sign(http_request).items()
         return http_request
+
+
+def _read_count(answer: dict[str, Any], field: str) -> int:
+    count = token_count(answer.get(field))
+    if count is None:
+        text = f"The provider's answer has no number of tokens ({field}). Check api_base."
+        raise ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
+    return count
+
+
+def _explained_error(exc: Exception, request: Request, endpoint: Endpoint) -> ProviderError:
+    """Classify an exception, remove the secrets from its text, and add the host's advice."""
+    error = redacted_error(exc, request, endpoint.secrets)
+    if endpoint.explain is not None:
+        endpoint.explain(error.error)
+    return error
 
 
 def _is_rejected(error: ErrorInfo, endpoint: Endpoint) -> bool:

@@ -359,7 +359,8 @@ class Run:
         assembler, meter = self._assembler, self._meter
         answer_complete, budget_error, batches = False, None, 0
         if meter is not None:
-            meter.start_attempt(self._request)
+            tokens = await self._count_input_tokens() if meter.counts_tokens else None
+            meter.start_attempt(self._request, tokens)
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
@@ -397,6 +398,15 @@ class Run:
         if self._stop_error:  # the provider ended its stream instead of raising CancelledError
             return self._events_after_stop(self._stop_error)
         return self._events_after_attempt_error() or assembler.finish()
+
+    async def _count_input_tokens(self) -> int | None:
+        """Return the tokens of the prompt as the provider counts them; None: it does not."""
+        count = getattr(self._provider, "count_tokens", None)
+        try:
+            return None if count is None else await count(self._request)
+        except ProviderError as failure:
+            logger.info("count %s: %s", self._request.model, failure.error.kind)
+            return None
 
     def _classify(self, exc: BaseException) -> ErrorInfo:
         error = (

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 from ..errors import RETRYABLE_KINDS, ErrorKind, ProviderError, error_info
 from ..failures import (
@@ -118,6 +119,26 @@ async def stream_deltas(
         raise ProviderError(info) from None
     finally:
         response.close()
+
+
+async def fetch_json(request: HTTPRequest) -> dict[str, Any]:
+    """Send a request and return the JSON object of its response.
+
+    Raises:
+        ProviderError: The request was rejected, the body is not a JSON object, or it names an
+            error.
+        Exception: One of `CONNECTION_ERRORS`.
+    """
+    response = await send(request)
+    try:
+        if response.status >= 300:
+            raise await error_from_response(response)
+        body = parse_object(await _read_rest(b"", response))
+    finally:
+        response.close()
+    if error := reported_error(body):
+        raise error_from_payload(error)
+    return body
 
 
 def _believed(deltas: list[Delta], headers: Mapping[str, str], profile: Profile) -> list[Delta]:

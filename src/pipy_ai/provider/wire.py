@@ -142,6 +142,18 @@ ArgumentsRestorer: TypeAlias = Callable[
 SchemaFallback: TypeAlias = Callable[[Request, Mapping[str, Any]], OutputFallback | None]
 
 
+class TokenCounter(NamedTuple):
+    """The endpoint of an API that counts the tokens of a prompt.
+
+    Attributes:
+        convert: returns its URL and body for those of a request.
+        field: the field of its response with the number of tokens.
+    """
+
+    convert: Callable[[Request, str, Mapping[str, Any]], tuple[str, dict[str, Any]]]
+    field: str
+
+
 def no_fallback(request: Request, schema: Mapping[str, Any]) -> None:
     """Accept any schema."""
     return None
@@ -186,6 +198,7 @@ class Wire(NamedTuple):
         strict_history: accepts only thinking from the same API, and no turn may end with it.
         cache_control: `cache_control` markers set which parts of a prompt are cached.
         thinking: how it accepts options for thinking.
+        token_counter: its endpoint that counts tokens; None: it has none.
     """
 
     api: str
@@ -220,6 +233,7 @@ class Wire(NamedTuple):
     strict_history: bool = False
     cache_control: bool = False
     thinking: ThinkingRules = ThinkingRules()
+    token_counter: TokenCounter | None = None
 
     def sampling_fields(self, prepared: PreparedRequest) -> dict[str, Any]:
         """Return the sampling options of a request under their names in this API."""

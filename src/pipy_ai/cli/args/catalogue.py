@@ -12,12 +12,13 @@ from .common import parse_count
 OLLAMA_PROVIDERS = ("ollama", "ollama_chat")  # their models are those of a server
 
 
-def add_token_options(parser: argparse._ActionsContainer, required: bool = True) -> None:
-    """Add the token counts of a request."""
-    parser.add_argument(
+def add_token_options(
+    parser: argparse._ActionsContainer, input_group: argparse._ActionsContainer | None = None
+) -> None:
+    """Add the token counts of a request; `--input` to another group, if one is given."""
+    (input_group or parser).add_argument(
         "--input",
         type=parse_count,
-        required=required,
         metavar="N",
         help="input tokens: 12000, 12k, 1.5M",
     )

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--votes", action="store_true", help="show how often each model was voted best"
     )
     costs = parser.add_argument_group("rank by cost")
-    add_token_options(costs, required=False)
+    add_token_options(costs)
     costs.add_argument("--limit", type=parse_count, metavar="N", help="show only the first N")
     costs.add_argument("--free", action="store_true", help="include free models")
     add_filter_options(parser)

@@ -187,7 +187,10 @@ def _request_for(provider: str, model_id: str) -> Request:
 
 @cache
 def _azure_wire(api: str) -> Wire:
-    return load_wire(api)._replace(settings=_SETTINGS)
+    wire = load_wire(api)._replace(settings=_SETTINGS)
+    if api == OPENAI_RESPONSES:  # it has no /responses/input_tokens (inspect_ai#3371)
+        return wire._replace(token_counter=None)
+    return wire
 
 
 def _env(name: str) -> str:

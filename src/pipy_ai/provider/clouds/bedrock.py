@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -12,6 +15,7 @@ from urllib.parse import urlsplit
 from ...errors import ErrorKind, ProviderError
 from ...registry import keystore
 from ...utils import event_loop as loops
+from ...utils.surrogates import clean_json_surrogates
 from ..apis import ANTHROPIC, BEDROCK, OPENAI_CHAT, OPENAI_RESPONSES
 from ..credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from ..endpoint import Endpoint
@@ -19,9 +23,9 @@ from ..http.aws_event_stream import InvokeModelReader
 from ..http.client import HTTPRequest
 from ..profiles import CLAUDE, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
-from ..wire import Wire
+from ..wire import TokenCounter, Wire
 from ..wires import load_wire
-from ..wires._bedrock import model_url, split_model_id
+from ..wires._bedrock import count_url, model_url, split_model_id
 from . import CloudReport
 from .aws_login import (
     BEARER_VARIABLE,
@@ -283,6 +287,7 @@ def invoke_wire() -> Wire:
         image_urls=False,
         document_urls=False,
         schema_providers=frozenset({"amazon-bedrock"}),
+        token_counter=TokenCounter(_count_invoke, "inputTokens"),
     )
 
 
@@ -302,3 +307,11 @@ def _encode_invoke(request: Request, prepared: PreparedRequest) -> EncodedReques
     body = {"anthropic_version": INVOKE_VERSION, "anthropic_beta": betas or None, **body}
     url = model_url(prepared.base_url or "", request.model_id, "invoke-with-response-stream")
     return EncodedRequest(url, {}, body)
+
+
+def _count_invoke(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    content = base64.b64encode(json.dumps(clean_json_surrogates(body)).encode()).decode()
+    return count_url(url), {"input": {"invokeModel": {"body": content}}}

@@ -28,7 +28,7 @@ from ..endpoint import Endpoint
 from ..http.client import endpoint_url
 from ..profiles import CLAUDE, VERTEX_GEMINI, VERTEX_MISTRAL, backend_for
 from ..request import EncodedRequest, PreparedRequest, Request
-from ..wire import Wire, bearer_auth
+from ..wire import TokenCounter, Wire, bearer_auth
 from ..wires import load_wire
 from . import CloudReport
 from .google_login import (
@@ -351,7 +351,11 @@ def _api_wire(api: str) -> Wire:
     """Return the wire of an API with the differences of Vertex AI."""
     if api == GEMINI:
         return load_wire(GEMINI)._replace(
-            encode=_encode_gemini, image_urls=True, document_urls=True, settings=_SETTINGS
+            encode=_encode_gemini,
+            image_urls=True,
+            document_urls=True,
+            settings=_SETTINGS,
+            token_counter=TokenCounter(_count_gemini, "totalTokens"),
         )
     if api == ANTHROPIC:
         return load_wire(ANTHROPIC)._replace(
@@ -360,6 +364,7 @@ def _api_wire(api: str) -> Wire:
             document_urls=False,
             accepts_tool=_is_accepted_by_claude,
             settings=_SETTINGS,
+            token_counter=TokenCounter(_count_claude, "input_tokens"),
         )
     wire = load_wire(OPENAI_CHAT)._replace(settings=_SETTINGS)
     return wire._replace(encode=_encode_mistral) if api == "mistral" else wire
@@ -378,6 +383,35 @@ def _encode_claude(request: Request, prepared: PreparedRequest) -> EncodedReques
     model_id = body.pop("model")
     url = endpoint_url(prepared.base_url or "", _predict_path(model_id))
     return EncodedRequest(url, {}, {"anthropic_version": ANTHROPIC_VERSION, **body})
+
+
+def _count_gemini(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    url, counted = _count_request(GEMINI, request, url, body)
+    names = ("contents", "systemInstruction", "tools", "generationConfig")
+    return url, {name: body[name] for name in names if name in counted["generateContentRequest"]}
+
+
+def _count_claude(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    path, separator, query = url.partition("?")
+    url = f"{path.rpartition('/')[0]}/count-tokens:rawPredict{separator}{query}"
+    named_body = {"model": request.model_id, **body}
+    counted = _count_request(ANTHROPIC, request, url, named_body)[1]
+    return url, {"anthropic_version": ANTHROPIC_VERSION, **counted}
+
+
+def _count_request(
+    api: str, request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the count of an API's own vendor."""
+    counter = load_wire(api).token_counter
+    assert counter is not None
+    return counter.convert(request, url, body)
 
 
 def _encode_mistral(request: Request, prepared: PreparedRequest) -> EncodedRequest:

@@ -330,6 +330,17 @@ def endpoint_url(base_url: str, path: str, query: str = "") -> str:
     return f"{url.rstrip('/')}{path}" + (f"?{joined_query}" if joined_query else "")
 
 
+def replace_path_end(url: str, end: str, replacement: str) -> str:
+    """Replace the end of a URL's path. The query stays.
+
+    Example:
+        >>> replace_path_end("https://host/v1/responses?tenant=a", "/responses", "/models")
+        'https://host/v1/models?tenant=a'
+    """
+    path, separator, query = url.partition("?")
+    return path.removesuffix(end) + replacement + separator + query
+
+
 def _after_fork() -> None:
     """Drop the parent's connections: a forked child must not use its copies of them."""
     _inherited_pools.extend(pools.values())

@@ -10,6 +10,10 @@ from ..http.client import endpoint_url
 # The parts of a model's name that say how LiteLLM should call it.
 _PREFIX = re.compile(r"(converse_like|converse|invoke|[a-z]{2}(?:-[a-z]+)+-[0-9])/")
 
+_OPERATION = re.compile(
+    r"/model/(?:(?:us|us-gov|eu|apac|ap|au|ca|in|jp|me|sa|global)\.)?([^/?]+)/[^/?]+(?=\?|$)"
+)
+
 
 def split_model_id(model_id: str) -> tuple[list[str], str]:
     """Return LiteLLM's prefixes of a name, such as `converse` or a region, and the rest.
@@ -23,6 +27,18 @@ def split_model_id(model_id: str) -> tuple[list[str], str]:
         prefixes.append(match[1])
         model_id = model_id[match.end() :]
     return prefixes, model_id
+
+
+def count_url(url: str) -> str:
+    """Return the URL that counts the tokens of a request to the URL of a model.
+
+    CountTokens rejects inference profiles (pydantic/pydantic-ai#3367), so their prefix is removed.
+
+    Example:
+        >>> count_url("https://host/model/eu.amazon.nova-pro-v1%3A0/converse-stream")
+        'https://host/model/amazon.nova-pro-v1%3A0/count-tokens'
+    """
+    return _OPERATION.sub(r"/model/\1/count-tokens", url)
 
 
 def model_url(base_url: str, model_id: str, operation: str) -> str:

@@ -37,11 +37,11 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from ..http.client import endpoint_url
+from ..http.client import endpoint_url, replace_path_end
 from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
-from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
+from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
 from ._fields import content_text, optional_id, optional_index, optional_text
 from ._parsing import (
     error_from_payload,
@@ -66,6 +66,11 @@ _REJECTED_FIELDS = frozenset(
         "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
         "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
     }
+)  # fmt: skip
+# Fields of a request that also belong to one for its number of tokens.
+_COUNTED_FIELDS = (
+    "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config",
+    "cache_control", "compaction", "context_management", "mcp_servers", "output_format", "speed",
 )  # fmt: skip
 
 # === Requests ===============================================================================
@@ -146,6 +151,14 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         _add_cache_control(body, prepared.cache_retention == "long")
     url = _messages_url(prepared.base_url or _default_base_url(request))
     return EncodedRequest(url, {"anthropic-version": API_VERSION}, body)
+
+
+def count_request(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    counted = {name: body[name] for name in _COUNTED_FIELDS if name in body}
+    return replace_path_end(url, "/messages", "/messages/count_tokens"), counted
 
 
 def thinking_fields(plan: ReasoningPlan) -> dict[str, Any]:
@@ -484,4 +497,5 @@ WIRE = Wire(
         tools_beta="interleaved-thinking-2025-05-14",
         defaults=default_reasoning,
     ),
+    token_counter=TokenCounter(count_request, "input_tokens"),
 )

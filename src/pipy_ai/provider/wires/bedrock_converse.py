@@ -38,8 +38,8 @@ from ..deltas import (
 from ..http.aws_event_stream import EXCEPTION_PREFIX, EventStreamReader, exception_error
 from ..profiles import ADAPTIVE_CLAUDE, CLAUDE, SWITCHED_CLAUDE, ConverseFamily, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
-from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
-from ._bedrock import model_url
+from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
+from ._bedrock import count_url, model_url
 from ._fields import content_text, optional_id, optional_index, token_count
 from ._parsing import error_from_payload, parse_object, reported_error
 from ._usage import usage_from_converse
@@ -78,6 +78,9 @@ _REJECTED_FIELDS = frozenset(
         "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
     }
 )  # fmt: skip
+
+# Fields of a request that also belong to one for its number of tokens.
+_COUNTED_FIELDS = ("messages", "system", "toolConfig", "additionalModelRequestFields")
 
 Block = dict[str, Any]
 
@@ -147,6 +150,14 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     }
     url = model_url(prepared.base_url or "", request.model_id, "converse-stream")
     return EncodedRequest(url, {}, body)
+
+
+def count_request(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    counted = {name: body[name] for name in _COUNTED_FIELDS if name in body}
+    return count_url(url), {"input": {"converse": counted}}
 
 
 def _inference_config(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
@@ -575,4 +586,5 @@ WIRE = Wire(
         defaults=default_reasoning,
         defaults_if_empty=True,  # the catalogue lists no settings for Qwen, GLM and DeepSeek
     ),
+    token_counter=TokenCounter(count_request, "inputTokens"),
 )

@@ -44,7 +44,7 @@ from ..http.client import endpoint_url
 from ..http.sse import SSEReader
 from ..profiles import GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
-from ..wire import OutputFallback, ThinkingRules, Wire
+from ..wire import OutputFallback, ThinkingRules, TokenCounter, Wire
 from ._fields import content_text, optional_id, optional_text
 from ._parsing import (
     MALFORMED,
@@ -143,6 +143,17 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     path = f"/models/{quote(request.model_id, safe='/@:-._~')}:streamGenerateContent"
     url = endpoint_url(prepared.base_url or DEFAULT_BASE_URL, path, "alt=sse")
     return EncodedRequest(url, {}, body)
+
+
+def count_request(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    path, _, query = url.partition("?")
+    fields = "&".join(field for field in query.split("&") if field != "alt=sse")
+    url = path.removesuffix(":streamGenerateContent") + ":countTokens"
+    counted = {"model": f"models/{request.model_id}", **body}
+    return url + (f"?{fields}" if fields else ""), {"generateContentRequest": counted}
 
 
 def _output_format(request: Request) -> dict[str, Any]:
@@ -486,4 +497,5 @@ WIRE = Wire(
     starts_with_user=True,
     strict_history=True,
     thinking=ThinkingRules(budget=True, zero_is_off=True),
+    token_counter=TokenCounter(count_request, "totalTokens"),
 )

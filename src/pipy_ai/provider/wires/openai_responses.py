@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 from ...types import (
@@ -34,11 +34,11 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from ..http.client import endpoint_url
+from ..http.client import endpoint_url, replace_path_end
 from ..http.sse import SSEReader
 from ..profiles import UNSTREAMED_OPENAI
 from ..request import EncodedRequest, PreparedRequest, Request
-from ..wire import Wire
+from ..wire import TokenCounter, Wire
 from ._fields import content_text, dump_part, load_part, optional_id, optional_text
 from ._openai_messages import (
     account_headers,
@@ -61,6 +61,11 @@ from ._parsing import (
 from ._usage import responses_tool_calls, usage_from_responses
 
 UNSTREAMED_IDLE_TIMEOUT_S = 1800.0
+# Fields of a request that also belong to one for its number of tokens.
+_COUNTED_FIELDS = (
+    "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning",
+    "text", "conversation", "previous_response_id", "truncation",
+)  # fmt: skip
 
 # === Requests ===============================================================================
 
@@ -76,6 +81,14 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         idle_timeout = UNSTREAMED_IDLE_TIMEOUT_S
     url = endpoint_url(prepared.base_url or openai_base_url(), "/responses")
     return EncodedRequest(url, account_headers(request), body, idle_timeout)
+
+
+def count_request(
+    request: Request, url: str, body: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Return URL and body of the request that counts the tokens of another one."""
+    counted = {name: body[name] for name in _COUNTED_FIELDS if name in body}
+    return replace_path_end(url, "/responses", "/responses/input_tokens"), counted
 
 
 def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
@@ -446,4 +459,5 @@ WIRE = Wire(
     document_urls=True,
     signed_thinking=True,
     strict_history=True,
+    token_counter=TokenCounter(count_request, "input_tokens"),
 )
