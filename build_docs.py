@@ -57,6 +57,7 @@ TYPE_ALIASES = {
     "types": ["Message", "UserContent", "AssistantContent", "ToolResultContent", "ToolLike"],
     "files": ["FileSource"],
     "output.schema": ["OutputMode"],
+    "provider.cassette": ["RecordMode"],
     "tool_loop": ["ApproveCallback"],
     "events": ["AssistantMessageEvent", "ToolEvent"],
     "provider.registered": ["ProviderFunction"],

@@ -90,6 +90,9 @@ if TYPE_CHECKING:
     from .output.schema import ParsedMessage as ParsedMessage
     from .provider import LiteLLMProvider as LiteLLMProvider
     from .provider import faux
+    from .provider.cassette import Cassette as Cassette
+    from .provider.cassette import CassetteError as CassetteError
+    from .provider.cassette import cassette as cassette
     from .provider.registered import register_provider as register_provider
     from .registry import AmbiguousModelError as AmbiguousModelError
     from .registry import Model as Model
@@ -157,6 +160,7 @@ _NAMES_BY_MODULE = {
     "options": "CacheRetention SimpleStreamOptions StreamOptions ThinkingBudgets ThinkingLevel",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
+    "provider.cassette": "Cassette CassetteError cassette",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelList"
     " ModelModalities calculate_cost estimate_cost get_model get_models get_registry"
     " reload_registry select_model sync_models",

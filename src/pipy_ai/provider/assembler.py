@@ -274,7 +274,8 @@ def _locate_citation(report: CitationReport, text: str) -> Citation:
     )
 
 
-def _new_call_id() -> str:
+def new_call_id() -> str:
+    """Return an id for a tool call that has none."""
     return f"call_{uuid4().hex[:24]}"
 
 
@@ -288,7 +289,7 @@ class Assembler:
         provider: str = "",
         model: str = "",
         timestamp: int | None = None,
-        make_call_id: Callable[[], str] = _new_call_id,
+        make_call_id: Callable[[], str] = new_call_id,
         output: Output | None = None,
         first_party: bool = False,
         think_tags: ThinkTagParser | None = None,

@@ -109,6 +109,12 @@ def resolve_api_key(request: Request, placeholder: str | None = None) -> str | N
     )
 
 
+def use_placeholder_key(request: Request) -> None:
+    """Let a request do without credentials: the replay of a recording needs none."""
+    update = {"api_key": SecretStr(PLACEHOLDER_KEY)}
+    request.options = request.options.model_copy(update=update)
+
+
 def permitted_key(api_key: str, request: Request) -> str:
     """Return a key that is not the token of a consumer subscription.
 

@@ -10,12 +10,19 @@ from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..utils.surrogates import clean_json_surrogates
 from .apis import OPENAI_CHAT, OPENAI_RESPONSES
 from .clouds import cloud_for
-from .credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
+from .credentials import (
+    PLACEHOLDER_KEY,
+    aresolve_api_key,
+    key_renewal,
+    resolve_api_key,
+    use_placeholder_key,
+)
 from .deltas import Delta
 from .endpoint import Endpoint
 from .exchange import fetch_json, stream_deltas
 from .finish import is_first_party_chat
 from .http.client import USER_AGENT, HTTPRequest
+from .interception import is_replaying
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .redaction import redacted_error, redacted_preview, response_redactor
 from .request import Preview, Request
@@ -50,7 +57,9 @@ class DirectProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
-        endpoint = await _endpoint(request, self._wire)
+        if replays := is_replaying():
+            use_placeholder_key(request)
+        endpoint = await _endpoint(request, self._wire, preview=replays)
         renewed = False
         while True:
             request.redact = response_redactor(request, endpoint.secrets)

@@ -39,9 +39,10 @@ from ..utils.construct import construct_unchecked
 from ..utils.log import logger
 from ..utils.text import format_usd
 from .apis import BEDROCK, OPENAI_CHAT
-from .assembler import INTERRUPTED_MESSAGE, Assembler
+from .assembler import INTERRUPTED_MESSAGE, Assembler, new_call_id
 from .base import Provider
 from .finish import is_first_party_chat
+from .interception import current_interceptor, skips_waits
 from .request import Request
 from .retry import notify_listeners, outcome, report_retry, retry_after_too_long, retry_delay
 
@@ -157,6 +158,7 @@ class Run:
         self._attempt_started_at = time.perf_counter()
         self._accepted = False  # by the provider
         self._request.response = None
+        cassette = current_interceptor()
         self._assembler = Assembler(
             api=self._provider.api,
             provider=self._request.provider,
@@ -165,6 +167,7 @@ class Run:
             first_party=is_first_party_chat(self._request),
             think_tags=_think_tag_parser(self._request),
             restore_arguments=partial(_restore_arguments, self._request),
+            make_call_id=new_call_id if cassette is None else cassette.make_call_id,
         )
 
     # --- Starting and stopping --------------------------------------------------------------
@@ -332,7 +335,7 @@ class Run:
     async def _attempt_or_error(self, delay: float) -> list[AssistantMessageEvent]:
         """Run one attempt and return the events that were not pushed yet."""
         try:
-            if delay:
+            if delay and not skips_waits():
                 await self._sleep(delay)
             return await self._stream_once()
         except (Exception, asyncio.CancelledError) as exc:

@@ -163,7 +163,10 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     In a truncated text, the beginning or end of a secret is masked too.
     """
     forms = [
-        form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _forms(secret)
+        form
+        for secret in secrets
+        if len(secret) >= MIN_SECRET_CHARS
+        for form in secret_forms(secret)
     ]
     if not forms:
         return text
@@ -182,7 +185,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _forms(secret: str) -> tuple[str, ...]:
+def secret_forms(secret: str) -> tuple[str, ...]:
     """Return a secret, and its base64 forms for every position in the encoded bytes."""
     forms = [secret, secret.replace(" ", "+")]  # as in the query of a URL
     data = secret.encode("utf-8", "surrogatepass")

@@ -7,8 +7,10 @@ from typing import Any
 _MAX_NODES = 100_000  # with every alias expanded: a few lines could represent billions
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, max_nodes: int = _MAX_NODES) -> Any:
     """Parse a YAML document of plain data.
+
+    `max_nodes` limits its values, with every alias expanded.
 
     Raises:
         ValueError: It is not valid, or too large. The message begins with the line if it is known.
@@ -27,9 +29,9 @@ def parse_yaml(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if _size(node, {}) > _MAX_NODES:
+        if _size(node, {}) > max_nodes:
             raise ValueError(
-                f"the document has more than {_MAX_NODES:,} values after expanding its aliases"
+                f"the document has more than {max_nodes:,} values after expanding its aliases"
             )
         return loader.construct_document(node)
     except yaml.YAMLError as error:

@@ -13,7 +13,13 @@ from urllib.parse import quote, urlencode
 from ...errors import ErrorKind, ProviderError, error_info
 from ...failures import classify_exception, classify_status
 from ...utils.secrets import mask_tokens
-from ..http.client import CONNECTION_ERRORS, USER_AGENT, HTTPRequest, HTTPResponse, send
+from ..http.client import (
+    CONNECTION_ERRORS,
+    USER_AGENT,
+    HTTPRequest,
+    HTTPResponse,
+    send_over_network,
+)
 from ..token_source import TokenFunction
 
 DEFAULT_AUTHORITY = "https://login.microsoftonline.com"
@@ -86,7 +92,7 @@ def client_tokens(
         ]
         request = HTTPRequest("POST", url, headers, urlencode(fields).encode())
         try:
-            response = await send(request)
+            response = await send_over_network(request)
             try:
                 body = await _read_body(response)
             finally:

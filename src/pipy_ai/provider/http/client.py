@@ -18,6 +18,7 @@ from ..._version import __version__
 from ...errors import ErrorKind, ProviderError, error_info
 from ...utils.log import logger
 from ...utils.secrets import strip_userinfo
+from ..interception import current_interceptor
 from .connect import broke_before_response, connect, proxy_authorization, proxy_for
 from .connection import Connection, ConnectionBroken
 
@@ -202,6 +203,14 @@ pools = weakref.WeakKeyDictionary()
 
 
 async def send(http_request: HTTPRequest) -> HTTPResponse:
+    """Send a request, or let an open cassette answer it; see `send_over_network`."""
+    if (cassette := current_interceptor()) is not None:
+        response: HTTPResponse = await cassette.send(http_request)
+        return response
+    return await send_over_network(http_request)
+
+
+async def send_over_network(http_request: HTTPRequest) -> HTTPResponse:
     """Send a request and wait for the head of its response. Safe to cancel.
 
     If an idle connection turns out to be closed, the request is sent over another one. llama.cpp

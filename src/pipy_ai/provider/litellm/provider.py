@@ -35,10 +35,12 @@ from ..credentials import (
     missing_key_error,
     missing_package_error,
     resolve_api_key,
+    use_placeholder_key,
 )
 from ..deltas import Delta, Finish, ResponseInfo
 from ..exchange import MAX_ERROR_BODY_BYTES, stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
+from ..interception import current_interceptor, is_replaying
 from ..profiles import CLAUDE, backend_for
 from ..redaction import redacted_error, redacted_preview, response_redactor
 from ..request import Preview, Request, bad_request_error
@@ -109,6 +111,7 @@ def _forbid_redirects(module: str, class_name: str, method: str) -> None:
         if client is not None:
             client.follow_redirects = False
             client.event_hooks["response"].append(_truncate_error_body)
+            client.send = _send_or_replay(client.send)
         return client
 
     setattr(
@@ -116,6 +119,18 @@ def _forbid_redirects(module: str, class_name: str, method: str) -> None:
         method,
         staticmethod(create_without_redirects) if static else create_without_redirects,
     )
+
+
+def _send_or_replay(send: Any) -> Any:
+    """Return the method of an HTTP client that sends a request, or asks an open cassette."""
+
+    async def send_or_replay(http_request: Any, **options: Any) -> Any:
+        cassette = current_interceptor()
+        if cassette is None:
+            return await send(http_request, **options)
+        return await cassette.send_httpx(send, http_request, options)
+
+    return send_or_replay
 
 
 async def _truncate_error_body(response: Any) -> None:
@@ -208,6 +223,8 @@ class LiteLLMProvider:
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
         _check_installed(request)
+        if is_replaying():
+            use_placeholder_key(request)
         api_key = await aresolve_api_key(request)
         request.redact = response_redactor(request, _secrets(api_key))
         arguments = _build_arguments(request)
@@ -305,7 +322,7 @@ async def _stream_to_channel(
 
 # Backends whose requests are not captured: APIs without a wire, and Azure, which needs its SDK's
 # clients. Keyed by backend and model family, since one backend may speak several APIs.
-_uncaptured: set[tuple[str, bool]] = {
+uncaptured: set[tuple[str, bool]] = {
     (name, claude) for name in ("azure", "azure_text") for claude in (False, True)
 }
 
@@ -349,7 +366,7 @@ async def _call_litellm(
         if backend_for(request.backend).captured and not is_native_claude(request, wire):
             arguments |= _allow_gated_parameters(litellm, arguments)
     backend_and_family = (request.backend, bool(CLAUDE.search(request.model_id)))
-    if backend_and_family not in _uncaptured:
+    if backend_and_family not in uncaptured:
         handler = importlib.import_module("litellm.llms.custom_httpx.http_handler")
         client = capturing_client(litellm, handler.AsyncHTTPHandler, arguments, api_key)
         try:
@@ -362,7 +379,7 @@ async def _call_litellm(
                 url = captured.request.url.copy_with(query=None)
                 raise bad_request_error(request, f"{url} does not belong to a known API") from None
             if not backend_for(request.backend).direct:  # else only this request is sent otherwise
-                _uncaptured.add(backend_and_family)
+                uncaptured.add(backend_and_family)
     return await _read_first_chunk(await method(**arguments))
 
 
