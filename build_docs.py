@@ -44,7 +44,7 @@ REFERENCE_PAGES = {
     "verbs": ("Functions", ["api", "counting"]),
     "messages": ("Messages and contexts", ["context", "files", "types", "options"]),
     "events": ("Events and streams", ["stream", "events", "abort"]),
-    "tools": ("Tools and structured output", ["tools", "tool_loop", "output"]),
+    "tools": ("Tools and structured output", ["tools", "tool_loop", "mcp_client", "output"]),
     "models": ("Models, usage and cost", ["registry", "tokens"]),
     "errors": ("Errors", ["errors"]),
     "providers": ("Providers and the scripted provider", ["provider", "provider.faux"]),

@@ -81,6 +81,9 @@ if TYPE_CHECKING:
     from .many import astream_many as astream_many
     from .many import complete_many as complete_many
     from .many import stream_many as stream_many
+    from .mcp_client import McpError as McpError
+    from .mcp_client import McpTools as McpTools
+    from .mcp_client import mcp as mcp
     from .options import CacheRetention as CacheRetention
     from .options import SimpleStreamOptions as SimpleStreamOptions
     from .options import StreamOptions as StreamOptions
@@ -157,6 +160,7 @@ _NAMES_BY_MODULE = {
     " ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent event_from_dict",
     "files": "attachment document image",
     "many": "acomplete_many astream_many complete_many stream_many",
+    "mcp_client": "McpError McpTools mcp",
     "options": "CacheRetention SimpleStreamOptions StreamOptions ThinkingBudgets ThinkingLevel",
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",

@@ -34,6 +34,7 @@ class ToolImplementation:
     adapter: TypeAdapter[Any] | None = None
     positional_only: Mapping[str, Any] = field(default_factory=dict)  # and their defaults
     timeout: float | None = None  # seconds that a tool loop waits for one call
+    source: str | None = None  # the MCP server that the tool is from
 
     def __post_init__(self) -> None:
         if self.function is not None and not callable(self.function):

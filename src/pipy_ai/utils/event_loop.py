@@ -48,12 +48,12 @@ class BackgroundTask:
 class LoopThread:
     """An event loop in a daemon thread. Get it with `background_loop()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "pipy-ai") -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cleanups: list[Callable[[], Awaitable[object]]] = []
-        self._thread = threading.Thread(target=self._run, name="pipy-ai", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
