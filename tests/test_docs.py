@@ -25,6 +25,7 @@ from pipy_ai.provider.registered import unregister_provider
 from pipy_ai.registry import get_registry
 from pipy_ai.registry.routing import build_route
 
+from .support.batch_api_lab import BatchLab
 from .support.doc_blocks import blocks
 from .support.doc_pages import PAGES, ROOT, ExampleError, Page
 from .support.feed_server import Mirror
@@ -60,7 +61,15 @@ def page(
             # One server per page: the cached tokens that a page shows depend on earlier requests.
             return servers.enter_context(llama_server(request.getfixturevalue("weights")))
 
-        yield lambda path: Page(path, functools.cache(start_llama), rewrite=rewrite)
+        def prepare(path: Path) -> Page:
+            if "<!-- batch lab -->" in path.read_text(encoding="utf-8"):
+                lab = servers.enter_context(BatchLab())
+                lab.polls = 1
+                monkeypatch.setenv("OPENAI_BASE_URL", lab.openai)
+                monkeypatch.setenv("OPENAI_API_KEY", "sk-" + "k" * 40)
+            return Page(path, functools.cache(start_llama), rewrite=rewrite)
+
+        yield prepare
     mirror.close()
     above.cleanup()
 

@@ -24,6 +24,8 @@ PAIRS = {
     "count_tokens": "acount_tokens",
     "quick": "aquick",
     "run_tools": "arun_tools",
+    "submit_many": "asubmit_many",
+    "collect": "acollect",
 }
 WITH_OPTIONS = sorted({*PAIRS, *PAIRS.values()} - {"quick", "aquick"})
 

@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     from .api import preview as preview
     from .api import quick as quick
     from .api import stream_simple as stream_simple
+    from .batch_api.verbs import BatchHandle as BatchHandle
+    from .batch_api.verbs import BatchJob as BatchJob
+    from .batch_api.verbs import acollect as acollect
+    from .batch_api.verbs import asubmit_many as asubmit_many
+    from .batch_api.verbs import collect as collect
+    from .batch_api.verbs import submit_many as submit_many
     from .context import assistant as assistant
     from .context import ctx as ctx
     from .context import tool_result as tool_result
@@ -152,6 +158,7 @@ _NAMES_BY_MODULE = {
     " complete_simple default_model preview quick stream stream_simple",
     "accounting.budget": "Budget budget",
     "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
+    "batch_api.verbs": "BatchHandle BatchJob acollect asubmit_many collect submit_many",
     "counting": "acount_tokens count_tokens",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError UncheckedErrorWarning",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import select
 import socket
 import struct
 import sys
@@ -14,8 +15,9 @@ import time
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,8 @@ import pytest
 from pipy_ai import AssistantMessage, ErrorInfo, acomplete, complete, stream
 from pipy_ai.provider.exchange import stream_deltas
 from pipy_ai.provider.http import client as http
-from pipy_ai.provider.http.client import HTTPRequest
+from pipy_ai.provider.http.client import FileContent, HTTPRequest
+from pipy_ai.provider.http.connection import Connection
 from pipy_ai.provider.profiles import Profile
 from pipy_ai.provider.wires import openai_chat
 from pipy_ai.utils import event_loop as loops
@@ -48,6 +51,123 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         pass
     finally:
         writer.transport.abort()
+
+
+FILE_BYTES = 8 << 20
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> FileContent:
+    path = tmp_path / "big"
+    path.write_bytes(b"x" * FILE_BYTES)
+    return FileContent(str(path), b"<", b">")
+
+
+def _received(connection: socket.socket, size: int, pause_s: float) -> int:
+    received = 0
+    while received < size and (data := connection.recv(1 << 20)):
+        received += len(data)
+        time.sleep(pause_s)
+    return received
+
+
+def test_file_is_sent_no_faster_than_it_is_read(big_file: FileContent) -> None:
+    """The rest stays in the file, not in memory."""
+    sizes: list[int] = []
+    counts: list[int] = []
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while b"\r\n\r\n<" not in connection.recv(1 << 16, socket.MSG_PEEK):
+                pass
+            head = connection.recv(1 << 16, socket.MSG_PEEK).partition(b"<")[0]
+            connection.recv(len(head))
+            counts.append(_received(connection, FILE_BYTES + 2, 0.001))
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            connection.recv(1)
+
+    class Watched(FileContent):
+        def __iter__(self) -> Iterator[bytes]:
+            [connection] = filter(_is_open_connection, gc.get_objects())
+            for piece in super().__iter__():
+                sizes.append(connection.transport.get_write_buffer_size())
+                yield piece
+
+    async def send(url: str) -> bytes:
+        file = Watched(big_file.path, big_file.before, big_file.after)
+        answer = await http.send(HTTPRequest("POST", url, [], file=file))
+        body = await answer.read()
+        answer.close()
+        return body
+
+    with _listener(serve) as url:
+        assert asyncio.run(send(url)) == b"ok"
+    assert counts == [FILE_BYTES + 2]
+    assert max(sizes) < 1 << 20
+
+
+def _is_open_connection(candidate: object) -> bool:
+    return type(candidate) is Connection and not candidate.lost
+
+
+@contextlib.contextmanager
+def _listener(serve: Callable[[socket.socket], None]) -> Generator[str, None, None]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_early_answer_ends_the_upload(big_file: FileContent) -> None:
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 Too large\r\ncontent-length: 2\r\n\r\nno")
+            with contextlib.suppress(ConnectionError):
+                while connection.recv(1 << 20):  # until the client closes the connection
+                    time.sleep(0.01)
+
+    async def send(url: str) -> tuple[int, bytes]:
+        answer = await http.send(HTTPRequest("POST", url, [], file=big_file))
+        body = await answer.read()
+        answer.close()
+        assert not any(http.pools[asyncio.get_running_loop()].idle.values())
+        return answer.status, body
+
+    with _listener(serve) as url:
+        assert asyncio.run(send(url)) == (413, b"no")
+
+
+def test_request_that_must_be_sent_once_uses_a_new_connection() -> None:
+    """An idle connection may be closed, and the request would be sent again."""
+    peers: list[object] = []
+
+    def answer_three(listener: socket.socket) -> None:
+        open_connections: list[socket.socket] = []
+        with contextlib.ExitStack() as stack:
+            while len(peers) < 3:
+                ready, _, _ = select.select([listener, *open_connections], [], [], 10)
+                for one in ready:
+                    if one is listener:
+                        connection = stack.enter_context(listener.accept()[0])
+                        open_connections.append(connection)
+                    elif one.recv(1 << 16):
+                        peers.append(one.getpeername())
+                        one.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    async def send(url: str) -> None:
+        for once in (False, False, True):
+            answer = await http.send(HTTPRequest("POST", url, [], once=once))
+            assert await answer.read() == b""
+            answer.close()
+
+    with _listener(answer_three) as url:
+        asyncio.run(send(url))
+    assert peers[0] == peers[1] != peers[2]
 
 
 async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ tokens per second are not compared, and home is /home/you. Comments say what rea
     <!-- exit: 1 -->      the exit code of the last command of the next fence
     <!-- llama: http://… -->   the address in the next fence at which llama.cpp's server stands
     <!-- setup: … -->     commands for bash that make what the next fences need, files for example
+    <!-- batch lab -->   once in a page: OpenAI is a laboratory of its batch API, which answers with
+                          the prompt in upper case
     <!-- run by: tests/test_x.py -->   once in a page: those tests run it, here it is parsed
     <!-- not run: why --> the next fence is only parsed: Python compiled, pipy's arguments read
     <!-- not typed: why -->    the next fence is not seen by type checkers

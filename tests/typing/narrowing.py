@@ -19,6 +19,7 @@ from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
     Attempt,
+    BatchHandle,
     Budget,
     LedgerEntry,
     Model,
@@ -31,12 +32,14 @@ from pipy_ai import (
     ToolEvent,
     ToolResultEvent,
     ToolResultMessage,
+    acollect,
     acomplete,
     acomplete_many,
     arun_tools,
     astream,
     astream_many,
     budget,
+    collect,
     complete,
     complete_many,
     ctx,
@@ -46,6 +49,7 @@ from pipy_ai import (
     run_tools,
     stream,
     stream_many,
+    submit_many,
     tool,
     validate_tool_call,
 )
@@ -200,6 +204,11 @@ async def many() -> None:
     assert_type(complete_many("a/b", ["a"], output={})[0].parsed, Any)
     assert_type(complete_many("a/b", ["a"], output=list[Answer])[0].parsed, list[Answer])
     assert_type(complete_many("a/b", ["a"], output=Literal["x"])[0].parsed, Any)
+    handle = submit_many("a/b", ["a"], output=Answer)
+    assert_type(handle, BatchHandle)
+    assert_type(collect(handle), list[AssistantMessage])
+    assert_type(collect(handle, output=Answer), list[ParsedMessage[Answer]])
+    assert_type((await acollect(handle, output=Answer))[0].parsed, Answer)
     untyped = stream_many("a/b", ["a"])
     assert_type(untyped, Generator[tuple[int, AssistantMessage], None, None])
     for index, found in stream_many(["a/b", "local/smollm2"], [ctx("a")], output=Answer):

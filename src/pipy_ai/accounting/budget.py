@@ -184,7 +184,12 @@ class Budget:
         self.__exit__(exc_type, exc, traceback)
 
     def admit(
-        self, reservation: Reservation, model: str, usd: float | None, tokens: int
+        self,
+        reservation: Reservation,
+        model: str,
+        usd: float | None,
+        tokens: int,
+        subject: str = "The prompt alone",
     ) -> str | None:
         """Admit a request whose prompt costs this much, or return the reason for refusing it."""
         with self._lock:
@@ -210,7 +215,7 @@ class Budget:
                 )
                 cost = f" or {format_usd(usd)}" if usd else ""
                 return (
-                    f"The prompt alone needs about {format_count(tokens, 'token')}{cost}, but the"
+                    f"{subject} needs about {format_count(tokens, 'token')}{cost}, but the"
                     f" budget of {self._limit_text} has only {remaining} left. Nothing was sent."
                 )
             self._reservations.add(reservation)
@@ -237,26 +242,46 @@ class Budget:
 
         If the cost is unknown, `known_cost`, the known part of it, is counted.
         """
-        from .ledger import Spending
-
         with self._lock:
             if reservation not in self._reservations:
                 return
-            self._reservations.remove(reservation)
-            self._in_flight[0] -= reservation.usd
-            self._in_flight[1] -= reservation.tokens
-            if not self._reservations:
-                self._in_flight = [0.0, 0]  # discard the rounding errors of many small sums
+            self._release(reservation)
             tokens = reservation.tokens if usage is None else usage.total_tokens
-            self._settled[0] += known_cost if cost is None else cost
-            self._settled[1] += tokens
-            if not cost and not tokens:
-                return
-            if cost is None and self.usd is not None and self.unknown == "refuse":
-                self._unknown_cost_model = model
-            output = 0 if usage is None else usage.output
-            spending = self._spending_by_model.setdefault(model, Spending())
-            spending.add(tokens - output, output, cost)
+            self._count(model, usage, tokens, cost, known_cost)
+
+    def release(self, reservation: Reservation) -> None:
+        """Undo a reservation, of which nothing was spent."""
+        with self._lock:
+            if reservation in self._reservations:
+                self._release(reservation)
+
+    def charge(self, model: str, usage: Usage, cost: float | None, known_cost: float) -> None:
+        """Count a request that was paid for without a reservation, even beyond the limit."""
+        with self._lock:
+            self._count(model, usage, usage.total_tokens, cost, known_cost)
+
+    def _release(self, reservation: Reservation) -> None:
+        self._reservations.remove(reservation)
+        self._in_flight[0] -= reservation.usd
+        self._in_flight[1] -= reservation.tokens
+        if not self._reservations:
+            self._in_flight = [0.0, 0]  # discard the rounding errors of many small sums
+
+    def _count(
+        self, model: str, usage: Usage | None, tokens: int, cost: float | None, known_cost: float
+    ) -> None:
+        """Add the final usage and cost of a request; the lock is held."""
+        from .ledger import Spending
+
+        self._settled[0] += known_cost if cost is None else cost
+        self._settled[1] += tokens
+        if not cost and not tokens:
+            return
+        if cost is None and self.usd is not None and self.unknown == "refuse":
+            self._unknown_cost_model = model
+        output = 0 if usage is None else usage.output
+        spending = self._spending_by_model.setdefault(model, Spending())
+        spending.add(tokens - output, output, cost)
 
     def reservations_to_stop(
         self, reservation: Reservation, answer_stopped: bool

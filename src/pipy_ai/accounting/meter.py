@@ -50,9 +50,7 @@ class Meter:
         self, budgets: Sequence[Budget], ledger: str | None, cancel: Callable[[ErrorInfo], None]
     ) -> None:
         self._budgets = tuple(dict.fromkeys(budgets))
-        paths = [ledger, *(budget.ledger for budget in self._budgets)]
-        # Two paths may lead to the same file, which gets one line per request.
-        self._ledger_paths = [*dict.fromkeys(os.path.realpath(path) for path in paths if path)]
+        self._ledger_paths = _ledger_paths(self._budgets, ledger)
         self._cancel = cancel
         self.usd: float = 0.0
         self.tokens: int = 0
@@ -212,28 +210,64 @@ class Meter:
             self._stop_others(budget)
         if not self._ledger_paths or not (is_last or usage.total_tokens):
             return
-        entry = _ledger_entry(message, attempt.duration_ms)
-        for path in self._ledger_paths:
-            try:
-                append_entry(path, entry)
-            except OSError as error:
-                text = f"this request is not in the ledger: {describe_os_error(error)}"
-                message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
+        _add_to_ledgers(self._ledger_paths, message, attempt.duration_ms)
 
     def _known_cost(self, usage: Usage) -> float:
         """Return the known part of the cost: at least that of the tokens at the listed prices."""
-        cost = self._usage_cost(usage)
-        if cost is None:
-            update: dict[str, object] = {
-                "service_tier": None, "region": None, "server_tool_calls": {},
-            }  # fmt: skip
-            cost = self._usage_cost(usage.model_copy(update=update))
-        return cost or 0.0
+        return _known_cost(self._price_usage, usage)
 
     def abandon(self) -> None:
         """Settle a request that ended without a message with the amounts counted so far."""
         for budget in self._budgets:
             budget.settle(self, self._model_name, None, self.usd)
+
+
+def charge_message(
+    message: AssistantMessage, request: Request, budgets: Sequence[Budget], ledger: str | None
+) -> None:
+    """Count an answer that was paid for before it was fetched, as those of a batch API are.
+
+    If a ledger cannot be written, the message gets a warning.
+    """
+    budgets = tuple(dict.fromkeys(budgets))
+    usage = message.usage
+    known_cost = _known_cost(price_function(request), usage) if budgets else 0.0
+    for budget in budgets:
+        budget.charge(request.model, usage, usage.cost.total, known_cost)
+    _add_to_ledgers(_ledger_paths(budgets, ledger), message, None)
+
+
+def _known_cost(price_usage: Callable[[Usage], float | None] | None, usage: Usage) -> float:
+    """Return the known part of the cost: at least that of the tokens at the listed prices."""
+    if price_usage is None:
+        return 0.0
+    cost = price_usage(usage)
+    if cost is None:
+        update: dict[str, object] = {
+            "service_tier": None, "region": None, "server_tool_calls": {},
+        }  # fmt: skip
+        cost = price_usage(usage.model_copy(update=update))
+    return cost or 0.0
+
+
+def _ledger_paths(budgets: Sequence[Budget], ledger: str | None) -> list[str]:
+    paths = [ledger, *(budget.ledger for budget in budgets)]
+    # Two paths may lead to the same file, which gets one line per request.
+    return [*dict.fromkeys(os.path.realpath(path) for path in paths if path)]
+
+
+def _add_to_ledgers(
+    paths: Sequence[str], message: AssistantMessage, duration_ms: float | None
+) -> None:
+    if not paths:
+        return
+    entry = _ledger_entry(message, duration_ms)
+    for path in paths:
+        try:
+            append_entry(path, entry)
+        except OSError as error:
+            text = f"this request is not in the ledger: {describe_os_error(error)}"
+            message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
 
 def _is_content(delta: Delta) -> bool:

@@ -25,7 +25,7 @@ from .http.client import USER_AGENT, HTTPRequest
 from .interception import is_replaying
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .redaction import redacted_error, redacted_preview, response_redactor
-from .request import Preview, Request
+from .request import EncodedRequest, Preview, Request
 from .response import ResponseCapture
 from .tool_definitions import restore_tool_names
 from .wire import TokenCounter, Wire
@@ -59,7 +59,7 @@ class DirectProvider:
         """See `Provider`."""
         if replays := is_replaying():
             use_placeholder_key(request)
-        endpoint = await _endpoint(request, self._wire, preview=replays)
+        endpoint = await resolve_endpoint(request, self._wire, preview=replays)
         renewed = False
         while True:
             request.redact = response_redactor(request, endpoint.secrets)
@@ -81,11 +81,11 @@ class DirectProvider:
                     raise error from None
             renewed = True  # the token may have expired earlier than it says
             endpoint.renew()
-            endpoint = await _endpoint(request, self._wire)
+            endpoint = await resolve_endpoint(request, self._wire)
 
     async def preview(self, request: Request) -> Preview:
         """Return the request that would be sent; see `pipy_ai.preview`."""
-        endpoint = await _endpoint(request, self._wire, preview=True)
+        endpoint = await resolve_endpoint(request, self._wire, preview=True)
         http_request = self._build_http_request(request, endpoint, preview=True)
         return redacted_preview(http_request, endpoint.secrets)
 
@@ -104,7 +104,7 @@ class DirectProvider:
             return await DirectProvider(load_wire(OPENAI_RESPONSES)).count_tokens(request)
         renewed = False
         while True:
-            endpoint = await _endpoint(request, self._wire)
+            endpoint = await resolve_endpoint(request, self._wire)
             try:
                 http_request = self._build_http_request(request, endpoint, counter=counter)
                 return _read_count(await fetch_json(http_request), counter.field)
@@ -122,6 +122,19 @@ class DirectProvider:
         preview: bool = False,
         counter: TokenCounter | None = None,
     ) -> HTTPRequest:
+        encoded = self.encode(request, endpoint, preview)
+        headers = merge_headers(_DEFAULT_HEADERS, endpoint.headers, encoded.headers)
+        url, body = encoded.url, encoded.body
+        if counter is not None:
+            url, body = counter.convert(request, url, body)
+        content = encode_json(body)
+        http_request = HTTPRequest("POST", url, list(headers.items()), content)
+        if endpoint.sign is not None and "authorization" not in map(str.lower, headers):
+            http_request.headers += endpoint.sign(http_request).items()
+        return http_request
+
+    def encode(self, request: Request, endpoint: Endpoint, preview: bool = False) -> EncodedRequest:
+        """Return the URL, the caller's and the API's headers, and the body of a request."""
         prepared = prepare_request(request, self._wire, preview)
         if endpoint.base_url is not None:
             prepared.base_url = endpoint.base_url
@@ -143,16 +156,8 @@ class DirectProvider:
                 body[name] = value
         if request.options.on_payload is not None:
             body = request.options.on_payload(body) or body
-        own_headers = (encoded.headers, extra_headers, prepared.headers)
-        headers = merge_headers(_DEFAULT_HEADERS, endpoint.headers, *own_headers)
-        url = encoded.url
-        if counter is not None:
-            url, body = counter.convert(request, url, body)
-        content = _encode_body(body)
-        http_request = HTTPRequest("POST", url, list(headers.items()), content)
-        if endpoint.sign is not None and "authorization" not in map(str.lower, headers):
-            http_request.headers += endpoint.sign(http_request).items()
-        return http_request
+        headers = merge_headers(encoded.headers, extra_headers, prepared.headers)
+        return EncodedRequest(encoded.url, headers, body)
 
 
 def _read_count(answer: dict[str, Any], field: str) -> int:
@@ -177,7 +182,7 @@ def _is_rejected(error: ErrorInfo, endpoint: Endpoint) -> bool:
     return error.status_code == 401 or (error.status_code == 403 and is_expired_key)
 
 
-async def _endpoint(request: Request, wire: Wire, preview: bool = False) -> Endpoint:
+async def resolve_endpoint(request: Request, wire: Wire, preview: bool = False) -> Endpoint:
     """Return the address and the credentials for one attempt."""
     if (cloud := cloud_for(request.backend)) is not None:
         try:
@@ -204,7 +209,7 @@ def _nest_extra(extra: dict[str, Any], wire: Wire) -> dict[str, Any]:
     return extra
 
 
-def _encode_body(body: Any) -> bytes:
+def encode_json(body: Any) -> bytes:
     """Return the body as JSON.
 
     Raises:

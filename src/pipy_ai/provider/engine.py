@@ -118,7 +118,7 @@ class Run:
 
     `begin`, `abort` and `closed` may be called from any thread. Each of `fallbacks` makes the
     request to another model. They are tried in order when a request fails before its first content
-    with an error that may not affect another model.
+    with an error that may not affect another model. `metered`: budgets and the ledger count it.
     """
 
     def __init__(
@@ -128,6 +128,7 @@ class Run:
         queue: EventQueue,
         fallbacks: Sequence[Callable[[], tuple[Provider, Request]]] = (),
         *,
+        metered: bool = True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -150,7 +151,7 @@ class Run:
         self._started_at = 0.0
         self._last_content_at = 0.0
         self._first_content_at: float | None = None
-        self._meter = _create_meter(self._cancel)
+        self._meter = _create_meter(self._cancel) if metered else None
         self._reset_attempt()
 
     def _reset_attempt(self) -> None:

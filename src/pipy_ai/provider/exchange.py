@@ -81,7 +81,7 @@ async def stream_deltas(
             raise MalformedResponseError(await _read_beginning(first_chunk, response))
         if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
-            deltas, pending_error = _decode_body(decoder, body)
+            deltas, pending_error = decode_document(decoder, body)
             yield _believed(deltas, response.headers, profile)
             if pending_error is not None:
                 raise pending_error
@@ -163,7 +163,7 @@ def _first_character(body: bytes) -> bytes:
     return text.removeprefix(_BOM).lstrip()[:1]
 
 
-def _decode_body(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | None]:
+def decode_document(decoder: Decoder, body: str) -> tuple[list[Delta], Exception | None]:
     """Return the deltas of a response in one document, and the error that follows them, if any."""
     deltas: list[Delta] = []
     try:
@@ -271,6 +271,13 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         await asyncio.wait_for(read(), ERROR_BODY_TIMEOUT_S)
     body_text = body[:MAX_ERROR_BODY_BYTES].decode("utf-8", "replace")
     status, headers = response.status, response.headers
+    if status == 407 and response.proxy:
+        return proxy_refused_error(response.proxy, f"407 {_error_message(body_text)}")
+    return classify_response(status, headers, body_text)
+
+
+def classify_response(status: int, headers: Mapping[str, str], body_text: str) -> ProviderError:
+    """Return the error of a response with an error status."""
     if status < 400:
         location = redacted_url(headers.get("location", "nowhere"))
         text = (
@@ -278,8 +285,6 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
             "to protect your key. If you trust that address, set api_base to it."
         )
         return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, status_code=status))
-    if status == 407 and response.proxy:
-        return proxy_refused_error(response.proxy, f"407 {_error_message(body_text)}")
     headers = upstream_headers(headers, body_text)
     aws_error = headers.get("x-amzn-errortype", "").partition(":")[0]
     if aws_error:
@@ -308,6 +313,11 @@ async def error_from_response(response: HTTPResponse) -> ProviderError:
         request_id=request_id_from_headers(headers),
     )
     return ProviderError(error)
+
+
+def error_from_document(error: object) -> ProviderError:
+    """Return the error that a provider reports within a document, such as a result of a batch."""
+    return error_from_payload(error)
 
 
 def _default_message(status: int, body_text: str, kind: ErrorKind) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 import weakref
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -26,6 +26,7 @@ USER_AGENT = f"pipy-ai/{__version__}"
 MAX_HOST_CHARS = 254  # of a name in the DNS, with a dot at its end
 MAX_IDLE_CONNECTIONS = 100  # per event loop
 IDLE_EXPIRY_S = 60.0
+FILE_PIECE_BYTES = 64 << 10
 MAX_DECOMPRESSED_BYTES = 64 << 10  # per read: processing more at once would block the event loop
 
 # Failures that a retry may fix; anything else is a `ProviderError`.
@@ -34,14 +35,41 @@ CONNECTION_ERRORS = (ConnectionBroken, TimeoutError)
 PoolKey: TypeAlias = tuple[str, int, bool, str]  # host, port, TLS, proxy
 
 
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """The content of a file between two texts, read in pieces while it is sent."""
+
+    path: str
+    before: bytes = b""
+    after: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """The number of bytes in all."""
+        return len(self.before) + os.path.getsize(self.path) + len(self.after)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.before
+        with open(self.path, "rb") as file:
+            while piece := file.read(FILE_PIECE_BYTES):
+                yield piece
+        yield self.after
+
+
 @dataclass(slots=True)
 class HTTPRequest:
-    """An HTTP request. Headers are sent unchanged, with `host` and `content-length` added."""
+    """An HTTP request. Headers are sent unchanged, with `host` and `content-length` added.
+
+    `file` is sent after `content`. With `once`, the request is never sent again over another
+    connection, whatever happens: it must not have its effect twice.
+    """
 
     method: str
     url: str
     headers: list[tuple[str, str]] = field(repr=False)  # one of them holds the API key
     content: bytes = field(default=b"", repr=False)
+    file: FileContent | None = field(default=None, repr=False)
+    once: bool = False
 
 
 class HTTPResponse:
@@ -140,12 +168,12 @@ class _ConnectionPool:
         self._last_sweep = 0.0
         self.loop_guard: AsyncGenerator[None, None] | None = None
 
-    async def acquire(self, key: PoolKey) -> tuple[Connection, bool]:
+    async def acquire(self, key: PoolKey, new: bool = False) -> tuple[Connection, bool]:
         """Return an idle or a new connection, and whether it was idle."""
         if self.loop_guard is None:  # a closing loop also closes its asynchronous generators
             self.loop_guard = self._close_with_loop()
             await anext(self.loop_guard)
-        idle = self.idle.get(key, [])
+        idle = [] if new else self.idle.get(key, [])
         while idle:
             connection = idle.pop()
             if not connection.lost and connection.idle_since > self._now() - IDLE_EXPIRY_S:
@@ -227,9 +255,9 @@ async def send_over_network(http_request: HTTPRequest) -> HTTPResponse:
         logger.debug("HTTP %s %s", http_request.method, redacted_url(http_request.url))
     pool = pools.setdefault(asyncio.get_running_loop(), _ConnectionPool())
     while True:
-        connection, reused = await pool.acquire(pool_key)
+        connection, reused = await pool.acquire(pool_key, http_request.once)
         try:
-            await connection.send(payload)
+            await connection.send(payload, http_request.file or ())
         except BaseException as error:
             connection.transport.abort()
             if not isinstance(error, ConnectionBroken):
@@ -255,7 +283,10 @@ def _serialize_request(http_request: HTTPRequest) -> tuple[PoolKey, bytes]:
     netloc = f"[{host}]" if ":" in host else host
     netloc += "" if port is None else f":{port}"
     port = port or (443 if use_tls else 80)
-    headers = [("content-length", str(len(http_request.content))), *http_request.headers]
+    size = len(http_request.content)
+    if http_request.file is not None:
+        size += http_request.file.size
+    headers = [("content-length", str(size)), *http_request.headers]
     if not any(name.lower() == "host" for name, _ in http_request.headers):
         headers.insert(0, ("host", netloc))
     proxy = proxy_for(scheme, host, port)

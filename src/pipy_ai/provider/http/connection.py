@@ -7,6 +7,7 @@ small chunks costs little more than their text.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import httptools
@@ -45,12 +46,16 @@ class Connection(asyncio.BufferedProtocol):
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
         self._paused = False
+        self._write_paused = False
         self._waiter: asyncio.Future[None] | None = None
 
     # --- For callers ------------------------------------------------------------------------
 
-    async def send(self, request: bytes) -> None:
+    async def send(self, request: bytes, pieces: Iterable[bytes] = ()) -> None:
         """Send a request and wait for the head of its response: `status`, `reason`, `headers`.
+
+        `pieces` is the rest of a long request. It is read no faster than the host receives it, and
+        no further once the host has answered.
 
         Raises:
             ConnectionBroken: The connection ended or failed before the response, or data arrived
@@ -68,6 +73,14 @@ class Connection(asyncio.BufferedProtocol):
         self._headers_complete = self._complete = self._unusable = False
         self._header_bytes = self._overhead_bytes = 0
         self.transport.write(request)
+        for piece in pieces:
+            while self._write_paused and not self._headers_complete:
+                await self._wait_for_data()
+            if self._headers_complete or self.lost:
+                self._unusable = True  # the host still expects the rest of this request
+                break
+            self.transport.write(piece)
+            await asyncio.sleep(0)  # let other requests run meanwhile
         while not self._headers_complete:
             await self._wait_for_data()
 
@@ -174,6 +187,13 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = None  # breaks the reference cycle
         self._wake()
 
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._wake()
+
     def _fail(self, text: str) -> None:
         self._error = ConnectionBroken(text)
         self.transport.abort()
@@ -213,4 +233,4 @@ class Connection(asyncio.BufferedProtocol):
         assert self._parser is not None
         if self._headers_complete and not self._complete:
             self._complete = True
-            self._unusable = not self._parser.should_keep_alive()
+            self._unusable = self._unusable or not self._parser.should_keep_alive()

@@ -1,0 +1,198 @@
+"""Read the results of a job: find each row in the downloaded lines, and decode its answer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from array import array
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..accounting.budget import active_budgets
+from ..accounting.ledger import ledger_path
+from ..accounting.meter import charge_message
+from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
+from ..output.request import OutputRetries
+from ..provider.deltas import Delta, Finish, ResponseInfo, UsageReport
+from ..provider.engine import Run
+from ..provider.exchange import decode_document
+from ..provider.request import Request
+from ..provider.tool_definitions import restore_tool_names
+from ..provider.wire import Wire
+from ..stream import EventQueue
+from ..types import AssistantMessage, Context
+from .client import BatchClient
+from .handle import BatchJob
+from .requests import position_of
+from .vendor import JobStatus, RowResult, Vendor
+
+BATCH_TIER = "batch"
+
+
+@dataclass(slots=True)
+class ResultIndex:
+    """Where each row's result is in a file of results. `offsets` has -1 for a missing row."""
+
+    path: Path
+    offsets: array[int]
+    unknown: int = 0  # lines whose id is not one of the job
+    duplicates: int = 0
+    malformed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def found(self) -> int:
+        """The number of rows with a result."""
+        return len(self.offsets) - self.offsets.count(-1)
+
+
+def index_results(path: Path, job: BatchJob, vendor: Vendor) -> ResultIndex:
+    """Find the rows of a job in a file of results, with 8 bytes of memory for each row.
+
+    An answer replaces an error of the same row; otherwise the first line of a row counts.
+    """
+    index = ResultIndex(path, array("q", [-1]) * job.rows)
+    failed = bytearray(job.rows)
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            start, offset = offset, offset + len(line)
+            if not line.strip():
+                continue
+            result = _parse_line(line, vendor)
+            if result is None:
+                index.malformed += 1
+                continue
+            position = position_of(job.key, job.rows, result.custom_id)
+            if position is None:
+                index.unknown += 1
+                continue
+            is_failure = result.error is not None
+            if index.offsets[position] >= 0:
+                index.duplicates += 1
+                if is_failure or not failed[position]:
+                    continue
+            index.offsets[position] = start
+            failed[position] = is_failure
+    return index
+
+
+def _parse_line(line: bytes, vendor: Vendor) -> RowResult | None:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return vendor.parse(document) if isinstance(document, dict) else None
+
+
+class ResultReader:
+    """Decodes the results of one job.
+
+    `request` stands for the requests of its rows: it has their tools, output and options. With
+    `charge`, budgets and the ledger count the answers.
+    """
+
+    def __init__(
+        self, client: BatchClient, request: Request, vendor: Vendor, charge: bool = True
+    ) -> None:
+        self._wire = client.wire
+        self._vendor = vendor
+        self._request = request
+        self._charge = charge
+        self._budgets = active_budgets.get()
+        client.encode(request)  # finds the names under which its tools are sent
+
+    async def read(
+        self, index: ResultIndex, status: JobStatus, lost: ErrorInfo | None = None
+    ) -> AsyncIterator[tuple[int, AssistantMessage]]:
+        """Yield the position and the message of each row, in order.
+
+        `lost` is the error of rows whose results cannot be downloaded any more.
+        """
+        errors = {error.line: error.error for error in status.errors}
+        with index.path.open("rb") as file:
+            for position, offset in enumerate(index.offsets):
+                result = None
+                if offset >= 0:
+                    file.seek(offset)
+                    result = _parse_line(file.readline(), self._vendor)
+                if result is None:
+                    error = errors.get(position + 1) or errors.get(None) or lost
+                    result = RowResult("", None, error or _missing_error(status, bool(errors)))
+                yield position, await self.decode(result)
+
+    async def decode(self, result: RowResult) -> AssistantMessage:
+        """Return the message of a result, as if it had answered a request of its own."""
+        request = copy.copy(self._request)
+        request.warnings = list(request.warnings)
+        queue = EventQueue()
+        await Run(_Replay(self._wire, result), request, queue, metered=False).drive()
+        message: AssistantMessage = queue.result_future.result()
+        if request.output is not None:
+            attempts = OutputRetries(Context(), request.output, 0)
+            attempts.should_retry(message)
+            message = attempts.result()
+        if self._charge and message.usage.total_tokens:
+            charge_message(message, request, self._budgets, ledger_path())
+        return message
+
+
+class _Replay:
+    """A provider that answers with a result."""
+
+    def __init__(self, wire: Wire, result: RowResult) -> None:
+        self.api: str = wire.api
+        self._wire = wire
+        self._result = result
+
+    async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
+        """See `Provider`."""
+        result = self._result
+        if result.body is None:
+            assert result.error is not None
+            error = result.error.model_copy()
+            error.provider = request.provider
+            raise ProviderError(error)
+        decoder = self._wire.decoder()
+        deltas: list[Delta] = [ResponseInfo(api=decoder.api)]
+        decoded, error_after = decode_document(decoder, result.body)
+        deltas += decoded
+        _set_tier(deltas)
+        if request.tool_names:
+            restore_tool_names(deltas, request)
+        yield deltas
+        if error_after is not None:
+            raise error_after
+
+
+def _set_tier(deltas: list[Delta]) -> None:
+    """Mark the usage as that of a batch, whatever the provider calls the tier."""
+    reports = [delta for delta in deltas if isinstance(delta, UsageReport)]
+    for report in reports:
+        report.service_tier = BATCH_TIER
+    if not reports:
+        end = next((n for n, delta in enumerate(deltas) if isinstance(delta, Finish)), len(deltas))
+        deltas.insert(end, UsageReport(service_tier=BATCH_TIER))
+
+
+def _missing_error(status: JobStatus, rejected: bool) -> ErrorInfo:
+    """Return the error of a row without a result."""
+    if rejected:
+        text = "Not sent: the provider rejected other rows of the same batch. Correct them."
+        return error_info(ErrorKind.ABORTED, text, retryable=True)
+    match status.outcome:
+        case "expired":
+            text = "The batch expired before the provider answered this row."
+            return error_info(ErrorKind.TIMEOUT, text)
+        case "cancelled":
+            text = "The batch was cancelled before the provider answered this row."
+            return error_info(ErrorKind.ABORTED, text, retryable=True)
+        case "failed":
+            text = f"The provider rejected the batch ({status.status}) without a reason."
+            return error_info(ErrorKind.BAD_REQUEST, text)
+        case _:
+            text = "The provider's results do not contain this row."
+            return error_info(ErrorKind.INCOMPLETE, text)

@@ -1,0 +1,371 @@
+"""A server on loopback with the batch APIs of vendors, accelerated and with faults.
+
+    with BatchLab() as lab:
+        lab.shuffle = True
+        handle = submit_many("openai/gpt-5-mini", prompts, api_base=lab.openai, api_key="k")
+
+A job ends with the `polls`-th question after it was created. Each request is answered with the last
+text of its prompt in upper case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+LOST = "lost"  # the job is created, and the connection breaks before the answer
+ERROR = "error"  # HTTP 500, and no job
+ERROR_CREATED = "error, created"  # HTTP 500, and there is a job
+REJECTED = "rejected"  # HTTP 400
+
+Response = web.StreamResponse
+
+
+@dataclass
+class LabJob:
+    """A job. `requests` are custom ids and bodies, `answered` how many of them have a result."""
+
+    id: str
+    name: str  # our key, where the API has a place for it
+    requests: list[tuple[str, dict[str, Any]]]
+    document: dict[str, Any]  # the body of the call that created it
+    outcome: str = "completed"
+    polls_left: int = 2
+    cancelled: bool = False
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        return self.polls_left <= 0
+
+
+class BatchLab:
+    """The server and its faults, which a test sets before or between calls."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, LabJob] = {}
+        self.files: dict[str, bytes] = {}
+        self.calls: Counter[str] = Counter()  # by method and path without ids
+        self.headers: list[dict[str, str]] = []
+        self.direct_requests = 0  # answered at once, at full price
+        self.polls = 2
+        self.creation: list[str] = []  # faults of the next calls that create a job
+        self.failing_calls: list[int] = []  # HTTP statuses of the next other calls
+        self.hidden_lists = 0  # how many lists do not show new jobs yet
+        self.outcome = "completed"  # or expired, cancelled, failed
+        self.answered: int | None = None  # rows of a job that does not complete; None: all
+        self.shuffle = False
+        self.missing: set[int] = set()  # positions without a result
+        self.duplicated: set[int] = set()
+        self.failed_rows: dict[int, tuple[int, str]] = {}  # status and message by position
+        self.unknown_ids: list[str] = []
+        self.validation_errors: list[dict[str, Any]] = []
+        self.deleted_results = False
+        self._count = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="batch lab", daemon=True)
+
+    @property
+    def openai(self) -> str:
+        return f"{self.url}/v1"
+
+    def __enter__(self) -> BatchLab:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        app = web.Application(client_max_size=1 << 30, middlewares=[self._observe])
+        self._add_routes(app.router)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self.url = f"http://127.0.0.1:{port}"
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    @web.middleware
+    async def _observe(self, request: web.Request, handler: Any) -> Response:
+        path = re.sub(r"(batch|file|msgbatch)[_-]\w+", "*", request.path)
+        self.calls[f"{request.method} {path}"] += 1
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        is_creation = request.method == "POST" and path.endswith(("/batches", "/batch/jobs"))
+        if self.failing_calls and not is_creation:
+            status = self.failing_calls.pop(0)
+            return web.json_response({"error": {"message": "a fault"}}, status=status)
+        response: Response = await handler(request)
+        return response
+
+    def _add_routes(self, router: web.UrlDispatcher) -> None:
+        openai = OpenAIRoutes(self)
+        for prefix in ("/v1", "/openai/v1"):
+            router.add_post(f"{prefix}/files", openai.upload)
+            router.add_get(f"{prefix}/files/{{id}}", openai.file)
+            router.add_delete(f"{prefix}/files/{{id}}", openai.delete_file)
+            router.add_get(f"{prefix}/files/{{id}}/content", openai.content)
+            router.add_post(f"{prefix}/batches", openai.create)
+            router.add_get(f"{prefix}/batches", openai.list)
+            router.add_get(f"{prefix}/batches/{{id}}", openai.get)
+            router.add_post(f"{prefix}/batches/{{id}}/cancel", openai.cancel)
+            router.add_post(f"{prefix}/chat/completions", openai.chat)
+
+    # --- What all vendors share ---------------------------------------------------------------
+
+    def new_id(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}_{self._count:06d}"
+
+    def next_fault(self) -> str:
+        return self.creation.pop(0) if self.creation else ""
+
+    def add_job(
+        self, id: str, name: str, requests: list[tuple[str, dict[str, Any]]], document: Any
+    ) -> LabJob:
+        job = LabJob(id, name, requests, document, self.outcome, self.polls)
+        if self.validation_errors:
+            job.outcome = "failed"
+        self.jobs[id] = job
+        return job
+
+    def listed(self) -> list[LabJob]:
+        """Return the jobs, newest first."""
+        jobs = list(self.jobs.values())[::-1]
+        if self.hidden_lists:
+            self.hidden_lists -= 1
+            return jobs[1:]
+        return jobs
+
+    def poll(self, job: LabJob) -> LabJob:
+        job.polls_left -= 1
+        return job
+
+    def cancel(self, job: LabJob) -> None:
+        if not job.ended:
+            job.outcome, job.cancelled = "cancelled", True
+
+    def results(self, job: LabJob) -> Iterator[tuple[str, int, dict[str, Any] | str]]:
+        """Yield custom id, status (0: not run) and body or message of each result."""
+        order = list(range(len(job.requests)))
+        if self.shuffle:
+            random.Random(job.id).shuffle(order)
+        done = len(order) if job.outcome == "completed" else self.answered
+        done = len(order) if done is None else done
+        for number, position in enumerate(order):
+            if position in self.missing:
+                continue
+            custom_id, body = job.requests[position]
+            if number >= done:
+                continue
+            for _ in range(1 + (position in self.duplicated)):
+                if position in self.failed_rows:
+                    yield custom_id, *self.failed_rows[position]
+                else:
+                    yield custom_id, 200, body
+        for custom_id in self.unknown_ids:
+            yield custom_id, 200, {"model": "m", "messages": []}
+
+
+def prompt_of(body: Any) -> str:
+    """Return the last text of a request, of whichever API."""
+    texts = re.findall(r'"(?:content|text)": "((?:[^"\\]|\\.)*)"', json.dumps(body))
+    return str(json.loads(f'"{texts[-1]}"')) if texts else ""
+
+
+def parse_lines(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.splitlines() if line.strip()]
+
+
+def broken_connection(request: web.Request) -> Response:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+class OpenAIRoutes:
+    """OpenAI's files and batches."""
+
+    def __init__(self, lab: BatchLab) -> None:
+        self.lab = lab
+
+    async def upload(self, request: web.Request) -> Response:
+        fields: dict[str, Any] = {}
+        async for part in await request.multipart():
+            assert isinstance(part, BodyPartReader)
+            content = await part.read()
+            fields[part.name or ""] = bytes(content)
+            if part.name == "file":
+                fields["filename"] = part.filename or ""
+        assert fields["purpose"] == b"batch", fields
+        assert str(fields["filename"]).endswith(".jsonl")
+        id = self.lab.new_id("file")
+        self.lab.files[id] = fields["file"]
+        return web.json_response(self._file(id))
+
+    def _file(self, id: str) -> dict[str, Any]:
+        size = len(self.lab.files[id])
+        return {
+            "id": id, "object": "file", "bytes": size, "created_at": 1, "purpose": "batch",
+            "filename": "requests.jsonl", "status": "processed",
+        }  # fmt: skip
+
+    async def file(self, request: web.Request) -> Response:
+        id = request.match_info["id"]
+        return web.json_response(self._file(id)) if id in self.lab.files else not_found(id)
+
+    async def delete_file(self, request: web.Request) -> Response:
+        id = request.match_info["id"]
+        self.lab.files.pop(id, None)
+        return web.json_response({"id": id, "object": "file", "deleted": True})
+
+    async def content(self, request: web.Request) -> Response:
+        id = request.match_info["id"]
+        content = self.lab.files.get(id)
+        if content is None:
+            return not_found(id)
+        return web.Response(body=content, content_type="application/octet-stream")
+
+    async def create(self, request: web.Request) -> Response:
+        document = await request.json()
+        fault = self.lab.next_fault()
+        content = self.lab.files.get(document["input_file_id"])
+        if fault == REJECTED or content is None:
+            error = {"message": "a rejected batch", "type": "invalid_request_error"}
+            return web.json_response({"error": error}, status=400)
+        if fault == ERROR:
+            return web.json_response({"error": {"message": "a fault"}}, status=500)
+        assert document["completion_window"] == "24h"
+        lines = parse_lines(content)
+        assert all(line["url"] == document["endpoint"] for line in lines)
+        assert not any("stream" in line["body"] for line in lines)
+        requests = [(line["custom_id"], line["body"]) for line in lines]
+        assert len(dict(requests)) == len(requests), "custom ids must be unique"
+        name = (document.get("metadata") or {}).get("pipy_job", "")
+        job = self.lab.add_job(self.lab.new_id("batch"), name, requests, document)
+        if fault == LOST:
+            return broken_connection(request)
+        if fault == ERROR_CREATED:
+            return web.json_response({"error": {"message": "a fault"}}, status=500)
+        return web.json_response(self._batch(job))
+
+    async def list(self, request: web.Request) -> Response:
+        limit, after = int(request.query.get("limit", 20)), request.query.get("after")
+        jobs = self.lab.listed()
+        if after:
+            ids = [job.id for job in jobs]
+            jobs = jobs[ids.index(after) + 1 :]
+        page = [self._batch(job) for job in jobs[:limit]]
+        return web.json_response({"object": "list", "data": page, "has_more": len(jobs) > limit})
+
+    async def get(self, request: web.Request) -> Response:
+        job = self.lab.jobs.get(request.match_info["id"])
+        if job is None:
+            return not_found(request.match_info["id"])
+        return web.json_response(self._batch(self.lab.poll(job)))
+
+    async def cancel(self, request: web.Request) -> Response:
+        job = self.lab.jobs[request.match_info["id"]]
+        self.lab.cancel(job)
+        return web.json_response(self._batch(job))
+
+    def _batch(self, job: LabJob) -> dict[str, Any]:
+        lab, total = self.lab, len(job.requests)
+        status = "cancelling" if job.cancelled else "in_progress"
+        counts = {"total": total, "completed": 0, "failed": 0}
+        if job.ended:
+            status = job.outcome
+            if not job.files and not lab.validation_errors:
+                counts["completed"], counts["failed"] = self._write_results(job)
+        errors = None
+        if status == "failed":
+            data = [{"code": "invalid", "param": None, **error} for error in lab.validation_errors]
+            errors = {"object": "list", "data": data}
+        return {
+            "id": job.id, "object": "batch", "endpoint": job.document.get("endpoint"),
+            "input_file_id": job.document.get("input_file_id"), "completion_window": "24h",
+            "status": status, "errors": errors, "request_counts": counts, "created_at": 1,
+            "metadata": job.document.get("metadata"),
+            "output_file_id": job.files.get("output"), "error_file_id": job.files.get("error"),
+        }  # fmt: skip
+
+    def _write_results(self, job: LabJob) -> tuple[int, int]:
+        output, errors = [], []
+        done = set()
+        for custom_id, status, body in self.lab.results(job):
+            done.add(custom_id)
+            line = {"id": "r", "custom_id": custom_id, "response": None, "error": None}
+            content = answer(body) if status == 200 else {"error": {"message": body}}
+            line["response"] = {"status_code": status, "request_id": "q", "body": content}
+            (output if status == 200 else errors).append(line)
+        if job.outcome in ("expired", "cancelled"):
+            for custom_id, _ in job.requests:
+                if custom_id not in done:
+                    code = f"batch_{job.outcome}"
+                    error = {"code": code, "message": f"This request {job.outcome}."}
+                    errors.append({"custom_id": custom_id, "response": None, "error": error})
+        for name, lines in (("output", output), ("error", errors)):
+            if lines:
+                id = job.files[name] = self.lab.new_id("file")
+                content_bytes = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+                if not self.lab.deleted_results:
+                    self.lab.files[id] = content_bytes
+        return len(output), len(errors)
+
+    async def chat(self, request: web.Request) -> Response:
+        self.lab.direct_requests += 1
+        return web.json_response(answer(await request.json()))
+
+
+def not_found(id: str) -> Response:
+    error = {"message": f"No such object: {id}", "type": "invalid_request_error"}
+    return web.json_response({"error": error}, status=404)
+
+
+def answer(body: Any) -> dict[str, Any]:
+    """Return the answer of Chat Completions or Responses to a request."""
+    text = prompt_of(body).upper()
+    tokens = len(text.split())
+    if "input" in body:
+        part = {"type": "output_text", "text": text, "annotations": []}
+        item = {"type": "message", "id": "m", "role": "assistant", "content": [part]}
+        usage = {"input_tokens": 10, "output_tokens": tokens, "total_tokens": 10 + tokens}
+        return {
+            "id": "resp_1", "object": "response", "status": "completed", "model": body["model"],
+            "output": [item], "usage": usage,
+        }  # fmt: skip
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    reason = "stop"
+    if body.get("tools"):
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Lima"}'}
+        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+        reason = "tool_calls"
+    elif body.get("response_format"):
+        message["content"] = json.dumps({"name": text, "age": 7})
+    usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
+    return {
+        "id": "chatcmpl-1", "object": "chat.completion", "model": body["model"], "created": 1,
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage,
+        "service_tier": "default",
+    }  # fmt: skip
