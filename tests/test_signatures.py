@@ -22,6 +22,7 @@ PAIRS = {
     "stream_many": "astream_many",
     "preview": "apreview",
     "count_tokens": "acount_tokens",
+    "compact": "acompact",
     "quick": "aquick",
     "run_tools": "arun_tools",
     "submit_many": "asubmit_many",

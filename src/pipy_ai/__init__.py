@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from .batch_api.verbs import asubmit_many as asubmit_many
     from .batch_api.verbs import collect as collect
     from .batch_api.verbs import submit_many as submit_many
+    from .compaction import acompact as acompact
+    from .compaction import compact as compact
+    from .compaction import trim as trim
     from .context import assistant as assistant
     from .context import ctx as ctx
     from .context import tool_result as tool_result
@@ -159,6 +162,7 @@ _NAMES_BY_MODULE = {
     "accounting.budget": "Budget budget",
     "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
     "batch_api.verbs": "BatchHandle BatchJob acollect asubmit_many collect submit_many",
+    "compaction": "acompact compact trim",
     "counting": "acount_tokens count_tokens",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError UncheckedErrorWarning",

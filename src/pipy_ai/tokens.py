@@ -15,6 +15,7 @@ from .types import (
     Context,
     DocumentContent,
     ImageContent,
+    Message,
     TextContent,
     ThinkingContent,
     ToolCall,
@@ -65,14 +66,16 @@ def estimate_input_tokens(context: Context) -> int:
     for tool in context.tools or []:
         schema = json.dumps(tool.parameters, default=str)
         total += estimate_tokens(tool.name + tool.description + schema)
-    for message in context.messages:
-        if isinstance(message, AssistantMessage):
-            total += estimate_output_tokens(message)
-        elif isinstance(message.content, str):
-            total += estimate_tokens(message.content)
-        else:
-            total += sum(map(_estimate_part, message.content))
-    return total
+    return total + sum(map(estimate_message_tokens, context.messages))
+
+
+def estimate_message_tokens(message: Message) -> int:
+    """Estimate the number of tokens of a message."""
+    if isinstance(message, AssistantMessage):
+        return estimate_output_tokens(message)
+    if isinstance(message.content, str):
+        return estimate_tokens(message.content)
+    return sum(map(_estimate_part, message.content))
 
 
 def _estimate_part(part: UserContent) -> int:
