@@ -48,7 +48,7 @@ REFERENCE_PAGES = {
     "models": ("Models, usage and cost", ["registry", "tokens"]),
     "errors": ("Errors", ["errors"]),
     "providers": ("Providers and the scripted provider", ["provider", "provider.faux"]),
-    "more": ("Batches and budgets", []),
+    "more": ("Batches, budgets and hooks", []),
 }
 # Type aliases in signatures, by module.
 TYPE_ALIASES = {
@@ -61,6 +61,7 @@ TYPE_ALIASES = {
     "tool_loop": ["ApproveCallback"],
     "events": ["AssistantMessageEvent", "ToolEvent"],
     "provider.registered": ["ProviderFunction"],
+    "provider.hooks": ["RequestHook", "ResponseHook", "EventHook"],
     "provider.deltas": ["Delta"],
     "provider.faux": ["Scripted"],
 }

@@ -105,6 +105,8 @@ if TYPE_CHECKING:
     from .provider.cassette import Cassette as Cassette
     from .provider.cassette import CassetteError as CassetteError
     from .provider.cassette import cassette as cassette
+    from .provider.hooks import Hooks as Hooks
+    from .provider.hooks import register_hooks as register_hooks
     from .provider.registered import register_provider as register_provider
     from .registry import AmbiguousModelError as AmbiguousModelError
     from .registry import Model as Model
@@ -176,6 +178,7 @@ _NAMES_BY_MODULE = {
     "output": "OutputValidationError ParsedMessage",
     "provider": "LiteLLMProvider register_provider",
     "provider.cassette": "Cassette CassetteError cassette",
+    "provider.hooks": "Hooks register_hooks",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelList"
     " ModelModalities calculate_cost estimate_cost get_model get_models get_registry"
     " reload_registry select_model sync_models",

@@ -21,6 +21,7 @@ from .options import (
 )
 from .provider import Provider, Request
 from .provider.engine import Run
+from .provider.observer import Observer, create_observers, observer_factories
 from .provider.registered import registered_provider
 from .provider.resolve import ResolvedModel, resolve, resolve_router_model
 from .provider.select import provider_for
@@ -62,8 +63,18 @@ def create_run(
     """Return a run that is not started yet, and the queue that receives its events."""
     factories = request_factories(model, context, options, keywords, output, output_mode)
     primary, *fallbacks = [partial(_provider_and_request, factory) for factory in factories]
+    provider, request = primary()
     queue = EventQueue()
-    return Run(*primary(), queue, fallbacks), queue
+    return Run(provider, request, queue, fallbacks, observers=_observers(request)), queue
+
+
+def _observers(request: Request) -> Sequence[Observer]:
+    options = request.options
+    if options.on_request or options.on_response or options.on_event:
+        from .provider.hooks import enable_hooks
+
+        enable_hooks()
+    return create_observers(request) if observer_factories else ()
 
 
 def _provider_and_request(factory: Callable[[], Request]) -> tuple[Provider, Request]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from .abort import AbortSignal
 
@@ -44,6 +44,16 @@ class CacheRetention(StrEnum):
     """The provider's default, usually five minutes."""
     LONG = "long"
     """As long as the provider offers, usually an hour."""
+
+
+def check_hook(name: str, hook: Any) -> None:
+    """Raise `TypeError` if a hook cannot be called, or is asynchronous."""
+    import inspect
+
+    if not callable(hook):
+        raise TypeError(f"{name} must be a function, not {type(hook).__name__}")
+    if inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(type(hook).__call__):
+        raise TypeError(f"{name} must be a plain function: hooks are called in a thread")
 
 
 class ThinkingBudgets(BaseModel):
@@ -125,6 +135,12 @@ class StreamOptions(BaseModel):
         default=None, exclude=True, repr=False
     )
     """Called with the JSON body before it is sent; may return a replacement."""
+    on_request: Callable[[Any], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called with the `Request` before each attempt; see docs/observability.md."""
+    on_response: Callable[[Any, Any], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called with the `Request` and the `AssistantMessage` after each attempt."""
+    on_event: Callable[[Any, Any], object] | None = Field(default=None, exclude=True, repr=False)
+    """Called with the `Request` and each event."""
     transport: Literal["auto", "litellm", "direct"] | None = None
     """`direct`: pipy-ai sends the request. `litellm`: LiteLLM does. `auto` or None: direct if
     possible."""
@@ -140,6 +156,13 @@ class StreamOptions(BaseModel):
     """Whether to keep the HTTP response, with its headers and body, as `message.raw`."""
     raise_on_error: bool = False
     """Whether a failed request raises a `PipyError` instead of returning a message with `error`."""
+
+    @field_validator("on_request", "on_response", "on_event")
+    @classmethod
+    def _check_hook(cls, hook: Any, info: ValidationInfo) -> Any:
+        if hook is not None:
+            check_hook(str(info.field_name), hook)
+        return hook
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         from .reprs import model_args
@@ -181,6 +204,9 @@ class Options(TypedDict, total=False):
     max_retry_delay_ms: int
     signal: AbortSignal | None
     on_payload: Callable[[dict[str, Any]], dict[str, Any] | None] | None
+    on_request: Callable[[Any], object] | None
+    on_response: Callable[[Any, Any], object] | None
+    on_event: Callable[[Any, Any], object] | None
     transport: Literal["auto", "litellm", "direct"] | None
     handoff_thinking: Literal["drop", "text"]
     think_tags: Literal["auto", "parse", "opened", "keep"]

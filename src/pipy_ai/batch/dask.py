@@ -205,7 +205,7 @@ def _check_options(model: ModelSpec, options: Options) -> None:
         )
     if active_budgets.get() and not isinstance(model, str) and isinstance(model, Sequence):
         raise ValueError("with a budget, executor= supports a single model, not a list")
-    for name in ("signal", "on_payload"):
+    for name in ("signal", "on_payload", "on_request", "on_response", "on_event"):
         if options.get(name) is not None:
             raise ValueError(f"{name} cannot be sent to the workers of a cluster")
 

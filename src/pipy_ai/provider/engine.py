@@ -43,6 +43,7 @@ from .assembler import INTERRUPTED_MESSAGE, Assembler, new_call_id
 from .base import Provider
 from .finish import is_first_party_chat
 from .interception import current_interceptor, skips_waits
+from .observer import Observer, notify
 from .request import Request
 from .retry import notify_listeners, outcome, report_retry, retry_after_too_long, retry_delay
 
@@ -129,6 +130,7 @@ class Run:
         fallbacks: Sequence[Callable[[], tuple[Provider, Request]]] = (),
         *,
         metered: bool = True,
+        observers: Sequence[Observer] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -136,6 +138,12 @@ class Run:
         self._request = request
         self._queue = queue
         self._fallbacks = list(fallbacks)
+        self._observers = observers
+        self._ended_observers: Sequence[Observer] = ()
+        self._event_observers = [o for o in observers if o.watches_events]
+        self._push: Callable[[list[AssistantMessageEvent]], None] = (
+            self._push_observed if self._event_observers else queue.push
+        )
         self._sleep = sleep
         self._jitter = jitter
         self._lock = threading.Lock()
@@ -263,6 +271,8 @@ class Run:
                 self._finish(self._assembler.fail(early_stop))
                 return
             self._arm_timeouts()
+            if self._observers:
+                self._notify("begun", self._request)
             await self._run_attempts()
         except asyncio.CancelledError:
             stop_error = self._stop_error
@@ -311,7 +321,10 @@ class Run:
             if next_delay is not None:
                 retries, delay = retries + 1, next_delay
             elif not self._should_fall_back(last_event):
-                self._finish(events)
+                self._finalize(events)
+                if self._ended_observers:
+                    await self._settle_observers()
+                self._queue.push(events)  # without a terminal event the queue ends the stream
                 return
             assert isinstance(last_event, ErrorEvent)
             self._describe_response(last_event.error)
@@ -319,15 +332,20 @@ class Run:
             self._attempts.append(self._attempt_record(last_event.error))
             if self._meter is not None:
                 self._meter.finish_attempt(last_event.error, self._attempts[-1])
+            failed_request = self._request
             if next_delay is None:
-                failed_model = self._request.model
                 self._provider, self._request = self._fallbacks.pop(0)()
                 retries, delay = 0, 0.0
                 next_model, reason = self._request.model, outcome(last_event.error)
                 notify_listeners(last_event.error, 0.0)
-                logger.warning("fallback %s to %s after %s", failed_model, next_model, reason)
+                logger.warning(
+                    "fallback %s to %s after %s", failed_request.model, next_model, reason
+                )
             else:
                 report_retry(last_event.error, delay)
+            if self._observers:
+                next_name = self._request.model if next_delay is None else None
+                self._notify("attempt_failed", failed_request, last_event.error, delay, next_name)
             self._attempt_error = None
             self._reset_attempt()  # before the wait, which may be aborted
             self._last_content_at = time.perf_counter() + delay
@@ -365,6 +383,8 @@ class Run:
         if meter is not None:
             tokens = await self._count_input_tokens() if meter.counts_tokens else None
             meter.start_attempt(self._request, tokens)
+        if self._observers:
+            self._notify("attempt_started", self._request)
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
@@ -374,7 +394,7 @@ class Run:
                     self._accepted = True
                     if not self._start_event_pushed:
                         self._start_event_pushed = True
-                        self._queue.push([assembler.start()])
+                        self._push([assembler.start()])
                 events: list[AssistantMessageEvent] = []
                 if meter is not None:
                     deltas, budget_error = meter.count_deltas(deltas)
@@ -385,7 +405,7 @@ class Run:
                         self._last_content_at = time.perf_counter()
                         if self._first_content_at is None:
                             self._first_content_at = self._last_content_at
-                        self._queue.push(events)
+                        self._push(events)
                 if budget_error is not None:
                     return self._events_after_stop(budget_error)
                 if assembler.finished and not answer_complete:
@@ -483,11 +503,34 @@ class Run:
     # --- The end ----------------------------------------------------------------------------
 
     def _finish(self, events: list[AssistantMessageEvent]) -> None:
+        self._finalize(events)
+        self._queue.push(events)  # without a terminal event the queue ends the stream itself
+
+    def _finalize(self, events: list[AssistantMessageEvent]) -> None:
+        """Complete the message of the last events."""
         last_event = events[-1] if events else None
         if isinstance(last_event, DoneEvent | ErrorEvent):
             self._finalize_message(last_event.partial)
             _log_request(last_event.partial)
-        self._queue.push(events)  # without a terminal event the queue ends the stream itself
+            if self._observers:
+                notify(self._event_observers, "events", self._request, events)
+                self._notify("ended", self._request, last_event.partial)
+                self._ended_observers, self._observers = self._observers, ()
+
+    # --- Observers --------------------------------------------------------------------------
+
+    def _notify(self, method: str, *args: Any) -> None:
+        notify(self._observers, method, *args)
+
+    def _push_observed(self, events: list[AssistantMessageEvent]) -> None:
+        notify(self._event_observers, "events", self._request, events)
+        self._queue.push(events)
+
+    async def _settle_observers(self) -> None:
+        """Wait for the observers. A cancellation ends the wait: the answer is complete."""
+        for observer in self._ended_observers:
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await observer.settle()
 
     def _finalize_message(self, message: AssistantMessage) -> None:
         """Set the times, warnings, attempts and missing usage of the final message."""

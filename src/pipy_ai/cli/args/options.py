@@ -9,7 +9,10 @@ from ...utils.text import suggest
 from .common import split_assignment
 
 # Options that -o does not set: they exist in Python only, or must not be on a command line.
-EXCLUDED_OPTIONS = ("api_key", "signal", "on_payload", "raise_on_error")
+EXCLUDED_OPTIONS = (
+    "api_key", "signal", "on_payload", "on_request", "on_response", "on_event", "raw",
+    "raise_on_error",
+)  # fmt: skip
 TEXT_OPTIONS = ("session_id", "api_base", "tool_choice", "stop")
 OPTION_GROUPS = ("extra", "headers", "metadata", "thinking_budgets")
 
