@@ -91,7 +91,7 @@ WRONG = {
     "```sh\nfalse\n```\n": "exit codes",
     "```\necho\n```\n": "nobody knows how to run",
     "```rust\n```\n": "nobody knows how to run",
-    "<!-- not run: needs a key -->\n```sh\npipy ask --no-such-thing\n```\n": "does not take",
+    "<!-- not run: needs a key -->\n```sh\npipy ask --no-such-thing\n```\n": "does not accept",
 }
 
 

@@ -188,7 +188,7 @@ def test_a_changed_body_is_another_request(lab: Lab, capsys: pytest.CaptureFixtu
         (line("a", model="hosted_vllm/a"), "line 2: the body has neither messages nor input"),
         (line("a", messages=[{"role": "user", "content": "a"}], n=2), "line 2: body.n 2"),
         (line("a", messages=[], temperature="hot"), "line 2: body.temperature: Input should be"),
-        (line("a", messages=[], tools=[{"type": "web_search"}]), "body.tools may only hold func"),
+        (line("a", messages=[], tools=[{"type": "web_search"}]), "body.tools may contain only"),
         (line("a", messages=[], tools=["x"]), 'an item of body.tools must be an object, not "x"'),
         (line("a", messages=[], tools="x"), 'line 2: body.tools must be a list, not "x"'),
         (line("a", messages="x"), 'line 2: body.messages must be a list, not "x"'),

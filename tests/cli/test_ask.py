@@ -244,7 +244,7 @@ def test_schema_from_a_file_a_class_and_as_a_list(lab: Lab, tmp_path: Path) -> N
         ("no_such_module:Dog", "no module"),
         ("json:loads", "no type|a type"),
         ("/no/such.json", "no/such.json"),
-        ("?!", "name type: what it is"),
+        ("?!", "name type: description"),
     ],
 )
 def test_invalid_schema(given: str, expected: str) -> None:

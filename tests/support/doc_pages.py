@@ -232,7 +232,7 @@ class Page:
                 build_parser().parse_args(with_default_command(words))
             except SystemExit as refused:
                 if refused.code:
-                    self._fail(f"pipy does not take: {command}")
+                    self._fail(f"pipy does not accept: {command}")
 
     # --- What comes out
 

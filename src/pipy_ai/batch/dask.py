@@ -121,7 +121,7 @@ async def _wait_for_row(client: Any, future: asyncio.Future[AssistantMessage]) -
     try:
         while not (await asyncio.wait({future}, timeout=STATUS_POLL_S))[0]:
             if client.status != "running":
-                raise ConnectionError(f"the client of the cluster is {client.status}")
+                raise ConnectionError(f"the Dask client is {client.status}")
     finally:
         future.cancel()
     # Dask cancels several rows at once: rows that are gathered together share a task of the client.
@@ -135,7 +135,7 @@ async def _submit_row(
 ) -> AssistantMessage:
     """Submit a row and wait for its message. Runs in the client's event loop."""
     if client.status != "running":  # a closing client never answers
-        raise ConnectionError(f"the client of the cluster is {client.status}")
+        raise ConnectionError(f"the Dask client is {client.status}")
     future = client.submit(
         _complete_on_worker,
         model,

@@ -71,7 +71,7 @@ def parse_request_line(row: Mapping[str, Any], system: str | None) -> RowRequest
             _typed(tool, dict, "an item of body.tools").get("type", "function") != "function"
             for tool in tools
         ):
-            raise ValueError("body.tools may only hold functions")
+            raise ValueError("body.tools may contain only functions")
     options = _parse_options(body)
     try:
         SimpleStreamOptions.model_validate(

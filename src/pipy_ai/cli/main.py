@@ -100,8 +100,8 @@ def _parse_command_line(argv: list[str]) -> argparse.Namespace:
     unknown_argument = unknown[0].partition("=")[0]  # the value may be a key: do not print it
     command = dict(walk_commands(root_parser))[command_path]
     flags = [flag for action in command.options for flag in action.option_strings]
-    advice = suggest(unknown_argument, flags) or f"pipy {command_path} --help lists what it takes"
-    raise ValueError(f"pipy {command_path} does not take {unknown_argument!r}; {advice}")
+    advice = suggest(unknown_argument, flags) or f"pipy {command_path} --help lists its arguments"
+    raise ValueError(f"pipy {command_path} does not accept {unknown_argument!r}; {advice}")
 
 
 def with_default_command(argv: list[str]) -> list[str]:

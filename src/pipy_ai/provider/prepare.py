@@ -55,7 +55,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     )
     messages = adapt_messages(request.context.messages, target, request.warn)
     if not messages:
-        raise bad_request_error(request, "the conversation holds only empty or failed messages")
+        raise bad_request_error(request, "the conversation contains only empty or failed messages")
     tools = adapt_tools(request, wire)
     messages = rename_tools(messages, request, wire)
     system_prompt = request.context.system_prompt

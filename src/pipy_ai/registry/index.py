@@ -203,7 +203,7 @@ class FileCatalogue(Catalogue):
             if file.read(len(models_header(self._hash))) == models_header(self._hash):
                 return file
             file.close()
-        raise CorruptedCatalogueError(f"{MODELS_FILE} does not belong to {INDEX_FILE} speaks of")
+        raise CorruptedCatalogueError(f"{MODELS_FILE} and {INDEX_FILE} do not belong together")
 
     def _read_index_line(self, key: str) -> Any:
         """Return the value of a key at the start of a line of the index."""

@@ -309,11 +309,11 @@ CONFIGURATION_ERRORS: dict[str, tuple[dict[str, str], Any, dict[str, Any], str, 
     ),
     "location of another host": (
         {**PLACE, "GOOGLE_CLOUD_LOCATION": "evil.example/"}, None, {"api_key": TOKEN}, "auth",
-        "'evil.example/' is not a location of Google Cloud like global, eu or europe-west4.",
+        "'evil.example/' is not a Google Cloud location such as global, eu or europe-west4.",
     ),
     "invalid project": (
         {**PLACE, "GOOGLE_CLOUD_PROJECT": "My Project"}, None, {"api_key": TOKEN}, "auth",
-        "'My Project' is not a project of Google Cloud like my-project-123.",
+        "'My Project' is not a Google Cloud project such as my-project-123.",
     ),
     "file does not exist": (
         {**PLACE, "GOOGLE_APPLICATION_CREDENTIALS": "/nowhere/key.json"}, None, {}, "auth",
@@ -321,21 +321,21 @@ CONFIGURATION_ERRORS: dict[str, tuple[dict[str, str], Any, dict[str, Any], str, 
     ),
     "file is not JSON": (
         {**PLACE, "GOOGLE_APPLICATION_CREDENTIALS": "{file}"}, b"private_key = 1", {}, "auth",
-        "{file} is not a JSON file of Google credentials.",
+        "{file} is not a Google credentials file in JSON.",
     ),
     "file of something else": (
         {**PLACE, "GOOGLE_APPLICATION_CREDENTIALS": "{file}"}, {"private_key": "k"}, {}, "auth",
-        "{file} is not a file of Google credentials: its type is 'None'. Run gcloud auth "
+        "{file} is not a Google credentials file: its type is 'None'. Run gcloud auth "
         "application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to another file.",
     ),
     "content instead of a path": (
         {**PLACE, "GOOGLE_APPLICATION_CREDENTIALS": json.dumps(USER)}, None, {}, "auth",
-        "GOOGLE_APPLICATION_CREDENTIALS holds the content of a file: set it to the path of that "
+        "GOOGLE_APPLICATION_CREDENTIALS contains a credentials file: set it to the path of the "
         "file.",
     ),
     "content as key": (
         PLACE, None, {"api_key": json.dumps(USER)}, "auth",
-        "api_key= holds a credentials file: set GOOGLE_APPLICATION_CREDENTIALS to its path "
+        "api_key= contains a credentials file: set GOOGLE_APPLICATION_CREDENTIALS to its path "
         "instead.",
     ),
     "API key for Claude": (

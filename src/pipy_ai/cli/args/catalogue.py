@@ -36,7 +36,7 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
     """Add the filters of models."""
     group = parser.add_argument_group("filters")
     group.add_argument("--provider", help="only models of this provider, e.g. anthropic")
-    group.add_argument("--capability", help="what it supports: reasoning, tool_call, …")
+    group.add_argument("--capability", help="what the model supports: reasoning, tool_call, …")
     group.add_argument("--modality", help="accepted input: text, image, audio, video, pdf")
     group.add_argument(
         "--output-modality", metavar="MODALITY", help="type of output: text, image, audio, …"

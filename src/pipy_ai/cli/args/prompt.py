@@ -90,7 +90,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
     output_group.add_argument(
         "--schema",
         metavar="SCHEMA",
-        help="return JSON of this schema: 'name, age int', a JSON Schema or its file, module:Class",
+        help="return JSON of this schema: 'name, age int', JSON Schema or its file, module:Class",
     )
     output_group.add_argument(
         "--schema-multi", metavar="SCHEMA", help="return a list of such objects"

@@ -89,17 +89,17 @@ def parse_shorthand(text: str) -> dict[str, Any]:
             continue
         match = _FIELD.fullmatch(field.strip())
         if match is None:
-            raise ValueError(f"the schema: {field.strip()!r} is not `name type: what it is`")
+            raise ValueError(f"schema field {field.strip()!r}: use `name type: description`")
         name, kind = match["name"], match["type"] or "str"
         if name in properties:
-            raise ValueError(f"the schema: {name!r} appears twice")
+            raise ValueError(f"schema field {name!r} appears twice")
         properties[name] = _field_type(kind.removesuffix("?").strip(), name)
         if not kind.endswith("?"):
             required.append(name)
         if description := (match["description"] or "").strip():
             properties[name]["description"] = description
     if not properties:
-        raise ValueError("--schema has no field")
+        raise ValueError("--schema has no fields; use, for example, 'name, age int'")
     return {
         "type": "object",
         "properties": properties,
@@ -114,4 +114,4 @@ def _field_type(kind: str, name: str) -> dict[str, Any]:
     if kind == "list" or (kind.startswith("list[") and kind.endswith("]")):
         return {"type": "array", "items": _field_type(kind[5:-1] or "str", name)}
     known = ", ".join(JSON_TYPES)
-    raise ValueError(f"the schema: {name!r} has unknown type {kind!r}; use {known} or list[…]")
+    raise ValueError(f"schema field {name!r} has unknown type {kind!r}; use {known} or list[…]")

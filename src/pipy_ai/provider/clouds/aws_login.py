@@ -180,7 +180,7 @@ def _checked_bearer(token: str, source: str) -> str:
         raise login_error(
             f"The Bedrock API key from {source} expired on {expires_at:%d %B %Y at %H:%M} UTC; it "
             f"is now {now:%d %B %Y, %H:%M} UTC by this computer's clock. Create a new one in the "
-            "console of Amazon Bedrock, or use one that does not expire."
+            "Amazon Bedrock console, or use one that does not expire."
         )
     return token
 

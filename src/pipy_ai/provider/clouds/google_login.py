@@ -69,7 +69,7 @@ def find_login() -> Login | None:
     """
     if path := os.environ.get(FILE_VARIABLE, "").strip():
         if path.startswith("{") or (path.startswith(("ey", "ew")) and "." not in path):
-            text = f"{FILE_VARIABLE} holds the content of a file: set it to the path of that file."
+            text = f"{FILE_VARIABLE} contains a credentials file: set it to the path of the file."
             raise login_error(text)
         if not os.path.isfile(path):
             raise login_error(f"{FILE_VARIABLE} is {path!r}, which is not a file.")
@@ -97,7 +97,7 @@ def _read_login(path: str, version: int) -> Login:
     info = _read_file(path)
     kind = info.get("type")
     if not isinstance(kind, str) or kind not in _TITLES:
-        text = f"{path} is not a file of Google credentials: its type is {str(kind)[:40]!r}."
+        text = f"{path} is not a Google credentials file: its type is {str(kind)[:40]!r}."
         raise login_error(f"{text} Run {LOGIN_COMMAND}, or set {FILE_VARIABLE} to another file.")
     return Login(kind, path, version, _text(info, "project_id"), _text(info, "quota_project_id"))
 
@@ -110,7 +110,7 @@ def _read_file(path: str) -> dict[str, Any]:
     except ValueError:
         info = None
     if not isinstance(info, dict):
-        raise login_error(f"{path} is not a JSON file of Google credentials.")
+        raise login_error(f"{path} is not a Google credentials file in JSON.")
     return info
 
 
@@ -182,7 +182,7 @@ class GoogleTokens(TokenSource):
             text = f"Google did not return a token for the {self.login.title}: {_reason(error)}."
             return ProviderError(error_info(ErrorKind.SERVER, text))
         if type(error).__name__ == "DefaultCredentialsError" and not self.login.path:
-            text = "Vertex AI found no login: no metadata server of Google answers. Run"
+            text = "Vertex AI found no login: no Google metadata server responds. Run"
             text = f"{text} {LOGIN_COMMAND}, or set {FILE_VARIABLE} to a credentials file."
             return ProviderError(error_info(ErrorKind.MISSING_KEY, text))
         advice = f"Run {LOGIN_COMMAND}"

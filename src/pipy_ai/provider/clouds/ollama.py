@@ -86,7 +86,7 @@ class Ollama:
             try:
                 count = len(await _fetch_names(base_url, None, PROBE_TIMEOUT_S))
             except ProviderError:
-                return CloudReport("missing", f"nothing answers at {text}", "ollama serve")
+                return CloudReport("missing", f"no server responds at {text}", "ollama serve")
             text += f": {count} model{'' if count == 1 else 's'}"
         return CloudReport("ok", "; ".join(filter(None, (text, key_text))))
 

@@ -97,7 +97,7 @@ class Vertex:
             if api_key is None:
                 return await _login_endpoint(request, settings, tokens, preview)
         if api_key.startswith("{"):
-            text = f"api_key= holds a credentials file: set {FILE_VARIABLE} to its path instead."
+            text = f"api_key= contains a credentials file: set {FILE_VARIABLE} to its path instead."
             raise login_error(text)
         if not _is_api_key(api_key):
             settings = settings.complete(request, preview)
@@ -202,7 +202,7 @@ def _read_settings(request: Request) -> _Settings:
         ("location", settings.location, _LOCATION, "global, eu or europe-west4"),
     ):
         if value and not pattern.fullmatch(value):
-            raise login_error(f"{value[:80]!r} is not a {label} of Google Cloud like {example}.")
+            raise login_error(f"{value[:80]!r} is not a Google Cloud {label} such as {example}.")
     return settings
 
 

@@ -98,7 +98,7 @@ def read_error(error: Exception) -> Exception:
             return error_from_payload(body)  # the OpenAI SDK read an `error`
         is_malformed = isinstance(cause, MALFORMED) and type(cause) is not ValueError
         if is_malformed or type(cause).__name__ == "DecodingError":  # of httpx: not gzip
-            text = "The provider sent something that LiteLLM cannot read. Ask again."
+            text = "The provider sent a response that LiteLLM cannot read. Try again."
             return ProviderError(error_info(ErrorKind.SERVER, text))
         cause = getattr(cause, "original_exception", None) or cause.__cause__ or cause.__context__
     return error
