@@ -147,9 +147,11 @@ def test_full_distribution_requires_the_slim_one(
 
 
 def test_distributions_have_the_same_command(distributions: dict[str, zipfile.ZipFile]) -> None:
-    for wheel in distributions.values():
-        [path] = [name for name in wheel.namelist() if name.endswith("/entry_points.txt")]
-        assert wheel.read(path) == b"[console_scripts]\npipy = pipy_ai.__main__:main\n"
+    command = b"[console_scripts]\npipy = pipy_ai.__main__:main\n"
+    plugin = b"\n[pytest11]\npipy = pipy_ai.pytest_plugin\n"
+    for name, wheel in distributions.items():
+        [path] = [file for file in wheel.namelist() if file.endswith("/entry_points.txt")]
+        assert wheel.read(path) == command + (plugin if name == "pipy-ai-slim" else b"")
 
 
 def test_only_published_distributions_may_be_uploaded(
