@@ -68,8 +68,19 @@ if TYPE_CHECKING:
     from .errors import PipyError as PipyError
     from .errors import UncheckedErrorWarning as UncheckedErrorWarning
     from .events import AssistantMessageEvent as AssistantMessageEvent
+    from .events import AudioDeltaEvent as AudioDeltaEvent
+    from .events import AudioEndEvent as AudioEndEvent
+    from .events import AudioStartEvent as AudioStartEvent
+    from .events import CitationEvent as CitationEvent
     from .events import DoneEvent as DoneEvent
     from .events import ErrorEvent as ErrorEvent
+    from .events import ImageEndEvent as ImageEndEvent
+    from .events import ImagePartialEvent as ImagePartialEvent
+    from .events import ImageStartEvent as ImageStartEvent
+    from .events import ServerToolDeltaEvent as ServerToolDeltaEvent
+    from .events import ServerToolEndEvent as ServerToolEndEvent
+    from .events import ServerToolResultEvent as ServerToolResultEvent
+    from .events import ServerToolStartEvent as ServerToolStartEvent
     from .events import StartEvent as StartEvent
     from .events import TextDeltaEvent as TextDeltaEvent
     from .events import TextEndEvent as TextEndEvent
@@ -123,6 +134,13 @@ if TYPE_CHECKING:
     from .registry import reload_registry as reload_registry
     from .registry import select_model as select_model
     from .registry import sync_models as sync_models
+    from .server_tools import code_execution as code_execution
+    from .server_tools import file_search as file_search
+    from .server_tools import image_generation as image_generation
+    from .server_tools import mcp_server as mcp_server
+    from .server_tools import native as native
+    from .server_tools import web_fetch as web_fetch
+    from .server_tools import web_search as web_search
     from .stream import AssistantMessageEventStream as AssistantMessageEventStream
     from .stream import AsyncAssistantMessageEventStream as AsyncAssistantMessageEventStream
     from .tokens import TokenCount as TokenCount
@@ -135,6 +153,7 @@ if TYPE_CHECKING:
     from .tools import validate_tool_call as validate_tool_call
     from .types import AssistantMessage as AssistantMessage
     from .types import Attempt as Attempt
+    from .types import AudioContent as AudioContent
     from .types import Citation as Citation
     from .types import Context as Context
     from .types import Cost as Cost
@@ -143,6 +162,9 @@ if TYPE_CHECKING:
     from .types import Message as Message
     from .types import RateLimit as RateLimit
     from .types import RawResponse as RawResponse
+    from .types import ServerTool as ServerTool
+    from .types import ServerToolCall as ServerToolCall
+    from .types import ServerToolResult as ServerToolResult
     from .types import StopReason as StopReason
     from .types import TextContent as TextContent
     from .types import ThinkingContent as ThinkingContent
@@ -168,9 +190,12 @@ _NAMES_BY_MODULE = {
     "counting": "acount_tokens count_tokens",
     "context": "assistant ctx tool_result user",
     "errors": "ErrorInfo ErrorKind InvalidOutputError PipyError UncheckedErrorWarning",
-    "events": "AssistantMessageEvent DoneEvent ErrorEvent StartEvent TextDeltaEvent TextEndEvent"
-    " TextStartEvent ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent ToolCallDeltaEvent"
-    " ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent event_from_dict",
+    "events": "AssistantMessageEvent AudioDeltaEvent AudioEndEvent AudioStartEvent CitationEvent"
+    " DoneEvent ErrorEvent ImageEndEvent ImagePartialEvent ImageStartEvent ServerToolDeltaEvent"
+    " ServerToolEndEvent ServerToolResultEvent ServerToolStartEvent StartEvent TextDeltaEvent"
+    " TextEndEvent TextStartEvent ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent"
+    " ToolCallDeltaEvent ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent"
+    " event_from_dict",
     "files": "attachment document image",
     "many": "acomplete_many astream_many complete_many stream_many",
     "mcp_client": "McpError McpTools mcp",
@@ -182,13 +207,16 @@ _NAMES_BY_MODULE = {
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelList"
     " ModelModalities calculate_cost estimate_cost get_model get_models get_registry"
     " reload_registry select_model sync_models",
+    "server_tools": "code_execution file_search image_generation mcp_server native web_fetch"
+    " web_search",
     "stream": "AssistantMessageEventStream AsyncAssistantMessageEventStream",
     "tokens": "TokenCount",
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
-    "types": "AssistantMessage Attempt Citation Context Cost DocumentContent ImageContent Message"
-    " RateLimit RawResponse StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage"
-    " ToolSet Usage UserMessage",
+    "types": "AssistantMessage Attempt AudioContent Citation Context Cost DocumentContent"
+    " ImageContent Message RateLimit RawResponse ServerTool ServerToolCall ServerToolResult"
+    " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage ToolSet Usage"
+    " UserMessage",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

@@ -28,7 +28,7 @@ from .provider.select import provider_for
 from .registry import Model, get_registry
 from .registry.routing import Route
 from .stream import EventQueue
-from .types import Context, Tool, Warning
+from .types import Context, ServerTool, Tool, Warning
 from .utils.construct import construct_unchecked
 from .utils.signature import expand_keywords
 from .utils.text import suggest
@@ -223,9 +223,9 @@ def _create_request(
     return request
 
 
-def _copy_tools(context: Context) -> list[Tool] | None:
+def _copy_tools(context: Context) -> list[Tool | ServerTool] | None:
     tools = context.tools
-    if tools is None or all(type(tool) is Tool for tool in tools):
+    if tools is None or all(type(tool) in (Tool, ServerTool) for tool in tools):
         return None if tools is None else list(tools)
     # A function was appended to `context.tools`, which Pydantic does not validate.
     from .tools import as_tools

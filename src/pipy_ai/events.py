@@ -4,7 +4,9 @@
 
 Each block has a start (`text_start`), deltas (`text_delta`) and an end (`text_end`); the same holds
 for `thinking_*` and `toolcall_*`. `content_index` is the block's index in the message; it never
-changes.
+changes. Calls of the provider's own tools are `servertool_*`, their results `servertool_result`;
+images and audio are `image_*` and `audio_*`; a `citation` belongs to text, during its block or
+after it.
 
     for event in stream("anthropic/claude-sonnet-4-5", "Write a haiku."):
         match event.type:
@@ -23,7 +25,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, g
 from pydantic import ValidationError
 from typing_extensions import TypeVar
 
-from .types import AssistantMessage, StopReason, ToolCall, ToolResultMessage, mark_error_seen
+from .types import (
+    AssistantMessage,
+    AudioContent,
+    Citation,
+    ImageContent,
+    ServerToolCall,
+    ServerToolResult,
+    StopReason,
+    ToolCall,
+    ToolResultMessage,
+    mark_error_seen,
+)
 
 
 class _MessageLog(Protocol):
@@ -250,6 +263,156 @@ class ToolCallEndEvent(_Event):
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
+class ServerToolStartEvent(_Event):
+    """The provider calls a tool of its own; id and name are in `partial.content[content_index]`."""
+
+    type: Literal["servertool_start"] = "servertool_start"
+    """Always `servertool_start`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class ServerToolDeltaEvent(_DeltaEvent):
+    """More of the arguments of a tool that the provider runs, as raw JSON text."""
+
+    type: Literal["servertool_delta"] = "servertool_delta"
+    """Always `servertool_delta`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    delta: str
+    """The new part of the arguments, as raw JSON."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class ServerToolEndEvent(_Event):
+    """The call of a tool that the provider runs is complete."""
+
+    type: Literal["servertool_end"] = "servertool_end"
+    """Always `servertool_end`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    server_tool_call: ServerToolCall
+    """The complete call."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class ServerToolResultEvent(_Event):
+    """A tool that the provider ran has returned."""
+
+    type: Literal["servertool_result"] = "servertool_result"
+    """Always `servertool_result`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    result: ServerToolResult
+    """The result."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class CitationEvent(_Event):
+    """The provider named a source of the text in `partial.content[content_index]`."""
+
+    type: Literal["citation"] = "citation"
+    """Always `citation`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    citation: Citation
+    """The source, and the place in the text as far as it is known."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class ImageStartEvent(_Event):
+    """An image begins."""
+
+    type: Literal["image_start"] = "image_start"
+    """Always `image_start`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class ImagePartialEvent(_Event):
+    """A preview of an image; a better one follows."""
+
+    type: Literal["image_partial"] = "image_partial"
+    """Always `image_partial`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    image: ImageContent
+    """The preview."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class ImageEndEvent(_Event):
+    """An image is complete."""
+
+    type: Literal["image_end"] = "image_end"
+    """Always `image_end`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    image: ImageContent
+    """The complete image."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class AudioStartEvent(_Event):
+    """Audio begins."""
+
+    type: Literal["audio_start"] = "audio_start"
+    """Always `audio_start`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class AudioDeltaEvent(_Event):
+    """More audio, more of its transcript, or both."""
+
+    type: Literal["audio_delta"] = "audio_delta"
+    """Always `audio_delta`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    delta: str
+    """The new bytes, base64-encoded on their own. Empty: only words."""
+    transcript: str
+    """The new words. Empty: only audio."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
+class AudioEndEvent(_Event):
+    """Audio is complete."""
+
+    type: Literal["audio_end"] = "audio_end"
+    """Always `audio_end`."""
+    content_index: int
+    """The index of the block in `partial.content`."""
+    audio: AudioContent
+    """The complete audio."""
+    partial: AssistantMessage
+    """The message so far."""
+
+
+@dataclass(slots=True, kw_only=True, repr=False)
 class DoneEvent(_Event):
     """The response is complete. Always the last event."""
 
@@ -309,6 +472,17 @@ AssistantMessageEvent: TypeAlias = (
     | ToolCallStartEvent
     | ToolCallDeltaEvent
     | ToolCallEndEvent
+    | ServerToolStartEvent
+    | ServerToolDeltaEvent
+    | ServerToolEndEvent
+    | ServerToolResultEvent
+    | CitationEvent
+    | ImageStartEvent
+    | ImagePartialEvent
+    | ImageEndEvent
+    | AudioStartEvent
+    | AudioDeltaEvent
+    | AudioEndEvent
     | DoneEvent
     | ErrorEvent
 )
@@ -364,13 +538,18 @@ def event_from_dict(data: Mapping[str, Any]) -> ToolEvent:
 def _read_fields(event_class: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     event_type = event_class._type
     message_class = ToolResultMessage if event_type == "tool_result" else AssistantMessage
-    models = {
+    models: dict[str, Any] = {
         "tool_call": ToolCall,
+        "server_tool_call": ServerToolCall,
+        "result": ServerToolResult,
+        "citation": Citation,
+        "image": ImageContent,
+        "audio": AudioContent,
         "message": message_class,
         "error": message_class,
         "partial": message_class,
     }
-    field_types = {"content_index": int, "delta": str, "content": str}
+    field_types = {"content_index": int, "delta": str, "content": str, "transcript": str}
     values: dict[str, Any] = {}
     for name in event_class.__dataclass_fields__:
         value = data.get(name, {} if name == "partial" else None)

@@ -145,6 +145,15 @@ def part_text(part: Any) -> str:
         case "toolCall":
             arguments = ", ".join(f"{k}={short_repr(v)}" for k, v in part.arguments.items())
             return f"{part.name}({arguments})"
+        case "serverToolCall":
+            arguments = ", ".join(f"{k}={short_repr(v)}" for k, v in part.arguments.items())
+            return f"[{part.name}({arguments}), run by the provider]"
+        case "serverToolResult":
+            lines = [f"[result of {part.name}]", part.text]
+            lines += [" ".join(filter(None, (s.title, s.source))) for s in part.sources]
+            return "\n".join(filter(None, lines))
+        case "audio" if part.transcript:
+            return f"[audio]\n{part.transcript}"
         case _:
             source = part.url or f"{part.mime_type}, {len(part.data) * 3 // 4:,} bytes"
             name = getattr(part, "name", None)

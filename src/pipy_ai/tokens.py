@@ -12,15 +12,19 @@ from typing import assert_never
 
 from .types import (
     AssistantMessage,
+    AudioContent,
     Context,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     ToolCall,
     UserContent,
     Warning,
+    function_tools,
 )
 
 BYTES_PER_TOKEN = 3.5  # UTF-8 bytes: about right for English and code, a little high for CJK
@@ -63,7 +67,7 @@ def tokens_from_bytes(byte_count: int) -> int:
 def estimate_input_tokens(context: Context) -> int:
     """Estimate the number of tokens of a context."""
     total = estimate_tokens(context.system_prompt or "")
-    for tool in context.tools or []:
+    for tool in function_tools(context.tools):
         schema = json.dumps(tool.parameters, default=str)
         total += estimate_tokens(tool.name + tool.description + schema)
     return total + sum(map(estimate_message_tokens, context.messages))
@@ -111,6 +115,12 @@ def estimate_output_tokens(message: AssistantMessage) -> int:
             case ToolCall():
                 arguments = part.raw_arguments or json.dumps(part.arguments, default=str)
                 total += estimate_tokens(part.name) + estimate_tokens(arguments)
+            case ServerToolCall() | ServerToolResult():
+                total += estimate_tokens(json.dumps(part.raw, default=str))
+            case ImageContent():
+                total += TOKENS_PER_IMAGE
+            case AudioContent():
+                total += estimate_tokens(part.transcript)
             case _:
                 assert_never(part)
     return total

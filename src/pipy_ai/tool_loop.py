@@ -62,6 +62,7 @@ from .types import (
     AssistantMessage,
     Context,
     Message,
+    ServerTool,
     StopReason,
     Tool,
     ToolCall,
@@ -70,6 +71,7 @@ from .types import (
     ToolSet,
     Usage,
     Warning,
+    function_tools,
 )
 from .usage import sum_usage
 from .utils import event_loop as loops
@@ -385,9 +387,10 @@ class _ToolLoopState:
             raise ValueError("max_turns and concurrency must be at least 1")
         original = as_context(context)
         self._tool_source = _tool_source(tools if tools is not None else original.tools or ())
-        self.tools: list[Tool] = _runnable_tools(self._tool_source)
+        all_tools = as_tools(self._tool_source)
+        self.tools: list[Tool] = _runnable_tools(all_tools)
         # Later changes to the caller's lists do not affect the run.
-        snapshot = {"messages": list(original.messages), "tools": self.tools or None}
+        snapshot = {"messages": list(original.messages), "tools": all_tools or None}
         self.context: Context = original.model_copy(update=snapshot)
         self.model: ModelSpec = model
         # The run raises at its end; its requests do not.
@@ -423,8 +426,9 @@ class _ToolLoopState:
             options = options.model_copy(update={"tool_choice": None})
         self.turns += 1
         if any(isinstance(item, ToolSet) for item in self._tool_source):
-            self.tools = _runnable_tools(self._tool_source)
-            self.context = self.context.model_copy(update={"tools": self.tools or None})
+            all_tools = as_tools(self._tool_source)
+            self.tools = _runnable_tools(all_tools)
+            self.context = self.context.model_copy(update={"tools": all_tools or None})
         context = self.context.model_copy(update={"messages": messages})
         if self._output is not None:
             if self._retrying and self._attempts is not None:
@@ -517,14 +521,13 @@ def _tool_source(tools: Iterable[ToolLike]) -> Iterable[ToolLike]:
     return tools if callable(tools) or isinstance(tools, str | Mapping) else list(tools)
 
 
-def _runnable_tools(source: Iterable[ToolLike]) -> list[Tool]:
-    """Return the current tools.
+def _runnable_tools(all_tools: Iterable[Tool | ServerTool]) -> list[Tool]:
+    """Return the tools that the run calls itself.
 
     Raises:
-        TypeError: As `as_tools`.
-        ValueError: As `as_tools`; a tool has no function.
+        ValueError: A tool has no function.
     """
-    tools = as_tools(source)
+    tools = function_tools(all_tools)
     for tool in tools:
         if tool._implementation is None or tool._implementation.function is None:
             raise ValueError(f"the tool {tool.name!r} has no function to call: pass one with run=")

@@ -26,7 +26,7 @@ from typing import Any, overload
 
 from pydantic import ValidationError
 
-from .types import Tool, ToolCall, ToolLike, as_tool, as_tools
+from .types import Tool, ToolCall, ToolLike, as_tool, as_tools, function_tools
 from .utils.json_schema import (
     accepts_null,
     resolve_ref,
@@ -132,7 +132,7 @@ def validate_tool_call(tools: Iterable[ToolLike], call: ToolCall) -> dict[str, A
         numbers: Field required
         n: Extra inputs are not permitted
     """
-    return validate_arguments(find_tool(as_tools(tools), call), call)
+    return validate_arguments(find_tool(function_tools(as_tools(tools)), call), call)
 
 
 def find_tool(tools: Sequence[Tool], call: ToolCall) -> Tool:

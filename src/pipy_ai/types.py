@@ -7,6 +7,7 @@ loses nothing. Options are different: unknown fields raise an error.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -18,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SecretStr,
     SerializerFunctionWrapHandler,
     field_serializer,
     field_validator,
@@ -35,6 +37,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Self
 
     from .function_schema import FunctionSchema
@@ -43,6 +46,7 @@ __all__ = [
     "AssistantContent",
     "AssistantMessage",
     "Attempt",
+    "AudioContent",
     "CacheRetention",
     "Citation",
     "Context",
@@ -52,6 +56,9 @@ __all__ = [
     "Message",
     "RateLimit",
     "RawResponse",
+    "ServerTool",
+    "ServerToolCall",
+    "ServerToolResult",
     "SimpleStreamOptions",
     "StopReason",
     "StreamOptions",
@@ -177,17 +184,73 @@ class ThinkingContent(_DataModel):
         return part_text(self)
 
 
-class ImageContent(_DataModel):
-    """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches."""
+_Bytes: TypeAlias = bytes  # hidden by the property below
 
-    type: Literal["image"] = "image"
-    """Always `image`."""
+
+class MediaContent(_DataModel):
+    """The base of images and audio: base64 `data` of `mime_type`, or a `url`."""
+
     data: str = Field(default="", repr=False)
     """The bytes, base64-encoded. Empty if there is a `url`."""
     mime_type: str = ""
     """The media type, such as `image/png`."""
     url: str | None = None
-    """An address from which the provider fetches the image."""
+    """An address from which the provider fetches the file, or at which it offers it."""
+
+    @property
+    def bytes(self) -> _Bytes:
+        """The file's content.
+
+        Raises:
+            ValueError: There is only a `url`, or `data` is not valid base64.
+        """
+        from .media import content_bytes
+
+        return content_bytes(self)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the content to a file and return its path. Bare PCM audio is saved as WAV.
+
+        A path without a suffix gets that of the media type. The file is replaced atomically.
+
+        Raises:
+            ValueError: There is only a `url`, or `data` is not valid base64.
+            OSError: The file cannot be written.
+        """
+        from .media import save_content
+
+        return save_content(self, path)
+
+
+class ImageContent(MediaContent):
+    """An image: base64 `data` of `mime_type`, or a `url` that the provider fetches.
+
+    Example:
+        >>> from pipy_ai import ImageContent
+        >>> ImageContent(data="iVBORw==", mime_type="image/png").bytes
+        b'\x89PNG'
+    """
+
+    type: Literal["image"] = "image"
+    """Always `image`."""
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """Data of the provider that belongs to an image of an answer, sent back with it."""
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
+
+class AudioContent(MediaContent):
+    """Audio: base64 `data` of `mime_type`, with the words if they are known."""
+
+    type: Literal["audio"] = "audio"
+    """Always `audio`."""
+    transcript: str = ""
+    """The spoken words. Empty: unknown."""
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """Data of the provider that belongs to the audio of an answer, sent back with it."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -246,12 +309,70 @@ class ToolCall(_DataModel):
         return part_text(self)
 
 
+class ServerToolCall(_DataModel):
+    """A call of a tool that the provider runs itself, such as a web search.
+
+    Nothing has to be done about it: its result is in the same answer, as a `ServerToolResult`.
+    """
+
+    type: Literal["serverToolCall"] = "serverToolCall"
+    """Always `serverToolCall`."""
+    id: str = ""
+    """The provider's id of the call."""
+    name: str = ""
+    """The tool: `web_search`, `web_fetch`, `code_execution`, … or the provider's name of it."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """The arguments by name, such as `{"query": "…"}`."""
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The call as the provider sent it. It is sent back unchanged to the same API."""
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
+
+class ServerToolResult(_DataModel):
+    """The result of a tool that the provider ran.
+
+    To the API that produced it, it is sent back unchanged. To any other it is sent as text with
+    its sources.
+    """
+
+    type: Literal["serverToolResult"] = "serverToolResult"
+    """Always `serverToolResult`."""
+    tool_call_id: str = ""
+    """The id of the `ServerToolCall`."""
+    name: str = ""
+    """The tool, as in the call."""
+    text: str = ""
+    """The readable part, such as the output of a program. Empty: there is none."""
+    is_error: bool = False
+    """Whether the tool failed. `text` then holds the reason."""
+    sources: list[Citation] = Field(default_factory=list)
+    """What a search found, or the page that was read."""
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The result as the provider sent it. It is sent back unchanged to the same API."""
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
+
 UserContent: TypeAlias = Annotated[
     TextContent | ImageContent | DocumentContent, Field(discriminator="type")
 ]
 """Content of a message of the user."""
 AssistantContent: TypeAlias = Annotated[
-    TextContent | ThinkingContent | ToolCall, Field(discriminator="type")
+    TextContent
+    | ThinkingContent
+    | ToolCall
+    | ServerToolCall
+    | ServerToolResult
+    | ImageContent
+    | AudioContent,
+    Field(discriminator="type"),
 ]
 """Content of an answer."""
 ToolResultContent: TypeAlias = Annotated[
@@ -455,7 +576,7 @@ class AssistantMessage(_ShownMessage):
     role: Literal["assistant"] = "assistant"
     """Always `assistant`."""
     content: list[AssistantContent] = Field(default_factory=list)
-    """Text, thinking and tool calls, in order."""
+    """Text, thinking, tool calls, and what else the model produced, in order."""
     api: str = ""
     """The API that was used, such as `anthropic-messages`."""
     provider: str = ""
@@ -545,6 +666,26 @@ class AssistantMessage(_ShownMessage):
     def tool_calls(self) -> list[ToolCall]:
         """All tool calls, in order."""
         return [c for c in self.content if isinstance(c, ToolCall)]
+
+    @property
+    def server_tool_calls(self) -> list[ServerToolCall]:
+        """All calls of tools that the provider ran itself, in order."""
+        return [c for c in self.content if isinstance(c, ServerToolCall)]
+
+    @property
+    def citations(self) -> list[Citation]:
+        """All citations of the text, in order."""
+        return [cite for c in self.content if isinstance(c, TextContent) for cite in c.citations]
+
+    @property
+    def images(self) -> list[ImageContent]:
+        """All images, in order."""
+        return [c for c in self.content if isinstance(c, ImageContent)]
+
+    @property
+    def audio(self) -> list[AudioContent]:
+        """All audio, in order."""
+        return [c for c in self.content if isinstance(c, AudioContent)]
 
     def raise_for_error(self) -> Self:
         """Return self, or raise the exception for `error`.
@@ -774,6 +915,36 @@ class Tool(_DataModel):
         return self._implementation.function(*args, **kwargs)
 
 
+ServerToolKind: TypeAlias = Literal[
+    "web_search",
+    "web_fetch",
+    "code_execution",
+    "file_search",
+    "image_generation",
+    "mcp_server",
+    "native",
+]
+"""What a `ServerTool` does. `native` is a tool in the provider's own format."""
+
+
+class ServerTool(_DataModel):
+    """A tool that the provider runs itself. Made by `web_search()` and its siblings."""
+
+    kind: ServerToolKind
+    """What it does."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """The arguments of the function that made it. `native`: the tool as it is sent."""
+    token: SecretStr | None = Field(default=None, exclude=True, repr=False)
+    """The access token of an MCP server. It is never serialized."""
+
+    @property
+    def name(self) -> str:
+        """A name for messages: the kind, or the type in the provider's own format."""
+        if self.kind != "native":
+            return self.kind
+        return str(self.options.get("type") or next(iter(self.options), "native"))
+
+
 class ToolSet:
     """Tools that may change during a run: `run_tools` reads them again before each request.
 
@@ -798,24 +969,27 @@ class ToolSet:
     def __init__(self, get_tools: Callable[[], Iterable[ToolLike]]) -> None:
         self._get_tools = get_tools
 
-    def __iter__(self) -> Iterator[Tool]:
+    def __iter__(self) -> Iterator[Tool | ServerTool]:
         return iter(as_tools(self._get_tools()))
 
 
-ToolLike: TypeAlias = Tool | ToolSet | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
-"""A `Tool`, a function, a Pydantic model class, a dict of OpenAI, Anthropic or MCP, or a
-`ToolSet`."""
+ToolLike: TypeAlias = (
+    Tool | ServerTool | ToolSet | Callable[..., Any] | type[BaseModel] | Mapping[str, Any]
+)
+"""A `Tool`, a function, a Pydantic model class, a dict of OpenAI, Anthropic or MCP, a tool that the
+provider runs, or a `ToolSet`."""
 
 
-def as_tool(tool_like: ToolLike) -> Tool:
+def as_tool(tool_like: ToolLike) -> Tool | ServerTool:
     """Convert a function, a Pydantic model class, or a dict in the format of pi, OpenAI, Anthropic
-    or MCP to a `Tool`. A `Tool` is returned unchanged.
+    or MCP to a `Tool`. A `Tool` and a `ServerTool` are returned unchanged; a dict in a provider's
+    own format, such as `{"type": "web_search"}`, becomes a `ServerTool`.
 
     Raises:
         TypeError: Not a tool, or a parameter cannot be expressed in JSON.
         ValueError: The name is missing or is not a valid tool name.
     """
-    if isinstance(tool_like, Tool):
+    if isinstance(tool_like, Tool | ServerTool):
         return tool_like
     if isinstance(tool_like, ToolSet):
         raise TypeError("a ToolSet is several tools: pass it to a function that takes a list")
@@ -836,8 +1010,8 @@ def as_tool(tool_like: ToolLike) -> Tool:
     )
 
 
-def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
-    """Convert each item to a `Tool`; see `as_tool`.
+def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool | ServerTool]:
+    """Convert each item to a `Tool` or a `ServerTool`; see `as_tool`.
 
     Raises:
         TypeError: An item is not a tool, or `tool_likes` is a single tool instead of a list.
@@ -845,10 +1019,10 @@ def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool]:
     """
     if callable(tool_likes) or isinstance(tool_likes, str | Mapping):
         raise TypeError(f"tools must be a list, [{getattr(tool_likes, '__name__', '…')}]")
-    tools: list[Tool] = []
+    tools: list[Tool | ServerTool] = []
     for item in tool_likes:
         tools += as_tools(item) if isinstance(item, ToolSet) else [as_tool(item)]
-    names = [tool.name for tool in tools]
+    names = [tool.name for tool in tools if isinstance(tool, Tool)]
     if duplicates := {name for name in names if names.count(name) > 1}:
         raise ValueError(
             f"two tools are named {sorted(duplicates)[0]!r}: give one of them another name,"
@@ -863,7 +1037,11 @@ def _tool_from_schema(schema: FunctionSchema) -> Tool:
     return tool
 
 
-def _tool_from_mapping(mapping: Mapping[str, Any]) -> Tool:
+def _tool_from_mapping(mapping: Mapping[str, Any]) -> Tool | ServerTool:
+    if _is_native(mapping):
+        return ServerTool(kind="native", options=dict(mapping))
+    if "kind" in mapping and "name" not in mapping:
+        return ServerTool.model_validate(mapping)
     inner = mapping.get("function")
     fields = dict(inner if isinstance(inner, Mapping) else mapping)
     for schema_key in ("input_schema", "inputSchema"):
@@ -873,6 +1051,23 @@ def _tool_from_mapping(mapping: Mapping[str, Any]) -> Tool:
         if fields.get(name, "") is None:
             del fields[name]
     return Tool.model_validate(fields)
+
+
+def _is_native(mapping: Mapping[str, Any]) -> bool:
+    """Return whether a dict is a tool that the provider runs, in the provider's own format.
+
+    OpenAI's and Anthropic's have a type of their own, Google's one key.
+    """
+    if "function" in mapping or "parameters" in mapping or "input_schema" in mapping:
+        return False
+    if isinstance(tool_type := mapping.get("type"), str):
+        return tool_type not in ("function", "custom", "object")
+    return len(mapping) == 1 and isinstance(next(iter(mapping.values())), Mapping)
+
+
+def function_tools(tools: Iterable[Tool | ServerTool] | None) -> list[Tool]:
+    """Return the tools that the caller runs."""
+    return [tool for tool in tools or () if isinstance(tool, Tool)]
 
 
 class Context(_DataModel):
@@ -889,13 +1084,15 @@ class Context(_DataModel):
     """Instructions that apply to the whole conversation."""
     messages: list[Message] = Field(default_factory=list)
     """The conversation so far."""
-    tools: list[Tool] | None = None
-    """The tools that the model may call."""
+    tools: list[Tool | ServerTool] | None = None
+    """The tools that the model may call, and those that the provider runs."""
 
     @field_validator("tools", mode="before")
     @classmethod
     def _convert_tools(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple) or all(type(tool) is Tool for tool in value):
+        if not isinstance(value, list | tuple) or all(
+            type(tool) in (Tool, ServerTool) for tool in value
+        ):
             return value
         return as_tools(value)
 

@@ -66,7 +66,7 @@ def test_citation_appears_in_the_message_from_its_position_on() -> None:
         sum(len(part.citations) for part in event.partial.content if part.type == "text")
         for event in events
     ]
-    assert counts == [0, 0, 0, 1, 1, 1]
+    assert counts == [0, 0, 0, 1, 1, 1, 1]
     [part] = events[-1].partial.content
     assert part == TextContent(
         text="Emperors are tall.",

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, assert_never
 
 from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
+    AudioContent,
+    AudioDeltaEvent,
+    AudioEndEvent,
+    AudioStartEvent,
+    CitationEvent,
     DoneEvent,
     ErrorEvent,
+    ImageContent,
+    ImageEndEvent,
+    ImagePartialEvent,
+    ImageStartEvent,
+    ServerToolCall,
+    ServerToolDeltaEvent,
+    ServerToolEndEvent,
+    ServerToolResult,
+    ServerToolResultEvent,
+    ServerToolStartEvent,
     StartEvent,
     TextContent,
     TextDeltaEvent,
@@ -48,7 +64,18 @@ class Follower:
         assert self.started, f"{event.type} before start"
         kind = event.type.partition("_")[0]
         index = event.content_index
-        if isinstance(event, TextStartEvent | ThinkingStartEvent | ToolCallStartEvent):
+        if isinstance(event, CitationEvent):
+            assert self.blocks[index]["kind"] in ("text", "thinking")
+            return
+        if isinstance(event, ServerToolResultEvent):
+            assert index == len(self.blocks)
+            self.blocks.append({"kind": "result", "text": "", "ended": True})
+            return
+        if isinstance(
+            event,
+            TextStartEvent | ThinkingStartEvent | ToolCallStartEvent
+            | ServerToolStartEvent | ImageStartEvent | AudioStartEvent,
+        ):  # fmt: skip
             assert index == len(self.blocks), "indices are dense, in order of first appearance"
             self.blocks.append({"kind": kind, "text": "", "ended": False})
             return
@@ -56,7 +83,10 @@ class Follower:
         assert block["kind"] == kind
         assert not block["ended"], f"{event.type} after the end of block {index}"
         match event:
-            case TextDeltaEvent() | ThinkingDeltaEvent() | ToolCallDeltaEvent():
+            case (
+                TextDeltaEvent() | ThinkingDeltaEvent() | ToolCallDeltaEvent()
+                | ServerToolDeltaEvent()
+            ):  # fmt: skip
                 assert event.delta, "an empty delta"
                 block["text"] += event.delta
             case TextEndEvent() | ThinkingEndEvent():
@@ -67,6 +97,22 @@ class Follower:
                 arguments, error = parse_arguments(block["text"])
                 assert event.tool_call.arguments == arguments
                 assert (event.tool_call.arguments_error is None) == (error is None)
+            case ServerToolEndEvent():
+                block["ended"] = True
+                arguments = parse_streaming_json(block["text"])
+                assert event.server_tool_call.arguments == arguments
+            case ImagePartialEvent():
+                block["image"] = event.image.data
+            case ImageEndEvent():
+                block["ended"] = True
+                block["image"] = event.image.data
+            case AudioDeltaEvent():
+                assert event.delta or event.transcript, "an empty delta"
+                block["text"] += event.transcript
+                block["bytes"] = block.get("bytes", b"") + b64decode(event.delta)
+            case AudioEndEvent():
+                block["ended"] = True
+                assert event.audio.transcript == block["text"]
             case _:
                 assert_never(event)
 
@@ -83,6 +129,18 @@ class Follower:
                     assert content.thinking == block["text"]
                 case ToolCall():
                     self._check_call(block, content, final)
+                case ServerToolCall():
+                    assert block["kind"] == "servertool"
+                    assert content.arguments == parse_streaming_json(block["text"])
+                case ServerToolResult():
+                    assert block["kind"] == "result"
+                case ImageContent():
+                    assert block["kind"] == "image"
+                    assert content.data == block.get("image", "")
+                case AudioContent():
+                    assert block["kind"] == "audio"
+                    assert content.transcript == block["text"]
+                    assert content.bytes == block.get("bytes", b"")
                 case _:
                     assert_never(content)
         if not final:

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..provider.deltas import (
+    AudioData,
     CitationReport,
     Delta,
     Finish,
+    ImageData,
     Omitted,
     RedactedThinking,
     ResponseInfo,
+    ServerToolFragment,
+    ServerToolOutput,
     Text,
     TextSignature,
     Thinking,
@@ -139,7 +143,7 @@ class Meter:
         elif isinstance(
             delta,
             TextSignature | ThinkingSignature | RedactedThinking | CitationReport | Omitted | Finish
-            | ResponseInfo,
+            | ResponseInfo | ServerToolFragment | ServerToolOutput | ImageData | AudioData,
         ):  # fmt: skip
             return None
         else:
@@ -272,7 +276,10 @@ def _add_to_ledgers(
 
 def _is_content(delta: Delta) -> bool:
     match delta:
-        case Text() | Thinking() | ToolFragment():
+        case (
+            Text() | Thinking() | ToolFragment() | ServerToolFragment() | ServerToolOutput()
+            | ImageData() | AudioData()
+        ):  # fmt: skip
             return True
         case (
             TextSignature() | ThinkingSignature() | RedactedThinking() | CitationReport()

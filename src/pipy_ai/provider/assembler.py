@@ -12,17 +12,29 @@ The growing message is an append-only log. An event only stores a position in it
 from __future__ import annotations
 
 from array import array
+from base64 import b64decode, b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
 from uuid import uuid4
 
 from ..errors import ErrorInfo, ErrorKind, error_info
 from ..events import (
     AssistantMessageEvent,
+    AudioDeltaEvent,
+    AudioEndEvent,
+    AudioStartEvent,
+    CitationEvent,
     DoneEvent,
     ErrorEvent,
+    ImageEndEvent,
+    ImagePartialEvent,
+    ImageStartEvent,
+    ServerToolDeltaEvent,
+    ServerToolEndEvent,
+    ServerToolResultEvent,
+    ServerToolStartEvent,
     StartEvent,
     TextDeltaEvent,
     TextEndEvent,
@@ -37,8 +49,12 @@ from ..events import (
 from ..types import (
     AssistantContent,
     AssistantMessage,
+    AudioContent,
     Citation,
     Cost,
+    ImageContent,
+    ServerToolCall,
+    ServerToolResult,
     StopReason,
     TextContent,
     ThinkingContent,
@@ -52,12 +68,16 @@ from ..utils.construct import construct_unchecked
 from ..utils.json_parse import clean_json, parse_arguments, parse_streaming_json
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates, has_surrogates
 from .deltas import (
+    AudioData,
     CitationReport,
     Delta,
     Finish,
+    ImageData,
     Omitted,
     RedactedThinking,
     ResponseInfo,
+    ServerToolFragment,
+    ServerToolOutput,
     Text,
     TextSignature,
     Thinking,
@@ -91,6 +111,10 @@ _OtherDelta: TypeAlias = (
     | ThinkingSignature
     | RedactedThinking
     | CitationReport
+    | ServerToolFragment
+    | ServerToolOutput
+    | ImageData
+    | AudioData
     | Omitted
     | Finish
     | UsageReport
@@ -140,6 +164,9 @@ class _Block:
 
     def text(self) -> str:
         return self.text_at(self.positions[-1]) if self.positions else ""
+
+    def ended_at(self, position: int) -> bool:
+        return self.end_position is not None and self.end_position <= position
 
     def content_at(self, position: int, final: bool) -> AssistantContent:
         raise NotImplementedError
@@ -207,7 +234,7 @@ class _ToolBlock(_Block):
     def content_at(self, position: int, final: bool) -> AssistantContent:
         raw_arguments = self.text_at(position)
         error = None
-        if self.end_position is not None and self.end_position <= position:
+        if self.ended_at(position):
             arguments, error = parse_arguments(raw_arguments)
         else:
             arguments = parse_streaming_json(raw_arguments)
@@ -239,7 +266,77 @@ class _ToolBlock(_Block):
         return parse_arguments(self.text())[1] is None
 
 
-def _value_at(log: list[tuple[int, str]], position: int) -> str | None:
+class _ServerCallBlock(_Block):
+    __slots__ = ("id", "name", "raw")
+
+    def __init__(self, index: int, start_position: int, delta: ServerToolFragment) -> None:
+        super().__init__(index, start_position, delta.block)
+        self.id = clean_surrogates(delta.id)
+        self.name = clean_surrogates(delta.name)
+        self.raw: dict[str, Any] = {}
+
+    def content_at(self, position: int, final: bool) -> ServerToolCall:
+        return construct_unchecked(
+            ServerToolCall,
+            id=self.id,
+            name=self.name,
+            arguments=parse_streaming_json(self.text_at(position)),
+            raw=self.raw if self.ended_at(position) else {},
+        )
+
+
+class _WholeBlock(_Block):
+    """A block that arrives at once: the result of a tool that the provider ran."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, index: int, start_position: int, content: ServerToolResult) -> None:
+        super().__init__(index, start_position, None)
+        self.end_position = start_position
+        self.content = content
+
+    def content_at(self, position: int, final: bool) -> ServerToolResult:
+        return self.content
+
+
+class _ImageBlock(_Block):
+    __slots__ = ("images",)
+
+    def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
+        super().__init__(index, start_position, wire_block)
+        self.images: list[tuple[int, ImageContent]] = []
+
+    def content_at(self, position: int, final: bool) -> ImageContent:
+        return _value_at(self.images, position) or construct_unchecked(ImageContent)
+
+
+class _AudioBlock(_Block):
+    """Audio. Its pieces are the transcript, its bytes have a log of their own."""
+
+    __slots__ = ("bytes_log", "mime_type", "raw")
+
+    def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
+        super().__init__(index, start_position, wire_block)
+        self.bytes_log: list[tuple[int, bytes]] = []
+        self.mime_type = ""
+        self.raw: dict[str, Any] = {}
+
+    def content_at(self, position: int, final: bool) -> AudioContent:
+        data = b"".join(piece for logged_at, piece in self.bytes_log if logged_at <= position)
+        return construct_unchecked(
+            AudioContent,
+            data=b64encode(data).decode(),
+            mime_type=self.mime_type,
+            transcript=self.text_at(position),
+            raw=dict(self.raw) if final or self.ended_at(position) else {},
+        )
+
+
+_T = TypeVar("_T")
+_OtherBlock = TypeVar("_OtherBlock", _ImageBlock, _AudioBlock)
+
+
+def _value_at(log: list[tuple[int, _T]], position: int) -> _T | None:
     """Return the latest value of a log as of `position`, or None."""
     for logged_at, value in reversed(log):
         if logged_at <= position:
@@ -258,7 +355,12 @@ def _locate_citation(report: CitationReport, text: str) -> Citation:
     """Return a citation with the place of its words in `text`, the nearest to the reported one."""
     words, reported = report.text, max(0, report.start or 0)
     start: int | None = None
-    if words:
+    if report.whole_block:
+        start, words = 0, text
+    elif report.start is not None and report.end is not None and not words:
+        if 0 <= report.start <= report.end <= len(text):
+            start, words = report.start, text[report.start : report.end]
+    elif words:
         following = text.find(words, reported)
         preceding = text.rfind(words, 0, reported + len(words))
         found = [place for place in (preceding, following) if place >= 0]
@@ -308,6 +410,8 @@ class Assembler:
         self._position = 0
         self._blocks: list[_Block] = []
         self._open_block: _TextBlock | _ThinkingBlock | None = None
+        # Calls of the provider's tools, images and audio that are not complete.
+        self._open_others: list[_ServerCallBlock | _ImageBlock | _AudioBlock] = []
         self._tool_blocks: list[_ToolBlock] = []  # in order of arrival, named or not
         self._tool_blocks_by_index: dict[int, _ToolBlock] = {}
         self._tool_blocks_by_id: dict[str, _ToolBlock] = {}
@@ -416,6 +520,8 @@ class Assembler:
         if not self._finished:
             return events + self.fail(self._incomplete_error())
         self._end_open_block(events)
+        for open_block in list(self._open_others):
+            self._end_other(open_block, events)
         self._tool_blocks = [call for call in self._tool_blocks if call.has_data]
         for call in self._tool_blocks:
             if call.index < 0:
@@ -557,7 +663,15 @@ class Assembler:
             case TextSignature():
                 self._feed_text_signature(delta, events)
             case CitationReport():
-                self._feed_citation(delta)
+                self._feed_citation(delta, events)
+            case ServerToolFragment():
+                self._feed_server_call(delta, events)
+            case ServerToolOutput():
+                self._feed_server_result(delta, events)
+            case ImageData():
+                self._feed_image(delta, events)
+            case AudioData():
+                self._feed_audio(delta, events)
             case UsageReport():
                 self._position += 1
                 self._usage_log.append((self._position, self._merge_usage(delta)))
@@ -600,7 +714,7 @@ class Assembler:
             self._position += 1
             last_block.signatures.append((self._position, clean_surrogates(delta.signature)))
 
-    def _feed_citation(self, delta: CitationReport) -> None:
+    def _feed_citation(self, delta: CitationReport, events: list[AssistantMessageEvent]) -> None:
         blocks = [b for b in self._blocks if isinstance(b, _TextBlock | _ThinkingBlock)]
         if delta.block is not None:
             blocks = [block for block in blocks if block.wire_block == delta.block]
@@ -610,7 +724,10 @@ class Assembler:
         report = _clean_citation(delta)
         cited = (block for block in reversed(blocks) if report.text in block.text())
         self._position += 1
-        next(cited, blocks[-1]).citations.append((self._position, report))
+        block = next(cited, blocks[-1])
+        block.citations.append((self._position, report))
+        citation = _locate_citation(report, block.text())
+        events.append(CitationEvent._at_position(self, self._position, block.index, citation))
 
     def _feed_response_info(self, delta: ResponseInfo) -> None:
         current = self._response_log[-1][1] if self._response_log else ResponseInfo()
@@ -766,6 +883,131 @@ class Assembler:
         assert isinstance(tool_call, ToolCall)
         events.append(ToolCallEndEvent._at_position(self, self._position, call.index, tool_call))
 
+    # --- The provider's own tools, images, audio ----------------------------------------------
+
+    def _feed_server_call(
+        self, delta: ServerToolFragment, events: list[AssistantMessageEvent]
+    ) -> None:
+        calls = [block for block in self._open_others if isinstance(block, _ServerCallBlock)]
+        if delta.block is not None:
+            calls = [call for call in calls if call.wire_block == delta.block]
+        elif delta.id:
+            calls = [call for call in calls if call.id == clean_surrogates(delta.id)]
+        if calls:
+            call = calls[-1]
+        else:
+            self._end_open_block(events)
+            self._position += 1
+            call = _ServerCallBlock(len(self._blocks), self._position, delta)
+            self._blocks.append(call)
+            self._open_others.append(call)
+            events.append(ServerToolStartEvent._at_position(self, self._position, call.index))
+        if arguments := self._hold_back_surrogate(call, delta.arguments):
+            self._position += 1
+            call.append(arguments, self._position)
+            position = self._position
+            events.append(ServerToolDeltaEvent._at_position(self, position, call.index, arguments))
+        if delta.raw is not None:
+            call.raw = clean_json_surrogates(delta.raw)
+            self._end_other(call, events)
+
+    def _feed_server_result(
+        self, delta: ServerToolOutput, events: list[AssistantMessageEvent]
+    ) -> None:
+        self._end_open_block(events)
+        result = construct_unchecked(
+            ServerToolResult,
+            tool_call_id=clean_surrogates(delta.call_id),
+            name=clean_surrogates(delta.name),
+            text=clean_surrogates(delta.text),
+            is_error=delta.is_error,
+            sources=[_locate_citation(_clean_citation(source), "") for source in delta.sources],
+            raw=clean_json_surrogates(delta.raw),
+        )
+        self._position += 1
+        block = _WholeBlock(len(self._blocks), self._position, result)
+        self._blocks.append(block)
+        events.append(ServerToolResultEvent._at_position(self, self._position, block.index, result))
+
+    def _feed_image(self, delta: ImageData, events: list[AssistantMessageEvent]) -> None:
+        block = self._find_open(_ImageBlock, delta.block)
+        if block is None:
+            self._end_open_block(events)
+            self._position += 1
+            block = _ImageBlock(len(self._blocks), self._position, delta.block)
+            self._blocks.append(block)
+            self._open_others.append(block)
+            events.append(ImageStartEvent._at_position(self, self._position, block.index))
+        image = construct_unchecked(
+            ImageContent,
+            data=clean_surrogates(delta.data),
+            mime_type=clean_surrogates(delta.mime_type),
+            url=_clean(delta.url),
+            raw=clean_json_surrogates(delta.raw),
+        )
+        self._position += 1
+        block.images.append((self._position, image))
+        if delta.partial:
+            events.append(ImagePartialEvent._at_position(self, self._position, block.index, image))
+        else:
+            self._end_other(block, events)
+
+    def _feed_audio(self, delta: AudioData, events: list[AssistantMessageEvent]) -> None:
+        block = self._find_open(_AudioBlock, delta.block)
+        if block is None:
+            self._end_open_block(events)
+            self._position += 1
+            block = _AudioBlock(len(self._blocks), self._position, delta.block)
+            self._blocks.append(block)
+            self._open_others.append(block)
+            events.append(AudioStartEvent._at_position(self, self._position, block.index))
+        block.mime_type = clean_surrogates(delta.mime_type) or block.mime_type
+        block.raw |= clean_json_surrogates(delta.raw)
+        transcript = self._hold_back_surrogate(block, delta.transcript)
+        if not (delta.data or transcript):
+            return
+        self._position += 1
+        data = ""
+        if delta.data:
+            try:
+                block.bytes_log.append((self._position, b64decode(delta.data)))
+                data = delta.data
+            except ValueError:
+                self._omitted["audio that is not valid base64"] = None
+        if transcript:
+            block.append(transcript, self._position)
+        position = self._position
+        events.append(AudioDeltaEvent._at_position(self, position, block.index, data, transcript))
+
+    def _find_open(self, kind: type[_OtherBlock], wire_block: int | None) -> _OtherBlock | None:
+        """Return the open block of this kind to which a piece belongs; None: it starts one."""
+        for block in reversed(self._open_others):
+            if isinstance(block, kind) and not _is_other_block(block.wire_block, wire_block):
+                return block
+        return None
+
+    def _end_other(
+        self,
+        block: _ServerCallBlock | _ImageBlock | _AudioBlock,
+        events: list[AssistantMessageEvent],
+    ) -> None:
+        self._open_others.remove(block)
+        block.pending_surrogate = ""
+        self._position += 1
+        block.end_position = position = self._position
+        match block:
+            case _ServerCallBlock():
+                call = block.content_at(position, True)
+                events.append(ServerToolEndEvent._at_position(self, position, block.index, call))
+            case _ImageBlock():
+                image = block.content_at(position, True)
+                events.append(ImageEndEvent._at_position(self, position, block.index, image))
+            case _AudioBlock():
+                audio = block.content_at(position, True)
+                events.append(AudioEndEvent._at_position(self, position, block.index, audio))
+            case _:
+                assert_never(block)
+
     # --- The message ------------------------------------------------------------------------
 
     def message_at(self, position: int, final: bool = False) -> AssistantMessage:
@@ -851,6 +1093,8 @@ def _clean_citation(report: CitationReport) -> CitationReport:
     return CitationReport(
         text=clean_surrogates(report.text),
         start=report.start,
+        end=report.end,
+        whole_block=report.whole_block,
         source=clean_surrogates(report.source),
         title=_clean(report.title),
         quote=_clean(report.quote),

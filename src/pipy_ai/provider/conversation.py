@@ -15,9 +15,12 @@ from typing import Literal, NamedTuple, assert_never
 from ..types import (
     AssistantContent,
     AssistantMessage,
+    AudioContent,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     StopReason,
     TextContent,
     ThinkingContent,
@@ -37,6 +40,7 @@ FIRST_USER_TEXT = "(The conversation starts with your message.)"
 LAST_USER_TEXT = "Continue."
 OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
 OMITTED_IMAGE_TYPE_TEXT = "(image omitted: the model does not read its format)"
+OMITTED_OWN_IMAGE_TEXT = "(an image that you made)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 
 _SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider accepts its own ids
@@ -58,6 +62,8 @@ class Target(NamedTuple):
         signed_empty_text: text parts without text may carry a signature.
         starts_with_user: the first message must be the user's.
         prefill: accepts a final assistant message.
+        raw_api: the API whose calls of the provider's tools, images and audio are sent back as they
+            came; empty: none.
     """
 
     provider: str
@@ -73,6 +79,15 @@ class Target(NamedTuple):
     signed_empty_text: bool = False
     starts_with_user: bool = False
     prefill: bool = True
+    raw_api: str = ""
+
+    def accepts_raw(self, message: AssistantMessage) -> bool:
+        """Return whether what the provider sent in `message` can be sent back as it came."""
+        return (
+            bool(self.raw_api)
+            and message.provider == self.provider
+            and message.api in ("", self.raw_api)
+        )
 
     def is_author_of(self, message: AssistantMessage) -> bool:
         """Return whether the target model itself wrote `message`, over the same API."""
@@ -114,7 +129,7 @@ def adapt_messages(
                 if user_message is not None:
                     entries.append(user_message)
             case AssistantMessage():
-                turn = _adapt_assistant_message(message, target)
+                turn = _adapt_assistant_message(message, target, warn)
                 if turn is not None:
                     entries.append(turn)
                     for call_index, call in enumerate(turn.calls):
@@ -206,7 +221,9 @@ def _append_placeholder_once(placeholder: str, parts: list[UserContent]) -> None
         parts.append(TextContent(text=placeholder))
 
 
-def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn | None:
+def _adapt_assistant_message(
+    message: AssistantMessage, target: Target, warn: Callable[[str, str], None]
+) -> _Turn | None:
     aborted = message.stop_reason is StopReason.ABORTED
     if (message.error is not None or message.stop_reason is StopReason.ERROR) and not aborted:
         return None
@@ -234,6 +251,11 @@ def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn
                     )
                     calls.append(call)
                     content.append(call)
+            case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+                if part.raw and target.accepts_raw(message) and not aborted:
+                    content.append(part)
+                elif text := _replacement_text(part, target, warn):
+                    content.append(TextContent(text=clean_surrogates(text)))
             case _:
                 assert_never(part)
     while target.api and content and isinstance(content[-1], ThinkingContent):
@@ -242,6 +264,41 @@ def _adapt_assistant_message(message: AssistantMessage, target: Target) -> _Turn
         return None  # no provider accepts a turn with only thinking
     adapted = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(adapted, calls)
+
+
+def _replacement_text(
+    part: ServerToolCall | ServerToolResult | ImageContent | AudioContent,
+    target: Target,
+    warn: Callable[[str, str], None],
+) -> str:
+    """Return what a model reads instead of content that only its author accepts; "": nothing."""
+    match part:
+        case ServerToolCall():
+            return ""
+        case ServerToolResult():
+            text = f"{part.name} was sent to {target.model} as text with its sources"
+            warn("server_tool_as_text", text)
+            return server_tool_text(part)
+        case ImageContent():
+            warn("image_omitted", f"{target.model} does not take its own images; one was left out")
+            return OMITTED_OWN_IMAGE_TEXT
+        case AudioContent():
+            warn("audio_omitted", f"{target.model} gets the transcript of its audio")
+            return part.transcript
+        case _:
+            assert_never(part)
+
+
+def server_tool_text(result: ServerToolResult) -> str:
+    """Return the result of a provider's tool as text with its sources."""
+    if result.is_error:
+        return f"({result.name} failed: {result.text})"
+    lines = [
+        f"{number}. {' '.join(filter(None, (source.title, source.source)))}"
+        for number, source in enumerate(result.sources, 1)
+    ]
+    head = f"({result.name}{':' if lines or result.text else ' was used'}"
+    return "\n".join(filter(None, [head, result.text, *lines])) + ")"
 
 
 def _adapt_thinking(

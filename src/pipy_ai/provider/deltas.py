@@ -101,6 +101,81 @@ class CitationReport:
     """The citation as the provider sent it."""
     block: int | None = None
     """The wire's number of the block. None: not reported."""
+    end: int | None = None
+    """The character after the part, for providers that do not repeat `text`."""
+    whole_block: bool = False
+    """Whether the part is the whole block."""
+
+
+@dataclass(slots=True)
+class ServerToolFragment:
+    """A piece of a call of a tool that the provider runs. `raw` completes it.
+
+    Fragments of one call have the same `block`, or else the same `id`.
+    """
+
+    block: int | None = None
+    """The wire's number of the block. None: it has none."""
+    id: str = ""
+    """The provider's id of the call."""
+    name: str = ""
+    """The tool, by the name that all providers share if there is one, such as `web_search`."""
+    arguments: str = ""
+    """The next part of the arguments, as JSON text."""
+    raw: dict[str, Any] | None = None
+    """The complete call as the provider sent it. None: more may follow."""
+
+
+@dataclass(slots=True)
+class ServerToolOutput:
+    """The complete result of a tool that the provider ran."""
+
+    call_id: str = ""
+    """The provider's id of the call."""
+    name: str = ""
+    """The tool, as in the call."""
+    text: str = ""
+    """The readable part."""
+    is_error: bool = False
+    """Whether the tool failed."""
+    sources: list[CitationReport] = field(default_factory=list)
+    """What a search found, or the page that was read."""
+    raw: dict[str, Any] = field(default_factory=dict)
+    """The result as the provider sent it."""
+
+
+@dataclass(slots=True)
+class ImageData:
+    """An image of an answer. A partial one is a preview of that with the same `block`."""
+
+    data: str = ""
+    """The bytes, base64-encoded."""
+    mime_type: str = ""
+    """The media type."""
+    url: str | None = None
+    """Where the provider offers the image, if it sends no bytes."""
+    partial: bool = False
+    """Whether a better one follows."""
+    block: int | None = None
+    """The wire's number of the block. None: it has none."""
+    raw: dict[str, Any] = field(default_factory=dict)
+    """What the provider wants back with the image."""
+
+
+@dataclass(slots=True)
+class AudioData:
+    """A piece of audio of an answer, of its transcript, or both."""
+
+    data: str = ""
+    """The next bytes, base64-encoded on their own."""
+    transcript: str = ""
+    """The next words."""
+    mime_type: str = ""
+    """The media type, with the first piece."""
+    block: int | None = None
+    """The wire's number of the block. None: it has none."""
+    raw: dict[str, Any] = field(default_factory=dict)
+    """What the provider wants back with the audio. Later values are added to earlier ones."""
 
 
 @dataclass(slots=True)
@@ -176,6 +251,10 @@ Delta: TypeAlias = (
     | RedactedThinking
     | ToolFragment
     | CitationReport
+    | ServerToolFragment
+    | ServerToolOutput
+    | ImageData
+    | AudioData
     | Omitted
     | Finish
     | UsageReport

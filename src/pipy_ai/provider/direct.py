@@ -152,6 +152,8 @@ class DirectProvider:
                 body[name] = merge_tools(request, current, value)
             elif name in _MERGED_FIELDS and isinstance(value, dict) and isinstance(current, dict):
                 body[name] = {**current, **value}
+            elif name == "include" and isinstance(value, list) and isinstance(current, list):
+                body[name] = list(dict.fromkeys([*current, *value]))
             else:
                 body[name] = value
         if request.options.on_payload is not None:

@@ -22,6 +22,7 @@ from typing import Any
 from ..errors import ErrorKind, ProviderError, error_info
 from ..failures import classify_status
 from ..options import SAMPLING_OPTIONS, ThinkingLevel
+from ..types import function_tools
 from ..utils.channel import Channel
 from ..utils.extras import has_extra, install_command
 from ..utils.json_schema import (
@@ -204,7 +205,7 @@ def _set_thinking(
 
 
 def _add_tools(request: Request, body: dict[str, Any], template_kwargs: dict[str, Any]) -> None:
-    tools, choice = request.context.tools, request.options.tool_choice
+    tools, choice = function_tools(request.context.tools), request.options.tool_choice
     if isinstance(choice, dict):
         choice = choice.get("function", {}).get("name", "required")
     if not tools or choice == "none":

@@ -17,6 +17,7 @@ from .finish import is_first_party_chat
 from .profiles import CLAUDE, GEMINI_1_AND_2, OPENAI_MODELS, family_for
 from .reasoning import plan_reasoning, thinks
 from .request import PreparedRequest, ReasoningPlan, Request, bad_request_error
+from .server_tools import add_server_tools
 from .tool_definitions import adapt_tools, rename_choice, rename_tools
 from .wire import OutputFallback, Wire
 
@@ -33,6 +34,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         if not preview:
             raise bad_request_error(request, request.route.problem)
         request.warn("no_route", request.route.problem)
+    betas = add_server_tools(request, wire)
+    options = request.options
     image_types = profile.image_types or wire.image_types
     if not preview and (problem := unreadable_image_problem(request, wire)):
         raise bad_request_error(request, problem)
@@ -52,6 +55,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         signed_empty_text=wire.signed_empty_text,
         starts_with_user=wire.starts_with_user or request.alternating_roles,
         prefill=profile.prefill and _accepts_prefill(request, thinking),
+        raw_api=wire.api if wire.replays_raw else "",
     )
     messages = adapt_messages(request.context.messages, target, request.warn)
     if not messages:
@@ -65,6 +69,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         messages.insert(0, UserMessage(content=clean_surrogates(system_prompt), timestamp=0))
         system_prompt = None
     headers = options.headers or {}
+    if betas:
+        headers = merge_headers(headers, {"anthropic-beta": ",".join(betas)})
     extra = options.extra or {}
     check_headers(request, headers, extra.get("extra_headers"), {"api_key": extra.get("api_key")})
     if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:

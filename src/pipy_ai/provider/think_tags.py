@@ -13,9 +13,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .deltas import (
+    AudioData,
     CitationReport,
     Delta,
+    ImageData,
     RedactedThinking,
+    ServerToolFragment,
+    ServerToolOutput,
     Text,
     Thinking,
     ThinkingSignature,
@@ -35,7 +39,10 @@ TAGS = {
 # Other models write these only if the prompt asks for them, as part of the answer.
 _FAMILY_OF_TAG = {"<thinking>": "nova", "<thought>": "exaone"}
 _SPACE = " \t\r\n"
-_OTHER_CONTENT = (Thinking, ThinkingSignature, RedactedThinking, ToolFragment, CitationReport)
+_OTHER_CONTENT = (
+    Thinking, ThinkingSignature, RedactedThinking, ToolFragment, CitationReport,
+    ServerToolFragment, ServerToolOutput, ImageData, AudioData,
+)  # fmt: skip
 
 
 class _State(Enum):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
-from ..types import AssistantMessage, Message, Tool, ToolCall, ToolResultMessage
+from ..types import AssistantMessage, Message, Tool, ToolCall, ToolResultMessage, function_tools
 from .deltas import Delta, ToolFragment
 from .request import Request, bad_request_error
 from .wire import Wire
@@ -23,7 +23,7 @@ def adapt_tools(request: Request, wire: Wire) -> list[Tool] | None:
 
     Fills `request.tool_names` and `request.restore_arguments`.
     """
-    tools = request.context.tools
+    tools = function_tools(request.context.tools)
     if not tools:
         return None
     request.tool_names = _sent_names(request, wire, tools)

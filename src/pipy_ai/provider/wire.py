@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from ..types import ServerTool
 from .content import COMMON_IMAGE_TYPES
 from .deltas import Delta
 from .request import EncodedRequest, PreparedRequest, Request
@@ -118,6 +119,25 @@ def no_restorer(schema: Mapping[str, Any]) -> None:
     return
 
 
+class EncodedServerTool(NamedTuple):
+    """A tool that the provider runs, in its own format.
+
+    Attributes:
+        tool: an item of `tools`; None: the tool is only in `fields`.
+        fields: further fields of the body. Lists are added to those of other tools.
+        beta: the beta feature of Anthropic that it needs.
+    """
+
+    tool: dict[str, Any] | None
+    fields: Mapping[str, Any] = {}
+    beta: str = ""
+
+
+def no_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool | None:
+    """Run no tools on the provider's side."""
+    return None
+
+
 def portable_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tool's schema as OpenAI and most others accept it."""
     from ..utils.vendor_schemas import to_tool_schema
@@ -181,6 +201,9 @@ class Wire(NamedTuple):
         nested_extra: fields of `extra` that belong into an object of the body, by its name.
         settings: fields of `extra` that are settings of the host's address.
         accepts_tool: whether it accepts a tool of `extra`; otherwise the tool is left out.
+        server_tool: returns a tool that the provider runs in its own format; None: it has none.
+        replays_raw: accepts calls and results of its own tools, and its images and audio, again as
+            it sent them.
         image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: accepts PDFs by URL.
@@ -218,6 +241,8 @@ class Wire(NamedTuple):
     nested_extra: Mapping[str, frozenset[str]] = {}
     settings: frozenset[str] = frozenset()
     accepts_tool: Callable[[Mapping[str, Any]], bool] = accept_any_tool
+    server_tool: Callable[[ServerTool, Request], EncodedServerTool | None] = no_server_tool
+    replays_raw: bool = False
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False

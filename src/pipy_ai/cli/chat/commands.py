@@ -104,7 +104,8 @@ def _tools(chat: Chat, _: str) -> None:
     from ...tools import as_tools
 
     for tool in as_tools(chat.tools):
-        _print(f"{tool.name}  {' '.join(tool.description.split())}".rstrip())
+        description = getattr(tool, "description", "run by the provider")
+        _print(f"{tool.name}  {' '.join(description.split())}".rstrip())
     if not chat.tools:
         _print("none; pipy chat --tool module:function gives the model one")
 

@@ -243,7 +243,10 @@ class Conversation:
                 self.add(event.message)
             case (
                 "text_start" | "text_end" | "thinking_start" | "thinking_end"
-                | "toolcall_start" | "toolcall_delta" | "toolcall_end"
+                | "toolcall_start" | "toolcall_delta" | "toolcall_end" | "servertool_start"
+                | "servertool_delta" | "servertool_end" | "servertool_result" | "citation"
+                | "image_start" | "image_partial" | "image_end"
+                | "audio_start" | "audio_delta" | "audio_end"
             ):  # fmt: skip
                 pass
             case _:

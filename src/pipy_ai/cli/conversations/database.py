@@ -149,6 +149,8 @@ def _message_values(message: Message) -> list[Any]:
                 texts["thinking"].append(part.thinking)
             case "toolCall":
                 calls.append({"id": part.id, "name": part.name, "arguments": part.arguments})
+            case "serverToolCall" | "serverToolResult" | "audio":
+                texts["text"].append(str(part))
             case "image" | "document":
                 texts["text"].append(f"[{part.type}: {part.url or part.mime_type}]")
             case _:

@@ -162,6 +162,8 @@ def _part_html(
         case "toolCall":
             arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
             return f"<pre>{_escaped(f'{part.name}({arguments})')}</pre>\n"
+        case "serverToolCall" | "serverToolResult" | "audio":
+            return f"<pre>{_escaped(str(part))}</pre>\n"
         case "image" | "document":
             if part.data and part.mime_type in IMAGE_TYPES:
                 address = escape(f"data:{part.mime_type};base64,{part.data}")

@@ -124,7 +124,15 @@ def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantM
 
 def _restore_content(content_type: str, text: str) -> AssistantContent:
     """Build the content of a block from its deltas."""
-    from ...types import TextContent, ThinkingContent, ToolCall
+    from ...types import (
+        AudioContent,
+        ImageContent,
+        ServerToolCall,
+        ServerToolResult,
+        TextContent,
+        ThinkingContent,
+        ToolCall,
+    )
 
     content: list[AssistantContent] = [TextContent(), ThinkingContent()]
     [part] = (part for part in content if part.type == content_type)
@@ -133,7 +141,9 @@ def _restore_content(content_type: str, text: str) -> AssistantContent:
             part.text = text
         case ThinkingContent():
             part.thinking = text
-        case ToolCall():  # the deltas of calls are not saved: they may be incomplete
+        case (  # their deltas are not saved: they may be incomplete
+            ToolCall() | ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent()
+        ):
             raise AssertionError(content_type)
         case _:
             assert_never(part)

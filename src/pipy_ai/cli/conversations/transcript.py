@@ -154,6 +154,8 @@ def _part_markdown(
         case "toolCall":
             arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
             return f"`{part.name}({arguments})`"
+        case "serverToolCall" | "serverToolResult" | "audio":
+            return _fence(str(part))
         case "image" | "document":
             return f"[{part.type}: {part.url or part.mime_type}]"
         case _:

@@ -101,7 +101,20 @@ class Printer:
                 self._open_calls -= 1
                 if not self._open_calls:
                     show_status("waiting for the next answer")
-            case "toolcall_delta":
+            case "servertool_start":
+                self._end_line_on_terminal()
+                call = event.partial.content[event.content_index]
+                show_status(f"running {getattr(call, 'name', '')}")
+            case "image_start":
+                self._end_line_on_terminal()
+                show_status("drawing")
+            case "audio_start":
+                self._end_line_on_terminal()
+                show_status("speaking")
+            case (
+                "toolcall_delta" | "servertool_delta" | "servertool_end" | "servertool_result"
+                | "citation" | "image_partial" | "image_end" | "audio_delta" | "audio_end"
+            ):  # fmt: skip
                 pass
             case "done" | "error":
                 hide_status()

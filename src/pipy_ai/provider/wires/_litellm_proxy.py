@@ -11,7 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
 
 from ...failures import extract_provider_message
-from ...types import AssistantMessage, TextContent, ThinkingContent, ToolCall
+from ...types import (
+    AssistantMessage,
+    AudioContent,
+    ImageContent,
+    ServerToolCall,
+    ServerToolResult,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+)
 from ..deltas import Delta, RedactedThinking, ResponseInfo, Thinking, ThinkingSignature, UsageReport
 from ..response import unprefixed
 from ._fields import content_text, optional_index, optional_text
@@ -76,6 +85,8 @@ def add_thinking_blocks(message: AssistantMessage, turn: dict[str, Any]) -> None
                 blocks.append(_thinking_block(part))
             case ToolCall():
                 pass  # the message has a field for calls
+            case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+                pass  # `adapt_messages` replaced them
             case _:
                 assert_never(part)
     if interleaved:

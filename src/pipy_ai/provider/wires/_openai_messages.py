@@ -13,9 +13,12 @@ from typing import Any, Literal, NamedTuple, assert_never
 
 from ...types import (
     AssistantMessage,
+    AudioContent,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     Tool,
@@ -324,6 +327,8 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
                 pass  # sent in the form of the dialect, below
             case ToolCall():
                 calls.append(_encode_tool_call(part, dialect))
+            case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+                pass  # `adapt_messages` replaced them
             case _:
                 assert_never(part)
     encoded: dict[str, Any] = {"role": "assistant", "content": text or None}

@@ -11,9 +11,12 @@ from typing import Any, assert_never
 from ...types import (
     AssistantContent,
     AssistantMessage,
+    AudioContent,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     Tool,
@@ -321,6 +324,8 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
             return {"type": "thinking", "thinking": part.thinking, "signature": signature or ""}
         case ToolCall():
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
+        case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+            return part.raw
         case _:
             assert_never(part)
 

@@ -10,9 +10,12 @@ from typing import Any, assert_never
 from ...types import (
     AssistantContent,
     AssistantMessage,
+    AudioContent,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     Tool,
@@ -418,6 +421,8 @@ def _encode_block(part: AssistantContent) -> list[Block]:
         case ToolCall():
             call = {"toolUseId": part.id, "name": part.name, "input": part.arguments}
             return [{"toolUse": call}]
+        case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+            return []  # `adapt_messages` replaced them
         case _:
             assert_never(part)
 

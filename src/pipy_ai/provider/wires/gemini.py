@@ -14,9 +14,12 @@ from ...errors import ProviderError
 from ...types import (
     AssistantContent,
     AssistantMessage,
+    AudioContent,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     Tool,
@@ -284,6 +287,8 @@ def _encode_block(part: AssistantContent, is_gemini_3: bool) -> dict[str, Any]:
             call = {"name": part.name, "args": part.arguments}
             encoded = {"functionCall": {**call, "id": part.id} if is_gemini_3 else call}
             signature = part.thought_signature
+        case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+            return part.raw
         case _:
             assert_never(part)
     return {**encoded, "thoughtSignature": signature} if signature else encoded

@@ -16,10 +16,13 @@ from urllib.parse import urlsplit
 from ...tokens import estimate_input_tokens
 from ...types import (
     AssistantMessage,
+    AudioContent,
     Context,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     ToolCall,
@@ -213,6 +216,8 @@ def _encode_assistant(message: AssistantMessage) -> dict[str, Any]:
             case ToolCall():
                 function = {"name": part.name, "arguments": part.arguments}
                 calls.append({"id": part.id, "type": "function", "function": function})
+            case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+                pass  # `adapt_messages` replaced them
             case _:
                 assert_never(part)
     encoded: dict[str, Any] = {"role": "assistant", "content": text}

@@ -8,9 +8,12 @@ from typing import Any, assert_never
 
 from ...types import (
     AssistantMessage,
+    AudioContent,
     DocumentContent,
     ImageContent,
     Message,
+    ServerToolCall,
+    ServerToolResult,
     TextContent,
     ThinkingContent,
     Tool,
@@ -190,6 +193,11 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
                 arguments = json.dumps(part.arguments, ensure_ascii=False)
                 call = {"type": "function_call", "call_id": part.id, "name": part.name}
                 items.append({**call, "arguments": arguments})
+            case ServerToolCall() | ServerToolResult():
+                if part.raw:
+                    items.append(part.raw)
+            case ImageContent() | AudioContent():
+                pass  # `adapt_messages` replaced them
             case _:
                 assert_never(part)
     return items

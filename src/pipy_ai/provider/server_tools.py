@@ -1,0 +1,65 @@
+"""Add the tools that a provider runs to a request, in the provider's own format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..types import ServerTool, function_tools
+from .request import Request, bad_request_error
+from .wire import EncodedServerTool, Wire
+
+
+def add_server_tools(request: Request, wire: Wire) -> list[str]:
+    """Move the provider's tools from the context to `extra`; return the beta features they need.
+
+    A tool that the provider does not have is left out with a warning.
+
+    Raises:
+        ProviderError: The provider has none of them, and there are no other tools.
+    """
+    tools = [tool for tool in request.context.tools or () if isinstance(tool, ServerTool)]
+    if not tools:
+        return []
+    functions = function_tools(request.context.tools)
+    extra = dict(request.options.extra or {})
+    native: list[dict[str, Any]] = []
+    betas: list[str] = []
+    accepted = 0
+    for tool in tools:
+        encoded = _encode(tool, request, wire)
+        if encoded is None:
+            text = f"{request.model} has no {tool.name} of its own"
+            if len(tools) == 1 and not functions:
+                raise bad_request_error(request, f"{text}, the only tool of the request")
+            request.warn("tool_unsupported", f"{text}; the tool was left out")
+            continue
+        accepted += 1
+        if encoded.tool is not None:
+            native.append(encoded.tool)
+        if encoded.beta:
+            betas.append(encoded.beta)
+        for name, value in encoded.fields.items():
+            extra[name] = _joined(extra.get(name), value)
+    if not accepted and not functions:
+        names = ", ".join(tool.name for tool in tools)
+        raise bad_request_error(request, f"{request.model} has none of the tools: {names}")
+    if native:
+        extra["tools"] = [*native, *(extra.get("tools") or ())]
+    request.context = request.context.model_copy(update={"tools": functions or None})
+    request.options = request.options.model_copy(update={"extra": extra or None})
+    return betas
+
+
+def _encode(tool: ServerTool, request: Request, wire: Wire) -> EncodedServerTool | None:
+    if tool.kind == "native":
+        return EncodedServerTool(dict(tool.options)) if wire.accepts_tool(tool.options) else None
+    return wire.server_tool(tool, request)
+
+
+def _joined(given: Any, value: Any) -> Any:
+    """Return the value of a field together with what the caller or another tool put there."""
+    if isinstance(given, list) and isinstance(value, list):
+        return [*given, *(item for item in value if item not in given)]
+    if isinstance(given, dict) and isinstance(value, dict):
+        return {**value, **given}
+    return value if given is None else given
