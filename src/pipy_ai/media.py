@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class MediaContent(Protocol):
+class _Media(Protocol):
     """An image or audio of a message."""
 
     data: str
@@ -26,7 +26,7 @@ _DEFAULT_PCM_RATE_HZ = 24_000
 _SUFFIXES = {"image/jpeg": ".jpg", "audio/wav": ".wav", "audio/x-wav": ".wav", "audio/mpeg": ".mp3"}
 
 
-def content_bytes(content: MediaContent) -> bytes:
+def content_bytes(content: _Media) -> bytes:
     """Return the bytes of an image or of audio.
 
     Raises:
@@ -44,7 +44,7 @@ def content_bytes(content: MediaContent) -> bytes:
         raise ValueError(f"the data of the {kind} is not valid base64: {error}") from None
 
 
-def save_content(content: MediaContent, path: str | os.PathLike[str]) -> Path:
+def save_content(content: _Media, path: str | os.PathLike[str]) -> Path:
     """Write an image or audio to a file, and return its path.
 
     Raises:
