@@ -76,7 +76,9 @@ def estimate_input_tokens(context: Context) -> int:
 def estimate_message_tokens(message: Message) -> int:
     """Estimate the number of tokens of a message."""
     if isinstance(message, AssistantMessage):
-        return estimate_output_tokens(message)
+        results = (part for part in message.content if isinstance(part, ServerToolResult))
+        size = sum(estimate_tokens(json.dumps(result.raw, default=str)) for result in results)
+        return size + estimate_output_tokens(message)
     if isinstance(message.content, str):
         return estimate_tokens(message.content)
     return sum(map(_estimate_part, message.content))
@@ -115,8 +117,11 @@ def estimate_output_tokens(message: AssistantMessage) -> int:
             case ToolCall():
                 arguments = part.raw_arguments or json.dumps(part.arguments, default=str)
                 total += estimate_tokens(part.name) + estimate_tokens(arguments)
-            case ServerToolCall() | ServerToolResult():
-                total += estimate_tokens(json.dumps(part.raw, default=str))
+            case ServerToolCall():
+                arguments = json.dumps(part.arguments, default=str)
+                total += estimate_tokens(part.name) + estimate_tokens(arguments)
+            case ServerToolResult():
+                pass  # the provider's tool wrote it
             case ImageContent():
                 total += TOKENS_PER_IMAGE
             case AudioContent():

@@ -607,6 +607,9 @@ class AssistantMessage(_ShownMessage):
     """The provider's limits by name, such as `requests` or `tokens`. Empty: it sent none."""
     raw: RawResponse | None = Field(default=None, repr=False, exclude=True)
     """The HTTP response. None without `raw=True`, and where no HTTP request was sent."""
+    container: str | None = None
+    """The provider's id of the sandbox in which its code execution ran. To use it again in a later
+    turn, pass `extra={"container": message.container}`."""
     ttft_ms: float | None = None
     """Milliseconds to the first content. None: there was none."""
     duration_ms: float | None = None

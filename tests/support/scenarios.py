@@ -8,7 +8,16 @@ from typing import Any, assert_never
 
 import pytest
 
-from pipy_ai import AssistantMessage, TextContent, ThinkingContent, ToolCall
+from pipy_ai import (
+    AssistantMessage,
+    AudioContent,
+    ImageContent,
+    ServerToolCall,
+    ServerToolResult,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+)
 
 from .event_stream import frame_end
 from .scripted_server import Scene, Status
@@ -34,6 +43,14 @@ def shape(message: AssistantMessage) -> list[Any]:
                 out.append({"think": part.thinking})
             case ToolCall():
                 out.append((part.name, part.arguments))
+            case ServerToolCall():
+                out.append({"server": part.name, "arguments": part.arguments})
+            case ServerToolResult():
+                out.append({"result": part.name, "text": part.text})
+            case ImageContent():
+                out.append({"image": part.data})
+            case AudioContent():
+                out.append({"audio": part.data, "transcript": part.transcript})
             case _:
                 assert_never(part)
     return out

@@ -302,6 +302,8 @@ def tool_refusals(path: str, body: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for tool in body.get("tools") or ():
         if "messages" in body and path.endswith("/v1/messages"):
+            if tool.get("type", "custom") != "custom":  # Anthropic's own
+                continue
             found += _named(tool, r"[A-Za-z0-9_-]{1,128}")
             found += check(tool.get("input_schema", {}), *TOOL_RULES, short_property_names)
         elif "contents" in body:

@@ -127,6 +127,7 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
         if results and blocks[0]["type"] != "tool_result":
             found.append(f"{where}: results do not come first")
         open_ids = []
+        found += _anthropic_server_tools(where, blocks, number == len(body["messages"]) - 1)
         for block in blocks:
             if block["type"] == "text" and not block["text"].strip():
                 found.append(f"{where}: empty text")
@@ -139,6 +140,27 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
                 open_ids.append(block["id"])
     if open_ids:
         found.append(f"the end: calls without results {open_ids}")
+    return found
+
+
+def _anthropic_server_tools(where: str, blocks: list[dict[str, Any]], last: bool) -> list[str]:
+    """Calls of Anthropic's own tools have their results in the same message, behind them."""
+    found: list[str] = []
+    waiting: list[str] = []
+    for block in blocks:
+        kind = block["type"]
+        if kind in ("server_tool_use", "mcp_tool_use"):
+            if not isinstance(block["input"], dict):
+                found.append(f"{where}: input {block['input']!r}")
+            waiting.append(block["id"])
+        elif kind.endswith("_tool_result"):
+            if block["tool_use_id"] not in waiting:
+                found.append(f"{where}: unexpected tool_use_id {block['tool_use_id']}")
+            else:
+                waiting.remove(block["tool_use_id"])
+    client_call = any(block["type"] == "tool_use" for block in blocks)
+    if waiting and not last and not client_call:
+        found.append(f"{where}: {waiting} without corresponding results")
     return found
 
 

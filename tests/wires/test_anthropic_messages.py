@@ -123,7 +123,8 @@ def test_server_side_tools_are_not_tool_calls(lab: Lab) -> None:
     ]  # fmt: skip
     lab.play(sse(events[0], *server, *events[1:]))
     message = ask(lab, ANTHROPIC)
-    assert shape(message) == ["found it"]
+    assert shape(message) == [{"server": "web_search", "arguments": {"query": "x"}}, "found it"]
+    assert message.tool_calls == []
     assert message.stop_reason == "stop"
 
 

@@ -69,7 +69,6 @@ def ending(wire: Wire, reason: str) -> list[bytes]:
 
 
 REASONS = [
-    (ANTHROPIC, "pause_turn", "error", "incomplete", False),
     (ANTHROPIC, "compaction", "error", "incomplete", False),
     (ANTHROPIC, "refusal", "error", "content_filter", False),
     (ANTHROPIC, "model_context_window_exceeded", "length", None, False),
@@ -424,8 +423,6 @@ OMITTED = {
     ),
     "mistral file": (CHAT, chat_delta(content=[{"type": "tool_file", "file_id": "f"}])),
     "mistral image": (CHAT, chat_delta(content=[{"type": "image_url", "image_url": "u"}])),
-    "anthropic search": (ANTHROPIC, anthropic_block(type="server_tool_use", id="s", name="w")),
-    "anthropic mcp": (ANTHROPIC, anthropic_block(type="mcp_tool_use", id="s", name="w")),
     "anthropic upload": (ANTHROPIC, anthropic_block(type="container_upload", file_id="f")),
     "responses image": (RESPONSES, responses_item(type="image_generation_call", result=PNG)),
     "responses approval": (RESPONSES, responses_item(type="mcp_approval_request", name="f")),

@@ -86,6 +86,7 @@ class Meter:
         self._block_bytes = 0  # of the current block
         self._finished_tokens = 0  # of the blocks before it
         self._output_tokens = 0  # of all blocks, as counted in the budgets
+        self._earlier_usage: Usage | None = None
         usd = self._usage_cost(self._usage)
         self._usd_per_output_token = self._output_token_price()
         self.usd, self.tokens = usd or 0.0, self._usage.input
@@ -110,6 +111,11 @@ class Meter:
         return error_info(ErrorKind.BUDGET, text, provider=self._provider)
 
     # --- In flight --------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Add what is reported from now on to the usage so far: another response continues."""
+        if self._budgets:
+            self._earlier_usage = self._usage.model_copy(update={"output": self._output_tokens})
 
     def count_deltas(self, deltas: Sequence[Delta]) -> tuple[Sequence[Delta], ErrorInfo | None]:
         """Return the deltas that the budgets cover, and the error that ends the answer, if any."""
@@ -172,9 +178,11 @@ class Meter:
             for name in ("input", "output", "cache_read", "cache_write", "cache_write_1h")
             if type(value := getattr(report, name)) is int and value >= 0
         }
-        self._output_tokens = max(self._output_tokens, reported.pop("output", 0))
         if report.server_tool_calls is not None:
             reported["server_tool_calls"] = report.server_tool_calls
+        if self._earlier_usage is not None:
+            reported = _added_to(self._earlier_usage, reported)
+        self._output_tokens = max(self._output_tokens, reported.pop("output", 0))
         if reported:
             self._usage = self._usage.model_copy(update=reported)
             self._usd_per_output_token = self._output_token_price()
@@ -310,3 +318,16 @@ def _ledger_entry(message: AssistantMessage, duration_ms: float | None) -> Ledge
         error=None if message.error is None else message.error.kind.value,
         duration_ms=duration_ms,
     )
+
+
+def _added_to(usage: Usage, reported: dict[str, Any]) -> dict[str, Any]:
+    """Return reported counts with those of `usage` added."""
+    total: dict[str, Any] = {}
+    for name, value in reported.items():
+        earlier = getattr(usage, name)
+        if isinstance(value, dict):
+            names = {**earlier, **value}
+            total[name] = {tool: earlier.get(tool, 0) + value.get(tool, 0) for tool in names}
+        else:
+            total[name] = (earlier or 0) + value
+    return total

@@ -15,6 +15,7 @@ from array import array
 from base64 import b64decode, b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
 from uuid import uuid4
@@ -86,7 +87,15 @@ from .deltas import (
     UsageReport,
     invalid_delta,
 )
-from .finish import COMPLETE, FIRST_PARTY_APIS, LENGTH, TOOL_CALLS, finish_error, normalize
+from .finish import (
+    COMPLETE,
+    FIRST_PARTY_APIS,
+    LENGTH,
+    PAUSED,
+    TOOL_CALLS,
+    finish_error,
+    normalize,
+)
 
 if TYPE_CHECKING:
     from ..output.schema import Output
@@ -332,6 +341,7 @@ class _AudioBlock(_Block):
         )
 
 
+_EARLIER_RESPONSE = -1  # as the wire's number of a block; the next response has its own numbers
 _T = TypeVar("_T")
 _OtherBlock = TypeVar("_OtherBlock", _ImageBlock, _AudioBlock)
 
@@ -417,6 +427,8 @@ class Assembler:
         self._tool_blocks_by_id: dict[str, _ToolBlock] = {}
         self._used_call_ids: set[str] = set()
         self._usage_log: list[tuple[int, UsageReport]] = []
+        self._response_usage = UsageReport()  # of the current response
+        self._earlier_usage: UsageReport | None = None  # of the responses that were paused
         self._response_log: list[tuple[int, ResponseInfo]] = []
         self._omitted: dict[str, None] = {}  # types of omitted content, in order of appearance
         self._finished = False
@@ -507,6 +519,25 @@ class Assembler:
             else:
                 self._feed_other(delta, events)
         return events
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the provider paused the answer, so that another request continues it."""
+        return normalize(self._finish_reason) == PAUSED
+
+    def resume(self, events: list[AssistantMessageEvent]) -> AssistantMessage:
+        """Return the paused message. The next response continues it, and its usage is added."""
+        self._end_open_block(events)
+        self._position += 1
+        message = self.message_at(self._position)
+        message.raw_stop_reason = self._finish_reason
+        self._finished, self._finish_reason = False, None
+        for block in self._blocks:
+            block.wire_block = _EARLIER_RESPONSE
+        self._tool_blocks_by_index = {}
+        self._earlier_usage = self._usage_log[-1][1] if self._usage_log else None
+        self._response_usage = UsageReport()
+        return message
 
     def finish(self) -> list[AssistantMessageEvent]:
         """Return the last events, at the end of the wire.
@@ -737,6 +768,7 @@ class Assembler:
             model or current.model,
             delta.api or current.api,
             timings_ms=delta.timings_ms or current.timings_ms,
+            container=delta.container or current.container,
         )
         if updated != current:
             self._position += 1
@@ -1035,6 +1067,7 @@ class Assembler:
             response_id=response.id,
             response_model=response.model,
             server_timings_ms=dict(response.timings_ms or ()),
+            container=response.container,
             timestamp=self._timestamp,
         )
         if self._output is not None:
@@ -1042,8 +1075,8 @@ class Assembler:
         return message
 
     def _merge_usage(self, incoming: UsageReport) -> UsageReport:
-        current = self._usage_log[-1][1] if self._usage_log else UsageReport()
-        merged = UsageReport()
+        current = self._response_usage
+        merged = self._response_usage = UsageReport()
         for name in _COUNT_FIELDS:
             value = getattr(incoming, name)
             if value is not None and type(value) is not int:  # some hosts send floats
@@ -1058,7 +1091,8 @@ class Assembler:
         merged.server_tool_calls = (
             current.server_tool_calls if calls is None else clean_json_surrogates(calls)
         )
-        return merged
+        earlier = self._earlier_usage
+        return merged if earlier is None else _add_usage(earlier, merged)
 
     def _usage_at(self, position: int) -> Usage:
         entry_count = bisect_right(self._usage_log, position, key=lambda entry: entry[0])
@@ -1124,6 +1158,20 @@ def _is_repeat(call: _ToolBlock, arguments: str) -> bool:
     """
     text = arguments.strip()
     return len(text) >= len(call.pieces) and text == call.text().strip() and call.is_complete()
+
+
+def _add_usage(earlier: UsageReport, usage: UsageReport) -> UsageReport:
+    """Return the usage of two responses together."""
+    total = replace(usage)
+    for name in (*_COUNT_FIELDS, "cost"):
+        first, second = getattr(earlier, name), getattr(usage, name)
+        if first is not None:
+            setattr(total, name, first if second is None else first + second)
+    calls = dict(earlier.server_tool_calls or {})
+    for name, count in (usage.server_tool_calls or {}).items():
+        calls[name] = calls.get(name, 0) + count
+    total.server_tool_calls = calls or None
+    return total
 
 
 def _is_other_block(current: int | None, incoming: int | None) -> bool:

@@ -235,8 +235,14 @@ def _adapt_assistant_message(
             case TextContent():
                 signature = part.text_signature if same_model else None
                 if part.text.strip() or (signature and target.signed_empty_text):
-                    text = clean_surrogates(part.text)
-                    content.append(TextContent(text=text, text_signature=signature))
+                    kept = target.accepts_raw(message) and not aborted
+                    content.append(
+                        TextContent(
+                            text=clean_surrogates(part.text),
+                            text_signature=signature,
+                            citations=part.citations if kept else [],
+                        )
+                    )
             case ThinkingContent():
                 thinking = _adapt_thinking(part, target, same_model, aborted)
                 if thinking is not None:

@@ -241,6 +241,8 @@ class ResponseInfo:
     """The API, such as `openai-completions`."""
     timings_ms: dict[str, float] | None = field(default=None, kw_only=True)
     """Milliseconds of the phases that the server reports."""
+    container: str | None = field(default=None, kw_only=True)
+    """The provider's id of the sandbox in which code ran."""
 
 
 Delta: TypeAlias = (

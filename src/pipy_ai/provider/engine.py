@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .think_tags import ThinkTagParser
 
 YIELD_EVERY_BATCHES = 64  # a provider that never awaits would otherwise starve other tasks
+MAX_CONTINUATIONS = 8  # of an answer that the provider pauses
 USAGE_GRACE_S = 2.0  # time to wait for usage once the answer is complete
 
 _CANCELLED_MESSAGE = "The request's task was cancelled."
@@ -377,14 +378,39 @@ class Run:
         return self._assembler.fail(self._attempt_error)
 
     async def _stream_once(self) -> list[AssistantMessageEvent]:
-        """Send the request once; push all events except the last batch, which is returned."""
-        assembler, meter = self._assembler, self._meter
-        answer_complete, budget_error, batches = False, None, 0
+        """Send the request once; push all events except the last batch, which is returned.
+
+        An answer that the provider pauses is continued by another request.
+        """
+        meter = self._meter
         if meter is not None:
             tokens = await self._count_input_tokens() if meter.counts_tokens else None
             meter.start_attempt(self._request, tokens)
         if self._observers:
             self._notify("attempt_started", self._request)
+        for _ in range(MAX_CONTINUATIONS):
+            events = await self._stream_response()
+            if events is not None or not self._assembler.is_paused:
+                break
+            self._resume()
+        else:
+            events = await self._stream_response()
+        return self._assembler.finish() if events is None else events
+
+    def _resume(self) -> None:
+        """Prepare the request that continues the paused answer."""
+        events: list[AssistantMessageEvent] = []
+        self._request = self._request.continuation(self._assembler.resume(events))
+        self._push(events)
+        if self._meter is not None:
+            self._meter.resume()
+        self._last_content_at = time.perf_counter()
+        self._arm_timeouts()
+
+    async def _stream_response(self) -> list[AssistantMessageEvent] | None:
+        """Push the events of one response; return the last ones if the attempt was stopped."""
+        assembler, meter = self._assembler, self._meter
+        answer_complete, budget_error, batches = False, None, 0
         stream = self._provider.stream(self._request)
         try:
             async for deltas in stream:
@@ -421,7 +447,7 @@ class Run:
                 await close()
         if self._stop_error:  # the provider ended its stream instead of raising CancelledError
             return self._events_after_stop(self._stop_error)
-        return self._events_after_attempt_error() or assembler.finish()
+        return self._events_after_attempt_error()
 
     async def _count_input_tokens(self) -> int | None:
         """Return the tokens of the prompt as the provider counts them; None: it does not."""

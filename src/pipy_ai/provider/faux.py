@@ -13,6 +13,7 @@ Each request takes the next reply of the script. `faux/echo` repeats the prompt 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
@@ -25,11 +26,15 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..tokens import estimate_input_tokens, estimate_tokens
 from ..types import TextContent, UserMessage
 from .deltas import (
+    AudioData,
     CitationReport,
     Delta,
     Finish,
+    ImageData,
     RedactedThinking,
     ResponseInfo,
+    ServerToolFragment,
+    ServerToolOutput,
     Text,
     Thinking,
     ThinkingSignature,
@@ -40,12 +45,15 @@ from .request import Request
 
 __all__ = [
     "FauxProvider",
+    "audio",
     "citation",
     "cut",
     "error",
+    "image",
     "redacted",
     "reply",
     "script",
+    "server_tool",
     "stall",
     "text",
     "thinking",
@@ -55,7 +63,7 @@ __all__ = [
 
 
 StepKind: TypeAlias = Literal[
-    "text", "thinking", "redacted", "citation", "tool", "usage", "error", "stall", "cut"
+    "text", "thinking", "redacted", "deltas", "tool", "usage", "error", "stall", "cut"
 ]
 
 
@@ -93,7 +101,46 @@ def citation(content: str, source: str, title: str | None = None) -> _Step:
         source: The address of the source, or the id of a document.
         title: The title of the source.
     """
-    return _Step("citation", data=CitationReport(content, source=source, title=title))
+    return _Step("deltas", data=[CitationReport(content, source=source, title=title)])
+
+
+def server_tool(
+    name: str,
+    /,
+    *,
+    result: str = "",
+    sources: Sequence[tuple[str, str]] = (),
+    is_error: bool = False,
+    **kwargs: Any,
+) -> _Step:
+    """Use a tool of the provider, such as `web_search`.
+
+    Args:
+        name: The name of the tool.
+        result: The text of its result.
+        sources: The address and the title of each source that it found.
+        is_error: Whether it failed.
+        **kwargs: The arguments by name.
+    """
+    call_id = f"srv_{uuid4().hex[:12]}"
+    raw = {"type": "call", "id": call_id, "name": name, "input": kwargs}
+    call = ServerToolFragment(id=call_id, name=name, arguments=json.dumps(kwargs), raw=raw)
+    reports = [CitationReport(source=address, title=title) for address, title in sources]
+    raw = {"type": "result", "call_id": call_id}
+    output = ServerToolOutput(call_id, name, result, is_error, reports, raw)
+    return _Step("deltas", data=[call, output])
+
+
+def image(data: bytes, mime_type: str = "image/png") -> _Step:
+    """Answer with an image, the bytes `data` of this media type."""
+    return _Step("deltas", data=[ImageData(base64.b64encode(data).decode(), mime_type)])
+
+
+def audio(data: bytes, transcript: str = "", mime_type: str = "audio/wav") -> _Step:
+    """Answer with audio, the bytes `data` of this media type, and its words."""
+    return _Step(
+        "deltas", data=[AudioData(base64.b64encode(data).decode(), transcript, mime_type)]
+    )
 
 
 def tool(
@@ -248,8 +295,8 @@ class FauxProvider:
                     usage_report = step.data
                 case "redacted":
                     yield [RedactedThinking(step.text)]
-                case "citation":
-                    yield [step.data]
+                case "deltas":
+                    yield step.data
                 case "text" | "thinking" | "tool":
                     for delta in _content_deltas(step, call_count, self.chunk_size):
                         if self.delay:

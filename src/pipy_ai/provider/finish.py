@@ -56,6 +56,7 @@ _FILTERED = frozenset(
         "spii",
     }
 )
+PAUSED = "pause_turn"  # Anthropic's own tools are still at work; the next request continues
 _BROKEN_OFF = "The provider stopped the response early"
 _CANCELLED = "The response was cancelled at the provider"
 _NOT_STARTED = "The server loaded or unloaded the model, and did not answer"
@@ -89,10 +90,10 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "malformed_tool_use": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Bedrock
     "missing_thought_signature": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "network_error": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Z.ai
-    "pause_turn": (
+    PAUSED: (
         ErrorKind.INCOMPLETE,
         False,
-        "The provider paused the answer while its own tools run; pipy-ai cannot resume it",
+        "The provider paused the answer again and again while its own tools ran",
     ),
     "pup_limited_disabled": (
         ErrorKind.AUTH,

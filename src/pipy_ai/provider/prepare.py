@@ -34,7 +34,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         if not preview:
             raise bad_request_error(request, request.route.problem)
         request.warn("no_route", request.route.problem)
-    betas = add_server_tools(request, wire)
+    add_server_tools(request, wire)
     options = request.options
     image_types = profile.image_types or wire.image_types
     if not preview and (problem := unreadable_image_problem(request, wire)):
@@ -54,7 +54,8 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         tool_call_ids=profile.tool_call_ids,
         signed_empty_text=wire.signed_empty_text,
         starts_with_user=wire.starts_with_user or request.alternating_roles,
-        prefill=profile.prefill and _accepts_prefill(request, thinking),
+        prefill=request.is_continuation
+        or (profile.prefill and _accepts_prefill(request, thinking)),
         raw_api=wire.api if wire.replays_raw else "",
     )
     messages = adapt_messages(request.context.messages, target, request.warn)
@@ -69,8 +70,6 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         messages.insert(0, UserMessage(content=clean_surrogates(system_prompt), timestamp=0))
         system_prompt = None
     headers = options.headers or {}
-    if betas:
-        headers = merge_headers(headers, {"anthropic-beta": ",".join(betas)})
     extra = options.extra or {}
     check_headers(request, headers, extra.get("extra_headers"), {"api_key": extra.get("api_key")})
     if plan.budget_tokens and request.context.tools and wire.thinking.tools_beta:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..options import SimpleStreamOptions, ThinkingLevel
 from ..registry.routing import Route
-from ..types import Context, Message, Tool, Warning
+from ..types import AssistantMessage, Context, Message, Tool, Warning
 
 if TYPE_CHECKING:
     from ..output.schema import Output
@@ -48,6 +48,14 @@ class Request:
     """Removes the secrets of the request from a text. Set when the request is sent."""
     response: ResponseCapture | None = field(default=None, repr=False, compare=False)
     """What is kept of the HTTP response to the latest attempt. None: it was not sent."""
+    is_continuation: bool = False
+    """Whether the last message is an answer that the provider paused."""
+
+    def continuation(self, message: AssistantMessage) -> Request:
+        """Return the request that continues `message`, an answer that the provider paused."""
+        messages = self.context.messages[:-1] if self.is_continuation else self.context.messages
+        context = self.context.model_copy(update={"messages": [*messages, message]})
+        return replace(self, context=context, is_continuation=True)
 
     @property
     def model(self) -> str:

@@ -8,9 +8,11 @@ from ..types import ServerTool, function_tools
 from .request import Request, bad_request_error
 from .wire import EncodedServerTool, Wire
 
+_BETA_HEADER = "anthropic-beta"
 
-def add_server_tools(request: Request, wire: Wire) -> list[str]:
-    """Move the provider's tools from the context to `extra`; return the beta features they need.
+
+def add_server_tools(request: Request, wire: Wire) -> None:
+    """Move the provider's tools from the context to `extra`, with the headers that they need.
 
     A tool that the provider does not have is left out with a warning.
 
@@ -19,7 +21,7 @@ def add_server_tools(request: Request, wire: Wire) -> list[str]:
     """
     tools = [tool for tool in request.context.tools or () if isinstance(tool, ServerTool)]
     if not tools:
-        return []
+        return
     functions = function_tools(request.context.tools)
     extra = dict(request.options.extra or {})
     native: list[dict[str, Any]] = []
@@ -43,11 +45,15 @@ def add_server_tools(request: Request, wire: Wire) -> list[str]:
     if not accepted and not functions:
         names = ", ".join(tool.name for tool in tools)
         raise bad_request_error(request, f"{request.model} has none of the tools: {names}")
+    if betas:
+        headers = dict(extra.get("extra_headers") or {})
+        name = next((name for name in headers if name.lower() == _BETA_HEADER), _BETA_HEADER)
+        headers[name] = ",".join(filter(None, [headers.get(name), *betas]))
+        extra["extra_headers"] = headers
     if native:
         extra["tools"] = [*native, *(extra.get("tools") or ())]
     request.context = request.context.model_copy(update={"tools": functions or None})
     request.options = request.options.model_copy(update={"extra": extra or None})
-    return betas
 
 
 def _encode(tool: ServerTool, request: Request, wire: Wire) -> EncodedServerTool | None:

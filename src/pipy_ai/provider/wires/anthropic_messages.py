@@ -25,6 +25,7 @@ from ...types import (
     UserContent,
     UserMessage,
 )
+from ...utils.json_parse import parse_arguments
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..apis import ANTHROPIC
 from ..content import inline_data, is_remote_file, result_text
@@ -34,6 +35,7 @@ from ..deltas import (
     Omitted,
     RedactedThinking,
     ResponseInfo,
+    ServerToolFragment,
     Text,
     Thinking,
     ThinkingSignature,
@@ -45,6 +47,16 @@ from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
+from ._anthropic_tools import (
+    CALL_TYPES,
+    decode_citation,
+    decode_result,
+    encode_citations,
+    encode_server_tool,
+    is_result,
+    tool_name,
+    unanswered_parts,
+)
 from ._fields import content_text, optional_id, optional_index, optional_text
 from ._parsing import (
     error_from_payload,
@@ -144,6 +156,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "tools": encode_tools(prepared.tools),
         "tool_choice": _tool_choice(prepared.tool_choice),
         "metadata": None if user_id is None else {"user_id": str(user_id)},
+        "container": _container(prepared.messages),
         **thinking_fields(prepared.reasoning),
     }
     if (schema := output_format(request)) is not None:
@@ -210,6 +223,12 @@ def output_format(request: Request) -> dict[str, Any] | None:
     return {"type": "json_schema", "schema": to_anthropic_schema(output.schema)}
 
 
+def _container(messages: Sequence[Message]) -> str | None:
+    """Return the sandbox of an answer that goes on."""
+    answer = next((m for m in reversed(messages) if not isinstance(m, ToolResultMessage)), None)
+    return answer.container if isinstance(answer, AssistantMessage) else None
+
+
 def _system_blocks(system_prompt: str | None) -> list[dict[str, Any]] | None:
     return [{"type": "text", "text": system_prompt}] if system_prompt else None
 
@@ -266,7 +285,7 @@ def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             case UserMessage():
                 role, blocks = "user", _encode_user_content(message)
             case AssistantMessage():
-                role, blocks = "assistant", [_encode_block(part) for part in message.content]
+                role, blocks = "assistant", _encode_answer(message)
             case ToolResultMessage():
                 role, blocks = "user", [_encode_result(message)]
                 if message.is_error:
@@ -312,10 +331,16 @@ def _file_source(part: ImageContent | DocumentContent) -> dict[str, Any]:
     return {"type": "base64", "media_type": media_type, "data": data}
 
 
+def _encode_answer(message: AssistantMessage) -> list[dict[str, Any]]:
+    omitted = unanswered_parts(message)
+    parts = enumerate(message.content)
+    return [_encode_block(part) for index, part in parts if index not in omitted]
+
+
 def _encode_block(part: AssistantContent) -> dict[str, Any]:
     match part:
         case TextContent():
-            return {"type": "text", "text": part.text}
+            return {"type": "text", "text": part.text, **encode_citations(part.citations)}
         case ThinkingContent(redacted=True):
             return {"type": "redacted_thinking", "data": part.thinking_signature}
         case ThinkingContent():
@@ -325,7 +350,7 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
         case ToolCall():
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
         case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
-            return part.raw
+            return dict(part.raw)
         case _:
             assert_never(part)
 
@@ -366,6 +391,9 @@ class AnthropicMessagesDecoder:
         self._server_calls: dict[str, int] = {}  # of Anthropic's own tools
         # Inputs in the start event of a block; dropped if deltas follow.
         self._unsent_inputs: dict[int | None, str] = {}
+        self._open_calls: dict[int | None, dict[str, Any]] = {}  # blocks of Anthropic's own tools
+        self._tool_names: dict[str, str] = {}  # of those calls, by id
+        self._citations: dict[int | None, list[dict[str, Any]]] = {}
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
@@ -376,7 +404,7 @@ class AnthropicMessagesDecoder:
         elif event_type == "content_block_start":
             self._decode_block_start(body.get("index"), body.get("content_block") or {}, deltas)
         elif event_type == "content_block_stop":
-            self._end_input(body.get("index"), deltas)
+            self._end_block(body.get("index"), deltas)
         elif event_type == "message_start":
             message = body.get("message") or {}
             deltas.append(_response_info(message))
@@ -386,12 +414,10 @@ class AnthropicMessagesDecoder:
             if isinstance(usage, dict):  # some hosts send 0 for counts of `message_start`
                 usage = {name: value for name, value in usage.items() if value != 0}
             self._append_usage(usage, deltas)
-            if reason := content_text((body.get("delta") or {}).get("stop_reason")):
-                self._end_inputs(deltas)
-                deltas.append(Finish(reason))
+            self._end_message(body.get("delta") or {}, deltas)
         elif event_type == "message_stop":
             self.done = True
-            self._end_inputs(deltas)
+            self._end_blocks(deltas)
             deltas.append(Finish())
         elif event_type == "error" or body.get("error"):
             raise error_from_payload(body.get("error", body))
@@ -406,9 +432,16 @@ class AnthropicMessagesDecoder:
         deltas.append(_response_info(message))
         for index, block in enumerate(message.get("content") or ()):
             self._decode_block_start(index, block, deltas)
-        self._end_inputs(deltas)
+            self._end_block(index, deltas)
         self._append_usage(message.get("usage"), deltas)
+        self._end_message(message, deltas)
+
+    def _end_message(self, message: dict[str, Any], deltas: list[Delta]) -> None:
+        container = message.get("container")
+        if isinstance(container, dict) and (container_id := optional_id(container.get("id"))):
+            deltas.append(ResponseInfo(container=container_id))
         if reason := content_text(message.get("stop_reason")):
+            self._end_blocks(deltas)
             deltas.append(Finish(reason))
 
     def _decode_block_start(self, index: Any, block: dict[str, Any], deltas: list[Delta]) -> None:
@@ -416,6 +449,8 @@ class AnthropicMessagesDecoder:
         block_type = block.get("type")
         if block_type == "text":
             deltas.append(Text(content_text(block.get("text")), index))
+            for citation in block.get("citations") or ():
+                self._citations.setdefault(index, []).append(citation)
         elif block_type == "thinking":
             deltas.append(Thinking(content_text(block.get("thinking")), index))
             if signature := optional_text(block.get("signature")):
@@ -428,11 +463,26 @@ class AnthropicMessagesDecoder:
             deltas.append(ToolFragment(index, optional_id(block.get("id")), name))
             if tool_input := block.get("input"):
                 self._unsent_inputs[index] = json.dumps(tool_input, ensure_ascii=False)
-        elif block_type not in (None, "fallback"):  # such as `server_tool_use` and its results
+        elif block_type in CALL_TYPES:
+            self._start_server_call(index, block, deltas)
+        elif is_result(block_type):
+            call_id = optional_id(block.get("tool_use_id")) or ""
+            deltas.append(decode_result(block, self._tool_names.get(call_id, "")))
+        elif block_type not in (None, "fallback"):
             deltas.append(Omitted(str(block_type)))
-            if block_type == "server_tool_use" and (tool := anthropic_tool(block)):
-                self._server_calls[tool] = self._server_calls.get(tool, 0) + 1
-                deltas.append(UsageReport(server_tool_calls=dict(self._server_calls)))
+
+    def _start_server_call(
+        self, index: int | None, block: dict[str, Any], deltas: list[Delta]
+    ) -> None:
+        call_id, name = optional_id(block.get("id")) or "", tool_name(block)
+        self._tool_names[call_id] = name
+        self._open_calls[index] = {**block, "input": ""}
+        deltas.append(ServerToolFragment(index, call_id, name))
+        if tool_input := block.get("input"):
+            self._unsent_inputs[index] = json.dumps(tool_input, ensure_ascii=False)
+        if block.get("type") == "server_tool_use" and (tool := anthropic_tool(block)):
+            self._server_calls[tool] = self._server_calls.get(tool, 0) + 1
+            deltas.append(UsageReport(server_tool_calls=dict(self._server_calls)))
 
     def _append_usage(self, usage: Any, deltas: list[Delta]) -> None:
         if isinstance(usage, dict):
@@ -448,22 +498,37 @@ class AnthropicMessagesDecoder:
             deltas.append(Thinking(content_text(delta.get("thinking")), index))
         elif delta_type == "signature_delta":
             deltas.append(ThinkingSignature(content_text(delta.get("signature")), index))
-        elif delta_type == "input_json_delta" and index in self._tool_blocks:
+        elif delta_type == "input_json_delta":
             arguments = delta.get("partial_json")
             arguments = arguments if type(arguments) is str else content_text(arguments)
             if self._unsent_inputs and arguments.strip() not in ("", "{}"):
                 self._unsent_inputs.pop(index, None)
-            deltas.append(ToolFragment(index, arguments=arguments))
+            if index in self._tool_blocks:
+                deltas.append(ToolFragment(index, arguments=arguments))
+            elif (call := self._open_calls.get(index)) is not None:
+                call["input"] += arguments
+                deltas.append(ServerToolFragment(index, arguments=arguments))
+        elif delta_type == "citations_delta":
+            self._citations.setdefault(index, []).append(delta.get("citation") or {})
 
-    def _end_input(self, index: Any, deltas: list[Delta]) -> None:
-        """Add the input that was in the start event of a block and in no delta."""
+    def _end_block(self, index: Any, deltas: list[Delta]) -> None:
+        """Add the input that was in the start event of a block and in no delta, and citations."""
         index = optional_index(index)
-        if tool_input := self._unsent_inputs.pop(index, None):
+        tool_input = self._unsent_inputs.pop(index, None)
+        call = self._open_calls.pop(index, None)
+        if call is not None:
+            arguments = tool_input or call["input"] or "{}"
+            parsed, error = parse_arguments(arguments)
+            raw = {**call, "input": parsed} if error is None else None
+            deltas.append(ServerToolFragment(index, arguments=tool_input or "", raw=raw))
+        elif tool_input:
             deltas.append(ToolFragment(index, arguments=tool_input))
+        citations = self._citations.pop(index, ())
+        deltas += [decode_citation(item, index) for item in citations if isinstance(item, dict)]
 
-    def _end_inputs(self, deltas: list[Delta]) -> None:
-        for index in list(self._unsent_inputs):
-            self._end_input(index, deltas)
+    def _end_blocks(self, deltas: list[Delta]) -> None:
+        for index in {**self._unsent_inputs, **self._open_calls, **self._citations}:
+            self._end_block(index, deltas)
 
 
 def _response_info(message: dict[str, Any]) -> ResponseInfo:
@@ -483,6 +548,8 @@ WIRE = Wire(
     blank_stops=False,  # "each stop sequence must contain non-whitespace"
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
+    server_tool=encode_server_tool,
+    replays_raw=True,
     rejected_extra=_REJECTED_FIELDS,
     document_urls=True,
     schema_providers=frozenset({"anthropic"}),
