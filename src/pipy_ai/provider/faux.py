@@ -138,9 +138,7 @@ def image(data: bytes, mime_type: str = "image/png") -> _Step:
 
 def audio(data: bytes, transcript: str = "", mime_type: str = "audio/wav") -> _Step:
     """Answer with audio, the bytes `data` of this media type, and its words."""
-    return _Step(
-        "deltas", data=[AudioData(base64.b64encode(data).decode(), transcript, mime_type)]
-    )
+    return _Step("deltas", data=[AudioData(base64.b64encode(data).decode(), transcript, mime_type)])
 
 
 def tool(
