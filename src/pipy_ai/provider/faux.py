@@ -132,12 +132,23 @@ def server_tool(
 
 
 def image(data: bytes, mime_type: str = "image/png") -> _Step:
-    """Answer with an image, the bytes `data` of this media type."""
+    """Answer with an image of these bytes.
+
+    Args:
+        data: The bytes.
+        mime_type: The media type.
+    """
     return _Step("deltas", data=[ImageData(base64.b64encode(data).decode(), mime_type)])
 
 
 def audio(data: bytes, transcript: str = "", mime_type: str = "audio/wav") -> _Step:
-    """Answer with audio, the bytes `data` of this media type, and its words."""
+    """Answer with audio.
+
+    Args:
+        data: The bytes.
+        transcript: The spoken words.
+        mime_type: The media type.
+    """
     return _Step("deltas", data=[AudioData(base64.b64encode(data).decode(), transcript, mime_type)])
 
 
