@@ -667,7 +667,7 @@ def _log_request(message: AssistantMessage) -> None:
 
 def _redact_metadata(message: AssistantMessage, redact: Callable[[str], str]) -> None:
     """Remove secrets that a provider repeats outside its answer."""
-    for name in ("response_id", "response_model", "raw_stop_reason", "request_id"):
+    for name in ("response_id", "response_model", "raw_stop_reason", "request_id", "container"):
         if value := getattr(message, name):
             setattr(message, name, redact(value))
     if message.error is not None:
