@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ..errors import ErrorKind, ProviderError, error_info
 from ..provider.prepare import merge_headers
 from ..provider.request import Request
+from ..types import function_tools
 from ..utils.file_errors import name_file
 from .client import BatchClient
 from .handle import BatchJob
@@ -143,7 +144,7 @@ def _beta_headers(headers: dict[str, str]) -> dict[str, str]:
 def _add_tools(job: BatchJob, request: Request) -> None:
     """Keep the definitions of tools: the answers are read with them."""
     known = {tool["name"] for tool in job.tools}
-    for tool in request.context.tools or ():
+    for tool in function_tools(request.context.tools):
         if tool.name not in known:
             definition: dict[str, Any] = {
                 "name": tool.name, "description": tool.description, "parameters": tool.parameters,

@@ -15,7 +15,7 @@ from ..options import Options
 from ..provider.request import Request
 from ..registry import Model
 from ..tokens import estimate_input_tokens
-from ..types import AssistantMessage, Context, Tool, Usage, UserMessage
+from ..types import AssistantMessage, Context, ServerTool, Tool, Usage, UserMessage
 from .client import BatchClient
 from .handle import BatchJob
 from .jobs import JobRunner
@@ -88,7 +88,7 @@ class ModelSession:
     ) -> AsyncIterator[tuple[int, AssistantMessage]]:
         """Yield the position and the message of each row of a job, from a file of results."""
         client, vendor = await self.connect()
-        tools = [Tool.model_validate(tool) for tool in job.tools]
+        tools: list[Tool | ServerTool] = [Tool.model_validate(tool) for tool in job.tools]
         prompt = Context(messages=[UserMessage(content="-", timestamp=0)], tools=tools or None)
         reader = ResultReader(client, self.build(prompt), vendor, charge)
         async for item in reader.read(index_results(path, job, vendor), status, lost):
