@@ -44,7 +44,7 @@ def read_servers(
     cwd: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> list[ServerConfig]:
-    """Return the servers that the argument of `mcp` describes.
+    """Return the servers that an argument of `mcp` describes.
 
     Raises:
         OSError: The file cannot be read.
@@ -68,8 +68,6 @@ def read_servers(
             "an MCP server is a command, a URL, the path of an mcp.json or a mapping,"
             f" not {server!r:.80}"
         )
-    if name is not None and len(configs) > 1:
-        raise ValueError("name= is for one server; those of an mcp.json have names")
     return [_with_options(config, env, cwd, headers) for config in configs]
 
 

@@ -15,13 +15,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..function_schema import ToolImplementation
 from ..types import Tool, ToolResultMessage, ToolSet
 from ..utils.extras import install_command, is_installed
 from ..utils.log import logger
-from .config import read_servers
+from .config import ServerConfig, read_servers
 from .connection import ProgressCallback, Server, submit, wait
 from .errors import clean_text
 
@@ -36,10 +37,10 @@ MAX_RESULT_CHARS = 100_000
 
 
 def mcp(
-    server: str | os.PathLike[str] | Sequence[str] | Mapping[str, Any] | Any,
-    *,
+    *servers: str | os.PathLike[str] | Sequence[str] | Mapping[str, Any] | Any,
     name: str | None = None,
     prefix: str = "",
+    reserved: Collection[str] = (),
     allow: Collection[str] | None = None,
     deny: Collection[str] = (),
     env: Mapping[str, str] | None = None,
@@ -55,11 +56,14 @@ def mcp(
     The servers start when the block is entered, and stop when it is left. Needs the extra `mcp`.
 
     Args:
-        server: A command, as a string or a list of words; a URL; the path of an `mcp.json`; its
-            content, or the entry of one server, as a mapping; or an object of the SDK.
+        *servers: For each, a command, as a string or a list of words; a URL; the path of an
+            `mcp.json`; its content, or the entry of one server, as a mapping; or an object of the
+            SDK.
         name: What to call the server in messages. By default, its name in the `mcp.json`, or what
             the command runs.
-        prefix: Put this before the name of each tool, for servers whose tools have the same names.
+        prefix: Put this before the name of each tool.
+        reserved: Names of your other tools. A tool with such a name, or that of a tool of another
+            server, gets the name of its server as a prefix.
         allow: The names of the only tools to use, as the server calls them.
         deny: The names of tools not to use.
         env: Environment variables of the server. It inherits only harmless ones, such as `PATH`,
@@ -77,7 +81,7 @@ def mcp(
         ImportError: The extra `mcp` is not installed.
         McpError: When the block is entered: a server does not work.
         OSError: The `mcp.json` cannot be read.
-        TypeError: `server` is none of these.
+        TypeError: A server is none of these, or there is none.
         ValueError: It is malformed, or an option does not apply to it.
 
     Example:
@@ -85,15 +89,32 @@ def mcp(
         >>> mcp("uvx mcp-server-time").servers
         ['mcp-server-time']
     """
-    configs = read_servers(server, name=name, env=env, cwd=cwd, headers=headers)
+    if not servers:
+        raise TypeError("mcp() needs a server: a command, a URL or the path of an mcp.json")
+    configs: list[ServerConfig] = []
+    for server in servers:
+        configs += read_servers(server, name=name, env=env, cwd=cwd, headers=headers)
+    if name is not None and len(configs) > 1:
+        raise ValueError("name= is for one server; those of an mcp.json have names")
     for option, value in (("timeout", timeout), ("start_timeout", start_timeout)):
         if not value > 0:
             raise ValueError(f"{option} must be more than 0 seconds, not {value!r}")
     if not is_installed("mcp"):
         raise ImportError(f"MCP servers need the package mcp: {install_command('mcp')}")
     limits = {"timeout": timeout, "start_timeout": start_timeout, "max_chars": max_result_chars}
-    servers = [Server(config, **limits) for config in configs]  # type: ignore[arg-type]
-    return McpTools(servers, prefix, allow, deny, on_progress)
+    made = [Server(config, **limits) for config in configs]  # type: ignore[arg-type]
+    choice = _ToolChoice(prefix, frozenset(reserved), allow, frozenset(deny))
+    return McpTools(made, choice, on_progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToolChoice:
+    """Which tools of the servers to use, and what their names must not be."""
+
+    prefix: str
+    reserved: Collection[str]
+    allow: Collection[str] | None
+    deny: Collection[str]
 
 
 class McpTools(ToolSet):
@@ -105,14 +126,12 @@ class McpTools(ToolSet):
     def __init__(
         self,
         servers: Sequence[Server],
-        prefix: str,
-        allow: Collection[str] | None,
-        deny: Collection[str],
+        choice: _ToolChoice,
         on_progress: Callable[[str, float, float | None, str | None], None] | None,
     ) -> None:
         super().__init__(lambda: self._started_tools().values())
         self._servers = servers
-        self._prefix, self._allow, self._deny = prefix, allow, deny
+        self._choice = choice
         self._on_progress = on_progress
         self._tools: dict[str, Tool] | None = None
         self.warnings: list[str] = []
@@ -201,7 +220,8 @@ class McpTools(ToolSet):
         self.warnings = []
         found = [(server, tool) for server in self._servers for tool in self._usable_tools(server)]
         names = unique_names(
-            [(server.config.name, f"{self._prefix}{tool.name}") for server, tool in found]
+            [(server.config.name, f"{self._choice.prefix}{tool.name}") for server, tool in found],
+            self._choice.reserved,
         )
         self._tools = {
             name: _make_tool(name, server, tool, self._on_progress)
@@ -212,9 +232,9 @@ class McpTools(ToolSet):
 
     def _usable_tools(self, server: Server) -> Iterator[Any]:
         for index, tool in enumerate(server.tools):
-            if self._allow is not None and tool.name not in self._allow:
+            if self._choice.allow is not None and tool.name not in self._choice.allow:
                 continue
-            if tool.name in self._deny:
+            if tool.name in self._choice.deny:
                 continue
             problem = _schema_problem(tool.input_schema)
             if index >= MAX_TOOLS:
@@ -235,10 +255,10 @@ def tool_source(tool: Tool | None) -> str | None:
     return implementation.source if implementation is not None else None
 
 
-def unique_names(tools: Sequence[tuple[str, str]]) -> list[str]:
+def unique_names(tools: Sequence[tuple[str, str]], reserved: Collection[str] = ()) -> list[str]:
     """Return a valid, unique name for each tool, given as its server and its name.
 
-    Tools with the same name get that of their server as a prefix.
+    Tools with the same name, or a reserved one, get that of their server as a prefix.
 
     Example:
         >>> unique_names([("git", "files.read"), ("docs", "search"), ("web", "search")])
@@ -246,10 +266,10 @@ def unique_names(tools: Sequence[tuple[str, str]]) -> list[str]:
     """
     names = [_valid_name(name) for _, name in tools]
     prefixed = [
-        _valid_name(f"{server}_{name}") if names.count(name) > 1 else name
+        _valid_name(f"{server}_{name}") if names.count(name) > 1 or name in reserved else name
         for name, (server, _) in zip(names, tools, strict=True)
     ]
-    taken: set[str] = set()
+    taken: set[str] = set(reserved)
     for index, name in enumerate(prefixed):
         if name in taken:
             digest = hashlib.sha256(f"{index} {tools[index]}".encode()).hexdigest()[:8]

@@ -11,6 +11,7 @@ from ..display.terminal import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import ExitStack
 
     from pydantic import ValidationError
 
@@ -100,13 +101,20 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 
 def add_tool_option(group: argparse._ActionsContainer) -> None:
-    """Add `--tool`."""
+    """Add `--tool` and `--mcp`."""
     group.add_argument(
         "--tool",
         action="append",
         default=[],
         metavar="FUNCTION",
         help="let the model call a function: module:name or file.py:name (repeatable)",
+    )
+    group.add_argument(
+        "--mcp",
+        action="append",
+        default=[],
+        metavar="SERVER",
+        help="let the model use an MCP server: a command, a URL or an mcp.json (repeatable)",
     )
 
 
@@ -326,8 +334,9 @@ def _output_schema(arguments: argparse.Namespace) -> Any:
         return None
     if single is not None and multiple is not None:
         raise ValueError("use either --schema or --schema-multi")
-    if arguments.tool:
-        raise ValueError("--schema and --tool cannot be combined")
+    if arguments.tool or arguments.mcp:
+        flag = "--tool" if arguments.tool else "--mcp"
+        raise ValueError(f"--schema and {flag} cannot be combined")
     if isinstance(single, dict):  # from a template
         return single
     from .schema import parse_schema
@@ -337,6 +346,24 @@ def _output_schema(arguments: argparse.Namespace) -> Any:
         if multiple is not None
         else parse_schema(str(single), multiple=False)
     )
+
+
+def start_mcp_servers(
+    prompt_args: PromptArgs, arguments: argparse.Namespace, stack: ExitStack
+) -> None:
+    """Add the tools of the MCP servers, which run until the stack is left.
+
+    Raises:
+        ValueError: One cannot be started; the message is for the user.
+    """
+    if arguments.mcp:
+        from ...tools import as_tools
+        from .mcp import start_servers
+
+        names = [tool.name for tool in as_tools(prompt_args.tools)]
+        tools = start_servers(arguments.mcp, names)
+        stack.push(tools.__exit__)
+        prompt_args.tools.append(tools)
 
 
 def _load_tools(specs: list[str]) -> list[Any]:

@@ -92,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             conversation = open_conversation(arguments.id or None)
         chat = Chat(conversation, arguments)
         stack.callback(lambda: chat.conversation.close())
+        stack.callback(chat.stop_servers)
         try:
             chat.switch_model(arguments.model or conversation.model or default_model())
         except ValidationError as error:
@@ -106,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
                 tool_flags = " ".join(f"--tool {tool}" for tool in conversation.tools)
                 warn(f"this conversation used tools; to use them again: {tool_flags}")
             conversation.set(tools=arguments.tool)
+        if arguments.mcp:
+            chat.start_servers(arguments.mcp)
         hide_status()
         if chat.interactive:
             _run_interactive(chat, keep)

@@ -106,8 +106,21 @@ def _tools(chat: Chat, _: str) -> None:
     for tool in as_tools(chat.tools):
         description = getattr(tool, "description", "run by the provider")
         _print(f"{tool.name}  {' '.join(description.split())}".rstrip())
-    if not chat.tools:
+    if not as_tools(chat.tools):
         _print("none; pipy chat --tool module:function gives the model one")
+
+
+def _mcp(chat: Chat, server: str) -> None:
+    if server == "-":
+        chat.stop_servers()
+    elif server:
+        chat.start_servers([server])
+    for tools in chat.mcp_tools:
+        for name in tools.servers:
+            names = [tool for tool in tools.names if tools.server_of(tool) == name]
+            _print(f"{name}: {', '.join(names) or 'no tools'}")
+    if not chat.mcp_tools:
+        _print("none; /mcp uvx mcp-server-time starts one")
 
 
 def _cost(chat: Chat, _: str) -> None:
@@ -214,6 +227,11 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
         _attach,
     ),
     "/tools": ("", "list the functions that the model can call", _tools),
+    "/mcp": (
+        "[SERVER]",
+        "list the MCP servers, or start one: a command, URL or mcp.json; - stops all",
+        _mcp,
+    ),
     "/cost": ("", "tokens and cost of the conversation", _cost),
     "/copy": ("[code]", "copy the last answer, or its last code block", _copy),
     "/save": ("FILE", "save the conversation to FILE: .md, .html, .json, .jsonl or .db", _save),

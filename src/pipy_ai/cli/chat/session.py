@@ -25,7 +25,9 @@ from ..display.usage import context_window, print_usage
 from .interrupt import InterruptHandler
 
 if TYPE_CHECKING:
-    from ... import AssistantMessage
+    from collections.abc import Sequence
+
+    from ... import AssistantMessage, McpTools
     from ...types import UserContent
 
 
@@ -40,15 +42,40 @@ class Chat:
         )
         self.plain: bool = arguments.plain
         self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
+        self.mcp_tools: list[McpTools] = []  # also in `tools`
         self.failed: bool = False  # whether a request or a command failed
         self.save_failed: bool = False  # an earlier conversation, or a line of the ledger
         self._base_options = model_options(arguments)
-        self._approval = ToolApproval(arguments.yes)
+        self._approval = ToolApproval(arguments.yes, self.tools)
         self._api_base_provider: str | None = None  # the provider that `api_base` belongs to
         if self._base_options["api_base"] is None and conversation.api_base:
             self._base_options["api_base"] = conversation.complete_api_base
             self._api_base_provider = (conversation.model or "").partition("/")[0]
         self._shown_warnings: set[str] = set()
+
+    def start_servers(self, servers: Sequence[str]) -> McpTools:
+        """Start MCP servers and add their tools.
+
+        Raises:
+            ValueError: One cannot be started.
+        """
+        from ...tools import as_tools
+        from ..args.mcp import start_servers
+
+        try:
+            tools = start_servers(servers, [tool.name for tool in as_tools(self.tools)])
+        finally:
+            hide_status()
+        self.mcp_tools.append(tools)
+        self.tools.append(tools)
+        return tools
+
+    def stop_servers(self) -> None:
+        """Stop the MCP servers and remove their tools."""
+        while self.mcp_tools:
+            tools = self.mcp_tools.pop()
+            self.tools.remove(tools)
+            tools.__exit__()
 
     @property
     def is_saved(self) -> bool:

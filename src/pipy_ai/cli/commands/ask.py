@@ -10,7 +10,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..args.common import add_quiet_option
-from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
+from ..args.prompt import (
+    add_prompt_options,
+    build_prompt_args,
+    report_invalid_option,
+    start_mcp_servers,
+)
 from ..display.notices import (
     ending_notices,
     is_unrecorded,
@@ -95,12 +100,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
+    with contextlib.ExitStack() as stack:
+        return _run(arguments, stack)
+
+
+def _run(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     from pydantic import ValidationError
 
     conversation: Conversation | None = None
     try:
         conversation = _previous_conversation(arguments)
         prompt_args = build_prompt_args(arguments, conversation)
+        start_mcp_servers(prompt_args, arguments, stack)
         show_request_status(prompt_args.models[0])
         events, printer = _start_request(prompt_args, arguments)
         conversation = _save_prompt(prompt_args, conversation, arguments)
@@ -139,7 +150,7 @@ def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tu
         from ... import run_tools
         from ..display.approval import ToolApproval
 
-        approval = ToolApproval(arguments.yes)
+        approval = ToolApproval(arguments.yes, prompt_args.tools)
         tool_options: dict[str, Any] = {"approve": approval, "max_turns": arguments.max_turns}
         tool_run = run_tools(
             prompt_args.model,

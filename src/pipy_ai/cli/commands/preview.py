@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 
-from ..args.prompt import add_prompt_options, build_prompt_args, report_invalid_option
+from ..args.prompt import (
+    add_prompt_options,
+    build_prompt_args,
+    report_invalid_option,
+    start_mcp_servers,
+)
 from ..display.terminal import format_error, warn, write, write_json
 
 DESCRIPTION = (
@@ -32,12 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
     from ... import PipyError, ctx, preview
+    from ...tools import as_tools
 
     try:
         prompt_args = build_prompt_args(arguments)
         context = prompt_args.context
-        if prompt_args.tools:
-            context = ctx(*context.messages, system=context.system_prompt, tools=prompt_args.tools)
+        with contextlib.ExitStack() as stack:
+            start_mcp_servers(prompt_args, arguments, stack)
+            tools = as_tools(prompt_args.tools)
+        if tools:
+            context = ctx(*context.messages, system=context.system_prompt, tools=tools)
         request = preview(
             prompt_args.models[0], context, output=prompt_args.schema, **prompt_args.options
         )

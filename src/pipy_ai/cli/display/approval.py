@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ...utils.text import display_width, format_count
 from .printer import escape_unprintable, format_tool_call
@@ -12,6 +12,8 @@ from .status import hide_status
 from .terminal import discard_typed_ahead, read_answer, warn, write_raw
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...types import ToolCall
 
 MAX_NAME_CHARS = 64  # what providers allow
@@ -26,10 +28,12 @@ class ToolApproval:
 
     Args:
         approve_all: Allow every call without asking.
+        tools: The tools. The question names the MCP server of a tool that is from one.
     """
 
-    def __init__(self, approve_all: bool = False) -> None:
+    def __init__(self, approve_all: bool = False, tools: Sequence[Any] = ()) -> None:
         self.approve_all = approve_all
+        self.tools = tools
         self._always_allowed: set[str] = set()
         self._warned = False
 
@@ -71,7 +75,7 @@ class ToolApproval:
         view_all = ", [v]iew all of the call" if len(shown_rows) < len(rows) else ""
         while True:
             discard_typed_ahead(keyboard.fileno())
-            write_raw(f"Run {name}? [y]es, [n]o, [a]lways{view_all}: ", screen)
+            write_raw(f"Run {name}{self._source(call)}? [y]es, [n]o, [a]lways{view_all}: ", screen)
             typed = read_answer(keyboard)
             answer = typed.strip().lower()
             if answer in ("a", "always"):
@@ -85,6 +89,14 @@ class ToolApproval:
                 return False
             if view_all and answer in ("v", "view"):
                 write_raw("".join(f"{row}\n" for row in rows), screen)
+
+    def _source(self, call: ToolCall) -> str:
+        """Return the MCP server of a tool, for the question."""
+        for tools in self.tools:
+            server_of = getattr(tools, "server_of", None)
+            if server_of is not None and (server := server_of(call.name)) is not None:
+                return f" of the MCP server {escape_unprintable(server)[:MAX_NAME_CHARS]}"
+        return ""
 
 
 def confirm(lines: list[str], question: str) -> bool | None:

@@ -45,6 +45,13 @@ def show_status(text: str | Callable[[], str]) -> None:
         _line.start()
 
 
+def set_status(text: str) -> None:
+    """Change the text of the status line if it is shown. May be called from any thread."""
+    line = _line
+    if line is not None:
+        line.set_text(text)
+
+
 def hide_status() -> None:
     """Erase the status line. `show_status` shows it again, and counts the seconds from there."""
     global _line
