@@ -74,7 +74,7 @@ KIND_BY_CODE = _kinds(
         ErrorKind.OVERLOADED: """
             overloaded_error engine_overloaded_error engine_overloaded ServerOverloaded
             queue_exceeded MODEL_CAPACITY_EXHAUSTED slow_down ServiceUnavailableException
-            ModelNotReadyException
+            ModelNotReadyException resource_unavailable
             1305 1312
             3505
             3040

@@ -7,13 +7,16 @@ wire that has it. An option that can change an answer is also in `ANSWER_OPTIONS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from .abort import AbortSignal
+
+ServiceTier: TypeAlias = Literal["default", "flex", "priority"]
+"""A service tier: how fast a provider serves a request, and at which price."""
 
 
 class ThinkingLevel(StrEnum):
@@ -109,6 +112,10 @@ class StreamOptions(BaseModel):
     cache_retention: CacheRetention | None = None
     """How long to keep the prompt in the cache: `none`, `short` or `long`. None: the provider's
     default."""
+    service_tier: ServiceTier | list[ServiceTier] | None = None
+    """How the provider serves the request: `flex` costs about half and may be slow or refused,
+    `priority` is faster and more expensive, `default` is the list price. In a list, the tiers after
+    the first are tried if a tier has no capacity. None: the setting of the account."""
     session_id: str | None = None
     """Identifies the conversation, so that providers can reuse their cache."""
     api_key: SecretStr | Callable[[], Any] | None = Field(default=None, exclude=True, repr=False)
@@ -193,6 +200,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     tool_choice: str | dict[str, Any] | None
     cache_retention: CacheRetention | Literal["none", "short", "long"] | None
+    service_tier: ServiceTier | Sequence[ServiceTier] | None
     session_id: str | None
     api_key: str | SecretStr | Callable[[], Any] | None
     api_base: str | None

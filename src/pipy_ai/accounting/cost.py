@@ -62,7 +62,7 @@ def _pricing(request: Request, model: Model) -> Callable[[Usage], tuple[Cost, st
     extra = request.options.extra or {}
     parameters = {**extra, **(extra.get("extra_body") or {})}
     tier, speed = (
-        parameters.get("service_tier", parameters.get("serviceTier")),
+        parameters.get("service_tier", parameters.get("serviceTier", request.service_tier)),
         parameters.get("speed"),
     )
     if speed not in (None, STANDARD):

@@ -32,6 +32,7 @@ from .wire import TokenCounter, Wire
 from .wires import load_wire
 from .wires._fields import token_count
 
+FLEX_IDLE_TIMEOUT_S = 900.0  # "increase the default timeout to 15 minutes" (OpenAI)
 # Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
     {
@@ -139,8 +140,11 @@ class DirectProvider:
         if endpoint.base_url is not None:
             prepared.base_url = endpoint.base_url
         encoded = self._wire.encode(request, prepared)
-        if encoded.idle_timeout and "idle_timeout" not in request.options.model_fields_set:
-            update = {"idle_timeout": encoded.idle_timeout}
+        idle_timeout = encoded.idle_timeout
+        if request.service_tier == "flex":  # which queues requests
+            idle_timeout = max(idle_timeout or 0.0, FLEX_IDLE_TIMEOUT_S)
+        if idle_timeout and "idle_timeout" not in request.options.model_fields_set:
+            update = {"idle_timeout": idle_timeout}
             request.options = request.options.model_copy(update=update)
         extra = accepted_extra(request, self._wire)
         extra_headers = extra.pop("extra_headers", None) or {}

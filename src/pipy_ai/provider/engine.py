@@ -318,8 +318,10 @@ class Run:
         while True:
             events = await self._attempt_or_error(delay)
             last_event = events[-1] if events else None
-            next_delay = self._next_delay(last_event, retries)
-            if next_delay is not None:
+            next_delay: float | None = 0.0
+            if self._take_next_tier(last_event):
+                delay = 0.0
+            elif (next_delay := self._next_delay(last_event, retries)) is not None:
                 retries, delay = retries + 1, next_delay
             elif not self._should_fall_back(last_event):
                 self._finalize(events)
@@ -480,6 +482,23 @@ class Run:
         error = last_event.error.error
         assert error is not None
         return bool(self._fallbacks) and (error.retryable or error.kind in FALLBACK_KINDS)
+
+    def _take_next_tier(self, last_event: AssistantMessageEvent | None) -> bool:
+        """If a service tier has no capacity, set the next one and return True, else False."""
+        error = last_event.error.error if isinstance(last_event, ErrorEvent) else None
+        tiers = self._request.options.service_tier
+        if error is None or not isinstance(tiers, list) or len(tiers) < 2:
+            return False
+        kinds = [ErrorKind.OVERLOADED]
+        if self._request.provider.startswith("google"):  # which calls that a rate limit
+            kinds.append(ErrorKind.RATE_LIMIT)
+        if error.kind not in kinds or self._assembler.has_content or self._stop_error:
+            return False
+        update = {"service_tier": tiers[1:]}
+        self._request.options = self._request.options.model_copy(update=update)
+        text = f"the service tier {tiers[0]!r} had no capacity; sent with {tiers[1]!r}"
+        self._request.warn("service_tier_changed", text)
+        return True
 
     def _next_delay(self, last_event: AssistantMessageEvent | None, retries: int) -> float | None:
         """Return the seconds to wait before the next attempt, or None if there is none."""

@@ -52,7 +52,15 @@ _THINKING_TOKENS = {
     ThinkingLevel.XHIGH: (24576, 24),
     ThinkingLevel.MAX: (32768, 48),
 }
-_IGNORED_OPTIONS = ("api_key", "api_base", "headers", "cache_retention", "session_id", "metadata")
+_IGNORED_OPTIONS = (
+    "api_key",
+    "api_base",
+    "headers",
+    "cache_retention",
+    "session_id",
+    "metadata",
+    "service_tier",
+)
 
 FORKED_MESSAGE = (
     "llama.cpp cannot be used in a forked process after its parent has used it:"

@@ -69,6 +69,10 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     if system_prompt and not request.family.system_role:
         messages.insert(0, UserMessage(content=clean_surrogates(system_prompt), timestamp=0))
         system_prompt = None
+    if options.service_tier and request.service_tier is None:
+        tier = options.service_tier
+        tier = tier if isinstance(tier, str) else tier[0]
+        request.warn("option_ignored", f"{request.model} has no service tier {tier!r}")
     headers = options.headers or {}
     extra = options.extra or {}
     check_headers(request, headers, extra.get("extra_headers"), {"api_key": extra.get("api_key")})

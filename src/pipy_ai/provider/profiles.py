@@ -498,6 +498,43 @@ def _host_profile(provider: str, backend: str) -> Profile:
     return base._replace(**{n: v for n, v in row._asdict().items() if v != default[n]})
 
 
+# === Service tiers ==========================================================================
+
+_OPENAI_TIERS = {"default": "default", "flex": "flex", "priority": "priority"}
+# Patterns of providers and models, and what they call the tiers, from their documentation as of
+# 2026-11-29. "" is the default of the host, which needs no field.
+_SERVICE_TIERS: tuple[tuple[str, str, Mapping[str, str]], ...] = (
+    ("openai|openrouter", ".*", _OPENAI_TIERS),
+    ("azure(-.*)?|azure_ai", "(?!.*claude).*", {"default": "default", "priority": "priority"}),
+    ("groq", ".*", {"default": "on_demand", "flex": "flex", "priority": "performance"}),
+    # "auto" uses priority capacity that the account has committed to.
+    ("anthropic", ".*", {"default": "standard_only", "priority": "auto"}),
+    (
+        "google|gemini", "(models/)?gemini-.*",
+        {"default": "standard", "flex": "flex", "priority": "priority"},
+    ),
+    (
+        "google-vertex|vertex_ai", "gemini-.*",
+        {"default": "", "flex": "flex", "priority": "priority"},
+    ),
+    ("amazon-bedrock|bedrock", ".*", _OPENAI_TIERS),
+)  # fmt: skip
+
+
+@cache
+def service_tier_name(provider: str, model_id: str, tier: str) -> str | None:
+    """Return what a provider calls a service tier of a model; None: it does not have the tier.
+
+    Example:
+        >>> service_tier_name("groq", "openai/gpt-oss-120b", "default")
+        'on_demand'
+    """
+    for providers, models, names in _SERVICE_TIERS:
+        if re.fullmatch(providers, provider) and re.fullmatch(models, model_id.lower()):
+            return names.get(tier)
+    return None
+
+
 # === Model families =========================================================================
 
 _SAMPLING = frozenset({"temperature", "top_p", "top_k"})

@@ -98,6 +98,18 @@ class Request:
         return self.options.reasoning
 
     @property
+    def service_tier(self) -> str | None:
+        """The requested service tier under the host's name; "": its default; None: not set, or
+        the host does not have it."""
+        tiers = self.options.service_tier
+        if not tiers:
+            return None
+        from .profiles import service_tier_name
+
+        tier = tiers if isinstance(tiers, str) else tiers[0]
+        return service_tier_name(self.provider, self.base_model_id, tier)
+
+    @property
     def accepts_images(self) -> bool | None:
         """Whether the model accepts images; None: unknown."""
         return self._accepts_input("image")

@@ -13,7 +13,7 @@ EXCLUDED_OPTIONS = (
     "api_key", "signal", "on_payload", "on_request", "on_response", "on_event", "raw",
     "raise_on_error",
 )  # fmt: skip
-TEXT_OPTIONS = ("session_id", "api_base", "tool_choice", "stop")
+TEXT_OPTIONS = ("service_tier", "session_id", "api_base", "tool_choice", "stop")
 OPTION_GROUPS = ("extra", "headers", "metadata", "thinking_budgets")
 
 

@@ -157,7 +157,7 @@ def add_model_options(
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other option: seed=7, timeout=60, extra.service_tier=flex (repeatable)",
+        help="any other option: seed=7, service_tier=flex, extra.verbosity=low (repeatable)",
     )
 
 

@@ -45,6 +45,7 @@ from .aws_login import (
 from .sigv4 import signature_headers
 
 INVOKE_VERSION = "bedrock-2023-05-31"  # of Anthropic's API within InvokeModel
+TIER_HEADER = "x-amzn-bedrock-service-tier"
 RUNTIME_SERVICE = "bedrock"
 MANTLE_SERVICE = "bedrock-mantle"
 
@@ -304,9 +305,10 @@ def _encode_invoke(request: Request, prepared: PreparedRequest) -> EncodedReques
         if name.lower() == "anthropic-beta"
         for feature in value.split(",")
     ]
+    tier = body.pop("service_tier")
     body = {"anthropic_version": INVOKE_VERSION, "anthropic_beta": betas or None, **body}
     url = model_url(prepared.base_url or "", request.model_id, "invoke-with-response-stream")
-    return EncodedRequest(url, {}, body)
+    return EncodedRequest(url, {TIER_HEADER: tier} if tier else {}, body)
 
 
 def _count_invoke(

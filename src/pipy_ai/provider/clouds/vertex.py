@@ -43,6 +43,7 @@ from .google_login import (
 GEMINI_VARIABLE = "GOOGLE_API_KEY"  # as a rule a key of the Gemini API
 QUOTA_VARIABLE = "GOOGLE_CLOUD_QUOTA_PROJECT"
 ANTHROPIC_VERSION = "vertex-2023-10-16"
+TIER_HEADER = "x-vertex-ai-llm-shared-request-type"
 WEB_SEARCH = "web_search_20250305"  # the only tool that Anthropic runs for requests on Vertex
 
 # Variables by precedence. Those in one group mean the same and must not differ.
@@ -375,7 +376,10 @@ def _encode_gemini(request: Request, prepared: PreparedRequest) -> EncodedReques
     tool_config = encoded.body["toolConfig"]
     if tool_config:  # only the Gemini API shows the calls of Google's own tools
         tool_config.pop("includeServerSideToolInvocations", None)
-    return encoded._replace(body={**encoded.body, "toolConfig": tool_config or None})
+    body = {**encoded.body, "toolConfig": tool_config or None, "serviceTier": None}
+    tier = request.service_tier
+    headers = {**encoded.headers, TIER_HEADER: tier} if tier else encoded.headers
+    return encoded._replace(headers=headers, body=body)
 
 
 def _encode_claude(request: Request, prepared: PreparedRequest) -> EncodedRequest:

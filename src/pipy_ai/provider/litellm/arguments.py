@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...registry.routing import expand_variables
-from ..apis import ANTHROPIC, BEDROCK, COHERE_CHAT, GEMINI, OPENAI_RESPONSES
+from ..apis import ANTHROPIC, BEDROCK, COHERE_CHAT, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from ..prepare import accepted_extra, merge_tools, prepare_request
 from ..profiles import backend_for
 from ..request import PreparedRequest, Request, bad_request_error
@@ -43,6 +43,8 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
         dialect = _DIALECTS.get(wire.api, OPENAI_DIALECT)
         arguments = chat_fields(request, prepared, dialect)
         arguments["model"] = request.route.model
+        if wire.api != OPENAI_CHAT and arguments.pop("service_tier"):
+            request.warn("option_ignored", "LiteLLM does not pass on service_tier to this API")
         arguments |= _thinking_arguments(request, prepared, wire)
         if wire.api == GEMINI and gemini.mixes_tools(
             request

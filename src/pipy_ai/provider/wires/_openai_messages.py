@@ -87,6 +87,7 @@ def chat_fields(
         "user": None if user_id is None else str(user_id),
         "response_format": response_format(request),
         "reasoning_effort": prepared.reasoning.effort,
+        "service_tier": request.service_tier,
     }
     if thinking := thinking_fields(request, prepared.reasoning):
         fields["extra_body"] = thinking

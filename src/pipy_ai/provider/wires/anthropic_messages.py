@@ -157,6 +157,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "tool_choice": _tool_choice(prepared.tool_choice),
         "metadata": None if user_id is None else {"user_id": str(user_id)},
         "container": _container(prepared.messages),
+        "service_tier": request.service_tier,
         **thinking_fields(prepared.reasoning),
     }
     if (schema := output_format(request)) is not None:

@@ -150,6 +150,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "additionalModelRequestFields": model_fields or None,
         "additionalModelResponseFieldPaths": [_THINKING_TOKENS_PATH] if thinks else None,
         "requestMetadata": _request_metadata(request) or None,
+        "serviceTier": {"type": request.service_tier} if request.service_tier else None,
     }
     url = model_url(prepared.base_url or "", request.model_id, "converse-stream")
     return EncodedRequest(url, {}, body)

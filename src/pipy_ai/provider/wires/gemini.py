@@ -142,6 +142,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "tools": encode_tools(prepared.tools),
         "toolConfig": _tool_config(prepared.tool_choice, mixes_tools(request)),
         "generationConfig": generation_config or None,
+        "serviceTier": request.service_tier,
     }
     path = f"/models/{quote(request.model_id, safe='/@:-._~')}:streamGenerateContent"
     url = endpoint_url(prepared.base_url or DEFAULT_BASE_URL, path, "alt=sse")

@@ -119,6 +119,7 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
         or None,
         "text": {"format": {"type": "json_schema", **output_schema}} if output_schema else None,
         "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
+        "service_tier": request.service_tier,
     }
     if thinking := thinking_fields(request, prepared.reasoning):
         fields["extra_body"] = thinking
