@@ -95,6 +95,17 @@ def test_list_fits_the_terminal(three: None) -> None:
         assert wide.text.splitlines()[0].split()[1] == "used"
 
 
+def test_long_model_name_leaves_room_for_the_title() -> None:
+    model = f"hosted_vllm/{'a-long-name-' * 5}"
+    for identity in ("20260101-120000-0aa", "20260101-120000-0ab"):
+        keep(identity, 1e9, user("Where do all the whales go in winter?"), model=model)
+    with Terminal("-m", "pipy_ai", "history", "list", columns=80) as terminal:
+        assert terminal.wait() == 0
+        rows = terminal.text.splitlines()[1:3]
+    assert {row[:21] for row in rows} == {"20260101-120000-0aa  ", "20260101-120000-0ab  "}
+    assert all("hosted_vllm/a" in row and "Where do all" in row for row in rows)
+
+
 def test_wide_characters_keep_the_columns() -> None:
     keep("20260101-120000-0aa", 1e9, user("東京タワーの高さ " * 9), model="faux/鳥")
     keep("20260102-120000-0bb", 2e9, user("Hi"), model="faux/bird")

@@ -142,6 +142,13 @@ def test_bars_fit_the_terminal() -> None:
         [shortened] = [line for line in wide.screen if "a-model-with" in line]
         assert "…" in shortened
         assert shortened.count("█") >= 4
+    keep(3, "another-model-with-a-name-of-more-than-thirty-two-characters", 100.0)
+    keep(3, "z", None)
+    with Terminal("-m", "pipy_ai", "spend", columns=80) as wide:  # no room for all columns
+        assert wide.wait() == 0
+        [highest] = [line for line in wide.screen if "another-model" in line]
+        assert highest.count("█") >= 8
+        assert "columns hidden to fit the terminal: requests" in wide.text
     with Terminal("-m", "pipy_ai", "spend", columns=20) as narrow:
         assert narrow.wait() == 0
         assert "█" not in narrow.text

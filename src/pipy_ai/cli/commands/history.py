@@ -178,7 +178,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _fit_to_terminal(header: list[str], rows: list[list[str]]) -> None:
-    """Truncate titles to the terminal's width. If it is narrow, drop `used` and shorten ids."""
+    """Truncate long titles. On a narrow terminal, drop `used` and shorten ids."""
     terminal_width = get_terminal_size()[0] if sys.stdout.isatty() else 0
 
     def leading_width() -> int:
@@ -187,13 +187,14 @@ def _fit_to_terminal(header: list[str], rows: list[list[str]]) -> None:
 
     if terminal_width and leading_width() + TITLE_CHARS // 3 > terminal_width:
         # The date and time of an id identify it, unless two conversations began together.
-        short_ids = {row[0][:SHORT_ID_CHARS] for row in rows}
+        chars = SHORT_ID_CHARS
+        while len({row[0][:chars] for row in rows}) < len({row[0] for row in rows}):
+            chars += 1
         for row in [header, *rows]:
-            row[0] = row[0][:SHORT_ID_CHARS] if len(short_ids) == len(rows) else row[0]
+            row[0] = row[0][:chars]
             del row[1]
-    width = max(terminal_width - leading_width(), 10) if terminal_width else TITLE_CHARS
     for row in rows:
-        row[-1] = truncate(row[-1], width)
+        row[-1] = truncate(row[-1], TITLE_CHARS)
 
 
 def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> int:

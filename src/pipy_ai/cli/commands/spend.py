@@ -12,7 +12,15 @@ from ...utils.terminal_size import get_terminal_size
 from ...utils.text import display_width
 from ..args.common import add_json_option
 from ..display.table import MAX_FIRST_WIDTH, print_table
-from ..display.terminal import dimmed, escape_controls, warn, wrap, write_json, write_stderr
+from ..display.terminal import (
+    dimmed,
+    escape_controls,
+    hint,
+    warn,
+    wrap,
+    write_json,
+    write_stderr,
+)
 
 if TYPE_CHECKING:
     from ...accounting.ledger import Spending
@@ -147,9 +155,12 @@ def _print_spending(by: str, totals: dict[str, Spending]) -> None:
     from ...accounting.ledger import spending_table
 
     header, rows, numbers = spending_table(by, totals)
-    first, *others = (max(map(display_width, column)) for column in zip(header, *rows, strict=True))
-    room = get_terminal_size()[0] - sum(others) - 2 * len(header) - 1
-    room -= first if room - first >= MIN_BAR_COLUMNS else min(first, MAX_FIRST_WIDTH)
+    room, hidden = _bar_room(header, rows), ""
+    if sys.stdout.isatty() and len(totals) > 1 and room < MIN_BAR_COLUMNS:
+        fewer_columns = [[name, *others] for name, _, *others in (header, *rows)]
+        fewer_room = _bar_room(fewer_columns[0], fewer_columns[1:])
+        if fewer_room >= MIN_BAR_COLUMNS:
+            room, hidden, (header, *rows) = fewer_room, header[1], fewer_columns
     if sys.stdout.isatty() and len(totals) > 1 and room >= MIN_BAR_COLUMNS:
         from ..display.bars import format_bars
 
@@ -160,7 +171,17 @@ def _print_spending(by: str, totals: dict[str, Spending]) -> None:
         header = [*header, ""]
         rows = [[*row, bar] for row, bar in zip(rows, [*bars, ""], strict=True)]
     colors = _colors(list(totals.values()))
-    print_table(header, rows, numbers, drop=["input", "output", "requests"], colors=colors)
+    drop = [name for name in ("input", "output", "requests") if name != hidden]
+    print_table(header, rows, numbers, drop=drop, colors=colors)
+    if hidden:
+        hint(f"columns hidden to fit the terminal: {hidden}")
+
+
+def _bar_room(header: list[str], rows: list[list[str]]) -> int:
+    """Return the columns of the screen that are left for bars; a long name is shortened."""
+    first, *others = (max(map(display_width, column)) for column in zip(header, *rows, strict=True))
+    room = get_terminal_size()[0] - sum(others) - 2 * len(header) - 1
+    return room - (first if room - first >= MIN_BAR_COLUMNS else min(first, MAX_FIRST_WIDTH))
 
 
 def _colors(spendings: list[Spending]) -> dict[tuple[int, str], str]:

@@ -34,6 +34,7 @@ class Standing:
 
 def ask_for_vote(models: list[str]) -> dict[str, Any] | None:
     """Ask on the terminal which answer is the best; None if the user does not choose."""
+    write("\n", sys.stderr)
     for number, name in enumerate(models, 1):
         write(f"{number}  {name}\n", sys.stderr)
     discard_typed_ahead(sys.stdin.fileno())

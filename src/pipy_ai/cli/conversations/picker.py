@@ -39,7 +39,8 @@ PREVIEW_CHARS = 6000  # of a conversation that are kept for the preview
 SEARCH_CHARS = 20_000  # of a conversation in which the filter looks
 FIRST_ENTRIES = 30  # are loaded before the first drawing, the others in the background
 MIN_SPLIT_COLUMNS = 80  # a narrower screen has the preview below the list
-MIN_TIME_COLUMNS = 38  # a narrower list has no times
+MIN_DATE_COLUMNS = 38  # a narrower list has no dates
+MIN_TIME_COLUMNS = 60  # a narrower list has dates without times
 HELP = "up/down  Enter: continue  Tab: print  type to filter  q: quit"
 FILTER_HELP = "up/down  Enter: continue  Tab: print  Esc: clear the filter"
 NARROW_HELP = "Enter Tab q"
@@ -65,10 +66,12 @@ class _Entry:
     search_text: str
 
     def label(self, width: int) -> str:
-        """Return the row of the list, without the time where there is little room."""
+        """Return the row of the list, without the time or the date where there is little room."""
         title = self.summary.title or "(no question)"
-        when = f"{format_time(self.summary.used)}  " if width >= MIN_TIME_COLUMNS else ""
-        return escape_controls(when + title)
+        when = format_time(self.summary.used)
+        if width < MIN_TIME_COLUMNS:
+            when = when.partition(" ")[0]
+        return escape_controls(f"{when}  {title}" if width >= MIN_DATE_COLUMNS else title)
 
 
 def pick_conversation() -> Choice | None:
@@ -269,8 +272,9 @@ def _preview_rows(entry: _Entry | None, width: int, height: int) -> list[StyleAn
         return []
     totals = entry.summary.sum
     cost = "cost unknown" if totals.cost == "unknown" else totals.cost
-    about = f"{entry.summary.model or '-'}  {totals.input + totals.output:,} tokens  {cost}"
-    rows: list[StyleAndTextTuples] = [[("", truncate(escape_controls(about), width))]]
+    usage = f"  {totals.input + totals.output:,} tokens  {cost}"
+    model = truncate(escape_controls(entry.summary.model or "-"), max(width - len(usage), 12))
+    rows: list[StyleAndTextTuples] = [[("", truncate(model + usage, width))]]
     for message in entry.messages:
         rows.append([])
         rows.append([("bold", truncate(escape_controls(message.speaker), width))])

@@ -89,21 +89,19 @@ def fit_columns(
     Example:
         >>> fit_columns(["id", "title", "cost"], [10, 40, 6], 40, right={"cost"})
         {0: 10, 1: 20, 2: 6}
+        >>> fit_columns(["id", "title", "model"], [10, 40, 30], 60)
+        {0: 10, 1: 23, 2: 23}
         >>> fit_columns(["id", "title", "cost"], [10, 40, 6], 20, right={"cost"}, drop=["title"])
         {0: 10, 2: 6}
     """
-    shown = dict(enumerate(widths))
+    shown = {index: min(width, screen_width) for index, width in enumerate(widths)}
     names = [*drop, *(name for name in reversed(header) if name not in drop)]
     droppable = [header.index(name) for name in names if header.index(name) > 0]
-    while (excess := sum(shown.values()) + 2 * (len(shown) - 1) - screen_width) > 0:
-        index = max(
-            (index for index in shown if header[index] not in right),
-            key=lambda index: shown[index] - _min_width(index, widths),
-            default=0,
-        )
-        room = shown[index] - _min_width(index, widths)
-        if room > 0:
-            shown[index] -= min(excess, room)
+    while sum(shown.values()) + 2 * (len(shown) - 1) > screen_width:
+        text_columns = (index for index in shown if header[index] not in right)
+        shrinkable = [index for index in text_columns if shown[index] > _min_width(index, widths)]
+        if shrinkable:
+            shown[max(shrinkable, key=lambda index: shown[index])] -= 1
         elif droppable:
             shown.pop(droppable.pop(0), None)
         else:
