@@ -34,7 +34,8 @@ def dump_message(value: Any) -> Any:
     fields = getattr(value, "model_fields_set", None)
     if fields is not None:
         values = {**value.__dict__, **(value.__pydantic_extra__ or {})}
-        return {name: dump_message(item) for name, item in values.items()}
+        excluded = {n for n, field in type(value).__pydantic_fields__.items() if field.exclude}
+        return {n: dump_message(item) for n, item in values.items() if n not in excluded}
     if isinstance(value, list | tuple):
         return [dump_message(item) for item in value]
     if isinstance(value, dict):
