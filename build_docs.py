@@ -158,6 +158,7 @@ def public_names() -> dict[str, list[str]]:
     """Return the public names by the module that exports them."""
     names_by_module = {module: names.split() for module, names in pipy_ai._NAMES_BY_MODULE.items()}
     names_by_module["provider.faux"] = list(pipy_ai.faux.__all__)
+    names_by_module["otel"] = ["instrument", "uninstrument"]  # imported only by applications
     elsewhere = {"Delta", "ErrorInfo", "ErrorKind", "ProviderError"}  # on other pages
     names_by_module["provider"] = sorted({*pipy_ai.provider.__all__} - elsewhere)
     names_by_module["errors"] += [

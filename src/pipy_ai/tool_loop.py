@@ -56,6 +56,7 @@ from .errors import ErrorKind, error_info
 from .events import DoneEvent, ErrorEvent, ToolEvent, ToolResultEvent
 from .function_schema import ToolImplementation
 from .options import Options, SimpleStreamOptions, StreamOptions
+from .provider.observer import ToolCallObserver, ToolLoopObserver, tool_loop_factories
 from .stream import M
 from .tools import ToolLike, ToolValidationError, as_tools, find_tool, validate_arguments
 from .types import (
@@ -625,6 +626,37 @@ class _ToolJob:
         return tool_result(call, text.decode(), details=details)
 
 
+@dataclass(slots=True)
+class _ObservedToolJob(_ToolJob):
+    """A valid call of a tool that an observer watches."""
+
+    observer: ToolCallObserver
+
+    def run(self) -> Any:
+        with self.observer.running():
+            return _ToolJob.run(self)
+
+    async def execute(self) -> ToolResultMessage:
+        try:
+            result = await _ToolJob.execute(self)
+        except BaseException:
+            self.observer.ended(None)
+            raise
+        self.observer.ended(result)
+        return result
+
+    async def finish(self, value: Any) -> ToolResultMessage:
+        with self.observer.running():
+            result = await _ToolJob.finish(self, value)
+        self.observer.ended(result)
+        return result
+
+    def to_tool_result(self, value: Any) -> ToolResultMessage:
+        result = _ToolJob.to_tool_result(self, value)
+        self.observer.ended(result)
+        return result
+
+
 async def _collect(values: AsyncIterable[Any]) -> list[Any]:
     return [value async for value in values]
 
@@ -685,6 +717,9 @@ class _BaseToolRun(Generic[M]):
         self._signal: AbortSignal | None = state.options.signal
         self._aborted = False
         self._stop_callback: Callable[[], None] | None = None
+        self._observer: ToolLoopObserver | None = None
+        if tool_loop_factories:
+            self._observer = tool_loop_factories[-1]()
 
     @property
     def messages(self) -> list[Message]:
@@ -730,6 +765,21 @@ class _BaseToolRun(Generic[M]):
             if remove_listener is not None:
                 remove_listener()
 
+    def _open_stream(self, function: Callable[..., T]) -> T:
+        """Send the next request with `stream` or `astream`."""
+        arguments, options = self._state.next_request(), self._state.stream_options
+        if self._observer is None:
+            return function(*arguments, **options)
+        with self._observer.requesting():
+            return function(*arguments, **options)
+
+    def _observed_job(self, job: _ToolJob) -> _ToolJob:
+        if self._observer is None:
+            return job
+        tool = next((tool for tool in self._state.tools if tool.name == job.call.name), None)
+        observer = self._observer.tool_call(job.call, tool)
+        return _ObservedToolJob(job.call, job.implementation, job.arguments, observer)
+
     def _abort_event(self) -> ErrorEvent:
         return self._state.abort(self._signal.reason if self._signal is not None else None)
 
@@ -764,7 +814,7 @@ class ToolRun(_BaseToolRun[M]):
 
     def __iter__(self) -> Generator[ToolEvent, None, None]:
         if self._events is None:
-            self._events = self._run()
+            self._events = self._run() if self._observer is None else self._observe(self._observer)
         try:
             yield from self._events
         finally:
@@ -786,6 +836,15 @@ class ToolRun(_BaseToolRun[M]):
             pass
         return self._final_message()
 
+    def _observe(self, observer: ToolLoopObserver) -> Generator[ToolEvent, None, None]:
+        observer.begun()
+        try:
+            with contextlib.closing(self._run()) as events:
+                yield from events
+        finally:
+            observer.ended(self._state.final_message)
+            observer.wait()
+
     def _run(self) -> Generator[ToolEvent, None, None]:
         state = self._state
         while state.final_message is None:
@@ -793,7 +852,7 @@ class ToolRun(_BaseToolRun[M]):
                 yield self._abort_event()
                 return
             with (
-                stream(*state.next_request(), **state.stream_options) as answer,
+                self._open_stream(stream) as answer,
                 self._on_abort(answer.abort, watch_signal=False),  # the request watches it itself
             ):
                 for event in answer:
@@ -815,7 +874,7 @@ class ToolRun(_BaseToolRun[M]):
                 return
             prepared = self._prepare_and_approve(call)
             if isinstance(prepared, _ToolJob):
-                jobs.append(prepared)
+                jobs.append(self._observed_job(prepared))
             else:
                 yield prepared
         in_parallel = len(jobs) > 1 and self._state.concurrency > 1
@@ -883,7 +942,7 @@ class AsyncToolRun(_BaseToolRun[M]):
 
     async def __aiter__(self) -> AsyncGenerator[ToolEvent, None]:
         if self._events is None:
-            self._events = self._run()
+            self._events = self._run() if self._observer is None else self._observe(self._observer)
         try:
             async for event in self._events:
                 yield event
@@ -908,13 +967,23 @@ class AsyncToolRun(_BaseToolRun[M]):
                 pass
         return self._final_message()
 
+    async def _observe(self, observer: ToolLoopObserver) -> AsyncGenerator[ToolEvent, None]:
+        observer.begun()
+        try:
+            async with contextlib.aclosing(self._run()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            observer.ended(self._state.final_message)
+            await observer.settle()
+
     async def _run(self) -> AsyncGenerator[ToolEvent, None]:
         state = self._state
         while state.final_message is None:
             if self._should_stop:
                 yield self._abort_event()
                 return
-            async with astream(*state.next_request(), **state.stream_options) as answer:
+            async with self._open_stream(astream) as answer:
                 with self._on_abort(answer.abort, watch_signal=False):
                     async for event in answer:
                         if isinstance(event, DoneEvent | ErrorEvent):
@@ -935,7 +1004,7 @@ class AsyncToolRun(_BaseToolRun[M]):
                 return
             prepared = await self._prepare_and_approve(call)
             if isinstance(prepared, _ToolJob):
-                factories.append(prepared.execute)
+                factories.append(self._observed_job(prepared).execute)
             else:
                 yield prepared
         async with contextlib.aclosing(self._run_concurrently(factories)) as results:

@@ -29,7 +29,8 @@ from pipy_ai import (
     stream,
 )
 from pipy_ai._requests import create_run
-from pipy_ai.provider import Request, hooks, observer
+from pipy_ai.provider import Request, observer
+from pipy_ai.utils import background_calls
 
 from ..support.event_grammar import check_events
 from ..support.scripted_server import Lab, Status, chat, finish, text
@@ -184,7 +185,7 @@ def test_blocking_hook_delays_a_response_once(
     monkeypatch: pytest.MonkeyPatch,
     asynchronous: bool,
 ) -> None:
-    monkeypatch.setattr(hooks, "HOOK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(background_calls, "CALL_TIMEOUT_S", 0.05)
     entered = threading.Event()
 
     def block(*args: Any) -> None:
@@ -199,8 +200,10 @@ def test_blocking_hook_delays_a_response_once(
     with caplog.at_level(logging.WARNING, "pipy_ai"):
         assert ask().text == "Hi"
         assert entered.is_set()
-        monkeypatch.setattr(hooks, "HOOK_TIMEOUT_S", 1e6)  # would hang, if it waited
-        monkeypatch.setattr(hooks.workers, "is_blocked", lambda pending: pending == [block])
+        monkeypatch.setattr(background_calls, "CALL_TIMEOUT_S", 1e6)  # would hang, if it waited
+        monkeypatch.setattr(
+            background_calls.workers, "is_blocked", lambda pending: pending == [block]
+        )
         assert ask().text == "Hi"
     assert caplog.text.count("takes longer than") == 1
 
@@ -211,12 +214,12 @@ def test_blocked_hooks_are_recognized(release: threading.Event) -> None:
         assert release.wait(WAIT)
 
     entered = threading.Event()
-    workers = hooks.workers
+    workers = background_calls.workers
     with stream("faux/echo", "Hi", on_request=block) as s:
         assert entered.wait(WAIT)
         assert not workers.is_blocked([block])
         thread, (hook, since) = next(iter(workers.running.items()))
-        workers.running[thread] = (hook, since - hooks.HOOK_TIMEOUT_S)
+        workers.running[thread] = (hook, since - background_calls.CALL_TIMEOUT_S)
         assert workers.is_blocked([block])
         assert not workers.is_blocked([print])
         release.set()
@@ -244,26 +247,28 @@ def test_more_blocking_hooks_than_threads(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Calls that find no thread wait, then are dropped. The requests are answered."""
-    monkeypatch.setattr(hooks, "HOOK_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(hooks, "MAX_PENDING_REQUESTS", 5)
+    monkeypatch.setattr(background_calls, "CALL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(background_calls, "MAX_PENDING_JOBS", 5)
     before = {thread.ident for thread in threading.enumerate()}
 
     def block(request: Request) -> None:
         assert release.wait(WAIT)
 
-    count = hooks.MAX_THREADS + 20
+    count = background_calls.MAX_THREADS + 20
     messages = complete_many("faux/echo", ["a"] * count, progress=False, on_request=block)
     assert [message.text for message in messages] == ["a"] * count
-    threads = [t for t in threading.enumerate() if t.ident not in before and "hook" in t.name]
-    assert len(threads) <= hooks.MAX_THREADS
+    threads = [
+        t for t in threading.enumerate() if t.ident not in before and "pipy-ai call" in t.name
+    ]
+    assert len(threads) <= background_calls.MAX_THREADS
     assert "are dropped" in caplog.text
 
 
 def test_pending_calls_are_bounded(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hooks, "HOOK_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(hooks, "MAX_PENDING_CALLS", 3)
+    monkeypatch.setattr(background_calls, "CALL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(background_calls, "MAX_PENDING_CALLS", 3)
     seen: list[str] = []
     last = threading.Event()
 

@@ -26,6 +26,7 @@ EXTRAS = {
     "parquet": Extra(("pyarrow",), "batches from Parquet files"),
     "gateway": Extra(("litellm_proxy_extras", "redis"), "LiteLLM's proxy with shared limits"),
     "mcp": Extra(("mcp",), "tools of MCP servers"),
+    "otel": Extra(("opentelemetry.trace",), "traces and metrics"),
     "keyring": Extra(("keyring",), "API keys in the system's keyring"),
 }
 
