@@ -361,8 +361,22 @@ def _citations_at(
     return [_locate_citation(report, text) for logged_at, report in log if logged_at <= position]
 
 
+def _count_characters(report: CitationReport, text: str) -> CitationReport:
+    """Return a citation whose place is counted in characters of `text` instead of bytes."""
+    data = text.encode("utf-8", "replace")
+    start, end = (
+        len(data[:place].decode(errors="ignore"))
+        if place is not None and 0 <= place <= len(data)
+        else None
+        for place in (report.start, report.end)
+    )
+    return replace(report, start=start, end=end, in_bytes=False)
+
+
 def _locate_citation(report: CitationReport, text: str) -> Citation:
     """Return a citation with the place of its words in `text`, the nearest to the reported one."""
+    if report.in_bytes:
+        report = _count_characters(report, text)
     words, reported = report.text, max(0, report.start or 0)
     start: int | None = None
     if report.whole_block:
@@ -384,6 +398,14 @@ def _locate_citation(report: CitationReport, text: str) -> Citation:
         quote=report.quote,
         data=dict(report.data),
     )
+
+
+def _is_base64(data: str) -> bool:
+    try:
+        b64decode(data, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def new_call_id() -> str:
@@ -962,6 +984,9 @@ class Assembler:
         events.append(ServerToolResultEvent._at_position(self, self._position, block.index, result))
 
     def _feed_image(self, delta: ImageData, events: list[AssistantMessageEvent]) -> None:
+        if not _is_base64(delta.data):
+            self._omitted["an image that is not valid base64"] = None
+            return
         block = self._find_open(_ImageBlock, delta.block)
         if block is None:
             self._end_open_block(events)
@@ -1129,6 +1154,7 @@ def _clean_citation(report: CitationReport) -> CitationReport:
         start=report.start,
         end=report.end,
         whole_block=report.whole_block,
+        in_bytes=report.in_bytes,
         source=clean_surrogates(report.source),
         title=_clean(report.title),
         quote=_clean(report.quote),

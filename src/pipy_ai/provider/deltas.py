@@ -105,6 +105,8 @@ class CitationReport:
     """The character after the part, for providers that do not repeat `text`."""
     whole_block: bool = False
     """Whether the part is the whole block."""
+    in_bytes: bool = False
+    """Whether `start` and `end` count bytes of UTF-8."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import ErrorKind, ProviderError, error_info
 from ..options import SimpleStreamOptions, ThinkingLevel
 from ..registry.routing import Route
-from ..types import AssistantMessage, Context, Message, Tool, Warning
+from ..types import AssistantMessage, Context, Message, Tool, Warning, function_tools
 
 if TYPE_CHECKING:
     from ..output.schema import Output
@@ -138,6 +138,11 @@ class Request:
     def has_tools(self) -> bool:
         """Whether the request carries tools."""
         return bool(self.context.tools) or "tools" in (self.options.extra or {})
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether the request carries tools that the caller runs."""
+        return bool(function_tools(self.context.tools))
 
     def warn(self, code: str, message: str) -> None:
         """Add a warning, once."""

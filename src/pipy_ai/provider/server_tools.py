@@ -29,8 +29,8 @@ def add_server_tools(request: Request, wire: Wire) -> None:
     accepted = 0
     for tool in tools:
         encoded = _encode(tool, request, wire)
-        if encoded is None:
-            text = f"{request.model} has no {tool.name} of its own"
+        if not isinstance(encoded, EncodedServerTool):
+            text = encoded or f"{request.model} has no {tool.name} of its own"
             if len(tools) == 1 and not functions:
                 raise bad_request_error(request, f"{text}, the only tool of the request")
             request.warn("tool_unsupported", f"{text}; the tool was left out")
@@ -56,7 +56,7 @@ def add_server_tools(request: Request, wire: Wire) -> None:
     request.options = request.options.model_copy(update={"extra": extra or None})
 
 
-def _encode(tool: ServerTool, request: Request, wire: Wire) -> EncodedServerTool | None:
+def _encode(tool: ServerTool, request: Request, wire: Wire) -> EncodedServerTool | str | None:
     if tool.kind == "native":
         return EncodedServerTool(dict(tool.options)) if wire.accepts_tool(tool.options) else None
     return wire.server_tool(tool, request)

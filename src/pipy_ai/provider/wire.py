@@ -133,7 +133,7 @@ class EncodedServerTool(NamedTuple):
     beta: str = ""
 
 
-def no_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool | None:
+def no_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool | str | None:
     """Run no tools on the provider's side."""
     return None
 
@@ -201,7 +201,8 @@ class Wire(NamedTuple):
         nested_extra: fields of `extra` that belong into an object of the body, by its name.
         settings: fields of `extra` that are settings of the host's address.
         accepts_tool: whether it accepts a tool of `extra`; otherwise the tool is left out.
-        server_tool: returns a tool that the provider runs in its own format; None: it has none.
+        server_tool: returns a tool that the provider runs in its own format, or why it cannot be
+            used; None: the provider does not have it.
         replays_raw: accepts calls and results of its own tools, and its images and audio, again as
             it sent them.
         image_urls: accepts images by URL; otherwise they have to be downloaded.
@@ -241,7 +242,7 @@ class Wire(NamedTuple):
     nested_extra: Mapping[str, frozenset[str]] = {}
     settings: frozenset[str] = frozenset()
     accepts_tool: Callable[[Mapping[str, Any]], bool] = accept_any_tool
-    server_tool: Callable[[ServerTool, Request], EncodedServerTool | None] = no_server_tool
+    server_tool: Callable[[ServerTool, Request], EncodedServerTool | str | None] = no_server_tool
     replays_raw: bool = False
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES

@@ -34,7 +34,6 @@ from ..content import inline_data, is_remote_file, remote_file_type, result_text
 from ..deltas import (
     Delta,
     Finish,
-    Omitted,
     ResponseInfo,
     Text,
     TextSignature,
@@ -49,6 +48,12 @@ from ..profiles import GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ThinkingRules, TokenCounter, Wire
 from ._fields import content_text, optional_id, optional_text
+from ._gemini_tools import (
+    decode_metadata,
+    decode_own_part,
+    encode_own_part,
+    encode_server_tool,
+)
 from ._parsing import (
     MALFORMED,
     error_from_payload,
@@ -69,13 +74,15 @@ _TOP_LEVEL_FIELDS = frozenset(
     }
 )  # fmt: skip
 
-# Parts of a response that a message cannot represent.
+# Parts of a response that are neither text nor a call of a function.
 _CONTENT_FIELDS = frozenset(
     {
         "audioTranscription", "codeExecutionResult", "executableCode", "fileData",
         "functionResponse", "inlineData", "toolCall", "toolResponse",
     }
 )  # fmt: skip
+
+_METADATA = ("groundingMetadata", "urlContextMetadata", "citationMetadata")
 
 # A place in the arguments of a call, such as `$.cities[0].name` or `$['a name']`.
 _PATH_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d{1,6})\]|\['(?P<quoted>[^']*)'\]")
@@ -239,7 +246,7 @@ def encode_contents(messages: Sequence[Message], is_gemini_3: bool = False) -> l
                 function_names |= {call.id: call.name for call in message.tool_calls}
                 role, parts = (
                     "model",
-                    [_encode_block(part, is_gemini_3) for part in message.content],
+                    _encode_answer(message, is_gemini_3),
                 )
                 first_call = next((part for part in parts if "functionCall" in part), None)
                 if is_gemini_3 and first_call is not None:
@@ -277,7 +284,12 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
             assert_never(part)
 
 
-def _encode_block(part: AssistantContent, is_gemini_3: bool) -> dict[str, Any]:
+def _encode_answer(message: AssistantMessage, is_gemini_3: bool) -> list[dict[str, Any]]:
+    parts = (_encode_block(part, is_gemini_3) for part in message.content)
+    return [part for part in parts if part is not None]
+
+
+def _encode_block(part: AssistantContent, is_gemini_3: bool) -> dict[str, Any] | None:
     encoded: dict[str, Any]
     match part:
         case TextContent():
@@ -289,7 +301,7 @@ def _encode_block(part: AssistantContent, is_gemini_3: bool) -> dict[str, Any]:
             encoded = {"functionCall": {**call, "id": part.id} if is_gemini_3 else call}
             signature = part.thought_signature
         case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
-            return part.raw
+            return encode_own_part(part)
         case _:
             assert_never(part)
     return {**encoded, "thoughtSignature": signature} if signature else encoded
@@ -324,6 +336,7 @@ class GeminiDecoder:
         self._last_usage: Any = None  # Vertex AI repeats it in every chunk
         self._call_count = 0
         self._streamed_arguments: StreamedArguments | None = None
+        self._metadata: dict[str, Any] = {}  # of the tools that Gemini ran
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
@@ -359,6 +372,7 @@ class GeminiDecoder:
             if "groundingMetadata" in candidate and (grounding := candidate["groundingMetadata"]):
                 calls = tool_calls_from_gemini(grounding)
                 deltas.append(UsageReport(server_tool_calls=calls or None))
+            self._metadata |= {name: candidate[name] for name in _METADATA if name in candidate}
             break  # only one candidate was requested
         if "usageMetadata" in chunk:
             usage = chunk["usageMetadata"]
@@ -367,6 +381,9 @@ class GeminiDecoder:
                 deltas.append(usage_from_gemini(usage))
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
+        if self._metadata and (reason or self._finished):
+            deltas.extend(decode_metadata(self._metadata))
+            self._metadata = {}
         if reason:
             self._end_arguments(deltas)
             self._finished = True
@@ -391,16 +408,18 @@ class GeminiDecoder:
             deltas.append(ToolFragment(index, call_id, name, arguments, signature))
         elif call is not None:
             self._end_arguments(deltas)
+        elif part.get("thought") and "inlineData" in part:
+            pass  # a draft of an image
         elif part.get("thought"):
             deltas.append(Thinking(content_text(part.get("text"))))
             if signature:
                 deltas.append(ThinkingSignature(signature))
-        elif "text" in part or not (omitted := _CONTENT_FIELDS.intersection(part)):
+        elif "text" in part or not _CONTENT_FIELDS.intersection(part):
             deltas.append(Text(content_text(part.get("text"))))
             if signature:
                 deltas.append(TextSignature(signature, starts_block=True))
         else:
-            deltas.append(Omitted(_media_type(part) or min(omitted)))
+            deltas.append(decode_own_part(part))
 
     def _decode_call_piece(
         self, call: dict[str, Any], signature: str | None, deltas: list[Delta]
@@ -471,11 +490,6 @@ def _get_or_add(target: Any, step: str | int, default: Any) -> Any:
     return target[step]
 
 
-def _media_type(part: dict[str, Any]) -> str:
-    data = part.get("inlineData") or part.get("fileData") or {}
-    return str(data.get("mimeType") or "")
-
-
 WIRE = Wire(
     api=GEMINI,
     title="Gemini",
@@ -492,6 +506,8 @@ WIRE = Wire(
     },
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
+    server_tool=encode_server_tool,
+    replays_raw=True,
     image_urls=False,
     # ai.google.dev/gemini-api/docs/image-understanding; 400 for GIF (microsoft/vscode#286628)
     image_types=frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"}),
