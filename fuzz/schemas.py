@@ -19,7 +19,7 @@ from pipy_ai.utils.schema_simplifier import (
 from pipy_ai.utils.schema_values import (
     drop_optional_nulls,
 )
-from pipy_ai.utils.validation import schema_errors, schema_validator, stack_limit
+from pipy_ai.utils.validation import schema_errors, schema_validator, validation_limit
 
 from .harness import target
 from .values import some_json
@@ -189,7 +189,7 @@ def some_value(rng: random.Random, schema: Any, root: Any, depth: int = 4) -> An
 def _is_valid(value: Any, schema: Any) -> bool | None:
     """Whether a schema accepts a value; None: it cannot be decided."""
     try:
-        with stack_limit():
+        with validation_limit(value):
             return bool(schema_validator(schema).is_valid(value))
     except (RecursionError, Unresolvable):
         return None

@@ -269,6 +269,9 @@ def test_json_schema_as_output() -> None:
     for union in ("anyOf", "oneOf"):
         output = Output.of({"type": "object", "properties": {"x": {union: members[1:]}}})
         assert output.parse('{"x": {"a": "y", "b": null}}') == {"x": {"a": "y"}}
+    either = {"type": "object", "properties": {"a": {"type": ["null", "number"]}}}
+    any_or_text = {**either, "required": ["a"], "oneOf": [True, {"type": "string"}]}
+    assert Output.of(any_or_text).parse('{"a": null}') == {"a": None}
     nullable = {"type": "object", "properties": {"a": {"type": "string", "nullable": True}}}
     assert Output.of(nullable).parse('{"a": null}') == {"a": None}
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from pipy_ai.output.schema import Output, OutputValidationError
 from pipy_ai.utils.schema_simplifier import (
     is_portable_pattern,
     modernize,
@@ -20,6 +25,7 @@ from pipy_ai.utils.schema_values import (
     drop_optional_nulls,
     restore_properties,
 )
+from pipy_ai.utils.validation import schema_errors
 from pipy_ai.utils.vendor_schemas import (
     anthropic_arguments_restorer,
     anthropic_limit,
@@ -384,6 +390,80 @@ def test_references_do_not_explode(branches: int) -> None:
     loops = {**NODE, "properties": {f"n{k}": {"$ref": "#"} for k in range(branches)}}
     assert len(json.dumps(to_gemini_schema(loops))) < 300_000
     assert len(json.dumps(to_openai_strict_schema(loops))) < 30_000
+
+
+def _exploding(union: str, count: int, branches: int, recursive: bool) -> dict[str, Any]:
+    """Return a schema of types whose alternatives are the next types, or all of them."""
+    definitions: dict[str, Any] = {
+        f"T{n}": {
+            "type": "object",
+            "properties": {f"p{n}": TEXT, "inner": {"$ref": f"#/$defs/T{(n + 1) % count}"}},
+            union: [
+                {"$ref": f"#/$defs/T{k if recursive else min(n + 1, count)}", "description": f"{k}"}
+                for k in range(branches)
+            ],
+        }
+        for n in range(count)
+    }
+    definitions[f"T{count}"] = {"type": "object", "properties": {"x": TEXT}}
+    return {
+        "type": "object",
+        "properties": {"a": {"$ref": "#/$defs/T0"}},
+        union: [{"$ref": "#/$defs/T0"}, {"type": "object", "properties": {"b": TEXT}}],
+        "$defs": definitions,
+    }
+
+
+@contextmanager
+def _bounded_calls(limit: int) -> Iterator[None]:
+    """Fail if the block calls more Python functions."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+        assert calls < limit
+
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("union", ["oneOf", "allOf"])
+@pytest.mark.parametrize("shape", [(40, 2, False), (5, 4, True)], ids=str)
+def test_alternatives_of_alternatives_do_not_explode(
+    union: str, shape: tuple[int, int, bool]
+) -> None:
+    """Written out, 40 types of two alternatives each are 2 ** 40 schemas."""
+    schema = _exploding(union, *shape)
+    value = {"a": {"p0": "x", "inner": {"inner": None}}, "b": None}
+    with _bounded_calls(10_000_000):
+        for convert in (*CONVERTERS, to_cohere_schema):
+            convert(schema)
+        drop_optional_nulls(value, schema, schema)
+        with suppress(ValueError):  # "nested too deeply, or refer to themselves"
+            list(schema_errors(value, schema))
+        with suppress(OutputValidationError):
+            Output.of(schema).parse(json.dumps(value))
+
+
+def test_alternatives_of_a_root_that_is_one_of_them_are_flattened_once() -> None:
+    circle = {"type": "object", "properties": {"r": TEXT}, "required": ["r"]}
+    shapes = [{"$ref": "#/$defs/Shape"}, {"$ref": "#/$defs/Circle"}, {"$ref": "#/$defs/Shape"}]
+    definitions = {"Shape": {"oneOf": shapes}, "Circle": circle}
+    flat = to_tool_schema({"$ref": "#/$defs/Shape", "$defs": definitions})
+    assert (flat["properties"], flat["required"]) == ({"r": TEXT}, ["r"])
+
+
+def test_list_of_one_type_without_a_description_gets_none() -> None:
+    names = {"type": ["array"], "items": TEXT}
+    schema = {"type": "object", "properties": {"names": names}, "required": ["names"]}
+    for convert in (to_openai_strict_schema, to_anthropic_schema, to_cohere_schema):
+        converted = convert(schema)
+        assert converted is not None
+        assert converted["properties"]["names"] == {"type": "array", "items": TEXT}
 
 
 def test_recursive_value_keeps_its_types() -> None:

@@ -40,8 +40,8 @@ from ..utils.validation import (
     format_path,
     format_validation_errors,
     schema_validator,
-    stack_limit,
     validate_without_loss,
+    validation_limit,
 )
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class Output:
             try:
                 check_nesting(type_or_schema)
                 schema = clean_json_surrogates(dict(type_or_schema))
-                with stack_limit():
+                with validation_limit(schema):
                     validate = _schema_validator(schema)
             except RecursionError:
                 raise ValueError("the schema of output= is nested too deeply") from None
@@ -313,7 +313,7 @@ def _schema_validator(schema: dict[str, Any]) -> Callable[[Any], Any]:
 
     def validate(value: Any) -> Any:
         try:
-            with stack_limit():
+            with validation_limit(value):
                 errors = sorted(validator.iter_errors(value), key=lambda error: str(error.path))
         except Unresolvable as error:
             problem = f"{format_path(())}: the schema has an unresolved reference: {error}"

@@ -12,6 +12,8 @@ from typing import Any
 
 MAX_DEPTH = 12  # levels to which references are followed
 MAX_LEVELS = 200  # of lists and objects in a schema: each takes a few frames of Python's stack
+# Alternatives of a value that are looked at. References to references double them again and again.
+MAX_ALTERNATIVES = 1_000
 
 
 def check_nesting(schema: Any) -> None:
@@ -60,26 +62,34 @@ def find_target(reference: str, root: Mapping[str, Any]) -> Any:
     return target
 
 
-def accepts_null(schema: Any, root: Mapping[str, Any], depth: int = 10) -> bool:
-    """Whether null is a valid value; also true if a schema cannot be resolved in `root`."""
+def accepts_null(
+    schema: Any, root: Mapping[str, Any], depth: int = 10, known: dict[int, bool] | None = None
+) -> bool:
+    """Whether null is a valid value; also true if a schema cannot be resolved in `root`.
+
+    `known` has the results for schemas that were looked at, by their identity.
+    """
     if schema is False:
         return False
     resolved = resolve_ref(schema, root)
     if resolved is None or depth == 0:
         return True
-    resolved = merge_refs(resolved, root)
-    if alternatives := get_alternatives(resolved):
-        return any(accepts_null(alternative, root, depth - 1) for alternative in alternatives)
-    if "const" in resolved:
-        return resolved["const"] is None
-    if "enum" in resolved:
-        return None in resolved["enum"]
-    schema_type = resolved.get("type")
-    return (
-        schema_type is None
-        or schema_type == "null"
-        or (isinstance(schema_type, list) and "null" in schema_type)
-    )
+    known = {} if known is None else known
+    key = id(resolved)
+    if key in known:
+        return known[key]
+    known[key] = True  # if a type is an alternative of itself
+    merged = merge_refs(resolved, root)
+    if alternatives := get_alternatives(merged):
+        known[key] = any(accepts_null(inner, root, depth - 1, known) for inner in alternatives)
+    elif "const" in merged:
+        known[key] = merged["const"] is None
+    elif "enum" in merged:
+        known[key] = None in merged["enum"]
+    else:
+        types = merged.get("type", "null")
+        known[key] = "null" in (types if isinstance(types, list) else [types])
+    return known[key]
 
 
 def iter_refs(value: Any) -> Iterable[str]:

@@ -10,10 +10,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .json_schema import (
-    MAX_DEPTH,
+    MAX_ALTERNATIVES,
     SUBSCHEMA_LISTS,
     SUBSCHEMA_MAPS,
     iter_schemas,
@@ -254,33 +255,45 @@ def flatten_root(schema: Mapping[str, Any]) -> dict[str, Any]:
         if schema.get("type") == "object" and "properties" in schema:
             return dict(schema)
         return {**schema, "type": "object", "properties": schema.get("properties", {})}
-    merged = _merge_alternatives(schema, schema)
+    merged = _RootFlattener(schema).merge(schema)
     kept = {key: value for key, value in merged.items() if key not in _REJECTED_ROOT_KEYWORDS}
     return {**kept, "type": "object", "properties": merged.get("properties", {})}
 
 
-def _merge_alternatives(
-    schema: Any, root: Mapping[str, Any], depth: int = MAX_DEPTH
-) -> dict[str, Any]:
-    """Return an object schema that accepts the objects of every alternative."""
-    merged = merge_refs(schema, root) if isinstance(schema, Mapping) else {}
-    for union in _ROOT_UNIONS:
-        alternatives = merged.pop(union, ()) if depth else ()
-        options = [
-            _merge_alternatives(alternative, root, depth - 1)
-            for alternative in alternatives
-            if _may_be_object(alternative, root)
-        ]
-        if options:
-            merged = _add_options(merged, options)
-    return merged
+@dataclass(slots=True)
+class _RootFlattener:
+    root: Mapping[str, Any]
+    left: int = MAX_ALTERNATIVES
 
+    def merge(self, schema: Any, path: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Return an object schema that accepts the objects of every alternative.
 
-def _may_be_object(schema: Any, root: Mapping[str, Any]) -> bool:
-    if not isinstance(schema, Mapping):
-        return schema is True
-    types = merge_refs(schema, root).get("type", "object")
-    return "object" in (types if isinstance(types, list) else [types])
+        `path` has the references that lead here: a type that is an alternative of itself adds no
+        values. If there are too many alternatives, the last may have any properties.
+        """
+        if schema is True or self.left <= 0:
+            return {}
+        followed: set[str] = set()
+        merged = merge_refs(schema, self.root, followed=followed)
+        path |= followed
+        for union in _ROOT_UNIONS:
+            options = [
+                self.merge(alternative, path)
+                for alternative in merged.pop(union, ())
+                if self._adds_objects(alternative, path)
+            ]
+            if options:
+                merged = _add_options(merged, options)
+        return merged
+
+    def _adds_objects(self, schema: Any, path: frozenset[str]) -> bool:
+        self.left -= 1
+        if not isinstance(schema, Mapping) or self.left <= 0:
+            return schema is not False
+        followed: set[str] = set()
+        types = merge_refs(schema, self.root, followed=followed).get("type", "object")
+        is_object = "object" in (types if isinstance(types, list) else [types])
+        return is_object and not followed & path
 
 
 def _add_options(schema: dict[str, Any], options: list[dict[str, Any]]) -> dict[str, Any]:

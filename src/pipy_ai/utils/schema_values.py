@@ -6,9 +6,11 @@ No function modifies its argument.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .json_schema import (
+    MAX_ALTERNATIVES,
     accepts_null,
     get_alternatives,
     iter_schemas,
@@ -45,31 +47,48 @@ def _restore(
     return restored
 
 
-def expand_options(
-    schema: Any, root: Mapping[str, Any], seen: frozenset[str] = frozenset()
-) -> list[Any]:
-    """Return the schemas that a value may match, without references and unions."""
-    if not isinstance(schema, Mapping):
-        return []
-    followed: set[str] = set()
-    merged = merge_refs(schema, root, followed=followed)
-    if followed & seen:
-        return []
-    alternatives = get_alternatives(merged)
-    if not alternatives:
-        return [merged]
-    seen |= followed
-    shared = {key: v for key, v in merged.items() if key in ("type", "properties", "required")}
+def expand_options(schema: Any, root: Mapping[str, Any]) -> list[Any]:
+    """Return the schemas that a value may match, without references and unions.
+
+    Return none if there are more than `MAX_ALTERNATIVES`.
+    """
     options: list[Any] = []
-    for alternative in alternatives:
-        if not shared:
-            options += expand_options(alternative, root, seen)
-        elif isinstance(alternative, Mapping):
-            followed = set()
-            inner = merge_refs(alternative, root, followed=followed)
-            if not followed & seen:
-                options += expand_options(merge_all(shared, inner), root, seen | followed)
-    return options
+    expander = _Expander(root, options)
+    expander.expand(schema, frozenset())
+    return options if expander.left > 0 else []
+
+
+@dataclass(slots=True)
+class _Expander:
+    root: Mapping[str, Any]
+    options: list[Any]
+    left: int = MAX_ALTERNATIVES
+
+    def expand(
+        self, schema: Any, seen: frozenset[str], shared: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add the alternatives of a schema, each with the keywords that they share.
+
+        `seen` has the references that lead here: a type that is an alternative of itself adds no
+        values.
+        """
+        self.left -= 1
+        schema = {} if schema is True else schema
+        if not isinstance(schema, Mapping) or self.left <= 0:
+            return
+        followed: set[str] = set()
+        merged = merge_refs(schema, self.root, followed=followed)
+        if followed & seen:
+            return
+        if shared:
+            merged = merge_all(shared, merged)
+        alternatives = get_alternatives(merged)
+        if not alternatives:
+            self.options.append(merged)
+            return
+        shared = {key: v for key, v in merged.items() if key in ("type", "properties", "required")}
+        for alternative in alternatives:
+            self.expand(alternative, seen | followed, shared)
 
 
 def matching_options(

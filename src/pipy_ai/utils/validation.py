@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from pydantic import VERSION, ValidationError
@@ -64,19 +66,59 @@ def validate_without_loss(
         return validate(drop_fields_of_others(value, schema, schema))
 
 
-@contextmanager
-def stack_limit() -> Generator[None, None, None]:
-    """Raise `RecursionError` where a schema or value is too deep for `jsonschema`.
+class _References(threading.local):
+    left = 0  # that the validation in this thread may still follow
 
-    At the limit of Python's stack, `rpds`, which `jsonschema` needs, may panic instead: that is a
-    `BaseException` that callers do not handle.
+
+_references = _References()
+
+
+@contextmanager
+def validation_limit(value: Any) -> Generator[None, None, None]:
+    """Raise `RecursionError` where a schema or value is too much for `jsonschema`.
+
+    It may be too deep: at the limit of Python's stack, `rpds`, which `jsonschema` needs, may panic
+    instead, and that is a `BaseException` that callers do not handle. Or its references lead to
+    schemas with several references each, so that following them takes forever.
     """
+    _references.left = 10_000 + 100 * _size(value)
     try:
         yield
     except BaseException as error:
         if type(error).__name__ == "PanicException":
             raise RecursionError("maximum recursion depth exceeded") from None
         raise
+
+
+def _size(value: Any) -> int:
+    """Return the number of values in a JSON value."""
+    size, containers = 1, [value]
+    for container in containers:
+        children = container.values() if isinstance(container, dict) else container
+        if isinstance(container, dict | list):
+            size += len(container)
+            containers += [child for child in children if isinstance(child, dict | list)]
+    return size
+
+
+@cache
+def _with_limit(validator_class: Any) -> Any:
+    """Return a class of `jsonschema` that follows no more references than are left."""
+    from jsonschema.validators import extend
+
+    names = {"$ref", "$dynamicRef", "$recursiveRef"}.intersection(validator_class.VALIDATORS)
+    counted = {name: _counted(validator_class.VALIDATORS[name]) for name in names}
+    return extend(validator_class, counted)
+
+
+def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:
+    def validate(*arguments: Any) -> Any:
+        _references.left -= 1
+        if _references.left < 0:
+            raise RecursionError("the schema refers to itself too often")
+        return keyword(*arguments)
+
+    return validate
 
 
 def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
@@ -92,6 +134,7 @@ def _is_valid_schema(validator_class: Any, schema: dict[str, Any]) -> bool:
 def schema_validator(schema: dict[str, Any]) -> Any:
     """Return a validator for a JSON Schema of any draft that follows the rules of its draft.
 
+    Use it within `validation_limit`.
     An OpenAPI schema, or one that is invalid in its draft, is converted to draft 2020-12.
 
     Raises:
@@ -107,7 +150,7 @@ def schema_validator(schema: dict[str, Any]) -> Any:
     if is_newest or not _is_valid_schema(validator_class, schema) or "nullable" in str(schema):
         schema, validator_class = modernize(schema), Draft202012Validator
     empty_registry: Registry[Any] = Registry()  # references must not fetch anything  # ty: ignore[invalid-type-form]
-    return validator_class(schema, registry=empty_registry)
+    return _with_limit(validator_class)(schema, registry=empty_registry)
 
 
 def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
@@ -120,7 +163,7 @@ def schema_errors(value: Any, schema: dict[str, Any]) -> Iterator[str]:
     from referencing.exceptions import Unresolvable
 
     try:
-        with stack_limit():
+        with validation_limit(value):
             validator = schema_validator(schema)
             validator.check_schema(validator.schema)
             problems = [best_match([error]) for error in validator.iter_errors(value)]

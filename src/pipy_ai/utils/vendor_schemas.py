@@ -7,7 +7,7 @@ the description states what is missing. Values are always validated against the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,8 +115,11 @@ _OPENAI_KEYWORDS = _BASE_KEYWORDS | {
 }  # fmt: skip
 
 
+_MAX_CLOSED_SCHEMAS = 10_000  # OpenAI accepts 5,000 properties
+
+
 class _CannotCloseError(Exception):
-    """The schema allows arbitrary keys or values, or refers to another document."""
+    """The schema allows arbitrary keys or values, is too large, or refers to another document."""
 
 
 def to_openai_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -190,16 +193,18 @@ def _referenced_names(value: Any) -> set[str]:
     return {ref.removeprefix("#/$defs/") for ref in iter_refs(value) if ref != "#"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _SchemaCloser:
     root: Mapping[str, Any]
     definitions: Mapping[str, Any]
     allowed: frozenset[str]  # keywords that the dialect supports
     require_all: bool
     inlined: list[str] = field(default_factory=list)  # references being inlined
+    schemas: int = 0
 
     def close(self, schema: Any) -> dict[str, Any]:
-        if not isinstance(schema, Mapping):
+        self.schemas += 1
+        if not isinstance(schema, Mapping) or self.schemas > _MAX_CLOSED_SCHEMAS:
             raise _CannotCloseError
         parts = [part for part in schema.get("allOf", ()) if part is not True]
         if len(parts) == 1 and isinstance(parts[0], Mapping) and "$ref" in parts[0]:
@@ -284,6 +289,7 @@ class _SchemaCloser:
 
 def _types_to_alternatives(schema: Mapping[str, Any], types: list[Any]) -> dict[str, Any]:
     base = {key: value for key, value in schema.items() if key not in ("type", "description")}
+    shared = {"description": schema["description"]} if "description" in schema else {}
     options: list[dict[str, Any]] = []
     for type_name in types:
         option: dict[str, Any] = {} if type_name == "null" else dict(base)
@@ -293,7 +299,7 @@ def _types_to_alternatives(schema: Mapping[str, Any], types: list[Any]) -> dict[
         if option.get("enum") != []:
             options.append(option)
     alternatives = options[0] if len(options) == 1 else {"anyOf": options}
-    return {**alternatives, "description": schema.get("description")}
+    return {**alternatives, **shared}
 
 
 def _has_type(value: Any, type_name: str) -> bool:
@@ -412,6 +418,7 @@ def _object_depth(schema: Any, root: Mapping[str, Any], depths: dict[str, int]) 
 
 # Maximum number of inlined references; more are "too many states" (googleapis/python-genai#660).
 _MAX_NODES = 3_000
+_MAX_ALTERNATIVES = 2 * _MAX_NODES
 _MAX_SUM_OF_MAX_ITEMS = 900  # about 960 is rejected (googleapis/python-genai#2170)
 # How deeply a schema is inlined: levels, and levels of a type within itself.
 _DEPTHS = ((12, 3), (12, 2), (12, 1), (8, 1), (6, 1), (4, 1), (3, 1), (2, 1), (1, 1))
@@ -488,6 +495,8 @@ class _GeminiReducer:
     root: Mapping[str, Any]
     max_recursion: int
     nodes: int = 0
+    alternatives: int = 0
+    types: dict[str, Iterable[str]] = field(default_factory=dict)
 
     def reduce(self, schema: Any, depth: int, path: tuple[str, ...]) -> dict[str, Any]:
         """Return a schema of one type, or `anyOf` alone.
@@ -525,6 +534,9 @@ class _GeminiReducer:
             return
         shared = {key: v for key, v in schema.items() if key not in _OF_THE_UNION}
         for alternative in alternatives:
+            self.alternatives += 1
+            if self.alternatives > _MAX_ALTERNATIVES:
+                raise _TooLargeError
             resolved = (
                 self._resolve(alternative, path) if isinstance(alternative, Mapping) else None
             )
@@ -538,14 +550,23 @@ class _GeminiReducer:
 
     def _cut(self, schema: Any) -> Iterator[dict[str, Any]]:
         """Yield only the types of values that are nested too deeply."""
-        options = expand_options(schema, self.root) or [{}]
-        for name in dict.fromkeys(name for option in options for name, _ in _split_types(option)):
+        for name in self._types_of(schema):
             option: dict[str, Any] = {"type": name}
             if name == "array":
                 option["items"] = self.reduce({}, 1, ("[]",))
             elif name == "object":
                 option["description"] = "as in the levels above"
             yield option
+
+    def _types_of(self, schema: Any) -> Iterable[str]:
+        """Return the types that a schema allows. Those of references are cached."""
+        is_reference = isinstance(schema, Mapping) and "$ref" in schema
+        key = repr({**schema, "description": ""}) if is_reference else ""
+        if key not in self.types or not key:
+            options = expand_options(schema, self.root) or [{}]
+            names = (name for option in options for name, _ in _split_types(option))
+            self.types[key] = dict.fromkeys(names)
+        return self.types[key]
 
     def _resolve(
         self, schema: Mapping[str, Any], path: tuple[str, ...]
