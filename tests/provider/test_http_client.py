@@ -538,3 +538,17 @@ async def test_bytes_after_the_compressed_data_are_dropped(coding: str) -> None:
             body += data
         received.close()
     assert body == b"a" * size
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 100, 258, 1000])
+async def test_last_bytes_of_a_deflated_body_without_header_arrive(size: int) -> None:
+    """All input may have been read while output beyond the size of a read is left."""
+    plain = b"a" * (http.MAX_DECOMPRESSED_BYTES + size)
+    with Raw(response(zlib.compress(plain)[2:-4], "content-encoding: deflate")) as server:
+        received = await http.send(HTTPRequest("POST", server.url, []))
+        pieces = []
+        while data := await received.read():
+            pieces.append(data)
+        received.close()
+    assert b"".join(pieces) == plain
+    assert max(map(len, pieces)) <= http.MAX_DECOMPRESSED_BYTES

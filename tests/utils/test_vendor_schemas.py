@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -415,7 +415,7 @@ def _exploding(union: str, count: int, branches: int, recursive: bool) -> dict[s
 
 
 @contextmanager
-def _bounded_calls(limit: int) -> Iterator[None]:
+def _bounded_calls(limit: int) -> Generator[None, None, None]:
     """Fail if the block calls more Python functions."""
     calls = 0
 

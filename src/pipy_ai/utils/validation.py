@@ -108,7 +108,7 @@ def _with_limit(validator_class: Any) -> Any:
 
     names = {"$ref", "$dynamicRef", "$recursiveRef"}.intersection(validator_class.VALIDATORS)
     counted = {name: _counted(validator_class.VALIDATORS[name]) for name in names}
-    return extend(validator_class, counted)
+    return extend(validator_class, counted)  # type: ignore[no-untyped-call]
 
 
 def _counted(keyword: Callable[..., Any]) -> Callable[..., Any]:

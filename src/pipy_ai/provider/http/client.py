@@ -83,6 +83,7 @@ class HTTPResponse:
         self._content_encoding = self.headers.get("content-encoding", "").strip().lower()
         self._decompressor: Any = None
         self._compressed_tail = b""  # input that the decompressor has not consumed
+        self._output_pending = False  # the decompressor may hold more output, even without input
         self._corrupt = False
 
     async def read(self) -> bytes:
@@ -97,12 +98,13 @@ class HTTPResponse:
         if self._content_encoding in ("", "identity"):
             return await self._connection.read()
         while True:
-            if compressed := self._compressed_tail:
+            was_pending, compressed = self._output_pending, self._compressed_tail
+            if was_pending or compressed:
                 await asyncio.sleep(0)  # let timeouts and other streams run meanwhile
             else:
                 compressed = await self._connection.read()
             data = self._decompress(compressed)
-            if data or not compressed:
+            if data or not (was_pending or compressed):
                 return data
 
     def _decompress(self, compressed: bytes) -> bytes:
@@ -123,10 +125,10 @@ class HTTPResponse:
             )
         if self._decompressor is None:
             return b""
-        if not compressed and not self._decompressor.eof:
+        if not (compressed or self._output_pending or self._decompressor.eof):
             raise ConnectionBroken(f"a response that ended within its {self._content_encoding}")
         if self._decompressor.eof:  # what follows is not part of the body
-            self._compressed_tail = b""
+            self._compressed_tail, self._output_pending = b"", False
             return b""
         state = self._decompressor.copy()
         try:
@@ -135,6 +137,7 @@ class HTTPResponse:
             self._corrupt, self._compressed_tail = True, compressed  # the next read fails
             return _decompress_beginning(state, compressed)
         self._compressed_tail = self._decompressor.unconsumed_tail
+        self._output_pending = len(data) == MAX_DECOMPRESSED_BYTES
         return data
 
     @property
