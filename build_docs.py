@@ -45,7 +45,7 @@ REFERENCE_PAGES = {
     "messages": ("Messages and contexts", ["context", "files", "types", "options"]),
     "events": ("Events and streams", ["stream", "events", "abort"]),
     "tools": ("Tools and structured output", ["tools", "tool_loop", "mcp_client", "output"]),
-    "models": ("Models, usage and cost", ["registry", "tokens"]),
+    "models": ("Models, usage and cost", ["registry", "live_models", "tokens"]),
     "errors": ("Errors", ["errors"]),
     "providers": ("Providers and the scripted provider", ["provider", "provider.faux"]),
     "more": ("Batches, budgets and hooks", []),

@@ -24,11 +24,14 @@ PAIRS = {
     "count_tokens": "acount_tokens",
     "compact": "acompact",
     "quick": "aquick",
+    "list_live_models": "alist_live_models",
     "run_tools": "arun_tools",
     "submit_many": "asubmit_many",
     "collect": "acollect",
 }
-WITH_OPTIONS = sorted({*PAIRS, *PAIRS.values()} - {"quick", "aquick"})
+WITH_OPTIONS = sorted(
+    {*PAIRS, *PAIRS.values()} - {"quick", "aquick", "list_live_models", "alist_live_models"}
+)
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

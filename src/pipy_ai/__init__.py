@@ -97,6 +97,9 @@ if TYPE_CHECKING:
     from .files import attachment as attachment
     from .files import document as document
     from .files import image as image
+    from .live_models import LiveModel as LiveModel
+    from .live_models import alist_live_models as alist_live_models
+    from .live_models import list_live_models as list_live_models
     from .many import acomplete_many as acomplete_many
     from .many import astream_many as astream_many
     from .many import complete_many as complete_many
@@ -197,6 +200,7 @@ _NAMES_BY_MODULE = {
     " ToolCallDeltaEvent ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent"
     " event_from_dict",
     "files": "attachment document image",
+    "live_models": "LiveModel alist_live_models list_live_models",
     "many": "acomplete_many astream_many complete_many stream_many",
     "mcp_client": "McpError McpTools mcp",
     "options": "CacheRetention SimpleStreamOptions StreamOptions ThinkingBudgets ThinkingLevel",

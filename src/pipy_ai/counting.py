@@ -14,7 +14,7 @@ from .provider.request import Request
 from .provider.retry import retry_delay
 from .provider.select import provider_for
 from .tokens import TokenCount, estimate_input_tokens
-from .utils.event_loop import background_loop
+from .utils.event_loop import run_blocking
 
 if TYPE_CHECKING:
     from .output.schema import OutputMode
@@ -64,7 +64,7 @@ def count_tokens(
         TokenCount(tokens=9, estimated=True, warnings=())
     """
     request = build_request(model, context, options, keywords, output, output_mode)
-    return _run_blocking(_count(request, offline), "acount_tokens")
+    return run_blocking(_count(request, offline), "acount_tokens")
 
 
 @takes_options
@@ -81,20 +81,6 @@ async def acount_tokens(
     """Count the input tokens of a request. The async version of `count_tokens`."""
     request = build_request(model, context, options, keywords, output, output_mode)
     return await _count(request, offline)
-
-
-def _run_blocking(coroutine: Coroutine[Any, Any, T], async_name: str) -> T:
-    """Run a coroutine in the background loop; an exception here, e.g. of Ctrl-C, cancels it."""
-    background = background_loop()
-    if background.is_current:
-        coroutine.close()
-        raise RuntimeError(f"use {async_name} inside pipy-ai's own event loop")
-    future = asyncio.run_coroutine_threadsafe(coroutine, background.loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
 
 
 async def _count(request: Request, offline: bool) -> TokenCount:

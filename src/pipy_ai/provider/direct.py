@@ -19,13 +19,13 @@ from .credentials import (
 )
 from .deltas import Delta
 from .endpoint import Endpoint
-from .exchange import fetch_json, stream_deltas
+from .exchange import fetch_json, fetch_list, stream_deltas
 from .finish import is_first_party_chat
 from .http.client import USER_AGENT, HTTPRequest
 from .interception import is_replaying
 from .prepare import accepted_extra, merge_headers, merge_tools, prepare_request
 from .redaction import redacted_error, redacted_preview, response_redactor
-from .request import EncodedRequest, Preview, Request
+from .request import EncodedRequest, Preview, Request, bad_request_error
 from .response import ResponseCapture
 from .tool_definitions import restore_tool_names
 from .wire import TokenCounter, Wire
@@ -113,6 +113,32 @@ class DirectProvider:
                 error = _explained_error(exc, request, endpoint)
                 if renewed or endpoint.renew is None or not _is_rejected(error.error, endpoint):
                     raise error from None
+            renewed = True
+            endpoint.renew()
+
+    async def list_models(self, request: Request) -> list[dict[str, Any]]:
+        """Return the models that the credentials of a request can use, as the host lists them.
+
+        Raises:
+            ProviderError: The host has no list of models, or the request failed.
+        """
+        if self._wire.model_lists is None:
+            raise bad_request_error(request, f"{request.provider} has no list of models")
+        renewed = False
+        while True:
+            endpoint = await resolve_endpoint(request, self._wire)
+            try:
+                encoded = self.encode(request, endpoint)
+                headers = merge_headers(_DEFAULT_HEADERS, endpoint.headers, encoded.headers)
+                entries: list[dict[str, Any]] = []
+                for url in self._wire.model_lists(encoded.url):
+                    entries += await fetch_list(url, headers, endpoint.sign)
+            except Exception as exc:
+                error = _explained_error(exc, request, endpoint)
+                if renewed or endpoint.renew is None or not _is_rejected(error.error, endpoint):
+                    raise error from None
+            else:
+                return entries
             renewed = True
             endpoint.renew()
 

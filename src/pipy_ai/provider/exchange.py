@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import RETRYABLE_KINDS, ErrorKind, ProviderError, error_info
 from ..failures import (
@@ -18,7 +19,15 @@ from ..failures import (
     retry_after_seconds,
 )
 from .deltas import Delta, ResponseInfo, UsageReport
-from .http.client import CONNECTION_ERRORS, HTTPRequest, HTTPResponse, redacted_url, send
+from .endpoint import Signer
+from .http.client import (
+    CONNECTION_ERRORS,
+    HTTPRequest,
+    HTTPResponse,
+    add_query,
+    redacted_url,
+    send,
+)
 from .http.connect import proxy_refused_error
 from .http.sse import MAX_EVENT_BYTES, EventTooLong
 from .profiles import Profile
@@ -41,6 +50,12 @@ from .wires._parsing import (
 )
 from .wires._usage import usage_from_headers
 
+MAX_LIST_PAGES = 100
+# Where APIs put the entries of a list, and the token of its next page with its parameter.
+_LIST_FIELDS = ("data", "models", "modelSummaries", "inferenceProfileSummaries")
+_PAGE_TOKENS = (
+    ("nextPageToken", "pageToken"), ("next_page_token", "page_token"), ("nextToken", "nextToken")
+)  # fmt: skip
 MAX_RESPONSE_BYTES = 512 << 20  # more than any answer needs, without exhausting memory
 MAX_ERROR_BODY_BYTES = 64 << 10
 ERROR_BODY_TIMEOUT_S = 5.0  # time to wait for the body of an error
@@ -122,7 +137,7 @@ async def stream_deltas(
 
 
 async def fetch_json(request: HTTPRequest) -> dict[str, Any]:
-    """Send a request and return the JSON object of its response.
+    """Send a request and return the JSON object of its response; of a list, as `data`.
 
     Raises:
         ProviderError: The request was rejected, the body is not a JSON object, or it names an
@@ -133,12 +148,58 @@ async def fetch_json(request: HTTPRequest) -> dict[str, Any]:
     try:
         if response.status >= 300:
             raise await error_from_response(response)
-        body = parse_object(await _read_rest(b"", response))
+        text = await _read_rest(b"", response)
+        is_list = text.lstrip().startswith("[")
+        body = parse_object(f'{{"data": {text}}}' if is_list else text)
     finally:
         response.close()
     if error := reported_error(body):
         raise error_from_payload(error)
     return body
+
+
+async def fetch_list(
+    url: str, headers: Mapping[str, str], sign: Signer | None
+) -> list[dict[str, Any]]:
+    """Return the objects of a list at a URL, from all its pages.
+
+    Raises:
+        ProviderError: As `fetch_json`; the list does not end.
+        Exception: One of `CONNECTION_ERRORS`.
+    """
+    entries: list[dict[str, Any]] = []
+    page_url = url
+    for _ in range(MAX_LIST_PAGES):
+        request = HTTPRequest("GET", page_url, list(headers.items()))
+        if sign is not None:
+            request.headers += sign(request).items()
+        body = await fetch_json(request)
+        lists = (body.get(name) for name in _LIST_FIELDS)
+        page = next((value for value in lists if isinstance(value, list)), None)
+        if page is None:
+            raise MalformedResponseError(json.dumps(body))
+        entries += [entry for entry in page if isinstance(entry, dict)]
+        following = next_page(body)
+        if not following:
+            return entries
+        page_url = add_query(url, following)
+    text = f"The provider's list of models has more than {MAX_LIST_PAGES} pages. Check api_base."
+    raise ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
+
+
+def next_page(body: Mapping[str, Any]) -> str:
+    """Return the query of a list's next page; "" after the last one.
+
+    Example:
+        >>> next_page({"has_more": True, "last_id": "model-9"})
+        'after_id=model-9'
+    """
+    if body.get("has_more") and body.get("last_id"):
+        return f"after_id={quote(str(body['last_id']), safe='')}"
+    for field, parameter in _PAGE_TOKENS:
+        if token := body.get(field):
+            return f"{parameter}={quote(str(token), safe='')}"
+    return ""
 
 
 def _believed(deltas: list[Delta], headers: Mapping[str, str], profile: Profile) -> list[Delta]:

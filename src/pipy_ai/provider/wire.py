@@ -223,6 +223,8 @@ class Wire(NamedTuple):
         cache_control: `cache_control` markers set which parts of a prompt are cached.
         thinking: how it accepts options for thinking.
         token_counter: its endpoint that counts tokens; None: it has none.
+        model_lists: returns the URLs of its lists of models, for the URL of a request; None: it
+            has none.
     """
 
     api: str
@@ -260,6 +262,7 @@ class Wire(NamedTuple):
     cache_control: bool = False
     thinking: ThinkingRules = ThinkingRules()
     token_counter: TokenCounter | None = None
+    model_lists: Callable[[str], tuple[str, ...]] | None = None
 
     def sampling_fields(self, prepared: PreparedRequest) -> dict[str, Any]:
         """Return the sampling options of a request under their names in this API."""

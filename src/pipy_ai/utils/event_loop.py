@@ -159,6 +159,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+def run_blocking(coroutine: Coroutine[Any, Any, T], async_name: str) -> T:
+    """Run a coroutine in the background loop and wait for it.
+
+    If the caller is interrupted meanwhile (Ctrl-C), the coroutine is cancelled.
+
+    Raises:
+        RuntimeError: The caller is in that loop, where `async_name` should be used instead.
+    """
+    background = background_loop()
+    if background.is_current:
+        coroutine.close()
+        raise RuntimeError(f"use {async_name} inside pipy-ai's own event loop")
+    future = asyncio.run_coroutine_threadsafe(coroutine, background.loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
 async def run_in_thread(name: str, function: Callable[[], T]) -> T:
     """Run a blocking function in a new thread and return its result.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from ...registry import get_registry
 from ...registry.routing import RETIRED_PROVIDERS
@@ -22,13 +23,16 @@ from ..display.model_order import sort_by_interest, usable_providers
 from ..display.table import print_table
 from ..display.terminal import escape_controls, hint, warn, write_json
 
+if TYPE_CHECKING:
+    from ...live_models import LiveModel
+
 WAITS = "reading the catalogue"
 EXAMPLES = """\
 pipy models sonnet
 pipy models --available --sort in
 pipy models --capability reasoning --max-cost-input 1
 pipy models --provider openai --modality pdf --json
-pipy models --provider ollama           # those of your Ollama server
+pipy models --live anthropic            # those that your key can use
 """
 GUIDE = "models.md"
 # Columns that are left out first where the terminal is narrow.
@@ -39,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("words", nargs="*", metavar="WORD", help="words in the name")
     add_filter_options(parser)
+    parser.add_argument(
+        "--live",
+        metavar="PROVIDER",
+        help="list the models that your key can use, and those of the catalogue that it cannot",
+    )
     parser.add_argument(
         "--sort", metavar="COLUMN", help="sort by model, context, in, out, released, …"
     )
@@ -51,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
+    if arguments.live:
+        return _show_live_models(arguments)
     registry = get_registry()
     columns = _requested_columns(arguments)
     provider = arguments.provider
@@ -130,3 +141,52 @@ def _format_cell(column: str, value: Any) -> str:
     if column in PRICE_COLUMNS:
         return format_rate(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show_live_models(arguments: argparse.Namespace) -> int:
+    """Print the models that a provider lists, compared with the catalogue."""
+    from ... import PipyError, list_live_models
+
+    try:
+        models = list_live_models(arguments.live)
+    except PipyError as error:
+        warn(str(error))
+        return 1
+    words = [word.lower() for word in (*arguments.words, *(arguments.search or []))]
+    models = [model for model in models if all(word in model.name.lower() for word in words)]
+    models = models[: arguments.limit]
+    if arguments.json:
+        fields = ("name", "status", "listed_as", "created", "context", "output")
+        write_json([{name: getattr(model, name) for name in fields} for model in models])
+        return 0
+    if not sys.stdout.isatty():
+        names = [model.name for model in models if model.status != "missing"]
+        sys.stdout.write("".join(f"{escape_controls(name)}\n" for name in names))
+    elif models:
+        body = [[_live_cell(model, column) for column in _LIVE_COLUMNS] for model in models]
+        drop = ("created", "output", "context")
+        print_table(_LIVE_COLUMNS, body, {"context", "output", "in", "out"}, drop)
+    counts = Counter(model.status for model in models)
+    usable = counts["both"] + counts["new"]
+    hint(
+        f"your key can use {format_count(usable, 'model')}, {counts['new']:,} of them not in the"
+        f" catalogue; {counts['missing']:,} of the catalogue are missing"
+    )
+    return 0
+
+
+_LIVE_COLUMNS = ("model", "status", "context", "output", "in", "out", "created")
+
+
+def _live_cell(live: LiveModel, column: str) -> str:
+    match column:
+        case "model":
+            return live.name
+        case "in" | "out":
+            price = live.model and (live.model.cost.input, live.model.cost.output)[column == "out"]
+            return _format_cell(column, price)
+        case "context" | "output":
+            own = getattr(live, column)
+            return _format_cell(column, own or (live.model and getattr(live.model.limits, column)))
+        case _:
+            return _format_cell(column, getattr(live, column))

@@ -187,7 +187,8 @@ def _request_for(provider: str, model_id: str) -> Request:
 
 @cache
 def _azure_wire(api: str) -> Wire:
-    wire = load_wire(api)._replace(settings=_SETTINGS)
+    # Its list has the models of the catalogue of Azure, not the deployments.
+    wire = load_wire(api)._replace(settings=_SETTINGS, model_lists=None)
     if api == OPENAI_RESPONSES:  # it has no /responses/input_tokens (inspect_ai#3371)
         return wire._replace(token_counter=None)
     return wire

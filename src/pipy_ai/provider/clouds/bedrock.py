@@ -25,7 +25,7 @@ from ..profiles import CLAUDE, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import TokenCounter, Wire
 from ..wires import load_wire
-from ..wires._bedrock import count_url, model_url, split_model_id
+from ..wires._bedrock import count_url, model_lists, model_url, split_model_id
 from . import CloudReport
 from .aws_login import (
     BEARER_VARIABLE,
@@ -289,6 +289,7 @@ def invoke_wire() -> Wire:
         document_urls=False,
         schema_providers=frozenset({"amazon-bedrock"}),
         token_counter=TokenCounter(_count_invoke, "inputTokens"),
+        model_lists=model_lists,
     )
 
 

@@ -356,6 +356,7 @@ def _api_wire(api: str) -> Wire:
             image_urls=True,
             document_urls=True,
             settings=_SETTINGS,
+            model_lists=None,
             token_counter=TokenCounter(_count_gemini, "totalTokens"),
         )
     if api == ANTHROPIC:
@@ -365,9 +366,10 @@ def _api_wire(api: str) -> Wire:
             document_urls=False,
             accepts_tool=_is_accepted_by_claude,
             settings=_SETTINGS,
+            model_lists=None,
             token_counter=TokenCounter(_count_claude, "input_tokens"),
         )
-    wire = load_wire(OPENAI_CHAT)._replace(settings=_SETTINGS)
+    wire = load_wire(OPENAI_CHAT)._replace(settings=_SETTINGS, model_lists=None)
     return wire._replace(encode=_encode_mistral) if api == "mistral" else wire
 
 

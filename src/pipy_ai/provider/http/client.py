@@ -384,6 +384,16 @@ def replace_path_end(url: str, end: str, replacement: str) -> str:
     return path.removesuffix(end) + replacement + separator + query
 
 
+def add_query(url: str, fields: str) -> str:
+    """Add fields to the query of a URL.
+
+    Example:
+        >>> add_query("https://host/v1/models?tenant=a", "limit=10")
+        'https://host/v1/models?tenant=a&limit=10'
+    """
+    return f"{url}{'&' if '?' in url else '?'}{fields}"
+
+
 def _after_fork() -> None:
     """Drop the parent's connections: a forked child must not use its copies of them."""
     _inherited_pools.extend(pools.values())

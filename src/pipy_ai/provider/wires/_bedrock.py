@@ -41,6 +41,17 @@ def count_url(url: str) -> str:
     return _OPERATION.sub(r"/model/\1/count-tokens", url)
 
 
+def model_lists(url: str) -> tuple[str, ...]:
+    """Return the URLs of the lists of models and inference profiles, for that of a request.
+
+    Example:
+        >>> model_lists("https://bedrock-runtime.us-east-1.amazonaws.com/model/m/converse")[0]
+        'https://bedrock.us-east-1.amazonaws.com/foundation-models'
+    """
+    root = re.sub(r"/model/[^/]+/[^/]+$", "", url).replace("//bedrock-runtime.", "//bedrock.", 1)
+    return f"{root}/foundation-models", f"{root}/inference-profiles?maxResults=1000"
+
+
 def model_url(base_url: str, model_id: str, operation: str) -> str:
     """Return the URL of an operation on a model. Names and ARNs are percent-encoded.
 

@@ -42,7 +42,7 @@ from ..deltas import (
     ToolFragment,
     UsageReport,
 )
-from ..http.client import endpoint_url, replace_path_end
+from ..http.client import add_query, endpoint_url, replace_path_end
 from ..http.sse import SSEReader
 from ..profiles import ADAPTIVE_CLAUDE, SWITCHED_CLAUDE, backend_for
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
@@ -176,6 +176,11 @@ def count_request(
     """Return URL and body of the request that counts the tokens of another one."""
     counted = {name: body[name] for name in _COUNTED_FIELDS if name in body}
     return replace_path_end(url, "/messages", "/messages/count_tokens"), counted
+
+
+def model_lists(url: str) -> tuple[str, ...]:
+    """Return the URL of the list of models, for that of a request."""
+    return (add_query(replace_path_end(url, "/messages", "/models"), "limit=1000"),)
 
 
 def thinking_fields(plan: ReasoningPlan) -> dict[str, Any]:
@@ -571,4 +576,5 @@ WIRE = Wire(
         defaults=default_reasoning,
     ),
     token_counter=TokenCounter(count_request, "input_tokens"),
+    model_lists=model_lists,
 )

@@ -42,7 +42,7 @@ from ..http.aws_event_stream import EXCEPTION_PREFIX, EventStreamReader, excepti
 from ..profiles import ADAPTIVE_CLAUDE, CLAUDE, SWITCHED_CLAUDE, ConverseFamily, converse_family
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
-from ._bedrock import count_url, model_url
+from ._bedrock import count_url, model_lists, model_url
 from ._fields import content_text, optional_id, optional_index, token_count
 from ._parsing import error_from_payload, parse_object, reported_error
 from ._usage import usage_from_converse
@@ -570,6 +570,7 @@ WIRE = Wire(
     decoder=ConverseDecoder,
     framing=EventStreamReader,
     url_suffix="/converse-stream",
+    model_lists=model_lists,
     sampling={
         "temperature": "temperature",
         "top_p": "topP",

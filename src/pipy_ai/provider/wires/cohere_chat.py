@@ -21,7 +21,7 @@ from ..deltas import (
     ThinkingSignature,
     ToolFragment,
 )
-from ..http.client import endpoint_url
+from ..http.client import add_query, endpoint_url, replace_path_end
 from ..http.sse import SSEReader
 from ..profiles import REASONING_COMMAND
 from ..reasoning import thinks
@@ -95,6 +95,11 @@ def chat_url(prepared: PreparedRequest) -> str:
     if match := _OWN_PATH.fullmatch(url):
         url = match[1]
     return endpoint_url(f"{url}{separator}{query}", "/v2/chat")
+
+
+def model_lists(url: str) -> tuple[str, ...]:
+    """Return the URL of the list of models, for that of a request."""
+    return (add_query(replace_path_end(url, "/v2/chat", "/v1/models"), "page_size=1000"),)
 
 
 def _tool_fields(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
@@ -360,6 +365,7 @@ WIRE = Wire(
     decoder=CohereDecoder,
     framing=SSEReader,
     url_suffix="/v2/chat",
+    model_lists=model_lists,
     schema_fallback=schema_fallback,
     sampling={
         "temperature": "temperature", "top_p": "p", "top_k": "k", "seed": "seed",

@@ -167,6 +167,11 @@ def count_request(
     return url + (f"?{fields}" if fields else ""), {"generateContentRequest": counted}
 
 
+def model_lists(url: str) -> tuple[str, ...]:
+    """Return the URL of the list of models, for that of a request."""
+    return (re.sub(r"/models/[^/?]*(:\w+)?\?alt=sse", "/models?pageSize=1000", url),)
+
+
 def _output_format(request: Request) -> dict[str, Any]:
     output = request.output
     if output is None or output.mode != "native":
@@ -520,4 +525,5 @@ WIRE = Wire(
     strict_history=True,
     thinking=ThinkingRules(budget=True, zero_is_off=True),
     token_counter=TokenCounter(count_request, "totalTokens"),
+    model_lists=model_lists,
 )

@@ -34,7 +34,7 @@ from ...utils.construct import construct_unchecked
 from ..apis import OLLAMA_CHAT
 from ..content import inline_data
 from ..deltas import Delta, Finish, ResponseInfo, Text, Thinking, ToolFragment, UsageReport
-from ..http.client import endpoint_url
+from ..http.client import endpoint_url, replace_path_end
 from ..http.json_lines import JSONLinesReader
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, Wire
@@ -315,6 +315,7 @@ WIRE = Wire(
     decoder=OllamaChatDecoder,
     framing=JSONLinesReader,
     url_suffix="/api/chat",
+    model_lists=lambda url: (replace_path_end(url, "/api/chat", "/api/tags"),),
     sampling={name: name for name in ("temperature", "top_p", "top_k", "seed", "stop")},
     accepts_extra=accepts_extra,
     nested_extra={"options": _OPTION_FIELDS},

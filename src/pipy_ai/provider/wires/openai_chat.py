@@ -23,7 +23,7 @@ from ..deltas import (
     ThinkingSignature,
     ToolFragment,
 )
-from ..http.client import endpoint_url
+from ..http.client import endpoint_url, replace_path_end
 from ..http.sse import SSEReader
 from ..profiles import Profile
 from ..request import EncodedRequest, PreparedRequest, Request
@@ -68,6 +68,11 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     body |= profile.extra_fields
     url = endpoint_url(prepared.base_url or openai_base_url(), "/chat/completions")
     return EncodedRequest(url, account_headers(request), body)
+
+
+def model_lists(url: str) -> tuple[str, ...]:
+    """Return the URL of the list of models, for that of a request."""
+    return (replace_path_end(url, "/chat/completions", "/models"),)
 
 
 def _requires_max_completion_tokens(request: Request) -> bool:
@@ -271,4 +276,5 @@ WIRE = Wire(
     schema_fallback=schema_fallback,
     sampling={name: name for name in ("temperature", "top_p", "top_k", "seed", "stop")},
     extensions=frozenset({"top_k"}),
+    model_lists=model_lists,
 )

@@ -94,6 +94,11 @@ def count_request(
     return replace_path_end(url, "/responses", "/responses/input_tokens"), counted
 
 
+def model_lists(url: str) -> tuple[str, ...]:
+    """Return the URL of the list of models, for that of a request."""
+    return (replace_path_end(url, "/responses", "/models"),)
+
+
 def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, Any]:
     """Return the fields of a request without model and address. None: leave the field out.
 
@@ -469,4 +474,5 @@ WIRE = Wire(
     signed_thinking=True,
     strict_history=True,
     token_counter=TokenCounter(count_request, "input_tokens"),
+    model_lists=model_lists,
 )
