@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from .registry import reload_registry as reload_registry
     from .registry import select_model as select_model
     from .registry import sync_models as sync_models
+    from .response_cache import ResponseCache as ResponseCache
     from .server_tools import code_execution as code_execution
     from .server_tools import file_search as file_search
     from .server_tools import image_generation as image_generation
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
     from .types import AssistantMessage as AssistantMessage
     from .types import Attempt as Attempt
     from .types import AudioContent as AudioContent
+    from .types import CacheHit as CacheHit
     from .types import Citation as Citation
     from .types import Context as Context
     from .types import Cost as Cost
@@ -208,6 +210,7 @@ _NAMES_BY_MODULE = {
     "provider": "LiteLLMProvider register_provider",
     "provider.cassette": "Cassette CassetteError cassette",
     "provider.hooks": "Hooks register_hooks",
+    "response_cache": "ResponseCache",
     "registry": "AmbiguousModelError Model ModelCapabilities ModelCost ModelLimits ModelList"
     " ModelModalities calculate_cost estimate_cost get_model get_models get_registry"
     " reload_registry select_model sync_models",
@@ -217,7 +220,7 @@ _NAMES_BY_MODULE = {
     "tokens": "TokenCount",
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
-    "types": "AssistantMessage Attempt AudioContent Citation Context Cost DocumentContent"
+    "types": "AssistantMessage Attempt AudioContent CacheHit Citation Context Cost DocumentContent"
     " ImageContent Message RateLimit RawResponse ServerTool ServerToolCall ServerToolResult"
     " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage ToolSet Usage"
     " UserMessage",

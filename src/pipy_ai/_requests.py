@@ -314,6 +314,8 @@ def _is_valid_as_is(name: str, value: Any) -> bool:
         return type(value) is str
     if name in ("raise_on_error", "raw"):
         return type(value) is bool
+    if name == "cache":
+        return isinstance(value, bool | str)
     if name in ("temperature", "top_p"):
         return type(value) in (int, float) and isfinite(value)
     if name == "top_k":

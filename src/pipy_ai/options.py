@@ -7,6 +7,7 @@ wire that has it. An option that can change an answer is also in `ANSWER_OPTIONS
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from .abort import AbortSignal
+from .response_cache import ResponseCache
 
 ServiceTier: TypeAlias = Literal["default", "flex", "priority"]
 """A service tier: how fast a provider serves a request, and at which price."""
@@ -161,6 +163,11 @@ class StreamOptions(BaseModel):
     """Parameters of the provider that are passed on unchanged."""
     raw: bool = False
     """Whether to keep the HTTP response, with its headers and body, as `message.raw`."""
+    cache: bool | str | os.PathLike[str] | ResponseCache | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    """Answer equal requests from a cache of responses: True, a file, the address of a Redis server,
+    or a `ResponseCache`. None: as the environment variable `PIPY_CACHE` says. False: never."""
     raise_on_error: bool = False
     """Whether a failed request raises a `PipyError` instead of returning a message with `error`."""
 
@@ -220,6 +227,7 @@ class Options(TypedDict, total=False):
     think_tags: Literal["auto", "parse", "opened", "keep"]
     extra: dict[str, Any] | None
     raw: bool
+    cache: bool | str | os.PathLike[str] | ResponseCache | None
     raise_on_error: bool
     reasoning: (
         ThinkingLevel | Literal["off", "minimal", "low", "medium", "high", "xhigh", "max"] | None

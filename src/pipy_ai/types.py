@@ -388,7 +388,8 @@ class Cost(_DataModel):
     """The cost of a request in US dollars. `None` is unknown, never free.
 
     `tools` are the fees of the provider's own tools, such as web search. `source` is `provider`
-    (reported by the provider), `catalog` (computed from listed prices) or `unknown`.
+    (reported by the provider), `catalog` (computed from listed prices), `cache` (a cached response,
+    which costs nothing) or `unknown`.
     """
 
     input: float | None = None
@@ -403,9 +404,9 @@ class Cost(_DataModel):
     """US dollars for calls of the provider's own tools."""
     total: float | None = None
     """US dollars in total. None: a part of it is unknown."""
-    source: Literal["provider", "catalog", "unknown"] = "unknown"
-    """`provider`: reported by the provider. `catalog`: computed from listed prices. `unknown`:
-    there is no total."""
+    source: Literal["provider", "catalog", "cache", "unknown"] = "unknown"
+    """`provider`: reported by the provider. `catalog`: computed from listed prices. `cache`: the
+    response comes from the cache of pipy-ai. `unknown`: there is no total."""
 
     def __str__(self) -> str:
         from .reprs import cost_text
@@ -501,6 +502,15 @@ class Attempt(_DataModel):
     """Tokens and cost of this attempt."""
     duration_ms: float | None = None
     """Milliseconds from start to end."""
+
+
+class CacheHit(_DataModel):
+    """A response from the cache: see the option `cache`."""
+
+    saved: float | None = None
+    """US dollars that the request would have cost. None: the price is unknown."""
+    stored_at: int = 0
+    """When the response was stored, in milliseconds of Unix time."""
 
 
 class RateLimit(_DataModel):
@@ -610,6 +620,8 @@ class AssistantMessage(_ShownMessage):
     container: str | None = None
     """The provider's id of the sandbox in which its code execution ran. To use it again in a later
     turn, pass `extra={"container": message.container}`."""
+    cached: CacheHit | None = None
+    """Set if the response comes from the cache of pipy-ai, with the amount saved."""
     ttft_ms: float | None = None
     """Milliseconds to the first content. None: there was none."""
     duration_ms: float | None = None

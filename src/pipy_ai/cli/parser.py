@@ -32,6 +32,7 @@ COMMAND_GROUPS = {
         "history": "browse, search and export conversations",
         "templates": "manage reusable prompts",
         "spend": "show what you have spent",
+        "cache": "show or clear the cache of responses",
         "replay": "replay the output of pipy ask --events",
     },
     "models": {
@@ -53,7 +54,13 @@ COMMAND_GROUPS = {
 COMMANDS = {name: text for group in COMMAND_GROUPS.values() for name, text in group.items()}
 
 # What a command does if it is given no action.
-DEFAULT_ACTIONS = {"keys": "list", "history": "browse", "templates": "list", "local": "list"}
+DEFAULT_ACTIONS = {
+    "keys": "list",
+    "history": "browse",
+    "templates": "list",
+    "local": "list",
+    "cache": "stats",
+}
 # Commands with `--no-pager`, which may also be written before the command.
 PAGED_COMMANDS = ("models", "providers", "compare", "history", "keys", "templates", "local")
 

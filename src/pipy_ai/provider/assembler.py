@@ -433,7 +433,7 @@ class Assembler:
         self._provider = provider
         self._model = model
         self._timestamp = now_ms() if timestamp is None else timestamp
-        self._make_call_id = make_call_id
+        self.make_call_id = make_call_id
         self._output = output
         self._first_party = first_party
         self._think_tags = think_tags
@@ -902,7 +902,7 @@ class Assembler:
         self._end_open_block(events)
         call_id = clean_surrogates(call.wire_id)
         while not call_id or call_id in self._used_call_ids:
-            call_id = self._make_call_id()
+            call_id = self.make_call_id()
         self._used_call_ids.add(call_id)
         call.id = call_id
         self._position += 1

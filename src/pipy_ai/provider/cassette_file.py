@@ -246,11 +246,15 @@ def _interactions(document: Any) -> list[Interaction]:
     return interactions
 
 
+_KINDS: dict[type, str] = {
+    str: "text", int: "a number", dict: "a mapping", bool: "true or false",
+}  # fmt: skip
+
+
 def _field(mapping: Any, name: str, kind: type, default: Any = None) -> Any:
     value = mapping.get(name, default) if isinstance(mapping, dict) else None
     if type(value) is not kind:
-        words = {str: "text", int: "a number", dict: "a mapping", bool: "true or false"}
-        raise ValueError(f"`{name}` must be {words[kind]}, not {value!r:.60}")
+        raise ValueError(f"`{name}` must be {_KINDS[kind]}, not {value!r:.60}")
     return value
 
 

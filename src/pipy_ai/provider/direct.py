@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
+from ..utils.secrets import is_secret_header
 from ..utils.surrogates import clean_json_surrogates
 from .apis import OPENAI_CHAT, OPENAI_RESPONSES
 from .clouds import cloud_for
@@ -18,7 +19,7 @@ from .credentials import (
     use_placeholder_key,
 )
 from .deltas import Delta
-from .endpoint import Endpoint
+from .endpoint import Endpoint, secrets_identity
 from .exchange import fetch_json, fetch_list, stream_deltas
 from .finish import is_first_party_chat
 from .http.client import USER_AGENT, HTTPRequest
@@ -89,6 +90,16 @@ class DirectProvider:
         endpoint = await resolve_endpoint(request, self._wire, preview=True)
         http_request = self._build_http_request(request, endpoint, preview=True)
         return redacted_preview(http_request, endpoint.secrets)
+
+    async def cache_identity(self, request: Request, share_keys: bool) -> Any:
+        """Return what decides the response to a request, for the cache of responses."""
+        endpoint = await resolve_endpoint(request, self._wire, preview=share_keys)
+        encoded = self.encode(request, endpoint, preview=share_keys)
+        headers, secrets = encoded.headers, endpoint.secrets
+        if share_keys:
+            secrets = ()
+            headers = {n: value for n, value in headers.items() if not is_secret_header(n)}
+        return encoded.url, headers, encoded.body, secrets_identity(secrets)
 
     async def count_tokens(self, request: Request) -> int | None:
         """Return the tokens of a prompt as the host counts them; None: its API cannot count.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from ..errors import ErrorInfo
@@ -38,3 +39,9 @@ class Endpoint(NamedTuple):
     def __repr__(self) -> str:
         """Return the address alone."""
         return f"Endpoint(base_url={mask_url(self.base_url or '')!r})"
+
+
+def secrets_identity(secrets: Iterable[str]) -> str:
+    """Return the fingerprint of credentials."""
+    text = "\0".join(sorted(secrets))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -16,7 +16,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from ..utils.text import format_usd
 from .apis import BEDROCK, OPENAI_CHAT
 from .assembler import INTERRUPTED_MESSAGE, Assembler, new_call_id
 from .base import Provider
+from .deltas import Delta
 from .finish import is_first_party_chat
 from .interception import current_interceptor, skips_waits
 from .observer import Observer, notify
@@ -49,6 +50,7 @@ from .retry import notify_listeners, outcome, report_retry, retry_after_too_long
 
 if TYPE_CHECKING:
     from ..accounting.meter import Meter
+    from .caching import CachedRequest
     from .think_tags import ThinkTagParser
 
 YIELD_EVERY_BATCHES = 64  # a provider that never awaits would otherwise starve other tasks
@@ -168,6 +170,8 @@ class Run:
         self._attempt_started_at = time.perf_counter()
         self._accepted = False  # by the provider
         self._request.response = None
+        self._cache_hit: CachedRequest | None = None
+        self._recorder: Callable[[AsyncIterator[Sequence[Delta]]], Any] | None = None
         cassette = current_interceptor()
         self._assembler = Assembler(
             api=self._provider.api,
@@ -359,7 +363,9 @@ class Run:
         try:
             if delay and not skips_waits():
                 await self._sleep(delay)
-            return await self._stream_once()
+            if self._request.options.cache is None and "PIPY_CACHE" not in os.environ:
+                return await self._stream_once()
+            return await self._answer_from_cache()
         except (Exception, asyncio.CancelledError) as exc:
             if self._stop_error:
                 return self._events_after_stop(self._stop_error)
@@ -379,6 +385,28 @@ class Run:
             return None
         return self._assembler.fail(self._attempt_error)
 
+    async def _answer_from_cache(self) -> list[AssistantMessageEvent]:
+        """Answer from the cache of responses, or send the request once and keep the response."""
+        from .caching import open_cached_request
+
+        request = self._request
+        cached = await open_cached_request(self._provider, request)
+        if cached is None:
+            return await self._stream_once()
+        async with cached:
+            self._last_content_at = time.perf_counter()  # it may have waited for an equal request
+            self._assembler.make_call_id = cached.make_call_id
+            if cached.hit is not None:
+                self._cache_hit = cached
+                return await self._stream_response(cached.replay()) or self._assembler.finish()
+            self._recorder = cached.record
+            events = await self._stream_once()
+            was_continued = self._request is not request
+            complete = self._assembler.finished and not (self._stop_error or was_continued)
+            if complete and events and isinstance(events[-1], DoneEvent):
+                await cached.save()
+            return events
+
     async def _stream_once(self) -> list[AssistantMessageEvent]:
         """Send the request once; push all events except the last batch, which is returned.
 
@@ -391,12 +419,12 @@ class Run:
         if self._observers:
             self._notify("attempt_started", self._request)
         for _ in range(MAX_CONTINUATIONS):
-            events = await self._stream_response()
+            events = await self._stream_response(self._provider.stream(self._request))
             if events is not None or not self._assembler.is_paused:
                 break
             self._resume()
         else:
-            events = await self._stream_response()
+            events = await self._stream_response(self._provider.stream(self._request))
         return self._assembler.finish() if events is None else events
 
     def _resume(self) -> None:
@@ -409,11 +437,14 @@ class Run:
         self._last_content_at = time.perf_counter()
         self._arm_timeouts()
 
-    async def _stream_response(self) -> list[AssistantMessageEvent] | None:
+    async def _stream_response(
+        self, stream: AsyncIterator[Sequence[Delta]]
+    ) -> list[AssistantMessageEvent] | None:
         """Push the events of one response; return the last ones if the attempt was stopped."""
-        assembler, meter = self._assembler, self._meter
+        assembler, meter = self._assembler, self._meter if self._cache_hit is None else None
         answer_complete, budget_error, batches = False, None, 0
-        stream = self._provider.stream(self._request)
+        if self._recorder is not None:
+            stream = self._recorder(stream)
         try:
             async for deltas in stream:
                 if self._stop_error or self._attempt_error:  # later deltas are discarded
@@ -589,10 +620,12 @@ class Run:
         if (redact := self._request.redact) is not None:
             _redact_metadata(message, redact)
         self._complete_usage(message)
+        if self._cache_hit is not None:
+            self._cache_hit.mark(message)
         attempt = self._attempt_record(message)
         if self._attempts:
             message.attempts = [*self._attempts, attempt]
-        if self._meter is not None and self._started_at:
+        if self._meter is not None and self._started_at and self._cache_hit is None:
             self._meter.finish_attempt(message, attempt, is_last=True)
         if message.error is not None:
             earlier_failures = self._describe_earlier_attempts()

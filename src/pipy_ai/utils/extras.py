@@ -25,6 +25,7 @@ EXTRAS = {
     "dask": Extra(("distributed",), "batches on a Dask cluster"),
     "parquet": Extra(("pyarrow",), "batches from Parquet files"),
     "gateway": Extra(("litellm_proxy_extras", "redis"), "LiteLLM's proxy with shared limits"),
+    "redis": Extra(("redis",), "a cache of responses on a Redis server"),
     "mcp": Extra(("mcp",), "tools of MCP servers"),
     "otel": Extra(("opentelemetry.trace",), "traces and metrics"),
     "keyring": Extra(("keyring",), "API keys in the system's keyring"),

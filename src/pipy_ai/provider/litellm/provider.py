@@ -14,6 +14,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,7 @@ from ...registry.routing import guess_key_env
 from ...utils import event_loop as loops
 from ...utils.channel import Channel
 from ...utils.extras import has_extra, install_command
+from ...utils.secrets import is_secret_parameter
 from ..apis import OPENAI_RESPONSES
 from ..credentials import (
     PLACEHOLDER_KEY,
@@ -38,6 +40,7 @@ from ..credentials import (
     use_placeholder_key,
 )
 from ..deltas import Delta, Finish, ResponseInfo
+from ..endpoint import secrets_identity
 from ..exchange import MAX_ERROR_BODY_BYTES, stream_deltas
 from ..http.client import USER_AGENT, HTTPRequest
 from ..interception import current_interceptor, is_replaying
@@ -61,6 +64,11 @@ _IMPORT_ENVIRONMENT = {
     "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # tables and indentation legitimately repeat
 }
 
+# Variables with keys and addresses that LiteLLM may read.
+_LITELLM_VARIABLE = (
+    "(^|_)(BASE|CREDENTIALS|ENDPOINT|JWT|KEY|LOCATION|PASSWORD|PROFILE|PROJECT|REGION|SECRET|TOKEN"
+    "|URL)(_|$)"
+)
 CLOSE_TIMEOUT_S = 0.05  # for the connection to close when a stream is left
 
 _import_lock = threading.Lock()
@@ -243,6 +251,23 @@ class LiteLLMProvider:
             if not complete:
                 background_task.cancel()
                 await background_task.wait(CLOSE_TIMEOUT_S)
+
+    async def cache_identity(self, request: Request, share_keys: bool) -> Any:
+        """Return what decides the response to a request, for the cache of responses."""
+        arguments = build_arguments(request, preview=True)
+        is_routed = request.route.kind == "router"
+        config = load_router_config(request.route.api_base or None) if is_routed else None
+        stamp = None if config is None else (config.path, config.file_stamp)
+        if share_keys:
+            arguments = {n: v for n, v in arguments.items() if not is_secret_parameter(n)}
+            return arguments, stamp, request.options.headers
+        environment = [
+            f"{name}={value}"
+            for name, value in os.environ.items()
+            if re.search(_LITELLM_VARIABLE, name)
+        ]
+        secrets = (*environment, *_secrets(await aresolve_api_key(request)))
+        return arguments, stamp, request.options.headers, secrets_identity(secrets)
 
     async def preview(self, request: Request) -> Preview:
         """Return the request that would be sent; see `pipy_ai.preview`."""

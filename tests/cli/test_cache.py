@@ -1,0 +1,56 @@
+"""Test `pipy cache`, and the cache in other commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipy_ai import complete, faux
+from pipy_ai.cli.main import main
+
+
+def test_stats_and_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPY_CACHE", "1")
+    assert main(["cache"]) == 0
+    assert "responses  0" in capsys.readouterr().out
+    with faux.script("a", "b"):
+        for prompt in ("q", "q2"):
+            complete("faux/m", prompt)
+    location = str(tmp_path / "pipy-data" / "cache" / "responses.sqlite")
+    assert main(["cache", "stats", "--json"]) == 0
+    stats = json.loads(capsys.readouterr().out)
+    assert stats.pop("bytes") > 0
+    assert stats == {"location": location, "entries": 2, "hits": 0, "saved": 0.0}
+    assert main(["cache", "clear"]) == 0
+    assert capsys.readouterr().out == f"Deleted 2 responses from {location}\n"
+    monkeypatch.delenv("PIPY_CACHE")
+    assert main(["cache", "stats", location]) == 0
+    assert "responses  0" in capsys.readouterr().out
+
+
+def test_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    assert main(["cache", "stats", str(path)]) != 0
+    assert "not a database; delete it with pipy cache clear" in capsys.readouterr().err
+    assert main(["cache", "clear", str(path)]) == 0
+    assert not path.exists()
+
+
+def test_options_of_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "x.sqlite")
+    with faux.script("a", "b") as provider:
+        for _ in range(2):
+            assert main(["ask", "-m", "faux/m", "-o", f"cache={path}", "q"]) == 0
+        assert provider.calls == 1
+        rows = tmp_path / "rows.jsonl"
+        rows.write_text('{"prompt": "q3"}\n{"prompt": "q3"}\n')
+        for name in ("one", "two"):
+            output = str(tmp_path / f"{name}.jsonl")
+            command = ["batch", str(rows), "-m", "faux/m", "-o", output, "-q"]
+            assert main([*command, "--option", f"cache={path}"]) == 0
+        assert provider.calls == 2
