@@ -104,6 +104,7 @@ def fit_columns(
             shown[max(shrinkable, key=lambda index: shown[index])] -= 1
         elif droppable:
             shown.pop(droppable.pop(0), None)
+            shown = {index: min(widths[index], screen_width) for index in shown}  # there is room
         else:
             return {0: max(screen_width, 1)}
     return shown
