@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..support.command import pipy
-from . import kills
+from . import batch_api, kills
 from .disk import compiler
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,12 @@ def test_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The whole: `python -m tests.crash.kills 200`."""
     crashes = kills.run(6, 4, tmp_path)
     assert crashes.killed.total() == 6
+
+
+def test_kills_of_batches_at_half_price(tmp_path: Path) -> None:
+    """The whole: `python -m tests.crash.batch_api 50 100000`."""
+    runs = batch_api.run(3, 300, 4, tmp_path)
+    assert runs.killed >= 3
 
 
 FULL = """

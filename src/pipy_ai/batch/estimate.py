@@ -7,17 +7,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..batch_api.results import BATCH_TIER
+from ..batch_api.vendors import SUPPORTED
 from ..context import Prompt, ctx
 from ..output.schema import Output
-from ..registry import estimate_cost, get_registry
+from ..registry import calculate_cost, estimate_cost, get_registry
 from ..tokens import estimate_input_tokens, estimate_tokens
-from ..types import Context
+from ..types import Context, Usage
 from .job import Job, iter_open_rows
 
 
 @dataclass
 class ModelEstimate:
-    """The rows of one model. Costs are in US dollars, None if a price or the length is unknown."""
+    """The rows of one model. Costs are in US dollars, None if a price or the length is unknown.
+
+    The costs of a batch are None, too, if pipy-ai does not support the provider's batch API.
+    """
 
     model: str
     rows: int = 0
@@ -25,6 +30,8 @@ class ModelEstimate:
     output_tokens: int | None = 0
     input_cost: float | None = None
     cost: float | None = None
+    batch_input_cost: float | None = None
+    batch_cost: float | None = None
 
 
 def estimate_job(job: Job) -> list[ModelEstimate]:
@@ -86,9 +93,20 @@ def _add_cost(estimate: ModelEstimate) -> None:
     if model is None or not estimate.rows:
         return
     input_tokens = round(estimate.input_tokens / estimate.rows)
+    has_output = estimate.output_tokens is not None
+    output_tokens = round((estimate.output_tokens or 0) / estimate.rows)
     input_cost = estimate_cost(model, input_tokens)
     estimate.input_cost = None if input_cost is None else input_cost * estimate.rows
-    if estimate.output_tokens is not None:
-        output_tokens = round(estimate.output_tokens / estimate.rows)
+    if has_output:
         cost = estimate_cost(model, input_tokens, output_tokens)
         estimate.cost = None if cost is None else cost * estimate.rows
+    if model.provider in SUPPORTED:
+        estimate.batch_input_cost = _batch_cost(estimate, input_tokens, 0)
+        if has_output:
+            estimate.batch_cost = _batch_cost(estimate, input_tokens, output_tokens)
+
+
+def _batch_cost(estimate: ModelEstimate, input_tokens: int, output_tokens: int) -> float | None:
+    usage = Usage(input=input_tokens, output=output_tokens, service_tier=BATCH_TIER)
+    cost = calculate_cost(estimate.model, usage).total
+    return None if cost is None else cost * estimate.rows

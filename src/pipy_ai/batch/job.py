@@ -71,7 +71,8 @@ class Job:
     """A batch over a file: input, results, model and options. `output` is the type of answers.
 
     `resolve_model` returns the full name of a row's own model; None: every row uses `model`. The
-    options of the job replace those of a row.
+    options of the job replace those of a row. `retry_kinds` are the errors of earlier runs whose
+    rows are sent again; with `retry_errors` it is all of them.
     """
 
     input_file: InputFile
@@ -86,6 +87,7 @@ class Job:
     resolve_model: Callable[[str], str] | None = None
     progress: BatchProgress = field(default_factory=BatchProgress)
     scheduler: BatchScheduler | None = None
+    retry_kinds: frozenset[ErrorKind] = frozenset()
     settings_digests: dict[str, str] = field(default_factory=dict)  # by model
 
     def stop(self) -> None:
@@ -125,13 +127,13 @@ class Job:
                 progress.usage.add_usage(message.usage)
                 if _leaves_row_open(message.error, scheduler):
                     if message.error is scheduler.stop_error and message.error is not None:
-                        message.error.message = self._name_row(row, message.error)
+                        message.error.message = self._name_error(row, message.error)
                     continue
                 progress.count_row(message)
                 if message.error is not None and message.error.kind not in progress.first_failures:
                     kind = message.error.kind.value
-                    progress.first_failures[kind] = self._name_row(row, message.error)
-                settings_digest = _settings_digest(self, _model_of(self, row))
+                    progress.first_failures[kind] = self._name_error(row, message.error)
+                settings_digest = _settings_digest(self, model_of(self, row))
                 self.results.append(index, _record(row, message, settings_digest))
                 on_answer()
                 if loop.time() > last_sync + SYNC_INTERVAL_S:
@@ -143,14 +145,21 @@ class Job:
         return progress
 
     @property
+    def resends_errors(self) -> bool:
+        """Whether rows that failed are sent again."""
+        return self.retry_errors or bool(self.retry_kinds)
+
+    @property
     def _stop_on(self) -> tuple[ErrorKind, ...]:
         """The errors that stop the batch; with several models, only those that affect all."""
         return DEFAULT_STOP_ON if len(self.settings_digests) <= 1 else (ErrorKind.BUDGET,)
 
-    def _name_row(self, row: InputRow, error: ErrorInfo) -> str:
-        """Return the message of a row's error with its line, id and model."""
-        line = f"{self.input_file.unit} {row.line}"
-        return f"{line} (id {row.id!r}, {_model_of(self, row)}): {error.message}"
+    def name_row(self, row: InputRow) -> str:
+        """Return the line, the id and the model of a row, for messages."""
+        return f"{self.input_file.unit} {row.line} (id {row.id!r}, {model_of(self, row)})"
+
+    def _name_error(self, row: InputRow, error: ErrorInfo) -> str:
+        return f"{self.name_row(row)}: {error.message}"
 
 
 def _leaves_row_open(error: ErrorInfo | None, scheduler: BatchScheduler) -> bool:
@@ -182,7 +191,7 @@ def iter_open_rows(job: Job) -> Iterator[tuple[InputRow, RowRequest]]:
             yield row, _merge_settings(job, row)
 
 
-def _model_of(job: Job, row: InputRow) -> str:
+def model_of(job: Job, row: InputRow) -> str:
     """Return the full name of a row's model."""
     name = row.request.model
     return job.resolve_model(name) if job.resolve_model is not None and name else job.model
@@ -198,7 +207,7 @@ def _merge_settings(job: Job, row: InputRow) -> RowRequest:
     }
     if (row_extra := request.options.get("extra")) and (job_extra := job.options.get("extra")):
         options["extra"] = {**row_extra, **job_extra}
-    return RowRequest(request.prompt, _model_of(job, row), options)
+    return RowRequest(request.prompt, model_of(job, row), options)
 
 
 def find_open_rows(job: Job) -> None:
@@ -220,12 +229,12 @@ def find_open_rows(job: Job) -> None:
                 f" {first_line} and {row.line}; each row needs its own id"
             )
         try:
-            settings_digest = _settings_digest(job, _model_of(job, row))
+            settings_digest = _settings_digest(job, model_of(job, row))
         except (ValueError, LookupError) as error:
             text = f"{job.input_file.path}, {job.input_file.unit} {row.line}: {error}"
             raise InputError(text) from None
         line = previous_lines.pop(row.id_digest, None)
-        retry = line is not None and line.failed and job.retry_errors
+        retry = line is not None and line.failed and _is_resent(job, line)
         if line is not None and line.fingerprint != _fingerprint(settings_digest, row):
             retry = True
             changed_count += 1
@@ -242,9 +251,13 @@ def find_open_rows(job: Job) -> None:
     progress.previously_answered = progress.rows - progress.kept_errors - row_states.count(OPEN)
 
 
+def _is_resent(job: Job, line: ResultLine) -> bool:
+    return job.retry_errors or line.error_kind in job.retry_kinds
+
+
 def _changed_rows_text(count: int, row: InputRow, line: ResultLine, job: Job) -> str:
     difference = "with a different model or settings"
-    if line.fingerprint.partition("-")[0] == _settings_digest(job, _model_of(job, row)):
+    if line.fingerprint.partition("-")[0] == _settings_digest(job, model_of(job, row)):
         difference = "to a different prompt"
     row_label = f"{job.input_file.unit} {row.line} (id {row.id!r})"
     more = f" and {count - 1:,} more were" if count > 1 else " was"
@@ -265,20 +278,40 @@ def _settings_digest(job: Job, model: str) -> str:
     return job.settings_digests.setdefault(model, f"{digest(fingerprinted):016x}")
 
 
+def settings_digest_of(job: Job, row: InputRow) -> str:
+    """Return a digest of a row's model and of the settings of a job."""
+    return _settings_digest(job, model_of(job, row))
+
+
 def _fingerprint(settings_digest: str, row: InputRow) -> str:
     return f"{settings_digest}-{row.prompt_digest:016x}"
 
 
 def _record(row: InputRow, message: AssistantMessage, settings_digest: str) -> dict[str, Any]:
     """Return the line of a row for the results file."""
+    fingerprint = _fingerprint(settings_digest, row)
+    return result_record(row.id, row.custom_id, fingerprint, message)
+
+
+def result_record(
+    row_id: str | int,
+    custom_id: str | None,
+    fingerprint: str,
+    message: AssistantMessage,
+    batch: str | None = None,
+) -> dict[str, Any]:
+    """Return the line of a row for the results file.
+
+    `batch` is the id of the job at the provider that has answered the row at half price.
+    """
     usage, error = message.usage, message.error
     counts = {"input": usage.input, "output": usage.output}
     for name in ("cache_read", "cache_write", "reasoning"):
         if count := getattr(usage, name):
             counts[name] = count
-    record: dict[str, Any] = {"id": row.id}
-    if row.custom_id is not None:
-        record["custom_id"] = row.custom_id
+    record: dict[str, Any] = {"id": row_id}
+    if custom_id is not None:
+        record["custom_id"] = custom_id
     record["text"] = message.text
     if isinstance(message, ParsedMessage):
         with suppress(PipyError):  # the message has no value
@@ -294,6 +327,8 @@ def _record(row: InputRow, message: AssistantMessage, settings_digest: str) -> d
         "model": f"{message.provider}/{message.model}" if message.provider else message.model,
         "usage": {**counts, "estimated": True} if usage.estimated else counts,
         "cost": usage.cost.total,
-        "fingerprint": _fingerprint(settings_digest, row),
+        "fingerprint": fingerprint,
     }
+    if batch is not None:
+        record |= {"service_tier": usage.service_tier, "batch": batch}
     return record

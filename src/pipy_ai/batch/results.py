@@ -173,8 +173,28 @@ class ResultsFile:
         """Add lines whose rows are not in the input. They are kept at the end of the file."""
         self._unmatched_offsets = sorted(line.offset for line in lines)
 
+    def ids_of_batch(self, batch: str) -> set[str]:
+        """Return the ids of the lines that one job of a batch API has answered."""
+        ids: set[str] = set()
+        quoted = json.dumps(batch).encode()
+        with self.path.open("rb") as file:
+            for line in file:
+                if quoted in line and (record := json.loads(line)).get("batch") == batch:
+                    ids.add(str(record["id"]))
+        return ids
+
     def append(self, index: int, record: dict[str, Any]) -> None:
         """Write the line of a row.
+
+        Raises:
+            OSError: The line cannot be written, e.g. because the disk is full.
+        """
+        self._offsets[index] = self.append_line(record)
+        self.row_states[index] = FAILED if record["error"] is not None else DONE
+        self._line_count += 1
+
+    def append_line(self, record: dict[str, Any]) -> int:
+        """Write a line before the input is compared with the results, and return its offset.
 
         Raises:
             OSError: The line cannot be written, e.g. because the disk is full.
@@ -190,9 +210,7 @@ class ResultsFile:
                 os.ftruncate(self._fd, offset)
             text = f"{error.strerror}; {_RERUN_HINT}"
             raise OSError(error.errno, text, str(self.path)) from None
-        self._offsets[index] = offset
-        self.row_states[index] = FAILED if record["error"] is not None else DONE
-        self._line_count += 1
+        return offset
 
     def sync(self) -> None:
         """Flush the file to disk.

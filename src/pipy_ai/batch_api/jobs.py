@@ -17,7 +17,7 @@ from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
 from ..provider.retry import retry_delay
 from ..utils.log import logger
 from .client import BatchClient
-from .handle import BatchJob
+from .handle import BatchJob, JobState
 from .vendor import JobStatus, Vendor, json_line
 
 T = TypeVar("T")
@@ -63,8 +63,7 @@ class JobRunner:
             OSError: The requests cannot be read, or the handle cannot be written.
         """
         job = self.job
-        if job.state == "creating":
-            await self._find()
+        await self.find()
         for attempt in range(MAX_CREATIONS):
             if job.state not in ("prepared", "creating"):
                 break
@@ -93,7 +92,7 @@ class JobRunner:
                 await asyncio.sleep(min(self._poll_s, retry_delay(error.retry_after, attempt)))
                 return
             logger.warning("batch %s: the answer to its creation was lost", job.key)
-            await self._find()
+            await self.find()
             if job.id is None:
                 self._change("prepared")
                 if last:
@@ -109,9 +108,15 @@ class JobRunner:
             self.job.input_file = None
             self._save()
 
-    async def _find(self) -> None:
-        """Search for a job that may have been created."""
+    async def find(self) -> None:
+        """Search the provider's jobs for this one, if it may have been created.
+
+        Raises:
+            ProviderError: The provider cannot be reached, or several jobs may be the one.
+        """
         job = self.job
+        if job.state != "creating":
+            return
         for delay in FIND_DELAYS_S:
             await asyncio.sleep(min(self._poll_s, delay))
             job.id = await self._persist(lambda: self._vendor.find(self._client, job))
@@ -212,8 +217,8 @@ class JobRunner:
                 error.kind = ErrorKind.AUTH
                 error.retryable = False
 
-    def _change(self, state: str) -> None:
-        self.job.state = state  # type: ignore[assignment]
+    def _change(self, state: JobState) -> None:
+        self.job.state = state
         self._save()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -98,6 +99,8 @@ class RequestWriter:
         if self._file is not None:
             self._write(self._vendor.closing)
             with name_file(self._file.name):
+                self._file.flush()
+                os.fsync(self._file.fileno())  # the handle, which is written next, refers to it
                 self._file.close()
             self._file = None
 
@@ -131,8 +134,6 @@ class RequestWriter:
 
 
 def _open_private(path: str, flags: int) -> int:
-    import os
-
     return os.open(path, flags, 0o600)
 
 

@@ -8,6 +8,8 @@ from array import array
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..accounting.budget import active_budgets
 from ..accounting.ledger import ledger_path
@@ -26,6 +28,9 @@ from .client import BatchClient
 from .handle import BatchJob
 from .requests import position_of
 from .vendor import JobStatus, RowResult, Vendor
+
+if TYPE_CHECKING:
+    from typing import Self
 
 BATCH_TIER = "batch"
 
@@ -88,41 +93,62 @@ def _parse_line(line: bytes, vendor: Vendor) -> RowResult | None:
     return vendor.parse(document) if isinstance(document, dict) else None
 
 
-class ResultReader:
-    """Decodes the results of one job.
+class JobResults:
+    """The results of one job, from a file that was downloaded. A context manager.
 
-    `request` stands for the requests of its rows: it has their tools, output and options. With
-    `charge`, budgets and the ledger count the answers.
+    `request` stands for the requests of the rows: it has their tools, output and options. `lost`
+    is the error of rows whose results cannot be downloaded any more. With `charge`, budgets and the
+    ledger count the answers.
     """
 
     def __init__(
-        self, client: BatchClient, request: Request, vendor: Vendor, charge: bool = True
+        self,
+        client: BatchClient,
+        request: Request,
+        vendor: Vendor,
+        index: ResultIndex,
+        status: JobStatus,
+        lost: ErrorInfo | None,
+        charge: bool = True,
     ) -> None:
         self._wire = client.wire
         self._vendor = vendor
         self._request = request
+        self._index = index
+        self._status = status
+        self._errors = {error.line: error.error for error in status.errors}
+        self._lost = lost
         self._charge = charge
         self._budgets = active_budgets.get()
         client.encode(request)  # finds the names under which its tools are sent
 
-    async def read(
-        self, index: ResultIndex, status: JobStatus, lost: ErrorInfo | None = None
-    ) -> AsyncIterator[tuple[int, AssistantMessage]]:
-        """Yield the position and the message of each row, in order.
+    def __enter__(self) -> Self:
+        self._file = self._index.path.open("rb")
+        return self
 
-        `lost` is the error of rows whose results cannot be downloaded any more.
-        """
-        errors = {error.line: error.error for error in status.errors}
-        with index.path.open("rb") as file:
-            for position, offset in enumerate(index.offsets):
-                result = None
-                if offset >= 0:
-                    file.seek(offset)
-                    result = _parse_line(file.readline(), self._vendor)
-                if result is None:
-                    error = errors.get(position + 1) or errors.get(None) or lost
-                    result = RowResult("", None, error or _missing_error(status, bool(errors)))
-                yield position, await self.decode(result)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    async def message(self, position: int) -> AssistantMessage:
+        """Return the message of a row, by its position in the job."""
+        offset, result = self._index.offsets[position], None
+        if offset >= 0:
+            self._file.seek(offset)
+            result = _parse_line(self._file.readline(), self._vendor)
+        if result is None:
+            errors = self._errors
+            error = errors.get(position + 1) or errors.get(None) or self._lost
+            error = error or _missing_error(self._status, bool(errors))
+            result = RowResult("", None, error)
+        return await self.decode(result)
 
     async def decode(self, result: RowResult) -> AssistantMessage:
         """Return the message of a result, as if it had answered a request of its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from .client import BatchClient
 from .handle import BatchJob
 from .jobs import JobRunner
 from .requests import Placement, RequestWriter
-from .results import BATCH_TIER, ResultReader, index_results
+from .results import BATCH_TIER, JobResults, index_results
 from .vendor import JobStatus, Vendor
 from .vendors import connect
 
@@ -84,15 +84,19 @@ class ModelSession:
         return JobRunner(client, vendor, job, save, poll_s)
 
     async def results(
-        self, job: BatchJob, status: JobStatus, path: Path, lost: ErrorInfo | None, charge: bool
-    ) -> AsyncIterator[tuple[int, AssistantMessage]]:
-        """Yield the position and the message of each row of a job, from a file of results."""
+        self,
+        job: BatchJob,
+        status: JobStatus,
+        path: Path,
+        lost: ErrorInfo | None,
+        charge: bool = True,
+    ) -> JobResults:
+        """Return the results of a job, from a file that was downloaded; see `JobResults`."""
         client, vendor = await self.connect()
         tools: list[Tool | ServerTool] = [Tool.model_validate(tool) for tool in job.tools]
         prompt = Context(messages=[UserMessage(content="-", timestamp=0)], tools=tools or None)
-        reader = ResultReader(client, self.build(prompt), vendor, charge)
-        async for item in reader.read(index_results(path, job, vendor), status, lost):
-            yield item
+        index = index_results(path, job, vendor)
+        return JobResults(client, self.build(prompt), vendor, index, status, lost, charge)
 
     def failed_message(self, error: ErrorInfo) -> AssistantMessage:
         """Return the message of a row that could not be sent."""

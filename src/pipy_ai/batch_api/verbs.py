@@ -285,8 +285,9 @@ async def _collect_job(
     try:
         lost = await runner.download(status, path)
         charge = job.state != "collected"
-        async for _, message in session.results(job, status, path, lost, charge):
-            messages.append(message)
+        with await session.results(job, status, path, lost, charge) as results:
+            for position in range(len(results)):
+                messages.append(await results.message(position))
     finally:
         path.unlink(missing_ok=True)
     job.state = "collected"

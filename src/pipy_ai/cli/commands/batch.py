@@ -33,6 +33,7 @@ from ..signals import STOP_SIGNALS
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
+    from ...batch.api_job import ApiJob
     from ...batch.estimate import ModelEstimate
     from ...batch.input import InputFile
     from ...batch.job import BatchProgress, Job
@@ -46,7 +47,7 @@ DESCRIPTION = (
 )
 EXAMPLES = """\
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --estimate
-pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --limit 10
+pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --batch-api
 pipy batch mails.csv -o topics.csv --prompt-template "Topic of: {body}"
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --budget 5 -j 64
 pipy batch in.jsonl -o out.jsonl -m openai/gpt-5-mini --retry-errors
@@ -78,6 +79,8 @@ ADVICE = {  # what usually helps, by kind of error
     "invalid_output": "simplify --output-schema, or use a larger model",
     "budget": "raise --budget",
 }
+_AGAIN = "send them again with --retry-errors, or at once and at full price with --finish-now"
+BATCH_ADVICE = {"timeout": _AGAIN, "aborted": _AGAIN, "incomplete": _AGAIN}
 _MAY_BE_SECRET = re.compile(r"headers?\.|api.?key|secret|password|://[^/\s]*@", re.IGNORECASE)
 
 
@@ -123,6 +126,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_group.add_argument(
         "--dask", metavar="ADDRESS", help="send the requests from the workers of a Dask cluster"
     )
+    api_group = parser.add_argument_group("half price")
+    api_group.add_argument(
+        "--batch-api", action="store_true",
+        help="use the provider's batch API: half price, answers within a day",
+    )  # fmt: skip
+    api_group.add_argument(
+        "--status", action="store_true", help="show the batches of -o FILE at the provider"
+    )
+    api_group.add_argument(
+        "--cancel", action="store_true", help="stop the batches of -o FILE at the provider"
+    )
+    api_group.add_argument(
+        "--finish-now", action="store_true",
+        help="stop the batches, then send the rows without an answer at full price",
+    )  # fmt: skip
+    api_group.add_argument(
+        "--poll", type=float, default=300.0, metavar="SECONDS",
+        help="longest time between two questions to the provider (default: 300)",
+    )  # fmt: skip
     report_group = parser.add_argument_group("report")
     report_group.add_argument(
         "--json", action="store_true", help="print a summary as JSON at the end"
@@ -142,10 +164,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..args.model import resolve_model
     from ..args.schema import parse_schema
 
+    _check_batch_options(arguments)
     _check_paths(arguments.input, arguments.output, arguments.estimate)
     template = _read_template(arguments.prompt_template)
     questions = InputFile(arguments.input, template, arguments.system, arguments.limit)
     schema = None if arguments.output_schema is None else parse_schema(arguments.output_schema)
+    if arguments.status or arguments.cancel:
+        return _control_jobs(arguments, questions, schema)
     started = time.monotonic()
     signals: list[int] = []  # that were received
     _raise_file_limit()
@@ -168,18 +193,24 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.estimate:
                 find_open_rows(job)
                 return _print_estimate(job, arguments.json)
+            if arguments.batch_api or arguments.finish_now:
+                exit_code = _run_through_api(job, arguments, signals)
+                if exit_code is not None:
+                    return exit_code
             with _progress_reporter(job) as on_progress:
 
                 def on_answer() -> None:
                     show_demo_notice(model)
                     on_progress()
 
-                find_open_rows(job)
-                on_progress()
-                try:
-                    asyncio.run(_run_job(job, on_answer, signals))
-                except asyncio.CancelledError:  # the second Ctrl-C
-                    job.stop()
+                if not arguments.batch_api:
+                    if not arguments.finish_now:
+                        find_open_rows(job)
+                    on_progress()
+                    try:
+                        asyncio.run(_run_job(job, on_answer, signals))
+                    except asyncio.CancelledError:  # the second Ctrl-C
+                        job.stop()
             if _is_csv(arguments.output):
                 from ...batch.csv_output import write_csv
 
@@ -190,6 +221,135 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(str(error)) from None
     exit_code = _report(job, time.monotonic() - started, arguments)
     return 128 + signals[0] if signals and exit_code == 130 else exit_code
+
+
+def _check_batch_options(arguments: argparse.Namespace) -> None:
+    """Raise `ValueError` for options that do not go together."""
+    if arguments.finish_now:
+        arguments.batch_api = False
+    if arguments.dask and (arguments.batch_api or arguments.finish_now):
+        raise ValueError("--dask sends requests at once; leave it out with --batch-api")
+    if not arguments.poll > 0:
+        raise ValueError(f"--poll must be greater than 0, not {arguments.poll:g}")
+
+
+def _control_jobs(arguments: argparse.Namespace, questions: InputFile, schema: Any) -> int:
+    """Show or stop the jobs of an output file, perhaps while another run waits for them."""
+    import asyncio
+
+    from ...batch.api_job import ApiJob
+    from ...batch.csv_output import results_path
+    from ...batch.job import Job
+    from ...batch.results import ResultsFile
+    from ...errors import ProviderError
+
+    path: Path = arguments.output
+    results = ResultsFile(results_path(path) if _is_csv(path) else path)
+    job = Job(questions, results, "", model_options(arguments), schema)
+    api_job = ApiJob(job, arguments.poll, read_only=True)
+    running = api_job.running
+    try:
+        if arguments.cancel:
+            asyncio.run(api_job.cancel())
+        else:
+            asyncio.run(_print_status(api_job, arguments.json))
+    except ProviderError as failure:
+        warn(escape_controls(failure.error.message))
+        return 1
+    if not running:
+        warn(f"{arguments.output}: there is no batch at a provider")
+    elif arguments.cancel:
+        warn(f"asked to stop {format_count(len(running), 'batch', 'batches')}")
+        _print_resume_command("rows that were answered are kept; to fetch them")
+    return 0
+
+
+async def _print_status(api_job: ApiJob, json_output: bool) -> None:
+    from ..display.batch_jobs import job_fields
+    from ..display.table import print_table
+
+    jobs = [job_fields(job, status) async for job, status in api_job.poll()]
+    if json_output:
+        write_json({"jobs": jobs})
+    elif jobs:
+        header = ["id", "model", "status", "done", "rows"]
+        rows = [
+            [
+                job["id"] or "-", job["model"], job["status"], f"{job['completed']:,}",
+                f"{job['rows']:,}",
+            ]
+            for job in jobs
+        ]  # fmt: skip
+        print_table(header, rows, {"done", "rows"})
+
+
+def _run_through_api(job: Job, arguments: argparse.Namespace, signals: list[int]) -> int | None:
+    """Send the open rows through batch APIs, and wait; with --finish-now, only end their jobs.
+
+    Return the exit code if the report must not follow.
+    """
+    import asyncio
+
+    from ...batch.api_job import ApiJob
+    from ...errors import ProviderError
+    from ..display.batch_jobs import JobReporter
+
+    reporter = JobReporter()
+    api_job = ApiJob(job, arguments.poll, reporter.status)
+
+    async def drive() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def on_signal(number: int) -> None:
+            signals.append(number)
+            task.cancel()
+
+        with _signals_handled_by(on_signal, asyncio.get_running_loop()):
+            if arguments.finish_now:
+                await _end_jobs(api_job)
+            else:
+                await api_job.run(lambda: _announce(job), reporter.submitted)
+
+    try:
+        asyncio.run(drive())
+    except asyncio.CancelledError:
+        if not api_job.running:
+            warn("stopped; nothing was sent")
+        _print_resume_command("the batch goes on; to fetch the answers")
+        return 128 + (signals[0] if signals else 2)
+    except ProviderError as failure:
+        warn(escape_controls(failure.error.message))
+        if api_job.running:
+            _print_resume_command("a batch was sent; to fetch its answers")
+        return 1
+    return None
+
+
+def _announce(job: Job) -> None:
+    """Print what the rows that will be sent cost, at once and through the batch API."""
+    if is_quiet():
+        return
+    from ...batch.estimate import estimate_job
+    from ..display.batch_jobs import estimate_text
+
+    if text := estimate_text(estimate_job(job)):
+        warn(f"estimated cost: {text}")
+
+
+async def _end_jobs(api_job: ApiJob) -> None:
+    """Stop the jobs at providers, and add the answers that they gave to the results."""
+    from ...batch.api_job import UNFINISHED_KINDS
+
+    await api_job.cancel()
+    await api_job.collect()
+    api_job.job.retry_kinds = UNFINISHED_KINDS
+    await api_job.compare()
+
+
+def _print_resume_command(text: str) -> None:
+    command = _next_command(retry=False) or "the same command again"
+    write_stderr(escape_controls(f"pipy: {text}: {command}\n"))  # one line, to be copied
 
 
 def _first_row_model(questions: InputFile) -> str:
@@ -274,6 +434,7 @@ def _print_estimate(job: Job, json_output: bool) -> int:
                 "output_tokens": total_of(estimate.output_tokens for estimate in estimates),
                 "input_cost": total_of(estimate.input_cost for estimate in estimates),
                 "cost": total_of(estimate.cost for estimate in estimates),
+                "batch_cost": total_of(estimate.batch_cost for estimate in estimates),
                 "models": [vars(estimate) for estimate in estimates],
             }
         )
@@ -293,6 +454,8 @@ def _print_estimate(job: Job, json_output: bool) -> int:
         ]
 
     header = ["model", "rows", "in", "out", "input cost", "cost"]
+    from ..display.batch_jobs import estimate_text
+
     body = [cells(estimate.model, [estimate]) for estimate in estimates]
     if len(body) != 1:
         body.append(cells("total", estimates))
@@ -300,6 +463,8 @@ def _print_estimate(job: Job, json_output: bool) -> int:
     before = f" ({format_count(answered, 'row')} already done)" if answered else ""
     text = f"This is an estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
     write_stderr(wrap(escape_controls(text), sys.stderr))
+    if both := estimate_text(estimates):
+        write_stderr(wrap(f"With --batch-api at half price: {both}.\n", sys.stderr))
     return 0
 
 
@@ -471,7 +636,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
         warn(f"{format_count(progress.empty, 'answer is', 'answers are')} empty")
     if progress.unanswered and stop_error is not None and not interrupted:
         warn(f"stopped: {escape_controls(stop_error.message)}")
-    _report_failures(progress)
+    _report_failures(progress, ADVICE | BATCH_ADVICE if arguments.batch_api else ADVICE)
     if progress.unanswered or failed:
         _print_next_command(progress.unanswered, failed)
     if interrupted:
@@ -479,7 +644,7 @@ def _report(job: Job, seconds: float, arguments: argparse.Namespace) -> int:
     return 1 if failed or progress.unanswered or progress.unrecorded else 0
 
 
-def _report_failures(progress: BatchProgress) -> None:
+def _report_failures(progress: BatchProgress, advice: dict[str, str]) -> None:
     """Print how many rows failed for each kind of error, an example, and what usually helps."""
     counts = progress.error_kinds + progress.kept_error_kinds
     for kind, count in counts.most_common():
@@ -490,8 +655,8 @@ def _report_failures(progress: BatchProgress) -> None:
         if example:
             text += f"{': ' if count == 1 else ', first: '}{escape_controls(example)}"
         warn(text)
-        if kind in ADVICE:
-            warn(f"{kind}: {ADVICE[kind]}")
+        if kind in advice:
+            warn(f"{kind}: {advice[kind]}")
 
 
 def _print_next_command(unanswered: int, failed: int) -> None:
@@ -512,6 +677,7 @@ def _next_command(retry: bool) -> str:
     words = sys.argv[1:]
     if words[:1] != ["batch"] or any(map(_MAY_BE_SECRET.search, words)):
         return ""
+    words = [word for word in words if word not in ("--cancel", "--status", "--finish-now")]
     if retry and "--retry-errors" not in words:
         words.append("--retry-errors")
     return shlex.join(["pipy", *words])
