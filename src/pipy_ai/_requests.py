@@ -167,14 +167,22 @@ def request_factories(
 _CHOICE_COUNTS = frozenset(
     {"n", "best_of", "candidateCount", "candidate_count", "num_generations", "numResults"}
 )
+_PARAMETER_GROUPS = frozenset(
+    {
+        "additionalModelRequestFields", "extra_body", "generationConfig", "generation_config",
+        "inferenceConfig", "options",
+    }
+)  # fmt: skip
 _LOGPROBS = frozenset({"logprobs", "top_logprobs", "responseLogprobs", "response_logprobs"})
 
 
 def _reject_lost_fields(options: SimpleStreamOptions) -> None:
     """Raise `ValueError` if `extra` requests what the message would not hold."""
-    extra = options.extra or {}
-    for fields in (extra, *(value for value in extra.values() if isinstance(value, dict))):
+    pending = [options.extra or {}]
+    for fields in pending:
         for name, value in fields.items():
+            if name in _PARAMETER_GROUPS and isinstance(value, dict):
+                pending.append(value)
             if name in _CHOICE_COUNTS and isinstance(value, int | float) and value > 1:
                 raise ValueError(
                     f"extra {name}={value!r} requests several answers, but a message holds one:"

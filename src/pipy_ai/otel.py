@@ -23,15 +23,10 @@ from urllib.parse import urlsplit
 from ._version import __version__
 from .errors import ErrorKind
 from .options import SimpleStreamOptions
-from .provider.observer import (
-    Observer,
-    ToolCallObserver,
-    ToolLoopObserver,
-    observer_factories,
-    tool_loop_factories,
-)
+from .provider.observer import Observer, observer_factories
 from .provider.request import Request
 from .provider.retry import outcome
+from .provider.tool_observer import ToolCallObserver, ToolLoopObserver, tool_loop_factories
 from .types import AssistantMessage, StopReason, Tool, ToolCall, ToolResultMessage
 from .utils.background_calls import BackgroundCalls
 from .utils.extras import install_command
@@ -410,6 +405,8 @@ def _request_attributes(request: Request) -> dict[str, Any]:
         "gen_ai.request.model": request.model_id,
     }
     address = request.options.api_base or request.route.api_base
+    if request.response is not None:  # it was sent
+        address = request.response.url or address
     try:
         url = urlsplit(address)
         host, port = url.hostname, url.port
@@ -446,20 +443,23 @@ def _option_attributes(request: Request) -> dict[str, Any]:
 
 def _response_attributes(request: Request, message: AssistantMessage) -> dict[str, Any]:
     usage, cost = message.usage, message.usage.cost.total
-    reason = message.stop_reason
-    finish_reason = message.raw_stop_reason or (reason and _FINISH_REASONS[reason])
+    finish_reason = message.raw_stop_reason
+    if finish_reason is None and message.error is None and message.stop_reason is not None:
+        finish_reason = _FINISH_REASONS[message.stop_reason]
+    has_usage = usage.total_tokens > 0 or message.error is None
     attributes: dict[str, Any] = {
         "gen_ai.response.id": message.response_id,
         "gen_ai.response.model": message.response_model,
         "gen_ai.response.finish_reasons": [finish_reason] if finish_reason else None,
         "gen_ai.response.time_to_first_chunk": _seconds(message.ttft_ms),
-        "gen_ai.usage.input_tokens": _input_tokens(message),
-        "gen_ai.usage.output_tokens": usage.output,
+        "gen_ai.usage.input_tokens": _input_tokens(message) if has_usage else None,
+        "gen_ai.usage.output_tokens": usage.output if has_usage else None,
         "gen_ai.usage.cache_read.input_tokens": usage.cache_read or None,
         "gen_ai.usage.cache_creation.input_tokens": usage.cache_write or None,
         "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
         "gen_ai.usage.audio.input_tokens": usage.input_audio,
         "operation.cost": cost,
+        "pipy_ai.usage.estimated": usage.estimated or None,
         "pipy_ai.request_id": message.request_id,
     }
     if cost is not None:
@@ -576,6 +576,8 @@ def _part(part: Any) -> dict[str, Any]:
         case "serverToolCall":
             call = {"name": part.name, "arguments": part.arguments}
             return {"type": "server_tool_call", "id": part.id, **call}
+        case "serverToolResult":
+            return {"type": "server_tool_call_response", "id": part.tool_call_id, "name": part.name}
     mime_type = str(getattr(part, "mime_type", None) or "")
     described = {"mime_type": mime_type, "modality": mime_type.partition("/")[0] or part.type}
     url = str(getattr(part, "url", None) or "data:")

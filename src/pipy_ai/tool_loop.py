@@ -56,7 +56,7 @@ from .errors import ErrorKind, error_info
 from .events import DoneEvent, ErrorEvent, ToolEvent, ToolResultEvent
 from .function_schema import ToolImplementation
 from .options import Options, SimpleStreamOptions, StreamOptions
-from .provider.observer import ToolCallObserver, ToolLoopObserver, tool_loop_factories
+from .provider.tool_observer import ToolCallObserver, ToolLoopObserver, tool_loop_factories
 from .stream import M
 from .tools import ToolLike, ToolValidationError, as_tools, find_tool, validate_arguments
 from .types import (

@@ -292,6 +292,7 @@ def test_number_of_limits_is_bounded() -> None:
         ({"extra_body": {"n": 3}}, "n=3"),
         ({"generationConfig": {"candidateCount": 4}}, "candidateCount=4"),
         ({"num_generations": 2}, "num_generations=2"),
+        ({"extra_body": {"generationConfig": {"candidateCount": 2}}}, "candidateCount=2"),
         ({"logprobs": True}, "logprobs=True"),
         ({"top_logprobs": 5}, "top_logprobs=5"),
         ({"generationConfig": {"responseLogprobs": True}}, "responseLogprobs=True"),
@@ -305,7 +306,8 @@ def test_fields_that_a_message_would_lose_are_rejected(extra: Any, what: str) ->
 
 
 def test_harmless_values_are_sent(lab: Lab) -> None:
-    extra = {"n": 1, "logprobs": False, "include": ["reasoning.encrypted_content"]}
+    extra: Any = {"n": 1, "logprobs": False, "include": ["reasoning.encrypted_content"]}
+    extra["metadata"] = {"n": 5, "logprobs": True}
     assert complete("hosted_vllm/m", "q", extra=extra, api_base=lab.url).text == "ok"
     assert lab.seen[0].json.items() >= extra.items()
 

@@ -67,7 +67,7 @@ class DirectProvider:
             request.redact = response_redactor(request, endpoint.secrets)
             try:
                 http_request = self._build_http_request(request, endpoint)
-                request.response = ResponseCapture(keep_body=request.options.raw)
+                request.response = ResponseCapture(http_request.url, keep_body=request.options.raw)
                 batches = stream_deltas(http_request, self._wire, request.profile, request.response)
                 try:
                     async for deltas in batches:

@@ -1,4 +1,4 @@
-"""Observers of requests and tool loops: what hooks and OpenTelemetry are built on.
+"""Observers of requests: what hooks and OpenTelemetry are built on.
 
 The engine calls them once per attempt and at the end. Events are only passed to observers that
 watch them; without such an observer, nothing is called for a delta.
@@ -7,11 +7,10 @@ watch them; without such an observer, nothing is called for a delta.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from ..events import AssistantMessageEvent
-from ..types import AssistantMessage, Tool, ToolCall, ToolResultMessage
+from ..types import AssistantMessage
 from ..utils.log import logger
 from .request import Request
 
@@ -46,50 +45,8 @@ class Observer:
         """Finish work that the caller may rely on, in a bounded time. Not after an abort."""
 
 
-class ToolCallObserver(Protocol):
-    """Watches one call of a tool. The methods must not raise."""
-
-    def running(self) -> AbstractContextManager[None]:
-        """Return what the function, or a part of it, runs in."""
-        ...
-
-    def ended(self, result: ToolResultMessage | None) -> None:
-        """The call has ended; None: it was cancelled. Only the first of several calls counts."""
-        ...
-
-
-class ToolLoopObserver(Protocol):
-    """Watches one run of `run_tools`. The methods must not raise."""
-
-    def begun(self) -> None:
-        """The run begins."""
-        ...
-
-    def requesting(self) -> AbstractContextManager[None]:
-        """Return what a request of the run is created in."""
-        ...
-
-    def tool_call(self, call: ToolCall, tool: Tool | None) -> ToolCallObserver:
-        """Return the observer of a call that is about to run."""
-        ...
-
-    def ended(self, message: AssistantMessage | None) -> None:
-        """The run has ended; None: it was left."""
-        ...
-
-    def wait(self) -> None:
-        """Finish work that the caller may rely on, in a bounded time."""
-        ...
-
-    async def settle(self) -> None:
-        """Do the same as `wait`, without blocking the event loop."""
-        ...
-
-
 # Each returns the observer of a new request, or None. Called in the caller's thread and context.
 observer_factories: list[Callable[[Request], Observer | None]] = []
-# The same for runs of `run_tools`. The last one is used.
-tool_loop_factories: list[Callable[[], ToolLoopObserver]] = []
 
 
 def create_observers(request: Request) -> list[Observer]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from ..failures import parse_delay, provider_time, request_id_from_headers
@@ -33,14 +32,17 @@ _PERIODS = ("second", "minute", "hour", "day", "month")
 _RENAMED = {"req": "requests", "call": "requests", "default": "requests", "api": "requests"}
 
 
-@dataclass(slots=True)
 class ResponseCapture:
     """The response to one attempt. `status` is 0 until its head has arrived."""
 
-    status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    keep_body: bool = False
-    body: bytearray | None = field(default=None, repr=False)
+    __slots__ = ("body", "headers", "keep_body", "status", "url")
+
+    def __init__(self, url: str = "", *, keep_body: bool = False) -> None:
+        self.url: str = url
+        self.keep_body: bool = keep_body
+        self.status: int = 0
+        self.headers: Mapping[str, str] = {}
+        self.body: bytearray | None = None
 
     def attach(self, response: R) -> R:
         """Take the head of an `HTTPResponse`; return the response, or one that keeps its body."""

@@ -340,7 +340,7 @@ async def _stream_to_channel(
         raise
     except Exception as exc:
         if headers := exception_headers(exc):  # else our own client sent it, or nobody did
-            request.response = ResponseCapture(getattr(exc, "status_code", None) or 500, headers)
+            request.response = _capture(getattr(exc, "status_code", None) or 500, headers)
         error = _missing_module_error(exc, request)
         channel.close(redacted_error(error, request, _secrets(api_key)))
 
@@ -541,7 +541,7 @@ async def _send_captured(
     """Send a captured request and decode its response."""
     assert captured.wire is not None
     http_request = _build_http_request(captured, request)
-    request.response = ResponseCapture(keep_body=request.options.raw)
+    request.response = ResponseCapture(http_request.url, keep_body=request.options.raw)
     batches = stream_deltas(http_request, captured.wire, request.profile, request.response)
     try:
         async for deltas in batches:
@@ -560,7 +560,7 @@ async def _relay_stream(
     chunk_count = 0
     innermost = _innermost_stream(response)
     try:
-        request.response = ResponseCapture(200, _headers_of(innermost))
+        request.response = _capture(200, _headers_of(innermost))
         channel.put([ResponseInfo()])  # accepted
         if first_chunk is not None:
             channel.put(decoder.decode(first_chunk))
@@ -595,6 +595,13 @@ def _innermost_stream(response: Any) -> Any:
         if inner is None:
             return response
         response = inner
+
+
+def _capture(status: int, headers: dict[str, str]) -> ResponseCapture:
+    """Return what is known of a response that LiteLLM reads."""
+    capture = ResponseCapture()
+    capture.status, capture.headers = status, headers
+    return capture
 
 
 def _headers_of(response: Any) -> dict[str, str]:
