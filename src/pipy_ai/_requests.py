@@ -22,11 +22,11 @@ from .options import (
 from .provider import Provider, Request
 from .provider.engine import Run
 from .provider.observer import Observer, create_observers, observer_factories
-from .provider.registered import registered_provider
+from .provider.registered import plugin_provider, registered_provider
 from .provider.resolve import ResolvedModel, resolve, resolve_router_model
 from .provider.select import provider_for
 from .registry import Model, get_registry
-from .registry.routing import Route
+from .registry.routing import SELF_HOSTED_BACKENDS, Route
 from .stream import EventQueue
 from .types import Context, ServerTool, Tool, Warning
 from .utils.construct import construct_unchecked
@@ -303,9 +303,28 @@ def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> Resolved
     bypass_router = options.api_key is not None or options.api_base is not None
     if not bypass_router and (routed := resolve_router_model(name, config_path)):
         return routed
-    resolved = resolve(model, quiet=options.api_base is not None)
+    try:
+        resolved = resolve(model, quiet=options.api_base is not None)
+    except ValueError:
+        if (from_plugin := _resolve_plugin_model(model)) is None:
+            raise
+        return from_plugin
+    if resolved.record is None and (from_plugin := _resolve_plugin_model(model)) is not None:
+        return from_plugin
     full_name = f"{resolved.provider}/{resolved.model_id}"
     return resolved if bypass_router else resolve_router_model(full_name, config_path) or resolved
+
+
+def _resolve_plugin_model(model: str | Model) -> ResolvedModel | None:
+    """Resolve a model whose provider only an installed plugin has."""
+    if not isinstance(model, str):
+        return None
+    provider, separator, model_id = model.partition("/")
+    if not separator or provider in SELF_HOSTED_BACKENDS:
+        return None
+    if get_registry().provider_record(provider) is not None or plugin_provider(provider) is None:
+        return None
+    return ResolvedModel(provider, model_id, Route())
 
 
 _NEVER_NONE = frozenset(

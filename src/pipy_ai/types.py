@@ -1038,9 +1038,10 @@ def as_tools(tool_likes: Iterable[ToolLike]) -> list[Tool | ServerTool]:
     for item in tool_likes:
         tools += as_tools(item) if isinstance(item, ToolSet) else [as_tool(item)]
     names = [tool.name for tool in tools if isinstance(tool, Tool)]
-    if duplicates := {name for name in names if names.count(name) > 1}:
+    if len({*names}) < len(names):
+        duplicate = min(name for name in names if names.count(name) > 1)
         raise ValueError(
-            f"two tools are named {sorted(duplicates)[0]!r}: give one of them another name,"
+            f"two tools are named {duplicate!r}: give one of them another name,"
             " for example with Tool.from_function(function, name=…)"
         )
     return tools

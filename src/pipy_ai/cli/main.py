@@ -16,7 +16,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 
-from .parser import COMMANDS, DEFAULT_ACTIONS, PAGED_COMMANDS, build_parser, load_command
+from .parser import (
+    COMMANDS,
+    DEFAULT_ACTIONS,
+    PAGED_COMMANDS,
+    build_parser,
+    load_command,
+    plugin_command,
+)
 from .signals import ExitOnSignals
 
 HELP_FLAGS = ("-h", "--help")
@@ -117,6 +124,8 @@ def with_default_command(argv: list[str]) -> list[str]:
     first = argv[0]
     if first == "help" and (len(argv) == 1 or argv[1] in COMMANDS):
         return [*argv[1:], "--help"]
+    if first.replace("-", "_").isidentifier() and first[0] != "-" and plugin_command(first):
+        return argv
     if first.isidentifier() and (len(argv) < 3 or argv[1].startswith("-")):
         from ..utils.text import suggest
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import cache
 from importlib import import_module
-from types import ModuleType
 
 from .._version import __version__
 from ..utils.terminal_size import get_terminal_size
@@ -103,7 +103,21 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
             subparser.epilog = f"{EXAMPLES_HEADING}{module.EXAMPLES}{GUIDE_HEADING}{module.GUIDE}"
             module.add_arguments(subparser)
             _describe_actions(subparser)
+    for name in command_names:
+        if name and name not in COMMANDS and (command := plugin_command(name)) is not None:
+            _add_plugin_command(subparsers.add_parser(name, allow_abbrev=False), name, command)
     return root_parser
+
+
+def _add_plugin_command(parser: argparse.ArgumentParser, name: str, command: Any) -> None:
+    parser.description = getattr(command, "DESCRIPTION", None)
+    if examples := getattr(command, "EXAMPLES", ""):
+        parser.epilog = f"{EXAMPLES_HEADING}{examples}"
+    try:
+        command.add_arguments(parser)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"the plugin's command {name!r} cannot be used: {reason}") from None
 
 
 def _describe_actions(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +189,27 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
-def load_command(name: str) -> ModuleType:
-    """Import the module of a command."""
+@cache
+def plugin_command(name: str) -> Any:
+    """Return the command that an installed plugin adds: an object as a command's module; or None.
+
+    Only for a name that is not built in.
+    """
+    from ..utils.plugins import find_plugin
+    from .display.terminal import warn
+
+    def use(value: Any) -> Any:
+        for function in ("add_arguments", "run"):
+            if not callable(getattr(value, function, None)):
+                raise TypeError(f"a command needs a function {function}")
+        return value
+
+    return find_plugin("commands", name, use, warn)
+
+
+def load_command(name: str) -> Any:
+    """Import the module of a command, or return the command of a plugin."""
+    if name not in COMMANDS:
+        return plugin_command(name)
     package = "chat.command" if name == "chat" else f"commands.{name}"
     return import_module(f"pipy_ai.cli.{package}")

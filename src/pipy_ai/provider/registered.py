@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias
 
+from ..utils.plugins import find_plugin
 from .base import Provider
 from .deltas import Delta, Finish, Text
 from .request import Request
@@ -61,15 +62,43 @@ def register_provider(
     """
     if not name or "/" in name:
         raise ValueError(f"a provider's name must be one word without a slash, not {name!r}")
-    instance: Any = provider
+    instance = _as_provider(name, provider, api)
+    with _lock:
+        _providers[name] = instance
+
+
+def _as_provider(name: str, provider: Any, api: str | None = None) -> Any:
+    """Return a provider from one, or from a function.
+
+    Raises:
+        TypeError: It is neither.
+    """
     if not hasattr(provider, "stream"):
         if not callable(provider):
             raise TypeError(
                 f"a provider must be a function or have a method stream, not {provider!r}"
             )
-        instance = _FunctionProvider(api or name, provider)
-    with _lock:
-        _providers[name] = instance
+        function: Any = provider
+        return _FunctionProvider(api or name, function)
+    if not hasattr(provider, "api"):
+        raise TypeError(f"a provider needs an attribute api, and {provider!r} has none")
+    return provider
+
+
+def plugin_provider(name: str) -> Provider | None:
+    """Return the provider that an installed plugin adds under a name, and register it; or None.
+
+    The plugin's object is as for `register_provider`, or a class that makes one without arguments.
+    """
+
+    def use(value: Any) -> Provider:
+        provider: Provider = _as_provider(name, value() if isinstance(value, type) else value)
+        return provider
+
+    provider = find_plugin("providers", name, use)
+    if provider is not None:
+        register_provider(name, provider)
+    return provider
 
 
 def unregister_provider(name: str) -> None:

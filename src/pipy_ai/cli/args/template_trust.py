@@ -63,7 +63,7 @@ def require_trust(template: Template, assignments: list[str], trusted: bool) -> 
     Raises:
         ValueError: The user did not allow it, or could not be asked.
     """
-    if is_own(template.path):
+    if template.is_from_plugin or is_own(template.path):
         return False
     options = parse_options(assignments)
     if refused := sorted(ADDRESS_FIELDS & set(options.get("extra") or ())):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import string
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...utils.encoding import read_text
 from ...utils.paths import data_path
@@ -45,6 +45,7 @@ class Template:
     tools: list[str] = field(default_factory=list)
     extract: bool = False
     path: str = ""
+    is_from_plugin: bool = False  # whose code runs anyway
 
     def render(self, parameters: dict[str, str], prompt_text: str) -> tuple[str, str]:
         """Return the prompt and system prompt with their variables replaced.
@@ -87,6 +88,8 @@ def load_template(name: str) -> Template:
         OSError: The file cannot be read.
     """
     path = find_template(name)
+    if isinstance(path, PluginTemplate):
+        return path.template
     try:
         text = read_text(path)
     except UnicodeDecodeError:
@@ -98,8 +101,15 @@ def load_template(name: str) -> Template:
     return template
 
 
-def find_template(name: str) -> str:
-    """Return the path of a template.
+class PluginTemplate(NamedTuple):
+    """A template of an installed plugin, and its text."""
+
+    template: Template
+    text: str
+
+
+def find_template(name: str) -> str | PluginTemplate:
+    """Return the path of a template, or the template of a plugin.
 
     Raises:
         ValueError: It does not exist.
@@ -113,10 +123,27 @@ def find_template(name: str) -> str:
         raise ValueError(f"template file not found: {name}")
     paths = template_paths()
     if name not in paths:
+        if plugin_template := _plugin_template(name):
+            return plugin_template
         suggestion = suggest(name, paths)
         advice = f"; {suggestion}" if suggestion else "; pipy templates lists the names"
         raise ValueError(f"no template {name!r}{advice}")
     return paths[name]
+
+
+def _plugin_template(name: str) -> PluginTemplate | None:
+    from ...utils.plugins import find_plugin
+
+    def use(value: Any) -> PluginTemplate:
+        """Convert a text, or a file of the plugin as `importlib.resources` returns it."""
+        path = "" if isinstance(value, str) else str(value)
+        text = value if isinstance(value, str) else value.read_text(encoding="utf-8")
+        is_yaml = path.endswith(YAML_SUFFIXES)
+        template = _parse_template(name, path, text) if is_yaml else Template(name, prompt=text)
+        template.path, template.is_from_plugin = path, True
+        return PluginTemplate(template, text)
+
+    return find_plugin("templates", name, use)
 
 
 def template_paths() -> dict[str, str]:

@@ -35,15 +35,30 @@ def load_object(spec: str) -> Any:
 
 
 def load_tool(spec: str) -> Any:
-    """Import the function of `--tool`.
+    """Import the function of `--tool`, or the tool of an installed plugin.
 
     Raises:
         ValueError: It does not exist, importing it fails, or it is not a function.
     """
+    if ":" not in spec and (plugin_tool := _plugin_tool(spec)) is not None:
+        return plugin_tool
     tool = load_object(spec)
     if not callable(tool) or isinstance(tool, type):
         raise ValueError(f"{spec} is not a function")
     return tool
+
+
+def _plugin_tool(name: str) -> Any:
+    """Return the tool that a plugin adds: a function, a `Tool` or a `ToolSet`; or None."""
+    from ...utils.plugins import find_plugin
+
+    def use(value: Any) -> Any:
+        from ...tools import as_tools
+
+        as_tools([value])  # raises if it is not a tool
+        return value
+
+    return find_plugin("tools", name, use)
 
 
 def _public_callables(module: Any) -> list[str]:

@@ -69,10 +69,12 @@ def _checks(online: bool) -> Iterator[tuple[str, Callable[[], Iterator[Finding]]
     from ..checks.installation import check_extras, check_litellm, check_python
     from ..checks.keys import check_keys
     from ..checks.models import check_default_model, check_servers
+    from ..checks.plugins import check_plugins
 
     yield "Python", check_python
     yield "LiteLLM", check_litellm
     yield "optional packages", check_extras
+    yield "plugins", check_plugins
     yield "the data directory", check_data_dir
     yield "the catalogue", check_catalogue
     yield "API keys", check_keys

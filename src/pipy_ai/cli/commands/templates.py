@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         case "list":
             _list()
         case "show":
-            text = read_text(find_template(arguments.name), errors="replace")
+            found = find_template(arguments.name)
+            text = read_text(found, errors="replace") if isinstance(found, str) else found.text
             write(text if text.endswith("\n") else f"{text}\n")
         case "edit":
             return _edit(arguments.name)
@@ -83,11 +84,15 @@ def _edit(name: str) -> int:
 
     from ...utils.atomic import make_private_dir
 
+    found: object = None
     try:
-        path = find_template(name)
+        found = find_template(name)
     except ValueError:
         if os.sep in name:
             raise
+    if isinstance(found, str):
+        path = found
+    else:  # there is none, or only that of a plugin
         path = os.path.join(
             templates_dir(),
             name if name.endswith(TEXT_SUFFIXES + YAML_SUFFIXES) else f"{name}.yaml",
