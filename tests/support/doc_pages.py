@@ -224,6 +224,8 @@ class Page:
         return body
 
     def _parse(self, language: str, body: str) -> None:
+        if language == "text":  # an illustration
+            return
         if language == "python":
             compile(body, str(self.path), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, True)
         for command in re.findall(r"(?:^|[|&;] *|bin/)pipy (.*)", body.replace("$ ", ""), re.M):
