@@ -298,6 +298,19 @@ def test_streamed_text_looks_like_the_whole_text(screen: Screen) -> None:
         assert seen(screen.draw(pieces, columns, rows), columns, rows) == whole, repr(text)
 
 
+@pytest.mark.parametrize("mark", ["- ", "* ", "+ ", "2. ", "7) "])
+def test_list_item_before_the_rule_of_a_table_is_an_item_however_it_arrives(
+    mark: str, screen: Screen
+) -> None:
+    items = [f"{mark}one\n", f"{mark}a | b |\n|---|---|\n| x | y |\n", f"{mark}last\n"]
+    for text in ("".join(items), items[1]):
+        whole = seen(screen.draw([text], 40), 40, 24)
+        assert f"{mark}a | b |" in whole
+        assert whole.count("|---|---|") == 1
+        for at in range(len(text)):
+            assert seen(screen.draw([text[:at], text[at:]], 40), 40, 24) == whole
+
+
 def test_arbitrary_text_in_a_pipe_is_exact() -> None:
     chance = random.Random(8)
     for _ in range(TEXTS // 5):

@@ -122,6 +122,15 @@ PATHS = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["", " m", "m\n", "\tm", "m\u2003"])
+def test_names_that_cannot_be_typed_are_skipped(name: str) -> None:
+    """White space around a name is ignored where it is read."""
+    feed = {"acme": {"models": {"m": {}, name: {}}}, name: {"models": {"m": {}}}}
+    records, skipped = models_in_feed(feed)
+    assert (list(records), skipped) == (["acme/m"], 2)
+    assert list(providers_in_feed(feed)) == ["acme"]
+
+
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(

@@ -51,7 +51,7 @@ def providers_in_feed(feed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             {key: value for key, value in record.items() if key != "models"}, name
         )
         for name, record in feed.items()
-        if isinstance(record, dict) and name and "/" not in name
+        if isinstance(record, dict) and _is_provider_name(name)
     }
 
 
@@ -61,15 +61,24 @@ def models_in_feed(feed: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], 
     skipped = 0
     for provider, provider_record in feed.items():
         models = provider_record.get("models") if isinstance(provider_record, dict) else None
-        if not isinstance(models, dict) or not provider or "/" in provider:
+        if not isinstance(models, dict) or not _is_provider_name(provider):
             skipped += 1
             continue
         for model_id, record in models.items():
-            if isinstance(record, dict) and model_id:
+            if isinstance(record, dict) and _is_name(model_id):
                 records[f"{provider}/{model_id}"] = {**record, "id": model_id}
             else:
                 skipped += 1
     return dict(sorted(records.items())), skipped
+
+
+def _is_provider_name(name: str) -> bool:
+    return _is_name(name) and "/" not in name
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a name can be typed: spaces around names are ignored where they are read."""
+    return bool(name) and name == name.strip()
 
 
 def build_row(record: Mapping[str, Any], offset: int = 0, length: int = 0) -> list[Any]:

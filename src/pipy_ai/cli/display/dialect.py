@@ -36,6 +36,7 @@ _MATH = re.compile(
     re.DOTALL,
 )
 _HEADING = re.compile(r"(#+)[ \t]*(.*?)(?:[ \t]+\1)?[ \t]*")
+_LIST_MARK = re.compile(r"(?:[-+*]|\d{1,9}[.)])(?:\s|$)")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 _ESCAPE = re.compile(r"\\([!-/:-@[-`{-~])")
 _IN_PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:|\\[^\W_]|\\\\)\S*\Z")  # as in C:\_build\*.log
@@ -120,9 +121,12 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parse a table, and keep the cells for which it has no column."""
+    """Parse a table, and keep the cells for which it has no column.
+
+    A line with the mark of a list is no header, as in the second item of a list.
+    """
     first = len(state.tokens)
-    if not table(state, start, end, silent):
+    if _LIST_MARK.match(_line(state, start)) or not table(state, start, end, silent):
         return False
     tokens = state.tokens[first:]
     columns = sum(token.type == "th_open" for token in tokens)
