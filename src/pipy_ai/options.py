@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 from .abort import AbortSignal
 from .response_cache import ResponseCache
 
+Modality: TypeAlias = Literal["text", "image", "audio"]
+"""A kind of content of an answer."""
 ServiceTier: TypeAlias = Literal["default", "flex", "priority"]
 """A service tier: how fast a provider serves a request, and at which price."""
 
@@ -118,6 +120,9 @@ class StreamOptions(BaseModel):
     """How the provider serves the request: `flex` costs about half and may be slow or refused,
     `priority` is faster and more expensive, `default` is the list price. In a list, the tiers after
     the first are tried if a tier has no capacity. None: the setting of the account."""
+    modalities: list[Modality] | None = None
+    """The kinds of content of the answer: `text`, `image`, `audio`. None: all that the model
+    produces."""
     session_id: str | None = None
     """Identifies the conversation, so that providers can reuse their cache."""
     api_key: SecretStr | Callable[[], Any] | None = Field(default=None, exclude=True, repr=False)
@@ -208,6 +213,7 @@ class Options(TypedDict, total=False):
     tool_choice: str | dict[str, Any] | None
     cache_retention: CacheRetention | Literal["none", "short", "long"] | None
     service_tier: ServiceTier | Sequence[ServiceTier] | None
+    modalities: Sequence[Modality] | None
     session_id: str | None
     api_key: str | SecretStr | Callable[[], Any] | None
     api_base: str | None
@@ -247,5 +253,6 @@ ANSWER_OPTIONS = (
     "seed",
     "stop",
     "think_tags",
+    "modalities",
     "extra",
 )

@@ -424,8 +424,9 @@ class Usage(_DataModel):
 
     `input` excludes cached tokens; `output` includes `reasoning`; `cache_write_1h` is the part of
     `cache_write` that is kept for an hour; `input_audio` and `output_audio` are the audio parts of
-    `input` and `output`. `None` means that the provider did not report the number. `estimated`
-    marks figures computed by pipy-ai because the provider sent none.
+    `input` and `output`, `output_image` is the part of images. `None` means that the provider did
+    not report the number. `estimated` marks figures computed by pipy-ai because the provider sent
+    none.
 
     `service_tier` and `region` are those that served the request, as the provider names them; they
     may change the price. `server_tool_calls` counts calls of tools that the provider runs, such as
@@ -448,6 +449,8 @@ class Usage(_DataModel):
     """Tokens of audio, a part of `input`. None: not reported."""
     output_audio: int | None = None
     """Tokens of audio, a part of `output`. None: not reported."""
+    output_image: int | None = None
+    """Tokens of images, a part of `output`. None: not reported."""
     cache_write_1h: int | None = Field(
         default=None,
         validation_alias=AliasChoices("cache_write_1h", "cacheWrite1h"),

@@ -96,7 +96,7 @@ def sum_usage(usages: Iterable[Usage]) -> Usage:
     total = Usage()
     for name in ("input", "output", "cache_read", "cache_write", "total_tokens"):
         setattr(total, name, sum(getattr(usage, name) for usage in usages))
-    for name in ("reasoning", "cache_write_1h", "input_audio", "output_audio"):
+    for name in ("reasoning", "cache_write_1h", "input_audio", "output_audio", "output_image"):
         known = [value for usage in usages if (value := getattr(usage, name)) is not None]
         setattr(total, name, sum(known) if known else None)
     total.estimated = any(usage.estimated for usage in usages)

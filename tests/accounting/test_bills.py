@@ -134,7 +134,26 @@ CLAUDE_PRICES = "platform.claude.com/docs/en/about-claude/pricing"
 GOOGLE_PRICES = "ai.google.dev/gemini-api/docs/pricing"
 PERPLEXITY = "docs.perplexity.ai/getting-started/pricing"
 
+IMAGE = [{"modality": "IMAGE", "tokenCount": 1290}, {"modality": "TEXT", "tokenCount": 20}]
+
 BILLS = [
+    # === Images ===
+    Bill(
+        "Gemini image and text", "google/gemini-2.5-flash-image",
+        gemini(gemini_tokens(1_000, 1_310, candidatesTokensDetails=IMAGE)),
+        0.03905, "(1_000*0.3 + 1_290*30 + 20*2.5) / 1e6", GOOGLE_PRICES,
+    ),
+    Bill(
+        "Gemini image at half price", "google/gemini-2.5-flash-image",
+        gemini(gemini_tokens(1_000, 1_290, candidatesTokensDetails=IMAGE[:1],
+                             serviceTier="batch")),
+        0.0195, "(1_000*0.3 + 1_290*30) / 1e6 * 0.5", GOOGLE_PRICES,
+    ),
+    Bill(
+        "Gemini's text without an image", "google/gemini-3.1-flash-image-preview",
+        gemini(gemini_tokens(1_000, 100)),
+        0.0008, "(1_000*0.5 + 100*3) / 1e6", GOOGLE_PRICES,
+    ),
     # === Service tiers ===
     Bill(
         "OpenAI flex", "openai/gpt-5", streamed(chat(100_000, 10_000), service_tier="flex"),

@@ -410,7 +410,6 @@ OMITTED = {
     "gemini file": (GEMINI, gemini_part(fileData={"mimeType": "video/mp4", "fileUri": "x"})),
     "chat images": (CHAT, chat_delta(content="", images=[{"type": "image_url"}])),
     "chat images alone": (CHAT, sse(chunk({"images": [{"type": "image_url"}]}), finish("stop"))),
-    "chat audio": (CHAT, chat_delta(audio={"id": "a", "data": PNG, "transcript": "hi"})),
     "chat custom tool": (
         CHAT,
         chat_delta(

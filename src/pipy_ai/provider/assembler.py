@@ -113,6 +113,7 @@ _COUNT_FIELDS = (
     "reasoning",
     "input_audio",
     "output_audio",
+    "output_image",
 )
 
 _OtherDelta: TypeAlias = (
@@ -1018,7 +1019,7 @@ class Assembler:
             self._blocks.append(block)
             self._open_others.append(block)
             events.append(AudioStartEvent._at_position(self, self._position, block.index))
-        block.mime_type = clean_surrogates(delta.mime_type) or block.mime_type
+        block.mime_type = block.mime_type or clean_surrogates(delta.mime_type)
         block.raw |= clean_json_surrogates(delta.raw)
         transcript = self._hold_back_surrogate(block, delta.transcript)
         if not (delta.data or transcript):
@@ -1134,6 +1135,7 @@ class Assembler:
             cache_write_1h=report.cache_write_1h,
             input_audio=report.input_audio,
             output_audio=report.output_audio,
+            output_image=report.output_image,
             service_tier=report.service_tier,
             region=report.region,
             server_tool_calls=dict(report.server_tool_calls or ()),

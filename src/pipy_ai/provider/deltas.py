@@ -221,6 +221,8 @@ class UsageReport:
     """Tokens of audio in `input`."""
     output_audio: int | None = None
     """Tokens of audio in `output`."""
+    output_image: int | None = None
+    """Tokens of images in `output`."""
     cost: float | None = None
     """US dollars."""
     service_tier: str | None = None

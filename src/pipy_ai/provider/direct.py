@@ -37,7 +37,7 @@ FLEX_IDLE_TIMEOUT_S = 900.0  # "increase the default timeout to 15 minutes" (Ope
 # Fields that hold settings: the caller's are merged with ours.
 _MERGED_FIELDS = frozenset(
     {
-        "additionalModelRequestFields", "chat_template_kwargs", "generationConfig",
+        "additionalModelRequestFields", "audio", "chat_template_kwargs", "generationConfig",
         "inferenceConfig", "metadata", "options", "outputConfig", "output_config", "reasoning",
         "requestMetadata", "stream_options", "text", "toolConfig",
     }

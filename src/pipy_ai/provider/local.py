@@ -60,6 +60,7 @@ _IGNORED_OPTIONS = (
     "session_id",
     "metadata",
     "service_tier",
+    "modalities",
 )
 
 FORKED_MESSAGE = (

@@ -73,6 +73,9 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         tier = options.service_tier
         tier = tier if isinstance(tier, str) else tier[0]
         request.warn("option_ignored", f"{request.model} has no service tier {tier!r}")
+    if other := sorted(set(options.modalities or ()) - wire.produces):
+        text = f"answers of {request.model} are text only; modalities={other} has no effect"
+        request.warn("option_ignored", text)
     headers = options.headers or {}
     extra = options.extra or {}
     check_headers(request, headers, extra.get("extra_headers"), {"api_key": extra.get("api_key")})

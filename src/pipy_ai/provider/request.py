@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .response import ResponseCapture
 
 
+_MODALITIES = ("text", "image", "audio")  # of answers
+
+
 @dataclass(slots=True)
 class Request:
     """One request to `provider/model_id`: the conversation and the options."""
@@ -126,6 +129,16 @@ class Request:
                 return self._accepts_input("pdf") or self.accepts_images
             case _:
                 return self._accepts_input("pdf")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The kinds of content that the answer should have; empty: only text, or unknown."""
+        if self.options.modalities is not None:
+            return tuple(self.options.modalities)
+        modalities = (self.record or {}).get("modalities")
+        produced = modalities.get("output") if isinstance(modalities, Mapping) else None
+        known = [name for name in _MODALITIES if isinstance(produced, list) and name in produced]
+        return () if known == ["text"] else tuple(known)
 
     def _accepts_input(self, modality: str) -> bool | None:
         if self.profile.text_only:

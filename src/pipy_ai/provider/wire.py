@@ -205,6 +205,7 @@ class Wire(NamedTuple):
             used; None: the provider does not have it.
         replays_raw: accepts calls and results of its own tools, and its images and audio, again as
             it sent them.
+        produces: the kinds of content that an answer can have.
         image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: accepts PDFs by URL.
@@ -246,6 +247,7 @@ class Wire(NamedTuple):
     accepts_tool: Callable[[Mapping[str, Any]], bool] = accept_any_tool
     server_tool: Callable[[ServerTool, Request], EncodedServerTool | str | None] = no_server_tool
     replays_raw: bool = False
+    produces: frozenset[str] = frozenset({"text"})
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False

@@ -39,7 +39,20 @@ class Fee(NamedTuple):
     per_request: bool = False
 
 
-_Rule = TypeVar("_Rule", Factor, Fee)
+class ImageRates(NamedTuple):
+    """The prices of the text and the images that a model produces, in $/1M tokens.
+
+    The catalogue lists one of them.
+    """
+
+    providers: str
+    name: str
+    models: str
+    text: float
+    image: float
+
+
+_Rule = TypeVar("_Rule", Factor, Fee, ImageRates)
 
 STANDARD = "standard"
 # Names of the tier at the listed price. `auto` occurs in requests and is not a tier.
@@ -142,6 +155,13 @@ TOOL_FEES = (
     Fee("perplexity", "citation_token", r"sonar-deep-research", 2e-6),
 )
 
+# ai.google.dev/gemini-api/docs/pricing, read on 2026-11-29.
+IMAGE_RATES = (
+    ImageRates(_GOOGLE, "image", r"gemini-2\.5-flash-image.*", 2.5, 30),
+    ImageRates(_GOOGLE, "image", r"gemini-3\.1-flash-image.*", 3, 60),
+    ImageRates(_GOOGLE, "image", r"gemini-3-pro-image.*", 12, 120),
+)
+
 # Search models search for every request, and hosts may not count it.
 _SEARCH_MODELS = (
     ("openai", r".*-search-(preview|api).*", "web_search_preview"),
@@ -172,6 +192,11 @@ def region_factor(provider: str, model_id: str, region: str | None) -> float | N
         return 1.0
     row = _find(REGIONS, provider, name, model_id)
     return None if row is None else row.factor
+
+
+def image_rates(provider: str, model_id: str) -> ImageRates | None:
+    """Return the prices of a model that produces images; None: the catalogue has its only one."""
+    return _find(IMAGE_RATES, provider, "image", model_id) if "image" in model_id else None
 
 
 def implied_region(

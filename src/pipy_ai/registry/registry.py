@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 
 from ..utils.paths import data_path
 from .auto_sync import sync_if_stale
@@ -254,7 +255,7 @@ def usage_cost(
     provider names none. `mode` takes precedence over both tiers.
     """
     from ..types import Cost
-    from .price_rules import implied_region, normalize_tier, region_factor
+    from .price_rules import image_rates, implied_region, normalize_tier, region_factor
 
     tier = normalize_tier(usage.service_tier)
     if usage.service_tier is None or usage.service_tier.lower() == "auto":
@@ -268,11 +269,15 @@ def usage_cost(
     regional = region_factor(model.provider, model_id, region)
     if regional is None:
         return Cost(), f"{name} was served in the region {region!r}, whose price is unknown"
+    images, rates_of_images = 0, image_rates(model.provider, model_id)
+    if rates_of_images is not None:
+        images = min(usage.output_image or 0, usage.output)
+        prices = replace(prices, output=rates_of_images.text)
     costs = component_costs(
         prices,
         model.provider,
         input=usage.input,
-        output=usage.output,
+        output=usage.output - images,
         cache_read=usage.cache_read,
         cache_write=usage.cache_write,
         cache_write_1h=usage.cache_write_1h or 0,
@@ -280,6 +285,9 @@ def usage_cost(
         input_audio=usage.input_audio or 0,
         output_audio=usage.output_audio or 0,
     )
+    if rates_of_images is not None:
+        image_cost = images * rates_of_images.image / 1_000_000
+        costs["output"] = sum_costs([costs["output"], image_cost])
     parts = {
         part: _scale(cost, (read_factor if part == "cache_read" else factor) * regional)
         for part, cost in costs.items()

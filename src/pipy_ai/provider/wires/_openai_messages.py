@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, assert_never
 
@@ -34,6 +35,8 @@ from ..request import PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback
 from ._fields import load_part
 from ._litellm_proxy import add_thinking_blocks
+
+_EXPIRY_MARGIN_S = 60  # for the way to the provider
 
 
 class ChatDialect(NamedTuple):
@@ -88,10 +91,26 @@ def chat_fields(
         "response_format": response_format(request),
         "reasoning_effort": prepared.reasoning.effort,
         "service_tier": request.service_tier,
+        **modality_fields(request),
     }
     if thinking := thinking_fields(request, prepared.reasoning):
         fields["extra_body"] = thinking
     add_cache_fields(request, prepared, fields)
+    return fields
+
+
+def modality_fields(request: Request) -> dict[str, Any]:
+    """Return the fields for images and audio in the answer.
+
+    What a model produces is known of OpenAI's own and OpenRouter's; elsewhere it has to be asked
+    for. OpenAI streams audio only as PCM.
+    """
+    is_known = request.provider in ("openai", "azure", "openrouter")
+    if not request.modalities or not (is_known or request.options.modalities):
+        return {}
+    fields: dict[str, Any] = {"modalities": list(request.modalities)}
+    if "audio" in request.modalities and is_known:
+        fields["audio"] = {"voice": "alloy", "format": "pcm16"}
     return fields
 
 
@@ -319,7 +338,8 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
 
 
 def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[str, Any]:
-    text, calls = "", []
+    text, calls, images = "", [], []
+    audio: AudioContent | None = None
     for part in message.content:
         match part:
             case TextContent():
@@ -328,11 +348,19 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
                 pass  # sent in the form of the dialect, below
             case ToolCall():
                 calls.append(_encode_tool_call(part, dialect))
-            case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
-                pass  # `adapt_messages` replaced them
+            case ServerToolCall() | ServerToolResult():
+                pass  # no host of this API wants them back
+            case ImageContent():
+                images.append(_encode_part(part))
+            case AudioContent():
+                audio = part
             case _:
                 assert_never(part)
     encoded: dict[str, Any] = {"role": "assistant", "content": text or None}
+    if images:
+        encoded["content"] = [*([{"type": "text", "text": text}] if text else ()), *images]
+    if audio is not None:
+        _add_audio(audio, encoded)
     match dialect.thinking:
         case "blocks":
             add_thinking_blocks(message, encoded)
@@ -348,6 +376,15 @@ def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[s
     if calls:
         encoded["tool_calls"] = calls
     return encoded
+
+
+def _add_audio(audio: AudioContent, encoded: dict[str, Any]) -> None:
+    """Refer to the provider's copy of the audio, or send the transcript once it has expired."""
+    expires_at = audio.raw.get("expires_at")
+    if isinstance(expires_at, int | float) and time.time() < expires_at - _EXPIRY_MARGIN_S:
+        encoded["audio"] = {"id": audio.raw["id"]}
+    elif audio.transcript:
+        encoded["content"] = _join_content(encoded["content"] or "", audio.transcript).strip()
 
 
 def _add_reasoning(

@@ -53,6 +53,7 @@ def usage_from_chat(usage: Mapping[str, Any]) -> UsageReport:
         reasoning=reasoning,
         input_audio=token_count(input_details.get("audio_tokens")),
         output_audio=token_count(output_details.get("audio_tokens")),
+        output_image=token_count(output_details.get("image_tokens")),
         cost=_usage_cost(usage),
         service_tier=_tier(usage),
         region=_text(usage.get("inference_geo")),
@@ -306,8 +307,9 @@ def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
     answer_tokens = token_count(usage.get("candidatesTokenCount"))
     thinking_tokens = token_count(usage.get("thoughtsTokenCount"))
     output_reported = answer_tokens is not None or thinking_tokens is not None
-    audio = _audio_tokens(usage.get("promptTokensDetails"))
-    cached_audio = _audio_tokens(usage.get("cacheTokensDetails")) or 0
+    audio = _modality_tokens(usage.get("promptTokensDetails"), "AUDIO")
+    cached_audio = _modality_tokens(usage.get("cacheTokensDetails"), "AUDIO") or 0
+    answer_details = usage.get("candidatesTokensDetails")
     return UsageReport(
         input=None
         if prompt_tokens is None
@@ -317,7 +319,8 @@ def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
         cache_write=None if prompt_tokens is None else 0,
         reasoning=thinking_tokens,
         input_audio=None if audio is None else max(0, audio - cached_audio),
-        output_audio=_audio_tokens(usage.get("candidatesTokensDetails")),
+        output_audio=_modality_tokens(answer_details, "AUDIO"),
+        output_image=_modality_tokens(answer_details, "IMAGE"),
         service_tier=_text(usage.get("serviceTier")) or _text(usage.get("trafficType")),
     )
 
@@ -358,10 +361,10 @@ def tool_calls_from_gemini(grounding: Any) -> dict[str, int]:
     return {name: count for name, count in calls.items() if count}
 
 
-def _audio_tokens(details: Any) -> int | None:
-    """Return the audio tokens in a list by modality."""
+def _modality_tokens(details: Any, modality: str) -> int | None:
+    """Return the tokens of a modality in a list of them."""
     for part in _mappings(details):
-        if part.get("modality") == "AUDIO":
+        if part.get("modality") == modality:
             return token_count(part.get("tokenCount"))
     return None
 

@@ -138,6 +138,7 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
         "maxOutputTokens": plan.max_tokens or options.max_tokens,
         "stopSequences": [prepared.stop] if isinstance(prepared.stop, str) else prepared.stop,
         "thinkingConfig": _thinking_config(plan),
+        "responseModalities": [name.upper() for name in request.modalities] or None,
         **_output_format(request),
     }
     generation_config = {n: value for n, value in generation_config.items() if value is not None}
@@ -513,6 +514,7 @@ WIRE = Wire(
     accepts_extra=accepts_extra,
     server_tool=encode_server_tool,
     replays_raw=True,
+    produces=frozenset({"text", "image", "audio"}),
     image_urls=False,
     # ai.google.dev/gemini-api/docs/image-understanding; 400 for GIF (microsoft/vscode#286628)
     image_types=frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"}),

@@ -1,0 +1,119 @@
+"""Images, audio, searches and citations of Chat Completions: how they are sent and read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...types import ServerTool
+from ..deltas import (
+    AudioData,
+    CitationReport,
+    Delta,
+    ImageData,
+    Omitted,
+    ServerToolFragment,
+    ServerToolOutput,
+)
+from ..request import Request
+from ..wire import EncodedServerTool
+from ._fields import optional_id, optional_text
+
+# The first bytes of audio files, base64-encoded. OpenAI streams bare samples, at 24 kHz.
+_AUDIO_TYPES = {
+    "UklGR": "audio/wav", "SUQz": "audio/mpeg", "T2dnU": "audio/ogg", "ZkxhQ": "audio/flac",
+}  # fmt: skip
+_PCM_TYPE = "audio/pcm;rate=24000"
+_LOCATION = ("city", "region", "country", "timezone")
+
+
+def encode_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool | str | None:
+    """Return a web search in the format of OpenRouter or of OpenAI's search models."""
+    if tool.kind != "web_search":
+        return None
+    options = dict(tool.options)
+    location = {name: options.pop(name) for name in _LOCATION if name in options}
+    if request.provider == "openrouter":
+        names = {"context_size": "search_context_size", "blocked_domains": "excluded_domains"}
+        parameters = {names.get(name, name): value for name, value in options.items()}
+        if location:
+            parameters["user_location"] = {"type": "approximate", **location}
+        return EncodedServerTool({"type": "openrouter:web_search", "parameters": parameters})
+    if request.provider == "openai" and "-search-" in request.model_id:
+        search: dict[str, Any] = {}
+        if size := options.pop("context_size", None):
+            search["search_context_size"] = size
+        if location:
+            search["user_location"] = {"type": "approximate", "approximate": location}
+        if options:
+            names_left = ", ".join(sorted(options))
+            request.warn("option_ignored", f"{request.model} has no {names_left}")
+        return EncodedServerTool(None, {"web_search_options": search})
+    return None
+
+
+def decode_images(images: Any, deltas: list[Delta]) -> None:
+    """Decode the images that OpenRouter sends as data URLs."""
+    for image in images if isinstance(images, list) else [images]:
+        address = image.get("image_url") if isinstance(image, dict) else None
+        url = address.get("url") if isinstance(address, dict) else address
+        if not isinstance(url, str) or not url:
+            deltas.append(Omitted("images"))
+            continue
+        raw = {"type": "image_url"}
+        head, comma, data = url.partition(",")
+        if url.startswith("data:") and comma:
+            mime_type = head.removeprefix("data:").partition(";")[0]
+            deltas.append(ImageData(data, mime_type, raw=raw))
+        else:
+            deltas.append(ImageData(url=url, raw=raw))
+
+
+def decode_audio(audio: Any, deltas: list[Delta]) -> None:
+    """Decode a piece of audio, of its transcript, or its id."""
+    if not isinstance(audio, dict):
+        deltas.append(Omitted("audio"))
+        return
+    data, transcript = optional_text(audio.get("data")), optional_text(audio.get("transcript"))
+    mime_type = ""
+    if data:
+        types = (kind for start, kind in _AUDIO_TYPES.items() if data.startswith(start))
+        mime_type = next(types, _PCM_TYPE)
+    raw = {name: audio[name] for name in ("id", "expires_at") if audio.get(name) is not None}
+    deltas.append(AudioData(data or "", transcript or "", mime_type, raw=raw))
+
+
+def decode_annotations(annotations: Any) -> Iterator[CitationReport]:
+    """Yield the citations of OpenAI's search models and OpenRouter, counted in characters."""
+    for annotation in annotations if isinstance(annotations, list) else ():
+        citation = annotation.get("url_citation") if isinstance(annotation, dict) else None
+        if not isinstance(citation, dict):
+            continue
+        start, end = citation.get("start_index"), citation.get("end_index")
+        yield CitationReport(
+            start=start if type(start) is int else None,
+            end=end if type(end) is int else None,
+            source=optional_text(citation.get("url")) or "",
+            title=optional_text(citation.get("title")),
+            quote=optional_text(citation.get("content")),
+            data=annotation,
+        )
+
+
+def decode_search_results(results: Any) -> Iterator[Delta]:
+    """Yield the search that Perplexity made before it answered."""
+    found = [result for result in results if isinstance(result, dict)] if results else []
+    if not found:
+        return
+    raw = {"search_results": found}
+    sources = [
+        CitationReport(
+            source=optional_text(result.get("url")) or "",
+            title=optional_text(result.get("title")),
+            quote=optional_text(result.get("snippet")),
+        )
+        for result in found
+    ]
+    call_id = optional_id(found[0].get("id")) or ""
+    yield ServerToolFragment(id=call_id, name="web_search", raw=raw)
+    yield ServerToolOutput(call_id, "web_search", sources=sources, raw=raw)
