@@ -53,7 +53,7 @@ REFERENCE_PAGES = {
 # Type aliases in signatures, by module.
 TYPE_ALIASES = {
     "_requests": ["ModelSpec"],
-    "options": ["ServiceTier"],
+    "options": ["Modality", "ServiceTier"],
     "context": ["Prompt"],
     "types": ["Message", "UserContent", "AssistantContent", "ToolResultContent", "ToolLike"],
     "files": ["FileSource"],
