@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,6 +316,20 @@ def test_incomplete_stream_is_an_error(lab: Lab, telemetry: Telemetry) -> None:
     complete("hosted_vllm/m", "q", api_base=lab.url)
     [span] = telemetry.spans
     assert (span.status, span.attributes["error.type"]) == (ERROR, "incomplete")
+
+
+def test_cached_response(lab: Lab, telemetry: Telemetry, tmp_path: Path) -> None:
+    """It took no tokens, and costs nothing."""
+    lab.play(chat(text("Hi"), finish("stop"), usage(100, 7)))
+    options: Any = {"api_base": lab.url, "cache": str(tmp_path / "cache.db"), "api_key": "k" * 20}
+    for _ in range(2):
+        assert complete("openai/gpt-4o-mini", "q", **options).text == "Hi"
+    first, second = sorted(telemetry.spans, key=lambda span: span.start)
+    assert "pipy_ai.cached" not in first.attributes
+    assert second.attributes["pipy_ai.cached"] is True
+    assert second.attributes["operation.cost"] == 0
+    points = telemetry.receiver.points["gen_ai.client.token.usage"]
+    assert sorted(point.sum for _, point in points) == [7, 100]
 
 
 def wait_for_span(telemetry: Telemetry) -> Span:
@@ -693,7 +708,7 @@ def test_sdk_that_fails(exporter: Exporter, caplog: pytest.LogCaptureFixture) ->
 def test_off_costs_nothing() -> None:
     """Deltas go directly to the queue, also of an instrumented request; no package is loaded."""
     run, queue = create_run("faux/echo", user("q"), None, {}, None, None)
-    assert run._observers == ()
+    assert not run._observers
     assert run._push == queue.push
     otel.instrument()
     try:

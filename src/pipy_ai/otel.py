@@ -256,7 +256,7 @@ class _RequestObserver(Observer):
         usage = message.usage
         telemetry = self._telemetry
         for kind, count in (("input", _input_tokens(message)), ("output", usage.output)):
-            if count:
+            if count and message.cached is None:
                 kinds = {**attributes, "gen_ai.token.type": kind}
                 telemetry.tokens.record(count, kinds, own_context)
         if usage.cost.total is not None:
@@ -461,6 +461,7 @@ def _response_attributes(request: Request, message: AssistantMessage) -> dict[st
         "operation.cost": cost,
         "pipy_ai.usage.estimated": usage.estimated or None,
         "pipy_ai.request_id": message.request_id,
+        "pipy_ai.cached": True if message.cached is not None else None,
     }
     if cost is not None:
         attributes["langfuse.observation.cost_details"] = json.dumps({"total": cost})

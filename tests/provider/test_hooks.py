@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from pipy_ai.utils import background_calls
 from ..support.event_grammar import check_events
 from ..support.scripted_server import Lab, Status, chat, finish, text
 from ..support.watched_provider import Watched
+from ..support.wire_formats import ANTHROPIC, say
 
 WAIT = 10.0  # seconds, far above what anything here takes
 
@@ -149,6 +151,29 @@ def test_tool_loops_and_many(calls: Calls) -> None:
     messages = complete_many("faux/echo", ["a", "b"], progress=False, **calls.options)
     assert [message.text for message in messages] == ["a", "b"]
     assert len(calls.seen) == 8
+
+
+def test_cached_responses_are_reported(lab: Lab, calls: Calls, tmp_path: Path) -> None:
+    options: Any = {"api_base": lab.url, "cache": str(tmp_path / "cache.db"), "raw": True}
+    first = complete("hosted_vllm/m", "q", **options)
+    message = complete("hosted_vllm/m", "q", **options, **calls.options)
+    assert (first.cached is None, message.cached is None) == (True, False)
+    assert (first.raw is None, message.raw is None) == (False, True)
+    assert calls.seen == [("request", "hosted_vllm/m"), ("response", "hosted_vllm/m", "ok")]
+    assert calls.events[-1].type == "done"
+
+
+def test_continued_answer_is_one_attempt(lab: Lab, calls: Calls) -> None:
+    """Anthropic pauses long turns with tools of its own; another request continues them."""
+    paused = b"".join(ANTHROPIC.scene(say("one "))).replace(b"end_turn", b"pause_turn")
+    lab.play([paused], ANTHROPIC.scene(say("two")))
+    base = lab.url.removesuffix("/v1")
+    message = complete(ANTHROPIC.model, "q", api_base=base, api_key="k" * 20, **calls.options)
+    assert message.text == "one two"
+    assert len(lab.seen) == 2
+    model = ANTHROPIC.model
+    assert calls.seen == [("request", model), ("response", model, "one two")]
+    assert len(calls.requests) == 1
 
 
 def test_aborted_request_is_reported(watched: Watched, calls: Calls) -> None:
@@ -325,7 +350,7 @@ def test_nothing_is_installed_without_hooks() -> None:
     observer.observer_factories.clear()
     run, queue = create_run("faux/echo", pipy_ai.user("q"), None, {}, None, None)
     assert run._push == queue.push
-    assert run._observers == ()
+    assert not run._observers
     code = (
         "import sys; from pipy_ai import complete; assert complete('faux/echo', 'q').text == 'q';"
         "assert 'pipy_ai.provider.hooks' not in sys.modules"

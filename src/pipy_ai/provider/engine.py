@@ -398,6 +398,8 @@ class Run:
             self._assembler.make_call_id = cached.make_call_id
             if cached.hit is not None:
                 self._cache_hit = cached
+                if self._observers:
+                    self._notify("attempt_started", request)
                 return await self._stream_response(cached.replay()) or self._assembler.finish()
             self._recorder = cached.record
             events = await self._stream_once()

@@ -113,15 +113,15 @@ class HookObserver(Observer):
         self._on_event = [h.on_event for h in hooks if h.on_event is not None]
         self.watches_events = bool(self._on_event)
         self._calls = BackgroundCalls("hook")
-        self._attempt_open = False
+        self._request: Request | None = None  # of the open attempt; a continuation has another
 
     def attempt_started(self, request: Request) -> None:
-        self._attempt_open = True
+        self._request = request
         self._calls.submit([(hook, (request,)) for hook in self._on_request])
 
     def events(self, request: Request, events: Sequence[AssistantMessageEvent]) -> None:
-        hooks = self._on_event
-        self._calls.submit([(hook, (request, event)) for event in events for hook in hooks])
+        hooks, own = self._on_event, self._request or request
+        self._calls.submit([(hook, (own, event)) for event in events for hook in hooks])
 
     def attempt_failed(
         self, request: Request, message: AssistantMessage, delay: float, fallback: str | None
@@ -129,9 +129,9 @@ class HookObserver(Observer):
         self.ended(request, message)
 
     def ended(self, request: Request, message: AssistantMessage) -> None:
-        if self._attempt_open:
-            self._attempt_open = False
-            self._calls.submit([(hook, (request, message)) for hook in self._on_response])
+        if self._request is not None:
+            own, self._request = self._request, None
+            self._calls.submit([(hook, (own, message)) for hook in self._on_response])
 
     async def settle(self) -> None:
         await self._calls.settle()

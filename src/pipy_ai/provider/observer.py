@@ -25,7 +25,7 @@ class Observer:
         """The request begins."""
 
     def attempt_started(self, request: Request) -> None:
-        """An attempt is about to be sent."""
+        """An attempt is about to be sent, or answered from the cache."""
 
     def events(self, request: Request, events: Sequence[AssistantMessageEvent]) -> None:
         """Events are about to reach the caller."""
