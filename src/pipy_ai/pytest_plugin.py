@@ -94,6 +94,7 @@ def pipy_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     mode: RecordMode = arguments.get("mode", request.config.option.pipy_record)
     path = _cassette_path(request, arguments.get("cassette"))
     with ExitStack() as stack:
+        stack.enter_context(_without_response_cache())
         opened = stack.enter_context(cassette(path, mode, timing=bool(arguments.get("timing"))))
         if not opened.records and not arguments.get("network"):
             stack.enter_context(blocked_network())
@@ -115,6 +116,7 @@ def pipy_faux(request: pytest.FixtureRequest) -> Iterator[FauxProvider]:
     replies = arguments.get("faux", ())
     replies = replies if isinstance(replies, list | tuple) else [replies]
     with ExitStack() as stack:
+        stack.enter_context(_without_response_cache())
         if not arguments.get("network"):
             stack.enter_context(blocked_network())
         yield stack.enter_context(faux.script(*replies, name=arguments.get("name", "faux")))
@@ -144,6 +146,14 @@ def _cassette_path(request: pytest.FixtureRequest, given: str | None) -> Path:
     if name != qualified_name:  # two names may have become the same
         name += "-" + hashlib.sha256(qualified_name.encode()).hexdigest()[:8]
     return directory / "cassettes" / request.path.stem / f"{name}.yaml"
+
+
+@contextmanager
+def _without_response_cache() -> Generator[None, None, None]:
+    """Ignore `PIPY_CACHE`, or tests would get other responses than they expect."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PIPY_CACHE", raising=False)
+        yield
 
 
 class NetworkBlockedError(RuntimeError):

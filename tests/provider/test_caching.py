@@ -23,6 +23,7 @@ from pipy_ai import (
     Tool,
     acomplete,
     budget,
+    cassette,
     complete,
     complete_many,
     ctx,
@@ -295,6 +296,31 @@ def test_complete_many(
     messages = complete_many("hosted_vllm/m", prompts, api_base=lab.url, cache=path, progress=False)
     assert {message.text for message in messages} == {"ok"}
     assert len(lab.seen) == 5
+
+
+def test_cassette_records_every_request(
+    lab: Lab, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPY_CACHE", path)
+    lab.play(OK, OK)
+    complete("hosted_vllm/m", "q", api_base=lab.url)
+    with cassette(tmp_path / "x.yaml"):
+        assert complete("hosted_vllm/m", "q", api_base=lab.url).cached is None
+    with cassette(tmp_path / "x.yaml", "none"):
+        assert complete("hosted_vllm/m", "q", api_base=lab.url).text == "ok"
+    assert len(lab.seen) == 2
+
+
+def test_hooks_are_not_called_for_a_hit(lab: Lab, path: str) -> None:
+    lab.play(OK)
+    calls: list[str] = []
+    options: Any = {
+        "on_request": lambda request: calls.append("request"),
+        "on_response": lambda request, message: calls.append("response"),
+    }
+    for _ in range(2):
+        complete("hosted_vllm/m", "q", api_base=lab.url, cache=path, **options)
+    assert calls == ["request", "response"]
 
 
 def test_environment(lab: Lab, path: str, monkeypatch: pytest.MonkeyPatch) -> None:

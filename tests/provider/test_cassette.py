@@ -18,7 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipy_ai import CassetteError, acomplete, cassette, complete, run_tools, stream
+from pipy_ai import CassetteError, acomplete, cassette, complete, count_tokens, run_tools, stream
 from pipy_ai.provider.cassette_file import Interaction, load, merge_into
 from pipy_ai.provider.litellm import provider as litellm_provider
 
@@ -273,6 +273,17 @@ def test_every_body_survives_the_file(content: str, data: bytes) -> None:
         loaded = load(path)
         assert [b"".join(piece for _, piece in entry.pieces) for entry in loaded] == bodies
         assert all(b.matches(a.request) for a, b in zip(recorded, loaded, strict=True))
+
+
+def test_counted_tokens_are_replayed_without_key(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    lab.play(Status(200, '{"input_tokens": 42}'))
+    base = ANTHROPIC.base(lab)
+    with cassette(path):
+        assert count_tokens(ANTHROPIC.model, "q", api_base=base, api_key=KEY).tokens == 42
+    lab.leave()
+    with cassette(path):
+        assert count_tokens(ANTHROPIC.model, "q", api_base=base).tokens == 42
 
 
 def test_records_below_retries(lab: Lab, tmp_path: Path) -> None:

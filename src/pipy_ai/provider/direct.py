@@ -59,9 +59,7 @@ class DirectProvider:
 
     async def stream(self, request: Request) -> AsyncIterator[Sequence[Delta]]:
         """See `Provider`."""
-        if replays := is_replaying():
-            use_placeholder_key(request)
-        endpoint = await resolve_endpoint(request, self._wire, preview=replays)
+        endpoint = await resolve_endpoint(request, self._wire)
         renewed = False
         while True:
             request.redact = response_redactor(request, endpoint.secrets)
@@ -226,7 +224,10 @@ def _is_rejected(error: ErrorInfo, endpoint: Endpoint) -> bool:
 
 
 async def resolve_endpoint(request: Request, wire: Wire, preview: bool = False) -> Endpoint:
-    """Return the address and the credentials for one attempt."""
+    """Return the address and the credentials for one attempt. A replay needs no credentials."""
+    if is_replaying():
+        use_placeholder_key(request)
+        preview = True
     if (cloud := cloud_for(request.backend)) is not None:
         try:
             return await cloud.endpoint(request, wire, preview)
