@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipy_ai import complete, faux
+from pipy_ai import AssistantMessage, CacheHit, Cost, Usage, complete, faux
+from pipy_ai.cli.display.usage import format_usage
 from pipy_ai.cli.main import main
 
 
@@ -54,3 +55,12 @@ def test_options_of_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             command = ["batch", str(rows), "-m", "faux/m", "-o", output, "-q"]
             assert main([*command, "--option", f"cache={path}"]) == 0
         assert provider.calls == 2
+
+
+def test_usage_line_shows_what_was_saved() -> None:
+    usage = Usage(input=10, output=5, cost=Cost(total=0.0, source="cache"))
+    message = AssistantMessage(usage=usage, cached=CacheHit(saved=0.0105), duration_ms=1.0)
+    assert format_usage(message) == "10 in / 5 out  $0.0000  cached, saved $0.0105"
+    assert format_usage(message, message).endswith("cached, saved $0.0210")
+    message.cached = CacheHit()
+    assert format_usage(message).endswith("cached")

@@ -30,6 +30,7 @@ for _module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai."):
         importlib.import_module(_module.name)
 KEY, OTHER_KEY = "sk-first-0123456789", "sk-second-0123456789"
 LEDGER = {"PIPY_LEDGER": "1"}
+CACHE = {"PIPY_CACHE": "1"}
 
 
 @dataclass
@@ -285,6 +286,13 @@ def _check_ledger(home: Home, complete: bool) -> None:
         assert complete <= sum(row["requests"] for row in spent) <= 2
 
 
+def _check_cache(home: Home, complete: bool) -> None:
+    _check_ask(home, complete)
+    entries = json.loads(home.output("cache", "stats", "--json"))["entries"]
+    assert complete <= entries <= 2
+    assert home.run("ask", "-m", "faux/echo", "another").stderr.count("cache") == 0
+
+
 def _check_export(home: Home, complete: bool) -> None:
     _check_ask(home, False)
     text = (home.path / "talk.md").read_text()
@@ -355,6 +363,7 @@ def workloads(sync_url: str) -> list[Workload]:
         Workload("config", ("config", "--providers", "groq", "-o", "router.yaml"),
                  _check_config, _first_config),
         Workload("ledger", (*ask, "the second"), _check_ledger, _first_question, env=LEDGER),
+        Workload("cache", (*ask, "the second"), _check_cache, _first_question, env=CACHE),
         Workload("history export", ("history", "export", "-o", "talk.md"),
                  _check_export, _prepare_export),
         Workload("history rm", ("history", "rm", "--yes", "2026"),
