@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from pipy_ai import (
     AssistantMessage,
@@ -178,6 +179,15 @@ def test_tool_in_anthropics_own_format(july: Any) -> None:
     tool = {"type": "web_search_20260318", "name": "web_search", "response_inclusion": "full"}
     assert body_of(question(native(tool)))["tools"] == [tool]
     assert body_of(question(tool))["tools"] == [tool]
+
+
+def test_schema_beside_a_fetch_excludes_citations(july: Any) -> None:
+    class Page(BaseModel):
+        title: str
+
+    body = body_of(question(web_fetch()), output=Page, output_mode="native")
+    assert body["tools"] == [{"type": "web_fetch_20250910", "name": "web_fetch"}]
+    assert "format" in body["output_config"]
 
 
 def test_unknown_option_is_reported(july: Any) -> None:

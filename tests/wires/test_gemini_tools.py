@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from pipy_ai import (
     AssistantMessage,
@@ -108,6 +109,18 @@ def test_beside_functions(july: Any) -> None:
     assert [list(tool) for tool in request.body["tools"]] == [["functionDeclarations"]]
     assert [w.code for w in request.warnings] == ["tool_unsupported"]
     assert "together with functions" in request.warnings[0].message
+
+
+def test_schema_beside_a_search(july: Any) -> None:
+    class Cheese(BaseModel):
+        name: str
+
+    body = preview("google/gemini-2.5-flash", question(), output=Cheese).body
+    assert body["tools"] == [{"googleSearch": {}}]
+    assert "responseSchema" not in json.dumps(body)
+    assert "JSON" in json.dumps(body)
+    body = preview(MODEL, question(), output=Cheese, output_mode="native").body
+    assert "responseSchema" in body["generationConfig"]
 
 
 def test_option_that_google_lacks(july: Any) -> None:

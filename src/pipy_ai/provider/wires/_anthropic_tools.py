@@ -60,7 +60,8 @@ def encode_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool 
         location = {name: options.pop(name) for name in _LOCATION if name in options}
         if location:
             encoded["user_location"] = {"type": "approximate", **location}
-    if tool.kind == "web_fetch":
+    is_typed = request.output is not None and request.output.mode == "native"
+    if tool.kind == "web_fetch" and not is_typed:  # a schema excludes citations
         encoded["citations"] = {"enabled": True}
     if options:
         names = ", ".join(sorted(options))
