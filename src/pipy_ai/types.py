@@ -882,7 +882,8 @@ class Tool(_DataModel):
 
             self._implementation = ToolImplementation(run, timeout=timeout)
 
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation skips it
+    # Validation does not go through it, as through that of a `BaseModel`.
+    setattr(__init__, "__pydantic_base_init__", True)  # noqa: B010
 
     @classmethod
     def from_function(

@@ -101,8 +101,10 @@ def mcp(
             raise ValueError(f"{option} must be more than 0 seconds, not {value!r}")
     if not is_installed("mcp"):
         raise ImportError(f"MCP servers need the package mcp: {install_command('mcp')}")
-    limits = {"timeout": timeout, "start_timeout": start_timeout, "max_chars": max_result_chars}
-    made = [Server(config, **limits) for config in configs]  # type: ignore[arg-type]
+    made = [
+        Server(config, timeout=timeout, start_timeout=start_timeout, max_chars=max_result_chars)
+        for config in configs
+    ]
     choice = _ToolChoice(prefix, frozenset(reserved), allow, frozenset(deny))
     return McpTools(made, choice, on_progress)
 

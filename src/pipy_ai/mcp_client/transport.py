@@ -100,7 +100,9 @@ class StdioTransport:
                 for stream in (received, to_send):
                     stream.close()
                 # A descendant that holds a pipe would keep it open.
-                process._transport.close()  # type: ignore[attr-defined]  # pyright: ignore
+                transport: Any = getattr(process, "_transport", None)
+                if transport is not None:
+                    transport.close()
 
     async def _read_stdout(self, process: asyncio.subprocess.Process, received: Any) -> None:
         assert process.stdout is not None
