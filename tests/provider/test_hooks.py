@@ -188,6 +188,33 @@ def test_request_that_never_began_is_not_reported(calls: Calls) -> None:
     assert calls.seen == []
 
 
+def test_hooks_that_change_what_they_get(lab: Lab) -> None:
+    lab.play(Status(503), chat(text("ok"), finish("stop")))
+
+    def change_request(request: Any) -> None:
+        request.context.messages.clear()
+        request.options.temperature = 2.0
+        request.options = request.model_id = None
+
+    def change_response(request: Any, message: Any) -> None:
+        message.content.clear()
+        message.error = message.usage = None
+
+    message = complete(
+        "hosted_vllm/m",
+        "q",
+        api_base=lab.url,
+        temperature=0.5,
+        on_request=change_request,
+        on_response=change_response,
+    )
+    assert message.text == "ok"
+    assert message.usage.output
+    for seen in lab.seen:
+        assert seen.json["messages"] == [{"role": "user", "content": "q"}]
+        assert (seen.json["temperature"], seen.json["model"]) == (0.5, "m")
+
+
 def test_failing_hooks_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     def broken(*args: Any) -> None:
         raise SystemExit("no")

@@ -241,6 +241,7 @@ def limit(limit: int | None = None, remaining: int | None = None) -> RateLimit:
                 "x-ratelimit-limit-tokens": "9" * 5000,
                 "x-ratelimit-remaining-": "",
                 "x-ratelimit-limit-a1b2c3": "1",
+                f"x-ratelimit-limit-{'a' * 5000}": "1",
                 "ratelimit": ";;;=",
                 "x-ratelimit-remaining-12:30": "12:30",
             },

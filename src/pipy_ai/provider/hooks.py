@@ -7,7 +7,7 @@ not affect a request. The last event of a request waits for its hooks, but not f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..events import AssistantMessageEvent
@@ -105,7 +105,10 @@ def _observe(request: Request) -> Observer | None:
 
 
 class HookObserver(Observer):
-    """Calls the hooks of one request, one after the other."""
+    """Calls the hooks of one request, one after the other.
+
+    They get copies of the request and the message, so that one that changes them does no harm.
+    """
 
     def __init__(self, hooks: Sequence[Hooks]) -> None:
         self._on_request = [h.on_request for h in hooks if h.on_request is not None]
@@ -113,11 +116,15 @@ class HookObserver(Observer):
         self._on_event = [h.on_event for h in hooks if h.on_event is not None]
         self.watches_events = bool(self._on_event)
         self._calls = BackgroundCalls("hook")
-        self._request: Request | None = None  # of the open attempt; a continuation has another
+        self._source: Request | None = None
+        self._request: Request | None = None  # the copy of `_source` that hooks get
+        self._attempt_open = False
 
     def attempt_started(self, request: Request) -> None:
-        self._request = request
-        self._calls.submit([(hook, (request,)) for hook in self._on_request])
+        if request is not self._source:
+            self._source, self._request = request, _copy_request(request)
+        self._attempt_open = True
+        self._calls.submit([(hook, (self._request,)) for hook in self._on_request])
 
     def events(self, request: Request, events: Sequence[AssistantMessageEvent]) -> None:
         hooks, own = self._on_event, self._request or request
@@ -129,9 +136,19 @@ class HookObserver(Observer):
         self.ended(request, message)
 
     def ended(self, request: Request, message: AssistantMessage) -> None:
-        if self._request is not None:
-            own, self._request = self._request, None
-            self._calls.submit([(hook, (own, message)) for hook in self._on_response])
+        if self._attempt_open and self._on_response:
+            copy = message.model_copy(update={"content": list(message.content)})
+            self._calls.submit([(hook, (self._request, copy)) for hook in self._on_response])
+        self._attempt_open = False
 
     async def settle(self) -> None:
         await self._calls.settle()
+
+
+def _copy_request(request: Request) -> Request:
+    context = request.context
+    return replace(
+        request,
+        context=context.model_copy(update={"messages": list(context.messages)}),
+        options=request.options.model_copy(),
+    )

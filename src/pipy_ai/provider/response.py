@@ -20,13 +20,15 @@ MAX_LIMITS = 32  # more than any provider has
 _UPSTREAM_PREFIX = "llm_provider-"  # marks headers of the provider behind a LiteLLM proxy
 
 # x-ratelimit-remaining-tokens and the like; Mistral's ratelimitbysize and Together's x-tokenlimit.
-_PREFIXED = r"(?:x-)?(ratelimit|ratelimitbysize|tokenlimit)-(limit|remaining|reset)(?:-([a-z-]+))?"
+_PREFIXED = (
+    r"(?:x-)?(ratelimit|ratelimitbysize|tokenlimit)-(limit|remaining|reset)(?:-([a-z-]{1,48}))?"
+)
 # anthropic-ratelimit-tokens-remaining, x-trial-endpoint-call-remaining
 _SUFFIXED = (
-    r"(?:anthropic-ratelimit-([a-z-]+)|x-(?:trial-)?endpoint-(call))-(limit|remaining|reset)"
+    r"(?:anthropic-ratelimit-([a-z-]{1,48})|x-(?:trial-)?endpoint-(call))-(limit|remaining|reset)"
 )
 # "default";r=50;t=30, of the IETF's draft
-_STRUCTURED = r'"([a-z-]+)"((?:\s*;\s*[a-z]+=[^;,]*)+)'
+_STRUCTURED = r'"([a-z-]{1,48})"((?:\s*;\s*[a-z]+=[^;,]*)+)'
 _STRUCTURED_PARTS = {"q": "limit", "r": "remaining", "t": "reset"}
 _PERIODS = ("second", "minute", "hour", "day", "month")
 _RENAMED = {"req": "requests", "call": "requests", "default": "requests", "api": "requests"}
