@@ -7,8 +7,10 @@ import random
 import re
 from typing import Any
 
-from pipy_ai import AssistantMessage
+from pipy_ai import AssistantMessage, Message, user
 from pipy_ai.provider.wires._openai_messages import chat_messages
+from pipy_ai.provider.wires.anthropic_messages import encode_messages
+from pipy_ai.provider.wires.gemini import encode_contents
 from pipy_ai.provider.wires.openai_responses import responses_input
 from tests.support.wire_formats import (
     ANTHROPIC,
@@ -108,6 +110,58 @@ _STREAMED_CALL = [
 ]
 
 
+# Searches that Anthropic and Google run.
+_FOUND = {"type": "web_search_result", "url": "https://a.example", "encrypted_content": "E=="}
+_CITATION_OF_SEARCH = {
+    "type": "web_search_result_location",
+    "url": "https://a.example",
+    "title": "A",
+    "cited_text": "So it is.",
+    "encrypted_index": "I==",
+}
+_SEARCH_BLOCKS: list[dict[str, Any]] = [
+    {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "é"}},
+    {"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": [_FOUND]},
+    {"type": "text", "text": "", "citations": [_CITATION_OF_SEARCH]},
+]
+_SEARCH_DELTAS: dict[int, list[dict[str, Any]]] = {
+    0: [{"type": "input_json_delta", "partial_json": '{"query": "é"}'}],
+    2: [
+        {"type": "citations_delta", "citation": _CITATION_OF_SEARCH},
+        {"type": "text_delta", "text": "So"},
+    ],
+}
+_ANTHROPIC_SEARCH = [
+    event
+    for index, block in enumerate(_SEARCH_BLOCKS)
+    for event in (
+        {"type": "content_block_start", "index": index, "content_block": block},
+        *(
+            {"type": "content_block_delta", "index": index, "delta": delta}
+            for delta in _SEARCH_DELTAS.get(index, ())
+        ),
+        {"type": "content_block_stop", "index": index},
+    )
+]
+_GROUNDING = {
+    "webSearchQueries": ["so"],
+    "groundingChunks": [{"web": {"uri": "https://g.example", "title": "g.example"}}],
+    "groundingSupports": [
+        {"segment": {"startIndex": 0, "endIndex": 2, "text": "So"}, "groundingChunkIndices": [0]}
+    ],
+}
+_GEMINI_PARTS: list[dict[str, Any]] = [
+    {"executableCode": {"language": "PYTHON", "code": "1 + 1"}, "thoughtSignature": "s"},
+    {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "2"}},
+    {"inlineData": {"mimeType": "image/png", "data": "aGFsZg=="}, "thoughtSignature": "s"},
+    {"text": "So"},
+]
+_GEMINI_SEARCH = [
+    {"candidates": [{"content": {"parts": [part]}, "groundingMetadata": _GROUNDING}]}
+    for part in _GEMINI_PARTS
+]
+
+
 def _examples(wire: Wire) -> list[list[Any]]:
     """Return the events of complete answers."""
     steps = [
@@ -132,6 +186,10 @@ _EXAMPLES[COHERE.api] += [
     [*example[:1], _PLAN, *example[1:-2], _CITATION, *example[-2:]]
     for example in _EXAMPLES[COHERE.api]
 ]
+_EXAMPLES[ANTHROPIC.api] += [
+    [*example[:1], *_ANTHROPIC_SEARCH, *example[-2:]] for example in _EXAMPLES[ANTHROPIC.api][:3]
+]
+_EXAMPLES[GEMINI.api] += [[*_GEMINI_SEARCH, *example[-1:]] for example in _EXAMPLES[GEMINI.api][:3]]
 _EXAMPLES[GEMINI.api] += [[*_STREAMED_CALL, *example[-1:]] for example in _EXAMPLES[GEMINI.api][:3]]
 
 
@@ -288,8 +346,15 @@ def _comparable(message: AssistantMessage) -> str:
 def _check_repeatable(message: AssistantMessage) -> None:
     """A message can be written as JSON, and so can the requests that repeat parts of it."""
     json.dumps(message.model_dump(), allow_nan=False, ensure_ascii=False).encode()
-    requests = [responses_input([message]), chat_messages(None, [message])]
-    json.dumps(requests, allow_nan=False, ensure_ascii=False).encode()
+    if message.error is None:
+        messages: list[Message] = [user("q"), message, user("go on")]
+        requests = [
+            responses_input(messages),
+            chat_messages(None, messages),
+            encode_messages(messages),
+            encode_contents(messages),
+        ]
+        json.dumps(requests, allow_nan=False, ensure_ascii=False).encode()
 
 
 def _check(rng: random.Random, api: str) -> None:

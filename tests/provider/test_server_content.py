@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -80,6 +83,25 @@ def test_search_with_a_citation() -> None:
     assert message.text == "Wait.Yes, it is."
     for event in events:
         assert event_from_dict(event.to_dict(partial=True)) is not None
+    assert AssistantMessage.model_validate_json(message.model_dump_json()) == message
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, "\ud83d"], ids=str)
+def test_parts_that_are_sent_back_can_be_written_as_json(odd: Any) -> None:
+    raw = {"odd": [odd], "x": {"y": odd}}
+    _, message = play(
+        [
+            ServerToolFragment(0, "s1", "web_search", "{}", raw=raw),
+            ServerToolOutput("s1", "web_search", raw=raw),
+            Text("Yes", 2),
+            CitationReport(source="s", data=raw, whole_block=True, block=2),
+            ImageData("d2hvbGU=", "image/png", block=3, raw=raw),
+            AudioData(b"a", "audio/wav", block=4, raw=raw),
+            ServerToolFragment(5, "s2", "code_execution", '{"n": 1e999, "m": [1'),
+        ]
+    )
+    text = json.dumps(message.model_dump(), allow_nan=False, ensure_ascii=False)
+    assert text.encode().count(b'"odd"') == 5
     assert AssistantMessage.model_validate_json(message.model_dump_json()) == message
 
 

@@ -99,7 +99,7 @@ class Follower:
                 assert (event.tool_call.arguments_error is None) == (error is None)
             case ServerToolEndEvent():
                 block["ended"] = True
-                arguments = parse_streaming_json(block["text"])
+                arguments = clean_json(parse_streaming_json(block["text"]))
                 assert event.server_tool_call.arguments == arguments
             case ImagePartialEvent():
                 block["image"] = event.image.data
@@ -131,7 +131,9 @@ class Follower:
                     self._check_call(block, content, final)
                 case ServerToolCall():
                     assert block["kind"] == "servertool"
-                    assert content.arguments == parse_streaming_json(block["text"])
+                    arguments = parse_streaming_json(block["text"])
+                    ended = block["ended"]
+                    assert content.arguments == (clean_json(arguments) if ended else arguments)
                 case ServerToolResult():
                     assert block["kind"] == "result"
                 case ImageContent():

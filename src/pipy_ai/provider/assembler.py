@@ -286,12 +286,13 @@ class _ServerCallBlock(_Block):
         self.raw: dict[str, Any] = {}
 
     def content_at(self, position: int, final: bool) -> ServerToolCall:
+        arguments, has_ended = parse_streaming_json(self.text_at(position)), self.ended_at(position)
         return construct_unchecked(
             ServerToolCall,
             id=self.id,
             name=self.name,
-            arguments=parse_streaming_json(self.text_at(position)),
-            raw=self.raw if self.ended_at(position) else {},
+            arguments=clean_json(arguments) if has_ended else arguments,
+            raw=self.raw if has_ended else {},
         )
 
 
@@ -963,7 +964,7 @@ class Assembler:
             position = self._position
             events.append(ServerToolDeltaEvent._at_position(self, position, call.index, arguments))
         if delta.raw is not None:
-            call.raw = clean_json_surrogates(delta.raw)
+            call.raw = clean_json(delta.raw)
             self._end_other(call, events)
 
     def _feed_server_result(
@@ -977,7 +978,7 @@ class Assembler:
             text=clean_surrogates(delta.text),
             is_error=delta.is_error,
             sources=[_locate_citation(_clean_citation(source), "") for source in delta.sources],
-            raw=clean_json_surrogates(delta.raw),
+            raw=clean_json(delta.raw),
         )
         self._position += 1
         block = _WholeBlock(len(self._blocks), self._position, result)
@@ -1001,7 +1002,7 @@ class Assembler:
             data=clean_surrogates(delta.data),
             mime_type=clean_surrogates(delta.mime_type),
             url=_clean(delta.url),
-            raw=clean_json_surrogates(delta.raw),
+            raw=clean_json(delta.raw),
         )
         self._position += 1
         block.images.append((self._position, image))
@@ -1020,7 +1021,7 @@ class Assembler:
             self._open_others.append(block)
             events.append(AudioStartEvent._at_position(self, self._position, block.index))
         block.mime_type = block.mime_type or clean_surrogates(delta.mime_type)
-        block.raw |= clean_json_surrogates(delta.raw)
+        block.raw |= clean_json(delta.raw)
         transcript = self._hold_back_surrogate(block, delta.transcript)
         if not (delta.data or transcript):
             return
