@@ -12,6 +12,7 @@ from pipy_ai.provider.wires._openai_messages import chat_messages
 from pipy_ai.provider.wires.anthropic_messages import encode_messages
 from pipy_ai.provider.wires.gemini import encode_contents
 from pipy_ai.provider.wires.openai_responses import responses_input
+from tests.support import responses_items
 from tests.support.wire_formats import (
     ANTHROPIC,
     CHAT,
@@ -70,7 +71,9 @@ _RARE_FIELDS: dict[str, tuple[str, ...]] = {
         "output", "status", "usage", "incomplete_details", "reason", "content", "summary",
         "summary_index", "encrypted_content", "call_id", "id", "name", "phase", "model", "tools",
         "tool_usage", "service_tier", "input_tokens_details", "output_tokens_details", "action",
-        "container_id", "code", "message", "refusal",
+        "container_id", "code", "message", "refusal", "annotation", "annotations", "outputs",
+        "sources", "results", "result", "queries", "input", "logs", "url", "server_label",
+        "partial_image_b64", "image_gen", "start_index", "end_index", "content_index", "item_id",
     ),
     "ollama-chat": (
         "error", "status", "message", "content", "thinking", "tool_calls", "function", "name",
@@ -191,6 +194,15 @@ _EXAMPLES[ANTHROPIC.api] += [
 ]
 _EXAMPLES[GEMINI.api] += [[*_GEMINI_SEARCH, *example[-1:]] for example in _EXAMPLES[GEMINI.api][:3]]
 _EXAMPLES[GEMINI.api] += [[*_STREAMED_CALL, *example[-1:]] for example in _EXAMPLES[GEMINI.api][:3]]
+_EXAMPLES[RESPONSES.api] += [
+    responses_items.events(*items)
+    for items in (
+        (responses_items.SEARCH, responses_items.CITED),
+        (responses_items.CODE, responses_items.IMAGE, responses_items.CITED),
+        (responses_items.FILES, responses_items.MCP_LIST, responses_items.MCP_CALL),
+        (responses_items.X_SEARCH, responses_items.CITED, responses_items.APPROVAL),
+    )
+]
 
 
 def _add_field(rng: random.Random, api: str, value: Any) -> None:

@@ -224,6 +224,10 @@ def _create_request(
         resolved.route,
         resolved.warnings,
     )
+    if any(type(tool) is ServerTool for tool in context.tools or ()):
+        from .provider.server_tools import choose_api
+
+        choose_api(request)
     if output is not None:
         from .output.request import apply_output
 

@@ -433,6 +433,29 @@ BILLS = [
         None, "by tokens of another model", OPENAI_TOOLS,
     ),
     Bill(
+        "OpenAI's images by the token", "openai/responses/gpt-5-mini",
+        responses(tokens(2_279, 683), {"type": "image_generation_call", "id": "ig"},
+                  tools=[{"type": "image_generation", "model": "gpt-image-2"}], tool_usage={
+            "image_gen": {"input_tokens": 71, "output_tokens": 196, "total_tokens": 267,
+                          "input_tokens_details": {"image_tokens": 0, "text_tokens": 71},
+                          "output_tokens_details": {"image_tokens": 196, "text_tokens": 0}}}),
+        0.00817075, "(2_279*0.25 + 683*2 + 71*5 + 196*30) / 1e6", OPENAI_TOOLS,
+    ),
+    Bill(
+        "OpenAI's edited image, without the kinds of output", "openai/responses/gpt-5-mini",
+        responses(tokens(1_000, 100), {"type": "image_generation_call", "id": "ig"},
+                  tools=[{"type": "image_generation", "model": "gpt-image-1-mini"}], tool_usage={
+            "image_gen": {"input_tokens": 323, "output_tokens": 1_056,
+                          "input_tokens_details": {"image_tokens": 300, "text_tokens": 23}}}),
+        0.009694, "(1_000*0.25 + 100*2 + 300*2.5 + 23*2 + 1_056*8) / 1e6", OPENAI_TOOLS,
+    ),
+    Bill(
+        "OpenAI's images of an unknown model", "openai/responses/gpt-5-mini",
+        responses(tokens(1_000, 100), {"type": "image_generation_call", "id": "ig"}, tool_usage={
+            "image_gen": {"input_tokens": 23, "output_tokens": 1_056}}),
+        None, "by tokens of another model", OPENAI_TOOLS,
+    ),
+    Bill(
         "Gemini 2.5 with Google Search", "google/gemini-2.5-flash",
         gemini(gemini_tokens(1_000, 100), groundingMetadata={"webSearchQueries": ["a", "b"]}),
         0.03555, "(1_000*0.3 + 100*2.5) / 1e6 + 0.035", GOOGLE_PRICES + ": by the prompt",

@@ -210,6 +210,15 @@ def test_key_in_the_body_of_a_preview() -> None:
     assert shown.body["nested"] == [{"api_key": MASK}]
 
 
+def test_tokens_of_tools_in_a_preview() -> None:
+    servers = [{"url": "https://mcp.example", "authorization_token": "one-0123456789"}]
+    tool = {"type": "mcp", "headers": {"Authorization": "Bearer two-0123456789"}}
+    extra = {"tools": [tool], "mcp_servers": servers}
+    body = preview("hosted_vllm/m", "q", api_base="http://localhost", extra=extra).body
+    assert body["mcp_servers"] == [{**servers[0], "authorization_token": MASK}]
+    assert body["tools"] == [{**tool, "headers": {"Authorization": MASK}}]
+
+
 @given(
     secret=st.text(st.characters(codec="utf-8"), min_size=12, max_size=40),
     before=st.text(max_size=30),

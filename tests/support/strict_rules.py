@@ -271,6 +271,19 @@ def _first_call_without_signature(body: Body) -> bool:
 # === OpenAI-compatible hosts ================================================================
 
 
+_OPENAI_TOOL_OPTIONS = {
+    "search_context_size", "user_location", "container", "require_approval", "blocked_domains",
+}  # fmt: skip
+
+
+@rule(r"^xai/", "docs.x.ai: tools of the Responses API")
+def _tool_option_of_openai_at_xai(body: Body) -> bool:
+    tools = [tool | tool.get("filters", {}) for tool in body.get("tools") or () if "type" in tool]
+    return any(
+        _OPENAI_TOOL_OPTIONS & tool.keys() or tool["type"] == "image_generation" for tool in tools
+    )
+
+
 @rule(r"xai/grok-[4-9]", "maximhq/bifrost#1286")
 def _stop_for_grok(body: Body) -> bool:
     return body.get("stop") is not None
@@ -347,7 +360,7 @@ def _schema_with_tools(body: Body) -> bool:
 def _thinking_in_a_field_of_others(body: Body) -> bool:
     return any(
         {"reasoning_content", "reasoning", "reasoning_details"} & message.keys()
-        for message in body["messages"]
+        for message in body.get("messages") or ()
     )
 
 

@@ -197,8 +197,55 @@ def _gemini(body: dict[str, Any], own: set[str]) -> list[str]:
     return found
 
 
-def _responses(body: dict[str, Any], own: set[str]) -> list[str]:
+# Items of OpenAI's own tools that may be sent back, with the fields that they must have
+# (`ResponseInputItemParam` in openai-python).
+_HOSTED_ITEMS = {
+    "web_search_call": {"id", "action", "status"},
+    "file_search_call": {"id", "queries", "status"},
+    "code_interpreter_call": {"id", "code", "container_id", "outputs", "status"},
+    "mcp_list_tools": {"id", "server_label", "tools"},
+    "mcp_call": {"id", "server_label", "name", "arguments"},
+    "custom_tool_call": {"call_id", "name", "input"},  # of xAI's searches in X
+}
+_INCLUDE = {
+    "code_interpreter_call.outputs", "file_search_call.results", "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+}  # fmt: skip
+
+
+def _responses_items(items: list[dict[str, Any]], own: set[str]) -> list[str]:
+    """Return what is wrong with the items of reasoning, of OpenAI's tools, and with images."""
     found: list[str] = []
+    for number, item in enumerate(items):
+        kind = item.get("type") or "message"
+        where = f"item {number} ({kind})"
+        if kind == "image_generation_call":
+            found.append(f"{where}: not found, items are not persisted when store is false")
+        elif kind in _HOSTED_ITEMS:
+            if missing := sorted(_HOSTED_ITEMS[kind] - item.keys()):
+                found.append(f"{where}: without {missing}")
+            if item["id"] not in own:
+                found.append(f"{where}: foreign id {item['id']!r}")
+        elif kind == "reasoning":
+            following = items[number + 1] if number + 1 < len(items) else {}
+            if following.get("role", "assistant") != "assistant" or not following:
+                found.append(f"{where}: provided without its required following item")
+        elif kind not in ("message", "function_call", "function_call_output"):
+            found.append(f"{where}: unknown")
+        for part in item["content"] if isinstance(item.get("content"), list) else ():
+            if part["type"] == "input_image" and part["image_url"].startswith("data:"):
+                base64.b64decode(part["image_url"].partition(",")[2], validate=True)
+    return found
+
+
+def _responses(body: dict[str, Any], own: set[str]) -> list[str]:
+    found = _responses_items(body["input"], own)
+    found += [f"include {name}" for name in sorted(set(body.get("include") or ()) - _INCLUDE)]
+    for tool in body.get("tools") or ():
+        if tool["type"] == "mcp" and not re.fullmatch(
+            "[A-Za-z][A-Za-z0-9_-]*", tool["server_label"]
+        ):
+            found.append(f"the server label {tool['server_label']!r}")
     open_ids: list[str] = []
     used: set[str] = set()
     for number, item in enumerate(body["input"]):
@@ -217,7 +264,7 @@ def _responses(body: dict[str, Any], own: set[str]) -> list[str]:
         elif kind == "reasoning":
             if item.get("encrypted_content") not in own:
                 found.append(f"{where}: foreign reasoning")
-        else:
+        elif kind not in _HOSTED_ITEMS:
             if open_ids:
                 found.append(f"{where}: calls without outputs {open_ids}")
                 open_ids = []

@@ -419,8 +419,6 @@ OMITTED = {
     "mistral file": (CHAT, chat_delta(content=[{"type": "tool_file", "file_id": "f"}])),
     "mistral image": (CHAT, chat_delta(content=[{"type": "image_url", "image_url": "u"}])),
     "anthropic upload": (ANTHROPIC, anthropic_block(type="container_upload", file_id="f")),
-    "responses image": (RESPONSES, responses_item(type="image_generation_call", result=PNG)),
-    "responses approval": (RESPONSES, responses_item(type="mcp_approval_request", name="f")),
     "responses custom": (RESPONSES, responses_item(type="custom_tool_call", name="f", input="x")),
     "responses computer": (RESPONSES, responses_item(type="computer_call", call_id="c")),
     "responses part": (

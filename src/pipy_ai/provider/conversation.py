@@ -64,6 +64,8 @@ class Target(NamedTuple):
         prefill: accepts a final assistant message.
         raw_api: the API whose calls of the provider's tools, images and audio are sent back as they
             came; empty: none.
+        raw_with_thinking: accepts calls of the provider's tools only with the thinking that led to
+            them, which only its own model accepts.
     """
 
     provider: str
@@ -80,6 +82,7 @@ class Target(NamedTuple):
     starts_with_user: bool = False
     prefill: bool = True
     raw_api: str = ""
+    raw_with_thinking: bool = False
 
     def accepts_raw(self, message: AssistantMessage) -> bool:
         """Return whether what the provider sent in `message` can be sent back as it came."""
@@ -87,6 +90,22 @@ class Target(NamedTuple):
             bool(self.raw_api)
             and message.provider == self.provider
             and message.api in ("", self.raw_api)
+        )
+
+    def accepts_raw_part(
+        self,
+        part: ServerToolCall | ServerToolResult | ImageContent | AudioContent,
+        message: AssistantMessage,
+    ) -> bool:
+        """Return whether a part of `message` can be sent back as it came."""
+        if not (part.raw and self.accepts_raw(message)):
+            return False
+        if isinstance(part, ImageContent | AudioContent):
+            return not (isinstance(part, ImageContent) and self.accepts_images is False)
+        return (
+            not self.raw_with_thinking
+            or self.is_author_of(message)
+            or not any(isinstance(other, ThinkingContent) for other in message.content)
         )
 
     def is_author_of(self, message: AssistantMessage) -> bool:
@@ -258,7 +277,7 @@ def _adapt_assistant_message(
                     calls.append(call)
                     content.append(call)
             case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
-                if part.raw and target.accepts_raw(message) and not aborted:
+                if target.accepts_raw_part(part, message) and not aborted:
                     content.append(part)
                 elif text := _replacement_text(part, target, warn):
                     content.append(TextContent(text=clean_surrogates(text)))

@@ -87,7 +87,7 @@ class DirectProvider:
         """Return the request that would be sent; see `pipy_ai.preview`."""
         endpoint = await resolve_endpoint(request, self._wire, preview=True)
         http_request = self._build_http_request(request, endpoint, preview=True)
-        return redacted_preview(http_request, endpoint.secrets)
+        return redacted_preview(http_request, request, endpoint.secrets)
 
     async def cache_identity(self, request: Request, share_keys: bool) -> Any:
         """Return what decides the response to a request, for the cache of responses."""

@@ -88,6 +88,12 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     "malformed_model_output": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Bedrock
     "malformed_response": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "malformed_tool_use": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Bedrock
+    "mcp_approval_request": (
+        ErrorKind.INCOMPLETE,
+        False,
+        "The provider waits for approval of a call to an MCP server, which pipy-ai cannot give; "
+        'set its require_approval to "never"',
+    ),
     "missing_thought_signature": (ErrorKind.SERVER, False, _BROKEN_OFF),
     "network_error": (ErrorKind.SERVER, True, _BROKEN_OFF),  # Z.ai
     PAUSED: (

@@ -57,6 +57,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         prefill=request.is_continuation
         or (profile.prefill and _accepts_prefill(request, thinking)),
         raw_api=wire.api if wire.replays_raw else "",
+        raw_with_thinking=wire.raw_with_thinking,
     )
     messages = adapt_messages(request.context.messages, target, request.warn)
     if not messages:

@@ -32,6 +32,7 @@ MIN_PART_CHARS = 10  # minimum length of a part of a secret that is masked anywh
 MAX_MESSAGE_CHARS = 1 << 16
 MAX_VIEWS = 12  # ways to decode the escapes of a text
 MAX_TAIL_CHARS = 64
+MAX_TOOL_VALUES = 100_000
 
 _HEX = "[0-9a-fA-F]"
 _BACKSLASH_ESCAPES = (
@@ -83,6 +84,22 @@ def _given_secrets(request: Request) -> list[str]:
     for name, value in (request.options.extra or {}).items():
         if is_secret_parameter(name):
             secrets += _parameter_secrets(value)
+    return secrets + _tool_secrets(request)
+
+
+def _tool_secrets(request: Request) -> list[str]:
+    """Return the access tokens in the definitions of tools, such as those of MCP servers."""
+    extra, secrets = request.options.extra or {}, []
+    values = [extra.get(name) for name in ("tools", "mcp_servers")]
+    for value in values:
+        if len(values) > MAX_TOOL_VALUES:  # or it contains itself
+            break
+        if isinstance(value, list | tuple):
+            values += value
+        for name, item in value.items() if isinstance(value, dict) else ():
+            if isinstance(item, str) and is_secret_header(name):
+                secrets += [item.strip(), item.strip().rpartition(" ")[2]]
+            values.append(item)
     return secrets
 
 
@@ -136,8 +153,11 @@ def _request_secrets(request: Request, own_secrets: Sequence[str]) -> list[str]:
     return secrets
 
 
-def redacted_preview(http_request: HTTPRequest, secrets: Sequence[str]) -> Preview:
+def redacted_preview(
+    http_request: HTTPRequest, request: Request, secrets: Sequence[str]
+) -> Preview:
     """Convert a request to a `Preview` with its secrets and all secret headers masked."""
+    secrets = [*secrets, *_tool_secrets(request)]
     headers = {
         name: MASK if any(s in value for s in secrets) or is_secret_header(name) else value
         for name, value in http_request.headers

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..types import ServerTool, function_tools
+from .profiles import OPENAI_MODELS
 from .request import Request, bad_request_error
 from .wire import EncodedServerTool, Wire
 
 _BETA_HEADER = "anthropic-beta"
+
+
+def choose_api(request: Request) -> None:
+    """Send a request with the provider's tools to the API that has them.
+
+    Those of OpenAI, Azure and xAI are only in the Responses API.
+    """
+    if not any(isinstance(tool, ServerTool) for tool in request.context.tools or ()):
+        return
+    model_id = request.base_model_id.lower()
+    is_azure = request.provider.startswith("azure")
+    has_responses = request.provider in ("openai", "xai") or (
+        is_azure and (request.record is None or OPENAI_MODELS.search(model_id) is not None)
+    )
+    if has_responses and "-search-" not in model_id:  # which search without a tool
+        request.route = replace(request.route, responses_api="always")
 
 
 def add_server_tools(request: Request, wire: Wire) -> None:

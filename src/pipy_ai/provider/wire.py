@@ -206,6 +206,7 @@ class Wire(NamedTuple):
         replays_raw: accepts calls and results of its own tools, and its images and audio, again as
             it sent them.
         produces: the kinds of content that an answer can have.
+        raw_with_thinking: accepts those calls only together with the thinking before them.
         image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: accepts PDFs by URL.
@@ -248,6 +249,7 @@ class Wire(NamedTuple):
     server_tool: Callable[[ServerTool, Request], EncodedServerTool | str | None] = no_server_tool
     replays_raw: bool = False
     produces: frozenset[str] = frozenset({"text"})
+    raw_with_thinking: bool = False
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False

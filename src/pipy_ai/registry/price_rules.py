@@ -120,6 +120,16 @@ REGIONS = (
 )
 _NO_REGION = frozenset({"", "global", "not_available"})
 
+# US dollars for a million tokens of the models with which OpenAI's `image_generation` draws, as in
+# LiteLLM 1.105.3's table. Cached input, which is cheaper, is not reported.
+_IMAGE_TOKENS = ("input_text", "input_image", "output_image", "output_text")
+_IMAGE_PRICES = (
+    (r"gpt-image-1", 5, 10, 40),
+    (r"gpt-image-1-mini", 2, 2.5, 8),
+    (r"gpt-image-1\.5|chatgpt-image-latest", 5, 8, 32, 10),
+    (r"gpt-image-2(\.5-(flare|sunburst))?", 5, 8, 30),
+)
+
 # Read on 2026-11-29. Free allowances are not visible, so a fee may be an upper bound.
 TOOL_FEES = (
     Fee(_CLAUDE, "web_search", r".*claude.*", 0.01),
@@ -136,6 +146,11 @@ TOOL_FEES = (
     Fee("openai", "container_16g", _ANY, 0.48),
     Fee("openai", "container_64g", _ANY, 1.92),
     Fee("azure|azure-cognitive-services", "container_1g", _ANY, 0.033),
+    *(
+        Fee("openai", rf"({model})(-\d{{4}}-\d\d-\d\d)?_{kind}_token", _ANY, usd / 1e6)
+        for model, *prices in _IMAGE_PRICES
+        for kind, usd in zip(_IMAGE_TOKENS, prices, strict=False)
+    ),
     Fee("xai", "web_search|x_search|code_interpreter", _ANY, 0.005),
     Fee("xai", "live_search_source", _ANY, 0.025),
     Fee("xai", "file_search", _ANY, 0.0025),
@@ -228,6 +243,8 @@ def tool_fees(provider: str, model_id: str, calls: Mapping[str, int]) -> dict[st
     if "code_execution" in fees and not fees.keys().isdisjoint({"web_search", "web_fetch"}):
         name = "code_execution with a web tool"
         fees["code_execution"] = tool_fee(provider, model_id, name, calls["code_execution"])
+    if "image_generation" in fees and any(tool.endswith("_output_image_token") for tool in fees):
+        fees["image_generation"] = 0.0  # by the token
     return fees
 
 

@@ -90,9 +90,11 @@ def is_native_claude(request: Request, wire: Wire) -> bool:
 def _merge_extra(
     request: Request, arguments: dict[str, Any], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Override `arguments` with `extra`; `extra_body` and tools are merged, not replaced."""
-    if "tools" in extra:
-        extra = {**extra, "tools": merge_tools(request, arguments.get("tools"), extra["tools"])}
+    """Override `arguments` with `extra`; `extra_body`, `include` and tools are merged."""
     body = {**arguments.get("extra_body", {}), **(extra.get("extra_body") or {})}
     merged = {**arguments, **extra}
+    if "tools" in extra:
+        merged["tools"] = merge_tools(request, arguments.get("tools"), extra["tools"])
+    if isinstance(included := extra.get("include"), list):
+        merged["include"] = list(dict.fromkeys([*arguments.get("include", ()), *included]))
     return {**merged, "extra_body": body} if body else merged

@@ -308,7 +308,9 @@ async def _capture_preview(
         api_key = api_key or _litellm_api_key(litellm, request, arguments)
         captured = await _call_litellm(litellm, request, arguments, api_key, capture_only=True)
         assert isinstance(captured, CapturedRequest), "a captured backend was not captured"
-        channel.put([redacted_preview(_build_http_request(captured, request), _secrets(api_key))])
+        channel.put(
+            [redacted_preview(_build_http_request(captured, request), request, _secrets(api_key))]
+        )
         channel.close()
     except asyncio.CancelledError:
         channel.close()

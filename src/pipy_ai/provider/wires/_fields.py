@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ...utils.surrogates import clean_json_surrogates
@@ -72,3 +73,15 @@ def _finite_number(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise ValueError(f"{text} is not a number of JSON")
     return number
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return an object; an empty one if the value is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_mappings(values: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list. Other items are ignored, so that the answer is not lost."""
+    return (
+        [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+    )

@@ -8,8 +8,11 @@ from typing import Any
 
 from ..apis import GEMINI
 from ..deltas import UsageReport
+from ._fields import as_mapping as _mapping
+from ._fields import as_mappings as _mappings
 from ._fields import token_count
 
+_IMAGE_KINDS = ("text", "image", "other")
 USD_PER_XAI_TICK = 1e-10  # docs.x.ai/developers/cost-tracking
 
 # === Chat Completions =======================================================================
@@ -212,10 +215,11 @@ def responses_tool_calls(response: Mapping[str, Any], items: Any) -> dict[str, i
         if item_type == "web_search_call" and status != "failed":
             searches += action.get("type") in (None, "search")  # reading a page is free
         files += item_type == "file_search_call"
-        images += item_type == "image_generation_call"
+        images += item_type == "image_generation_call" and status != "failed"
         if container := item.get("container_id") or environment.get("container_id"):
             containers.add(str(container))
-    reported = _mapping(_mapping(response.get("tool_usage")).get("web_search"))
+    tool_usage = _mapping(response.get("tool_usage"))
+    reported = _mapping(tool_usage.get("web_search"))
     billed_searches = token_count(reported.get("num_requests"))
     calls = {
         "web_search_preview" if preview else "web_search": (
@@ -224,8 +228,24 @@ def responses_tool_calls(response: Mapping[str, Any], items: Any) -> dict[str, i
         "file_search": files,
         "image_generation": images,
         f"container_{_container_size(tools)}": len(containers),
+        **_image_tokens(_mapping(tool_usage.get("image_gen")), tools),
     }
     return {name: count for name, count in calls.items() if count}
+
+
+def _image_tokens(usage: Mapping[str, Any], tools: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the tokens of the image model, which are not in the usage of the response."""
+    models = [tool.get("model") for tool in tools if tool.get("type") == "image_generation"]
+    model = next((name for name in models if _text(name)), "image model")
+    tokens: dict[str, int] = {}
+    for side in ("input", "output"):
+        details = _mapping(usage.get(f"{side}_tokens_details"))
+        counts = {kind: token_count(details.get(f"{kind}_tokens")) or 0 for kind in _IMAGE_KINDS}
+        total = token_count(usage.get(f"{side}_tokens")) or 0
+        # Some responses have no details; what a model draws with are image tokens.
+        counts["image" if side == "output" else "other"] += max(0, total - sum(counts.values()))
+        tokens |= {f"{model}_{side}_{kind}_token": count for kind, count in counts.items()}
+    return tokens
 
 
 def _container_size(tools: Iterable[Mapping[str, Any]]) -> str:
@@ -464,17 +484,8 @@ def _count(names: Iterable[str]) -> dict[str, int]:
     return counts
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _mappings(values: Any) -> list[Mapping[str, Any]]:
-    """Return the objects of a list. Other items are ignored, so that the answer is not lost."""
-    return [value for value in _list(values) if isinstance(value, dict)]
 
 
 def _text(value: Any) -> str | None:

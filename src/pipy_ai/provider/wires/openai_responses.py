@@ -24,12 +24,15 @@ from ...types import (
 )
 from ..apis import OPENAI_RESPONSES
 from ..content import file_name, file_url, is_remote_file
+from ..conversation import OMITTED_OWN_IMAGE_TEXT
 from ..credentials import openai_base_url
 from ..deltas import (
     Delta,
     Finish,
+    ImageData,
     Omitted,
     ResponseInfo,
+    ServerToolFragment,
     Text,
     TextSignature,
     Thinking,
@@ -42,7 +45,15 @@ from ..http.sse import SSEReader
 from ..profiles import UNSTREAMED_OPENAI
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import TokenCounter, Wire
-from ._fields import content_text, dump_part, load_part, optional_id, optional_text
+from ._fields import (
+    as_mapping,
+    as_mappings,
+    content_text,
+    dump_part,
+    load_part,
+    optional_id,
+    optional_text,
+)
 from ._openai_messages import (
     account_headers,
     add_cache_fields,
@@ -60,6 +71,21 @@ from ._parsing import (
     parse_object,
     reported_error,
     with_filters,
+)
+from ._responses_tools import (
+    APPROVAL,
+    CODE_END,
+    CODE_START,
+    append_generated_image,
+    append_result,
+    call_arguments,
+    citation_report,
+    code_piece,
+    encode_server_tool,
+    image_type,
+    replace_expired_code,
+    server_tool_choice,
+    server_tool_name,
 )
 from ._usage import responses_tool_calls, usage_from_responses
 
@@ -104,24 +130,20 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
 
     Fields that LiteLLM does not support are in `extra_body`.
     """
-    options = request.options
     effort = prepared.reasoning.effort
     output_schema = output_json_schema(request)
     fields: dict[str, Any] = {
-        "input": responses_input(prepared.messages),
+        "input": responses_input(replace_expired_code(prepared.messages, request.warn)),
         "instructions": prepared.system_prompt,
         "stream": True,
         **prepared.sampling,
         "tools": responses_tools(prepared.tools),
-        "tool_choice": responses_tool_choice(prepared.tool_choice),
+        "tool_choice": server_tool_choice(prepared.tool_choice, request)
+        or responses_tool_choice(prepared.tool_choice),
         "max_output_tokens": _max_output_tokens(request),
         "include": ["reasoning.encrypted_content"] if _may_reason(request) else None,
         "store": False,
-        "metadata": {
-            name: value if isinstance(value, str) else json.dumps(value, default=str)
-            for name, value in (options.metadata or {}).items()
-        }
-        or None,
+        "metadata": _metadata(request),
         "text": {"format": {"type": "json_schema", **output_schema}} if output_schema else None,
         "reasoning": {"effort": effort, "summary": "auto"} if effort else None,
         "service_tier": request.service_tier,
@@ -130,6 +152,17 @@ def responses_fields(request: Request, prepared: PreparedRequest) -> dict[str, A
         fields["extra_body"] = thinking
     add_cache_fields(request, prepared, fields)
     return fields
+
+
+def _metadata(request: Request) -> dict[str, str] | None:
+    metadata = request.options.metadata or {}
+    if metadata and request.provider == "xai":
+        request.warn("option_ignored", "the Responses API of xAI does not support metadata")
+        return None
+    return {
+        name: value if isinstance(value, str) else json.dumps(value, default=str)
+        for name, value in metadata.items()
+    } or None
 
 
 def _max_output_tokens(request: Request) -> int | None:
@@ -148,19 +181,28 @@ def _may_reason(request: Request) -> bool:
 
 
 def responses_input(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return an adapted conversation as input items. Reasoning goes back as the original item."""
+    """Return an adapted conversation as input items.
+
+    Reasoning and calls of OpenAI's tools go back as the original items. The API looks images up by
+    id, and they are not stored, so they go back as the user's, once the turn's calls have results.
+    """
     items: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     for message in messages:
+        if images and not isinstance(message, ToolResultMessage):
+            items.append({"role": "user", "content": images})
+            images = []
         match message:
             case UserMessage():
                 items.append({"role": "user", "content": _encode_user_content(message)})
             case AssistantMessage():
                 items += _encode_assistant(message)
+                images = _encode_own_images(message)
             case ToolResultMessage():
                 items.append(_encode_result(message))
             case _:
                 assert_never(message)
-    return items
+    return [*items, {"role": "user", "content": images}] if images else items
 
 
 def _encode_user_content(message: UserMessage) -> list[dict[str, Any]]:
@@ -189,7 +231,7 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
     for part in message.content:
         match part:
             case TextContent():
-                text = {"type": "output_text", "text": part.text, "annotations": []}
+                text = {"type": "output_text", "text": part.text, "annotations": _annotations(part)}
                 item = {"type": "message", "role": "assistant", "status": "completed"}
                 items.append({**item, "content": [text], **_parse_identity(part.text_signature)})
             case ThinkingContent():
@@ -202,11 +244,33 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
             case ServerToolCall() | ServerToolResult():
                 if part.raw:
                     items.append(part.raw)
-            case ImageContent() | AudioContent():
-                pass  # `adapt_messages` replaced them
+            case ImageContent():
+                pass  # see `_encode_own_images`
+            case AudioContent():
+                pass  # `adapt_messages` replaced it
             case _:
                 assert_never(part)
+    while items and items[-1]["type"] == "reasoning":  # it led to an image
+        items.pop()
     return items
+
+
+def _annotations(part: TextContent) -> list[dict[str, Any]]:
+    """Return the annotations of a message that goes back with its id, as they came."""
+    return [
+        citation.data
+        for citation in part.citations
+        # The places in the second part of a message have changed.
+        if part.text_signature and citation.data.get("start_index") == citation.start
+    ]
+
+
+def _encode_own_images(message: AssistantMessage) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for part in message.content:
+        if isinstance(part, ImageContent):
+            parts += [{"type": "input_text", "text": OMITTED_OWN_IMAGE_TEXT}, _encode_part(part)]
+    return parts
 
 
 def _message_identity(item: dict[str, Any]) -> str:
@@ -269,6 +333,11 @@ class OpenAIResponsesDecoder:
         self._items: list[dict[str, Any]] = []  # complete ones
         self._announced_calls: set[int] = set()  # calls whose name has arrived
         self._unsent_arguments: dict[int, str] = {}  # given whole, in case no deltas follow
+        self._server_calls: set[int] = set()  # open calls of the provider's tools
+        self._decoded: set[str | int] = set()  # complete calls and images, by id or number
+        self._approval = ""  # the call for which the provider asks
+        self._part_sizes: dict[tuple[int, int], int] = {}  # characters, by item and part
+        self._cited: dict[tuple[int, int], int] = {}  # citations so far, by item and part
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
@@ -292,9 +361,18 @@ class OpenAIResponsesDecoder:
 
     def on_text_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.output_text.done`, which repeats the text of the deltas."""
+        text = content_text(body.get("text"))
+        self._part_sizes[index, _part_index(body)] = len(text)
         if index not in self._streamed_items:
             self._streamed_items.add(index)
-            deltas.append(Text(content_text(body.get("text")), index))
+            deltas.append(Text(text, index))
+
+    def on_annotation(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.output_text.annotation.added`."""
+        if index in self._streamed_items:  # otherwise it follows with the complete item
+            part = _part_index(body)
+            self._cited[index, part] = self._cited.get((index, part), 0) + 1
+            self._cite(index, part, as_mapping(body.get("annotation")), deltas)
 
     def on_refusal(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.refusal.delta`."""
@@ -317,10 +395,32 @@ class OpenAIResponsesDecoder:
         deltas.append(ToolFragment(index, arguments=_delta_text(body)))
 
     def on_item_added(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
-        """Handle `response.output_item.added`, which names a function call."""
+        """Handle `response.output_item.added`, which names a call."""
         item = body.get("item") or {}
         if item.get("type") == "function_call":
             self._announce_call(index, item, deltas)
+        elif name := server_tool_name(item):
+            self._announce_server_call(index, item, name, deltas)
+
+    def on_code(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.code_interpreter_call_code.delta`."""
+        if index in self._server_calls:  # otherwise it follows with the complete item
+            start = "" if index in self._streamed_items else CODE_START
+            self._streamed_items.add(index)
+            deltas.append(
+                ServerToolFragment(index, arguments=start + code_piece(_delta_text(body)))
+            )
+
+    def on_server_arguments(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle the deltas of the arguments of calls that the provider runs."""
+        if index in self._server_calls:
+            self._streamed_items.add(index)
+            deltas.append(ServerToolFragment(index, arguments=_delta_text(body)))
+
+    def on_partial_image(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
+        """Handle `response.image_generation_call.partial_image`."""
+        if data := content_text(body.get("partial_image_b64")):
+            deltas.append(ImageData(data, image_type(body), partial=True, block=index))
 
     def on_arguments_done(self, index: int, body: dict[str, Any], deltas: list[Delta]) -> None:
         """Handle `response.function_call_arguments.done`."""
@@ -362,6 +462,61 @@ class OpenAIResponsesDecoder:
         if arguments := content_text(item.get("arguments")):
             self._unsent_arguments[index] = arguments
 
+    def _announce_server_call(
+        self, index: int, item: dict[str, Any], name: str, deltas: list[Delta]
+    ) -> None:
+        if index not in self._server_calls:
+            self._server_calls.add(index)
+            deltas.append(ServerToolFragment(index, optional_id(item.get("id")) or "", name))
+
+    def _decode_server_item(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
+        key = optional_id(item.get("id")) or index
+        if key in self._decoded:
+            return
+        self._decoded.add(key)
+        if item.get("type") == "image_generation_call":
+            append_generated_image(index, item, deltas)
+            return
+        name = server_tool_name(item)
+        self._announce_server_call(index, item, name, deltas)
+        self._server_calls.discard(index)
+        arguments = call_arguments(item)
+        if index in self._streamed_items:
+            arguments = CODE_END if item.get("type") == "code_interpreter_call" else ""
+            self._streamed_items.discard(index)
+        deltas.append(ServerToolFragment(index, arguments=arguments, raw={}))
+        if item.get("type") == APPROVAL:
+            self._approval = f"{item.get('server_label')}: {name}"
+        else:
+            append_result(index, item, deltas)
+
+    def _cite(
+        self, index: int, part: int, annotation: Mapping[str, Any], deltas: list[Delta]
+    ) -> None:
+        sizes = self._part_sizes.items()
+        offset = sum(size for (item, number), size in sizes if item == index and number < part)
+        report = citation_report(annotation, index, offset)
+        deltas.append(report or Omitted(f"annotation {annotation.get('type')}"))
+
+    def _decode_message(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
+        is_new, has_text = index not in self._streamed_items, index in self._streamed_items
+        for number, part in enumerate(item.get("content") or ()):
+            if part.get("type") == "refusal":
+                self._refused = True
+            if "text" not in part and "refusal" not in part:
+                deltas.append(Omitted(str(part.get("type"))))
+                continue
+            text = content_text(part.get("text")) or content_text(part.get("refusal"))
+            if is_new and text:
+                has_text = True
+                deltas.append(Text(text, index))
+            self._part_sizes[index, number] = len(text)
+            done = self._cited.get((index, number), 0)
+            for annotation in as_mappings(part.get("annotations"))[done:]:
+                self._cite(index, number, annotation, deltas)
+        if has_text and optional_text(item.get("id")):  # an empty one follows an image
+            deltas.append(TextSignature(_message_identity(item)))
+
     def _decode_item(self, index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
         """Add the content of a complete item that was not in its deltas."""
         was_streamed, item_type = index in self._streamed_items, item.get("type")
@@ -373,20 +528,13 @@ class OpenAIResponsesDecoder:
             if signature := _reasoning_signature(item):
                 deltas.append(ThinkingSignature(signature, index))
         elif item_type == "message":
-            for part in item.get("content") or ():
-                if part.get("type") == "refusal":
-                    self._refused = True
-                if "text" not in part and "refusal" not in part:
-                    deltas.append(Omitted(str(part.get("type"))))
-                elif not was_streamed:
-                    text = content_text(part.get("text")) or content_text(part.get("refusal"))
-                    deltas.append(Text(text, index))
-            if optional_text(item.get("id")):
-                deltas.append(TextSignature(_message_identity(item)))
+            self._decode_message(index, item, deltas)
         elif item_type == "function_call":
             self._announce_call(index, item, deltas)
             self._end_arguments(index, deltas)
-        elif item_type:  # such as a generated image, or a search that the provider ran
+        elif _is_of_server(item):
+            self._decode_server_item(index, item, deltas)
+        elif item_type:  # such as a call of a tool that the client would have to run
             deltas.append(Omitted(str(item_type)))
 
     def _end_arguments(self, index: int, deltas: list[Delta]) -> None:
@@ -395,8 +543,9 @@ class OpenAIResponsesDecoder:
             deltas.append(ToolFragment(index, arguments=arguments))
 
     def _decode_end(self, response: dict[str, Any], deltas: list[Delta]) -> None:
-        if not (self._items or self._streamed_items):  # not streamed
-            for index, item in enumerate(response.get("output") or ()):
+        is_new = not (self._items or self._streamed_items)  # not streamed
+        for index, item in enumerate(response.get("output") or ()):
+            if is_new or _is_of_server(item):
                 self._decode_item(index, item, deltas)
         for index in list(self._unsent_arguments):
             self._end_arguments(index, deltas)
@@ -414,6 +563,8 @@ class OpenAIResponsesDecoder:
             reason = "length" if status == "incomplete" else str(status)
         if reason == "content_filter":
             reason = with_filters(reason, response.get("content_filters"))
+        if not reason and self._approval:
+            reason = f"{APPROVAL}: {self._approval}"
         deltas.append(Finish(reason or ("refusal" if self._refused else "stop")))
 
 
@@ -426,6 +577,11 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
     "response.reasoning_summary_part.added": OpenAIResponsesDecoder.on_summary_part,
     "response.function_call_arguments.delta": OpenAIResponsesDecoder.on_arguments,
     "response.function_call_arguments.done": OpenAIResponsesDecoder.on_arguments_done,
+    "response.output_text.annotation.added": OpenAIResponsesDecoder.on_annotation,
+    "response.code_interpreter_call_code.delta": OpenAIResponsesDecoder.on_code,
+    "response.mcp_call_arguments.delta": OpenAIResponsesDecoder.on_server_arguments,
+    "response.custom_tool_call_input.delta": OpenAIResponsesDecoder.on_server_arguments,
+    "response.image_generation_call.partial_image": OpenAIResponsesDecoder.on_partial_image,
     "response.audio.delta": OpenAIResponsesDecoder.on_audio,
     "response.output_item.added": OpenAIResponsesDecoder.on_item_added,
     "response.output_item.done": OpenAIResponsesDecoder.on_item_done,
@@ -457,6 +613,16 @@ def _delta_text(body: dict[str, Any]) -> str:
     return content_text(body.get("delta"))
 
 
+def _is_of_server(item: dict[str, Any]) -> bool:
+    """Return whether an item is a call that the provider ran, or an image."""
+    return item.get("type") == "image_generation_call" or bool(server_tool_name(item))
+
+
+def _part_index(body: dict[str, Any]) -> int:
+    index = body.get("content_index")
+    return index if isinstance(index, int) else 0
+
+
 def _response_info(response: dict[str, Any]) -> ResponseInfo:
     return ResponseInfo(optional_text(response.get("id")), optional_text(response.get("model")))
 
@@ -475,4 +641,7 @@ WIRE = Wire(
     strict_history=True,
     token_counter=TokenCounter(count_request, "input_tokens"),
     model_lists=model_lists,
+    server_tool=encode_server_tool,
+    replays_raw=True,
+    raw_with_thinking=True,
 )
