@@ -109,10 +109,12 @@ class BatchLab:
 
     @web.middleware
     async def _observe(self, request: web.Request, handler: Any) -> Response:
-        path = re.sub(r"(batch|file|msgbatch)[_-]\w+", "*", request.path)
+        path = re.sub(r"(batch|file|msgbatch)[_-]\w+|(batches|files)/[a-z]\w*", "*", request.path)
         self.calls[f"{request.method} {path}"] += 1
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
-        is_creation = request.method == "POST" and path.endswith(("/batches", "/batch/jobs"))
+        is_creation = request.method == "POST" and path.endswith(
+            ("/batches", "/batch/jobs", ":batchGenerateContent")
+        )
         if self.failing_calls and not is_creation:
             status = self.failing_calls.pop(0)
             return web.json_response({"error": {"message": "a fault"}}, status=status)
@@ -131,6 +133,26 @@ class BatchLab:
             router.add_get(f"{prefix}/batches/{{id}}", openai.get)
             router.add_post(f"{prefix}/batches/{{id}}/cancel", openai.cancel)
             router.add_post(f"{prefix}/chat/completions", openai.chat)
+        anthropic = AnthropicRoutes(self)
+        router.add_post("/v1/messages/batches", anthropic.create)
+        router.add_get("/v1/messages/batches", anthropic.list)
+        router.add_get("/v1/messages/batches/{id}", anthropic.get)
+        router.add_get("/v1/messages/batches/{id}/results", anthropic.results)
+        router.add_post("/v1/messages/batches/{id}/cancel", anthropic.cancel)
+        mistral = MistralRoutes(self)
+        router.add_post("/v1/batch/jobs", mistral.create)
+        router.add_get("/v1/batch/jobs", mistral.list)
+        router.add_get("/v1/batch/jobs/{id}", mistral.get)
+        router.add_post("/v1/batch/jobs/{id}/cancel", mistral.cancel)
+        gemini = GeminiRoutes(self)
+        router.add_post("/upload/v1beta/files", gemini.start_upload)
+        router.add_post("/uploaded/{id}", gemini.finish_upload)
+        router.add_delete("/v1beta/files/{id}", gemini.delete_file)
+        router.add_get("/download/v1beta/files/{id}:download", gemini.download)
+        router.add_post("/v1beta/models/{model}:batchGenerateContent", gemini.create)
+        router.add_get("/v1beta/batches", gemini.list)
+        router.add_get("/v1beta/batches/{id}", gemini.get)
+        router.add_post("/v1beta/batches/{id}:cancel", gemini.cancel)
 
     # --- What all vendors share ---------------------------------------------------------------
 
@@ -336,6 +358,309 @@ class OpenAIRoutes:
     async def chat(self, request: web.Request) -> Response:
         self.lab.direct_requests += 1
         return web.json_response(answer(await request.json()))
+
+
+NOW = "2026-11-30T12:00:00Z"
+
+
+class AnthropicRoutes:
+    """Anthropic's message batches, whose jobs have no names."""
+
+    def __init__(self, lab: BatchLab) -> None:
+        self.lab = lab
+
+    async def create(self, request: web.Request) -> Response:
+        document = await request.json()
+        assert request.headers["anthropic-version"]
+        fault = self.lab.next_fault()
+        if fault == REJECTED:
+            return self._error(400, "a rejected batch")
+        if fault == ERROR:
+            return self._error(500, "a fault")
+        requests = [(one["custom_id"], one["params"]) for one in document["requests"]]
+        for custom_id, params in requests:
+            assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", custom_id)
+            assert "stream" not in params
+            assert params["max_tokens"] > 0
+        job = self.lab.add_job(self.lab.new_id("msgbatch"), "", requests, {})
+        if fault == LOST:
+            return broken_connection(request)
+        if fault == ERROR_CREATED:
+            return self._error(500, "a fault")
+        return web.json_response(self._batch(job))
+
+    def _error(self, status: int, message: str) -> Response:
+        types = {400: "invalid_request_error", 404: "not_found_error", 500: "api_error"}
+        error = {"type": types[status], "message": message}
+        return web.json_response({"type": "error", "error": error}, status=status)
+
+    async def list(self, request: web.Request) -> Response:
+        limit, after = int(request.query.get("limit", 20)), request.query.get("after_id")
+        jobs = self.lab.listed()
+        if after:
+            jobs = jobs[[job.id for job in jobs].index(after) + 1 :]
+        page = [self._batch(job) for job in jobs[:limit]]
+        return web.json_response(
+            {
+                "data": page, "has_more": len(jobs) > limit,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+            }
+        )  # fmt: skip
+
+    async def get(self, request: web.Request) -> Response:
+        job = self.lab.jobs.get(request.match_info["id"])
+        if job is None:
+            return self._error(404, "no such batch")
+        return web.json_response(self._batch(self.lab.poll(job)))
+
+    async def cancel(self, request: web.Request) -> Response:
+        job = self.lab.jobs[request.match_info["id"]]
+        self.lab.cancel(job)
+        return web.json_response(self._batch(job))
+
+    def _batch(self, job: LabJob) -> dict[str, Any]:
+        total = len(job.requests)
+        counts = dict.fromkeys(("processing", "succeeded", "errored", "canceled", "expired"), 0)
+        status = "canceling" if job.cancelled else "in_progress"
+        if job.ended:
+            status = "ended"
+            for _, line in self._lines(job):
+                counts[line["type"]] += 1
+        else:
+            counts["processing"] = total
+        url = f"{self.lab.url}/v1/messages/batches/{job.id}/results"
+        return {
+            "id": job.id, "type": "message_batch", "processing_status": status,
+            "request_counts": counts, "created_at": NOW, "expires_at": NOW, "archived_at": None,
+            "ended_at": NOW if job.ended else None, "results_url": url if job.ended else None,
+            "cancel_initiated_at": NOW if job.cancelled else None,
+        }  # fmt: skip
+
+    def _lines(self, job: LabJob) -> Iterator[tuple[str, dict[str, Any]]]:
+        done = set()
+        for custom_id, status, body in self.lab.results(job):
+            done.add(custom_id)
+            if status == 200:
+                yield custom_id, {"type": "succeeded", "message": self._message(body)}
+            else:
+                error = {"type": "invalid_request_error", "message": body}
+                yield custom_id, {"type": "errored", "error": {"type": "error", "error": error}}
+        if job.outcome in ("expired", "cancelled"):
+            kind = "expired" if job.outcome == "expired" else "canceled"
+            for custom_id, _ in job.requests:
+                if custom_id not in done:
+                    yield custom_id, {"type": kind}
+
+    def _message(self, body: Any) -> dict[str, Any]:
+        text = prompt_of(body).upper()
+        content = [{"type": "text", "text": text}]
+        usage = {"input_tokens": 10, "output_tokens": len(text.split()), "service_tier": "batch"}
+        return {
+            "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"],
+            "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage,
+        }  # fmt: skip
+
+    async def results(self, request: web.Request) -> Response:
+        job = self.lab.jobs.get(request.match_info["id"])
+        if job is None or self.lab.deleted_results:
+            return self._error(404, "no such results")
+        lines = [
+            {"custom_id": custom_id, "result": result} for custom_id, result in self._lines(job)
+        ]
+        return web.Response(body=b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+
+class MistralRoutes(OpenAIRoutes):
+    """Mistral's jobs. Its files are like those of OpenAI."""
+
+    async def create(self, request: web.Request) -> Response:
+        document = await request.json()
+        fault = self.lab.next_fault()
+        if fault == REJECTED:
+            return web.json_response({"message": "a rejected batch"}, status=400)
+        if fault == ERROR:
+            return web.json_response({"message": "a fault"}, status=500)
+        [input_file] = document["input_files"]
+        lines = parse_lines(self.lab.files[input_file])
+        assert document["endpoint"] == "/v1/chat/completions"
+        assert not any("stream" in line["body"] for line in lines)
+        requests = [
+            (line["custom_id"], {"model": document["model"], **line["body"]}) for line in lines
+        ]
+        name = (document.get("metadata") or {}).get("pipy_job", "")
+        job = self.lab.add_job(self.lab.new_id("batch"), name, requests, document)
+        if fault == LOST:
+            return broken_connection(request)
+        if fault == ERROR_CREATED:
+            return web.json_response({"message": "a fault"}, status=500)
+        return web.json_response(self._job(job))
+
+    async def list(self, request: web.Request) -> Response:
+        page, size = int(request.query.get("page", 0)), int(request.query.get("page_size", 100))
+        jobs = self.lab.listed()[page * size : (page + 1) * size]
+        data = [self._job(job) for job in jobs]
+        return web.json_response({"object": "list", "data": data, "total": len(self.lab.jobs)})
+
+    async def get(self, request: web.Request) -> Response:
+        job = self.lab.jobs.get(request.match_info["id"])
+        if job is None:
+            return not_found(request.match_info["id"])
+        return web.json_response(self._job(self.lab.poll(job)))
+
+    async def cancel(self, request: web.Request) -> Response:
+        job = self.lab.jobs[request.match_info["id"]]
+        self.lab.cancel(job)
+        return web.json_response(self._job(job))
+
+    def _job(self, job: LabJob) -> dict[str, Any]:
+        batch = self._batch(job)
+        statuses = {
+            "in_progress": "RUNNING", "cancelling": "CANCELLATION_REQUESTED",
+            "completed": "SUCCESS", "failed": "FAILED", "expired": "TIMEOUT_EXCEEDED",
+            "cancelled": "CANCELLED",
+        }  # fmt: skip
+        counts = batch["request_counts"]
+        return {
+            "id": job.id, "object": "batch", "input_files": job.document["input_files"],
+            "endpoint": job.document["endpoint"], "model": job.document["model"],
+            "metadata": job.document.get("metadata"), "status": statuses[batch["status"]],
+            "output_file": batch["output_file_id"], "error_file": batch["error_file_id"],
+            "errors": [
+                {"message": error["message"], "count": 1} for error in self.lab.validation_errors
+            ],
+            "outputs": None, "created_at": 1, "total_requests": counts["total"],
+            "completed_requests": counts["completed"] + counts["failed"],
+            "succeeded_requests": counts["completed"], "failed_requests": counts["failed"],
+        }  # fmt: skip
+
+
+class GeminiRoutes:
+    """Gemini's files and batches."""
+
+    def __init__(self, lab: BatchLab) -> None:
+        self.lab = lab
+
+    async def start_upload(self, request: web.Request) -> Response:
+        assert request.headers["x-goog-upload-command"] == "start"
+        id = self.lab.new_id("up").replace("_", "")
+        headers = {"x-goog-upload-url": f"{self.lab.url}/uploaded/{id}"}
+        headers["x-goog-upload-status"] = "active"
+        return web.json_response({}, headers=headers)
+
+    async def finish_upload(self, request: web.Request) -> Response:
+        assert request.headers["x-goog-upload-command"] == "upload, finalize"
+        id = request.match_info["id"]
+        self.lab.files[id] = await request.read()
+        file = {
+            "name": f"files/{id}", "mimeType": "application/jsonl", "state": "ACTIVE",
+            "sizeBytes": str(len(self.lab.files[id])), "uri": f"{self.lab.url}/v1beta/files/{id}",
+        }  # fmt: skip
+        return web.json_response({"file": file}, headers={"x-goog-upload-status": "final"})
+
+    async def delete_file(self, request: web.Request) -> Response:
+        self.lab.files.pop(request.match_info["id"], None)
+        return web.json_response({})
+
+    async def create(self, request: web.Request) -> Response:
+        batch = (await request.json())["batch"]
+        fault = self.lab.next_fault()
+        if fault == REJECTED:
+            return self._error(400, "a rejected batch", "INVALID_ARGUMENT")
+        if fault == ERROR:
+            return self._error(500, "a fault", "INTERNAL")
+        source = batch["inputConfig"]
+        if "fileName" in source:
+            lines = parse_lines(self.lab.files[source["fileName"].removeprefix("files/")])
+            requests = [(line["key"], line["request"]) for line in lines]
+        else:
+            inline = source["requests"]["requests"]
+            requests = [((one.get("metadata") or {}).get("key"), one["request"]) for one in inline]
+        model = request.match_info["model"]
+        id = self.lab.new_id("b").replace("_", "")
+        job = self.lab.add_job(f"batches/{id}", batch["displayName"], requests, {"model": model})
+        job.document["inline"] = "fileName" not in source
+        if fault == LOST:
+            return broken_connection(request)
+        if fault == ERROR_CREATED:
+            return self._error(500, "a fault", "INTERNAL")
+        return web.json_response(self._operation(job))
+
+    def _error(self, code: int, message: str, status: str) -> Response:
+        error = {"code": code, "message": message, "status": status}
+        return web.json_response({"error": error}, status=code)
+
+    async def list(self, request: web.Request) -> Response:
+        size, start = int(request.query["pageSize"]), int(request.query.get("pageToken") or 0)
+        jobs = self.lab.listed()
+        page: dict[str, Any] = {
+            "operations": [self._operation(job) for job in jobs[start : start + size]]
+        }
+        if len(jobs) > start + size:
+            page["nextPageToken"] = str(start + size)
+        return web.json_response(page)
+
+    async def get(self, request: web.Request) -> Response:
+        job = self.lab.jobs.get(f"batches/{request.match_info['id']}")
+        if job is None:
+            return self._error(404, "no such batch", "NOT_FOUND")
+        return web.json_response(self._operation(self.lab.poll(job)))
+
+    async def cancel(self, request: web.Request) -> Response:
+        self.lab.cancel(self.lab.jobs[f"batches/{request.match_info['id']}"])
+        return web.json_response({})
+
+    def _operation(self, job: LabJob) -> dict[str, Any]:
+        states = {"completed": "SUCCEEDED"}
+        state = states.get(job.outcome, job.outcome.upper()) if job.ended else "RUNNING"
+        metadata: dict[str, Any] = {
+            "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
+            "model": f"models/{job.document['model']}", "displayName": job.name,
+            "state": f"BATCH_STATE_{state}", "createTime": NOW, "updateTime": NOW,
+            "batchStats": {"requestCount": str(len(job.requests))}, "name": job.id,
+        }  # fmt: skip
+        operation: dict[str, Any] = {"name": job.id, "metadata": metadata, "done": job.ended}
+        if not job.ended:
+            return operation
+        if job.outcome == "failed":
+            messages = [str(error["message"]) for error in self.lab.validation_errors]
+            operation["error"] = {"code": 3, "message": "; ".join(messages)}
+            return operation
+        lines = list(self._lines(job))
+        metadata["batchStats"]["successfulRequestCount"] = str(len(lines))
+        if job.document["inline"]:
+            inline = [{"metadata": {"key": key}, **fields} for key, fields in lines]
+            metadata["output"] = {"inlinedResponses": {"inlinedResponses": inline}}
+        else:
+            id = job.id.replace("batches/", "batch")
+            if not self.lab.deleted_results:
+                content = [json.dumps({"key": key, **fields}).encode() for key, fields in lines]
+                self.lab.files[id] = b"\n".join(content)
+            metadata["output"] = {"responsesFile": f"files/{id}"}
+        operation["response"] = metadata["output"]
+        return operation
+
+    def _lines(self, job: LabJob) -> Iterator[tuple[str, dict[str, Any]]]:
+        for key, status, body in self.lab.results(job):
+            if status == 200:
+                text = prompt_of(body).upper()
+                content = {"parts": [{"text": text}], "role": "model"}
+                tokens = len(text.split())
+                usage = {"promptTokenCount": 10, "candidatesTokenCount": tokens}
+                usage["totalTokenCount"] = 10 + tokens
+                candidate = {"content": content, "finishReason": "STOP", "index": 0}
+                response = {"candidates": [candidate], "usageMetadata": usage}
+                yield key, {"response": {**response, "modelVersion": job.document["model"]}}
+            else:
+                codes = {400: 3, 429: 8, 500: 13}
+                yield key, {"error": {"code": codes[status], "message": body}}
+
+    async def download(self, request: web.Request) -> Response:
+        content = self.lab.files.get(request.match_info["id"])
+        assert request.query["alt"] == "media"
+        if content is None:
+            return self._error(404, "no such file", "NOT_FOUND")
+        return web.Response(body=content)
 
 
 def not_found(id: str) -> Response:

@@ -43,6 +43,7 @@ class BatchClient:
         self._provider = DirectProvider(wire)
         self.wire = wire
         self._endpoint: Endpoint | None = None
+        self._api_headers: dict[str, str] = {}
         self.url: str = ""
         """Where requests to the model go, without the query; set by `connect`."""
         self.key_fingerprint: str = ""
@@ -57,6 +58,11 @@ class BatchClient:
         self._endpoint = await resolve_endpoint(self.request, self.wire)
         encoded = self.encode(self.request)
         self.url = encoded.url.partition("?")[0]
+        self._api_headers = {
+            name: value
+            for name, value in encoded.headers.items()
+            if name.lower() not in ("accept", "content-type")
+        }
         secret = "\n".join(sorted(self._endpoint.secrets))
         self.key_fingerprint = blake2b(
             secret.encode("utf-8", "replace"), digest_size=4, person=b"pipy-batch"
@@ -164,7 +170,7 @@ class BatchClient:
                 {"accept": "application/json", "accept-encoding": "identity"},
                 {"user-agent": USER_AGENT},
                 endpoint.headers,
-                _caller_headers(self.request),
+                self._api_headers,
             )
             try:
                 return await attempt(headers)
@@ -175,11 +181,6 @@ class BatchClient:
             renewed = True
             endpoint.renew()
             self._endpoint = None
-
-
-def _caller_headers(request: Request) -> dict[str, str]:
-    """Return the headers that the caller adds to every request."""
-    return {name: str(value) for name, value in (request.options.headers or {}).items()}
 
 
 def _as_provider_error(error: Exception) -> ProviderError:

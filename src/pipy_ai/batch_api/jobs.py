@@ -71,6 +71,7 @@ class JobRunner:
                 job.input_file = await self._persist(
                     lambda: self._vendor.upload(self._client, job, requests)
                 )
+            if job.newest_job is None:  # not again: an earlier attempt may have created the job
                 job.newest_job = await self._persist(lambda: self._vendor.newest_job(self._client))
             job.created_at = _now()
             self._change("creating")

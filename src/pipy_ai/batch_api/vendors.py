@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ..errors import ErrorKind, ProviderError, error_info
-from ..provider.apis import OPENAI_CHAT, OPENAI_RESPONSES
+from ..provider.apis import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES
 from ..provider.registered import registered_provider
 from ..provider.request import Request
 from ..provider.transport import direct_wire
@@ -13,7 +13,7 @@ from ..provider.wire import Wire
 from .client import BatchClient
 from .vendor import Vendor
 
-SUPPORTED = ("groq", "openai")
+SUPPORTED = ("anthropic", "azure", "google", "groq", "mistral", "openai")
 
 
 async def connect(request: Request) -> tuple[BatchClient, Vendor]:
@@ -36,13 +36,30 @@ async def connect(request: Request) -> tuple[BatchClient, Vendor]:
 
 
 def _vendor(client: BatchClient, request: Request, wire: Wire) -> Vendor | None:
-    if wire.api not in (OPENAI_CHAT, OPENAI_RESPONSES):
+    path, suffix = urlsplit(client.url).path, wire.url_suffix
+    if not path.endswith(suffix):
         return None
+    provider, is_openai = request.provider, wire.api in (OPENAI_CHAT, OPENAI_RESPONSES)
+    if provider == "anthropic" and wire.api == ANTHROPIC:
+        from .anthropic import AnthropicBatches
+
+        return AnthropicBatches()
+    if provider == "google" and wire.api == GEMINI:
+        from .gemini import GeminiBatches
+
+        return GeminiBatches()
+    if provider == "mistral" and wire.api == OPENAI_CHAT:
+        from .mistral import MistralBatches
+
+        return MistralBatches(request.model_id)
+    if not is_openai or provider not in ("azure", "groq", "openai"):
+        return None
+    if provider == "azure" and not path.endswith(f"/openai/v1{suffix}"):
+        return None  # an older API, in which the address names the deployment
     from .openai import OpenAIBatches
 
-    path = urlsplit(client.url).path
-    suffix = wire.url_suffix
-    return OpenAIBatches(f"/v1{suffix}", suffix) if path.endswith(suffix) else None
+    is_azure_chat = provider == "azure" and wire.api == OPENAI_CHAT
+    return OpenAIBatches(suffix if is_azure_chat else f"/v1{suffix}", suffix)
 
 
 def _unsupported_error(request: Request) -> ProviderError:
