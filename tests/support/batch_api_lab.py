@@ -148,7 +148,8 @@ class BatchLab:
         router.add_post("/upload/v1beta/files", gemini.start_upload)
         router.add_post("/uploaded/{id}", gemini.finish_upload)
         router.add_delete("/v1beta/files/{id}", gemini.delete_file)
-        router.add_get("/download/v1beta/files/{id}:download", gemini.download)
+        for prefix in ("/download/v1beta", "/v1beta"):  # of the documentation, and of the SDK
+            router.add_get(f"{prefix}/files/{{id}}:download", gemini.download)
         router.add_post("/v1beta/models/{model}:batchGenerateContent", gemini.create)
         router.add_get("/v1beta/batches", gemini.list)
         router.add_get("/v1beta/batches/{id}", gemini.get)
@@ -570,15 +571,20 @@ class GeminiRoutes:
         if fault == ERROR:
             return self._error(500, "a fault", "INTERNAL")
         source = batch["inputConfig"]
+        requests: list[tuple[str, dict[str, Any]]]
         if "fileName" in source:
             lines = parse_lines(self.lab.files[source["fileName"].removeprefix("files/")])
             requests = [(line["key"], line["request"]) for line in lines]
         else:
             inline = source["requests"]["requests"]
-            requests = [((one.get("metadata") or {}).get("key"), one["request"]) for one in inline]
+            requests = [
+                (str((one.get("metadata") or {}).get("key")), one["request"]) for one in inline
+            ]
         model = request.match_info["model"]
         id = self.lab.new_id("b").replace("_", "")
-        job = self.lab.add_job(f"batches/{id}", batch["displayName"], requests, {"model": model})
+        job = self.lab.add_job(
+            f"batches/{id}", batch.get("displayName", ""), requests, {"model": model}
+        )
         job.document["inline"] = "fileName" not in source
         if fault == LOST:
             return broken_connection(request)
@@ -591,7 +597,10 @@ class GeminiRoutes:
         return web.json_response({"error": error}, status=code)
 
     async def list(self, request: web.Request) -> Response:
-        size, start = int(request.query["pageSize"]), int(request.query.get("pageToken") or 0)
+        size, start = (
+            int(request.query.get("pageSize", 50)),
+            int(request.query.get("pageToken") or 0),
+        )
         jobs = self.lab.listed()
         page: dict[str, Any] = {
             "operations": [self._operation(job) for job in jobs[start : start + size]]
