@@ -404,6 +404,9 @@ class Cost(_DataModel):
     """US dollars for calls of the provider's own tools."""
     total: float | None = None
     """US dollars in total. None: a part of it is unknown."""
+    cache_savings: float | None = None
+    """US dollars by which the prompt cache made the request cheaper. Negative if writing to it cost
+    more than reading from it saved. None: it was not used, or its price is unknown."""
     source: Literal["provider", "catalog", "cache", "unknown"] = "unknown"
     """`provider`: reported by the provider. `catalog`: computed from listed prices. `cache`: the
     response comes from the cache of pipy-ai. `unknown`: there is no total."""

@@ -112,6 +112,8 @@ def sum_usage(usages: Iterable[Usage]) -> Usage:
         for name in ("input", "output", "cache_read", "cache_write", "tools", "total"):
             parts = [getattr(item, name) for item in costs]
             setattr(cost, name, None if None in parts else sum(parts))
+        savings = [item.cache_savings for item in costs if item.cache_savings is not None]
+        cost.cache_savings = sum(savings) if savings else None
         total.cost = cost
     return total
 

@@ -21,6 +21,7 @@ from pipy_ai import (
 )
 from pipy_ai._requests import build_request
 from pipy_ai.accounting.cost import request_cost
+from pipy_ai.usage import sum_usage
 
 from ..support.scripted_server import DONE, Lab, Status, chunk, sse
 from ..support.wire_formats import ANTHROPIC, Counts, say
@@ -289,3 +290,29 @@ def input_of_a_million(model: str) -> Any:
     return sse(chunk({"content": "hi"}, model=model),
                chunk({}, finish_reason="stop", model=model),
                {"choices": [], "usage": told, "model": model}, DONE)  # fmt: skip
+
+
+# claude-sonnet-4-5: $3 input, $0.30 cache reads, $3.75 cache writes ($6 for an hour), $15 output.
+@pytest.mark.parametrize(
+    ("usage", "savings"),
+    [
+        (Usage(input=1_000, output=100), None),  # the cache was not used
+        (Usage(input=42, output=2, cache_read=90_000), 0.243),  # 90_000*(3-0.3) / 1e6
+        (Usage(input=30, output=6, cache_write=90_000), -0.0675),  # 90_000*(3-3.75) / 1e6
+        (Usage(input=30, cache_write=90_000, cache_write_1h=90_000), -0.27),  # 90_000*(3-6)
+        (Usage(cache_read=80_000, cache_write=10_000), 0.2085),  # 80_000*2.7 - 10_000*0.75
+        (Usage(cache_read=80_000, service_tier="batch"), 0.108),  # half the price, half of it
+    ],
+)
+def test_savings_of_the_cache(july: Any, usage: Usage, savings: float | None) -> None:
+    cost = calculate_cost("anthropic/claude-sonnet-4-5", usage)
+    assert cost.cache_savings == (None if savings is None else pytest.approx(savings, abs=1e-12))
+
+
+def test_savings_are_added_up(july: Any) -> None:
+    model = "anthropic/claude-sonnet-4-5"
+    usages = [Usage(input=5), Usage(cache_read=90_000), Usage(cache_write=90_000)]
+    for usage in usages:
+        usage.cost = calculate_cost(model, usage)
+    assert sum_usage(usages).cost.cache_savings == pytest.approx(0.243 - 0.0675)
+    assert sum_usage(usages[:1]).cost.cache_savings is None

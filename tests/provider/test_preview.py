@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from pipy_ai import Tool, complete, ctx, preview
+from pipy_ai import Tool, assistant, complete, ctx, preview, user
+from pipy_ai.cli.main import main
 from pipy_ai.errors import BadRequestError
 from pipy_ai.provider.profiles import BACKENDS
 
@@ -92,3 +94,46 @@ def test_preview_of_a_url_with_a_query_sends_nothing(
     assert message.error is None, message.error
     assert (message.api, message.text) == ("openai-completions", "ok")
     assert len(lab.seen) == 1
+
+
+LONG = "Call me Ishmael. " * 400  # about 1,950 tokens
+
+
+def test_cached_parts(july: Any) -> None:
+    def cached(model: str, system: str = LONG, **options: Any) -> str:
+        context = ctx(user("q"), assistant("a"), user("r"), system=system, tools=[TOOL])
+        return preview(model, context, api_key="k" * 20, **options).cached
+
+    claude = "anthropic/claude-sonnet-4-5"
+    expected = "tools, system prompt, 3 of 3 messages; about 1,948 tokens, for 5 minutes"
+    assert cached(claude) == expected
+    assert cached(claude, cache_retention="long") == expected.replace("5 minutes", "1 hour")
+    assert cached(claude, cache_retention="none") == ""
+    assert cached(claude, system="Be brief.") == (
+        "nothing: about 8 tokens are marked, and providers cache from 1,024 on"
+    )
+    assert cached("openrouter/anthropic/claude-sonnet-4.5").startswith("tools, 4 of 4 messages;")
+    shared = "the beginning that requests have in common, from 1,024 tokens on, for "
+    assert cached("openai/gpt-5", session_id="s") == f"{shared}some minutes"
+    assert cached("openai/gpt-5", cache_retention="long") == f"{shared}24 hours"
+    assert cached("openai/gpt-5.6", cache_retention="long") == f"{shared}30 minutes"
+    assert cached("openai/gpt-5.6", cache_retention="none") == "nothing"
+    assert cached("openai/gpt-5") == ""
+    extra = {"cachedContent": "cachedContents/abc"}
+    assert cached("google/gemini-2.5-pro", extra=extra).startswith("cachedContents/abc")
+
+
+def test_cached_parts_of_converse(july: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    shown = preview("amazon-bedrock/amazon.nova-pro-v1:0", ctx("q", system=LONG))
+    assert shown.cached.startswith("system prompt, 1 of 1 message; about 1,9")
+
+
+def test_command_shows_what_is_cached(july: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["preview", "-m", "anthropic/claude-sonnet-4-5", "-s", LONG, "Hi"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.endswith(
+        "\nCached: system prompt, 1 of 1 message; about 1,944 tokens, for 5 minutes\n"
+    )
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["cached"].startswith("system prompt")

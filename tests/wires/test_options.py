@@ -43,7 +43,6 @@ def test_top_p_is_omitted_where_rejected(
         ("gpt-5.1", True), ("gpt-5.4", True), ("gpt-5.1-codex-mini", True),
         ("gpt-5.1-chat-latest", True), ("gpt-5.5-pro", True), ("gpt-5", True),
         ("gpt-4o", False), ("gpt-4.1", False), ("gpt-5-mini", False), ("o3", False),
-        ("gpt-5.6", False),
     ],
 )  # fmt: skip
 def test_long_cache_retention_is_requested_where_supported(
@@ -54,6 +53,21 @@ def test_long_cache_retention_is_requested_where_supported(
     assert shown.body.get("prompt_cache_retention") == ("24h" if long else None)
     assert ("option_ignored" in [warning.code for warning in shown.warnings]) is not long
     assert len(shown.body["prompt_cache_key"]) == 64  # the longest that OpenAI takes
+
+
+@pytest.mark.parametrize("name", ["gpt-5.6", "gpt-5.6-mini", "gpt-5.10", "gpt-6-astra", "gpt-10"])
+@pytest.mark.parametrize("prefix", ["openai", "openai/responses"])
+def test_cache_options_where_the_24_hours_are_gone(july: Any, prefix: str, name: str) -> None:
+    model = f"{prefix}/{name}"
+    long = preview(model, "q", cache_retention="long", session_id="s")
+    assert long.body["prompt_cache_options"] == {"ttl": "30m"}
+    assert long.body["prompt_cache_key"] == "s"
+    assert "prompt_cache_retention" not in long.body
+    assert "option_ignored" not in [warning.code for warning in long.warnings]
+    none = preview(model, "q", cache_retention="none").body
+    assert none["prompt_cache_options"] == {"mode": "explicit"}
+    assert "prompt_cache_options" not in preview(model, "q").body
+    assert "prompt_cache_options" not in preview(f"{prefix}/gpt-5.5", "q").body
 
 
 def test_callers_settings_are_merged(july: Any) -> None:

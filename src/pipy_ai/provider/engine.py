@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .caching import CachedRequest
     from .think_tags import ThinkTagParser
 
+MIN_WATCHED_TOKENS = 2048  # shorter prompts may not be cached
 YIELD_EVERY_BATCHES = 64  # a provider that never awaits would otherwise starve other tasks
 MAX_CONTINUATIONS = 8  # of an answer that the provider pauses
 USAGE_GRACE_S = 2.0  # time to wait for usage once the answer is complete
@@ -625,6 +626,8 @@ class Run:
         self._complete_usage(message)
         if self._cache_hit is not None:
             self._cache_hit.mark(message)
+        else:
+            self._check_cache(message)
         attempt = self._attempt_record(message)
         if self._attempts:
             message.attempts = [*self._attempts, attempt]
@@ -637,6 +640,23 @@ class Run:
                 + earlier_failures
             )
             message.error_message = message.error.message
+
+    def _check_cache(self, message: AssistantMessage) -> None:
+        """Warn if a long prompt that is sent again and again is never read from the cache."""
+        usage, options = message.usage, self._request.options
+        prices = (self._request.record or {}).get("cost") or {}
+        # A host without a price for reads may have no cache.
+        if usage.estimated or message.error is not None or not prices.get("cache_read"):
+            return
+        if usage.input + usage.cache_read + usage.cache_write < MIN_WATCHED_TOKENS:
+            return
+        from ..accounting.cache_watch import is_long, missed_cache_text
+
+        if options.cache_retention == "none" or not is_long(self._request.context):
+            return
+        text = missed_cache_text(self._request, usage, self._attempt_started_at)
+        if text is not None:
+            message.warnings.append(Warning(code="cache_never_hit", message=text))
 
     def _describe_response(self, message: AssistantMessage) -> None:
         """Set what the headers of the response say, and the response itself with `raw=True`."""

@@ -225,6 +225,7 @@ class Profile(NamedTuple):
         prompt_cache_key: accepts the session id as `prompt_cache_key`.
         max_cache_key_chars: longer session ids are hashed; 0 is no limit.
         day_cache_models: models that keep a prompt for 24 hours on request.
+        cache_options_models: models that accept `prompt_cache_options` instead.
         cache_control_models: models that accept Anthropic's `cache_control` markers.
 
     Other rows:
@@ -274,6 +275,7 @@ class Profile(NamedTuple):
     prompt_cache_key: bool = False
     max_cache_key_chars: int = 0
     day_cache_models: NamePattern | None = None
+    cache_options_models: NamePattern | None = None
     cache_control_models: NamePattern | None = None
     makers: tuple[tuple[NamePattern, str], ...] = ()
     reports_cost: bool = False
@@ -421,6 +423,7 @@ _ROWS = (
         day_cache_models=NamePattern(
             r"gpt-5(\.[1-5])?(-codex(-max|-mini)?|(?<=\.\d)-(chat-latest|pro))?(-\d{4}-\d\d-\d\d)?$"
         ),
+        cache_options_models=NamePattern(r"gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)"),
     ),
     Profile(
         names=("openrouter",),

@@ -246,6 +246,14 @@ class Preview:
     warnings: tuple[Warning, ...] = ()
     """Options that were ignored or changed."""
 
+    @property
+    def cached(self) -> str:
+        """Which part of the request the provider would keep in its prompt cache, and how long.
+        Empty: the request does not say."""
+        from .cached_parts import describe_cached_parts
+
+        return describe_cached_parts(self.body)
+
     def __repr__(self) -> str:
         from ..reprs import dataclass_repr
 

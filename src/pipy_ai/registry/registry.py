@@ -298,8 +298,16 @@ def usage_cost(
     if unknown := [tool for tool, fee in fees.items() if fee is None]:
         reason = f"the fee of {name} for {', '.join(unknown)} is unknown"
         return Cost(**parts, source="unknown"), reason
+    savings = None
+    if cached := usage.cache_read + usage.cache_write:
+        uncached = {"input": usage.input + cached, "input_audio": usage.input_audio or 0}
+        input_cost = component_costs(prices, model.provider, **uncached)["input"]
+        input_cost = _scale(input_cost, factor * regional)
+        prompt_costs = (parts["input"], parts["cache_read"], parts["cache_write"])
+        savings = sum_costs([input_cost, *(_scale(part, -1.0) for part in prompt_costs)])
     parts["tools"] = sum_costs(fees.values())
-    return Cost(**parts, total=sum_costs(parts.values()), source="catalog"), ""
+    total = sum_costs(parts.values())
+    return Cost(**parts, total=total, cache_savings=savings, source="catalog"), ""
 
 
 def _listed_id(model: Model) -> str:

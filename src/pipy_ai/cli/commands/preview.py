@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in request.warnings:
         warn(warning.message)
     if arguments.json:
-        fields = ("method", "url", "headers", "body")
+        fields = ("method", "url", "headers", "body", "cached")
         write_json({name: getattr(request, name) for name in fields})
         return 0
     is_local = prompt_args.models[0].partition("/")[0] in ("local", "faux")
@@ -70,5 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     head = [f"{request.method} {request.url}" if request.url else heading]
     head += [f"{name}: {value}" for name, value in request.headers.items()]
     body = json.dumps(request.body, indent=2, ensure_ascii=False, default=str)
-    write("\n".join([*head, "", body, ""]))
+    is_cached = request.cached and not request.cached.startswith("nothing")
+    foot = [f"Cached: {request.cached}", ""] if is_cached else []
+    write("\n".join([*head, "", body, "", *foot]))
     return 0

@@ -222,9 +222,13 @@ def response_format(request: Request) -> dict[str, Any] | None:
 
 def add_cache_fields(request: Request, prepared: PreparedRequest, fields: dict[str, Any]) -> None:
     """Mark the parts for the provider to cache, and for how long."""
-    if prepared.cache_retention == "none":
-        return
     profile, options = request.profile, request.options
+    pattern = profile.cache_options_models
+    has_options = pattern is not None and bool(pattern.match(request.model_id))
+    if prepared.cache_retention == "none":
+        if has_options:  # without breakpoints, the prompt is not cached
+            _add_extra_body(fields, "prompt_cache_options", {"mode": "explicit"})
+        return
     if prepared.cache_control:
         add_cache_control(fields["messages"], fields["tools"])
         if prepared.cache_retention == "long":
@@ -235,10 +239,16 @@ def add_cache_fields(request: Request, prepared: PreparedRequest, fields: dict[s
         request.warn("option_ignored", f"session_id has no effect on {request.provider}")
     if profile.day_cache_models is not None:
         if prepared.cache_retention == "long" and profile.day_cache_models.match(request.model_id):
-            extra_body = fields.get("extra_body") or {}  # LiteLLM 1.106 drops the plain argument
-            fields["extra_body"] = {**extra_body, "prompt_cache_retention": "24h"}
+            _add_extra_body(fields, "prompt_cache_retention", "24h")
+        elif prepared.cache_retention == "long" and has_options:
+            _add_extra_body(fields, "prompt_cache_options", {"ttl": "30m"})  # the only value
         elif options.cache_retention == "long":
             request.warn("option_ignored", "the cache retention of this model cannot be set")
+
+
+def _add_extra_body(fields: dict[str, Any], name: str, value: Any) -> None:
+    # LiteLLM 1.106 drops plain arguments that it does not know.
+    fields["extra_body"] = {**(fields.get("extra_body") or {}), name: value}
 
 
 def _cache_key(session_id: str, max_chars: int) -> str:
