@@ -42,6 +42,7 @@ from pipy_ai import (
     complete_many,
     ctx,
     faux,
+    mcp,
     otel,
     run_tools,
     stream,
@@ -446,6 +447,20 @@ def test_spans_of_tools_are_current_inside_of_them(telemetry: Telemetry) -> None
         ]
     )
     assert context.get_current() == {}
+
+
+def test_traces_continue_in_mcp_servers(telemetry: Telemetry) -> None:
+    pytest.importorskip("mcp")
+    command = [sys.executable, "-m", "tests.support.mcp_server"]
+    with (
+        mcp(command, name="lab", cwd=Path(__file__).parents[1]) as tools,
+        faux.script(faux.tool("trace_id"), "done"),
+    ):
+        run = run_tools("faux/m", "q", tools)
+        assert run.result().text == "done"
+    [result] = [message for message in run.messages if message.role == "toolResult"]
+    tool = telemetry.collect().span("execute_tool trace_id")
+    assert str(result) == tool.trace.hex()
 
 
 def test_failed_and_cancelled_tools(telemetry: Telemetry) -> None:

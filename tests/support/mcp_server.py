@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context, Image
+from opentelemetry import trace
 
 server = MCPServer("laboratory")
 PNG = base64.b64decode(
@@ -71,6 +72,12 @@ def die() -> str:
     """End the server during the call."""
     os.write(2, b"the last words\n")
     os._exit(3)
+
+
+@server.tool()
+def trace_id() -> str:
+    """Return the id of the trace that the call belongs to."""
+    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 @server.tool(name="files.read")
