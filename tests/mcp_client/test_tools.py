@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ pytest.importorskip("mcp")
 
 ROOT = Path(__file__).parents[2]
 LABORATORY = [sys.executable, "-m", "tests.support.mcp_server"]
-WAIT = 20.0  # seconds, far above what anything here takes
+WAIT = 60.0  # seconds, far above what anything here takes
 
 
 def hostile(behaviour: str, **options: Any) -> McpTools:
@@ -182,13 +185,14 @@ def test_a_server_with_a_url(tmp_path: Path, unused_tcp_port_factory: Any) -> No
         ("malformed", "the MCP server 'python' reports: "),
         ("error", "the MCP server 'python' reports: no[31mno[31m"),
         ("flood", "ended during the call: it sent more than 20,000 messages without being asked"),
+        ("pings", "the MCP server 'python' did not answer within 0.3 seconds"),
         ("long-line", "ended during the call: it sent a message of more than 16 MB"),
         ("closes", "the MCP server 'python' ended during the call"),
         ("silent", "the MCP server 'python' did not answer within 0.3 seconds"),
     ],
 )
 def test_hostile_servers(behaviour: str, expected: str) -> None:
-    timeout = 0.3 if behaviour == "silent" else WAIT
+    timeout = 0.3 if "0.3 seconds" in expected else WAIT
     with hostile(behaviour, name="python", timeout=timeout) as tools:
         name = tools.names[-1]
         with faux.script(faux.reply(faux.tool(name)), "ok"):
@@ -284,6 +288,72 @@ def test_one_of_several_servers_that_does_not_start(tmp_path: Path) -> None:
     with mcp({"mcpServers": {"one": good, "two": good}}) as tools:
         assert tools.names == ["one_tool", "two_tool"]
         assert (tools.server_of("two_tool"), tools.servers) == ("two", ["one", "two"])
+
+
+def test_a_flood_at_the_start() -> None:
+    with pytest.raises(McpError, match="more than 20,000 messages"), hostile("start-flood"):
+        pass
+
+
+class HostileHttp(BaseHTTPRequestHandler):
+    """An MCP server with a URL whose tool answers with too much: `/json` or `/events`."""
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if "id" not in request:
+            self.send_response(202)
+            self.end_headers()
+            return
+        head = {"jsonrpc": "2.0", "id": request["id"]}
+        results = {
+            "initialize": {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "h", "version": "1"},
+            },
+            "tools/list": {"tools": [{"name": "tool", "inputSchema": {"type": "object"}}]},
+        }
+        if request["method"] == "tools/call":
+            is_json = self.path == "/json"
+            event = b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/x"}\n\n'
+            self._send(b"x" * 100_000 if is_json else event * 1000, 10**6, is_json)
+        elif request["method"] in results:
+            self._send(json.dumps({**head, "result": results[request["method"]]}).encode(), 1)
+        else:
+            error = {"code": -32601, "message": "unknown"}
+            self._send(json.dumps({**head, "error": error}).encode(), 1)
+
+    def _send(self, chunk: bytes, count: int, is_json: bool = True) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/json" if is_json else "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(count):
+                self.wfile.write(chunk)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("json", "it sent a response of more than 16 MB"),
+        ("events", "stream ended without a response"),
+    ],
+)
+def test_a_server_with_a_url_that_floods(
+    path: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipy_ai.mcp_client import transport
+
+    monkeypatch.setattr(transport, "MAX_STREAM_BYTES", 200_000)
+    with ThreadingHTTPServer(("127.0.0.1", 0), HostileHttp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with mcp(f"http://127.0.0.1:{server.server_port}/{path}", timeout=60) as tools:
+            result = tools.call("tool")
+        server.shutdown()
+    assert result.is_error
+    assert expected in str(result)
 
 
 def test_a_start_that_takes_too_long() -> None:

@@ -70,6 +70,9 @@ def answer(request: dict[str, Any], behaviour: str) -> None:
             while True:
                 params = {"level": "info", "data": "x" * 100}
                 send({"method": "notifications/message", "params": params})
+        case "pings":
+            for number in range(10**9):
+                send({"id": number, "method": "ping"})
         case "long-line":
             for _ in range(2000):
                 sys.stdout.write("x" * 100_000)
@@ -93,6 +96,8 @@ def main(behaviour: str) -> None:
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.stdout.write("this is not JSON\n{}\n")
+    while behaviour == "start-flood":
+        sys.stdout.write("no JSON\n")
     calls = 0
     for line in sys.stdin:
         request = json.loads(line)

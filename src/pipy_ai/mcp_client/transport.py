@@ -29,6 +29,7 @@ from .config import ServerConfig
 from .errors import clean_text
 
 MAX_MESSAGE_BYTES = 16_000_000
+MAX_STREAM_BYTES = 256_000_000  # of all events that answer one HTTP request
 MAX_UNSOLICITED = 20_000  # messages since the last request; a flood of them ends the server
 STDERR_TAIL_BYTES = 4096
 CONNECT_TIMEOUT_S = 30.0
@@ -148,8 +149,10 @@ class StdioTransport:
         assert process.stdin is not None
         try:
             async for session_message in to_send:
-                self._unsolicited = 0
-                text = session_message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                message = session_message.message
+                if isinstance(message, mcp_types.JSONRPCRequest):  # not an answer to the server
+                    self._unsolicited = 0
+                text = message.model_dump_json(by_alias=True, exclude_unset=True)
                 process.stdin.write(f"{text}\n".encode())
                 await process.stdin.drain()
         except OSError:  # the server ended, or closed its stdin: no answer can come
@@ -233,8 +236,9 @@ class HttpTransport:
             self._status = response.status_code
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise httpx2.StreamError("it sent a compressed body, which was not asked for")
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                response.stream = _BoundedStream(response.stream)
+            is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+            limit = MAX_STREAM_BYTES if is_stream else MAX_MESSAGE_BYTES
+            response.stream = _BoundedStream(response.stream, limit)
 
         client = httpx2.AsyncClient(
             headers={**self._config.headers, "accept-encoding": "identity"},
@@ -251,17 +255,16 @@ class HttpTransport:
 class _BoundedStream(httpx2.AsyncByteStream):
     """The body of a response; one that is too long is an error."""
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, limit: int) -> None:
+        self._stream, self._limit = stream, limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         total = 0
         async for chunk in self._stream:
             total += len(chunk)
-            if total > MAX_MESSAGE_BYTES:
-                raise httpx2.StreamError(
-                    f"it sent a message of more than {MAX_MESSAGE_BYTES // 1_000_000} MB"
-                )
+            if total > self._limit:
+                megabytes = self._limit // 1_000_000
+                raise httpx2.StreamError(f"it sent a response of more than {megabytes} MB")
             yield chunk
 
     async def aclose(self) -> None:
