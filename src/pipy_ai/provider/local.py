@@ -315,6 +315,8 @@ class LlamaEngine:
         params.use_jinja = True
         params.verbosity = 0
         params.ui = False
+        # The small model fits into any memory: do not load it twice to find out, nor warm it up.
+        params.fit_params = params.warmup = not self._embedded
         if self._embedded:
             params.chat_template = (
                 Path(__file__).with_name("smollm2.jinja").read_text(encoding="utf-8")
