@@ -6,7 +6,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias
 
-from ..utils.plugins import find_plugin
 from .base import Provider
 from .deltas import Delta, Finish, Text
 from .request import Request
@@ -90,6 +89,8 @@ def plugin_provider(name: str) -> Provider | None:
 
     The plugin's object is as for `register_provider`, or a class that makes one without arguments.
     """
+
+    from ..utils.plugins import find_plugin
 
     def use(value: Any) -> Provider:
         provider: Provider = _as_provider(name, value() if isinstance(value, type) else value)
