@@ -39,28 +39,31 @@ def test_marker_records_and_replays(pytester: pytest.Pytester, lab: Lab) -> None
                 assert complete("hosted_vllm/m", "q", api_base={lab.url!r}).text == "Paris."
                 assert pipy_cassette.path.name == "x.yaml"
 
+            def test_three(self):
+                assert complete("hosted_vllm/m", "q3", api_base={lab.url!r}).text == "Paris."
+
         def test_other():
             pass
         """
     )
-    lab.play(OK, OK, OK)
+    lab.always = OK
     result = run(pytester)
-    result.assert_outcomes(failed=3, passed=1)
+    result.assert_outcomes(failed=4, passed=1)
     result.stdout.fnmatch_lines(
         ["*Requests that are not in the cassette*", "*does not exist*--record*"]
     )
     assert len(lab.seen) == 0
-    run(pytester, "--record").assert_outcomes(passed=4)
-    assert len(lab.seen) == 3
+    run(pytester, "--record").assert_outcomes(passed=5)
+    assert len(lab.seen) == 4
     files = sorted(str(p.relative_to(pytester.path)) for p in pytester.path.rglob("*.yaml"))
     assert files[1].startswith("cassettes/test_capital/test_one[a-b-c]-")
     assert files[::2] == ["cassettes/test_capital/test_one[France].yaml", "x.yaml"]
-    run(pytester).assert_outcomes(passed=4)
-    run(pytester, "--record").assert_outcomes(passed=4)
-    assert len(lab.seen) == 3
-    lab.play(OK, OK, OK)
-    run(pytester, "--record-all").assert_outcomes(passed=4)
-    assert len(lab.seen) == 6
+    run(pytester).assert_outcomes(passed=5)
+    run(pytester, "--record").assert_outcomes(passed=5)
+    assert len(lab.seen) == 4
+    run(pytester, "--record-all").assert_outcomes(passed=5)
+    assert len(lab.seen) == 8
+    run(pytester).assert_outcomes(passed=5)
 
 
 def test_request_that_is_not_recorded_fails_the_test(pytester: pytest.Pytester, lab: Lab) -> None:

@@ -24,6 +24,7 @@ MARKER = "pipy"
 MAX_NAME_CHARS = 120  # of a file
 _ARGUMENTS = {"cassette", "faux", "mode", "name", "network", "timing"}
 _unmatched = pytest.StashKey[list[str]]()
+_recorded = pytest.StashKey[set[Path]]()
 _passed = pytest.StashKey[bool]()
 
 
@@ -68,17 +69,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 names.insert(0, fixture)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Note whether a test passed; otherwise show which requests were not recorded."""
-    report = yield
+    outcome = yield
+    report = outcome.get_result()
     if report.when == "call":
         item.stash[_passed] = report.passed
         if report.failed and (unmatched := item.stash.get(_unmatched, [])):
             report.sections.append(("Requests that are not in the cassette", "\n".join(unmatched)))
-    return report
 
 
 @pytest.fixture
@@ -93,6 +92,10 @@ def pipy_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     arguments = _marker_arguments(request)
     mode: RecordMode = arguments.get("mode", request.config.option.pipy_record)
     path = _cassette_path(request, arguments.get("cassette"))
+    if mode == "all":  # an earlier test may have recorded into the same file
+        recorded = request.config.stash.setdefault(_recorded, set())
+        mode = "new" if path in recorded else "all"
+        recorded.add(path)
     with ExitStack() as stack:
         stack.enter_context(_without_response_cache())
         opened = stack.enter_context(cassette(path, mode, timing=bool(arguments.get("timing"))))

@@ -165,6 +165,15 @@ def test_undo_and_retry(lab: Lab) -> None:
     assert asked(lab) == [("user", "first"), ("assistant", "one"), ("user", "third")]
 
 
+def test_retry_is_not_answered_from_the_cache(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPY_CACHE", "1")
+    lab.play(answer("one"), answer("another"))
+    with Chat(lab) as seen:
+        seen.say("first", "one")
+        seen.say("/retry", "another")
+    assert len(lab.seen) == 2
+
+
 def test_failed_request_is_shown_and_the_chat_continues(lab: Lab) -> None:
     lab.play(Status(401, {"error": {"message": "no such key"}}), answer("well"))
     with Chat(lab) as seen:

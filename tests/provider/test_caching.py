@@ -311,18 +311,6 @@ def test_cassette_records_every_request(
     assert len(lab.seen) == 2
 
 
-def test_hooks_are_not_called_for_a_hit(lab: Lab, path: str) -> None:
-    lab.play(OK)
-    calls: list[str] = []
-    options: Any = {
-        "on_request": lambda request: calls.append("request"),
-        "on_response": lambda request, message: calls.append("response"),
-    }
-    for _ in range(2):
-        complete("hosted_vllm/m", "q", api_base=lab.url, cache=path, **options)
-    assert calls == ["request", "response"]
-
-
 def test_environment(lab: Lab, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.always = OK
     for setting in (path, "1"):

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 from ..response_cache import ResponseCache
@@ -18,7 +17,8 @@ from ..utils.atomic import make_private_dir, open_private
 from ..utils.extras import has_extra, install_command
 from ..utils.file_errors import describe_os_error
 
-BUSY_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 0.25  # in the event loop
+WRITE_TIMEOUT_S = 5.0
 REDIS_TIMEOUT_S = 2.0
 REDIS_PAUSE_S = 10.0  # without requests to a server that failed
 LEASE_S = 15.0  # of the right to send a request, renewed while it runs
@@ -57,8 +57,8 @@ class CacheStore(Protocol):
         """Delete a response."""
         ...
 
-    def count_hit(self, saved: float) -> None:
-        """Add a use and what it saved, in US dollars, to the statistics."""
+    def count_hits(self, count: int, saved: float) -> None:
+        """Add uses and what they saved, in US dollars, to the statistics."""
         ...
 
     def stats(self) -> CacheStats:
@@ -82,10 +82,29 @@ class CacheStore(Protocol):
         ...
 
 
-@cache
+_stores: dict[tuple[ResponseCache, str], CacheStore] = {}
+_inherited_stores: list[dict[tuple[ResponseCache, str], CacheStore]] = []
+
+
 def open_store(config: ResponseCache) -> CacheStore:
     """Return the store of a cache. It connects with its first use."""
-    return RedisStore(config) if config.is_redis else SQLiteStore(config)
+    key = (config, "" if config.is_redis else config.path)  # which depends on the directory
+    store = _stores.get(key)
+    if store is None:
+        new_store = RedisStore(config) if config.is_redis else SQLiteStore(config)
+        store = _stores.setdefault(key, new_store)  # another thread may have been faster
+    return store
+
+
+def _after_fork() -> None:
+    """Drop the parent's stores: a forked child must neither use nor close its connections."""
+    global _stores
+    _inherited_stores.append(_stores)
+    _stores = {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 _SCHEMA = """
@@ -109,37 +128,31 @@ END;
 _SCHEMA_VERSION = 1
 
 
-class SQLiteStore:
-    """Responses in a file, for the processes of one machine."""
+class _Connection:
+    """A connection that one thread at a time may use, as a context manager."""
 
-    is_local = True
-
-    def __init__(self, config: ResponseCache) -> None:
-        self._path, self._shown, self._is_own = config.path, config.shown, not config.location
-        self._ttl, self._max_bytes = config.ttl, config.max_bytes
-        self._lock = threading.RLock()
+    def __init__(self, create: Callable[[str], int], path: str, timeout_s: float) -> None:
+        self._create, self._path, self._timeout_s = create, path, timeout_s
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._lock_fd = -1
-        self._pid = 0
 
-    def _run(self, action: Callable[[sqlite3.Connection], Any]) -> Any:
+    def __enter__(self) -> sqlite3.Connection:
+        self._lock.acquire()
         try:
-            with self._lock:
-                return action(self._connect())
-        except (sqlite3.Error, OSError) as error:
-            reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
-            if isinstance(error, sqlite3.DatabaseError) and "not a database" in reason:
-                reason += "; delete it with pipy cache clear"
-            raise CacheError(f"{self._shown}: {reason}") from None
+            if self._connection is None:
+                self._connection = self._connect()
+            return self._connection
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        self._lock.release()
 
     def _connect(self) -> sqlite3.Connection:
-        if self._connection is not None and self._pid == os.getpid():
-            return self._connection
-        if self._pid != os.getpid():  # a forked child must not use the connection of its parent
-            self._lock, self._lock_fd = threading.RLock(), -1
-        os.close(self._open(self._path))
+        os.close(self._create(self._path))
         connection = sqlite3.connect(
-            self._path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            self._path, self._timeout_s, isolation_level=None, check_same_thread=False
         )
         try:
             if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
@@ -148,8 +161,41 @@ class SQLiteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._pid = connection, os.getpid()
         return connection
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+class SQLiteStore:
+    """Responses in a file, for the processes of one machine."""
+
+    is_local = True
+
+    def __init__(self, config: ResponseCache) -> None:
+        self._path, self._shown, self._is_own = config.path, config.shown, not config.location
+        self._ttl, self._max_bytes = config.ttl, config.max_bytes
+        # Reading must not wait for a thread that writes.
+        self._reader = _Connection(self._open, self._path, READ_TIMEOUT_S)
+        self._writer = _Connection(self._open, self._path, WRITE_TIMEOUT_S)
+        self._lock = threading.Lock()
+        self._lock_fd = -1
+
+    def _run(
+        self, action: Callable[[sqlite3.Connection], Any], connection: _Connection | None = None
+    ) -> Any:
+        try:
+            with connection or self._writer as opened:
+                return action(opened)
+        except (sqlite3.Error, OSError) as error:
+            reason = describe_os_error(error) if isinstance(error, OSError) else str(error)
+            if isinstance(error, sqlite3.DatabaseError) and "not a database" in reason:
+                reason += "; delete it with pipy cache clear"
+            raise CacheError(f"{self._shown}: {reason}") from None
 
     def _open(self, path: str) -> int:
         """Open a file, or create it accessible only by the user; return its descriptor."""
@@ -163,7 +209,9 @@ class SQLiteStore:
     def get(self, key: str) -> bytes | None:
         oldest = 0.0 if self._ttl is None else time.time() - self._ttl
         sql = "SELECT value FROM responses WHERE key = ? AND stored_at > ?"
-        row = self._run(lambda connection: connection.execute(sql, (key, oldest)).fetchone())
+        row = self._run(
+            lambda connection: connection.execute(sql, (key, oldest)).fetchone(), self._reader
+        )
         return None if row is None else bytes(row[0])
 
     def put(self, key: str, value: bytes) -> None:
@@ -203,9 +251,9 @@ class SQLiteStore:
     def delete(self, key: str) -> None:
         self._run(lambda connection: connection.execute(_DELETE, (key,)))
 
-    def count_hit(self, saved: float) -> None:
-        sql = "UPDATE totals SET hits = hits + 1, saved = saved + ?"
-        self._run(lambda connection: connection.execute(sql, (saved,)))
+    def count_hits(self, count: int, saved: float) -> None:
+        sql = "UPDATE totals SET hits = hits + ?, saved = saved + ?"
+        self._run(lambda connection: connection.execute(sql, (count, saved)))
 
     def stats(self) -> CacheStats:
         if not os.path.exists(self._path):
@@ -221,13 +269,11 @@ class SQLiteStore:
             self._run(_clear)
             return entries
         except CacheError:  # damaged: the whole file goes
-            with self._lock:
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
-                for suffix in ("", "-wal", "-shm"):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(self._path + suffix)
+            self._reader.close()
+            self._writer.close()
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path + suffix)
             return 0
 
     def try_lock(self, key: str) -> bool:
@@ -237,7 +283,6 @@ class SQLiteStore:
             return True
         try:
             with self._lock:
-                self._run(lambda connection: None)  # notices a fork
                 if self._lock_fd < 0:
                     self._lock_fd = self._open(f"{self._path}.lock")
                 # One byte stands for each key. The system unlocks those of a process that dies.
@@ -281,7 +326,6 @@ class RedisStore:
         self._url, self._shown = os.fspath(config.location), config.shown
         self._ttl = config.ttl
         self._client: Any = None
-        self._pid = 0
         self._owner = uuid.uuid4().hex
         self._failed_at = float("-inf")
         self._failure = ""
@@ -294,14 +338,11 @@ class RedisStore:
         import redis
 
         try:
-            if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = (
-                    redis.Redis.from_url(
-                        self._url,
-                        socket_timeout=REDIS_TIMEOUT_S,
-                        socket_connect_timeout=REDIS_TIMEOUT_S,
-                    ),
-                    os.getpid(),
+            if self._client is None:
+                self._client = redis.Redis.from_url(
+                    self._url,
+                    socket_timeout=REDIS_TIMEOUT_S,
+                    socket_connect_timeout=REDIS_TIMEOUT_S,
                 )
             return action(self._client)
         except (redis.RedisError, OSError, ValueError) as error:
@@ -320,12 +361,12 @@ class RedisStore:
     def delete(self, key: str) -> None:
         self._run(lambda client: client.delete(REDIS_PREFIX + key))
 
-    def count_hit(self, saved: float) -> None:
-        def count(client: Any) -> None:
-            client.hincrby(f"{REDIS_PREFIX}totals", "hits", 1)
+    def count_hits(self, count: int, saved: float) -> None:
+        def add(client: Any) -> None:
+            client.hincrby(f"{REDIS_PREFIX}totals", "hits", count)
             client.hincrbyfloat(f"{REDIS_PREFIX}totals", "saved", saved)
 
-        self._run(count)
+        self._run(add)
 
     def stats(self) -> CacheStats:
         def read(client: Any) -> CacheStats:
@@ -351,7 +392,7 @@ class RedisStore:
 
     def try_lock(self, key: str) -> bool:
         name, lease_ms = f"{REDIS_PREFIX}lock:{key}", round(LEASE_S * 1000)
-        owner = self._lock_owner()
+        owner = self._owner
         return bool(self._run(lambda client: client.set(name, owner, nx=True, px=lease_ms)))
 
     def renew_lock(self, key: str) -> None:
@@ -359,11 +400,8 @@ class RedisStore:
 
     def unlock(self, key: str) -> None:
         script = "if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end"
-        name, owner = f"{REDIS_PREFIX}lock:{key}", self._lock_owner()
+        name, owner = f"{REDIS_PREFIX}lock:{key}", self._owner
         self._run(lambda client: client.eval(script, 1, name, owner))
-
-    def _lock_owner(self) -> str:
-        return f"{self._owner}-{os.getpid()}"
 
 
 def _response_names(client: Any) -> list[bytes]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 import zlib
@@ -40,7 +41,7 @@ _OTHER_OPTIONS = {
     "timeout", "transport", "extra",
 }  # fmt: skip
 
-_flights: dict[tuple[ResponseCache, str], Future[None]] = {}  # requests of this process
+_flights: dict[tuple[int, str], Future[None]] = {}  # requests of this process
 _flights_lock = threading.Lock()
 
 
@@ -138,12 +139,7 @@ class CachedRequest:
         message.usage.cost = construct_unchecked(
             Cost, input=0.0, output=0.0, cache_read=0.0, cache_write=0.0, total=0.0, source="cache"
         )
-
-        def count() -> None:
-            with contextlib.suppress(CacheError):
-                self._store.count_hit(saved or 0.0)
-
-        threading.Thread(target=count, name="pipy-ai-cache").start()
+        _count_hit(self._store, saved or 0.0)
 
     async def _find(self) -> bool:
         """Look for the response in the cache."""
@@ -167,9 +163,9 @@ class CachedRequest:
         deadline = time.monotonic() + MAX_WAIT_S
         while self._usable and time.monotonic() < deadline:
             with _flights_lock:
-                running = _flights.get((self._config, self._key))
+                running = _flights.get((id(self._store), self._key))
                 if running is None:
-                    self._flight = _flights[self._config, self._key] = Future()
+                    self._flight = _flights[id(self._store), self._key] = Future()
                     break
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(deadline - time.monotonic()):
@@ -207,7 +203,7 @@ class CachedRequest:
                 threading.Thread(target=unlock, name="pipy-ai-cache", daemon=True).start()
         if self._flight is not None:
             with _flights_lock:
-                _flights.pop((self._config, self._key), None)
+                _flights.pop((id(self._store), self._key), None)
             self._flight.set_result(None)
             self._flight = None
 
@@ -228,6 +224,47 @@ class CachedRequest:
     def _fail(self, reason: str) -> None:
         self._usable = False
         self._request.warn("cache_failed", f"The response cache was not used: {reason}.")
+
+
+# === Statistics =============================================================================
+
+_counts: dict[int, list[float]] = {}  # hits and savings by the id of the store, while a thread runs
+_counts_lock = threading.Lock()
+
+
+def _count_hit(store: CacheStore, saved: float) -> None:
+    """Add a hit to the statistics of a store, in a thread that writes all that come meanwhile."""
+    with _counts_lock:
+        counts = _counts.get(id(store))
+        if counts is not None:
+            counts[0] += 1
+            counts[1] += saved
+            return
+        _counts[id(store)] = [1, saved]
+    threading.Thread(target=_write_counts, args=(store,), name="pipy-ai-cache").start()
+
+
+def _write_counts(store: CacheStore) -> None:
+    while True:
+        with _counts_lock:
+            hits, saved = _counts[id(store)]
+            if not hits:
+                del _counts[id(store)]
+                return
+            _counts[id(store)] = [0, 0.0]
+        with contextlib.suppress(CacheError):
+            store.count_hits(int(hits), saved)
+
+
+def _after_fork() -> None:
+    """Forget the requests of the parent, whose threads do not exist in a forked child."""
+    global _flights, _flights_lock, _counts, _counts_lock
+    _flights, _flights_lock = {}, threading.Lock()
+    _counts, _counts_lock = {}, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 # === Keys ===================================================================================

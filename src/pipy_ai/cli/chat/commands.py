@@ -176,7 +176,7 @@ def _undo(chat: Chat, _: str) -> None:
 def _retry(chat: Chat, _: str) -> None:
     if chat.conversation.undo(answer_only=True) is None:
         raise ValueError("there is nothing to answer yet")
-    chat.request_answer()
+    chat.request_answer(cache=False)  # another answer is wanted
 
 
 def _new(chat: Chat, _: str) -> None:

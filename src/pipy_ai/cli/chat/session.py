@@ -126,13 +126,13 @@ class Chat:
         self.attachments = []
         self.request_answer()
 
-    def request_answer(self) -> None:
+    def request_answer(self, **more_options: Any) -> None:
         """Request an answer to the last message and print it as it arrives. Ctrl-C stops it."""
         from ... import run_tools, stream
 
         conversation = self.conversation
         model = conversation.model or ""
-        context, options = conversation.context, self._request_options(model)
+        context, options = conversation.context, self._request_options(model) | more_options
         show_request_status(model)
         events: Any
         if self.tools:
