@@ -449,6 +449,22 @@ def test_alternatives_of_alternatives_do_not_explode(
             Output.of(schema).parse(json.dumps(value))
 
 
+@pytest.mark.parametrize("draft", ["draft-07", "2020-12"])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_validation_follows_a_limited_number_of_references(draft: str, is_named: bool) -> None:
+    name = f"http://json-schema.org/{draft}/schema#"
+    named = {"$schema": name} if is_named else {}
+    definitions: dict[str, Any] = {
+        f"T{n}": {**named, "allOf": [{"$ref": f"#/definitions/T{n + 1}"}] * 2} for n in range(40)
+    }
+    definitions["T40"] = {}
+    a = {"$ref": "#/definitions/T0"}
+    schema = {"$schema": name, "properties": {"a": a}, "definitions": definitions}
+    assert list(schema_errors({"b": 1}, schema)) == []
+    with _bounded_calls(10_000_000), pytest.raises(ValueError, match="refer to themselves"):
+        list(schema_errors({"a": 1}, schema))
+
+
 def test_alternatives_of_a_root_that_is_one_of_them_are_flattened_once() -> None:
     circle = {"type": "object", "properties": {"r": TEXT}, "required": ["r"]}
     shapes = [{"$ref": "#/$defs/Shape"}, {"$ref": "#/$defs/Circle"}, {"$ref": "#/$defs/Shape"}]

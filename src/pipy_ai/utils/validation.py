@@ -147,7 +147,10 @@ def schema_validator(schema: dict[str, Any]) -> Any:
 
     validator_class = validator_for(schema, default=Draft202012Validator)
     is_newest = validator_class is Draft202012Validator  # the schema may not name its draft
-    if is_newest or not _is_valid_schema(validator_class, schema) or "nullable" in str(schema):
+    text = str(schema)
+    # A part that names a draft would be validated by a class without the limit.
+    is_mixed = "nullable" in text or text.count("$schema") > 1
+    if is_newest or is_mixed or not _is_valid_schema(validator_class, schema):
         schema, validator_class = modernize(schema), Draft202012Validator
     empty_registry: Registry[Any] = Registry()  # references must not fetch anything  # ty: ignore[invalid-type-form]
     return _with_limit(validator_class)(schema, registry=empty_registry)
