@@ -15,12 +15,13 @@ from pipy_ai import (
     ctx,
     preview,
     stream,
+    user,
 )
 from pipy_ai._requests import build_request
 from pipy_ai.provider.select import provider_for
 
 from ..support.event_grammar import check_events
-from ..support.scripted_server import Lab, Pause, sse
+from ..support.scripted_server import Lab, Pause, Status, sse
 from ..support.wire_formats import RESPONSES
 
 pytestmark = [
@@ -212,3 +213,42 @@ def test_provider_tools_are_added_to_functions(july: Any) -> None:
     assert [tool["type"] for tool in body["tools"]] == ["function", "web_search"]
     alone = preview("openai/gpt-5.4", "q", extra=extra).body
     assert [tool["type"] for tool in alone["tools"]] == ["web_search"]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_compaction_is_kept_and_sent_back(lab: Lab, july: Any, streamed: bool) -> None:
+    item = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA", "created_by": "x"}
+    text = {"type": "output_text", "text": "Hi.", "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "content": [text]}
+    output = [item, {**message, "status": "completed"}]
+    response = {"id": "r", "model": "gpt-5.4", "status": "completed", "usage": {}}
+    whole = {**response, "object": "response", "output": output}
+    events = [
+        {"type": "response.output_item.done", "output_index": index, "item": part}
+        for index, part in enumerate(output)
+    ]
+    completed = {"type": "response.completed", "response": response}
+    lab.play(sse(*events, completed) if streamed else Status(200, json.dumps(whole)))
+    rule = [{"type": "compaction", "compact_threshold": 1000}]
+    options: dict[str, Any] = {"api_base": lab.url, "api_key": "k", "max_retries": 0}
+    context = ctx("q")
+    answer = complete(
+        "openai/responses/gpt-5.4", context, extra={"context_management": rule}, **options
+    )
+    assert lab.seen[0].json["context_management"] == rule
+    assert (answer.text, answer.error, answer.warnings) == ("Hi.", None, [])
+    context.messages += [answer, user("And now?")]
+    complete("openai/responses/gpt-5.4", context, **options)
+    sent = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}
+    assert lab.seen[1].json["input"][1] == sent
+    assert lab.seen[1].json["input"][2]["id"] == "msg_1"
+    complete("openai/responses/gpt-5.5", context, **options)  # another model
+    assert "gAAAA" not in json.dumps(lab.seen[2].json)
+
+
+def test_compaction_without_its_content_is_left_out(lab: Lab, july: Any) -> None:
+    output = [{"type": "compaction", "id": "cmp_1"}]
+    whole = {"id": "r", "object": "response", "status": "completed", "output": output}
+    lab.play(Status(200, json.dumps(whole)))
+    answer = complete("openai/responses/gpt-5.4", "q", api_base=lab.url, api_key="k", max_retries=0)
+    assert answer.content == []

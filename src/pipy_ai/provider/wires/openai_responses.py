@@ -31,6 +31,7 @@ from ..deltas import (
     Finish,
     ImageData,
     Omitted,
+    RedactedThinking,
     ResponseInfo,
     ServerToolFragment,
     Text,
@@ -527,6 +528,9 @@ class OpenAIResponsesDecoder:
                 deltas.append(Thinking(text, index))
             if signature := _reasoning_signature(item):
                 deltas.append(ThinkingSignature(signature, index))
+        elif item_type == "compaction":
+            if compaction := _compaction_part(item):
+                deltas.append(RedactedThinking(compaction))
         elif item_type == "message":
             self._decode_message(index, item, deltas)
         elif item_type == "function_call":
@@ -591,6 +595,14 @@ _HANDLERS: dict[str, Callable[[OpenAIResponsesDecoder, int, dict[str, Any], list
     "response.failed": OpenAIResponsesDecoder.on_end,
     "response.cancelled": OpenAIResponsesDecoder.on_end,
 }
+
+
+def _compaction_part(item: dict[str, Any]) -> str | None:
+    """Return the encrypted summary of the conversation so far as JSON, to be sent back."""
+    if not optional_text(item.get("encrypted_content")):
+        return None
+    names = ("type", "id", "encrypted_content")
+    return dump_part({name: item[name] for name in names if optional_text(item.get(name))})
 
 
 def _reasoning_signature(item: dict[str, Any]) -> str | None:
