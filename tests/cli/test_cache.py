@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,14 @@ def test_usage_line_shows_what_was_saved() -> None:
     assert format_usage(message, message).endswith("cached, saved $0.0210")
     message.cached = CacheHit()
     assert format_usage(message).endswith("cached")
+
+
+def test_hits_are_counted_at_the_end_of_a_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "x.sqlite")
+    ask = f"complete('faux/echo', 'q', cache={path!r})"
+    code = f"from pipy_ai import complete\nfor _ in range(3): {ask}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert main(["cache", "stats", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"] == 2

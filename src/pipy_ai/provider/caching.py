@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import hashlib
 import json
@@ -32,6 +33,7 @@ FORMAT = 1
 MAX_WAIT_S = 60.0  # for the same request of another process or thread
 FIRST_POLL_S, LAST_POLL_S = 0.01, 0.2
 MAX_REPLAYED_BATCH = 64  # deltas
+WRITE_COUNTS_EVERY_S = 1.0
 
 _DELTA_TYPES = {delta_type.__name__: delta_type for delta_type in get_args(Delta)}
 # Options that do not change what is requested.
@@ -228,32 +230,33 @@ class CachedRequest:
 
 # === Statistics =============================================================================
 
-_counts: dict[int, list[float]] = {}  # hits and savings by the id of the store, while a thread runs
+_counts: dict[CacheStore, tuple[int, float]] = {}  # hits and savings that are not written yet
 _counts_lock = threading.Lock()
+_counts_written_at = time.monotonic()
 
 
 def _count_hit(store: CacheStore, saved: float) -> None:
-    """Add a hit to the statistics of a store, in a thread that writes all that come meanwhile."""
+    """Add a hit to the statistics of a store. They are written now and then, and at the end."""
+    global _counts_written_at
     with _counts_lock:
-        counts = _counts.get(id(store))
-        if counts is not None:
-            counts[0] += 1
-            counts[1] += saved
+        hits, sum_saved = _counts.get(store, (0, 0.0))
+        _counts[store] = (hits + 1, sum_saved + saved)
+        if time.monotonic() < _counts_written_at + WRITE_COUNTS_EVERY_S:
             return
-        _counts[id(store)] = [1, saved]
-    threading.Thread(target=_write_counts, args=(store,), name="pipy-ai-cache").start()
+        _counts_written_at = time.monotonic()
+    threading.Thread(target=_write_counts, name="pipy-ai-cache").start()
 
 
-def _write_counts(store: CacheStore) -> None:
-    while True:
-        with _counts_lock:
-            hits, saved = _counts[id(store)]
-            if not hits:
-                del _counts[id(store)]
-                return
-            _counts[id(store)] = [0, 0.0]
+def _write_counts() -> None:
+    with _counts_lock:
+        counts = [*_counts.items()]
+        _counts.clear()
+    for store, (hits, saved) in counts:
         with contextlib.suppress(CacheError):
-            store.count_hits(int(hits), saved)
+            store.count_hits(hits, saved)
+
+
+atexit.register(_write_counts)
 
 
 def _after_fork() -> None:
