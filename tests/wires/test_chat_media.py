@@ -129,7 +129,7 @@ def test_image_without_an_address_is_named(lab: Lab, july: Any, images: Any) -> 
 
 
 def test_annotations_are_citations(lab: Lab, july: Any) -> None:
-    text = "Käse ist gut."
+    text = "Käse und Brot."
     citation = {"url": "https://a.example", "title": "A", "start_index": 0, "end_index": 4,
                 "content": "cheese"}  # fmt: skip
     annotation = {"type": "url_citation", "url_citation": citation}
