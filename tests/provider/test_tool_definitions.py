@@ -133,6 +133,20 @@ def test_calls_of_other_hosts_are_renamed(lab: Lab) -> None:
     assert lab.seen[0].json["messages"][1]["tool_calls"][0]["function"]["name"] == "files_read"
 
 
+@pytest.mark.parametrize("transport", ["direct", "litellm"])
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+def test_call_without_a_name_gets_one(wire: Wire, transport: str) -> None:
+    """Every API would reject the conversation otherwise."""
+    call = ToolCall(id="c1", name="", arguments={})
+    answer = complete("faux/echo", "q")
+    answer.content = [call]
+    messages = [UserMessage(content="q"), answer, tool_result(call, "x")]
+    options: dict[str, Any] = {"api_key": "k", "transport": transport}
+    body = json.dumps(preview(wire.model, Context(messages=messages), **options).body)
+    assert '"name": ""' not in body
+    assert '"name": "_"' in body
+
+
 @pytest.mark.parametrize(
     "choice",
     [

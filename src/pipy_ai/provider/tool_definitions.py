@@ -122,7 +122,7 @@ def rename_tools(messages: list[Message], request: Request, wire: Wire) -> list[
     sent_names = {name: sent for sent, name in request.tool_names.items()}
 
     def sent_name(name: str) -> str:
-        if name in sent_names or not name or wire.tool_name.fullmatch(name):
+        if name in sent_names or wire.tool_name.fullmatch(name):
             return sent_names.get(name, name)
         return _portable_name(name)
 
