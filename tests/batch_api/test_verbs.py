@@ -353,3 +353,13 @@ def test_error_of_the_callers_iterable_sends_nothing(batch_lab: BatchLab) -> Non
 async def test_blocking_call_in_an_event_loop(batch_lab: BatchLab) -> None:
     handle = await asyncio.to_thread(submit, batch_lab)
     assert len(await acollect(handle, poll=POLL)) == 3
+
+
+def test_response_cache_does_not_answer_rows(
+    batch_lab: BatchLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results are read as answers to one request, which a cache would answer alike."""
+    monkeypatch.setenv("PIPY_CACHE", str(tmp_path / "cache"))
+    assert texts(collect(submit(batch_lab), poll=POLL)) == [p.upper() for p in PROMPTS]
+    cached = submit(batch_lab, cache=str(tmp_path / "cache"))
+    assert texts(collect(cached, poll=POLL)) == [p.upper() for p in PROMPTS]

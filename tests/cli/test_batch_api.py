@@ -64,7 +64,7 @@ def start(*options: str) -> subprocess.Popen[str]:
 
 
 def wait_for_job(lab: BatchLab, count: int = 1) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while len(lab.jobs) < count or not lab.calls["GET /v1/batches/*"]:
         assert time.monotonic() < until
         time.sleep(0.01)

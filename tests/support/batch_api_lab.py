@@ -109,7 +109,7 @@ class BatchLab:
 
     @web.middleware
     async def _observe(self, request: web.Request, handler: Any) -> Response:
-        path = re.sub(r"(batch|file|msgbatch)[_-]\w+|(batches|files)/[a-z]\w*", "*", request.path)
+        path = re.sub(r"(?<=/batches/)\w+|(?<=/files/)\w+|(?<=/jobs/)\w+", "*", request.path)
         self.calls[f"{request.method} {path}"] += 1
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         is_creation = request.method == "POST" and path.endswith(

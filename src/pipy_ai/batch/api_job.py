@@ -187,6 +187,7 @@ class ApiJob:
         self._groups = []
         try:
             for row, request in iter_open_rows(self.job):
+                await asyncio.sleep(0)  # Ctrl-C
                 options = dict(request.options)
                 group = await self._group(model_of(self.job, row), options.pop("output", None))
                 self._add_row(group, row, request.prompt, options)
@@ -291,6 +292,7 @@ class ApiJob:
             for position, row in enumerate(self._read_rows(job)):
                 if str(row.id) in known:  # added by a run that was killed
                     continue
+                await asyncio.sleep(0)  # Ctrl-C
                 message = await results.message(position)
                 self._count(row, message)
                 record = _record(row, message, job.id)

@@ -48,9 +48,10 @@ class ModelSession:
         self.model = model
         self._output = output
         self._output_mode: OutputMode | None = output_mode
-        # Retries and timeouts are those of calls to the batch API.
+        # Retries and timeouts are those of calls to the batch API. Results are read as answers to
+        # one request, which a cache would answer alike.
         self._options: dict[str, Any] = {
-            **options, "max_retries": 0, "timeout": None, "idle_timeout": None,
+            **options, "max_retries": 0, "timeout": None, "idle_timeout": None, "cache": False,
             "raise_on_error": False,
         }  # fmt: skip
         self.template: Request = self.build(

@@ -287,6 +287,7 @@ async def _collect_job(
         charge = job.state != "collected"
         with await session.results(job, status, path, lost, charge) as results:
             for position in range(len(results)):
+                await asyncio.sleep(0)  # let other tasks run meanwhile
                 messages.append(await results.message(position))
     finally:
         path.unlink(missing_ok=True)
