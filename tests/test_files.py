@@ -13,18 +13,24 @@ from typing import Any
 import pytest
 
 from pipy_ai import (
+    AudioContent,
     Context,
     DocumentContent,
     ImageContent,
     TextContent,
     UserMessage,
+    VideoContent,
     attachment,
+    audio,
     document,
     image,
     user,
+    video,
 )
-from pipy_ai.files import sniff_image_type
+from pipy_ai.files import sniff_image_type, url_kind
+from pipy_ai.media import wav_header
 from pipy_ai.provider.conversation import Target, adapt_messages
+from pipy_ai.tokens import estimate_input_tokens
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -253,3 +259,113 @@ def test_truncated_images(data: bytes, end: int, tmp_path: Path) -> None:
     for build in (attachment, image):
         with pytest.raises(ValueError, match="photo is a truncated image"):
             build(path)
+
+
+# --- Audio and video ------------------------------------------------------------------------
+
+WAV = wav_header(8, 16_000) + bytes(8)
+FTYP = b"\0\0\0\x14ftypisom\0\0\0\0isom"
+SOUND_TRACK = b"\0\0\0\x20moov\0\0\0\x18hdlr" + bytes(8) + b"soun\0\0\0\0"
+PICTURE_TRACK = SOUND_TRACK.replace(b"soun", b"vide")
+MP4 = FTYP + PICTURE_TRACK + b"\0\0\0\x0cmdatabcd"
+MATROSKA = b"\x1a\x45\xdf\xa3\x8b\x42\x82\x88matroska\x18\x53\x80\x67"
+WEBM = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm\x18\x53\x80\x67"
+MEDIA = {
+    "speech.wav": (WAV, "audio/wav"),
+    "stream.wav": (WAV[:40] + b"\xff\xff\xff\xff" + bytes(9), "audio/wav"),
+    "tagged.mp3": (b"ID3\4\0\0\0\0\0\2ab\xff\xfb\x90\0", "audio/mpeg"),
+    "bare.mp3": (b"\xff\xfb\x90\0" + bytes(40), "audio/mpeg"),
+    "speech.aac": (b"\xff\xf1\x50\x80" + bytes(40), "audio/aac"),
+    "speech.ogg": (b"OggS" + bytes(22) + b"\1\4Opus", "audio/ogg"),
+    "speech.flac": (b"fLaC\x80\0\0\x22" + bytes(40), "audio/flac"),
+    "speech.m4a": (b"\0\0\0\x14ftypM4A \0\0\0\0M4A " + SOUND_TRACK, "audio/mp4"),
+    "sound.mp4": (FTYP + SOUND_TRACK, "audio/mp4"),
+    "speech.aiff": (b"FORM\0\0\0\4AIFF", "audio/aiff"),
+    "speech.webm": (WEBM + b"\x01" + b"\xff" * 7 + b"\x86\x86A_OPUS", "audio/webm"),
+    "film.mp4": (MP4, "video/mp4"),
+    "film.mov": (b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + PICTURE_TRACK, "video/quicktime"),
+    "film.webm": (WEBM + b"\x88abcdefgh", "video/webm"),
+    "film.mkv": (MATROSKA + b"\x88abcdefgh", "video/x-matroska"),
+    "film.mpeg": (b"\0\0\1\xba" + bytes(20), "video/mpeg"),
+    "film.avi": (b"RIFF\4\0\0\0AVI ", "video/x-msvideo"),
+    "film.flv": (b"FLV\1" + bytes(20), "video/x-flv"),
+    "film.3gp": (b"\0\0\0\x14ftyp3gp4\0\0\0\0isom" + PICTURE_TRACK, "video/3gpp"),
+}
+
+
+@pytest.mark.parametrize("name", MEDIA)
+def test_audio_and_video_are_detected_from_their_bytes(name: str, tmp_path: Path) -> None:
+    data, mime_type = MEDIA[name]
+    misnamed = tmp_path / "file.txt"
+    misnamed.write_bytes(data)
+    kind = mime_type.partition("/")[0]
+    build, other = (audio, video) if kind == "audio" else (video, audio)
+    for source in (data, misnamed, f"data:;base64,{base64.b64encode(data).decode()}"):
+        for part in (attachment(source), build(source), user("q", misnamed).content[1]):
+            assert isinstance(part, AudioContent | VideoContent)
+            assert (part.type, part.mime_type, part.bytes) == (kind, mime_type, data)
+    if mime_type not in ("video/mp4", "video/webm"):  # these may hold only audio
+        with pytest.raises(ValueError, match="is not in a supported"):
+            other(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.wav", WAV[:-4], "is truncated"), ("a.wav", WAV[:44], "has no audio data"),
+        ("a.wav", WAV[:30], "has no audio data"), ("a.wav", WAV[:12] + bytes(40), "no audio data"),
+        ("a.mp3", b"ID3\4\0\0\0\0\2\0" + bytes(20), "is truncated"),
+        ("a.flac", MEDIA["speech.flac"][0][:20], "is truncated"),
+        ("a.ogg", MEDIA["speech.ogg"][0][:-1], "is truncated"),
+        ("a.aiff", b"FORM\0\0\1\0AIFF", "is truncated"),
+        ("a.mp4", MP4[:-1], "is truncated"), ("a.mp4", FTYP, "is truncated: it has no index"),
+        ("a.mkv", MEDIA["film.mkv"][0][:-1], "is truncated"), ("a.mkv", MATROSKA[:-4], "truncated"),
+        ("a.avi", b"RIFF\xff\0\0\0AVI ", "is truncated"),
+        ("a.raw", bytes(range(256)), "a.raw cannot be attached"),  # samples without a header
+        ("a.pdf", b"%PDF-1.7\ntrailer <</Encrypt 7 0 R>>", "is an encrypted PDF"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_named(name: str, data: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"{name} .*{reason}|{reason}"):
+        attachment(path)
+
+
+@pytest.mark.parametrize("size", [100_000_001, 1 << 31])
+def test_large_file_fails_before_it_is_read(size: int, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    with film.open("wb") as file:
+        file.write(MP4)
+        file.truncate(size)
+    for build in (attachment, video):
+        with pytest.raises(ValueError, match=rf"film\.mp4 is too large: {size:,} bytes.*100,000,0"):
+            build(film)
+
+
+def test_addresses_of_audio_and_video() -> None:
+    for url, kind in (
+        ("https://example.com/a.MP3?x=1", "audio"), ("gs://bucket/a.m4a", "audio"),
+        ("https://example.com/a.mp4", "video"), ("https://youtu.be/abc", "video"),
+        ("https://www.youtube.com/watch?v=abc", "video"),
+        ("https://m.youtube.com/shorts/a", "video"),
+        ("https://youtube.com.example/watch?v=abc", None), ("https://example.com/youtu.be/", None),
+    ):  # fmt: skip
+        assert url_kind(url) == kind
+        if kind:
+            assert attachment(url).type == kind
+            assert user("q", url).content[1].type == kind  # type: ignore[union-attr]
+    assert (audio("s3://b/a").url, video("https://example.com/x").url) == (
+        "s3://b/a", "https://example.com/x",
+    )  # fmt: skip
+
+
+def test_size_of_audio_and_video_in_tokens() -> None:
+    minute = wav_header(1_920_000, 16_000) + bytes(1_920_000)
+    for part, tokens in (
+        (audio(minute), 32 * 60), (AudioContent(data=base64.b64encode(bytes(96_000)).decode(),
+        mime_type="audio/L16;rate=24000"), 64), (AudioContent(url="gs://b/a.mp3"), 32 * 60),
+        (VideoContent(data=base64.b64encode(bytes(1_250_000)).decode()), 2900),
+    ):  # fmt: skip
+        counted = estimate_input_tokens(Context(messages=[UserMessage(content=[part])]))
+        assert counted == pytest.approx(tokens, rel=0.001)

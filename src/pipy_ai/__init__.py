@@ -95,8 +95,10 @@ if TYPE_CHECKING:
     from .events import ToolResultEvent as ToolResultEvent
     from .events import event_from_dict as event_from_dict
     from .files import attachment as attachment
+    from .files import audio as audio
     from .files import document as document
     from .files import image as image
+    from .files import video as video
     from .live_models import LiveModel as LiveModel
     from .live_models import alist_live_models as alist_live_models
     from .live_models import list_live_models as list_live_models
@@ -179,6 +181,7 @@ if TYPE_CHECKING:
     from .types import ToolSet as ToolSet
     from .types import Usage as Usage
     from .types import UserMessage as UserMessage
+    from .types import VideoContent as VideoContent
 
     # Importing from `.stream` binds the module. Checkers take the last binding, so the function of
     # the same name comes after every import of that module.
@@ -201,7 +204,7 @@ _NAMES_BY_MODULE = {
     " TextEndEvent TextStartEvent ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent"
     " ToolCallDeltaEvent ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent"
     " event_from_dict",
-    "files": "attachment document image",
+    "files": "attachment audio document image video",
     "live_models": "LiveModel alist_live_models list_live_models",
     "many": "acomplete_many astream_many complete_many stream_many",
     "mcp_client": "McpError McpTools mcp",
@@ -223,7 +226,7 @@ _NAMES_BY_MODULE = {
     "types": "AssistantMessage Attempt AudioContent CacheHit Citation Context Cost DocumentContent"
     " ImageContent Message RateLimit RawResponse ServerTool ServerToolCall ServerToolResult"
     " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage ToolSet Usage"
-    " UserMessage",
+    " UserMessage VideoContent",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

@@ -10,6 +10,7 @@ from .files import FileSource, attachment, image, is_web_url, url_kind
 from .types import (
     AssistantContent,
     AssistantMessage,
+    AudioContent,
     Context,
     DocumentContent,
     ImageContent,
@@ -24,6 +25,7 @@ from .types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
     as_tools,
 )
 from .utils.construct import construct_unchecked
@@ -37,13 +39,16 @@ Prompt: TypeAlias = (
     | Sequence[UserMessage | AssistantMessage | ToolResultMessage]
 )
 """Whatever becomes a context: a string, a message, a list of messages, or a `Context`."""
+_PARTS = TextContent | ImageContent | DocumentContent | AudioContent | VideoContent
 
 
-def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> UserMessage:
+def user(
+    *parts: FileSource | TextContent | ImageContent | DocumentContent | AudioContent | VideoContent,
+) -> UserMessage:
     """Build a user message. The first string is its text; other strings are paths or URLs of files.
 
-    A file is an image, a PDF or UTF-8 text, as for `attachment`; a web address is an image unless
-    it ends in `.pdf`.
+    A file is an image, audio, video, a PDF or UTF-8 text, as for `attachment`; a web address is an
+    image unless it ends in `.pdf` or the extension of audio or video.
 
     Raises:
         ValueError: No parts were given, or a file has an unsupported type.
@@ -63,7 +68,7 @@ def user(*parts: FileSource | TextContent | ImageContent | DocumentContent) -> U
     content: list[UserContent] = []
     has_text = False
     for part in parts:
-        if isinstance(part, TextContent | ImageContent | DocumentContent):
+        if isinstance(part, _PARTS):
             content.append(part)
         elif isinstance(part, str) and not has_text:
             content.append(TextContent(text=part))
@@ -103,7 +108,7 @@ def tool_result(
 
     Args:
         call: The call, or its id.
-        *content: Text, images and documents for the model; other values are sent as JSON.
+        *content: Text and files for the model; other values are sent as JSON.
         name: The name of the tool, if `call` is an id.
         is_error: Whether the call failed.
         details: Any value for the application. It is not sent to the model.
@@ -115,7 +120,7 @@ def tool_result(
     """
     blocks = [
         part
-        if isinstance(part, TextContent | ImageContent | DocumentContent)
+        if isinstance(part, _PARTS)
         else TextContent(text=part if isinstance(part, str) else json.dumps(part, default=str))
         for part in content
     ]

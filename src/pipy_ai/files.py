@@ -1,4 +1,7 @@
-"""Attach files: images, PDFs, text. The type is detected from the content, not from the name."""
+"""Attach files: images, audio, video, PDFs, text.
+
+The type is detected from the content, not from the name.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ from pathlib import Path
 from typing import TypeAlias, TypeGuard
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from .types import DocumentContent, ImageContent, TextContent, UserContent
+from .types import (
+    AudioContent,
+    DocumentContent,
+    ImageContent,
+    TextContent,
+    UserContent,
+    VideoContent,
+)
 from .utils.encoding import MARK_BYTES, decode_text, detect_encoding
 from .utils.surrogates import clean_surrogates
 
@@ -18,23 +28,30 @@ FileSource: TypeAlias = str | os.PathLike[str] | bytes
 """A file: a path, its bytes, or an `https://` or `http://` URL."""
 
 IMAGE_FORMATS = "PNG, JPEG, GIF, WebP, BMP, TIFF, HEIC, AVIF"
+MAX_FILE_BYTES = 100_000_000  # more than any provider accepts in one request
 _REMOTE_SCHEMES = ("http://", "https://", "gs://")
+_BUCKET_SCHEME = "s3://"  # Bedrock fetches audio and video from there
+_YOUTUBE = re.compile(
+    r"https?://((www|m)\.)?(youtube\.com/(watch|shorts/|live/)|youtu\.be/)", re.IGNORECASE
+)
+_ENCRYPTION = re.compile(rb"/Encrypt\s*(<<|\d+\s+\d+\s+R)")
 _SNIFF_BYTES = 4096  # enough to detect the type without reading an unsupported file completely
 _IMAGE_EXTENSION = re.compile(r"\.(avif|bmp|gif|hei[cf]|jpe?g|png|tiff?|webp)$", re.IGNORECASE)
 
 
 def attachment(source: FileSource, name: str | None = None) -> UserContent:
-    """Attach an image, a PDF or a text file: UTF-8, or UTF-16 with a byte order mark.
+    """Attach an image, audio, video, a PDF or a text file: UTF-8, or UTF-16 with a byte order mark.
 
     `source` is a path, the content as bytes, or a URL (`https:`, `http:` or `data:`). The type is
     detected from the content. Text becomes a `TextContent` inside `<file name="…">`, which every
     model supports. `name` is the name that the model sees; default: the name of the file.
 
-    A web address must end in `.pdf` or the extension of an image; the provider fetches it.
+    A web address must end in `.pdf` or the extension of an image, audio or video, or be a video of
+    YouTube; the provider fetches it.
 
     Raises:
-        ValueError: The file is empty, truncated or of another type, or the type of a web address
-            is unknown.
+        ValueError: The file is empty, truncated, encrypted, larger than 100 MB or of another type,
+            or the type of a web address is unknown.
         OSError: The file cannot be read.
 
     Example:
@@ -47,23 +64,36 @@ def attachment(source: FileSource, name: str | None = None) -> UserContent:
         </file>
     """
     if is_web_url(source):
-        if url_kind(source) == "image":
-            return ImageContent(url=source)
-        if url_kind(source) == "document":
-            return document(source, name)
+        match url_kind(source):
+            case "image":
+                return ImageContent(url=source)
+            case "document":
+                return document(source, name)
+            case "audio":
+                return AudioContent(url=source)
+            case "video":
+                return VideoContent(url=source)
         raise ValueError(
-            f"the file type of {source} is unknown: use image(url) or document(url), or"
-            " download it and pass the bytes"
+            f"the file type of {source} is unknown: use image(url), document(url), audio(url) or"
+            " video(url), or download it and pass the bytes"
         )
     data, file_name, label = _read_source(source)
     mime_type = sniff_image_type(data)
     if mime_type is not None:
         _check_complete(data, mime_type, label)
         return ImageContent(data=_encode_base64(data), mime_type=mime_type)
-    content = _document_content(data, name or file_name)
+    from .media import AUDIO_FORMATS, VIDEO_FORMATS, check_media, sniff_media_type
+
+    mime_type = sniff_media_type(data)
+    if mime_type is not None:
+        check_media(data, mime_type, label)
+        media_type = AudioContent if mime_type.startswith("audio/") else VideoContent
+        return media_type(data=_encode_base64(data), mime_type=mime_type)
+    content = _document_content(data, name or file_name, label)
     if content is None:
         raise ValueError(
-            f"{label} cannot be attached: use an image ({IMAGE_FORMATS}), a PDF or UTF-8 text"
+            f"{label} cannot be attached: use an image ({IMAGE_FORMATS}), audio ({AUDIO_FORMATS}),"
+            f" video ({VIDEO_FORMATS}), a PDF or UTF-8 text"
         )
     return content
 
@@ -78,7 +108,8 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
         name: The file name that the model sees. By default, that of the path or URL.
 
     Raises:
-        ValueError: The file is empty, or neither a PDF nor UTF-8 text.
+        ValueError: The file is empty, encrypted, larger than 100 MB, or neither a PDF nor UTF-8
+            text.
         OSError: The file cannot be read.
 
     Example:
@@ -91,7 +122,7 @@ def document(source: FileSource, name: str | None = None) -> DocumentContent | T
         file_name = last_segment if last_segment.lower().endswith(".pdf") else None
         return DocumentContent(url=source, name=_clean_name(name or file_name))
     data, file_name, label = _read_source(source)
-    content = _document_content(data, name or file_name)
+    content = _document_content(data, name or file_name, label)
     if content is None:
         raise ValueError(f"{label} is neither a PDF nor UTF-8 text")
     return content
@@ -127,13 +158,85 @@ def image(source: FileSource) -> ImageContent:
     return ImageContent(data=_encode_base64(data), mime_type=mime_type)
 
 
+def audio(source: FileSource) -> AudioContent:
+    """Attach audio from a path, bytes or a URL (`https:`, `http:`, `data:`, `gs:` or `s3:`).
+
+    The format is detected from the content, not from the name of the file. Vertex AI fetches web
+    addresses and Google Cloud Storage (`gs:`), Amazon Bedrock its own storage (`s3:`); other
+    providers need the bytes.
+
+    Args:
+        source: A path, the bytes of a file, or a URL.
+
+    Raises:
+        ValueError: The file is truncated, larger than 100 MB, or not audio of a supported format
+            (WAV, MP3, OGG, FLAC, M4A, AAC, AIFF, WebM).
+        OSError: The file cannot be read.
+
+    Example:
+        >>> from pipy_ai import audio
+        >>> audio("gs://bucket/speech.mp3").url
+        'gs://bucket/speech.mp3'
+    """
+    if _is_media_url(source):
+        return AudioContent(url=source)
+    from .media import AUDIO_FORMATS, check_media, sniff_media_type
+
+    data, _, label = _read_source(source)
+    mime_type = sniff_media_type(data) or ""
+    if mime_type in ("video/mp4", "video/webm"):  # a container that may hold only audio
+        mime_type = mime_type.replace("video", "audio")
+    if not mime_type.startswith("audio/"):
+        raise ValueError(f"{label} is not in a supported audio format ({AUDIO_FORMATS})")
+    check_media(data, mime_type, label)
+    return AudioContent(data=_encode_base64(data), mime_type=mime_type)
+
+
+def video(source: FileSource) -> VideoContent:
+    """Attach a video from a path, bytes or a URL (`https:`, `http:`, `data:`, `gs:` or `s3:`).
+
+    The format is detected from the content, not from the name of the file. Vertex AI and OpenRouter
+    fetch web addresses, Gemini those of YouTube, Amazon Bedrock its own storage (`s3:`).
+
+    Args:
+        source: A path, the bytes of a file, or a URL.
+
+    Raises:
+        ValueError: The file is truncated, larger than 100 MB, or not a video of a supported format
+            (MP4, MOV, WebM, MKV, MPEG, AVI, FLV, WMV, 3GP).
+        OSError: The file cannot be read.
+
+    Example:
+        >>> from pipy_ai import video
+        >>> video("https://youtu.be/dQw4w9WgXcQ").type
+        'video'
+    """
+    if _is_media_url(source):
+        return VideoContent(url=source)
+    from .media import VIDEO_FORMATS, check_media, sniff_media_type
+
+    data, _, label = _read_source(source)
+    mime_type = sniff_media_type(data) or ""
+    if not mime_type.startswith("video/"):
+        raise ValueError(f"{label} is not in a supported video format ({VIDEO_FORMATS})")
+    check_media(data, mime_type, label)
+    return VideoContent(data=_encode_base64(data), mime_type=mime_type)
+
+
+def _is_media_url(source: object) -> TypeGuard[str]:
+    is_bucket = isinstance(source, str) and source.lower().startswith(_BUCKET_SCHEME)
+    return is_bucket or is_web_url(source)
+
+
 def is_web_url(source: object) -> TypeGuard[str]:
     """Whether `source` is an `http:`, `https:` or `gs:` URL (Google Cloud Storage)."""
     return isinstance(source, str) and source.lower().startswith(_REMOTE_SCHEMES)
 
 
 def url_kind(url: str) -> str | None:
-    """Return the kind of file that a URL ends in: `image`, `document` (a PDF) or None.
+    """Return the kind of file behind a URL: `image`, `document` (a PDF), `audio`, `video` or None.
+
+    It goes by the extension, and by the address for videos of YouTube.
 
     Example:
         >>> url_kind("https://example.com/a.PDF?page=2"), url_kind("https://example.com/a")
@@ -142,7 +245,13 @@ def url_kind(url: str) -> str | None:
     path = unquote(urlsplit(url).path)
     if path.lower().endswith(".pdf"):
         return "document"
-    return "image" if _IMAGE_EXTENSION.search(path) else None
+    if _IMAGE_EXTENSION.search(path):
+        return "image"
+    if _YOUTUBE.match(url):
+        return "video"
+    from .media import EXTENSIONS
+
+    return EXTENSIONS.get(path.lower().rpartition(".")[2], "").partition("/")[0] or None
 
 
 def sniff_image_type(data: bytes) -> str | None:
@@ -194,9 +303,16 @@ def _jpeg_scan_start(data: bytes) -> int:
     return 0
 
 
-def _document_content(data: bytes, name: str | None) -> DocumentContent | TextContent | None:
+def _document_content(
+    data: bytes, name: str | None, label: str
+) -> DocumentContent | TextContent | None:
     name = _clean_name(name)
     if _is_pdf(data):
+        if _ENCRYPTION.search(data):
+            raise ValueError(
+                f"{label} is an encrypted PDF, which providers cannot read: save it without a"
+                " password"
+            )
         return DocumentContent(data=_encode_base64(data), mime_type="application/pdf", name=name)
     try:
         text = decode_text(data)
@@ -215,16 +331,20 @@ def _is_pdf(data: bytes) -> bool:
 
 
 def _is_known_type(data: bytes) -> bool:
-    """Return whether data with zero bytes may be a PDF, an image, or UTF-16 text."""
+    """Return whether data with zero bytes may be a PDF, an image, audio, video, or UTF-16 text."""
+    from .media import sniff_media_type
+
     is_utf16 = detect_encoding(data[:MARK_BYTES]) != "utf-8"
-    return is_utf16 or _is_pdf(data) or sniff_image_type(data) is not None
+    media_type = sniff_image_type(data) or sniff_media_type(data)
+    return is_utf16 or _is_pdf(data) or media_type is not None
 
 
 def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
     """Return the content, the file name, and a label for errors.
 
-    Only the beginning of a file is read if its type is not supported.
+    Only the beginning of a file is read if its type is not supported or it is too large.
     """
+    size = 0
     if isinstance(source, str) and source[:5].lower() == "data:":
         data, name, label = _decode_data_url(source), None, "this data: URL"
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -237,7 +357,15 @@ def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
         with path.open("rb") as file:
             data = file.read(_SNIFF_BYTES)
             if b"\0" not in data or _is_known_type(data):
-                data += file.read()
+                size = os.fstat(file.fileno()).st_size
+                if size <= MAX_FILE_BYTES:
+                    data += file.read(MAX_FILE_BYTES + 1 - len(data))
+    size = max(size, len(data))
+    if size > MAX_FILE_BYTES:
+        raise ValueError(
+            f"{label} is too large: {size:,} bytes, and a message can hold files of up to"
+            f" {MAX_FILE_BYTES:,} bytes"
+        )
     if not data:
         raise ValueError(f"{label} is empty")
     return data, name, label

@@ -155,7 +155,8 @@ def part_text(part: Any) -> str:
         case "audio" if part.transcript:
             return f"[audio]\n{part.transcript}"
         case _:
-            source = part.url or f"{part.mime_type}, {len(part.data) * 3 // 4:,} bytes"
+            size = len(part.data) * 3 // 4 - part.data[-2:].count("=")
+            source = part.url or f"{part.mime_type}, {size:,} bytes"
             name = getattr(part, "name", None)
             return f"[{part.type}{f' {name!r}' if name else ''}: {source}]"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import math
 import re
@@ -23,6 +24,7 @@ from .types import (
     ThinkingContent,
     ToolCall,
     UserContent,
+    VideoContent,
     Warning,
     function_tools,
 )
@@ -33,6 +35,13 @@ TOKENS_PER_IMAGE = 1200
 TOKENS_PER_PAGE = 2500
 # For a PDF whose pages cannot be counted; between printed and scanned pages.
 BYTES_PER_PAGE = 50_000
+
+# Gemini counts 32 tokens for a second of audio, and 258 for each second of video besides.
+TOKENS_PER_AUDIO_SECOND = 32
+TOKENS_PER_VIDEO_SECOND = 290
+BYTES_PER_AUDIO_SECOND = 16_000  # 128 kbit/s
+BYTES_PER_VIDEO_SECOND = 125_000  # 1 Mbit/s
+_REMOTE_SECONDS = 60  # for a file of unknown size
 
 _PDF_PAGE = re.compile(rb"/Type\s*/Page\b")
 
@@ -92,8 +101,34 @@ def _estimate_part(part: UserContent) -> int:
             return TOKENS_PER_IMAGE
         case DocumentContent():
             return TOKENS_PER_PAGE * _count_pages(part)
+        case AudioContent():
+            return math.ceil(TOKENS_PER_AUDIO_SECOND * _audio_seconds(part))
+        case VideoContent():
+            seconds = _file_size(part) / BYTES_PER_VIDEO_SECOND or _REMOTE_SECONDS
+            return math.ceil(TOKENS_PER_VIDEO_SECOND * seconds)
         case _:
             assert_never(part)
+
+
+def _file_size(file: AudioContent | VideoContent) -> int:
+    """Return the number of bytes of a file; 0 for a URL."""
+    data = file.data or (file.url or "").partition(";base64,")[2]
+    return len(data) * 3 // 4
+
+
+def _audio_seconds(audio: AudioContent) -> float:
+    """Estimate the length of audio: exact for bare PCM and WAV."""
+    from .media import is_bare_pcm, pcm_rate_hz
+
+    size = _file_size(audio)
+    bytes_per_second = BYTES_PER_AUDIO_SECOND
+    if is_bare_pcm(audio.mime_type):
+        bytes_per_second = 2 * pcm_rate_hz(audio.mime_type)
+    elif audio.data.startswith("UklGR"):  # RIFF
+        with contextlib.suppress(ValueError):
+            header = base64.b64decode(audio.data[:48])
+            bytes_per_second = int.from_bytes(header[28:32], "little") or bytes_per_second
+    return size / bytes_per_second or _REMOTE_SECONDS
 
 
 def _count_pages(document: DocumentContent) -> int:

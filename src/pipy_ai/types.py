@@ -74,6 +74,7 @@ __all__ = [
     "Usage",
     "UserContent",
     "UserMessage",
+    "VideoContent",
     "Warning",
     "as_tool",
     "as_tools",
@@ -188,7 +189,7 @@ _Bytes: TypeAlias = bytes  # hidden by the property below
 
 
 class MediaContent(_DataModel):
-    """The base of images and audio: base64 `data` of `mime_type`, or a `url`."""
+    """The base of images, audio and video: base64 `data` of `mime_type`, or a `url`."""
 
     data: str = Field(default="", repr=False)
     """The bytes, base64-encoded. Empty if there is a `url`."""
@@ -251,6 +252,24 @@ class AudioContent(MediaContent):
     """The spoken words. Empty: unknown."""
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
     """Data of the provider that belongs to the audio of an answer, sent back with it."""
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
+
+class VideoContent(MediaContent):
+    """A video: base64 `data` of `mime_type`, or a `url` that the provider fetches.
+
+    Example:
+        >>> from pipy_ai import VideoContent
+        >>> print(VideoContent(url="https://example.com/film.mp4"))
+        [video: https://example.com/film.mp4]
+    """
+
+    type: Literal["video"] = "video"
+    """Always `video`."""
 
     def __str__(self) -> str:
         from .reprs import part_text
@@ -361,7 +380,8 @@ class ServerToolResult(_DataModel):
 
 
 UserContent: TypeAlias = Annotated[
-    TextContent | ImageContent | DocumentContent, Field(discriminator="type")
+    TextContent | ImageContent | DocumentContent | AudioContent | VideoContent,
+    Field(discriminator="type"),
 ]
 """Content of a message of the user."""
 AssistantContent: TypeAlias = Annotated[
@@ -376,7 +396,8 @@ AssistantContent: TypeAlias = Annotated[
 ]
 """Content of an answer."""
 ToolResultContent: TypeAlias = Annotated[
-    TextContent | ImageContent | DocumentContent, Field(discriminator="type")
+    TextContent | ImageContent | DocumentContent | AudioContent | VideoContent,
+    Field(discriminator="type"),
 ]
 """Content of a tool result."""
 

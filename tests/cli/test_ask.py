@@ -17,6 +17,7 @@ from pipy_ai.cli.args import schema
 from pipy_ai.cli.args.attachments import read_attachments
 from pipy_ai.cli.args.model import resolve_model
 from pipy_ai.cli.display.usage import format_usage
+from pipy_ai.media import wav_header
 from pipy_ai.types import Cost, TextContent, Usage
 
 from ..support.command import pipy
@@ -24,6 +25,7 @@ from ..support.scripted_server import STALL, Lab, Status
 from ..support.terminal import Terminal
 from ..support.wire_formats import CHAT, Counts, say, think
 
+WAV = wav_header(8, 16_000) + bytes(8)
 PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(30)
 PDF = b"%PDF-1.7\n" + bytes(20)
 
@@ -191,6 +193,8 @@ def test_image_for_a_model_without_vision_is_an_error(tmp_path: Path) -> None:
         ("p.jpg", b"RIFF\xff\0\0\0WEBPVP8 ", "openai/gpt-5", "p.jpg is a truncated image"),
         ("p.jpg", b"", "openai/gpt-5", "is empty"),
         ("p.jpg", b"\0\1\2", "openai/gpt-5", "p.jpg cannot be attached"),
+        ("a.wav", WAV, "openai/gpt-5", "openai/gpt-5 does not accept audio; to list models that"),
+        ("a.wav", WAV[:46], "openai/gpt-audio-1.5", "a.wav is truncated (WAV)"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("july")
@@ -202,6 +206,19 @@ def test_images_that_cannot_be_read_are_errors_before_anything_is_sent(
     assert (done.returncode, done.stdout) == (2, "")
     assert expected in done.stderr
     assert "no conversation" in pipy("history", "list").stderr or not pipy("history", "list").stdout
+
+
+def test_question_about_a_wav_file(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "speech.wav").write_bytes(WAV)
+    lab.play(CHAT.scene(say("It says hello.")))
+    done = pipy("ask", *local(lab), "-a", str(tmp_path / "speech.wav"), "What does it say?")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "It says hello.\n", "")
+    file = {"data": base64.b64encode(WAV).decode(), "format": "wav"}
+    assert lab.seen[0].json["messages"][-1]["content"][1] == {
+        "type": "input_audio", "input_audio": file
+    }  # fmt: skip
+    shown = pipy("history", "show").stdout
+    assert "[audio: audio/wav, 52 bytes]" in shown
 
 
 def test_concise_schema(lab: Lab) -> None:

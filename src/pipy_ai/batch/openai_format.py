@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..context import Prompt
+from ..media import EXTENSIONS
 from ..options import SimpleStreamOptions
 from ..types import Context
 from ..utils.text import truncate
@@ -257,7 +258,7 @@ def _system_text(message: dict[str, Any]) -> str:
 
 
 def _normalize_part(part: Any) -> Any:
-    """Convert OpenAI's text, image and file parts; return any other part unchanged."""
+    """Convert OpenAI's text, image, audio, video and file parts; return any other unchanged."""
     if not isinstance(part, dict):
         return part
     match part.get("type"):
@@ -266,6 +267,13 @@ def _normalize_part(part: Any) -> Any:
         case "image_url" | "input_image":
             image = part.get("image_url")
             return {"type": "image", "url": image.get("url") if isinstance(image, dict) else image}
+        case "input_audio":
+            audio = _typed(part.get("input_audio"), dict, "the audio of a part")
+            mime_type = EXTENSIONS.get(str(audio.get("format")), "audio/wav")
+            return {"type": "audio", "data": audio.get("data"), "mime_type": mime_type}
+        case "video_url":
+            video = part.get("video_url")
+            return {"type": "video", "url": video.get("url") if isinstance(video, dict) else video}
         case "file" | "input_file":
             file = _typed(part.get("file") or part, dict, "the file of a part")
             url = file.get("file_data") or file.get("file_url")

@@ -5,15 +5,23 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..context import tool_result
-from ..types import DocumentContent, ImageContent, TextContent, ToolResultMessage
+from ..types import (
+    AudioContent,
+    DocumentContent,
+    ImageContent,
+    TextContent,
+    ToolResultMessage,
+    VideoContent,
+)
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates
 from .errors import clean_text
 
-MAX_MEDIA_BYTES = 10_000_000  # of an image or PDF
+MAX_MEDIA_BYTES = 10_000_000  # of one file
 MAX_PARTS = 200
+_File: TypeAlias = ImageContent | DocumentContent | AudioContent | VideoContent
 _IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
@@ -23,7 +31,7 @@ def error_result(text: str) -> ToolResultMessage:
 
 
 def convert_result(result: Any, max_chars: int) -> ToolResultMessage:
-    """Convert a `CallToolResult`: text, images and PDFs are kept, the rest becomes text.
+    """Convert a `CallToolResult`: text and files are kept, the rest becomes text.
 
     Text beyond `max_chars` characters is cut, with a note. `details` is the structured content.
     """
@@ -33,7 +41,7 @@ def convert_result(result: Any, max_chars: int) -> ToolResultMessage:
     structured = clean_json_surrogates(result.structured_content)
     if not parts and structured is not None:
         parts = [json.dumps(structured, ensure_ascii=False)]
-    content: list[str | TextContent | ImageContent | DocumentContent] = []
+    content: list[str | TextContent | _File] = []
     left = max_chars
     for part in parts:
         if not isinstance(part, str):
@@ -48,7 +56,7 @@ def convert_result(result: Any, max_chars: int) -> ToolResultMessage:
     return tool_result("", *content, is_error=bool(result.is_error), details=structured)
 
 
-def _convert_part(part: Any) -> str | ImageContent | DocumentContent:
+def _convert_part(part: Any) -> str | _File:
     match part.type:
         case "text":
             return clean_surrogates(part.text)
@@ -66,7 +74,7 @@ def _convert_part(part: Any) -> str | ImageContent | DocumentContent:
             return f"[content of the unknown type {clean_text(other, 100)!r} was left out]"
 
 
-def _convert_media(data: str, media_type: str, label: str) -> str | ImageContent | DocumentContent:
+def _convert_media(data: str, media_type: str, label: str) -> str | _File:
     media_type = media_type.partition(";")[0].strip().lower()
     try:
         size = len(base64.b64decode(data, validate=True))
@@ -78,4 +86,8 @@ def _convert_media(data: str, media_type: str, label: str) -> str | ImageContent
         return ImageContent(data=data, mime_type=media_type)
     if media_type == "application/pdf":
         return DocumentContent(data=data)
+    if media_type.startswith("audio/"):
+        return AudioContent(data=data, mime_type=media_type)
+    if media_type.startswith("video/"):
+        return VideoContent(data=data, mime_type=media_type)
     return f"[{label} of the type {clean_text(media_type, 100)}, {size:,} bytes, was left out]"

@@ -1,4 +1,4 @@
-"""Read image and document parts: MIME type, base64 data, URL and name."""
+"""Read the files of messages: MIME type, base64 data, URL and name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from ..files import sniff_image_type
-from ..types import DocumentContent, ImageContent, TextContent, ToolResultMessage
+from ..types import (
+    AudioContent,
+    DocumentContent,
+    ImageContent,
+    TextContent,
+    ToolResultMessage,
+    VideoContent,
+)
 
+_SNIFF_CHARS = 5464  # of base64: 4,098 bytes
 COMMON_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 # Formats that few hosts read; the extension of a URL shows them.
 _RARE_EXTENSION = re.compile(r"\.(avif|bmp|hei[cf]|svg|tiff?)$", re.IGNORECASE)
@@ -21,7 +29,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def is_remote_file(file: ImageContent | DocumentContent) -> bool:
+def is_remote_file(file: ImageContent | DocumentContent | AudioContent | VideoContent) -> bool:
     """Return whether a file has to be downloaded."""
     return bool(file.url) and not str(file.url).startswith("data:")
 
@@ -57,6 +65,47 @@ def inline_data(file: ImageContent | DocumentContent) -> tuple[str, str]:
     with contextlib.suppress(ValueError):
         mime_type = sniff_image_type(base64.b64decode(data[:64])) or mime_type
     return "image/jpeg" if mime_type == "image/jpg" else mime_type or "image/png", data
+
+
+def remote_media_type(media: AudioContent | VideoContent) -> str:
+    """Return the MIME type of audio or video behind a URL; empty: unknown."""
+    from ..media import EXTENSIONS, plain_media_type
+
+    if media.mime_type:
+        return plain_media_type(media.mime_type)
+    extension = urlsplit(str(media.url)).path.lower().rpartition(".")[2]
+    default = "video/mp4" if media.type == "video" else ""
+    return _of_kind(media.type, EXTENSIONS.get(extension, "")) or default
+
+
+def inline_media(media: AudioContent | VideoContent) -> tuple[str, str]:
+    """Return MIME type and base64 data of audio or video that is not remote.
+
+    The bytes decide the type. Bare PCM becomes a WAV file.
+    """
+    from ..media import add_wav_header, is_bare_pcm, plain_media_type, sniff_media_type
+
+    mime_type, data = media.mime_type, media.data
+    if media.url:
+        header, _, data = media.url.partition(",")
+        mime_type = header.partition(":")[2].removesuffix(";base64") or mime_type
+    if is_bare_pcm(mime_type):
+        with contextlib.suppress(ValueError):
+            samples = base64.b64decode(data, validate=True)
+            data = base64.b64encode(add_wav_header(samples, mime_type)).decode()
+            return "audio/wav", data
+    given_type = plain_media_type(mime_type)
+    with contextlib.suppress(ValueError):
+        head = base64.b64decode(data[:_SNIFF_CHARS])
+        return _of_kind(media.type, sniff_media_type(head) or "") or given_type, data
+    return given_type, data
+
+
+def _of_kind(kind: str, mime_type: str) -> str:
+    """Return a media type as that of audio or video, if its format can hold it; otherwise ""."""
+    if mime_type in ("video/mp4", "video/webm", "video/x-matroska"):
+        return f"{kind}/{mime_type.removeprefix('video/')}"
+    return mime_type if mime_type.startswith(f"{kind}/") else ""
 
 
 def unreadable_image_type(image: ImageContent, readable: Collection[str]) -> str:

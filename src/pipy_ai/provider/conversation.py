@@ -29,6 +29,7 @@ from ..types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ..utils.surrogates import clean_json_surrogates, clean_surrogates
 from .content import unreadable_image_type
@@ -41,9 +42,14 @@ LAST_USER_TEXT = "Continue."
 OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
 OMITTED_IMAGE_TYPE_TEXT = "(image omitted: the model does not read its format)"
 OMITTED_OWN_IMAGE_TEXT = "(an image that you made)"
+OMITTED_MEDIA_TEXT = "({kind} omitted: the model does not take it)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 
 _SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider accepts its own ids
+
+
+def _no_problem(media: AudioContent | VideoContent) -> str:
+    return ""
 
 
 class Target(NamedTuple):
@@ -55,6 +61,7 @@ class Target(NamedTuple):
         accepts_images: whether it reads images. None: unknown, images are sent.
         image_types: the types of images that it reads; empty: all.
         accepts_documents: whether it reads PDFs. None: unknown, PDFs are sent.
+        media_problem: returns why it cannot read audio or video; empty: it can.
         signed_thinking: accepts its own signed thinking of earlier turns.
         unsigned_thinking: accepts its own unsigned thinking of earlier turns.
         handoff_thinking: what happens to thinking of other models.
@@ -74,6 +81,7 @@ class Target(NamedTuple):
     accepts_images: bool | None = None
     image_types: frozenset[str] = frozenset()
     accepts_documents: bool | None = None
+    media_problem: Callable[[AudioContent | VideoContent], str] = _no_problem
     signed_thinking: bool = True
     unsigned_thinking: bool = False
     handoff_thinking: Literal["drop", "text"] = "drop"
@@ -136,8 +144,8 @@ def adapt_messages(
     - Every call has exactly one result directly after it; a result without a call is left out.
     - Tool-call ids are valid, and different calls have different ids.
     - A user message is added if the model requires one first or last.
-    - Empty messages are left out. Images and documents become a placeholder for models that
-      cannot read them.
+    - Empty messages are left out. Images, documents, audio and video become a placeholder for
+      models that cannot read them.
     """
     entries: list[UserMessage | _Turn] = []
     calls_awaiting_result: dict[str, list[tuple[_Turn, int]]] = {}
@@ -204,7 +212,8 @@ def _adapt_parts(
 ) -> list[UserContent]:
     """Return the parts that are not empty.
 
-    Each run of images or documents that the model cannot read becomes one placeholder.
+    Each run of files of one kind that the model cannot read becomes one placeholder. Of audio with
+    a transcript, that is left.
     """
     parts: list[UserContent] = []
     for part in content:
@@ -228,6 +237,14 @@ def _adapt_parts(
                     text = f"{target.model} does not read {unreadable} images; one was left out"
                     warn("image_omitted", text)
                     _append_placeholder_once(OMITTED_IMAGE_TYPE_TEXT, parts)
+                else:
+                    parts.append(part)
+            case AudioContent() | VideoContent():
+                if problem := target.media_problem(part):
+                    warn(f"{part.type}_omitted", f"{problem}; one was left out")
+                    text = part.transcript if isinstance(part, AudioContent) else ""
+                    text = clean_surrogates(text) or OMITTED_MEDIA_TEXT.format(kind=part.type)
+                    _append_placeholder_once(text, parts)
                 else:
                     parts.append(part)
             case _:

@@ -170,6 +170,7 @@ def build_body(request: Request, embedded: bool) -> dict[str, Any]:
         "local",
         accepts_images=False,
         accepts_documents=False,
+        media_problem=lambda media: f"{request.model_id} does not take {media.type}",
         unsigned_thinking=True,
     )
     messages = adapt_messages(request.context.messages, target, request.warn)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ..options import SAMPLING_OPTIONS, CacheRetention
 from ..registry.routing import expand_url
-from ..types import ImageContent, UserMessage
+from ..types import AudioContent, ImageContent, UserMessage, VideoContent
 from ..utils.surrogates import clean_surrogates
-from .content import image_type_name, unreadable_image_type
+from .content import (
+    image_type_name,
+    inline_media,
+    is_remote_file,
+    remote_media_type,
+    unreadable_image_type,
+)
 from .conversation import Target, adapt_messages
 from .credentials import check_headers, missing_key_error
 from .finish import is_first_party_chat
@@ -37,7 +44,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     add_server_tools(request, wire)
     options = request.options
     image_types = profile.image_types or wire.image_types
-    if not preview and (problem := unreadable_image_problem(request, wire)):
+    if not preview and (problem := unreadable_file_problem(request, wire)):
         raise bad_request_error(request, problem)
     plan = plan_reasoning(request, wire)
     thinking = thinks(request, plan)
@@ -48,6 +55,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         accepts_images=request.accepts_images,
         image_types=image_types,
         accepts_documents=request.accepts_documents,
+        media_problem=partial(_media_problem, request=request, wire=wire),
         signed_thinking=wire.signed_thinking or profile.signed_thinking,
         unsigned_thinking=_accepts_unsigned_thinking(request, wire),
         handoff_thinking=options.handoff_thinking,
@@ -105,26 +113,61 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
     )
 
 
-def unreadable_image_problem(request: Request, wire: Wire) -> str:
-    """Return why a host cannot read an image of the newest user message; "" if it can.
+def unreadable_file_problem(request: Request, wire: Wire) -> str:
+    """Return why a host cannot read a file of the newest user message; "" if it can.
 
-    An image of an earlier turn, e.g. for another host, is omitted instead.
+    A file of an earlier turn, e.g. for another host, is omitted instead.
     """
     message = request.context.messages[-1] if request.context.messages else None
     if not isinstance(message, UserMessage) or isinstance(message.content, str):
         return ""
+    problem = ""
+    for part in message.content:
+        match part:
+            case ImageContent():
+                problem = problem or _image_problem(part, request, wire)
+            case AudioContent() | VideoContent():
+                problem = problem or _media_problem(part, request, wire)
+            case _:
+                pass
+    return problem
+
+
+def _image_problem(image: ImageContent, request: Request, wire: Wire) -> str:
     if request.route.is_self_hosted and not request.profile.image_types:
         return ""  # vLLM, llama.cpp and others read what their image library reads
     image_types = request.profile.image_types or wire.image_types
-    for part in message.content:
-        if (
-            isinstance(part, ImageContent)
-            and request.accepts_images is not False
-            and (unreadable := unreadable_image_type(part, image_types))
-        ):
-            names = ", ".join(sorted(map(image_type_name, image_types)))
-            return f"{request.model} does not read {unreadable} images, only {names}: convert it"
-    return ""
+    unreadable = unreadable_image_type(image, image_types)
+    if not unreadable or request.accepts_images is False:
+        return ""
+    names = ", ".join(sorted(map(image_type_name, image_types)))
+    return f"{request.model} does not read {unreadable} images, only {names}: convert it"
+
+
+def _media_problem(media: AudioContent | VideoContent, request: Request, wire: Wire) -> str:
+    """Return why a model cannot read audio or video; "" if it can."""
+    from ..media import media_format
+
+    kind = media.type
+    if kind == "audio":
+        accepted, types, urls = request.accepts_audio, wire.audio_types, wire.audio_urls
+    else:
+        accepted, types, urls = request.accepts_video, wire.video_types, wire.video_urls
+    if accepted is False:
+        return f"{request.model} does not take {kind}"
+    if not types:
+        return f"{request.model} does not take {kind} over {wire.title}"
+    is_remote = is_remote_file(media)
+    if is_remote and not (urls and urls.match(str(media.url))):
+        return f"{request.provider} does not fetch {media.url}: pass the bytes of the {kind}"
+    mime_type = remote_media_type(media) if is_remote else inline_media(media)[0]
+    if mime_type in types or (mime_type and request.route.is_self_hosted):
+        return ""
+    if not mime_type:
+        return f"the format of the {kind} is unknown: set its mime_type"
+    names = ", ".join(sorted(media_format(name).upper() for name in types))
+    unreadable = media_format(mime_type).upper()
+    return f"{request.model} does not read {unreadable} {kind}, only {names}: convert it"
 
 
 def _accepts_prefill(request: Request, thinking: bool) -> bool:

@@ -202,7 +202,10 @@ class Profile(NamedTuple):
         assistant_after_tool_results: a user message must not follow tool results directly, and a
             final assistant message must be marked as a prefix.
         image_types: the types of images that it reads; empty: those of its API.
-        text_only: its models read no images and no PDFs.
+        text_only: its models read no images, PDFs, audio and video.
+        rejected_inputs: other kinds of files that none of its models reads: "audio", "video".
+        audio_input: how a message carries audio: "object" (its base64 and format), "data_url" (the
+            same with a `data:` URL) or "string" (its base64 alone).
         alternating_roles: users and assistants must take turns, users first.
         prefill: continues a final assistant message; others reject it.
         documents: which models read PDFs, if not those that the catalogue lists: "all", "none", or
@@ -258,6 +261,8 @@ class Profile(NamedTuple):
     tool_call_ids: ToolCallIds = PORTABLE_IDS
     assistant_after_tool_results: bool = False
     image_types: frozenset[str] = frozenset()
+    rejected_inputs: frozenset[str] = frozenset()
+    audio_input: Literal["object", "data_url", "string"] = "object"
     text_only: bool = False
     alternating_roles: bool = False
     prefill: bool = True
@@ -301,6 +306,7 @@ FIXED_SAMPLING_KIMI = NamePattern(r"kimi-k(2[.p-]?[5-9]|[3-9])|^k2p[5-9]|kimi-fo
 _ROWS = (
     Profile(
         names=("alibaba", "dashscope"),
+        audio_input="data_url",  # help.aliyun.com/en/model-studio/qwen-omni
         # "does not support being set to required or object in thinking mode" (cloudwego/eino#994)
         forced_calls="without_thinking",
         # "Json mode response is not supported when enable_thinking is true" (presenton#184)
@@ -311,6 +317,7 @@ _ROWS = (
     ),
     Profile(
         names=("azure", "azure_ai"),
+        rejected_inputs=frozenset({"video"}),
         max_completion_tokens=True,
         # "Extra inputs are not permitted" (pydantic/pydantic-ai#6593)
         max_tokens_models=NamePattern(r"mistral|ministral|codestral|mixtral", "stral", "mixtral"),
@@ -355,7 +362,13 @@ _ROWS = (
         schema_with_tools=False,  # WorkflowAI/WorkflowAI#687, also Mistral
     ),
     # "json mode cannot be combined with tool/function calling" (vercel/ai#16540)
-    Profile(names=("groq",), strict_fields=True, schema_with_tools=False, max_stops=4),
+    Profile(
+        names=("groq",),
+        strict_fields=True,
+        schema_with_tools=False,
+        max_stops=4,
+        rejected_inputs=frozenset({"audio", "video"}),
+    ),
     Profile(
         names=("hosted_vllm",),
         thinking_switch=_chat_template_thinking,
@@ -384,6 +397,8 @@ _ROWS = (
     Profile(names=("minimax",), unsigned_thinking=True),
     Profile(
         names=("mistral",),
+        rejected_inputs=frozenset({"video"}),
+        audio_input="string",  # `AudioChunk` of mistralai 3.7
         rename_fields={"seed": "random_seed", "stream_options": "", "user": ""},
         max_temperature=1.5,
         tool_choice={"required": "any"},
@@ -412,6 +427,7 @@ _ROWS = (
     Profile(names=("ollama-cloud",)),  # OpenAI-compatible
     Profile(
         names=("openai",),
+        rejected_inputs=frozenset({"video"}),
         max_completion_tokens=True,
         max_stops=4,
         min_output_tokens=16,
@@ -455,6 +471,7 @@ _ROWS = (
     ),
     Profile(
         names=("xai",),
+        rejected_inputs=frozenset({"audio", "video"}),
         strict_fields=True,
         image_types=frozenset({"image/png", "image/jpeg"}),  # docs.x.ai, image understanding
         reports_cost=True,

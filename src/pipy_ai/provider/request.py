@@ -131,6 +131,16 @@ class Request:
                 return self._accepts_input("pdf")
 
     @property
+    def accepts_audio(self) -> bool | None:
+        """Whether the model accepts audio; None: unknown."""
+        return self._accepts_input("audio")
+
+    @property
+    def accepts_video(self) -> bool | None:
+        """Whether the model accepts video; None: unknown."""
+        return self._accepts_input("video")
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """The kinds of content that the answer should have; empty: only text, or unknown."""
         if self.options.modalities is not None:
@@ -141,7 +151,7 @@ class Request:
         return () if known == ["text"] else tuple(known)
 
     def _accepts_input(self, modality: str) -> bool | None:
-        if self.profile.text_only:
+        if self.profile.text_only or modality in self.profile.rejected_inputs:
             return False
         modalities = (self.record or {}).get("modalities")
         input_modalities = modalities.get("input") if isinstance(modalities, Mapping) else None

@@ -210,6 +210,8 @@ class Wire(NamedTuple):
         image_urls: accepts images by URL; otherwise they have to be downloaded.
         image_types: the types of images that it reads.
         document_urls: accepts PDFs by URL.
+        audio_types, video_types: the types of audio and video that it reads; empty: none.
+        audio_urls, video_urls: the addresses from which it fetches them; None: none.
         schema_providers: the providers whose models accept a response schema; None: all.
         schema_fallback: returns the output mode to use if the API does not accept a schema, and
             why; None: it accepts the schema.
@@ -253,6 +255,10 @@ class Wire(NamedTuple):
     image_urls: bool = True
     image_types: frozenset[str] = COMMON_IMAGE_TYPES
     document_urls: bool = False
+    audio_types: frozenset[str] = frozenset()
+    video_types: frozenset[str] = frozenset()
+    audio_urls: re.Pattern[str] | None = None
+    video_urls: re.Pattern[str] | None = None
     schema_providers: frozenset[str] | None = None
     schema_fallback: SchemaFallback = no_fallback
     tool_name: re.Pattern[str] = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -1,4 +1,4 @@
-"""Read attachments (`-a`): images, PDFs and text from paths, URLs or stdin."""
+"""Read attachments (`-a`): images, audio, video, PDFs and text from paths, URLs or stdin."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def _read_attachment(source: str) -> UserContent:
 
 def _fetch(url: str) -> UserContent:
     """Load a URL whose type its name does not show. Only text is fetched here: the provider
-    fetches images and PDFs. Redirects from a public address to a private one are refused.
+    fetches other files. Redirects from a public address to a private one are refused.
     """
     from urllib.parse import unquote, urlsplit
 
     import httpx
 
-    from ...files import attachment, document, image
+    from ...files import attachment, audio, document, image, video
     from ...utils.download import (
         ACCEPT_ENCODING,
         fetch_error_text,
@@ -87,6 +87,10 @@ def _fetch(url: str) -> UserContent:
             )
             if content_type.startswith("image/"):
                 return image(url)
+            if content_type.startswith("audio/"):
+                return audio(url)
+            if content_type.startswith("video/"):
+                return video(url)
             if content_type == "application/pdf":
                 return document(url)
             try:
@@ -124,7 +128,7 @@ def check_supported(
         return
     from ..._requests import build_request
     from ...context import ctx, user
-    from ...provider.prepare import unreadable_image_problem
+    from ...provider.prepare import unreadable_file_problem
     from ...provider.transport import wire_for
 
     for model in models:
@@ -137,6 +141,10 @@ def check_supported(
                     supported, label, modality = request.accepts_images, "images", "image"
                 case "document":
                     supported, label, modality = request.accepts_documents, "PDFs", "pdf"
+                case "audio":
+                    supported, label, modality = request.accepts_audio, "audio", "audio"
+                case "video":
+                    supported, label, modality = request.accepts_video, "video", "video"
                 case _:
                     assert_never(part)
             if supported is False:
@@ -144,5 +152,5 @@ def check_supported(
                     f"{request.provider}/{request.model_id} does not accept {label};"
                     f" to list models that do: pipy models --modality {modality}"
                 )
-        if problem := unreadable_image_problem(request, wire_for(request)):
+        if problem := unreadable_file_problem(request, wire_for(request)):
             raise ValueError(problem)

@@ -65,7 +65,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
         action="append",
         default=[],
         metavar="FILE",
-        help="attach an image, PDF or text file: a path, a URL, or - for stdin (repeatable)",
+        help="attach an image, audio, video, PDF or text file: a path, a URL, or - for stdin",
     )
     input_group.add_argument(
         "--no-stdin", action="store_true", help="do not read stdin, for example in a shell loop"

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     answers.add_argument("-p", "--prompt", metavar="PROMPT", help="prompt to send to each model")
     answers.add_argument(
         "-a", "--attach", action="append", default=[], metavar="FILE",
-        help="attach an image, PDF or text file by path or URL (repeatable)",
+        help="attach an image, audio, video, PDF or text file by path or URL (repeatable)",
     )  # fmt: skip
     add_model_options(answers, many_models=True)
     answers.add_argument("--no-stdin", action="store_true", help="do not read stdin")

@@ -151,7 +151,7 @@ def _message_values(message: Message) -> list[Any]:
                 calls.append({"id": part.id, "name": part.name, "arguments": part.arguments})
             case "serverToolCall" | "serverToolResult" | "audio":
                 texts["text"].append(str(part))
-            case "image" | "document":
+            case "image" | "video" | "document":
                 texts["text"].append(f"[{part.type}: {part.url or part.mime_type}]")
             case _:
                 assert_never(part)

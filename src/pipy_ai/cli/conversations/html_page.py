@@ -164,7 +164,7 @@ def _part_html(
             return f"<pre>{_escaped(f'{part.name}({arguments})')}</pre>\n"
         case "serverToolCall" | "serverToolResult" | "audio":
             return f"<pre>{_escaped(str(part))}</pre>\n"
-        case "image" | "document":
+        case "image" | "video" | "document":
             if part.data and part.mime_type in IMAGE_TYPES:
                 address = escape(f"data:{part.mime_type};base64,{part.data}")
                 return f'<p><img alt="attached image" src="{address}"></p>\n'

@@ -70,7 +70,7 @@ def _format_part(part: UserContent | AssistantContent | ToolResultContent, is_an
             return format_tool_call(part)
         case "serverToolCall" | "serverToolResult" | "audio":
             return dimmed(escape_controls(str(part)), sys.stdout)
-        case "image" | "document":
+        case "image" | "video" | "document":
             return escape_controls(f"[{part.type}: {part.url or part.mime_type}]")
         case _:
             assert_never(part)

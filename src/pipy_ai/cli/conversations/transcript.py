@@ -156,7 +156,7 @@ def _part_markdown(
             return f"`{part.name}({arguments})`"
         case "serverToolCall" | "serverToolResult" | "audio":
             return _fence(str(part))
-        case "image" | "document":
+        case "image" | "video" | "document":
             return f"[{part.type}: {part.url or part.mime_type}]"
         case _:
             assert_never(part)

@@ -66,6 +66,7 @@ _ADDRESS = re.compile(
 )
 _API_KEYS = ("AIza", "AQ.")  # how API keys begin; access tokens begin with `ya29.`
 _PACKAGE = "google-auth"
+_FETCHED = re.compile(r"(https?|gs)://", re.IGNORECASE)
 _DEPLOYED_MODEL = re.compile(r"(^|/)\d+$")  # the number of an endpoint of the user's own
 
 
@@ -355,6 +356,8 @@ def _api_wire(api: str) -> Wire:
             encode=_encode_gemini,
             image_urls=True,
             document_urls=True,
+            audio_urls=_FETCHED,
+            video_urls=_FETCHED,
             settings=_SETTINGS,
             model_lists=None,
             token_counter=TokenCounter(_count_gemini, "totalTokens"),

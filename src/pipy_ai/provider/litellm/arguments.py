@@ -36,7 +36,10 @@ def build_arguments(request: Request, preview: bool = False) -> dict[str, Any]:
         raise bad_request_error(request, f'transport="direct" cannot reach {request.model}')
     wire = backend_wire(request)
     if wire.api not in (OPENAI_CHAT, OPENAI_RESPONSES):
-        wire = wire._replace(replays_raw=False)  # LiteLLM cannot send back what it does not know
+        # LiteLLM cannot send back what it does not know.
+        wire = wire._replace(
+            replays_raw=False, audio_types=frozenset(), video_types=frozenset(), title="LiteLLM"
+        )
     prepared = prepare_request(request, wire, preview)
     if wire.api == OPENAI_RESPONSES:
         arguments = responses_fields(request, prepared)

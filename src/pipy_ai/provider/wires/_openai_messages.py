@@ -27,9 +27,10 @@ from ...types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
-from ..content import file_name, file_url, is_remote_file, result_text
+from ..content import file_name, file_url, inline_media, is_remote_file, result_text
 from ..profiles import CLAUDE, OPENAI_MODELS
 from ..request import PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback
@@ -48,6 +49,7 @@ class ChatDialect(NamedTuple):
         reasoning_fields: the fields of unsigned thinking.
         placeholder_reasoning: the thinking of a turn that has none.
         call_signature: the field of a tool call that holds Gemini's signature; "" for none.
+        audio_input: how a message carries audio; see `Profile`.
         multipart_results: tool results may hold files. Otherwise the files of consecutive results
             follow them in a user message.
     """
@@ -57,6 +59,7 @@ class ChatDialect(NamedTuple):
     placeholder_reasoning: str | None = None
     call_signature: Literal["extra_content", "provider_specific_fields", ""] = "extra_content"
     multipart_results: bool = False
+    audio_input: Literal["object", "data_url", "string"] = "object"
 
 
 OPENAI_DIALECT = ChatDialect()
@@ -73,6 +76,7 @@ def chat_fields(
     user_id = (options.metadata or {}).get("user_id")
     if dialect.thinking == "fields":
         dialect = _thinking_dialect(request, dialect)
+    dialect = dialect._replace(audio_input=request.profile.audio_input)
     messages = chat_messages(prepared.system_prompt, prepared.messages, dialect)
     if request.alternating_roles:
         messages = _merge_turns(messages)
@@ -303,36 +307,36 @@ def chat_messages(
     pending_files: list[UserContent] = []
     for message in messages:
         if pending_files and not isinstance(message, ToolResultMessage):
-            encoded.append({"role": "user", "content": _encode_content(pending_files)})
+            encoded.append({"role": "user", "content": _encode_content(pending_files, dialect)})
             pending_files = []
         match message:
             case UserMessage(content=str() as text):
                 encoded.append({"role": "user", "content": text})
             case UserMessage(content=list() as parts):
-                encoded.append({"role": "user", "content": _encode_content(parts)})
+                encoded.append({"role": "user", "content": _encode_content(parts, dialect)})
             case UserMessage():
                 raise AssertionError("content must be text or a list of parts")
             case AssistantMessage():
                 encoded.append(_encode_assistant(message, dialect))
             case ToolResultMessage() if dialect.multipart_results:
-                encoded.append(_encode_multipart_result(message))
+                encoded.append(_encode_multipart_result(message, dialect))
             case ToolResultMessage():
                 encoded.append(encode_text_result(message))
                 pending_files += [p for p in message.content if not isinstance(p, TextContent)]
             case _:
                 assert_never(message)
     if pending_files:
-        encoded.append({"role": "user", "content": _encode_content(pending_files)})
+        encoded.append({"role": "user", "content": _encode_content(pending_files, dialect)})
     return encoded
 
 
-def _encode_content(content: Sequence[UserContent]) -> Any:
+def _encode_content(content: Sequence[UserContent], dialect: ChatDialect) -> Any:
     if all(isinstance(part, TextContent) for part in content):
         return "\n".join(part.text for part in content if isinstance(part, TextContent))
-    return [_encode_part(part) for part in content]
+    return [_encode_part(part, dialect) for part in content]
 
 
-def _encode_part(part: UserContent) -> dict[str, Any]:
+def _encode_part(part: UserContent, dialect: ChatDialect = OPENAI_DIALECT) -> dict[str, Any]:
     match part:
         case TextContent():
             return {"type": "text", "text": part.text}
@@ -343,8 +347,32 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
         case DocumentContent():
             file = {"filename": file_name(part), "file_data": file_url(part)}
             return {"type": "file", "file": file}
+        case AudioContent():
+            return {"type": "input_audio", "input_audio": _encode_audio(part, dialect)}
+        case VideoContent() if is_remote_file(part):
+            return {"type": "video_url", "video_url": {"url": part.url}}
+        case VideoContent():
+            mime_type, data = inline_media(part)
+            url = f"data:{mime_type};base64,{data}"
+            return {"type": "video_url", "video_url": {"url": url}}
         case _:
             assert_never(part)
+
+
+def _encode_audio(audio: AudioContent, dialect: ChatDialect) -> str | dict[str, str]:
+    from ...media import media_format
+
+    mime_type, data = inline_media(audio)
+    match dialect.audio_input:
+        case "string":
+            return data
+        case "data_url":
+            url = f"data:{mime_type};base64,{data}"
+            return {"data": url, "format": media_format(mime_type)}
+        case "object":
+            return {"data": data, "format": media_format(mime_type)}
+        case _:
+            assert_never(dialect.audio_input)
 
 
 def _encode_assistant(message: AssistantMessage, dialect: ChatDialect) -> dict[str, Any]:
@@ -457,8 +485,8 @@ def encode_text_result(message: ToolResultMessage) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": message.tool_call_id, "content": text}
 
 
-def _encode_multipart_result(message: ToolResultMessage) -> dict[str, Any]:
-    content = _encode_content(message.content)
+def _encode_multipart_result(message: ToolResultMessage, dialect: ChatDialect) -> dict[str, Any]:
+    content = _encode_content(message.content, dialect)
     if isinstance(content, str):
         content = _mark_tool_error(message, content)
     elif message.is_error:

@@ -24,6 +24,7 @@ from ...types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ...utils.json_parse import parse_arguments
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
@@ -326,6 +327,8 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
         case DocumentContent():
             title = {"title": part.name} if part.name else {}
             return {"type": "document", "source": _file_source(part), **title}
+        case AudioContent() | VideoContent():
+            raise AssertionError("`adapt_messages` replaced it")
         case _:
             assert_never(part)
 

@@ -23,10 +23,17 @@ from ...types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..apis import BEDROCK
-from ..content import inline_data, result_text
+from ..content import (
+    inline_data,
+    inline_media,
+    is_remote_file,
+    remote_media_type,
+    result_text,
+)
 from ..deltas import (
     Delta,
     Finish,
@@ -376,6 +383,8 @@ class _Conversation:
                 name = self._document_name(part.name)
                 source = {"bytes": data}
                 return {"document": {"format": document_format, "name": name, "source": source}}
+            case AudioContent() | VideoContent():
+                return {part.type: _encode_media(part)}
             case _:
                 assert_never(part)
 
@@ -389,6 +398,19 @@ class _Conversation:
             unused = f"{stem} {number}"
         self._document_names.add(unused)
         return unused
+
+
+def _encode_media(part: AudioContent | VideoContent) -> Block:
+    from ...media import media_format
+
+    source: Block
+    if is_remote_file(part):
+        mime_type, source = remote_media_type(part), {"s3Location": {"uri": part.url}}
+    else:
+        mime_type, data = inline_media(part)
+        source = {"bytes": data}
+    name = "three_gp" if mime_type == "video/3gpp" else media_format(mime_type)
+    return {"format": name, "source": source}
 
 
 def _with_text(blocks: list[Block]) -> list[Block]:
@@ -447,9 +469,10 @@ def _add_cache_points(
         system.append(marker)
     if last_user := next((m["content"] for m in reversed(messages) if m["role"] == "user"), None):
         end = len(last_user)
-        # The API rejects a cache point directly after a document.
-        while end and (document := last_user[end - 1].get("document")):
-            if family.pdf_cache_point and document["format"] == "pdf":
+        # The API rejects a cache point directly after a document or a video.
+        while end and last_user[end - 1].keys() & {"document", "video", "audio"}:
+            document = last_user[end - 1].get("document") or {}
+            if family.pdf_cache_point and document.get("format") == "pdf":
                 break
             end -= 1
         if end:
@@ -581,6 +604,32 @@ WIRE = Wire(
     accepts_extra=accepts_extra,
     rejected_extra=_REJECTED_FIELDS,
     image_urls=False,
+    # docs.aws.amazon.com/bedrock/latest/APIReference: AudioBlock, VideoBlock
+    audio_types=frozenset(
+        {
+            "audio/aac",
+            "audio/flac",
+            "audio/mp4",
+            "audio/mpeg",
+            "audio/ogg",
+            "audio/wav",
+            "audio/webm",
+        }
+    ),
+    video_types=frozenset(
+        {
+            "video/3gpp",
+            "video/mp4",
+            "video/mpeg",
+            "video/quicktime",
+            "video/webm",
+            "video/x-flv",
+            "video/x-matroska",
+            "video/x-ms-wmv",
+        }
+    ),
+    audio_urls=re.compile("s3://"),
+    video_urls=re.compile("s3://"),
     schema_fallback=schema_fallback,
     signed_thinking=True,
     starts_with_user=True,

@@ -27,10 +27,18 @@ from ...types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ...utils.surrogates import clean_surrogates
 from ..apis import GEMINI
-from ..content import inline_data, is_remote_file, remote_file_type, result_text
+from ..content import (
+    inline_data,
+    inline_media,
+    is_remote_file,
+    remote_file_type,
+    remote_media_type,
+    result_text,
+)
 from ..deltas import (
     Delta,
     Finish,
@@ -83,6 +91,11 @@ _CONTENT_FIELDS = frozenset(
 )  # fmt: skip
 
 _METADATA = ("groundingMetadata", "urlContextMetadata", "citationMetadata")
+
+_FILES_OF_RESPONSES = (ImageContent, DocumentContent)
+_FILES_URL = r"https://generativelanguage\.googleapis\.com/"  # files that were uploaded
+# Google's own names of media types.
+_MEDIA_TYPES = {"video/x-ms-wmv": "video/wmv", "video/x-msvideo": "video/avi"}
 
 # A place in the arguments of a call, such as `$.cities[0].name` or `$['a name']`.
 _PATH_STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>\d{1,6})\]|\['(?P<quoted>[^']*)'\]")
@@ -283,6 +296,12 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
     match part:
         case TextContent():
             return {"text": part.text}
+        case AudioContent() | VideoContent() if is_remote_file(part):
+            return {"fileData": {"mimeType": remote_media_type(part), "fileUri": part.url}}
+        case AudioContent() | VideoContent():
+            media_type, data = inline_media(part)
+            media_type = _MEDIA_TYPES.get(media_type, media_type)
+            return {"inlineData": {"mimeType": media_type, "data": data}}
         case ImageContent() | DocumentContent() if is_remote_file(part):
             return {"fileData": {"mimeType": remote_file_type(part), "fileUri": part.url}}
         case ImageContent() | DocumentContent():
@@ -318,15 +337,18 @@ def _encode_block(part: AssistantContent, is_gemini_3: bool) -> dict[str, Any] |
 def _encode_result(
     message: ToolResultMessage, function_names: dict[str, str], is_gemini_3: bool
 ) -> list[dict[str, Any]]:
-    files = [_encode_part(part) for part in message.content if not isinstance(part, TextContent)]
+    files = [part for part in message.content if not isinstance(part, TextContent)]
+    # Only from Gemini 3 on, and only images and documents may be inside the response.
+    inside = [part for part in files if is_gemini_3 and isinstance(part, _FILES_OF_RESPONSES)]
+    beside = [part for part in files if part not in inside]
     result = {"error" if message.is_error else "output": result_text(message)}
     name = function_names.get(message.tool_call_id) or message.tool_name
     response: dict[str, Any] = {"name": name, "response": result}
     if is_gemini_3:
         response["id"] = message.tool_call_id
-        if files:  # only these models read files inside the response
-            response["parts"], files = files, []
-    return [{"functionResponse": response}, *files]
+    if inside:
+        response["parts"] = [_encode_part(part) for part in inside]
+    return [{"functionResponse": response}, *map(_encode_part, beside)]
 
 
 # === Responses ==============================================================================
@@ -520,6 +542,33 @@ WIRE = Wire(
     image_urls=False,
     # ai.google.dev/gemini-api/docs/image-understanding; 400 for GIF (microsoft/vscode#286628)
     image_types=frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"}),
+    # firebase.google.com/docs/ai-logic/input-file-requirements; AIFF: ai.google.dev, audio
+    audio_types=frozenset(
+        {
+            "audio/aac",
+            "audio/aiff",
+            "audio/flac",
+            "audio/mp4",
+            "audio/mpeg",
+            "audio/ogg",
+            "audio/wav",
+            "audio/webm",
+        }
+    ),
+    video_types=frozenset(
+        {
+            "video/3gpp",
+            "video/mp4",
+            "video/mpeg",
+            "video/quicktime",
+            "video/webm",
+            "video/x-flv",
+            "video/x-ms-wmv",
+            "video/x-msvideo",
+        }
+    ),
+    audio_urls=re.compile(_FILES_URL),
+    video_urls=re.compile(rf"{_FILES_URL}|https?://((www|m)\.)?(youtube\.com|youtu\.be)/"),
     schema_fallback=schema_fallback,
     tool_name=re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,63}"),
     tool_schema=tool_schema,

@@ -29,6 +29,7 @@ from ...types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ...utils.construct import construct_unchecked
 from ..apis import OLLAMA_CHAT
@@ -199,6 +200,8 @@ def _encode_user_content(parts: Sequence[UserContent]) -> dict[str, Any]:
                 texts.append(part.text)
             case ImageContent() | DocumentContent():
                 images.append(inline_data(part)[1])
+            case AudioContent() | VideoContent():
+                raise AssertionError("`adapt_messages` replaced it")
             case _:
                 assert_never(part)
     encoded: dict[str, Any] = {"role": "user", "content": "\n".join(texts)}

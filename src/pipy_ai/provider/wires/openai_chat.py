@@ -6,6 +6,7 @@ The differences between hosts are in `provider.profiles`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -295,4 +296,8 @@ WIRE = Wire(
     server_tool=encode_server_tool,
     replays_raw=True,
     produces=frozenset({"text", "image", "audio"}),
+    audio_types=frozenset({"audio/wav", "audio/mpeg"}),
+    # No standard has video; OpenRouter, vLLM, Alibaba and others read it in this form.
+    video_types=frozenset({"video/mp4", "video/mpeg", "video/quicktime", "video/webm"}),
+    video_urls=re.compile(r"https?://", re.IGNORECASE),
 )

@@ -21,6 +21,7 @@ from ...types import (
     ToolResultMessage,
     UserContent,
     UserMessage,
+    VideoContent,
 )
 from ..apis import OPENAI_RESPONSES
 from ..content import file_name, file_url, is_remote_file
@@ -223,6 +224,8 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
         case DocumentContent():
             name, data = file_name(part), file_url(part)
             return {"type": "input_file", "filename": name, "file_data": data}
+        case AudioContent() | VideoContent():
+            raise AssertionError("`adapt_messages` replaced it")
         case _:
             assert_never(part)
 
