@@ -22,6 +22,10 @@ def floor(port: int, path: str) -> int:
         buffer, events = b"", 0
         while data := connection.recv(1 << 14):
             buffer += data
+            if path.startswith("job-converse"):
+                buffer, count = read_frames(buffer)
+                events += count
+                continue
             *lines, buffer = buffer.split(b"\n")
             for line in lines:
                 line = line.removeprefix(b"data: ")
@@ -29,6 +33,23 @@ def floor(port: int, path: str) -> int:
                     json.loads(line)
                     events += 1
     return events
+
+
+def read_frames(buffer: bytes) -> tuple[bytes, int]:
+    """Parse the frames of Bedrock in a buffer, and return the rest of it and their number."""
+    start = 0
+    if buffer.startswith(b"HTTP"):
+        start = buffer.index(b"\r\n\r\n") + 4
+    count = 0
+    while len(buffer) - start >= 12:
+        size = int.from_bytes(buffer[start : start + 4], "big")
+        if len(buffer) - start < size:
+            break
+        headers_size = int.from_bytes(buffer[start + 4 : start + 8], "big")
+        json.loads(buffer[start + 12 + headers_size : start + size - 4])
+        start += size
+        count += 1
+    return buffer[start:], count
 
 
 async def astream(model: str, context: pipy_ai.Context, options: dict) -> int:
