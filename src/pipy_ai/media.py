@@ -50,14 +50,15 @@ def save_content(content: _Media, path: str | os.PathLike[str]) -> Path:
         ValueError: There is only a URL, or the data is not valid base64.
         OSError: The file cannot be written.
     """
-    from .utils.atomic import AtomicWriter
+    from .utils.atomic import AtomicWriter, write_special_file
 
     data, target = content_bytes(content), Path(path)
-    if not target.suffix:
+    if not target.suffix and not (target.is_fifo() or target.is_char_device()):
         target = target.with_name(target.name + media_suffix(content.mime_type))
     data = add_wav_header(data, content.mime_type)
-    with AtomicWriter(target) as file:
-        file.write(data)
+    if not write_special_file(target, data):
+        with AtomicWriter(target) as file:
+            file.write(data)
     return target
 
 

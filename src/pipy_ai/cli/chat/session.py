@@ -163,7 +163,12 @@ class Chat:
     def _report_answers(
         self, answers: list[AssistantMessage], interrupted: bool, options: dict[str, Any]
     ) -> None:
-        """Print the warnings, the error and the usage of answers."""
+        """Save images and audio; print the warnings, the error and the usage of answers."""
+        if any(message.images or message.audio for message in answers):
+            from ..display.media_files import save_media
+
+            if not save_media(answers):
+                self.save_failed = True
         for text in warning_texts(answers):
             self._warn_once(text)
         self.save_failed = self.save_failed or any(map(is_unrecorded, answers))

@@ -48,7 +48,7 @@ DESCRIPTION = (
 EXAMPLES = """\
 pipy "What is 2+2?"
 git diff | pipy -m sonnet "Write a commit message"
-pipy ask -a photo.jpg "What is in this picture?"
+pipy ask -m gemini-2.5-flash-image -a photo.jpg -o night.png "Make it night"
 pipy ask --schema "name, age int" "Invent a person"
 pipy ask -c "And in French?"
 """
@@ -89,6 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     format_group.add_argument(
         "--xl", "--extract-last", action="store_true", help="print only the last code block"
     )
+    output_group.add_argument(
+        "--output",
+        metavar="FILE",
+        help="save the first image or audio of the answer as FILE (also: -o cat.png)",
+    )
     output_group.add_argument("--plain", action="store_true", help="do not render Markdown")
     output_group.add_argument(
         "--usage",
@@ -109,6 +114,7 @@ def _run(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> int:
 
     conversation: Conversation | None = None
     try:
+        _find_output_path(arguments)
         conversation = _previous_conversation(arguments)
         prompt_args = build_prompt_args(arguments, conversation)
         start_mcp_servers(prompt_args, arguments, stack)
@@ -129,6 +135,28 @@ def _run(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> int:
     if conversation is not None and conversation.save_failed:
         return exit_code or 1
     return exit_code
+
+
+def _find_output_path(arguments: argparse.Namespace) -> None:
+    """Move a file name from `-o` to `arguments.output`, and check that it can be written.
+
+    Raises:
+        ValueError: There are several, or it cannot be written.
+    """
+    names = [text for text in arguments.option if "=" not in text]
+    if not names and arguments.output is None:
+        return
+    from ..display.media_files import check_output_path, is_media_path
+
+    for name in names:
+        if not is_media_path(name):
+            raise ValueError(f"-o {name}: expected NAME=VALUE, or the name of an image or audio")
+    outputs = names if arguments.output is None else [*names, arguments.output]
+    if len(outputs) > 1:
+        raise ValueError(f"use one output file, not {' and '.join(outputs)}")
+    check_output_path(outputs[0])
+    arguments.output = outputs[0]
+    arguments.option = [text for text in arguments.option if "=" in text]
 
 
 def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tuple[Any, Printer]:
@@ -302,7 +330,12 @@ def _report(
     arguments: argparse.Namespace,
     api_base: str | None,
 ) -> int:
-    """Print warnings, the error and the usage on stderr; return the exit code."""
+    """Save images and audio; print warnings, the error and the usage on stderr.
+
+    Returns:
+        The exit code.
+    """
+    media_saved = _save_media(answers, arguments)
     for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
         warn(text)
     for text in [] if exit_code else ending_notices(message):
@@ -318,7 +351,21 @@ def _report(
         from ..display.usage import print_usage  # loads while the answer is on the screen
 
         print_usage(*answers)
-    return exit_code
+    return exit_code or int(not media_saved)
+
+
+def _save_media(answers: Sequence[AssistantMessage], arguments: argparse.Namespace) -> bool:
+    """Save images and audio, unless the printed JSON has them. Return whether that succeeded."""
+    output = arguments.output
+    is_printed = arguments.json or arguments.events
+    has_media = any(message.images or message.audio for message in answers)
+    if output is None and (is_printed or not has_media):
+        return True
+    if not has_media and any(message.error for message in answers):
+        return True  # the error is the reason
+    from ..display.media_files import save_media
+
+    return save_media(answers, output)
 
 
 def _fallback_notices(answers: Sequence[AssistantMessage]) -> list[str]:

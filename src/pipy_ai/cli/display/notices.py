@@ -30,12 +30,13 @@ def ending_notices(message: AssistantMessage) -> list[str]:
     """Return a notice if an answer hit its token limit, or is empty."""
     if message.error is not None:
         return []
+    is_empty = not (message.text.strip() or message.tool_calls or message.images or message.audio)
     if message.stop_reason == "length":
         what = "the answer was truncated at its token limit"
-        if not message.text.strip() and not message.tool_calls:
+        if is_empty:
             what = "the token limit was reached before the answer started"
         return [f"{what}; --max-tokens N allows more"]
-    if not message.text.strip() and not message.tool_calls:
+    if is_empty:
         return ["the answer is empty"]
     return []
 

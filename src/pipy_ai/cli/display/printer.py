@@ -111,9 +111,15 @@ class Printer:
             case "audio_start":
                 self._end_line_on_terminal()
                 show_status("speaking")
+            case "audio_delta":
+                if event.transcript and self._show_text:
+                    hide_status()
+                    self._write_text(event.transcript)
+            case "audio_end":
+                self._end_text()
             case (
                 "toolcall_delta" | "servertool_delta" | "servertool_end" | "servertool_result"
-                | "citation" | "image_partial" | "image_end" | "audio_delta" | "audio_end"
+                | "citation" | "image_partial" | "image_end"
             ):  # fmt: skip
                 pass
             case "done" | "error":
