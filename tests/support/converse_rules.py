@@ -80,6 +80,16 @@ def _messages(path: str, body: dict[str, Any]) -> Iterator[str]:
         yield "two documents of one name"
 
 
+# docs.aws.amazon.com/bedrock/latest/APIReference: AudioBlock, VideoBlock
+_MEDIA_FORMATS = {
+    "audio": {
+        "aac", "flac", "m4a", "mka", "mkv", "mp3", "mp4", "mpeg", "mpga", "ogg", "opus", "pcm",
+        "wav", "webm", "x-aac",
+    },
+    "video": {"flv", "mkv", "mov", "mp4", "mpeg", "mpg", "three_gp", "webm", "wmv"},
+}  # fmt: skip
+
+
 def _content(path: str, content: list[Any]) -> Iterator[str]:
     if not content or content[0].keys() == {"cachePoint"}:
         yield "an empty message"
@@ -88,6 +98,10 @@ def _content(path: str, content: list[Any]) -> Iterator[str]:
     kinds = {next(iter(block)) for block in content} - {"cachePoint"}
     if "document" in kinds and "text" not in kinds:
         yield "a document without a text"
+    for kind, formats in _MEDIA_FORMATS.items():
+        used = {block[kind]["format"] for block in content if kind in block}
+        if used - formats:
+            yield f"{kind} of the format {sorted(used - formats)}"
     if "toolResult" in kinds:
         alone = ("llama", "mistral", "palmyra")
         rejected = {"document", "video"} if "claude" in path else set()
@@ -96,5 +110,5 @@ def _content(path: str, content: list[Any]) -> Iterator[str]:
             yield f"{sorted(kinds & rejected)} beside a tool result"
     for block, following in pairwise(content):
         is_pdf = block.get("document", {}).get("format") == "pdf" and "claude" in path
-        if "document" in block and "cachePoint" in following and not is_pdf:
-            yield "a cache point after a document"
+        if block.keys() & {"document", "video"} and "cachePoint" in following and not is_pdf:
+            yield "a cache point after a document or a video"

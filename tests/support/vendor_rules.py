@@ -67,6 +67,8 @@ def _chat(body: dict[str, Any], own: set[str]) -> list[str]:
                 and re.match("data:[^;]+;base64,.", part["file"].get("file_data", ""))
             ):
                 found.append(f"{where}: a file without name or data")
+            if problem := _chat_media_problem(role, part):
+                found.append(f"{where}: {problem}")
         if "thinking_blocks" in message:
             found.append(f"{where}: thinking blocks")
         for call in calls:
@@ -75,6 +77,23 @@ def _chat(body: dict[str, Any], own: set[str]) -> list[str]:
     if open_ids:
         found.append(f"the end: calls without results {open_ids}")
     return found
+
+
+def _chat_media_problem(role: str, part: dict[str, Any]) -> str:
+    """Return what is wrong with audio or video (openai-python, OpenRouter); "": nothing."""
+    if part["type"] not in ("input_audio", "video_url"):
+        return ""
+    if role != "user":
+        return "audio or video that is not the user's"
+    if part["type"] == "video_url":
+        url = part["video_url"]["url"]
+        return "" if re.match(r"https?://|data:video/\w+;base64,.", url) else "a video without data"
+    audio = part["input_audio"]
+    if isinstance(audio, dict) and audio["format"] not in ("wav", "mp3", "flac"):
+        return f"audio of the unknown format {audio['format']}"
+    data = audio if isinstance(audio, str) else audio["data"]
+    base64.b64decode(data.rpartition(",")[2], validate=True)
+    return "" if data else "audio without data"
 
 
 def _call(
@@ -131,6 +150,8 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
         for block in blocks:
             if block["type"] == "text" and not block["text"].strip():
                 found.append(f"{where}: empty text")
+            elif block["type"] in ("audio", "video"):
+                found.append(f"{where}: a block of the unknown type {block['type']}")
             elif block["type"] == "thinking" and block.get("signature") not in own:
                 found.append(f"{where}: foreign signature {block.get('signature')!r}")
             elif block["type"] == "redacted_thinking" and block["data"] not in own:
@@ -192,6 +213,13 @@ def _gemini(body: dict[str, Any], own: set[str]) -> list[str]:
                 open_names.append(call["name"])
                 if not isinstance(call["args"], dict):
                     found.append(f"{where}: arguments are no object")
+            data = part_of(part, "inlineData") or part_of(part, "fileData")
+            if data and not re.match(r"(image|audio|video|application|text)/", data["mimeType"]):
+                found.append(f"{where}: a file of the unknown type {data['mimeType']!r}")
+            inside = (part_of(part, "functionResponse") or {}).get("parts") or ()
+            types = [file["inlineData"]["mimeType"] for file in inside if "inlineData" in file]
+            if any(name.startswith(("audio/", "video/")) for name in types):
+                found.append(f"{where}: audio or video inside a response")
     if open_names:
         found.append("the end: calls without responses")
     return found
@@ -233,6 +261,8 @@ def _responses_items(items: list[dict[str, Any]], own: set[str]) -> list[str]:
         elif kind not in ("message", "function_call", "function_call_output"):
             found.append(f"{where}: unknown")
         for part in item["content"] if isinstance(item.get("content"), list) else ():
+            if part["type"] in ("input_audio", "input_video"):
+                found.append(f"{where}: a part of the unknown type {part['type']}")
             if part["type"] == "input_image" and part["image_url"].startswith("data:"):
                 base64.b64decode(part["image_url"].partition(",")[2], validate=True)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipy_ai import (
+    AssistantMessage,
     AudioContent,
     Context,
     ToolCall,
@@ -25,6 +26,7 @@ from pipy_ai import (
 )
 from pipy_ai.media import wav_header
 from pipy_ai.provider.conversation import OMITTED_MEDIA_TEXT
+from pipy_ai.provider.wires import load_wire
 
 from ..support.scripted_server import Lab
 from ..support.vendor_rules import violations
@@ -214,7 +216,8 @@ def test_files_of_tools(lab: Lab, api: str, model: str, sent: list[Any]) -> None
     turns = json.dumps(body.get("messages") or body.get("contents") or body["input"])
     for part in sent:
         assert (part if isinstance(part, str) else json.dumps(part)[1:-1]) in turns
-    own = {run.messages[0].tool_calls[0].id, "sig"}  # type: ignore[union-attr]
+    [answer] = [message for message in run.messages if isinstance(message, AssistantMessage)][:1]
+    own = {answer.tool_calls[0].id, "sig"}
     assert violations(lab.seen[1].path, body, own) == []
 
 
@@ -227,3 +230,14 @@ def test_file_of_a_tool_that_the_caller_ran() -> None:
 def test_file_after_which_bedrock_takes_no_cache_point() -> None:
     content = preview(NOVA, user("q", video(MP4_BYTES))).body["messages"][0]["content"]
     assert [next(iter(block)) for block in content] == ["text", "cachePoint", "video"]
+
+
+@pytest.mark.parametrize("model", ["google/gemini-2.5-flash", NOVA])
+def test_every_format_under_the_name_that_the_api_knows(lab: Lab, model: str) -> None:
+    """The strict rules accept each format that the wire says it reads."""
+    api = "bedrock-converse" if model == NOVA else "google-generative-ai"
+    wire = load_wire(api)
+    for mime_type in sorted(wire.audio_types | wire.video_types):
+        is_audio = mime_type.startswith("audio/")
+        file = (AudioContent if is_audio else VideoContent)(data="AAAA", mime_type=mime_type)
+        ask(lab, VOXTRAL if is_audio and model == NOVA else model, api, user("q", file))
