@@ -364,7 +364,7 @@ def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:
     if size > MAX_FILE_BYTES:
         raise ValueError(
             f"{label} is too large: {size:,} bytes, and a message can hold files of up to"
-            f" {MAX_FILE_BYTES:,} bytes"
+            f" {MAX_FILE_BYTES:,} bytes: shorten it, or pass its URL"
         )
     if not data:
         raise ValueError(f"{label} is empty")

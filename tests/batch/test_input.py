@@ -141,10 +141,17 @@ def test_system_message_in_parts(lab: Lab) -> None:
     assert lab.seen[0].json["messages"][0]["content"] == "Be brief.\n\nBe kind."
 
 
-def test_openai_images_are_passed_through(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+        {"type": "input_audio", "input_audio": {"data": "SUQzBAAAAAAAAP/7kAA=", "format": "mp3"}},
+        {"type": "video_url", "video_url": {"url": "https://example.com/cat.mp4"}},
+    ],
+)
+def test_openai_files_are_passed_through(lab: Lab, part: dict[str, Any]) -> None:
     lab.always = chat(text("A cat."), finish("stop"))
-    image = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
-    content = [{"type": "text", "text": "What is this?"}, image]
+    content = [{"type": "text", "text": "What is this?"}, part]
     questions({"messages": [{"role": "user", "content": content}]})
     assert batch(*at(lab), model=HOST) == 0
     assert lab.seen[0].json["messages"] == [{"role": "user", "content": content}]
