@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
-    from ... import Context, UserMessage
+    from ... import Context, ServerTool, UserMessage
     from ..conversations.conversation import Conversation
 
 THINKING_LEVELS = ("off", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 class PromptArgs:
-    """The arguments of a request. `message` is the new one, the last of `context`."""
+    """The arguments of a request. `message` is the new one, the last of `context`.
+
+    `tools` are the functions that pipy runs; `context` has the tools that the provider runs.
+    """
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 
 def add_tool_option(group: argparse._ActionsContainer) -> None:
-    """Add `--tool` and `--mcp`."""
+    """Add `--tool`, `--mcp` and the tools that providers run."""
     group.add_argument(
         "--tool",
         action="append",
@@ -115,6 +118,13 @@ def add_tool_option(group: argparse._ActionsContainer) -> None:
         default=[],
         metavar="SERVER",
         help="let the model use an MCP server: a command, a URL or an mcp.json (repeatable)",
+    )
+    group.add_argument("--search", action="store_true", help="let the provider search the web")
+    group.add_argument(
+        "--fetch", action="store_true", help="let the provider read pages that the prompt names"
+    )
+    group.add_argument(
+        "--code", action="store_true", help="let the provider run code that the model writes"
     )
 
 
@@ -205,7 +215,8 @@ def build_prompt_args(
         check_supported(attachments, models, stream_options)
     previous_messages = [] if conversation is None else conversation.messages
     system = arguments.system or (conversation.system if conversation is not None else None)
-    context = ctx(*previous_messages, message, system=system)
+    tools = server_tools(arguments) or None
+    context = ctx(*previous_messages, message, system=system, tools=tools)
     return PromptArgs(
         models,
         context,
@@ -364,6 +375,18 @@ def start_mcp_servers(
         tools = start_servers(arguments.mcp, names)
         stack.push(tools.__exit__)
         prompt_args.tools.append(tools)
+
+
+def server_tools(arguments: argparse.Namespace) -> list[ServerTool]:
+    """Return the tools that the provider runs: those of `--search`, `--fetch` and `--code`."""
+    if not (arguments.search or arguments.fetch or arguments.code):
+        return []
+    from ... import code_execution, web_fetch, web_search
+
+    tools = [web_search()] if arguments.search else []
+    tools += [web_fetch()] if arguments.fetch else []
+    tools += [code_execution()] if arguments.code else []
+    return tools
 
 
 def _load_tools(specs: list[str]) -> list[Any]:

@@ -103,10 +103,11 @@ def _attach(chat: Chat, source: str) -> None:
 def _tools(chat: Chat, _: str) -> None:
     from ...tools import as_tools
 
-    for tool in as_tools(chat.tools):
+    tools = [*chat.server_tools, *as_tools(chat.tools)]
+    for tool in tools:
         description = getattr(tool, "description", "run by the provider")
         _print(f"{tool.name}  {' '.join(description.split())}".rstrip())
-    if not as_tools(chat.tools):
+    if not tools:
         _print("none; pipy chat --tool module:function gives the model one")
 
 
@@ -226,7 +227,7 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
         "attach a file or URL to the next message",
         _attach,
     ),
-    "/tools": ("", "list the functions that the model can call", _tools),
+    "/tools": ("", "list the tools that the model can use", _tools),
     "/mcp": (
         "[SERVER]",
         "list the MCP servers, or start one: a command, URL or mcp.json; - stops all",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..args.prompt import model_options
+from ..args.prompt import model_options, server_tools
 from ..args.tools import load_tool
 from ..conversations.conversation import Conversation
 from ..conversations.records import SETTINGS
@@ -27,7 +27,7 @@ from .interrupt import InterruptHandler
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ... import AssistantMessage, McpTools
+    from ... import AssistantMessage, McpTools, ServerTool
     from ...types import UserContent
 
 
@@ -42,6 +42,7 @@ class Chat:
         )
         self.plain: bool = arguments.plain
         self.tools: list[Any] = [load_tool(spec) for spec in arguments.tool]
+        self.server_tools: list[ServerTool] = server_tools(arguments)  # run by the provider
         self.mcp_tools: list[McpTools] = []  # also in `tools`
         self.failed: bool = False  # whether a request or a command failed
         self.save_failed: bool = False  # an earlier conversation, or a line of the ledger
@@ -136,8 +137,10 @@ class Chat:
         show_request_status(model)
         events: Any
         if self.tools:
-            events = run_tools(model, context, self.tools, approve=self._approval, **options)
+            tools = [*self.server_tools, *self.tools]
+            events = run_tools(model, context, tools, approve=self._approval, **options)
         else:
+            context.tools = [*self.server_tools] or None
             events = stream(model, context, **options)
         printer = Printer(
             plain=self.plain, show_calls=not (self.tools and self._approval.asks_user)
@@ -163,7 +166,11 @@ class Chat:
     def _report_answers(
         self, answers: list[AssistantMessage], interrupted: bool, options: dict[str, Any]
     ) -> None:
-        """Save images and audio; print the warnings, the error and the usage of answers."""
+        """Save images and audio; print sources, warnings, the error and the usage of answers."""
+        if any(message.citations or message.server_tool_calls for message in answers):
+            from ..display.sources import print_sources
+
+            print_sources(answers)
         if any(message.images or message.audio for message in answers):
             from ..display.media_files import save_media
 

@@ -183,7 +183,7 @@ def _start_request(prompt_args: PromptArgs, arguments: argparse.Namespace) -> tu
         tool_run = run_tools(
             prompt_args.model,
             prompt_args.context,
-            prompt_args.tools,
+            [*(prompt_args.context.tools or []), *prompt_args.tools],
             **tool_options,
             **prompt_args.options,
         )
@@ -330,11 +330,13 @@ def _report(
     arguments: argparse.Namespace,
     api_base: str | None,
 ) -> int:
-    """Save images and audio; print warnings, the error and the usage on stderr.
+    """Save images and audio; print sources, warnings, the error and the usage on stderr.
 
     Returns:
         The exit code.
     """
+    if not (arguments.json or arguments.events):
+        _print_sources(answers)
     media_saved = _save_media(answers, arguments)
     for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
         warn(text)
@@ -352,6 +354,13 @@ def _report(
 
         print_usage(*answers)
     return exit_code or int(not media_saved)
+
+
+def _print_sources(answers: Sequence[AssistantMessage]) -> None:
+    if any(message.citations or message.server_tool_calls for message in answers):
+        from ..display.sources import print_sources
+
+        print_sources(answers)
 
 
 def _save_media(answers: Sequence[AssistantMessage], arguments: argparse.Namespace) -> bool:

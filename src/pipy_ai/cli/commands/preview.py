@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         context = prompt_args.context
         with contextlib.ExitStack() as stack:
             start_mcp_servers(prompt_args, arguments, stack)
-            tools = as_tools(prompt_args.tools)
+            tools = [*(context.tools or []), *as_tools(prompt_args.tools)]
         if tools:
             context = ctx(*context.messages, system=context.system_prompt, tools=tools)
         request = preview(

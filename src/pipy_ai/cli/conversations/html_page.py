@@ -15,6 +15,7 @@ from markdown_it.tree import SyntaxTreeNode
 from ...utils.surrogates import clean_surrogates
 from ...utils.text import format_usd
 from ..display.dialect import markdown_parser
+from ..display.sources import cited_sources, format_source, is_web_address
 from ..display.terminal import escape_controls
 from .messages import conversation_title
 from .summary import format_time
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ... import Message
-    from ...types import AssistantContent, ToolResultContent, UserContent
+    from ...types import AssistantContent, AssistantMessage, ToolResultContent, UserContent
     from .conversation import Conversation
 
 MAX_RENDERED_CHARS = 200_000  # a longer text is shown as it is: rendering takes too long
@@ -140,12 +141,26 @@ def _message_html(message: Message) -> str:
         parts = [markdown_html(content)]
     else:
         parts = [_part_html(part, message.role == "toolResult") for part in content]
+    if message.role == "assistant":
+        parts.append(_sources_html(message))
     if message.role == "assistant" and message.error is not None:
         parts.append(f'<p class="error">{_escaped(message.error.message)}</p>\n')
     return (
         f'<h2>{_escaped(heading)}<span class="about">{_escaped(about)}</span></h2>\n'
         f'<section class="{message.role}">\n{"".join(parts)}</section>\n'
     )
+
+
+def _sources_html(message: AssistantMessage) -> str:
+    """Return the sources of an answer as a numbered list; only web addresses are links."""
+    items = []
+    for citation in cited_sources([message]):
+        text = _escaped(format_source(citation))
+        if is_web_address(citation.source):
+            title = _escaped(citation.title or citation.source)
+            text = f'<a href="{escape(citation.source)}" rel="noopener noreferrer">{title}</a>'
+        items.append(f"<li>{text}</li>\n")
+    return f"<p>Sources:</p>\n<ol>\n{''.join(items)}</ol>\n" if items else ""
 
 
 def _part_html(

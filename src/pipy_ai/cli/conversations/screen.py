@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from ...utils.terminal_size import get_terminal_size
 from ..display.printer import format_tool_call
+from ..display.sources import cited_sources, source_lines
 from ..display.terminal import bold, dimmed, escape_controls
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def format_message(message: Message) -> Iterator[str]:
     for part in message.content:
         if text := _format_part(part, message.role == "assistant"):
             yield text
+    if message.role == "assistant" and (citations := cited_sources([message])):
+        yield "\n".join(dimmed(line, sys.stdout) for line in source_lines(citations, sys.stdout))
     if message.role == "assistant" and message.error is not None:
         yield dimmed(escape_controls(f"[{message.error.kind}] {message.error.message}"), sys.stdout)
 

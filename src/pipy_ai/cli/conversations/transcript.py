@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ...utils.atomic import AtomicWriter, write_special_file
+from ..display.sources import cited_sources, format_source, is_web_address
 from .conversation import Conversation
 from .messages import conversation_title, dump_message
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ... import Message
-    from ...types import AssistantContent, ToolResultContent, UserContent
+    from ...types import AssistantContent, AssistantMessage, ToolResultContent, UserContent
 
 FORMATS = ("md", "html", "sqlite", "json", "jsonl")
 _SUFFIXES = {
@@ -137,9 +138,21 @@ def markdown_parts(message: Message) -> list[str]:
     if isinstance(content, str):
         return [content]
     parts = [_part_markdown(part, message.role == "toolResult") for part in content]
+    if message.role == "assistant":
+        parts.append(_sources_markdown(message))
     if message.role == "assistant" and message.error is not None:
         parts.append(f"*{message.error.message}*")
     return [part for part in parts if part is not None]
+
+
+def _sources_markdown(message: AssistantMessage) -> str | None:
+    """Return the sources of an answer as a numbered list."""
+    citations = cited_sources([message])
+    lines = []
+    for number, citation in enumerate(citations, 1):
+        is_address = is_web_address(citation.source)
+        lines.append(f"{number}. {format_source(citation, '<{}>' if is_address else '{}')}")
+    return "\n".join(["Sources:", "", *lines]) if lines else None
 
 
 def _part_markdown(

@@ -19,6 +19,7 @@ from .terminal import (
     StreamEscaper,
     dimmed,
     escape_controls,
+    hint,
     is_dumb,
     uses_styles,
     write,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ...events import ToolEvent
-    from ...types import ToolCall, ToolResultMessage
+    from ...types import ServerToolCall, ServerToolResult, ToolCall, ToolResultMessage
     from .markdown import LiveMarkdown
 
 MAX_RESULT_CHARS = 200  # the rest of a tool result is not shown
@@ -105,6 +106,11 @@ class Printer:
                 self._end_line_on_terminal()
                 call = event.partial.content[event.content_index]
                 show_status(f"running {getattr(call, 'name', '')}")
+            case "servertool_end":
+                hide_status()
+                self._write_server_tool(event.server_tool_call)
+            case "servertool_result":
+                self._write_server_tool(event.result)
             case "image_start":
                 self._end_line_on_terminal()
                 show_status("drawing")
@@ -118,7 +124,7 @@ class Printer:
             case "audio_end":
                 self._end_text()
             case (
-                "toolcall_delta" | "servertool_delta" | "servertool_end" | "servertool_result"
+                "toolcall_delta" | "servertool_delta"
                 | "citation" | "image_partial" | "image_end"
             ):  # fmt: skip
                 pass
@@ -170,6 +176,14 @@ class Printer:
         """End the open line if what follows on stderr would continue it."""
         if sys.stdout.isatty():
             self._end_line()
+
+    def _write_server_tool(self, part: ServerToolCall | ServerToolResult) -> None:
+        """Print a dim line about a tool that the provider runs, if stderr is a terminal."""
+        from .sources import format_server_tool
+
+        if line := format_server_tool(part):
+            self._end_line_on_terminal()
+            hint(line)
 
     def _start_thinking(self) -> None:
         hide_status()
