@@ -128,7 +128,7 @@ def _prompt_args(arguments: argparse.Namespace) -> PromptArgs:
             **{
                 **vars(arguments), "prompt": [arguments.prompt], "model": first,
                 "fallback": others, "template": None, "param": [], "schema": None,
-                "schema_multi": None, "tool": [],
+                "schema_multi": None, "tool": [], "search": False, "fetch": False, "code": False,
             }
         )
     )  # fmt: skip
