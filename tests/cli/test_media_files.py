@@ -170,3 +170,16 @@ def test_chat_saves_images() -> None:
 def test_output_may_be_a_device() -> None:
     done = run("image(b'picture')", "--output", "/dev/stdout", "draw")
     assert (done.returncode, done.stdout) == (0, "picture")
+
+
+def test_comparison_saves_the_images_of_each_model() -> None:
+    code = scripted_command(CAT, CAT)
+    models = ("-m", "faux/a", "-m", "faux/b")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "compare", "-p", "draw", *models],
+        capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False,
+    )  # fmt: skip
+    lines = done.stderr.decode().splitlines()
+    assert lines == ["pipy: faux/a: saved image.png", "pipy: faux/b: saved image-2.png"]
+    assert done.returncode == 0
+    assert Path("image-2.png").read_bytes() == PNG

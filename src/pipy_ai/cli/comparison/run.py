@@ -68,6 +68,7 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
         )
     for name, message in zip(prompt_args.models, messages, strict=True):
         display.report(name, message)
+    is_saved = json or _save_media(prompt_args.models, messages)
     if comparison.interrupted:
         return 130
     if not json:
@@ -77,7 +78,7 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
         for name, message in zip(prompt_args.models, messages, strict=True)
         if message.error is None
     ]
-    is_saved = not any(map(is_unrecorded, messages))
+    is_saved = is_saved and not any(map(is_unrecorded, messages))
     if len(answered) > 1 and is_interactive() and sys.stdin.isatty() and not json:
         from .votes import ask_for_vote, save_vote
 
@@ -88,6 +89,19 @@ def compare_answers(prompt_args: PromptArgs, *, json: bool, plain: bool) -> int:
             else:
                 is_saved = False
     return 0 if len(answered) == len(messages) and is_saved else 1
+
+
+def _save_media(names: Sequence[str], messages: Sequence[AssistantMessage]) -> bool:
+    """Save the images and audio of the answers. Return whether that succeeded."""
+    if not any(message.images or message.audio for message in messages):
+        return True
+    from ..display.media_files import save_media
+
+    results = [
+        save_media([message], prefix=f"{name}: ")
+        for name, message in zip(names, messages, strict=True)
+    ]
+    return all(results)
 
 
 class _Comparison:

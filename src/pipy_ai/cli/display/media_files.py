@@ -43,13 +43,16 @@ def check_output_path(path: str) -> None:
         raise ValueError(f"--output {path}: no permission to write there")
 
 
-def save_media(answers: Iterable[AssistantMessage], output: str | None = None) -> bool:
+def save_media(
+    answers: Iterable[AssistantMessage], output: str | None = None, prefix: str = ""
+) -> bool:
     """Save the images and audio of answers, and print their paths on stderr.
 
     Args:
         answers: The answers.
         output: The file of the first image, or of the first audio if the suffix is one of audio.
             It is replaced. All others get a new name beside it, or in the current directory.
+        prefix: What the printed lines begin with, such as the name of the model.
 
     Returns:
         Whether all of them were saved, and `output` is among them.
@@ -72,30 +75,32 @@ def save_media(answers: Iterable[AssistantMessage], output: str | None = None) -
         targets = [(stem, True), (os.path.join(tempfile.gettempdir(), part.type), True)]
         if output and index == 0:
             targets.insert(0, (output, False))
-        results.append(_save(part, targets))
+        results.append(_save(part, targets, prefix))
     return all(results)
 
 
-def _save(part: ImageContent | AudioContent, targets: Iterable[tuple[str, bool]]) -> bool:
+def _save(
+    part: ImageContent | AudioContent, targets: Iterable[tuple[str, bool]], prefix: str
+) -> bool:
     """Save an image or audio to the first possible target. Return whether that is the first one.
 
     A target is a path, or the beginning of one that is completed to a new one.
     """
     if not part.data and part.url and not part.url.startswith("data:"):
-        warn(f"the {part.type} is at {part.url}")
+        warn(f"{prefix}the {part.type} is at {part.url}")
         return True
     saved_elsewhere = False
     for path, is_new in targets:
         try:
             saved_path = _save_as_new(part, path) if is_new else part.save(path)
         except OSError as error:  # it was paid for, so try the next target
-            warn(format_error(error))
+            warn(f"{prefix}{format_error(error)}")
             saved_elsewhere = True
         except ValueError as error:
-            warn(f"the {part.type} was not saved: {error}")
+            warn(f"{prefix}the {part.type} was not saved: {error}")
             return False
         else:
-            warn(f"saved {saved_path}")
+            warn(f"{prefix}saved {saved_path}")
             return not saved_elsewhere
     return False
 
