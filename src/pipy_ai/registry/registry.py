@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 
 from ..utils.paths import data_path
 from .auto_sync import sync_if_stale
@@ -272,6 +271,8 @@ def usage_cost(
     images, rates_of_images = 0, image_rates(model.provider, model_id)
     if rates_of_images is not None:
         images = min(usage.output_image or 0, usage.output)
+        from dataclasses import replace
+
         prices = replace(prices, output=rates_of_images.text)
     costs = component_costs(
         prices,
