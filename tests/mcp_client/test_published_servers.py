@@ -1,4 +1,4 @@
-"""Test three MCP servers from PyPI in a tool loop: of the time, of Git and of the web."""
+"""Test three MCP servers from PyPI: of the time, of Git and of the web."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ import pytest
 
 from pipy_ai import faux, mcp, run_tools
 from pipy_ai.utils.extras import is_installed
+
+from ..support.scripted_server import Lab
+from ..support.terminal import Terminal
+from ..support.wire_formats import CHAT, say, tool
 
 MODULES = ("mcp_server_time", "mcp_server_git", "mcp_server_fetch")
 
@@ -53,7 +57,8 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_three_servers_of_an_mcp_json(tmp_path: Path, repository: Path, address: str) -> None:
+@pytest.fixture
+def config(tmp_path: Path, repository: Path) -> Path:
     servers = {
         "time": ["-m", "mcp_server_time"],
         "git": ["-m", "mcp_server_git", "--repository", "${REPOSITORY:-" + str(repository) + "}"],
@@ -62,21 +67,47 @@ def test_three_servers_of_an_mcp_json(tmp_path: Path, repository: Path, address:
     config = {name: {"command": sys.executable, "args": args} for name, args in servers.items()}
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": config}))
-    calls = [
-        faux.tool(
-            "convert_time", source_timezone="Europe/Rome", time="12:00", target_timezone="UTC"
-        ),
-        faux.tool("git_log", repo_path=str(repository), max_count="1"),
-        faux.tool("fetch", url=f"{address}/page"),
-    ]
-    with mcp(path) as tools:
-        assert [tools.server_of(name) for name in ("convert_time", "git_log", "fetch")] == [
-            *servers
-        ]
-        with faux.script(faux.reply(*calls), "Done."):
-            run = run_tools("faux/m", "q", tools)
-            assert run.result().text == "Done."
-    time, log, page = (str(m) for m in run.messages if m.role == "toolResult")
+    return path
+
+
+def calls(repository: Path, address: str) -> dict[str, dict[str, str]]:
+    """Return the arguments of a call of each server, by the name of its tool."""
+    return {
+        "convert_time": {
+            "source_timezone": "Europe/Rome", "time": "12:00", "target_timezone": "UTC"
+        },
+        "git_log": {"repo_path": str(repository), "max_count": "1"},
+        "fetch": {"url": f"{address}/page"},
+    }  # fmt: skip
+
+
+def check_results(time: str, log: str, page: str) -> None:
     assert '"timezone": "UTC"' in time
     assert "Build the tower" in log
     assert "There are two." in page
+
+
+def test_in_a_tool_loop(config: Path, repository: Path, address: str) -> None:
+    arguments = calls(repository, address)
+    with mcp(config) as tools:
+        assert [tools.server_of(name) for name in arguments] == ["time", "git", "fetch"]
+        steps = [faux.tool(name, **values) for name, values in arguments.items()]
+        with faux.script(faux.reply(*steps), "Done."):
+            run = run_tools("faux/m", "q", tools)
+            assert run.result().text == "Done."
+    check_results(*(str(m) for m in run.messages if m.role == "toolResult"))
+
+
+def test_in_the_terminal(config: Path, repository: Path, address: str, lab: Lab) -> None:
+    arguments = calls(repository, address)
+    steps = [tool(name, name, json.dumps(values)) for name, values in arguments.items()]
+    lab.play(CHAT.scene(*steps, stop="tool"), CHAT.scene(say("All done.")))
+    command = ("ask", "-m", "hosted_vllm/m", "--api-base", lab.url, "--mcp", str(config), "Go on.")
+    with Terminal("-m", "pipy_ai", *command) as terminal:
+        for name, server in zip(arguments, ("time", "git", "fetch"), strict=True):
+            terminal.wait_for(f"Run {name} of the MCP server {server}?")
+            terminal.send("y\n")
+        assert terminal.wait() == 0
+        assert "All done." in terminal.text
+    messages = lab.seen[-1].json["messages"]
+    check_results(*(str(m["content"]) for m in messages if m["role"] == "tool"))
