@@ -254,7 +254,7 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
                 pass  # `adapt_messages` replaced it
             case _:
                 assert_never(part)
-    while items and items[-1]["type"] == "reasoning":  # it led to an image
+    while items and items[-1].get("type") == "reasoning":  # it led to an image
         items.pop()
     return items
 
