@@ -104,7 +104,9 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
             module.add_arguments(subparser)
             _describe_actions(subparser)
     for name in command_names:
-        if name and name not in COMMANDS and (command := plugin_command(name)) is not None:
+        if name in COMMANDS or name[:1] in ("", "-"):
+            continue
+        if (command := plugin_command(name)) is not None:
             _add_plugin_command(subparsers.add_parser(name, allow_abbrev=False), name, command)
     return root_parser
 
