@@ -203,9 +203,8 @@ def test_hostile_servers(behaviour: str, expected: str) -> None:
 
 
 def test_a_late_answer_is_not_that_of_the_next_call() -> None:
-    with hostile("late", timeout=0.3) as tools:
+    with hostile("late", timeout=2) as tools:
         assert "did not answer within" in str(tools.call("tool"))
-        time.sleep(0.3)
         assert str(tools.call("tool")) == "fine"
 
 

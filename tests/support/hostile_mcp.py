@@ -76,9 +76,6 @@ def answer(request: dict[str, Any], behaviour: str) -> None:
         case "long-line":
             for _ in range(2000):
                 sys.stdout.write("x" * 100_000)
-        case "late":
-            time.sleep(0.5)
-            send({"id": request["id"], "result": {"content": [{"type": "text", "text": "late"}]}})
         case "closes":
             os.close(1)
             time.sleep(600)
@@ -98,7 +95,7 @@ def main(behaviour: str) -> None:
     sys.stdout.write("this is not JSON\n{}\n")
     while behaviour == "start-flood":
         sys.stdout.write("no JSON\n")
-    calls = 0
+    late: list[Any] = []  # ids of calls that are answered before the next one
     for line in sys.stdin:
         request = json.loads(line)
         match request["method"]:
@@ -113,9 +110,14 @@ def main(behaviour: str) -> None:
                 default = [{"name": "tool", "inputSchema": OBJECT}]
                 tools = TOOLS.get(behaviour, default)
                 send({"id": request["id"], "result": {"tools": tools}})
+            case "tools/call" if behaviour == "late":
+                content = [{"type": "text", "text": "late"}]
+                for call_id in late:
+                    send({"id": call_id, "result": {"content": content}})
+                    answer(request, "fine")
+                late.append(request["id"])
             case "tools/call":
-                calls += 1
-                answer(request, "fine" if behaviour == "late" and calls > 1 else behaviour)
+                answer(request, behaviour)
             case _ if "id" in request:
                 send({"id": request["id"], "error": {"code": -32601, "message": "unknown"}})
     while behaviour == "stubborn":
