@@ -33,6 +33,7 @@ from pipy_ai import (
 )
 from pipy_ai.provider.cache_store import SQLiteStore, open_store
 
+from ..support.command import unmeasured_environment
 from ..support.scripted_server import FIN, Lab, Status, chat, finish, sse, text
 from ..support.wire_formats import ANTHROPIC, GEMINI, WIRES, Counts, Wire, say, think, tool
 
@@ -403,8 +404,10 @@ def test_unused_cache_is_not_imported() -> None:
         "with faux.script('a'): complete('faux/m', 'q')\n"
         "print({'sqlite3', 'redis', 'pipy_ai.provider.caching'} & {*sys.modules})"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert printed == "set()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=unmeasured_environment(), capture_output=True, text=True
+    )
+    assert done.stdout == "set()\n"
 
 
 def test_wrong_settings() -> None:
