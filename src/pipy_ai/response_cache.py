@@ -1,4 +1,4 @@
-"""`ResponseCache`: where responses are kept, for how long, and for whom."""
+"""`ResponseCache`: where responses are stored, for how long, and which keys share them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_interrupted_answer_keeps_its_images() -> None:
     ("arguments", "message"),
     [
         (["-o", "seed"], "-o seed: expected NAME=VALUE, or the name of an image or audio"),
-        (["-o", "none/cat.png"], "--output none/cat.png: there is no directory none"),
+        (["-o", "none/cat.png"], "--output none/cat.png: the directory none does not exist"),
         (["--output", "."], "--output .: it is a directory; name a file"),
         (["-o", "a.png", "-o", "b.png"], "use one output file, not a.png and b.png"),
     ],

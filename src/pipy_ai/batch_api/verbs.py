@@ -154,7 +154,7 @@ def collect(
         handle: What `submit_many` returned, or `BatchHandle.load(path)`.
         output: As for `submit_many`. Needed only in another process.
         output_mode: As for `submit_many`. Needed only in another process.
-        poll: The longest time between two questions to the provider, in seconds. The first ones
+        poll: The longest interval between status requests, in seconds. The first ones
             follow each other faster.
         **options: As for `submit_many`, and needed only in another process. `timeout` is the number
             of seconds after which to stop waiting; by default there is no limit.

@@ -50,7 +50,7 @@ class CacheStore(Protocol):
         ...
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep a response; delete the oldest ones if there is no room."""
+        """Store a response; delete the oldest ones if the cache is full."""
         ...
 
     def delete(self, key: str) -> None:

@@ -41,7 +41,7 @@ def cassette(
 
     Args:
         path: The file.
-        mode: "none" replays only. "once" records if there is no file, and otherwise replays only.
+        mode: "none" only replays. "once" records if the file does not exist, else only replays.
             "new" also records requests that are not in the file. "all" records everything again.
         timing: Replay the pieces of each response with their recorded delays.
 

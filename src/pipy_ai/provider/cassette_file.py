@@ -109,7 +109,7 @@ def merge_into(
 
     Raises:
         OSError: The file cannot be written. It keeps its old content.
-        CassetteError: It is no longer a valid cassette.
+        CassetteError: The file is no longer a valid cassette.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -143,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     api_group.add_argument(
         "--poll", type=float, default=300.0, metavar="SECONDS",
-        help="longest time between two questions to the provider (default: 300)",
+        help="longest interval between status requests (default: 300)",
     )  # fmt: skip
     report_group = parser.add_argument_group("report")
     report_group.add_argument(

@@ -38,7 +38,7 @@ def check_output_path(path: str) -> None:
     if os.path.isdir(path):
         raise ValueError(f"--output {path}: it is a directory; name a file")
     if not os.path.isdir(directory):
-        raise ValueError(f"--output {path}: there is no directory {directory}")
+        raise ValueError(f"--output {path}: the directory {directory} does not exist")
     if not os.access(path if os.path.exists(path) else directory, os.W_OK):
         raise ValueError(f"--output {path}: no permission to write there")
 
