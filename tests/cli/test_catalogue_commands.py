@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import yaml
 from pipy_ai import estimate_cost, get_model, get_models, get_registry
 from pipy_ai.cli.display.catalogue import format_rate, show_price_date
 from pipy_ai.cli.main import main
+from pipy_ai.registry.index import RELEASED, STATUS
 from pipy_ai.utils.text import format_usd
 
 from ..support.catalogues import DAYS, raw
@@ -45,7 +47,11 @@ def test_models_are_names_in_a_pipe(pipy: Run) -> None:
     assert names[0] == "anthropic/claude-sonnet-5"  # the newest of its family
     others = names[names.index("anthropic/claude-haiku-4-5") + 1 :]
     assert len(others) > 10
-    assert others == sorted(others)
+    rows = get_registry().rows()
+    retired = [rows[name][STATUS] == "deprecated" for name in others]
+    assert retired == sorted(retired)
+    released = [rows[name][RELEASED] for name in others[: retired.index(True)]]
+    assert released == sorted(released, reverse=True)
     assert all(name.startswith("anthropic/") for name in names)
 
 
@@ -399,6 +405,15 @@ def test_models_with_a_key_come_first(pipy: Run, monkeypatch: pytest.MonkeyPatch
 def test_some_words_of_a_models_name_are_enough(pipy: Run, line: str, full: str) -> None:
     said = pipy(line)
     assert full in said + pipy.err
+    assert "showing" not in pipy.err
+
+
+def test_other_vendors_follow_the_popular_ones_by_name(pipy: Run) -> None:
+    names = pipy("models sonnet").splitlines()
+    providers = [provider for provider, _ in itertools.groupby(n.partition("/")[0] for n in names)]
+    assert providers[0] == "anthropic"
+    assert providers[1:] == sorted(providers[1:])
+    assert len(providers) > 10
 
 
 def test_words_that_mean_several_models_are_an_error(pipy: Run) -> None:

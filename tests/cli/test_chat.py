@@ -160,7 +160,7 @@ def test_undo_and_retry(lab: Lab) -> None:
         seen.say("/retry", "two again")
         seen.say("/undo", "removed: second")
         seen.say("third", "three")
-        seen.say("/cost", "4 answers  4,812 in (800 cached) / 1,380 out  cost unknown")
+        seen.say("/cost", "4 requests  4,812 in (800 cached) / 1,380 out  cost unknown")
     assert asked(lab, 2) == asked(lab, 1)
     assert asked(lab) == [("user", "first"), ("assistant", "one"), ("user", "third")]
 
@@ -179,6 +179,7 @@ def test_failed_request_is_shown_and_the_chat_continues(lab: Lab) -> None:
     with Chat(lab) as seen:
         seen.say("Hi", "no such key")
         seen.say("/retry", "well")
+        seen.say("/cost", "2 requests (1 failed)  1,203 in")
         seen.ready()
     assert asked(lab, 0) == asked(lab, 1) == [("user", "Hi")]
 

@@ -99,6 +99,12 @@ def test_full_output_device() -> None:
         (["-c"], "no saved conversations yet"),
         (["--thinking", "deep"], "invalid choice"),
         (["-m", "faux/echo", "--max-tokens", "0"], "--max-tokens"),
+        (["-m", "faux/echo", "-o", "seed"], "-o seed: expected NAME=VALUE\n"),
+        (
+            ["-m", "faux/echo", "-o", "cat.png"],
+            "-o cat.png: expected NAME=VALUE, such as seed=7; images and audio are saved in the"
+            " current directory",
+        ),
     ],
 )
 def test_wrong_use(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

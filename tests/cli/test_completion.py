@@ -34,6 +34,8 @@ OFFERED = [
     ("pipy ask -t rev", ["review"]),
     ("pipy templates show ", ["review"]),
     ("pipy history show 2026", [CONVERSATION]),
+    ("pipy history rm 2026", [CONVERSATION]),
+    ("pipy keys r", ["remove", "rm"]),
     ("pipy ask --cid ", [CONVERSATION]),
     ("pipy completion ", ["bash", "zsh", "fish"]),
     ("pipy ask Wh", []),

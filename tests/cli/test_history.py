@@ -133,7 +133,7 @@ def test_list_as_json(three: None, history: Run) -> None:
 def test_totals_count_unknown_costs(three: None, history: Run) -> None:
     rows = [row.split() for row in history("list --by model").splitlines()]
     assert rows == [
-        ["model", "answers", "in", "cached", "out", "cost"],
+        ["model", "requests", "in", "cached", "out", "cost"],
         ["anthropic/claude", "1", "1,203", "200", "45", "$0.50"],
         ["openai/gpt-5", "2", "2,406", "400", "90", "$0.03"],
         ["faux/echo", "1", "1,203", "200", "45", "unknown"],
@@ -240,15 +240,15 @@ def test_search(three: None, history: Run) -> None:
     assert "\x1b" not in history("search moon")
 
 
-def test_rm_needs_confirmation(three: None, history: Run) -> None:
-    history("rm 20260101", code=2)
+def test_remove_needs_confirmation(three: None, history: Run) -> None:
+    history("remove 20260101", code=2)
     assert "--yes" in history.err
     assert len(list_conversation_ids()) == 3
     history("rm 20260101 20260201-120000-0bb --yes")
     assert list_conversation_ids() == ["20260301-120000-0cc"]
     history("rm nobody --yes", code=2)
     with Conversation.open() as busy:
-        history(f"rm {busy.id} --yes", code=2)
+        history(f"remove {busy.id} --yes", code=2)
         assert "another pipy process has" in history.err
     assert len(list_conversation_ids()) == 1
 

@@ -62,7 +62,7 @@ def test_list_shows_sources_but_never_keys(kept: Path) -> None:
 def test_remove(kept: Path) -> None:
     assert pipy("keys", "remove", "groq").stdout == "removed GROQ_API_KEY\n"
     assert json.loads(kept.read_text()) == {}
-    again = pipy("keys", "remove", "groq", GROQ_API_KEY="x")
+    again = pipy("keys", "rm", "groq", GROQ_API_KEY="x")
     assert again.returncode == 1
     assert "set in the environment" in again.stderr
     assert "no API key is set" in pipy("keys", "list").stderr

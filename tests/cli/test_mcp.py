@@ -74,7 +74,7 @@ def test_several_servers_and_a_function_with_the_same_name(lab: Lab, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--mcp", "/no/such/server --token secret"], "the MCP server 'server' does not work"),
+        (["--mcp", "/no/such/server --token secret"], "the MCP server 'server' failed"),
         (["--mcp", "missing.json"], "missing.json: No such file"),
         (["--mcp", ""], "the command of the MCP server is empty"),
         (["--mcp", "server", "--schema", "a"], "--schema and --mcp cannot be combined"),
@@ -127,7 +127,7 @@ def test_a_chat(lab: Lab, tmp_path: Path) -> None:
         "none; pipy chat --tool module:function gives the model one",
     ]
     assert results(lab) == ["fine"]
-    assert "the MCP server 'server' does not work: there is no '/no/such/server'" in done.stderr
+    assert "the MCP server 'server' failed: there is no '/no/such/server'" in done.stderr
     assert done.returncode == 1  # because of the failed command
 
 

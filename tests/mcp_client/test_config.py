@@ -99,7 +99,7 @@ def test_mcp_json(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({"command": "a", "cwd": 1}, {}, ValueError, "must be a string"),
         ({"command": "${NOT_SET}"}, {}, ValueError, "environment variable NOT_SET"),
         ({"command": "${input:key}"}, {}, ValueError, "asks for 'key'"),
-        ({"type": "sse", "url": "https://a"}, {}, ValueError, "former transport"),
+        ({"type": "sse", "url": "https://a"}, {}, ValueError, "uses the SSE transport"),
         ("a", {"headers": {"A": "b"}}, ValueError, "headers= is for"),
         ("https://a", {"env": {"A": "b"}}, ValueError, "env= and cwd= are for"),
         ("a", {"timeout": 0}, ValueError, "more than 0 seconds"),

@@ -170,7 +170,7 @@ def test_a_server_with_a_url(tmp_path: Path, unused_tcp_port_factory: Any) -> No
         assert tools.call("picture").content[0].type == "image"
         assert str(tools.call("die")) == "the MCP server '127.0.0.1' ended during the call"
         process.wait(WAIT)
-        assert str(tools.call("add", a=1, b=2)) == "the MCP server '127.0.0.1' does not work"
+        assert str(tools.call("add", a=1, b=2)) == "the MCP server '127.0.0.1' is not available"
         with serve() as second:
             assert str(tools.call("add", a=1, b=2)) == "3"
             second.kill()
@@ -267,9 +267,9 @@ def test_too_many_tools_and_pages() -> None:
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        (["/no/such/server"], "the MCP server 'server' does not work: there is no '/no/such"),
+        (["/no/such/server"], "the MCP server 'server' failed: there is no '/no/such"),
         ([sys.executable, "-c", "raise SystemExit('bad \\x1b[31moption')"], "exit status 1; its"),
-        ("http://127.0.0.1:1/mcp", "'127.0.0.1' does not work: "),
+        ("http://127.0.0.1:1/mcp", "'127.0.0.1' failed: "),
     ],
 )
 def test_servers_that_do_not_start(server: Any, expected: str) -> None:
@@ -282,7 +282,7 @@ def test_servers_that_do_not_start(server: Any, expected: str) -> None:
 def test_one_of_several_servers_that_does_not_start(tmp_path: Path) -> None:
     good = {"command": sys.executable, "args": [hostile_mcp.__file__, "fine"]}
     servers = {"good": good, "bad": {"command": "/no/such/server"}}
-    with pytest.raises(McpError, match="'bad' does not work"), mcp({"mcpServers": servers}):
+    with pytest.raises(McpError, match="'bad' failed"), mcp({"mcpServers": servers}):
         pass
     with mcp({"mcpServers": {"one": good, "two": good}}) as tools:
         assert tools.names == ["one_tool", "two_tool"]

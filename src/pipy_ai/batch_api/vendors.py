@@ -64,8 +64,8 @@ def _vendor(client: BatchClient, request: Request, wire: Wire) -> Vendor | None:
 
 def _unsupported_error(request: Request) -> ProviderError:
     text = (
-        f"{request.model}: pipy-ai does not support batches at half price there. It does at"
-        f" {', '.join(SUPPORTED)}, over direct transport."
-        " `complete_many` sends the requests at once."
+        f"pipy-ai does not support batches at half price for {request.model}, only for"
+        f" {', '.join(SUPPORTED)}, with the direct transport. At the normal price, use"
+        " `complete_many`, or `pipy batch` without `--batch-api`."
     )
     return ProviderError(error_info(ErrorKind.BAD_REQUEST, text, provider=request.provider))

@@ -12,27 +12,38 @@ from collections.abc import Iterator
 COMPLETABLE_KINDS = ("MODEL", "PROVIDER", "TEMPLATE", "ID", "FILE")
 
 
-def walk_commands(parser: argparse.ArgumentParser, path: str = "") -> Iterator[tuple[str, Command]]:
-    """Yield every command with its path, e.g. `local pull`; the path of `pipy` itself is empty."""
-    command = Command(parser)
+def walk_commands(
+    parser: argparse.ArgumentParser, path: str = "", *, aliases: bool = False
+) -> Iterator[tuple[str, Command]]:
+    """Yield every command with its path, e.g. `local pull`; the path of `pipy` itself is empty.
+
+    With `aliases`, a command with several names is yielded under each of them.
+    """
+    command = Command(parser, aliases)
     yield path, command
     for name, (_, child) in command.children.items():
-        yield from walk_commands(child, f"{path} {name}".strip())
+        yield from walk_commands(child, f"{path} {name}".strip(), aliases=aliases)
 
 
 class Command:
     """The arguments of one parser, without hidden ones."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: argparse.ArgumentParser, aliases: bool = False) -> None:
         self.parser = parser
         self.options: list[argparse.Action] = []
         self.positionals: list[argparse.Action] = []
         self.children: dict[str, tuple[str, argparse.ArgumentParser]] = {}
         for action in parser._actions:
             if isinstance(action, argparse._SubParsersAction):
-                summaries = {choice.dest: choice.help or "" for choice in action._choices_actions}
+                summaries = {
+                    id(action.choices[choice.dest]): choice.help or ""
+                    for choice in action._choices_actions
+                }
+                names: dict[int, str] = {}  # the first name of each parser; the others are aliases
                 self.children = {
-                    name: (summaries.get(name, ""), child) for name, child in action.choices.items()
+                    name: (summaries.get(id(child), ""), child)
+                    for name, child in action.choices.items()
+                    if names.setdefault(id(child), name) == name or aliases
                 }
             elif action.help != argparse.SUPPRESS:
                 (self.options if action.option_strings else self.positionals).append(action)

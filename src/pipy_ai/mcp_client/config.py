@@ -141,7 +141,10 @@ def _read_entry(entry: Any, name: str, source: str) -> ServerConfig:
         raise ValueError(f"{where} must be an object")
     url, command = entry.get("url"), entry.get("command")
     if entry.get("type") == "sse":
-        raise ValueError(f"{where} uses the former transport SSE: use its streamable HTTP address")
+        raise ValueError(
+            f"{where} uses the SSE transport, which is not supported: use the server's"
+            " streamable HTTP URL"
+        )
     if isinstance(url, str):
         headers = _strings(entry.get("headers"), "headers", where)
         return _remote(name, _expand(url, where), headers)

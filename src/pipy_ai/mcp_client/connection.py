@@ -124,7 +124,7 @@ class _Connection:
             reason = describe_reason(self._error)
         details = transport.details if transport is not None else ""
         text = "; ".join(part for part in (reason, details) if part)
-        return f"the MCP server {self.config.name!r} does not work: {text or 'it ended'}"
+        return f"the MCP server {self.config.name!r} failed: {text or 'it ended'}"
 
     @property
     def is_usable(self) -> bool:
@@ -192,7 +192,7 @@ class Server:
         """Start the server and read its tools.
 
         Raises:
-            McpError: It does not work.
+            McpError: The server cannot be started or reached.
         """
         self._closed = False
         self.tools = (await self._connect()).tools
@@ -251,7 +251,7 @@ class Server:
         except McpError as error:
             logger.warning("%s", error)
             # What the server printed is for the user only: it may be secret.
-            text = f"the MCP server {name!r} does not work"
+            text = f"the MCP server {name!r} is not available"
         except Exception as error:
             text = f"the MCP server {name!r} reports: {describe_reason(error)}"
             if connection is not None and _is_fatal(error):

@@ -1,4 +1,4 @@
-"""The error of an MCP server that does not work, and its texts."""
+"""`McpError` and the texts of errors from MCP servers."""
 
 from __future__ import annotations
 

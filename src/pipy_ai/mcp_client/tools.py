@@ -79,7 +79,7 @@ def mcp(
 
     Raises:
         ImportError: The extra `mcp` is not installed.
-        McpError: When the block is entered: a server does not work.
+        McpError: When the block is entered: a server cannot be started or reached.
         OSError: The `mcp.json` cannot be read.
         TypeError: A server is none of these, or there is none.
         ValueError: It is malformed, or an option does not apply to it.

@@ -121,7 +121,7 @@ def find_model(registry: ModelRegistry, name: str) -> Model | None:
         from .model import resolve_model
 
         try:
-            model = registry.get(resolve_model(name, "showing"))
+            model = registry.get(resolve_model(name))
         except ValueError as error:  # no model has these words, or several have
             warn(str(error))
             return None

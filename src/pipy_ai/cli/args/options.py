@@ -25,7 +25,7 @@ def parse_options(assignments: list[str]) -> dict[str, Any]:
     """
     options: dict[str, Any] = {}
     for assignment in assignments:
-        name, text = split_assignment("-o", assignment)
+        name, text = _split(assignment)
         name = name.strip()
         group, dot, key = name.partition(".")
         if dot and group in OPTION_GROUPS and key:
@@ -33,6 +33,19 @@ def parse_options(assignments: list[str]) -> dict[str, Any]:
         else:
             options[_option_name(name)] = text if _is_text_value(name, text) else _parse_value(text)
     return options
+
+
+def _split(assignment: str) -> tuple[str, str]:
+    try:
+        return split_assignment("-o", assignment)
+    except ValueError as error:
+        from ..display.media_files import is_media_path
+
+        if not is_media_path(assignment):
+            raise
+        raise ValueError(
+            f"{error}, such as seed=7; images and audio are saved in the current directory"
+        ) from None
 
 
 def _option_name(name: str) -> str:

@@ -131,8 +131,10 @@ def _cost(chat: Chat, _: str) -> None:
     total = UsageTotals()
     for answer in chat.conversation.answers:
         total.add_json(dump_message(answer))
+    failed = sum(answer.stop_reason == "error" for answer in chat.conversation.answers)
+    requests = format_count(total.requests, "request") + (f" ({failed:,} failed)" if failed else "")
     tokens = format_tokens(total.input, total.output, total.cached)
-    _print(f"{format_count(total.requests, 'answer')}  {tokens}  cost {total.cost}")
+    _print(f"{requests}  {tokens}  cost {total.cost}")
 
 
 def _copy(chat: Chat, what: str) -> None:

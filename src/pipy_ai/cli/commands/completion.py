@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("name the shell: pipy completion bash, zsh or fish")
     from ..parser import build_parser
 
-    tree = list(walk_commands(build_parser()))
+    tree = list(walk_commands(build_parser(), aliases=True))
     sys.stdout.write(
         {"bash": _bash_script, "zsh": _zsh_script, "fish": _fish_script}[arguments.shell](tree)
     )

@@ -78,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_option(search_parser)
     add_pager_option(search_parser)
 
-    remove_parser = actions.add_parser("rm", help="remove conversations")
+    remove_parser = actions.add_parser("remove", help="remove conversations (also: rm)")
+    actions.choices["rm"] = remove_parser
     remove_parser.add_argument("id", nargs="+", metavar="ID", help="conversation to remove")
     remove_parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     add_json_option(remove_parser)
@@ -116,8 +117,8 @@ def _add_list_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     actions = {
-        "browse": _browse, "list": _list, "show": _show, "search": _search, "rm": _remove,
-        "export": _export,
+        "browse": _browse, "list": _list, "show": _show, "search": _search,
+        "remove": _remove, "rm": _remove, "export": _export,
     }  # fmt: skip
     return actions[arguments.action](arguments)
 
@@ -223,7 +224,7 @@ def _list_totals(conversation_ids: list[str], arguments: argparse.Namespace) -> 
          group.cost]
         for key, group in [*((key, totals[key]) for key in keys), ("total", total)]
     ]  # fmt: skip
-    header = [arguments.by, "answers", "in", "cached", "out", "cost"]
+    header = [arguments.by, "requests", "in", "cached", "out", "cost"]
     print_table(header, body, {*header[1:]})
     return 0
 
@@ -269,7 +270,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     if not arguments.yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise ValueError(
-                "cannot ask for confirmation without a terminal; use pipy history rm --yes …"
+                "cannot ask for confirmation without a terminal; use pipy history remove --yes …"
             )
         for conversation_id in conversation_ids:
             data = read_conversation_file(conversation_id)

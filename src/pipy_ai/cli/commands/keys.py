@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     list_parser = actions.add_parser("list", help="list the keys that are set, and where")
     add_json_option(list_parser)
     add_pager_option(list_parser)
-    remove_parser = actions.add_parser("remove", help="delete a stored key")
+    remove_parser = actions.add_parser("remove", help="remove a stored key (also: rm)")
+    actions.choices["rm"] = remove_parser
     remove_parser.add_argument(
         "name", metavar="PROVIDER", help="provider, or the environment variable of its key"
     )
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     keystore.entries()  # raises if the file is damaged, before the user types a key
     if arguments.action == "set":
         return _set(arguments)
-    if arguments.action == "remove":
+    if arguments.action in ("remove", "rm"):
         return _remove(arguments.name)
     return _list(arguments.json)
 

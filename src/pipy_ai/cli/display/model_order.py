@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # The vendors whose newest models come first; there are no public figures on use.
 POPULAR_PROVIDERS = FIRST_PARTY_PROVIDERS[:6]
+_VENDOR_RANKS = {provider: rank for rank, provider in enumerate(POPULAR_PROVIDERS)}
 
 
 def usable_providers(registry: ModelRegistry, names: list[str]) -> set[str]:
@@ -29,15 +30,21 @@ def sort_by_interest(
 ) -> list[str]:
     """Sort models: those with a key first, then the newest of each family of a popular vendor.
 
-    The others keep their order.
+    The other models of these vendors follow, then those of other providers by name. Within a
+    provider, newer models come first and deprecated ones last.
     """
     newest = _newest_of_families(names, rows)
 
-    def rank(name: str) -> tuple[bool, bool, int]:
+    def rank(name: str) -> tuple[Any, ...]:
         provider = name.partition("/")[0]
-        is_newest = name in newest
-        return provider not in usable, not is_newest, newest.get(name, 0)
+        if name in newest:
+            return provider not in usable, 0, newest[name]
+        vendor_rank = _VENDOR_RANKS.get(provider, len(_VENDOR_RANKS))
+        is_retired = rows[name][STATUS] in ("deprecated", "removed")
+        return provider not in usable, 1, vendor_rank, provider, is_retired
 
+    names = sorted(names, key=lambda name: (len(name), name))  # without a date before with one
+    names.sort(key=lambda name: str(rows[name][RELEASED]), reverse=True)
     return sorted(names, key=rank)
 
 
@@ -54,6 +61,5 @@ def _newest_of_families(names: list[str], rows: dict[str, list[Any]]) -> dict[st
     newest: dict[tuple[str, str], str] = {}
     for name in candidates:
         newest.setdefault((name.partition("/")[0], str(rows[name][FAMILY])), name)
-    ranks = {provider: rank for rank, provider in enumerate(POPULAR_PROVIDERS)}
-    shown = sorted(newest.values(), key=lambda name: ranks[name.partition("/")[0]])
+    shown = sorted(newest.values(), key=lambda name: _VENDOR_RANKS[name.partition("/")[0]])
     return {name: position for position, name in enumerate(shown)}
