@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,14 +12,21 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from pipy_ai import AssistantMessageEvent
+from pipy_ai import AssistantMessage, AssistantMessageEvent, ServerToolResult
 from pipy_ai.errors import ErrorKind, error_info
 from pipy_ai.provider import (
+    AudioData,
+    CitationReport,
     Delta,
     Finish,
+    ImageData,
+    Omitted,
     RedactedThinking,
     ResponseInfo,
+    ServerToolFragment,
+    ServerToolOutput,
     Text,
+    TextSignature,
     Thinking,
     ThinkingSignature,
     ToolFragment,
@@ -47,6 +55,19 @@ JSON = st.sampled_from(
 )
 NAMES = st.sampled_from(["f", "g", "get_weather"])
 PIECE = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+SOURCES = st.sampled_from(["https://a.example", "file-1", ""])
+# Content that comes whole, or in pieces that belong to the latest of their kind.
+CONTENT = st.one_of(
+    st.builds(ServerToolFragment, id=st.just("s1"), name=NAMES, arguments=PIECE),
+    st.builds(ServerToolFragment, id=st.just("s1"), raw=st.just({"type": "x"})),
+    st.builds(
+        ServerToolOutput, st.just("s1"), NAMES, PIECE, st.booleans(),
+        st.lists(st.builds(CitationReport, source=SOURCES), max_size=2),
+    ),
+    st.builds(CitationReport, PIECE, st.none() | st.integers(-1, 9), SOURCES),
+    st.builds(ImageData, st.sampled_from(["", "iVBO", "AAAA"]), partial=st.booleans()),
+    st.builds(AudioData, st.sampled_from(["", "AAAA", "AQID"]), PIECE),
+)  # fmt: skip
 
 
 @st.composite
@@ -79,8 +100,10 @@ def scripts(draw: st.DrawFn) -> Script:
                 st.just(RedactedThinking("data")),
                 st.builds(UsageReport, input=st.integers(0, 9), output=st.integers(0, 9)),
                 st.just(ResponseInfo("r", "m")),
+                CONTENT,
+                CONTENT,
             ),
-            max_size=12,
+            max_size=16,
         )
     )
     deltas: list[Delta] = []
@@ -128,6 +151,7 @@ def check_script(make: Callable[[], Assembler], script: Script) -> None:
     message = check_events(events)
     assert message.text == script.text
     assert message.thinking_text == script.thinking
+    check_content(script, message)
     runs: list[str] = []
     for content in message.content:
         kind = "redacted" if content.type == "thinking" and content.redacted else content.type
@@ -140,6 +164,12 @@ def check_script(make: Callable[[], Assembler], script: Script) -> None:
         assert message.stop_reason == "error"
         assert message.error is not None
         assert message.error.kind == "incomplete"
+        return
+    is_omitted = any(isinstance(delta, CitationReport) for delta in script.deltas)  # of no text
+    is_answered = any(
+        part.type in ("text", "image", "audio", "toolCall") for part in message.content
+    )
+    if is_omitted and not is_answered and message.stop_reason == "error":
         return
     if not message.content and script.finish.reason in (None, "tool_calls"):
         assert message.stop_reason == "error", "an end without content, or without its calls"
@@ -154,6 +184,34 @@ def check_script(make: Callable[[], Assembler], script: Script) -> None:
     assert sorted(got) == expected
     wanted = "length" if script.finish.reason == "length" else "toolUse" if script.calls else "stop"
     assert message.stop_reason == wanted
+
+
+def check_content(script: Script, message: AssistantMessage) -> None:
+    """Check that no result, source, image or byte of audio is lost or moved."""
+    deltas = script.deltas
+    outputs = [delta for delta in deltas if isinstance(delta, ServerToolOutput)]
+    results = [part for part in message.content if isinstance(part, ServerToolResult)]
+    assert [(result.name, result.text, result.is_error) for result in results] == [
+        (output.name, output.text, output.is_error) for output in outputs
+    ]
+    assert [[s.source for s in result.sources] for result in results] == [
+        [s.source for s in output.sources] for output in outputs
+    ]
+    whole = [delta.data for delta in deltas if isinstance(delta, ImageData) and not delta.partial]
+    last = [delta for delta in deltas if isinstance(delta, ImageData)][-1:]
+    cut_off = [delta.data for delta in last if delta.partial]
+    assert [image.data for image in message.images] == whole + cut_off
+    pieces = [delta for delta in deltas if isinstance(delta, AudioData)]
+    assert b"".join(audio.bytes for audio in message.audio) == b"".join(
+        b64decode(piece.data) for piece in pieces
+    )
+    assert "".join(audio.transcript for audio in message.audio) == "".join(
+        piece.transcript for piece in pieces
+    )
+    calls = [delta for delta in deltas if isinstance(delta, ServerToolFragment)]
+    ends = [number for number, fragment in enumerate(calls) if fragment.raw is not None]
+    is_open = bool(calls) and calls[-1].raw is None
+    assert len(message.server_tool_calls) == len(ends) + is_open
 
 
 FAST = settings(max_examples=400, deadline=None, derandomize=True, database=None)
@@ -172,6 +230,24 @@ FRAGMENTS = st.builds(
     st.none() | st.sampled_from(["", "f", "g"]),
     st.sampled_from(["", "{", "}", '"x":1', "{}", "null", "\ud83d", "\ude00"]),
 )
+WIRE_BLOCK = st.none() | st.integers(0, 2)
+ODD = st.sampled_from(["", "AAAA", "AAA", "no base64!", "\ud83d", "é"])
+RAW = st.none() | st.sampled_from([{}, {"n": float("nan")}, {"text": "\ud83d"}])
+TEXT = st.text(max_size=3)
+PLACE = st.none() | st.integers(-2, 9)
+CITATIONS = st.builds(
+    CitationReport, TEXT, PLACE, TEXT, st.none() | TEXT, block=WIRE_BLOCK, end=PLACE,
+    whole_block=st.booleans(), in_bytes=st.booleans(),
+)  # fmt: skip
+OTHERS = st.one_of(
+    CITATIONS,
+    st.builds(ServerToolFragment, WIRE_BLOCK, st.sampled_from(["", "a"]), TEXT, TEXT, RAW),
+    st.builds(ServerToolOutput, TEXT, TEXT, TEXT, st.booleans(), st.lists(CITATIONS, max_size=2)),
+    st.builds(ImageData, ODD, TEXT, partial=st.booleans(), block=WIRE_BLOCK),
+    st.builds(AudioData, ODD, TEXT, st.sampled_from(["", "audio/wav"]), WIRE_BLOCK),
+    st.builds(TextSignature, TEXT, st.booleans()),
+    st.builds(Omitted, TEXT),
+)
 ANYTHING = st.lists(
     st.one_of(
         FRAGMENTS,
@@ -180,6 +256,8 @@ ANYTHING = st.lists(
         st.builds(Thinking, st.text(max_size=3), st.none() | st.integers(0, 2)),
         st.builds(ThinkingSignature, st.text(max_size=1), st.none() | st.integers(0, 2)),
         st.just(RedactedThinking("d")),
+        OTHERS,
+        OTHERS,
         st.builds(UsageReport, *[st.none() | st.integers(-1, 9)] * 6),
         st.builds(Finish, st.none() | st.sampled_from(["stop", "error", "refusal", "length"])),
     ),
@@ -191,7 +269,15 @@ ANYTHING = st.lists(
 @given(ANYTHING, st.sampled_from(["finish", "abort"]))
 def test_arbitrary_deltas_keep_the_event_grammar(deltas: list[Delta], end: str) -> None:
     assembler = Assembler()
-    events: list[AssistantMessageEvent] = [assembler.start(), *assembler.feed(deltas)]
+    events: list[AssistantMessageEvent] = [assembler.start()]
+    early: list[tuple[AssistantMessageEvent, AssistantMessage]] = []
+    for delta in deltas:
+        fresh = assembler.feed([delta])
+        early += [(event, event.partial) for event in fresh]
+        events += fresh
+    for event, partial in early:  # a partial that is read later is the same
+        again = assembler.message_at(event._position)
+        assert repr(again.model_dump()) == repr(partial.model_dump()), event
     if end == "abort":
         events += assembler.fail(error_info(ErrorKind.ABORTED, "stopped"))
     events += assembler.finish()

@@ -145,6 +145,31 @@ def test_audio_that_is_no_base64_is_named() -> None:
     assert "audio that is not valid base64" in warning.message
 
 
+def test_broken_image_beside_an_intact_one_is_named() -> None:
+    for deltas in ([ImageData("iVBO"), ImageData("iVB")], [AudioData("Yg=="), ImageData("iVB")]):
+        assembler = Assembler()
+        assembler.feed([*deltas, Finish("stop")])
+        [done] = [event for event in assembler.finish() if event.type in ("done", "error")]
+        assert done.type == "done"
+        assert len(done.message.content) == 1
+        assert "not valid base64" in assembler.warnings[0].message
+
+
+def test_only_broken_audio_is_an_error_without_events() -> None:
+    assembler = Assembler()
+    assert assembler.feed([AudioData("a", mime_type="audio/wav"), Finish("stop")]) == []
+    [event] = assembler.finish()
+    assert event.type == "error"
+    assert "audio that is not valid base64" in str(event.error.error)
+
+
+def test_media_type_of_audio_is_known_from_its_piece_on() -> None:
+    assembler = Assembler()
+    first, second = assembler.feed([AudioData("Yg=="), AudioData("Yg==", "", "audio/wav")])[1:]
+    types = [event.partial.audio[0].mime_type for event in (first, second)]
+    assert types == ["", "audio/wav"]
+
+
 def test_server_blocks_are_replayed_to_the_same_api_only() -> None:
     _, message = play(SEARCH)
     conversation = [UserMessage(content="q"), message, UserMessage(content="again")]

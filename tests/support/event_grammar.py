@@ -66,10 +66,12 @@ class Follower:
         index = event.content_index
         if isinstance(event, CitationEvent):
             assert self.blocks[index]["kind"] in ("text", "thinking")
+            self.blocks[index].setdefault("sources", []).append(event.citation.source)
             return
         if isinstance(event, ServerToolResultEvent):
             assert index == len(self.blocks)
-            self.blocks.append({"kind": "result", "text": "", "ended": True})
+            result = event.result
+            self.blocks.append({"kind": "result", "text": "", "ended": True, "result": result})
             return
         if isinstance(
             event,
@@ -124,9 +126,11 @@ class Follower:
                 case TextContent():
                     assert block["kind"] == "text"
                     assert content.text == block["text"]
+                    assert [c.source for c in content.citations] == block.get("sources", [])
                 case ThinkingContent():
                     assert block["kind"] == "thinking"
                     assert content.thinking == block["text"]
+                    assert [c.source for c in content.citations] == block.get("sources", [])
                 case ToolCall():
                     self._check_call(block, content, final)
                 case ServerToolCall():
@@ -136,6 +140,7 @@ class Follower:
                     assert content.arguments == (clean_json(arguments) if ended else arguments)
                 case ServerToolResult():
                     assert block["kind"] == "result"
+                    assert content == block["result"]
                 case ImageContent():
                     assert block["kind"] == "image"
                     assert content.data == block.get("image", "")

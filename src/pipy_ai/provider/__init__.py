@@ -20,12 +20,16 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ErrorInfo, ErrorKind, ProviderError
 from .base import Provider
 from .deltas import (
+    AudioData,
     CitationReport,
     Delta,
     Finish,
+    ImageData,
     Omitted,
     RedactedThinking,
     ResponseInfo,
+    ServerToolFragment,
+    ServerToolOutput,
     Text,
     TextSignature,
     Thinking,
@@ -41,11 +45,13 @@ if TYPE_CHECKING:
     from .litellm.provider import LiteLLMProvider as LiteLLMProvider
 
 __all__ = [
+    "AudioData",
     "CitationReport",
     "Delta",
     "ErrorInfo",
     "ErrorKind",
     "Finish",
+    "ImageData",
     "LiteLLMProvider",
     "Omitted",
     "Provider",
@@ -53,6 +59,8 @@ __all__ = [
     "RedactedThinking",
     "Request",
     "ResponseInfo",
+    "ServerToolFragment",
+    "ServerToolOutput",
     "Text",
     "TextSignature",
     "Thinking",

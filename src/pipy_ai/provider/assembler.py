@@ -310,7 +310,11 @@ class _WholeBlock(_Block):
         return self.content
 
 
-class _ImageBlock(_Block):
+class _MediaBlock(_Block):
+    __slots__ = ()
+
+
+class _ImageBlock(_MediaBlock):
     __slots__ = ("images",)
 
     def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
@@ -321,15 +325,15 @@ class _ImageBlock(_Block):
         return _value_at(self.images, position) or construct_unchecked(ImageContent)
 
 
-class _AudioBlock(_Block):
+class _AudioBlock(_MediaBlock):
     """Audio. Its pieces are the transcript, its bytes have a log of their own."""
 
-    __slots__ = ("bytes_log", "mime_type", "raw")
+    __slots__ = ("bytes_log", "mime_types", "raw")
 
     def __init__(self, index: int, start_position: int, wire_block: int | None) -> None:
         super().__init__(index, start_position, wire_block)
         self.bytes_log: list[tuple[int, bytes]] = []
-        self.mime_type = ""
+        self.mime_types: list[tuple[int, str]] = []
         self.raw: dict[str, Any] = {}
 
     def content_at(self, position: int, final: bool) -> AudioContent:
@@ -337,7 +341,7 @@ class _AudioBlock(_Block):
         return construct_unchecked(
             AudioContent,
             data=b64encode(data).decode(),
-            mime_type=self.mime_type,
+            mime_type=_value_at(self.mime_types, position) or "",
             transcript=self.text_at(position),
             raw=dict(self.raw) if final or self.ended_at(position) else {},
         )
@@ -640,7 +644,8 @@ class Assembler:
             return StopReason.LENGTH, None
         if self._tool_blocks:
             return StopReason.TOOL_USE, None
-        if self._omitted and not any(isinstance(block, _TextBlock) for block in self._blocks):
+        is_answered = any(isinstance(block, _TextBlock | _MediaBlock) for block in self._blocks)
+        if self._omitted and not is_answered:
             names = ", ".join(self._omitted)
             text = f"The response holds only content that pipy-ai cannot represent: {names}."
             error = error_info(ErrorKind.INCOMPLETE, text, provider=self._provider, retryable=False)
@@ -1012,7 +1017,12 @@ class Assembler:
             self._end_other(block, events)
 
     def _feed_audio(self, delta: AudioData, events: list[AssistantMessageEvent]) -> None:
+        data = delta.data if _is_base64(delta.data) else ""
         block = self._find_open(_AudioBlock, delta.block)
+        if data != delta.data:
+            self._omitted["audio that is not valid base64"] = None
+            if block is None and not delta.transcript:
+                return
         if block is None:
             self._end_open_block(events)
             self._position += 1
@@ -1020,19 +1030,16 @@ class Assembler:
             self._blocks.append(block)
             self._open_others.append(block)
             events.append(AudioStartEvent._at_position(self, self._position, block.index))
-        block.mime_type = block.mime_type or clean_surrogates(delta.mime_type)
+        if delta.mime_type and not block.mime_types:
+            self._position += 1
+            block.mime_types.append((self._position, clean_surrogates(delta.mime_type)))
         block.raw |= clean_json(delta.raw)
         transcript = self._hold_back_surrogate(block, delta.transcript)
-        if not (delta.data or transcript):
+        if not (data or transcript):
             return
         self._position += 1
-        data = ""
-        if delta.data:
-            try:
-                block.bytes_log.append((self._position, b64decode(delta.data)))
-                data = delta.data
-            except ValueError:
-                self._omitted["audio that is not valid base64"] = None
+        if data:
+            block.bytes_log.append((self._position, b64decode(data)))
         if transcript:
             block.append(transcript, self._position)
         position = self._position
