@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pipy_ai.cli.commands.replay import MAX_PAUSE_S
 from pipy_ai.cli.main import main
 
 from ..support.command import pipy
+from ..support.scripted_command import scripted_command
 from ..support.terminal import Terminal
 
 
@@ -69,6 +72,23 @@ def test_pace_is_kept(recorded: Path) -> None:
         took.append(time.perf_counter() - begun)
     assert took[1] > 1.0
     assert took[2] > 2.0
+
+
+def test_images_and_audio_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code = scripted_command("reply('A cat:', image(b'\\x89PNG\\r\\n'), audio(b'sound', 'Meow.'))")
+    command = [sys.executable, "-c", code, "ask", "-m", "faux/any", "--events", "draw"]
+    events = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    done = pipy("replay", "--at-once", "-", stdin=events)
+    assert done.returncode == 0
+    assert done.stderr == "pipy: saved image.png\npipy: saved audio.wav\n"
+    assert Path("image.png").read_bytes() == b"\x89PNG\r\n"
+    named = pipy("replay", "--at-once", "-o", "cat.png", "-", stdin=events)
+    assert named.stderr == "pipy: saved cat.png\npipy: saved cat.wav\n"
+    assert pipy("replay", "--timeline", "-", stdin=events).stderr.count("saved") == 0
+    assert pipy("replay", "--timeline", "-o", "x.png", "-", stdin=events).returncode == 2
+    assert pipy("replay", "-o", "none/x.png", "-", stdin=events).returncode == 2
 
 
 def test_model_output_cannot_send_escape_sequences(tmp_path: Path) -> None:

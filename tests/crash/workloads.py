@@ -31,6 +31,7 @@ for _module in pkgutil.walk_packages(pipy_ai.__path__, "pipy_ai."):
 KEY, OTHER_KEY = "sk-first-0123456789", "sk-second-0123456789"
 LEDGER = {"PIPY_LEDGER": "1"}
 CACHE = {"PIPY_CACHE": "1"}
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(4000)
 
 
 @dataclass
@@ -126,7 +127,9 @@ def conversations(home: Home) -> dict[str, list[str]]:
 
 
 def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
+    if isinstance(content, str):
+        return content
+    return "".join(part.text for part in content if part.type == "text")
 
 
 def check_files(home: Home, killed: bool) -> None:
@@ -177,6 +180,24 @@ def _check_ask(home: Home, complete: bool) -> None:
     assert ["the first"] * 2 in texts.values(), texts
     if complete:
         assert ["the second"] * 2 in texts.values(), texts
+
+
+def _image_file(home: Home) -> None:
+    _first_question(home)
+    (home.path / "cat.png").write_bytes(PNG)
+
+
+def _check_image(home: Home, complete: bool) -> None:
+    _check_ask(home, complete)
+    images = [
+        part
+        for name in list_conversation_ids()
+        for message in Conversation.read(name).messages
+        for part in ([] if isinstance(message.content, str) else message.content)
+        if part.type == "image"
+    ]
+    assert [image.bytes for image in images] == [PNG] * len(images)
+    assert images or not complete
 
 
 def _check_continued(home: Home, complete: bool) -> None:
@@ -350,6 +371,7 @@ def workloads(sync_url: str) -> list[Workload]:
 
     return [
         Workload("ask", (*ask, "the second"), _check_ask, _first_question),
+        Workload("ask -a", (*ask, "-a", "cat.png", "the second"), _check_image, _image_file),
         Workload("ask -c", (*ask, "-c", "the second"), _check_continued, _first_question),
         Workload("chat", ("chat", "-m", "faux/echo"), _check_chat, _first_question, "one\ntwo\n"),
         Workload("batch", batch, _check_batch, _rows),

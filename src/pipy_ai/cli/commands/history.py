@@ -280,8 +280,13 @@ def _remove(arguments: argparse.Namespace) -> int:
         write("Remove? [y/N] ", sys.stderr)
         if read_answer(sys.stdin).strip().lower() not in ("y", "yes"):
             return 1
-    for conversation_id in conversation_ids:
-        remove_conversation(conversation_id)
+    from ..conversations.media_store import remove_unused_media
+
+    try:
+        for conversation_id in conversation_ids:
+            remove_conversation(conversation_id)
+    finally:
+        remove_unused_media()
     if arguments.json:
         write_json(conversation_ids)
     return 0

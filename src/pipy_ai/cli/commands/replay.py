@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plain", action="store_true", help="do not render Markdown")
     parser.add_argument(
+        "-o", "--output", metavar="FILE", help="save the first image or audio as FILE"
+    )
+    parser.add_argument(
         "--usage", action="store_true", help="print tokens, cost and speed at the end"
     )
     parser.add_argument("--json", action="store_true", help="print JSON (with --timeline)")
@@ -63,6 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--speed must be greater than 0, got {arguments.speed:g}")
     if arguments.json and not arguments.timeline:
         raise ValueError("--json needs --timeline")
+    if arguments.output is not None:
+        if arguments.timeline:
+            raise ValueError("--timeline saves no files: leave out -o")
+        from ..display.media_files import check_output_path
+
+        check_output_path(arguments.output)
 
     def show(reader: _EventReader) -> int:
         if arguments.timeline:
@@ -109,7 +118,7 @@ def _print_times(rows: list[TimelineRow]) -> None:
 
 
 def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> int:
-    last_answer: AssistantMessage | None = None
+    answers: list[AssistantMessage] = []
     wait = _pacer(speed)
     try:
         with Printer(plain=arguments.plain) as printer:
@@ -118,20 +127,27 @@ def _play(reader: _EventReader, arguments: argparse.Namespace, speed: float) -> 
                 wait(ms)
                 printer.show(event)
                 if event.type in ("done", "error"):
-                    last_answer = event.partial
+                    answers.append(event.partial)
     except KeyboardInterrupt:
         return 130
     reader.report_damage()
-    if last_answer is None:
+    if not answers:
         warn("the file has no complete response; pipy ask --events > FILE records one")
         return 1
+    last_answer = answers[-1]
+    media_saved = True
+    if arguments.output is not None or any(answer.images or answer.audio for answer in answers):
+        from ..display.media_files import save_media
+
+        media_saved = save_media(answers, arguments.output)
     for text in [*warning_texts([last_answer]), *ending_notices(last_answer)]:
         warn(text)
     if last_answer.error is not None:
         warn(last_answer.error.message)
     if arguments.usage or (is_interactive() and last_answer.usage.total_tokens):
         print_usage(last_answer)
-    return 1 if last_answer.error is not None or reader.damaged_count else 0
+    failed = last_answer.error is not None or reader.damaged_count or not media_saved
+    return 1 if failed else 0
 
 
 class _EventReader:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from ...utils.atomic import make_private_dir, open_private, remove_if_exists, sync_directory
 from ..display.terminal import format_error, warn
 from .files import FILE_SUFFIXES, O_BINARY, history_dir, lock_file, new_id, path_of, resolve_id
-from .messages import dump_message
+from .messages import dump_message, has_media
 from .records import (
     SETTINGS,
     encode_record,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ... import AssistantMessage, Context, Message, ToolEvent, UserMessage
+    from ...types import AudioContent, ImageContent
 
 
 def remove_conversation(name: str) -> None:
@@ -224,13 +225,18 @@ class Conversation:
     def journal(self, event: ToolEvent) -> None:
         """Save an event of the answer; call it before the event is shown.
 
-        Deltas are saved as they arrive, the message at its end and tool results as `add` does.
+        Deltas of text are saved as they arrive, images and audio when they are complete. The
+        message is saved at its end, and tool results as `add` does.
         """
         match event.type:
             case "text_delta":
                 self._append_partial([event.content_index, "text", event.delta])
             case "thinking_delta":
                 self._append_partial([event.content_index, "thinking", event.delta])
+            case "image_end":
+                self._append_partial_media(event.content_index, event.image)
+            case "audio_end":
+                self._append_partial_media(event.content_index, event.audio)
             case "start":
                 message = event.partial
                 origin = {name: getattr(message, name) for name in ("api", "provider", "model")}
@@ -245,8 +251,7 @@ class Conversation:
                 "text_start" | "text_end" | "thinking_start" | "thinking_end"
                 | "toolcall_start" | "toolcall_delta" | "toolcall_end" | "servertool_start"
                 | "servertool_delta" | "servertool_end" | "servertool_result" | "citation"
-                | "image_start" | "image_partial" | "image_end"
-                | "audio_start" | "audio_delta" | "audio_end"
+                | "image_start" | "image_partial" | "audio_start" | "audio_delta"
             ):  # fmt: skip
                 pass
             case _:
@@ -279,7 +284,30 @@ class Conversation:
     # --- Write the files --------------------------------------------------------------------
 
     def _append_message(self, number: int, message: Message) -> None:
-        self._append_record({"kind": "message", "n": number, "message": dump_message(message)})
+        data = dump_message(message)
+        record = {"kind": "message", "n": number, "message": data}
+        if not (self.keep and has_media(data)):
+            self._append_record(record)
+            return
+        from .media_store import media_lock, store_media
+
+        try:
+            with media_lock():
+                data["content"] = store_media(data["content"])
+                self._append_record(record)
+        except OSError as error:
+            self._stop_saving(error)
+
+    def _append_partial_media(self, index: int, part: ImageContent | AudioContent) -> None:
+        if self._partial_fd is None:
+            return
+        from .media_store import media_lock, store_media
+
+        try:
+            with media_lock():
+                self._append_partial([index, part.type, *store_media([dump_message(part)])])
+        except OSError as error:
+            self._stop_saving(error)
 
     def _append_record(self, record: dict[str, Any]) -> None:
         if not self.keep:

@@ -1,7 +1,8 @@
 """Export conversations to an SQLite database with full-text search.
 
-The database has two tables, `conversations` and `messages`, and the search index `messages_fts`,
-which Datasette and sqlite-utils find by themselves:
+The database has the tables `conversations` and `messages`, the search index `messages_fts`, which
+Datasette and sqlite-utils find by themselves, and the images, audio and documents of the messages
+in `attachments` and, each once, in `media`:
 
     SELECT * FROM messages WHERE rowid IN (
         SELECT rowid FROM messages_fts WHERE messages_fts MATCH 'moon')
@@ -10,12 +11,14 @@ which Datasette and sqlite-utils find by themselves:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, assert_never
 
+from ...media import content_bytes
 from ...utils.atomic import remove_if_exists, sync_directory, write_temp_file
 from ...utils.file_errors import name_file
 from ...utils.surrogates import clean_surrogates
@@ -42,6 +45,12 @@ CREATE TABLE messages (
     duration_ms REAL
 );
 CREATE INDEX messages_conversation ON messages(conversation_id);
+CREATE TABLE media (sha256 TEXT PRIMARY KEY, content BLOB);
+CREATE TABLE attachments (
+    message_id INTEGER REFERENCES messages(id), number INTEGER, type TEXT, mime_type TEXT,
+    name TEXT, transcript TEXT, url TEXT, sha256 TEXT REFERENCES media(sha256),
+    PRIMARY KEY (message_id, number)
+);
 """
 # Datasette recognizes an index by this spelling of its table.
 _SEARCH_INDEX = """
@@ -101,10 +110,11 @@ def _fill(database: sqlite3.Connection, conversations: Iterable[Conversation]) -
             _conversation_row(conversation),
         )
         for number, message in enumerate(conversation.messages, 1):
-            database.execute(
+            cursor = database.execute(
                 f"INSERT INTO messages VALUES (NULL, {', '.join('?' * 15)})",
                 [_storable(v) for v in (conversation.id, number, *_message_values(message))],
             )
+            _insert_media(database, cursor.lastrowid, message)
     try:
         database.executescript(_SEARCH_INDEX)
     except sqlite3.OperationalError as error:
@@ -112,6 +122,25 @@ def _fill(database: sqlite3.Connection, conversations: Iterable[Conversation]) -
             raise
         warn("this Python's SQLite has no FTS5, so the database has no search index")
     database.commit()
+
+
+def _insert_media(database: sqlite3.Connection, message_id: int | None, message: Message) -> None:
+    from ...types import DocumentContent, MediaContent
+
+    parts = [] if isinstance(message.content, str) else message.content
+    for number, part in enumerate(parts, 1):
+        if not isinstance(part, MediaContent | DocumentContent):
+            continue
+        digest = None
+        with contextlib.suppress(ValueError):  # only a URL, or not base64
+            content = content_bytes(part)
+            digest = hashlib.sha256(content).hexdigest()
+            database.execute("INSERT OR IGNORE INTO media VALUES (?, ?)", (digest, content))
+        values = (message_id, number, part.type, part.mime_type, getattr(part, "name", None),
+                  getattr(part, "transcript", None), part.url, digest)  # fmt: skip
+        database.execute(
+            f"INSERT INTO attachments VALUES ({', '.join('?' * 8)})", [_storable(v) for v in values]
+        )
 
 
 def _conversation_row(conversation: Conversation) -> list[Any]:

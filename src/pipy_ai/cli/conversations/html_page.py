@@ -6,12 +6,15 @@ requests as well, in case a browser disagrees with the escaping.
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from html import escape
 from typing import TYPE_CHECKING, assert_never
 
 from markdown_it.tree import SyntaxTreeNode
 
+from ...media import add_wav_header, content_bytes, is_bare_pcm
 from ...utils.surrogates import clean_surrogates
 from ...utils.text import format_usd
 from ..display.dialect import markdown_parser
@@ -24,12 +27,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ... import Message
-    from ...types import AssistantContent, AssistantMessage, ToolResultContent, UserContent
+    from ...types import (
+        AssistantContent,
+        AssistantMessage,
+        AudioContent,
+        DocumentContent,
+        ImageContent,
+        ToolResultContent,
+        UserContent,
+        VideoContent,
+    )
     from .conversation import Conversation
 
 MAX_RENDERED_CHARS = 200_000  # a longer text is shown as it is: rendering takes too long
 LINK_SCHEMES = ("http://", "https://", "mailto:")
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+# Types that run no scripts. SVG is not among them.
+_EMBEDDED_TYPES = re.compile(r"image/(png|jpeg|gif|webp)|(audio|video)/[\w.+-]+|application/pdf")
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c1e21; --back: #fff; --dim: #5f6670; --box: #f3f4f6;
@@ -55,7 +68,7 @@ code { font: .9em ui-monospace, monospace; }
 :not(pre) > code { background: var(--box); border-radius: .25rem; padding: .1em .3em; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: left; }
-img { max-width: 100%; }
+img, video { max-width: 100%; }
 @media print { :root { --text: #000; --back: #fff; --dim: #444; --box: #fff; --line: #999;
   --link: #000; --error: #000; } body { max-width: none; padding: 0; font-size: 10pt; }
   pre, .user { border: 1px solid var(--line); } h2 { break-after: avoid; }
@@ -68,7 +81,7 @@ _HEAD = """\
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-img-src data:; base-uri 'none'; form-action 'none'">
+img-src data:; media-src data:; base-uri 'none'; form-action 'none'">
 <meta name="referrer" content="no-referrer">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -177,15 +190,37 @@ def _part_html(
         case "toolCall":
             arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
             return f"<pre>{_escaped(f'{part.name}({arguments})')}</pre>\n"
-        case "serverToolCall" | "serverToolResult" | "audio":
+        case "serverToolCall" | "serverToolResult":
             return f"<pre>{_escaped(str(part))}</pre>\n"
-        case "image" | "video" | "document":
-            if part.data and part.mime_type in IMAGE_TYPES:
-                address = escape(f"data:{part.mime_type};base64,{part.data}")
-                return f'<p><img alt="attached image" src="{address}"></p>\n'
-            return f"<p>[{part.type}: {_escaped(part.url or part.mime_type or '')}]</p>\n"
+        case "image" | "video" | "document" | "audio":
+            return _media_html(part)
         case _:
             assert_never(part)
+
+
+def _media_html(part: ImageContent | AudioContent | VideoContent | DocumentContent) -> str:
+    """Return an image, player or download link that holds the data; else a note."""
+    transcript = part.transcript if part.type == "audio" else ""
+    text = f"<pre>{_escaped(transcript)}</pre>\n" if transcript else ""
+    mime_type = part.mime_type.partition(";")[0].strip().lower()
+    is_bare = is_bare_pcm(part.mime_type)
+    if part.data and (is_bare or _EMBEDDED_TYPES.fullmatch(mime_type)):
+        try:
+            data = content_bytes(part)
+        except ValueError:
+            return f"<p>[{part.type}: the data is damaged]</p>\n{text}"
+        if is_bare:
+            data, mime_type = add_wav_header(data, part.mime_type), "audio/wav"
+        address = f"data:{mime_type};base64,{base64.b64encode(data).decode()}"
+        match part.type:
+            case "image":
+                return f'<p><img alt="attached image" src="{address}"></p>\n'
+            case "document":
+                name = _escaped(part.name or "document.pdf")
+                return f'<p><a download="{name}" href="{address}">{name}</a></p>\n'
+            case player:
+                return f'<p><{player} controls src="{address}"></{player}></p>\n{text}'
+    return f"<p>[{part.type}: {_escaped(part.url or part.mime_type or '')}]</p>\n{text}"
 
 
 def markdown_html(text: str) -> str:

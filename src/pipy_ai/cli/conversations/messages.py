@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 MAX_TITLE_CHARS = 1000  # of a question that are read for its title
+MEDIA_TYPES = ("image", "audio", "video", "document")  # content whose `data` is a file
 
 
 def conversation_title(messages: Iterable[Message]) -> str:
@@ -45,6 +46,16 @@ def dump_message(value: Any) -> Any:
     from pydantic_core import to_jsonable_python  # `details` of a tool result can be anything
 
     return to_jsonable_python(value, serialize_unknown=True)
+
+
+def has_media(message: dict[str, Any]) -> bool:
+    """Return whether a message in JSON form contains the data of a file."""
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        part.get("type") in MEDIA_TYPES and part.get("data")
+        for part in content
+        if isinstance(part, dict)
+    )
 
 
 def load_message(data: dict[str, Any]) -> Message:

@@ -10,11 +10,15 @@ newer version knows is kept and ignored.
     {"kind": "set", "model": "…", "system": "…"}       settings from here on; others stay
     {"kind": "message", "n": 1, "message": {…}}
     {"kind": "undo", "from": 1}                        removes the messages from number 1 on
+
+`media_store` documents where the images, audio and documents of messages are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, assert_never
 
 from ..display.terminal import warn
@@ -40,6 +44,7 @@ def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[d
     Messages become objects, or stay JSON data if `raw` is true.
     """
     loaded = []
+    media: dict[str, str] = {}
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -48,6 +53,11 @@ def read_records(data: bytes, conversation_id: str, raw: bool = False) -> list[d
             if not _is_valid_record(record):
                 raise ValueError
             if record["kind"] == "message" and not raw:
+                if b'"sha256:' in line:
+                    from .media_store import restore_media
+
+                    content = record["message"].get("content")
+                    record["message"]["content"] = restore_media(content, media)
                 record["message"] = load_message(record["message"])
         except (ValueError, RecursionError):  # includes the errors of Pydantic and json
             file_name = f"history/{conversation_id}{FILE_SUFFIXES[0]}"
@@ -100,16 +110,20 @@ def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantM
     from ...errors import ErrorKind, error_info
     from ...tokens import estimate_output_tokens
     from ...types import AssistantMessage, StopReason
+    from .media_store import restore_media
 
     blocks: dict[tuple[int, str], list[str]] = {}
+    media: dict[tuple[int, str], AssistantContent] = {}
     for piece in pieces:
         match piece:
             case [int(index), "text" | "thinking" as content_type, str(text)]:
                 blocks.setdefault((index, content_type), []).append(text)
-    content = [
-        _restore_content(content_type, "".join(texts))
-        for (_, content_type), texts in sorted(blocks.items())
-    ]
+            case [int(index), "image" | "audio" as content_type, dict(part)]:
+                [restored] = restore_media([part], {})
+                with contextlib.suppress(ValueError, KeyError):  # the line is damaged
+                    media[index, content_type] = _load_media(restored)
+    parts = {key: _restore_content(key[1], "".join(texts)) for key, texts in blocks.items()}
+    content = [part for _, part in sorted((parts | media).items(), key=itemgetter(0))]
     metadata = {
         name: header[name] for name in ("api", "provider", "model", "timestamp") if name in header
     }
@@ -120,6 +134,17 @@ def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantM
     usage.output = usage.total_tokens = estimate_output_tokens(message)
     usage.estimated = True
     return message
+
+
+def _load_media(data: dict[str, Any]) -> AssistantContent:
+    from ...types import AudioContent, ImageContent, TextContent
+
+    classes: dict[str, type[AudioContent | ImageContent | TextContent]] = {
+        "audio": AudioContent,
+        "image": ImageContent,
+        "text": TextContent,
+    }
+    return classes[data["type"]].model_validate(data)
 
 
 def _restore_content(content_type: str, text: str) -> AssistantContent:
@@ -141,7 +166,7 @@ def _restore_content(content_type: str, text: str) -> AssistantContent:
             part.text = text
         case ThinkingContent():
             part.thinking = text
-        case (  # their deltas are not saved: they may be incomplete
+        case (  # they have no deltas that are saved
             ToolCall() | ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent()
         ):
             raise AssertionError(content_type)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ... import Message
     from ...types import AssistantContent, AssistantMessage, ToolResultContent, UserContent
+    from .markdown_media import MarkdownMedia
 
 FORMATS = ("md", "html", "sqlite", "json", "jsonl")
 _SUFFIXES = {
@@ -43,6 +44,8 @@ def export_conversations(
 ) -> None:
     """Write conversations to a file. If that fails, the file keeps its content.
 
+    Beside Markdown, images and other media are written to a directory: `talk_files` for `talk.md`.
+
     Raises:
         ValueError: JSON Lines for more than one conversation, or the file is another database.
         OSError: The file cannot be written.
@@ -51,12 +54,19 @@ def export_conversations(
         from .database import export_database
 
         export_database(path, conversations)
+    elif file_format == "md":
+        from .markdown_media import MarkdownMedia
+
+        media = MarkdownMedia(path)
+        save_text(path, format_transcripts([*conversations], file_format, media))
     else:
         save_text(path, format_transcripts([*conversations], file_format))
 
 
-def format_transcripts(conversations: Sequence[Conversation], file_format: str) -> str:
-    """Return one or more conversations as text.
+def format_transcripts(
+    conversations: Sequence[Conversation], file_format: str, media: MarkdownMedia | None = None
+) -> str:
+    """Return one or more conversations as text. Markdown links to the files that `media` writes.
 
     Raises:
         ValueError: The format is SQLite, or JSON Lines for more than one conversation.
@@ -68,19 +78,21 @@ def format_transcripts(conversations: Sequence[Conversation], file_format: str) 
 
         return format_html(conversations)
     if len(conversations) == 1:
-        return format_transcript(conversations[0], file_format)
+        return format_transcript(conversations[0], file_format, media)
     if file_format == "jsonl":
         raise ValueError("JSON Lines has one conversation per file; use json, sqlite or html")
     if file_format == "json":
         return json.dumps([_json_document(c) for c in conversations], indent=2) + "\n"
     return "\n".join(
         f"# {conversation_title(conversation.messages) or conversation.id}\n\n"
-        f"{format_transcript(conversation, file_format)}"
+        f"{format_transcript(conversation, file_format, media)}"
         for conversation in conversations
     )
 
 
-def format_transcript(conversation: Conversation, file_format: str) -> str:
+def format_transcript(
+    conversation: Conversation, file_format: str, media: MarkdownMedia | None = None
+) -> str:
     """Return the conversation as Markdown (`md`), `json` or `jsonl`.
 
     JSON is a `Context` with the id and model; JSON Lines has one message per line.
@@ -106,7 +118,7 @@ def format_transcript(conversation: Conversation, file_format: str) -> str:
     if file_format == "json":
         return json.dumps(_json_document(conversation), indent=2) + "\n"
     parts = [f"## System\n\n{conversation.system}"] if conversation.system else []
-    parts += map(_message_markdown, conversation.messages)
+    parts += [_message_markdown(message, media) for message in conversation.messages]
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,7 +131,7 @@ def _json_document(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _message_markdown(message: Message) -> str:
+def _message_markdown(message: Message, media: MarkdownMedia | None) -> str:
     match message.role:
         case "user":
             heading = "You"
@@ -129,15 +141,15 @@ def _message_markdown(message: Message) -> str:
             heading = f"Result of {message.tool_name}"
         case _:
             assert_never(message)
-    return "\n\n".join([f"## {heading}", *markdown_parts(message)])
+    return "\n\n".join([f"## {heading}", *markdown_parts(message, media)])
 
 
-def markdown_parts(message: Message) -> list[str]:
+def markdown_parts(message: Message, media: MarkdownMedia | None = None) -> list[str]:
     """Return the content of a message as Markdown, one string per part."""
     content = message.content
     if isinstance(content, str):
         return [content]
-    parts = [_part_markdown(part, message.role == "toolResult") for part in content]
+    parts = [_part_markdown(part, message.role == "toolResult", media) for part in content]
     if message.role == "assistant":
         parts.append(_sources_markdown(message))
     if message.role == "assistant" and message.error is not None:
@@ -156,7 +168,9 @@ def _sources_markdown(message: AssistantMessage) -> str | None:
 
 
 def _part_markdown(
-    part: UserContent | AssistantContent | ToolResultContent, is_tool_result: bool
+    part: UserContent | AssistantContent | ToolResultContent,
+    is_tool_result: bool,
+    media: MarkdownMedia | None,
 ) -> str | None:
     match part.type:
         case "text":
@@ -167,10 +181,13 @@ def _part_markdown(
         case "toolCall":
             arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
             return f"`{part.name}({arguments})`"
-        case "serverToolCall" | "serverToolResult" | "audio":
+        case "serverToolCall" | "serverToolResult":
             return _fence(str(part))
-        case "image" | "video" | "document":
-            return f"[{part.type}: {part.url or part.mime_type}]"
+        case "image" | "video" | "document" | "audio":
+            link = media.link(part) if media is not None else None
+            if part.type == "audio" and (part.transcript or link is None):
+                return "\n\n".join(filter(None, [link, _fence(str(part))]))
+            return link or f"[{part.type}: {part.url or part.mime_type}]"
         case _:
             assert_never(part)
 
@@ -191,9 +208,10 @@ def save_text(path: str, text: str) -> None:
         OSError: The file cannot be written.
     """
     data = text.encode("utf-8", "replace")
-    path = os.path.realpath(os.path.expanduser(path))
-    if write_special_file(path, data):
+    path = os.path.expanduser(path)
+    if write_special_file(path, data):  # such as /dev/stdout, whose target has no path
         return
+    path = os.path.realpath(path)
     try:
         with AtomicWriter(path, mode=0o600) as file:
             file.write(data)
