@@ -57,6 +57,24 @@ assert not {"pipy_ai.reprs", "pipy_ai.notebook"} & sys.modules.keys()
     assert not modules_after(code) & {"rich", "markdown_it", "IPython", "pandas", "jedi"}
 
 
+def test_answer_compiles_no_dataclass_of_ours() -> None:
+    """Python's decorator compiles five methods of each class: see `utils/dataclass.py`."""
+    code = """
+import dataclasses
+compiled = []
+process = dataclasses._process_class
+def record(cls, *options):
+    compiled.append(f"{cls.__module__}.{cls.__qualname__}")
+    return process(cls, *options)
+dataclasses._process_class = record
+from pipy_ai import complete
+assert complete("faux/echo", "Hi").text == "Hi"
+ours = [name for name in compiled if name.startswith("pipy_ai")]
+assert compiled and not ours, ours
+"""
+    modules_after(code)
+
+
 def test_every_public_name_loads_without_litellm() -> None:
     code = "import pipy_ai\nfor name in pipy_ai.__all__: getattr(pipy_ai, name)"
     assert not modules_after(code) & (HEAVY - {"httpx", "rich"})  # httpx loads rich if it is there

@@ -19,7 +19,6 @@ after it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
 from pydantic import ValidationError
@@ -38,6 +37,11 @@ from .types import (
     mark_error_seen,
 )
 
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from .utils.dataclass import dataclass
+
 
 class _MessageLog(Protocol):
     """A growing message that can be rebuilt as it was at any position."""
@@ -51,12 +55,20 @@ E = TypeVar("E", bound="_Event")
 class _Event:
     """The base of all events, whose `partial` is built on first access."""
 
-    __slots__ = ("_log", "_position")
+    __slots__: tuple[str, ...] = ("_log", "_position")  # of an event: its fields
 
     _type: ClassVar[str]
     _value_fields: ClassVar[tuple[str, ...]]  # the values that `_at_position` takes
     _log: _MessageLog
     _position: int
+
+    def __init_subclass__(cls) -> None:
+        event_type = vars(cls).get("type")
+        if isinstance(event_type, str):  # the default, before `dataclass` turns it into a slot
+            cls._type = event_type
+            cls._value_fields = tuple(
+                n for n in cls.__annotations__ if n not in ("type", "partial")
+            )
 
     @classmethod
     def _at_position(cls: type[E], log: _MessageLog, position: int, *values: Any) -> E:
@@ -90,7 +102,7 @@ class _Event:
     def to_dict(self, *, partial: bool = False) -> dict[str, Any]:
         """Convert the event to JSON data. `partial=True` includes the message so far."""
         data: dict[str, Any] = {}
-        for name in _field_names(self):
+        for name in self.__slots__:
             if name != "partial" or partial:
                 value = getattr(self, name)
                 dump = getattr(value, "model_dump", None)
@@ -100,21 +112,17 @@ class _Event:
     def __repr__(self) -> str:
         from .reprs import short_repr
 
-        names = [name for name in _field_names(self) if name not in ("type", "partial")]
+        names = [name for name in self.__slots__ if name not in ("type", "partial")]
         shown = [f"{name}={short_repr(getattr(self, name))}" for name in names]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     # Pickles and copies hold the message itself, not its log.
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _field_names(self)}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-
-
-def _field_names(event: Any) -> list[str]:
-    return [field.name for field in fields(event)]
 
 
 class _DeltaEvent(_Event):
@@ -490,7 +498,7 @@ AssistantMessageEvent: TypeAlias = (
 ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
 """An event of a tool run: those of its streams, and `tool_result`."""
 
-_EVENT_CLASSES: dict[str, type[Any]] = {}
+_EVENT_CLASSES: dict[str, type[Any]] = {cls._type: cls for cls in get_args(ToolEvent)}
 
 
 def _counts_as_seen(slot: Any, error_slot: Any) -> property:
@@ -507,11 +515,6 @@ def _counts_as_seen(slot: Any, error_slot: Any) -> property:
 _error_slot = ErrorEvent.__dict__["error"]
 for _name in ("error", "reason"):
     setattr(ErrorEvent, _name, _counts_as_seen(ErrorEvent.__dict__[_name], _error_slot))
-
-for _cls in get_args(ToolEvent):
-    _cls._type = _cls.__dataclass_fields__["type"].default
-    _cls._value_fields = tuple(n for n in _cls.__dataclass_fields__ if n not in ("type", "partial"))
-    _EVENT_CLASSES[_cls._type] = _cls
 
 
 def event_from_dict(data: Mapping[str, Any]) -> ToolEvent:
@@ -551,7 +554,7 @@ def _read_fields(event_class: type[Any], data: Mapping[str, Any]) -> dict[str, A
     }
     field_types = {"content_index": int, "delta": str, "content": str, "transcript": str}
     values: dict[str, Any] = {}
-    for name in event_class.__dataclass_fields__:
+    for name in event_class.__slots__:
         value = data.get(name, {} if name == "partial" else None)
         if name in models:
             try:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from .utils.dataclass import dataclass
 
 DEFAULT_TTL_S = 30 * 86_400.0
 DEFAULT_MAX_BYTES = 1 << 30

@@ -8,8 +8,7 @@ import contextlib
 import json
 import math
 import re
-from dataclasses import dataclass
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from .types import (
     AssistantMessage,
@@ -28,6 +27,11 @@ from .types import (
     Warning,
     function_tools,
 )
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from .utils.dataclass import dataclass
 
 BYTES_PER_TOKEN = 3.5  # UTF-8 bytes: about right for English and code, a little high for CJK
 TOKENS_PER_IMAGE = 1200

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .utils.text import format_usd
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+
     from .types import Usage
+else:
+    from .utils.dataclass import dataclass
 
 
 @dataclass(slots=True)

@@ -6,8 +6,12 @@ is the wire's own number of a content block, if it has one: a new number starts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Never, TypeAlias
+from typing import TYPE_CHECKING, Any, Never, TypeAlias
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from ..utils.dataclass import dataclass, field
 
 
 @dataclass(slots=True)

@@ -18,8 +18,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never
 from uuid import uuid4
 
 from ..errors import ErrorKind, ProviderError, error_info
@@ -42,6 +41,11 @@ from .deltas import (
     UsageReport,
 )
 from .request import Request
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from ..utils.dataclass import dataclass, field
 
 __all__ = [
     "FauxProvider",

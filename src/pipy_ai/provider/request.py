@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ErrorKind, ProviderError, error_info
@@ -12,10 +11,13 @@ from ..registry.routing import Route
 from ..types import AssistantMessage, Context, Message, Tool, Warning, function_tools
 
 if TYPE_CHECKING:
+    from dataclasses import dataclass, field, replace
+
     from ..output.schema import Output
     from .profiles import Family, Profile
     from .response import ResponseCapture
-
+else:
+    from ..utils.dataclass import dataclass, field, replace
 
 _MODALITIES = ("text", "image", "audio")  # of answers
 

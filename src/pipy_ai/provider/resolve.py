@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProviderError
 from ..registry import Model, get_registry
@@ -20,6 +19,11 @@ from ..registry.routing import (
 from ..types import Warning
 from ..utils.text import did_you_mean
 from .router import load_router_config
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from ..utils.dataclass import dataclass, field
 
 
 @dataclass(slots=True)

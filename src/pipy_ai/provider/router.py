@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ErrorKind, ProviderError, error_info
 from ..registry import keystore
 from ..registry.config import ROUTER_FILE
 from ..utils.paths import data_path
 from ..utils.secrets import is_secret_parameter
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from ..utils.dataclass import dataclass, field
 
 
 @dataclass(slots=True)
