@@ -143,24 +143,60 @@ def request_factories(
     The arguments are checked and copied here, so that later changes by the caller have no effect;
     a fallback's request is only built when it is needed. Raises as `stream` does.
     """
-    merged_options = merge_options(options, keywords)
-    if merged_options.extra is not None:
-        merged_options.extra = copy.deepcopy(merged_options.extra)
-        _reject_lost_fields(merged_options)
-        _use_address_of_extra(merged_options)
-    original = as_context(context)
-    snapshot = original.model_copy(
-        update={"messages": list(original.messages), "tools": _copy_tools(original)}
-    )
-    if output is not None:
-        from .output.schema import Output
-
-        output = Output.of(output)
+    merged_options = _merge_options(options, keywords)
+    snapshot = _copy_context(context)
+    output = _as_output(output)
     resolved_models = _resolve_all(model, merged_options)
     return [
         partial(_create_request, resolved, snapshot, model_options, output, output_mode)
         for resolved, model_options in resolved_models
     ]
+
+
+def request_builder(
+    model: str | Model,
+    keywords: Options,
+    output: Any = None,
+    output_mode: OutputMode | None = None,
+) -> Callable[[Prompt], Request]:
+    """Return a function that builds requests to one model with the same options.
+
+    The model is resolved once. Raises as `stream` does; the function raises for its prompt.
+    """
+    options = _merge_options(None, keywords)
+    output = _as_output(output)
+    resolved = _resolve_model(model, options)
+
+    def build(prompt: Prompt) -> Request:
+        own = replace(resolved, warnings=list(resolved.warnings))
+        return _create_request(own, _copy_context(prompt), options, output, output_mode)
+
+    return build
+
+
+def _merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:
+    merged_options = merge_options(options, keywords)
+    if merged_options.extra is not None:
+        merged_options.extra = copy.deepcopy(merged_options.extra)
+        _reject_lost_fields(merged_options)
+        _use_address_of_extra(merged_options)
+    return merged_options
+
+
+def _copy_context(prompt: Prompt) -> Context:
+    """Return the conversation, in lists of its own."""
+    context = as_context(prompt)
+    return context.model_copy(
+        update={"messages": list(context.messages), "tools": _copy_tools(context)}
+    )
+
+
+def _as_output(output: Any) -> Output | None:
+    if output is None:
+        return None
+    from .output.schema import Output
+
+    return Output.of(output)
 
 
 # Parameters for several answers, by API. A message holds one.

@@ -40,7 +40,7 @@ def test_kills_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_kills_of_batches_at_half_price(tmp_path: Path) -> None:
     """The whole: `python -m tests.crash.batch_api 50 100000`."""
-    runs = batch_api.run(3, 300, 4, tmp_path)
+    runs = batch_api.run(3, 300, 4, tmp_path, "openai")
     assert runs.killed >= 3
 
 

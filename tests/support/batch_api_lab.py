@@ -42,6 +42,7 @@ class LabJob:
     polls_left: int = 2
     cancelled: bool = False
     files: dict[str, str] = field(default_factory=dict)
+    lines: list[tuple[str, dict[str, Any]]] | None = None  # of the results, once it has ended
 
     @property
     def ended(self) -> bool:
@@ -426,7 +427,7 @@ class AnthropicRoutes:
         status = "canceling" if job.cancelled else "in_progress"
         if job.ended:
             status = "ended"
-            for _, line in self._lines(job):
+            for _, line in self._ended_lines(job):
                 counts[line["type"]] += 1
         else:
             counts["processing"] = total
@@ -437,6 +438,11 @@ class AnthropicRoutes:
             "ended_at": NOW if job.ended else None, "results_url": url if job.ended else None,
             "cancel_initiated_at": NOW if job.cancelled else None,
         }  # fmt: skip
+
+    def _ended_lines(self, job: LabJob) -> list[tuple[str, dict[str, Any]]]:
+        if job.lines is None:
+            job.lines = list(self._lines(job))
+        return job.lines
 
     def _lines(self, job: LabJob) -> Iterator[tuple[str, dict[str, Any]]]:
         done = set()
@@ -467,7 +473,8 @@ class AnthropicRoutes:
         if job is None or self.lab.deleted_results:
             return self._error(404, "no such results")
         lines = [
-            {"custom_id": custom_id, "result": result} for custom_id, result in self._lines(job)
+            {"custom_id": custom_id, "result": result}
+            for custom_id, result in self._ended_lines(job)
         ]
         return web.Response(body=b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
@@ -635,14 +642,15 @@ class GeminiRoutes:
             messages = [str(error["message"]) for error in self.lab.validation_errors]
             operation["error"] = {"code": 3, "message": "; ".join(messages)}
             return operation
-        lines = list(self._lines(job))
+        is_new = job.lines is None
+        lines = job.lines = list(self._lines(job)) if job.lines is None else job.lines
         metadata["batchStats"]["successfulRequestCount"] = str(len(lines))
         if job.document["inline"]:
             inline = [{"metadata": {"key": key}, **fields} for key, fields in lines]
             metadata["output"] = {"inlinedResponses": {"inlinedResponses": inline}}
         else:
             id = job.id.replace("batches/", "batch")
-            if not self.lab.deleted_results:
+            if is_new and not self.lab.deleted_results:
                 content = [json.dumps({"key": key, **fields}).encode() for key, fields in lines]
                 self.lab.files[id] = b"\n".join(content)
             metadata["output"] = {"responsesFile": f"files/{id}"}

@@ -27,6 +27,8 @@ from .input import InputRow
 from .job import Job, find_open_rows, iter_open_rows, model_of, result_record, settings_digest_of
 from .results import OPEN
 
+ROWS_PER_TURN = 32  # then the event loop handles signals and other tasks
+
 # Errors after which a row has not run, or would probably succeed: `--finish-now` sends it again.
 UNFINISHED_KINDS = frozenset(
     {
@@ -186,8 +188,9 @@ class ApiJob:
         self.handle = handle = BatchHandle(path=str(handle_path(self.job.results.path)))
         self._groups = []
         try:
-            for row, request in iter_open_rows(self.job):
-                await asyncio.sleep(0)  # Ctrl-C
+            for number, (row, request) in enumerate(iter_open_rows(self.job)):
+                if number % ROWS_PER_TURN == 0:
+                    await asyncio.sleep(0)  # Ctrl-C
                 options = dict(request.options)
                 group = await self._group(model_of(self.job, row), options.pop("output", None))
                 self._add_row(group, row, request.prompt, options)
@@ -292,7 +295,8 @@ class ApiJob:
             for position, row in enumerate(self._read_rows(job)):
                 if str(row.id) in known:  # added by a run that was killed
                     continue
-                await asyncio.sleep(0)  # Ctrl-C
+                if position % ROWS_PER_TURN == 0:
+                    await asyncio.sleep(0)  # Ctrl-C
                 message = await results.message(position)
                 self._count(row, message)
                 record = _record(row, message, job.id)

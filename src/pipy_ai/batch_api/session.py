@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._requests import ModelSpec, request_factories
+from .._requests import ModelSpec, request_builder
 from ..accounting.budget import Budget, active_budgets
 from ..accounting.cost import price_function
 from ..context import Prompt
@@ -45,7 +45,7 @@ class ModelSession:
             if len(models) != 1:
                 raise ValueError("a batch has one model: fallbacks are for requests sent at once")
             model = models[0]
-        self.model = model
+        self.model: str | Model = model
         self._output = output
         self._output_mode: OutputMode | None = output_mode
         # Retries and timeouts are those of calls to the batch API. Results are read as answers to
@@ -54,6 +54,7 @@ class ModelSession:
             **options, "max_retries": 0, "timeout": None, "idle_timeout": None, "cache": False,
             "raise_on_error": False,
         }  # fmt: skip
+        self._build: Callable[[Prompt], Request] = self._builder(self._options)
         self.template: Request = self.build(
             Context(messages=[UserMessage(content="-", timestamp=0)])
         )
@@ -62,11 +63,12 @@ class ModelSession:
 
     def build(self, prompt: Prompt, row_options: Any = None) -> Request:
         """Return the request of a row."""
-        options: Any = {**self._options, **(row_options or {})}
-        factories = request_factories(
-            self.model, prompt, None, options, self._output, self._output_mode
-        )
-        return factories[0]()
+        if not row_options:
+            return self._build(prompt)
+        return self._builder({**self._options, **row_options})(prompt)
+
+    def _builder(self, options: Any) -> Callable[[Prompt], Request]:
+        return request_builder(self.model, options, self._output, self._output_mode)
 
     async def connect(self) -> tuple[BatchClient, Vendor]:
         """Return a client and the batch API. Nothing is sent.

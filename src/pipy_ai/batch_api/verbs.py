@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ROWS_PER_TURN = 32  # then the event loop handles other tasks
+
 __all__ = ["BatchHandle", "BatchJob", "acollect", "asubmit_many", "collect", "submit_many"]
 
 
@@ -287,7 +289,8 @@ async def _collect_job(
         charge = job.state != "collected"
         with await session.results(job, status, path, lost, charge) as results:
             for position in range(len(results)):
-                await asyncio.sleep(0)  # let other tasks run meanwhile
+                if position % ROWS_PER_TURN == 0:
+                    await asyncio.sleep(0)
                 messages.append(await results.message(position))
     finally:
         path.unlink(missing_ok=True)
@@ -421,9 +424,10 @@ async def _iterate(contexts: Iterable[Prompt] | AsyncIterable[Prompt]) -> AsyncI
         async for prompt in contexts:
             yield prompt
     else:
-        for prompt in contexts:
+        for number, prompt in enumerate(contexts):
             yield prompt
-            await asyncio.sleep(0)
+            if number % ROWS_PER_TURN == 0:
+                await asyncio.sleep(0)
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -364,7 +364,8 @@ class Run:
         try:
             if delay and not skips_waits():
                 await self._sleep(delay)
-            uses_cache = self._request.options.cache is not None or "PIPY_CACHE" in os.environ
+            cache = self._request.options.cache
+            uses_cache = "PIPY_CACHE" in os.environ if cache is None else cache is not False
             if not uses_cache or current_interceptor() is not None:  # a cassette records all
                 return await self._stream_once()
             return await self._answer_from_cache()

@@ -264,7 +264,8 @@ def usage_cost(
     if rates is None:
         return Cost(), f"{name} was served in the tier {tier!r}, whose price is unknown"
     prices, factor, read_factor = rates
-    region = usage.region or requested_region or implied_region(model, get_registry().record)
+    region = usage.region or requested_region
+    region = region or implied_region(model, lambda full_name: get_registry().record(full_name))
     regional = region_factor(model.provider, model_id, region)
     if regional is None:
         return Cost(), f"{name} was served in the region {region!r}, whose price is unknown"
