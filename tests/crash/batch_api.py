@@ -2,10 +2,11 @@
 
 python -m tests.crash.batch_api [KILLS] [ROWS] [SEED] [VENDOR …]
 
-Each vendor has its own batches: openai, anthropic, google and mistral. The laboratory loses answers to the calls that create jobs, fails other calls, and returns results
-in any order, with duplicates and foreign lines. When a batch is complete, the next one begins.
-Each row must be in the output exactly once, in the order of the input, with its own answer; each
-row must be in exactly one job; and memory must not grow with the rows.
+Each vendor has its own batches: openai, anthropic, google and mistral. The laboratory loses answers
+to the calls that create jobs, fails other calls, and returns results in any order, with duplicates
+and foreign lines. When a batch is complete, the next one begins. Each row must be in the output
+exactly once, in the order of the input, with its own answer; each row must be in exactly one job;
+and memory must not grow with the rows.
 """
 
 from __future__ import annotations
