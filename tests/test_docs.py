@@ -119,6 +119,13 @@ def test_counts_and_dates_are_those_of_the_installed_catalogue() -> None:
         assert not re.search(r"9\d MB", text) or f"{WHEEL_BYTES / 1e6:.0f} MB" in text, path.name
 
 
+@pytest.mark.parametrize("start", ["README.md", "docs/index.md"])
+def test_every_page_is_linked(start: str) -> None:
+    text = (ROOT / start).read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"{page})" not in text} == set()
+
+
 def test_the_readmes_comparison_is_what_was_measured() -> None:
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
     per_chunk, first_token = (chart["values"] for chart in results["charts"].values())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipy_ai.utils.extras import (
+    EXTRAS,
     has_extra,
     install_command,
     is_installed,
@@ -36,6 +37,12 @@ def write_metadata(directory: Path, name: str, more: str = "") -> None:
 )
 def test_is_installed(module: str, expected: bool) -> None:
     assert is_installed(module) is expected
+
+
+def test_every_extra_is_documented() -> None:
+    page = Path(__file__).parents[2] / "docs" / "install.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line[:3] == "| `"]
+    assert {row.split("`")[1] for row in rows} - {"pipy-ai"} == set(EXTRAS)
 
 
 def test_extra_needs_all_its_modules(monkeypatch: pytest.MonkeyPatch) -> None:
