@@ -500,7 +500,7 @@ def test_cost_of_a_prompt(
     lab.play(Status(401, {"error": {"message": "invalid x-api-key"}}))
     out, err = run_cost(capsys, *arguments)
     assert out[0] == "Prompt: 9 tokens (estimated)"
-    assert "anthropic did not count: invalid x-api-key" in err
+    assert "anthropic did not count them: invalid x-api-key" in err
     (tmp_path / "dot.png").write_bytes(PNG)
     lab.play(Status(200, {"input_tokens": 50}))
     run_cost(capsys, arguments[0], "--prompt", str(tmp_path / "dot.png"))

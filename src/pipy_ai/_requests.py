@@ -221,7 +221,7 @@ def _reject_lost_fields(options: SimpleStreamOptions) -> None:
                 pending.append(value)
             if name in _CHOICE_COUNTS and isinstance(value, int | float) and value > 1:
                 raise ValueError(
-                    f"extra {name}={value!r} requests several answers, but a message holds one:"
+                    f"extra {name}={value!r} requests several answers, but a message has only one:"
                     " send the request several times, for example with complete_many"
                 )
             has_logprobs = (name in _LOGPROBS and value not in (None, False)) or (
@@ -229,8 +229,8 @@ def _reject_lost_fields(options: SimpleStreamOptions) -> None:
             )
             if has_logprobs and not options.raw:
                 raise ValueError(
-                    f"extra {name}={value!r}: a message holds no log probabilities; pass raw=True"
-                    " as well and read them from message.raw.body"
+                    f"extra {name}={value!r}: a message has no log probabilities; also pass"
+                    " raw=True, and read them from message.raw.body"
                 )
 
 

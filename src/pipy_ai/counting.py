@@ -45,7 +45,7 @@ def count_tokens(
     estimate, with `estimated=True`.
 
     Args:
-        model: As for `stream`. Of a list, the first model counts.
+        model: As for `stream`. In a list, only the first model is used.
         context: As for `stream`.
         options: As for `stream`.
         output: As for `stream`.
@@ -54,7 +54,7 @@ def count_tokens(
         **keywords: As for `stream`.
 
     Raises:
-        PipyError: The provider did not count: the key is missing, or the request failed.
+        PipyError: The provider did not count the tokens: the key is missing, or the request failed.
         TypeError: As `stream`.
         ValueError: As `stream`.
 
@@ -142,7 +142,8 @@ async def _count_with_retries(
         except ProviderError as failure:
             error = failure.error
         if _is_unsupported(error):
-            request.warn("tokens_estimated", f"{request.model} does not count: {error.message}")
+            text = f"the tokens are estimated; {request.model} cannot count them: {error.message}"
+            request.warn("tokens_estimated", text)
             return None
         too_late = (error.retry_after or 0.0) * 1000 > options.max_retry_delay_ms
         if not error.retryable or too_late or retries >= options.max_retries:

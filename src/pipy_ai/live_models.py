@@ -60,8 +60,8 @@ def list_live_models(
 ) -> list[LiveModel]:
     """List the models that a key can use, and those of the catalogue that it cannot.
 
-    The provider is asked for its list, with all its pages. Azure and Vertex AI have no list of the
-    models that an account can use.
+    All pages of the provider's list are read. Azure and Vertex AI have no list of the models that
+    an account can use.
 
     Args:
         provider: The name of a provider, as in the catalogue.

@@ -88,8 +88,8 @@ class StreamOptions(BaseModel):
     how to treat `<think>…</think>` at the start of a response's text: it becomes thinking if the
     catalogue marks the model as a reasoning model (`auto`) or always (`parse`), or stays text
     (`keep`). With `opened` the text begins with thinking, because the model's prompt template ends
-    with the opening tag. `extra` holds
-    provider parameters that are passed on unchanged. Unknown fields raise `ValidationError`.
+    with the opening tag. `extra` holds provider parameters that are passed on unchanged. Unknown
+    fields raise `ValidationError`.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(

@@ -201,6 +201,7 @@ def _check_host(host: Any) -> None:
         is_own = name == "localhost" or name.endswith(".localhost")
     if not is_own:
         raise NetworkBlockedError(
-            f"the network is blocked in this test, which wanted to reach {name}. Record the request"
-            f" with `pytest --record`, or allow it with @pytest.mark.{MARKER}(network=True)."
+            f"the network is blocked in this test, which tried to connect to {name}. Record the"
+            " request with `pytest --record`, or allow it with"
+            f" @pytest.mark.{MARKER}(network=True)."
         )

@@ -41,17 +41,17 @@ def web_search(
     timezone: str | None = None,
     context_size: Literal["low", "medium", "high"] | None = None,
 ) -> ServerTool:
-    """Return a tool with which the provider searches the web.
+    """Return a tool that lets the provider search the web.
 
     Args:
-        max_uses: the most searches in one answer.
-        allowed_domains: the only sites that are searched, such as `python.org`.
-        blocked_domains: sites that are not searched.
-        city: where the user is, for local results.
-        region: the user's region or state.
-        country: the user's country, as two letters such as `DE`.
-        timezone: the user's time zone, such as `Europe/Berlin`.
-        context_size: how much of the results the model reads.
+        max_uses: The maximum number of searches per response.
+        allowed_domains: The only sites that are searched, such as `python.org`.
+        blocked_domains: Sites that are not searched.
+        city: Where the user is, for local results.
+        region: The user's region or state.
+        country: The user's country, as two letters such as `DE`.
+        timezone: The user's time zone, such as `Europe/Berlin`.
+        context_size: How much of the results the model reads.
 
     Raises:
         ValueError: Both `allowed_domains` and `blocked_domains` are given, or `max_uses` is less
@@ -83,13 +83,13 @@ def web_fetch(
     blocked_domains: Sequence[str] | None = None,
     max_content_tokens: int | None = None,
 ) -> ServerTool:
-    """Return a tool with which the provider reads pages whose addresses are in the conversation.
+    """Return a tool that lets the provider read pages whose URLs are in the conversation.
 
     Args:
-        max_uses: the most pages in one answer.
-        allowed_domains: the only sites that are read.
-        blocked_domains: sites that are not read.
-        max_content_tokens: the most tokens of one page.
+        max_uses: The maximum number of pages per response.
+        allowed_domains: The only sites that are read.
+        blocked_domains: Sites that are not read.
+        max_content_tokens: The maximum number of tokens of a page.
 
     Raises:
         ValueError: Both `allowed_domains` and `blocked_domains` are given, or a number is less
@@ -106,20 +106,20 @@ def web_fetch(
 
 
 def code_execution(*, file_ids: Sequence[str] | None = None) -> ServerTool:
-    """Return a tool with which the provider runs code that the model writes.
+    """Return a tool that lets the provider run code that the model writes.
 
     Args:
-        file_ids: the provider's ids of uploaded files that the code can read.
+        file_ids: The provider's ids of uploaded files that the code can read.
     """
     return _server_tool("code_execution", file_ids=_as_list(file_ids))
 
 
 def file_search(store_ids: Sequence[str], *, max_results: int | None = None) -> ServerTool:
-    """Return a tool with which the provider searches files that are stored there.
+    """Return a tool that lets the provider search files that are stored there.
 
     Args:
         store_ids: OpenAI's ids of vector stores, or Google's names of file search stores.
-        max_results: the most passages of one search.
+        max_results: The maximum number of passages per search.
 
     Raises:
         ValueError: `store_ids` is empty, or `max_results` is less than 1.
@@ -142,15 +142,15 @@ def image_generation(
     format: Literal["png", "jpeg", "webp"] | None = None,
     partial_images: int | None = None,
 ) -> ServerTool:
-    """Return a tool with which the model draws.
+    """Return a tool that lets the provider generate images.
 
     Args:
-        model: the provider's image model.
-        size: width and height in pixels, such as `1024x1024`.
-        quality: the provider's name of a quality, such as `low` or `high`.
-        background: whether the background is transparent.
-        format: the format of the files.
-        partial_images: how many previews are sent while the model draws, 0 to 3.
+        model: The provider's image model.
+        size: Width and height in pixels, such as `1024x1024`.
+        quality: The provider's name for the quality, such as `low` or `high`.
+        background: Whether the background is transparent.
+        format: The format of the files.
+        partial_images: How many previews are sent while the image is generated, 0 to 3.
     """
     return _server_tool(
         "image_generation",
@@ -173,13 +173,13 @@ def mcp_server(
     """Return the tools of a remote MCP server, which the provider connects to and calls.
 
     Args:
-        url: the server's https address.
-        name: a short name of the server.
-        token: an access token for it. It is sent to the provider and never serialized.
-        allowed_tools: the only tools that may be called.
+        url: The server's URL, which must begin with `https://`.
+        name: A short name of the server.
+        token: An access token for it. It is sent to the provider and never serialized.
+        allowed_tools: The only tools that may be called.
 
     Raises:
-        ValueError: The address is not https.
+        ValueError: The URL does not begin with `https://`.
 
     Example:
         >>> from pipy_ai import mcp_server
@@ -194,7 +194,7 @@ def mcp_server(
 
 
 def native(tool: Mapping[str, Any]) -> ServerTool:
-    """Return a tool in the provider's own format, which is sent as it is.
+    """Return a tool in the provider's own format, which is sent unchanged.
 
     Example:
         >>> from pipy_ai import native

@@ -52,7 +52,7 @@ _PDF_PAGE = re.compile(rb"/Type\s*/Page\b")
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """The number of tokens of a prompt: `pipy_ai.count_tokens`."""
+    """The number of tokens of a prompt, as `pipy_ai.count_tokens` returns it."""
 
     tokens: int
     """The number of input tokens."""

@@ -331,7 +331,7 @@ class ToolCall(_DataModel):
 class ServerToolCall(_DataModel):
     """A call of a tool that the provider runs itself, such as a web search.
 
-    Nothing has to be done about it: its result is in the same answer, as a `ServerToolResult`.
+    You don't have to handle it: its result is in the same message, as a `ServerToolResult`.
     """
 
     type: Literal["serverToolCall"] = "serverToolCall"
@@ -354,8 +354,8 @@ class ServerToolCall(_DataModel):
 class ServerToolResult(_DataModel):
     """The result of a tool that the provider ran.
 
-    To the API that produced it, it is sent back unchanged. To any other it is sent as text with
-    its sources.
+    It is sent back unchanged to the API that produced it, and as text with its sources to any
+    other.
     """
 
     type: Literal["serverToolResult"] = "serverToolResult"
@@ -552,10 +552,10 @@ class RateLimit(_DataModel):
 
 
 class RawResponse(_DataModel):
-    """An HTTP response, as `raw=True` keeps it. Names of headers are in lower case.
+    """An HTTP response, kept with `raw=True`. Header names are in lower case.
 
-    It is what the provider sent, so that it may repeat secrets. It is neither shown nor serialized
-    with its message.
+    It may contain secrets that the provider repeated. It is neither shown nor serialized with its
+    message.
     """
 
     status: int = 0
@@ -971,7 +971,7 @@ ServerToolKind: TypeAlias = Literal[
 
 
 class ServerTool(_DataModel):
-    """A tool that the provider runs itself. Made by `web_search()` and its siblings."""
+    """A tool that the provider runs itself, created by `web_search()` and similar functions."""
 
     kind: ServerToolKind
     """What it does."""

@@ -125,7 +125,9 @@ def test_anthropic_jobs_that_cannot_be_told_apart(batch_lab: BatchLab, tmp_path:
     data = json.loads(path.read_text())
     data["jobs"][0] |= {"state": "creating", "id": None}
     path.write_text(json.dumps(data))
-    with pytest.raises(PipyError, match=r"msgbatch_000002, msgbatch_000001 may be it"):
+    with pytest.raises(
+        PipyError, match=r"several batches could be it: msgbatch_000002, msgbatch_000001"
+    ):
         collect(BatchHandle.load(path), api_key=KEY, poll=POLL)
     assert len(batch_lab.jobs) == 2
 

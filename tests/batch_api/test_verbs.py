@@ -286,7 +286,7 @@ def test_changed_key(batch_lab: BatchLab, tmp_path: Path) -> None:
 def test_timeout_leaves_the_job_running(batch_lab: BatchLab) -> None:
     batch_lab.polls = 1_000_000
     handle = submit(batch_lab)
-    with pytest.raises(TimeoutError, match="still runs"):
+    with pytest.raises(TimeoutError, match="is still running"):
         collect(handle, timeout=0.05, poll=POLL)
     next(iter(batch_lab.jobs.values())).polls_left = 1
     assert len(collect(handle, poll=POLL)) == 3

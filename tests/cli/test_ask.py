@@ -338,7 +338,7 @@ def test_continued_conversation(lab: Lab) -> None:
     refused = pipy("ask", "-c", "seven")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert f"used {lab.url}…" in refused.stderr
-    assert "Give the whole address again with --api-base" in refused.stderr
+    assert "Pass the full address again with --api-base" in refused.stderr
     refused = pipy("chat", "-c", stdin="eight\n")
     assert (refused.returncode, "--api-base" in refused.stderr) == (2, True)
     nothing = pipy("ask", "--cid", "zzz", "hi")

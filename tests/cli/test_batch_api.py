@@ -114,7 +114,7 @@ def test_ctrl_c_leaves_the_job_running(lab: BatchLab) -> None:
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert (
-        "the batch goes on; to fetch the answers: pipy batch in.jsonl -o out.jsonl -m"
+        "the batch keeps running; to fetch the answers: pipy batch in.jsonl -o out.jsonl -m"
         " openai/gpt-5-mini --poll 0.02 --batch-api" in errors
     )
     assert lab.calls["POST /v1/batches/*/cancel"] == 0
@@ -140,7 +140,7 @@ def test_status_while_another_run_waits(lab: BatchLab, capsys: pytest.CaptureFix
     process.stderr.close()
     assert outcomes()[0] == "ROW 0"
     assert main(arguments("--status")) == 0
-    assert "there is no batch" in capsys.readouterr().err
+    assert "no batch was sent" in capsys.readouterr().err
 
 
 def test_cancel_keeps_what_was_answered(lab: BatchLab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +151,7 @@ def test_cancel_keeps_what_was_answered(lab: BatchLab, capsys: pytest.CaptureFix
     process.kill()
     process.communicate()
     assert main(arguments("--cancel")) == 0
-    assert "asked to stop 1 batch" in capsys.readouterr().err
+    assert "cancelling 1 batch" in capsys.readouterr().err
     end_jobs(lab)
     assert batch() == 1
     assert outcomes() == [f"ROW {number}" for number in range(5)] + ["aborted"] * 15

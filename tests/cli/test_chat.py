@@ -154,7 +154,7 @@ def test_undo_and_retry(lab: Lab) -> None:
     lab.play(answer("one"), answer("two"), answer("two again"), answer("three"))
     with Chat(lab) as seen:
         seen.say("/undo", "there is nothing to undo")
-        seen.say("/retry", "there is nothing to answer yet")
+        seen.say("/retry", "there is nothing to retry yet")
         seen.say("first", "\none\n")
         seen.say("second", "two")
         seen.say("/retry", "two again")

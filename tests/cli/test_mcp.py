@@ -115,7 +115,7 @@ def test_a_chat(lab: Lab, tmp_path: Path) -> None:
     done = pipy(*arguments, stdin="\n".join(lines))
     output = done.stdout.splitlines()
     assert output[:4] == [
-        "none; /mcp uvx mcp-server-time starts one",
+        "no MCP servers; to start one: /mcp uvx mcp-server-time",
         "hostile_mcp.py: tool",
         "hostile_mcp.py: tool",
         "hostile_mcp.py: hostile_mcp_py_tool",
@@ -123,8 +123,8 @@ def test_a_chat(lab: Lab, tmp_path: Path) -> None:
     assert output[4:6] == ["tool", "hostile_mcp_py_tool"]
     assert "Done." in output
     assert output[-2:] == [
-        "none; /mcp uvx mcp-server-time starts one",
-        "none; pipy chat --tool module:function gives the model one",
+        "no MCP servers; to start one: /mcp uvx mcp-server-time",
+        "no tools; pipy chat --tool module:function adds one",
     ]
     assert results(lab) == ["fine"]
     assert "the MCP server 'server' failed: there is no '/no/such/server'" in done.stderr

@@ -55,7 +55,7 @@ def test_loop_over_stdin(loop: str, tmp_path: Path) -> None:
     swallowed = bash(loop.format(ask=SHELL_ASK), **lines)
     assert swallowed.stdout == "two\n\none\n"
     assert (
-        "also read 4 bytes from stdin, which it shares with the calling program" in swallowed.stderr
+        "also read 4 bytes from stdin, which is shared with the calling program" in swallowed.stderr
     )
     assert "--no-stdin" in swallowed.stderr
     apart = bash(loop.format(ask=f"{SHELL_ASK} --no-stdin"), **lines)

@@ -184,7 +184,10 @@ def test_a_server_with_a_url(tmp_path: Path, unused_tcp_port_factory: Any) -> No
         ("structured", '{"n": 1}'),
         ("malformed", "the MCP server 'python' reports: "),
         ("error", "the MCP server 'python' reports: no[31mno[31m"),
-        ("flood", "ended during the call: it sent more than 20,000 messages without being asked"),
+        (
+            "flood",
+            "ended during the call: it sent more than 20,000 messages that were not requested",
+        ),
         ("pings", "the MCP server 'python' did not answer within 0.3 seconds"),
         ("long-line", "ended during the call: it sent a message of more than 16 MB"),
         ("closes", "the MCP server 'python' ended during the call"),
@@ -357,7 +360,7 @@ def test_a_server_with_a_url_that_floods(
 
 def test_a_start_that_takes_too_long() -> None:
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
-    with pytest.raises(McpError, match=r"did not start within 0\.2 seconds; start_timeout="):
+    with pytest.raises(McpError, match=r"did not start within 0\.2 seconds; raise start_timeout="):
         mcp(sleeper, start_timeout=0.2).__enter__()
 
 

@@ -110,11 +110,11 @@ def test_cached_parts(july: Any) -> None:
     assert cached(claude, cache_retention="long") == expected.replace("5 minutes", "1 hour")
     assert cached(claude, cache_retention="none") == ""
     assert cached(claude, system="Be brief.") == (
-        "nothing: about 8 tokens are marked, and providers cache from 1,024 on"
+        "nothing: about 8 tokens are marked, and providers cache only 1,024 or more"
     )
     assert cached("openrouter/anthropic/claude-sonnet-4.5").startswith("tools, 4 of 4 messages;")
-    shared = "the beginning that requests have in common, from 1,024 tokens on, for "
-    assert cached("openai/gpt-5", session_id="s") == f"{shared}some minutes"
+    shared = "the beginning that requests share, if it has at least 1,024 tokens, for "
+    assert cached("openai/gpt-5", session_id="s") == f"{shared}a few minutes"
     assert cached("openai/gpt-5", cache_retention="long") == f"{shared}24 hours"
     assert cached("openai/gpt-5.6", cache_retention="long") == f"{shared}30 minutes"
     assert cached("openai/gpt-5.6", cache_retention="none") == "nothing"

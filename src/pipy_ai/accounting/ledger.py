@@ -118,7 +118,7 @@ def append_entry(path: str, entry: LedgerEntry) -> None:
 
 
 class Ledger:
-    """The entries of a ledger. May be iterated repeatedly; each time the file is read.
+    """The entries of a ledger. Can be iterated repeatedly; the file is read each time.
 
     `corrupted` is the number of lines that could not be read in the last iteration.
     """

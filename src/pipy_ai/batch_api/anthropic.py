@@ -69,8 +69,8 @@ class AnthropicBatches:
         ]
         if len(candidates) > 1:
             text = (
-                "The answer to the creation of a batch was lost, and any of"
-                f" {', '.join(candidates)} may be it. Delete those that are not, then try again."
+                "The response that created a batch was lost, and several batches could be it:"
+                f" {', '.join(candidates)}. Delete those that are not, then try again."
             )
             raise ProviderError(error_info(ErrorKind.INCOMPLETE, text, retryable=False))
         return candidates[0] if candidates else None

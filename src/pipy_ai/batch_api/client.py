@@ -187,7 +187,7 @@ def _as_provider_error(error: Exception) -> ProviderError:
     if isinstance(error, ProviderError):
         return error
     if isinstance(error, TimeoutError):
-        return ProviderError(error_info(ErrorKind.TIMEOUT, "The provider did not answer in time."))
+        return ProviderError(error_info(ErrorKind.TIMEOUT, "The provider did not respond in time."))
     info = classify_exception(error)
     info.message = f"The connection broke: {str(error).rstrip('.')}."
     return ProviderError(info)
@@ -200,12 +200,12 @@ async def _read_json(response: HTTPResponse) -> Any:
     while piece := await response.read():
         body += piece
         if len(body) > MAX_RESPONSE_BYTES:
-            text = "The provider sent a description of a job that does not end."
+            text = "The provider sent a job description that never ends."
             raise ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
     if not body.strip():
         return None
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        text = f"The provider answered with something other than JSON: {bytes(body[:200])!r}"
+        text = f"The provider's response is not JSON: {bytes(body[:200])!r}"
         raise ProviderError(error_info(ErrorKind.SERVER, text)) from None

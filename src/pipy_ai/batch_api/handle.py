@@ -22,11 +22,11 @@ JobState: TypeAlias = Literal["prepared", "creating", "running", "ended", "colle
 
 @dataclass(slots=True)
 class BatchJob:
-    """One job at a provider. `state` is what this side knows of it.
+    """One job at a provider. `state` is its last known state.
 
-    `prepared`: the requests are in a file; nothing was created. `creating`: the call that creates
-    the job was made, and its answer is not known. `running`: the provider has it. `ended`: nothing
-    more will be answered. `collected`: its answers were read.
+    `prepared`: the requests are in a file; nothing was created. `creating`: the request that
+    creates the job was sent, and its result is unknown. `running`: the provider works on it.
+    `ended`: the provider is done with it. `collected`: its results were read.
     """
 
     key: str
@@ -61,7 +61,7 @@ class BatchJob:
 
 @dataclass
 class BatchHandle:
-    """The jobs of one `submit_many`, and the rows that could not be sent.
+    """The jobs of one call of `submit_many`, and the rows that could not be sent.
 
     It is plain data without keys: `save` writes it to a file, from which another process continues
     with `BatchHandle.load` and `collect`.

@@ -92,7 +92,7 @@ class JobRunner:
                     raise
                 await asyncio.sleep(min(self._poll_s, retry_delay(error.retry_after, attempt)))
                 return
-            logger.warning("batch %s: the answer to its creation was lost", job.key)
+            logger.warning("batch %s: the response that created it was lost", job.key)
             await self.find()
             if job.id is None:
                 self._change("prepared")

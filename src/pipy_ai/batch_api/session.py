@@ -43,7 +43,9 @@ class ModelSession:
         if not isinstance(model, str | Model):
             models = list(model)
             if len(models) != 1:
-                raise ValueError("a batch has one model: fallbacks are for requests sent at once")
+                raise ValueError(
+                    "a batch supports one model; fallbacks work only for requests sent at once"
+                )
             model = models[0]
         self.model: str | Model = model
         self._output = output

@@ -135,7 +135,7 @@ async def find_by_name(
 
 def unexpected_error(what: str, value: Any) -> ProviderError:
     """Return the error of a response that does not have the expected form."""
-    text = f"The provider's answer has no {what}: {json.dumps(value, default=str)[:300]}"
+    text = f"The provider's response has no {what}: {json.dumps(value, default=str)[:300]}"
     return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
 
 

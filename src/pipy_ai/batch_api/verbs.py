@@ -148,9 +148,9 @@ def collect(
 ) -> list[AssistantMessage] | list[ParsedMessage[Any]]:
     """Wait for the jobs of a batch and return the answers in the order of the prompts.
 
-    A row that failed, expired or was rejected is a message with `error`. Lost connections do not
-    end the waiting. Ctrl-C leaves the jobs running, and `collect` continues later. Costs are at
-    batch rates, and `usage.service_tier` is `"batch"`.
+    A row that failed, expired or was rejected is a message with `error`. If the connection is
+    lost, `collect` keeps waiting. Ctrl-C leaves the jobs running, and `collect` continues later.
+    Costs are at batch rates, and `usage.service_tier` is `"batch"`.
 
     Args:
         handle: What `submit_many` returned, or `BatchHandle.load(path)`.
@@ -162,8 +162,8 @@ def collect(
             of seconds after which to stop waiting; by default there is no limit.
 
     Raises:
-        PipyError: The key is not accepted, or the provider does not know the jobs.
-        TimeoutError: The jobs still run after `timeout`.
+        PipyError: The key is rejected, or the provider has no such jobs.
+        TimeoutError: The jobs are still running after `timeout`.
         TypeError: As `complete`.
         ValueError: As `complete`.
         OSError: A file cannot be written.
@@ -225,7 +225,7 @@ async def acollect(
                 statuses = await _gather(waits)
         except TimeoutError:
             raise TimeoutError(
-                f"the batch still runs after {timeout:g} s; collect it later"
+                f"the batch is still running after {timeout:g} s; collect it later"
             ) from None
         if (reservation := settings.pop("reservation", None)) is not None:
             reservation.release()

@@ -214,7 +214,7 @@ class Server:
                 await connection.close()
                 raise McpError(
                     f"the MCP server {self.config.name!r} did not start within"
-                    f" {self._start_timeout:g} seconds; start_timeout= sets another limit"
+                    f" {self._start_timeout:g} seconds; raise start_timeout= to wait longer"
                 ) from None
             except BaseException:
                 await connection.close()

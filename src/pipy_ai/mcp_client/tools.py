@@ -61,7 +61,7 @@ def mcp(
             SDK.
         name: What to call the server in messages. By default, its name in the `mcp.json`, or what
             the command runs.
-        prefix: Put this before the name of each tool.
+        prefix: A prefix for the name of each tool.
         reserved: Names of your other tools. A tool with such a name, or that of a tool of another
             server, gets the name of its server as a prefix.
         allow: The names of the only tools to use, as the server calls them.
@@ -70,10 +70,11 @@ def mcp(
             so that it does not see your API keys.
         cwd: The directory in which the server runs.
         headers: HTTP headers for a server with a URL: `{"Authorization": "Bearer …"}`.
-        timeout: How many seconds a call may take. After that it is cancelled, and the model is
-            told.
+        timeout: How many seconds a call may take. After that it is cancelled, and the model gets
+            an error.
         start_timeout: How many seconds a server may take to start.
-        max_result_chars: How much text of a result the model gets. The rest is cut, with a note.
+        max_result_chars: How many characters of a result the model gets. The rest is omitted,
+            with a note.
         on_progress: Called with the name of the tool, the progress, the total if it is known, and
             a text or None, in another thread.
 

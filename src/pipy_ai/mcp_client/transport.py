@@ -134,7 +134,7 @@ class StdioTransport:
             self._unsolicited += 1
             if self._unsolicited > MAX_UNSOLICITED:
                 count = format_count(MAX_UNSOLICITED, "message")
-                self.failure = f"it sent more than {count} without being asked"
+                self.failure = f"it sent more than {count} that were not requested"
                 return
             yield line
 
@@ -235,7 +235,7 @@ class HttpTransport:
         async def check(response: Any) -> None:
             self._status = response.status_code
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise httpx2.StreamError("it sent a compressed body, which was not asked for")
+                raise httpx2.StreamError("it sent a compressed body, which was not requested")
             is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
             limit = MAX_STREAM_BYTES if is_stream else MAX_MESSAGE_BYTES
             response.stream = _BoundedStream(response.stream, limit)

@@ -647,7 +647,7 @@ class Assembler:
         is_answered = any(isinstance(block, _TextBlock | _MediaBlock) for block in self._blocks)
         if self._omitted and not is_answered:
             names = ", ".join(self._omitted)
-            text = f"The response holds only content that pipy-ai cannot represent: {names}."
+            text = f"The response contains only content that pipy-ai cannot represent: {names}."
             error = error_info(ErrorKind.INCOMPLETE, text, provider=self._provider, retryable=False)
             return StopReason.ERROR, error
         announces_content = not self._finish_reason or normalize(self._finish_reason) in TOOL_CALLS

@@ -33,9 +33,9 @@ def describe_cached_parts(body: Mapping[str, Any]) -> str:
 
 
 def _automatic(lifetime: str | None) -> str:
-    duration = _LIFETIMES.get(lifetime or "", "some minutes")
+    duration = _LIFETIMES.get(lifetime or "", "a few minutes")
     size = f"{MIN_CACHED_TOKENS:,} tokens"
-    return f"the beginning that requests have in common, from {size} on, for {duration}"
+    return f"the beginning that requests share, if it has at least {size}, for {duration}"
 
 
 def _marked_parts(body: Mapping[str, Any]) -> str:
@@ -60,9 +60,8 @@ def _marked_parts(body: Mapping[str, Any]) -> str:
             break
     if tokens < MIN_CACHED_TOKENS:
         size = format_count(tokens, "token")
-        return (
-            f"nothing: about {size} are marked, and providers cache from {MIN_CACHED_TOKENS:,} on"
-        )
+        minimum = f"{MIN_CACHED_TOKENS:,}"
+        return f"nothing: about {size} are marked, and providers cache only {minimum} or more"
     duration = "1 hour" if _has_hour(body) else "5 minutes"
     return f"{', '.join(names)}; about {format_count(tokens, 'token')}, for {duration}"
 

@@ -36,8 +36,8 @@ def cassette(
 
     A replay needs neither network nor API keys. Requests match by method, URL and body, and
     each recorded response is replayed once, in the recorded order. A request that is not in the
-    cassette fails with a difference to the most similar recorded request. API keys, cookies,
-    signatures and account ids are not recorded.
+    cassette fails with an error that shows the difference to the most similar recorded request.
+    API keys, cookies, signatures and account ids are not recorded.
 
     Args:
         path: The file.

@@ -204,7 +204,7 @@ class DirectProvider:
 def _read_count(answer: dict[str, Any], field: str) -> int:
     count = token_count(answer.get(field))
     if count is None:
-        text = f"The provider's answer has no number of tokens ({field}). Check api_base."
+        text = f"The provider's response has no token count ({field}). Check api_base."
         raise ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
     return count
 

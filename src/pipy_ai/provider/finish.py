@@ -99,7 +99,7 @@ _FAILED: dict[str, tuple[ErrorKind, bool, str]] = {
     PAUSED: (
         ErrorKind.INCOMPLETE,
         False,
-        "The provider paused the answer again and again while its own tools ran",
+        "The provider repeatedly paused the answer while its own tools ran",
     ),
     "pup_limited_disabled": (
         ErrorKind.AUTH,

@@ -294,7 +294,7 @@ def forced_calls_problem(request: Request, wire: Wire, plan: ReasoningPlan) -> s
     if request.profile.forced_calls == "never" or (
         unforced and unforced.search(request.base_model_id)
     ):
-        return f"{request.provider} does not accept forced call"
+        return f"{request.provider} does not accept forced calls"
     if request.route.is_self_hosted:  # it forces calls with a grammar, for any model
         return None
     family = family_for(request.base_model_id, wire.default_family)
@@ -311,7 +311,7 @@ def thinking_fallback(request: Request, plan: ReasoningPlan) -> OutputFallback |
     """Return the fallback if the host does not accept a response schema while a model thinks."""
     if request.profile.schema_with_thinking or not thinks(request, plan):
         return None
-    return OutputFallback("prompt", f"with thinking {request.provider} does not accept schema")
+    return OutputFallback("prompt", f"with thinking {request.provider} does not accept schemas")
 
 
 def accepted_extra(request: Request, wire: Wire) -> dict[str, Any]:

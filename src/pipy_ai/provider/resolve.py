@@ -44,8 +44,8 @@ def resolve(model: str | Model, quiet: bool = False) -> ResolvedModel:
     A name that is not in the catalogue goes to LiteLLM, with a warning unless `quiet`.
 
     Raises:
-        AmbiguousModelError: a bare name that several providers have.
-        ValueError: a bare name that no provider has, or a misspelled provider unless `quiet`.
+        AmbiguousModelError: Several providers offer the bare name.
+        ValueError: No provider offers the bare name, or a misspelled provider unless `quiet`.
     """
     if isinstance(model, Model):
         return _resolve_custom_model(model)

@@ -84,7 +84,7 @@ def _sent_names(request: Request, wire: Wire, tools: Sequence[Tool]) -> dict[str
         sent = _portable_name(tool.name, taken)
         taken.add(sent)
         names[sent] = tool.name
-        text = f"{wire.title} does not accept tool called {tool.name!r}; sent as {sent!r}"
+        text = f"{wire.title} does not accept a tool called {tool.name!r}; sent as {sent!r}"
         request.warn("tool_name_changed", text)
     return names
 

@@ -42,7 +42,7 @@ class ModelList(_Models):
         """Return a pandas `DataFrame` with the columns of `to_dicts`.
 
         Raises:
-            ImportError: pandas is not installed.
+            ImportError: Pandas is not installed.
         """
         from importlib import import_module
 

@@ -130,7 +130,7 @@ class BaseName:
 
 
 class AmbiguousModelError(ValueError):
-    """A bare name that several providers have, none of them the vendor of the model.
+    """A bare model name is offered by several providers, and none of them is the vendor.
 
     `candidates` are the full names to choose from.
     """

@@ -72,7 +72,7 @@ def get_model(name: str) -> Model | None:
             of its vendor. Variants such as `4.5` for `4-5` or a missing `-latest` are accepted.
 
     Raises:
-        AmbiguousModelError: several providers have a bare name, and none is the vendor.
+        AmbiguousModelError: Several providers offer the bare name, and none of them is the vendor.
 
     Example:
         >>> from pipy_ai import get_model
@@ -101,7 +101,7 @@ def get_models(
 ) -> ModelList:
     """Return the models that pass all filters, sorted by full name.
 
-    The list is shown as a table, and converts to one: `to_pandas()`, `to_dicts()`.
+    The list prints as a table, and converts with `to_pandas()` and `to_dicts()`.
 
     Args:
         provider: models.dev's name of the provider.

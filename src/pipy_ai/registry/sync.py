@@ -106,10 +106,9 @@ def sync_models(
     """Update the catalogue from models.dev.
 
     Args:
-        force: Fetch even if nothing has changed, and accept a feed without half of the models.
+        force: Fetch even if nothing has changed, and accept a feed that lacks half of the models.
         output_path: A file to which the catalogue is also written, in the shape of models.dev's
-            `api.json`. The catalogue's own file, `models.json` in the data directory, stays as it
-            is.
+            `api.json`. The catalogue's own file, `models.json` in the data directory, is unchanged.
         url: The address of the feed; default: `PIPY_MODELS_URL`, else models.dev.
         timeout: Seconds for the whole sync.
         wait: Wait (within `timeout`) while another process syncs, instead of failing.

@@ -89,7 +89,9 @@ class BackgroundCalls:
     def _report_slow_call(self) -> None:
         with self._lock:
             name = self._name(self._calls[0][0]) if self._calls else self._what
-        logger.warning("the %s takes longer than %g s: it goes on alone", name, CALL_TIMEOUT_S)
+        logger.warning(
+            "the %s has run for more than %g s; continuing without it", name, CALL_TIMEOUT_S
+        )
 
     def _run(self) -> None:
         """Call what is pending, in a thread."""

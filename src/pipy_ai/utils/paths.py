@@ -15,7 +15,7 @@ def data_path() -> str:
     Without a home directory, as in some containers, it is in the directory for temporary files.
 
     Raises:
-        OSError: that directory belongs to another user, or `PIPY_DATA_DIR` names an unknown user.
+        OSError: The directory belongs to another user, or `PIPY_DATA_DIR` names an unknown user.
     """
     setting = os.environ.get("PIPY_DATA_DIR")
     path = os.path.expanduser(setting or "~/.pipy")

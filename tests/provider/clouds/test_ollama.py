@@ -243,7 +243,7 @@ def test_list_of_models(lab: Lab) -> None:
 @pytest.mark.parametrize("broken", [Status(500, "x"), Status(200, "[1]"), Status(200, "{")])
 def test_list_of_a_broken_server(lab: Lab, broken: Status) -> None:
     lab.play(broken)
-    with pytest.raises(ProviderError, match="gave no list of models"):
+    with pytest.raises(ProviderError, match="returned no list of models"):
         asyncio.run(list_models(lab.url))
     lab.play(Status(200, {"models": [{"name": "a"}]}), broken)
     record = {"id": "a", "name": "a", "open_weights": True}

@@ -50,8 +50,8 @@ def read_stdin(has_prompt: bool) -> bytes:
         return b""
     if data.strip() and has_prompt and _is_inherited(fd):
         warn(
-            f"also read {format_count(len(data), 'byte')} from stdin, which it shares with the"
-            " calling program; --no-stdin or < /dev/null prevents this"
+            f"also read {format_count(len(data), 'byte')} from stdin, which is shared with"
+            " the calling program; --no-stdin or < /dev/null prevents this"
         )
     return data
 

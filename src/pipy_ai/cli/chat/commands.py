@@ -108,7 +108,7 @@ def _tools(chat: Chat, _: str) -> None:
         description = getattr(tool, "description", "run by the provider")
         _print(f"{tool.name}  {' '.join(description.split())}".rstrip())
     if not tools:
-        _print("none; pipy chat --tool module:function gives the model one")
+        _print("no tools; pipy chat --tool module:function adds one")
 
 
 def _mcp(chat: Chat, server: str) -> None:
@@ -121,7 +121,7 @@ def _mcp(chat: Chat, server: str) -> None:
             names = [tool for tool in tools.names if tools.server_of(tool) == name]
             _print(f"{name}: {', '.join(names) or 'no tools'}")
     if not chat.mcp_tools:
-        _print("none; /mcp uvx mcp-server-time starts one")
+        _print("no MCP servers; to start one: /mcp uvx mcp-server-time")
 
 
 def _cost(chat: Chat, _: str) -> None:
@@ -153,7 +153,7 @@ def _copy(chat: Chat, what: str) -> None:
     copy_to_clipboard(text)
     _print(
         f"sent {format_count(len(text), 'character')} to the terminal's clipboard;"
-        " /save FILE if it does not accept them"
+        " if it does not accept them, use /save FILE"
     )
 
 
@@ -178,7 +178,7 @@ def _undo(chat: Chat, _: str) -> None:
 
 def _retry(chat: Chat, _: str) -> None:
     if chat.conversation.undo(answer_only=True) is None:
-        raise ValueError("there is nothing to answer yet")
+        raise ValueError("there is nothing to retry yet")
     chat.request_answer(cache=False)  # another answer is wanted
 
 
@@ -210,7 +210,7 @@ def _exit(chat: Chat, _: str) -> None:
 
 
 KEYS = [
-    ("Alt-Enter", "begin a new line; so does a \\ at the end of a line"),
+    ("Alt-Enter", "start a new line (also: \\ at the end of a line)"),
     ("Ctrl-C", "stop the answer, or clear the line"),
     ("Ctrl-D", "quit"),
     ("Space", "at the start of a line: send a / as text"),
@@ -221,7 +221,7 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/system": ("[TEXT]", "show or set the system prompt; - removes it", _system),
     "/thinking": (
         "[LEVEL]",
-        f"how much to think, from {THINKING_LEVELS[0]} to {THINKING_LEVELS[-1]}",
+        f"show or set the thinking level, from {THINKING_LEVELS[0]} to {THINKING_LEVELS[-1]}",
         _thinking,
     ),
     "/attach": (
@@ -241,7 +241,7 @@ COMMANDS: dict[str, tuple[str, str, CommandHandler]] = {
     "/undo": ("", "remove your last message and its answer", _undo),
     "/retry": ("", "request the last answer again", _retry),
     "/new": ("", "start a new conversation; the old one stays saved", _new),
-    "/clear": ("", "clear the screen and begin a new conversation", _clear),
+    "/clear": ("", "clear the screen and start a new conversation", _clear),
     "/help": ("", "list the commands and keys (also: ?)", _help),
     "/exit": ("", "quit (also: exit, quit)", _exit),
 }

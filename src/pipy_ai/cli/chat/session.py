@@ -104,7 +104,7 @@ class Chat:
         request = build_request(model, "?", None, self._request_options(model))
         if self._base_options["api_base"] and provider != self._api_base_provider:
             previous = self._api_base_provider
-            hint(f"--api-base is {previous}'s; {provider} uses its own address")
+            hint(f"--api-base is only for {previous}; {provider} uses its own address")
         for warning in request.warnings:
             self._warn_once(warning.message)
         self.conversation.set(model=model, api_base=self._request_options(model)["api_base"])

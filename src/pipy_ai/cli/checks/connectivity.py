@@ -146,7 +146,7 @@ def _classify(about: str, url: str, status: int | str, elapsed_ms: float, fix: s
     if isinstance(status, str):
         fix = "check the network, HTTPS_PROXY and SSL_CERT_FILE"
         return Finding(about, FAIL, f"{url} cannot be reached ({status})", fix)
-    detail = f"{url} answers in {elapsed_ms:.0f} ms with HTTP {status}"
+    detail = f"{url} responds in {elapsed_ms:.0f} ms with HTTP {status}"
     if status in (401, 403):
         return Finding(about, FAIL, f"{detail}: the key was rejected", fix)
     if status == 429 or status >= 500:

@@ -132,10 +132,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the provider's batch API: half price, answers within a day",
     )  # fmt: skip
     api_group.add_argument(
-        "--status", action="store_true", help="show the batches of -o FILE at the provider"
+        "--status", action="store_true", help="show the provider's batches for -o FILE"
     )
     api_group.add_argument(
-        "--cancel", action="store_true", help="stop the batches of -o FILE at the provider"
+        "--cancel", action="store_true", help="cancel the provider's batches for -o FILE"
     )
     api_group.add_argument(
         "--finish-now", action="store_true",
@@ -257,9 +257,9 @@ def _control_jobs(arguments: argparse.Namespace, questions: InputFile, schema: A
         warn(escape_controls(failure.error.message))
         return 1
     if not running:
-        warn(f"{arguments.output}: there is no batch at a provider")
+        warn(f"{arguments.output}: no batch was sent to a provider")
     elif arguments.cancel:
-        warn(f"asked to stop {format_count(len(running), 'batch', 'batches')}")
+        warn(f"cancelling {format_count(len(running), 'batch', 'batches')}")
         _print_resume_command("rows that were answered are kept; to fetch them")
     return 0
 
@@ -316,7 +316,7 @@ def _run_through_api(job: Job, arguments: argparse.Namespace, signals: list[int]
     except asyncio.CancelledError:
         if not api_job.running:
             warn("stopped; nothing was sent")
-        _print_resume_command("the batch goes on; to fetch the answers")
+        _print_resume_command("the batch keeps running; to fetch the answers")
         return 128 + (signals[0] if signals else 2)
     except ProviderError as failure:
         warn(escape_controls(failure.error.message))
@@ -473,7 +473,7 @@ def _output_basis(job: Job, estimates: list[ModelEstimate]) -> str:
         return "The length of the answers is unknown; --max-tokens N limits it."
     if job.options.get("max_tokens"):
         return "It assumes that every answer uses all of --max-tokens, so this is the maximum."
-    return "It assumes answers of max_tokens, or of the average length so far."
+    return "It assumes answers of max_tokens tokens, or of the average length so far."
 
 
 def _raise_file_limit() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..args.prompt import PromptArgs
 
 DESCRIPTION = (
-    "Rank models by what a request costs; or, with -p, send one prompt to several models and show"
+    "Rank models by the cost of a request or, with -p, send one prompt to several models and show"
     " their answers side by side, with time, tokens and cost. On a terminal you can then vote for"
     " the best answer: --votes lists the standings."
 )

@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prompt_group.add_argument(
         "--prompt",
         metavar="FILE",
-        help="count the tokens of a text, PDF or image (- for stdin); the provider does it if it"
-        " can and you have a key",
+        help="count the tokens of a text, PDF or image (- for stdin): by the provider if it"
+        " supports that and you have a key, else estimated",
     )
     parser.add_argument(
-        "--offline", action="store_true", help="estimate the tokens of --prompt, without a request"
+        "--offline", action="store_true", help="estimate the tokens of --prompt; send nothing"
     )
     add_json_option(parser)
 
@@ -101,7 +101,7 @@ def _count_prompt(model: Model, path: str, offline: bool) -> TokenCount:
         try:
             count = count_tokens(model, prompt, timeout=COUNT_TIMEOUT_S)
         except PipyError as error:
-            warn(f"estimated, as {model.provider} did not count: {error}")
+            warn(f"the tokens are estimated; {model.provider} did not count them: {error}")
         else:
             for warning in count.warnings:
                 warn(warning.message)

@@ -32,7 +32,7 @@ pipy models sonnet
 pipy models --available --sort in
 pipy models --capability reasoning --max-cost-input 1
 pipy models --provider openai --modality pdf --json
-pipy models --live anthropic            # those that your key can use
+pipy models --live anthropic            # the models that your key can use
 """
 GUIDE = "models.md"
 # Columns that are left out first where the terminal is narrow.
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--live",
         metavar="PROVIDER",
-        help="list the models that your key can use, and those of the catalogue that it cannot",
+        help="list the models that your key can use, and those in the catalogue that it cannot",
     )
     parser.add_argument(
         "--sort", metavar="COLUMN", help="sort by model, context, in, out, released, …"
@@ -169,8 +169,8 @@ def _show_live_models(arguments: argparse.Namespace) -> int:
     counts = Counter(model.status for model in models)
     usable = counts["both"] + counts["new"]
     hint(
-        f"your key can use {format_count(usable, 'model')}, {counts['new']:,} of them not in the"
-        f" catalogue; {counts['missing']:,} of the catalogue are missing"
+        f"your key can use {format_count(usable, 'model')} ({counts['new']:,} not in the"
+        f" catalogue); {counts['missing']:,} more in the catalogue, not available to your key"
     )
     return 0
 

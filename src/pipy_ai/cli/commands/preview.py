@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_json({name: getattr(request, name) for name in fields})
         return 0
     is_local = prompt_args.models[0].partition("/")[0] in ("local", "faux")
-    heading = "On this machine, with:" if is_local else "By LiteLLM, with:"
+    heading = "On this machine, with:" if is_local else "Through LiteLLM, with:"
     head = [f"{request.method} {request.url}" if request.url else heading]
     head += [f"{name}: {value}" for name, value in request.headers.items()]
     body = json.dumps(request.body, indent=2, ensure_ascii=False, default=str)

@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     if source == "history" and not totals and arguments.since is None:
         warn(
-            f"there is no ledger at {ledger.path} and no saved answer; set PIPY_LEDGER=1 to "
+            f"there is no ledger at {ledger.path} and no saved conversation; set PIPY_LEDGER=1 to "
             "record spending"
         )
         return 1

@@ -194,7 +194,7 @@ class Conversation:
         if self.api_base and self.api_base.endswith(_NOT_STORED):
             raise ValueError(
                 f"conversation {self.id} used {self.api_base}: the password or query of the address"
-                " is not stored. Give the whole address again with --api-base"
+                " is not stored. Pass the full address again with --api-base"
             )
         return self.api_base
 

@@ -237,7 +237,7 @@ async def _fetch(method: str, url: str, api_key: str | None, body: Any = None) -
         with contextlib.suppress(ValueError, RecursionError):
             answer = json.loads(data)
     if not isinstance(answer, dict):
-        text = f"{redacted_url(url)} gave no list of models (HTTP {response.status})."
+        text = f"{redacted_url(url)} returned no list of models (HTTP {response.status})."
         kind = classify_status(response.status, "") if response.status != 200 else ErrorKind.SERVER
         raise ProviderError(error_info(kind, text, provider="ollama"))
     return answer

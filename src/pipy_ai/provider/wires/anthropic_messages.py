@@ -114,7 +114,7 @@ def default_reasoning(record: Mapping[str, Any] | None, model_id: str) -> Reason
 def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
     """Return the fallback if Claude does not accept the schema, or None."""
     if ANTHROPIC not in backend_for(request.backend).direct:
-        return OutputFallback("tool", f"{request.provider} does not accept schema for Claude")
+        return OutputFallback("tool", f"{request.provider} does not accept schemas for Claude")
     from ...utils.vendor_schemas import anthropic_limit, to_anthropic_schema
 
     closed = to_anthropic_schema(schema)

@@ -105,7 +105,7 @@ def _map_tool_choice(request: Request, profile: Profile, body: dict[str, Any]) -
         return
     body["tool_choice"] = new_choice = profile.tool_choice[kind]
     if new_choice == "auto":
-        text = f'{request.provider} does not accept forced call; sent "auto"'
+        text = f'{request.provider} does not accept forced calls; sent "auto"'
         request.warn("tool_choice_changed", text)
     elif kind == "named" and len(body.get("tools") or ()) > 1:
         text = f'{request.provider} cannot force one of several tools; sent "{new_choice}"'
