@@ -132,6 +132,7 @@ OPENAI_PRICES = "openai.com/api/pricing as in LiteLLM 1.110.2"
 OPENAI_TOOLS = "platform.openai.com/docs/pricing#built-in-tools"
 CLAUDE_PRICES = "platform.claude.com/docs/en/about-claude/pricing"
 GOOGLE_PRICES = "ai.google.dev/gemini-api/docs/pricing"
+GROQ_TOOLS = "groq.com/pricing as in LiteLLM 1.110.2"
 PERPLEXITY = "docs.perplexity.ai/getting-started/pricing"
 
 IMAGE = [{"modality": "IMAGE", "tokenCount": 1290}, {"modality": "TEXT", "tokenCount": 20}]
@@ -500,7 +501,7 @@ BILLS = [
     Bill(
         "Groq's browser", "groq/openai/gpt-oss-120b",
         document(chat(1_000, 100), message={"executed_tools": [{"type": "browser_search"}]}),
-        None, "by the tool", "groq.com/pricing",
+        0.00521, "(1_000*0.15 + 100*0.6) / 1e6 + 0.005", GROQ_TOOLS,
     ),
     Bill(
         "xAI's searches without ticks", "xai/grok-4.3",

@@ -43,6 +43,7 @@ from ..support.strict_rules import broken_rules
 from . import test_anthropic_tools as anthropic
 from . import test_gemini_tools as gemini
 
+CHAT_HOSTS = ("openai", "xai", "openrouter", "perplexity", "groq")
 PAGE = Path(__file__).parents[2] / "docs" / "provider-tools.md"
 COLUMNS = ("requested", "streamed", "cited", "priced", "replayed")
 TOOLS = {
@@ -73,14 +74,19 @@ class Case:
     fee: float | None = 0.0  # dollars; None: not in the response, so the cost is unknown
     fee_text: str = ""
     back: list[Any] | None = None  # blocks of the second request; None: an image
-    listed: bool = True  # in the catalogue, so that its tokens have a price
+    listed: bool = True  # with a price for its tokens
     own: frozenset[str] = frozenset()
 
     def row(self) -> list[str]:
-        sent = self.sent.get("type") or self.sent.get("name") or next(iter(self.sent))
+        sent = self.sent.get("type") or next(iter(self.sent))
+        if "compound_custom" in self.sent:
+            [sent] = self.sent["compound_custom"]["tools"]["enabled_tools"]
+        is_streamed = bool(self.calls) or self.tool == "image_generation"
         fee = self.fee_text or ("unknown" if self.fee is None else f"${self.fee:g}")
         return [
-            self.provider, f"`{self.tool}`", f"`{sent}`", "yes", "yes" if self.cites else "",
+            self.provider, f"`{self.tool}`",
+            "always searches" if "model" in self.sent else f"`{sent}`",
+            "yes" if is_streamed else "", "yes" if self.cites else "",
             fee, "as text" if self.back is None else "as sent",
         ]  # fmt: skip
 
@@ -350,6 +356,42 @@ def chat(usage: dict[str, Any], *deltas: dict[str, Any], **top: Any) -> Answer:
     return answer
 
 
+FOUND = {"title": "A", "url": URL, "content": "In 1890.", "score": 0.9}
+
+
+def executed(tool: str, **output: Any) -> Answer:
+    """Return an answer of Groq, which streams each tool twice: without and with its output."""
+    call = {"index": 0, "type": tool, "arguments": '{"query": "é"}'}
+    return chat({}, {"executed_tools": [call]}, {"executed_tools": [{**call, **output}]})
+
+
+def enabled(tool: str) -> dict[str, Any]:
+    return {"compound_custom": {"tools": {"enabled_tools": [tool]}}}
+
+
+def of_groq(provider: str, model: str, tools: dict[str, Any], **fees: Any) -> list[Case]:
+    is_gpt_oss = "gpt-oss" in model
+    search = "browser_search" if is_gpt_oss else "search"
+    cases = {
+        "web_search": Case(
+            provider, "web_search", model, tools["web_search"],
+            executed(search, output="Title: A", search_results={"results": [FOUND]}),
+            ["web_search"], [URL], back=[], listed=is_gpt_oss, **fees,
+        ),
+        "web_fetch": Case(
+            provider, "web_fetch", model, tools.get("web_fetch"),
+            executed("visit_website", output="In 1890."), ["web_fetch"], fee=None, back=[],
+            listed=is_gpt_oss,
+        ),
+        "code_execution": Case(
+            provider, "code_execution", model, tools["code_execution"],
+            executed("python", output="42\n", code_results=[{"text": "42"}]), ["code_execution"],
+            fee=None, back=[], listed=is_gpt_oss,
+        ),
+    }  # fmt: skip
+    return [cases[tool] for tool in tools]
+
+
 CASES = [
     *of_claude(
         "Anthropic", "anthropic/claude-sonnet-4-5",
@@ -384,6 +426,31 @@ CASES = [
         chat({"cost": 0.02, "server_tool_use_details": {"web_search_requests": 1}}), [],
         cites=True, fee=None, fee_text="in the cost that it reports", back=[],
     ),
+    Case(
+        "OpenRouter", "web_fetch", "openrouter/openai/gpt-4o",
+        {"type": "openrouter:web_fetch", "parameters": {}},
+        chat({"cost": 0.02, "server_tool_use_details": {"tool_calls_executed": 1}}), [],
+        cites=True, fee=None, fee_text="in the cost that it reports", back=[],
+    ),
+    Case(
+        "Perplexity", "web_search", "perplexity/sonar", {"model": "sonar"},
+        chat({"search_context_size": "low"}, search_results=[{**FOUND, "snippet": "In 1890."}]),
+        ["web_search"], [URL], fee=0.005, back=[],
+    ),
+    *of_groq(
+        "GPT-OSS on Groq", "groq/openai/gpt-oss-120b",
+        {"web_search": {"type": "browser_search"}, "code_execution": {"type": "code_interpreter"}},
+        fee=0.005,
+    ),
+    *of_groq(
+        "Groq Compound", "groq/groq/compound",
+        {
+            "web_search": enabled("web_search"),
+            "web_fetch": enabled("visit_website"),
+            "code_execution": enabled("code_interpreter"),
+        },
+        fee=None,
+    ),
 ]  # fmt: skip
 
 
@@ -410,7 +477,7 @@ def _settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def play(lab: Lab, case: Case, context: Context, streamed: bool) -> list[AssistantMessageEvent]:
     lab.play(case.answer(streamed))
     provider = case.model.partition("/")[0]
-    base = lab.url if provider in ("openai", "xai", "openrouter") else lab.url.removesuffix("/v1")
+    base = lab.url if provider in CHAT_HOSTS else lab.url.removesuffix("/v1")
     if "vertex" in provider:
         base = f"{lab.url}/projects/project-1/locations/global"
     options: dict[str, Any] = {"api_key": "k", "api_base": base, "max_retries": 0}

@@ -85,5 +85,6 @@ def _joined(given: Any, value: Any) -> Any:
     if isinstance(given, list) and isinstance(value, list):
         return [*given, *(item for item in value if item not in given)]
     if isinstance(given, dict) and isinstance(value, dict):
-        return {**value, **given}
+        merged = {**value, **given}
+        return merged | {name: _joined(given[name], value[name]) for name in given if name in value}
     return value if given is None else given

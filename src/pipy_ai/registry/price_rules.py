@@ -159,6 +159,11 @@ TOOL_FEES = (
     Fee(_GOOGLE, "google_maps", r"gemini-[3-9].*|gemini-(pro|flash).*-latest", 0.014),
     Fee(_GOOGLE, "google_maps", _ANY, 0.025, per_request=True),
     Fee("google", "file_search", _ANY, 0.0),
+    # groq.com/pricing as in LiteLLM 1.110.2. The price of a search of Compound depends on its kind,
+    # which is not in the response; code costs by the hour.
+    Fee("groq", r"browser[._]search", r".*gpt-oss.*", 0.005),
+    Fee("groq", r"browser\.open", r".*gpt-oss.*", 0.001),
+    Fee("groq", r"browser\.find", r".*gpt-oss.*", 0.0),
     # docs.perplexity.ai/getting-started/pricing: a fee for each request by search context size.
     Fee("perplexity", "search_low", r"sonar", 0.005),
     Fee("perplexity", "search_medium", r"sonar", 0.008),

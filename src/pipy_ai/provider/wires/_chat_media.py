@@ -1,55 +1,24 @@
-"""Images, audio, searches and citations of Chat Completions: how they are sent and read."""
+"""Images, audio and citations of Chat Completions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ...types import ServerTool
 from ..deltas import (
     AudioData,
     CitationReport,
     Delta,
     ImageData,
     Omitted,
-    ServerToolFragment,
-    ServerToolOutput,
 )
-from ..request import Request
-from ..wire import EncodedServerTool
-from ._fields import optional_id, optional_text
+from ._fields import optional_text
 
 # The first bytes of audio files, base64-encoded. OpenAI streams bare samples, at 24 kHz.
 _AUDIO_TYPES = {
     "UklGR": "audio/wav", "SUQz": "audio/mpeg", "T2dnU": "audio/ogg", "ZkxhQ": "audio/flac",
 }  # fmt: skip
 _PCM_TYPE = "audio/pcm;rate=24000"
-_LOCATION = ("city", "region", "country", "timezone")
-
-
-def encode_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool | str | None:
-    """Return a web search in the format of OpenRouter or of OpenAI's search models."""
-    if tool.kind != "web_search":
-        return None
-    options = dict(tool.options)
-    location = {name: options.pop(name) for name in _LOCATION if name in options}
-    if request.provider == "openrouter":
-        names = {"context_size": "search_context_size", "blocked_domains": "excluded_domains"}
-        parameters = {names.get(name, name): value for name, value in options.items()}
-        if location:
-            parameters["user_location"] = {"type": "approximate", **location}
-        return EncodedServerTool({"type": "openrouter:web_search", "parameters": parameters})
-    if request.provider == "openai" and "-search-" in request.model_id:
-        search: dict[str, Any] = {}
-        if size := options.pop("context_size", None):
-            search["search_context_size"] = size
-        if location:
-            search["user_location"] = {"type": "approximate", "approximate": location}
-        if options:
-            names_left = ", ".join(sorted(options))
-            request.warn("option_ignored", f"{request.model} has no {names_left}")
-        return EncodedServerTool(None, {"web_search_options": search})
-    return None
 
 
 def decode_images(images: Any, deltas: list[Delta]) -> None:
@@ -98,22 +67,3 @@ def decode_annotations(annotations: Any) -> Iterator[CitationReport]:
             quote=optional_text(citation.get("content")),
             data=annotation,
         )
-
-
-def decode_search_results(results: Any) -> Iterator[Delta]:
-    """Yield the search that Perplexity made before it answered."""
-    found = [result for result in results if isinstance(result, dict)] if results else []
-    if not found:
-        return
-    raw = {"search_results": found}
-    sources = [
-        CitationReport(
-            source=optional_text(result.get("url")) or "",
-            title=optional_text(result.get("title")),
-            quote=optional_text(result.get("snippet")),
-        )
-        for result in found
-    ]
-    call_id = optional_id(found[0].get("id")) or ""
-    yield ServerToolFragment(id=call_id, name="web_search", raw=raw)
-    yield ServerToolOutput(call_id, "web_search", sources=sources, raw=raw)

@@ -87,18 +87,10 @@ def billing_from_chunk(chunk: Mapping[str, Any]) -> UsageReport | None:
             _usd(chunk.get("cost")),  # Eden AI, OpenCode Zen
         ),
         service_tier=_text(chunk.get("service_tier")),
-        server_tool_calls=_other_tool_calls(chunk, message) or None,
+        # Z.ai; its prices are not listed
+        server_tool_calls={"web_search": 1} if isinstance(chunk.get("web_search"), list) else None,
     )
     return None if report == UsageReport() else report
-
-
-def _other_tool_calls(chunk: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, int]:
-    """Return calls that are not in `usage`; their prices are not listed."""
-    if isinstance(chunk.get("web_search"), list):  # Z.ai
-        return {"web_search": 1}
-    return _count(
-        str(tool.get("type")) for tool in _mappings(message.get("executed_tools"))
-    )  # Groq
 
 
 def _chat_tool_calls(usage: Mapping[str, Any]) -> dict[str, int]:

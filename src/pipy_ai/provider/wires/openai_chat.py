@@ -29,13 +29,8 @@ from ..http.sse import SSEReader
 from ..profiles import Profile
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import Wire
-from ._chat_media import (
-    decode_annotations,
-    decode_audio,
-    decode_images,
-    decode_search_results,
-    encode_server_tool,
-)
+from ._chat_media import decode_annotations, decode_audio, decode_images
+from ._chat_tools import ExecutedTools, decode_search_results, encode_server_tool
 from ._fields import content_text, dump_part, optional_id, optional_index, optional_text
 from ._litellm_proxy import add_thinking_blocks, decode_thinking_blocks
 from ._openai_messages import account_headers, chat_fields, schema_fallback
@@ -144,6 +139,7 @@ class OpenAIChatDecoder:
         self._last_info: tuple[Any, Any] = (None, None)
         self._refused = False
         self._search_results: Any = None
+        self._executed_tools: ExecutedTools | None = None
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
@@ -213,6 +209,9 @@ class OpenAIChatDecoder:
         details = delta.get("reasoning_details")
         if isinstance(details, list):
             _decode_reasoning_details(details, deltas, with_text=reasoning is None)
+        if tools := delta.get("executed_tools"):  # Groq
+            self._executed_tools = self._executed_tools or ExecutedTools()
+            self._executed_tools.decode(tools, deltas)
         if isinstance(content, list):
             for part in content:
                 self._decode_content_part(part, deltas)
