@@ -469,13 +469,6 @@ def _uncached(input_tokens: int | None, cache_read: int, cache_write: int) -> in
     return input_tokens - cached if input_tokens >= cached else input_tokens
 
 
-def _count(names: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
