@@ -8,6 +8,8 @@ import pytest
 
 from pipy_ai import complete
 from pipy_ai.provider.apis import GEMINI, OPENAI_CHAT
+from pipy_ai.provider.deltas import Delta, UsageReport
+from pipy_ai.provider.wires._chat_tools import ExecutedTools
 from pipy_ai.provider.wires._usage import (
     billing_from_chunk,
     tool_calls_from_gemini,
@@ -165,11 +167,10 @@ def test_tool_calls() -> None:
         {"server_tool_use": {"web_search_requests": 0}}, {"web_search": 1}
     )
     assert searched.server_tool_calls == {}  # a search that failed is not billed
-    compound = billing_from_chunk(
-        {"choices": [{"message": {"executed_tools": [{"type": "search"}, {"type": "search"}]}}]}
-    )
-    assert compound is not None
-    assert compound.server_tool_calls == {"search": 2}
+    deltas: list[Delta] = []
+    ExecutedTools().decode([{"type": "search"}, {"type": "search"}], deltas)
+    counts = [delta.server_tool_calls for delta in deltas if isinstance(delta, UsageReport)]
+    assert counts == [{"search": 1}, {"search": 2}]
 
 
 @pytest.mark.parametrize("junk", [None, "x", 1, {"x": 1}, ["x"], [None, 1, ["y"]]])
