@@ -23,6 +23,7 @@ from pipy_ai.utils.text import format_usd
 
 from ..support.catalogues import DAYS, raw
 from ..support.command import unmeasured_environment
+from ..support.terminal import Terminal
 
 
 class Run:
@@ -406,6 +407,18 @@ def test_some_words_of_a_models_name_are_enough(pipy: Run, line: str, full: str)
     said = pipy(line)
     assert full in said + pipy.err
     assert "showing" not in pipy.err
+
+
+@pytest.mark.parametrize(
+    ("line", "last_word"),
+    [("info claude-haiku-4-5", "write"), ("cost claude-haiku-4-5 --input 10k", "output)")],
+)
+def test_narrow_terminal_breaks_lines_between_words(line: str, last_word: str) -> None:
+    with Terminal("-m", "pipy_ai", *line.split(), columns=40) as terminal:
+        assert terminal.wait() == 0
+        lines = terminal.text.splitlines()
+    assert all(len(line) < 40 for line in lines)
+    assert any(line.endswith(last_word) for line in lines)
 
 
 def test_other_vendors_follow_the_popular_ones_by_name(pipy: Run) -> None:

@@ -95,6 +95,13 @@ def test_list_fits_the_terminal(three: None) -> None:
         assert wide.text.splitlines()[0].split()[1] == "used"
 
 
+def test_narrow_list_and_search_keep_the_text(three: None) -> None:
+    for action, text in (("list", "How far"), ("search far", "How far")):
+        with Terminal("-m", "pipy_ai", "history", *action.split(), columns=40) as terminal:
+            assert terminal.wait() == 0
+            assert text in terminal.text.splitlines()[1]
+
+
 def test_long_model_name_leaves_room_for_the_title() -> None:
     model = f"hosted_vllm/{'a-long-name-' * 5}"
     for identity in ("20260101-120000-0aa", "20260101-120000-0ab"):

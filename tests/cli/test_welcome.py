@@ -25,6 +25,13 @@ def test_welcome_shows_what_is_set_up(columns: int) -> None:
         assert "secret-key" not in text
 
 
+def test_narrow_welcome_indents_only_its_columns() -> None:
+    with Terminal("-m", "pipy_ai", columns=40, rows=60) as terminal:
+        assert terminal.wait() == 0
+        assert "\nthe terminal\n" in terminal.text
+        assert re.search(r"\n {9}\S", terminal.text)
+
+
 def test_welcome_without_anything_names_what_to_do() -> None:
     with Terminal("-m", "pipy_ai", env={"PIPY_MODEL": ""}) as terminal:
         assert terminal.wait() == 0

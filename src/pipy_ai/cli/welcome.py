@@ -32,9 +32,9 @@ def show_welcome() -> int:
         "",
         "pipy --help lists all commands; pipy doctor checks the setup.",
     ]
-    titles = {0, 6}
+    titles, columns = {0, 6}, {2, 3, 4}
     for number, line in enumerate(lines):
-        text = wrap(escape_controls(line), sys.stdout, 9)
+        text = wrap(escape_controls(line), sys.stdout, 9 if number in columns else 0)
         write_raw((bold(text, sys.stdout) if number in titles else _styled(text)) + "\n")
     return 0
 

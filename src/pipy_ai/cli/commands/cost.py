@@ -11,7 +11,7 @@ from ...utils.text import format_count, format_usd
 from ..args.catalogue import add_token_options, find_model
 from ..args.common import add_json_option
 from ..display.catalogue import show_price_date, zero_price_label
-from ..display.terminal import format_error, warn, write_json
+from ..display.terminal import format_error, warn, wrap, write, write_json
 
 if TYPE_CHECKING:
     from ...context import Prompt
@@ -75,12 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if total_cost is not None else 1
     if count is not None:
         source = "estimated" if count.estimated else f"counted by {model.provider}"
-        print(f"Prompt: {format_count(count.tokens, 'token')} ({source})")
+        write(f"Prompt: {format_count(count.tokens, 'token')} ({source})\n")
     if total_cost is None or output_cost is None or input_cost is None:
         warn(f"the price of {model.qualified_name} is unknown")
         return 1
     parts = f"{format_usd(input_cost)} input + {format_usd(output_cost)} output"
-    print(f"Estimated cost: {format_usd(total_cost)} ({parts})")
+    write(wrap(f"Estimated cost: {format_usd(total_cost)} ({parts})\n", sys.stdout))
     if not total_cost and not model.cost.input and not model.cost.output:
         warn(f"{model.provider} lists a price of 0: {zero_price_label(model.provider)}")
     show_price_date(registry)

@@ -172,7 +172,7 @@ def _list(arguments: argparse.Namespace) -> int:
     ]  # fmt: skip
     header = ["id", "used", "model", "in", "out", "cost", "title"]
     _fit_to_terminal(header, rows)
-    print_table(header, rows, {"in", "out", "cost"})
+    print_table(header, rows, {"in", "out", "cost"}, drop=["out", "in", "cost", "model"])
     if len(entries) < len(conversation_ids):
         hint(f"{len(entries)} of {format_count(len(conversation_ids), 'conversation')}")
     return 0
@@ -259,7 +259,8 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.json:
         write_json(hits)
     elif hits:
-        print_table(["id", "used", "who", "line"], [list(hit.values()) for hit in hits])
+        header = ["id", "used", "who", "line"]
+        print_table(header, [list(hit.values()) for hit in hits], drop=["used", "who"])
     else:
         warn(f"{query!r} was not found")
     return 0 if hits else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from ...registry import Model, get_registry
@@ -11,7 +12,7 @@ from ...registry.schema import CAPABILITIES
 from ..args.catalogue import find_model
 from ..args.common import add_json_option
 from ..display.catalogue import format_rate, route_to_dict, show_price_date, zero_price_label
-from ..display.terminal import warn, write, write_json
+from ..display.terminal import escape_controls, warn, wrap, write, write_json
 
 WAITS = "reading the catalogue"
 EXAMPLES = """\
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     for label, value in lines:
         if value:
-            write(f"{label}: {value}\n")
+            write(wrap(escape_controls(f"{label}: {value}\n"), sys.stdout, 2))
     if route.problem:
         warn(route.problem)
     show_price_date(registry, quiet=True)

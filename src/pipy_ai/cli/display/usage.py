@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...utils.text import format_usd
-from .terminal import colored, dimmed, escape_controls, write_raw
+from .terminal import colored, dimmed, escape_controls, wrap, write_raw
 
 if TYPE_CHECKING:
     from ...types import AssistantMessage, Usage
@@ -64,13 +64,18 @@ def print_usage(*messages: AssistantMessage, context_tokens: int = 0) -> None:
     With `context_tokens`, the size of the model's context window, it ends with how full that is
     after the last message; with a warning if it is nearly full.
     """
-    line = dimmed(escape_controls(format_usage(*messages)), sys.stderr)
+    text, fill, is_nearly_full = escape_controls(format_usage(*messages)), "", False
     if context_tokens:
         percent = round(100 * _tokens_in_context(messages[-1].usage) / context_tokens)
         fill = f"context {percent} % full" if percent else "context under 1 % full"
         is_nearly_full = percent >= NEARLY_FULL_PERCENT
-        line += "  "
-        line += colored(fill, "yellow", sys.stderr) if is_nearly_full else dimmed(fill, sys.stderr)
+        text += f"  {fill}"
+    text = wrap(text, sys.stderr)
+    if is_nearly_full and text.endswith(fill):
+        usage = text.removesuffix(fill)
+        line = dimmed(usage, sys.stderr) + colored(fill, "yellow", sys.stderr)
+    else:
+        line = dimmed(text, sys.stderr)
     write_raw(f"{line}\n", sys.stderr)
 
 
