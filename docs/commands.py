@@ -16,6 +16,7 @@ from pipy_ai.cli.parser_tree import (
     Command,
     choices_of,
     help_line,
+    usage_words,
     value_name,
     value_usage,
     walk_commands,
@@ -56,7 +57,7 @@ def render_section(path: str, command: Command) -> str:
         f"{level} pipy {path}",
         "",
         *([about, ""] if about else []),
-        f"`{usage_line(path, command)}`",
+        f"`{f'pipy {path} {usage_words(command)}'.rstrip()}`",
     ]
     lines.append("")
     if (epilog := command.parser.epilog or "").startswith(EXAMPLES_HEADING):
@@ -77,31 +78,13 @@ def page_title(page: str) -> str:
         return next(line for line in file if line.startswith("# "))[2:].strip()
 
 
-def usage_line(path: str, command: Command) -> str:
-    """Return the usage line of a command."""
-    words = ["pipy", path]
-    needed = [action for action in command.options if action.required]
-    words += [f"{action.option_strings[-1]} {value_name(action)}" for action in needed]
-    if len(visible_options(command)) > len(needed):
-        words.append("[OPTIONS]")
-    words += [value_usage(action) for action in command.positionals]
-    if command.children:
-        words.append("ACTION")
-    return " ".join(words)
-
-
-def visible_options(command: Command) -> list[argparse.Action]:
-    """Return the command's options except `--help`, which all commands have."""
-    return [action for action in command.options if "--help" not in action.option_strings]
-
-
 def table_rows(command: Command) -> Iterator[tuple[str, str]]:
     """Yield the rows of a command's table: names and descriptions."""
     for name, (line, _) in command.children.items():
         yield f"`{name}`", escape_markdown(line)
     for action in command.positionals:
         yield f"`{value_name(action)}`", argument_text(action)
-    visible = visible_options(command)
+    visible = command.visible_options
     for group in command.parser._action_groups:
         options = [action for action in visible if action in group._group_actions]
         if options and group.title not in (None, "options"):

@@ -71,9 +71,23 @@ def test_root_help_shows_every_command_in_its_group() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("batch", "pipy batch [OPTIONS] INPUT"),
+        ("keys", "pipy keys ACTION"),
+        ("history rm", "pipy history remove [OPTIONS] ID …"),
+        ("keys path", "pipy keys path"),
+    ],
+)
+def test_usage_is_one_line(command: str, usage: str) -> None:
+    text = pipy(*command.split(), "--help").stdout
+    assert text.splitlines()[:2] == [f"usage: {usage}", ""]
+
+
 def test_errors_follow_the_usage_and_are_printed_as_other_errors() -> None:
     done = pipy("spend", "--since", "7d")
     assert done.returncode == 2
     usage, _, error = done.stderr.partition("pipy: ")
-    assert usage.startswith("usage: pipy spend")
+    assert usage == "usage: pipy spend [OPTIONS]\n"
     assert error == "--since: invalid date '7d': use YYYY, YYYY-MM or YYYY-MM-DD\n"

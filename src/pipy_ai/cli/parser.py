@@ -173,6 +173,22 @@ class _Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", _HelpFormatter)
         super().__init__(*args, **options)
 
+    def format_usage(self) -> str:
+        """Return the usage on one line: argparse would list every option."""
+        self._shorten_usage()
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """Return the help, below the usage on one line."""
+        self._shorten_usage()
+        return super().format_help()
+
+    def _shorten_usage(self) -> None:
+        if self.usage is None and " " in self.prog:
+            from .parser_tree import Command, usage_words
+
+            self.usage = f"{self.prog} {usage_words(Command(self))}".rstrip().replace("%", "%%")
+
     def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:
             file.write(message)

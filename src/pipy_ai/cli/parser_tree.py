@@ -48,6 +48,23 @@ class Command:
             elif action.help != argparse.SUPPRESS:
                 (self.options if action.option_strings else self.positionals).append(action)
 
+    @property
+    def visible_options(self) -> list[argparse.Action]:
+        """The command's options except `--help`, which all commands have."""
+        return [action for action in self.options if "--help" not in action.option_strings]
+
+
+def usage_words(command: Command) -> str:
+    """Return what follows the name of a command: `[OPTIONS] INPUT`."""
+    needed = [action for action in command.options if action.required]
+    words = [f"{action.option_strings[-1]} {value_name(action)}" for action in needed]
+    if len(command.visible_options) > len(needed):
+        words.append("[OPTIONS]")
+    words += [value_usage(action) for action in command.positionals]
+    if command.children:
+        words.append("ACTION")
+    return " ".join(words)
+
 
 def takes_value(action: argparse.Action) -> bool:
     """Return whether a value must follow the option."""
