@@ -16,7 +16,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,8 @@ class BatchLab:
         self.unknown_ids: list[str] = []
         self.validation_errors: list[dict[str, Any]] = []
         self.deleted_results = False
+        self.count_tokens: Callable[[str], int] = lambda prompt: 10  # of a prompt
+        self.answer_to: Callable[[str], str] = str.upper
         self._count = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -134,6 +136,7 @@ class BatchLab:
             router.add_get(f"{prefix}/batches/{{id}}", openai.get)
             router.add_post(f"{prefix}/batches/{{id}}/cancel", openai.cancel)
             router.add_post(f"{prefix}/chat/completions", openai.chat)
+            router.add_post(f"{prefix}/responses/input_tokens", openai.count)
         anthropic = AnthropicRoutes(self)
         router.add_post("/v1/messages/batches", anthropic.create)
         router.add_get("/v1/messages/batches", anthropic.list)
@@ -340,7 +343,7 @@ class OpenAIRoutes:
         for custom_id, status, body in self.lab.results(job):
             done.add(custom_id)
             line = {"id": "r", "custom_id": custom_id, "response": None, "error": None}
-            content = answer(body) if status == 200 else {"error": {"message": body}}
+            content = self.answer(body) if status == 200 else {"error": {"message": body}}
             line["response"] = {"status_code": status, "request_id": "q", "body": content}
             (output if status == 200 else errors).append(line)
         if job.outcome in ("expired", "cancelled"):
@@ -359,7 +362,16 @@ class OpenAIRoutes:
 
     async def chat(self, request: web.Request) -> Response:
         self.lab.direct_requests += 1
-        return web.json_response(answer(await request.json()))
+        return web.json_response(self.answer(await request.json()))
+
+    async def count(self, request: web.Request) -> Response:
+        prompt = prompt_of(await request.json())
+        return web.json_response({"input_tokens": self.lab.count_tokens(prompt)})
+
+    def answer(self, body: Any) -> dict[str, Any]:
+        """Return the answer of Chat Completions or Responses to a request."""
+        prompt = prompt_of(body)
+        return answer(body, self.lab.answer_to(prompt), self.lab.count_tokens(prompt))
 
 
 NOW = "2026-11-30T12:00:00Z"
@@ -685,14 +697,13 @@ def not_found(id: str) -> Response:
     return web.json_response({"error": error}, status=404)
 
 
-def answer(body: Any) -> dict[str, Any]:
-    """Return the answer of Chat Completions or Responses to a request."""
-    text = prompt_of(body).upper()
+def answer(body: Any, text: str, input_tokens: int) -> dict[str, Any]:
+    """Return an answer of Chat Completions or Responses."""
     tokens = len(text.split())
     if "input" in body:
         part = {"type": "output_text", "text": text, "annotations": []}
         item = {"type": "message", "id": "m", "role": "assistant", "content": [part]}
-        usage = {"input_tokens": 10, "output_tokens": tokens, "total_tokens": 10 + tokens}
+        usage = {"input_tokens": input_tokens, "output_tokens": tokens}
         return {
             "id": "resp_1", "object": "response", "status": "completed", "model": body["model"],
             "output": [item], "usage": usage,
@@ -705,7 +716,8 @@ def answer(body: Any) -> dict[str, Any]:
         reason = "tool_calls"
     elif body.get("response_format"):
         message["content"] = json.dumps({"name": text, "age": 7})
-    usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
+    usage = {"prompt_tokens": input_tokens, "completion_tokens": tokens}
+    usage["total_tokens"] = input_tokens + tokens
     return {
         "id": "chatcmpl-1", "object": "chat.completion", "model": body["model"], "created": 1,
         "choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage,

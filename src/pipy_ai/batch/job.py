@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
@@ -17,7 +18,7 @@ from ..output.schema import Output, ParsedMessage
 from ..types import AssistantMessage, StopReason
 from ..usage import UsageTotals
 from .input import InputError, InputFile, InputRow, digest
-from .results import FAILED, OPEN, ResultLine, ResultsFile
+from .results import DONE, FAILED, OPEN, ResultLine, ResultsFile
 from .row import RowRequest
 from .scheduler import DEFAULT_STOP_ON, BatchScheduler, astream_rows, create_scheduler
 
@@ -189,6 +190,20 @@ def iter_open_rows(job: Job) -> Iterator[tuple[InputRow, RowRequest]]:
             return
         if row_states[row.index] == OPEN:
             yield row, _merge_settings(job, row)
+
+
+def iter_answered_rows(job: Job) -> Iterator[tuple[InputRow, dict[str, Any]]]:
+    """Yield the rows that have an answer, with their lines in the results file."""
+    results = job.results
+    if DONE not in results.row_states:
+        return
+    with results.path.open("rb") as file:
+        for row in job.input_file:
+            if row.index == len(results.row_states):
+                return
+            if results.row_states[row.index] == DONE:
+                file.seek(results.offset_of(row.index))
+                yield row, json.loads(file.readline())
 
 
 def model_of(job: Job, row: InputRow) -> str:

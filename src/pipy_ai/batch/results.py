@@ -183,6 +183,10 @@ class ResultsFile:
                     ids.add(str(record["id"]))
         return ids
 
+    def offset_of(self, index: int) -> int:
+        """Return where the newest line of a row is; -1 if it has none."""
+        return self._offsets[index]
+
     def append(self, index: int, record: dict[str, Any]) -> None:
         """Write the line of a row.
 

@@ -116,6 +116,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--estimate", action="store_true", help="estimate tokens and cost; send nothing"
     )
     run_group.add_argument(
+        "--count-tokens", action="store_true",
+        help="for --estimate, have the provider count the tokens of up to 400 rows",
+    )  # fmt: skip
+    run_group.add_argument(
         "--budget", type=float, metavar="USD",
         help="stop when this run has cost this many US dollars",
     )  # fmt: skip
@@ -192,7 +196,7 @@ def run(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
             if arguments.estimate:
                 find_open_rows(job)
-                return _print_estimate(job, arguments.json)
+                return _print_estimate(job, arguments.json, arguments.count_tokens)
             if arguments.batch_api or arguments.finish_now:
                 exit_code = _run_through_api(job, arguments, signals)
                 if exit_code is not None:
@@ -229,6 +233,8 @@ def _check_batch_options(arguments: argparse.Namespace) -> None:
         arguments.batch_api = False
     if arguments.dask and (arguments.batch_api or arguments.finish_now):
         raise ValueError("--dask sends requests at once; leave it out with --batch-api")
+    if arguments.count_tokens and not arguments.estimate:
+        raise ValueError("--count-tokens makes --estimate more accurate; add --estimate")
     if not arguments.poll > 0:
         raise ValueError(f"--poll must be greater than 0, not {arguments.poll:g}")
 
@@ -416,13 +422,18 @@ def _results_file(arguments: argparse.Namespace) -> Generator[ResultsFile, None,
         yield results
 
 
-def _print_estimate(job: Job, json_output: bool) -> int:
+def _print_estimate(job: Job, json_output: bool, count_tokens: bool) -> int:
     """Print what the open rows would take."""
+    from ... import PipyError
     from ...batch.estimate import estimate_job, total_of
     from ..display.table import print_table
     from ..display.usage import format_cost
 
-    estimates = estimate_job(job)
+    try:
+        estimates = estimate_job(job, count_tokens)
+    except PipyError as error:  # the provider did not count
+        warn(escape_controls(str(error)))
+        return 1
     answered = job.progress.previously_answered + job.progress.kept_errors
     rows = sum(estimate.rows for estimate in estimates)
     if json_output:
@@ -461,11 +472,31 @@ def _print_estimate(job: Job, json_output: bool) -> int:
         body.append(cells("total", estimates))
     print_table(header, body, {*header[1:]}, drop=["input cost"])
     before = f" ({format_count(answered, 'row')} already done)" if answered else ""
-    text = f"This is an estimate; nothing was sent{before}. {_output_basis(job, estimates)}\n"
+    basis = f"{_input_basis(estimates, count_tokens)} {_output_basis(job, estimates)}"
+    sent = "nothing was generated" if count_tokens else "nothing was sent"
+    text = f"This is an estimate; {sent}{before}. {basis}\n"
     write_stderr(wrap(escape_controls(text), sys.stderr))
     if both := estimate_text(estimates):
         write_stderr(wrap(f"With --batch-api at half price: {both}.\n", sys.stderr))
     return 0
+
+
+def _input_basis(estimates: list[ModelEstimate], count_tokens: bool) -> str:
+    """Return where the numbers of input tokens come from."""
+    counted = sum(estimate.counted_rows for estimate in estimates)
+    answered = sum(estimate.answered_rows for estimate in estimates if not estimate.counted_rows)
+    known = [f"{format_count(counted, 'row')} that the provider counted"] if counted else []
+    known += [f"{format_count(answered, 'answered row')}"] if answered else []
+    uncounted = [estimate.model for estimate in estimates if estimate.margin is None]
+    advice = "" if count_tokens else "; --count-tokens is more accurate"
+    if not known:
+        names = f" of {', '.join(uncounted)}" if count_tokens else ""
+        return f"The input tokens{names} are estimated from the size of the text{advice}."
+    margin = max(estimate.margin or 0.0 for estimate in estimates)
+    text = f"The input tokens are extrapolated from {' and '.join(known)} (±{margin:.1%})"
+    if uncounted:
+        text += f", those of {', '.join(uncounted)} from the size of the text"
+    return f"{text}."
 
 
 def _output_basis(job: Job, estimates: list[ModelEstimate]) -> str:
