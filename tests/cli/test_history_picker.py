@@ -123,10 +123,13 @@ def test_enter_continues_in_chat(two: None) -> None:
         assert terminal.wait() == 0
 
 
-@pytest.mark.parametrize("columns", [20, 60])
-def test_narrow_terminal(two: None, columns: int) -> None:
+@pytest.mark.parametrize(
+    ("columns", "keys"), [(20, "Enter Tab q"), (60, "Enter: continue  Tab: print  q: quit")]
+)
+def test_narrow_terminal(two: None, columns: int, keys: str) -> None:
     with history(columns=columns, rows=14) as terminal:
         terminal.wait_for("384,400 km")
+        assert keys in terminal.screen
         assert terminal.screen[0].startswith("History")
         assert "─" * (columns - 1) in terminal.screen
         terminal.resize(100, 24)

@@ -470,7 +470,7 @@ def _print_estimate(job: Job, json_output: bool, count_tokens: bool) -> int:
     body = [cells(estimate.model, [estimate]) for estimate in estimates]
     if len(body) != 1:
         body.append(cells("total", estimates))
-    print_table(header, body, {*header[1:]}, drop=["input cost"])
+    print_table(header, body, {*header[1:]}, drop=["input cost", "rows", "in", "out"])
     before = f" ({format_count(answered, 'row')} already done)" if answered else ""
     basis = f"{_input_basis(estimates, count_tokens)} {_output_basis(job, estimates)}"
     sent = "nothing was generated" if count_tokens else "nothing was sent"

@@ -59,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         [name, str(count), "yes" if is_set else "no", _key_variables(provider_route)]
         for name, _, provider_route, is_set, count in entries
     ]
-    print_table(["provider", "models", "set", "variables"], rows, {"models"})
+    print_table(
+        ["provider", "models", "set", "variables"], rows, {"models"}, drop=["models", "set"]
+    )
     if not entries:
         warn("no API key is set; pipy providers lists the variables")
     return 0

@@ -41,9 +41,17 @@ FIRST_ENTRIES = 30  # are loaded before the first drawing, the others in the bac
 MIN_SPLIT_COLUMNS = 80  # a narrower screen has the preview below the list
 MIN_DATE_COLUMNS = 38  # a narrower list has no dates
 MIN_TIME_COLUMNS = 60  # a narrower list has dates without times
-HELP = "up/down  Enter: continue  Tab: print  type to filter  q: quit"
-FILTER_HELP = "up/down  Enter: continue  Tab: print  Esc: clear the filter"
-NARROW_HELP = "Enter Tab q"
+# The keys; the first text that fits is shown.
+HELPS = (
+    "up/down  Enter: continue  Tab: print  type to filter  q: quit",
+    "Enter: continue  Tab: print  q: quit",
+    "Enter Tab q",
+)
+FILTER_HELPS = (
+    "up/down  Enter: continue  Tab: print  Esc: clear the filter",
+    "Enter: continue  Esc: clear filter",
+    "Enter Tab Esc",
+)
 
 
 class Choice(NamedTuple):
@@ -224,8 +232,8 @@ class _Picker:
             preview = _preview_rows(entry, width, body_height - list_height - 1)
             lines += preview
             lines.extend([("", "")] for _ in range(body_height - list_height - 1 - len(preview)))
-        keys = FILTER_HELP if self._query or self._is_filtering else HELP
-        keys = keys if display_width(keys) <= width else NARROW_HELP
+        helps = FILTER_HELPS if self._query or self._is_filtering else HELPS
+        keys = next((keys for keys in helps if display_width(keys) <= width), helps[-1])
         lines.append([("", truncate(keys, width))])
         fragments: StyleAndTextTuples = []
         for parts in lines:
