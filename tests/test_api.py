@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from pipy_ai import (
     PipyError,
@@ -25,8 +26,9 @@ from pipy_ai import (
     stream,
     stream_simple,
 )
+from pipy_ai._requests import merge_options
 from pipy_ai.errors import AbortedError
-from pipy_ai.options import ThinkingLevel
+from pipy_ai.options import SimpleStreamOptions, ThinkingLevel
 from pipy_ai.provider import Request
 from pipy_ai.provider.registered import unregister_provider
 
@@ -155,3 +157,45 @@ async def test_every_function_answers_and_passes_its_options() -> None:
     for request in provider.requests[:8]:
         assert request.options.headers == {"X-Mine": "yes"}
         assert request.options.max_retry_delay_ms == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("api_base", ["http://x", ""]),
+        ("api_key", ["k", SecretStr("k"), "k\ud800", 5]),
+        ("cache", [True, "x.sqlite", 5]),
+        ("extra", [{"a": {"b": 1}}, {}, {1: 2}, "x"]),
+        ("headers", [{"x": "y"}, {"x": 1}, {"x": "\ud800"}, {1: "y"}, []]),
+        ("idle_timeout", [5, 0.5, 0, -1, True, "5", float("nan"), float("inf"), 10**400]),
+        ("max_retries", [0, 3, -1, True, 1.0, None]),
+        ("max_tokens", [1, 0, 2.5, "7", 10**30]),
+        ("metadata", [{"user_id": "u"}, {1: 2}]),
+        ("raise_on_error", [True, 1, "x", None]),
+        ("raw", [False, 0]),
+        ("reasoning", ["low", ThinkingLevel.HIGH, "lowest", 3]),
+        ("seed", [0, -7, 1.5]),
+        ("session_id", ["s", 1]),
+        ("stop", ["a", ["a", "b"], 1]),
+        ("temperature", [0, 0.7, 1, float("nan"), "hot", 10**400]),
+        ("timeout", [30, 1e-3, 0]),
+        ("tool_choice", ["auto", {"type": "any"}]),
+        ("top_k", [5, 0, True]),
+        ("top_p", [0.9, float("inf")]),
+    ],
+)
+def test_option_is_the_same_without_pydantics_validator(name: str, values: list[Any]) -> None:
+    for value in [*values, None]:
+        try:
+            validated = SimpleStreamOptions.model_validate({name: value})
+        except ValidationError:
+            with pytest.raises(ValidationError):
+                merge_options(None, {name: value})  # type: ignore[misc]
+            continue
+        merged = merge_options(None, {name: value})  # type: ignore[misc]
+        assert merged == validated
+        assert merged.model_fields_set == validated.model_fields_set
+        if name not in ("temperature", "top_p"):  # an int stays one
+            assert type(getattr(merged, name)) is type(getattr(validated, name))
+        if isinstance(value, dict):
+            assert getattr(merged, name) is not value

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from .support.command import unmeasured_environment
+from .support.scripted_server import Lab
 
 HEAVY = {"litellm", "openai", "httpx", "yaml", "rich", "jsonschema", "aiohttp", "requests"}
 
@@ -71,6 +72,19 @@ from pipy_ai import complete
 assert complete("faux/echo", "Hi").text == "Hi"
 ours = [name for name in compiled if name.startswith("pipy_ai")]
 assert compiled and not ours, ours
+"""
+    modules_after(code)
+
+
+def test_first_request_builds_no_validator(lab: Lab) -> None:
+    """Building one takes long, and searches the installed packages for plugins of Pydantic."""
+    code = f"""
+import sys
+from pipy_ai import stream
+options = {{"api_key": "k", "max_tokens": 9, "timeout": 50, "headers": {{"x": "y"}}}}
+events = list(stream("hosted_vllm/m", "q", api_base={lab.url!r}, reasoning="low", **options))
+assert events[-1].type == "done", events[-1]
+assert "pydantic.plugin._loader" not in sys.modules
 """
     modules_after(code)
 

@@ -9,16 +9,13 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pydantic import SecretStr
 
 from .context import Prompt, as_context
 from .errors import ProviderError, exception_for
-from .options import (
-    Options,
-    SimpleStreamOptions,
-    StreamOptions,
-)
+from .options import Options, SimpleStreamOptions, StreamOptions, ThinkingLevel
 from .provider import Provider, Request
 from .provider.engine import Run
 from .provider.observer import Observer, create_observers, observer_factories
@@ -370,24 +367,90 @@ def _resolve_plugin_model(model: str | Model) -> ResolvedModel | None:
 _NEVER_NONE = frozenset(
     {"max_retries", "max_retry_delay_ms", "handoff_thinking", "think_tags", "raw", "raise_on_error"}
 )
-_STRING_OPTIONS = frozenset({"api_base", "session_id", "stop", "tool_choice"})
+_NEEDS_PYDANTIC: Any = object()
 
 
-def _is_valid_as_is(name: str, value: Any) -> bool:
-    """Return whether an option certainly needs neither validation nor conversion."""
+def _text(value: Any) -> Any:
+    return value if type(value) is str else _NEEDS_PYDANTIC
+
+
+def _flag(value: Any) -> Any:
+    return value if type(value) is bool else _NEEDS_PYDANTIC
+
+
+def _positive(value: Any) -> Any:
+    return value if type(value) is int and value > 0 else _NEEDS_PYDANTIC
+
+
+def _count(value: Any) -> Any:
+    return value if type(value) is int and value >= 0 else _NEEDS_PYDANTIC
+
+
+def _number(value: Any) -> Any:
+    return value if type(value) in (int, float) and -1e9 < value < 1e9 else _NEEDS_PYDANTIC
+
+
+def _seconds(value: Any) -> Any:
+    return float(value) if type(value) in (int, float) and 0 < value < 1e9 else _NEEDS_PYDANTIC
+
+
+def _api_key(value: Any) -> Any:
+    if type(value) is str and value.isascii():
+        return SecretStr(value)
+    return value if type(value) is SecretStr else _NEEDS_PYDANTIC
+
+
+def _headers(value: Any) -> Any:
+    if type(value) is dict and all(
+        type(text) is str and text.isascii() for item in value.items() for text in item
+    ):
+        return value.copy()
+    return _NEEDS_PYDANTIC
+
+
+def _parameters(value: Any) -> Any:
+    if type(value) is dict and all(type(name) is str and name.isascii() for name in value):
+        return value.copy()
+    return _NEEDS_PYDANTIC
+
+
+def _level(value: Any) -> Any:
+    return _LEVELS.get(value, _NEEDS_PYDANTIC) if isinstance(value, str) else _NEEDS_PYDANTIC
+
+
+_LEVELS = {level.value: level for level in ThinkingLevel}
+# Building Pydantic's validator would take half the time of a process's first request. These convert
+# the usual values of options as it does.
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "api_base": _text,
+    "api_key": _api_key,
+    "cache": lambda value: value if isinstance(value, bool | str) else _NEEDS_PYDANTIC,
+    "extra": _parameters,
+    "headers": _headers,
+    "idle_timeout": _seconds,
+    "max_retries": _count,
+    "max_tokens": _positive,
+    "metadata": _parameters,
+    "raise_on_error": _flag,
+    "raw": _flag,
+    "reasoning": _level,
+    "seed": _count,
+    "session_id": _text,
+    "stop": _text,
+    "temperature": _number,
+    "timeout": _seconds,
+    "tool_choice": _text,
+    "top_k": _positive,
+    "top_p": _number,
+}
+
+
+def _convert_option(name: str, value: Any) -> Any:
+    """Return an option as it is in `SimpleStreamOptions`, or `_NEEDS_PYDANTIC`."""
     if value is None:
-        return name not in _NEVER_NONE
-    if name in _STRING_OPTIONS:
-        return type(value) is str
-    if name in ("raise_on_error", "raw"):
-        return type(value) is bool
-    if name == "cache":
-        return isinstance(value, bool | str)
-    if name in ("temperature", "top_p"):
-        return type(value) in (int, float) and isfinite(value)
-    if name == "top_k":
-        return type(value) is int and value > 0
-    return name in ("max_retries", "seed") and type(value) is int and value >= 0
+        return _NEEDS_PYDANTIC if name in _NEVER_NONE else None
+    converter = _CONVERTERS.get(name)
+    return _NEEDS_PYDANTIC if converter is None else converter(value)
 
 
 def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStreamOptions:
@@ -408,9 +471,9 @@ def merge_options(options: StreamOptions | None, keywords: Options) -> SimpleStr
                 hint = "; stream and complete take it, for structured output"
             raise TypeError(f"unknown option {name!r}{hint}")
     if options is None:
-        if all(_is_valid_as_is(name, value) for name, value in keywords.items()):
-            # Building Pydantic's validator would take half the time of a process's first request.
-            return construct_unchecked(SimpleStreamOptions, **keywords)
+        converted = {name: _convert_option(name, value) for name, value in keywords.items()}
+        if not any(value is _NEEDS_PYDANTIC for value in converted.values()):
+            return construct_unchecked(SimpleStreamOptions, **converted)
         return SimpleStreamOptions.model_validate(keywords)
     if not isinstance(options, StreamOptions):
         raise TypeError(f"options must be a StreamOptions, not {type(options).__name__}")
