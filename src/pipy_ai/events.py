@@ -494,7 +494,7 @@ AssistantMessageEvent: TypeAlias = (
     | DoneEvent
     | ErrorEvent
 )
-"""An event of a stream, told apart by its `type`."""
+"""An event of a stream, distinguished by its `type`."""
 ToolEvent: TypeAlias = AssistantMessageEvent | ToolResultEvent
 """An event of a tool run: those of its streams, and `tool_result`."""
 

@@ -846,7 +846,7 @@ class ToolResultMessage(_ShownMessage):
 Message: TypeAlias = Annotated[
     UserMessage | AssistantMessage | ToolResultMessage, Field(discriminator="role")
 ]
-"""A message of a conversation, told apart by its `role`."""
+"""A message of a conversation, distinguished by its `role`."""
 
 
 # === Tools and context ===

@@ -1,4 +1,4 @@
-"""Have a job answered: create it exactly once, wait for its end, download its results.
+"""Run a job: create it exactly once, wait for its end, download its results.
 
 What must not be done twice is written to the handle first. So a process that is killed at any
 moment, or loses an answer, finds the job by its key and continues.

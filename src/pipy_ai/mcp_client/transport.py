@@ -1,4 +1,4 @@
-"""Connect to an MCP server with bounds: on the size of a message, and on messages unasked for.
+"""Connect to an MCP server with bounds: on the size of a message, and on unrequested messages.
 
 The transports of the SDK buffer a line or a body of any length, and give a server's stderr to the
 terminal.

@@ -348,7 +348,7 @@ def merge_tools(request: Request, tools: Any, extra_tools: Any) -> Any:
         return extra_tools
     if GEMINI_1_AND_2.search(request.model_id):
         text = (
-            f"{request.model} does not accept provider tools beside functions; extra.tools "
+            f"{request.model} does not accept provider tools together with functions; extra.tools "
             "was left out"
         )
         request.warn("option_ignored", text)

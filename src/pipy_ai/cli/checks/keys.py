@@ -31,7 +31,7 @@ def check_keys() -> Iterator[Finding]:
         return
     for row in rows:
         detail = f"{row['variable']} in {describe_location(row['place'])}"
-        provider_names = ", ".join(row["providers"]) or "nobody"
+        provider_names = ", ".join(row["providers"]) or "no provider"
         if problem := _problem(row):
             yield Finding("key", WARN, f"{detail}: {problem}", "pipy keys set PROVIDER")
         else:

@@ -111,7 +111,7 @@ def encode_citations(citations: list[Citation]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """Return a text. What is none stays in the block that is kept."""
+    """Return text. Other values stay in the block that is kept."""
     return optional_text(value) or ""
 
 

@@ -130,7 +130,7 @@ def _tool_name(call: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a text. What is none stays in the part that is kept."""
+    """Return text. Other values stay in the part that is kept."""
     return optional_text(value) or ""
 
 

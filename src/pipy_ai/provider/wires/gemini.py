@@ -126,7 +126,7 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
     tools, messages = request.context.tools, request.context.messages
     if GEMINI_1_AND_2.search(request.model_id):
         if tools and not request.has_functions:  # which it does not combine with its own tools
-            return OutputFallback("prompt", "Gemini 2 does not accept a schema beside its tools")
+            return OutputFallback("prompt", "Gemini 2 does not accept a schema with its own tools")
         if tools:
             return OutputFallback("tool", "Gemini 2 does not accept a schema together with tools")
         if any(isinstance(message, ToolResultMessage) for message in messages):
