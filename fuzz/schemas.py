@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing.exceptions import Unresolvable
 
 from pipy_ai.output.schema import Output, OutputValidationError
-from pipy_ai.utils import vendor_schemas
+from pipy_ai.utils import gemini_schemas, vendor_schemas
 from pipy_ai.utils.schema_simplifier import (
     modernize,
 )
@@ -32,8 +32,8 @@ _CONVERTERS: tuple[Callable[[Mapping[str, Any]], Any], ...] = (
     vendor_schemas.to_openai_strict_schema,
     vendor_schemas.to_anthropic_schema,
     vendor_schemas.to_cohere_schema,
-    vendor_schemas.to_gemini_schema,
-    vendor_schemas.to_gemini_tool_schema,
+    gemini_schemas.to_gemini_schema,
+    gemini_schemas.to_gemini_tool_schema,
     lambda schema: modernize(schema) if _depth(schema) < 200 else None,
 )
 _ANYTHING = {"string", "number", "boolean", "object"}
@@ -260,7 +260,7 @@ def _check_limits(schema: dict[str, Any]) -> None:
     anthropic = vendor_schemas.to_anthropic_schema(schema)
     if anthropic is not None:
         vendor_schemas.anthropic_limit(anthropic)
-    vendor_schemas.gemini_limit(schema)
+    gemini_schemas.gemini_limit(schema)
     vendor_schemas.anthropic_arguments_restorer(schema)
 
 
@@ -276,9 +276,9 @@ def schema_meaning(rng: random.Random) -> None:
     value = some_value(rng, schema, schema)
     if not isinstance(value, dict) or not _is_valid(value, schema):
         return
-    for convert in (vendor_schemas.to_tool_schema, vendor_schemas.to_gemini_tool_schema):
+    for convert in (vendor_schemas.to_tool_schema, gemini_schemas.to_gemini_tool_schema):
         converted = convert(schema)
-        if convert is vendor_schemas.to_gemini_tool_schema:
+        if convert is gemini_schemas.to_gemini_tool_schema:
             converted = _from_gemini(converted)
         problems = [error.message for error in Draft202012Validator(converted).iter_errors(value)]
         assert not problems, (convert.__name__, value, schema, converted, problems)

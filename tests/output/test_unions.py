@@ -16,12 +16,8 @@ from typing_extensions import TypedDict
 
 from pipy_ai import ToolCall, ToolValidationError, complete, faux, validate_tool_call
 from pipy_ai.output.schema import Output, OutputValidationError
-from pipy_ai.utils.vendor_schemas import (
-    to_anthropic_schema,
-    to_gemini_schema,
-    to_gemini_tool_schema,
-    to_openai_strict_schema,
-)
+from pipy_ai.utils.gemini_schemas import to_gemini_schema, to_gemini_tool_schema
+from pipy_ai.utils.vendor_schemas import to_anthropic_schema, to_openai_strict_schema
 
 from ..support.schema_rules import anthropic_refuses, gemini_refuses, openai_refuses
 

@@ -10,11 +10,8 @@ from jsonschema import Draft202012Validator
 
 from pipy_ai import ctx, preview
 from pipy_ai.output.schema import Output
-from pipy_ai.utils.vendor_schemas import (
-    to_anthropic_schema,
-    to_gemini_schema,
-    to_openai_strict_schema,
-)
+from pipy_ai.utils.gemini_schemas import to_gemini_schema
+from pipy_ai.utils.vendor_schemas import to_anthropic_schema, to_openai_strict_schema
 
 from ..support.function_cases import SCHEMAS as SIGNATURES
 from ..support.schema_cases import KINDS, Kind, Tree

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from pipy_ai.utils.gemini_schemas import to_gemini_schema
 from pipy_ai.utils.json_schema import (
     accepts_null,
 )
-from pipy_ai.utils.vendor_schemas import to_gemini_schema
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from pipy_ai.output.schema import Output, OutputValidationError
+from pipy_ai.utils.gemini_schemas import gemini_limit, to_gemini_schema, to_gemini_tool_schema
 from pipy_ai.utils.schema_simplifier import (
     is_portable_pattern,
     modernize,
@@ -29,13 +30,10 @@ from pipy_ai.utils.validation import schema_errors
 from pipy_ai.utils.vendor_schemas import (
     anthropic_arguments_restorer,
     anthropic_limit,
-    gemini_limit,
     openai_limit,
     to_anthropic_schema,
     to_anthropic_tool_schema,
     to_cohere_schema,
-    to_gemini_schema,
-    to_gemini_tool_schema,
     to_openai_strict_schema,
     to_tool_schema,
 )

@@ -1,7 +1,7 @@
 """Read JSON Schemas: references, null, nested schemas. No function modifies its argument.
 
 `utils.schema_simplifier` rewrites them, and `utils.schema_values` reads values with them. The rules
-of each vendor are in `utils.vendor_schemas`.
+of the vendors are in `utils.vendor_schemas` and `utils.gemini_schemas`.
 """
 
 from __future__ import annotations

@@ -17,10 +17,12 @@ from .json_schema import (
     MAX_ALTERNATIVES,
     SUBSCHEMA_LISTS,
     SUBSCHEMA_MAPS,
+    check_nesting,
     iter_schemas,
     map_subschemas,
     merge_refs,
 )
+from .surrogates import clean_json_surrogates
 
 # --- Older drafts and OpenAPI ---------------------------------------------------------------
 
@@ -41,6 +43,16 @@ _COUNTS = frozenset(
 )
 _NUMBERS = frozenset({"exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"})
 _MAY_BE_NULL = frozenset({"const", "default"})
+
+
+def to_current_draft(schema: Mapping[str, Any]) -> Any:
+    """Return a schema as `modernize` does, without lone surrogates.
+
+    Raises:
+        ValueError: It is nested too deeply.
+    """
+    check_nesting(schema)
+    return modernize(clean_json_surrogates(dict(schema)))
 
 
 def modernize(schema: Any) -> Any:

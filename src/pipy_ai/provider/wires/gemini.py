@@ -117,7 +117,8 @@ def accepts_extra(names: Collection[str]) -> bool:
 
 def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallback | None:
     """Return the fallback if Gemini does not accept the schema, or None."""
-    from ...utils.vendor_schemas import gemini_limit, to_openai_strict_schema
+    from ...utils.gemini_schemas import gemini_limit
+    from ...utils.vendor_schemas import to_openai_strict_schema
 
     if to_openai_strict_schema(schema) is None:
         return OutputFallback("prompt", "Gemini does not accept a schema with arbitrary keys")
@@ -140,7 +141,7 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
 
 def tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a function's parameters as Gemini accepts it."""
-    from ...utils.vendor_schemas import to_gemini_tool_schema
+    from ...utils.gemini_schemas import to_gemini_tool_schema
 
     return to_gemini_tool_schema(schema)
 
@@ -192,7 +193,7 @@ def _output_format(request: Request) -> dict[str, Any]:
     output = request.output
     if output is None or output.mode != "native":
         return {}
-    from ...utils.vendor_schemas import to_gemini_schema
+    from ...utils.gemini_schemas import to_gemini_schema
 
     schema = to_gemini_schema(output.schema)
     return {"responseMimeType": "application/json", "responseSchema": schema}
