@@ -17,11 +17,12 @@ from ...registry import keystore
 from ...utils import event_loop as loops
 from ...utils.surrogates import clean_json_surrogates
 from ..apis import ANTHROPIC, BEDROCK, OPENAI_CHAT, OPENAI_RESPONSES
+from ..converse_families import converse_family
 from ..credentials import PLACEHOLDER_KEY, aresolve_api_key, key_renewal, resolve_api_key
 from ..endpoint import Endpoint
 from ..http.aws_event_stream import InvokeModelReader
 from ..http.client import HTTPRequest
-from ..profiles import CLAUDE, converse_family
+from ..profiles import CLAUDE
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import TokenCounter, Wire
 from ..wires import load_wire

@@ -34,6 +34,7 @@ from ..content import (
     remote_media_type,
     result_text,
 )
+from ..converse_families import ConverseFamily, converse_family
 from ..deltas import (
     Delta,
     Finish,
@@ -46,7 +47,7 @@ from ..deltas import (
     UsageReport,
 )
 from ..http.aws_event_stream import EXCEPTION_PREFIX, EventStreamReader, exception_error
-from ..profiles import ADAPTIVE_CLAUDE, CLAUDE, SWITCHED_CLAUDE, ConverseFamily, converse_family
+from ..profiles import ADAPTIVE_CLAUDE, CLAUDE, SWITCHED_CLAUDE
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
 from ._bedrock import count_url, model_lists, model_url
