@@ -42,7 +42,10 @@ from pipy_ai import errors  # noqa: E402
 # Page, title, and the modules whose public names it shows. The last page shows all other modules.
 REFERENCE_PAGES = {
     "verbs": ("Functions", ["api", "counting", "compaction"]),
-    "messages": ("Messages and contexts", ["context", "files", "types", "options"]),
+    "messages": (
+        "Messages and contexts",
+        ["context", "files", "file_storage.verbs", "types", "options"],
+    ),
     "events": ("Events and streams", ["stream", "events", "abort"]),
     "tools": ("Tools and structured output", ["tools", "tool_loop", "mcp_client", "output"]),
     "models": ("Models, usage and cost", ["registry", "live_models", "tokens"]),

@@ -60,9 +60,11 @@ def documented_names(cls: type) -> set[str]:
             continue
         [node] = [
             node
-            for tree in MODULES.values()
+            for path, tree in MODULES.items()
             for node in tree.body
-            if isinstance(node, ast.ClassDef) and node.name == base.__name__
+            if str(path.with_suffix("")).endswith(base.__module__.replace(".", "/"))
+            and isinstance(node, ast.ClassDef)
+            and node.name == base.__name__
         ] or [None]
         for statement, following in zip(node.body, node.body[1:], strict=False) if node else ():
             is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)

@@ -28,9 +28,13 @@ PAIRS = {
     "run_tools": "arun_tools",
     "submit_many": "asubmit_many",
     "collect": "acollect",
+    "upload": "aupload",
+    "download": "adownload",
+    "delete_file": "adelete_file",
 }
+WITHOUT_OPTIONS = {"quick", "list_live_models", "upload", "download", "delete_file"}
 WITH_OPTIONS = sorted(
-    {*PAIRS, *PAIRS.values()} - {"quick", "aquick", "list_live_models", "alist_live_models"}
+    {*PAIRS, *PAIRS.values()} - WITHOUT_OPTIONS - {PAIRS[name] for name in WITHOUT_OPTIONS}
 )
 
 

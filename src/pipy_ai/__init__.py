@@ -94,6 +94,13 @@ if TYPE_CHECKING:
     from .events import ToolEvent as ToolEvent
     from .events import ToolResultEvent as ToolResultEvent
     from .events import event_from_dict as event_from_dict
+    from .file_storage.verbs import DownloadedFile as DownloadedFile
+    from .file_storage.verbs import adelete_file as adelete_file
+    from .file_storage.verbs import adownload as adownload
+    from .file_storage.verbs import aupload as aupload
+    from .file_storage.verbs import delete_file as delete_file
+    from .file_storage.verbs import download as download
+    from .file_storage.verbs import upload as upload
     from .files import attachment as attachment
     from .files import audio as audio
     from .files import document as document
@@ -165,6 +172,7 @@ if TYPE_CHECKING:
     from .types import Context as Context
     from .types import Cost as Cost
     from .types import DocumentContent as DocumentContent
+    from .types import FileContent as FileContent
     from .types import ImageContent as ImageContent
     from .types import Message as Message
     from .types import RateLimit as RateLimit
@@ -204,6 +212,8 @@ _NAMES_BY_MODULE = {
     " TextEndEvent TextStartEvent ThinkingDeltaEvent ThinkingEndEvent ThinkingStartEvent"
     " ToolCallDeltaEvent ToolCallEndEvent ToolCallStartEvent ToolEvent ToolResultEvent"
     " event_from_dict",
+    "file_storage.verbs": "DownloadedFile adelete_file adownload aupload delete_file download"
+    " upload",
     "files": "attachment audio document image video",
     "live_models": "LiveModel alist_live_models list_live_models",
     "many": "acomplete_many astream_many complete_many stream_many",
@@ -224,9 +234,9 @@ _NAMES_BY_MODULE = {
     "tool_loop": "AsyncToolRun ToolRun arun_tools run_tools",
     "tools": "ToolValidationError tool validate_tool_call",
     "types": "AssistantMessage Attempt AudioContent CacheHit Citation Context Cost DocumentContent"
-    " ImageContent Message RateLimit RawResponse ServerTool ServerToolCall ServerToolResult"
-    " StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage ToolSet Usage"
-    " UserMessage VideoContent",
+    " FileContent ImageContent Message RateLimit RawResponse ServerTool ServerToolCall"
+    " ServerToolResult StopReason TextContent ThinkingContent Tool ToolCall ToolResultMessage"
+    " ToolSet Usage UserMessage VideoContent",
 }
 _MODULE_BY_NAME = {
     name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()

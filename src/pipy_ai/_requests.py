@@ -25,7 +25,7 @@ from .provider.select import provider_for
 from .registry import Model, get_registry
 from .registry.routing import SELF_HOSTED_BACKENDS, Route
 from .stream import EventQueue
-from .types import Context, ServerTool, Tool, Warning
+from .types import Context, FileContent, ServerTool, Tool, Warning
 from .utils.construct import construct_unchecked
 from .utils.signature import expand_keywords
 from .utils.text import suggest
@@ -257,7 +257,12 @@ def _create_request(
         resolved.route,
         resolved.warnings,
     )
-    if any(type(tool) is ServerTool for tool in context.tools or ()):
+    if any(type(tool) is ServerTool for tool in context.tools or ()) or any(
+        type(part) is FileContent and part.provider == resolved.provider
+        for message in context.messages
+        if type(message.content) is list
+        for part in message.content
+    ):
         from .provider.server_tools import choose_api
 
         choose_api(request)

@@ -13,6 +13,7 @@ from .types import (
     AudioContent,
     Context,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     StopReason,
@@ -39,11 +40,17 @@ Prompt: TypeAlias = (
     | Sequence[UserMessage | AssistantMessage | ToolResultMessage]
 )
 """Whatever becomes a context: a string, a message, a list of messages, or a `Context`."""
-_PARTS = TextContent | ImageContent | DocumentContent | AudioContent | VideoContent
+_PARTS = TextContent | ImageContent | DocumentContent | AudioContent | VideoContent | FileContent
 
 
 def user(
-    *parts: FileSource | TextContent | ImageContent | DocumentContent | AudioContent | VideoContent,
+    *parts: FileSource
+    | TextContent
+    | ImageContent
+    | DocumentContent
+    | AudioContent
+    | VideoContent
+    | FileContent,
 ) -> UserMessage:
     """Build a user message. The first string is its text; other strings are paths or URLs of files.
 

@@ -154,6 +154,8 @@ def part_text(part: Any) -> str:
             return "\n".join(filter(None, lines))
         case "audio" if part.transcript:
             return f"[audio]\n{part.transcript}"
+        case "file":
+            return f"[file {part.name or part.id!r} at {part.provider}]"
         case _:
             size = len(part.data) * 3 // 4 - part.data[-2:].count("=")
             source = part.url or f"{part.mime_type}, {size:,} bytes"

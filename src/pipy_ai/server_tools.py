@@ -13,11 +13,13 @@ an error if it is the only tool.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import SecretStr
 
-from .types import ServerTool, ServerToolKind
+from .types import FileContent, ServerTool, ServerToolKind
+
+T = TypeVar("T")
 
 __all__ = [
     "code_execution",
@@ -105,13 +107,15 @@ def web_fetch(
     )
 
 
-def code_execution(*, file_ids: Sequence[str] | None = None) -> ServerTool:
+def code_execution(*, file_ids: Sequence[str | FileContent] | None = None) -> ServerTool:
     """Return a tool that lets the provider run code that the model writes.
 
     Args:
-        file_ids: The provider's ids of uploaded files that the code can read.
+        file_ids: Uploaded files that the code can read, or the provider's ids of them.
     """
-    return _server_tool("code_execution", file_ids=_as_list(file_ids))
+    files = _as_list(file_ids)
+    ids = None if files is None else [f if isinstance(f, str) else f.id for f in files]
+    return _server_tool("code_execution", file_ids=ids)
 
 
 def file_search(store_ids: Sequence[str], *, max_results: int | None = None) -> ServerTool:
@@ -209,7 +213,7 @@ def _server_tool(kind: ServerToolKind, **options: Any) -> ServerTool:
     return ServerTool(kind=kind, options=given)
 
 
-def _as_list(values: Sequence[str] | None) -> list[str] | None:
+def _as_list(values: Sequence[T] | None) -> list[T] | None:
     if isinstance(values, str):
         raise ValueError(f"a list is needed, not the text {values!r}")
     return None if values is None else list(values)

@@ -15,6 +15,7 @@ from .types import (
     AudioContent,
     Context,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -110,8 +111,28 @@ def _estimate_part(part: UserContent) -> int:
         case VideoContent():
             seconds = _file_size(part) / BYTES_PER_VIDEO_SECOND or _REMOTE_SECONDS
             return math.ceil(TOKENS_PER_VIDEO_SECOND * seconds)
+        case FileContent():
+            return _estimate_stored_file(part)
         case _:
             assert_never(part)
+
+
+def _estimate_stored_file(file: FileContent) -> int:
+    """Estimate the tokens of a file at a provider from its type and size."""
+    kind, size = file.mime_type.partition("/")[0], file.size or 0
+    match kind:
+        case "image":
+            return TOKENS_PER_IMAGE
+        case "audio":
+            seconds = size / BYTES_PER_AUDIO_SECOND or _REMOTE_SECONDS
+            return math.ceil(TOKENS_PER_AUDIO_SECOND * seconds)
+        case "video":
+            seconds = size / BYTES_PER_VIDEO_SECOND or _REMOTE_SECONDS
+            return math.ceil(TOKENS_PER_VIDEO_SECOND * seconds)
+        case "text":
+            return tokens_from_bytes(size)
+        case _:
+            return TOKENS_PER_PAGE * (-(-size // BYTES_PER_PAGE) or 1)
 
 
 def _file_size(file: AudioContent | VideoContent) -> int:

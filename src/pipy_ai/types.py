@@ -52,6 +52,7 @@ __all__ = [
     "Context",
     "Cost",
     "DocumentContent",
+    "FileContent",
     "ImageContent",
     "Message",
     "RateLimit",
@@ -300,6 +301,42 @@ class DocumentContent(_DataModel):
         return part_text(self)
 
 
+class FileContent(_DataModel):
+    """A file that is stored at a provider: uploaded, or created by its code execution.
+
+    Only models of this provider can read it. See `upload` and `message.files`.
+
+    Example:
+        >>> from pipy_ai import FileContent
+        >>> print(FileContent(id="file-7", provider="openai", name="report.pdf"))
+        [file 'report.pdf' at openai]
+    """
+
+    type: Literal["file"] = "file"
+    """Always `file`."""
+    id: str = ""
+    """The provider's id of the file."""
+    provider: str = ""
+    """The provider that stores it, as in the catalogue: `openai`, `anthropic` or `google`."""
+    mime_type: str = ""
+    """The media type. Empty: unknown."""
+    name: str | None = None
+    """The name of the file."""
+    size: int | None = None
+    """The number of bytes."""
+    url: str | None = None
+    """The address by which Gemini refers to the file."""
+    expires_at: int | None = None
+    """When the provider deletes it, in Unix milliseconds. None: never, or unknown."""
+    container_id: str | None = None
+    """The container of code execution in which OpenAI stores it."""
+
+    def __str__(self) -> str:
+        from .reprs import part_text
+
+        return part_text(self)
+
+
 class ToolCall(_DataModel):
     """A request by the model to call a tool.
 
@@ -380,7 +417,7 @@ class ServerToolResult(_DataModel):
 
 
 UserContent: TypeAlias = Annotated[
-    TextContent | ImageContent | DocumentContent | AudioContent | VideoContent,
+    TextContent | ImageContent | DocumentContent | AudioContent | VideoContent | FileContent,
     Field(discriminator="type"),
 ]
 """Content of a message of the user."""
@@ -396,7 +433,7 @@ AssistantContent: TypeAlias = Annotated[
 ]
 """Content of an answer."""
 ToolResultContent: TypeAlias = Annotated[
-    TextContent | ImageContent | DocumentContent | AudioContent | VideoContent,
+    TextContent | ImageContent | DocumentContent | AudioContent | VideoContent | FileContent,
     Field(discriminator="type"),
 ]
 """Content of a tool result."""
@@ -602,6 +639,18 @@ class UserMessage(_ShownMessage):
         return message_text(self)
 
 
+def _file_items(content: Any) -> list[dict[str, Any]]:
+    """Return the items of Anthropic's results of code execution that are files."""
+    items = content.get("content") if isinstance(content, dict) else None
+    return [
+        item
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict)
+        and str(item.get("type")).endswith("code_execution_output")
+        and isinstance(item.get("file_id"), str)
+    ]
+
+
 class AssistantMessage(_ShownMessage):
     """The response of a model. A failed request is also one: see `error` and `raise_for_error()`.
 
@@ -728,6 +777,25 @@ class AssistantMessage(_ShownMessage):
     def audio(self) -> list[AudioContent]:
         """All audio, in order."""
         return [c for c in self.content if isinstance(c, AudioContent)]
+
+    @property
+    def files(self) -> list[FileContent]:
+        """The files that code of the provider created, for `download`."""
+        found: dict[str, FileContent] = {}
+        for part in self.content:
+            if isinstance(part, ServerToolResult):
+                for item in _file_items(part.raw.get("content")):
+                    found[item["file_id"]] = FileContent(id=item["file_id"], provider=self.provider)
+        for citation in self.citations:
+            container_id = citation.data.get("container_id")
+            if citation.data.get("type") == "container_file_citation" and citation.source:
+                found[citation.source] = FileContent(
+                    id=citation.source,
+                    provider=self.provider,
+                    name=citation.title,
+                    container_id=container_id if isinstance(container_id, str) else None,
+                )
+        return list(found.values())
 
     def raise_for_error(self) -> Self:
         """Return self, or raise the exception for `error`.

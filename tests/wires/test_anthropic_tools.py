@@ -343,6 +343,7 @@ def test_results(
     assert [source.source for source in decoded.sources] == sources
     assert decoded.raw == block
     assert message.text == "Done"
+    assert [file.id for file in message.files] == [s for s in sources if s.startswith("file_")]
 
 
 def test_call_of_an_mcp_server(lab: Lab, july: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipy_ai import (
     AssistantMessage,
+    FileContent,
     PipyError,
     ServerToolResult,
     TextContent,
@@ -376,6 +377,8 @@ def test_annotations_of_every_kind(lab: Lab, july: Any) -> None:
             ("https://b.example", "Emperor", 6, 10),
         ]
         assert part.citations[1].data["container_id"] == "c"
+        created = FileContent(id="f2", provider="openai", name="né.txt", container_id="c")
+        assert answer.files == [created]
         [warning] = answer.warnings
         assert warning.message.endswith("omitted: annotation new_kind")
 

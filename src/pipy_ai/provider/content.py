@@ -20,6 +20,7 @@ from ..types import (
 
 _SNIFF_CHARS = 5464  # of base64: 4,098 bytes
 COMMON_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+UPLOAD_PROVIDERS = ("anthropic", "google", "openai")  # those that `upload` supports
 # Formats that few hosts read; the extension of a URL shows them.
 _RARE_EXTENSION = re.compile(r"\.(avif|bmp|hei[cf]|svg|tiff?)$", re.IGNORECASE)
 _RARE_TYPES = {"tif": "image/tiff", "svg": "image/svg+xml"}

@@ -17,6 +17,7 @@ from ..types import (
     AssistantMessage,
     AudioContent,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -43,12 +44,13 @@ OMITTED_IMAGE_TEXT = "(image omitted: the model does not take images)"
 OMITTED_IMAGE_TYPE_TEXT = "(image omitted: the model does not read its format)"
 OMITTED_OWN_IMAGE_TEXT = "(an image that you made)"
 OMITTED_MEDIA_TEXT = "({kind} omitted: the model does not take it)"
+OMITTED_FILE_TEXT = "(file {name} omitted: it is not available here)"
 OMITTED_DOCUMENT_TEXT = "(document omitted: the model does not take PDFs)"
 
 _SAME_MODEL_CALL_ID = re.compile(r"[!-~]{1,64}")  # a provider accepts its own ids
 
 
-def _no_problem(media: AudioContent | VideoContent) -> str:
+def _no_problem(file: AudioContent | VideoContent | FileContent) -> str:
     return ""
 
 
@@ -62,6 +64,7 @@ class Target(NamedTuple):
         image_types: the types of images that it reads; empty: all.
         accepts_documents: whether it reads PDFs. None: unknown, PDFs are sent.
         media_problem: returns why it cannot read audio or video; empty: it can.
+        file_problem: returns why it cannot read a file that is stored at a provider; empty: it can.
         signed_thinking: accepts its own signed thinking of earlier turns.
         unsigned_thinking: accepts its own unsigned thinking of earlier turns.
         handoff_thinking: what happens to thinking of other models.
@@ -82,6 +85,7 @@ class Target(NamedTuple):
     image_types: frozenset[str] = frozenset()
     accepts_documents: bool | None = None
     media_problem: Callable[[AudioContent | VideoContent], str] = _no_problem
+    file_problem: Callable[[FileContent], str] = _no_problem
     signed_thinking: bool = True
     unsigned_thinking: bool = False
     handoff_thinking: Literal["drop", "text"] = "drop"
@@ -245,6 +249,13 @@ def _adapt_parts(
                     text = part.transcript if isinstance(part, AudioContent) else ""
                     text = clean_surrogates(text) or OMITTED_MEDIA_TEXT.format(kind=part.type)
                     _append_placeholder_once(text, parts)
+                else:
+                    parts.append(part)
+            case FileContent():
+                if problem := target.file_problem(part):
+                    warn("file_omitted", f"{problem}; it was left out")
+                    name = clean_surrogates(part.name or part.id)
+                    _append_placeholder_once(OMITTED_FILE_TEXT.format(name=name), parts)
                 else:
                     parts.append(part)
             case _:

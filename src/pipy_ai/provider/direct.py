@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
+from ..types import FileContent
 from ..utils.secrets import is_secret_header
 from ..utils.surrogates import clean_json_surrogates
 from .apis import OPENAI_CHAT, OPENAI_RESPONSES
@@ -214,7 +215,27 @@ def _explained_error(exc: Exception, request: Request, endpoint: Endpoint) -> Pr
     error = redacted_error(exc, request, endpoint.secrets)
     if endpoint.explain is not None:
         endpoint.explain(error.error)
+    if error.error.status_code in (400, 403, 404):
+        _explain_missing_file(error.error, request)
     return error
+
+
+def _mentions(text: str, file: FileContent) -> bool:
+    name = file.id.removeprefix("files/")  # Gemini's prefix
+    return bool(name) and name in text
+
+
+def _explain_missing_file(error: ErrorInfo, request: Request) -> None:
+    """Add to an error about a stored file of the request what to do."""
+    for message in request.context.messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, FileContent) and _mentions(error.message, part):
+                name = f" {part.name}" if part.name else ""
+                error.message = (
+                    f"{error.message.rstrip('.')}. The file{name} was deleted, has expired, or was"
+                    " uploaded with the API key of another account: upload it again."
+                )
+                return
 
 
 def _is_rejected(error: ErrorInfo, endpoint: Endpoint) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..options import SAMPLING_OPTIONS, CacheRetention
 from ..registry.routing import expand_url
-from ..types import AudioContent, ImageContent, UserMessage, VideoContent
+from ..types import AudioContent, FileContent, ImageContent, UserMessage, VideoContent, now_ms
 from ..utils.surrogates import clean_surrogates
 from .content import (
+    UPLOAD_PROVIDERS,
     image_type_name,
     inline_media,
     is_remote_file,
@@ -56,6 +57,7 @@ def prepare_request(request: Request, wire: Wire, preview: bool = False) -> Prep
         image_types=image_types,
         accepts_documents=request.accepts_documents,
         media_problem=partial(_media_problem, request=request, wire=wire),
+        file_problem=partial(_stored_file_problem, request=request, wire=wire),
         signed_thinking=wire.signed_thinking or profile.signed_thinking,
         unsigned_thinking=_accepts_unsigned_thinking(request, wire),
         handoff_thinking=options.handoff_thinking,
@@ -128,6 +130,8 @@ def unreadable_file_problem(request: Request, wire: Wire) -> str:
                 problem = problem or _image_problem(part, request, wire)
             case AudioContent() | VideoContent():
                 problem = problem or _media_problem(part, request, wire)
+            case FileContent():
+                problem = problem or _stored_file_problem(part, request, wire)
             case _:
                 pass
     return problem
@@ -168,6 +172,28 @@ def _media_problem(media: AudioContent | VideoContent, request: Request, wire: W
     names = ", ".join(sorted(media_format(name).upper() for name in types))
     unreadable = media_format(mime_type).upper()
     return f"{request.model} does not read {unreadable} {kind}, only {names}: convert it"
+
+
+def _stored_file_problem(file: FileContent, request: Request, wire: Wire) -> str:
+    """Return why a model cannot read a file that is stored at a provider; "" if it can."""
+    name = file.name or file.id
+    if file.provider != request.provider:
+        again = "attach the file itself"
+        if request.provider in UPLOAD_PROVIDERS:
+            again = f"upload it again with upload(path, provider={request.provider!r})"
+        return f"{name} is stored at {file.provider}, where {request.model} cannot read it: {again}"
+    if file.expires_at is not None and file.expires_at <= now_ms():
+        return f"{name} has expired at {file.provider}: upload it again"
+    if wire.file_problem is None:
+        return f"{request.model} does not take uploaded files over {wire.title}"
+    kind = file.mime_type.partition("/")[0]
+    accepted = {
+        "image": request.accepts_images, "audio": request.accepts_audio,
+        "video": request.accepts_video, "application/pdf": request.accepts_documents,
+    }  # fmt: skip
+    if accepted.get(kind, accepted.get(file.mime_type)) is False:
+        return f"{request.model} does not take {file.mime_type}, the type of {name}"
+    return wire.file_problem(file, request)
 
 
 def _accepts_prefill(request: Request, thinking: bool) -> bool:

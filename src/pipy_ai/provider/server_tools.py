@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..types import ServerTool, function_tools
+from ..types import (
+    FileContent,
+    Message,
+    ServerTool,
+    TextContent,
+    UserContent,
+    UserMessage,
+    function_tools,
+)
 from .profiles import OPENAI_MODELS
 from .request import Request, bad_request_error
 from .wire import EncodedServerTool, Wire
@@ -14,12 +22,10 @@ _BETA_HEADER = "anthropic-beta"
 
 
 def choose_api(request: Request) -> None:
-    """Send a request with the provider's tools to the API that has them.
+    """Send a request with the provider's tools or stored files to the API that has them.
 
     Those of OpenAI, Azure and xAI are only in the Responses API.
     """
-    if not any(isinstance(tool, ServerTool) for tool in request.context.tools or ()):
-        return
     model_id = request.base_model_id.lower()
     is_azure = request.provider.startswith("azure")
     has_responses = request.provider in ("openai", "xai") or (
@@ -44,6 +50,7 @@ def add_server_tools(request: Request, wire: Wire) -> None:
     extra = dict(request.options.extra or {})
     native: list[dict[str, Any]] = []
     betas: list[str] = []
+    file_ids: list[str] = []
     accepted = 0
     for tool in tools:
         encoded = _encode(tool, request, wire)
@@ -58,6 +65,7 @@ def add_server_tools(request: Request, wire: Wire) -> None:
             native.append(encoded.tool)
         if encoded.beta:
             betas.append(encoded.beta)
+        file_ids += encoded.file_ids
         for name, value in encoded.fields.items():
             extra[name] = _joined(extra.get(name), value)
     if not accepted and not functions:
@@ -70,8 +78,22 @@ def add_server_tools(request: Request, wire: Wire) -> None:
         extra["extra_headers"] = headers
     if native:
         extra["tools"] = [*native, *(extra.get("tools") or ())]
-    request.context = request.context.model_copy(update={"tools": functions or None})
+    messages = _with_files(request.context.messages, file_ids, request.provider)
+    changes = {"tools": functions or None, "messages": messages}
+    request.context = request.context.model_copy(update=changes)
     request.options = request.options.model_copy(update={"extra": extra or None})
+
+
+def _with_files(messages: list[Message], ids: list[str], provider: str) -> list[Message]:
+    """Return messages whose first one of the user has the files, so that later turns repeat it."""
+    files: list[UserContent] = [FileContent(id=file_id, provider=provider) for file_id in ids]
+    for index, message in enumerate(messages if files else ()):
+        if isinstance(message, UserMessage):
+            content = message.content
+            parts = [TextContent(text=content)] if isinstance(content, str) else content
+            changed = message.model_copy(update={"content": [*files, *parts]})
+            return [*messages[:index], changed, *messages[index + 1 :]]
+    return messages
 
 
 def _encode(tool: ServerTool, request: Request, wire: Wire) -> EncodedServerTool | str | None:

@@ -8,10 +8,10 @@ prepared request as HTTP and decodes the bytes of the response into deltas. Send
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from ..types import ServerTool
+from ..types import FileContent, ServerTool
 from .content import COMMON_IMAGE_TYPES
 from .deltas import Delta
 from .request import EncodedRequest, PreparedRequest, Request
@@ -126,11 +126,18 @@ class EncodedServerTool(NamedTuple):
         tool: an item of `tools`; None: the tool is only in `fields`.
         fields: further fields of the body. Lists are added to those of other tools.
         beta: the beta feature of Anthropic that it needs.
+        file_ids: files that the first user message must refer to.
     """
 
     tool: dict[str, Any] | None
     fields: Mapping[str, Any] = {}
     beta: str = ""
+    file_ids: Sequence[str] = ()
+
+
+def no_stored_file_problem(file: FileContent, request: Request) -> str:
+    """Accept all files that are stored at the provider."""
+    return ""
 
 
 def no_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool | str | None:
@@ -212,6 +219,8 @@ class Wire(NamedTuple):
         document_urls: accepts PDFs by URL.
         audio_types, video_types: the types of audio and video that it reads; empty: none.
         audio_urls, video_urls: the addresses from which it fetches them; None: none.
+        file_problem: returns why it cannot read a file that is stored at its provider, or "" if it
+            can; None: it takes no such files.
         schema_providers: the providers whose models accept a response schema; None: all.
         schema_fallback: returns the output mode to use if the API does not accept a schema, and
             why; None: it accepts the schema.
@@ -259,6 +268,7 @@ class Wire(NamedTuple):
     video_types: frozenset[str] = frozenset()
     audio_urls: re.Pattern[str] | None = None
     video_urls: re.Pattern[str] | None = None
+    file_problem: Callable[[FileContent, Request], str] | None = None
     schema_providers: frozenset[str] | None = None
     schema_fallback: SchemaFallback = no_fallback
     tool_name: re.Pattern[str] = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -135,7 +135,7 @@ def check_supported(
         request = build_request(model, ctx(user(*attachments)), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
         for part in attachments:
             match part.type:
-                case "text":
+                case "text" | "file":
                     continue
                 case "image":
                     supported, label, modality = request.accepts_images, "images", "image"

@@ -178,7 +178,7 @@ def _message_values(message: Message) -> list[Any]:
                 texts["thinking"].append(part.thinking)
             case "toolCall":
                 calls.append({"id": part.id, "name": part.name, "arguments": part.arguments})
-            case "serverToolCall" | "serverToolResult" | "audio":
+            case "serverToolCall" | "serverToolResult" | "file" | "audio":
                 texts["text"].append(str(part))
             case "image" | "video" | "document":
                 texts["text"].append(f"[{part.type}: {part.url or part.mime_type}]")

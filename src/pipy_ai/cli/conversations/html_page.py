@@ -190,7 +190,7 @@ def _part_html(
         case "toolCall":
             arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
             return f"<pre>{_escaped(f'{part.name}({arguments})')}</pre>\n"
-        case "serverToolCall" | "serverToolResult":
+        case "serverToolCall" | "serverToolResult" | "file":
             return f"<pre>{_escaped(str(part))}</pre>\n"
         case "image" | "video" | "document" | "audio":
             return _media_html(part)

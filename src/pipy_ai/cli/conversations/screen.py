@@ -71,7 +71,7 @@ def _format_part(part: UserContent | AssistantContent | ToolResultContent, is_an
             return dimmed(thinking, sys.stdout) if thinking else ""
         case "toolCall":
             return format_tool_call(part)
-        case "serverToolCall" | "serverToolResult" | "audio":
+        case "serverToolCall" | "serverToolResult" | "file" | "audio":
             return dimmed(escape_controls(str(part)), sys.stdout)
         case "image" | "video" | "document":
             return escape_controls(f"[{part.type}: {part.url or part.mime_type}]")

@@ -181,7 +181,7 @@ def _part_markdown(
         case "toolCall":
             arguments = json.dumps(part.arguments, ensure_ascii=False, default=str)
             return f"`{part.name}({arguments})`"
-        case "serverToolCall" | "serverToolResult":
+        case "serverToolCall" | "serverToolResult" | "file":
             return _fence(str(part))
         case "image" | "video" | "document" | "audio":
             link = media.link(part) if media is not None else None

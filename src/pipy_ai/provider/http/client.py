@@ -42,15 +42,17 @@ class FileContent:
     path: str
     before: bytes = b""
     after: bytes = b""
+    start: int = 0  # the first byte of the file that is sent
 
     @property
     def size(self) -> int:
         """The number of bytes in all."""
-        return len(self.before) + os.path.getsize(self.path) + len(self.after)
+        return len(self.before) + os.path.getsize(self.path) - self.start + len(self.after)
 
     def __iter__(self) -> Iterator[bytes]:
         yield self.before
         with open(self.path, "rb") as file:
+            file.seek(self.start)
             while piece := file.read(FILE_PIECE_BYTES):
                 yield piece
         yield self.after

@@ -63,10 +63,11 @@ def encode_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool 
     is_typed = request.output is not None and request.output.mode == "native"
     if tool.kind == "web_fetch" and not is_typed:  # a schema excludes citations
         encoded["citations"] = {"enabled": True}
+    file_ids = options.pop("file_ids", ())
     if options:
         names = ", ".join(sorted(options))
         request.warn("option_ignored", f"Anthropic's {tool.kind} has no {names}")
-    return EncodedServerTool(encoded)
+    return EncodedServerTool(encoded, file_ids=file_ids)
 
 
 def _encode_mcp_server(tool: ServerTool) -> EncodedServerTool:

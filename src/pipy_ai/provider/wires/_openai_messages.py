@@ -16,6 +16,7 @@ from ...types import (
     AssistantMessage,
     AudioContent,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -355,6 +356,8 @@ def _encode_part(part: UserContent, dialect: ChatDialect = OPENAI_DIALECT) -> di
             mime_type, data = inline_media(part)
             url = f"data:{mime_type};base64,{data}"
             return {"type": "video_url", "video_url": {"url": url}}
+        case FileContent():
+            return {"type": "file", "file": {"file_id": part.url or part.id}}
         case _:
             assert_never(part)
 

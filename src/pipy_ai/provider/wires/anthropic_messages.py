@@ -13,6 +13,7 @@ from ...types import (
     AssistantMessage,
     AudioContent,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -29,7 +30,7 @@ from ...types import (
 from ...utils.json_parse import parse_arguments
 from ...utils.surrogates import clean_json_surrogates, clean_surrogates
 from ..apis import ANTHROPIC
-from ..content import inline_data, is_remote_file, result_text
+from ..content import COMMON_IMAGE_TYPES, inline_data, is_remote_file, result_text
 from ..deltas import (
     Delta,
     Finish,
@@ -83,6 +84,7 @@ _REJECTED_FIELDS = frozenset(
         "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
     }
 )  # fmt: skip
+_DOCUMENT_TYPES = ("application/pdf", "text/plain")  # of files that `document` refers to
 # Fields of a request that also belong to one for its number of tokens.
 _COUNTED_FIELDS = (
     "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config",
@@ -329,8 +331,32 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
             return {"type": "document", "source": _file_source(part), **title}
         case AudioContent() | VideoContent():
             raise AssertionError("`adapt_messages` replaced it")
+        case FileContent():
+            return _encode_stored_file(part)
         case _:
             assert_never(part)
+
+
+def _encode_stored_file(file: FileContent) -> dict[str, Any]:
+    source = {"type": "file", "file_id": file.id}
+    if file.mime_type in COMMON_IMAGE_TYPES:
+        return {"type": "image", "source": source}
+    if file.mime_type in _DOCUMENT_TYPES:
+        return {
+            "type": "document", "source": source, **({"title": file.name} if file.name else {})
+        }  # fmt: skip
+    return {"type": "container_upload", "file_id": file.id}
+
+
+def _stored_file_problem(file: FileContent, request: Request) -> str:
+    if file.mime_type in COMMON_IMAGE_TYPES or file.mime_type in _DOCUMENT_TYPES:
+        return ""
+    tools = (request.options.extra or {}).get("tools") or ()
+    names = {tool.get("name") for tool in tools if isinstance(tool, dict)}
+    if "code_execution" in names | {tool.name for tool in request.context.tools or ()}:
+        return ""
+    kind = file.mime_type or "of an unknown type"
+    return f"{file.name or file.id} is {kind}; Claude reads such files only with code_execution()"
 
 
 def _file_source(part: ImageContent | DocumentContent) -> dict[str, Any]:
@@ -558,6 +584,7 @@ WIRE = Wire(
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     server_tool=encode_server_tool,
+    file_problem=_stored_file_problem,
     replays_raw=True,
     rejected_extra=_REJECTED_FIELDS,
     document_urls=True,

@@ -12,6 +12,7 @@ from ...types import (
     AssistantMessage,
     AudioContent,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -386,6 +387,8 @@ class _Conversation:
                 return {"document": {"format": document_format, "name": name, "source": source}}
             case AudioContent() | VideoContent():
                 return {part.type: _encode_media(part)}
+            case FileContent():
+                raise AssertionError("`adapt_messages` replaced it")
             case _:
                 assert_never(part)
 

@@ -16,6 +16,7 @@ from ...types import (
     AssistantMessage,
     AudioContent,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -54,7 +55,7 @@ from ..http.client import endpoint_url
 from ..http.sse import SSEReader
 from ..profiles import GEMINI_1_AND_2, GEMINI_3_AND_LATER
 from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
-from ..wire import OutputFallback, ThinkingRules, TokenCounter, Wire
+from ..wire import OutputFallback, ThinkingRules, TokenCounter, Wire, no_stored_file_problem
 from ._fields import content_text, optional_id, optional_text
 from ._gemini_tools import (
     decode_metadata,
@@ -308,6 +309,8 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
         case ImageContent() | DocumentContent():
             media_type, data = inline_data(part)
             return {"inlineData": {"mimeType": media_type, "data": data}}
+        case FileContent():
+            return {"fileData": {"mimeType": part.mime_type, "fileUri": part.url or part.id}}
         case _:
             assert_never(part)
 
@@ -538,6 +541,7 @@ WIRE = Wire(
     auth_headers=auth_headers,
     accepts_extra=accepts_extra,
     server_tool=encode_server_tool,
+    file_problem=no_stored_file_problem,
     replays_raw=True,
     produces=frozenset({"text", "image", "audio"}),
     image_urls=False,

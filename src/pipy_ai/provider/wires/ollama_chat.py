@@ -19,6 +19,7 @@ from ...types import (
     AudioContent,
     Context,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -200,7 +201,7 @@ def _encode_user_content(parts: Sequence[UserContent]) -> dict[str, Any]:
                 texts.append(part.text)
             case ImageContent() | DocumentContent():
                 images.append(inline_data(part)[1])
-            case AudioContent() | VideoContent():
+            case AudioContent() | VideoContent() | FileContent():
                 raise AssertionError("`adapt_messages` replaced it")
             case _:
                 assert_never(part)

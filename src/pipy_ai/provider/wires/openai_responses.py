@@ -10,6 +10,7 @@ from ...types import (
     AssistantMessage,
     AudioContent,
     DocumentContent,
+    FileContent,
     ImageContent,
     Message,
     ServerToolCall,
@@ -24,7 +25,7 @@ from ...types import (
     VideoContent,
 )
 from ..apis import OPENAI_RESPONSES
-from ..content import file_name, file_url, is_remote_file
+from ..content import COMMON_IMAGE_TYPES, file_name, file_url, is_remote_file
 from ..conversation import OMITTED_OWN_IMAGE_TEXT
 from ..credentials import openai_base_url
 from ..deltas import (
@@ -224,10 +225,21 @@ def _encode_part(part: UserContent) -> dict[str, Any]:
         case DocumentContent():
             name, data = file_name(part), file_url(part)
             return {"type": "input_file", "filename": name, "file_data": data}
+        case FileContent() if part.mime_type in COMMON_IMAGE_TYPES:
+            return {"type": "input_image", "file_id": part.id, "detail": "auto"}
+        case FileContent():
+            return {"type": "input_file", "file_id": part.id}
         case AudioContent() | VideoContent():
             raise AssertionError("`adapt_messages` replaced it")
         case _:
             assert_never(part)
+
+
+def _stored_file_problem(file: FileContent, request: Request) -> str:
+    kind = file.mime_type.partition("/")[0]
+    if kind in ("audio", "video"):
+        return f"{request.model} does not take {kind} over the Responses API"
+    return ""
 
 
 def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
@@ -657,6 +669,7 @@ WIRE = Wire(
     token_counter=TokenCounter(count_request, "input_tokens"),
     model_lists=model_lists,
     server_tool=encode_server_tool,
+    file_problem=_stored_file_problem,
     replays_raw=True,
     raw_with_thinking=True,
 )

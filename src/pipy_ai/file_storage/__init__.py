@@ -1,0 +1,1 @@
+"""Store files at a provider: upload, download and delete them."""
