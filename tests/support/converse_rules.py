@@ -66,7 +66,8 @@ def _messages(path: str, body: dict[str, Any]) -> Iterator[str]:
             yield from check(tool["toolSpec"]["inputSchema"]["json"], *TOOL_RULES)
     called: list[str] = []
     for message in messages:
-        content = message["content"]
+        yield from _system_tools(message["content"], tools or ())
+        content = [block for block in message["content"] if not _is_system_block(block)]
         results = [block["toolResult"]["toolUseId"] for block in content if "toolResult" in block]
         if sorted(results) != sorted(called):
             yield f"results {results} of calls {called}"
@@ -78,6 +79,29 @@ def _messages(path: str, body: dict[str, Any]) -> Iterator[str]:
     names = [block["document"]["name"] for block in blocks if "document" in block]
     if len(set(names)) < len(names):
         yield "two documents of one name"
+
+
+def _is_system_block(block: Any) -> bool:
+    return any("type" in block.get(kind, {}) for kind in ("toolUse", "toolResult"))
+
+
+def _system_tools(content: list[Any], tools: Any) -> Iterator[str]:
+    """Calls of Bedrock's own tools have their results behind them, and their tool is declared."""
+    declared = {tool["systemTool"]["name"] for tool in tools if "systemTool" in tool}
+    waiting: list[str] = []
+    for block in filter(_is_system_block, content):
+        if call := block.get("toolUse"):
+            waiting.append(call["toolUseId"])
+            if call["type"] != "server_tool_use" or call["name"] not in declared:
+                yield f"a call of the unknown system tool {call['name']}"
+        elif (result := block["toolResult"])["toolUseId"] in waiting:
+            waiting.remove(result["toolUseId"])
+            if not result["content"]:
+                yield "a result without content"
+        else:
+            yield "a result of a system tool without its call"
+    if waiting:
+        yield f"calls of system tools without results {waiting}"
 
 
 # docs.aws.amazon.com/bedrock/latest/APIReference: AudioBlock, VideoBlock

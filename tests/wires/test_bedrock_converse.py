@@ -343,24 +343,6 @@ def test_thinking_of_nova_in_its_text(lab: Lab) -> None:
     assert shape(message) == ["<think>a</think> is a tag"]
 
 
-def test_tools_of_bedrock_are_no_calls_of_the_caller(lab: Lab) -> None:
-    message = ask(
-        lab, START,
-        start(0, toolUse={"toolUseId": "s1", "name": "nova_grounding", "type": "server_tool_use"}),
-        delta(0, toolUse={"input": '{"q": 1}'}),
-        start(1, toolResult={"toolUseId": "s1", "type": "nova_grounding_result"}),
-        delta(1, toolResult=[{"text": "found"}]),
-        delta(2, text="It is 4."),
-        delta(2, citation={"title": "t", "location": {"web": {"url": "https://x"}}}),
-        start(3, toolUse={"toolUseId": "c1", "name": "f", "type": "tool_use"}),
-        delta(3, toolUse={"input": '{"x": 1}'}),
-        frame("messageStop", {"stopReason": "tool_use"}),
-    )  # fmt: skip
-    assert shape(message) == ["It is 4.", ("f", {"x": 1})]
-    omitted = [warning.message for warning in message.warnings if "omitted" in warning.code]
-    assert len(omitted) >= 1
-
-
 def test_stop_without_metadata_is_complete_without_usage(lab: Lab) -> None:
     message = ask(lab, START, delta(0, text="ok"), STOP)
     assert (message.text, message.error) == ("ok", None)
@@ -400,7 +382,6 @@ def test_whole_document(lab: Lab) -> None:
         {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "c2ln"}}},
         {"reasoningContent": {"redactedContent": "b3A="}},
         {"citationsContent": {"content": [{"text": "It is "}, {"text": "4."}], "citations": []}},
-        {"toolUse": {"toolUseId": "s1", "name": "n", "input": {}, "type": "server_tool_use"}},
         {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"x": "ü"}}},
     ]
     document = {"output": {"message": {"content": content}}, "stopReason": "tool_use",

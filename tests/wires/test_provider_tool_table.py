@@ -40,8 +40,10 @@ from ..support.catalogues import install
 from ..support.event_grammar import check_events
 from ..support.scripted_server import DONE, Lab, Scene, Status, chunk, finish, sse
 from ..support.strict_rules import broken_rules
+from ..support.wire_formats import CONVERSE
 from . import test_anthropic_tools as anthropic
 from . import test_gemini_tools as gemini
+from . import test_nova_tools as nova
 
 CHAT_HOSTS = ("openai", "xai", "openrouter", "perplexity", "groq")
 PAGE = Path(__file__).parents[2] / "docs" / "provider-tools.md"
@@ -81,6 +83,8 @@ class Case:
         sent = self.sent.get("type") or next(iter(self.sent))
         if "compound_custom" in self.sent:
             [sent] = self.sent["compound_custom"]["tools"]["enabled_tools"]
+        if "toolConfig" in self.sent:
+            sent = self.sent["toolConfig"]["tools"][0]["systemTool"]["name"]
         is_streamed = bool(self.calls) or self.tool == "image_generation"
         fee = self.fee_text or ("unknown" if self.fee is None else f"${self.fee:g}")
         return [
@@ -365,6 +369,33 @@ def executed(tool: str, **output: Any) -> Answer:
     return chat({}, {"executed_tools": [call]}, {"executed_tools": [{**call, **output}]})
 
 
+def grounded_by_nova(*blocks: dict[str, Any], cites: bool = False) -> Answer:
+    citations = [{"citationsContent": {"citations": [nova.CITATION]}}] if cites else []
+    content = [*blocks, {"text": BEFORE}, {"text": CITED}, *citations, {"text": AFTER}]
+    return lambda streamed: nova.response(*content, streamed=streamed)
+
+
+def of_nova() -> list[Case]:
+    search = [{"toolUse": nova.SEARCH}, {"toolResult": nova.FOUND}]
+    code = [{"toolUse": nova.RUN}, {"toolResult": nova.RAN}]
+    return [
+        Case(
+            "Nova 2 on Bedrock", "web_search", nova.NOVA_2, system_tool("nova_grounding"),
+            grounded_by_nova(*search, cites=True), ["web_search"], cites=True, fee=None,
+            back=search,
+        ),
+        Case(
+            "Nova 2 on Bedrock", "code_execution", nova.NOVA_2,
+            system_tool("nova_code_interpreter"), grounded_by_nova(*code), ["code_execution"],
+            fee=None, back=code,
+        ),
+    ]  # fmt: skip
+
+
+def system_tool(name: str) -> dict[str, Any]:
+    return {"toolConfig": {"tools": [{"systemTool": {"name": name}}]}}
+
+
 def enabled(tool: str) -> dict[str, Any]:
     return {"compound_custom": {"tools": {"enabled_tools": [tool]}}}
 
@@ -413,6 +444,7 @@ CASES = [
         "Gemini on Vertex AI", "google-vertex/gemini-3-flash-preview",
         "web_search web_fetch code_execution",
     ),
+    *of_nova(),
     *of_responses("OpenAI", "openai/gpt-5", 0.01, "0.03"),
     *of_responses("Azure OpenAI", "azure/gpt-5", 0.014, "0.033"),
     Case(
@@ -470,6 +502,7 @@ def _settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPY_DATA_DIR", str(data))  # one for all cells: it is only read
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://x.openai.azure.com")
     monkeypatch.setenv("ANTHROPIC_FOUNDRY_RESOURCE", "x")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "project-1")
     monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "global")
 
@@ -478,6 +511,8 @@ def play(lab: Lab, case: Case, context: Context, streamed: bool) -> list[Assista
     lab.play(case.answer(streamed))
     provider = case.model.partition("/")[0]
     base = lab.url if provider in CHAT_HOSTS else lab.url.removesuffix("/v1")
+    if "bedrock" in provider:
+        base = CONVERSE.base(lab)
     if "vertex" in provider:
         base = f"{lab.url}/projects/project-1/locations/global"
     options: dict[str, Any] = {"api_key": "k", "api_base": base, "max_retries": 0}
@@ -621,11 +656,14 @@ def test_tool_in_the_providers_own_format_is_sent_as_it_is(case: Case) -> None:
     kind = "web_search_20250305" if "claude" in case.model else "new_tool"  # Vertex AI has a list
     own = {"type": kind, "name": "new_tool", "options": {"a": [1]}}
     tool = {"newTool": own} if "google" in case.model and "claude" not in case.model else own
+    if "bedrock" in case.model:
+        tool = {"systemTool": {"name": "new_tool"}}
     for given in (tool, native(tool)):
         _, body = body_of(case, ctx("q", tools=[given]))
-        assert body["tools"] == [tool]
+        assert body.get("toolConfig", body)["tools"] == [tool]
         _, body = body_of(case, ctx("q", tools=[TOOLS[case.tool], given]))
-        assert tool in body["tools"]
+        assert tool in body.get("toolConfig", body)["tools"]
+        assert not ("tools" in body and "toolConfig" in body and "bedrock" in case.model)
 
 
 @pytest.mark.parametrize("case", {case.provider: case for case in CASES}.values(), ids=ids)

@@ -192,6 +192,8 @@ class DirectProvider:
                 body[name] = merge_tools(request, current, value)
             elif name in _MERGED_FIELDS and isinstance(value, dict) and isinstance(current, dict):
                 body[name] = {**current, **value}
+                if isinstance(tools := value.get("tools"), list):  # of Bedrock's `toolConfig`
+                    body[name]["tools"] = [*(current.get("tools") or ()), *tools]
             elif name == "include" and isinstance(value, list) and isinstance(current, list):
                 body[name] = list(dict.fromkeys([*current, *value]))
             else:

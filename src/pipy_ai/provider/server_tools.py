@@ -97,9 +97,10 @@ def _with_files(messages: list[Message], ids: list[str], provider: str) -> list[
 
 
 def _encode(tool: ServerTool, request: Request, wire: Wire) -> EncodedServerTool | str | None:
-    if tool.kind == "native":
-        return EncodedServerTool(dict(tool.options)) if wire.accepts_tool(tool.options) else None
-    return wire.server_tool(tool, request)
+    encoded = wire.server_tool(tool, request)
+    if encoded is None and tool.kind == "native" and wire.accepts_tool(tool.options):
+        return EncodedServerTool(dict(tool.options))
+    return encoded
 
 
 def _joined(given: Any, value: Any) -> Any:

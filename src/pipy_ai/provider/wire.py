@@ -209,7 +209,7 @@ class Wire(NamedTuple):
         settings: fields of `extra` that are settings of the host's address.
         accepts_tool: whether it accepts a tool of `extra`; otherwise the tool is left out.
         server_tool: returns a tool that the provider runs in its own format, or why it cannot be
-            used; None: the provider does not have it.
+            used; None: the provider does not have it, or a native tool is an item of `tools`.
         replays_raw: accepts calls and results of its own tools, and its images and audio, again as
             it sent them.
         produces: the kinds of content that an answer can have.

@@ -52,7 +52,15 @@ from ..profiles import ADAPTIVE_CLAUDE, CLAUDE, SWITCHED_CLAUDE
 from ..request import EncodedRequest, PreparedRequest, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
 from ._bedrock import count_url, model_lists, model_url
-from ._fields import content_text, optional_id, optional_index, token_count
+from ._fields import as_mappings, content_text, optional_id, optional_index, token_count
+from ._nova_tools import (
+    NovaTools,
+    declared_tools,
+    decode_citation,
+    encode_server_tool,
+    is_server_call,
+    with_declared_tools,
+)
 from ._parsing import error_from_payload, parse_object, reported_error
 from ._usage import usage_from_converse
 
@@ -135,10 +143,16 @@ def schema_fallback(request: Request, schema: Mapping[str, Any]) -> OutputFallba
 def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     """Return URL, headers and body, without the key."""
     family = converse_family(request.base_model_id)
-    messages = encode_messages(prepared.messages, family)
+    declared = declared_tools(request.options.extra)
+    conversation = with_declared_tools(prepared.messages, declared, request.warn)
+    messages = encode_messages(conversation, family)
     tools = _encode_tools(prepared.tools)
     choice = prepared.tool_choice
-    has_calls = any({"toolUse", "toolResult"} & b.keys() for m in messages for b in m["content"])
+    has_calls = any(
+        isinstance(message, ToolResultMessage)
+        or (isinstance(message, AssistantMessage) and message.tool_calls)
+        for message in conversation
+    )
     if not tools and has_calls:  # calls and results are only accepted together with tools
         tools, choice = _called_tools(prepared.messages), "none"
     elif choice == "none" and not has_calls and not family.own_tool_choice:
@@ -448,7 +462,9 @@ def _encode_block(part: AssistantContent) -> list[Block]:
         case ToolCall():
             call = {"toolUseId": part.id, "name": part.name, "input": part.arguments}
             return [{"toolUse": call}]
-        case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
+        case ServerToolCall() | ServerToolResult():
+            return [dict(part.raw)]
+        case ImageContent() | AudioContent():
             return []  # `adapt_messages` replaced them
         case _:
             assert_never(part)
@@ -493,7 +509,7 @@ class ConverseDecoder:
 
     def __init__(self) -> None:
         self.done: bool = False
-        self._server_blocks: set[int | None] = set()  # indices of blocks of Bedrock's own tools
+        self._nova_tools = NovaTools()
 
     def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""
@@ -510,8 +526,12 @@ class ConverseDecoder:
             body = parse_object(data)
             start = body.get("start") or {}
             self._decode_start(optional_index(body.get("contentBlockIndex")), start, deltas)
+        elif event == "contentBlockStop":
+            index = optional_index(parse_object(data).get("contentBlockIndex"))
+            self._nova_tools.end(index, deltas)
         elif event == "messageStop":
             body = parse_object(data)
+            self._nova_tools.end_all(deltas)
             _append_thinking_tokens(body, deltas)
             deltas.append(Finish(content_text(body.get("stopReason")) or None))
         elif event == "metadata":
@@ -537,20 +557,18 @@ class ConverseDecoder:
             deltas.append(Finish(reason))
 
     def _decode_start(self, index: int | None, start: Block, deltas: list[Delta]) -> None:
-        if call := start.get("toolUse"):
-            if call.get("type") in (None, "tool_use"):
-                name = content_text(call.get("name"))
-                deltas.append(ToolFragment(index, optional_id(call.get("toolUseId")), name))
-                return
-            self._server_blocks.add(index)
-            deltas.append(Omitted(str(call["type"])))
-        # Such as the `toolResult` of a server tool, or an `image`.
-        deltas.extend(Omitted(kind) for kind in start.keys() - {"toolUse"})
+        call = start.get("toolUse")
+        if call and not is_server_call(call):
+            name = content_text(call.get("name"))
+            deltas.append(ToolFragment(index, optional_id(call.get("toolUseId")), name))
+        elif not self._nova_tools.start(index, start, deltas):
+            deltas.extend(Omitted(kind) for kind in start)  # such as an `image`
 
     def _decode_delta(self, index: int | None, delta: Block, deltas: list[Delta]) -> None:
+        if self._nova_tools.extend(index, delta, deltas):
+            return
         if call := delta.get("toolUse"):
-            if index not in self._server_blocks:
-                deltas.append(ToolFragment(index, arguments=content_text(call.get("input"))))
+            deltas.append(ToolFragment(index, arguments=content_text(call.get("input"))))
         elif reasoning := delta.get("reasoningContent"):
             _append_reasoning(index, reasoning, reasoning, deltas)
 
@@ -562,10 +580,12 @@ class ConverseDecoder:
         elif cited := block.get("citationsContent"):
             parts = cited.get("content") or ()
             deltas.extend(Text(content_text(part.get("text")), index) for part in parts)
+            deltas.extend(map(decode_citation, as_mappings(cited.get("citations"))))
         else:
             self._decode_start(index, block, deltas)
+            self._nova_tools.end(index, deltas)
             call = block.get("toolUse")
-            if call and index not in self._server_blocks and call.get("input"):
+            if call and not is_server_call(call) and call.get("input"):
                 arguments = json.dumps(call["input"], ensure_ascii=False)
                 deltas.append(ToolFragment(index, arguments=arguments))
 
@@ -635,6 +655,8 @@ WIRE = Wire(
     audio_urls=re.compile("s3://"),
     video_urls=re.compile("s3://"),
     schema_fallback=schema_fallback,
+    server_tool=encode_server_tool,
+    replays_raw=True,
     signed_thinking=True,
     starts_with_user=True,
     strict_history=True,
