@@ -15,6 +15,6 @@ from ..support.batch_api_lab import BatchLab
 def batch_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchLab]:
     monkeypatch.setattr(jobs, "FIRST_POLL_S", 0.01)
     monkeypatch.setattr(verbs, "DEFAULT_POLL_S", 0.01)
-    monkeypatch.setattr(jobs, "FIND_DELAYS_S", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(jobs, "FIND_DELAYS_S", (0.0, 0.01, 0.01, 0.01))
     with BatchLab() as lab:
         yield lab

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from pipy_ai import (
 )
 from pipy_ai.provider.registered import unregister_provider
 
-from ..support.batch_api_lab import ERROR, ERROR_CREATED, LOST, REJECTED, BatchLab
+from ..support.batch_api_lab import BUSY, ERROR, ERROR_CREATED, LOST, REJECTED, BatchLab
 from ..support.batch_host import Host
 
 MODEL = "openai/gpt-5-mini"
@@ -173,7 +174,7 @@ def test_failed_creation_is_repeated_after_a_search(batch_lab: BatchLab) -> None
     batch_lab.creation = [ERROR]
     submit(batch_lab)
     assert len(batch_lab.jobs) == 1
-    assert batch_lab.calls["GET /v1/batches"] == 3
+    assert batch_lab.calls["GET /v1/batches"] == 4
     assert batch_lab.calls["POST /v1/files"] == 1
 
 
@@ -270,6 +271,54 @@ def test_waiting_survives_failures(batch_lab: BatchLab) -> None:
     handle = submit(batch_lab)
     batch_lab.failing_calls = [500, 503, 502, 429]
     assert texts(collect(handle, poll=POLL)) == [prompt.upper() for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("jump_s", [-400 * 86_400, -3600, 3600, 400 * 86_400])
+def test_clock_that_jumps(
+    batch_lab: BatchLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    """The wall clock decides nothing: not how long to wait, nor whether a job has expired."""
+    real_time, path = time.time, tmp_path / "job.json"
+    batch_lab.retry_after = "Mon, 30 Nov 2026 12:00:00 GMT"
+    batch_lab.creation, batch_lab.failing_calls = [BUSY, LOST], [503]
+    handle = submit(batch_lab, path=path)
+    monkeypatch.setattr(time, "time", lambda: real_time() + jump_s)
+    batch_lab.polls, batch_lab.failing_calls = 20, [503, 429]
+    loaded = BatchHandle.load(path)
+    began = time.monotonic()
+    assert texts(collect(loaded, api_key=KEY, poll=POLL)) == [p.upper() for p in PROMPTS]
+    assert time.monotonic() - began < 30
+    assert len(batch_lab.jobs) == 1
+    assert handle.jobs[0].id == loaded.jobs[0].id
+    data = json.loads(path.read_text())
+    data["jobs"][0] |= {"created_at": "2099-01-01T00:00:00+00:00", "state": "running"}
+    path.write_text(json.dumps(data))
+    assert len(collect(BatchHandle.load(path), api_key=KEY, poll=POLL)) == 3
+
+
+def test_busy_provider_gets_one_job(batch_lab: BatchLab) -> None:
+    batch_lab.creation, batch_lab.retry_after = [BUSY, BUSY], "0"
+    handle = submit(batch_lab)
+    assert texts(collect(handle, poll=POLL)) == [prompt.upper() for prompt in PROMPTS]
+    assert (len(batch_lab.jobs), batch_lab.calls["POST /v1/files"]) == (1, 1)
+
+
+def test_results_file_of_another_job(batch_lab: BatchLab) -> None:
+    """If two jobs have one file of results, no answer goes to the wrong row."""
+    first = submit(batch_lab)
+    second = submit(batch_lab, ["four", "five", "six"])
+    assert texts(collect(first, poll=POLL)) == [prompt.upper() for prompt in PROMPTS]
+    jobs = list(batch_lab.jobs.values())
+    jobs[1].files = jobs[0].files
+    assert texts(collect(second, poll=POLL)) == ["incomplete"] * 3
+
+
+def test_service_tiers_are_refused(batch_lab: BatchLab) -> None:
+    with pytest.raises(ValueError, match="service_tier='flex' has no effect in a batch"):
+        submit(batch_lab, service_tier="flex")
+    with pytest.raises(ValueError, match="service_tier='priority' has no effect in a batch"):
+        submit(batch_lab, extra={"service_tier": "priority"})
+    assert not batch_lab.calls
 
 
 def test_changed_key(batch_lab: BatchLab, tmp_path: Path) -> None:

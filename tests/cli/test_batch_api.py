@@ -176,6 +176,77 @@ def test_finish_now_sends_the_missing_rows(lab: BatchLab) -> None:
     assert [one.get("batch") is not None for one in answers()] == [True] * 5 + [False] * 15
 
 
+def test_rows_of_a_running_batch_are_not_sent_at_once(
+    lab: BatchLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be paid for twice."""
+    write_rows()
+    lab.polls = 1_000_000
+    process = start()
+    wait_for_job(lab)
+    process.kill()
+    process.communicate()
+    assert main(arguments()) == 2
+    [job] = lab.jobs
+    assert f"a batch at the provider has rows of this file ({job})" in capsys.readouterr().err
+    assert (lab.direct_requests, Path("out.jsonl").read_text()) == (0, "")
+
+
+def test_other_input_for_the_output_of_a_running_batch(
+    lab: BatchLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answers that were paid for are kept, and nothing is sent without being asked for."""
+    write_rows()
+    lab.polls = 1_000_000
+    process = start()
+    wait_for_job(lab)
+    second = subprocess.run(
+        process.args,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ},  # type: ignore[call-overload]
+    )
+    assert (second.returncode, "another run is writing to it" in second.stderr) == (2, True)
+    process.kill()
+    process.communicate()
+    end_jobs(lab)
+    lab.polls = 1
+    write_rows(*({"prompt": f"other {number}"} for number in range(20)))
+    assert batch() == 2
+    assert "already answered to a different prompt" in " ".join(capsys.readouterr().err.split())
+    assert outcomes() == [f"ROW {number}" for number in range(20)]
+    assert len(lab.jobs) == 1
+    assert batch("--redo-changed") == 0
+    assert outcomes() == [f"OTHER {number}" for number in range(20)]
+    assert len(lab.jobs) == 2
+
+
+def test_row_above_the_limit_is_reported(
+    lab: BatchLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipy_ai.batch_api.openai.OpenAIBatches.max_bytes", 1000)
+    write_rows({"prompt": "one"}, {"id": "big", "prompt": "long " * 300}, {"prompt": "three"})
+    assert batch() == 1
+    assert outcomes() == ["ONE", "bad_request", "THREE"]
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"line 2 (id 'big', {MODEL}): The request has" in shown
+    assert batch() == 1  # it is not sent, and not tried again
+    assert len(lab.jobs) == 1
+
+
+def test_service_tiers_are_refused(lab: BatchLab, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows()
+    assert batch("--option", "service_tier=flex") == 2
+    assert "service_tier='flex' has no effect in a batch" in capsys.readouterr().err
+    assert not lab.calls
+    body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    write_rows({**line, "body": {**body, "service_tier": "flex"}})
+    assert batch() == 1
+    assert outcomes() == ["bad_request"]
+
+
 def test_expired_rows_are_sent_again_on_request(lab: BatchLab) -> None:
     write_rows()
     lab.outcome, lab.answered = "expired", 12

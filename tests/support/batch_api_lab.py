@@ -26,6 +26,7 @@ LOST = "lost"  # the job is created, and the connection breaks before the answer
 ERROR = "error"  # HTTP 500, and no job
 ERROR_CREATED = "error, created"  # HTTP 500, and there is a job
 REJECTED = "rejected"  # HTTP 400
+BUSY = "busy"  # HTTP 429, and no job
 
 Response = web.StreamResponse
 
@@ -61,6 +62,7 @@ class BatchLab:
         self.polls = 2
         self.creation: list[str] = []  # faults of the next calls that create a job
         self.failing_calls: list[int] = []  # HTTP statuses of the next other calls
+        self.retry_after = ""  # the header of these
         self.hidden_lists = 0  # how many lists do not show new jobs yet
         self.outcome = "completed"  # or expired, cancelled, failed
         self.answered: int | None = None  # rows of a job that does not complete; None: all
@@ -73,6 +75,7 @@ class BatchLab:
         self.deleted_results = False
         self.count_tokens: Callable[[str], int] = lambda prompt: 10  # of a prompt
         self.answer_to: Callable[[str], str] = str.upper
+        self.usage: dict[str, Any] = {}  # replaces fields of the usage of answers
         self._count = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -118,9 +121,16 @@ class BatchLab:
         is_creation = request.method == "POST" and path.endswith(
             ("/batches", "/batch/jobs", ":batchGenerateContent")
         )
-        if self.failing_calls and not is_creation:
+        status = 0
+        if is_creation and self.creation[:1] == [BUSY]:
+            self.creation.pop(0)
+            status = 429
+        elif self.failing_calls and not is_creation:
             status = self.failing_calls.pop(0)
-            return web.json_response({"error": {"message": "a fault"}}, status=status)
+        if status:
+            fault = {"error": {"message": "a fault"}}
+            headers = {"Retry-After": self.retry_after} if self.retry_after else {}
+            return web.json_response(fault, status=status, headers=headers)
         response: Response = await handler(request)
         return response
 
@@ -371,7 +381,9 @@ class OpenAIRoutes:
     def answer(self, body: Any) -> dict[str, Any]:
         """Return the answer of Chat Completions or Responses to a request."""
         prompt = prompt_of(body)
-        return answer(body, self.lab.answer_to(prompt), self.lab.count_tokens(prompt))
+        result = answer(body, self.lab.answer_to(prompt), self.lab.count_tokens(prompt))
+        result["usage"] |= self.lab.usage
+        return result
 
 
 NOW = "2026-11-30T12:00:00Z"
@@ -475,6 +487,7 @@ class AnthropicRoutes:
         text = prompt_of(body).upper()
         content = [{"type": "text", "text": text}]
         usage = {"input_tokens": 10, "output_tokens": len(text.split()), "service_tier": "batch"}
+        usage |= self.lab.usage
         return {
             "id": "msg_1", "type": "message", "role": "assistant", "model": body["model"],
             "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage,
@@ -677,6 +690,7 @@ class GeminiRoutes:
                 tokens = len(text.split())
                 usage = {"promptTokenCount": 10, "candidatesTokenCount": tokens}
                 usage["totalTokenCount"] = 10 + tokens
+                usage |= self.lab.usage
                 candidate = {"content": content, "finishReason": "STOP", "index": 0}
                 response = {"candidates": [candidate], "usageMetadata": usage}
                 yield key, {"response": {**response, "modelVersion": job.document["model"]}}

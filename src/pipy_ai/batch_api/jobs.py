@@ -27,8 +27,9 @@ POLL_FACTOR = 1.5
 DEFAULT_POLL_S = 300.0  # the longest time between two polls
 MAX_CALL_RETRIES = 5
 MAX_CREATIONS = 3
-# A job may appear in the provider's list some time after it was created.
-FIND_DELAYS_S = (0.0, 2.0, 8.0)
+# A job may appear in the provider's list some time after it was created, or the provider may still
+# be reading the requests.
+FIND_DELAYS_S = (0.0, 2.0, 8.0, 30.0)
 
 # The key or the project has changed, or the job was deleted: waiting would not help.
 _LASTING_KINDS = frozenset({ErrorKind.AUTH, ErrorKind.MISSING_KEY, ErrorKind.NOT_FOUND})

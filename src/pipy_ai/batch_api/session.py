@@ -38,7 +38,7 @@ class ModelSession:
 
         Raises:
             TypeError: As `complete`.
-            ValueError: As `complete`; `model` is a list with fallbacks.
+            ValueError: As `complete`; `model` is a list with fallbacks; a service tier.
         """
         if not isinstance(model, str | Model):
             models = list(model)
@@ -47,6 +47,7 @@ class ModelSession:
                     "a batch supports one model; fallbacks work only for requests sent at once"
                 )
             model = models[0]
+        _reject_tier(options)
         self.model: str | Model = model
         self._output = output
         self._output_mode: OutputMode | None = output_mode
@@ -67,6 +68,7 @@ class ModelSession:
         """Return the request of a row."""
         if not row_options:
             return self._build(prompt)
+        _reject_tier(row_options)
         return self._builder({**self._options, **row_options})(prompt)
 
     def _builder(self, options: Any) -> Callable[[Prompt], Request]:
@@ -110,6 +112,17 @@ class ModelSession:
         from ..types import StopReason
 
         return message_class(error=error, error_message=error.message, stop_reason=StopReason.ERROR)
+
+
+def _reject_tier(options: Any) -> None:
+    """Raise `ValueError` for a service tier: a batch has its own, and its own price."""
+    extra = options.get("extra") or {}
+    tier = options.get("service_tier") or extra.get("service_tier") or extra.get("serviceTier")
+    if tier not in (None, "auto"):
+        raise ValueError(
+            f"service_tier={tier!r} has no effect in a batch, which is a tier of its own, at half"
+            " price: leave it out, or send the requests at once"
+        )
 
 
 class Reservation:

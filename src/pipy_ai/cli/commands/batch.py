@@ -201,6 +201,8 @@ def run(arguments: argparse.Namespace) -> int:
                 exit_code = _run_through_api(job, arguments, signals)
                 if exit_code is not None:
                     return exit_code
+            else:
+                _check_no_running_jobs(job)
             with _progress_reporter(job) as on_progress:
 
                 def on_answer() -> None:
@@ -237,6 +239,18 @@ def _check_batch_options(arguments: argparse.Namespace) -> None:
         raise ValueError("--count-tokens makes --estimate more accurate; add --estimate")
     if not arguments.poll > 0:
         raise ValueError(f"--poll must be greater than 0, not {arguments.poll:g}")
+
+
+def _check_no_running_jobs(job: Job) -> None:
+    """Raise `ValueError` if a provider is answering rows already: they would be paid for twice."""
+    from ...batch.api_job import ApiJob
+
+    if running := ApiJob(job).running:
+        names = ", ".join(one.id or one.key for one in running)
+        raise ValueError(
+            f"{job.results.path}: a batch at the provider has rows of this file ({names}); add"
+            " --batch-api to wait for it, or --finish-now to stop it and send the rest at once"
+        )
 
 
 def _control_jobs(arguments: argparse.Namespace, questions: InputFile, schema: Any) -> int:
