@@ -62,7 +62,7 @@ TYPE_ALIASES = {
     "files": ["FileSource"],
     "output.schema": ["OutputMode"],
     "provider.cassette": ["RecordMode"],
-    "tool_loop": ["ApproveCallback"],
+    "tool_loop_state": ["ApproveCallback"],
     "events": ["AssistantMessageEvent", "ToolEvent"],
     "provider.registered": ["ProviderFunction"],
     "provider.hooks": ["RequestHook", "ResponseHook", "EventHook"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipy_ai import AbortController, Tool, faux, tool, tool_loop
+from pipy_ai import AbortController, Tool, faux, tool, tool_jobs
 
 from .support.tool_loop_runs import Go, async_run, nothing_left, sync_run
 
@@ -71,7 +71,7 @@ def test_an_async_tool_is_cancelled(go: Go) -> None:
 def test_an_async_tool_that_ignores_cancellation_is_abandoned(
     go: Go, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tool_loop, "CANCEL_GRACE_S", SHORT)
+    monkeypatch.setattr(tool_jobs, "CANCEL_GRACE_S", SHORT)
     release = threading.Event()
 
     async def stubborn() -> str:
