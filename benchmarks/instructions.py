@@ -5,6 +5,10 @@
     python benchmarks/instructions.py --write         # set the limits to the figures of this run
     python benchmarks/instructions.py --src OTHER/src # measure another version of pipy-ai
 
+`async`, `sync` and `complete` read a response that arrives in a burst. With `paced` and
+`paced-complete`, each read of the socket returns one delta. `httpx` and `paced-httpx` read the
+lines with httpx and parse them with `json`, and do nothing else.
+
 The floor is the least that a client can do: read from a socket, split the events, parse their JSON.
 The limits in `instructions.json` are multiples of the floor, so that they hold for other builds of
 Python. The tests' wire formats render the responses.
@@ -32,20 +36,61 @@ from tests.support.wire_formats import WIRES, Wire, say, tool  # noqa: E402
 
 LIMITS = HERE / "instructions.json"
 TOLERANCE = 1.03
-SHORT, LONG = 200, 1200  # deltas; the difference is measured
+WARM_UP, SHORT, LONG = 20, 100, 700  # deltas; the difference of the last two is measured
 CLIENT = HERE / "instructions_client.py"
-FRAMES_PER_CHUNK = 16
+FRAMES_PER_CHUNK = 1  # as providers send them
+MODES = ("floor", "async", "sync", "complete")
+PACED_MODES = ("paced", "paced-complete")
+PACED_WIRES = ("chat", "anthropic", "responses", "gemini")
+HTTPX_MODES = {"text": ("httpx",), "paced": ("paced-httpx",)}  # only for Chat Completions
+CHECKED_MODES = ("floor", "async", "complete", "paced")  # by CI, which has little time
 
 
 def body(wire: Wire, kind: str, deltas: int) -> list[bytes]:
     """Return the events of a response."""
-    if kind == "text":
-        scene = wire.scene(say(*["word "] * deltas))
-    else:
+    if kind == "arguments":
         arguments = json.dumps({"x": "a" * (4 * deltas - 9)})
         pieces = [arguments[at : at + 4] for at in range(0, len(arguments), 4)]
         scene = wire.scene(tool("call_1", "f", *pieces), stop="tool")
+    else:
+        scene = wire.scene(say(*["word "] * deltas))
     return [event for event in scene if isinstance(event, bytes)]
+
+
+def framed(data: bytes) -> bytes:
+    """Return a chunk of HTTP."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def burst(events: list[bytes]) -> Iterator[bytes]:
+    """Return the body of a response in few chunks."""
+    for at in range(0, len(events), FRAMES_PER_CHUNK):
+        yield framed(b"".join(events[at : at + FRAMES_PER_CHUNK]))
+
+
+def paced(events: list[bytes], read_bytes: int) -> Iterator[bytes]:
+    """Return a chunk for each event, padded so that reads of this size begin with a chunk."""
+    for event in events:
+        padded = event
+        while len(framed(padded)) % read_bytes:
+            padded = padded.replace(b"\n\n", b" \n\n")
+        yield framed(padded)
+
+
+def delta_bytes(wire: Wire) -> int:
+    """Return the size of a chunk with one delta."""
+    events = body(wire, "paced", WARM_UP)
+    return len(framed(events[len(events) // 2]))
+
+
+def response(events: list[bytes], read_bytes: int | None) -> bytes:
+    """Return a response; with `read_bytes`, reads of this size return an event each."""
+    kind = b"application/json" if events[0][:1] == b"{" else b"text/event-stream"
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: %s\r\n" % kind
+    if read_bytes is not None:
+        head += b"x-padding: %s\r\n" % (b"x" * (-len(head + b"x-padding: \r\n\r\n") % read_bytes))
+    pieces = burst(events) if read_bytes is None else paced(events, read_bytes)
+    return b"".join((head, b"\r\n", *pieces, b"0\r\n\r\n"))
 
 
 class Server:
@@ -54,7 +99,7 @@ class Server:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
-        self.responses: dict[str, list[bytes]] = {}
+        self.responses: dict[str, bytes] = {}
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -70,19 +115,9 @@ class Server:
                 found = re.search(rb"job-[\w.-]+", head + content)
                 if found is None:
                     return
-                events = self.responses[found[0].decode()]
-                if head.startswith(b"GET"):  # the floor: no framing but the end
-                    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(events))
+                connection.sendall(self.responses[found[0].decode()])
+                if head.startswith(b"GET"):  # the floor has no framing but the end
                     return
-                connection.sendall(b"".join(self._framed(events)))
-
-    def _framed(self, events: list[bytes]) -> Iterator[bytes]:
-        kind = b"application/json" if events[0][:1] == b"{" else b"text/event-stream"
-        yield b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: %s\r\n\r\n" % kind
-        for at in range(0, len(events), FRAMES_PER_CHUNK):
-            piece = b"".join(events[at : at + FRAMES_PER_CHUNK])
-            yield b"%x\r\n%s\r\n" % (len(piece), piece)
-        yield b"0\r\n\r\n"
 
 
 def _read_head(reader: BinaryIO) -> bytes:
@@ -94,21 +129,33 @@ def _read_head(reader: BinaryIO) -> bytes:
 
 
 def jobs_for(server: Server) -> list[dict[str, Any]]:
-    """Return the jobs: each API with text, and with the arguments of a call that come in pieces."""
-    jobs = []
+    """Return the jobs: each API with text, arguments of a call that come in pieces, and paced."""
+    jobs: list[dict[str, Any]] = []
     for wire in WIRES:
-        for kind in ("text", "arguments") if wire.fragments else ("text",):
-            for mode in ("floor", "async", "sync", "complete"):
-                for deltas in (20, SHORT, LONG):
-                    server.responses[f"job-{wire.name}-{kind}-{deltas}"] = body(wire, kind, deltas)
-                jobs.append(
-                    {
-                        "wire": wire.name, "kind": kind, "mode": mode,
-                        "model": f"{wire.model.rpartition('/')[0]}/job-{wire.name}-{kind}",
-                        "name": f"job-{wire.name}-{kind}",
-                        "base": wire.base(_Address(server.port)),
-                    }
-                )  # fmt: skip
+        kinds: dict[str, tuple[str, ...]] = {"text": MODES}
+        if wire.fragments:
+            kinds["arguments"] = MODES
+        if wire.name in PACED_WIRES:
+            kinds["paced"] = ("floor", *PACED_MODES)
+        for kind, modes in kinds.items():
+            read_bytes = delta_bytes(wire) if kind == "paced" else None
+            name = f"job-{wire.name}-{kind}"
+            for deltas in (WARM_UP, SHORT, LONG):
+                events = body(wire, kind, deltas)
+                server.responses[f"{name}-{deltas}"] = response(events, read_bytes)
+                server.responses[f"{name}-floor-{deltas}"] = b"".join(
+                    (b"HTTP/1.1 200 OK\r\n\r\n", *events)
+                )
+            if wire.name == "chat":
+                modes += HTTPX_MODES.get(kind, ())
+            jobs += [
+                {
+                    "wire": wire.name, "kind": kind, "mode": mode, "name": name,
+                    "model": f"{wire.model.rpartition('/')[0]}/{name}",
+                    "base": wire.base(_Address(server.port)), "read_bytes": read_bytes,
+                }
+                for mode in modes
+            ]  # fmt: skip
     return jobs
 
 
@@ -119,7 +166,7 @@ class _Address:
 
 def count(jobs: list[dict[str, Any]], src: str, port: int) -> list[float]:
     """Return the instructions per delta of each job."""
-    runs = [{**job, "deltas": deltas} for job in jobs for deltas in (SHORT, LONG)]
+    runs = [{**job, "deltas": [WARM_UP, deltas]} for job in jobs for deltas in (SHORT, LONG)]
     environment = {
         **os.environ, "PYTHONPATH": src, "PYTHONHASHSEED": "0", "PIPY_OFFLINE": "1",
         "no_proxy": "*", "COVERAGE_PROCESS_START": "",
@@ -147,32 +194,36 @@ def main() -> int:
     parser.add_argument("--src", default=str(HERE.parent / "src"), help="the source to measure")
     parser.add_argument("--check", action="store_true", help="fail if a limit is exceeded")
     parser.add_argument("--write", action="store_true", help="write the limits")
-    parser.add_argument("--wire", action="append", help="measure only this API")
-    parser.add_argument("--mode", action="append", help="measure only async, sync or complete")
+    parser.add_argument("--wire", action="append", help="measure only this API (repeatable)")
+    parser.add_argument("--kind", action="append", help="measure only text, arguments or paced")
+    parser.add_argument("--mode", action="append", help="measure only this mode (repeatable)")
     args = parser.parse_args()
+    if args.check or args.write:
+        args.mode = args.mode or CHECKED_MODES
     server = Server()
     jobs = [
         job
         for job in jobs_for(server)
         if (not args.wire or job["wire"] in args.wire)
+        and (not args.kind or job["kind"] in args.kind)
         and (not args.mode or job["mode"] in ("floor", *args.mode))
     ]
     counts = count(jobs, args.src, server.port)
     limits = json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
-    exceeded, floor, table = [], 1.0, {}
-    print(f"{'API':12} {'delta':10} {'mode':9} {'instructions':>12} {'x floor':>8} {'limit':>7}")
+    floor, exceeded, table = 1.0, [], {}
+    print(f"{'API':10} {'delta':10} {'mode':14} {'instructions':>12} {'x floor':>8} {'limit':>7}")
     for job, instructions in zip(jobs, counts, strict=True):
         name = f"{job['wire']} {job['kind']} {job['mode']}"
         floor = instructions if job["mode"] == "floor" else floor
         ratio = table[name] = round(instructions / floor, 3)
         limit = limits.get(name)
-        shown = f"{limit * TOLERANCE:7.2f}" if limit else "      –"
+        shown = f"{limit * TOLERANCE:7.3f}" if limit else "      –"
         print(
-            f"{job['wire']:12} {job['kind']:10} {job['mode']:9} {instructions:12,.0f} {ratio:8.2f}"
-            f" {shown}"
+            f"{job['wire']:10} {job['kind']:10} {job['mode']:14} {instructions:12,.0f}"
+            f" {ratio:8.3f} {shown}"
         )
         if limit and ratio > limit * TOLERANCE:
-            exceeded.append(f"{name}: {ratio:.2f} x the floor, limit {limit * TOLERANCE:.2f}")
+            exceeded.append(f"{name}: {ratio:.3f} x the floor, limit {limit * TOLERANCE:.3f}")
     if args.write:
         kept = {name: ratio for name, ratio in table.items() if not name.endswith("floor")}
         LIMITS.write_text(json.dumps(limits | kept, indent=1) + "\n")

@@ -73,38 +73,73 @@ async def complete(model: str, context: pipy_ai.Context, options: dict) -> int:
     return len(message.text) + len(message.tool_calls)
 
 
+async def read_with_httpx(model: str, options: dict) -> int:
+    """Read a response with httpx and `json`, and return how many events it has."""
+    import httpx
+
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "q"}]}
+    count = 0
+    async with (
+        httpx.AsyncClient() as client,
+        client.stream("POST", options["api_base"] + "/chat/completions", json=body) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                count += len(json.loads(line[6:])["choices"])
+    return count
+
+
+def limit_reads(size: int) -> None:
+    """Let each read of a socket return at most `size` bytes."""
+    from asyncio.selector_events import _SelectorSocketTransport
+
+    from pipy_ai.provider.http.connection import Connection
+
+    get_buffer = Connection.get_buffer
+    Connection.get_buffer = lambda self, hint: memoryview(get_buffer(self, hint))[:size]
+    _SelectorSocketTransport.max_size = size
+
+
 def run(job: dict, port: int) -> None:
     """Stream a short response, then the one that is measured."""
     options = {"api_base": job["base"], "api_key": "k" * 20, "max_retries": 0}
     context = pipy_ai.ctx("q", tools=[TOOL] if job["kind"] == "arguments" else None)
+    if job["read_bytes"]:
+        limit_reads(job["read_bytes"])
 
-    async def both(function) -> None:
-        for deltas in (20, job["deltas"]):
-            assert await function(f"{job['model']}-{deltas}", context, options) > 0
+    async def arun(function, *args) -> None:
+        for deltas in job["deltas"]:
+            assert await function(f"{job['model']}-{deltas}", *args) > 0
 
-    match job["mode"]:
+    match job["mode"].removeprefix("paced-"):
         case "floor":
-            for deltas in (20, job["deltas"]):
-                assert floor(port, f"{job['name']}-{deltas}") > deltas / 2
-        case "async":
-            asyncio.run(both(astream))
+            for deltas in job["deltas"]:
+                assert floor(port, f"{job['name']}-floor-{deltas}") > deltas / 2
+        case "httpx":
+            asyncio.run(arun(read_with_httpx, options))
+        case "async" | "paced":
+            asyncio.run(arun(astream, context, options))
         case "complete":
-            asyncio.run(both(complete))
+            asyncio.run(arun(complete, context, options))
         case "sync":
-            for deltas in (20, job["deltas"]):
+            for deltas in job["deltas"]:
                 assert stream(f"{job['model']}-{deltas}", context, options) > 0
 
 
-async def load(jobs: list[dict]) -> None:
-    """Import what the jobs need, so that it is counted once."""
+def load(jobs: list[dict], port: int) -> None:
+    """Run the shortest jobs once, so that imports and Valgrind's translations are shared."""
+    warm_up = {}
     for job in jobs:
-        await pipy_ai.apreview(f"{job['model']}-20", "q", api_base=job["base"], api_key="k" * 20)
+        if job["mode"] != "sync" and not job["read_bytes"]:  # a thread would not survive the fork
+            warm_up[job["wire"], job["kind"], job["mode"]] = {**job, "deltas": job["deltas"][:1]}
+    for job in warm_up.values():
+        run(job, port)
 
 
 def main() -> None:
     """Run each job of stdin in a child, and print the children's process ids."""
     jobs = json.load(sys.stdin)
-    asyncio.run(load(jobs))
+    load(jobs, int(sys.argv[1]))
     for job in jobs:
         pid = os.fork()
         if pid == 0:

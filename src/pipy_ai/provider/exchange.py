@@ -31,6 +31,7 @@ from .http.client import (
 from .http.connect import proxy_refused_error
 from .http.sse import MAX_EVENT_BYTES, EventTooLong
 from .profiles import Profile
+from .repeated import RepeatedEvents
 from .response import ResponseCapture
 from .wire import Decoder, Framing, Wire
 from .wires._litellm_proxy import (
@@ -45,6 +46,7 @@ from .wires._parsing import (
     MalformedResponseError,
     error_from_payload,
     parse_object,
+    parse_objects,
     reported_error,
     split_documents,
 )
@@ -77,6 +79,7 @@ async def stream_deltas(
     if capture is not None:
         response = capture.attach(response)
     decoder, framing = wire.decoder(), wire.framing()
+    repeated = RepeatedEvents() if decoder.repeats else None
     pending_error: Exception | None
     try:
         if response.status >= 300:
@@ -104,7 +107,7 @@ async def stream_deltas(
         pending_error = None
         chunk, total_bytes = first_chunk, 0
         while True:
-            deltas, pending_error = _decode_chunk(decoder, framing, chunk)
+            deltas, pending_error = _decode_chunk(decoder, framing, chunk, repeated)
             if deltas:
                 yield _believed(deltas, response.headers, profile)
             if pending_error is not None:
@@ -121,7 +124,7 @@ async def stream_deltas(
             total_bytes += len(chunk)
             if total_bytes > MAX_RESPONSE_BYTES:
                 raise _too_long_error("an answer", MAX_RESPONSE_BYTES)
-        deltas, last_error = _decode_chunk(decoder, framing, None)
+        deltas, last_error = _decode_chunk(decoder, framing, None, repeated)
         if deltas:
             yield _believed(deltas, response.headers, profile)
         if not isinstance(last_error, MalformedResponseError):  # half an event
@@ -251,20 +254,51 @@ def _listed_error(body: str) -> ProviderError | None:
 
 
 def _decode_chunk(
-    decoder: Decoder, framing: Framing, chunk: bytes | None
+    decoder: Decoder,
+    framing: Framing,
+    chunk: bytes | None,
+    repeated: RepeatedEvents | None = None,
 ) -> tuple[list[Delta], Exception | None]:
     """Return the deltas of one read (None: the end), and the error that follows them, if any."""
     deltas: list[Delta] = []
     try:
-        for event, data in framing.finish() if chunk is None else framing.feed(chunk):
-            if decoder.done:  # data after the API's last event is not part of the response
-                break
-            _decode_event(decoder, event, data, deltas)
+        events = framing.finish() if chunk is None else framing.feed(chunk)
+        if repeated is not None:
+            _decode_repeated(decoder, repeated, events, deltas)
+        else:
+            _decode_events(decoder, events, deltas)
     except EventTooLong:
         return deltas, _too_long_error("a line")
     except ProviderError as error:
         return deltas, error
     return deltas, None
+
+
+def _decode_repeated(
+    decoder: Decoder, repeated: RepeatedEvents, events: list[tuple[str, str]], deltas: list[Delta]
+) -> None:
+    number = 0
+    while (number := repeated.read(events, number, deltas)) < len(events):
+        if decoder.done:  # data after the API's last event is not part of the response
+            break
+        count = len(deltas)
+        _decode_event(decoder, *events[number], deltas)
+        repeated.learn(*events[number], deltas[count:])
+        number += 1
+
+
+def _decode_events(decoder: Decoder, events: list[tuple[str, str]], deltas: list[Delta]) -> None:
+    objects = parse_objects([data for _, data in events]) if len(events) > 1 else None
+    for number, (event, data) in enumerate(events):
+        if decoder.done:
+            break
+        if objects is None:
+            _decode_event(decoder, event, data, deltas)
+            continue
+        try:
+            decoder.decode(event, data, deltas, objects[number])
+        except MALFORMED:
+            raise MalformedResponseError(data) from None
 
 
 def _decode_event(decoder: Decoder, event: str, data: str, deltas: list[Delta]) -> None:

@@ -42,11 +42,18 @@ class Decoder(Protocol):
     api: str
     """The value of `message.api`."""
 
+    repeats: bool
+    """Whether most events differ only in their text, and decode to the same but for that."""
+
     done: bool
     """Whether the API's last event has been read."""
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """Append the deltas of one event to `deltas`, which keeps those before an error.
+
+        `parsed` is the JSON object in `data`, if it has been parsed.
 
         Raises:
             ProviderError: The provider reports a failure, or the event is not a JSON object.

@@ -24,18 +24,20 @@ class Channel(Generic[T]):
     or raise once the error that it was closed with.
     """
 
-    __slots__ = ("_closed", "_error", "_items", "_ready", "_waiters")
+    __slots__ = ("_blocked", "_closed", "_error", "_items", "_lock", "_ready", "_waiters")
 
     def __init__(self) -> None:
         self._items: list[T] = []
         self._closed = False
         self._error: BaseException | None = None
-        self._ready = threading.Condition(threading.Lock())
-        self._waiters: list[asyncio.Future[None]] = []
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
+        self._blocked = 0  # consumers in `get`
+        self._waiters: list[asyncio.Future[None]] = []  # of consumers in `aget`
 
     def put(self, batch: Iterable[T]) -> None:
         """Add items and wake the consumers. After `close`, items are dropped."""
-        with self._ready:
+        with self._lock:
             if self._closed:
                 return
             self._items.extend(batch)
@@ -44,7 +46,7 @@ class Channel(Generic[T]):
 
     def close(self, error: BaseException | None = None) -> None:
         """End the channel. Consumers still get the ready items, then `error` is raised if given."""
-        with self._ready:
+        with self._lock:
             if not self._closed:
                 self._closed, self._error = True, error
                 self._wake()
@@ -61,7 +63,8 @@ class Channel(Generic[T]):
         return bool(self._items)
 
     def _wake(self) -> None:
-        self._ready.notify_all()
+        if self._blocked:
+            self._ready.notify_all()
         if not self._waiters:
             return
         waiters, self._waiters = self._waiters, []
@@ -88,23 +91,28 @@ class Channel(Generic[T]):
 
     def get(self) -> list[T]:
         """Return all ready items; block until there are some."""
-        with self._ready:
-            while (batch := self._take()) is None:
-                self._ready.wait(WAIT_SLICE_S)
-            return batch
+        with self._lock:
+            if (batch := self._take()) is not None:
+                return batch
+            self._blocked += 1
+            try:
+                while (batch := self._take()) is None:
+                    self._ready.wait(WAIT_SLICE_S)
+                return batch
+            finally:
+                self._blocked -= 1
 
     async def aget(self) -> list[T]:
         """Return all ready items; wait until there are some."""
         while True:
-            with self._ready:
+            with self._lock:
                 batch = self._take()
                 if batch is not None:
                     return batch
+                if self._waiters:
+                    self._waiters = [waiter for waiter in self._waiters if not waiter.done()]
                 waiter = asyncio.get_running_loop().create_future()
-                self._waiters = [
-                    *(pending for pending in self._waiters if not pending.done()),
-                    waiter,
-                ]
+                self._waiters.append(waiter)
             await waiter
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from typing import Any
 
@@ -16,6 +17,8 @@ DONE_SENTINEL = "[DONE]"  # ends a Chat Completions stream
 MAX_MALFORMED_CHARS = 4096
 _MAX_DOCUMENTS = 100  # in one event
 _MAX_NESTING = 200  # also the limit of from_json
+_MARK = random.getrandbits(60)
+_SEPARATOR = f",{_MARK},"
 _WHITESPACE = re.compile(r"\s*")
 
 # The exceptions of a decoder when a field has the wrong type.
@@ -40,6 +43,22 @@ def parse_object(data: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedResponseError(data)
     return value
+
+
+def parse_objects(texts: list[str]) -> list[dict[str, Any]] | None:
+    """Parse JSON objects at once, which takes less time than one after the other.
+
+    None: one of them cannot be parsed in this way, so that each needs `parse_object`.
+    """
+    # The separator is unpredictable: with a known one, three texts that are not JSON on their own
+    # could be three objects together.
+    try:
+        values: list[Any] = from_json(f"[{_SEPARATOR.join(texts)}]")
+    except ValueError:
+        return None
+    objects, marks = values[::2], values[1::2]
+    is_valid = len(objects) == len(texts) and marks == [_MARK] * len(marks)
+    return objects if is_valid and {*map(type, objects)} == {dict} else None
 
 
 def _is_nested_deeper(value: Any, limit: int) -> bool:

@@ -419,6 +419,7 @@ class AnthropicMessagesDecoder:
     """Decodes one response. It is complete with a stop reason or `message_stop`."""
 
     api = ANTHROPIC
+    repeats = True
 
     def __init__(self) -> None:
         self.done: bool = False
@@ -430,9 +431,11 @@ class AnthropicMessagesDecoder:
         self._tool_names: dict[str, str] = {}  # of those calls, by id
         self._citations: dict[int | None, list[dict[str, Any]]] = {}
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
-        body = parse_object(data)
+        body = parsed or parse_object(data)
         event_type = body.get("type") or event
         if event_type == "content_block_delta":
             self._decode_block_delta(body.get("index"), body.get("delta") or {}, deltas)

@@ -506,15 +506,18 @@ class ConverseDecoder:
     """Decodes one response. It is complete with `messageStop`; the usage follows in `metadata`."""
 
     api = BEDROCK
+    repeats = False  # each event has a number or a time of its own
 
     def __init__(self) -> None:
         self.done: bool = False
         self._nova_tools = NovaTools()
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
         if event == "contentBlockDelta":
-            body = parse_object(data)
+            body = parsed or parse_object(data)
             index = optional_index(body.get("contentBlockIndex"))
             delta = body.get("delta") or {}
             if "text" in delta:
@@ -523,24 +526,25 @@ class ConverseDecoder:
             else:
                 self._decode_delta(index, delta, deltas)
         elif event == "contentBlockStart":
-            body = parse_object(data)
+            body = parsed or parse_object(data)
             start = body.get("start") or {}
             self._decode_start(optional_index(body.get("contentBlockIndex")), start, deltas)
         elif event == "contentBlockStop":
-            index = optional_index(parse_object(data).get("contentBlockIndex"))
+            body = parsed or parse_object(data)
+            index = optional_index(body.get("contentBlockIndex"))
             self._nova_tools.end(index, deltas)
         elif event == "messageStop":
-            body = parse_object(data)
+            body = parsed or parse_object(data)
             self._nova_tools.end_all(deltas)
             _append_thinking_tokens(body, deltas)
             deltas.append(Finish(content_text(body.get("stopReason")) or None))
         elif event == "metadata":
             self.done = True
-            deltas.append(usage_from_converse(parse_object(data)))
+            deltas.append(usage_from_converse(parsed or parse_object(data)))
         elif event.startswith(EXCEPTION_PREFIX):
             raise error_from_payload(exception_error(event, data))
         elif not event:  # not an event of this API
-            body = parse_object(data)
+            body = parsed or parse_object(data)
             raise error_from_payload(reported_error(body) or body)
 
     def decode_body(self, body: str, deltas: list[Delta]) -> None:

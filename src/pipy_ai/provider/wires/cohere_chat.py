@@ -207,17 +207,20 @@ class CohereDecoder:
     """Decodes one response. It is complete with `message-end`; `[DONE]` alone is not enough."""
 
     api = COHERE_CHAT
+    repeats = True
 
     def __init__(self) -> None:
         self.done: bool = False
         self._has_plan = False
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
-        if data.startswith(DONE_SENTINEL):
+        if parsed is None and data.startswith(DONE_SENTINEL):
             self.done = True
         else:
-            self._decode_event(parse_object(data), event, deltas)
+            self._decode_event(parsed or parse_object(data), event, deltas)
 
     def decode_body(self, body: str, deltas: list[Delta]) -> None:
         """See `Decoder`: one message, or the events of a stream as lines of JSON."""

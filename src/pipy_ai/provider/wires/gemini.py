@@ -362,6 +362,7 @@ class GeminiDecoder:
     """Decodes one response. It is complete with the finish reason of a candidate."""
 
     api = GEMINI
+    repeats = False  # each event has a number or a time of its own
 
     def __init__(self) -> None:
         self.done: bool = False  # usage may follow the finish reason
@@ -372,10 +373,12 @@ class GeminiDecoder:
         self._streamed_arguments: StreamedArguments | None = None
         self._metadata: dict[str, Any] = {}  # of the tools that Gemini ran
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
         try:
-            self._decode_chunk(parse_object(data), deltas)
+            self._decode_chunk(parsed or parse_object(data), deltas)
         except (ProviderError, *MALFORMED):
             if not self._finished:  # otherwise the response is complete, even if more follows
                 raise

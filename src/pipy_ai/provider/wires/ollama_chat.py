@@ -239,15 +239,18 @@ class OllamaChatDecoder:
     """Decodes one response. It is complete with the line that has `"done": true`."""
 
     api = OLLAMA_CHAT
+    repeats = False  # each event has a number or a time of its own
 
     def __init__(self) -> None:
         self.done: bool = False
         self._model: Any = None
         self._call_count = 0
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
-        line = parse_object(data)
+        line = parsed or parse_object(data)
         model = line.get("model")
         if model != self._model:
             self._model = model

@@ -133,6 +133,7 @@ class OpenAIChatDecoder:
     """Decodes one response. It is complete with a finish reason or `[DONE]`."""
 
     api = OPENAI_CHAT
+    repeats = True
 
     def __init__(self) -> None:
         self.done: bool = False
@@ -141,13 +142,15 @@ class OpenAIChatDecoder:
         self._search_results: Any = None
         self._executed_tools: ExecutedTools | None = None
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
-        if data.strip() == DONE_SENTINEL:
+        if parsed is None and data.strip() == DONE_SENTINEL:
             self.done = True
             deltas.append(Finish())
         else:
-            self.decode_chunk(parse_object(data), deltas, event)
+            self.decode_chunk(parsed or parse_object(data), deltas, event)
 
     def decode_body(self, body: str, deltas: list[Delta]) -> None:
         """See `Decoder`."""

@@ -341,6 +341,7 @@ class OpenAIResponsesDecoder:
     """Decodes one response. It is complete with `response.completed` or `response.incomplete`."""
 
     api = OPENAI_RESPONSES
+    repeats = False  # each event has a number or a time of its own
 
     def __init__(self) -> None:
         self.done: bool = False
@@ -355,11 +356,13 @@ class OpenAIResponsesDecoder:
         self._part_sizes: dict[tuple[int, int], int] = {}  # characters, by item and part
         self._cited: dict[tuple[int, int], int] = {}  # citations so far, by item and part
 
-    def decode(self, event: str, data: str, deltas: list[Delta]) -> None:
+    def decode(
+        self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
+    ) -> None:
         """See `Decoder`."""
-        if data.strip() == DONE_SENTINEL:
+        if parsed is None and data.strip() == DONE_SENTINEL:
             return
-        body = parse_object(data)
+        body = parsed or parse_object(data)
         event_type = body.get("type") or event
         handler = _HANDLERS.get(event_type)
         if handler is not None:
