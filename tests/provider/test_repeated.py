@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipy_ai.provider.deltas import Delta, Text, Thinking, ToolFragment
-from pipy_ai.provider.exchange import _decode_chunk
+from pipy_ai.provider.exchange import decode_chunk
 from pipy_ai.provider.http.sse import SSEReader
 from pipy_ai.provider.repeated import RepeatedEvents
 from pipy_ai.provider.wires import load_wire
@@ -27,7 +27,7 @@ def decode(wire: Wire, chunks: list[bytes], repeated: RepeatedEvents | None) -> 
     decoder, reader = load_wire(wire.api).decoder(), SSEReader()
     deltas: list[Delta] = []
     for chunk in chunks:
-        read, error = _decode_chunk(decoder, reader, chunk, repeated)
+        read, error = decode_chunk(decoder, reader, chunk, repeated)
         deltas += read
         if error is not None:
             return deltas, str(error)

@@ -107,7 +107,7 @@ async def stream_deltas(
         pending_error = None
         chunk, total_bytes = first_chunk, 0
         while True:
-            deltas, pending_error = _decode_chunk(decoder, framing, chunk, repeated)
+            deltas, pending_error = decode_chunk(decoder, framing, chunk, repeated)
             if deltas:
                 yield _believed(deltas, response.headers, profile)
             if pending_error is not None:
@@ -124,7 +124,7 @@ async def stream_deltas(
             total_bytes += len(chunk)
             if total_bytes > MAX_RESPONSE_BYTES:
                 raise _too_long_error("an answer", MAX_RESPONSE_BYTES)
-        deltas, last_error = _decode_chunk(decoder, framing, None, repeated)
+        deltas, last_error = decode_chunk(decoder, framing, None, repeated)
         if deltas:
             yield _believed(deltas, response.headers, profile)
         if not isinstance(last_error, MalformedResponseError):  # half an event
@@ -253,7 +253,7 @@ def _listed_error(body: str) -> ProviderError | None:
     return error_from_payload(error) if error else None
 
 
-def _decode_chunk(
+def decode_chunk(
     decoder: Decoder,
     framing: Framing,
     chunk: bytes | None,
