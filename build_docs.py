@@ -41,7 +41,7 @@ from pipy_ai import errors  # noqa: E402
 
 # Page, title, and the modules whose public names it shows. The last page shows all other modules.
 REFERENCE_PAGES = {
-    "verbs": ("Functions", ["api", "counting", "compaction"]),
+    "functions": ("Functions", ["api", "counting", "compaction"]),
     "messages": (
         "Messages and contexts",
         ["context", "files", "file_storage.verbs", "types", "options"],

@@ -80,7 +80,9 @@ class Case:
     own: frozenset[str] = frozenset()
 
     def row(self) -> list[str]:
-        sent = self.sent.get("type") or next(iter(self.sent))
+        sent = self.sent.get("type")
+        always = sent is None and "model" in self.sent  # the whole request, without a tool
+        sent = sent or next(iter(self.sent))
         if "compound_custom" in self.sent:
             [sent] = self.sent["compound_custom"]["tools"]["enabled_tools"]
         if "toolConfig" in self.sent:
@@ -89,7 +91,7 @@ class Case:
         fee = self.fee_text or ("unknown" if self.fee is None else f"${self.fee:g}")
         return [
             self.provider, f"`{self.tool}`",
-            "always searches" if "model" in self.sent else f"`{sent}`",
+            "always searches" if always else f"`{sent}`",
             "yes" if is_streamed else "", "yes" if self.cites else "",
             fee, "as text" if self.back is None else "as sent",
         ]  # fmt: skip

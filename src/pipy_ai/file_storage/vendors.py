@@ -296,7 +296,7 @@ def _text(document: Any, name: str) -> str:
 
 
 def _unexpected(what: str, value: Any) -> ProviderError:
-    text = f"The provider's answer has no {what}: {str(value)[:300]}"
+    text = f"The provider's response has no {what}: {str(value)[:300]}"
     return ProviderError(error_info(ErrorKind.SERVER, text, retryable=False))
 
 

@@ -269,7 +269,7 @@ def _checked_provider(provider: str) -> str:
     name = _PROVIDER_NAMES.get(provider, provider)
     if name not in FILE_APIS:
         raise ValueError(
-            f"pipy-ai stores no files at {provider!r}: use one of {', '.join(sorted(FILE_APIS))}"
+            f"pipy-ai cannot upload files to {provider!r}, only to {', '.join(sorted(FILE_APIS))}"
         )
     return name
 
