@@ -25,7 +25,7 @@ from .provider.select import provider_for
 from .registry import Model, get_registry
 from .registry.routing import SELF_HOSTED_BACKENDS, Route
 from .stream import EventQueue
-from .types import Context, FileContent, ServerTool, Tool, Warning
+from .types import Context, FileContent, Message, ServerTool, ServerToolResult, Tool, Warning
 from .utils.construct import construct_unchecked
 from .utils.signature import expand_keywords
 from .utils.text import suggest
@@ -258,10 +258,7 @@ def _create_request(
         resolved.warnings,
     )
     if any(type(tool) is ServerTool for tool in context.tools or ()) or any(
-        type(part) is FileContent and part.provider == resolved.provider
-        for message in context.messages
-        if type(message.content) is list
-        for part in message.content
+        _has_provider_content(message, resolved.provider) for message in context.messages
     ):
         from .provider.server_tools import choose_api
 
@@ -271,6 +268,18 @@ def _create_request(
 
         apply_output(request, output, output_mode)
     return request
+
+
+def _has_provider_content(message: Message, provider: str) -> bool:
+    """Return whether a message has files stored at the provider, or results of its own tools."""
+    if type(message.content) is not list:
+        return False
+    is_answer = message.role == "assistant" and message.provider == provider
+    return any(
+        (is_answer and type(part) is ServerToolResult)
+        or (type(part) is FileContent and part.provider == provider)
+        for part in message.content
+    )
 
 
 def _copy_tools(context: Context) -> list[Tool | ServerTool] | None:

@@ -29,6 +29,8 @@ CALL = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "in
 RESULT = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
 CODE = {"executableCode": {"language": "PYTHON", "code": "1"}}
 OUTPUT = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}
+ITEM = {"id": "ws_1", "type": "web_search_call", "status": "completed",
+        "action": {"type": "search", "query": "q"}}  # fmt: skip
 MODELS = {
     "anthropic": "anthropic/claude-sonnet-4-5",
     "google": "google/gemini-2.5-flash",
@@ -59,6 +61,20 @@ def search(provider: str, api: str, call: dict[str, Any], result: dict[str, Any]
     )
 
 
+def drawn_by_openai() -> AssistantMessage:
+    """Return an answer of OpenAI's Responses API with a search and an image."""
+    return turn(
+        "openai",
+        "openai-responses",
+        ServerToolCall(id="ws_1", name="web_search"),
+        ServerToolResult(tool_call_id="ws_1", name="web_search", sources=[SOURCE], raw=ITEM),
+        ImageContent(
+            data=PNG, mime_type="image/png", raw={"type": "image_generation_call", "id": "ig_1"}
+        ),
+        TextContent(text="A fox.", citations=[SOURCE]),
+    )
+
+
 def conversation() -> Context:
     """Return a conversation of which each provider wrote a part."""
     image = ImageContent(data=PNG, mime_type="image/png", raw={"inlineData": {}})
@@ -70,7 +86,8 @@ def conversation() -> Context:
         user("three"), turn("google", "google-generative-ai", TextContent(text="A cat:"), image),
         user("four"), turn("openrouter", "openai-completions", TextContent(text="A dog:"), drawn),
         user("five"), turn("openrouter", "openai-completions", spoken),
-        user("six"),
+        user("six"), drawn_by_openai(),
+        user("seven"),
     )  # fmt: skip
 
 
@@ -81,13 +98,14 @@ def test_every_api_accepts_it_and_names_what_is_lost(
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "k")
     request = preview(MODELS[name], conversation(), api_key=None if name == "bedrock" else "k")
-    assert violations(request.url.partition("?")[0], request.body) == []
+    assert violations(request.url.partition("?")[0], request.body, {"ws_1"}) == []
     codes = {warning.code for warning in request.warnings}
     others_tools = {"server_tool_as_text"}
     expected = {
         "anthropic": {*others_tools, "image_omitted", "audio_omitted"},
         "google": {*others_tools, "image_omitted", "audio_omitted"},
         "openrouter": {*others_tools, "image_omitted"},
+        "openai": {*others_tools, "image_omitted", "audio_omitted"},
     }
     assert codes >= expected.get(name, {*others_tools, "image_omitted", "audio_omitted"})
     sent = json.dumps(request.body)
@@ -96,7 +114,8 @@ def test_every_api_accepts_it_and_names_what_is_lost(
     own = {
         "anthropic": ["server_tool_use", "web_search_tool_result"],
         "google": ["executableCode", "codeExecutionResult", "inlineData"],
-        "openrouter": ["image_url"],
+        "openrouter": ['type": "image_url'],
+        "openai": ["web_search_call", "input_image"],
     }
     for provider, kinds in own.items():
         for kind in kinds:

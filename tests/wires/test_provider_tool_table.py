@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from pipy_ai import (
     AssistantMessage,
@@ -679,3 +680,64 @@ def test_tool_that_a_provider_lacks_is_omitted_or_an_error(case: Case) -> None:
         assert alone.error is not None
         assert alone.error.kind == "bad_request"
         assert f"no {name}" in alone.error.message
+
+
+# === Structured output beside the tools =====================================================
+
+
+class Opening(BaseModel):
+    year: int
+
+
+GEMINI_2 = replace(
+    next(case for case in CASES if case.provider == "Gemini"),
+    provider="Gemini 2.5",
+    model="google/gemini-2.5-flash",
+)
+
+
+@pytest.mark.parametrize("mode", [None, "native", "tool", "prompt"])
+@pytest.mark.parametrize("case", [*CASES, GEMINI_2], ids=ids)
+def test_schema_beside_the_tool_is_accepted(case: Case, mode: Any) -> None:
+    request = preview(case.model, question(case), api_key="k", output=Opening, output_mode=mode)
+    assert broken(case, request.url, request.body) == []
+    codes = {warning.code for warning in request.warnings}
+    if case is GEMINI_2 and mode == "tool":  # these models have no functions beside the tool
+        assert "tool_unsupported" in codes
+        return
+    sent = json.dumps(request.body)
+    name = next(iter(case.sent)) if "type" not in case.sent else case.sent["type"]
+    assert "tool_unsupported" not in codes
+    assert f'"{name}"' in sent
+    is_asked = "Opening" in sent or '"year"' in sent
+    assert is_asked
+
+
+def test_search_of_gemini_2_with_a_value(lab: Lab) -> None:
+    support = {"segment": {"startIndex": 9, "endIndex": 13, "text": "1890"},
+               "groundingChunkIndices": [0]}  # fmt: skip
+    found = {"webSearchQueries": ["a"], "groundingChunks": [{"web": {"uri": URL, "title": "A"}}],
+             "groundingSupports": [support]}  # fmt: skip
+    lab.play(gemini.response([{"text": '{"year": 1890}'}], groundingMetadata=found))
+    base = lab.url.removesuffix("/v1")
+    message = complete(
+        GEMINI_2.model, question(GEMINI_2), api_key="k", api_base=base, output=Opening
+    )
+    assert message.parsed == Opening(year=1890)
+    assert [citation.source for citation in message.citations] == [URL]
+    assert message.usage.server_tool_calls == {"google_search": 1}
+
+
+def test_search_of_claude_with_a_value_by_a_tool(lab: Lab) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Opening", "input": {"year": 1890}}
+    lab.play(anthropic.response(*SEARCH, call, stop="tool_use"))
+    base = lab.url.removesuffix("/v1")
+    context = question(CASES[0])
+    message = complete(CASES[0].model, context, api_key="k", api_base=base, output=Opening,
+                       output_mode="tool")  # fmt: skip
+    assert message.parsed == Opening(year=1890)
+    assert [call.name for call in message.server_tool_calls] == ["web_search"]
+    context.messages += [message, user("?")]
+    url, body = body_of(CASES[0], context)
+    assert broken(CASES[0], url, body) == []
+    assert all(part in body["messages"][1]["content"] for part in SEARCH)

@@ -22,7 +22,7 @@ _BETA_HEADER = "anthropic-beta"
 
 
 def choose_api(request: Request) -> None:
-    """Send a request with the provider's tools or stored files to the API that has them.
+    """Send a request with the provider's tools, their results or stored files to their API.
 
     Those of OpenAI, Azure and xAI are only in the Responses API.
     """
