@@ -14,6 +14,7 @@ import inspect
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -347,7 +348,8 @@ def first_sentence(text: str) -> str:
 
 def write_generated_pages() -> None:
     """Write the generated pages into docs/."""
-    (DOCS / "reference").mkdir(exist_ok=True)
+    shutil.rmtree(DOCS / "reference", ignore_errors=True)  # pages of an earlier build
+    (DOCS / "reference").mkdir()
     for page, text in build_reference_pages().items():
         (DOCS / "reference" / f"{page}.md").write_text(text, encoding="utf-8")
     for name, text in zip(("llms.txt", "llms-full.txt"), build_llms_texts(), strict=True):
