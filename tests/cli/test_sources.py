@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +96,38 @@ def test_flags_add_the_tools_of_the_provider(command: str) -> None:
     done = run(reply, *with_function, *words, stdin=stdin, command=command)
     assert done.stdout == "web_search, web_fetch, code_execution, basename\n"
     assert run(reply, *words, stdin=stdin, command=command).stdout.strip() == ""
+
+
+def test_template_adds_the_tools_of_the_provider() -> None:
+    directory = Path(os.environ["PIPY_DATA_DIR"], "templates")
+    directory.mkdir(parents=True)
+    reply = "lambda request: ', '.join(tool.name for tool in request.context.tools or [])"
+    (directory / "all.yaml").write_text("prompt: Go.\nsearch: true\nfetch: true\ncode: true\n")
+    (directory / "none.yaml").write_text("prompt: Go.\nsearch: false\n")
+    assert run(reply, "-t", "all").stdout == "web_search, web_fetch, code_execution\n"
+    assert run(reply, "-t", "none", "--fetch").stdout == "web_fetch\n"
+    (directory / "bad.yaml").write_text("search: please\n")
+    done = run(reply, "-t", "bad")
+    assert (done.returncode, "'search' must be true or false" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "model", "verb", "able"),
+    [
+        ("--search", "mistral/mistral-small-latest", "search the web", "anthropic/"),
+        ("--fetch", "xai/grok-4.3", "read web pages", "anthropic/"),
+        ("--code", "bedrock/amazon.nova-pro-v1:0", "run code", "anthropic/"),
+        ("--search", "local/smollm2-135m-instruct", "search the web", "anthropic/"),
+    ],
+)
+def test_model_without_the_tool_names_one_that_has_it(
+    flag: str, model: str, verb: str, able: str
+) -> None:
+    done = pipy("ask", "-m", model, flag, "q")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{model} cannot {verb}; a model that can: pipy ask -m {able}" in done.stderr
+    done = pipy("ask", "-m", model, flag, "q", GEMINI_API_KEY="x", OPENAI_API_KEY="")
+    assert "a model that can: pipy ask -m google/gemini-2.5-flash" in done.stderr
 
 
 def test_preview_and_chat_list_them() -> None:

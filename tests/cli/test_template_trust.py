@@ -47,6 +47,9 @@ def write(path: Path, **fields: object) -> str:
 
 
 DANGEROUS = [
+    ({"search": True}, "let the provider search the web"),
+    ({"fetch": True}, "let the provider read web pages that the prompt names"),
+    ({"code": True}, "let the provider run code that the model writes"),
     ({"attachments": ["{dir}/secret.txt"]}, "read '{dir}/secret.txt'"),
     ({"attachments": ["link.txt"]}, "(which is '{dir}/secret.txt')"),
     ({"attachments": ["http://127.0.0.1:9/x"]}, "fetch from 127.0.0.1"),

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, assert_never
 
 if TYPE_CHECKING:
-    from ...types import UserContent
+    from ...types import ServerTool, UserContent
 
 STDIN = "-"
 MAX_REDIRECTS = 5
@@ -117,7 +117,10 @@ def _to_utf8(data: bytes, charset: str | None) -> bytes:
 
 
 def check_supported(
-    attachments: list[UserContent], models: list[str], options: dict[str, Any]
+    attachments: list[UserContent],
+    models: list[str],
+    options: dict[str, Any],
+    tools: list[ServerTool] | None = None,
 ) -> None:
     """Check that every model accepts the attachments, according to the catalogue.
 
@@ -132,7 +135,7 @@ def check_supported(
     from ...provider.transport import wire_for
 
     for model in models:
-        request = build_request(model, ctx(user(*attachments)), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
+        request = build_request(model, ctx(user(*attachments), tools=tools), None, options)  # type: ignore[arg-type]  # ty: ignore[invalid-argument-type]
         for part in attachments:
             match part.type:
                 case "text" | "file":

@@ -45,8 +45,12 @@ class PromptArgs:
         return self.models if len(self.models) > 1 else self.models[0]
 
 
-def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_prompt_options(
+    parser: argparse.ArgumentParser, *, uploads: bool = False
+) -> argparse._ArgumentGroup:
     """Add the prompt, its input, structured output and tools, and the options of the model.
+
+    `uploads` adds `--upload`, for commands that send the prompt.
 
     Returns:
         The group of structured output and tools, to which a command can add options.
@@ -70,6 +74,12 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
         metavar="FILE",
         help="attach an image, audio, video, PDF or text file: a path, a URL, or - for stdin",
     )
+    if uploads:
+        input_group.add_argument(
+            "--upload",
+            action="store_true",
+            help="upload the files of -a to the provider, once, instead of sending them each time",
+        )
     input_group.add_argument(
         "--no-stdin", action="store_true", help="do not read stdin, for example in a shell loop"
     )
@@ -188,14 +198,16 @@ def build_prompt_args(
         text = _render_template(arguments, text)
     elif arguments.param:
         raise ValueError("-p needs a template: -t NAME")
+    uploads = getattr(arguments, "upload", False)
+    if uploads and not arguments.attach:
+        raise ValueError("--upload needs a file: -a FILE")
     attachments: list[Any] = []
-    if arguments.attach:
+    if arguments.attach and not uploads:
         from .attachments import read_attachments
 
         attachments = read_attachments(arguments.attach)
-    if not text.strip() and not attachments:
+    if not text.strip() and not arguments.attach:
         raise ValueError('no prompt: pipy ask "What is 2+2?", or pipe text in')
-    message = user(*([text] if text.strip() else []), *attachments) if attachments else user(text)
     previous_model = conversation.model if conversation is not None else None
     model_name = arguments.model or previous_model
     models = [
@@ -209,13 +221,23 @@ def build_prompt_args(
         stream_options["api_key"] = PLACEHOLDER_KEY
     if conversation is not None:
         _inherit_settings(stream_options, conversation, models[0])
+    tools = server_tools(arguments) or None
+    if uploads:
+        from .uploads import upload_attachments
+
+        attachments = upload_attachments(arguments.attach, models, stream_options)
+    message = user(text)
     if attachments:
         from .attachments import check_supported
 
-        check_supported(attachments, models, stream_options)
+        message = user(*([text] if text.strip() else []), *attachments)
+        check_supported(attachments, models, stream_options, tools)
+    if tools:
+        from .provider_tools import check_provider_tools
+
+        check_provider_tools(tools, models, stream_options, bool(arguments.tool or arguments.mcp))
     previous_messages = [] if conversation is None else conversation.messages
     system = arguments.system or (conversation.system if conversation is not None else None)
-    tools = server_tools(arguments) or None
     context = ctx(*previous_messages, message, system=system, tools=tools)
     return PromptArgs(
         models,
@@ -307,8 +329,9 @@ def _render_template(arguments: argparse.Namespace, text: str) -> str:
     arguments.attach = [*template.attachments, *arguments.attach]
     arguments.tool = [*template.tools, *arguments.tool]
     arguments.option = [*assignments, *arguments.option]
-    if template.extract:
-        arguments.extract = True
+    for name in ("extract", "search", "fetch", "code"):
+        if getattr(template, name):
+            setattr(arguments, name, True)
     return prompt
 
 

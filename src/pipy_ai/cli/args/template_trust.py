@@ -34,6 +34,12 @@ ADDRESS_FIELDS = frozenset(
         "fallbacks", "model_list",
     }
 )  # fmt: skip
+# Tools that providers run: they cost a fee, and pass words of the prompt on.
+_PROVIDER_TOOLS = {
+    "search": "let the provider search the web",
+    "fetch": "let the provider read web pages that the prompt names",
+    "code": "let the provider run code that the model writes",
+}
 NOT_ALLOWED = "the template was not allowed, so nothing was done"
 
 
@@ -97,6 +103,7 @@ def _actions(template: Template, assignments: list[str]) -> list[str]:
     """Return what a template would do besides asking the model, one line each."""
     return [
         *map(_describe_tool, template.tools),
+        *(text for name, text in _PROVIDER_TOOLS.items() if getattr(template, name)),
         *_schema_actions(template.schema),
         *(line for source in template.attachments for line in _attachment_actions(source)),
         *(line for assignment in assignments for line in _option_actions(assignment)),

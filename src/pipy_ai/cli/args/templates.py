@@ -27,6 +27,9 @@ TEMPLATE_KEYS: dict[str, Any] = {
     "attachments": list,
     "tools": list,
     "extract": bool,
+    "search": bool,
+    "fetch": bool,
+    "code": bool,
 }
 
 
@@ -44,6 +47,9 @@ class Template:
     attachments: list[str] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
     extract: bool = False
+    search: bool = False
+    fetch: bool = False
+    code: bool = False
     path: str = ""
     is_from_plugin: bool = False  # whose code runs anyway
 

@@ -58,7 +58,7 @@ WAITS = "starting"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    tools_group = add_prompt_options(parser)
+    tools_group = add_prompt_options(parser, uploads=True)
     tools_group.add_argument(
         "-y", "--yes", action="store_true", help="run tool calls without confirmation"
     )

@@ -1,0 +1,95 @@
+"""Test `pipy ask --upload`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..support.command import pipy
+from ..support.file_lab import FileLab
+
+KEY = "k" * 40
+PDF = b"%PDF-1.4\n%%EOF\n"
+MODEL = "anthropic/claude-sonnet-4-5"
+
+
+@pytest.fixture
+def lab() -> Iterator[FileLab]:
+    with FileLab() as lab:
+        lab.answer = {
+            "id": "m", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+            "content": [{"type": "text", "text": "Two pages."}], "stop_reason": "end_turn",
+            "usage": {"input_tokens": 9, "output_tokens": 3},
+        }  # fmt: skip
+        yield lab
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(PDF)
+    return path
+
+
+def test_file_is_uploaded_once_for_a_conversation(lab: FileLab, path: Path) -> None:
+    asked = ("ask", "-m", MODEL, "--api-base", lab.url)
+    done = pipy(*asked, "-a", str(path), "--upload", "How long?", ANTHROPIC_API_KEY=KEY)
+    assert (done.returncode, done.stdout) == (0, "Two pages.\n"), done.stderr
+    again = pipy(*asked, "-a", str(path), "--upload", "Sure?", ANTHROPIC_API_KEY=KEY)
+    assert again.stdout == "Two pages.\n"
+    next_turn = pipy(*asked, "-c", "And now?", ANTHROPIC_API_KEY=KEY)
+    assert next_turn.stdout == "Two pages.\n"
+    [file] = lab.files.values()
+    assert file.content == PDF
+    for body in lab.messages:
+        block = body["messages"][0]["content"][1]
+        assert block["source"] == {"type": "file", "file_id": file.id}
+    shown = pipy("history", "show").stdout
+    assert "[file 'a.pdf' at anthropic]" in shown
+    exported = json.loads(pipy("history", "export", "--format", "json").stdout)
+    assert exported["messages"][0]["content"][1]["id"] == file.id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--upload", "q"], "--upload needs a file: -a FILE"),
+        (["-a", "https://example.com/a.pdf", "--upload", "q"], "--upload needs files, not -a http"),
+        (["-a", "{path}", "--upload", "--fallback", "openai/gpt-5", "q"], "models of one provider"),
+        (["-a", "{path}", "--upload", "-m", "mistral/mistral-small-latest", "q"],
+         "use one of anthropic, google, openai"),
+        (["-a", "none.pdf", "--upload", "q"], "none.pdf: No such file"),
+    ],
+)  # fmt: skip
+def test_wrong_use_sends_nothing(
+    lab: FileLab, path: Path, arguments: list[str], message: str
+) -> None:
+    words = [argument.replace("{path}", str(path)) for argument in arguments]
+    done = pipy("ask", "-m", MODEL, "--api-base", lab.url, *words, ANTHROPIC_API_KEY=KEY)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert not lab.calls
+
+
+def test_rejected_upload_is_named(lab: FileLab, path: Path) -> None:
+    lab.errors = [(400, "quota exceeded")]
+    done = pipy(
+        "ask", "-m", MODEL, "--api-base", lab.url, "-a", str(path), "--upload", "q",
+        ANTHROPIC_API_KEY=KEY,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{path} was not uploaded: quota exceeded" in done.stderr
+    assert lab.messages == []
+
+
+def test_table_needs_code_execution(lab: FileLab, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n1,2\n")
+    asked = ("ask", "-m", MODEL, "--api-base", lab.url, "-a", str(table), "--upload")
+    done = pipy(*asked, "q", ANTHROPIC_API_KEY=KEY)
+    assert (done.returncode, "only with code_execution()" in done.stderr) == (2, True)
+    done = pipy(*asked, "--code", "q", ANTHROPIC_API_KEY=KEY)
+    assert done.stdout == "Two pages.\n", done.stderr
+    assert lab.messages[0]["messages"][0]["content"][1]["type"] == "container_upload"
