@@ -356,7 +356,8 @@ def _stored_file_problem(file: FileContent, request: Request) -> str:
     if "code_execution" in names | {tool.name for tool in request.context.tools or ()}:
         return ""
     kind = file.mime_type or "of an unknown type"
-    return f"{file.name or file.id} is {kind}; Claude reads such files only with code_execution(), or --code"
+    name = file.name or file.id
+    return f"{name} is {kind}; Claude reads such files only with code_execution() (--code)"
 
 
 def _file_source(part: ImageContent | DocumentContent) -> dict[str, Any]:
