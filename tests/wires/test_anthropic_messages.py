@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from pipy_ai import (
 
 from ..support.event_grammar import check_events
 from ..support.scenarios import shape
-from ..support.scripted_server import Lab, sse
+from ..support.scripted_server import Lab, Status, sse
 from ..support.wire_formats import ANTHROPIC, Counts, Wire, say
 
 pytestmark = [
@@ -203,3 +204,67 @@ def test_provider_tools_are_added_to_the_callers(july: Any) -> None:
     extra = {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}
     body = preview("anthropic/claude-sonnet-4-5", ctx("q", tools=tools), extra=extra).body
     assert [tool["name"] for tool in body["tools"]] == ["lookup", "web_search"]
+
+
+SUMMARY = {
+    "type": "compaction", "content": "They counted to three.", "encrypted_content": "gAAAA",
+    "signature": "sig", "tool_changes": [],
+}  # fmt: skip
+
+
+def compacted_answer(streamed: bool) -> Any:
+    """Return an answer that begins with a summary of the conversation."""
+    text = {"type": "text", "text": "Four."}
+    usage = {"input_tokens": 10, "output_tokens": 2}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "x", "usage": usage}
+    if not streamed:
+        content = [SUMMARY, text]
+        return Status(200, json.dumps({**message, "content": content, "stop_reason": "end_turn"}))
+    late = ("content", "encrypted_content")
+    start = {name: None if name in late else value for name, value in SUMMARY.items()}
+    delta = {"type": "compaction_delta", **{name: SUMMARY[name] for name in late}}
+    return sse(
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": start},
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": text},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    )
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_compaction_is_kept_and_sent_back(lab: Lab, july: Any, streamed: bool) -> None:
+    lab.play(compacted_answer(streamed))
+    options: dict[str, Any] = {"api_base": lab.url, "api_key": "k", "max_retries": 0}
+    rule = {"edits": [{"type": "compact_20260112"}]}
+    context, model = ctx("q"), "anthropic/claude-opus-4-6"
+    answer = complete(
+        model, context, extra={"context_management": rule},
+        headers={"anthropic-beta": "compact-2026-01-12"}, **options,
+    )  # fmt: skip
+    assert lab.seen[0].json["context_management"] == rule
+    assert (answer.text, answer.error, answer.warnings) == ("Four.", None, [])
+    restored = AssistantMessage.model_validate_json(answer.model_dump_json())
+    context.messages += [restored, user("And now?")]
+    complete(model, context, headers={"anthropic-beta": "other-2026"}, **options)
+    blocks = lab.seen[1].json["messages"][1]["content"]
+    assert blocks == [SUMMARY, {"type": "text", "text": "Four."}]
+    assert lab.seen[1].headers["anthropic-beta"] == "compact-2026-01-12,other-2026"
+    complete("anthropic/claude-sonnet-4-5", context, **options)  # another model
+    assert "gAAAA" not in json.dumps(lab.seen[2].json)
+    assert "anthropic-beta" not in lab.seen[2].headers
+
+
+def test_compaction_that_failed_is_left_out(lab: Lab, july: Any) -> None:
+    """The API treats it as a no-op."""
+    content = [{"type": "compaction", "content": None}, {"type": "text", "text": "Hi."}]
+    message = {"id": "m", "role": "assistant", "content": content, "stop_reason": "end_turn"}
+    lab.play(Status(200, json.dumps(message)))
+    answer = complete(
+        "anthropic/claude-opus-4-6", "q", api_base=lab.url, api_key="k", max_retries=0
+    )
+    assert [part.type for part in answer.content] == ["text"]
+    assert answer.warnings == []

@@ -59,7 +59,14 @@ from ._anthropic_tools import (
     tool_name,
     unanswered_parts,
 )
-from ._fields import content_text, optional_id, optional_index, optional_text
+from ._fields import (
+    content_text,
+    dump_part,
+    load_part,
+    optional_id,
+    optional_index,
+    optional_text,
+)
 from ._parsing import (
     error_from_payload,
     parse_object,
@@ -84,6 +91,8 @@ _REJECTED_FIELDS = frozenset(
         "modalities", "n", "prediction", "presence_penalty", "seed", "top_logprobs", "verbosity",
     }
 )  # fmt: skip
+_COMPACTION = "compaction"  # the type of a block
+_COMPACTION_BETA = "compact-2026-01-12"
 _DOCUMENT_TYPES = ("application/pdf", "text/plain")  # of files that `document` refers to
 # Fields of a request that also belong to one for its number of tokens.
 _COUNTED_FIELDS = (
@@ -170,7 +179,14 @@ def encode(request: Request, prepared: PreparedRequest) -> EncodedRequest:
     if prepared.cache_control:
         _add_cache_control(body, prepared.cache_retention == "long")
     url = _messages_url(prepared.base_url or _default_base_url(request))
-    return EncodedRequest(url, {"anthropic-version": API_VERSION}, body)
+    headers = {"anthropic-version": API_VERSION}
+    if _has_compaction(body["messages"]):
+        headers["anthropic-beta"] = _COMPACTION_BETA
+    return EncodedRequest(url, headers, body)
+
+
+def _has_compaction(messages: list[dict[str, Any]]) -> bool:
+    return any(block["type"] == _COMPACTION for turn in messages for block in turn["content"])
 
 
 def count_request(
@@ -378,7 +394,9 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
         case TextContent():
             return {"type": "text", "text": part.text, **encode_citations(part.citations)}
         case ThinkingContent(redacted=True):
-            return {"type": "redacted_thinking", "data": part.thinking_signature}
+            return _compaction_block(part) or {
+                "type": "redacted_thinking", "data": part.thinking_signature
+            }  # fmt: skip
         case ThinkingContent():
             signature = part.thinking_signature
             # Hosts of other models may send no signature but require the field.
@@ -389,6 +407,13 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
             return dict(part.raw)
         case _:
             assert_never(part)
+
+
+def _compaction_block(part: ThinkingContent) -> dict[str, Any] | None:
+    """Return the summary of the conversation that Claude has made; None: it is thinking."""
+    signature = part.thinking_signature or ""
+    block = load_part(signature) if signature.startswith("{") else None
+    return block if block is not None and block.get("type") == _COMPACTION else None
 
 
 def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
@@ -431,6 +456,7 @@ class AnthropicMessagesDecoder:
         self._open_calls: dict[int | None, dict[str, Any]] = {}  # blocks of Anthropic's own tools
         self._tool_names: dict[str, str] = {}  # of those calls, by id
         self._citations: dict[int | None, list[dict[str, Any]]] = {}
+        self._compactions: dict[int | None, dict[str, Any]] = {}  # open blocks
 
     def decode(
         self, event: str, data: str, deltas: list[Delta], parsed: dict[str, Any] | None = None
@@ -496,6 +522,8 @@ class AnthropicMessagesDecoder:
                 deltas.append(ThinkingSignature(signature, index))
         elif block_type == "redacted_thinking":
             deltas.append(RedactedThinking(content_text(block.get("data")), index))
+        elif block_type == _COMPACTION:
+            self._compactions[index] = block
         elif block_type == "tool_use":
             self._tool_blocks.add(index)
             name = content_text(block.get("name"))
@@ -547,6 +575,8 @@ class AnthropicMessagesDecoder:
             elif (call := self._open_calls.get(index)) is not None:
                 call["input"] += arguments
                 deltas.append(ServerToolFragment(index, arguments=arguments))
+        elif delta_type == "compaction_delta" and index in self._compactions:
+            self._compactions[index] = {**self._compactions[index], **delta}
         elif delta_type == "citations_delta":
             self._citations.setdefault(index, []).append(delta.get("citation") or {})
 
@@ -562,12 +592,25 @@ class AnthropicMessagesDecoder:
             deltas.append(ServerToolFragment(index, arguments=tool_input or "", raw=raw))
         elif tool_input:
             deltas.append(ToolFragment(index, arguments=tool_input))
+        if compaction := _compaction_part(self._compactions.pop(index, {})):
+            deltas.append(RedactedThinking(compaction, index))
         citations = self._citations.pop(index, ())
         deltas += [decode_citation(item, index) for item in citations if isinstance(item, dict)]
 
     def _end_blocks(self, deltas: list[Delta]) -> None:
-        for index in {**self._unsent_inputs, **self._open_calls, **self._citations}:
+        unfinished = (self._unsent_inputs, self._open_calls, self._compactions, self._citations)
+        for index in {index: None for blocks in unfinished for index in blocks}:
             self._end_block(index, deltas)
+
+
+def _compaction_part(block: dict[str, Any]) -> str | None:
+    """Return a summary of the conversation as JSON, to be sent back; None: it failed."""
+    if not optional_text(block.get("content")) and not optional_text(
+        block.get("encrypted_content")
+    ):
+        return None
+    fields = {name: value for name, value in block.items() if value is not None}
+    return dump_part({**fields, "type": _COMPACTION})
 
 
 def _response_info(message: dict[str, Any]) -> ResponseInfo:
