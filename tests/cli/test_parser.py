@@ -75,7 +75,7 @@ def test_root_help_shows_every_command_in_its_group() -> None:
     ("command", "usage"),
     [
         ("batch", "pipy batch [OPTIONS] INPUT"),
-        ("keys", "pipy keys ACTION"),
+        ("keys", "pipy keys [ACTION]"),
         ("history rm", "pipy history remove [OPTIONS] ID …"),
         ("keys path", "pipy keys path"),
     ],

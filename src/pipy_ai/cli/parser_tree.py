@@ -62,7 +62,7 @@ def usage_words(command: Command) -> str:
         words.append("[OPTIONS]")
     words += [value_usage(action) for action in command.positionals]
     if command.children:
-        words.append("ACTION")
+        words.append("[ACTION]")  # each has a default: `DEFAULT_ACTIONS`
     return " ".join(words)
 
 

@@ -101,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export_parser.add_argument(
         "--format",
         choices=("md", "html", "sqlite", "json", "jsonl"),
+        metavar="FORMAT",
         help="md, html, sqlite, json or jsonl (default: from the suffix of FILE, else md)",
     )
     for action in actions.choices.values():

@@ -26,6 +26,10 @@ from ..display.terminal import escape_controls, hint, warn, write_json
 if TYPE_CHECKING:
     from ...live_models import LiveModel
 
+DESCRIPTION = (
+    "List the models of the catalogue: first those that you have a key for, then the newest ones of"
+    " large vendors."
+)
 WAITS = "reading the catalogue"
 EXAMPLES = """\
 pipy models sonnet
