@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ...errors import ErrorKind, ProviderError, error_info
+from .authorities import authority_source, tls_context, trust_all
 from .connection import MAX_HEADER_BYTES, Connection, ConnectionBroken
 from .dial import open_socket
 
@@ -32,33 +33,44 @@ async def connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection
         ConnectionBroken: The host or the proxy could not be reached.
         TimeoutError: The connection took longer than `CONNECT_TIMEOUT_S`.
     """
-    tls_context = _tls_context() if use_tls else None
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if not proxy:
-                return await _open_connection(host, port, tls_context)
-            connection = await _connect_via_proxy(proxy, host, port, use_tls)
-            if tls_context is not None:
-                await _start_tls(connection, tls_context, host)
-            return connection
+            try:
+                return await _connect(host, port, use_tls, proxy)
+            except _UncommonAuthority:
+                return await _connect(host, port, use_tls, proxy)
     except TimeoutError:
         address = f"{host}:{port}{proxy_suffix(proxy)}"
         text = f"{address} could not be reached within {CONNECT_TIMEOUT_S:g} s. Try again."
         raise TimeoutError(text) from None
 
 
+class _UncommonAuthority(Exception):
+    """A host is not trusted yet: not all authorities were loaded. They are now."""
+
+
+async def _connect(host: str, port: int, use_tls: bool, proxy: str) -> Connection:
+    context = tls_context() if use_tls else None
+    if not proxy:
+        return await _open_connection(host, port, context)
+    connection = await _connect_via_proxy(proxy, host, port, use_tls)
+    if context is not None:
+        await _start_tls(connection, context, host)
+    return connection
+
+
 async def _open_connection(
-    host: str, port: int, tls_context: ssl.SSLContext | None, proxy: str = ""
+    host: str, port: int, context: ssl.SSLContext | None, proxy: str = ""
 ) -> Connection:
     options: dict[str, Any] = {}
-    if tls_context is not None:
-        options = {"ssl": tls_context, "server_hostname": host}
+    if context is not None:
+        options = {"ssl": context, "server_hostname": host}
     try:
         sock = await open_socket(host, port)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(Connection, sock=sock, **options)
     except ssl.SSLError as error:
-        raise _tls_error(host, error) from None
+        raise _tls_error(host, error, context) from None
     except OSError as error:
         subject = f"The proxy {redacted_proxy_url(proxy)}" if proxy else f"{host}:{port}"
         hint = f"its address ({PROXY_VARIABLES})" if proxy else "the address"
@@ -68,14 +80,14 @@ async def _open_connection(
     return connection
 
 
-async def _start_tls(connection: Connection, tls_context: ssl.SSLContext, host: str) -> None:
+async def _start_tls(connection: Connection, context: ssl.SSLContext, host: str) -> None:
     loop = asyncio.get_running_loop()
     try:
         transport = await loop.start_tls(
-            connection.transport, connection, tls_context, server_hostname=host
+            connection.transport, connection, context, server_hostname=host
         )
     except ssl.SSLError as error:
-        raise _tls_error(host, error) from None
+        raise _tls_error(host, error, context) from None
     except OSError as error:
         raise ConnectionBroken(
             f"{host} closed the connection during the TLS handshake: {_os_error_text(error)}. "
@@ -101,12 +113,14 @@ def _connection_error(text: str) -> ProviderError:
 _CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH = (10,), (9,), (62, 64)
 
 
-def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
+def _tls_error(host: str, error: ssl.SSLError, context: ssl.SSLContext | None) -> Exception:
     if not isinstance(error, ssl.SSLCertVerificationError):
         reason = (error.reason or str(error)).replace("_", " ").lower()
         return _connection_error(
             f"TLS with {host} failed: {reason}. Check that this port uses https://."
         )
+    if context is not None and trust_all(context):
+        return _UncommonAuthority()
     if error.verify_code in _CERT_EXPIRED:
         hint = "Its operator must renew it, unless this machine's clock is wrong."
     elif error.verify_code in _CERT_NOT_YET_VALID:
@@ -114,7 +128,7 @@ def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
     elif error.verify_code in _HOSTNAME_MISMATCH:
         hint = "Check the address."
     else:
-        source, path = _ca_source()
+        source, path = authority_source()
         hint = (
             "If you or your network issued it, set SSL_CERT_FILE to a PEM file with its "
             "certificate authority"
@@ -122,37 +136,6 @@ def _tls_error(host: str, error: ssl.SSLError) -> ProviderError:
         )
     reason = error.verify_message.rstrip(".")
     return _connection_error(f"The certificate of {host} is not trusted: {reason}. {hint}")
-
-
-def _ca_source() -> tuple[str, str]:
-    """Return the source of trusted certificates: the variable (or package), and its path."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
-        if value := os.environ.get(name, "").strip():
-            return name, value
-    import certifi
-
-    return "the package certifi", certifi.where()
-
-
-_tls_contexts: dict[tuple[str, str], ssl.SSLContext] = {}
-
-
-def _tls_context() -> ssl.SSLContext:
-    ca_source = source, path = _ca_source()
-    context = _tls_contexts.get(ca_source)
-    if context is None:
-        try:
-            if source == "SSL_CERT_DIR" or os.path.isdir(path):
-                context = ssl.create_default_context(capath=path)
-            else:
-                context = ssl.create_default_context(cafile=path)
-        except (OSError, ssl.SSLError) as error:
-            raise _connection_error(
-                f"{path} ({source}) cannot be read as certificates: {error}"
-            ) from None
-        context.set_alpn_protocols(["http/1.1"])
-        _tls_contexts[ca_source] = context
-    return context
 
 
 # --- Proxies --------------------------------------------------------------------------------
@@ -247,9 +230,9 @@ async def _connect_via_proxy(proxy: str, host: str, port: int, use_tls: bool) ->
             " http://name:password@host:port, with %40 for @; https:// and socks5:// also "
             "work ({PROXY_VARIABLES})."
         )
-    tls_context = _tls_context() if url.scheme == "https" else None
+    context = tls_context() if url.scheme == "https" else None
     connection = await _open_connection(
-        url.hostname or "", url.port or default_port, tls_context, proxy
+        url.hostname or "", url.port or default_port, context, proxy
     )
     try:
         if url.scheme.startswith("socks"):
