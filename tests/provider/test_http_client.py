@@ -180,7 +180,7 @@ async def test_cancelling_closes_dead_connections(monkeypatch: pytest.MonkeyPatc
         async for _ in stream_deltas(call, openai_chat.WIRE, PROFILE):
             pass
 
-    for turns in range(0, 45, 3):
+    for turns in range(0, 45, 5):
         alive = await asyncio.start_server(_serve, "127.0.0.1", 0)
         writers: list[asyncio.StreamWriter] = []
 

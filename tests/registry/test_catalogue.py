@@ -131,7 +131,7 @@ def test_names_that_cannot_be_typed_are_skipped(name: str) -> None:
     assert list(providers_in_feed(feed)) == ["acme"]
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.integers(0, 10**6), st.integers(0, 10**6), PATHS, JUNK),

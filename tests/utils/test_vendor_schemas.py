@@ -430,14 +430,14 @@ def _bounded_calls(limit: int) -> Generator[None, None, None]:
 
 
 @pytest.mark.parametrize("union", ["oneOf", "allOf"])
-@pytest.mark.parametrize("shape", [(40, 2, False), (5, 4, True)], ids=str)
+@pytest.mark.parametrize("shape", [(24, 2, False), (5, 4, True)], ids=str)
 def test_alternatives_of_alternatives_do_not_explode(
     union: str, shape: tuple[int, int, bool]
 ) -> None:
-    """Written out, 40 types of two alternatives each are 2 ** 40 schemas."""
+    """Written out, 24 types of two alternatives each are 2 ** 24 schemas."""
     schema = _exploding(union, *shape)
     value = {"a": {"p0": "x", "inner": {"inner": None}}, "b": None}
-    with _bounded_calls(10_000_000):
+    with _bounded_calls(5_000_000):
         for convert in (*CONVERTERS, to_cohere_schema):
             convert(schema)
         drop_optional_nulls(value, schema, schema)
@@ -459,7 +459,7 @@ def test_validation_follows_a_limited_number_of_references(draft: str, is_named:
     a = {"$ref": "#/definitions/T0"}
     schema = {"$schema": name, "properties": {"a": a}, "definitions": definitions}
     assert list(schema_errors({"b": 1}, schema)) == []
-    with _bounded_calls(10_000_000), pytest.raises(ValueError, match="refer to themselves"):
+    with _bounded_calls(5_000_000), pytest.raises(ValueError, match="refer to themselves"):
         list(schema_errors({"a": 1}, schema))
 
 
