@@ -13,6 +13,7 @@ from ..deltas import (
     Omitted,
 )
 from ._fields import optional_text
+from ._images import image_delta
 
 # The first bytes of audio files, base64-encoded. OpenAI streams bare samples, at 24 kHz.
 _AUDIO_TYPES = {
@@ -33,7 +34,7 @@ def decode_images(images: Any, deltas: list[Delta]) -> None:
         head, comma, data = url.partition(",")
         if url.startswith("data:") and comma:
             mime_type = head.removeprefix("data:").partition(";")[0]
-            deltas.append(ImageData(data, mime_type, raw=raw))
+            deltas.append(image_delta(data, mime_type, raw=raw))
         else:
             deltas.append(ImageData(url=url, raw=raw))
 

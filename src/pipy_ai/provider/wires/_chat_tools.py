@@ -9,7 +9,6 @@ from ...types import ServerTool
 from ..deltas import (
     CitationReport,
     Delta,
-    ImageData,
     ServerToolFragment,
     ServerToolOutput,
     UsageReport,
@@ -17,6 +16,7 @@ from ..deltas import (
 from ..request import Request
 from ..wire import EncodedServerTool
 from ._fields import as_mapping, as_mappings, optional_id, optional_text
+from ._images import image_delta
 
 _LOCATION = ("city", "region", "country", "timezone")
 
@@ -186,4 +186,4 @@ def _append_output(call_id: str, name: str, tool: Mapping[str, Any], deltas: lis
     if sources and name in ("web_search", "web_fetch"):
         text = ""  # a copy of the sources
     deltas.append(ServerToolOutput(call_id, name, text, sources=sources, raw=raw))
-    deltas.extend(ImageData(png, "image/png") for png in pictures)
+    deltas.extend(image_delta(png, "image/png") for png in pictures)

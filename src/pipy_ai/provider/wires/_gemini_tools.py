@@ -11,7 +11,6 @@ from ..deltas import (
     AudioData,
     CitationReport,
     Delta,
-    ImageData,
     Omitted,
     ServerToolFragment,
     ServerToolOutput,
@@ -20,6 +19,7 @@ from ..profiles import GEMINI_1_AND_2
 from ..request import Request
 from ..wire import EncodedServerTool
 from ._fields import optional_id, optional_text
+from ._images import image_delta
 
 # Fields of a candidate that show what its tools did. They are not sent back.
 _METADATA = ("groundingMetadata", "urlContextMetadata")
@@ -103,7 +103,7 @@ def decode_own_part(part: dict[str, Any]) -> Delta:
         )
     file = part.get("fileData")
     mime_type = _text(file.get("mimeType")) if isinstance(file, dict) else ""
-    return Omitted(mime_type or min(part))
+    return Omitted(mime_type or min(name for name in part if name != "thoughtSignature"))
 
 
 def _decode_media(part: dict[str, Any], data: dict[str, Any]) -> Delta:
@@ -111,7 +111,7 @@ def _decode_media(part: dict[str, Any], data: dict[str, Any]) -> Delta:
     kind = mime_type.partition("/")[0]
     raw = {"inlineData": {}, **{name: part[name] for name in part if name != "inlineData"}}
     if kind == "image":
-        return ImageData(content, mime_type, raw=raw)
+        return image_delta(content, mime_type, raw=raw)
     if kind == "audio":
         return AudioData(content, mime_type=mime_type)
     return Omitted(mime_type or "inlineData")

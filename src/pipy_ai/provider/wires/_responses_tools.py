@@ -22,10 +22,18 @@ from ...types import (
     ThinkingContent,
 )
 from ..conversation import server_tool_text
-from ..deltas import CitationReport, Delta, ImageData, ServerToolFragment, ServerToolOutput
+from ..deltas import (
+    CitationReport,
+    Delta,
+    ImageData,
+    Omitted,
+    ServerToolFragment,
+    ServerToolOutput,
+)
 from ..request import Request
 from ..wire import EncodedServerTool
 from ._fields import as_mapping, as_mappings, dump_part, optional_id, optional_text
+from ._images import image_delta
 
 # === Definitions ============================================================================
 
@@ -353,13 +361,13 @@ def _without_pictures(item: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return {**item, "outputs": kept}, pictures
 
 
-def _picture(address: str, index: int, item: Mapping[str, Any]) -> ImageData:
+def _picture(address: str, index: int, item: Mapping[str, Any]) -> ImageData | Omitted:
     raw = {"type": item["type"], "id": optional_id(item.get("id"))}
     head, comma, data = address.partition(",")
     if not (comma and head.startswith("data:")):
         return ImageData(url=address, block=index, raw=raw)
     mime_type = head.removeprefix("data:").partition(";")[0]
-    return ImageData(data, mime_type or "image/png", block=index, raw=raw)
+    return image_delta(data, mime_type or "image/png", index, raw)
 
 
 def append_generated_image(index: int, item: dict[str, Any], deltas: list[Delta]) -> None:
@@ -368,7 +376,7 @@ def append_generated_image(index: int, item: dict[str, Any], deltas: list[Delta]
     if data:
         raw = _as_data({name: value for name, value in item.items() if name != "result"})
         raw = raw or {"type": item["type"]}
-        deltas.append(ImageData(data, image_type(item), block=index, raw=raw))
+        deltas.append(image_delta(data, image_type(item), index, raw))
         return
     call_id, name = optional_id(item.get("id")) or "", "image_generation"
     deltas.append(ServerToolFragment(index, call_id, name, raw={}))

@@ -83,13 +83,8 @@ _TOP_LEVEL_FIELDS = frozenset(
     }
 )  # fmt: skip
 
-# Parts of a response that are neither text nor a call of a function.
-_CONTENT_FIELDS = frozenset(
-    {
-        "audioTranscription", "codeExecutionResult", "executableCode", "fileData",
-        "functionResponse", "inlineData", "toolCall", "toolResponse",
-    }
-)  # fmt: skip
+# Fields of a part of text; one with another field holds other content.
+_TEXT_FIELDS = frozenset({"mediaResolution", "text", "thought", "thoughtSignature"})
 
 _METADATA = ("groundingMetadata", "urlContextMetadata", "citationMetadata")
 
@@ -358,6 +353,12 @@ def _encode_result(
 # === Responses ==============================================================================
 
 
+def _content_fields(part: dict[str, Any]) -> set[str]:
+    return {
+        name for name in part if name not in _TEXT_FIELDS and not name.lower().endswith("metadata")
+    }
+
+
 class GeminiDecoder:
     """Decodes one response. It is complete with the finish reason of a candidate."""
 
@@ -451,7 +452,7 @@ class GeminiDecoder:
             deltas.append(Thinking(content_text(part.get("text"))))
             if signature:
                 deltas.append(ThinkingSignature(signature))
-        elif "text" in part or not _CONTENT_FIELDS.intersection(part):
+        elif "text" in part or not _content_fields(part):
             deltas.append(Text(content_text(part.get("text"))))
             if signature:
                 deltas.append(TextSignature(signature, starts_block=True))
