@@ -60,7 +60,7 @@ def test_file_is_uploaded_once_for_a_conversation(lab: FileLab, path: Path) -> N
         (["-a", "https://example.com/a.pdf", "--upload", "q"], "--upload needs files, not -a http"),
         (["-a", "{path}", "--upload", "--fallback", "openai/gpt-5", "q"], "models of one provider"),
         (["-a", "{path}", "--upload", "-m", "mistral/mistral-small-latest", "q"],
-         "use one of anthropic, google, openai"),
+         "only to anthropic, google, openai"),
         (["-a", "none.pdf", "--upload", "q"], "none.pdf: No such file"),
     ],
 )  # fmt: skip

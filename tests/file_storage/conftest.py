@@ -14,6 +14,6 @@ from ..support.file_lab import FileLab
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileLab]:
     monkeypatch.setattr(vendors, "POLL_S", 0.01)
-    monkeypatch.setattr(vendors, "RESUME_DELAYS_S", (0.01, 0.01))
+    monkeypatch.setattr(vendors, "RETRY_DELAYS_S", (0.01, 0.01))
     with FileLab() as lab:
         yield lab

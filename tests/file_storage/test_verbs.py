@@ -21,17 +21,19 @@ from pipy_ai import (
     PipyError,
     adelete_file,
     adownload,
+    assistant,
     aupload,
     code_execution,
     complete,
     ctx,
     delete_file,
     download,
+    tool_result,
     upload,
     user,
 )
 from pipy_ai.file_storage.reuse import uploads_path
-from pipy_ai.types import now_ms
+from pipy_ai.types import ToolCall, now_ms
 
 from ..support.file_lab import FileLab, StoredFile
 
@@ -293,10 +295,54 @@ def test_file_in_a_container_is_downloaded(lab: FileLab) -> None:
 
 
 def test_name_of_a_download_is_never_a_path(lab: FileLab, tmp_path: Path) -> None:
-    for name in ("../../x.txt", "/etc/x.txt", "C:\\dir\\x.txt", "a/x.txt/"):
+    for name in ("../../x.txt", "/etc/x.txt", "C:\\dir\\x.txt", "a/x.txt/", "..x\0.t\nxt"):
         file = FileContent(id="file_1", provider="anthropic", name=name)
         lab.files["file_1"] = StoredFile("file_1", name, "", 3, "", b"abc")
         assert download(file, **options(lab, "anthropic")).name == "x.txt"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_upload_is_repeated_after_a_passing_error(lab: FileLab, provider: str) -> None:
+    lab.errors = [(503, "overloaded"), (429, "slow down")]
+    store(lab, provider)
+    assert len(lab.files) == 1
+    lab.errors = [(503, "overloaded")] * 9
+    with pytest.raises(PipyError, match="overloaded"):
+        store(lab, provider, name="b.pdf")
+    assert len(lab.errors) == 6
+    lab.errors = [(400, "no")] * 9
+    with pytest.raises(PipyError, match="no"):
+        store(lab, provider, name="c.pdf")
+    assert len(lab.errors) == 8
+
+
+def test_files_in_tool_results(lab: FileLab) -> None:
+    call = ToolCall(id="c1", name="look", arguments={})
+
+    def blocks(provider: str, *files: FileContent, is_error: bool = False) -> list[Any]:
+        result = tool_result(call, *files, is_error=is_error)
+        turns = [user("?"), assistant(call), result]
+        body = json.loads(sent(lab, provider, ctx(*turns, tools=[code_execution()])))
+        content = body.get("messages", [{}])[-1].get("content") or body.get("input")[-1]["output"]
+        return [{**one, "cache_control": None} for one in content]
+
+    [paper, table] = [
+        FileContent(id="f1", provider="anthropic", mime_type="application/pdf"),
+        FileContent(id="f2", provider="anthropic", mime_type="text/csv"),
+    ]
+    source = {"type": "document", "source": {"type": "file", "file_id": "f1"}}
+    for_code = {"type": "container_upload", "file_id": "f2", "cache_control": None}
+    [result, last] = blocks("anthropic", paper, table)
+    assert (result["content"], last) == ([source], for_code)
+    [result, last] = blocks("anthropic", table)
+    assert [block["type"] for block in result["content"]] == ["text"]
+    [result, *after] = blocks("anthropic", paper, is_error=True)
+    assert [block["type"] for block in result["content"]] == ["text"]
+    assert after == [{**source, "cache_control": None}]
+    ours = paper.model_copy(update={"provider": "openai"})
+    assert blocks("openai", ours) == [
+        {"type": "input_file", "file_id": "f1", "cache_control": None}
+    ]
 
 
 def test_async_versions(lab: FileLab) -> None:
@@ -312,7 +358,7 @@ def test_async_versions(lab: FileLab) -> None:
 
 
 def test_wrong_arguments_send_nothing(lab: FileLab, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="use one of anthropic, google, openai"):
+    with pytest.raises(ValueError, match="only to anthropic, google, openai"):
         upload(PDF, provider="mistral")
     with pytest.raises(ValueError, match="is empty"):
         store(lab, "openai", b"")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ..batch_api.client import BatchClient
@@ -14,9 +15,12 @@ from ..errors import ErrorKind, ProviderError, error_info
 from ..provider.http.client import FileContent as FileBody
 from ..types import FileContent
 
+T = TypeVar("T")
+
 POLL_S = 1.0  # between two questions whether a file has been processed
 PROCESSING_TIMEOUT_S = 600.0
-RESUME_DELAYS_S = (0.5, 2.0, 8.0)  # before an interrupted upload is resumed
+RETRY_DELAYS_S = (0.5, 2.0, 8.0)  # before an upload that failed is repeated or resumed
+MAX_DELAY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +166,18 @@ class GeminiFiles:
     async def upload(self, file: LocalFile, expires_in: int | None) -> FileContent:
         """See `FileAPI`."""
         version = urlsplit(self._base).path
-        _, headers = await self._client.call_with_headers(
-            "POST",
-            self._client.url_of(f"/upload{version}/files"),
-            {"file": {"displayName": file.name, "mimeType": file.mime_type}},
-            headers={
-                "x-goog-upload-protocol": "resumable",
-                "x-goog-upload-command": "start",
-                "x-goog-upload-header-content-length": str(file.size),
-                "x-goog-upload-header-content-type": file.mime_type,
-            },
+        _, headers = await _retried(
+            lambda: self._client.call_with_headers(
+                "POST",
+                self._client.url_of(f"/upload{version}/files"),
+                {"file": {"displayName": file.name, "mimeType": file.mime_type}},
+                headers={
+                    "x-goog-upload-protocol": "resumable",
+                    "x-goog-upload-command": "start",
+                    "x-goog-upload-header-content-length": str(file.size),
+                    "x-goog-upload-header-content-type": file.mime_type,
+                },
+            )
         )
         url = headers.get("x-goog-upload-url", "")
         if urlsplit(url).netloc != urlsplit(self._client.url).netloc:  # the key is sent there
@@ -198,7 +204,7 @@ class GeminiFiles:
     async def _send(self, url: str, file: LocalFile) -> Any:
         """Send the bytes of a file. If the connection breaks, continue where it broke."""
         offset = 0
-        for delay_s in (*RESUME_DELAYS_S, None):
+        for delay_s in (*RETRY_DELAYS_S, None):
             headers = {
                 "content-type": file.mime_type,
                 "x-goog-upload-offset": str(offset),
@@ -265,8 +271,20 @@ async def _post_multipart(
     )
     body = FileBody(file.path, before.encode(), f"\r\n--{boundary}--\r\n".encode())
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    uploaded = await client.call("POST", url, headers=headers, file=body)
+    uploaded = await _retried(lambda: client.call("POST", url, headers=headers, file=body))
     return uploaded if isinstance(uploaded, dict) else {}
+
+
+async def _retried(call: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of a call, repeated if it failed for a moment. Uploads are free."""
+    for delay_s in RETRY_DELAYS_S:
+        try:
+            return await call()
+        except ProviderError as failure:
+            if not failure.error.retryable:
+                raise
+            await asyncio.sleep(max(delay_s, min(failure.error.retry_after or 0, MAX_DELAY_S)))
+    return await call()
 
 
 async def _get_or_none(client: BatchClient, url: str) -> dict[str, Any] | None:

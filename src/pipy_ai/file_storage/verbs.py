@@ -9,6 +9,7 @@ import io
 import itertools
 import mimetypes
 import os
+import re
 import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -169,9 +170,9 @@ async def adownload(
             wanted = await api.describe(wanted)
         output = io.BytesIO()
         await api.download(wanted, output)
-    name = os.path.basename((wanted.name or wanted.id).replace("\\", "/").rstrip("/"))
+    name = _safe_name(wanted.name or wanted.id)
     mime_type = wanted.mime_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return DownloadedFile(name or "file", mime_type, output.getvalue())
+    return DownloadedFile(name, mime_type, output.getvalue())
 
 
 def delete_file(
@@ -222,7 +223,7 @@ class DownloadedFile:
     """A file that was downloaded from a provider."""
 
     name: str
-    """The name of the file, without directories."""
+    """The name of the file, without directories and leading dots."""
     mime_type: str
     """The media type."""
     bytes: bytes = field(repr=False)
@@ -272,6 +273,12 @@ def _checked_provider(provider: str) -> str:
             f"pipy-ai cannot upload files to {provider!r}, only to {', '.join(sorted(FILE_APIS))}"
         )
     return name
+
+
+def _safe_name(name: str) -> str:
+    """Return the last part of a name that a model may have chosen; it is never hidden."""
+    last_part = os.path.basename(name.replace("\\", "/").rstrip("/"))
+    return re.sub(r"[\x00-\x1f\x7f]", "", clean_surrogates(last_part)).lstrip(".") or "file"
 
 
 def _stored_file(

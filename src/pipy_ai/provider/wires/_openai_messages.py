@@ -357,7 +357,10 @@ def _encode_part(part: UserContent, dialect: ChatDialect = OPENAI_DIALECT) -> di
             url = f"data:{mime_type};base64,{data}"
             return {"type": "video_url", "video_url": {"url": url}}
         case FileContent():
-            return {"type": "file", "file": {"file_id": part.url or part.id}}
+            # LiteLLM's form: it converts the file for the provider's API by its type.
+            return {
+                "type": "file", "file": {"file_id": part.url or part.id, "format": part.mime_type}
+            }  # fmt: skip
         case _:
             assert_never(part)
 

@@ -301,11 +301,11 @@ def _called_tools(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the conversation; consecutive messages of users and tools become one."""
     encoded: list[dict[str, Any]] = []
-    files_of_errors: list[dict[str, Any]] = []  # they follow the last of the turn's results
+    files_after_results: list[dict[str, Any]] = []  # which a result cannot hold
     for message in messages:
-        if files_of_errors and not isinstance(message, ToolResultMessage):
-            encoded[-1]["content"] += files_of_errors
-            files_of_errors = []
+        if files_after_results and not isinstance(message, ToolResultMessage):
+            encoded[-1]["content"] += files_after_results
+            files_after_results = []
         match message:
             case UserMessage():
                 role, blocks = "user", _encode_user_content(message)
@@ -313,16 +313,15 @@ def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 role, blocks = "assistant", _encode_answer(message)
             case ToolResultMessage():
                 role, blocks = "user", [_encode_result(message)]
-                if message.is_error:
-                    files_of_errors += _encode_files(message)
+                files_after_results += _encode_files(message)
             case _:
                 assert_never(message)
         if encoded and encoded[-1]["role"] == role:
             encoded[-1]["content"] += blocks
         else:
             encoded.append({"role": role, "content": blocks})
-    if files_of_errors:
-        encoded[-1]["content"] += files_of_errors
+    if files_after_results:
+        encoded[-1]["content"] += files_after_results
     if encoded and encoded[-1]["role"] == "assistant":
         last_block = encoded[-1]["content"][-1]
         if last_block["type"] == "text":  # a prefix must not end in white space
@@ -417,16 +416,24 @@ def _compaction_block(part: ThinkingContent) -> dict[str, Any] | None:
 
 
 def _encode_result(message: ToolResultMessage) -> dict[str, Any]:
-    content = [_encode_part(part) for part in message.content]
-    if message.is_error:  # then the API accepts only text (vellum-ai/vellum-assistant#18387)
-        text = [block for block in content if block["type"] == "text"]
-        content = text or [{"type": "text", "text": result_text(message)}]
+    content = [block for block in map(_encode_part, message.content) if _is_held(block, message)]
+    content = content or [{"type": "text", "text": result_text(message)}]
     result = {"type": "tool_result", "tool_use_id": message.tool_call_id, "content": content}
     return {**result, "is_error": True} if message.is_error else result
 
 
 def _encode_files(message: ToolResultMessage) -> list[dict[str, Any]]:
-    return [_encode_part(part) for part in message.content if not isinstance(part, TextContent)]
+    """Return the files that have to follow the result."""
+    return [block for block in map(_encode_part, message.content) if not _is_held(block, message)]
+
+
+def _is_held(block: dict[str, Any], message: ToolResultMessage) -> bool:
+    """Return whether a result can hold a block.
+
+    One with `is_error` holds only text (vellum-ai/vellum-assistant#18387), and none a file for
+    code execution.
+    """
+    return block["type"] == "text" or not (message.is_error or block["type"] == "container_upload")
 
 
 def _add_cache_control(body: dict[str, Any], long: bool) -> None:
