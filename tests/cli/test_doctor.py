@@ -241,7 +241,7 @@ def test_online_does_not_show_the_password_of_an_address(
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     monkeypatch.setenv("PIPY_MODELS_URL", f"http://{address}/api.json")
     _, found = findings(capsys, "--online")
-    assert f"http://{address}/openai/v1/models answers" in str(found["azure"])
+    assert f"http://{address}/openai/v1/models responds" in str(found["azure"])
     assert KEY not in str(found)
 
 
