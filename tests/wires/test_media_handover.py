@@ -13,6 +13,7 @@ from pipy_ai import (
     AudioContent,
     Citation,
     Context,
+    FileContent,
     ImageContent,
     ServerToolCall,
     ServerToolResult,
@@ -75,6 +76,17 @@ def drawn_by_openai() -> AssistantMessage:
     )
 
 
+def stored_files() -> list[FileContent]:
+    """Return a file at each provider that stores files."""
+    return [
+        FileContent(
+            id=f"file-{provider}", provider=provider, mime_type="application/pdf",
+            url="https://files.example/file-google" if provider == "google" else None,
+        )
+        for provider in ("anthropic", "google", "openai")
+    ]  # fmt: skip
+
+
 def conversation() -> Context:
     """Return a conversation of which each provider wrote a part."""
     image = ImageContent(data=PNG, mime_type="image/png", raw={"inlineData": {}})
@@ -82,7 +94,7 @@ def conversation() -> Context:
     spoken = AudioContent(data="AAAA", mime_type="audio/wav", transcript="Hello.", raw={"id": "a"})
     return ctx(
         "one", search("anthropic", "anthropic-messages", CALL, RESULT),
-        user("two"), search("google", "google-generative-ai", CODE, OUTPUT),
+        user("two", *stored_files()), search("google", "google-generative-ai", CODE, OUTPUT),
         user("three"), turn("google", "google-generative-ai", TextContent(text="A cat:"), image),
         user("four"), turn("openrouter", "openai-completions", TextContent(text="A dog:"), drawn),
         user("five"), turn("openrouter", "openai-completions", spoken),
@@ -100,7 +112,7 @@ def test_every_api_accepts_it_and_names_what_is_lost(
     request = preview(MODELS[name], conversation(), api_key=None if name == "bedrock" else "k")
     assert violations(request.url.partition("?")[0], request.body, {"ws_1"}) == []
     codes = {warning.code for warning in request.warnings}
-    others_tools = {"server_tool_as_text"}
+    others_tools = {"server_tool_as_text", "file_omitted"}
     expected = {
         "anthropic": {*others_tools, "image_omitted", "audio_omitted"},
         "google": {*others_tools, "image_omitted", "audio_omitted"},
@@ -110,6 +122,9 @@ def test_every_api_accepts_it_and_names_what_is_lost(
     assert codes >= expected.get(name, {*others_tools, "image_omitted", "audio_omitted"})
     sent = json.dumps(request.body)
     assert "Hello." in sent
+    for file in stored_files():
+        assert (sent.count(f'"{file.url or file.id}"') == 1) is (file.provider == name)
+        assert (f"(file {file.id} omitted" in sent) is (file.provider != name)
     assert "https://a.example" in sent
     own = {
         "anthropic": ["server_tool_use", "web_search_tool_result"],
