@@ -125,9 +125,18 @@ def test_model_without_the_tool_names_one_that_has_it(
 ) -> None:
     done = pipy("ask", "-m", model, flag, "q")
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{model} cannot {verb}; a model that can: pipy ask -m {able}" in done.stderr
+    assert f"{model} cannot {verb}; use a model that can: -m {able}" in done.stderr
     done = pipy("ask", "-m", model, flag, "q", GEMINI_API_KEY="x", OPENAI_API_KEY="")
-    assert "a model that can: pipy ask -m google/gemini-2.5-flash" in done.stderr
+    assert "use a model that can: -m google/gemini-2.5-flash" in done.stderr
+
+
+def test_chat_with_a_model_that_cannot_search() -> None:
+    chat = ("chat", "-m", "mistral/mistral-small-latest", "--search")
+    done = pipy(*chat, stdin="q\n")
+    assert done.returncode == 2
+    assert "cannot search the web; use a model that can: -m anthropic/" in done.stderr
+    both = pipy(*chat, "--tool", "os.path:basename", stdin="/tools\n")
+    assert both.returncode == 0
 
 
 def test_preview_and_chat_list_them() -> None:

@@ -28,8 +28,8 @@ def check_provider_tools(
         return
     tool = tools[0]
     verb = _VERBS[tool.kind]
-    advice = f"pipy ask -m {model}" if (model := _model_with(tool)) else "use another model"
-    raise ValueError(f"{models[0]} cannot {verb}; a model that can: {advice}")
+    advice = f"use a model that can: -m {model}" if (model := _model_with(tool)) else "leave it out"
+    raise ValueError(f"{models[0]} cannot {verb}; {advice}")
 
 
 def _has_tool(model: str, tool: ServerTool, options: dict[str, Any]) -> bool:

@@ -99,6 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
             return report_invalid_option(error)
         except LookupError as error:
             raise ValueError(str(error)) from None
+        if chat.server_tools:
+            from ..args.provider_tools import check_provider_tools
+
+            model, base = conversation.model or "", {"api_base": arguments.api_base}
+            has_functions = bool(arguments.tool or arguments.mcp)
+            check_provider_tools(chat.server_tools, [model], base, has_functions)
         for name in ("system", "thinking"):
             if getattr(arguments, name) is not None:
                 conversation.set(**{name: getattr(arguments, name)})
