@@ -311,12 +311,37 @@ def _adapt_assistant_message(
                     content.append(TextContent(text=clean_surrogates(text)))
             case _:
                 assert_never(part)
+    if not target.accepts_raw(message) and (sources := _unlisted_sources(message)):
+        warn("server_tool_as_text", f"sources were sent to {target.model} as text")
+        last_text = max(n for n, part in enumerate(content) if isinstance(part, TextContent))
+        content.insert(last_text + 1, TextContent(text=f"\n\n(sources:\n{sources})"))
     while target.api and content and isinstance(content[-1], ThinkingContent):
         content.pop()  # neither Anthropic nor OpenAI accepts a turn that ends with thinking
     if all(isinstance(part, ThinkingContent) for part in content):
         return None  # no provider accepts a turn with only thinking
     adapted = message.model_copy(update={"content": content, "error": None, "error_message": None})
     return _Turn(adapted, calls)
+
+
+def _unlisted_sources(message: AssistantMessage) -> str:
+    """Return the addresses that the text cites and no result of a tool lists, as lines of text."""
+    listed = {
+        source.source
+        for part in message.content
+        if isinstance(part, ServerToolResult)
+        for source in part.sources
+    }
+    cited = {
+        citation.source: citation.title
+        for part in message.content
+        if isinstance(part, TextContent) and part.text.strip()
+        for citation in part.citations
+        if "://" in citation.source and citation.source not in listed
+    }
+    return "\n".join(
+        clean_surrogates(f"{number}. {' '.join(filter(None, (title, source)))}")
+        for number, (source, title) in enumerate(cited.items(), 1)
+    )
 
 
 def _replacement_text(
