@@ -128,6 +128,17 @@ def test_option_that_google_lacks(july: Any) -> None:
     assert [w.code for w in request.warnings] == ["option_ignored"]
 
 
+def test_mcp_server_is_not_used_without_its_limit(july: Any) -> None:
+    """Other tools of the server could do what the caller did not allow."""
+    server = mcp_server("https://mcp.example", name="docs", allowed_tools=["find"])
+    request = preview(MODEL, question(server, web_search()))
+    assert request.body["tools"] == [{"googleSearch": {}}]
+    assert [w.code for w in request.warnings] == ["tool_unsupported"]
+    alone = complete(MODEL, question(server), api_key=KEY, max_retries=0)
+    assert alone.error is not None
+    assert "cannot limit the tools" in alone.error.message
+
+
 def test_vertex_has_no_file_search(july: Any) -> None:
     message = complete(
         "google-vertex/gemini-3-pro-preview",

@@ -21,6 +21,7 @@ from pipy_ai import (
     AssistantMessage,
     AssistantMessageEvent,
     Context,
+    ServerTool,
     ServerToolResult,
     code_execution,
     complete,
@@ -551,6 +552,11 @@ def streamed(case: Case, lab: Lab) -> None:
         assert "content_omitted" not in {warning.code for warning in message.warnings}
         assert message.text == BEFORE + CITED + AFTER
         kinds = [event.type for event in events]
+        # A consumer that knows only text, thinking and calls of functions is not affected.
+        assert (kinds[0], kinds[-1]) == ("start", "done")
+        deltas = [event.delta for event in events if event.type == "text_delta"]
+        assert "".join(deltas) == message.text
+        assert not {kind for kind in kinds if kind.startswith(("toolcall", "thinking"))}
         assert [call.name for call in message.server_tool_calls] == case.calls
         results = [part for part in message.content if isinstance(part, ServerToolResult)]
         for name in ("servertool_start", "servertool_end", "servertool_result"):
@@ -615,8 +621,14 @@ def replayed(case: Case, lab: Lab) -> None:
             assert all(source in json.dumps(request.body) for source in sources)
 
 
+def tool_of(case: Case) -> ServerTool:
+    if case.provider.startswith("Gemini") and case.tool == "mcp_server":
+        return mcp_server("https://mcp.example", name="games")  # which has no limits
+    return TOOLS[case.tool]
+
+
 def question(case: Case) -> Context:
-    return ctx("When did it open?", tools=[TOOLS[case.tool]])
+    return ctx("When did it open?", tools=[tool_of(case)])
 
 
 CHECKS = {check.__name__: check for check in (requested, streamed, cited, priced, replayed)}
@@ -665,7 +677,7 @@ def test_tool_in_the_providers_own_format_is_sent_as_it_is(case: Case) -> None:
     for given in (tool, native(tool)):
         _, body = body_of(case, ctx("q", tools=[given]))
         assert body.get("toolConfig", body)["tools"] == [tool]
-        _, body = body_of(case, ctx("q", tools=[TOOLS[case.tool], given]))
+        _, body = body_of(case, ctx("q", tools=[tool_of(case), given]))
         assert tool in body.get("toolConfig", body)["tools"]
         assert not ("tools" in body and "toolConfig" in body and "bedrock" in case.model)
 
@@ -674,7 +686,7 @@ def test_tool_in_the_providers_own_format_is_sent_as_it_is(case: Case) -> None:
 def test_tool_that_a_provider_lacks_is_omitted_or_an_error(case: Case) -> None:
     offered = {other.tool for other in CASES if other.provider == case.provider}
     for name in sorted(TOOLS.keys() - offered):
-        both = ctx("q", tools=[TOOLS[case.tool], TOOLS[name]])
+        both = ctx("q", tools=[tool_of(case), TOOLS[name]])
         request = preview(case.model, both, api_key="k")
         assert [w.code for w in request.warnings if name in w.message] == ["tool_unsupported"]
         alone = complete(case.model, ctx("q", tools=[TOOLS[name]]), api_key="k", max_retries=0)

@@ -48,6 +48,8 @@ def encode_server_tool(tool: ServerTool, request: Request) -> EncodedServerTool 
             if (max_results := options.pop("max_results", None)) is not None:
                 search["topK"] = max_results
             encoded = {"fileSearch": search}
+        case "mcp_server" if request.provider == "google" and "allowed_tools" in options:
+            return f"{request.model} cannot limit the tools of an MCP server"
         case "mcp_server" if request.provider == "google":
             transport: dict[str, Any] = {"url": options.pop("url")}
             if tool.token is not None:
