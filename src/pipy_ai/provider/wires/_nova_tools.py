@@ -108,7 +108,8 @@ def _adapt_content(
 
 def is_server_call(call: Mapping[str, Any]) -> bool:
     """Return whether Bedrock itself runs a call."""
-    return call.get("type") not in (None, "tool_use") or call.get("name") in _NAMES
+    name = optional_text(call.get("name")) or ""
+    return call.get("type") not in (None, "tool_use") or name in _NAMES
 
 
 class NovaTools:
@@ -121,7 +122,7 @@ class NovaTools:
 
     def start(self, index: int | None, start: Mapping[str, Any], deltas: list[Delta]) -> bool:
         """Decode the start of a block, or a whole one; return False if it is of another kind."""
-        if call := start.get("toolUse"):
+        if call := as_mapping(start.get("toolUse")):
             name = optional_text(call.get("name")) or ""
             self._calls[index] = {**call, "input": call.get("input"), "type": _SERVER_CALL}
             self._counts[name] = self._counts.get(name, 0) + 1
@@ -130,13 +131,13 @@ class NovaTools:
             deltas.append(UsageReport(server_tool_calls=dict(self._counts)))
             return True
         if isinstance(result := start.get("toolResult"), dict):
-            self._results[index] = {**result, "content": [*(result.get("content") or ())]}
+            self._results[index] = {**result, "content": [*as_mappings(result.get("content"))]}
             return True
         return False
 
     def extend(self, index: int | None, delta: Mapping[str, Any], deltas: list[Delta]) -> bool:
         """Decode a piece of a block; return False if it is of another kind."""
-        if index in self._calls and (call := delta.get("toolUse")):
+        if index in self._calls and (call := as_mapping(delta.get("toolUse"))):
             piece = optional_text(call.get("input")) or ""
             block = self._calls[index]
             block["input"] = (block["input"] or "") + piece
