@@ -15,7 +15,7 @@ import json
 import math
 import os
 import random
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,10 +42,13 @@ import sys
 from pipy_ai.batch_api.{module} import {name}
 from pipy_ai.cli.main import main
 {name}.max_rows = {rows}
-sys.exit(main([
+code = main([
     "batch", "in.jsonl", "-o", "out.jsonl", "-m", {model!r}, "--api-base", {url!r},
     "--batch-api", "--poll", "0.05", "--max-tokens", "100",
-]))
+])
+with open("/proc/self/status") as status, open("status", "w") as copy:
+    copy.write(status.read())
+sys.exit(code)
 """
 
 
@@ -63,7 +66,7 @@ class BatchKills:
         )
         self.dice = random.Random(seed)
         self.killed = self.finished = 0
-        self.duration = 0.0
+        self.duration = self.peak_mb = 0.0
         lines = [json.dumps({"id": n, "prompt": f"row {n}"}) for n in range(rows)]
         (path / "in.jsonl").write_text("\n".join(lines) + "\n")
 
@@ -117,7 +120,9 @@ class BatchKills:
         )  # fmt: skip
         try:
             _, errors = process.communicate(timeout=delay_s)
+            self._note_memory(self.path / "status")
         except subprocess.TimeoutExpired:
+            self._note_memory(Path(f"/proc/{process.pid}/status"))
             process.kill()
             _, errors = process.communicate()
         if process.returncode == -9:
@@ -126,6 +131,11 @@ class BatchKills:
         assert process.returncode == 0, errors
         self.finished += 1
         return True
+
+    def _note_memory(self, status: Path) -> None:
+        """Note the peak of a process. That of `getrusage` includes the laboratory, before exec."""
+        if (peak := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())) is not None:
+            self.peak_mb = max(self.peak_mb, int(peak[1]) / 1024)
 
     def _check_batch(self) -> None:
         with (self.path / "out.jsonl").open() as file:
@@ -161,11 +171,10 @@ def main() -> None:
     for vendor in sys.argv[4:] or VENDORS:
         with tempfile.TemporaryDirectory() as directory:
             runs = run(kills, rows, seed, Path(directory), vendor)
-        megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         sys.stdout.write(
             f"{vendor}: {rows:,} rows, {runs.killed} kills, {runs.finished} runs to the end: each"
             f" row once; {rows / runs.duration:,.0f} rows/s without kills;"
-            f" at most {megabytes:,.0f} MB\n"
+            f" at most {runs.peak_mb:,.0f} MB\n"
         )
         sys.stdout.flush()
 
