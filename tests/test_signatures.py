@@ -31,8 +31,13 @@ PAIRS = {
     "upload": "aupload",
     "download": "adownload",
     "delete_file": "adelete_file",
+    "create_cached_content": "acreate_cached_content",
+    "delete_cached_content": "adelete_cached_content",
 }
-WITHOUT_OPTIONS = {"quick", "list_live_models", "upload", "download", "delete_file"}
+WITHOUT_OPTIONS = {
+    "quick", "list_live_models", "upload", "download", "delete_file", "create_cached_content",
+    "delete_cached_content",
+}  # fmt: skip
 WITH_OPTIONS = sorted(
     {*PAIRS, *PAIRS.values()} - WITHOUT_OPTIONS - {PAIRS[name] for name in WITHOUT_OPTIONS}
 )

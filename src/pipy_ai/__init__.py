@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from .batch_api.verbs import asubmit_many as asubmit_many
     from .batch_api.verbs import collect as collect
     from .batch_api.verbs import submit_many as submit_many
+    from .cached_contents import CachedContent as CachedContent
+    from .cached_contents import acreate_cached_content as acreate_cached_content
+    from .cached_contents import adelete_cached_content as adelete_cached_content
+    from .cached_contents import create_cached_content as create_cached_content
+    from .cached_contents import delete_cached_content as delete_cached_content
     from .compaction import acompact as acompact
     from .compaction import compact as compact
     from .compaction import trim as trim
@@ -202,6 +207,8 @@ _NAMES_BY_MODULE = {
     "accounting.budget": "Budget budget",
     "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
     "batch_api.verbs": "BatchHandle BatchJob acollect asubmit_many collect submit_many",
+    "cached_contents": "CachedContent acreate_cached_content adelete_cached_content"
+    " create_cached_content delete_cached_content",
     "compaction": "acompact compact trim",
     "counting": "acount_tokens count_tokens",
     "context": "assistant ctx tool_result user",

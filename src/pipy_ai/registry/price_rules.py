@@ -159,6 +159,8 @@ TOOL_FEES = (
     Fee(_GOOGLE, "google_maps", r"gemini-[3-9].*|gemini-(pro|flash).*-latest", 0.014),
     Fee(_GOOGLE, "google_maps", _ANY, 0.025, per_request=True),
     Fee("google", "file_search", _ANY, 0.0),
+    Fee("google", "cached_token_hour", r"gemini-.*flash.*", 1e-6),  # of cached contents
+    Fee("google", "cached_token_hour", r"gemini-.*pro.*", 4.5e-6),
     # groq.com/pricing as in LiteLLM 1.110.2. The price of a search of Compound depends on its kind,
     # which is not in the response; code costs by the hour.
     Fee("groq", r"browser[._]search", r".*gpt-oss.*", 0.005),
