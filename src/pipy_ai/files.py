@@ -10,7 +10,7 @@ import binascii
 import os
 import re
 from pathlib import Path
-from typing import TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from .types import (
@@ -23,6 +23,9 @@ from .types import (
 )
 from .utils.encoding import MARK_BYTES, decode_text, detect_encoding
 from .utils.surrogates import clean_surrogates
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 FileSource: TypeAlias = str | os.PathLike[str] | bytes
 """A file: a path, its bytes, or an `https://` or `http://` URL."""
@@ -307,12 +310,8 @@ def _document_content(
     data: bytes, name: str | None, label: str
 ) -> DocumentContent | TextContent | None:
     name = _clean_name(name)
-    if _is_pdf(data):
-        if _ENCRYPTION.search(data):
-            raise ValueError(
-                f"{label} is an encrypted PDF, which providers cannot read: save it without a"
-                " password"
-            )
+    if is_pdf(data):
+        check_pdf(data, label)
         return DocumentContent(data=_encode_base64(data), mime_type="application/pdf", name=name)
     try:
         text = decode_text(data)
@@ -326,7 +325,16 @@ def _document_content(
     return TextContent(text=f"{opening_tag}\n{text}{closing_tag}")
 
 
-def _is_pdf(data: bytes) -> bool:
+def check_pdf(data: bytes | mmap, label: str) -> None:
+    """Raise ValueError if a PDF is encrypted."""
+    if _ENCRYPTION.search(data):
+        raise ValueError(
+            f"{label} is an encrypted PDF, which providers cannot read: save it without a password"
+        )
+
+
+def is_pdf(data: bytes) -> bool:
+    """Return whether data is a PDF, by its beginning."""
     return data[:1024].lstrip(b"\xef\xbb\xbf\0\t\r\n ").startswith(b"%PDF-")
 
 
@@ -336,7 +344,7 @@ def _is_known_type(data: bytes) -> bool:
 
     is_utf16 = detect_encoding(data[:MARK_BYTES]) != "utf-8"
     media_type = sniff_image_type(data) or sniff_media_type(data)
-    return is_utf16 or _is_pdf(data) or media_type is not None
+    return is_utf16 or is_pdf(data) or media_type is not None
 
 
 def _read_source(source: FileSource) -> tuple[bytes, str | None, str]:

@@ -7,7 +7,10 @@ import os
 import re
 import struct
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 
 class _Media(Protocol):
@@ -211,7 +214,7 @@ def plain_media_type(mime_type: str) -> str:
     return _SYNONYMS.get(plain_type, plain_type)
 
 
-def check_media(data: bytes, mime_type: str, label: str) -> None:
+def check_media(data: bytes | mmap, mime_type: str, label: str) -> None:
     """Raise ValueError if audio or video is truncated or holds nothing.
 
     Formats without a length or an index, such as MP3, are not checked.
@@ -225,7 +228,7 @@ def check_media(data: bytes, mime_type: str, label: str) -> None:
         case "video/x-msvideo":
             is_complete = len(data) >= int.from_bytes(data[4:8], "little") + 8
             problem = "" if is_complete else "is truncated"
-        case "audio/mpeg" if data.startswith(b"ID3"):
+        case "audio/mpeg" if data[:3] == b"ID3":
             problem = "" if len(data) > _id3_size(data) else "is truncated"
         case "audio/flac":
             problem = _flac_problem(data)
@@ -243,7 +246,7 @@ def check_media(data: bytes, mime_type: str, label: str) -> None:
         raise ValueError(f"{label} {problem} ({media_format(mime_type).upper()})")
 
 
-def _wav_problem(data: bytes) -> str:
+def _wav_problem(data: bytes | mmap) -> str:
     position, has_format = 12, False
     while position + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, position)
@@ -258,7 +261,7 @@ def _wav_problem(data: bytes) -> str:
     return "has no audio data"
 
 
-def _id3_size(data: bytes) -> int:
+def _id3_size(data: bytes | mmap) -> int:
     """Return the size of the tag before the frames; seven bits of each byte count."""
     size = 0
     for byte in data[6:10]:
@@ -266,7 +269,7 @@ def _id3_size(data: bytes) -> int:
     return size + 10
 
 
-def _flac_problem(data: bytes) -> str:
+def _flac_problem(data: bytes | mmap) -> str:
     position, is_last = 4, False
     while not is_last:
         if position + 4 >= len(data):
@@ -276,7 +279,7 @@ def _flac_problem(data: bytes) -> str:
     return "" if position < len(data) else "is truncated"
 
 
-def _mp4_problem(data: bytes) -> str:
+def _mp4_problem(data: bytes | mmap) -> str:
     position, has_index = 0, False
     while position + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, position)
@@ -293,7 +296,7 @@ def _mp4_problem(data: bytes) -> str:
     return "" if has_index else "is truncated: it has no index"
 
 
-def _matroska_problem(data: bytes) -> str:
+def _matroska_problem(data: bytes | mmap) -> str:
     start = data.find(_SEGMENT, 0, _MATROSKA_HEAD_BYTES) + len(_SEGMENT)
     if start < len(_SEGMENT) or start >= len(data) or not data[start]:
         return "is truncated"

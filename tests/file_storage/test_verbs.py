@@ -161,7 +161,7 @@ def test_upload_works_without_a_file_for_uploads(lab: FileLab) -> None:
 
 def test_gemini_processes_a_video_first(lab: FileLab) -> None:
     lab.polls = 3
-    video = b"\0\0\0\x10ftypisom" + bytes(100)
+    video = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08moov"
     file = store(lab, "google", video, name="a.mp4")
     assert lab.calls["GET /v1beta/files/{id}"] == 3
     assert file.mime_type == "video/mp4"
@@ -362,6 +362,17 @@ def test_wrong_arguments_send_nothing(lab: FileLab, tmp_path: Path) -> None:
         upload(PDF, provider="mistral")
     with pytest.raises(ValueError, match="is empty"):
         store(lab, "openai", b"")
+    with pytest.raises(ValueError, match=r"a\.pdf is an encrypted PDF"):
+        store(lab, "openai", PDF + b"/Encrypt 3 0 R")
+    for name, content in {
+        "a.mp4": b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\0\0\0\xff\xffmdat1234",
+        "a.wav": b"RIFF\xff\0\0\0WAVEfmt \x10\0\0\0" + bytes(16) + b"data\xff\0\0\0" + bytes(8),
+        "a.mp3": b"ID3\4\0\0\0\0\x7f\x7f" + bytes(20),
+        "a.flac": b"fLaC\0\0\xff\xff" + bytes(20),
+        "a.mkv": b"\x1a\x45\xdf\xa3\0\0\0\0",
+    }.items():
+        with pytest.raises(ValueError, match=f"{name} is truncated"):
+            store(lab, "google", content, name=name)
     with pytest.raises(ValueError, match="not a URL"):
         store(lab, "openai", "https://example.com/a.pdf")
     with pytest.raises(FileNotFoundError):

@@ -8,19 +8,20 @@ import contextlib
 import io
 import itertools
 import mimetypes
+import mmap
 import os
 import re
 import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .._requests import build_request
 from ..batch_api.client import BatchClient
 from ..errors import ErrorKind, ProviderError, error_info, exception_for
-from ..files import FileSource, is_web_url, sniff_image_type
-from ..media import media_suffix, sniff_media_type
+from ..files import FileSource, check_pdf, is_pdf, is_web_url, sniff_image_type
+from ..media import check_media, media_suffix, sniff_media_type
 from ..options import Options
 from ..provider.transport import direct_wire
 from ..types import FileContent
@@ -76,8 +77,8 @@ def upload(
         The file, for `user("…", file)`.
 
     Raises:
-        ValueError: The provider has no uploads, the file is empty or larger than it accepts, or
-            `expires_in` is out of range.
+        ValueError: The provider has no uploads, the file is empty, truncated, encrypted or larger
+            than it accepts, or `expires_in` is out of range.
         OSError: The file cannot be read.
         PipyError: The key is missing, or the provider rejected the file.
 
@@ -330,9 +331,10 @@ def _local_file(path: str, name: str | None, mime_type: str | None) -> LocalFile
     with open(path, "rb") as file:
         head = file.read(_SNIFF_BYTES)
         size = os.fstat(file.fileno()).st_size
-    if not head:
-        raise ValueError(f"{name or 'the file'} is empty")
-    mime_type = mime_type or _detect_type(head, name)
+        if not head:
+            raise ValueError(f"{name or 'the file'} is empty")
+        mime_type = mime_type or _detect_type(head, name)
+        _check_content(file, mime_type, name or "the file")
     return LocalFile(
         path, clean_surrogates(name) if name else f"file{media_suffix(mime_type)}", mime_type, size
     )
@@ -342,7 +344,7 @@ def _detect_type(head: bytes, name: str | None) -> str:
     sniffed = sniff_image_type(head) or sniff_media_type(head)
     if sniffed is not None:
         return sniffed
-    if head[:1024].lstrip(b"\xef\xbb\xbf\0\t\r\n ").startswith(b"%PDF-"):
+    if is_pdf(head):
         return "application/pdf"
     guessed = mimetypes.guess_type(name or "")[0]
     if guessed is not None:
@@ -352,6 +354,18 @@ def _detect_type(head: bytes, name: str | None) -> str:
         if b"\0" not in head:
             return "text/plain"
     return "application/octet-stream"
+
+
+def _check_content(file: BinaryIO, mime_type: str, label: str) -> None:
+    """Raise ValueError for a truncated audio or video, or an encrypted PDF."""
+    is_media = mime_type.startswith(("audio/", "video/"))
+    if not is_media and mime_type != "application/pdf":
+        return
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:  # not read into memory
+        if is_media:
+            check_media(content, mime_type, label)
+        else:
+            check_pdf(content, label)
 
 
 def _check_upload(file: LocalFile, provider: str, api: FileAPI, expires_in: int | None) -> None:
