@@ -118,7 +118,10 @@ def _requested_columns(arguments: argparse.Namespace) -> list[str] | None:
 def _print_models(names: list[str], rows: dict[str, Row], columns: list[str] | None) -> None:
     """Print a table of the columns, or the names alone, one per line."""
     if columns is None:
-        sys.stdout.write("".join(f"{escape_controls(name)}\n" for name in names))
+        joined = "".join(names)
+        if not (joined.isascii() and joined.isprintable()):
+            names = [escape_controls(name) for name in names]
+        sys.stdout.write("".join(f"{name}\n" for name in names))
         return
     body = [[_format_cell(c, COLUMNS[c](name, rows[name])) for c in columns] for name in names]
     drop = [name for name in DROPPED_FIRST if name in columns[1:]]

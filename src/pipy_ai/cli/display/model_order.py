@@ -34,22 +34,33 @@ def sort_by_interest(
     provider, newer models come first and deprecated ones last.
     """
     newest = _newest_of_families(names, rows)
-
-    def rank(name: str) -> tuple[Any, ...]:
-        provider = name.partition("/")[0]
-        if name in newest:
-            return provider not in usable, 0, newest[name]
-        vendor_rank = _VENDOR_RANKS.get(provider, len(_VENDOR_RANKS))
-        is_retired = rows[name][STATUS] in ("deprecated", "removed")
-        return provider not in usable, 1, vendor_rank, provider, is_retired
-
-    names = sorted(names, key=lambda name: (len(name), name))  # without a date before with one
+    names = sorted(names)
+    names.sort(key=len)  # without a date before with one
     names.sort(key=lambda name: str(rows[name][RELEASED]), reverse=True)
-    return sorted(names, key=rank)
+    newest_names = set(newest)
+    groups: dict[tuple[str, bool], list[str]] = {}  # by provider and whether they are retired
+    for name in names:
+        if name not in newest_names:
+            is_retired = rows[name][STATUS] in ("deprecated", "removed")
+            groups.setdefault((name.partition("/")[0], is_retired), []).append(name)
+
+    def rank(group: tuple[str, bool]) -> tuple[Any, ...]:
+        provider, is_retired = group
+        vendor_rank = _VENDOR_RANKS.get(provider, len(_VENDOR_RANKS))
+        return provider not in usable, vendor_rank, provider, is_retired
+
+    ordered = sorted(groups, key=rank)
+    result: list[str] = []
+    for has_key in (True, False):
+        result += [name for name in newest if (name.partition("/")[0] in usable) is has_key]
+        for group in ordered:
+            if (group[0] in usable) is has_key:
+                result += groups[group]
+    return result
 
 
-def _newest_of_families(names: list[str], rows: dict[str, list[Any]]) -> dict[str, int]:
-    """Return the newest model of each family of the popular vendors, and their positions."""
+def _newest_of_families(names: list[str], rows: dict[str, list[Any]]) -> list[str]:
+    """Return the newest model of each family of the popular vendors, in their order."""
     candidates = [
         name
         for name in names
@@ -61,5 +72,4 @@ def _newest_of_families(names: list[str], rows: dict[str, list[Any]]) -> dict[st
     newest: dict[tuple[str, str], str] = {}
     for name in candidates:
         newest.setdefault((name.partition("/")[0], str(rows[name][FAMILY])), name)
-    shown = sorted(newest.values(), key=lambda name: _VENDOR_RANKS[name.partition("/")[0]])
-    return {name: position for position, name in enumerate(shown)}
+    return sorted(newest.values(), key=lambda name: _VENDOR_RANKS[name.partition("/")[0]])
