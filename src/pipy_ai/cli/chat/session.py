@@ -166,7 +166,7 @@ class Chat:
     def _report_answers(
         self, answers: list[AssistantMessage], interrupted: bool, options: dict[str, Any]
     ) -> None:
-        """Save images and audio; print sources, warnings, the error and the usage of answers."""
+        """Save images and files; print sources, warnings, the error and the usage of answers."""
         if any(message.citations or message.server_tool_calls for message in answers):
             from ..display.sources import print_sources
 
@@ -175,6 +175,11 @@ class Chat:
             from ..display.media_files import save_media
 
             if not save_media(answers):
+                self.save_failed = True
+        if any(message.files for message in answers):
+            from ..display.created_files import save_created_files
+
+            if not save_created_files(answers, options["api_base"]):
                 self.save_failed = True
         for text in warning_texts(answers):
             self._warn_once(text)

@@ -330,14 +330,14 @@ def _report(
     arguments: argparse.Namespace,
     api_base: str | None,
 ) -> int:
-    """Save images and audio; print sources, warnings, the error and the usage on stderr.
+    """Save images and files; print sources, warnings, the error and the usage on stderr.
 
     Returns:
         The exit code.
     """
     if not (arguments.json or arguments.events):
         _print_sources(answers)
-    media_saved = _save_media(answers, arguments)
+    media_saved = _save_media(answers, arguments, api_base)
     for text in dict.fromkeys([*warning_texts(answers), *_fallback_notices(answers)]):
         warn(text)
     for text in [] if exit_code else ending_notices(message):
@@ -363,18 +363,33 @@ def _print_sources(answers: Sequence[AssistantMessage]) -> None:
         print_sources(answers)
 
 
-def _save_media(answers: Sequence[AssistantMessage], arguments: argparse.Namespace) -> bool:
-    """Save images and audio, unless the printed JSON has them. Return whether that succeeded."""
+def _save_media(
+    answers: Sequence[AssistantMessage], arguments: argparse.Namespace, api_base: str | None
+) -> bool:
+    """Save images, audio and the files that code created, unless the output is JSON.
+
+    Returns:
+        Whether that succeeded.
+    """
     output = arguments.output
     is_printed = arguments.json or arguments.events
     has_media = any(message.images or message.audio for message in answers)
-    if output is None and (is_printed or not has_media):
+    has_files = any(message.files for message in answers)
+    if output is None and (is_printed or not (has_media or has_files)):
         return True
     if not has_media and any(message.error for message in answers):
         return True  # the error is the reason
-    from ..display.media_files import save_media
+    all_saved = True
+    if has_media or not has_files:
+        from ..display.media_files import save_media
 
-    return save_media(answers, output)
+        all_saved = save_media(answers, output)
+    if has_files:
+        from ..display.created_files import save_created_files
+
+        first = None if has_media else output
+        all_saved = save_created_files(answers, api_base, first) and all_saved
+    return all_saved
 
 
 def _fallback_notices(answers: Sequence[AssistantMessage]) -> list[str]:
