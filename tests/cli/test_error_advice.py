@@ -10,6 +10,7 @@ import pytest
 from pipy_ai import AssistantMessage
 from pipy_ai.cli.display.error_advice import error_advice
 from pipy_ai.errors import ErrorKind, error_info
+from pipy_ai.failures import UNKNOWN_PROVIDER_MESSAGE
 
 from ..support.command import pipy
 from ..support.scripted_server import Lab, Status
@@ -135,6 +136,14 @@ def test_unreachable_server() -> None:
         "pipy: hosted_vllm did not answer; check the network and --api-base, or run"
         " pipy doctor --online"
     )
+
+
+def test_misspelled_provider() -> None:
+    error = error_info(ErrorKind.NOT_FOUND, UNKNOWN_PROVIDER_MESSAGE)
+    message = AssistantMessage(provider="antropic", model="claude", error=error)
+    assert error_advice(message) == "unknown provider 'antropic'; did you mean anthropic?"
+    message.provider = "xyzzy"
+    assert error_advice(message) == ""
 
 
 def test_errors_that_say_what_to_do_have_no_second_line() -> None:

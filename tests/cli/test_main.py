@@ -98,7 +98,17 @@ def test_usage_goes_to_stderr() -> None:
     [
         (["ask"], "no prompt"),
         (["ask", "-m", "claude-sonnet-9-9", "Hi"], "did you mean anthropic/claude-sonnet"),
-        (["ask", "-m", "faux/echo", "--max-tokens", "0", "Hi"], "--max-tokens"),
+        (
+            ["ask", "-m", "faux/echo", "--max-tokens", "0", "Hi"],
+            "--max-tokens must be greater than 0, not 0\n",
+        ),
+        (["ask", "--max-tokens", "1.5", "Hi"], "--max-tokens: invalid number '1.5'"),
+        (["ask", "--temperature", "hot", "Hi"], "--temperature: invalid number 'hot'"),
+        (
+            ["ask", "-m", "faux/echo", "-o", "seed=x", "Hi"],
+            "-o seed must be a valid integer, not 'x'\n",
+        ),
+        (["config", "--providers", "nosuch"], "'nosuch'; `pipy providers` lists all\n"),
         (
             ["ask", "-m", "faux/echo", "-a", "/no/such.png", "Hi"],
             "pipy: /no/such.png: No such file",

@@ -113,7 +113,7 @@ def test_interrupted_answer_keeps_its_images() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "seed"], "-o seed: expected NAME=VALUE, or the name of an image or audio"),
+        (["-o", "seed"], "-o seed: expected NAME=VALUE, or the name of an image or audio file"),
         (["-o", "none/cat.png"], "--output none/cat.png: the directory none does not exist"),
         (["--output", "."], "--output .: it is a directory; name a file"),
         (["-o", "a.png", "-o", "b.png"], "use one output file, not a.png and b.png"),

@@ -446,8 +446,8 @@ class ModelRegistry:
             name.startswith(f"{provider}/") for name in self._overrides
         ):
             return
-        advice = suggest(provider, self.providers())
-        raise ValueError(f"unknown provider {provider!r}" + (advice and f"; {advice}"))
+        advice = suggest(provider, self.providers()) or "`pipy providers` lists all"
+        raise ValueError(f"unknown provider {provider!r}; {advice}")
 
     def similar_name(self, name: str) -> str:
         """Return the full name that a name with a misspelled provider means; "" if there is none.

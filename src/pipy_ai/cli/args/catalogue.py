@@ -7,7 +7,7 @@ import argparse
 from ...registry import Model
 from ...registry.catalogue import ModelRegistry
 from ..display.terminal import warn
-from .common import parse_count
+from .common import parse_count, parse_number
 
 OLLAMA_PROVIDERS = ("ollama", "ollama_chat")  # their models are those of a server
 
@@ -48,10 +48,16 @@ def add_filter_options(parser: argparse.ArgumentParser) -> None:
         "--min-output", type=parse_count, metavar="N", help="minimum output limit, in tokens"
     )
     group.add_argument(
-        "--max-cost-input", type=float, metavar="X", help="maximum input price, in $/1M tokens"
+        "--max-cost-input",
+        type=parse_number,
+        metavar="X",
+        help="maximum input price, in $/1M tokens",
     )
     group.add_argument(
-        "--max-cost-output", type=float, metavar="X", help="maximum output price, in $/1M tokens"
+        "--max-cost-output",
+        type=parse_number,
+        metavar="X",
+        help="maximum output price, in $/1M tokens",
     )
     group.add_argument("--status", help="active, alpha, beta, deprecated or removed")
     group.add_argument("--available", action="store_true", help="only models you have a key for")

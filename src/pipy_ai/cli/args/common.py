@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from math import isfinite
 
 
 def add_json_option(parser: argparse._ActionsContainer) -> None:
@@ -34,8 +35,25 @@ def split_assignment(flag: str, text: str) -> tuple[str, str]:
     return name, value
 
 
+def parse_number(text: str) -> float:
+    """Parse a number, with or without decimals.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is not a finite number.
+    """
+    try:
+        number = float(text)
+        if not isfinite(number):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"invalid number {text!r}: use, for example, 2 or 0.5"
+        ) from None
+    return number
+
+
 def parse_count(text: str) -> int:
-    """Parse a number of tokens or lines: `12000`, `12_000`, `12k`, `1.5M`.
+    """Parse a whole number: `12000`, `12_000`, `12k`, `1.5M`.
 
     Raises:
         argparse.ArgumentTypeError: The text is not such a number.
@@ -43,10 +61,10 @@ def parse_count(text: str) -> int:
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     try:
         number = float((text if unit == 1 else text[:-1]).replace(",", "")) * unit
-        if not 0 <= number < 1e15:
+        if not 0 <= number < 1e15 or abs(number - round(number)) > 1e-6:
             raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"invalid number {text!r}: use, for example, 12000, 12k or 1.5M"
         ) from None
-    return int(number)
+    return round(number)

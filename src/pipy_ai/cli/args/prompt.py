@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..display.terminal import warn
+from .common import parse_count, parse_number, split_assignment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,10 +164,16 @@ def add_model_options(
         help=f"thinking level: {', '.join(THINKING_LEVELS)}",
     )
     parser.add_argument(
-        "--temperature", type=float, metavar="T", help="sampling temperature; 0 is most predictable"
+        "--temperature",
+        type=parse_number,
+        metavar="T",
+        help="sampling temperature; 0 is most predictable",
     )
     parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="maximum length of the answer, in tokens"
+        "--max-tokens",
+        type=parse_count,
+        metavar="N",
+        help="maximum length of the answer, in tokens",
     )
     parser.add_argument(
         "--api-base", metavar="URL", help="base URL of the API, for example of your own server"
@@ -309,7 +316,6 @@ def _render_template(arguments: argparse.Namespace, text: str) -> str:
     Raises:
         ValueError: It is from elsewhere, and the user does not allow what it would do.
     """
-    from .common import split_assignment
     from .template_trust import require_trust
     from .templates import load_template
 
@@ -337,7 +343,6 @@ def _render_template(arguments: argparse.Namespace, text: str) -> str:
 
 def _template_options(options: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     """Return a template's options in the form of `-o`, without those of the command line."""
-    from .common import split_assignment
 
     flags = {"reasoning": arguments.thinking}
     flags |= {name: getattr(arguments, name) for name in ("temperature", "max_tokens", "api_base")}
@@ -426,7 +431,11 @@ def report_invalid_option(error: ValidationError) -> int:
     name = str(first_error["loc"][0])
     flags = {"temperature", "max_tokens", "api_base"}
     flag = f"--{name.replace('_', '-')}" if name in flags else f"-o {name}"
-    warn(f"{flag}: {first_error['msg']}")
+    problem = first_error["msg"].removeprefix("Input should ").partition(",")[0]
+    if problem.startswith("be "):
+        warn(f"{flag} must {problem}, not {first_error['input']!r}")
+    else:
+        warn(f"{flag}: {first_error['msg']}")
     return 2
 
 

@@ -30,7 +30,7 @@ def load_object(spec: str) -> Any:
         except AttributeError:
             suggestion = suggest(part, _public_callables(value))
             advice = f"; {suggestion}" if suggestion else ""
-            raise ValueError(f"{source} has no {name}{advice}") from None
+            raise ValueError(f"{source} has no {name!r}{advice}") from None
     return value
 
 

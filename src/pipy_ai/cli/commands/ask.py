@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..args.common import add_quiet_option
+from ..args.common import add_quiet_option, parse_count
 from ..args.prompt import (
     add_prompt_options,
     build_prompt_args,
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-y", "--yes", action="store_true", help="run tool calls without confirmation"
     )
     tools_group.add_argument(
-        "--max-turns", type=int, default=8, metavar="N",
+        "--max-turns", type=parse_count, default=8, metavar="N",
         help="maximum number of requests with tools (default: 8)",
     )  # fmt: skip
     conversation_group = parser.add_argument_group("conversation")
@@ -150,7 +150,9 @@ def _find_output_path(arguments: argparse.Namespace) -> None:
 
     for name in names:
         if not is_media_path(name):
-            raise ValueError(f"-o {name}: expected NAME=VALUE, or the name of an image or audio")
+            raise ValueError(
+                f"-o {name}: expected NAME=VALUE, or the name of an image or audio file"
+            )
     outputs = names if arguments.output is None else [*names, arguments.output]
     if len(outputs) > 1:
         raise ValueError(f"use one output file, not {' and '.join(outputs)}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...utils.text import format_count
-from ..args.common import add_quiet_option, parse_count
+from ..args.common import add_quiet_option, parse_count, parse_number
 from ..args.prompt import add_model_options, default_model, model_options, report_invalid_option
 from ..display.notices import show_demo_notice
 from ..display.status import hide_status
@@ -120,11 +120,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for --estimate, have the provider count the tokens of up to 400 rows",
     )  # fmt: skip
     run_group.add_argument(
-        "--budget", type=float, metavar="USD",
+        "--budget", type=parse_number, metavar="USD",
         help="stop when this run has cost this many US dollars",
     )  # fmt: skip
     run_group.add_argument(
-        "-j", "--concurrency", type=int, default=16, metavar="N",
+        "-j", "--concurrency", type=parse_count, default=16, metavar="N",
         help="maximum number of concurrent requests (default: 16)",
     )  # fmt: skip
     run_group.add_argument(
@@ -146,7 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop the batches, then send the rows without an answer at full price",
     )  # fmt: skip
     api_group.add_argument(
-        "--poll", type=float, default=300.0, metavar="SECONDS",
+        "--poll", type=parse_number, default=300.0, metavar="SECONDS",
         help="longest interval between status requests (default: 300)",
     )  # fmt: skip
     report_group = parser.add_argument_group("report")

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..args.common import add_json_option, add_pager_option, add_quiet_option
+from ..args.common import add_json_option, add_pager_option, add_quiet_option, parse_count
 from ..display.status import hide_status, show_status
 from ..display.table import print_table
 from ..display.terminal import warn, write, write_json
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for subparser in (list_parser, discover_parser):
         subparser.add_argument(
             "--port",
-            type=int,
+            type=parse_count,
             action="append",
             default=[],
             metavar="N",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from ...utils.text import format_count
+from ..args.common import parse_number
 from ..display.notices import ending_notices, warning_texts
 from ..display.printer import Printer
 from ..display.status import hide_status, show_status
@@ -41,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="file of events, or - for stdin")
     pace_group = parser.add_mutually_exclusive_group()
     pace_group.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="replay X times as fast (default: 1)"
+        "--speed",
+        type=parse_number,
+        default=1.0,
+        metavar="X",
+        help="replay X times as fast (default: 1)",
     )
     pace_group.add_argument("--at-once", action="store_true", help="replay without pauses")
     pace_group.add_argument(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import ErrorKind
+from ...failures import UNKNOWN_PROVIDER_MESSAGE
 
 if TYPE_CHECKING:
     from ...registry.routing import Route
@@ -70,6 +71,8 @@ def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
                 f"{provider} limits the rate of requests{owner}; wait {wait}, or name another"
                 " model with --fallback"
             )
+        case ErrorKind.NOT_FOUND if error.message == UNKNOWN_PROVIDER_MESSAGE:
+            return _unknown_provider_advice(provider)
         case ErrorKind.NOT_FOUND:
             return _not_found_advice(provider, message.model, api_base)
         case ErrorKind.CONTEXT_OVERFLOW:
@@ -85,6 +88,14 @@ def error_advice(message: AssistantMessage, api_base: str | None = None) -> str:
                 f"{' and --api-base' if api_base else ''}, or run pipy doctor --online"
             )
     return ""
+
+
+def _unknown_provider_advice(provider: str) -> str:
+    from ...registry import get_registry
+    from ...utils.text import suggest
+
+    suggestion = suggest(provider, get_registry().providers())
+    return f"unknown provider {provider!r}; {suggestion}" if suggestion else ""
 
 
 def _not_found_advice(provider: str, model_id: str, api_base: str | None) -> str:
