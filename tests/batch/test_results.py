@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipy_ai.batch.results import ResultLine, ResultLines
 from pipy_ai.cli.main import main
 
 from ..support.scripted_server import Lab, Scene, Seen, Status, chat, finish, text, usage
@@ -180,6 +182,7 @@ def test_disk_that_refuses_the_results_is_reported() -> None:
     questions({"prompt": "a"}, {"prompt": "b"})
     code = """
 import errno, os, sys
+from pipy_ai.batch.results import ResultLine, ResultLines
 from pipy_ai.cli.main import main
 def fail(fd):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -189,3 +192,24 @@ sys.exit(main(["batch", "in.jsonl", "-o", "out.jsonl", "-m", "faux/echo"]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"{Path.cwd() / 'out.jsonl'}: No space left on device" in done.stderr
+
+
+def test_lines_are_kept_in_little_memory() -> None:
+    lines = ResultLines()
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            fingerprint = f"{number:016x}-{number * 7919:016x}"
+            kind = "timeout" if number % 10 == 0 else None
+            lines.add(number * 10**12, ResultLine(number * 100, fingerprint, kind))
+        size = tracemalloc.get_traced_memory()[0] / 20_000
+    finally:
+        tracemalloc.stop()
+    assert size < 200
+    lines.add(3 * 10**12, ResultLine(5, f"{8:016x}-{9:016x}", "server"))  # newer
+    assert len(lines) == 20_000
+    assert lines.get(3 * 10**12) == ResultLine(5, f"{8:016x}-{9:016x}", "server")
+    assert lines.pop(10 * 10**12) == ResultLine(1000, f"{10:016x}-{79190:016x}", "timeout")
+    assert lines.pop(10 * 10**12) is None
+    lines.add(1, ResultLine(7, "not from pipy batch", None))
+    assert [line.offset for line in lines][-1] == 7

@@ -233,7 +233,7 @@ def find_open_rows(job: Job) -> None:
             answered with other settings, and `redo_changed` is false.
     """
     previous_lines = job.results.read_lines()
-    seen: dict[int, int] = {}
+    seen: dict[int, int] = {}  # lines by the digest of the id
     first_changed: tuple[InputRow, ResultLine] | None = None
     changed_count = 0
     for row in job.input_file:
@@ -248,7 +248,7 @@ def find_open_rows(job: Job) -> None:
         except (ValueError, LookupError) as error:
             text = f"{job.input_file.path}, {job.input_file.unit} {row.line}: {error}"
             raise InputError(text) from None
-        line = previous_lines.pop(row.id_digest, None)
+        line = previous_lines.pop(row.id_digest)
         retry = line is not None and line.failed and _is_resent(job, line)
         if line is not None and line.fingerprint != _fingerprint(settings_digest, row):
             retry = True
@@ -259,7 +259,7 @@ def find_open_rows(job: Job) -> None:
             job.progress.kept_error_kinds[line.error_kind] += 1
     if first_changed is not None and not job.redo_changed:
         raise InputError(_changed_rows_text(changed_count, *first_changed, job))
-    job.results.add_unmatched(iter(previous_lines.values()))
+    job.results.add_unmatched(iter(previous_lines))
     progress, row_states = job.progress, job.results.row_states
     progress.rows = len(row_states)
     progress.kept_errors = row_states.count(FAILED)
