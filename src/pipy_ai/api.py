@@ -303,7 +303,7 @@ def complete(
         'Hello!'
     """
     if output is None:
-        return stream(model, context, options, **keywords).result()
+        return stream(model, context, options, **keywords)._without_events().result()
     retries = create_retries(context, output, output_retries)
     stream_kwargs: dict[str, Any] = {
         "output": retries.output,
@@ -311,7 +311,9 @@ def complete(
         **keywords,
         "raise_on_error": False,  # only after the last retry
     }
-    while retries.should_retry(stream(model, retries.context, options, **stream_kwargs).result()):
+    while retries.should_retry(
+        stream(model, retries.context, options, **stream_kwargs)._without_events().result()
+    ):
         pass
     return retries.result()._hand_over(raises_on_error(options, keywords))
 
@@ -378,7 +380,7 @@ async def acomplete(
         'Hello!'
     """
     if output is None:
-        return await astream(model, context, options, **keywords).result()
+        return await astream(model, context, options, **keywords)._without_events().result()
     retries = create_retries(context, output, output_retries)
     stream_kwargs: dict[str, Any] = {
         "output": retries.output,
@@ -387,7 +389,7 @@ async def acomplete(
         "raise_on_error": False,  # only after the last retry
     }
     while retries.should_retry(
-        await astream(model, retries.context, options, **stream_kwargs).result()
+        await astream(model, retries.context, options, **stream_kwargs)._without_events().result()
     ):
         pass
     return retries.result()._hand_over(raises_on_error(options, keywords))

@@ -86,6 +86,7 @@ class EventQueue:
     """The events between a producer and its consumer; may outlive its stream."""
 
     def __init__(self) -> None:
+        self.result_only = False  # nobody reads the events, so that there may be fewer
         self.channel: Channel[AssistantMessageEvent] = Channel()
         self.result_future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self._last_event: AssistantMessageEvent | None = None
@@ -101,11 +102,15 @@ class EventQueue:
             last_event = self._last_event = events[-1]
             if isinstance(last_event, DoneEvent | ErrorEvent):
                 message = last_event.partial._hand_over()
-                self.channel.put(events)
+                self._put(events)
                 self.channel.close()
                 self.result_future.set_result(message)
             else:
-                self.channel.put(events)
+                self._put(events)
+
+    def _put(self, events: list[AssistantMessageEvent]) -> None:
+        if not self.result_only:
+            self.channel.put(events)
 
     def fail_after_fork(self) -> None:
         """End in a forked child, where the thread that reads the response does not exist."""
@@ -189,6 +194,11 @@ class _BaseStream:
             self._source.abort()
         else:
             self._queue.fail(ErrorKind.ABORTED, "The request was aborted.")
+
+    def _without_events(self) -> Self:
+        """Make few events, because only the result is wanted. Return the stream."""
+        self._queue.result_only = True
+        return self
 
     def _begin(self) -> None:
         if self._source is not None:

@@ -6,6 +6,7 @@ is the wire's own number of a content block, if it has one: a new number starts 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Never, TypeAlias
 
 if TYPE_CHECKING:
@@ -271,6 +272,32 @@ Delta: TypeAlias = (
     | ResponseInfo
 )
 """A piece of a response, which a provider yields."""
+
+
+def join_text(deltas: Iterable[Delta]) -> list[Delta]:
+    """Return deltas with each sequence of pieces of text as one piece.
+
+    Example:
+        >>> join_text([Text("Hel"), Text("lo"), Finish("stop")])
+        [Text(text='Hello', block=None), Finish(reason='stop')]
+    """
+    joined: list[Delta] = []
+    pieces: list[str] = []
+    block: int | None = None
+    for delta in deltas:
+        if type(delta) is Text and delta.block == block:
+            pieces.append(delta.text)
+            continue
+        if pieces:
+            joined.append(Text("".join(pieces), block))
+            pieces = []
+        if type(delta) is Text:
+            pieces, block = [delta.text], delta.block
+        else:
+            joined.append(delta)
+    if pieces:
+        joined.append(Text("".join(pieces), block))
+    return joined
 
 
 def invalid_delta(value: Never) -> TypeError:

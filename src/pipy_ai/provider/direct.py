@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
@@ -67,7 +67,13 @@ class DirectProvider:
             try:
                 http_request = self._build_http_request(request, endpoint)
                 request.response = ResponseCapture(http_request.url, keep_body=request.options.raw)
-                batches = stream_deltas(http_request, self._wire, request.profile, request.response)
+                batches = stream_deltas(
+                    http_request,
+                    self._wire,
+                    request.profile,
+                    request.response,
+                    _delivery(request),
+                )
                 try:
                     async for deltas in batches:
                         if request.tool_names:
@@ -202,6 +208,19 @@ class DirectProvider:
             body = request.options.on_payload(body) or body
         headers = merge_headers(encoded.headers, extra_headers, prepared.headers)
         return EncodedRequest(encoded.url, headers, body)
+
+
+def _delivery(request: Request) -> Callable[[list[Delta]], None] | None:
+    """Return the function that takes the deltas of a response as they arrive, if there is one."""
+    deliver = request.deliver
+    if deliver is None or not request.tool_names:
+        return deliver
+
+    def restore_and_deliver(deltas: list[Delta]) -> None:
+        restore_tool_names(deltas, request)
+        deliver(deltas)
+
+    return restore_and_deliver
 
 
 def _read_count(answer: dict[str, Any], field: str) -> int:

@@ -41,7 +41,7 @@ from ..utils.text import format_usd
 from .apis import BEDROCK, OPENAI_CHAT
 from .assembler import INTERRUPTED_MESSAGE, Assembler, new_call_id
 from .base import Provider
-from .deltas import Delta
+from .deltas import Delta, join_text
 from .finish import is_first_party_chat
 from .interception import current_interceptor, skips_waits
 from .observer import Observer, notify
@@ -446,10 +446,13 @@ class Run:
         self, stream: AsyncIterator[Sequence[Delta]]
     ) -> list[AssistantMessageEvent] | None:
         """Push the events of one response; return the last ones if the attempt was stopped."""
-        assembler, meter = self._assembler, self._meter if self._cache_hit is None else None
-        answer_complete, budget_error, batches = False, None, 0
+        request, assembler = self._request, self._assembler
+        meter = self._meter if self._cache_hit is None else None
+        budget_error, batches = None, 0
         if self._recorder is not None:
             stream = self._recorder(stream)
+        elif meter is None and not self._event_observers:
+            request.deliver = self._receive
         try:
             async for deltas in stream:
                 if self._stop_error or self._attempt_error:  # later deltas are discarded
@@ -459,33 +462,42 @@ class Run:
                     if not self._start_event_pushed:
                         self._start_event_pushed = True
                         self._push([assembler.start()])
-                events: list[AssistantMessageEvent] = []
                 if meter is not None:
                     deltas, budget_error = meter.count_deltas(deltas)
-                try:
-                    assembler.feed(deltas, events)
-                finally:  # events before an invalid delta are still pushed
-                    if events:
-                        self._last_content_at = time.perf_counter()
-                        if self._first_content_at is None:
-                            self._first_content_at = self._last_content_at
-                        self._push(events)
+                self._receive(deltas)
                 if budget_error is not None:
                     return self._events_after_stop(budget_error)
-                if assembler.finished and not answer_complete:
-                    answer_complete = True
-                    self._last_content_at = time.perf_counter()
-                    self._arm_timeouts()
                 batches += 1
                 if batches % YIELD_EVERY_BATCHES == 0:
                     await asyncio.sleep(0)
         finally:
+            request.deliver = None
             close = getattr(stream, "aclose", None)
             if close is not None:
                 await close()
         if self._stop_error:  # the provider ended its stream instead of raising CancelledError
             return self._events_after_stop(self._stop_error)
         return self._events_after_attempt_error()
+
+    def _receive(self, deltas: Sequence[Delta]) -> None:
+        """Push the events of deltas. Providers may call it in a callback: see `Request.deliver`."""
+        if self._stop_error or self._attempt_error:  # later deltas are discarded
+            return
+        was_finished = self._assembler.finished
+        events: list[AssistantMessageEvent] = []
+        if self._queue.result_only and not self._event_observers:
+            deltas = join_text(deltas)
+        try:
+            self._assembler.feed(deltas, events)
+        finally:  # events before an invalid delta are still pushed
+            if events:
+                self._last_content_at = time.perf_counter()
+                if self._first_content_at is None:
+                    self._first_content_at = self._last_content_at
+                self._push(events)
+        if self._assembler.finished and not was_finished:
+            self._last_content_at = time.perf_counter()
+            self._arm_timeouts()
 
     async def _count_input_tokens(self) -> int | None:
         """Return the tokens of the prompt as the provider counts them; None: it does not."""

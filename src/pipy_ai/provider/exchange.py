@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -65,12 +66,17 @@ DRAIN_TIMEOUT_S = 0.25  # time to wait for the end of a body whose answer is com
 
 
 async def stream_deltas(
-    request: HTTPRequest, wire: Wire, profile: Profile, capture: ResponseCapture | None = None
+    request: HTTPRequest,
+    wire: Wire,
+    profile: Profile,
+    capture: ResponseCapture | None = None,
+    deliver: Callable[[list[Delta]], None] | None = None,
 ) -> AsyncGenerator[list[Delta], None]:
     """Send a request and yield the deltas of each read.
 
     The first batch means that the provider accepted the request. `profile` lists which billing
-    figures of the host are trusted. `capture` receives the status and the headers.
+    figures of the host are trusted. `capture` receives the status and the headers. `deliver` takes
+    most deltas of a stream instead, as soon as they arrive.
 
     Raises:
         ProviderError: The request was rejected, failed, or did not reach the provider.
@@ -79,7 +85,6 @@ async def stream_deltas(
     if capture is not None:
         response = capture.attach(response)
     decoder, framing = wire.decoder(), wire.framing()
-    repeated = RepeatedEvents() if decoder.repeats else None
     pending_error: Exception | None
     try:
         if response.status >= 300:
@@ -88,7 +93,7 @@ async def stream_deltas(
         first_deltas: list[Delta] = [ResponseInfo(request_id, api=decoder.api)]
         if billing := usage_from_headers(response.headers, wire.api, profile.litellm_headers):
             first_deltas.append(billing)
-        yield _believed(first_deltas, response.headers, profile)
+        yield _believed(response.headers, profile, first_deltas)
         # The first character tells a stream from a document: content types are often wrong.
         first_chunk = (await response.read()).lstrip()
         while not (first_byte := _first_character(first_chunk)) and (
@@ -100,33 +105,39 @@ async def stream_deltas(
         if first_byte and first_byte in framing.document_starts:
             body = await _read_rest(first_chunk, response)
             deltas, pending_error = decode_document(decoder, body)
-            yield _believed(deltas, response.headers, profile)
+            yield _believed(response.headers, profile, deltas)
             if pending_error is not None:
                 raise pending_error
             return
         pending_error = None
-        chunk, total_bytes = first_chunk, 0
+        reader = _BodyReader(
+            decoder, framing, deliver, partial(_believed, response.headers, profile)
+        )
+        reader.decode(first_chunk)
         while True:
-            deltas, pending_error = decode_chunk(decoder, framing, chunk, repeated)
-            if deltas:
-                yield _believed(deltas, response.headers, profile)
-            if pending_error is not None:
-                raise pending_error
+            if reader.deltas:
+                yield reader.deltas
+            if reader.error is not None:
+                raise reader.error
             if decoder.done:
                 await _drain(response)
                 return
             try:
-                chunk = await response.read()
+                if deliver is not None and type(response) is HTTPResponse:
+                    has_ended = await response.pass_to(reader.decode_and_deliver)
+                elif chunk := await response.read():
+                    has_ended = False
+                    reader.decode(chunk)
+                else:
+                    has_ended = True
             except CONNECTION_ERRORS as error:
-                chunk, pending_error = b"", error
-            if not chunk:
+                has_ended, pending_error = True, error
+            if has_ended:
                 break
-            total_bytes += len(chunk)
-            if total_bytes > MAX_RESPONSE_BYTES:
-                raise _too_long_error("an answer", MAX_RESPONSE_BYTES)
-        deltas, last_error = decode_chunk(decoder, framing, None, repeated)
-        if deltas:
-            yield _believed(deltas, response.headers, profile)
+        reader.decode(None)
+        if reader.deltas:
+            yield reader.deltas
+        last_error = reader.error
         if not isinstance(last_error, MalformedResponseError):  # half an event
             pending_error = last_error or pending_error
         if pending_error is not None:
@@ -137,6 +148,46 @@ async def stream_deltas(
         raise ProviderError(info) from None
     finally:
         response.close()
+
+
+class _BodyReader:
+    """Decodes the body of a response, piece by piece."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        framing: Framing,
+        deliver: Callable[[list[Delta]], None] | None,
+        believed: Callable[[list[Delta]], list[Delta]],
+    ) -> None:
+        self.deltas: list[Delta] = []  # of the latest piece, if they were not delivered
+        self.error: Exception | None = None  # that follows them
+        self._decoder, self._framing = decoder, framing
+        self._deliver, self._believed = deliver, believed
+        self._repeated = RepeatedEvents() if decoder.repeats else None
+        self._total_bytes = 0
+
+    def decode(self, chunk: bytes | None) -> bool:
+        """Decode a piece (None: the end), and return whether the response may go on."""
+        self.deltas = []
+        self._total_bytes += len(chunk or b"")
+        if self._total_bytes > MAX_RESPONSE_BYTES:
+            self.error = _too_long_error("an answer", MAX_RESPONSE_BYTES)
+            return False
+        deltas, self.error = decode_chunk(self._decoder, self._framing, chunk, self._repeated)
+        if deltas:
+            self.deltas = self._believed(deltas)
+        return self.error is None and not self._decoder.done
+
+    def decode_and_deliver(self, chunk: bytes) -> bool:
+        """Do the same; deliver the deltas if the response may go on."""
+        assert self._deliver is not None
+        if not self.decode(chunk):
+            return False
+        if self.deltas:
+            deltas, self.deltas = self.deltas, []
+            self._deliver(deltas)
+        return True
 
 
 async def fetch_json(request: HTTPRequest) -> dict[str, Any]:
@@ -205,7 +256,7 @@ def next_page(body: Mapping[str, Any]) -> str:
     return ""
 
 
-def _believed(deltas: list[Delta], headers: Mapping[str, str], profile: Profile) -> list[Delta]:
+def _believed(headers: Mapping[str, str], profile: Profile, deltas: list[Delta]) -> list[Delta]:
     """Return deltas without costs from hosts that do not report what they bill."""
     if profile.litellm_headers:
         return apply_proxy_headers(deltas, headers)

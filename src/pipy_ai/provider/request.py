@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass, field, replace
 
     from ..output.schema import Output
+    from .deltas import Delta
     from .profiles import Family, Profile
     from .response import ResponseCapture
 else:
@@ -53,6 +54,9 @@ class Request:
     """Removes the secrets of the request from a text. Set when the request is sent."""
     response: ResponseCapture | None = field(default=None, repr=False, compare=False)
     """What is kept of the HTTP response to the latest attempt. None: it was not sent."""
+    deliver: Callable[[list[Delta]], None] | None = field(default=None, repr=False, compare=False)
+    """Takes deltas at once, as an alternative to yielding them after the first batch, and costs
+    less. None: all must be yielded."""
     is_continuation: bool = False
     """Whether the last message is an answer that the provider paused."""
 

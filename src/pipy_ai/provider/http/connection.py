@@ -7,13 +7,15 @@ small chunks costs little more than their text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httptools
 
 MAX_HEADER_BYTES = 256 << 10
-READ_BUFFER_BYTES = 4 << 10  # per read: larger reads let 200 streams starve a loop's other work
+# Per read. Large ones take less time, but let 200 streams starve a loop's other work.
+READ_BUFFER_BYTES = 4 << 10
+LARGE_READ_BUFFER_BYTES = 16 << 10
 MAX_BUFFERED_BYTES = 64 << 10  # unread bytes after which reading from the socket pauses
 
 
@@ -48,6 +50,8 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         self._write_paused = False
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], bool] | None = None  # see `pass_to`
+        self._sink_error: BaseException | None = None
 
     # --- For callers ------------------------------------------------------------------------
 
@@ -84,6 +88,11 @@ class Connection(asyncio.BufferedProtocol):
         while not self._headers_complete:
             await self._wait_for_data()
 
+    def set_read_size(self, size: int) -> None:
+        """Set how many bytes one read of the socket may return."""
+        if len(self._buffer) != size:
+            self._buffer = bytearray(size)
+
     async def read(self) -> bytes:
         """Return all bytes of the body since the last call; wait for some. Empty at its end.
 
@@ -94,6 +103,46 @@ class Connection(asyncio.BufferedProtocol):
             if self._complete:
                 return b""
             await self._wait_for_data()
+        return self._take_chunks()
+
+    async def pass_to(self, sink: Callable[[bytes], bool]) -> bool:
+        """Call `sink` with the body as it arrives, until it returns False or the body ends.
+
+        It is called in asyncio's callback, which is faster than waking a task for each read.
+        Return whether the body has ended.
+
+        Raises:
+            ConnectionBroken: The connection ended or failed before the end of the body.
+            Exception: What `sink` raised.
+        """
+        while True:
+            if self._chunks:
+                if not sink(self._take_chunks()):
+                    return False
+            elif self._complete:
+                return True
+            else:
+                self._sink = sink
+                try:
+                    await self._wait_for_data()
+                    if self._sink_error is not None:
+                        raise self._sink_error
+                    if self._sink is None:
+                        return False
+                finally:
+                    self._sink = self._sink_error = None
+
+    def _pass_on(self, sink: Callable[[bytes], bool]) -> bool:
+        """Call `sink` with the data that has arrived; return whether to wait for more."""
+        try:
+            wants_more = sink(self._take_chunks())
+        except BaseException as error:
+            self._sink_error, wants_more = error, False
+        if not wants_more:
+            self._sink = None
+        return wants_more and not self._complete and self._error is None
+
+    def _take_chunks(self) -> bytes:
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered_bytes = 0
@@ -169,6 +218,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._overhead_bytes += nbytes
                 if self._overhead_bytes > MAX_HEADER_BYTES:
                     self._fail("the framing of its body has no end")
+        if self._sink is not None and self._chunks and self._pass_on(self._sink):
+            return
         if (
             self._buffered_bytes > MAX_BUFFERED_BYTES
             and not self._paused
