@@ -15,6 +15,7 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -222,6 +223,31 @@ def test_continued_conversation_sends_the_image_again() -> None:
         complete("faux/any", again.context)
     [request] = script.requests
     assert request.context.messages[0].content[1].bytes == PNG
+
+
+def test_spoken_words_are_found() -> None:
+    with Conversation.new(model="faux/any") as talk:
+        talk.add(user("Speak."))
+        talk.add(assistant(AudioContent(data="AAAA", transcript="Good morning.")))
+    found = json.loads(pipy("history", "search", "morning", "--json").stdout)
+    assert [(hit["id"], hit["line"]) for hit in found] == [(talk.id, "Good morning.")]
+
+
+def test_damaged_partial_answers_are_read() -> None:
+    with Conversation.new(model="faux/any") as talk:
+        talk.add(user("Draw."))
+    pieces: list[Any] = [
+        [0, "text", "A cat:"], [1, "image", {}], [1, "image", {"type": []}],
+        [1, "image", {"type": "image", "data": 7}], [1, "audio", {"type": "x"}], [1, "image", "x"],
+        [2, "image", {"type": "image", "data": f"sha256:{'0' * 64}"}],
+    ]  # fmt: skip
+    lines = [{"n": 2, "timestamp": 1}, *pieces]
+    Path(talk.path).with_suffix(".partial").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    with Conversation.open() as again:
+        answer = again.messages[1]
+    assert [str(part) for part in answer.content] == [
+        "A cat:", "(image omitted: its file is missing)"
+    ]  # fmt: skip
 
 
 def test_list_and_search_need_no_files() -> None:

@@ -120,7 +120,7 @@ def interrupted_message(header: dict[str, Any], pieces: list[Any]) -> AssistantM
                 blocks.setdefault((index, content_type), []).append(text)
             case [int(index), "image" | "audio" as content_type, dict(part)]:
                 [restored] = restore_media([part], {})
-                with contextlib.suppress(ValueError, KeyError):  # the line is damaged
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # the line is damaged
                     media[index, content_type] = _load_media(restored)
     parts = {key: _restore_content(key[1], "".join(texts)) for key, texts in blocks.items()}
     content = [part for _, part in sorted((parts | media).items(), key=itemgetter(0))]

@@ -78,7 +78,8 @@ def message_text(message: dict[str, Any]) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return "\n".join(str(p.get("text") or "") for p in parts if isinstance(p, dict))
+    texts = (p.get("text") or p.get("transcript") for p in parts if isinstance(p, dict))
+    return "\n".join(str(text or "") for text in texts)
 
 
 def read_conversation_file(conversation_id: str) -> bytes:
