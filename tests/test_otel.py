@@ -32,6 +32,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from pipy_ai import (
     AssistantMessage,
     Context,
+    FileContent,
     ImageContent,
     TextContent,
     UserMessage,
@@ -504,7 +505,8 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQA
 def conversation() -> Context:
     image = ImageContent(data=PIXEL, mime_type="image/png")
     link = ImageContent(url="https://example.com/a.png?sig=hidden", mime_type="image/png")
-    question = UserMessage(content=[TextContent(text="What is it? \ud83d"), image, link])
+    file = FileContent(id="file-1", provider="faux", mime_type="application/pdf")
+    question = UserMessage(content=[TextContent(text="What is it? \ud83d"), image, link, file])
     return ctx(question, system="Be brief.", tools=[get_weather])
 
 
@@ -546,6 +548,12 @@ def test_content_in_spans(
                     "mime_type": "image/png",
                     "modality": "image",
                     "uri": "https://example.com/a.png?sig=***",
+                },
+                {
+                    "type": "file",
+                    "mime_type": "application/pdf",
+                    "modality": "application",
+                    "file_id": "file-1",
                 },
             ],
         },

@@ -581,6 +581,8 @@ def _part(part: Any) -> dict[str, Any]:
             return {"type": "server_tool_call_response", "id": part.tool_call_id, "name": part.name}
     mime_type = str(getattr(part, "mime_type", None) or "")
     described = {"mime_type": mime_type, "modality": mime_type.partition("/")[0] or part.type}
+    if part.type == "file":
+        return {"type": "file", **described, "file_id": part.id}
     url = str(getattr(part, "url", None) or "data:")
     if not url.startswith("data:"):
         return {"type": "uri", **described, "uri": mask_url(url)}
