@@ -156,6 +156,24 @@ BILLS = [
         gemini(gemini_tokens(1_000, 100)),
         0.0008, "(1_000*0.5 + 100*3) / 1e6", GOOGLE_PRICES,
     ),
+    Bill(
+        "an image at a host that lists only the price of text and reports no cost",
+        "openrouter/google/gemini-2.5-flash-image",
+        streamed(chat(1_000, 1_310, completion_tokens_details={"image_tokens": 1_290})),
+        None, "at $2.5 instead of $30 it would be a twelfth of the bill", "models.dev",
+    ),
+    Bill(
+        "speech at a host that lists only the price of text and reports no cost",
+        "openrouter/openai/gpt-audio",
+        document(chat(100, 60, completion_tokens_details={"audio_tokens": 50})),
+        None, "at $10 instead of $64", "models.dev, platform.openai.com/docs/pricing",
+    ),
+    Bill(
+        "Gemini's speech", "google/gemini-2.5-flash-preview-tts",
+        gemini(gemini_tokens(1_000, 500, candidatesTokensDetails=[
+            {"modality": "AUDIO", "tokenCount": 500}])),
+        0.0055, "(1_000*0.5 + 500*10) / 1e6", GOOGLE_PRICES,
+    ),
     # === Service tiers ===
     Bill(
         "OpenAI flex", "openai/gpt-5", streamed(chat(100_000, 10_000), service_tier="flex"),

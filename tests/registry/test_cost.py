@@ -130,9 +130,10 @@ def made(**rates: Any) -> Model:
             {"input": 1000},
             0.002,
         ),
-        # Sound on both sides; without a rate of its own it is like text.
+        # Sound on both sides. Without a rate of its own, a prompt's is like text, an answer's unknown.
         (made(input=1, output=2, output_audio=20), {"output": M, "output_audio": M // 2}, 11.0),
-        (made(input=1, output=2), {"output": M, "output_audio": M // 2}, 2.0),
+        (made(input=1, output=2), {"output": M, "output_audio": M // 2}, None),
+        (made(input=1, output=2), {"output": M, "output_image": M // 2}, None),
         (made(input=1, output=2, input_audio=8), {"input": 10, "input_audio": 999}, 0.00008),
         # Reasoning with a price of its own, within the output.
         (made(input=1, output=2, reasoning=5), {"output": M, "reasoning": M // 4}, 2.75),

@@ -55,7 +55,7 @@ def _chat(body: dict[str, Any], own: set[str]) -> list[str]:
                 found.append(f"{where}: a result that is no text")
             continue
         calls = message.get("tool_calls") or []
-        if not content and not calls:
+        if not (content or calls or message.get("audio")):
             found.append(f"{where}: empty")
         for part in content if isinstance(content, list) else []:
             if "cache_control" in part:

@@ -531,9 +531,14 @@ def body_of(case: Case, context: Context) -> tuple[str, Any]:
 
 
 def broken(case: Case, url: str, body: Any) -> list[str]:
+    return broken_by(case.model, url, body, case.own)
+
+
+def broken_by(model: str, url: str, body: Any, own: frozenset[str]) -> list[str]:
+    """Return what the host of a model would reject; `own` has the ids that it issued."""
     path = re.sub(r"https?://[^/]*", "", url).partition("?")[0]
     path = path.replace(":streamRawPredict", "/v1/messages")
-    return broken_rules(case.model.partition("/")[0], path, body, set(case.own))
+    return broken_rules(model.partition("/")[0], path, body, set(own))
 
 
 def requested(case: Case, lab: Lab) -> None:

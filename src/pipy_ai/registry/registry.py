@@ -275,6 +275,8 @@ def usage_cost(
         from dataclasses import replace
 
         prices = replace(prices, output=rates_of_images.text)
+    elif unpriced := _unpriced_content(model, prices, usage):
+        return Cost(), f"the price of {name} for {unpriced} is unknown"
     costs = component_costs(
         prices,
         model.provider,
@@ -310,6 +312,18 @@ def usage_cost(
     parts["tools"] = sum_costs(fees.values())
     total = sum_costs(parts.values())
     return Cost(**parts, total=total, cache_savings=savings, source="catalog"), ""
+
+
+def _unpriced_content(model: Model, prices: ModelCost, usage: Usage) -> str:
+    """Return the kind of output that has tokens and no price of its own; "": none.
+
+    The listed price of a model that also writes text is that of text, many times lower.
+    """
+    if "text" not in model.modalities.output or not prices.output:
+        return ""
+    if usage.output_audio and prices.output_audio is None:
+        return "audio"
+    return "images" if usage.output_image else ""
 
 
 def _listed_id(model: Model) -> str:
