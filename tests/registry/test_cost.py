@@ -130,7 +130,8 @@ def made(**rates: Any) -> Model:
             {"input": 1000},
             0.002,
         ),
-        # Sound on both sides. Without a rate of its own, a prompt's is like text, an answer's unknown.
+        # Sound on both sides. Without a rate of its own that of a prompt costs as much as text,
+        # that of an answer is unknown.
         (made(input=1, output=2, output_audio=20), {"output": M, "output_audio": M // 2}, 11.0),
         (made(input=1, output=2), {"output": M, "output_audio": M // 2}, None),
         (made(input=1, output=2), {"output": M, "output_image": M // 2}, None),
