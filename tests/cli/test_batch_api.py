@@ -222,6 +222,43 @@ def test_other_input_for_the_output_of_a_running_batch(
     assert len(lab.jobs) == 2
 
 
+def test_rows_of_a_batch_that_were_deleted(
+    lab: BatchLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows()
+    lab.polls = 1_000_000
+    process = start()
+    wait_for_job(lab)
+    process.kill()
+    process.communicate()
+    [rows] = Path().glob(".out.jsonl.batch.json.*.rows.jsonl")
+    rows.unlink()
+    for option in ("--batch-api", "--status", "--cancel"):
+        assert main(arguments(option)) == 2
+        shown = " ".join(capsys.readouterr().err.split())
+        assert f"{rows.name}: the file is missing" in shown
+        assert "out.jsonl.batch.json to forget the batch" in shown
+    assert len(lab.jobs) == 1
+
+
+def test_commands_that_fetch_the_answers(lab: BatchLab) -> None:
+    """Each command that ends before the batch prints one that does."""
+    write_rows()
+    lab.polls = 1_000_000
+    process = start()
+    wait_for_job(lab)
+    process.kill()
+    process.communicate()
+    for option in ("--cancel", "--finish-now"):
+        lab.failing_calls = [] if option == "--cancel" else [401] * 5
+        command = [sys.executable, "-m", "pipy_ai", *arguments(option)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        shown = " ".join(done.stderr.split())
+        assert shown.endswith(
+            f"pipy batch in.jsonl -o out.jsonl -m {MODEL} --poll 0.02 --batch-api"
+        )
+
+
 def test_row_above_the_limit_is_reported(
     lab: BatchLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from ..batch_api.vendor import JobStatus
 from ..errors import ErrorInfo, ErrorKind, ProviderError
 from ..types import AssistantMessage
 from ..utils.atomic import remove_if_exists
-from .input import InputRow
+from .input import InputError, InputRow
 from .job import Job, find_open_rows, iter_open_rows, model_of, result_record, settings_digest_of
 from .results import OPEN
 
@@ -318,15 +318,26 @@ class ApiJob:
             progress.first_failures.setdefault(message.error.kind.value, text)
 
     def _read_rows(self, job: BatchJob) -> Iterator[_JobRow]:
-        with self._rows_path(job).open("rb") as file:
+        with self._open_rows(job) as file:
             next(file)  # the type of answers
             for line in file:
                 yield _JobRow(*json.loads(line))
 
     def _session_of(self, job: BatchJob) -> ModelSession:
-        with self._rows_path(job).open("rb") as file:
+        with self._open_rows(job) as file:
             output = json.loads(next(file))["output"]
         return self._session(job.model, output)
+
+    def _open_rows(self, job: BatchJob) -> BinaryIO:
+        path = self._rows_path(job)
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: the file is missing, so the answers of {job.id or job.key} belong to no"
+                f" row; restore it, or delete {handle_path(self.job.results.path)} to forget the"
+                " batch"
+            ) from None
 
     def _session(self, model: str, output: Any) -> ModelSession:
         key = (model, json.dumps(output, sort_keys=True, default=str))

@@ -368,7 +368,8 @@ async def _end_jobs(api_job: ApiJob) -> None:
 
 
 def _print_resume_command(text: str) -> None:
-    command = _next_command(retry=False) or "the same command again"
+    command = _next_command(retry=False, through_api=True)
+    command = command or "the same command again, with --batch-api"
     write_stderr(escape_controls(f"pipy: {text}: {command}\n"))  # one line, to be copied
 
 
@@ -717,7 +718,7 @@ def _print_next_command(unanswered: int, failed: int) -> None:
         warn(f"{state}; run the same command again to resume")
 
 
-def _next_command(retry: bool) -> str:
+def _next_command(retry: bool, through_api: bool = False) -> str:
     """Return the command that continues; empty if it is not known or may hold a secret."""
     words = sys.argv[1:]
     if words[:1] != ["batch"] or any(map(_MAY_BE_SECRET.search, words)):
@@ -725,6 +726,8 @@ def _next_command(retry: bool) -> str:
     words = [word for word in words if word not in ("--cancel", "--status", "--finish-now")]
     if retry and "--retry-errors" not in words:
         words.append("--retry-errors")
+    if through_api and "--batch-api" not in words:
+        words.append("--batch-api")
     return shlex.join(["pipy", *words])
 
 
