@@ -156,7 +156,7 @@ def test_rows_without_an_id_are_numbered() -> None:
         ([{"prompt": "a"}], ["--output-schema", "name, age x"], "'age' has unknown type 'x'"),
         ([{"prompt": "a"}], ["--output-schema", "{]"], "is not valid JSON"),
         ([{"prompt": "a"}], ["-j", "0"], "concurrency must be 1 or more"),
-        ([{"prompt": "a"}], ["--max-tokens", "-1"], "--max-tokens"),
+        ([{"prompt": "a"}], ["--max-tokens", "0"], "--max-tokens"),
         ([{"prompt": "a"}], ["-m", "nonsense"], "nonsense"),
         ([{"prompt": "a"}], ["-o", "in.jsonl"], "this is the input; choose another file"),
         ([{"prompt": "a"}], ["-o", "-"], "the output must be a file"),
