@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import codecs
 import contextlib
 import io
@@ -227,7 +228,7 @@ class DownloadedFile:
     """The name of the file, without directories and leading dots."""
     mime_type: str
     """The media type."""
-    bytes: bytes = field(repr=False)
+    bytes: builtins.bytes = field(repr=False)
     """The content."""
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:

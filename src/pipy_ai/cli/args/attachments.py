@@ -7,6 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any, assert_never
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...types import ServerTool, UserContent
 
 STDIN = "-"
@@ -117,7 +119,7 @@ def _to_utf8(data: bytes, charset: str | None) -> bytes:
 
 
 def check_supported(
-    attachments: list[UserContent],
+    attachments: Sequence[UserContent],
     models: list[str],
     options: dict[str, Any],
     tools: list[ServerTool] | None = None,

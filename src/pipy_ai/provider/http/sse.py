@@ -83,8 +83,8 @@ class SSEReader:
         data_line = b""  # not processed yet
         for line in lines:
             if data_line and not line:
-                event_type = self._event_type and self._event_type.decode("utf-8", "replace")
-                events.append((event_type or "", data_line[6:].decode("utf-8", "replace")))
+                event_type = self._event_type.decode("utf-8", "replace") if self._event_type else ""
+                events.append((event_type, data_line[6:].decode("utf-8", "replace")))
                 data_line = self._event_type = b""
                 continue
             if data_line:
