@@ -57,6 +57,7 @@ REFERENCE_PAGES = {
 # Type aliases in signatures, by module.
 TYPE_ALIASES = {
     "_requests": ["ModelSpec"],
+    "background": ["CompletionWindow"],
     "options": ["Modality", "ServiceTier"],
     "context": ["Prompt"],
     "types": ["Message", "UserContent", "AssistantContent", "ToolResultContent", "ToolLike"],

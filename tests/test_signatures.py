@@ -31,6 +31,9 @@ PAIRS = {
     "upload": "aupload",
     "download": "adownload",
     "delete_file": "adelete_file",
+    "submit_background": "asubmit_background",
+    "collect_background": "acollect_background",
+    "cancel_background": "acancel_background",
     "create_cached_content": "acreate_cached_content",
     "delete_cached_content": "adelete_cached_content",
 }

@@ -47,6 +47,13 @@ if TYPE_CHECKING:
     from .api import preview as preview
     from .api import quick as quick
     from .api import stream_simple as stream_simple
+    from .background import BackgroundResponse as BackgroundResponse
+    from .background import acancel_background as acancel_background
+    from .background import acollect_background as acollect_background
+    from .background import asubmit_background as asubmit_background
+    from .background import cancel_background as cancel_background
+    from .background import collect_background as collect_background
+    from .background import submit_background as submit_background
     from .batch_api.verbs import BatchHandle as BatchHandle
     from .batch_api.verbs import BatchJob as BatchJob
     from .batch_api.verbs import acollect as acollect
@@ -206,6 +213,8 @@ _NAMES_BY_MODULE = {
     " complete_simple default_model preview quick stream stream_simple",
     "accounting.budget": "Budget budget",
     "accounting.ledger": "Ledger LedgerEntry Spending read_ledger",
+    "background": "BackgroundResponse acancel_background acollect_background asubmit_background"
+    " cancel_background collect_background submit_background",
     "batch_api.verbs": "BatchHandle BatchJob acollect asubmit_many collect submit_many",
     "cached_contents": "CachedContent acreate_cached_content adelete_cached_content"
     " create_cached_content delete_cached_content",

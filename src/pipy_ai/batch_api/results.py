@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..accounting.budget import active_budgets
+from ..accounting.budget import Budget, active_budgets
 from ..accounting.ledger import ledger_path
 from ..accounting.meter import charge_message
 from ..errors import ErrorInfo, ErrorKind, ProviderError, error_info
@@ -152,25 +152,42 @@ class JobResults:
 
     async def decode(self, result: RowResult) -> AssistantMessage:
         """Return the message of a result, as if it had answered a request of its own."""
-        request = copy.copy(self._request)
-        request.warnings = list(request.warnings)
-        queue = EventQueue()
-        await Run(_Replay(self._wire, result), request, queue, metered=False).drive()
-        message: AssistantMessage = queue.result_future.result()
-        if request.output is not None:
-            attempts = OutputRetries(Context(), request.output, 0)
-            attempts.should_retry(message)
-            message = attempts.result()
-        if self._charge and message.usage.total_tokens:
-            charge_message(message, request, self._budgets, ledger_path())
-        return message
+        budgets = self._budgets if self._charge else None
+        return await decode_result(self._wire, self._request, result, BATCH_TIER, budgets)
+
+
+async def decode_result(
+    wire: Wire,
+    request: Request,
+    result: RowResult,
+    tier: str | None,
+    budgets: tuple[Budget, ...] | None,
+) -> AssistantMessage:
+    """Return the message of a result, as if it had answered a request of its own.
+
+    `request` stands for the one that was sent. `tier` replaces the service tier that the provider
+    names. `budgets` and the ledger count the answer; None: they do not.
+    """
+    request = copy.copy(request)
+    request.warnings = list(request.warnings)
+    queue = EventQueue()
+    await Run(_Replay(wire, result, tier), request, queue, metered=False).drive()
+    message: AssistantMessage = queue.result_future.result()
+    if request.output is not None:
+        attempts = OutputRetries(Context(), request.output, 0)
+        attempts.should_retry(message)
+        message = attempts.result()
+    if budgets is not None and message.usage.total_tokens:
+        charge_message(message, request, budgets, ledger_path())
+    return message
 
 
 class _Replay:
     """A provider that answers with a result."""
 
-    def __init__(self, wire: Wire, result: RowResult) -> None:
+    def __init__(self, wire: Wire, result: RowResult, tier: str | None) -> None:
         self.api: str = wire.api
+        self._tier = tier
         self._wire = wire
         self._result = result
 
@@ -186,7 +203,8 @@ class _Replay:
         deltas: list[Delta] = [ResponseInfo(api=decoder.api)]
         decoded, error_after = decode_document(decoder, result.body)
         deltas += decoded
-        _set_tier(deltas)
+        if self._tier is not None:
+            _set_tier(deltas, self._tier)
         if request.tool_names:
             restore_tool_names(deltas, request)
         yield deltas
@@ -194,14 +212,14 @@ class _Replay:
             raise error_after
 
 
-def _set_tier(deltas: list[Delta]) -> None:
-    """Mark the usage as that of a batch, whatever the provider calls the tier."""
+def _set_tier(deltas: list[Delta], tier: str) -> None:
+    """Mark the usage as that of a tier, whatever the provider calls it."""
     reports = [delta for delta in deltas if isinstance(delta, UsageReport)]
     for report in reports:
-        report.service_tier = BATCH_TIER
+        report.service_tier = tier
     if not reports:
         end = next((n for n, delta in enumerate(deltas) if isinstance(delta, Finish)), len(deltas))
-        deltas.insert(end, UsageReport(service_tier=BATCH_TIER))
+        deltas.insert(end, UsageReport(service_tier=tier))
 
 
 def _missing_error(status: JobStatus, rejected: bool) -> ErrorInfo:
