@@ -294,8 +294,8 @@ def test_options(lab: Lab) -> None:
     [
         ("temprature=1", "did you mean temperature?"),
         ("min_p=0.1", "unknown option 'min_p'; if the provider supports it: -o extra.min_p="),
-        ("seed=x", "-o seed:"),
-        ("max_tokens=0", "--max-tokens:"),
+        ("seed=x", "-o seed must be a valid integer"),
+        ("max_tokens=0", "--max-tokens must be greater than 0, not 0"),
         ("seed", "NAME=VALUE"),
         ("api_key=sk-secret", "other users could read it"),
     ],
