@@ -213,8 +213,10 @@ def usage_text(usage: Any) -> str:
 
 
 def cost_text(cost: Any) -> str:
-    """Return `$0.0092` or `unknown cost`."""
-    return "unknown cost" if cost.total is None else format_usd(cost.total)
+    """Return `$0.0092`, `up to $0.0092` or `unknown cost`."""
+    if cost.total is None:
+        return "unknown cost"
+    return f"{'up to ' if cost.is_upper_bound else ''}{format_usd(cost.total)}"
 
 
 def format_cost(cost: Any, spec: str) -> str:

@@ -468,6 +468,9 @@ class Cost(_DataModel):
     source: Literal["provider", "catalog", "cache", "unknown"] = "unknown"
     """`provider`: reported by the provider. `catalog`: computed from listed prices. `cache`: the
     response comes from the cache of pipy-ai. `unknown`: there is no total."""
+    is_upper_bound: bool = False
+    """Whether the bill may be lower, because a number of the tools' calls is free each day or month
+    and responses do not show how many are left."""
 
     def __str__(self) -> str:
         from .reprs import cost_text

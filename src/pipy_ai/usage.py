@@ -117,6 +117,7 @@ def sum_usage(usages: Iterable[Usage]) -> Usage:
             setattr(cost, name, None if None in parts else sum(parts))
         savings = [item.cache_savings for item in costs if item.cache_savings is not None]
         cost.cache_savings = sum(savings) if savings else None
+        cost.is_upper_bound = any(item.is_upper_bound for item in costs)
         total.cost = cost
     return total
 

@@ -777,6 +777,9 @@ def test_bill(lab: Lab, july: Any, bill: Bill) -> None:
         assert eval(bill.sum) == pytest.approx(bill.dollars, abs=1e-12)
         assert cost.total == pytest.approx(bill.dollars, abs=1e-12)
         assert "cost_unknown" not in codes
+    # Google does not say how many free searches are left.
+    has_free_calls = {"google_search", "google_maps"} & message.usage.server_tool_calls.keys()
+    assert cost.is_upper_bound == bool(has_free_calls)
     if cost.source == "catalog":
         parts = (cost.input, cost.output, cost.cache_read, cost.cache_write, cost.tools)
         assert cost.total == pytest.approx(sum(parts), abs=1e-12)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from .schema import Model
@@ -30,13 +30,17 @@ class Factor(NamedTuple):
 
 
 class Fee(NamedTuple):
-    """The price of one call of a provider's tool in US dollars, or of all calls of a request."""
+    """The price of one call of a provider's tool in US dollars, or of all calls of a request.
+
+    `has_free_calls`: a number of them is free each day or month, which responses do not show.
+    """
 
     providers: str
     tool: str
     models: str
     usd: float
     per_request: bool = False
+    has_free_calls: bool = False
 
 
 class ImageRates(NamedTuple):
@@ -130,7 +134,9 @@ _IMAGE_PRICES = (
     (r"gpt-image-2(\.5-(flare|sunburst))?", 5, 8, 30),
 )
 
-# Read on 2026-11-29. Free allowances are not visible, so a fee may be an upper bound.
+_GEMINI_3 = r"gemini-[3-9].*|gemini-(pro|flash).*-latest"
+
+# Read on 2026-11-29.
 TOOL_FEES = (
     Fee(_CLAUDE, "web_search", r".*claude.*", 0.01),
     Fee(_CLAUDE, "web_fetch", r".*claude.*", 0.0),
@@ -154,10 +160,10 @@ TOOL_FEES = (
     Fee("xai", "web_search|x_search|code_interpreter", _ANY, 0.005),
     Fee("xai", "live_search_source", _ANY, 0.025),
     Fee("xai", "file_search", _ANY, 0.0025),
-    Fee(_GOOGLE, "google_search", r"gemini-[3-9].*|gemini-(pro|flash).*-latest", 0.014),
-    Fee(_GOOGLE, "google_search", _ANY, 0.035, per_request=True),
-    Fee(_GOOGLE, "google_maps", r"gemini-[3-9].*|gemini-(pro|flash).*-latest", 0.014),
-    Fee(_GOOGLE, "google_maps", _ANY, 0.025, per_request=True),
+    Fee(_GOOGLE, "google_search", _GEMINI_3, 0.014, has_free_calls=True),
+    Fee(_GOOGLE, "google_search", _ANY, 0.035, per_request=True, has_free_calls=True),
+    Fee(_GOOGLE, "google_maps", _GEMINI_3, 0.014, has_free_calls=True),
+    Fee(_GOOGLE, "google_maps", _ANY, 0.025, per_request=True, has_free_calls=True),
     Fee("google", "file_search", _ANY, 0.0),
     Fee("google", "cached_token_hour", r"gemini-.*flash.*", 1e-6),  # of cached contents
     Fee("google", "cached_token_hour", r"gemini-.*pro.*", 4.5e-6),
@@ -261,6 +267,12 @@ def tool_fee(provider: str, model_id: str, tool: str, calls: int) -> float | Non
     if row is None:
         return None
     return row.usd if row.per_request else row.usd * calls
+
+
+def has_free_calls(provider: str, model_id: str, tools: Iterable[str]) -> bool:
+    """Return whether a number of calls of one of the tools is free, which responses do not show."""
+    rows = (_find(TOOL_FEES, provider, tool, model_id) for tool in tools)
+    return any(row is not None and row.has_free_calls for row in rows)
 
 
 def implied_tool_calls(provider: str, model_id: str) -> dict[str, int]:

@@ -254,7 +254,13 @@ def usage_cost(
     provider names none. `mode` takes precedence over both tiers.
     """
     from ..types import Cost
-    from .price_rules import image_rates, implied_region, normalize_tier, region_factor
+    from .price_rules import (
+        has_free_calls,
+        image_rates,
+        implied_region,
+        normalize_tier,
+        region_factor,
+    )
 
     tier = normalize_tier(usage.service_tier)
     if usage.service_tier is None or usage.service_tier.lower() == "auto":
@@ -292,7 +298,7 @@ def usage_cost(
     if rates_of_images is not None:
         image_cost = images * rates_of_images.image / 1_000_000
         costs["output"] = sum_costs([costs["output"], image_cost])
-    parts = {
+    parts: dict[str, Any] = {
         part: _scale(cost, (read_factor if part == "cache_read" else factor) * regional)
         for part, cost in costs.items()
     }
@@ -311,7 +317,9 @@ def usage_cost(
         savings = sum_costs([input_cost, *(_scale(part, -1.0) for part in prompt_costs)])
     parts["tools"] = sum_costs(fees.values())
     total = sum_costs(parts.values())
-    return Cost(**parts, total=total, cache_savings=savings, source="catalog"), ""
+    cost = Cost(**parts, total=total, cache_savings=savings, source="catalog")
+    cost.is_upper_bound = has_free_calls(model.provider, model_id, fees)
+    return cost, ""
 
 
 def _unpriced_content(model: Model, prices: ModelCost, usage: Usage) -> str:

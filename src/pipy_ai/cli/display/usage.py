@@ -20,12 +20,14 @@ def format_usage(*messages: AssistantMessage) -> str:
     """Return the tokens, cost, time and speed of an answer, or of several answers together.
 
     `1,203 in (200 cached) / 345 out  $0.0092  2.1 s  164 tok/s`; it begins with "about" if tokens
-    were estimated. Instead of time and speed, answers from the response cache have what they saved.
+    were estimated, the cost with "up to" if it is an upper bound. Instead of time and speed,
+    answers from the response cache have what they saved.
     """
     usage = _total_usage(messages)
     input_tokens = usage.input + usage.cache_read + usage.cache_write
     tokens = format_tokens(input_tokens, usage.output, usage.cache_read)
-    line = f"{'about ' if usage.estimated else ''}{tokens}  {format_cost(usage.cost.total)}"
+    cost = f"{'up to ' if usage.cost.is_upper_bound else ''}{format_cost(usage.cost.total)}"
+    line = f"{'about ' if usage.estimated else ''}{tokens}  {cost}"
     hits = [message.cached for message in messages if message.cached is not None]
     if hits and len(hits) == len(messages):
         known = [hit.saved for hit in hits if hit.saved]
