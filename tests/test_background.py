@@ -80,6 +80,14 @@ async def test_answer_at_the_standard_price(lab: Lab, july: Any) -> None:
     assert spent.spent == pytest.approx(answer.usage.cost.total)
 
 
+def test_flex_in_the_background(lab: Lab, july: Any) -> None:
+    lab.play(response("queued"), response("completed", text("Hi."), service_tier="flex"))
+    submitted = submit_background(MODEL, "Hello", service_tier="flex", **options(lab))
+    assert lab.seen[0].json["service_tier"] == "flex"
+    answer = collect_background(submitted, poll=0.01, **options(lab))
+    assert answer.usage.cost.total == pytest.approx((10_000 * 2.5 + 1_000 * 15) / 1e6 / 2)
+
+
 def test_output_and_tools(lab: Lab, july: Any) -> None:
     call = {
         "type": "function_call", "id": "fc_1", "call_id": "c1", "name": "the_weather",
@@ -135,6 +143,8 @@ def test_lost_response_is_not_repeated(lab: Lab, july: Any) -> None:
 def test_wrong_arguments(july: Any) -> None:
     with pytest.raises(ValueError, match="window must be"):
         submit_background(MODEL, "Hello", window="24h")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="leave out service_tier='flex'"):
+        submit_background(MODEL, "Hello", window="2h", service_tier="flex")
     with pytest.raises(PipyError, match="only models of openai answer in the background"):
         submit_background("anthropic/claude-sonnet-4-5", "Hello", api_key="k")
     with pytest.raises(ValueError, match="not a background response"):

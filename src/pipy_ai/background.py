@@ -100,7 +100,7 @@ def submit_background(
         PipyError: The key is missing, or OpenAI rejected the request. Kind `connection`, `timeout`
             or `server`: the response may have been created; it is not created again.
         TypeError: As `complete`.
-        ValueError: As `complete`; `window` is not known.
+        ValueError: As `complete`; `window` is not known, or has no `service_tier`.
 
     Example:
         >>> from pipy_ai import collect_background, submit_background
@@ -126,7 +126,11 @@ async def asubmit_background(
     """Have OpenAI answer in the background. The async version of `submit_background`."""
     if window not in ("soonest", "2h", "8h"):
         raise ValueError(f"window must be 'soonest', '2h' or '8h', not {window!r}")
-    request = ModelSession(model, output, output_mode, options).build(context)
+    if window != "soonest" and options.get("service_tier") not in (None, "default"):
+        tier = options.get("service_tier")
+        raise ValueError(f"window={window!r} has the tier default: leave out service_tier={tier!r}")
+    session = ModelSession(model, output, output_mode, options, takes_tier=True)
+    request = session.build(context)
     with _public_errors():
         client = await _connect(request)
         encoded = client.encode(request)
@@ -304,7 +308,7 @@ def _stand_in(
     """Return a request like the one that was sent, whose prompt is not needed any more."""
     tools = [Tool.model_validate(tool) for tool in response.tools]
     all_options: Any = {"api_base": response.api_base, **options}
-    session = ModelSession(response.model, output, output_mode, all_options)
+    session = ModelSession(response.model, output, output_mode, all_options, takes_tier=True)
     messages = [UserMessage(content="-", timestamp=0)]
     return session.build(Context(messages=[*messages], tools=[*tools] or None))
 

@@ -32,9 +32,16 @@ class ModelSession:
     """Everything about one model: the options of its rows, and its provider's batch API."""
 
     def __init__(
-        self, model: ModelSpec, output: Any, output_mode: OutputMode | None, options: Options
+        self,
+        model: ModelSpec,
+        output: Any,
+        output_mode: OutputMode | None,
+        options: Options,
+        takes_tier: bool = False,
     ) -> None:
         """Check the arguments. Nothing is sent.
+
+        `takes_tier`: it is not for a batch, so the option `service_tier` is accepted.
 
         Raises:
             TypeError: As `complete`.
@@ -47,7 +54,8 @@ class ModelSession:
                     "a batch supports one model; fallbacks work only for requests sent at once"
                 )
             model = models[0]
-        _reject_tier(options)
+        if not takes_tier:
+            _reject_tier(options)
         self.model: str | Model = model
         self._output = output
         self._output_mode: OutputMode | None = output_mode
