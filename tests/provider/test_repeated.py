@@ -105,9 +105,19 @@ def test_other_deltas_are_not_learned() -> None:
 
 def test_events_that_never_repeat_are_soon_left_alone() -> None:
     repeated = RepeatedEvents()
-    for number in range(4):
+    for number in range(12):
+        assert not repeated.given_up
         repeated.learn("", f'{{"n": {number}, "text": "Hi"}}', [Text("Hi")])
-    assert read(repeated, '{"n": 3, "text": "Ho"}') == []
+    assert repeated.given_up
+    assert read(repeated, '{"n": 11, "text": "Ho"}') == []
+
+
+def test_a_repetition_is_worth_the_next_ones() -> None:
+    repeated = RepeatedEvents()
+    for number in range(30):
+        repeated.learn("", f'{{"n": {number // 10}, "text": "Hi"}}', [Text("Hi")])
+        assert read(repeated, f'{{"n": {number // 10}, "text": "Ho"}}') == [Text("Ho")]
+    assert not repeated.given_up
 
 
 def test_objects_are_parsed_at_once_only_if_each_is_one() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from pipy_ai import complete
 from pipy_ai.provider.apis import GEMINI, OPENAI_CHAT
+from pipy_ai.provider.assembler import Assembler
 from pipy_ai.provider.deltas import Delta, UsageReport
 from pipy_ai.provider.wires._chat_tools import ExecutedTools
 from pipy_ai.provider.wires._usage import (
@@ -193,6 +195,24 @@ def test_other_types_than_documented_are_ignored(junk: Any) -> None:
     )  # fmt: skip
     assert tool_calls_from_gemini(junk) == {}
     assert usage_from_gemini({"promptTokenCount": 1, "promptTokensDetails": junk}).input == 1
+
+
+def test_gemini_usage_that_grows_adds_up_to_the_last() -> None:
+    rng = random.Random(7)
+    names = ("candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount", "promptTokenCount")
+    values = (0, 1, 2.0, None, "3", True, -1)
+    for _ in range(300):
+        grown, whole = Assembler(), Assembler()
+        usage: dict[str, Any] = {"promptTokenCount": 5, "candidatesTokenCount": 1}
+        previous: dict[str, Any] = {}
+        for _ in range(6):
+            grown.feed([usage_from_gemini(usage, previous)])
+            whole.feed([usage_from_gemini(usage)])
+            assert grown.message_at(9).usage == whole.message_at(9).usage
+            previous = usage
+            usage = usage | {rng.choice(names[: rng.choice((2, 4))]): rng.choice(values)}
+            if rng.random() < 0.2:
+                usage.pop(rng.choice(names), None)
 
 
 def test_odd_billing_keeps_the_answer(lab: Lab) -> None:

@@ -314,7 +314,7 @@ def decode_chunk(
     deltas: list[Delta] = []
     try:
         events = framing.finish() if chunk is None else framing.feed(chunk)
-        if repeated is not None:
+        if repeated is not None and not repeated.given_up:
             _decode_repeated(decoder, repeated, events, deltas)
         else:
             _decode_events(decoder, events, deltas)

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from .deltas import Delta, Text, Thinking, ToolFragment
 
 MAX_EVENT_CHARS = 4096  # longer ones are not compared: their text is most of them
-MAX_UNREPEATED = 3  # events learned in vain, after which the rest of a response is parsed
+MAX_UNREPEATED = 12  # events in a row, after which the rest of a response is parsed
 _PROBE = "\u2400"
 
 
@@ -40,8 +40,12 @@ class RepeatedEvents:
         self._prefix = self._suffix = ""
         self._start = self._cut = 0  # of the text in the event, from its beginning and its end
         self._delta: Callable[[str], Delta] | None = None
-        self._was_repeated = False
-        self._unrepeated = 0
+        self._unrepeated = 0  # events since the last one that was repeated
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the events of this response do not repeat each other."""
+        return self._unrepeated >= MAX_UNREPEATED
 
     def read(self, events: list[tuple[str, str]], start: int, deltas: list[Delta]) -> int:
         """Append the deltas of the events from `start` on that repeat the latest one.
@@ -65,16 +69,14 @@ class RepeatedEvents:
             if not text:
                 return number
             deltas.append(make_delta(text))
-            self._was_repeated = True
+            self._unrepeated = 0
         return len(events)
 
     def learn(self, event: str, data: str, deltas: Sequence[Delta]) -> None:
         """Remember an event, and the deltas it was decoded to."""
-        if self._delta is not None:
-            self._delta = None
-            self._unrepeated = 0 if self._was_repeated else self._unrepeated + 1
-            self._was_repeated = False
-        if len(deltas) != 1 or len(data) > MAX_EVENT_CHARS or self._unrepeated >= MAX_UNREPEATED:
+        self._delta = None
+        self._unrepeated += 1
+        if len(deltas) != 1 or len(data) > MAX_EVENT_CHARS or self.given_up:
             return
         text, make_delta = _text_of(deltas[0])
         prefix, _, suffix = data.rpartition(f'"{text}"')

@@ -44,6 +44,8 @@ def optional_index(value: Any) -> int | None:
 
 def token_count(value: Any) -> int | None:
     """Return a token count; None if the value is not a plausible number."""
+    if type(value) is int:
+        return value if 0 <= value <= _MAX_COUNT else None
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return int(value) if 0 <= value <= _MAX_COUNT else None  # false for NaN and infinity

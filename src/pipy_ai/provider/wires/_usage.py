@@ -310,15 +310,26 @@ def _anthropic_tool_calls(usage: Mapping[str, Any], blocks: Mapping[str, int]) -
     return {name: count for name, count in calls.items() if count}
 
 
-def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
-    """Return the usage of a Gemini response; Vertex AI counts tokens only at its end."""
+_GROWING_COUNTS = ("candidatesTokenCount", "totalTokenCount")
+
+
+def usage_from_gemini(
+    usage: Mapping[str, Any], previous: Mapping[str, Any] | None = None
+) -> UsageReport:
+    """Return the usage of a Gemini response; Vertex AI counts tokens only at its end.
+
+    `previous` is that of the chunk before, which usually differs only in the tokens of the answer.
+    """
+    answer_tokens = token_count(usage.get("candidatesTokenCount"))
+    thinking_tokens = token_count(usage.get("thoughtsTokenCount"))
+    output_reported = answer_tokens is not None or thinking_tokens is not None
+    output = (answer_tokens or 0) + (thinking_tokens or 0) if output_reported else None
+    if previous and {**previous, **{n: usage.get(n) for n in _GROWING_COUNTS}} == usage:
+        return UsageReport(output=output)
     prompt_tokens = token_count(usage.get("promptTokenCount"))
     cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
     # Results of Google's own tools, which are billed as input.
     tool_tokens = token_count(usage.get("toolUsePromptTokenCount")) or 0
-    answer_tokens = token_count(usage.get("candidatesTokenCount"))
-    thinking_tokens = token_count(usage.get("thoughtsTokenCount"))
-    output_reported = answer_tokens is not None or thinking_tokens is not None
     audio = _modality_tokens(usage.get("promptTokensDetails"), "AUDIO")
     cached_audio = _modality_tokens(usage.get("cacheTokensDetails"), "AUDIO") or 0
     answer_details = usage.get("candidatesTokensDetails")
@@ -326,7 +337,7 @@ def usage_from_gemini(usage: Mapping[str, Any]) -> UsageReport:
         input=None
         if prompt_tokens is None
         else max(0, prompt_tokens + tool_tokens - cached_tokens),
-        output=(answer_tokens or 0) + (thinking_tokens or 0) if output_reported else None,
+        output=output,
         cache_read=None if prompt_tokens is None else cached_tokens,
         cache_write=None if prompt_tokens is None else 0,
         reasoning=thinking_tokens,
@@ -375,8 +386,8 @@ def tool_calls_from_gemini(grounding: Any) -> dict[str, int]:
 
 def _modality_tokens(details: Any, modality: str) -> int | None:
     """Return the tokens of a modality in a list of them."""
-    for part in _mappings(details):
-        if part.get("modality") == modality:
+    for part in details if isinstance(details, list) else ():
+        if isinstance(part, dict) and part.get("modality") == modality:
             return token_count(part.get("tokenCount"))
     return None
 

@@ -363,13 +363,13 @@ class GeminiDecoder:
     """Decodes one response. It is complete with the finish reason of a candidate."""
 
     api = GEMINI
-    repeats = False  # each event has a number or a time of its own
+    repeats = True  # of Vertex AI; other events have a number of tokens each
 
     def __init__(self) -> None:
         self.done: bool = False  # usage may follow the finish reason
         self._finished = False
         self._last_info: tuple[Any, Any] = (None, None)
-        self._last_usage: Any = None  # Vertex AI repeats it in every chunk
+        self._last_usage: dict[str, Any] = {}  # Vertex AI repeats it in every chunk
         self._call_count = 0
         self._streamed_arguments: StreamedArguments | None = None
         self._metadata: dict[str, Any] = {}  # of the tools that Gemini ran
@@ -415,8 +415,8 @@ class GeminiDecoder:
         if "usageMetadata" in chunk:
             usage = chunk["usageMetadata"]
             if usage != self._last_usage and isinstance(usage, dict):
+                deltas.append(usage_from_gemini(usage, self._last_usage))
                 self._last_usage = usage
-                deltas.append(usage_from_gemini(usage))
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
         if self._metadata and (reason or self._finished):
