@@ -35,7 +35,13 @@ from pipy_ai import (
 from pipy_ai.cli.conversations.conversation import Conversation, remove_conversation
 from pipy_ai.cli.conversations.media_store import media_dir, media_lock, remove_unused_media
 from pipy_ai.cli.main import main
-from pipy_ai.types import AudioContent, ImageContent, ToolCall
+from pipy_ai.types import (
+    AudioContent,
+    ImageContent,
+    ServerToolCall,
+    ServerToolResult,
+    ToolCall,
+)
 
 from ..support.command import pipy
 from ..support.scripted_command import scripted_command
@@ -87,6 +93,27 @@ def test_media_are_files_named_by_their_hash() -> None:
     assert Conversation.read(talk.id).messages == talk.messages
     with Conversation.open(talk.id) as again:
         assert again.messages == talk.messages
+
+
+def test_files_in_blocks_of_providers() -> None:
+    page = base64.b64encode(PDF * 100).decode()
+    block = {
+        "type": "web_fetch_tool_result", "tool_use_id": "s", "content": {
+            "type": "web_fetch_result", "url": "https://a.example/a.pdf", "content": {
+                "type": "document", "source": {"type": "base64", "data": page}}},
+        "encrypted_content": page, "small": {"data": "AAAA"}, "list": [{"data": page}, 7, None],
+    }  # fmt: skip
+    call = ServerToolCall(id="s", name="web_fetch")
+    with Conversation.new(model="faux/any") as talk:
+        talk.add(user("Read it."))
+        talk.add(assistant(call, ServerToolResult(tool_call_id="s", name="web_fetch", raw=block)))  # type: ignore[arg-type]
+    assert list(files()) == [sha256(PDF * 100)]
+    assert Path(talk.path).read_text().count(page) == 1  # what is not a file stays
+    assert Conversation.read().messages == talk.messages
+    os.unlink(Path(media_dir()) / sha256(PDF * 100))
+    assert str(Conversation.read().messages[1].content[1]) == (
+        "(result omitted: its file is missing)"
+    )
 
 
 def test_file_is_private_whatever_the_umask() -> None:
@@ -186,6 +213,17 @@ def test_reference_cannot_leave_the_directory(tmp_path: Path) -> None:
         [message] = Conversation.read(talk.id).messages
         assert message.content[1].data == reference  # type: ignore[union-attr]
         path.write_text(path.read_text().replace(reference, f"sha256:{sha256(PNG)}"))
+
+
+def test_arguments_and_text_are_never_references() -> None:
+    talk_about(image(PNG))
+    reference = f"sha256:{sha256(PNG)}"
+    call = ToolCall(id="c", name="f", arguments={"data": reference, "type": "image"})
+    with Conversation.new() as talk:
+        talk.add(user(f'"{reference}"'))
+        talk.add(assistant(call))
+        talk.add(tool_result(call, {"data": reference}, details={"data": reference}))
+    assert Conversation.read().messages == talk.messages
 
 
 def test_no_file_is_removed_while_another_process_saves() -> None:

@@ -2,8 +2,9 @@
 
     history/media/<sha256>        the bytes; equal files are stored once
 
-In a conversation file, `data` of such content is `sha256:<hex>`, which is not base64. Conversations
-of earlier versions have the base64 itself, and are read as well.
+In a conversation file, `data` of such content is `sha256:<hex>`, which is not base64. So is `data`
+in the blocks of providers, such as a PDF that Anthropic has fetched. Conversations of earlier
+versions have the base64 itself, and are read as well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ...utils.atomic import hold_lock, make_private_dir, remove_if_exists, write_atomically
 from ..display.terminal import format_error, warn
 from .files import FILE_SUFFIXES, history_dir
-from .messages import MEDIA_TYPES
+from .messages import MEDIA_TYPES, MIN_NESTED_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -61,14 +62,35 @@ def store_media(content: list[Any]) -> list[Any]:
 
 
 def _store_part(part: Any) -> Any:
-    if not isinstance(part, dict) or part.get("type") not in MEDIA_TYPES or not part.get("data"):
+    if not isinstance(part, dict):
         return part
+    if part.get("type") == "serverToolResult" and "raw" in part:  # `raw` is the provider's block
+        return {**part, "raw": _store_nested(part.get("raw"))}
+    if part.get("type") not in MEDIA_TYPES or not part.get("data"):
+        return part
+    return {**part, "data": _store_data(part["data"])}
+
+
+def _store_nested(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_store_nested(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    stored = {name: _store_nested(item) for name, item in value.items()}
+    data = value.get("data")
+    if isinstance(data, str) and len(data) >= MIN_NESTED_CHARS:
+        stored["data"] = _store_data(data)
+    return stored
+
+
+def _store_data(encoded: Any) -> Any:
+    """Write base64 data to a file and return the reference to it."""
     try:
-        data = base64.b64decode(part["data"], validate=True)
+        data = base64.b64decode(encoded, validate=True)
     except (ValueError, TypeError):
-        return part
-    if base64.b64encode(data).decode() != part["data"]:  # it would be read back differently
-        return part
+        return encoded
+    if base64.b64encode(data).decode() != encoded:  # it would be read back differently
+        return encoded
     digest = hashlib.sha256(data).hexdigest()
     path = os.path.join(media_dir(), digest)
     try:
@@ -77,7 +99,7 @@ def _store_part(part: Any) -> Any:
         is_stored = False
     if not is_stored:
         write_atomically(path, data)
-    return {**part, "data": f"sha256:{digest}"}
+    return f"sha256:{digest}"
 
 
 def restore_media(content: Any, loaded: dict[str, str]) -> Any:
@@ -92,19 +114,48 @@ def restore_media(content: Any, loaded: dict[str, str]) -> Any:
 
 
 def _restore_part(part: Any, loaded: dict[str, str]) -> Any:
-    data = part.get("data") if isinstance(part, dict) else None
+    if not isinstance(part, dict):
+        return part
+    kind = part.get("type")
+    try:
+        if kind == "serverToolResult" and "raw" in part:
+            kind = "result"
+            return {**part, "raw": _restore_nested(part.get("raw"), loaded)}
+        if kind in MEDIA_TYPES and "data" in part:
+            return {**part, "data": _restore_data(part.get("data"), loaded)}
+        return part
+    except _UnreadableFileError as error:
+        warn(f"history/media/{error}; the {kind} is left out")
+        return {"type": "text", "text": f"({kind} omitted: its file is missing)"}
+
+
+class _UnreadableFileError(Exception):
+    pass
+
+
+def _restore_nested(value: Any, loaded: dict[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_restore_nested(item, loaded) for item in value]
+    if not isinstance(value, dict):
+        return value
+    restored = {name: _restore_nested(item, loaded) for name, item in value.items()}
+    if "data" in value:
+        restored["data"] = _restore_data(restored["data"], loaded)
+    return restored
+
+
+def _restore_data(data: Any, loaded: dict[str, str]) -> Any:
     match = _REFERENCE.fullmatch(data) if isinstance(data, str) else None
     if match is None:
-        return part
+        return data
     digest = match[1]
     if digest not in loaded:
         try:
             loaded[digest] = _read_file(digest)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            warn(f"history/media/{digest}: {reason}; the {part.get('type')} is left out")
-            return {"type": "text", "text": f"({part.get('type')} omitted: its file is missing)"}
-    return {**part, "data": loaded[digest]}
+            raise _UnreadableFileError(f"{digest}: {reason}") from None
+    return loaded[digest]
 
 
 def _read_file(digest: str) -> str:

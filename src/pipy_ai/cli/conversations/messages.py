@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 MAX_TITLE_CHARS = 1000  # of a question that are read for its title
+MIN_NESTED_CHARS = 1000  # of base64 in a provider's block; shorter ones stay there
 MEDIA_TYPES = ("image", "audio", "video", "document")  # content whose `data` is a file
 
 
@@ -52,10 +53,20 @@ def has_media(message: dict[str, Any]) -> bool:
     """Return whether a message in JSON form contains the data of a file."""
     content = message.get("content")
     return isinstance(content, list) and any(
-        part.get("type") in MEDIA_TYPES and part.get("data")
+        (part.get("type") in MEDIA_TYPES and part.get("data"))
+        or (part.get("type") == "serverToolResult" and _holds_file(part.get("raw")))
         for part in content
         if isinstance(part, dict)
     )
+
+
+def _holds_file(value: Any) -> bool:
+    """Return whether a provider's block contains a file, such as a PDF that it has read."""
+    if isinstance(value, dict):
+        data = value.get("data")
+        is_file = isinstance(data, str) and len(data) >= MIN_NESTED_CHARS
+        return is_file or any(map(_holds_file, value.values()))
+    return isinstance(value, list) and any(map(_holds_file, value))
 
 
 def load_message(data: dict[str, Any]) -> Message:
