@@ -16,10 +16,11 @@ from pipy_ai.registry.index import (
     INDEX_FILE,
     MODELS_FILE,
     PREVIOUS_MODELS_FILE,
+    STATUS,
     CorruptedCatalogueError,
     FileCatalogue,
 )
-from pipy_ai.registry.index_writer import write_catalogue
+from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
 from ..support.catalogue_faults import look_at
 from ..support.catalogues import DAYS, JULY, compiled, install
@@ -174,3 +175,30 @@ def test_damaged_files_do_not_break_queries(
 ) -> None:
     DAMAGES[damage](july)
     look_at(capsys)
+
+
+def test_lines_are_found_without_parsing_the_index(tmp_path: Path) -> None:
+    """In an index of thousands of lines, whatever characters its names have."""
+    ids = [f"model-{number}" for number in range(3000)]
+    ids += ["model", 'model-1"x', 'a":b', "a\\b", "émile", "\ud800", "z", "models"]
+    records = {
+        f"{provider}/{model_id}": {"id": model_id, "status": "removed" if "7" in model_id else ""}
+        for provider in ("acme", "acme-2", "models")
+        for model_id in ids
+    }
+    providers = {f"p{number}": {"id": f"p{number}", "doc": "x" * 90} for number in range(300)}
+    providers |= {provider: {"id": provider} for provider in ("acme", "acme-2", "models")}
+    plain = {n: r for n, r in records.items() if n.isascii() and not {*n} & {'"', "\\"}}
+    for chosen in (records, plain):
+        write_catalogue(str(tmp_path), *encode_catalogue(chosen, providers, {"date": "2026-07-01"}))
+        files = FileCatalogue(str(tmp_path))
+        rows = FileCatalogue(str(tmp_path)).rows()
+        assert files.names() == [n for n in rows if rows[n][STATUS] != "removed"]
+        assert files.providers == dict(sorted(providers.items()))
+        for name in chosen:
+            assert files._read_index_line(name) == rows[name]
+            assert files._read_index_line(name + "~") is None
+        for provider in providers:
+            assert files.provider_record(provider) == providers[provider]
+            assert files.provider_record(provider + "~") is None
+        assert files.record("acme/none") is None

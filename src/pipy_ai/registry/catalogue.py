@@ -341,10 +341,18 @@ class ModelRegistry:
         from .names import NameIndex  # most lookups do not need it
 
         if self._name_index is None:
-            self._name_index = NameIndex(
-                name for name, row in self.rows().items() if row[STATUS] != "removed"
-            )
+            self._name_index = NameIndex(self.names())
         return self._name_index
+
+    def names(self) -> list[str]:
+        """Return the full names of all models that are not removed, sorted."""
+        names = self._with_catalogue(lambda catalogue: catalogue.names())
+        if not self._overrides:
+            return sorted(names)
+        overridden = {
+            name for name in self._overrides if (self.record(name) or {}).get("status") != "removed"
+        }
+        return sorted({*names} - self._overrides.keys() | overridden)
 
     def providers(self) -> dict[str, dict[str, Any]]:
         """Return all providers by id."""

@@ -169,9 +169,17 @@ class Catalogue:
             self._rows = {name: build_row(record) for name, record in self._records.items()}
         return self._rows
 
+    def names(self) -> list[str]:
+        """Return the full names of all models that are not removed."""
+        return [name for name, record in self._records.items() if record.get("status") != "removed"]
+
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield all full names and records, sorted."""
         return iter(self._records.items())
+
+
+_SCANNED_BYTES = 4096
+_PROVIDERS_LINE, _MODELS_LINE = b'\n"providers":{\n', b'\n},\n"models":{\n'
 
 
 class FileCatalogue(Catalogue):
@@ -187,7 +195,7 @@ class FileCatalogue(Catalogue):
         with open(os.path.join(directory, INDEX_FILE), "rb") as file:
             self._index_bytes = file.read()
         try:
-            header, _, _ = self._index_bytes.partition(b"\n")
+            header = self._index_bytes[: self._index_bytes.find(b"\n")]
             self.metadata: dict[str, Any] = json.loads(header.rstrip(b",") + b"}")
             self._hash = self.metadata["hash"]
             if self.metadata["format"] != FORMAT_VERSION or not self._index_bytes.endswith(
@@ -197,6 +205,7 @@ class FileCatalogue(Catalogue):
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptedCatalogueError(f"{INDEX_FILE} is not a catalogue: {error}") from None
         self._parsed_index: dict[str, Any] | None = None
+        self._parsed_providers: dict[str, dict[str, Any]] | None = None
         self._open_models_file().close()
 
     def _open_models_file(self) -> BinaryIO:
@@ -217,13 +226,36 @@ class FileCatalogue(Catalogue):
     def _read_index_line(self, key: str) -> Any:
         """Return the value of a key at the start of a line of the index."""
         prefix = b"\n" + encode_json(key) + b":"
-        position = self._index_bytes.find(prefix)
+        position = self._find_line(key, prefix)
         if position < 0:
             return None
         end = self._index_bytes.find(b"\n", position + 1)
         value = self._index_bytes[position + len(prefix) : end].rstrip(b",")
         # `models` and `providers` are not providers but the keys of the two sections.
         return None if value == b"{" else _parse_json(value, INDEX_FILE)
+
+    def _find_line(self, key: str, prefix: bytes) -> int:
+        """Return the position of the line of a key, or -1. The keys of a section are sorted."""
+        data = self._index_bytes
+        models = data.find(_MODELS_LINE)
+        if "/" in key:
+            low, high = models + len(_MODELS_LINE) - 1, len(data)
+        else:
+            low, high = data.find(_PROVIDERS_LINE) + len(_PROVIDERS_LINE) - 1, models + 1
+        while high - low > _SCANNED_BYTES:
+            line = data.find(b"\n", (low + high) // 2, high)
+            end = data.find(b'":', line, high)
+            if line < 0 or end < 0:
+                break
+            try:
+                is_after = json.loads(data[line + 1 : end + 1]) > key
+            except ValueError:  # a key that contains `":`, or damage
+                break
+            if is_after:
+                high = line
+            else:
+                low = line
+        return data.find(prefix, low, high + len(prefix))
 
     def _full_index(self) -> dict[str, Any]:
         if self._parsed_index is None:
@@ -253,12 +285,37 @@ class FileCatalogue(Catalogue):
     @property
     def providers(self) -> dict[str, dict[str, Any]]:
         """All providers by id."""
-        providers: dict[str, dict[str, Any]] = self._full_index()["providers"]
-        return providers
+        if self._parsed_providers is None:
+            start = self._index_bytes.find(_PROVIDERS_LINE)
+            end = self._index_bytes.find(_MODELS_LINE)
+            section = b"{%s}" % self._index_bytes[start + len(_PROVIDERS_LINE) : end]
+            providers: dict[str, dict[str, Any]] = _parse_json(section, INDEX_FILE)
+            self._parsed_providers = providers
+        return self._parsed_providers
 
     def rows(self) -> dict[str, list[Any]]:
         rows: dict[str, list[Any]] = self._full_index()["models"]
         return rows
+
+    def names(self) -> list[str]:
+        if self._parsed_index is None:  # parsing thousands of rows takes ten times as long
+            import re  # most look-ups do not need it
+
+            start = self._index_bytes.find(_MODELS_LINE) + len(_MODELS_LINE)
+            text = self._index_bytes[start - 1 :].decode("latin-1")
+            names = re.findall(r'\n"([^"\\\n]+)":\[', text)
+            if len(names) == self.metadata.get("count"):
+                removed = {
+                    text[text.rfind("\n", 0, found.start()) + 2 : found.start()].partition('"')[0]
+                    for found in re.finditer('"removed"', text)
+                }
+                removed = {name for name in removed if self._is_removed(name)}
+                return [name for name in names if name not in removed] if removed else names
+        return [name for name, row in self.rows().items() if row[STATUS] != "removed"]
+
+    def _is_removed(self, name: str) -> bool:
+        row = self._read_index_line(name)
+        return isinstance(row, list) and row[STATUS] == "removed"
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._open_models_file() as file:

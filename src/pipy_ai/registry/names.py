@@ -11,6 +11,7 @@ the record of its base model. An exact name takes precedence.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ LITELLM_PROVIDER_ALIASES = {
     "vertex_ai": "google-vertex",
 }
 
-_SEPARATORS = re.compile(r"[._@:]")
+_SEPARATOR_CHARS = "._@:"
+_SEPARATORS = re.compile(f"[{_SEPARATOR_CHARS}]")
 _DATE_SUFFIX = re.compile(r"\d{8}|\d{4}-\d{2}-\d{2}")
 
 
@@ -158,23 +160,29 @@ class NameIndex:
     """An index of the full names of a catalogue."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._ids_by_provider: dict[str, dict[str, str]] = {}  # provider → normalized id → id
-        self._providers_by_id: dict[str, list[str]] = {}  # bare id → providers
-        self._full_names = set(names)
+        self._sorted_names = sorted(names)
+        self._full_names = set(self._sorted_names)
+        self._ids_by_provider: dict[str, dict[str, str]] = {}  # those that were looked up
+        self._normalized_names: list[str] = []
         self._suggestions: dict[str, list[str]] = {}
-        for full_name in sorted(self._full_names):
-            provider, _, model_id = full_name.partition("/")
-            self._ids_by_provider.setdefault(provider, {}).setdefault(
-                normalize_name(model_id), model_id
-            )
-            self._providers_by_id.setdefault(model_id, []).append(provider)
 
     def __contains__(self, full_name: object) -> bool:
         return full_name in self._full_names
 
     def names_of_provider(self, provider: str) -> list[str]:
         """Return the full names of one provider, sorted."""
-        return sorted(name for name in self._full_names if name.partition("/")[0] == provider)
+        first, end = (bisect_left(self._sorted_names, f"{provider}{end}") for end in "/0")
+        return self._sorted_names[first:end]  # "0" follows "/"
+
+    def _ids(self, provider: str) -> dict[str, str]:
+        """Return the ids of a provider by their normalized spelling."""
+        ids = self._ids_by_provider.get(provider)
+        if ids is None:
+            ids = self._ids_by_provider[provider] = {}
+            for full_name in self.names_of_provider(provider):
+                model_id = full_name.partition("/")[2]
+                ids.setdefault(normalize_name(model_id), model_id)
+        return ids
 
     def resolve(
         self, name: str, providers: Iterable[str], has_key: Callable[[str], bool]
@@ -242,7 +250,7 @@ class NameIndex:
         self, full_name: str, variants: Sequence[tuple[str, str, bool]]
     ) -> BaseName | None:
         provider, _, model_id = full_name.partition("/")
-        if provider not in self._ids_by_provider:
+        if not self._ids(provider):
             return None
         pending, same_price_by_id = [model_id], {model_id: True}
         while pending:  # the names with the least removed first
@@ -265,12 +273,12 @@ class NameIndex:
         return full_name if full_name in self._full_names else None
 
     def _match_normalized(self, provider: str, model_id: str) -> str | None:
-        match = self._ids_by_provider.get(provider, {}).get(normalize_name(model_id))
+        match = self._ids(provider).get(normalize_name(model_id))
         return f"{provider}/{match}" if match else None
 
     def _match_latest(self, provider: str, model_id: str) -> str | None:
         """Look for `name-latest`, `name-0`, or the newest `name-<date>`."""
-        ids = self._ids_by_provider.get(provider, {})
+        ids = self._ids(provider)
         prefix = normalize_name(model_id) + "-"
         for suffix in ("latest", "0", "default"):
             if match := ids.get(prefix + suffix):
@@ -287,21 +295,32 @@ class NameIndex:
         self, name: str, has_key: Callable[[str], bool], exact: bool
     ) -> tuple[str | None, bool]:
         """Look for a provider that offers the model of another vendor."""
-        matches = [f"{provider}/{name}" for provider in self._providers_by_id.get(name, ())]
+        ending = f"/{name}"
+        matches = [full for full in self._sorted_names if full.endswith(ending)]
+        matches = [full for full in matches if full.partition("/")[2] == name]
         if not matches and not exact:
-            normalized = normalize_name(name)
-            matches = sorted(
-                f"{host}/{model_id}"
-                for host, ids in self._ids_by_provider.items()
-                for key, model_id in ids.items()
-                if key == normalized or key.endswith(f"/{normalized}")
-            )
+            matches = self._match_normalized_at_all_providers(name)
         if not matches:
             return None, False
         with_key = [full_name for full_name in matches if has_key(full_name.partition("/")[0])]
         if len(with_key) == 1 or len(matches) == 1:
             return (with_key or matches)[0], True
         raise AmbiguousModelError(name, with_key or matches)
+
+    def _match_normalized_at_all_providers(self, name: str) -> list[str]:
+        if not self._normalized_names:
+            lines = "\n".join(self._sorted_names)
+            normalized = lines.lower()  # a call for each name would take ten times as long
+            for separator in _SEPARATOR_CHARS:
+                normalized = normalized.replace(separator, "-")
+            self._normalized_names = normalized.split("\n")
+        ending = "/" + normalize_name(name)
+        matches = set()
+        for full, normalized in zip(self._sorted_names, self._normalized_names, strict=True):
+            if normalized.endswith(ending):
+                host, _, model_id = full.partition("/")
+                matches.add(f"{host}/{self._ids(host)[normalize_name(model_id)]}")
+        return sorted(matches)
 
     def suggest(self, name: str, count: int = 3) -> list[str]:
         """Return the full names most similar to `name`, the best match first."""
@@ -322,8 +341,8 @@ class NameIndex:
             return [full_by_id[matched_id] for matched_id in matches]
         first_party = [
             full
-            for full in sorted(self._full_names)
-            if full.partition("/")[0] in FIRST_PARTY_PROVIDERS
+            for provider in sorted(FIRST_PARTY_PROVIDERS)
+            for full in self.names_of_provider(provider)
         ]
         full_by_id = {full.partition("/")[2]: full for full in reversed(first_party)}
         matches = difflib.get_close_matches(model_id if slash else name, full_by_id, count, 0.6)

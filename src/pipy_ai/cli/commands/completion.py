@@ -61,19 +61,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _matching_names(arguments: argparse.Namespace) -> list[str]:
     prefix = arguments.prefix
-    names: Iterable[str]
+    names: list[str]
     if arguments.names == "TEMPLATE":
         from ..args.templates import template_paths
 
-        names = template_paths()
+        names = list(template_paths())
     elif arguments.names == "ID":
         from ..conversations.files import list_conversation_ids
 
         names = list_conversation_ids()
     else:
-        names = _catalogue_names(arguments.names, prefix)
-    names = [name for name in names if _SHELL_SAFE.fullmatch(name)]
-    matches = [name for name in names if name.startswith(prefix)]
+        names = list(_catalogue_names(arguments.names, prefix))
+    matches = [name for name in names if name.startswith(prefix) and _SHELL_SAFE.fullmatch(name)]
     is_part = prefix and not any("/" in name for name in matches)
     return _with_names_containing(matches, names, prefix) if is_part else matches
 
@@ -81,12 +80,11 @@ def _matching_names(arguments: argparse.Namespace) -> list[str]:
 def _catalogue_names(kind: str, prefix: str) -> Iterable[str]:
     """Return the names of providers, or of models."""
     from ...registry.catalogue import ModelRegistry
-    from ...registry.index import STATUS
 
     registry = ModelRegistry()  # unlike `get_registry()`, it starts no sync
     if kind == "PROVIDER":
         return registry.providers()
-    names = [name for name, row in registry.rows().items() if row[STATUS] != "removed"]
+    names = registry.names()
     names += _local_models()
     if prefix and "/" not in prefix:
         names += _first_party_ids(names)
@@ -102,13 +100,20 @@ def _with_names_containing(ids: list[str], names: list[str], part: str) -> list[
 
     provider, _, word = part.partition("/") if "/" in part else ("", "", part)
     pattern = re.compile(r"(?<![a-z])" + re.escape(word), re.IGNORECASE)
-    matches = []
-    for name in names:
-        host, separator, model_id = name.partition("/")
-        if separator and provider in ("", host) and pattern.search(model_id):
-            matches.append((host, model_id))
-    if not provider:
-        matches = [pair for pair in matches if pair[0] in FIRST_PARTY_PROVIDERS] or matches
+
+    def find(hosts: tuple[str, ...]) -> list[tuple[str, str]]:
+        found = []
+        for name in names:
+            if name.startswith(hosts):
+                host, separator, model_id = name.partition("/")
+                if separator and pattern.search(model_id) and _SHELL_SAFE.fullmatch(name):
+                    found.append((host, model_id))
+        return found
+
+    if provider:
+        matches = find((f"{provider}/",))
+    else:
+        matches = find(tuple(f"{host}/" for host in FIRST_PARTY_PROVIDERS)) or find(("",))
     return ids + [f"{host}/{model_id}" for host, model_id in matches if model_id not in ids]
 
 
@@ -131,8 +136,8 @@ def _first_party_ids(names: Iterable[str]) -> list[str]:
     """Return the ids that work without a provider: those of first-party models."""
     from ...registry.names import FIRST_PARTY_PROVIDERS
 
-    pairs = [name.partition("/") for name in names]
-    return [model_id for provider, _, model_id in pairs if provider in FIRST_PARTY_PROVIDERS]
+    prefixes = tuple(f"{provider}/" for provider in FIRST_PARTY_PROVIDERS)
+    return [name.partition("/")[2] for name in names if name.startswith(prefixes)]
 
 
 CommandTree = list[tuple[str, Command]]
