@@ -1,4 +1,4 @@
-"""Save the images and audio of answers as files."""
+"""Save the images and audio of answers as files, and show the images if the terminal can."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...media import media_suffix
 from ...utils.atomic import remove_if_exists
+from .inline_images import show_image
 from .terminal import format_error, warn
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def check_output_path(path: str) -> None:
 def save_media(
     answers: Iterable[AssistantMessage], output: str | None = None, prefix: str = ""
 ) -> bool:
-    """Save the images and audio of answers, and print their paths on stderr.
+    """Save the images and audio of answers, and print their paths on stderr; show the images.
 
     Args:
         answers: The answers.
@@ -75,6 +76,8 @@ def save_media(
         targets = [(stem, True), (os.path.join(tempfile.gettempdir(), part.type), True)]
         if output and index == 0:
             targets.insert(0, (output, False))
+        if part.type == "image":
+            show_image(part)
         results.append(_save(part, targets, prefix))
     return all(results)
 
