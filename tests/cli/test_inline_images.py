@@ -45,7 +45,7 @@ def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def output(reply: str, columns: int = 80, **env: str) -> bytes:
+def output(reply: str, env: dict[str, str], columns: int = 80) -> bytes:
     """Return what `pipy ask` writes to a terminal."""
     code = scripted_command(reply)
     with Terminal(
@@ -73,7 +73,7 @@ def kitty_image(raw: bytes) -> tuple[dict[str, str], bytes]:
     ids=["whole", "narrow terminal", "high image", "small image"],
 )
 def test_kitty_gets_the_whole_image_in_pieces(picture: bytes, columns: int, rows: str) -> None:
-    keys, data = kitty_image(output(f"reply(image({picture!r}))", columns, TERM="xterm-kitty"))
+    keys, data = kitty_image(output(f"reply(image({picture!r}))", {"TERM": "xterm-kitty"}, columns))
     assert data == picture
     assert (keys["a"], keys["f"], keys["q"], keys["r"]) == ("T", "100", "2", rows)
 
@@ -81,7 +81,7 @@ def test_kitty_gets_the_whole_image_in_pieces(picture: bytes, columns: int, rows
 @pytest.mark.parametrize("picture", [PICTURE, JPEG], ids=["png", "jpeg"])
 def test_iterm_gets_the_file(picture: bytes) -> None:
     mime_type = "image/png" if picture is PICTURE else "image/jpeg"
-    raw = output(f"reply(image({picture!r}, {mime_type!r}))", TERM_PROGRAM="iTerm.app")
+    raw = output(f"reply(image({picture!r}, {mime_type!r}))", {"TERM_PROGRAM": "iTerm.app"})
     match = re.search(rb"\x1b\]1337;File=([^:]*):([^\x07]*)\x07", raw)
     assert match is not None
     keys = dict(item.split("=") for item in match[1].decode().split(";"))
@@ -100,7 +100,7 @@ def test_iterm_gets_the_file(picture: bytes) -> None:
     ids=["unknown terminal", "in tmux", "no PNG for kitty", "no image"],
 )
 def test_image_is_only_saved(reply: str, env: dict[str, str]) -> None:
-    raw = output(reply, **env)
+    raw = output(reply, env)
     assert b"\x1b_G" not in raw
     assert b"1337" not in raw
 
