@@ -330,3 +330,26 @@ def test_direct_transport_loads_no_litellm(llama: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["openai-completions", "anthropic-messages"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_earlier_conversations_take_limited_memory() -> None:
+    """Each prompt below takes about 10 MB in the model's cache."""
+    code = """
+import sys
+from pathlib import Path
+from pipy_ai import complete
+from pipy_ai.provider import local
+
+def resident_mib():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+local._PROMPT_CACHE_MIB = 8
+sizes = []
+for number in range(5):
+    complete("local/smollm2", f"{number} is a number. " * 60, max_tokens=1)
+    sizes.append(resident_mib())
+print(sizes[-1] - sizes[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 15

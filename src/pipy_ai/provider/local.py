@@ -41,6 +41,7 @@ DEMO_MODEL_NOTICE = (
 )
 
 _CONTEXT_TOKENS = 4096
+_PROMPT_CACHE_MIB = 256  # for earlier conversations, which then need not be read again
 _PROMPT_BATCH_TOKENS = 128  # a request can be cancelled after each batch of its prompt
 _DEFAULT_MAX_TOKENS = 256  # for smollm2, which repeats itself in longer answers
 # Thinking tokens by level: for models that reason, and for smollm2, which only imitates it.
@@ -313,6 +314,7 @@ class LlamaEngine:
         threads = max(1, (os.cpu_count() or 1) - 1)  # all of them would slow a busy machine down
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.n_batch = params.n_ubatch = _PROMPT_BATCH_TOKENS
+        params.cache_ram_mib = _PROMPT_CACHE_MIB  # llama.cpp's own limit is 8 GiB
         params.use_jinja = True
         params.verbosity = 0
         params.ui = False
