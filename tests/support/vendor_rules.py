@@ -130,6 +130,7 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
         found.append("more than four marks")
     used: set[str] = set()
     open_ids: list[str] = []
+    waiting: list[str] = []
     before = None
     for number, message in enumerate(body["messages"]):
         role, content = message["role"], message["content"]
@@ -146,7 +147,14 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
         if results and blocks[0]["type"] != "tool_result":
             found.append(f"{where}: results do not come first")
         open_ids = []
-        found += _anthropic_server_tools(where, blocks, number == len(body["messages"]) - 1)
+        if role == "assistant":
+            found += _anthropic_server_tools(where, blocks, waiting)
+            if not any(block["type"] == "tool_use" for block in blocks):
+                if waiting and number < len(body["messages"]) - 1:
+                    found.append(f"{where}: {waiting} without corresponding results")
+                waiting = []
+        elif any(block["type"] != "tool_result" for block in blocks):
+            waiting = []
         for block in blocks:
             if block["type"] == "text" and not block["text"].strip():
                 found.append(f"{where}: empty text")
@@ -164,10 +172,15 @@ def _anthropic(body: dict[str, Any], own: set[str]) -> list[str]:
     return found
 
 
-def _anthropic_server_tools(where: str, blocks: list[dict[str, Any]], last: bool) -> list[str]:
-    """Calls of Anthropic's own tools have their results in the same message, behind them."""
+def _anthropic_server_tools(
+    where: str, blocks: list[dict[str, Any]], waiting: list[str]
+) -> list[str]:
+    """Calls of Anthropic's own tools have their results in the same turn, behind them.
+
+    While the client runs tools that the code calls, `waiting` calls have no result.
+    """
     found: list[str] = []
-    waiting: list[str] = []
+    calls = [block["id"] for block in blocks if block["type"] == "server_tool_use"]
     for block in blocks:
         kind = block["type"]
         if kind in ("server_tool_use", "mcp_tool_use"):
@@ -179,9 +192,10 @@ def _anthropic_server_tools(where: str, blocks: list[dict[str, Any]], last: bool
                 found.append(f"{where}: unexpected tool_use_id {block['tool_use_id']}")
             else:
                 waiting.remove(block["tool_use_id"])
-    client_call = any(block["type"] == "tool_use" for block in blocks)
-    if waiting and not last and not client_call:
-        found.append(f"{where}: {waiting} without corresponding results")
+        elif kind == "tool_use":
+            source = block.get("caller", {}).get("tool_id")
+            if source is not None and source not in waiting + calls:
+                found.append(f"{where}: source tool {source} not found")
     return found
 
 

@@ -15,6 +15,7 @@ from pipy_ai import (
     ServerToolCall,
     ServerToolResult,
     TextContent,
+    ToolResultMessage,
     budget,
     code_execution,
     complete,
@@ -317,6 +318,12 @@ RESULTS: list[tuple[str, dict[str, Any], str, bool, list[str]]] = [
         "line 1", False, [],
     ),
     (
+        "advisor",
+        result("advisor", {"type": "advisor_result", "text": "Use a heap.",
+                           "stop_reason": "max_tokens"}),
+        "Use a heap.", False, [],
+    ),
+    (
         "tool_search_tool_regex",
         result("tool_search", {"type": "tool_search_tool_search_result", "tool_references": [
             {"type": "tool_reference", "tool_name": "add"}]}),
@@ -383,6 +390,87 @@ def test_call_without_a_result_is_not_sent_back(lab: Lab, july: Any) -> None:
     sent = lab.seen[1].json
     assert [block["type"] for block in sent["messages"][1]["content"]] == ["text"]
     assert violations("/v1/messages", sent) == []
+
+
+# === Code that calls the caller's tools =====================================================
+
+CODE_CALL = {"type": "server_tool_use", "id": "srvtoolu_2", "name": "code_execution",
+             "input": {"code": "await add()"}}  # fmt: skip
+CODE_RESULT = {
+    "type": "code_execution_tool_result", "tool_use_id": "srvtoolu_2",
+    "content": {"type": "code_execution_result", "stdout": "3\n", "return_code": 0, "content": []},
+}  # fmt: skip
+
+
+def call_by_code(number: int) -> dict[str, Any]:
+    caller = {"type": "code_execution_20250825", "tool_id": "srvtoolu_2"}
+    return {"type": "tool_use", "id": f"toolu_{number}", "name": "add", "input": {"a": 1},
+            "caller": caller}  # fmt: skip
+
+
+def tool_output(call_id: str) -> ToolResultMessage:
+    content: list[Any] = [TextContent(text="1")]
+    return ToolResultMessage(tool_call_id=call_id, tool_name="add", content=content)
+
+
+def first_blocks(*blocks: dict[str, Any]) -> Scene:
+    """Return a stream that has complete blocks in its first event, and no events of blocks."""
+    start = {"id": "m", "model": "m", "content": list(blocks), "stop_reason": "tool_use",
+             "usage": {"input_tokens": 0, "output_tokens": 0}}  # fmt: skip
+    return sse({"type": "message_start", "message": start}, {"type": "message_stop"})
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_code_that_calls_tools_goes_on(lab: Lab, july: Any, streamed: bool) -> None:
+    def add(a: int) -> int:
+        return a
+
+    lab.play(
+        response(CODE_CALL, call_by_code(1), stop="tool_use", streamed=streamed),
+        first_blocks(call_by_code(2)),
+        response(CODE_RESULT, {"type": "text", "text": "It is 3."}, streamed=streamed),
+        response({"type": "text", "text": "Yes."}),
+    )
+    context = question(code_execution(), add)
+    for number in (1, 2):
+        message = ask(lab, context)
+        assert [(call.id, call.arguments) for call in message.tool_calls] == [
+            (f"toolu_{number}", {"a": 1})
+        ]
+        context.messages += [message, tool_output(f"toolu_{number}")]
+    answer = ask(lab, context)
+    context.messages += [answer, user("Sure?")]
+    ask(lab, context)
+    assert len(lab.seen) == 4  # no retry
+    for seen in lab.seen:
+        assert violations("/v1/messages", seen.json) == []
+    sent = lab.seen[3].json["messages"]
+    assert sent[1]["content"] == [CODE_CALL, call_by_code(1)]
+    assert sent[3]["content"] == [call_by_code(2)]
+    assert sent[5]["content"] == [CODE_RESULT, {"type": "text", "text": "It is 3."}]
+
+
+def test_call_by_code_that_is_gone_is_a_plain_call(lab: Lab, july: Any) -> None:
+    lab.play(first_blocks(CODE_RESULT, call_by_code(1)), response({"type": "text", "text": "ok"}))
+    context = question(code_execution())
+    context.messages += [ask(lab, context), tool_output("toolu_1")]
+    ask(lab, context)
+    sent = lab.seen[1].json["messages"]
+    assert [(block["type"], "caller" in block) for block in sent[1]["content"]] == [
+        ("tool_use", False)
+    ]
+    assert violations("/v1/messages", lab.seen[1].json) == []
+
+
+def test_blocks_follow_those_of_the_first_event(lab: Lab, july: Any) -> None:
+    start = {"id": "m", "model": "m", "content": [CODE_CALL, CODE_RESULT], "usage": {}}
+    done = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {}}
+    text = block_events(0, {"type": "text", "text": "It is 3."})
+    lab.play(sse({"type": "message_start", "message": start}, *text, done))
+    message = ask(lab, question())
+    kinds = [part.type for part in message.content]
+    assert kinds == ["serverToolCall", "serverToolResult", "text"]
+    assert message.text == "It is 3."
 
 
 # === Pauses =================================================================================

@@ -12,6 +12,7 @@ from pipy_ai import (
     AssistantMessage,
     ServerToolCall,
     ServerToolResult,
+    TextContent,
     code_execution,
     ctx,
     image_generation,
@@ -23,8 +24,9 @@ from pipy_ai import (
 )
 
 from ..support.event_grammar import check_events
-from ..support.scripted_server import DONE, Lab, Scene, Status, chunk, finish, sse
+from ..support.scripted_server import DONE, Lab, Scene, Status, call, chunk, finish, sse
 
+URL = "https://a.example"
 COMPOUND = "groq/groq/compound"
 GPT_OSS = "groq/openai/gpt-oss-120b"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(24)).decode()
@@ -147,6 +149,40 @@ def test_search_before_the_answer(lab: Lab, july: Any, streamed: bool) -> None:
     assert text.type == "text"
     assert message.usage.server_tool_calls == {"search": 1}
     assert message.usage.cost.total is None  # the kind of search is not in the response
+
+
+def test_streamed_search_starts_without_results(lab: Lab, july: Any) -> None:
+    message = ask(lab, answer({**SEARCH, "search_results": {"results": []}}, FOUND))
+    [result] = [part for part in message.content if isinstance(part, ServerToolResult)]
+    assert [source.source for source in result.sources] == ["https://a.example"]
+
+
+@pytest.mark.parametrize("thinks", [True, False])
+def test_citations_before_the_text(lab: Lab, july: Any, thinks: bool) -> None:
+    cited = {"url": URL, "title": "", "start_index": 0, "end_index": 0, "content": "In 1890."}
+    annotations = [{"type": "url_citation", "url_citation": cited}]
+    pieces: list[dict[str, Any]] = [
+        {"content": "", "annotations": annotations},
+        {"content": "It is."},
+    ]
+    if thinks:
+        pieces.insert(0, {"reasoning": "Hm."})
+    scene = sse(*map(chunk, pieces), finish("stop"), DONE)
+    message = ask(lab, scene, "openrouter/deepseek/deepseek-chat")
+    text = message.content[-1]
+    assert isinstance(text, TextContent)
+    [citation] = text.citations
+    assert (citation.source, citation.quote, citation.start) == (URL, "In 1890.", None)
+    assert message.warnings == []
+
+
+def test_citation_without_text_is_named(lab: Lab, july: Any) -> None:
+    annotations = [{"type": "url_citation", "url_citation": {"url": URL}}]
+    scene = sse(
+        chunk({"annotations": annotations}), call(0, "c", "add", "{}"), finish("tool_calls"), DONE
+    )
+    message = ask(lab, scene, "openrouter/deepseek/deepseek-chat")
+    assert [warning.code for warning in message.warnings] == ["content_omitted"]
 
 
 def test_several_tools_and_one_without_output(lab: Lab, july: Any) -> None:

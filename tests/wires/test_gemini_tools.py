@@ -264,6 +264,41 @@ def test_pages_of_url_context(lab: Lab, july: Any) -> None:
     assert (result.is_error, "https://b.example" in result.text) == (False, True)
 
 
+def test_pages_that_are_cited_are_no_search(lab: Lab, july: Any) -> None:
+    page = {
+        "retrievedUrl": "https://a.example",
+        "urlRetrievalStatus": "URL_RETRIEVAL_STATUS_SUCCESS",
+    }
+    grounding = {
+        "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}],
+        "groundingSupports": [{"segment": {"startIndex": 1, "endIndex": 6, "text": "Well."},
+                               "groundingChunkIndices": [0]}],
+    }  # fmt: skip
+    context = {"urlMetadata": [page]}
+    lab.play(response([{"text": "Well."}], urlContextMetadata=context, groundingMetadata=grounding))
+    message = ask(lab, question(web_fetch()))
+    assert [call.name for call in message.server_tool_calls] == ["web_fetch"]
+    assert message.usage.server_tool_calls == {}
+    [citation] = message.citations
+    assert (citation.source, citation.start, citation.end) == ("https://a.example", 0, 5)
+
+
+def test_file_without_an_address_is_named_by_its_store(lab: Lab, july: Any) -> None:
+    found = {"text": "In 1890.", "fileSearchStore": "fileSearchStores/s"}
+    grounding = {
+        "groundingChunks": [{"retrievedContext": found}],
+        "groundingSupports": [{"segment": {"endIndex": 5, "text": "Well."},
+                               "groundingChunkIndices": [0]}],
+    }  # fmt: skip
+    lab.play(response([{"text": "Well."}], groundingMetadata=grounding))
+    message = ask(lab, question(file_search(["fileSearchStores/s"])))
+    [citation] = message.citations
+    assert (citation.source, citation.quote) == ("fileSearchStores/s", "In 1890.")
+    result = message.content[-1]
+    assert isinstance(result, ServerToolResult)
+    assert [source.source for source in result.sources] == ["fileSearchStores/s"]
+
+
 @pytest.mark.parametrize(
     "grounding",
     [

@@ -75,7 +75,7 @@ ALL = [
     REASONING, SEARCH, OPEN_PAGE, FILES, CODE, MCP_LIST, MCP_CALL, IMAGE, CITED,
 ]  # fmt: skip
 TOOLS = [web_search(), code_execution(), image_generation()]
-OWN = {"gAAAA-own", *(str(item["id"]) for item in [*ALL, X_SEARCH])}
+OWN = {"gAAAA-own", "ctc_2", *(str(item["id"]) for item in [*ALL, X_SEARCH])}
 
 
 def play(lab: Lab, *items: Item, streamed: bool = True, **fields: Any) -> None:
@@ -347,6 +347,20 @@ def test_search_of_xai(lab: Lab, july: Any) -> None:
     [call] = answer.server_tool_calls
     assert (call.name, call.arguments) == ("x_search", {"query": "from:nasa"})
     assert [warning.code for warning in answer.warnings] == ["tool_unsupported"]
+
+
+def test_xai_looks_at_a_video_and_cites_without_a_place(lab: Lab, july: Any) -> None:
+    look = {
+        "type": "custom_tool_call", "id": "ctc_2", "call_id": "xs_2", "status": "completed",
+        "name": "view_x_video", "input": '{"video_url": "https://v.example"}',
+    }  # fmt: skip
+    play(lab, look, message("It flies.", url_citation(0, 0)))
+    answer = ask(lab, model="xai/grok-4.3")
+    [call] = answer.server_tool_calls
+    assert (call.name, call.arguments) == ("view_x_video", {"video_url": "https://v.example"})
+    assert [(citation.start, citation.end) for citation in answer.citations] == [(None, None)]
+    assert [warning.code for warning in answer.warnings] == ["tool_unsupported"]
+    assert sent_input(lab, answer, "xai/grok-4.3")[1] == look
 
 
 def test_annotations_of_every_kind(lab: Lab, july: Any) -> None:

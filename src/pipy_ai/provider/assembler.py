@@ -388,7 +388,7 @@ def _locate_citation(report: CitationReport, text: str) -> Citation:
     if report.whole_block:
         start, words = 0, text
     elif report.start is not None and report.end is not None and not words:
-        if 0 <= report.start <= report.end <= len(text):
+        if 0 <= report.start < report.end <= len(text):  # xAI sends 0 and 0 for no place
             start, words = report.start, text[report.start : report.end]
     elif words:
         following = text.find(words, reported)
@@ -458,6 +458,7 @@ class Assembler:
         self._response_usage = UsageReport()  # of the current response
         self._earlier_usage: UsageReport | None = None  # of the responses that were paused
         self._response_log: list[tuple[int, ResponseInfo]] = []
+        self._early_citations: list[CitationReport] = []  # before the text; OpenRouter sends them
         self._omitted: dict[str, None] = {}  # types of omitted content, in order of appearance
         self._finished = False
         self._finish_reason: str | None = None
@@ -681,6 +682,11 @@ class Assembler:
         self._blocks.append(block)
         self._open_block = block
         events.append(TextStartEvent._at_position(self, self._position, block.index))
+        if self._early_citations:
+            self._omitted.pop("citation", None)
+            for citation in self._early_citations:
+                self._feed_citation(citation, events)
+            self._early_citations = []
         return block
 
     def _feed_thinking(self, delta: Thinking, events: list[AssistantMessageEvent]) -> None:
@@ -778,8 +784,11 @@ class Assembler:
         blocks = [b for b in self._blocks if isinstance(b, _TextBlock | _ThinkingBlock)]
         if delta.block is not None:
             blocks = [block for block in blocks if block.wire_block == delta.block]
-        if not blocks:
-            self._omitted["citation"] = None
+        has_text = any(isinstance(block, _TextBlock) for block in blocks)
+        if not blocks or not (has_text or delta.text or delta.block is not None):
+            if delta.block is None:
+                self._early_citations.append(delta)
+            self._omitted["citation"] = None  # unless text follows
             return
         report = _clean_citation(delta)
         cited = (block for block in reversed(blocks) if report.text in block.text())

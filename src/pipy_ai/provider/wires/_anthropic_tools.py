@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...types import (
     AssistantMessage,
     Citation,
+    Message,
     ServerTool,
     ServerToolCall,
     ServerToolResult,
     StopReason,
+    ToolCall,
+    UserMessage,
 )
 from ..deltas import CitationReport, ServerToolOutput
 from ..finish import PAUSED
 from ..request import Request
 from ..wire import EncodedServerTool
-from ._fields import optional_text
+from ._fields import dump_part, load_part, optional_text
 
 _MCP_BETA = "mcp-client-2025-11-20"
 # The versions that every host with the tool accepts.
@@ -82,20 +85,46 @@ def _encode_mcp_server(tool: ServerTool) -> EncodedServerTool:
     return EncodedServerTool(toolset, {"mcp_servers": [server]}, beta=_MCP_BETA)
 
 
-def unanswered_parts(message: AssistantMessage) -> set[int]:
-    """Return the indices of calls without a result, and the reverse, which the API rejects.
+def answered_calls(messages: Sequence[Message]) -> set[str]:
+    """Return the ids of calls that the API accepts: with a result, or still at work.
 
-    An answer that goes on is different: the provider still has to run its calls.
+    While the caller runs tools of its own, a call of Anthropic's is at work. Its result is then in
+    a later message of the same turn.
     """
-    continues = message.stop_reason is StopReason.TOOL_USE or message.raw_stop_reason == PAUSED
-    calls = {part.id for part in message.content if isinstance(part, ServerToolCall)}
-    results = {p.tool_call_id for p in message.content if isinstance(p, ServerToolResult)}
-    return {
-        index
-        for index, part in enumerate(message.content)
-        if (isinstance(part, ServerToolCall) and not continues and part.id not in results)
-        or (isinstance(part, ServerToolResult) and part.tool_call_id not in calls)
-    }
+    answered: set[str] = set()
+    waiting: set[str] = set()
+    for message in messages:
+        if isinstance(message, UserMessage):
+            waiting = set()
+        elif isinstance(message, AssistantMessage):
+            for part in message.content:
+                if isinstance(part, ServerToolCall):
+                    waiting.add(part.id)
+                elif isinstance(part, ServerToolResult) and part.tool_call_id in waiting:
+                    answered.add(part.tool_call_id)
+            if not _continues(message):
+                waiting = set()
+    return answered | waiting
+
+
+def _continues(message: AssistantMessage) -> bool:
+    return message.stop_reason is StopReason.TOOL_USE or message.raw_stop_reason == PAUSED
+
+
+def caller_signature(block: Mapping[str, Any]) -> str | None:
+    """Return the code that calls a tool, to be sent back with the call; None: Claude itself."""
+    caller = block.get("caller")
+    is_code = isinstance(caller, dict) and isinstance(caller.get("tool_id"), str)
+    return dump_part({"caller": caller}) if is_code else None
+
+
+def encode_caller(call: ToolCall, server_calls: set[str]) -> dict[str, Any]:
+    """Return the `caller` of a call; the API rejects one whose code is not in the conversation."""
+    signature = call.thought_signature or ""
+    fields = load_part(signature) if signature.startswith("{") else None
+    caller = (fields or {}).get("caller")
+    is_known = isinstance(caller, dict) and caller.get("tool_id") in server_calls
+    return {"caller": caller} if is_known else {}
 
 
 def encode_citations(citations: list[Citation]) -> dict[str, Any]:
@@ -176,7 +205,7 @@ def _read_object(content: dict[str, Any], output: ServerToolOutput) -> None:
         if isinstance(source, dict) and source.get("type") == "text":
             output.text = _text(source.get("data"))
         return
-    parts = [_text(content.get(name)) for name in ("stdout", "stderr")]
+    parts = [_text(content.get(name)) for name in ("stdout", "stderr", "text")]
     if not any(parts) and isinstance(view := content.get("content"), str):
         parts.append(view)  # of a file
     output.text = "\n".join(part.rstrip("\n") for part in parts if part)

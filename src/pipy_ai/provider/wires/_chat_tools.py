@@ -141,7 +141,7 @@ _EXECUTED = {
     "visit_website": "web_fetch", "browser.open": "web_fetch",
     "code_interpreter": "code_execution", "python": "code_execution",
 }  # fmt: skip
-_OUTPUTS = ("output", "search_results", "browser_results", "code_results")
+_OUTPUTS = ("output", "browser_results", "code_results")
 
 
 class ExecutedTools:
@@ -165,9 +165,15 @@ class ExecutedTools:
                 arguments = optional_text(tool.get("arguments")) or ""
                 deltas.append(ServerToolFragment(id=call_id, name=name, arguments=arguments))
                 deltas.append(UsageReport(server_tool_calls=dict(self._counts)))
-            if call_id not in self._ended and any(tool.get(field) for field in _OUTPUTS):
+            if call_id not in self._ended and _has_output(tool):
                 self._ended.add(call_id)
                 _append_output(call_id, name, tool, deltas)
+
+
+def _has_output(tool: Mapping[str, Any]) -> bool:
+    """Return whether a tool has run: before that, `search_results` has an empty list."""
+    results = as_mapping(tool.get("search_results")).get("results")
+    return bool(results) or any(tool.get(field) for field in _OUTPUTS)
 
 
 def _append_output(call_id: str, name: str, tool: Mapping[str, Any], deltas: list[Delta]) -> None:

@@ -146,10 +146,11 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
 
 def decode_metadata(candidate: Mapping[str, Any]) -> Iterator[Delta]:
     """Yield the searches and pages of an answer, and its citations, once its text is complete."""
+    context = candidate.get("urlContextMetadata")
+    context = context if isinstance(context, dict) else {}
     if isinstance(grounding := candidate.get("groundingMetadata"), dict):
-        yield from _decode_grounding(grounding)
-    if isinstance(context := candidate.get("urlContextMetadata"), dict):
-        yield from _decode_pages(context)
+        yield from _decode_grounding(grounding, bool(context))
+    yield from _decode_pages(context)
     if isinstance(cited := candidate.get("citationMetadata"), dict):
         for citation in _mappings(cited.get("citations")) + _mappings(cited.get("citationSources")):
             yield CitationReport(
@@ -162,7 +163,7 @@ def decode_metadata(candidate: Mapping[str, Any]) -> Iterator[Delta]:
             )
 
 
-def _decode_grounding(grounding: dict[str, Any]) -> Iterator[Delta]:
+def _decode_grounding(grounding: dict[str, Any], has_pages: bool) -> Iterator[Delta]:
     chunks = _list(grounding.get("groundingChunks"))
     sources = [_source(chunk) for chunk in chunks]
     queries = [
@@ -177,6 +178,8 @@ def _decode_grounding(grounding: dict[str, Any]) -> Iterator[Delta]:
     name = "web_search" if queries or not is_file_search else "file_search"
     for support in _mappings(grounding.get("groundingSupports")):
         yield from _decode_support(support, sources)
+    if has_pages and name == "web_search" and not queries:
+        return  # the answer cites fetched pages, without a search
     raw = {"groundingMetadata": grounding}
     yield _call(None, name, {"queries": queries}, raw)
     yield ServerToolOutput(name=name, sources=[s for s in sources if s.source], raw=raw)
@@ -187,8 +190,10 @@ def _source(chunk: Any) -> CitationReport:
     facts: Any = {}
     if isinstance(chunk, dict):
         facts = next((value for value in chunk.values() if isinstance(value, dict)), {})
+    # Files of a file search may have no address.
+    names = ("uri", "sourceUri", "documentName", "fileSearchStore")
     return CitationReport(
-        source=_text(facts.get("uri")) or _text(facts.get("sourceUri")),
+        source=next(filter(None, (_text(facts.get(name)) for name in names)), ""),
         title=_text(facts.get("title")) or None,
         quote=_text(facts.get("text")) or None,
         data=chunk if isinstance(chunk, dict) else {},

@@ -202,7 +202,7 @@ _NAMES = {
     "mcp_list_tools": "mcp_list_tools",
     "x_search_call": "x_search",
 }
-# xAI sends searches in X as calls of custom tools, although it runs them itself.
+# xAI sends searches in X and looks at media as calls of custom tools, although it runs them itself.
 _XAI_NAMES = {
     "x_user_search": "x_search",
     "x_keyword_search": "x_search",
@@ -211,6 +211,10 @@ _XAI_NAMES = {
     "web_search": "web_search",
     "web_search_with_snippets": "web_search",
     "browse_page": "web_fetch",
+    "open_page": "web_fetch",
+    "open_page_with_find": "web_fetch",
+    "view_image": "view_image",
+    "view_x_video": "view_x_video",
 }
 APPROVAL = "mcp_approval_request"
 

@@ -51,13 +51,15 @@ from ..request import EncodedRequest, PreparedRequest, ReasoningPlan, Request
 from ..wire import OutputFallback, ReasoningOptions, ThinkingRules, TokenCounter, Wire
 from ._anthropic_tools import (
     CALL_TYPES,
+    answered_calls,
+    caller_signature,
     decode_citation,
     decode_result,
+    encode_caller,
     encode_citations,
     encode_server_tool,
     is_result,
     tool_name,
-    unanswered_parts,
 )
 from ._fields import (
     content_text,
@@ -301,6 +303,7 @@ def _called_tools(messages: Sequence[Message]) -> list[dict[str, Any]]:
 def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return the conversation; consecutive messages of users and tools become one."""
     encoded: list[dict[str, Any]] = []
+    server_calls = answered_calls(messages)
     files_after_results: list[dict[str, Any]] = []  # which a result cannot hold
     for message in messages:
         if files_after_results and not isinstance(message, ToolResultMessage):
@@ -310,7 +313,7 @@ def encode_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             case UserMessage():
                 role, blocks = "user", _encode_user_content(message)
             case AssistantMessage():
-                role, blocks = "assistant", _encode_answer(message)
+                role, blocks = "assistant", _encode_answer(message, server_calls)
             case ToolResultMessage():
                 role, blocks = "user", [_encode_result(message)]
                 files_after_results += _encode_files(message)
@@ -382,13 +385,16 @@ def _file_source(part: ImageContent | DocumentContent) -> dict[str, Any]:
     return {"type": "base64", "media_type": media_type, "data": data}
 
 
-def _encode_answer(message: AssistantMessage) -> list[dict[str, Any]]:
-    omitted = unanswered_parts(message)
-    parts = enumerate(message.content)
-    return [_encode_block(part) for index, part in parts if index not in omitted]
+def _encode_answer(message: AssistantMessage, server_calls: set[str]) -> list[dict[str, Any]]:
+    return [
+        _encode_block(part, server_calls)
+        for part in message.content
+        if not (isinstance(part, ServerToolCall) and part.id not in server_calls)
+        and not (isinstance(part, ServerToolResult) and part.tool_call_id not in server_calls)
+    ]
 
 
-def _encode_block(part: AssistantContent) -> dict[str, Any]:
+def _encode_block(part: AssistantContent, server_calls: set[str]) -> dict[str, Any]:
     match part:
         case TextContent():
             return {"type": "text", "text": part.text, **encode_citations(part.citations)}
@@ -401,7 +407,8 @@ def _encode_block(part: AssistantContent) -> dict[str, Any]:
             # Hosts of other models may send no signature but require the field.
             return {"type": "thinking", "thinking": part.thinking, "signature": signature or ""}
         case ToolCall():
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
+            call = {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments}
+            return {**call, **encode_caller(part, server_calls)}
         case ServerToolCall() | ServerToolResult() | ImageContent() | AudioContent():
             return dict(part.raw)
         case _:
@@ -481,6 +488,8 @@ class AnthropicMessagesDecoder:
             message = body.get("message") or {}
             deltas.append(_response_info(message))
             self._append_usage(message.get("usage"), deltas)
+            if message.get("content"):
+                self._decode_first_blocks(message, deltas)
         elif event_type == "message_delta":
             usage = body.get("usage")
             if isinstance(usage, dict):  # some hosts send 0 for counts of `message_start`
@@ -506,6 +515,17 @@ class AnthropicMessagesDecoder:
             self._decode_block_start(index, block, deltas)
             self._end_block(index, deltas)
         self._append_usage(message.get("usage"), deltas)
+        self._end_message(message, deltas)
+
+    def _decode_first_blocks(self, message: dict[str, Any], deltas: list[Delta]) -> None:
+        """Decode complete blocks, which code that calls the caller's tools starts with.
+
+        Such a response may have no other events.
+        """
+        for number, block in enumerate(message["content"]):
+            index = -1 - number  # the blocks that follow count from 0
+            self._decode_block_start(index, block, deltas)
+            self._end_block(index, deltas)
         self._end_message(message, deltas)
 
     def _end_message(self, message: dict[str, Any], deltas: list[Delta]) -> None:
@@ -534,7 +554,14 @@ class AnthropicMessagesDecoder:
         elif block_type == "tool_use":
             self._tool_blocks.add(index)
             name = content_text(block.get("name"))
-            deltas.append(ToolFragment(index, optional_id(block.get("id")), name))
+            deltas.append(
+                ToolFragment(
+                    index,
+                    optional_id(block.get("id")),
+                    name,
+                    thought_signature=caller_signature(block),
+                )
+            )
             if tool_input := block.get("input"):
                 self._unsent_inputs[index] = json.dumps(tool_input, ensure_ascii=False)
         elif block_type in CALL_TYPES:
