@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -233,3 +234,57 @@ def test_type_that_is_nested_too_deeply() -> None:
     dig.__annotations__["a"] = deep
     with pytest.raises(TypeError, match=r"dig\(\) .*nested too deeply"):
         tool(dig)
+
+
+# --- Caching --------------------------------------------------------------------------------
+
+
+class Shelf(BaseModel):
+    books: int
+
+
+@pytest.mark.parametrize(
+    "create",
+    [lambda: Shelf, lambda: list[Shelf], lambda: {"type": "object", "required": ["books"]}],
+    ids=["model", "generic", "schema"],
+)
+def test_a_type_is_converted_once_and_its_schema_may_be_changed(
+    create: Callable[[], Any],
+) -> None:
+    first = Output.of(create())
+    expected = copy.deepcopy(first.schema)
+    first.schema.clear()
+    second = Output.of(create())
+    second.schema.setdefault("properties", {})["other"] = {}
+    third = Output.of(create())
+    assert third.schema == expected
+    assert third.validate is second.validate is first.validate
+
+
+def test_a_changed_schema_is_converted_again() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    integers = Output.of(schema)
+    schema["properties"]["n"]["type"] = "string"
+    assert Output.of(schema).parse('{"n": "one"}') == {"n": "one"}
+    assert integers.parse('{"n": 1}') == {"n": 1}
+    schema["properties"]["n"]["type"] = "integer"
+    assert Output.of(schema).parse('{"n": 1}') == {"n": 1}
+
+
+def test_a_rebuilt_model_is_converted_again() -> None:
+    class Box(BaseModel):
+        size: int
+
+    assert Output.of(list[Box]).parse('[{"size": 1}]')[0].size == 1
+    Box.model_fields["size"].annotation = str
+    Box.model_rebuild(force=True)
+    assert Output.of(Box).parse('{"size": "XL"}').size == "XL"
+    assert Output.of(list[Box]).parse('[{"size": "XL"}]')[0].size == "XL"
+
+
+def test_equal_types_that_differ_in_order_are_not_confused() -> None:
+    assert Output.of(tuple[()]).parse("[]") == ()
+    assert Output.of(tuple).parse("[1]") == (1,)
+    assert Output.of(Literal["a", "b"]).schema["properties"]["value"]["enum"] == ["a", "b"]
+    assert Output.of(Literal["b", "a"]).schema["properties"]["value"]["enum"] == ["b", "a"]
+    assert Output.of(list[int | str]).parse('["1"]') == ["1"]

@@ -46,6 +46,19 @@ def test_openai(kind: Kind, schema: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(taken)
 
 
+def test_a_schema_is_converted_once_and_both_may_be_changed() -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    first = to_gemini_schema(schema)
+    expected = copy.deepcopy(first)
+    first.clear()
+    second = to_gemini_schema(schema)
+    assert second == expected
+    second["properties"].clear()
+    assert to_gemini_schema(schema) == expected
+    schema["properties"]["n"]["type"] = "string"
+    assert to_gemini_schema(schema)["properties"]["n"]["type"] == "string"
+
+
 def test_anthropic(kind: Kind, schema: dict[str, Any]) -> None:
     before = copy.deepcopy(schema)
     taken = to_anthropic_schema(schema)

@@ -13,11 +13,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import isroutine
+from operator import is_not
+from types import GenericAlias
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import PrivateAttr
@@ -173,19 +176,7 @@ class Output:
         """
         if isinstance(type_or_schema, Output):
             return type_or_schema
-        if isinstance(type_or_schema, Mapping):
-            try:
-                check_nesting(type_or_schema)
-                schema = clean_json_surrogates(dict(type_or_schema))
-                with validation_limit(schema):
-                    validate = _schema_validator(schema)
-            except RecursionError:
-                raise ValueError("the schema of output= is nested too deeply") from None
-            except ValueError as error:
-                raise ValueError(f"output= cannot be used as a schema: {error}") from None
-            schema = modernize(schema)
-        else:
-            schema, validate = _type_validator(type_or_schema)
+        schema, validate = _cached_validator(type_or_schema)
         type_name = (
             type_or_schema.__name__
             if isinstance(type_or_schema, type)
@@ -251,6 +242,64 @@ class Output:
         if message._truncated:
             text = f"The answer was truncated at its token limit: raise max_tokens. {text}"
         return error_info(ErrorKind.INVALID_OUTPUT, text, provider=message.provider)
+
+
+_MAX_CACHED_TYPES = 128
+# By the JSON of a schema or the ids of a type's parts: the type, so that the ids stay its own, the
+# parts' own validators, and what `_create_validator` returned.
+_cached_types: dict[object, tuple[Any, list[Any], dict[str, Any], Callable[[Any], Any]]] = {}
+
+
+def _cached_validator(type_or_schema: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    """Return the schema of an output type, which may be changed, and its validator.
+
+    They are created once for each class, for a generic of classes such as `list[Item]`, which is
+    often a new object in each call, and for equal JSON Schemas.
+    """
+    parts: tuple[Any, ...] = ()
+    key: object
+    if isinstance(type_or_schema, Mapping):
+        try:
+            key = json.dumps(type_or_schema)
+        except (TypeError, ValueError, RecursionError):  # not JSON, or too deep
+            return _create_validator(type_or_schema)
+    else:
+        parts = (type_or_schema,)
+        if isinstance(type_or_schema, GenericAlias):
+            parts = (GenericAlias, type_or_schema.__origin__, *type_or_schema.__args__)
+        if not all(isinstance(part, type) for part in parts):
+            return _create_validator(type_or_schema)
+        key = tuple(map(id, parts))
+    cached = _cached_types.get(key)
+    if cached is None or any(map(is_not, cached[1], _own_validators(parts))):
+        if not parts:
+            type_or_schema = copy.deepcopy(type_or_schema)  # the caller may change it
+        schema, validate = _create_validator(type_or_schema)
+        if len(_cached_types) >= _MAX_CACHED_TYPES:
+            _cached_types.clear()
+        cached = (type_or_schema, _own_validators(parts), schema, validate)
+        _cached_types[key] = cached
+    return copy.deepcopy(cached[2]), cached[3]
+
+
+def _own_validators(types: Iterable[Any]) -> list[Any]:
+    """Return the validators of models among types; Pydantic replaces them when it rebuilds one."""
+    return [getattr(one, "__pydantic_validator__", None) for one in types]
+
+
+def _create_validator(type_or_schema: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    if not isinstance(type_or_schema, Mapping):
+        return _type_validator(type_or_schema)
+    try:
+        check_nesting(type_or_schema)
+        schema = clean_json_surrogates(dict(type_or_schema))
+        with validation_limit(schema):
+            validate = _schema_validator(schema)
+    except RecursionError:
+        raise ValueError("the schema of output= is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"output= cannot be used as a schema: {error}") from None
+    return modernize(schema), validate
 
 
 def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .json_schema import (
+    cached_conversion,
     find_target,
     get_alternatives,
     iter_schemas,
@@ -62,6 +63,7 @@ class _TooLargeError(Exception):
     """A schema is too large once its references are inlined."""
 
 
+@cached_conversion
 def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the schema of a function's parameters; empty if it has no properties.
 
@@ -80,6 +82,7 @@ def to_gemini_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return result if result.get("properties") else {}
 
 
+@cached_conversion
 def gemini_limit(schema: Mapping[str, Any]) -> str:
     """Return why a schema is too large for a response, or "".
 
@@ -92,6 +95,7 @@ def gemini_limit(schema: Mapping[str, Any]) -> str:
     return ""
 
 
+@cached_conversion
 def to_gemini_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the schema of a tool's arguments."""
     return to_gemini_schema(schema) or {"type": "object", "properties": {}}

@@ -6,14 +6,19 @@ of the vendors are in `utils.vendor_schemas` and `utils.gemini_schemas`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
 
 MAX_DEPTH = 12  # levels to which references are followed
 MAX_LEVELS = 200  # of lists and objects in a schema: each takes a few frames of Python's stack
 # Alternatives of a value that are looked at. References to references double them again and again.
 MAX_ALTERNATIVES = 1_000
+_MAX_CACHED_SCHEMAS = 256  # of each conversion
 
 
 def check_nesting(schema: Any) -> None:
@@ -30,6 +35,34 @@ def check_nesting(schema: Any) -> None:
         if not level:
             return
     raise ValueError(f"the schema has more than {MAX_LEVELS} levels of lists and objects")
+
+
+def cached_conversion(
+    convert: Callable[[Mapping[str, Any]], _Result],
+) -> Callable[[Mapping[str, Any]], _Result]:
+    """Decorate a function whose result is JSON, so that it converts equal schemas once.
+
+    Schemas and results are kept as text: callers may change what they pass and receive.
+    """
+    results: dict[str, str] = {}
+
+    @wraps(convert)
+    def convert_once(schema: Mapping[str, Any]) -> _Result:
+        try:
+            key = json.dumps(schema)
+        except (TypeError, ValueError, RecursionError):  # not JSON, or too deep: `convert` tells
+            return convert(schema)
+        text = results.get(key)
+        if text is not None:
+            result: _Result = json.loads(text)
+            return result
+        converted = convert(schema)
+        if len(results) >= _MAX_CACHED_SCHEMAS:
+            results.clear()
+        results[key] = json.dumps(converted)
+        return converted
+
+    return convert_once
 
 
 # --- References and null --------------------------------------------------------------------

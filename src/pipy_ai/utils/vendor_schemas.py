@@ -15,6 +15,7 @@ from typing import Any
 
 from .json_schema import (
     accepts_null,
+    cached_conversion,
     check_nesting,
     find_target,
     get_alternatives,
@@ -42,6 +43,7 @@ from .schema_values import restore_properties
 # --- Tools: any schema that OpenAI and Anthropic accept -------------------------------------
 
 
+@cached_conversion
 def to_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the schema of a tool's arguments to one that every vendor except Gemini accepts.
 
@@ -52,6 +54,7 @@ def to_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+@cached_conversion
 def to_anthropic_tool_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Do the same for Anthropic, which restricts the names of properties."""
     converted = to_tool_schema(schema)
@@ -113,6 +116,7 @@ class _CannotCloseError(Exception):
     """The schema allows arbitrary keys or values, is too large, or refers to another document."""
 
 
+@cached_conversion
 def to_openai_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Convert a schema for OpenAI's strict mode; None if that is not possible.
 
@@ -121,6 +125,7 @@ def to_openai_strict_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     return _close_root(schema, _OPENAI_KEYWORDS, require_all=True)
 
 
+@cached_conversion
 def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Convert a schema for Anthropic's structured outputs; None if that is not possible.
 
@@ -138,6 +143,7 @@ def to_anthropic_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 _COHERE_FORMATS = frozenset({"date", "date-time", "time", "uuid"})
 
 
+@cached_conversion
 def to_cohere_schema(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Convert a schema for Cohere's structured outputs; None if that is not possible.
 
@@ -339,6 +345,7 @@ def _is_recursive(schema: Mapping[str, Any]) -> bool:
 # --- Limits of strict schemas ---------------------------------------------------------------
 
 
+@cached_conversion
 def openai_limit(schema: Mapping[str, Any]) -> str:
     """Return which limit of strict mode a converted schema exceeds; "": none.
 
@@ -370,6 +377,7 @@ def openai_limit(schema: Mapping[str, Any]) -> str:
     return ""
 
 
+@cached_conversion
 def anthropic_limit(schema: Mapping[str, Any]) -> str:
     """Return which limit of structured outputs a converted schema exceeds; "": none.
 
