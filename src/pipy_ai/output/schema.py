@@ -37,6 +37,7 @@ from ..utils.schema_simplifier import (
 )
 from ..utils.schema_values import (
     drop_optional_nulls,
+    has_object_union,
 )
 from ..utils.surrogates import clean_json_surrogates
 from ..utils.validation import (
@@ -246,8 +247,8 @@ class Output:
 
 _MAX_CACHED_TYPES = 128
 # By the JSON of a schema or the ids of a type's parts: the type, so that the ids stay its own, the
-# parts' own validators, and what `_create_validator` returned.
-_cached_types: dict[object, tuple[Any, list[Any], dict[str, Any], Callable[[Any], Any]]] = {}
+# parts' own validators, the JSON of the schema, and the validator.
+_cached_types: dict[object, tuple[Any, list[Any], str, Callable[[Any], Any]]] = {}
 
 
 def _cached_validator(type_or_schema: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
@@ -277,9 +278,9 @@ def _cached_validator(type_or_schema: Any) -> tuple[dict[str, Any], Callable[[An
         schema, validate = _create_validator(type_or_schema)
         if len(_cached_types) >= _MAX_CACHED_TYPES:
             _cached_types.clear()
-        cached = (type_or_schema, _own_validators(parts), schema, validate)
+        cached = (type_or_schema, _own_validators(parts), json.dumps(schema), validate)
         _cached_types[key] = cached
-    return copy.deepcopy(cached[2]), cached[3]
+    return json.loads(cached[2]), cached[3]
 
 
 def _own_validators(types: Iterable[Any]) -> list[Any]:
@@ -318,6 +319,7 @@ def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], A
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(output_type)
         schema = adapter.json_schema(schema_generator=UntitledSchema)
+        has_union = has_object_union(schema, schema)
     except RecursionError:
         raise TypeError(f"output= is nested too deeply: {repr(output_type)[:80]}") from None
     except (PydanticUserError, TypeError) as error:
@@ -331,6 +333,8 @@ def _type_validator(output_type: Any) -> tuple[dict[str, Any], Callable[[Any], A
 
     def validate(value: Any) -> Any:
         try:
+            if not has_union:
+                return validate_json(value)
             return validate_without_loss(validate_json, value, schema)
         except ValidationError as error:
             # json.dumps wrote the JSON, so that only its depth can be invalid.
