@@ -21,6 +21,7 @@ from pipy_ai import (
     ctx,
     file_search,
     mcp_server,
+    native,
     preview,
     stream,
     user,
@@ -281,6 +282,16 @@ def test_pages_that_are_cited_are_no_search(lab: Lab, july: Any) -> None:
     assert message.usage.server_tool_calls == {}
     [citation] = message.citations
     assert (citation.source, citation.start, citation.end) == ("https://a.example", 0, 5)
+
+
+def test_places_of_google_maps(lab: Lab, july: Any) -> None:
+    place = {"placeId": "p", "title": "Cafe", "uri": "https://maps.example/p"}
+    lab.play(
+        response([{"text": "Well."}], groundingMetadata={"groundingChunks": [{"maps": place}]})
+    )
+    message = ask(lab, question(native({"googleMaps": {}})))
+    assert [call.name for call in message.server_tool_calls] == ["google_maps"]
+    assert message.usage.server_tool_calls == {"google_maps": 1}
 
 
 def test_file_without_an_address_is_named_by_its_store(lab: Lab, july: Any) -> None:

@@ -551,6 +551,22 @@ def test_code_of_an_expired_container_is_text(lab: Lab, july: Any) -> None:
     assert sent.count(CODE["id"]) == 2
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_namespace_of_a_function_goes_back(lab: Lab, july: Any, streamed: bool) -> None:
+    call = {
+        "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f",
+        "arguments": "{}", "namespace": "crm", "status": "completed",
+    }  # fmt: skip
+    play(lab, call, streamed=streamed)
+    answer = ask(lab)
+    lab.play(sse(*events(message("ok"))))
+    ask(lab, "q", answer, tool_result(answer.tool_calls[0], "done"))
+    assert lab.seen[-1].json["input"][1] == {
+        "type": "function_call", "call_id": "call_1", "name": "f", "namespace": "crm",
+        "arguments": "{}",
+    }  # fmt: skip
+
+
 def test_search_of_xai_goes_back(lab: Lab, july: Any) -> None:
     play(lab, X_SEARCH, CITED)
     answer = ask(lab, model="xai/grok-4.3")

@@ -176,6 +176,8 @@ def _decode_grounding(grounding: dict[str, Any], has_pages: bool) -> Iterator[De
         return
     is_file_search = any("retrievedContext" in chunk for chunk in _mappings(chunks))
     name = "web_search" if queries or not is_file_search else "file_search"
+    if not queries and any("maps" in chunk for chunk in _mappings(chunks)):
+        name = "google_maps"
     for support in _mappings(grounding.get("groundingSupports")):
         yield from _decode_support(support, sources)
     if has_pages and name == "web_search" and not queries:

@@ -20,6 +20,7 @@ from ...types import (
     ServerToolResult,
     TextContent,
     ThinkingContent,
+    ToolCall,
 )
 from ..conversation import server_tool_text
 from ..deltas import (
@@ -32,7 +33,7 @@ from ..deltas import (
 )
 from ..request import Request
 from ..wire import EncodedServerTool
-from ._fields import as_mapping, as_mappings, dump_part, optional_id, optional_text
+from ._fields import as_mapping, as_mappings, dump_part, load_part, optional_id, optional_text
 from ._images import image_delta
 
 # === Definitions ============================================================================
@@ -246,6 +247,20 @@ def call_arguments(item: Mapping[str, Any]) -> str:
             arguments = {"queries": item.get("queries")}
     given = {name: value for name, value in arguments.items() if value is not None}
     return dump_part(given) or "" if given else ""
+
+
+def namespace_signature(item: Mapping[str, Any]) -> str | None:
+    """Return the namespace of a function, to be sent back with its call; None: it has none."""
+    namespace = optional_text(item.get("namespace"))
+    return dump_part({"namespace": namespace}) if namespace else None
+
+
+def encode_namespace(call: ToolCall) -> dict[str, Any]:
+    """Return the `namespace` of a call: without it, the API does not find the function."""
+    signature = call.thought_signature or ""
+    fields = load_part(signature) if signature.startswith("{") else None
+    namespace = optional_text((fields or {}).get("namespace"))
+    return {"namespace": namespace} if namespace else {}
 
 
 def code_piece(text: str) -> str:

@@ -84,8 +84,10 @@ from ._responses_tools import (
     call_arguments,
     citation_report,
     code_piece,
+    encode_namespace,
     encode_server_tool,
     image_type,
+    namespace_signature,
     replace_expired_code,
     server_tool_choice,
     server_tool_name,
@@ -256,7 +258,7 @@ def _encode_assistant(message: AssistantMessage) -> list[dict[str, Any]]:
             case ToolCall():
                 arguments = json.dumps(part.arguments, ensure_ascii=False)
                 call = {"type": "function_call", "call_id": part.id, "name": part.name}
-                items.append({**call, "arguments": arguments})
+                items.append({**call, **encode_namespace(part), "arguments": arguments})
             case ServerToolCall() | ServerToolResult():
                 if part.raw:
                     items.append(part.raw)
@@ -477,7 +479,8 @@ class OpenAIResponsesDecoder:
         if index not in self._announced_calls:
             self._announced_calls.add(index)
             call_id = optional_id(item.get("call_id")) or optional_id(item.get("id"))
-            deltas.append(ToolFragment(index, call_id, content_text(item.get("name"))))
+            name, signature = content_text(item.get("name")), namespace_signature(item)
+            deltas.append(ToolFragment(index, call_id, name, thought_signature=signature))
         if arguments := content_text(item.get("arguments")):
             self._unsent_arguments[index] = arguments
 
