@@ -305,6 +305,12 @@ def test_deltas_after_the_finish_are_processed() -> None:
     assert (usage.input, usage.output, usage.cache_read, usage.total_tokens) == (3, 2, 4, 9)
 
 
+def test_usage_has_only_what_was_reported_as_set_fields() -> None:
+    usage = run(UsageReport(input=3, output=0, reasoning=0), Finish("stop"))[-1].partial.usage
+    assert usage.model_fields_set == {"input", "reasoning", "total_tokens"}
+    assert (usage.output, usage.reasoning, usage.server_tool_calls) == (0, 0, {})
+
+
 def test_surrogate_pairs_are_joined_and_lone_surrogates_replaced() -> None:
     message = run(
         Text("a\ud83d"), Text("\ude00b"), Text("\ud83d"), Thinking("\ude00"),

@@ -1142,21 +1142,23 @@ class Assembler:
         if not entry_count:
             return construct_unchecked(Usage)
         report = self._usage_log[entry_count - 1][1]
-        usage = construct_unchecked(
-            Usage,
-            input=max(0, report.input or 0),
-            output=max(0, report.output or 0),
-            cache_read=max(0, report.cache_read or 0),
-            cache_write=max(0, report.cache_write or 0),
-            reasoning=report.reasoning,
-            cache_write_1h=report.cache_write_1h,
-            input_audio=report.input_audio,
-            output_audio=report.output_audio,
-            output_image=report.output_image,
-            service_tier=report.service_tier,
-            region=report.region,
-            server_tool_calls=dict(report.server_tool_calls or ()),
-        )
+        fields = {
+            "input": max(0, report.input or 0) or None,
+            "output": max(0, report.output or 0) or None,
+            "cache_read": max(0, report.cache_read or 0) or None,
+            "cache_write": max(0, report.cache_write or 0) or None,
+            "reasoning": report.reasoning,
+            "cache_write_1h": report.cache_write_1h,
+            "input_audio": report.input_audio,
+            "output_audio": report.output_audio,
+            "output_image": report.output_image,
+            "service_tier": report.service_tier,
+            "region": report.region,
+            "server_tool_calls": dict(report.server_tool_calls or ()) or None,
+        }
+        # Without the defaults: Pydantic's set of names is 500 bytes larger with five or more.
+        reported = {name: value for name, value in fields.items() if value is not None}
+        usage = construct_unchecked(Usage, **reported)
         usage.total_tokens = usage.input + usage.output + usage.cache_read + usage.cache_write
         if report.cost is not None:
             usage.cost = construct_unchecked(Cost, total=report.cost, source="provider")
