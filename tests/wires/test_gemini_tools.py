@@ -225,6 +225,19 @@ def test_grounding_is_not_sent_back_and_code_is(lab: Lab, july: Any) -> None:
     assert violations(":streamGenerateContent", sent, {"c1"}) == []
 
 
+def test_code_that_a_thought_runs(lab: Lab, july: Any) -> None:
+    code = {"executableCode": {"language": "PYTHON", "code": "print(42)"}, "thought": True}
+    output = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "42\n"}, "thought": True}
+    lab.play(response([code], [output], [{"text": "It is 42."}]), response([{"text": "ok"}]))
+    context = question(code_execution())
+    first = ask(lab, context)
+    kinds = [part.type for part in first.content]
+    assert kinds == ["serverToolCall", "serverToolResult", "text"]
+    context.messages += [first, user("?")]
+    ask(lab, context)
+    assert lab.seen[1].json["contents"][1]["parts"] == [code, output, {"text": "It is 42."}]
+
+
 def test_failed_code(lab: Lab, july: Any) -> None:
     code = {"executableCode": {"language": "PYTHON", "code": "1/0"}}
     output = {"codeExecutionResult": {"outcome": "OUTCOME_DEADLINE_EXCEEDED"}}

@@ -448,7 +448,7 @@ class GeminiDecoder:
             self._end_arguments(deltas)
         elif part.get("thought") and "inlineData" in part:
             pass  # a draft of an image
-        elif part.get("thought"):
+        elif part.get("thought") and ("text" in part or not _content_fields(part)):
             deltas.append(Thinking(content_text(part.get("text"))))
             if signature:
                 deltas.append(ThinkingSignature(signature))
