@@ -143,7 +143,7 @@ def test_model_changes_in_mid_conversation(lab: Lab) -> None:
 
 def test_key_is_not_sent_to_another_providers_address(lab: Lab) -> None:
     with Chat(lab, env={"GROQ_API_KEY": "gsk-secret-0123456789"}) as seen:
-        seen.say("/model groq/llama-3.3-70b-versatile", "--api-base is hosted_vllm's")
+        seen.say("/model groq/llama-3.3-70b-versatile", "--api-base is only for hosted_vllm")
         seen.say("/model hosted_vllm/m", "\nhosted_vllm/m\n")
         seen.say("Hi", "ok")
     assert len(lab.seen) == 1

@@ -43,7 +43,7 @@ def nobody() -> str:
 
 def test_models_of_the_server(host: str) -> None:
     shown = pipy("models", "--provider", "ollama", OLLAMA_HOST=host)
-    assert shown.stdout.split() == ["ollama/gemma3:latest", "ollama/qwen3:8b"]
+    assert sorted(shown.stdout.split()) == ["ollama/gemma3:latest", "ollama/qwen3:8b"]
     filters = ("--capability", "tool_call", "--min-context", "10k", "--json")
     [model] = json.loads(pipy("models", "--provider", "ollama", *filters, OLLAMA_HOST=host).stdout)
     assert (model["model"], model["context"]) == ("ollama/qwen3:8b", 40_960)

@@ -277,6 +277,7 @@ def test_invalid_state_file_is_ignored(
     assert get_registry().date == JULY
     assert main(["info", "openai/gpt-5"]) == 0
     monkeypatch.delenv("PIPY_OFFLINE")
+    monkeypatch.setattr(auto, "SYNC_TIMEOUT_S", 60.0)
     monkeypatch.setattr(auto, "next_check_at", 0.0)
     sync_if_stale(str(july))
     wait_for_sync()

@@ -121,9 +121,10 @@ def _progress_bar() -> Generator[Callable[[int], None], None, None]:
 
 def _largest_file_size(directory: Path) -> int:
     sizes = [0]
-    for path in directory.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves its files
-            sizes.append(path.stat().st_size)
+    for parent, _, names in os.walk(directory):  # ignores directories that are removed meanwhile
+        for name in names:
+            with contextlib.suppress(OSError):  # pip moves its files
+                sizes.append(os.stat(os.path.join(parent, name)).st_size)
     return max(sizes)
 
 
