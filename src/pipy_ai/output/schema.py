@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -259,9 +258,10 @@ def _cached_validator(type_or_schema: Any) -> tuple[dict[str, Any], Callable[[An
     """
     parts: tuple[Any, ...] = ()
     key: object
+    text = ""
     if isinstance(type_or_schema, Mapping):
         try:
-            key = json.dumps(type_or_schema)
+            key = text = json.dumps(type_or_schema)
         except (TypeError, ValueError, RecursionError):  # not JSON, or too deep
             return _create_validator(type_or_schema)
     else:
@@ -273,8 +273,8 @@ def _cached_validator(type_or_schema: Any) -> tuple[dict[str, Any], Callable[[An
         key = tuple(map(id, parts))
     cached = _cached_types.get(key)
     if cached is None or any(map(is_not, cached[1], _own_validators(parts))):
-        if not parts:
-            type_or_schema = copy.deepcopy(type_or_schema)  # the caller may change it
+        if text:
+            type_or_schema = json.loads(text)  # a copy: the caller may change the original
         schema, validate = _create_validator(type_or_schema)
         if len(_cached_types) >= _MAX_CACHED_TYPES:
             _cached_types.clear()
