@@ -142,7 +142,7 @@ def delete_cached_content(
         api_base: The base URL of the server. None: as for requests.
 
     Raises:
-        PipyError: There is no such content, or the request failed.
+        PipyError: The content does not exist, or the request failed.
         ValueError: The name is not like `cachedContents/abc`.
     """
     deleting = adelete_cached_content(cached, api_key=api_key, api_base=api_base)

@@ -86,7 +86,7 @@ class EventQueue:
     """The events between a producer and its consumer; may outlive its stream."""
 
     def __init__(self) -> None:
-        self.result_only = False  # nobody reads the events, so that there may be fewer
+        self.result_only = False  # only the final message is needed, so fewer events are enough
         self.channel: Channel[AssistantMessageEvent] = Channel()
         self.result_future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self._last_event: AssistantMessageEvent | None = None
