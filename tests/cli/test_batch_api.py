@@ -92,6 +92,17 @@ def test_answers_at_half_price(lab: BatchLab, capsys: pytest.CaptureFixture[str]
     assert len(lab.jobs) == 1
 
 
+def test_only_leftovers_of_the_same_output_are_removed(lab: BatchLab) -> None:
+    write_rows()
+    own = ".[ab].jsonl.batch.json.pipy-x.requests.jsonl"
+    other = ".a.jsonl.batch.json.pipy-x.requests.jsonl"
+    for name in (own, other):
+        Path(name).touch()
+    assert main([*arguments("--batch-api"), "-o", "[ab].jsonl"]) == 0
+    assert other in files()
+    assert own not in files()
+
+
 def test_estimate_both_ways(lab: BatchLab, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows()
     assert main(arguments("--estimate", "--json", "--max-tokens", "10")) == 0

@@ -9,6 +9,7 @@ killed while it read the answers does not add them twice.
 from __future__ import annotations
 
 import asyncio
+import glob
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -379,7 +380,7 @@ class ApiJob:
     def _remove_leftovers(self) -> None:
         """Remove the files of a run that was killed before it wrote its handle."""
         path = handle_path(self.job.results.path)
-        for leftover in path.parent.glob(f".{path.name}.pipy-*.jsonl"):
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.pipy-*.jsonl"):
             remove_if_exists(str(leftover))
 
 
