@@ -139,6 +139,23 @@ class _DeltaEvent(_Event):
         event._position = position
         return event  # type: ignore[no-any-return]
 
+    @classmethod
+    def _run(
+        cls: type[E], log: _MessageLog, position: int, content_index: int, deltas: list[str]
+    ) -> list[E]:
+        """Create an event for each delta, at consecutive positions of a log."""
+        new, event_type, events = cls.__new__, cls._type, []
+        event: Any
+        for number, delta in enumerate(deltas, position):
+            event = new(cls)
+            event.type = event_type
+            event.content_index = content_index
+            event.delta = delta
+            event._log = log
+            event._position = number
+            events.append(event)
+        return events
+
 
 @dataclass(slots=True, kw_only=True, repr=False)
 class StartEvent(_Event):

@@ -23,12 +23,14 @@ from ..provider.deltas import (
     ResponseInfo,
     ServerToolFragment,
     ServerToolOutput,
+    SingleDelta,
     Text,
     TextSignature,
     Thinking,
     ThinkingSignature,
     ToolFragment,
     UsageReport,
+    expand_runs,
 )
 from ..provider.request import Request
 from ..tokens import estimate_input_tokens, tokens_from_bytes
@@ -119,21 +121,24 @@ class Meter:
 
     def count_deltas(self, deltas: Sequence[Delta]) -> tuple[Sequence[Delta], ErrorInfo | None]:
         """Return the deltas that the budgets cover, and the error that ends the answer, if any."""
-        for index, delta in enumerate(deltas) if self._budgets else ():
+        if not self._budgets:
+            return deltas, None
+        single_deltas = list(expand_runs(deltas))
+        for index, delta in enumerate(single_deltas):
             exceeded = self._count_delta(delta)
             if exceeded is None:
                 continue
-            remaining = deltas[index + 1 :]
+            remaining = single_deltas[index + 1 :]
             has_more_content = any(map(_is_content, remaining))
             # Stopping a complete answer would save nothing.
             answer_complete = any(isinstance(later, Finish) for later in remaining)
             answer_stopped = has_more_content or not answer_complete
             self._stop_others(exceeded, answer_stopped)
             error = self._budget_error(exceeded.exceeded_text()) if answer_stopped else None
-            return deltas[: index + 1] if has_more_content else deltas, error
+            return single_deltas[: index + 1] if has_more_content else deltas, error
         return deltas, None
 
-    def _count_delta(self, delta: Delta) -> Budget | None:
+    def _count_delta(self, delta: SingleDelta) -> Budget | None:
         """Count one delta and return the budget that it exceeds, if any."""
         delta_type = type(delta)
         if isinstance(delta, Text | Thinking):
@@ -282,7 +287,7 @@ def _add_to_ledgers(
             message.warnings.append(construct_unchecked(Warning, code="ledger", message=text))
 
 
-def _is_content(delta: Delta) -> bool:
+def _is_content(delta: SingleDelta) -> bool:
     match delta:
         case (
             Text() | Thinking() | ToolFragment() | ServerToolFragment() | ServerToolOutput()

@@ -72,6 +72,7 @@ from .deltas import (
     AudioData,
     CitationReport,
     Delta,
+    DeltaRun,
     Finish,
     ImageData,
     Omitted,
@@ -85,6 +86,7 @@ from .deltas import (
     ThinkingSignature,
     ToolFragment,
     UsageReport,
+    expand_runs,
     invalid_delta,
 )
 from .finish import (
@@ -535,7 +537,7 @@ class Assembler:
         if self._closed:
             return events
         if self._think_tags is not None:
-            deltas = self._think_tags.feed(deltas)
+            deltas = self._think_tags.feed(expand_runs(deltas))
             if self._think_tags.in_answer:
                 self._think_tags = None
         for delta in deltas:
@@ -545,6 +547,8 @@ class Assembler:
                 self._feed_tool(delta, events)
             elif isinstance(delta, Thinking):
                 self._feed_thinking(delta, events)
+            elif isinstance(delta, DeltaRun):
+                self._feed_run(delta, events)
             else:
                 self._feed_other(delta, events)
         return events
@@ -719,6 +723,36 @@ class Assembler:
         if not redacted:
             events.append(ThinkingStartEvent._at_position(self, self._position, block.index))
         return block
+
+    def _feed_run(self, run: DeltaRun, events: list[AssistantMessageEvent]) -> None:
+        """Feed the first delta of a run, then the others at once, as they can start no block."""
+        deltas = iter(run)
+        first = next(deltas)
+        kind: type[TextDeltaEvent | ThinkingDeltaEvent | ToolCallDeltaEvent]
+        block: _Block | None
+        match first:
+            case Text():
+                self._feed_text(first, events)
+                kind, block = TextDeltaEvent, self._open_block
+            case Thinking():
+                self._feed_thinking(first, events)
+                kind, block = ThinkingDeltaEvent, self._open_block
+            case ToolFragment():
+                self._feed_tool(first, events)
+                kind, block = ToolCallDeltaEvent, self._find_tool_block(first)
+                longest = max(map(len, run.texts))
+                if block is None or block.index < 0 or longest >= len(block.pieces):
+                    # A fragment may be the name's first, or repeat all arguments.
+                    self.feed(deltas, events)
+                    return
+            case _:
+                assert_never(first)
+        assert block is not None
+        texts, position = run.texts[1:], self._position
+        self._position += len(texts)
+        block.pieces += texts
+        block.positions.extend(range(position + 1, self._position + 1))
+        events += kind._run(self, position + 1, block.index, texts)
 
     def _feed_other(self, delta: _OtherDelta, events: list[AssistantMessageEvent]) -> None:
         match delta:

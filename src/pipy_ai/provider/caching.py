@@ -24,7 +24,7 @@ from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
 from .base import Provider
 from .cache_store import LEASE_S, CacheError, CacheStore, open_store
-from .deltas import CitationReport, Delta, ServerToolOutput
+from .deltas import CitationReport, Delta, ServerToolOutput, expand_runs
 from .request import Request
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class CachedRequest:
         """Yield the deltas of a stream and keep them for `save`."""
         try:
             async for deltas in stream:
-                self._recorded += deltas
+                self._recorded += expand_runs(deltas)
                 yield deltas
         finally:
             close = getattr(stream, "aclose", None)

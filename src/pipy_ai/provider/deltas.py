@@ -6,8 +6,8 @@ is the wire's own number of a content block, if it has one: a new number starts 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Never, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, assert_never
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, field
@@ -254,7 +254,35 @@ class ResponseInfo:
     """The provider's id of the sandbox in which code ran."""
 
 
-Delta: TypeAlias = (
+RepeatableDelta: TypeAlias = Text | Thinking | ToolFragment
+"""A delta with text."""
+
+
+@dataclass(slots=True)
+class DeltaRun:
+    """Consecutive deltas that differ only in their text.
+
+    pipy-ai passes them from its decoders to the assembler together, which takes less time.
+    """
+
+    delta: RepeatableDelta
+    """One like those of the run."""
+    texts: list[str]
+    """The texts of the deltas. None is empty."""
+
+    def __iter__(self) -> Iterator[RepeatableDelta]:
+        match self.delta:
+            case Text(_, block):
+                return (Text(text, block) for text in self.texts)
+            case Thinking(_, block):
+                return (Thinking(text, block) for text in self.texts)
+            case ToolFragment(index):
+                return (ToolFragment(index, arguments=text) for text in self.texts)
+            case _:
+                assert_never(self.delta)
+
+
+SingleDelta: TypeAlias = (
     Text
     | TextSignature
     | Thinking
@@ -271,7 +299,24 @@ Delta: TypeAlias = (
     | UsageReport
     | ResponseInfo
 )
-"""A piece of a response, which a provider yields."""
+"""A piece of a response."""
+
+Delta: TypeAlias = SingleDelta | DeltaRun
+"""What a provider yields."""
+
+
+def expand_runs(deltas: Iterable[Delta]) -> Iterator[SingleDelta]:
+    """Return single deltas.
+
+    Example:
+        >>> list(expand_runs([DeltaRun(Text(""), ["Hel", "lo"])]))
+        [Text(text='Hel', block=None), Text(text='lo', block=None)]
+    """
+    for delta in deltas:
+        if isinstance(delta, DeltaRun):
+            yield from delta
+        else:
+            yield delta
 
 
 def join_text(deltas: Iterable[Delta]) -> list[Delta]:
@@ -285,6 +330,8 @@ def join_text(deltas: Iterable[Delta]) -> list[Delta]:
     pieces: list[str] = []
     block: int | None = None
     for delta in deltas:
+        if isinstance(delta, DeltaRun) and type(delta.delta) is Text:
+            delta = Text("".join(delta.texts), delta.delta.block)
         if type(delta) is Text and delta.block == block:
             pieces.append(delta.text)
             continue

@@ -164,7 +164,7 @@ class _BodyReader:
         self.error: Exception | None = None  # that follows them
         self._decoder, self._framing = decoder, framing
         self._deliver, self._believed = deliver, believed
-        self._repeated = RepeatedEvents() if decoder.repeats else None
+        self._repeated = RepeatedEvents(decoder.varying_fields) if framing.find_end else None
         self._total_bytes = 0
 
     def decode(self, chunk: bytes | None) -> bool:
@@ -313,10 +313,15 @@ def decode_chunk(
     """Return the deltas of one read (None: the end), and the error that follows them, if any."""
     deltas: list[Delta] = []
     try:
-        events = framing.finish() if chunk is None else framing.feed(chunk)
-        if repeated is not None and not repeated.given_up:
-            _decode_repeated(decoder, repeated, events, deltas)
-        else:
+        rest = chunk or b""
+        if repeated is not None:
+            rest = _decode_repeated(decoder, framing, repeated, rest, deltas)
+            if chunk is None:
+                rest = repeated.take_partial_event()
+        events = framing.feed(rest) if rest else []
+        if chunk is None:
+            events += framing.finish()
+        if events:
             _decode_events(decoder, events, deltas)
     except EventTooLong:
         return deltas, _too_long_error("a line")
@@ -326,16 +331,30 @@ def decode_chunk(
 
 
 def _decode_repeated(
-    decoder: Decoder, repeated: RepeatedEvents, events: list[tuple[str, str]], deltas: list[Delta]
-) -> None:
-    number = 0
-    while (number := repeated.read(events, number, deltas)) < len(events):
-        if decoder.done:  # data after the API's last event is not part of the response
-            break
-        count = len(deltas)
-        _decode_event(decoder, *events[number], deltas)
-        repeated.learn(*events[number], deltas[count:])
-        number += 1
+    decoder: Decoder,
+    framing: Framing,
+    repeated: RepeatedEvents,
+    chunk: bytes,
+    deltas: list[Delta],
+) -> bytes:
+    """Decode events that may repeat each other; return the data that is left if they do not."""
+    find_end = framing.find_end
+    assert find_end is not None
+    data, start = repeated.take_partial_event() + chunk, 0
+    while not (repeated.given_up or decoder.done):
+        run, start = repeated.read(data, start)
+        if run is not None:
+            deltas.append(run)
+        end = find_end(data, start)
+        if end < 0:
+            return repeated.keep_partial_event(data[start:])
+        event_bytes, start = data[start:end], end
+        events, count = framing.feed(event_bytes), len(deltas)
+        for event, text in events:
+            _decode_event(decoder, event, text, deltas)
+        if events:
+            repeated.learn(event_bytes, [text for _, text in events], deltas[count:])
+    return data[start:]
 
 
 def _decode_events(decoder: Decoder, events: list[tuple[str, str]], deltas: list[Delta]) -> None:

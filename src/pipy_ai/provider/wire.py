@@ -27,6 +27,10 @@ class Framing(Protocol):
     document_starts: bytes
     """First characters of a body that is one JSON document instead of a stream of events."""
 
+    find_end: Callable[[bytes, int], int] | None
+    """Returns where the event ends that starts at a place in the data; -1: the data has no end of
+    it. None: events cannot be told apart by their bytes alone."""
+
     def feed(self, chunk: bytes) -> list[tuple[str, str]]:
         """Return the `(event, data)` pairs that `chunk` completes."""
         ...
@@ -42,8 +46,9 @@ class Decoder(Protocol):
     api: str
     """The value of `message.api`."""
 
-    repeats: bool
-    """Whether most events differ only in their text, and decode to the same but for that."""
+    varying_fields: frozenset[str]
+    """Fields that mean nothing to the decoder, wherever they are in an event. An event that differs
+    from the one before only in these and in its text decodes to the same but for the text."""
 
     done: bool
     """Whether the API's last event has been read."""

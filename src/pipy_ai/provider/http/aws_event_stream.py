@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Callable
 from zlib import crc32
 
 from pydantic_core import from_json
@@ -38,6 +39,7 @@ class EventStreamReader:
 
     # A proxy or a gateway may answer with a JSON document.
     document_starts: bytes = b"{["
+    find_end: Callable[[bytes, int], int] | None = None  # frames have checksums
 
     def __init__(self) -> None:
         self._held: list[bytes] = []  # pieces of a frame that is not complete

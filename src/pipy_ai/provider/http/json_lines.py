@@ -6,14 +6,22 @@ carriage return before it stays, as white space of the JSON. Blank lines are ign
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .sse import MAX_EVENT_BYTES, EventTooLong
 
 _BOM = b"\xef\xbb\xbf"
 
 
+def find_line_end(data: bytes, start: int) -> int:
+    """Return where the line ends that starts at `start`: after a line feed; -1: nowhere."""
+    return data.find(b"\n", start) + 1 or -1
+
+
 class JSONLinesReader:
     """Convert bytes to `("", line)` pairs as soon as each line is complete."""
 
+    find_end: Callable[[bytes, int], int] | None = staticmethod(find_line_end)
     document_starts: bytes = b""  # a body with a single document is a body with a single line
 
     def __init__(self, max_line_bytes: int = MAX_EVENT_BYTES) -> None:

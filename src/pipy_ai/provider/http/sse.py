@@ -7,6 +7,9 @@ events without data.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 MAX_EVENT_BYTES = 32 << 20  # more than any answer needs, without exhausting memory
 
 
@@ -14,11 +17,25 @@ class EventTooLong(Exception):
     """A line, or the data of an event, is longer than `MAX_EVENT_BYTES`."""
 
 
+_BLANK_LINE = re.compile(rb"\r\n(?:\r\n?|\n)|\n(?:\r\n?|\n)|\r\r\n?")
+
+
+def find_event_end(data: bytes, start: int) -> int:
+    """Return where the event ends that starts at `start`: after a blank line; -1: nowhere."""
+    end = data.find(b"\n\n", start)
+    limit = end + 2 if end >= 0 else len(data)
+    if data.find(b"\r", start, limit) < 0:
+        return limit if end >= 0 else -1
+    match = _BLANK_LINE.search(data, start)
+    return match.end() if match is not None else -1
+
+
 class SSEReader:
     """Convert bytes to `(event, data)` pairs as soon as each is complete."""
 
     # A body that begins with these is one JSON document, not a stream of events.
     document_starts: bytes = b"{["
+    find_end: Callable[[bytes, int], int] | None = staticmethod(find_event_end)
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes

@@ -459,7 +459,7 @@ class AnthropicMessagesDecoder:
     """Decodes one response. It is complete with a stop reason or `message_stop`."""
 
     api = ANTHROPIC
-    repeats = True
+    varying_fields: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.done: bool = False

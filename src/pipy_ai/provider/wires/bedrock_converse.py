@@ -506,7 +506,7 @@ class ConverseDecoder:
     """Decodes one response. It is complete with `messageStop`; the usage follows in `metadata`."""
 
     api = BEDROCK
-    repeats = False  # each event has a number or a time of its own
+    varying_fields: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -207,7 +207,7 @@ class CohereDecoder:
     """Decodes one response. It is complete with `message-end`; `[DONE]` alone is not enough."""
 
     api = COHERE_CHAT
-    repeats = True
+    varying_fields: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.done: bool = False

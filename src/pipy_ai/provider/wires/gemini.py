@@ -363,7 +363,7 @@ class GeminiDecoder:
     """Decodes one response. It is complete with the finish reason of a candidate."""
 
     api = GEMINI
-    repeats = True  # of Vertex AI; other events have a number of tokens each
+    varying_fields: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.done: bool = False  # usage may follow the finish reason

@@ -239,7 +239,7 @@ class OllamaChatDecoder:
     """Decodes one response. It is complete with the line that has `"done": true`."""
 
     api = OLLAMA_CHAT
-    repeats = False  # each event has a number or a time of its own
+    varying_fields: frozenset[str] = frozenset({"created_at"})
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -133,7 +133,7 @@ class OpenAIChatDecoder:
     """Decodes one response. It is complete with a finish reason or `[DONE]`."""
 
     api = OPENAI_CHAT
-    repeats = True
+    varying_fields: frozenset[str] = frozenset({"created", "obfuscation", "p"})
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -343,7 +343,7 @@ class OpenAIResponsesDecoder:
     """Decodes one response. It is complete with `response.completed` or `response.incomplete`."""
 
     api = OPENAI_RESPONSES
-    repeats = False  # each event has a number or a time of its own
+    varying_fields: frozenset[str] = frozenset({"obfuscation", "sequence_number"})
 
     def __init__(self) -> None:
         self.done: bool = False
