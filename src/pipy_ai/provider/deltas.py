@@ -258,6 +258,24 @@ RepeatableDelta: TypeAlias = Text | Thinking | ToolFragment
 """A delta with text."""
 
 
+def with_text(delta: RepeatableDelta, text: str) -> RepeatableDelta:
+    """Return a delta like another with another text.
+
+    Example:
+        >>> with_text(Text("Hel", 1), "lo")
+        Text(text='lo', block=1)
+    """
+    match delta:
+        case Text():
+            return Text(text, delta.block)
+        case Thinking():
+            return Thinking(text, delta.block)
+        case ToolFragment():
+            return ToolFragment(delta.index, None, None, text)
+        case _:
+            assert_never(delta)
+
+
 @dataclass(slots=True)
 class DeltaRun:
     """Consecutive deltas that differ only in their text.
@@ -271,15 +289,7 @@ class DeltaRun:
     """The texts of the deltas. None is empty."""
 
     def __iter__(self) -> Iterator[RepeatableDelta]:
-        match self.delta:
-            case Text(_, block):
-                return (Text(text, block) for text in self.texts)
-            case Thinking(_, block):
-                return (Thinking(text, block) for text in self.texts)
-            case ToolFragment(index):
-                return (ToolFragment(index, arguments=text) for text in self.texts)
-            case _:
-                assert_never(self.delta)
+        return (with_text(self.delta, text) for text in self.texts)
 
 
 SingleDelta: TypeAlias = (

@@ -345,6 +345,8 @@ def _decode_repeated(
         run, start = repeated.read(data, start)
         if run is not None:
             deltas.append(run)
+            if start == len(data):
+                return b""
         end = find_end(data, start)
         if end < 0:
             return repeated.keep_partial_event(data[start:])

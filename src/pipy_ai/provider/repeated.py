@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from .deltas import Delta, DeltaRun, RepeatableDelta, Text, Thinking, ToolFragment
+from .deltas import Delta, DeltaRun, RepeatableDelta, Text, Thinking, ToolFragment, with_text
 
 MAX_EVENT_BYTES = 4096  # longer ones are not compared: their text is most of them
 MAX_RUN_BYTES = 16 << 10  # events that are compared at once
@@ -57,7 +57,7 @@ class RepeatedEvents:
         """Whether the events of this response do not repeat each other."""
         return self._unrepeated >= MAX_UNREPEATED
 
-    def read(self, data: bytes, start: int) -> tuple[DeltaRun | None, int]:
+    def read(self, data: bytes, start: int) -> tuple[Delta | None, int]:
         """Return the deltas of the events from `start` on that repeat the latest one.
 
         Also return where the first event starts that does not, and must be decoded.
@@ -69,7 +69,8 @@ class RepeatedEvents:
         if not texts:
             return None, start
         self._unrepeated = 0
-        return DeltaRun(template.delta, texts), end
+        delta = template.delta
+        return with_text(delta, texts[0]) if len(texts) == 1 else DeltaRun(delta, texts), end
 
     def learn(self, event: bytes, documents: Sequence[str], deltas: Sequence[Delta]) -> None:
         """Remember an event, its data, and the deltas it was decoded to."""
@@ -118,26 +119,37 @@ class _Template:
         self.literals, holes = parts[::2], parts[1::2]
         self._hole_count, self._text_hole = len(holes), len(before) // 2
         self._holes = tuple(holes)
+        self._pattern: re.Pattern[bytes] | None = None
         self._format = b"%b".join(literal.replace(b"%", b"%%") for literal in self.literals)
 
     def read(self, data: bytes, start: int) -> tuple[list[str], int]:
         """Return the texts of the events from `start` on that fit, and where these end."""
-        # Only the sizes of the literals are in the pattern, so that it serves other responses too;
-        # the literals are compared afterwards.
-        pattern = _compile(tuple(map(len, self.literals)), self._holes)
-        values = pattern.findall(data, start, start + MAX_RUN_BYTES)
-        if self._hole_count > 1:
-            values = list(chain.from_iterable(values))
-        if values and not values[-1]:
-            del values[-self._hole_count :]
-        events = self._render(values)
+        pattern = self._pattern = self._pattern or self._compile()
+        match = pattern.match(data, start)
+        if match is None or match[self._text_hole + 1] is None:
+            return [], start
+        events = self._format % match.groups()
         if not data.startswith(events, start):
-            values, events = self._fitting(values, data, start)
+            return [], start
+        values: list[bytes] = [*match.groups()]
+        if match.end() < len(data):
+            rows: list[Any] = pattern.findall(data, start, start + MAX_RUN_BYTES)
+            values = rows if self._hole_count == 1 else list(chain.from_iterable(rows))
+            if not values[self._text_hole - self._hole_count]:  # the rest of the data
+                del values[-self._hole_count :]
+            events = self._render(values)
+            if not data.startswith(events, start):
+                values, events = self._fitting(values, data, start)
         texts = values[self._text_hole :: self._hole_count]
         parsed = _parse_texts(texts)
         if len(parsed) < len(texts):
             events = self._render(values[: len(parsed) * self._hole_count])
         return parsed, start + len(events)
+
+    def _compile(self) -> re.Pattern[bytes]:
+        # Only the sizes of the literals are in the pattern, so that it serves other responses too;
+        # the literals are compared afterwards.
+        return _compile(tuple(map(len, self.literals)), self._holes)
 
     def _render(self, values: list[bytes]) -> bytes:
         """Return the events with these values in their holes."""
