@@ -6,8 +6,8 @@
     python benchmarks/instructions.py --src OTHER/src # measure another version of pipy-ai
 
 `async`, `sync` and `complete` read a response that arrives in a burst. With `paced` and
-`paced-complete`, each read of the socket returns one delta. `httpx` and `paced-httpx` read the
-lines with httpx and parse them with `json`, and do nothing else.
+`paced-complete`, 200 responses arrive at once, and each read of a socket returns one delta. `httpx`
+and `paced-httpx` read the lines with httpx and parse them with `json`, and do nothing else.
 
 The floor is the least that a client can do with Chat Completions: read from a socket, split the
 events, parse their JSON. The limits in `instructions.json` are multiples of it, so that they hold
@@ -38,6 +38,8 @@ from tests.support.wire_formats import WIRES, Wire, say, tool  # noqa: E402
 LIMITS = HERE / "instructions.json"
 TOLERANCE = 1.03
 WARM_UP, SHORT, LONG = 20, 100, 700  # deltas; the difference of the last two is measured
+PACED_SHORT, PACED_LONG = 5, 15  # of each response
+PACED_STREAMS = 200
 CLIENT = HERE / "instructions_client.py"
 FRAMES_PER_CHUNK = 1  # as providers send them
 MODES = ("async", "sync", "complete")
@@ -100,9 +102,10 @@ class Server:
     """Serve responses on loopback; the model or the path of a request names the response."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self.responses: dict[str, bytes] = {}
+        self.all_requested = threading.Barrier(PACED_STREAMS)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -118,7 +121,10 @@ class Server:
                 found = re.search(rb"job-[\w.-]+", head + content)
                 if found is None:
                     return
-                connection.sendall(self.responses[found[0].decode()])
+                name = found[0].decode()
+                if name.endswith((f"-paced-{PACED_SHORT}", f"-paced-{PACED_LONG}")):
+                    self.all_requested.wait()
+                connection.sendall(self.responses[name])
                 if head.startswith(b"GET"):  # the floor has no framing but the end
                     return
 
@@ -143,7 +149,7 @@ def jobs_for(server: Server) -> list[dict[str, Any]]:
         for kind, modes in kinds.items():
             read_bytes = delta_bytes(wire) if kind == "paced" else None
             name = f"job-{wire.name}-{kind}"
-            for deltas in (WARM_UP, SHORT, LONG):
+            for deltas in (WARM_UP, SHORT, LONG, PACED_SHORT, PACED_LONG):
                 events = body(wire, kind, deltas)
                 server.responses[f"{name}-{deltas}"] = response(events, read_bytes)
                 server.responses[f"{name}-floor-{deltas}"] = b"".join(
@@ -156,6 +162,7 @@ def jobs_for(server: Server) -> list[dict[str, Any]]:
                     "wire": wire.name, "kind": kind, "mode": mode, "name": name,
                     "model": f"{wire.model.rpartition('/')[0]}/{name}",
                     "base": wire.base(_Address(server.port)), "read_bytes": read_bytes,
+                    "streams": 1 if read_bytes is None else PACED_STREAMS,
                 }
                 for mode in modes
             ]  # fmt: skip
@@ -167,9 +174,14 @@ class _Address:
         self.url = f"http://127.0.0.1:{port}/v1"
 
 
+def sizes(job: dict[str, Any]) -> tuple[int, int]:
+    """Return the deltas of the two responses whose difference is measured."""
+    return (SHORT, LONG) if job["read_bytes"] is None else (PACED_SHORT, PACED_LONG)
+
+
 def count(jobs: list[dict[str, Any]], src: str, port: int) -> list[float]:
     """Return the instructions per delta of each job."""
-    runs = [{**job, "deltas": [WARM_UP, deltas]} for job in jobs for deltas in (SHORT, LONG)]
+    runs = [{**job, "deltas": [WARM_UP, size]} for job in jobs for size in sizes(job)]
     environment = {
         **os.environ, "PYTHONPATH": src, "PYTHONHASHSEED": "0", "PIPY_OFFLINE": "1",
         "no_proxy": "*", "COVERAGE_PROCESS_START": "",
@@ -188,7 +200,11 @@ def count(jobs: list[dict[str, Any]], src: str, port: int) -> list[float]:
         logs = [Path(directory, pid).read_text() for pid in pids]
     totals = [int(re.findall(r"Collected : (\d+)", log)[-1]) for log in logs]
     assert len(totals) == len(runs), "a job failed"
-    return [(totals[at + 1] - totals[at]) / (LONG - SHORT) for at in range(0, len(totals), 2)]
+    return [
+        (totals[2 * number + 1] - totals[2 * number]) / (long - short) / job["streams"]
+        for number, job in enumerate(jobs)
+        for short, long in [sizes(job)]
+    ]
 
 
 def main() -> int:

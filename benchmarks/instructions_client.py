@@ -73,16 +73,12 @@ async def complete(model: str, context: pipy_ai.Context, options: dict) -> int:
     return len(message.text) + len(message.tool_calls)
 
 
-async def read_with_httpx(model: str, options: dict) -> int:
+async def read_with_httpx(model: str, client, options: dict) -> int:
     """Read a response with httpx and `json`, and return how many events it has."""
-    import httpx
-
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "q"}]}
     count = 0
-    async with (
-        httpx.AsyncClient() as client,
-        client.stream("POST", options["api_base"] + "/chat/completions", json=body) as response,
-    ):
+    url = options["api_base"] + "/chat/completions"
+    async with client.stream("POST", url, json=body) as response:
         async for line in response.aiter_lines():
             if line.startswith("data: {"):
                 count += len(json.loads(line[6:])["choices"])
@@ -108,15 +104,26 @@ def run(job: dict, port: int) -> None:
         limit_reads(job["read_bytes"])
 
     async def arun(function, *args) -> None:
-        for deltas in job["deltas"]:
-            assert await function(f"{job['model']}-{deltas}", *args) > 0
+        warm_up, *rest = job["deltas"]
+        assert await function(f"{job['model']}-{warm_up}", *args) > 0
+        for deltas in rest:
+            name = f"{job['model']}-{deltas}"
+            calls = [function(name, *args) for _ in range(job["streams"])]
+            assert min(await asyncio.gather(*calls)) > 0
+
+    async def arun_httpx() -> None:
+        import httpx
+
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(limits=limits, timeout=None) as client:
+            await arun(read_with_httpx, client, options)
 
     match job["mode"].removeprefix("paced-"):
         case "floor":
             for deltas in job["deltas"]:
                 assert floor(port, f"{job['name']}-floor-{deltas}") > deltas / 2
         case "httpx":
-            asyncio.run(arun(read_with_httpx, options))
+            asyncio.run(arun_httpx())
         case "async" | "paced":
             asyncio.run(arun(astream, context, options))
         case "complete":

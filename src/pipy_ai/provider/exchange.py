@@ -182,6 +182,12 @@ class _BodyReader:
     def decode_and_deliver(self, chunk: bytes) -> bool:
         """Do the same; deliver the deltas if the response may go on."""
         assert self._deliver is not None
+        if self._repeated is not None and self._total_bytes < MAX_RESPONSE_BYTES:
+            delta = self._repeated.read_one(chunk)
+            if delta is not None:
+                self._total_bytes += len(chunk)
+                self._deliver([delta])
+                return True
         if not self.decode(chunk):
             return False
         if self.deltas:

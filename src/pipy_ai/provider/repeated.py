@@ -72,6 +72,14 @@ class RepeatedEvents:
         delta = template.delta
         return with_text(delta, texts[0]) if len(texts) == 1 else DeltaRun(delta, texts), end
 
+    def read_one(self, data: bytes) -> Delta | None:
+        """Return the delta of `data` if that is one event, which repeats the latest one."""
+        template = self._template
+        if template is None or self._partial_event or (text := template.read_one(data)) is None:
+            return None
+        self._unrepeated = 0
+        return with_text(template.delta, text)
+
     def learn(self, event: bytes, documents: Sequence[str], deltas: Sequence[Delta]) -> None:
         """Remember an event, its data, and the deltas it was decoded to."""
         self._template = None
@@ -124,32 +132,39 @@ class _Template:
 
     def read(self, data: bytes, start: int) -> tuple[list[str], int]:
         """Return the texts of the events from `start` on that fit, and where these end."""
-        pattern = self._pattern = self._pattern or self._compile()
-        match = pattern.match(data, start)
-        if match is None or match[self._text_hole + 1] is None:
-            return [], start
-        events = self._format % match.groups()
+        rows: list[Any] = self._compiled().findall(data, start, start + MAX_RUN_BYTES)
+        values: list[bytes] = rows if self._hole_count == 1 else [*chain.from_iterable(rows)]
+        if not values[self._text_hole - self._hole_count]:  # the rest of the data
+            del values[-self._hole_count :]
+        events = self._render(values)
         if not data.startswith(events, start):
-            return [], start
-        values: list[bytes] = [*match.groups()]
-        if match.end() < len(data):
-            rows: list[Any] = pattern.findall(data, start, start + MAX_RUN_BYTES)
-            values = rows if self._hole_count == 1 else list(chain.from_iterable(rows))
-            if not values[self._text_hole - self._hole_count]:  # the rest of the data
-                del values[-self._hole_count :]
-            events = self._render(values)
-            if not data.startswith(events, start):
-                values, events = self._fitting(values, data, start)
+            values, events = self._fitting(values, data, start)
         texts = values[self._text_hole :: self._hole_count]
         parsed = _parse_texts(texts)
         if len(parsed) < len(texts):
             events = self._render(values[: len(parsed) * self._hole_count])
         return parsed, start + len(events)
 
-    def _compile(self) -> re.Pattern[bytes]:
-        # Only the sizes of the literals are in the pattern, so that it serves other responses too;
-        # the literals are compared afterwards.
-        return _compile(tuple(map(len, self.literals)), self._holes)
+    def read_one(self, data: bytes) -> str | None:
+        """Return the text of `data` if that is one event that fits."""
+        match = self._compiled().match(data)
+        if match is None or match[self._text_hole + 1] is None:
+            return None
+        values = match.groups()
+        if self._format % values != data:
+            return None
+        try:
+            text: str = from_json(b'"%b"' % values[self._text_hole])
+        except ValueError:
+            return None
+        return text
+
+    def _compiled(self) -> re.Pattern[bytes]:
+        if self._pattern is None:
+            # Only the sizes of the literals are in the pattern, so that it serves other responses
+            # too; the literals are compared afterwards.
+            self._pattern = _compile(tuple(map(len, self.literals)), self._holes)
+        return self._pattern
 
     def _render(self, values: list[bytes]) -> bytes:
         """Return the events with these values in their holes."""
