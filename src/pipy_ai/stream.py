@@ -66,6 +66,8 @@ _FORKED_MESSAGE = (
     " the request in the child."
 )
 
+_FINAL_EVENTS = (DoneEvent, ErrorEvent)
+
 M = TypeVar("M", bound=AssistantMessage, default=AssistantMessage)  # the type of the result
 
 
@@ -90,36 +92,35 @@ class EventQueue:
         self.channel: Channel[AssistantMessageEvent] = Channel()
         self.result_future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         self._last_event: AssistantMessageEvent | None = None
+        self._final_message: AssistantMessage | None = None  # after the first `done` or `error`
         self._lock = threading.Lock()
 
     def push(self, events: list[AssistantMessageEvent]) -> None:
         """Add events. Those after the first `done` or `error` are dropped."""
-        if not events:
+        if not events or self._final_message is not None:
+            return
+        last_event = events[-1]
+        if not isinstance(last_event, _FINAL_EVENTS):  # nearly always, so without the lock
+            self._last_event = last_event
+            if not self.result_only:
+                self.channel.put(events)
             return
         with self._lock:
-            if self.result_future.done():
+            if self._final_message is not None:
                 return
-            last_event = self._last_event = events[-1]
-            if isinstance(last_event, DoneEvent | ErrorEvent):
-                message = last_event.partial._hand_over()
-                self._put(events)
-                self.channel.close()
-                self.result_future.set_result(message)
-            else:
-                self._put(events)
-
-    def _put(self, events: list[AssistantMessageEvent]) -> None:
-        if not self.result_only:
-            self.channel.put(events)
+            self._last_event = last_event
+            self._final_message = last_event.partial._hand_over()
+            self.channel.put(() if self.result_only else events, last=True)
+            self.result_future.set_result(self._final_message)
 
     def fail_after_fork(self) -> None:
         """End in a forked child, where the thread that reads the response does not exist."""
         self._lock = threading.Lock()
         self.channel = self.channel.after_fork()
         self.result_future = concurrent.futures.Future()
-        if isinstance(self._last_event, DoneEvent | ErrorEvent):
+        if self._final_message is not None:
             self.channel.close()
-            self.result_future.set_result(self._last_event.partial)
+            self.result_future.set_result(self._final_message)
         else:
             self.fail(ErrorKind.CONNECTION, _FORKED_MESSAGE)
 

@@ -666,16 +666,19 @@ class Assembler:
         text = delta.text
         if not text:
             return
-        block = self._open_block
-        if type(block) is not _TextBlock or _is_other_block(block.wire_block, delta.block):
-            block = self._start_text(delta.block, events)
+        block, wire_block = self._open_block, delta.block
+        if type(block) is not _TextBlock or (
+            block.wire_block != wire_block and _is_other_block(block.wire_block, wire_block)
+        ):
+            block = self._start_text(wire_block, events)
         if block.pending_surrogate or not text.isascii():
             text = self._hold_back_surrogate(block, text)
             if not text:
                 return
-        self._position += 1
-        block.append(text, self._position)
-        events.append(TextDeltaEvent._at_position(self, self._position, block.index, text))
+        position = self._position = self._position + 1
+        block.pieces.append(text)
+        block.positions.append(position)
+        events.append(TextDeltaEvent._at_position(self, position, block.index, text))
 
     def _start_text(
         self, wire_block: int | None, events: list[AssistantMessageEvent]

@@ -6,7 +6,7 @@ is the wire's own number of a content block, if it has one: a new number starts 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Never, TypeAlias, assert_never
 
 if TYPE_CHECKING:
@@ -329,13 +329,15 @@ def expand_runs(deltas: Iterable[Delta]) -> Iterator[SingleDelta]:
             yield delta
 
 
-def join_text(deltas: Iterable[Delta]) -> list[Delta]:
+def join_text(deltas: Sequence[Delta]) -> Sequence[Delta]:
     """Return deltas with each sequence of pieces of text as one piece.
 
     Example:
         >>> join_text([Text("Hel"), Text("lo"), Finish("stop")])
         [Text(text='Hello', block=None), Finish(reason='stop')]
     """
+    if len(deltas) == 1 and type(deltas[0]) is Text:
+        return deltas
     joined: list[Delta] = []
     pieces: list[str] = []
     block: int | None = None

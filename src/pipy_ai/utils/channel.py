@@ -35,13 +35,17 @@ class Channel(Generic[T]):
         self._blocked = 0  # consumers in `get`
         self._waiters: list[asyncio.Future[None]] = []  # of consumers in `aget`
 
-    def put(self, batch: Iterable[T]) -> None:
-        """Add items and wake the consumers. After `close`, items are dropped."""
+    def put(self, batch: Iterable[T], *, last: bool = False) -> None:
+        """Add items and wake the consumers; with `last`, also end the channel.
+
+        After its end, items are dropped.
+        """
         with self._lock:
             if self._closed:
                 return
-            self._items.extend(batch)
-            if self._items:
+            self._items += batch
+            self._closed = last
+            if self._items or last:
                 self._wake()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -106,9 +110,8 @@ class Channel(Generic[T]):
         """Return all ready items; wait until there are some."""
         while True:
             with self._lock:
-                batch = self._take()
-                if batch is not None:
-                    return batch
+                if self._items or self._closed:
+                    return self._take() or []
                 if self._waiters:
                     self._waiters = [waiter for waiter in self._waiters if not waiter.done()]
                 waiter = asyncio.get_running_loop().create_future()
