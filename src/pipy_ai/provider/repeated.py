@@ -87,15 +87,16 @@ class RepeatedEvents:
         if not (len(deltas) == len(documents) == 1) or len(event) > MAX_EVENT_BYTES:
             return
         [data], [delta] = documents, deltas
-        if event.startswith(_BOM) or not (text := _text_of(delta)):
+        if event.startswith(_BOM) or (repeatable := _repeatable(delta)) is None:
             return
+        text = repeatable.arguments if isinstance(repeatable, ToolFragment) else repeatable.text
         prefix, _, suffix = data.rpartition(f'"{text}"')
         if not prefix or not _is_value(text, data, f'{prefix}"{_PROBE}"{suffix}'):
             return
         before, found, after = event.partition(data.encode("utf-8", "replace"))
         if found:
             self._template = _Template(
-                delta,  # type: ignore[arg-type]  # one with text
+                repeatable,
                 _split(self._varying, before, prefix + '"'),
                 _split(self._varying, b"", '"' + suffix, after),
             )
@@ -231,12 +232,12 @@ def _parse_texts(texts: list[bytes]) -> list[str]:
         return parsed
 
 
-def _text_of(delta: Delta) -> str:
-    """Return the text of a delta that may differ from another only in that; "" for others."""
+def _repeatable(delta: Delta) -> RepeatableDelta | None:
+    """Return a delta if it consists only of its text, and None otherwise."""
     match delta:
-        case Text(text) | Thinking(text) | ToolFragment(_, None, None, text, None):
-            return text
-    return ""
+        case Text(text) | Thinking(text) | ToolFragment(_, None, None, text, None) if text:
+            return delta
+    return None
 
 
 def _is_value(text: str, data: str, changed_data: str) -> bool:
