@@ -59,7 +59,17 @@ def body(wire: Wire, kind: str, deltas: int) -> list[bytes]:
         scene = wire.scene(tool("call_1", "f", *pieces), stop="tool")
     else:
         scene = wire.scene(say(*["word "] * deltas))
-    return [event for event in scene if isinstance(event, bytes)]
+    events = [event for event in scene if isinstance(event, bytes)]
+    return [with_counts(event, n) for n, event in enumerate(events)] if kind == "usage" else events
+
+
+def with_counts(event: bytes, number: int) -> bytes:
+    """Return an event of Gemini with the usage so far, as Google AI Studio sends it."""
+    usage = (
+        b'"usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": %d, "totalTokenCount": %d,'
+        b' "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}]}, "modelVersion"'
+    )
+    return event.replace(b'"modelVersion"', usage % (number + 1, number + 9))
 
 
 def framed(data: bytes) -> bytes:
@@ -144,6 +154,8 @@ def jobs_for(server: Server) -> list[dict[str, Any]]:
         kinds: dict[str, tuple[str, ...]] = {"text": MODES}
         if wire.fragments:
             kinds["arguments"] = MODES
+        if wire.name == "gemini":
+            kinds["usage"] = MODES
         if wire.name in PACED_WIRES:
             kinds["paced"] = PACED_MODES
         for kind, modes in kinds.items():

@@ -19,6 +19,7 @@ from ..provider.deltas import (
     Finish,
     ImageData,
     Omitted,
+    OutputCount,
     RedactedThinking,
     ResponseInfo,
     ServerToolFragment,
@@ -151,6 +152,8 @@ class Meter:
                 self._finished_tokens += tokens_from_bytes(name_bytes)
         elif isinstance(delta, UsageReport):
             return self._apply_report(delta)
+        elif isinstance(delta, OutputCount):
+            return self._apply_report(UsageReport(output=delta.output))
         elif isinstance(
             delta,
             TextSignature | ThinkingSignature | RedactedThinking | CitationReport | Omitted | Finish
@@ -296,7 +299,7 @@ def _is_content(delta: SingleDelta) -> bool:
             return True
         case (
             TextSignature() | ThinkingSignature() | RedactedThinking() | CitationReport()
-            | Omitted() | Finish() | UsageReport() | ResponseInfo()
+            | Omitted() | Finish() | UsageReport() | OutputCount() | ResponseInfo()
         ):  # fmt: skip
             return False
         case _:

@@ -76,6 +76,7 @@ from .deltas import (
     Finish,
     ImageData,
     Omitted,
+    OutputCount,
     RedactedThinking,
     ResponseInfo,
     ServerToolFragment,
@@ -130,6 +131,7 @@ _OtherDelta: TypeAlias = (
     | Omitted
     | Finish
     | UsageReport
+    | OutputCount
     | ResponseInfo
 )
 # Takes the name of a tool and the arguments of a call.
@@ -457,6 +459,10 @@ class Assembler:
         self._tool_blocks_by_id: dict[str, _ToolBlock] = {}
         self._used_call_ids: set[str] = set()
         self._usage_log: list[tuple[int, UsageReport]] = []
+        # Later counts of output tokens, and their positions.
+        self._output_counts: list[int] = []
+        self._output_positions = array("Q")
+        self._response_output: int | None = None  # such a count after the last report
         self._response_usage = UsageReport()  # of the current response
         self._earlier_usage: UsageReport | None = None  # of the responses that were paused
         self._response_log: list[tuple[int, ResponseInfo]] = []
@@ -474,7 +480,8 @@ class Assembler:
     @property
     def output_reported(self) -> bool:
         """Whether the provider has reported the number of output tokens."""
-        return bool(self._usage_log) and self._usage_log[-1][1].output is not None
+        report = self._report_at(self._position)
+        return report is not None and report.output is not None
 
     @property
     def input_reported(self) -> bool:
@@ -568,8 +575,8 @@ class Assembler:
         for block in self._blocks:
             block.wire_block = _EARLIER_RESPONSE
         self._tool_blocks_by_index = {}
-        self._earlier_usage = self._usage_log[-1][1] if self._usage_log else None
-        self._response_usage = UsageReport()
+        self._earlier_usage = self._report_at(self._position)
+        self._response_usage, self._response_output = UsageReport(), None
         return message
 
     def finish(self) -> list[AssistantMessageEvent]:
@@ -759,6 +766,8 @@ class Assembler:
 
     def _feed_other(self, delta: _OtherDelta, events: list[AssistantMessageEvent]) -> None:
         match delta:
+            case OutputCount():  # the most frequent first
+                self._feed_output_count(delta)
             case ThinkingSignature():
                 self._feed_thinking_signature(delta, events)
             case RedactedThinking():
@@ -1154,8 +1163,22 @@ class Assembler:
             self._output.bind(message)
         return message
 
+    def _feed_output_count(self, delta: OutputCount) -> None:
+        count = delta.output
+        if not self._usage_log or type(count) is not int:
+            self._feed_other(UsageReport(output=count), [])
+            return
+        self._position += 1
+        self._response_output = count
+        earlier = self._earlier_usage
+        self._output_counts.append(count if earlier is None else count + (earlier.output or 0))
+        self._output_positions.append(self._position)
+
     def _merge_usage(self, incoming: UsageReport) -> UsageReport:
         current = self._response_usage
+        if self._response_output is not None:
+            current = replace(current, output=self._response_output)
+            self._response_output = None
         merged = self._response_usage = UsageReport()
         for name in _COUNT_FIELDS:
             value = getattr(incoming, name)
@@ -1174,11 +1197,21 @@ class Assembler:
         earlier = self._earlier_usage
         return merged if earlier is None else _add_usage(earlier, merged)
 
-    def _usage_at(self, position: int) -> Usage:
+    def _report_at(self, position: int) -> UsageReport | None:
+        """Return what had been reported at a position of the log."""
         entry_count = bisect_right(self._usage_log, position, key=lambda entry: entry[0])
         if not entry_count:
+            return None
+        logged_at, report = self._usage_log[entry_count - 1]
+        number = bisect_right(self._output_positions, position) - 1
+        if number >= 0 and self._output_positions[number] > logged_at:
+            report = replace(report, output=self._output_counts[number])
+        return report
+
+    def _usage_at(self, position: int) -> Usage:
+        report = self._report_at(position)
+        if report is None:
             return construct_unchecked(Usage)
-        report = self._usage_log[entry_count - 1][1]
         fields = {
             "input": max(0, report.input or 0) or None,
             "output": max(0, report.output or 0) or None,

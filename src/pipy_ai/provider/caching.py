@@ -24,7 +24,7 @@ from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
 from .base import Provider
 from .cache_store import LEASE_S, CacheError, CacheStore, open_store
-from .deltas import CitationReport, Delta, ServerToolOutput, expand_runs
+from .deltas import CitationReport, Delta, ServerToolOutput, SingleDelta, expand_runs
 from .request import Request
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ FIRST_POLL_S, LAST_POLL_S = 0.01, 0.2
 MAX_REPLAYED_BATCH = 64  # deltas
 WRITE_COUNTS_EVERY_S = 1.0
 
-_DELTA_TYPES = {delta_type.__name__: delta_type for delta_type in get_args(Delta)}
+_DELTA_TYPES = {delta_type.__name__: delta_type for delta_type in get_args(SingleDelta)}
 # Options that do not change what is requested.
 _OTHER_OPTIONS = {
     "api_key", "cache", "headers", "idle_timeout", "max_retries", "max_retry_delay_ms",

@@ -239,6 +239,17 @@ class UsageReport:
 
 
 @dataclass(slots=True)
+class OutputCount:
+    """The output tokens so far, for providers that report them with each event.
+
+    It means the same as `UsageReport(output=…)`, and takes less time.
+    """
+
+    output: int
+    """Tokens of the answer."""
+
+
+@dataclass(slots=True)
 class ResponseInfo:
     """The provider's id of the response, the model that produced it, the API, and timings."""
 
@@ -307,6 +318,7 @@ SingleDelta: TypeAlias = (
     | Omitted
     | Finish
     | UsageReport
+    | OutputCount
     | ResponseInfo
 )
 """A piece of a response."""

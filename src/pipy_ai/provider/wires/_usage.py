@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..apis import GEMINI
-from ..deltas import UsageReport
+from ..deltas import OutputCount, UsageReport
 from ._fields import as_mapping as _mapping
 from ._fields import as_mappings as _mappings
 from ._fields import token_count
@@ -315,7 +315,7 @@ _GROWING_COUNTS = ("candidatesTokenCount", "totalTokenCount")
 
 def usage_from_gemini(
     usage: Mapping[str, Any], previous: Mapping[str, Any] | None = None
-) -> UsageReport:
+) -> UsageReport | OutputCount:
     """Return the usage of a Gemini response; Vertex AI counts tokens only at its end.
 
     `previous` is that of the chunk before, which usually differs only in the tokens of the answer.
@@ -325,7 +325,7 @@ def usage_from_gemini(
     output_reported = answer_tokens is not None or thinking_tokens is not None
     output = (answer_tokens or 0) + (thinking_tokens or 0) if output_reported else None
     if previous and {**previous, **{n: usage.get(n) for n in _GROWING_COUNTS}} == usage:
-        return UsageReport(output=output)
+        return UsageReport() if output is None else OutputCount(output)
     prompt_tokens = token_count(usage.get("promptTokenCount"))
     cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
     # Results of Google's own tools, which are billed as input.
