@@ -66,8 +66,9 @@ def body(wire: Wire, kind: str, deltas: int) -> list[bytes]:
 def with_counts(event: bytes, number: int) -> bytes:
     """Return an event of Gemini with the usage so far, as Google AI Studio sends it."""
     usage = (
-        b'"usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": %d, "totalTokenCount": %d,'
-        b' "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}]}, "modelVersion"'
+        b'"usageMetadata": {"promptTokenCount": 8, "candidatesTokenCount": %d,'
+        b' "totalTokenCount": %d, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}]},'
+        b' "modelVersion"'
     )
     return event.replace(b'"modelVersion"', usage % (number + 1, number + 9))
 

@@ -141,18 +141,18 @@ class _DeltaEvent(_Event):
 
     @classmethod
     def _run(
-        cls: type[E], log: _MessageLog, position: int, content_index: int, deltas: list[str]
+        cls: type[E], log: _MessageLog, positions: range, content_index: int, deltas: list[str]
     ) -> list[E]:
-        """Create an event for each delta, at consecutive positions of a log."""
+        """Create an event for each delta, at these positions of a log."""
         new, event_type, events = cls.__new__, cls._type, []
         event: Any
-        for number, delta in enumerate(deltas, position):
+        for position, delta in zip(positions, deltas, strict=True):
             event = new(cls)
             event.type = event_type
             event.content_index = content_index
             event.delta = delta
             event._log = log
-            event._position = number
+            event._position = position
             events.append(event)
         return events
 

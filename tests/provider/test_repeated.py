@@ -9,7 +9,20 @@ from typing import Any
 
 import pytest
 
-from pipy_ai.provider.deltas import Delta, DeltaRun, Text, Thinking, ToolFragment, expand_runs
+from pipy_ai.provider.assembler import Assembler
+from pipy_ai.provider.deltas import (
+    Delta,
+    DeltaRun,
+    Finish,
+    OutputCount,
+    RepeatableDelta,
+    Text,
+    Thinking,
+    ToolFragment,
+    UsageReport,
+    expand_runs,
+    join_text,
+)
 from pipy_ai.provider.exchange import decode_chunk
 from pipy_ai.provider.http.json_lines import find_line_end
 from pipy_ai.provider.http.sse import find_event_end
@@ -29,6 +42,7 @@ VARYING = {  # bytes of an event, and what a provider may send in their place
     "created_at": rb'"created_at": "[^"]*"',
     "sequence_number": rb'"sequence_number": \d+',
     "obfuscation": rb"(?=\}\n)",
+    "usage": rb'(?<="responseId": "r1", )',
 }
 
 
@@ -36,7 +50,7 @@ def decode(wire: Wire, chunks: list[bytes], repeats: bool = True) -> Any:
     """Return the deltas and the error of a response."""
     api = load_wire(wire.api)
     decoder, framing = api.decoder(), api.framing()
-    repeated = RepeatedEvents(decoder.varying_fields) if repeats else None
+    repeated = RepeatedEvents(decoder.varying_fields, decoder.count_field) if repeats else None
     deltas: list[Delta] = []
     for chunk in (*chunks, None):
         read, error = decode_chunk(decoder, framing, chunk, repeated)
@@ -59,6 +73,8 @@ def vary(rng: random.Random, event: bytes) -> bytes:
         "created_at": f'"created_at": "{rng.choice(("", "2026-11-30", "é", "~" * 99))}"',
         "sequence_number": f'"sequence_number": {rng.randrange(3000)}',
         "obfuscation": f', "obfuscation": "{"aB3" * rng.randrange(5)}"',
+        "usage": f'"usageMetadata": {{"candidatesTokenCount": {rng.randrange(99)}, '
+        f'"totalTokenCount": {rng.randrange(9)}, "thoughtsTokenCount": {rng.choice((5, 5, 6))}}}, ',
     }
     for name, pattern in VARYING.items():
         event = re.sub(pattern, lambda _, name=name: values[name].encode(), event, count=1)
@@ -102,7 +118,7 @@ def read_all(repeated: RepeatedEvents, *texts: str) -> list[Delta]:
     delta, _ = repeated.read(data, 0)
     one = repeated.read_one(data)
     deltas = [] if delta is None else list(expand_runs([delta]))
-    assert one == (deltas[0] if len(deltas) == len(texts) == 1 else None)
+    assert one == (deltas if deltas and len(texts) == 1 else None)
     return deltas
 
 
@@ -136,6 +152,11 @@ def test_a_run_of_events_is_one_delta() -> None:
     assert repeated.read(data, 0) == (DeltaRun(Text("Hi"), ["a", "\n"]), data.rindex(b"data"))
 
 
+def test_text_of_runs_is_joined() -> None:
+    run = DeltaRun(Text("x", 1), ["b", "c"], [2, 3])
+    assert join_text([Text("a", 1), run]) == [Text("abc", 1), OutputCount(3)]
+
+
 def test_fields_that_vary_may_differ() -> None:
     repeated = RepeatedEvents(["n", "pad"])
     learn(repeated, '{"n": 9, "text": "Hi", "pad":"x"}', Text("Hi"))
@@ -147,6 +168,68 @@ def test_fields_that_vary_may_differ() -> None:
         '{"n": 1, "text": "a", "pad":1}',
     ):  # fmt: skip
         assert read_all(repeated, other) == []
+
+
+def test_a_count_of_tokens_may_differ() -> None:
+    repeated = RepeatedEvents(["total"], "count")
+    learn(repeated, '{"text": "Hi", "count": 3, "total": 5}', Text("Hi"), OutputCount(7))
+    texts = ['{"text": "a", "count": 4, "total": 5}', '{"text": "b", "count": 0, "total": 0}']
+    assert read_all(repeated, *texts) == [Text("a"), OutputCount(8), Text("b"), OutputCount(4)]
+    assert read_all(repeated, texts[0]) == [Text("a"), OutputCount(8)]
+    assert read_all(repeated, '{"text": "a", "count": 4.0, "total": 5}') == []
+
+
+@pytest.mark.parametrize(
+    ("text", "deltas"),
+    [
+        ('{"text": "Hi", "count": 3}', [Text("Hi")]),
+        ('{"text": "Hi", "n": 3}', [Text("Hi"), OutputCount(3)]),
+        ('{"text": "Hi", "count": 3, "count": 4}', [Text("Hi"), OutputCount(4)]),
+        ('{"text": "Hi", "count": 3}', [Text("Hi"), UsageReport(output=3)]),
+    ],
+)
+def test_a_count_that_cannot_be_told_is_not_learned(text: str, deltas: list[Delta]) -> None:
+    repeated = RepeatedEvents([], "count")
+    learn(repeated, text, *deltas)
+    assert read_all(repeated, text) == []
+
+
+def test_a_run_is_assembled_like_its_deltas() -> None:
+    rng = random.Random(5)
+    kinds: list[RepeatableDelta] = [
+        Text("x"), Text("x", 1), Thinking("x"), Thinking("x", 2), ToolFragment(0, arguments="x"),
+        ToolFragment(7, arguments="x"), ToolFragment(None, arguments="x"),
+    ]  # fmt: skip
+    others: list[Delta] = [
+        ToolFragment(0, "c", "f"), ToolFragment(1, "d", "g", "{}"), UsageReport(3, 4, reasoning=2),
+        Text("\ud83d"), Finish("tool_use"), OutputCount(9),
+    ]  # fmt: skip
+    for _ in range(300):
+        deltas: list[Delta] = []
+        for _ in range(rng.randrange(1, 6)):
+            if rng.random() < 0.4:
+                deltas.append(rng.choice(others))
+            texts = [
+                rng.choice(("a", "{", '{"x": 1}', "é", "}")) for _ in range(rng.randrange(1, 9))
+            ]
+            counts = [rng.randrange(50) for _ in texts] if rng.random() < 0.3 else []
+            deltas.append(DeltaRun(rng.choice(kinds), texts, counts))
+        ids = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]
+        single, together = (
+            Assembler(timestamp=1, make_call_id=iter(ids * 9).__next__) for _ in range(2)
+        )
+        assert together.feed(deltas) == single.feed(list(expand_runs(deltas)))
+        assert together.output_reported == single.output_reported
+        if rng.random() < 0.2:
+            more: list[tuple[Any, Any]] = []
+            for assembler in (together, single):
+                events: list[Any] = []
+                more.append((assembler.resume(events), events))
+            assert more[0] == more[1]
+            assert together.feed(deltas) == single.feed(list(expand_runs(deltas)))
+        assert together.finish() == single.finish()
+        joined = Assembler(timestamp=1, make_call_id=iter(ids * 9).__next__)
+        joined.feed(join_text(deltas))
 
 
 @pytest.mark.parametrize(

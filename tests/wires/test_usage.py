@@ -206,8 +206,8 @@ def test_gemini_usage_that_grows_adds_up_to_the_last() -> None:
         usage: dict[str, Any] = {"promptTokenCount": 5, "candidatesTokenCount": 1}
         previous: dict[str, Any] = {}
         for _ in range(6):
-            grown.feed([usage_from_gemini(usage, previous)])
-            whole.feed([usage_from_gemini(usage)])
+            grown.feed(filter(None, [usage_from_gemini(usage, previous)]))
+            whole.feed(filter(None, [usage_from_gemini(usage)]))
             assert grown.message_at(9).usage == whole.message_at(9).usage
             previous = usage
             usage = usage | {rng.choice(names[: rng.choice((2, 4))]): rng.choice(values)}

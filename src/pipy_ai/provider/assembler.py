@@ -16,6 +16,7 @@ from base64 import b64decode, b64encode
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, assert_never
 from uuid import uuid4
@@ -89,6 +90,7 @@ from .deltas import (
     UsageReport,
     expand_runs,
     invalid_delta,
+    with_text,
 )
 from .finish import (
     COMPLETE,
@@ -736,8 +738,7 @@ class Assembler:
 
     def _feed_run(self, run: DeltaRun, events: list[AssistantMessageEvent]) -> None:
         """Feed the first delta of a run, then the others at once, as they can start no block."""
-        deltas = iter(run)
-        first = next(deltas)
+        first = with_text(run.delta, run.texts[0])
         kind: type[TextDeltaEvent | ThinkingDeltaEvent | ToolCallDeltaEvent]
         block: _Block | None
         match first:
@@ -753,16 +754,24 @@ class Assembler:
                 longest = max(map(len, run.texts))
                 if block is None or block.index < 0 or longest >= len(block.pieces):
                     # A fragment may be the name's first, or repeat all arguments.
-                    self.feed(deltas, events)
+                    self.feed(islice(run, 1, None), events)
                     return
             case _:
                 assert_never(first)
         assert block is not None
-        texts, position = run.texts[1:], self._position
-        self._position += len(texts)
+        if run.counts:
+            self._feed_output_count(OutputCount(run.counts[0]))
+        texts, start, step = run.texts[1:], self._position + 1, 2 if run.counts else 1
+        positions = range(start, start + step * len(texts), step)
+        self._position += step * len(texts)
         block.pieces += texts
-        block.positions.extend(range(position + 1, self._position + 1))
-        events += kind._run(self, position + 1, block.index, texts)
+        block.positions.extend(positions)
+        events += kind._run(self, positions, block.index, texts)
+        if texts and run.counts:  # between the texts
+            earlier = self._earlier_output()
+            self._response_output = run.counts[-1]
+            self._output_counts += [earlier + count for count in run.counts[1:]]
+            self._output_positions.extend(range(start + 1, self._position + 1, step))
 
     def _feed_other(self, delta: _OtherDelta, events: list[AssistantMessageEvent]) -> None:
         match delta:
@@ -1170,9 +1179,12 @@ class Assembler:
             return
         self._position += 1
         self._response_output = count
-        earlier = self._earlier_usage
-        self._output_counts.append(count if earlier is None else count + (earlier.output or 0))
+        self._output_counts.append(self._earlier_output() + count)
         self._output_positions.append(self._position)
+
+    def _earlier_output(self) -> int:
+        """Return the output tokens of the responses that were paused."""
+        return 0 if self._earlier_usage is None else self._earlier_usage.output or 0
 
     def _merge_usage(self, incoming: UsageReport) -> UsageReport:
         current = self._response_usage

@@ -7,6 +7,7 @@ is the wire's own number of a content block, if it has one: a new number starts 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Never, TypeAlias, assert_never
 
 if TYPE_CHECKING:
@@ -298,9 +299,14 @@ class DeltaRun:
     """One like those of the run."""
     texts: list[str]
     """The texts of the deltas. None is empty."""
+    counts: list[int] = field(default_factory=list)
+    """The output tokens after each delta, or nothing if the provider does not report them."""
 
-    def __iter__(self) -> Iterator[RepeatableDelta]:
-        return (with_text(self.delta, text) for text in self.texts)
+    def __iter__(self) -> Iterator[RepeatableDelta | OutputCount]:
+        for text, count in zip_longest(self.texts, self.counts):
+            yield with_text(self.delta, text)
+            if count is not None:
+                yield OutputCount(count)
 
 
 SingleDelta: TypeAlias = (
@@ -353,9 +359,7 @@ def join_text(deltas: Sequence[Delta]) -> Sequence[Delta]:
     joined: list[Delta] = []
     pieces: list[str] = []
     block: int | None = None
-    for delta in deltas:
-        if isinstance(delta, DeltaRun) and type(delta.delta) is Text:
-            delta = Text("".join(delta.texts), delta.delta.block)
+    for delta in _join_runs(deltas):
         if type(delta) is Text and delta.block == block:
             pieces.append(delta.text)
             continue
@@ -369,6 +373,16 @@ def join_text(deltas: Sequence[Delta]) -> Sequence[Delta]:
     if pieces:
         joined.append(Text("".join(pieces), block))
     return joined
+
+
+def _join_runs(deltas: Iterable[Delta]) -> Iterator[Delta]:
+    for delta in deltas:
+        if isinstance(delta, DeltaRun) and type(delta.delta) is Text:
+            yield Text("".join(delta.texts), delta.delta.block)
+            if delta.counts:
+                yield OutputCount(delta.counts[-1])
+        else:
+            yield delta
 
 
 def invalid_delta(value: Never) -> TypeError:

@@ -164,7 +164,11 @@ class _BodyReader:
         self.error: Exception | None = None  # that follows them
         self._decoder, self._framing = decoder, framing
         self._deliver, self._believed = deliver, believed
-        self._repeated = RepeatedEvents(decoder.varying_fields) if framing.find_end else None
+        self._repeated = (
+            RepeatedEvents(decoder.varying_fields, decoder.count_field)
+            if framing.find_end is not None
+            else None
+        )
         self._total_bytes = 0
 
     def decode(self, chunk: bytes | None) -> bool:
@@ -183,10 +187,10 @@ class _BodyReader:
         """Do the same; deliver the deltas if the response may go on."""
         assert self._deliver is not None
         if self._repeated is not None and self._total_bytes < MAX_RESPONSE_BYTES:
-            delta = self._repeated.read_one(chunk)
-            if delta is not None:
+            deltas = self._repeated.read_one(chunk)
+            if deltas is not None:
                 self._total_bytes += len(chunk)
-                self._deliver([delta])
+                self._deliver(deltas)
                 return True
         if not self.decode(chunk):
             return False

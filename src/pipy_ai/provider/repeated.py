@@ -5,7 +5,7 @@ another text thousands of times. What surrounds the text is compared as bytes, a
 parsed as one list, which takes a tenth of the time that parsing and decoding each event takes.
 
 Some APIs also number, date or pad their events, in fields that mean nothing to the decoder:
-`Decoder.varying_fields`. They may differ as well.
+`Decoder.varying_fields`. They may differ as well, and so may a count of output tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from .deltas import Delta, DeltaRun, RepeatableDelta, Text, Thinking, ToolFragment, with_text
+from .deltas import (
+    Delta,
+    DeltaRun,
+    OutputCount,
+    RepeatableDelta,
+    Text,
+    Thinking,
+    ToolFragment,
+    with_text,
+)
 
 MAX_EVENT_BYTES = 4096  # longer ones are not compared: their text is most of them
 MAX_RUN_BYTES = 16 << 10  # events that are compared at once
@@ -31,24 +40,25 @@ _PROBE = "\u2400"
 _TEXT = rb'((?!")[^"\\]*+(?:\\.[^"\\]*+)*+)'  # not empty, without its quotes
 _PADDING = rb'([^"\\\x00-\x1f]{0,64}+)'
 _NUMBER = rb"(0|[1-9][0-9]{0,17}+)"
+_COUNT = rb"(0|[1-9][0-9]{0,14}+)"
 
 
 class RepeatedEvents:
     """The latest event of a response, and what it was decoded to.
 
-    `varying_fields`: see `Decoder`.
+    `varying_fields` and `count_field`: see `Decoder`.
 
     Example:
         >>> repeated = RepeatedEvents()
         >>> text = '{"index": 0, "text": "Hel"}'
         >>> repeated.learn(f"data: {text}".encode(), [text], [Text("Hel", 0)])
         >>> repeated.read(b'data: {"index": 0, "text": "lo"}data: {"index": 1}', 0)
-        (DeltaRun(delta=Text(text='Hel', block=0), texts=['lo']), 32)
+        (DeltaRun(delta=Text(text='Hel', block=0), texts=['lo'], counts=[]), 32)
     """
 
-    def __init__(self, varying_fields: Iterable[str] = ()) -> None:
+    def __init__(self, varying_fields: Iterable[str] = (), count_field: str = "") -> None:
         self._partial_event = b""  # see `keep_partial_event`
-        self._varying = _varying_pattern(frozenset(varying_fields))
+        self._varying = _varying_pattern(frozenset(varying_fields), count_field)
         self._template: _Template | None = None
         self._unrepeated = 0  # events since the last one that was repeated
 
@@ -57,7 +67,7 @@ class RepeatedEvents:
         """Whether the events of this response do not repeat each other."""
         return self._unrepeated >= MAX_UNREPEATED
 
-    def read(self, data: bytes, start: int) -> tuple[Delta | None, int]:
+    def read(self, data: bytes, start: int) -> tuple[DeltaRun | None, int]:
         """Return the deltas of the events from `start` on that repeat the latest one.
 
         Also return where the first event starts that does not, and must be decoded.
@@ -65,41 +75,49 @@ class RepeatedEvents:
         template = self._template
         if template is None or not data.startswith(template.literals[0], start):
             return None, start
-        texts, end = template.read(data, start)
-        if not texts:
+        run, end = template.read(data, start)
+        if not run.texts:
             return None, start
         self._unrepeated = 0
-        delta = template.delta
-        return with_text(delta, texts[0]) if len(texts) == 1 else DeltaRun(delta, texts), end
+        return run, end
 
-    def read_one(self, data: bytes) -> Delta | None:
-        """Return the delta of `data` if that is one event, which repeats the latest one."""
+    def read_one(self, data: bytes) -> list[Delta] | None:
+        """Return the deltas of `data` if that is one event, which repeats the latest one."""
         template = self._template
-        if template is None or self._partial_event or (text := template.read_one(data)) is None:
+        if template is None or self._partial_event or (deltas := template.read_one(data)) is None:
             return None
         self._unrepeated = 0
-        return with_text(template.delta, text)
+        return deltas
 
     def learn(self, event: bytes, documents: Sequence[str], deltas: Sequence[Delta]) -> None:
         """Remember an event, its data, and the deltas it was decoded to."""
         self._template = None
         self._unrepeated += 1
-        if not (len(deltas) == len(documents) == 1) or len(event) > MAX_EVENT_BYTES:
+        count: int | None = None
+        match deltas:
+            case [delta]:
+                pass
+            case [delta, OutputCount(count)]:
+                pass
+            case _:
+                return
+        if len(documents) != 1 or len(event) > MAX_EVENT_BYTES or event.startswith(_BOM):
             return
-        [data], [delta] = documents, deltas
-        if event.startswith(_BOM) or (repeatable := _repeatable(delta)) is None:
+        [data] = documents
+        if (repeatable := _repeatable(delta)) is None:
             return
         text = repeatable.arguments if isinstance(repeatable, ToolFragment) else repeatable.text
         prefix, _, suffix = data.rpartition(f'"{text}"')
         if not prefix or not _is_value(text, data, f'{prefix}"{_PROBE}"{suffix}'):
             return
         before, found, after = event.partition(data.encode("utf-8", "replace"))
-        if found:
-            self._template = _Template(
-                repeatable,
-                _split(self._varying, before, prefix + '"'),
-                _split(self._varying, b"", '"' + suffix, after),
-            )
+        if not found:
+            return
+        start = _split(self._varying, before, prefix + '"')
+        end = _split(self._varying, b"", '"' + suffix, after)
+        template = _Template(repeatable, start, end)
+        if template.set_count(event, count):
+            self._template = template
 
     def keep_partial_event(self, data: bytes) -> bytes:
         """Keep the beginning of an event for the next read; return it if it is too long for that.
@@ -127,12 +145,24 @@ class _Template:
         parts = [*before, _TEXT, *after]
         self.literals, holes = parts[::2], parts[1::2]
         self._hole_count, self._text_hole = len(holes), len(before) // 2
+        self._count_hole = holes.index(_COUNT) if _COUNT in holes else None
+        self._count_offset = 0  # tokens that are counted in another field, which does not vary
         self._holes = tuple(holes)
         self._pattern: re.Pattern[bytes] | None = None
         self._format = b"%b".join(literal.replace(b"%", b"%%") for literal in self.literals)
 
-    def read(self, data: bytes, start: int) -> tuple[list[str], int]:
-        """Return the texts of the events from `start` on that fit, and where these end."""
+    def set_count(self, event: bytes, count: int | None) -> bool:
+        """Set what the event of this template counts; return whether it has the field for it."""
+        if count is None or self._count_hole is None or self._holes.count(_COUNT) > 1:
+            return count is None and self._count_hole is None
+        match = self._compiled().match(event)
+        if match is None or not (counted := match[self._count_hole + 1]):
+            return False
+        self._count_offset = count - int(counted)
+        return True
+
+    def read(self, data: bytes, start: int) -> tuple[DeltaRun, int]:
+        """Return the deltas of the events from `start` on that fit, and where these end."""
         rows: list[Any] = self._compiled().findall(data, start, start + MAX_RUN_BYTES)
         values: list[bytes] = rows if self._hole_count == 1 else [*chain.from_iterable(rows)]
         if not values[self._text_hole - self._hole_count]:  # the rest of the data
@@ -143,11 +173,16 @@ class _Template:
         texts = values[self._text_hole :: self._hole_count]
         parsed = _parse_texts(texts)
         if len(parsed) < len(texts):
-            events = self._render(values[: len(parsed) * self._hole_count])
-        return parsed, start + len(events)
+            values = values[: len(parsed) * self._hole_count]
+            events = self._render(values)
+        counts: list[int] = []
+        if self._count_hole is not None:
+            counted = map(int, values[self._count_hole :: self._hole_count])
+            counts = [count + self._count_offset for count in counted]
+        return DeltaRun(self.delta, parsed, counts), start + len(events)
 
-    def read_one(self, data: bytes) -> str | None:
-        """Return the text of `data` if that is one event that fits."""
+    def read_one(self, data: bytes) -> list[Delta] | None:
+        """Return the deltas of `data` if that is one event that fits."""
         match = self._compiled().match(data)
         if match is None or match[self._text_hole + 1] is None:
             return None
@@ -158,7 +193,10 @@ class _Template:
             text: str = from_json(b'"%b"' % values[self._text_hole])
         except ValueError:
             return None
-        return text
+        deltas: list[Delta] = [with_text(self.delta, text)]
+        if self._count_hole is not None:
+            deltas.append(OutputCount(int(values[self._count_hole]) + self._count_offset))
+        return deltas
 
     def _compiled(self) -> re.Pattern[bytes]:
         if self._pattern is None:
@@ -193,12 +231,16 @@ def _compile(literal_sizes: tuple[int, ...], holes: tuple[bytes, ...]) -> re.Pat
 
 
 @lru_cache(maxsize=16)
-def _varying_pattern(names: frozenset[str]) -> re.Pattern[bytes] | None:
-    if not names:
-        return None
-    names_pattern = "|".join(map(re.escape, sorted(names))).encode()
-    padding, number = _PADDING, _NUMBER
-    return re.compile(rb'"(?:%b)": ?(?:"%b"|%b(?=[,}]))' % (names_pattern, padding, number))
+def _varying_pattern(names: frozenset[str], count_field: str) -> re.Pattern[bytes] | None:
+    patterns = []
+    if names:
+        any_name = "|".join(map(re.escape, sorted(names))).encode()
+        value = rb'"(?P<padding>%b)"|(?P<number>%b)(?=[,}])' % (_PADDING, _NUMBER)
+        patterns.append(rb'"(?:%b)": ?(?:%b)' % (any_name, value))
+    if count_field:
+        count_name = re.escape(count_field).encode()
+        patterns.append(rb'"%b": ?(?P<count>%b)(?=[,}])' % (count_name, _COUNT))
+    return re.compile(b"|".join(patterns)) if patterns else None
 
 
 def _split(
@@ -208,10 +250,11 @@ def _split(
     encoded = data.encode("utf-8", "replace")
     parts, end = [before], 0
     for match in varying.finditer(encoded) if varying is not None else ():
-        hole = match.lastindex or 1
-        parts[-1] += encoded[end : match.start(hole)]
-        end = match.end(hole)
-        parts += [_PADDING if hole == 1 else _NUMBER, b""]
+        group = match.lastindex or 0
+        parts[-1] += encoded[end : match.start(group)]
+        end = match.end(group)
+        kinds = {"count": _COUNT, "padding": _PADDING, "number": _NUMBER}
+        parts += [kinds[match.lastgroup or ""], b""]
     parts[-1] += encoded[end:] + after
     return parts
 

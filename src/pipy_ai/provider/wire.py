@@ -50,6 +50,10 @@ class Decoder(Protocol):
     """Fields that mean nothing to the decoder, wherever they are in an event. An event that differs
     from the one before only in these and in its text decodes to the same but for the text."""
 
+    count_field: str
+    """A field that may differ as well if the event decodes to its text and an `OutputCount`, which
+    grows by the same number. Empty: the API has none."""
+
     done: bool
     """Whether the API's last event has been read."""
 

@@ -315,17 +315,18 @@ _GROWING_COUNTS = ("candidatesTokenCount", "totalTokenCount")
 
 def usage_from_gemini(
     usage: Mapping[str, Any], previous: Mapping[str, Any] | None = None
-) -> UsageReport | OutputCount:
+) -> UsageReport | OutputCount | None:
     """Return the usage of a Gemini response; Vertex AI counts tokens only at its end.
 
-    `previous` is that of the chunk before, which usually differs only in the tokens of the answer.
+    `previous` is that of a chunk before, which usually differs only in the tokens of the answer.
+    None: it has no new count.
     """
     answer_tokens = token_count(usage.get("candidatesTokenCount"))
     thinking_tokens = token_count(usage.get("thoughtsTokenCount"))
     output_reported = answer_tokens is not None or thinking_tokens is not None
     output = (answer_tokens or 0) + (thinking_tokens or 0) if output_reported else None
     if previous and {**previous, **{n: usage.get(n) for n in _GROWING_COUNTS}} == usage:
-        return UsageReport() if output is None else OutputCount(output)
+        return None if output is None else OutputCount(output)
     prompt_tokens = token_count(usage.get("promptTokenCount"))
     cached_tokens = token_count(usage.get("cachedContentTokenCount")) or 0
     # Results of Google's own tools, which are billed as input.

@@ -460,6 +460,7 @@ class AnthropicMessagesDecoder:
 
     api = ANTHROPIC
     varying_fields: frozenset[str] = frozenset()
+    count_field = ""
 
     def __init__(self) -> None:
         self.done: bool = False

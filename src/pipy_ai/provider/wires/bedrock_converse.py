@@ -507,6 +507,7 @@ class ConverseDecoder:
 
     api = BEDROCK
     varying_fields: frozenset[str] = frozenset()
+    count_field = ""
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -208,6 +208,7 @@ class CohereDecoder:
 
     api = COHERE_CHAT
     varying_fields: frozenset[str] = frozenset()
+    count_field = ""
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -363,7 +363,8 @@ class GeminiDecoder:
     """Decodes one response. It is complete with the finish reason of a candidate."""
 
     api = GEMINI
-    varying_fields: frozenset[str] = frozenset()
+    varying_fields: frozenset[str] = frozenset({"totalTokenCount"})
+    count_field = "candidatesTokenCount"
 
     def __init__(self) -> None:
         self.done: bool = False  # usage may follow the finish reason
@@ -414,9 +415,11 @@ class GeminiDecoder:
             break  # only one candidate was requested
         if "usageMetadata" in chunk:
             usage = chunk["usageMetadata"]
-            if usage != self._last_usage and isinstance(usage, dict):
-                deltas.append(usage_from_gemini(usage, self._last_usage))
+            if isinstance(usage, dict):
+                report = usage_from_gemini(usage, self._last_usage)
                 self._last_usage = usage
+                if report is not None:
+                    deltas.append(report)
         if chunk.get("error"):
             raise error_from_payload(chunk["error"])
         if self._metadata and (reason or self._finished):

@@ -240,6 +240,7 @@ class OllamaChatDecoder:
 
     api = OLLAMA_CHAT
     varying_fields: frozenset[str] = frozenset({"created_at"})
+    count_field = ""
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -134,6 +134,7 @@ class OpenAIChatDecoder:
 
     api = OPENAI_CHAT
     varying_fields: frozenset[str] = frozenset({"created", "obfuscation", "p"})
+    count_field = ""
 
     def __init__(self) -> None:
         self.done: bool = False

@@ -344,6 +344,7 @@ class OpenAIResponsesDecoder:
 
     api = OPENAI_RESPONSES
     varying_fields: frozenset[str] = frozenset({"obfuscation", "sequence_number"})
+    count_field = ""
 
     def __init__(self) -> None:
         self.done: bool = False
