@@ -270,6 +270,7 @@ def test_events_that_never_repeat_are_soon_left_alone() -> None:
         assert not repeated.given_up
         learn(repeated, f'{{"n": {number}, "text": "Hi"}}', Text("Hi"))
     assert repeated.given_up
+    assert read_all(repeated, f'{{"n": {MAX_UNREPEATED - 1}, "text": "Ho"}}') == []
 
 
 def test_a_repetition_is_worth_the_next_ones() -> None:
@@ -282,11 +283,13 @@ def test_a_repetition_is_worth_the_next_ones() -> None:
 
 def test_the_beginning_of_a_long_event_is_not_kept() -> None:
     repeated = RepeatedEvents()
+    learn(repeated, '{"text": "Hi"}', Text("Hi"))
     assert repeated.keep_partial_event(b"x" * MAX_PARTIAL_BYTES) == b""
     assert repeated.take_partial_event() == b"x" * MAX_PARTIAL_BYTES
     assert repeated.take_partial_event() == b""
     assert repeated.keep_partial_event(b"x" * (MAX_PARTIAL_BYTES + 1)) != b""
     assert repeated.given_up
+    assert read_all(repeated, '{"text": "Ho"}') == []
 
 
 def test_the_pattern_of_an_event_is_linear() -> None:

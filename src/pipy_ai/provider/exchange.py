@@ -327,7 +327,7 @@ def decode_chunk(
         if repeated is not None:
             rest = _decode_repeated(decoder, framing, repeated, rest, deltas)
             if chunk is None:
-                rest = repeated.take_partial_event()
+                rest += repeated.take_partial_event()
         events = framing.feed(rest) if rest else []
         if chunk is None:
             events += framing.finish()

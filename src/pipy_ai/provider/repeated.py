@@ -93,6 +93,8 @@ class RepeatedEvents:
         """Remember an event, its data, and the deltas it was decoded to."""
         self._template = None
         self._unrepeated += 1
+        if self.given_up:
+            return
         count: int | None = None
         match deltas:
             case [delta]:
@@ -127,7 +129,7 @@ class RepeatedEvents:
         if len(data) <= MAX_PARTIAL_BYTES:
             self._partial_event = data
             return b""
-        self._unrepeated = MAX_UNREPEATED
+        self._template, self._unrepeated = None, MAX_UNREPEATED
         return data
 
     def take_partial_event(self) -> bytes:
@@ -268,9 +270,7 @@ def _parse_texts(texts: list[bytes]) -> list[str]:
         for text in texts:
             try:
                 parsed.append(from_json(b'"%b"' % text))
-            except (
-                ValueError
-            ):  # control characters, half a surrogate pair, bytes that are not UTF-8
+            except ValueError:  # such as half a surrogate pair, or bytes that are not UTF-8
                 break
         return parsed
 
