@@ -1,10 +1,10 @@
 """Measure how fast the catalogue answers, compared with Python, Pydantic objects and `llm models`.
 
-    python benchmarks/catalogue.py feed.json [--llm path/to/llm] [--runs 15]
+    python benchmarks/catalogue.py feed.json [--llm path/to/llm] [--runs 15] [--times 10]
 
 `feed.json` is an `api.json` of models.dev. Each row is the minimum CPU of cold processes that run
 in turn; only the ratios of a single run are meaningful. `llm` (simonw/llm) must be installed
-somewhere.
+somewhere. With `--times 10`, every model is in the catalogue ten times.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ assert models["anthropic/claude-sonnet-4-5"].cost.input == 3
 GET_MODEL_SCRIPT = (
     "from pipy_ai import get_model; assert get_model('anthropic/claude-sonnet-4-5').cost.input"
 )
+GET_UNKNOWN_SCRIPT = "from pipy_ai import get_model; assert get_model('gpt-55-megax') is None"
 LOAD_JSON_SCRIPT = "import json, sys; json.load(open(sys.argv[1]))"
 
 
@@ -70,12 +71,18 @@ def main() -> None:
     parser.add_argument("feed")
     parser.add_argument("--llm", default=shutil.which("llm"))
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
     directory = tempfile.mkdtemp()
     feed = json.loads(Path(arguments.feed).read_bytes())
-    records, _ = models_in_feed(feed)
+    listed, _ = models_in_feed(feed)
+    records = listed | {
+        f"{name}-x{copy}": {**record, "id": f"{record['id']}-x{copy}"}
+        for copy in range(1, arguments.times)
+        for name, record in listed.items()
+    }
     write_catalogue(
         directory,
         *encode_catalogue(records, providers_in_feed(feed), {"date": "2026-07-01", "source": ""}),
@@ -91,11 +98,21 @@ def main() -> None:
     commands = {
         "python -c pass": [python, "-c", "pass"],
         "get_model": [python, "-c", GET_MODEL_SCRIPT],
+        "get_model of an unknown name": [python, "-c", GET_UNKNOWN_SCRIPT],
         "feed as Pydantic objects": [python, "-c", PYDANTIC_SCRIPT, arguments.feed],
         "feed as JSON": [python, "-c", LOAD_JSON_SCRIPT, arguments.feed],
         "pipy info": [pipy, "info", "anthropic/claude-sonnet-4-5"],
         "pipy cost": [pipy, "cost", "gpt-5", "--input", "1000"],
         "pipy compare": [pipy, "compare", "--input", "1000", "--limit", "10"],
+        "pipy completion of gpt-": [
+            pipy,
+            "completion",
+            "--names",
+            "MODEL",
+            "--prefix",
+            "gpt-",
+        ],
+        "pipy models": [pipy, "models"],
         "pipy models --capability reasoning": [pipy, "models", "--capability", "reasoning"],
         "pipy --help": [pipy, "--help"],
     }

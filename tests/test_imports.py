@@ -47,6 +47,14 @@ def test_importtime_lists_no_heavy_module() -> None:
     assert not listed & (HEAVY | {"pydantic"})
 
 
+@pytest.mark.parametrize(
+    "arguments", [["models"], ["completion", "--names", "MODEL", "--prefix", "gpt-"]]
+)
+def test_listing_models_does_not_import_typing(arguments: list[str]) -> None:
+    code = f"from pipy_ai.cli.main import main; assert main({arguments}) == 0"
+    assert not modules_after(code) & (HEAVY | {"pydantic", "typing", "asyncio", "dataclasses"})
+
+
 def test_answer_loads_no_module_that_shows_objects() -> None:
     code = """
 import sys

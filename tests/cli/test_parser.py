@@ -40,6 +40,10 @@ def test_every_argument_has_help() -> None:
     assert silent == []
 
 
+def test_parser_of_a_command_has_no_other_command() -> None:
+    assert {path for path, _ in walk_commands(build_parser("models", "openai"))} == {"", "models"}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_valid_examples_on_lines_of_their_own_and_a_guide(name: str) -> None:
     parser = build_parser(name)

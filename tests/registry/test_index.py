@@ -19,6 +19,7 @@ from pipy_ai.registry.index import (
     STATUS,
     CorruptedCatalogueError,
     FileCatalogue,
+    models_in_feed,
 )
 from pipy_ai.registry.index_writer import encode_catalogue, write_catalogue
 
@@ -150,6 +151,10 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a provider": lambda d: zero(d / INDEX_FILE, b'"openai":'),
     "another provider": lambda d: zero(d / INDEX_FILE, b'"groq":'),
     "a name in the index": lambda d: zero(d / INDEX_FILE, b'"openai/gpt-', 3, 0),
+    "the names": lambda d: zero(d / INDEX_FILE, b'"names":', 3, 0),
+    "a number among the names": lambda d: (d / INDEX_FILE).write_bytes(
+        (d / INDEX_FILE).read_bytes().replace(b'"names":[', b'"names":[1,', 1)
+    ),
     "the head": lambda d: zero(d / INDEX_FILE, b'"format":', 8, 0),
     "the date": lambda d: zero(d / INDEX_FILE, b'"date":', 3, 0),
     "the end": lambda d: zero(d / INDEX_FILE, b"}}", 1, 0),
@@ -175,6 +180,31 @@ def test_damaged_files_do_not_break_queries(
 ) -> None:
     DAMAGES[damage](july)
     look_at(capsys)
+
+
+def test_index_of_an_older_version_without_names_is_read(july: Path) -> None:
+    names = FileCatalogue(str(july)).names()
+    lines = (july / INDEX_FILE).read_bytes().split(b"\n")
+    assert lines[1].startswith(b'"names":')
+    (july / INDEX_FILE).write_bytes(b"\n".join([lines[0], *lines[2:]]))
+    catalogue = FileCatalogue(str(july))
+    assert catalogue.names() == names
+    assert catalogue.record("openai/gpt-5") is not None
+    assert catalogue.provider_record("openai") == catalogue.providers["openai"]
+
+
+def test_names_are_listed_without_reading_the_rows(july: Path) -> None:
+    names = FileCatalogue(str(july)).names()
+    index = (july / INDEX_FILE).read_bytes()
+    rows = index.index(b'"models":{') + 10
+    (july / INDEX_FILE).write_bytes(index[:rows] + bytes(len(index) - rows - 4) + index[-4:])
+    assert FileCatalogue(str(july)).names() == names
+
+
+def test_name_with_a_line_break_is_skipped() -> None:
+    feed = {"acme": {"models": {"a\nb": {}, "c": {}}}, "ac\nme": {"models": {"d": {}}}}
+    records, skipped = models_in_feed(feed)
+    assert (list(records), skipped) == (["acme/c"], 2)
 
 
 def test_lines_are_found_without_parsing_the_index(tmp_path: Path) -> None:

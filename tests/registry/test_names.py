@@ -413,6 +413,10 @@ def test_ambiguous_name_lists_candidates(july: Path, monkeypatch: pytest.MonkeyP
     ]  # fmt: skip
 
 
+def test_empty_catalogue_has_no_model() -> None:
+    assert NameIndex([]).resolve("gpt-5", [], lambda _: False) == (None, False)
+
+
 def test_names_do_not_depend_on_order() -> None:
     names = [f"{p}/{m}" for p, host in feed().items() for m in host["models"]]
     one, two = NameIndex(names), NameIndex(reversed(names))

@@ -95,9 +95,11 @@ def build_parser(*command_names: str) -> argparse.ArgumentParser:
     subparsers = root_parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for name, summary in COMMANDS.items():
+    given = [name for name in command_names if name in COMMANDS]
+    for name in given or COMMANDS:  # each parser takes time
+        summary = COMMANDS[name]
         subparser = subparsers.add_parser(name, help=summary, allow_abbrev=False)
-        if name in (command_names or COMMANDS):
+        if given or not command_names:
             module = load_command(name)
             subparser.description = getattr(module, "DESCRIPTION", _sentence(summary))
             subparser.epilog = f"{EXAMPLES_HEADING}{module.EXAMPLES}{GUIDE_HEADING}{module.GUIDE}"

@@ -733,7 +733,7 @@ def _load_overrides(directory: str) -> dict[str, dict[str, Any]]:
     overrides: dict[str, dict[str, Any]] = {}
     for name, override in data.items():
         provider, _, model_id = name.strip().partition("/")
-        if isinstance(override, dict) and provider and model_id:
+        if isinstance(override, dict) and provider and model_id and "\n" not in name.strip():
             overrides[f"{provider}/{model_id}"] = override
         else:
             warn_once(f'{path}: {name!r} is not "provider/model": {{…}}; it is ignored')

@@ -3,7 +3,7 @@
 `models.json` is valid JSON with one model per line, sorted. `index.json` holds what lists, filters
 and prices need, and the position of each record. It refers to the records by a hash of their
 content, so a new catalogue takes effect when its index is written. Looking up a model reads one
-line of each file. Nothing heavy is imported here.
+line of each file, and listing the names one line of the index. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _is_provider_name(name: str) -> bool:
 
 def _is_name(name: str) -> bool:
     """Return whether a name can be typed: spaces around names are ignored where they are read."""
-    return bool(name) and name == name.strip()
+    return bool(name) and name == name.strip() and "\n" not in name
 
 
 def build_row(record: Mapping[str, Any], offset: int = 0, length: int = 0) -> list[Any]:
@@ -179,6 +179,7 @@ class Catalogue:
 
 
 _SCANNED_BYTES = 4096
+NAMES_PREFIX = b'\n"names":'  # of the line after the header
 _PROVIDERS_LINE, _MODELS_LINE = b'\n"providers":{\n', b'\n},\n"models":{\n'
 
 
@@ -204,6 +205,8 @@ class FileCatalogue(Catalogue):
                 raise CorruptedCatalogueError(f"{INDEX_FILE} has another version or is truncated")
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptedCatalogueError(f"{INDEX_FILE} is not a catalogue: {error}") from None
+        self._providers_start = self._index_bytes.find(_PROVIDERS_LINE)
+        self._models_start = self._index_bytes.find(_MODELS_LINE, self._providers_start)
         self._parsed_index: dict[str, Any] | None = None
         self._parsed_providers: dict[str, dict[str, Any]] | None = None
         self._open_models_file().close()
@@ -237,11 +240,10 @@ class FileCatalogue(Catalogue):
     def _find_line(self, key: str, prefix: bytes) -> int:
         """Return the position of the line of a key, or -1. The keys of a section are sorted."""
         data = self._index_bytes
-        models = data.find(_MODELS_LINE)
         if "/" in key:
-            low, high = models + len(_MODELS_LINE) - 1, len(data)
+            low, high = self._models_start + len(_MODELS_LINE) - 1, len(data)
         else:
-            low, high = data.find(_PROVIDERS_LINE) + len(_PROVIDERS_LINE) - 1, models + 1
+            low, high = self._providers_start + len(_PROVIDERS_LINE) - 1, self._models_start + 1
         while high - low > _SCANNED_BYTES:
             line = data.find(b"\n", (low + high) // 2, high)
             end = data.find(b'":', line, high)
@@ -286,9 +288,8 @@ class FileCatalogue(Catalogue):
     def providers(self) -> dict[str, dict[str, Any]]:
         """All providers by id."""
         if self._parsed_providers is None:
-            start = self._index_bytes.find(_PROVIDERS_LINE)
-            end = self._index_bytes.find(_MODELS_LINE)
-            section = b"{%s}" % self._index_bytes[start + len(_PROVIDERS_LINE) : end]
+            start = self._providers_start + len(_PROVIDERS_LINE)
+            section = b"{%s}" % self._index_bytes[start : self._models_start]
             providers: dict[str, dict[str, Any]] = _parse_json(section, INDEX_FILE)
             self._parsed_providers = providers
         return self._parsed_providers
@@ -298,24 +299,15 @@ class FileCatalogue(Catalogue):
         return rows
 
     def names(self) -> list[str]:
-        if self._parsed_index is None:  # parsing thousands of rows takes ten times as long
-            import re  # most look-ups do not need it
-
-            start = self._index_bytes.find(_MODELS_LINE) + len(_MODELS_LINE)
-            text = self._index_bytes[start - 1 :].decode("latin-1")
-            names = re.findall(r'\n"([^"\\\n]+)":\[', text)
-            if len(names) == self.metadata.get("count"):
-                removed = {
-                    text[text.rfind("\n", 0, found.start()) + 2 : found.start()].partition('"')[0]
-                    for found in re.finditer('"removed"', text)
-                }
-                removed = {name for name in removed if self._is_removed(name)}
-                return [name for name in names if name not in removed] if removed else names
-        return [name for name, row in self.rows().items() if row[STATUS] != "removed"]
-
-    def _is_removed(self, name: str) -> bool:
-        row = self._read_index_line(name)
-        return isinstance(row, list) and row[STATUS] == "removed"
+        start = self._index_bytes.find(b"\n")
+        if not self._index_bytes.startswith(NAMES_PREFIX, start):  # written by an older version
+            return [name for name, row in self.rows().items() if row[STATUS] != "removed"]
+        end = self._index_bytes.find(b"\n", start + 1)
+        line = self._index_bytes[start + len(NAMES_PREFIX) : end]
+        names: list[str] = _parse_json(line.rstrip(b","), INDEX_FILE)
+        if not isinstance(names, list) or {*map(type, names)} - {str}:
+            raise CorruptedCatalogueError(f"{INDEX_FILE} is damaged")
+        return names
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._open_models_file() as file:

@@ -15,7 +15,9 @@ from .index import (
     FORMAT_VERSION,
     INDEX_FILE,
     MODELS_FILE,
+    NAMES_PREFIX,
     PREVIOUS_MODELS_FILE,
+    STATUS,
     CorruptedCatalogueError,
     FileCatalogue,
     build_row,
@@ -46,10 +48,13 @@ def encode_catalogue(
     content_hash = digest.hexdigest()[:16]
     parts = [models_header(content_hash) + b',"models":{\n']
     rows: list[bytes] = []
+    names: list[str] = []
     offset = len(parts[0])
     for position, (name, key, body) in enumerate(encoded_records):
         row = build_row(records[name], offset + len(key) + 1, len(body))
         rows.append(key + b":" + encode_json(row))
+        if row[STATUS] != "removed":
+            names.append(name)
         separator = b",\n" if position + 1 < len(encoded_records) else b"\n"
         parts.append(key + b":" + body + separator)
         offset += len(parts[-1])
@@ -67,6 +72,8 @@ def encode_catalogue(
     index = b"".join(
         [
             encode_json(header)[:-1],
+            b"," + NAMES_PREFIX,
+            encode_json(names),
             b',\n"providers":{\n',
             b",\n".join(providers),
             b'\n},\n"models":{\n',

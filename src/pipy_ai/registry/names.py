@@ -11,7 +11,7 @@ the record of its base model. An exact name takes precedence.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,6 +156,22 @@ def normalize_name(name: str) -> str:
     return _SEPARATORS.sub("-", name.lower())
 
 
+def names_with_prefix(sorted_names: list[str], prefix: str) -> list[str]:
+    """Return the names that begin with `prefix`, without looking at all of them."""
+    first = bisect_left(sorted_names, prefix)
+    end = bisect_right(sorted_names, prefix, first, key=lambda name: name[: len(prefix)])
+    return sorted_names[first:end]
+
+
+def first_party_names(sorted_names: list[str]) -> list[str]:
+    """Return the full names of the models of first-party providers, sorted."""
+    return [
+        name
+        for provider in sorted(FIRST_PARTY_PROVIDERS)
+        for name in names_with_prefix(sorted_names, f"{provider}/")
+    ]
+
+
 class NameIndex:
     """An index of the full names of a catalogue."""
 
@@ -163,7 +179,8 @@ class NameIndex:
         self._sorted_names = sorted(names)
         self._full_names = set(self._sorted_names)
         self._ids_by_provider: dict[str, dict[str, str]] = {}  # those that were looked up
-        self._normalized_names: list[str] = []
+        self._lines = "\n".join([*self._sorted_names, ""])
+        self._normalized_lines = ""
         self._suggestions: dict[str, list[str]] = {}
 
     def __contains__(self, full_name: object) -> bool:
@@ -171,8 +188,7 @@ class NameIndex:
 
     def names_of_provider(self, provider: str) -> list[str]:
         """Return the full names of one provider, sorted."""
-        first, end = (bisect_left(self._sorted_names, f"{provider}{end}") for end in "/0")
-        return self._sorted_names[first:end]  # "0" follows "/"
+        return names_with_prefix(self._sorted_names, f"{provider}/")
 
     def _ids(self, provider: str) -> dict[str, str]:
         """Return the ids of a provider by their normalized spelling."""
@@ -296,8 +312,10 @@ class NameIndex:
     ) -> tuple[str | None, bool]:
         """Look for a provider that offers the model of another vendor."""
         ending = f"/{name}"
-        matches = [full for full in self._sorted_names if full.endswith(ending)]
-        matches = [full for full in matches if full.partition("/")[2] == name]
+        matches: list[str] = []
+        if f"{ending}\n" in self._lines:  # a check for each name would take ten times as long
+            matches = [full for full in self._sorted_names if full.endswith(ending)]
+            matches = [full for full in matches if full.partition("/")[2] == name]
         if not matches and not exact:
             matches = self._match_normalized_at_all_providers(name)
         if not matches:
@@ -308,15 +326,17 @@ class NameIndex:
         raise AmbiguousModelError(name, with_key or matches)
 
     def _match_normalized_at_all_providers(self, name: str) -> list[str]:
-        if not self._normalized_names:
-            lines = "\n".join(self._sorted_names)
-            normalized = lines.lower()  # a call for each name would take ten times as long
+        if not self._normalized_lines:
+            normalized = self._lines.lower()  # a call for each name would take ten times as long
             for separator in _SEPARATOR_CHARS:
                 normalized = normalized.replace(separator, "-")
-            self._normalized_names = normalized.split("\n")
+            self._normalized_lines = normalized
         ending = "/" + normalize_name(name)
+        if f"{ending}\n" not in self._normalized_lines:
+            return []
         matches = set()
-        for full, normalized in zip(self._sorted_names, self._normalized_names, strict=True):
+        lines = self._normalized_lines.removesuffix("\n").split("\n")
+        for full, normalized in zip(self._sorted_names, lines, strict=True):
             if normalized.endswith(ending):
                 host, _, model_id = full.partition("/")
                 matches.add(f"{host}/{self._ids(host)[normalize_name(model_id)]}")
@@ -339,11 +359,7 @@ class NameIndex:
             full_by_id = {full_name.partition("/")[2]: full_name for full_name in candidates}
             matches = difflib.get_close_matches(model_id, full_by_id, count, 0.5)
             return [full_by_id[matched_id] for matched_id in matches]
-        first_party = [
-            full
-            for provider in sorted(FIRST_PARTY_PROVIDERS)
-            for full in self.names_of_provider(provider)
-        ]
+        first_party = first_party_names(self._sorted_names)
         full_by_id = {full.partition("/")[2]: full for full in reversed(first_party)}
         matches = difflib.get_close_matches(model_id if slash else name, full_by_id, count, 0.6)
         return [full_by_id[identity] for identity in matches]

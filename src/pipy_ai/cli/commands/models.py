@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 from ...registry import get_registry
 from ...registry.routing import RETIRED_PROVIDERS
@@ -18,13 +17,17 @@ from ..args.catalogue import (
 )
 from ..args.common import add_json_option, add_pager_option, parse_count
 from ..display.catalogue import format_rate, show_price_date
-from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS, Row
+from ..display.model_columns import COLUMNS, DEFAULT_COLUMNS, PRICE_COLUMNS
 from ..display.model_order import sort_by_interest, usable_providers
 from ..display.table import print_table
 from ..display.terminal import escape_controls, hint, warn, write_json
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ...live_models import LiveModel
+    from ..display.model_columns import Row
 
 DESCRIPTION = (
     "List the models of the catalogue: first those that you have a key for, then the newest ones of"

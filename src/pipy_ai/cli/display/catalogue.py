@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
 from ...utils.text import format_usd
 from .terminal import hint, warn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ...registry.catalogue import ModelRegistry
     from ...registry.routing import Route
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from ...registry.index import (
     CONTEXT,
     FAMILY,
@@ -20,7 +17,12 @@ from ...registry.index import (
 )
 from ...registry.schema import CAPABILITIES
 
-Row = list[Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    Row: TypeAlias = list[Any]
 
 
 def _price_column(index: int) -> Callable[[str, Row], Any]:

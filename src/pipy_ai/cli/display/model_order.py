@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
-
 from ...registry.index import FAMILY, RELEASED, STATUS
 from ...registry.names import FIRST_PARTY_PROVIDERS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any
+
     from ...registry.catalogue import ModelRegistry
 
 # The vendors whose newest models come first; there are no public figures on use.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, TextIO
 
 from .characters import StreamEscaper as StreamEscaper
 from .characters import escape_controls as escape_controls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TextIO
 
 DUMB_TERMINALS = ("dumb", "unknown")
 BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
