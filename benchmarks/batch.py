@@ -1,25 +1,28 @@
 """Measure the CPU per row of a batch in the client process, compared with raw httpx.
 
-    python benchmarks/batch.py [--rows 3000] [--rounds 5]
+    python benchmarks/batch.py [--rows 3000] [--rounds 5] [--memory]
 
 Each round sends the same rows to the same server (a separate process) in both ways; the minimum of
-the rounds counts. The answers have five deltas of text and a usage.
+the rounds counts. The answers have five deltas of text and a usage. `--memory` prints the bytes that
+`acomplete_many` keeps for each message instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import httpx
 
-from pipy_ai import astream_many
+from pipy_ai import acomplete_many, astream_many
 
 ROOT = Path(__file__).parents[1]
 CONCURRENCY = 32
@@ -61,9 +64,24 @@ async def with_httpx(base: str, rows: int) -> None:
         await asyncio.gather(*map(send_limited, range(rows)))
 
 
+async def memory_per_message(base: str, rows: int) -> float:
+    """Return the bytes that `acomplete_many` keeps for each message."""
+    await with_pipy(base, 100)  # warms up
+    gc.collect()
+    tracemalloc.start()
+    prompts = [f"row {number}" for number in range(rows)]
+    before = tracemalloc.get_traced_memory()[0]
+    messages = await acomplete_many(
+        "hosted_vllm/m", prompts, api_base=base, concurrency=CONCURRENCY
+    )
+    gc.collect()
+    return (tracemalloc.get_traced_memory()[0] - before) / len(messages)
+
+
 def main() -> None:
     """Measure both alternately."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--memory", action="store_true")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
@@ -76,6 +94,10 @@ def main() -> None:
     try:
         assert server.stdout is not None
         base = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+        if arguments.memory:
+            bytes_kept = asyncio.run(memory_per_message(base, arguments.rows))
+            print(f"{bytes_kept:.0f} bytes a message")
+            return
         for round_ in range(arguments.rounds + 1):
             for number, client in enumerate(clients):
                 rows = arguments.rows if round_ else 100  # the first round warms up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipy_ai import (
     PipyError,
     acomplete_many,
     astream_many,
+    complete,
     complete_many,
     ctx,
     faux,
@@ -49,6 +51,14 @@ def test_results_are_in_the_order_of_the_prompts(host: Host) -> None:
     found = complete_many("host/m", (f"q{n}" for n in range(50)), on_result=note)
     assert texts(found) == [f"Q{n}" for n in range(50)]
     assert sorted(landed) == sorted((n, f"Q{n}", "MainThread") for n in range(50))
+
+
+def test_messages_take_less_memory_than_a_single_one(host: Host) -> None:
+    first, second = complete_many("host/m", ["q0", "q1"])
+    size = sys.getsizeof(complete("host/m", "q0").__dict__)
+    assert sys.getsizeof(first.__dict__) < size / 2
+    assert first.provider is second.provider
+    assert first.model is second.model
 
 
 def test_no_prompts_no_results(host: Host) -> None:

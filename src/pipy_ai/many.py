@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -28,6 +29,7 @@ from .errors import ErrorKind
 from .options import Options
 from .progress import create_progress
 from .types import AssistantMessage
+from .utils.construct import shrink
 
 if TYPE_CHECKING:
     from .output.schema import OutputMode, ParsedMessage
@@ -152,7 +154,7 @@ def complete_many(
         contextlib.closing(stream_rows(scheduler, rows)) as results,
     ):
         for index, message in results:
-            messages[index] = message._hand_over()
+            messages[index] = _shrunk(message)._hand_over()
             shown.add(message)
             if on_result is not None:
                 on_result(index, message)
@@ -240,7 +242,7 @@ async def acomplete_many(
     with create_progress(progress, contexts) as shown:
         async with contextlib.aclosing(rows) as results:
             async for index, message in results:
-                messages[index] = message._hand_over()
+                messages[index] = _shrunk(message)._hand_over()
                 shown.add(message)
                 if on_result is not None:
                     on_result(index, message)
@@ -402,6 +404,17 @@ def astream_many(
         model, contexts, concurrency, stop_on, executor, output, output_mode, options
     )
     return _ahand_over(astream_rows(scheduler, _enumerate_contexts(contexts)), options)
+
+
+def _shrunk(message: AssistantMessage) -> AssistantMessage:
+    """Return a message that takes less memory: there may be millions."""
+    for model in (message, *message.content, message.usage, message.usage.cost):
+        shrink(model)
+    fields = message.__dict__
+    for name in ("provider", "model", "response_model"):
+        if type(fields.get(name)) is str:
+            fields[name] = sys.intern(fields[name])
+    return message
 
 
 def _hand_over(

@@ -19,10 +19,10 @@ from pipy_ai import (
     Usage,
     UserMessage,
 )
-from pipy_ai.utils.construct import construct_unchecked
+from pipy_ai.utils.construct import construct_unchecked, shrink
 
 
-@pytest.mark.parametrize(
+MODELS = pytest.mark.parametrize(
     ("kind", "fields"),
     [
         (AssistantMessage, {"content": [TextContent(text="a")], "model": "m", "timestamp": 1}),
@@ -32,6 +32,9 @@ from pipy_ai.utils.construct import construct_unchecked
         (UserMessage, {"content": "a", "timestamp": 1}), (Context, {"system_prompt": "a"}),
     ],
 )  # fmt: skip
+
+
+@MODELS
 def test_unchecked_model_equals_the_checked_one(kind: Any, fields: Any) -> None:
     fast, slow = construct_unchecked(kind, **fields), kind(**fields)
     assert fast == slow
@@ -46,3 +49,21 @@ def test_unchecked_model_equals_the_checked_one(kind: Any, fields: Any) -> None:
     for name in set(kind.model_fields) - set(fields):  # no default is shared
         mine = getattr(other, name)
         assert not isinstance(mine, list | dict | Usage | Cost) or mine is not getattr(fast, name)
+
+
+@MODELS
+def test_shrunk_model_equals_the_usual_one(kind: Any, fields: Any) -> None:
+    model, usual = construct_unchecked(kind, **fields), kind(**fields)
+    shrink(model)
+    assert model == usual
+    assert repr(model) == repr(usual)
+    assert model.model_dump_json() == usual.model_dump_json()
+    assert model.model_fields_set == usual.model_fields_set
+    assert pickle.loads(pickle.dumps(model)) == usual
+    assert model.model_copy(deep=True) == model.model_copy() == usual
+    model.more = 1
+    assert model.model_dump()["more"] == 1
+    first_field = next(iter(kind.model_fields))
+    setattr(model, first_field, "changed")  # of this instance only
+    assert getattr(model, first_field) == "changed"
+    assert getattr(construct_unchecked(kind, **fields), first_field) == getattr(usual, first_field)

@@ -72,8 +72,12 @@ def redacted_error(exc: Exception, request: Request, secrets: Sequence[str]) -> 
 def response_redactor(request: Request, secrets: Sequence[str]) -> Callable[[str], str]:
     """Return a function that removes the secrets of a request from texts of its response."""
 
+    @functools.cache
+    def all_secrets() -> list[str]:
+        return [*_given_secrets(request), *secrets]
+
     def remove_secrets(text: str) -> str:
-        return redact(text, [*_given_secrets(request), *secrets])
+        return redact(text, all_secrets())
 
     return remove_secrets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ErrorKind, ProviderError, error_info
@@ -85,15 +86,13 @@ class Request:
     @property
     def profile(self) -> Profile:
         """The differences of the host from its API."""
-        from .profiles import profile_for
-
+        profile_for = _profile_functions()[0]
         return profile_for(self.provider, self.backend, self.model_id)
 
     @property
     def family(self) -> Family:
         """The differences of the model family on every host."""
-        from .profiles import family_for
-
+        family_for = _profile_functions()[1]
         return family_for(self.base_model_id)
 
     @property
@@ -178,6 +177,14 @@ class Request:
         warning = Warning(code=code, message=message)
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+
+@cache
+def _profile_functions() -> tuple[Callable[[str, str, str], Profile], Callable[[str], Family]]:
+    """Import the profiles with the first request: a request reads them some thirty times."""
+    from .profiles import family_for, profile_for
+
+    return profile_for, family_for
 
 
 class ReasoningPlan(NamedTuple):

@@ -47,10 +47,11 @@ def get_registry() -> ModelRegistry:
     """
     global current_registry
     with _lock:
-        sync_if_stale(data_path())
+        directory = data_path()
+        sync_if_stale(directory)
         if (
             current_registry is None
-            or current_registry.directory != data_path()
+            or current_registry.directory != directory
             or not current_registry.is_current
         ):
             current_registry = ModelRegistry()

@@ -115,6 +115,8 @@ def url_secrets(url: str) -> list[str]:
         >>> url_secrets("https://me:pass%40word@example.com/v1?tenant=7&key=secret")
         ['pass@word', 'secret']
     """
+    if not any(mark in url for mark in "@?#"):
+        return []
     from urllib.parse import parse_qsl, unquote, urlsplit
 
     try:

@@ -79,18 +79,18 @@ def billing_from_chunk(chunk: Mapping[str, Any]) -> UsageReport | None:
     """Return the cost that a chunk of Chat Completions reports outside `usage`, if any."""
     choice = next(iter(_mappings(chunk.get("choices"))), {})
     message = _mapping(choice.get("delta")) or _mapping(choice.get("message"))
-    report = UsageReport(
-        cost=_first_cost(
-            _nanogpt_cost(_mapping(chunk.get("x_nanogpt_pricing"))),
-            _vercel_cost(chunk.get("provider_metadata") or message.get("provider_metadata")),
-            _usd(_mapping(_mapping(chunk.get("meta")).get("usage")).get("usd_spent")),  # AI/ML API
-            _usd(chunk.get("cost")),  # Eden AI, OpenCode Zen
-        ),
-        service_tier=_text(chunk.get("service_tier")),
-        # Z.ai; its prices are not listed
-        server_tool_calls={"web_search": 1} if isinstance(chunk.get("web_search"), list) else None,
+    cost = _first_cost(
+        _nanogpt_cost(_mapping(chunk.get("x_nanogpt_pricing"))),
+        _vercel_cost(chunk.get("provider_metadata") or message.get("provider_metadata")),
+        _usd(_mapping(_mapping(chunk.get("meta")).get("usage")).get("usd_spent")),  # AI/ML API
+        _usd(chunk.get("cost")),  # Eden AI, OpenCode Zen
     )
-    return None if report == UsageReport() else report
+    tier = _text(chunk.get("service_tier"))
+    has_searched = isinstance(chunk.get("web_search"), list)  # Z.ai; its prices are not listed
+    if cost is None and tier is None and not has_searched:
+        return None
+    calls = {"web_search": 1} if has_searched else None
+    return UsageReport(cost=cost, service_tier=tier, server_tool_calls=calls)
 
 
 def _chat_tool_calls(usage: Mapping[str, Any]) -> dict[str, int]:
