@@ -3,8 +3,8 @@
     python benchmarks/batch.py [--rows 3000] [--rounds 5] [--memory]
 
 Each round sends the same rows to the same server (a separate process) in both ways; the minimum of
-the rounds counts. The answers have five deltas of text and a usage. `--memory` prints the bytes that
-`acomplete_many` keeps for each message instead.
+the rounds counts. The answers have five deltas of text and a usage. `--memory` prints the bytes
+that `acomplete_many` keeps for each message instead.
 """
 
 from __future__ import annotations

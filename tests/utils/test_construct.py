@@ -21,7 +21,6 @@ from pipy_ai import (
 )
 from pipy_ai.utils.construct import construct_unchecked, shrink
 
-
 MODELS = pytest.mark.parametrize(
     ("kind", "fields"),
     [
