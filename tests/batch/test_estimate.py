@@ -5,6 +5,7 @@ The laboratory counts tokens with the tokenizer of OpenAI's models, which LiteLL
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -49,14 +50,17 @@ def tokenizer() -> Callable[[str], int]:
 
 
 def texts() -> list[str]:
-    """Return paragraphs of the documentation, and functions of the source, in random order."""
+    """Return paragraphs of the documentation, and functions of the source, in random order.
+
+    A change of one text does not move the others.
+    """
     found: list[str] = []
     for path in sorted((ROOT / "docs").glob("*.md")):
         found += path.read_text(encoding="utf-8").split("\n\n")
     for path in sorted((ROOT / "src" / "pipy_ai" / "provider").glob("*.py")):
         found += re.split(r"\n(?=(?:async )?def |class )", path.read_text(encoding="utf-8"))
     found = [text.strip() for text in found if len(text) > 40]
-    random.Random(1).shuffle(found)
+    found.sort(key=lambda text: hashlib.sha256(text.encode()).digest())
     return found[:1500]
 
 
@@ -99,7 +103,7 @@ def test_estimate_is_within_two_percent_or_its_margin(
     estimated = estimate(lab, model, capsys, "--count-tokens")
     [row] = estimated["models"]
     assert (row["counted_rows"] > 200, row["answered_rows"]) == (model == OPENAI, 300)
-    assert row["margin"] < (0.02 if model == OPENAI else 0.05)
+    assert row["margin"] < (0.02 if model == OPENAI else 0.1)
     run(lab, model, "--batch-api")
     tolerance = 0.02 if model == OPENAI else row["margin"]
     assert estimated["batch_cost"] == pytest.approx(bill(300), rel=tolerance)
