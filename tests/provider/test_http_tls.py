@@ -44,6 +44,21 @@ def secure(path: Path) -> Raw:
     return Raw(response(body(CHAT, "Hello")), tls)
 
 
+def test_many_records_in_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event is a TLS record, and asyncio reads several of them into one buffer."""
+    own = certificate(tmp_path, "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(own))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(own)
+    words = [f"word {number} " for number in range(500)]
+    events = [event for event in CHAT.scene(say(*words)) if isinstance(event, bytes)]
+    size = sum(map(len, events))
+    with Raw([response(b"", "x: y").replace(b": 0", b": %d" % size), *events], tls) as server:
+        message = ask(server.url)
+    assert message.error is None
+    assert message.text == "".join(words)
+
+
 def test_untrusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Following the advice of the message works at once."""
     with secure(own := certificate(tmp_path, "127.0.0.1")) as server:

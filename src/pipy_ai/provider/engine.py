@@ -38,6 +38,7 @@ from ..utils import event_loop as loops
 from ..utils.construct import construct_unchecked
 from ..utils.log import logger
 from ..utils.text import format_usd
+from ..utils.turns import START_COST, running_turns
 from .apis import BEDROCK, OPENAI_CHAT
 from .assembler import INTERRUPTED_MESSAGE, Assembler, new_call_id
 from .base import Provider
@@ -276,6 +277,7 @@ class Run:
             if early_stop is not None:
                 self._finish(self._assembler.fail(early_stop))
                 return
+            await running_turns().wait(START_COST)  # thousands may start at once
             self._arm_timeouts()
             if self._observers:
                 self._notify("begun", self._request)

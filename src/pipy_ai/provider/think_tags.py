@@ -52,6 +52,16 @@ class _State(Enum):
     ANSWER = 4
 
 
+@lru_cache(maxsize=16)
+def _tags_of(model_id: str | None) -> dict[str, str]:
+    """Return the tags that a model may write; with None, all of them."""
+    return {
+        tag: closing_tag
+        for tag, closing_tag in TAGS.items()
+        if model_id is None or _FAMILY_OF_TAG.get(tag, "") in model_id.lower()
+    }
+
+
 class ThinkTagParser:
     """Converts the thinking at the start of a streamed text to `Thinking` deltas.
 
@@ -69,11 +79,7 @@ class ThinkTagParser:
         applies: Callable[[], bool] = lambda: True,
         model_id: str | None = None,
     ) -> None:
-        self._tags = {
-            tag: closing_tag
-            for tag, closing_tag in TAGS.items()
-            if model_id is None or _FAMILY_OF_TAG.get(tag, "") in model_id.lower()
-        }
+        self._tags = _tags_of(model_id)
         self._state = _State.START
         self._opened = opened
         self._applies = applies

@@ -31,7 +31,7 @@ class Channel(Generic[T]):
         self._closed = False
         self._error: BaseException | None = None
         self._lock = threading.Lock()
-        self._ready = threading.Condition(self._lock)
+        self._ready: threading.Condition | None = None  # made by the first `get` that blocks
         self._blocked = 0  # consumers in `get`
         self._waiters: list[asyncio.Future[None]] = []  # of consumers in `aget`
 
@@ -67,7 +67,7 @@ class Channel(Generic[T]):
         return bool(self._items)
 
     def _wake(self) -> None:
-        if self._blocked:
+        if self._ready is not None and self._blocked:
             self._ready.notify_all()
         if not self._waiters:
             return
@@ -98,6 +98,8 @@ class Channel(Generic[T]):
         with self._lock:
             if (batch := self._take()) is not None:
                 return batch
+            if self._ready is None:
+                self._ready = threading.Condition(self._lock)
             self._blocked += 1
             try:
                 while (batch := self._take()) is None:

@@ -18,6 +18,7 @@ from ..._version import __version__
 from ...errors import ErrorKind, ProviderError, error_info
 from ...utils.log import logger
 from ...utils.secrets import strip_userinfo
+from ...utils.turns import running_turns
 from ..interception import current_interceptor
 from .connect import broke_before_response, connect, proxy_authorization, proxy_for
 from .connection import (
@@ -32,6 +33,7 @@ MAX_HOST_CHARS = 254  # of a name in the DNS, with a dot at its end
 MAX_IDLE_CONNECTIONS = 100  # per event loop
 IDLE_EXPIRY_S = 60.0
 FEW_CONNECTIONS = 8  # at work in an event loop: each may read much at once
+MANY_CONNECTIONS = 128  # at work in an event loop: they take turns
 FILE_PIECE_BYTES = 64 << 10
 MAX_DECOMPRESSED_BYTES = 64 << 10  # per read: processing more at once would block the event loop
 
@@ -201,6 +203,8 @@ class _ConnectionPool:
         self._at_work.add(connection)
         is_few = len(self._at_work) <= FEW_CONNECTIONS
         connection.set_read_size(LARGE_READ_BUFFER_BYTES if is_few else READ_BUFFER_BYTES)
+        are_many = len(self._at_work) > MANY_CONNECTIONS
+        connection.turns = running_turns() if are_many else None
         return connection, was_idle
 
     async def _acquire(self, key: PoolKey, new: bool) -> tuple[Connection, bool]:

@@ -7,16 +7,24 @@ small chunks costs little more than their text.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import httptools
+
+from ...utils.turns import Turns
 
 MAX_HEADER_BYTES = 256 << 10
 # Per read. Large ones take less time, but let 200 streams starve a loop's other work.
 READ_BUFFER_BYTES = 4 << 10
 LARGE_READ_BUFFER_BYTES = 16 << 10
 MAX_BUFFERED_BYTES = 64 << 10  # unread bytes after which reading from the socket pauses
+READ_COST = 512  # of processing a read, in bytes of a body that cost the same
+
+# The connections of a loop read into one buffer: its data is copied before the next read.
+_read_buffers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview]
+_read_buffers = weakref.WeakKeyDictionary()
 
 
 class ConnectionBroken(ConnectionError):
@@ -34,10 +42,17 @@ class Connection(asyncio.BufferedProtocol):
     reason: str
 
     def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        buffer = _read_buffers.get(loop)
+        if buffer is None:
+            buffer = _read_buffers[loop] = memoryview(bytearray(LARGE_READ_BUFFER_BYTES))
+        self.turns: Turns | None = None  # set if other connections need theirs
         self.idle_since: float = 0.0
         self.status, self.reason = 0, ""
         self.headers: dict[str, str] = {}
-        self._buffer = bytearray(READ_BUFFER_BYTES)
+        self._shared_buffer = buffer
+        # A memoryview, because asyncio writes TLS records to slices of it.
+        self._buffer = buffer[:READ_BUFFER_BYTES]
         self._parser: httptools.HttpResponseParser | None = None
         self._header_bytes = 0
         self._overhead_bytes = 0  # of chunks and trailers since the last piece of the body
@@ -47,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
+        self._postponed = b""  # data that was read and waits for its turn
         self._paused = False
         self._write_paused = False
         self._waiter: asyncio.Future[None] | None = None
@@ -91,7 +107,7 @@ class Connection(asyncio.BufferedProtocol):
     def set_read_size(self, size: int) -> None:
         """Set how many bytes one read of the socket may return."""
         if len(self._buffer) != size:
-            self._buffer = bytearray(size)
+            self._buffer = self._shared_buffer[:size]
 
     async def read(self) -> bytes:
         """Return all bytes of the body since the last call; wait for some. Empty at its end.
@@ -146,10 +162,19 @@ class Connection(asyncio.BufferedProtocol):
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered_bytes = 0
-        if self._paused and not self.transport.is_closing():
+        self._resume_reading()
+        return data
+
+    def _pause_reading(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        must_wait = self._postponed or self._buffered_bytes > MAX_BUFFERED_BYTES
+        if self._paused and not must_wait and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
-        return data
 
     @property
     def nothing_received(self) -> bool:
@@ -192,11 +217,25 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = memoryview(self._buffer)[:nbytes]
+        data = self._buffer[:nbytes]
+        if self.turns is not None and not self.turns.take(READ_COST + nbytes):
+            self._postponed += data
+            self._pause_reading()
+            self.turns.queue(READ_COST + nbytes, self._process_postponed)
+        else:
+            self._process(data)
+
+    def _process_postponed(self) -> None:
+        data, self._postponed = self._postponed, b""
+        if data:
+            self._process(memoryview(data))
+            self._resume_reading()
+
+    def _process(self, data: memoryview) -> None:
         if self._parser is None:
             self.on_body(bytes(data))
         elif self._complete:  # data without a request
@@ -215,21 +254,17 @@ class Connection(asyncio.BufferedProtocol):
             if self._chunks:
                 self._overhead_bytes = 0
             elif self._headers_complete and not self._complete:
-                self._overhead_bytes += nbytes
+                self._overhead_bytes += len(data)
                 if self._overhead_bytes > MAX_HEADER_BYTES:
                     self._fail("the framing of its body has no end")
         if self._sink is not None and self._chunks and self._pass_on(self._sink):
             return
-        if (
-            self._buffered_bytes > MAX_BUFFERED_BYTES
-            and not self._paused
-            and not self.transport.is_closing()
-        ):
-            self._paused = True
-            self.transport.pause_reading()
+        if self._buffered_bytes > MAX_BUFFERED_BYTES:
+            self._pause_reading()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._process_postponed()
         has_framing = "content-length" in self.headers or "transfer-encoding" in self.headers
         if self._headers_complete and not has_framing and exc is None:
             self._complete = True  # a body without a length ends with the connection
