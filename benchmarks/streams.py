@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import re
@@ -24,7 +25,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 WARM_UP_STREAMS = 50
 DELTAS = 40_000  # of all streams of a row
@@ -122,7 +124,7 @@ async def serve() -> None:
 # --- The clients ----------------------------------------------------------------------------
 
 
-async def with_pipy(base: str) -> AsyncIterator[str]:
+async def with_pipy(base: str) -> AsyncGenerator[str, None]:
     """Yield the text deltas of a stream."""
     from pipy_ai import astream
 
@@ -133,7 +135,7 @@ async def with_pipy(base: str) -> AsyncIterator[str]:
         (await events.result()).raise_for_error()
 
 
-async def with_httpx(base: str) -> AsyncIterator[str]:
+async def with_httpx(base: str) -> AsyncGenerator[str, None]:
     """Yield the text deltas of a stream, read with minimal code."""
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "q"}]}
     async with httpx_client().stream("POST", f"{base}/chat/completions", json=body) as response:
@@ -144,17 +146,18 @@ async def with_httpx(base: str) -> AsyncIterator[str]:
                         yield text
 
 
-def httpx_client(clients: list = []):  # noqa: B006
+@functools.cache
+def httpx_client() -> Any:
     """Return the client that all streams share."""
     import httpx
 
-    if not clients:
-        limits = httpx.Limits(max_connections=None)
-        clients.append(httpx.AsyncClient(limits=limits, timeout=None))
-    return clients[0]
+    return httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=None)
 
 
-CLIENTS: dict[str, Callable[[str], AsyncIterator[str]]] = {"pipy": with_pipy, "httpx": with_httpx}
+CLIENTS: dict[str, Callable[[str], AsyncGenerator[str, None]]] = {
+    "pipy": with_pipy,
+    "httpx": with_httpx,
+}
 
 
 class Stalls:
@@ -183,7 +186,7 @@ def rss_kb() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1024
 
 
-async def measure(client: str, mode: str, streams: int, deltas: int, port: int) -> dict:
+async def measure(client: str, mode: str, streams: int, deltas: int, port: int) -> dict[str, Any]:
     """Open streams, wait for a delta of each, let the server send the rest."""
     base = f"http://127.0.0.1:{port}/v1"
     waiting, all_open, received = streams, asyncio.Event(), [0] * streams

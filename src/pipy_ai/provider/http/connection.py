@@ -19,6 +19,8 @@ MAX_HEADER_BYTES = 256 << 10
 # Per read. Large ones take less time, but let 200 streams starve a loop's other work.
 READ_BUFFER_BYTES = 4 << 10
 LARGE_READ_BUFFER_BYTES = 16 << 10
+MAX_TLS_RECORD_BYTES = 16 << 10
+SHARED_BUFFER_BYTES = 32 << 10
 MAX_BUFFERED_BYTES = 64 << 10  # unread bytes after which reading from the socket pauses
 READ_COST = 512  # of processing a read, in bytes of a body that cost the same
 
@@ -45,7 +47,8 @@ class Connection(asyncio.BufferedProtocol):
         loop = asyncio.get_running_loop()
         buffer = _read_buffers.get(loop)
         if buffer is None:
-            buffer = _read_buffers[loop] = memoryview(bytearray(LARGE_READ_BUFFER_BYTES))
+            buffer = _read_buffers[loop] = memoryview(bytearray(SHARED_BUFFER_BYTES))
+        self.is_tls = False
         self.turns: Turns | None = None  # set if other connections need theirs
         self.idle_since: float = 0.0
         self.status, self.reason = 0, ""
@@ -62,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         self._error: Exception | None = None
         self._chunks: list[bytes] = []
         self._buffered_bytes = 0
+        self._tls_buffer: memoryview | None = None  # of a read that has begun
         self._postponed = b""  # data that was read and waits for its turn
         self._paused = False
         self._write_paused = False
@@ -218,10 +222,20 @@ class Connection(asyncio.BufferedProtocol):
         self.transport = transport
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        if not self.is_tls:
+            return self._buffer
+        # Take all that has arrived and a record that was incomplete: asyncio drops what is left
+        # when the host closes.
+        size = sizehint + MAX_TLS_RECORD_BYTES
+        is_small = size <= len(self._shared_buffer)
+        self._tls_buffer = self._shared_buffer if is_small else memoryview(bytearray(size))
+        return self._tls_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = self._buffer[:nbytes]
+        if self._tls_buffer is None:
+            data = self._buffer[:nbytes]
+        else:
+            data, self._tls_buffer = self._tls_buffer[:nbytes], None
         if self.turns is not None and not self.turns.take(READ_COST + nbytes):
             self._postponed += data
             self._pause_reading()
