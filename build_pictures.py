@@ -2,7 +2,8 @@
 
 Writes docs/img, one SVG for light and one for dark pages. Terminal sessions are the output of the
 real command in a pseudo-terminal, with a scripted provider; the events are those of a real stream;
-the bars are the figures of benchmarks/results.json. `--check` compares instead of writing.
+the bars are the figures of benchmarks/results.json and account.json. `--check` compares instead of
+writing.
 """
 
 from __future__ import annotations
@@ -407,12 +408,41 @@ def waiting_svg(theme: dict[str, str]) -> str:
     return svg(640, y + 36, label, theme, body, SANS)
 
 
+def account_svg(account: dict[str, Any], theme: dict[str, str]) -> str:
+    """Draw the parts of a streamed delta, each where the one before it ends, and those of httpx."""
+    title = "Instructions of a streamed delta, in thousands"
+    left, length, y = 190, 370, 32
+    body = [f'<text x="20" y="{y}" class="bold">{title}</text>']
+    for name in ("burst", "paced"):
+        parts, httpx = account[name]["parts"], account[name]["httpx"]
+        y, start, scale = y + 36, 0, length / httpx
+        heading = "In a burst" if name == "burst" else "Paced, one delta per read"
+        body.append(f'<text x="20" y="{y}" class="dim">{heading}</text>')
+        rows = [*parts.items(), ("pipy-ai", sum(parts.values())), ("raw httpx", httpx)]
+        for part, count in rows:
+            start = start if part in parts else 0
+            x, width = left + start * scale, max(1.0, count * scale)
+            y += 22
+            bold = "bold" if part == "pipy-ai" else ""
+            color = {"raw httpx": "bar", "pipy-ai": "accent"}.get(part, "blue")
+            body += [
+                f'<text x="{left - 10}" y="{y}" class="end small {bold}">{part}</text>',
+                f'<rect x="{x:.1f}" y="{y - 12}" width="{width:.1f}" height="15"'
+                f' fill="{theme[color]}"/>',
+                f'<text x="{x + width + 8:.1f}" y="{y}" class="small {bold}">'
+                f"{count / 1000:.1f}</text>",
+            ]
+            start += count
+    return svg(640, y + 20, title, theme, body, SANS)
+
+
 def pictures() -> Iterator[tuple[str, str]]:
     """Yield the file name and text of each picture."""
     recorded = {name: record(session) for name, session in SESSIONS.items()}
     charts = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))[
         "charts"
     ]
+    account = json.loads((ROOT / "benchmarks" / "account.json").read_text(encoding="utf-8"))
     for mode, theme in THEMES.items():
         for name, session in SESSIONS.items():
             svg_text = terminal_svg(session.label, recorded[name], session.columns, theme)
@@ -420,6 +450,7 @@ def pictures() -> Iterator[tuple[str, str]]:
         yield f"architecture-{mode}.svg", architecture_svg(theme)
         yield f"events-{mode}.svg", events_svg(theme)
         yield f"waiting-{mode}.svg", waiting_svg(theme)
+        yield f"delta-{mode}.svg", account_svg(account, theme)
         for name, chart in charts.items():
             yield f"{name}-{mode}.svg", bars_svg(**chart, theme=theme)
 

@@ -1,10 +1,12 @@
 """The client process of `instructions.py`: one child per job, so that the start is counted once."""
 
 import asyncio
+import gc
 import json
 import os
 import socket
 import sys
+import types
 
 import pipy_ai
 
@@ -85,6 +87,72 @@ async def read_with_httpx(model: str, client, options: dict) -> int:
     return count
 
 
+class Receiver(asyncio.BufferedProtocol):
+    """Drops what it receives: what reading costs without HTTP."""
+
+    def __init__(self, read_bytes: int) -> None:
+        self._buffer = bytearray(read_bytes)
+        self.received = 0
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set_result(self.received)
+
+
+async def receive(model: str, port: int, read_bytes: int) -> int:
+    """Receive the bytes of a response, and return how many there are."""
+    transport, receiver = await asyncio.get_running_loop().create_connection(
+        lambda: Receiver(read_bytes), "127.0.0.1", port
+    )
+    transport.write(f"GET /{model.rpartition('/')[2]} HTTP/1.1\r\n\r\n".encode())
+    return await receiver.ended
+
+
+async def stream_in_part(model: str, context: pipy_ai.Context, options: dict) -> int:
+    """Stream a response of which `stop_after` drops the most; return how many events are left."""
+    async with pipy_ai.astream(model, context, **options) as events:
+        return len([event async for event in events])
+
+
+def stop_after(part: str) -> None:
+    """Let pipy-ai drop what a part of it returns, so that the parts after it do nothing."""
+    from pipy_ai.events import TextDeltaEvent
+    from pipy_ai.provider import exchange, repeated
+    from pipy_ai.utils.channel import Channel
+
+    reader, put = exchange._BodyReader, Channel.put
+    create = reader.__init__
+
+    def create_without_delivery(self, *args) -> None:
+        create(self, *args)
+        self._deliver = lambda deltas: None
+
+    def put_no_text(self, batch, *, last: bool = False) -> None:
+        if last or type(batch[0]) is not TextDeltaEvent:
+            put(self, batch, last=last)
+
+    match part:
+        case "http":
+            reader.decode_and_deliver = lambda self, chunk: True
+        case "compare":
+            reader.__init__ = create_without_delivery
+            repeated._parse_texts = lambda texts: ["word "] * len(texts)
+            # Events are still learned: that needs the parser.
+            code = repeated._is_value.__code__
+            repeated._is_value = types.FunctionType(code, dict(vars(repeated)))
+            repeated.from_json = len
+        case "texts":
+            reader.__init__ = create_without_delivery
+        case "events":
+            Channel.put = put_no_text
+
+
 def limit_reads(size: int) -> None:
     """Let each read of a socket return at most `size` bytes."""
     from asyncio.selector_events import _SelectorSocketTransport
@@ -118,7 +186,14 @@ def run(job: dict, port: int) -> None:
         async with httpx.AsyncClient(limits=limits, timeout=None) as client:
             await arun(read_with_httpx, client, options)
 
+    if "part" in job:
+        gc.freeze()  # a collection of all objects in one of two runs would look like a part
+        stop_after(job["part"])
     match job["mode"].removeprefix("paced-"):
+        case "receive":
+            asyncio.run(arun(receive, port, job["read_bytes"] or 16 << 10))
+        case "part":
+            asyncio.run(arun(stream_in_part, context, options))
         case "floor":
             for deltas in job["deltas"]:
                 assert floor(port, f"{job['name']}-floor-{deltas}") > deltas / 2
@@ -137,7 +212,8 @@ def load(jobs: list[dict], port: int) -> None:
     """Run the shortest jobs once, so that imports and Valgrind's translations are shared."""
     warm_up = {}
     for job in jobs:
-        if job["mode"] != "sync" and not job["read_bytes"]:  # a thread would not survive the fork
+        # A thread would not survive the fork, and the changes of `stop_after` would.
+        if job["mode"] not in ("sync", "receive", "part") and not job["read_bytes"]:
             warm_up[job["wire"], job["kind"], job["mode"]] = {**job, "deltas": job["deltas"][:1]}
     for job in warm_up.values():
         run(job, port)
