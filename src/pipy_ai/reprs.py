@@ -239,7 +239,7 @@ def format_cost(cost: Any, spec: str) -> str:
 def stream_repr(stream: Any, queue: Any) -> str:
     """Return a stream's class and state."""
     name = type(stream).__name__
-    if not queue.result_future.done():
+    if not queue.ended:
         return f"<{name}: in flight>"
     return f"<{name}: ended, {queue.result_future.result()!r}>"
 

@@ -90,10 +90,25 @@ class EventQueue:
     def __init__(self) -> None:
         self.result_only = False  # only the final message is needed, so fewer events are enough
         self.channel: Channel[AssistantMessageEvent] = Channel()
-        self.result_future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._result_future: concurrent.futures.Future[Any] | None = None  # 1 kB if it is needed
         self._last_event: AssistantMessageEvent | None = None
         self._final_message: AssistantMessage | None = None  # after the first `done` or `error`
         self._lock = threading.Lock()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a final message."""
+        return self._final_message is not None
+
+    @property
+    def result_future(self) -> concurrent.futures.Future[Any]:
+        """The final message, once there is one."""
+        with self._lock:
+            if self._result_future is None:
+                self._result_future = concurrent.futures.Future()
+                if self._final_message is not None:
+                    self._result_future.set_result(self._final_message)
+            return self._result_future
 
     def push(self, events: list[AssistantMessageEvent]) -> None:
         """Add events. Those after the first `done` or `error` are dropped."""
@@ -111,16 +126,16 @@ class EventQueue:
             self._last_event = last_event
             self._final_message = last_event.partial._hand_over()
             self.channel.put(() if self.result_only else events, last=True)
-            self.result_future.set_result(self._final_message)
+            if self._result_future is not None:
+                self._result_future.set_result(self._final_message)
 
     def fail_after_fork(self) -> None:
         """End in a forked child, where the thread that reads the response does not exist."""
         self._lock = threading.Lock()
         self.channel = self.channel.after_fork()
-        self.result_future = concurrent.futures.Future()
+        self._result_future = None
         if self._final_message is not None:
             self.channel.close()
-            self.result_future.set_result(self._final_message)
         else:
             self.fail(ErrorKind.CONNECTION, _FORKED_MESSAGE)
 
@@ -189,7 +204,7 @@ class _BaseStream:
         The stream then ends with an `error` event of reason `aborted` that keeps all content so
         far. Has no effect after the last event.
         """
-        if self._queue.result_future.done():
+        if self._queue.ended:
             return
         if self._source is not None:
             self._source.abort()

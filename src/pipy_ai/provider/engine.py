@@ -127,6 +127,15 @@ class Run:
     with an error that may not affect another model. `metered`: budgets and the ledger count it.
     """
 
+    __slots__ = (
+        "__weakref__", "_accepted", "_assembler", "_attempt_error", "_attempt_started_at",
+        "_attempts", "_begun", "_cache_hit", "_ended", "_ended_future",
+        "_ended_observers", "_event_observers", "_fallbacks", "_first_content_at",
+        "_jitter", "_last_content_at", "_lock", "_loop", "_meter", "_observers",
+        "_provider", "_push", "_queue", "_recorder", "_request", "_sleep",
+        "_start_event_pushed", "_started_at", "_stop_error", "_task", "_timer",
+    )  # fmt: skip
+
     def __init__(
         self,
         provider: Provider,
@@ -152,7 +161,8 @@ class Run:
         self._sleep = sleep
         self._jitter = jitter
         self._lock = threading.Lock()
-        self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._ended = False
+        self._ended_future: concurrent.futures.Future[None] | None = None  # if `closed` waits
         self._attempts: list[Attempt] = []  # failed attempts that were followed by another
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -229,7 +239,7 @@ class Run:
 
     def _cancel(self, error: ErrorInfo) -> None:
         with self._lock:
-            if self._ended.done():
+            if self._ended:
                 return
             self._stop_error = self._stop_error or error
             never_begun, self._begun = not self._begun, True
@@ -245,20 +255,31 @@ class Run:
     def fail_after_fork(self) -> None:
         """End in a forked child. The lock may be held by a thread that does not exist there."""
         self._lock = threading.Lock()
-        self._ended = concurrent.futures.Future()
-        self._ended.set_result(None)
+        self._ended, self._ended_future = True, None
         self._queue.fail_after_fork()
 
     def _fail_without_task(self, error: ErrorInfo) -> None:
         with self._lock:
-            if self._ended.done():
+            if self._ended:
                 return
-            self._ended.set_result(None)
+            self._set_ended()
         self._finish(self._assembler.fail(error))
 
     async def closed(self) -> None:
         """Wait until the task has ended."""
-        await asyncio.shield(asyncio.wrap_future(self._ended))
+        with self._lock:
+            if self._ended:
+                return
+            if self._ended_future is None:
+                self._ended_future = concurrent.futures.Future()
+            future = self._ended_future
+        await asyncio.shield(asyncio.wrap_future(future))
+
+    def _set_ended(self) -> None:
+        """Wake those who wait in `closed`. The caller holds the lock."""
+        if not self._ended and self._ended_future is not None:
+            self._ended_future.set_result(None)
+        self._ended = True
 
     # --- The task ---------------------------------------------------------------------------
 
@@ -305,13 +326,12 @@ class Run:
                     self._timer.cancel()
                 if self._meter is not None:
                     self._meter.abandon()
-                if not self._queue.result_future.done():  # a bug; the caller must not wait forever
+                if not self._queue.ended:  # a bug; the caller must not wait forever
                     self._queue.fail(ErrorKind.UNKNOWN, "pipy-ai failed; please report it.")
             finally:
                 with self._lock:
                     self._task = self._loop = None
-                    if not self._ended.done():
-                        self._ended.set_result(None)
+                    self._set_ended()
 
     def _events_after_stop(self, error: ErrorInfo) -> list[AssistantMessageEvent]:
         """Return the last events of a stopped request; a complete answer is still a success."""

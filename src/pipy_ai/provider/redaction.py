@@ -72,12 +72,13 @@ def redacted_error(exc: Exception, request: Request, secrets: Sequence[str]) -> 
 def response_redactor(request: Request, secrets: Sequence[str]) -> Callable[[str], str]:
     """Return a function that removes the secrets of a request from texts of its response."""
 
-    @functools.cache
-    def all_secrets() -> list[str]:
-        return [*_given_secrets(request), *secrets]
+    all_secrets: list[str] | None = None
 
     def remove_secrets(text: str) -> str:
-        return redact(text, all_secrets())
+        nonlocal all_secrets
+        if all_secrets is None:
+            all_secrets = [*_given_secrets(request), *secrets]
+        return redact(text, all_secrets)
 
     return remove_secrets
 
