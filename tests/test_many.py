@@ -15,6 +15,8 @@ import pytest
 from pipy_ai import (
     AssistantMessage,
     PipyError,
+    SimpleStreamOptions,
+    _requests,
     acomplete_many,
     astream_many,
     complete,
@@ -59,6 +61,25 @@ def test_messages_take_less_memory_than_a_single_one(host: Host) -> None:
     assert sys.getsizeof(first.__dict__) < size / 2
     assert first.provider is second.provider
     assert first.model is second.model
+
+
+@pytest.mark.parametrize("interval_s", [0.0, 3600.0])
+def test_model_of_a_batch_is_resolved_at_intervals(
+    monkeypatch: pytest.MonkeyPatch, interval_s: float
+) -> None:
+    monkeypatch.setattr(_requests, "RESOLVE_INTERVAL_S", interval_s)
+    model, options = _requests.BatchModel("host/m"), SimpleStreamOptions()
+    [(before, _)] = model.resolve(options)
+    warning_count = len(before.warnings)
+    before.warnings.clear()  # a request adds its own warnings
+    register_provider("host", Host())
+    try:
+        [(after, _)] = model.resolve(options)
+    finally:
+        unregister_provider("host")
+    assert (before.route.kind, warning_count) == ("litellm", 1)
+    is_new = interval_s == 0
+    assert (after.route.kind, len(after.warnings)) == (("", 0) if is_new else ("litellm", 1))
 
 
 def test_no_prompts_no_results(host: Host) -> None:

@@ -6,6 +6,7 @@ Everything here runs before any I/O: wrong use raises `TypeError` or `ValueError
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -300,6 +301,8 @@ def _resolve_all(
     models: ModelSpec, options: SimpleStreamOptions
 ) -> list[tuple[ResolvedModel, SimpleStreamOptions]]:
     """Return each model with its options."""
+    if isinstance(models, BatchModel):
+        return models.resolve(options)
     if isinstance(models, str | Model) or not isinstance(models, Sequence):
         return [(_resolve_model(models, options), options)]
     if not models:
@@ -323,6 +326,34 @@ def _resolve_all(
             resolved.warnings.append(Warning(code="option_not_passed", message=text))
         resolved_models.append((resolved, shared_options))
     return resolved_models
+
+
+RESOLVE_INTERVAL_S = 1.0
+
+
+class BatchModel:
+    """The model and the fallbacks of many requests with equal options, for `request_factories`.
+
+    They are resolved once a second: the catalogue may change during a batch.
+    """
+
+    def __init__(self, models: ModelSpec) -> None:
+        self._models = models
+        self._resolved: list[tuple[ResolvedModel, SimpleStreamOptions]] = []
+        self._expires_at = 0.0
+
+    def resolve(
+        self, options: SimpleStreamOptions
+    ) -> list[tuple[ResolvedModel, SimpleStreamOptions]]:
+        """Return each model with its options."""
+        now = time.monotonic()
+        if now >= self._expires_at:
+            self._resolved = _resolve_all(self._models, options)
+            self._expires_at = now + RESOLVE_INTERVAL_S
+        return [
+            (replace(resolved, warnings=list(resolved.warnings)), model_options)
+            for resolved, model_options in self._resolved
+        ]
 
 
 def _resolve_model(model: str | Model, options: SimpleStreamOptions) -> ResolvedModel:

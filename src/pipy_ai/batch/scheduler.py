@@ -24,7 +24,7 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any
 
-from .._requests import ModelSpec, request_factories
+from .._requests import BatchModel, ModelSpec, request_factories
 from ..api import acomplete
 from ..context import Prompt
 from ..errors import ErrorInfo, ErrorKind, error_info
@@ -521,13 +521,16 @@ def _local_sender(
         from ..output.schema import Output
 
         call_options |= {"output": Output.of(output), "output_mode": output_mode}
+    batch_model: Any = BatchModel(model)
 
     async def send(row: Row) -> AssistantMessage:
+        message: AssistantMessage
         request = row.request
-        row_options = {**call_options, **request.options} if request.options else call_options
-        message: AssistantMessage = await acomplete(
-            request.model or model, request.prompt, **row_options
-        )
+        if request.model or request.options:
+            row_options = {**call_options, **request.options}
+            message = await acomplete(request.model or model, request.prompt, **row_options)
+        else:
+            message = await acomplete(batch_model, request.prompt, **call_options)
         return message
 
     return send
