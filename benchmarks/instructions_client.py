@@ -223,6 +223,7 @@ def main() -> None:
     """Run each job of stdin in a child, and print the children's process ids."""
     jobs = json.load(sys.stdin)
     load(jobs, int(sys.argv[1]))
+    gc.freeze()  # a collection of all objects in one of two runs would look like a difference
     for job in jobs:
         pid = os.fork()
         if pid == 0:

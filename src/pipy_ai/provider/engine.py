@@ -128,7 +128,7 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_accepted", "_assembler", "_attempt_error", "_attempt_started_at",
+        "__weakref__", "_accepted", "_answer_finished", "_assembler", "_attempt_error", "_attempt_started_at",
         "_attempts", "_begun", "_cache_hit", "_ended", "_ended_future",
         "_ended_observers", "_event_observers", "_fallbacks", "_first_content_at",
         "_jitter", "_last_content_at", "_lock", "_loop", "_meter", "_observers",
@@ -181,6 +181,7 @@ class Run:
         """Set up the state that belongs to one attempt."""
         self._attempt_started_at = time.perf_counter()
         self._accepted = False  # by the provider
+        self._answer_finished = False
         self._request.response = None
         self._cache_hit: CachedRequest | None = None
         self._recorder: Callable[[AsyncIterator[Sequence[Delta]]], Any] | None = None
@@ -459,6 +460,7 @@ class Run:
         events: list[AssistantMessageEvent] = []
         self._request = self._request.continuation(self._assembler.resume(events))
         self._push(events)
+        self._answer_finished = False
         if self._meter is not None:
             self._meter.resume()
         self._last_content_at = time.perf_counter()
@@ -505,7 +507,6 @@ class Run:
         """Push the events of deltas. Providers may call it in a callback: see `Request.deliver`."""
         if self._stop_error or self._attempt_error:  # later deltas are discarded
             return
-        was_finished = self._assembler.finished
         events: list[AssistantMessageEvent] = []
         if self._queue.result_only and not self._event_observers:
             deltas = join_text(deltas)
@@ -517,7 +518,8 @@ class Run:
                 if self._first_content_at is None:
                     self._first_content_at = self._last_content_at
                 self._push(events)
-        if self._assembler.finished and not was_finished:
+        if self._assembler.finished and not self._answer_finished:
+            self._answer_finished = True
             self._last_content_at = time.perf_counter()
             self._arm_timeouts()
 

@@ -112,7 +112,10 @@ class Channel(Generic[T]):
         """Return all ready items; wait until there are some."""
         while True:
             with self._lock:
-                if self._items or self._closed:
+                if self._items:
+                    batch, self._items = self._items, []
+                    return batch
+                if self._closed:
                     return self._take() or []
                 if self._waiters:
                     self._waiters = [waiter for waiter in self._waiters if not waiter.done()]

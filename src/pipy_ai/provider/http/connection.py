@@ -166,7 +166,8 @@ class Connection(asyncio.BufferedProtocol):
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered_bytes = 0
-        self._resume_reading()
+        if self._paused:
+            self._resume_reading()
         return data
 
     def _pause_reading(self) -> None:
