@@ -428,6 +428,15 @@ def new_call_id() -> str:
 class Assembler:
     """Converts the deltas of one answer to events, and owns the growing message."""
 
+    __slots__ = (
+        "_api", "_blocks", "_closed", "_earlier_usage", "_early_citations", "_finish_reason",
+        "_finished", "_first_party", "_model", "_omitted", "_open_block", "_open_others",
+        "_output", "_output_counts", "_output_positions", "_parses_think_tags", "_position",
+        "_provider", "_response_log", "_response_output", "_response_usage",
+        "_restore_arguments", "_think_tags", "_timestamp", "_tool_blocks", "_tool_blocks_by_id",
+        "_tool_blocks_by_index", "_usage_log", "_used_call_ids", "make_call_id",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,

@@ -128,8 +128,8 @@ class Run:
     """
 
     __slots__ = (
-        "__weakref__", "_accepted", "_answer_finished", "_assembler", "_attempt_error", "_attempt_started_at",
-        "_attempts", "_begun", "_cache_hit", "_ended", "_ended_future",
+        "__weakref__", "_accepted", "_answer_finished", "_assembler", "_attempt_error",
+        "_attempt_started_at", "_attempts", "_begun", "_cache_hit", "_ended", "_ended_future",
         "_ended_observers", "_event_observers", "_fallbacks", "_first_content_at",
         "_jitter", "_last_content_at", "_lock", "_loop", "_meter", "_observers",
         "_provider", "_push", "_queue", "_recorder", "_request", "_sleep",
