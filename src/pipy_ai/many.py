@@ -410,7 +410,7 @@ def _shrunk(message: AssistantMessage) -> AssistantMessage:
     """Return a message that takes less memory: there may be millions."""
     for model in (message, *message.content, message.usage, message.usage.cost):
         shrink(model)
-    fields = message.__dict__
+    fields = vars(message)
     for name in ("provider", "model", "response_model"):
         if type(fields.get(name)) is str:
             fields[name] = sys.intern(fields[name])

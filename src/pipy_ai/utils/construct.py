@@ -40,7 +40,7 @@ def shrink(model: BaseModel) -> None:
     whose attributes are set one by one. This is too slow for every event of a stream.
     """
     model_class = type(model)
-    fields = model_class.__new__(model_class).__dict__
+    fields = vars(model_class.__new__(model_class))
     for name, value in model.__dict__.items():
         fields[name] = value
     object.__setattr__(model, "__dict__", fields)
@@ -48,7 +48,7 @@ def shrink(model: BaseModel) -> None:
 
 def _share_field_names(model_class: type[BaseModel]) -> None:
     """Let CPython know the names early: each new instance lowers how many it will share."""
-    fields = model_class.__new__(model_class).__dict__
+    fields = vars(model_class.__new__(model_class))
     for name in model_class.model_fields:
         fields[name] = None
 
