@@ -20,7 +20,6 @@ from pipy_ai import (
     _requests,
     acomplete_many,
     astream_many,
-    complete,
     complete_many,
     ctx,
     faux,
