@@ -152,6 +152,14 @@ def test_a_run_of_events_is_one_delta() -> None:
     assert repeated.read(data, 0) == (DeltaRun(Text("Hi"), ["a", "\n"]), data.rindex(b"data"))
 
 
+def test_a_run_may_be_empty_and_hold_any_text() -> None:
+    for texts in ([], [""], ["a", "", "b"], ["a", "\ud83d", "\ude00", "b"], ["\ud83d"]):
+        run = DeltaRun(Text("x"), texts)
+        together, single = Assembler(timestamp=1), Assembler(timestamp=1)
+        assert together.feed([run]) == single.feed(list(run))
+        assert together.message_at(99) == single.message_at(99)
+
+
 def test_text_of_runs_is_joined() -> None:
     run = DeltaRun(Text("x", 1), ["b", "c"], [2, 3])
     assert join_text([Text("a", 1), run]) == [Text("abc", 1), OutputCount(3)]

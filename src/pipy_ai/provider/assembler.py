@@ -747,6 +747,9 @@ class Assembler:
 
     def _feed_run(self, run: DeltaRun, events: list[AssistantMessageEvent]) -> None:
         """Feed the first delta of a run, then the others at once, as they can start no block."""
+        if not run.texts or not all(run.texts) or has_surrogates("".join(run.texts)):
+            self.feed(run, events)
+            return
         first = with_text(run.delta, run.texts[0])
         kind: type[TextDeltaEvent | ThinkingDeltaEvent | ToolCallDeltaEvent]
         block: _Block | None

@@ -203,7 +203,7 @@ class _ConnectionPool:
         self._at_work.add(connection)
         is_few = len(self._at_work) <= FEW_CONNECTIONS
         connection.set_read_size(LARGE_READ_BUFFER_BYTES if is_few else READ_BUFFER_BYTES)
-        connection.is_tls = key[2]
+        connection.is_tls |= key[2]  # a proxy may have TLS too
         are_many = len(self._at_work) > MANY_CONNECTIONS
         connection.turns = running_turns() if are_many else None
         return connection, was_idle

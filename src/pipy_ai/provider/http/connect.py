@@ -95,6 +95,7 @@ async def _start_tls(connection: Connection, context: ssl.SSLContext, host: str)
         ) from None
     assert transport is not None
     connection.transport = transport
+    connection.is_tls = True
 
 
 def _os_error_text(error: OSError) -> str:
